@@ -1,0 +1,37 @@
+"""What can go wrong, as one shallow tree; each door puts it into its own words.
+
+::
+
+    BroadcastError
+    ├── RefusedError        somebody asked for what they cannot have; the text says why
+    └── JournalError        the record of the room cannot be used
+        ├── JournalInUse    another server holds it open
+        ├── JournalDamaged  its contents cannot be trusted
+        └── JournalTooNew   a newer version of this program wrote it
+"""
+
+from __future__ import annotations
+
+
+class BroadcastError(Exception):
+    """Anything that this package raises on purpose; its text is one line for people."""
+
+
+class RefusedError(BroadcastError):
+    """Somebody asked for what they cannot have; nothing was changed."""
+
+
+class JournalError(BroadcastError):
+    """The record of the room cannot be used."""
+
+
+class JournalInUse(JournalError):
+    """Another server holds the journal open."""
+
+
+class JournalDamaged(JournalError):
+    """The journal's contents cannot be trusted."""
+
+
+class JournalTooNew(JournalError):
+    """A newer version of this program wrote the journal."""

@@ -1,0 +1,109 @@
+"""What the core asks of its surroundings; protocols with no logic.
+
+The core is called from one thread, the reactor's. Whoever implements these calls it from that thread too, and never
+from within the call that asked: an answer comes in a later turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Event, Kept, Notice
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What changes a reader's bytes for a whole group of readers."""
+
+    times: bool = False
+    """Whether each kept line shows its time."""
+    quiet: bool = False
+    """Whether joins and leaves are hidden."""
+
+
+Edit: TypeAlias = tuple[int, Event | Notice | None]
+"""An index into a burst's events, and what one reader gets in that place: another event, a notice, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """All that has come back from the journal when the reactor gets to it, as it is told to the readers.
+
+    *edits* maps the id of a session to what differs for it, in ascending order of the index. Whoever is not in it gets
+    exactly what everybody gets. A ``Whispered`` or ``NotKept`` event is nothing to everybody: it shows only where an
+    edit puts it.
+    """
+
+    events: Sequence[Event]
+    edits: Mapping[int, Sequence[Edit]]
+
+
+class Audience(Protocol):
+    """The readers of one room."""
+
+    def tell(self, burst: Burst, told: Callable[[], None]) -> None:
+        """Show *burst* to everybody; call *told* once every reader was offered it, perhaps before returning.
+
+        It is not called again before it has called *told*.
+        """
+
+
+class Peer(Protocol):
+    """What a session may tell its connection. A peer whose connection is gone takes every call and does nothing."""
+
+    def show(self, *notices: Notice) -> None:
+        """Put *notices* at the end of this one reader's stream."""
+
+    def listen(self, view: View) -> None:
+        """From here on, show what is told to the room, in this view; again with another view to change it."""
+
+    def proceed(self) -> None:
+        """The session is ready for its next line."""
+
+    def close(self) -> None:
+        """Stop listening; deliver everything shown so far, then end the connection."""
+
+
+Found: TypeAlias = Callable[[Sequence[Kept] | JournalError], None]
+"""Takes what was read from a journal, or why that failed."""
+
+
+class Journal(Protocol):
+    """The ordered, durable record of a room's kept events.
+
+    Everything that happens in a room goes through it and comes back in the order of the calls: kept events with their
+    number, after they are safe (a crash of the process or the machine does not lose them); passing events as they
+    are. Where keeping fails, a ``NotKept`` comes back in the event's place, the number stays free for the next, and
+    passing events pass all the same.
+    """
+
+    def open(self, tail: int) -> Sequence[Kept]:
+        """Make ready, and return the last *tail* (0 or more) kept events. May block; called once, first.
+
+        Raises a ``JournalError`` whose text says what is wrong and what to do.
+        """
+
+    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        """Call *listener* with each batch of what has come back, in order, from the reactor's thread.
+
+        At most one such call is on its way at any moment: whatever comes back meanwhile is part of it. Called once,
+        before the first ``append``.
+        """
+
+    def append(self, event: Event) -> None:
+        """Take *event* (a kept one with ``seq`` 0) into the queue. Never blocks, never raises."""
+
+    def read(self, first: int, last: int, found: Found) -> None:
+        """Find the kept events numbered *first* to *last*, both included, in ascending order. Does not block.
+
+        Numbers that were never given are left out; so ``first > last`` finds nothing.
+        """
+
+    def close(self) -> None:
+        """Keep what is in the queue, then release everything. Blocks until then; called once, last.
+
+        What comes back after this is not told to the listener any more.
+        """

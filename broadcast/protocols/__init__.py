@@ -1,0 +1,1 @@
+"""The doors and their codecs: bytes to lines, lines to a session."""

@@ -1,0 +1,1 @@
+"""How events look to one kind of door: events to bytes, and nothing else."""

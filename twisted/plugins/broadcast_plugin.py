@@ -1,0 +1,7 @@
+"""Tell twistd of ``twistd broadcast``."""
+
+from twisted.application.service import ServiceMaker
+
+broadcast = ServiceMaker(
+    "broadcast", "broadcast.service", "A chat room for netcat, telnet and everything that speaks lines.", "broadcast"
+)
