@@ -27,10 +27,12 @@ class Said:
     text: str
     at: float
     seq: int = 0
+    receipt: bool = False
+    """Whether the author wants to know the number."""
 
     def numbered(self, seq: int) -> Said:
         """The same event, kept under *seq* (1 or more)."""
-        return Said(self.who, self.nick, self.text, self.at, seq)
+        return Said(self.who, self.nick, self.text, self.at, seq, self.receipt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,12 @@ class Emoted:
     text: str
     at: float
     seq: int = 0
+    receipt: bool = False
+    """Whether the author wants to know the number."""
 
     def numbered(self, seq: int) -> Emoted:
         """The same event, kept under *seq* (1 or more)."""
-        return Emoted(self.who, self.nick, self.text, self.at, seq)
+        return Emoted(self.who, self.nick, self.text, self.at, seq, self.receipt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,11 @@ class Announced:
     """The server speaks to everybody."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A place in the stream: somebody waits until everything before it has been told. It shows to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """The server runs since *since* (seconds since the epoch), with so many people and lines in the room."""
+
+    since: float
+    people: int
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """One line of the answer to a command."""
 
@@ -185,6 +203,6 @@ class Noted:
 
 
 Kept: TypeAlias = Said | Emoted
-Passing: TypeAlias = Joined | Left | ManyJoined | ManyLeft | Renamed | Announced | Whispered | NotKept
+Passing: TypeAlias = Joined | Left | ManyJoined | ManyLeft | Renamed | Announced | Marked | Whispered | NotKept
 Event: TypeAlias = Kept | Passing
-Notice: TypeAlias = Welcomed | Prompted | Arrived | Replayed | Recalled | Receipt | Answered | Refused | Noted
+Notice: TypeAlias = Welcomed | Prompted | Arrived | Replayed | Recalled | Receipt | Running | Answered | Refused | Noted

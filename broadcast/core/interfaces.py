@@ -41,6 +41,13 @@ class Burst:
     edits: Mapping[int, Sequence[Edit]]
 
 
+class Wire(Protocol):
+    """How events look to one kind of door, in one view."""
+
+    def encode(self, event: Event | Notice) -> bytes:
+        """The bytes of *event*; empty where this view does not show it."""
+
+
 class Audience(Protocol):
     """The readers of one room."""
 

@@ -1,0 +1,102 @@
+"""How the events of one burst are told: crowds as a number, and who gets something else than everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from broadcast.core.events import (
+    Announced,
+    Emoted,
+    Event,
+    Joined,
+    Left,
+    ManyJoined,
+    ManyLeft,
+    Marked,
+    NotKept,
+    Receipt,
+    Renamed,
+    Said,
+    Whispered,
+)
+from broadcast.core.interfaces import Burst, Edit
+from broadcast.core.nicknames import key
+
+if TYPE_CHECKING:
+    from broadcast.core.room import Member
+
+CROWD = 5
+"""Up to so many joins (or leaves) in one burst are told one by one (PROTOCOL)."""
+
+
+def condense(events: Sequence[Event]) -> Sequence[Event]:
+    """Tell a crowd's joins as one number where the first stood, its leaves where the last stood.
+
+    So nobody speaks before they came or after they left.
+    """
+    joins = [at for at, event in enumerate(events) if type(event) is Joined]
+    leaves = [at for at, event in enumerate(events) if type(event) is Left]
+    instead: dict[int, Event | None] = {}
+    if len(joins) > CROWD:
+        instead |= dict.fromkeys(joins)
+        instead[joins[0]] = ManyJoined(len(joins))
+    if len(leaves) > CROWD:
+        instead |= dict.fromkeys(leaves)
+        instead[leaves[-1]] = ManyLeft(len(leaves))
+    if not instead:
+        return events
+    told = (instead.get(at, event) for at, event in enumerate(events))
+    return [event for event in told if event is not None]
+
+
+def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member]) -> Burst:
+    """Turn what has come back from the journal into what the readers are told.
+
+    Nobody gets their own line back: a receipt stands in its place for who asked for receipts. Nor are people told that
+    they left or that their own name changed. Private lines and what could not be kept show to one reader. *ignoring*
+    are the members who hide somebody. The cost is that of the events and of what differs, never readers times events.
+    """
+    shown = condense(events)
+    edits: dict[int, list[Edit]] = {}
+    for at, event in enumerate(shown):
+        if isinstance(event, Said | Emoted):
+            if event.who in members:
+                edits.setdefault(event.who, []).append((at, Receipt(event.seq) if event.receipt else None))
+        elif not isinstance(event, Joined | ManyJoined | Announced | Marked):
+            for reader, instead in _apart(event, events, members):
+                edits.setdefault(reader, []).append((at, instead))
+    _hide(shown, ignoring, edits)
+    return Burst(shown, edits)
+
+
+def _apart(
+    event: Left | Renamed | Whispered | NotKept | ManyLeft, events: Sequence[Event], members: Mapping[int, Member]
+) -> Iterator[tuple[int, Event | None]]:
+    """Who sees something else than everybody in the place of *event*, and what."""
+    match event:
+        case Left(who=who) | Renamed(who=who):
+            yield who, None
+        case ManyLeft():
+            yield from ((left.who, None) for left in events if isinstance(left, Left))
+        case NotKept(who=who):
+            yield who, event
+        case Whispered(to=to, nick=nick):
+            if (target := members.get(to)) is not None and key(nick) not in target.ignored:
+                yield to, event
+
+
+def _hide(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, list[Edit]]) -> None:
+    """Take out of each *ignoring* member's stream what is said by those they ignore."""
+    spoken: dict[str, list[int]] | None = None
+    for member in ignoring:
+        if spoken is None:
+            spoken = {}
+            for at, event in enumerate(shown):
+                if isinstance(event, Said | Emoted):
+                    spoken.setdefault(key(event.nick), []).append(at)
+        hidden: list[Edit] = [(at, None) for name in member.ignored for at in spoken.get(name, ())]
+        if hidden:
+            # Their own lines stay receipts, should they have taken a name that they ignore.
+            own = dict(edits.get(member.id, ()))
+            edits[member.id] = sorted((dict(hidden) | own).items(), key=lambda edit: edit[0])

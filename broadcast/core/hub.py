@@ -1,0 +1,108 @@
+"""The room and the one nickname space that all doors share, and what everybody may know of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from broadcast.core import nicknames
+from broadcast.core.errors import RefusedError
+from broadcast.core.interfaces import Audience, Journal
+from broadcast.core.room import Member, Room, Visitor
+
+GOING_DOWN = "The server is going down."
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the one who runs the server decides."""
+
+    name: str = "Broadcast"
+    """Stands in the first line that anybody sees."""
+    version: str = ""
+    """What ``/version`` answers behind the program's name."""
+    motd: tuple[str, ...] = ()
+    """The lines of the message of the day."""
+    replay: int = 20
+    """How many lines a newcomer is shown; 0 or more."""
+    unicode_nicknames: bool = False
+    """Whether nicknames may hold letters and digits of any script."""
+
+
+class Hub:
+    """Where every session finds the room, and every nickname its owner.
+
+    *started* is when the server started, in seconds since the epoch.
+    """
+
+    def __init__(self, journal: Journal, audience: Audience, settings: Settings, started: float) -> None:
+        self.settings = settings
+        self.started = started
+        self.room = Room(journal, audience, settings.replay)
+        self._ids = count(1)
+        self._owners: dict[str, Member] = {}
+        self._skeletons: dict[str, Member] = {}
+
+    def open(self) -> None:
+        """Open the journal; raises ``JournalError``."""
+        self.room.open()
+
+    def close(self, told: Callable[[], None]) -> None:
+        """Tell everybody that the server is going down; *told* is called when all that was taken in has been told."""
+        self.room.announce(GOING_DOWN)
+        self.room.when_told(told)
+
+    def session_id(self) -> int:
+        """An id that no other session of this process has."""
+        return next(self._ids)
+
+    def admit(self, session: int, name: str, visitor: Visitor) -> Member:
+        """Give *name* to a newcomer and let them into the room; raises ``RefusedError``."""
+        nick = self._free(name, None)
+        member = Member(session, nick, visitor)
+        self._claim(member)
+        self.room.enter(member)
+        return member
+
+    def rename(self, member: Member, name: str) -> None:
+        """Give *member* another nickname; raises ``RefusedError``."""
+        nick = self._free(name, member)
+        if nick == member.nick:
+            return
+        self._release(member)
+        self.room.rename(member, nick)
+        self._claim(member)
+
+    def dismiss(self, member: Member, why: str) -> None:
+        """Let *member* leave; the nickname is free at once, for in the stream its next owner comes later."""
+        self._release(member)
+        self.room.leave(member, why)
+
+    def find(self, name: str) -> Member:
+        """The one who is here under *name*; raises ``RefusedError``."""
+        member = self._owners.get(nicknames.key(name))
+        if member is None or member.id not in self.room.members:
+            raise RefusedError(f"{name[: nicknames.LONGEST]} is not here.")
+        return member
+
+    def _free(self, name: str, owner: Member | None) -> str:
+        """*name* as a nickname that nobody but *owner* has."""
+        nick = nicknames.check(name, unicode=self.settings.unicode_nicknames)
+        if self._owners.get(nicknames.key(nick), owner) is not owner:
+            raise RefusedError(f"{nick} is taken.")
+        if self.settings.unicode_nicknames:
+            like = self._skeletons.get(nicknames.skeleton(nick))
+            if like is not None and like is not owner:
+                raise RefusedError(f"{nick} looks too much like {like.nick}, who is here.")
+        return nick
+
+    def _claim(self, member: Member) -> None:
+        self._owners[nicknames.key(member.nick)] = member
+        if self.settings.unicode_nicknames:
+            self._skeletons[nicknames.skeleton(member.nick)] = member
+
+    def _release(self, member: Member) -> None:
+        del self._owners[nicknames.key(member.nick)]
+        if self.settings.unicode_nicknames:
+            del self._skeletons[nicknames.skeleton(member.nick)]

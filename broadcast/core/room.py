@@ -1,0 +1,171 @@
+"""Who is present in a room, and the stream of what happens there; no bytes, no words for people.
+
+Everything that happens goes to the journal and comes back from it, in order. What has come back when the audience is
+free is the next burst: it is told to the readers first, then to those it is about (who came, who left).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from broadcast.core.burst import plan
+from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.interfaces import Audience, Found, Journal
+from broadcast.core.nicknames import key
+
+
+class Visitor(Protocol):
+    """What a room tells the session of a member."""
+
+    def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
+        """The room has told everybody of your coming; *others* are present, *replay* was said before."""
+
+    def departed(self) -> None:
+        """The room has told everybody of your leaving; nothing else will come."""
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """Somebody in the room, as far as others need to know."""
+
+    id: int
+    nick: str
+    visitor: Visitor
+    away: bool = False
+    why_away: str = ""
+    receipts: bool = False
+    ignored: dict[str, str] = field(default_factory=dict)
+    """Nicknames whose lines are hidden: comparison key to the name as it was typed."""
+    correspondent: int = 0
+    """The session that whispered last to this member; 0 for nobody yet."""
+
+
+class Room:
+    """One room: its members, its stream, and the last lines that were said in it.
+
+    *replay* (0 or more) is how many lines a newcomer is shown.
+    """
+
+    def __init__(self, journal: Journal, audience: Audience, replay: int) -> None:
+        self.members: dict[int, Member] = {}
+        """Who is present, by session, in the order of coming: those whose join was told and whose leave was not."""
+        self.last = 0
+        """The number of the last line that was told."""
+        self._journal = journal
+        self._audience = audience
+        self._recent: deque[Kept] = deque(maxlen=replay)
+        self._expected: dict[int, Member] = {}
+        self._ignoring: set[Member] = set()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._returned: list[Event] = []
+        self._telling = False
+
+    def open(self) -> None:
+        """Open the journal; raises ``JournalError``."""
+        tail = self._journal.open(max(self._recent.maxlen or 0, 1))
+        self.last = tail[-1].seq if tail else 0
+        self._recent.extend(tail)
+        self._journal.listen(self._take)
+
+    def enter(self, member: Member) -> None:
+        """Let *member* in; ``visitor.arrived`` is called once everybody has been told."""
+        self._expected[member.id] = member
+        self._journal.append(Joined(member.id, member.nick))
+
+    def leave(self, member: Member, why: str) -> None:
+        """Let *member* out; ``visitor.departed`` is called once everybody has been told."""
+        self._journal.append(Left(member.id, member.nick, why))
+
+    def say(self, member: Member, text: str, at: float) -> None:
+        """*member* says *text* (clean, one line) at the time *at* (seconds since the epoch)."""
+        self._journal.append(Said(member.id, member.nick, text, at, receipt=member.receipts))
+
+    def emote(self, member: Member, text: str, at: float) -> None:
+        """*member* does *text*, likewise."""
+        self._journal.append(Emoted(member.id, member.nick, text, at, receipt=member.receipts))
+
+    def whisper(self, member: Member, to: Member, text: str) -> None:
+        """*member* says *text* to *to* alone."""
+        self._journal.append(Whispered(member.id, member.nick, to.id, text))
+
+    def rename(self, member: Member, new: str) -> None:
+        """*member* is called *new* from here on."""
+        self._journal.append(Renamed(member.id, member.nick, new))
+        member.nick = new
+
+    def announce(self, text: str) -> None:
+        """The server says *text* to everybody."""
+        self._journal.append(Announced(text))
+
+    def when_told(self, call: Callable[[], None]) -> None:
+        """Call *call* once everything that has happened up to now has been told."""
+        self._waiting.append(call)
+        self._journal.append(Marked())
+
+    def ignore(self, member: Member, name: str) -> None:
+        """Hide from *member* what is said under *name*."""
+        member.ignored[key(name)] = name
+        self._ignoring.add(member)
+
+    def unignore(self, member: Member, name: str) -> str | None:
+        """Show it again; the name as it was ignored, or None where it was not."""
+        was = member.ignored.pop(key(name), None)
+        if not member.ignored:
+            self._ignoring.discard(member)
+        return was
+
+    def history(self, first: int, last: int, found: Found) -> None:
+        """Find the lines *first* to *last*, as far as they were told."""
+        self._journal.read(max(first, 1), min(last, self.last), found)
+
+    def _take(self, events: Sequence[Event]) -> None:
+        self._returned.extend(events)
+        if not self._telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell all that has come back as one burst; what comes back meanwhile is the next."""
+        if not self._returned:
+            return
+        self._telling = True
+        events, self._returned = self._returned, []
+        kept = [event for event in events if isinstance(event, Said | Emoted)]
+        if kept:
+            self.last = kept[-1].seq
+            self._recent.extend(kept)
+        self._audience.tell(plan(events, self.members, self._ignoring), lambda: self._told(events))
+
+    def _told(self, events: Sequence[Event]) -> None:
+        """Everybody has been told of *events*: now those whom they are about."""
+        visits: list[Callable[[], None]] = []
+        for event in events:
+            if isinstance(event, Joined):
+                visits.append(self._admit(self._expected.pop(event.who)))
+            elif isinstance(event, Left):
+                member = self.members.pop(event.who)
+                self._ignoring.discard(member)
+                visits.append(member.visitor.departed)
+            elif isinstance(event, Whispered):
+                if (to := self.members.get(event.to)) is not None and key(event.nick) not in to.ignored:
+                    to.correspondent = event.who
+            elif isinstance(event, Renamed):
+                self._follow(event)
+            elif isinstance(event, Marked):
+                visits.append(self._waiting.popleft())
+        self._telling = False
+        for visit in visits:
+            visit()
+        self._tell()
+
+    def _admit(self, member: Member) -> Callable[[], None]:
+        self.members[member.id] = member
+        return lambda: member.visitor.arrived(self.members, self._recent)
+
+    def _follow(self, event: Renamed) -> None:
+        """Whoever ignored the old name goes on ignoring the same person under the new one."""
+        for member in self._ignoring:
+            if member.ignored.pop(key(event.nick), None) is not None:
+                member.ignored[key(event.new)] = event.new

@@ -1,0 +1,265 @@
+"""The line door: telnet, netcat and every program that reads and writes lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from zope.interface import implementer
+
+from broadcast.core.session import LINE_BYTES, LOST, NICKNAME_SECONDS, Session
+from broadcast.outlets import StreamTransport, TransportOutlet
+from broadcast.protocols import strangers
+from broadcast.protocols.framing import LineCodec, Overlong
+from broadcast.protocols.peer import StreamPeer, whereabouts
+from broadcast.wires.line import LineWire
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import View, Wire
+    from broadcast.fanout import Readers
+
+LINES_A_TURN = 256
+"""So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536)."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class BroadcastProtocol(LineReceiver):
+    """One connection: bytes to lines, lines to a session.
+
+    The lines of a chunk are taken out one at a time, each when the session is ready for it; until then nothing more is
+    read. (``LineReceiver.dataReceived`` would wait for CRLF, and is quadratic in the number of lines of a chunk.)
+
+    It is its own transport's producer: while the peer does not read what it is sent, nothing is read from it either.
+    """
+
+    MAX_LENGTH = LINE_BYTES
+    factory: BroadcastFactory
+    _log = Logger()
+
+    def connectionMade(self) -> None:
+        """Open the session."""
+        factory = self.factory
+        self._transport = cast(StreamTransport, self.transport)
+        self._codec = LineCodec()
+        self._start: bytes | None = b""
+        self._why: str | None = None
+        self._connected = self._reading = True
+        self._choked = self._over = self._written = self._deferred = False
+        self._drained: Deferred[None] | None = None
+        self._where = whereabouts(self._transport.getPeer())
+        self._came_as = ""
+        self.lost: Deferred[None] = Deferred()
+        """Fires when the connection is gone."""
+        self._peer = StreamPeer(
+            TransportOutlet(self._transport, factory.clock), factory.readers, factory.wire, self._proceed, self._end
+        )
+        self.session = Session(factory.hub, self._peer)
+        self._peer.session = self.session.id
+        self._deadline = factory.clock.callLater(
+            NICKNAME_SECONDS, self.session.turn_away, f"No nickname in {NICKNAME_SECONDS} seconds."
+        )
+        factory.connections.add(self)
+        self._transport.registerProducer(self, streaming=True)
+        self.session.greet()
+
+    # What comes in
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take in a chunk."""
+        if self._over:
+            return
+        self._codec.feed(data)
+        if self._start is not None and not self.session.nick:
+            self._start = (self._start + data)[: strangers.ENOUGH]
+            if (introduction := strangers.unfinished(self._start)) is not None:
+                self.session.turn_away(introduction)
+                return
+        self._pump()
+
+    def lineReceived(self, line: bytes) -> None:
+        """Hand one line, without its end, to the session."""
+        if self._start is not None:
+            self._start = None
+            if (introduction := strangers.finished(line)) is not None:
+                self.session.turn_away(introduction)
+                return
+        self.session.line(line.decode("utf-8", "replace"), self.factory.clock.seconds())
+
+    def readConnectionLost(self) -> None:
+        """The end of their input: everything before it counts, and what is answered still reaches them."""
+        self._finish("")
+        if self._over:
+            self._close_if_done()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone; what they said before still counts."""
+        self._connected = self._choked = False
+        self._peer.lose()
+        self._finish("" if isinstance(reason.value, ConnectionDone) else LOST)
+        self.factory.connections.discard(self)
+        self.lost.callback(None)
+
+    def _finish(self, why: str) -> None:
+        if self._why is None:
+            self._why = why
+            self._codec.finish()
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hand lines to the session while it is ready for them and the peer reads what it is sent."""
+        if self._deferred:
+            return
+        lines = 0
+        while self.session.ready and not self._choked:
+            if lines == LINES_A_TURN:
+                self._deferred = True
+                self.factory.soon(self._go_on)
+                break
+            lines += 1
+            limit = self.session.limit
+            line = self._codec.take(limit)
+            if line is None:
+                if self._why is not None:
+                    self.session.leave(self._why)
+                elif self._drained is not None:
+                    self._drained.callback(None)
+                    self._drained = None
+                break
+            if isinstance(line, Overlong):
+                self.session.overlong(limit)
+            else:
+                self.lineReceived(line)
+        self._peer.send(self._codec.answers())
+        self._adjust()
+
+    def _go_on(self) -> None:
+        self._deferred = False
+        self._pump()
+
+    def _adjust(self) -> None:
+        """Read from the peer or not, as things are now. What is over is read, and dropped, to see its end."""
+        wanted = self._over or (
+            self.session.ready and not self._choked and not self._deferred and not self.factory.stopping
+        )
+        if self._connected and self._why is None and wanted is not self._reading:
+            self._reading = wanted
+            if wanted:
+                self._transport.resumeProducing()
+            else:
+                self._transport.pauseProducing()
+
+    # What the session tells
+
+    def _proceed(self) -> None:
+        if not self._came_as:
+            self._came_as = self.session.nick
+            self._cancel_deadline()
+            self._log.info("{nick} joined from {where}", nick=self._came_as, where=self._where)
+        self._pump()
+
+    def _end(self) -> None:
+        """The session is over, and everything that it says has been sent."""
+        self._over = True
+        self._cancel_deadline()
+        nick, why = self.session.nick, self.session.why
+        who = nick or "somebody without a nickname"
+        if self._came_as and nick != self._came_as:
+            who += f", who came as {self._came_as},"
+        self._log.info("{who} left{why} ({where})", who=who, why=f": {why}" if why else "", where=self._where)
+        if self._drained is not None:
+            self._drained.callback(None)
+            self._drained = None
+        self._adjust()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline.active():
+            self._deadline.cancel()
+
+    # What the transport tells
+
+    def pauseProducing(self) -> None:
+        """The peer does not read what it is sent."""
+        self._choked = True
+        self._adjust()
+
+    def resumeProducing(self) -> None:
+        """It has read."""
+        self._choked = False
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The transport is about to tell of the connection's loss."""
+
+    def writeConnectionLost(self) -> None:
+        """Everything has been sent; close, if their direction is closed too."""
+        self._written = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._written and self._why is not None:
+            self._transport.loseConnection()
+
+    # The end of the server
+
+    def drain(self) -> Deferred[None]:
+        """Read nothing more; fires when the session has taken every line that has come in."""
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
+        if self._over:
+            self._drained = None
+            drained.callback(None)
+        self._pump()
+        return drained
+
+    def close(self) -> None:
+        """Close the connection once everything is delivered; nobody is told that they left."""
+        self._peer.close()
+
+
+class BroadcastFactory(Factory):
+    """Makes the protocols of the line door, and holds the connected ones.
+
+    *soon* runs a function in a later turn of the reactor, whatever the clock does (``reactor.callFromThread``).
+    """
+
+    protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
+    noisy = False
+
+    def __init__(
+        self, hub: Hub, readers: Readers, clock: IReactorTime, soon: Callable[[Callable[[], None]], object]
+    ) -> None:
+        self.hub = hub
+        self.readers = readers
+        self.clock = clock
+        self.soon = soon
+        self.connections: set[BroadcastProtocol] = set()
+        self.stopping = False
+        self._wires: dict[View, Wire] = {}
+
+    def wire(self, view: View) -> Wire:
+        """The one wire of this door for *view*."""
+        if view not in self._wires:
+            self._wires[view] = LineWire(view, self.clock.seconds)
+        return self._wires[view]
+
+    def drain(self) -> Deferred[list[tuple[bool, None]]]:
+        """Read nothing more from anybody; fires when the sessions have taken every line that has come in."""
+        self.stopping = True
+        return DeferredList([connection.drain() for connection in list(self.connections)])
+
+    def disconnect(self) -> Deferred[list[tuple[bool, None]]]:
+        """Close every connection once everything is delivered; fires when the last one is gone."""
+        connections = list(self.connections)
+        for connection in connections:
+            connection.close()
+        return DeferredList([connection.lost for connection in connections])

@@ -1,0 +1,132 @@
+"""How events look on the line door: UTF-8 text, lines ended with CRLF; the words that every other door carries too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+
+from broadcast.core.events import (
+    Announced,
+    Answered,
+    Arrived,
+    Emoted,
+    Joined,
+    Left,
+    ManyJoined,
+    ManyLeft,
+    Marked,
+    Noted,
+    NotKept,
+    Prompted,
+    Recalled,
+    Receipt,
+    Refused,
+    Renamed,
+    Replayed,
+    Running,
+    Said,
+    Welcomed,
+    Whispered,
+)
+
+if TYPE_CHECKING:
+    from broadcast.core.events import Event, Kept, Notice
+    from broadcast.core.interfaces import View
+
+END = "\r\n"
+"""What ends a line (PROTOCOL)."""
+
+
+class LineWire:
+    """One view of the line door.
+
+    *now* gives the time (seconds since the epoch), for a line of another day shows its date; *zone* is the time zone
+    of the times shown, None for the machine's own.
+    """
+
+    def __init__(self, view: View, now: Callable[[], float], zone: tzinfo | None = None) -> None:
+        self._times = view.times
+        self._quiet = view.quiet
+        self._now = now
+        self._zone = zone
+
+    def encode(self, event: Event | Notice) -> bytes:
+        """The bytes of *event*: whole lines, except of a prompt; nothing for what this view does not show."""
+        return self._line(event).encode()
+
+    def _line(self, event: Event | Notice) -> str:  # noqa: C901, PLR0911, PLR0912 -- PROTOCOL.md's table, a row each
+        match event:
+            case Said() | Emoted():
+                return (f"[{self._time(event.at)}] " if self._times else "") + _spoken(event) + END
+            case Joined() | Left() | ManyJoined() | ManyLeft():
+                return "" if self._quiet else f" * {_passage(event)}{END}"
+            case Renamed(nick=nick, new=new):
+                return f" * {nick} is now {new}.{END}"
+            case Announced(text=text) | Noted(text=text):
+                return f" * {text}{END}"
+            case Whispered(nick=nick, text=text):
+                return f"[{nick}] {text}{END}"
+            case Receipt(seq=seq):
+                return f"-> #{seq}{END}"
+            case Answered(text=text):
+                return f"-> {text}{END}"
+            case Refused(why=why):
+                return f"-> Error: {why}{END}"
+            case NotKept(why=why):
+                return f"-> Error: not kept: {why}{END}"
+            case Recalled(event=kept):
+                return f"-> #{kept.seq} [{self._time(kept.at)}] {_spoken(kept)}{END}"
+            case Replayed(event=kept):
+                return f"[{self._time(kept.at)}] {_spoken(kept)}{END}"
+            case Marked():
+                return ""
+            case Prompted(text=text):
+                return f"{text} "
+            case Welcomed(name=name, motd=motd):
+                return "".join(line + END for line in (f"Welcome to {name}.", *motd))
+            case Arrived(nick=nick):
+                return f" * You are {nick}. {_company(event)} /help lists the commands, quit leaves.{END}"
+            case Running(since=since, people=people, lines=lines):
+                up = self._local(since).strftime("%Y-%m-%d %H:%M")
+                here, said = _counted(people, "person", "people"), _counted(lines, "line", "lines")
+                return f"-> up since {up}, {here}, {said}.{END}"
+
+    def _local(self, at: float) -> datetime:
+        return datetime.fromtimestamp(at, UTC).astimezone(self._zone)
+
+    def _time(self, at: float) -> str:
+        then = self._local(at)
+        same_day = then.date() == self._local(self._now()).date()
+        return then.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
+
+
+def _spoken(event: Kept) -> str:
+    return f"{event.nick}: {event.text}" if isinstance(event, Said) else f"** {event.nick} {event.text}"
+
+
+def _passage(event: Joined | Left | ManyJoined | ManyLeft) -> str:
+    match event:
+        case Joined(nick=nick):
+            return f"{nick} joined."
+        case Left(nick=nick, why=""):
+            return f"{nick} left."
+        case Left(nick=nick, why=why):
+            return f"{nick} left: {why}"
+        case ManyJoined(count=count):
+            return f"{count} people joined."
+        case ManyLeft(count=count):
+            return f"{count} people left."
+
+
+def _company(event: Arrived) -> str:
+    if not event.others:
+        return "Nobody else is here."
+    verb = "other is" if event.others == 1 else "others are"
+    names = ", ".join(event.named)
+    unnamed = event.others - len(event.named)
+    return f"{event.others} {verb} here: {names}{f' and {unnamed} more' if unnamed else ''}."
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"

@@ -1,0 +1,193 @@
+"""The whole server in memory: a clock, a journal, and people on transports that take what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from broadcast.core.hub import Hub, Settings
+from broadcast.fanout import Readers
+from broadcast.journals.memory import MemoryJournal
+from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IPushProducer
+
+    from broadcast.core.interfaces import Journal
+
+NOON = 1_768_478_400.0
+"""2026-01-15 12:00 UTC, when every world begins."""
+ROOM_FOR_OUTPUT = 65536
+"""What a transport holds before it pauses its producer, as Twisted's do."""
+
+
+class MemoryTransport:
+    """A stream transport without a socket. While *takes* is false, the other side reads nothing."""
+
+    def __init__(self, address: IAddress | None = None) -> None:
+        self.address = address or IPv4Address("TCP", "127.0.0.1", 40000)
+        self.sent = bytearray()
+        self.held = bytearray()
+        self.takes = True
+        self.reading = True
+        self.finished = self.closed = self.aborted = False
+        self.producer: IPushProducer | None = None
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+        assert not self.finished, "something was written after the end"
+        self.held += data
+        self._move()
+
+    def _move(self) -> None:
+        if self.takes:
+            self.sent += self.held
+            self.held.clear()
+        elif self.producer is not None and len(self.held) > ROOM_FOR_OUTPUT:
+            self.producer.pauseProducing()
+
+    def take_again(self) -> None:
+        """The other side reads on."""
+        self.takes = True
+        self._move()
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def registerProducer(self, producer: IPushProducer, /, streaming: bool) -> None:
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def loseWriteConnection(self) -> None:
+        self.finished = True
+
+    def loseConnection(self) -> None:
+        self.finished = self.closed = True
+
+    def abortConnection(self) -> None:
+        self.finished = self.closed = self.aborted = True
+
+    def getPeer(self) -> IAddress:
+        return self.address
+
+
+class Person:
+    """Somebody at the line door."""
+
+    def __init__(self, world: World, protocol: BroadcastProtocol, transport: MemoryTransport) -> None:
+        self.world = world
+        self.protocol = protocol
+        self.transport = transport
+        self._gone = False
+
+    def send(self, data: bytes | str, cuts: Iterable[int] = ()) -> None:
+        """Type *data*, cut into chunks at *cuts*, each read when the server reads; then let everything happen."""
+        raw = data.encode() if isinstance(data, str) else data
+        start = 0
+        for end in [*sorted({cut for cut in cuts if 0 < cut < len(raw)}), len(raw)]:
+            self.world.until(lambda: self.transport.reading)
+            self.protocol.dataReceived(raw[start:end])
+            start = end
+        self.world.settle()
+
+    def say(self, *lines: str) -> None:
+        """Type whole lines."""
+        self.send("".join(line + "\r\n" for line in lines))
+
+    def read(self) -> str:
+        """What came since the last look."""
+        seen = self.transport.sent.decode()
+        self.transport.sent.clear()
+        return seen
+
+    def lines(self) -> list[str]:
+        """The same as lines without their ends."""
+        seen = self.read()
+        assert seen.endswith("\r\n") or not seen, seen
+        return seen.split("\r\n")[:-1]
+
+    def end_input(self) -> None:
+        """Close their direction, as ``nc -N`` does; the server closes its own when it is done."""
+        self.protocol.readConnectionLost()
+        self.world.settle()
+        self._hang_up_if_finished()
+
+    def _hang_up_if_finished(self) -> None:
+        if self.transport.finished and not self._gone:
+            self.protocol.writeConnectionLost()
+            assert self.transport.closed
+            self.vanish(clean=True)
+
+    def vanish(self, *, clean: bool = False) -> None:
+        """The connection is gone; *clean*: both sides had closed it."""
+        self._gone = True
+        reason: Exception = ConnectionDone() if clean else ConnectionLost()
+        self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # likewise
+        self.world.settle()
+
+
+class World:
+    """A server, with the memory journal unless it is given another."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        journal: Callable[[Callable[[Callable[[], None]], object]], Journal] | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOON)
+        self._soon: list[Callable[[], None]] = []
+        self.journal = (journal or MemoryJournal)(self._soon.append)
+        self.readers = Readers()
+        self.hub = Hub(self.journal, self.readers, settings or Settings(version="0.0"), self.clock.seconds())
+        self.factory = BroadcastFactory(self.hub, self.readers, self.clock, self._soon.append)
+        self.hub.open()
+
+    def turn(self) -> bool:
+        """One turn of the reactor; whether there was anything to do."""
+        now, self._soon[:] = list(self._soon), []
+        for call in now:
+            call()
+        return bool(now)
+
+    def settle(self) -> None:
+        """Turns, until nothing is left to do."""
+        while self.turn():
+            pass
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Turns, until *done*."""
+        while not done():
+            assert self.turn(), "nothing is left to do, but it is not done"
+
+    def connect(self, address: IAddress | None = None) -> Person:
+        """Somebody who has read the welcome."""
+        transport = MemoryTransport(address)
+        protocol = cast(BroadcastProtocol, self.factory.buildProtocol(transport.address))
+        person = Person(self, protocol, transport)
+        protocol.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+        return person
+
+    def join(self, *nicks: str) -> list[Person]:
+        """People who have taken a nickname and read what came."""
+        people = []
+        for nick in nicks:
+            person = self.connect()
+            person.say(nick)
+            people.append(person)
+        for person in people:
+            person.read()
+        return people
