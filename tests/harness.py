@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from broadcast.core.hub import Hub, Settings
@@ -17,6 +19,7 @@ from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IPushProducer
+    from twisted.logger import ILogObserver
 
     from broadcast.core.interfaces import Journal
 
@@ -24,6 +27,20 @@ NOON = 1_768_478_400.0
 """2026-01-15 12:00 UTC, when every world begins."""
 ROOM_FOR_OUTPUT = 65536
 """What a transport holds before it pauses its producer, as Twisted's do."""
+
+
+@contextmanager
+def logged() -> Iterator[list[LogEvent]]:
+    """Collect what is logged meanwhile; an error among it fails the test."""
+    events: list[LogEvent] = []
+    observer = cast("ILogObserver", events.append)
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield events
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    wrong = [event for event in events if event["log_level"] >= LogLevel.error or event.get("isError")]
+    assert not wrong, wrong
 
 
 class MemoryTransport:
@@ -93,6 +110,10 @@ class Person:
         self.transport = transport
         self._gone = False
 
+    def put(self, data: bytes | str) -> None:
+        """Type *data*, whole, and let nothing happen yet: what others do before the next turn is in the same burst."""
+        self.protocol.dataReceived(data.encode() if isinstance(data, str) else data)
+
     def send(self, data: bytes | str, cuts: Iterable[int] = ()) -> None:
         """Type *data*, cut into chunks at *cuts*, each read when the server reads; then let everything happen."""
         raw = data.encode() if isinstance(data, str) else data
@@ -124,6 +145,14 @@ class Person:
         self.protocol.readConnectionLost()
         self.world.settle()
         self._hang_up_if_finished()
+
+    def hang_up(self) -> None:
+        """Do what ``telnet`` and ``nc`` do once the server has closed its direction: close the other."""
+        assert self.transport.finished
+        self.protocol.writeConnectionLost()
+        self.protocol.readConnectionLost()
+        assert self.transport.closed
+        self.vanish(clean=True)
 
     def _hang_up_if_finished(self) -> None:
         if self.transport.finished and not self._gone:

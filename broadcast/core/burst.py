@@ -50,6 +50,24 @@ def condense(events: Sequence[Event]) -> Sequence[Event]:
     return [event for event in told if event is not None]
 
 
+class _Names:
+    """Under which names somebody may be ignored who was renamed in this burst: whoever is ignored stays so."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, frozenset[str]] = {}
+
+    def before(self, nick: str) -> frozenset[str]:
+        """The comparison keys that *nick* had before the burst, or that were ignored for their own sake."""
+        name = key(nick)
+        return self._before.get(name, frozenset((name,)))
+
+    def follow(self, event: Renamed) -> None:
+        """From here on the new name is the same person; whoever takes the old one is somebody else."""
+        either = self.before(event.nick) | self.before(event.new)
+        self._before[key(event.nick)] = frozenset()
+        self._before[key(event.new)] = either
+
+
 def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member]) -> Burst:
     """Turn what has come back from the journal into what the readers are told.
 
@@ -59,31 +77,43 @@ def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Itera
     """
     shown = condense(events)
     edits: dict[int, list[Edit]] = {}
+    names = _Names()
     for at, event in enumerate(shown):
         if isinstance(event, Said | Emoted):
             if event.who in members:
                 edits.setdefault(event.who, []).append((at, Receipt(event.seq) if event.receipt else None))
         elif not isinstance(event, Joined | ManyJoined | Announced | Marked):
-            for reader, instead in _apart(event, events, members):
+            for reader, instead in _apart(event, events, members, names):
                 edits.setdefault(reader, []).append((at, instead))
     _hide(shown, ignoring, edits)
     return Burst(shown, edits)
 
 
 def _apart(
-    event: Left | Renamed | Whispered | NotKept | ManyLeft, events: Sequence[Event], members: Mapping[int, Member]
+    event: Left | Renamed | Whispered | NotKept | ManyLeft,
+    events: Sequence[Event],
+    members: Mapping[int, Member],
+    names: _Names,
 ) -> Iterator[tuple[int, Event | None]]:
     """Who sees something else than everybody in the place of *event*, and what."""
     match event:
-        case Left(who=who) | Renamed(who=who):
+        case Left(who=who):
+            yield who, None
+        case Renamed(who=who):
+            names.follow(event)
             yield who, None
         case ManyLeft():
             yield from ((left.who, None) for left in events if isinstance(left, Left))
         case NotKept(who=who):
             yield who, event
-        case Whispered(to=to, nick=nick):
-            if (target := members.get(to)) is not None and key(nick) not in target.ignored:
+        case Whispered(who=who, to=to, nick=nick):
+            if (target := members.get(to)) is not None and not ignores(target, who, names.before(nick)):
                 yield to, event
+
+
+def ignores(member: Member, who: int, names: Iterable[str]) -> bool:
+    """Whether *member* hides what the session *who* says, which has the comparison keys *names*."""
+    return who != member.id and not member.ignored.keys().isdisjoint(names)
 
 
 def _hide(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, list[Edit]]) -> None:
@@ -91,12 +121,22 @@ def _hide(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, l
     spoken: dict[str, list[int]] | None = None
     for member in ignoring:
         if spoken is None:
-            spoken = {}
-            for at, event in enumerate(shown):
-                if isinstance(event, Said | Emoted):
-                    spoken.setdefault(key(event.nick), []).append(at)
+            spoken = _spoken(shown)
         hidden: list[Edit] = [(at, None) for name in member.ignored for at in spoken.get(name, ())]
         if hidden:
             # Their own lines stay receipts, should they have taken a name that they ignore.
             own = dict(edits.get(member.id, ()))
             edits[member.id] = sorted((dict(hidden) | own).items(), key=lambda edit: edit[0])
+
+
+def _spoken(shown: Sequence[Event]) -> dict[str, list[int]]:
+    """What is said, by the names under which it may be ignored."""
+    names = _Names()
+    spoken: dict[str, list[int]] = {}
+    for at, event in enumerate(shown):
+        if isinstance(event, Renamed):
+            names.follow(event)
+        elif isinstance(event, Said | Emoted):
+            for name in names.before(event.nick):
+                spoken.setdefault(name, []).append(at)
+    return spoken

@@ -84,8 +84,8 @@ def _help(session: Session, words: str, at: float) -> None:
     if not words.strip():
         _answer(session, *(f"{command.call}   {command.help}" for command in COMMANDS))
         return
-    verb = words.strip().removeprefix("/").casefold()
-    command = _BY_VERB.get(verb)
+    verb = words.strip().removeprefix("/")
+    command = _BY_VERB.get(verb.casefold())
     if command is None:
         raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
     _answer(session, f"{command.call}   {command.help}")
@@ -138,7 +138,7 @@ def _reply(session: Session, words: str, at: float) -> None:
     text = _needed(words, "reply").strip()
     if not session.member.correspondent:
         raise RefusedError("nobody has written to you yet.")
-    to = session.hub.room.members.get(session.member.correspondent)
+    to = session.hub.reach(session.member.correspondent)
     if to is None:
         raise RefusedError("the one who wrote to you last is not here.")
     _whisper(session, to, text)

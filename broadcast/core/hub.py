@@ -86,6 +86,11 @@ class Hub:
             raise RefusedError(f"{name[: nicknames.LONGEST]} is not here.")
         return member
 
+    def reach(self, session: int) -> Member | None:
+        """The one whose session this is; None where they have left, or are just leaving."""
+        member = self.room.members.get(session)
+        return member if member and self._owners.get(nicknames.key(member.nick)) is member else None
+
     def _free(self, name: str, owner: Member | None) -> str:
         """*name* as a nickname that nobody but *owner* has."""
         nick = nicknames.check(name, unicode=self.settings.unicode_nicknames)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broadcast.core.burst import plan
+from broadcast.core.burst import ignores, plan
 from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
 from broadcast.core.interfaces import Audience, Found, Journal
 from broadcast.core.nicknames import key
@@ -34,6 +34,8 @@ class Member:
     id: int
     nick: str
     visitor: Visitor
+    told: str = ""
+    """The nickname under which the stream knows them: a rename on its way has not happened yet for a newcomer."""
     away: bool = False
     why_away: str = ""
     receipts: bool = False
@@ -143,15 +145,17 @@ class Room:
         visits: list[Callable[[], None]] = []
         for event in events:
             if isinstance(event, Joined):
-                visits.append(self._admit(self._expected.pop(event.who)))
+                visits.append(self._admit(self._expected.pop(event.who), event.nick))
             elif isinstance(event, Left):
                 member = self.members.pop(event.who)
                 self._ignoring.discard(member)
                 visits.append(member.visitor.departed)
             elif isinstance(event, Whispered):
-                if (to := self.members.get(event.to)) is not None and key(event.nick) not in to.ignored:
+                to = self.members.get(event.to)
+                if to is not None and not ignores(to, event.who, (key(event.nick),)):
                     to.correspondent = event.who
             elif isinstance(event, Renamed):
+                self.members[event.who].told = event.new
                 self._follow(event)
             elif isinstance(event, Marked):
                 visits.append(self._waiting.popleft())
@@ -160,12 +164,13 @@ class Room:
             visit()
         self._tell()
 
-    def _admit(self, member: Member) -> Callable[[], None]:
+    def _admit(self, member: Member, nick: str) -> Callable[[], None]:
+        member.told = nick
         self.members[member.id] = member
         return lambda: member.visitor.arrived(self.members, self._recent)
 
     def _follow(self, event: Renamed) -> None:
         """Whoever ignored the old name goes on ignoring the same person under the new one."""
         for member in self._ignoring:
-            if member.ignored.pop(key(event.nick), None) is not None:
+            if member.id != event.who and member.ignored.pop(key(event.nick), None) is not None:
                 member.ignored[key(event.new)] = event.new

@@ -129,14 +129,14 @@ class Session:
         if self._refusals < REFUSALS:
             self._prompt()
         else:
-            visit.leave("")
+            visit.leave(f"no nickname in {REFUSALS} tries")
 
     def _become(self, member: Member) -> None:
         self._member = member
         self.ready = False
 
     def _settle(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
-        named = tuple(islice((other.nick for other in others.values() if other.id != self.id), LISTED))
+        named = tuple(islice((other.told for other in others.values() if other.id != self.id), LISTED))
         self.peer.show(Arrived(self.nick, named, len(others) - 1), *map(Replayed, replay))
         self.peer.listen(self.view)
         self.ready = True
@@ -235,10 +235,12 @@ def _machine() -> Callable[[Session], _Visit]:
 
     @nickname.upon(_Visit.leave).to(quit_)
     def give_up(visit: _Visit, session: Session, why: str) -> None:
+        session.why = why
         session._end("Goodbye.")
 
     @nickname.upon(_Visit.turn_away).to(quit_)
     def turn_away(visit: _Visit, session: Session, why: str) -> None:
+        session.why = why
         session._end(why)
 
     @broadcast.upon(_Visit.arrived).loop()

@@ -80,7 +80,7 @@ class BroadcastProtocol(LineReceiver):
             return
         self._codec.feed(data)
         if self._start is not None and not self.session.nick:
-            self._start = (self._start + data)[: strangers.ENOUGH]
+            self._start = (self._start + data[: strangers.ENOUGH])[: strangers.ENOUGH]
             if (introduction := strangers.unfinished(self._start)) is not None:
                 self.session.turn_away(introduction)
                 return
@@ -120,7 +120,7 @@ class BroadcastProtocol(LineReceiver):
         if self._deferred:
             return
         lines = 0
-        while self.session.ready and not self._choked:
+        while self.session.ready and not self._choked and not self._over:
             if lines == LINES_A_TURN:
                 self._deferred = True
                 self.factory.soon(self._go_on)
@@ -128,6 +128,8 @@ class BroadcastProtocol(LineReceiver):
             lines += 1
             limit = self.session.limit
             line = self._codec.take(limit)
+            # In the order of what was asked, however it was cut into chunks: before what this line is answered with.
+            self._peer.send(self._codec.answers())
             if line is None:
                 if self._why is not None:
                     self.session.leave(self._why)
@@ -139,7 +141,6 @@ class BroadcastProtocol(LineReceiver):
                 self.session.overlong(limit)
             else:
                 self.lineReceived(line)
-        self._peer.send(self._codec.answers())
         self._adjust()
 
     def _go_on(self) -> None:
@@ -169,6 +170,8 @@ class BroadcastProtocol(LineReceiver):
 
     def _end(self) -> None:
         """The session is over, and everything that it says has been sent."""
+        if self._over:
+            return
         self._over = True
         self._cancel_deadline()
         nick, why = self.session.nick, self.session.why

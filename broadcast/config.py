@@ -1,0 +1,202 @@
+"""The settings of a start: what the command line says, over what the config file says, over the defaults."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from broadcast.core.errors import BroadcastError
+from broadcast.core.text import clean
+
+LAST_PORT: Final = 65535
+REPLAY_LIMIT: Final = 1000
+"""The most lines that a newcomer can be shown; ``/history`` shows no more at once either."""
+NAME_CHARACTERS: Final = 100
+"""The longest name: it stands in one line, and should fit there."""
+MOTD_LINES: Final = 100
+MOTD_BYTES: Final = 16 * 1024
+"""The longest message of the day. It goes to every connection, before it has done anything to deserve so much."""
+CONFIG_BYTES: Final = 1024 * 1024
+
+_line_end: Final = re.compile(r"\r\n|\r|\n")
+
+
+class CannotStart(BroadcastError):
+    """The server cannot start; the text is one line that says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a server is started with; without arguments, the defaults."""
+
+    ports: tuple[str, ...] = ("5555",)
+    """Where to listen: numbers from 0 to 65535, and Twisted endpoint descriptions; at least one."""
+    interface: str | None = None
+    """The address or host name that numbers listen on; None: on this machine only."""
+    name: str = "Broadcast"
+    motd: tuple[str, ...] = ()
+    """The lines of the message of the day, clean."""
+    replay: int = 20
+    unicode_nicknames: bool = False
+    data: Path | None = Path("broadcast-data")
+    """The folder that keeps what is said; None: keep nothing."""
+
+
+def configure(given: Mapping[str, object], folder: Path) -> Config:
+    """Merge *given* (the command line: the options' names without ``--``, only those that are there) with the config.
+
+    Relative paths start from *folder*, in the config file as on the command line. Raises ``CannotStart``.
+    """
+    command_line = dict(given)
+    file: dict[str, object] = {}
+    if (path := command_line.pop("config", None)) is not None:
+        file = _checked(_table(_text("--config", path), folder), lambda key: f"{key} in {path}", folder)
+    over = _checked(command_line, lambda key: f"--{key}", folder)
+    if "data" in over:
+        file.pop("ephemeral", None)
+    settings = file | over
+    defaults = Config()
+    data = settings.pop("data", folder / (defaults.data or ""))
+    if settings.pop("ephemeral", False):
+        data = None
+    if "interface" in settings and not any(map(is_number, settings.get("ports", defaults.ports))):  # type: ignore[call-overload]
+        raise CannotStart(
+            f"--interface {settings['interface']} is for port numbers: there is none here. "
+            f"An endpoint description takes its own, as in tcp:5555:interface={settings['interface']}."
+        )
+    return Config(data=data, **settings)  # type: ignore[arg-type]  # _checked has seen to the types
+
+
+def is_number(port: str) -> bool:
+    """Whether *port* is a bare number, not an endpoint description."""
+    return port.isascii() and port.isdigit()
+
+
+def _checked(values: Mapping[str, object], where: Callable[[str], str], folder: Path) -> dict[str, object]:
+    """*values* as ``Config`` wants them; *where* says how to name a setting to the one who gave it."""
+    checked: dict[str, object] = {}
+    for key, value in values.items():
+        check = _CHECKS.get(key)
+        if check is None:
+            raise CannotStart(f"{where(key)} is not a setting. {_instead(key)}")
+        checked[_FIELDS.get(key, key)] = check(where(key), value, folder)
+    if checked.get("ephemeral") and "data" in checked:
+        raise CannotStart(f"{where('ephemeral')} keeps nothing, {where('data')} says where to keep it: choose one.")
+    return checked
+
+
+def _instead(key: str) -> str:
+    """What may have been meant by *key*."""
+    close = get_close_matches(key.lower().replace("_", "-"), _CHECKS, 1)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(_CHECKS)}."
+
+
+def _wrong(where: str, wanted: str, value: object) -> CannotStart:
+    shown = repr(value)
+    return CannotStart(f"{where} takes {wanted}, not {shown if len(shown) <= 60 else shown[:60] + '…'}.")
+
+
+def _ports(where: str, value: object, _folder: Path) -> tuple[str, ...]:
+    ports = value if isinstance(value, list) else [value]
+    if not ports:
+        raise _wrong(where, "at least one port", value)
+    return tuple(_port(where, port) for port in ports)
+
+
+def _port(where: str, value: object) -> str:
+    wanted = f"a number from 0 to {LAST_PORT} or a Twisted endpoint description such as tcp:5555:interface=0.0.0.0"
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise _wrong(where, wanted, value)
+    port = str(value).strip()
+    if not port or (re.fullmatch(r"[+-]?\d+", port) and not (is_number(port) and int(port) <= LAST_PORT)):
+        raise _wrong(where, wanted, value)
+    return port
+
+
+def _text(where: str, value: object, _folder: Path | None = None) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise _wrong(where, "a text that is not empty", value)
+    return value
+
+
+def _name(where: str, value: object, _folder: Path) -> str:
+    name = clean(_text(where, value)).strip()
+    if not 0 < len(name) <= NAME_CHARACTERS:
+        raise _wrong(where, f"a line of 1 to {NAME_CHARACTERS} characters", value)
+    return name
+
+
+def _replay(where: str, value: object, _folder: Path) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= REPLAY_LIMIT:
+        raise _wrong(where, f"a number from 0 to {REPLAY_LIMIT}", value)
+    return value
+
+
+def _flag(where: str, value: object, _folder: Path) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(where, "true or false", value)
+    return value
+
+
+def _data(where: str, value: object, folder: Path) -> Path:
+    return folder / _text(where, value)
+
+
+def _motd(where: str, value: object, folder: Path) -> tuple[str, ...]:
+    """The lines of the file *value*, clean, without the blank ones at its end."""
+    path = _text(where, value)
+    lines = _line_end.split(_contents(where, folder / path, MOTD_BYTES))
+    shown = [clean(line).rstrip() for line in lines]
+    while shown and not shown[-1]:
+        shown.pop()
+    if len(shown) > MOTD_LINES:
+        raise CannotStart(f"{where}: {path} has {len(shown)} lines. Shorten it to {MOTD_LINES}.")
+    return tuple(shown)
+
+
+def _table(path: str, folder: Path) -> dict[str, object]:
+    """What the TOML file *path* says."""
+    text = _contents("--config", folder / path, CONFIG_BYTES)
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, which says the line; and what int and datetime say
+        what = str(error).replace("at end of document", f"at the end, line {text.count(chr(10)) + 1}")
+        raise CannotStart(f"{path} is not valid TOML: {what}. Correct it there.") from error
+
+
+def _contents(where: str, path: Path, limit: int) -> str:
+    """The text of a file of at most *limit* bytes."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CannotStart(f"{where}: cannot read {path}: {reason}. Give it a file that this user may read.") from error
+    if len(data) > limit:
+        raise CannotStart(f"{where}: {path} is too long. Shorten it to {limit} bytes.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CannotStart(f"{where}: line {line} of {path} is not UTF-8. Save it as UTF-8.") from error
+
+
+_CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
+    "port": _ports,
+    "interface": _text,
+    "name": _name,
+    "motd": _motd,
+    "replay": _replay,
+    "unicode-nicknames": _flag,
+    "data": _data,
+    "ephemeral": _flag,
+}
+"""Every setting, under the name that it has on the command line and in the config file."""
+
+_FIELDS: Final = {"port": "ports", "unicode-nicknames": "unicode_nicknames"}
+"""The settings that ``Config`` calls by another name."""

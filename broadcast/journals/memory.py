@@ -1,0 +1,70 @@
+"""The journal in memory: for tests and ``--ephemeral``; it lives as long as the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from broadcast.core.events import Emoted, Event, Kept, NotKept, Said
+from broadcast.core.interfaces import Found, Journal
+from broadcast.journals.returns import Returns, Wake, unkeepable
+
+
+class MemoryJournal:
+    """A journal that survives nothing, with no thread of its own.
+
+    It remembers the *limit* (1 or more) most recent kept events; older ones are forgotten, and ``read`` leaves them
+    out. 100,000 lines of 64 characters take about 25 MB.
+    """
+
+    def __init__(self, wake: Wake, limit: int = 100_000) -> None:
+        if limit < 1:
+            msg = f"a journal remembers at least one event, not {limit}"
+            raise ValueError(msg)
+        self._wake = wake
+        self._limit = limit
+        self._returns = Returns(wake)
+        self._last = 0
+        self._ring: list[Kept] = []  # the event numbered n stands at (n - 1) % limit
+
+    def open(self, tail: int) -> Sequence[Kept]:  # noqa: ARG002 - there is nothing yet, however much is asked for
+        """Nothing: a room in memory begins empty."""
+        return []
+
+    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        """Call *listener* with what comes back."""
+        self._returns.listen(listener)
+
+    def append(self, event: Event) -> None:
+        """Number *event* where it is a kept one, and let it come back in a later turn."""
+        if isinstance(event, (Said, Emoted)):
+            event = self._keep(event)
+        self._returns.add((event,))
+
+    def read(self, first: int, last: int, found: Found) -> None:
+        """Find the events numbered *first* to *last* that are still remembered."""
+        numbers = range(max(first, self._last - len(self._ring) + 1), min(last, self._last) + 1)
+        self._wake(partial(found, [_as_read(self._ring[(number - 1) % self._limit]) for number in numbers]))
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        self._returns.stop()
+
+    def _keep(self, event: Kept) -> Kept | NotKept:
+        if why := unkeepable(event):
+            return NotKept(event, why)
+        self._last += 1
+        kept = event.numbered(self._last)
+        if len(self._ring) < self._limit:
+            self._ring.append(kept)
+        else:
+            self._ring[(self._last - 1) % self._limit] = kept
+        return kept
+
+
+def _as_read(event: Kept) -> Kept:
+    """*event* as a journal on disk would give it: of no session, so that nobody comes to rely on one."""
+    return type(event)(0, event.nick, event.text, event.at, event.seq)
+
+
+_conforms: type[Journal] = MemoryJournal

@@ -1,0 +1,82 @@
+"""The journal in an SQLite database: the default, safe against a crash of the process and of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Event, Kept
+from broadcast.core.interfaces import Found, Journal
+from broadcast.journals.database import prepare
+from broadcast.journals.folder import FolderLock
+from broadcast.journals.reader import Reader
+from broadcast.journals.returns import Returns, Wake
+from broadcast.journals.writer import Writer
+
+FILE = "journal.sqlite"
+"""The database's name in its folder."""
+
+
+class SqliteJournal:
+    """A journal in the file ``journal.sqlite`` of *folder*, with one thread that writes and one that reads.
+
+    All that was appended while a commit ran is the next commit, up to 512 events. A commit that fails takes all its
+    events with it; the next one tries again.
+    """
+
+    def __init__(self, folder: Path, wake: Wake) -> None:
+        self._folder = folder.absolute()  # a daemon changes its working folder
+        self._wake = wake
+        self._lock = FolderLock(self._folder)
+        self._returns = Returns(wake)
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+
+    def open(self, tail: int) -> Sequence[Kept]:
+        """Make or check the database, start the threads, and return the last *tail* events.
+
+        Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``; nothing stays held
+        then.
+        """
+        path = self._folder / FILE
+        self._lock.acquire()
+        try:
+            db, events, last = prepare(path, tail)
+            self._writer = Writer(path, db, last, self._returns)
+            self._reader = Reader(path, self._wake)
+        except BaseException:
+            self.close()
+            raise
+        return events
+
+    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        """Call *listener* with what comes back."""
+        self._returns.listen(listener)
+
+    def append(self, event: Event) -> None:
+        """Take *event* into the queue; outside of open and close it is lost."""
+        if self._writer is not None:
+            self._writer.put(event)
+
+    def read(self, first: int, last: int, found: Found) -> None:
+        """Find the events numbered *first* to *last*, all at once in memory: ask for thousands, not for millions."""
+        if self._reader is not None:
+            self._reader.ask(first, last, found)
+        else:
+            self._wake(partial(found, JournalError("the journal is closed")))
+
+    def close(self) -> None:
+        """Keep what is in the queue, then release everything; safe at any time, and more than once."""
+        self._returns.stop()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+        self._lock.release()
+
+
+_conforms: type[Journal] = SqliteJournal

@@ -1,0 +1,168 @@
+"""The thread that keeps events in an SQLite journal, all that has gathered in one commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from broadcast.core.errors import JournalDamaged
+from broadcast.core.events import Emoted, Event, NotKept, Said
+from broadcast.journals.database import BUSY, Row, code_of, connect, highest, row_of
+from broadcast.journals.returns import Returns, unkeepable
+
+BATCH = 512
+"""At most so many events a commit."""
+
+RETRY = 0.2
+"""Seconds to wait for a lock while the last attempt has failed: passing events must not wait long in between."""
+
+_COLUMNS = 5
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another program has locked the journal",
+    sqlite3.SQLITE_LOCKED: "another program has locked the journal",
+}
+
+
+def reason(error: Exception) -> str:
+    """Why an event was not kept, as one short line."""
+    known = _REASONS.get(code_of(error)) if isinstance(error, sqlite3.Error) else None
+    return known or " ".join(f"the journal cannot be written: {error}".split())
+
+
+class Writer:
+    """The one thread, and the one connection, that writes the file *path*.
+
+    *db* is a connection to it, given away to this thread; *last* is the number of the last event in it. What was kept,
+    and what was not, goes to *returns* in order.
+    """
+
+    def __init__(self, path: Path, db: sqlite3.Connection, last: int, returns: Returns) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = db
+        self._last = last
+        self._returns = returns
+        # Older SQLite takes no more than 999 parameters.
+        self._batch = min(BATCH, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
+        # Its put wakes the thread only where that waits, and costs the caller a tenth of a microsecond otherwise.
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        # A daemon: a process that dies without closing must not hang on its way out.
+        self._thread = Thread(target=self._run, name="journal writer", daemon=True)
+        self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Take *event* into the queue."""
+        self._queue.put(event)
+
+    def close(self) -> None:
+        """Keep what is in the queue, move the log into the database, end; blocks until then."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch, going = self._gather()
+            if batch:
+                self._returns.add(self._keep(batch))
+        if self._db is not None:
+            with suppress(sqlite3.Error):  # everything is kept already; the next start does it otherwise
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._drop()
+
+    def _gather(self) -> tuple[list[Event], bool]:
+        """Wait for an event and take all that is there by then; and whether to go on afterwards."""
+        batch: list[Event] = []
+        event = self._queue.get()
+        try:
+            while event is not None:
+                batch.append(event)
+                if len(batch) == self._batch:
+                    return batch, True
+                event = self._queue.get_nowait()
+        except Empty:
+            return batch, True
+        return batch, False
+
+    def _keep(self, batch: Sequence[Event]) -> list[Event]:
+        """*batch* as it comes back; never raises."""
+        back: list[Event] = []
+        try:
+            rows: list[Row] = []
+            for event in batch:
+                if not isinstance(event, (Said, Emoted)):
+                    back.append(event)
+                elif why := unkeepable(event):
+                    back.append(NotKept(event, why))
+                else:
+                    kept = event.numbered(self._last + len(rows) + 1)
+                    rows.append(row_of(kept))
+                    back.append(kept)
+            if rows:
+                self._commit(rows)
+                self._last += len(rows)
+        except Exception as error:  # noqa: BLE001 - whatever happened, the authors are told, and the thread lives on
+            why = reason(error)
+            return [NotKept(event, why) if isinstance(event, (Said, Emoted)) else event for event in batch]
+        return back
+
+    def _commit(self, rows: Sequence[Row]) -> None:
+        """Keep all of *rows* or, raising an exception, none."""
+        db = self._db or self._resume()
+        # One statement is one transaction, and one release of the interpreter's lock. With a call per row, a reactor
+        # that computes lets this thread go on only every 5 ms for each: 16 rows took six times as long. The sizes are
+        # powers of two, filled up with NULL, so that ten prepared statements do.
+        size = min(1 << (len(rows) - 1).bit_length(), self._batch)
+        values: list[float | str | None] = [value for row in rows for value in row]
+        values.extend([None] * (size * _COLUMNS - len(values)))
+        try:
+            db.execute(_insert(size), values)
+        except BaseException:
+            # Whether a commit that failed half-way is in the file is known only after a look at it. Where that fails
+            # too, the next batch begins with it.
+            self._drop()
+            with suppress(Exception):
+                self._resume()
+            raise
+
+    def _resume(self) -> sqlite3.Connection:
+        """Connect again after a fault, and make sure that the file holds what was said to be kept, and nothing else."""
+        db = connect(self._path, writing=True, timeout=RETRY)
+        try:
+            self._reconcile(db)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        return db
+
+    def _reconcile(self, db: sqlite3.Connection) -> None:
+        if highest(db) < self._last:
+            msg = "the file no longer holds what was kept in it"
+            raise JournalDamaged(msg)
+        db.execute("DELETE FROM events WHERE seq > ?", (self._last,))
+        with suppress(sqlite3.Error):  # cuts off what the failed commit may have left behind the log's end
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute(f"PRAGMA busy_timeout = {round(BUSY * 1000)}")
+
+    def _drop(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()  # rolls back
+
+
+_statements: dict[int, str] = {}
+
+
+def _insert(size: int) -> str:
+    """The statement that inserts *size* rows, but for those that begin with NULL."""
+    if size not in _statements:
+        row = f"({', '.join('?' * _COLUMNS)})"
+        values = ", ".join([row] * size)
+        _statements[size] = f"INSERT INTO events SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"  # noqa: S608 - no value is in it
+    return _statements[size]

@@ -1,0 +1,212 @@
+"""Where people can connect: a port number on the addresses of this machine, or a Twisted endpoint description."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, execute, maybeDeferred
+from twisted.internet.endpoints import StandardIOEndpoint, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.tcp import Port
+from twisted.python.failure import Failure
+
+from broadcast.config import CannotStart, is_number
+from broadcast.core.text import clean
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IStreamServerEndpoint
+
+THIS_MACHINE: Final = ("127.0.0.1", "::1")
+"""Both, because ``localhost`` may mean either first."""
+BACKLOG: Final = 1024
+"""How many may wait to be accepted (the system may allow fewer): Twisted's 50 turns a rush of people away."""
+ATTEMPTS: Final = 20
+"""How often a free port is looked for that is free on every address."""
+
+_closed: Final = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
+_ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+class Place(Protocol):
+    """Somewhere to listen."""
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
+        """Listen there for *factory*; fails with ``CannotStart``."""
+
+    def describe(self, ports: Sequence[IListeningPort]) -> str:
+        """What *ports*, which came from ``listen``, mean for those who want to connect: one line for the log."""
+
+
+def place(reactor: IReactorTCP, port: str, interface: str | None) -> Place:
+    """The place that *port* names, on *interface* where it is a bare number; raises ``CannotStart``."""
+    if is_number(port):
+        return Numbered(reactor, int(port), interface)
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, port)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        # Whatever the parsers, which can be plugins, make of what they do not understand: ValueError, TypeError for
+        # an unknown argument, KeyError or IndexError for what systemd did not hand over, ImportError, OSError.
+        raise CannotStart(
+            f"--port {port} cannot be used ({_said(error)}). Give it a number, or a Twisted endpoint description "
+            "such as tcp:5555:interface=0.0.0.0, and repeat it for several."
+        ) from error
+    if isinstance(endpoint, StandardIOEndpoint):
+        raise CannotStart(f"--port {port} is nothing to connect to. Give it a number, such as 5555.")
+    return Described(port, endpoint)
+
+
+class Numbered:
+    """The port *number* (0: a free one) on every address of *interface*; None: on this machine only."""
+
+    def __init__(self, reactor: IReactorTCP, number: int, interface: str | None) -> None:
+        self._reactor = reactor
+        self._number = number
+        self._interface = interface
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
+        """Listen on all of the addresses, under the same number."""
+        return execute(self._listen, factory)
+
+    def describe(self, ports: Sequence[IListeningPort]) -> str:
+        """The addresses, and whom they let in."""
+        hosts = [port.getHost() for port in ports]
+        closed = all(isinstance(host, IPv4Address | IPv6Address) and _is_loopback(host.host) for host in hosts)
+        hint = ": this machine only. --interface 0.0.0.0 lets others in." if closed else "."
+        return f"Listening on {' and '.join(map(whereabouts, hosts))}{hint}"
+
+    def _listen(self, factory: IProtocolFactory) -> Sequence[IListeningPort]:
+        addresses = THIS_MACHINE if self._interface is None else resolve(self._interface)
+        attempts = ATTEMPTS if self._number == 0 else 1
+        while True:
+            attempts -= 1
+            try:
+                return self._together(factory, addresses)
+            except CannotListenError as error:
+                if attempts == 0 or _number_of(error) != errno.EADDRINUSE:
+                    raise CannotStart(_explain(error)) from error
+
+    def _together(self, factory: IProtocolFactory, addresses: Sequence[str]) -> Sequence[IListeningPort]:
+        """Listen on those of *addresses* that this machine has; raises CannotListenError."""
+        ports: list[IListeningPort] = []
+        absent: CannotListenError | None = None
+        number = self._number
+        for address in addresses:
+            try:
+                # It asks for a base class, and takes whatever has the interface.
+                port = self._reactor.listenTCP(number, factory, BACKLOG, address)  # type: ignore[arg-type]
+            except CannotListenError as error:
+                if _number_of(error) in _ABSENT:
+                    absent = error  # ::1 where there is no IPv6, although /etc/hosts may know it
+                    continue
+                close_now(ports)
+                raise
+            ports.append(port)
+            host = port.getHost()
+            assert isinstance(host, IPv4Address | IPv6Address)
+            number = host.port
+        if not ports and absent is not None:
+            raise absent
+        return ports
+
+
+class Described:
+    """What an endpoint description says, whatever it is."""
+
+    def __init__(self, description: str, endpoint: IStreamServerEndpoint) -> None:
+        self._description = description
+        self._endpoint = endpoint
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
+        """Listen there; not every kind of endpoint is done before this returns."""
+        return maybeDeferred(self._endpoint.listen, factory).addCallbacks(_alone, self._refuse)
+
+    def describe(self, ports: Sequence[IListeningPort]) -> str:
+        """The address."""
+        return f"Listening on {' and '.join(whereabouts(port.getHost()) for port in ports)}."
+
+    def _refuse(self, failure: Failure) -> NoReturn:
+        error = failure.value
+        why = _explain(error) if isinstance(error, CannotListenError) else f"{_said(error)}: give it another place."
+        raise CannotStart(f"--port {self._description}: {why}") from error
+
+
+def _alone(port: IListeningPort) -> Sequence[IListeningPort]:
+    return [port]
+
+
+def resolve(host: str) -> Sequence[str]:
+    """The addresses of *host*, an address or a name, in the system's order; raises ``CannotStart``."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise CannotStart(
+            f"--interface {host} is no address that is known here ({_said(error)}). "
+            "Give it an address of this machine; 0.0.0.0 stands for all of them."
+        ) from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def close_now(ports: Sequence[IListeningPort]) -> None:
+    """Close *ports* although the reactor does not run: ``stopListening`` would wait for its next turn.
+
+    The process may end after this without leaving the file of a unix socket behind.
+    """
+    for port in ports:
+        if isinstance(port, Port):
+            port.stopReading()  # type: ignore[no-untyped-call]
+            port.connectionLost(_closed)  # type: ignore[no-untyped-call]
+
+
+def whereabouts(host: object) -> str:
+    """The address *host* as one line for people, and for programs that look for ``port 5555`` in it."""
+    match host:
+        case IPv4Address(host=name, port=port) | IPv6Address(host=name, port=port):
+            return f"{name} port {port}"
+        case UNIXAddress(name=name):
+            return clean(os.fsdecode(name)) if name else "a socket without a name"
+        case _:
+            return clean(str(host))
+
+
+def _is_loopback(host: str) -> bool:
+    return ip_address(host).is_loopback
+
+
+def _number_of(error: CannotListenError) -> int | None:
+    """The system's number for why; None where the reason is none of the system's."""
+    return getattr(error.socketError, "errno", None)
+
+
+def _said(error: object) -> str:
+    """What *error* says, without a number and a stop."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).rstrip(".")
+
+
+def _explain(error: CannotListenError) -> str:
+    """Why nothing can listen there, and what to do."""
+    if isinstance(error.port, int):
+        where = f"port {error.port} on {error.interface}" if error.interface else f"port {error.port}"
+    else:
+        where = os.fsdecode(error.port)
+    match _number_of(error):
+        case errno.EADDRINUSE:
+            return f"{where} is in use: stop what listens there, or choose another with --port."
+        case errno.EACCES | errno.EPERM if isinstance(error.port, int):
+            return (
+                f"{where} is not for this user: choose a number from 1024 on with --port, "
+                "or start as root, with twistd's --uid."
+            )
+        case errno.EADDRNOTAVAIL:
+            return f"{error.interface} is no address of this machine: give --interface another, or leave it out."
+        case None:  # Twisted's own: the lock file beside a unix socket is held
+            return f"{where} is in use ({_said(error.socketError)}): stop what listens there, or choose another."
+        case _:
+            return f"{where} cannot be listened on ({_said(error.socketError)}): choose another with --port."

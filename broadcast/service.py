@@ -1,0 +1,196 @@
+"""What ``twistd broadcast`` runs: the options, and the one place where everything is put together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from twisted.logger import Logger
+from twisted.python import usage
+
+from broadcast import __version__
+from broadcast.config import REPLAY_LIMIT, CannotStart, Config, configure
+from broadcast.core.hub import Hub, Settings
+from broadcast.core.text import clean
+from broadcast.fanout import Readers
+from broadcast.journals.memory import MemoryJournal
+from broadcast.journals.sqlite import SqliteJournal
+from broadcast.listening import place
+from broadcast.protocols.line import BroadcastFactory
+from broadcast.server import Server, Surroundings, alarm
+
+if TYPE_CHECKING:
+    from broadcast.core.interfaces import Journal
+
+_DEFAULTS: Final = Config()
+_INTERFACE: Final = (
+    "The address on which port numbers listen; 0.0.0.0 lets others in. By default 127.0.0.1 and ::1: this machine only."
+)
+_log = Logger()
+
+
+class Options(usage.Options):
+    """The command line of ``twistd broadcast``: it holds what was given, under the options' names, and nothing else."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "The config file has the same names: port = [5555, 'unix:chat.sock'] or ephemeral = true. What stands on the "
+        "command line wins. All paths start from the folder in which twistd is started."
+    )
+    optParameters = (  # noqa: N815 - Twisted's name, as those below
+        ("interface", "i", None, _INTERFACE),
+        ("name", None, _DEFAULTS.name, "The server's name, in the first line that people see."),
+        (
+            "motd",
+            None,
+            None,
+            "A text file that people are shown when they come, the message of the day. By default none.",
+        ),
+        ("replay", None, _DEFAULTS.replay, f"How many of the last lines a newcomer is shown, 0 to {REPLAY_LIMIT}."),
+        ("data", None, _DEFAULTS.data, "The folder in which what is said is kept; made for its owner alone."),
+        ("config", None, None, "A TOML file with settings, see below. By default none."),
+    )
+    optFlags = (  # noqa: N815
+        ("unicode-nicknames", None, "Nicknames may have letters of any script. By default only ASCII."),
+        ("ephemeral", None, "Keep what is said in memory, and write nothing. By default it is kept in --data."),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.defaults["port"] = _DEFAULTS.ports[0]  # the others are there; they are for --help only
+        self.clear()
+        self.config = _DEFAULTS
+        """The settings, once the options have been parsed."""
+
+    def opt_port(self, port: str) -> None:
+        """Where to listen: a number, 0 for a free one, or a Twisted endpoint description such as
+        tcp:5555:interface=0.0.0.0, unix:chat.sock or haproxy:tcp:5555. Can be given several times.
+        """  # noqa: D205 - --help shows all of it
+        self.setdefault("port", []).append(port)
+
+    opt_p = opt_port
+
+    def opt_version(self) -> NoReturn:
+        """Display the version and exit."""
+        sys.stdout.write(f"broadcast {__version__}\n")
+        raise SystemExit(0)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take options only."""
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is not an option (a port is given as --port 5555)")
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:  # noqa: N802
+        """Parse *options*; whatever is wrong ends the process with one line on stderr.
+
+        Left to twistd, it would stand on stdout, below the whole help.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            raise SystemExit(_line(f"{error}; twistd broadcast --help lists the options.")) from error
+        except CannotStart as error:
+            raise SystemExit(_line(str(error))) from error
+
+    def postOptions(self) -> None:
+        """Check everything, and read the files, while the folder is the one that twistd was started in."""
+        given: dict[str, object] = dict(self)
+        for flag, *_ in self.optFlags:
+            if flag in given:
+                given[flag] = True
+        if "replay" in given:
+            given["replay"] = _number(self["replay"])
+        self.config = configure(given, Path.cwd())
+
+
+def makeService(options: Options) -> Server:
+    """Put the server together as *options* say."""
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - nowhere else, and not before twistd chose it
+
+    # No interface has all that the reactors have.
+    reactor = cast(Any, installed)
+    config = options.config
+    try:
+        places = [place(reactor, port, config.interface) for port in config.ports]
+    except CannotStart as error:
+        raise SystemExit(_line(str(error))) from error
+    soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
+    journal: Journal
+    if config.data is None:
+        journal = MemoryJournal(soon)
+        keeps = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+    else:
+        journal = SqliteJournal(config.data, soon)
+        keeps = f"What is said is kept in {clean(str(config.data))}."
+    readers = Readers()
+    settings = Settings(
+        name=config.name,
+        version=__version__,
+        motd=config.motd,
+        replay=config.replay,
+        unicode_nicknames=config.unicode_nicknames,
+    )
+    hub = Hub(journal, readers, settings, started=reactor.seconds())
+    factory = BroadcastFactory(hub, readers, reactor, soon)
+    raise_file_limit()
+    around = Surroundings(
+        give_up=partial(give_up, options.parent or {}),
+        alarm=partial(alarm, soon),
+        now=monotonic,
+        terminate=partial(signal.raise_signal, signal.SIGTERM),
+    )
+    return Server(journal, factory, places, keeps, around)
+
+
+def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
+    """End the process, before the reactor runs, with *line* for whoever started it; *twistd* are twistd's options.
+
+    An exception that twistd knows would print a traceback, and for one that it does not know it leaves its pid file
+    behind. So what it would do is done here.
+    """
+    if twistd.get("pidfile"):
+        with suppress(OSError):
+            Path(twistd["pidfile"]).unlink()
+    status = twistd.get("statusPipe")
+    if status is not None or twistd.get("syslog") or twistd.get("logfile") not in (None, "-"):
+        _log.critical("{line}", line=clean(line))
+    if status is not None:
+        # A daemon has no stderr. The one who started it waits for this, prints it, and exits with status 1; more than
+        # 100 bytes it does not read, and refers to the log for the rest.
+        os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
+    elif sys.__stderr__ is not None:
+        # Not sys.stderr: twistd has turned that into the log.
+        sys.__stderr__.write(f"{_line(line)}\n")
+        sys.__stderr__.flush()
+    raise SystemExit(1)
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many connections as the system allows it; often it begins with 1,024."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none, and no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS says that there is no limit, and refuses more than its OPEN_MAX.
+    for limit in (hard, max(soft, 10240)):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
+
+
+def _number(text: str) -> int | str:
+    """*text* as the number that it is; who checks it says what it should have been."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+
+
+def _line(text: str) -> str:
+    """*text* for whoever starts the server; one line, whatever is in it."""
+    return f"broadcast: {clean(text)}"

@@ -1,0 +1,288 @@
+"""The command table: what a line means, and what each command tells, changes or refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from broadcast.core import commands
+from broadcast.core.commands import COMMANDS, LINES_AT_MOST, LINES_SHOWN, leaves
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Answered, Emoted, Event, Notice, Recalled, Refused, Running, Said, Whispered
+from broadcast.core.hub import Settings
+from broadcast.core.interfaces import Found, View
+from tests.core.stage import AT, Seat, Stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """An open room."""
+    stage = Stage(Settings(version="1.2"))
+    stage.hub.open()
+    return stage
+
+
+@pytest.fixture
+def ann(stage: Stage) -> Seat:
+    """Somebody in it."""
+    return stage.join("ann")[0]
+
+
+@pytest.fixture
+def bob(stage: Stage, ann: Seat) -> Seat:
+    """Somebody else."""
+    (bob,) = stage.join("bob")
+    ann.look()
+    return bob
+
+
+def answers(*lines: str) -> list[Event | Notice]:
+    return [Answered(line) for line in lines]
+
+
+# The table
+
+
+def test_no_word_calls_two_commands() -> None:
+    words = [word for command in COMMANDS for word in (command.name, *command.aliases)]
+    assert len(words) == len(set(words)) == len(commands._BY_VERB)
+    assert all(word == word.casefold() for word in words)
+
+
+def test_the_table_is_that_of_the_protocol() -> None:
+    assert [(command.call, command.aliases) for command in COMMANDS] == [
+        ("/help [COMMAND]", ("h", "?")),
+        ("/names", ("who", "users", "list")),
+        ("/nick NAME", ()),
+        ("/me TEXT", ()),
+        ("/say TEXT", ()),
+        ("/msg NAME TEXT", ("m", "tell", "w")),
+        ("/reply TEXT", ("r",)),
+        ("/history [N]", ()),
+        ("/timestamp [on/off]", ()),
+        ("/receipts [on/off]", ()),
+        ("/quiet [on/off]", ()),
+        ("/ignore [NAME]", ()),
+        ("/unignore NAME", ()),
+        ("/away [WHY]", ()),
+        ("/back", ()),
+        ("/ping", ()),
+        ("/uptime", ()),
+        ("/version", ()),
+        ("/motd", ()),
+        ("/quit [WHY]", ("exit", "q")),
+    ]
+
+
+@pytest.mark.parametrize("line", ["quit", "exit", " QUIT ", "Exit"])
+def test_lines_that_leave(line: str) -> None:
+    assert leaves(line)
+
+
+@pytest.mark.parametrize("line", ["", "/quit", "quit now", "quits", "q"])
+def test_lines_that_do_not(line: str) -> None:
+    assert not leaves(line)
+
+
+# Lines
+
+
+@pytest.mark.parametrize(("line", "text"), [("hi", "hi"), ("  hi", "  hi"), ("//x", "/x"), ("//", "/")])
+def test_text_is_said(ann: Seat, bob: Seat, line: str, text: str) -> None:
+    ann.say(line)
+    assert bob.look() == [Said(ann.session.id, "ann", text, AT, 1)]
+
+
+@pytest.mark.parametrize("line", ["", " ", "\u3000"])
+def test_nothing_is_not_said(ann: Seat, bob: Seat, line: str) -> None:
+    ann.say(line)
+    assert ann.look() == bob.look() == []
+
+
+def test_the_whole_line_quit_leaves(ann: Seat) -> None:
+    ann.say("quit")
+    assert ann.closed
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("/x", "unknown command /x. /help lists them."),
+        ("/help x", "unknown command /x. /help lists them."),
+        ("/me", "usage: /me TEXT"),
+        ("/msg bob", "usage: /msg NAME TEXT"),
+        ("/msg zoe hi", "zoe is not here."),
+        ("/reply hi", "nobody has written to you yet."),
+        ("/history x", "usage: /history [N]"),
+        ("/history #1-#1001", "at most 1000 lines at once: /history #1-#1000"),
+        ("/quiet x", "usage: /quiet [on/off]"),
+        ("/ignore ANN", "you cannot ignore yourself."),
+        ("/ignore zoe", "zoe is not here."),
+        ("/unignore zoe", "you do not ignore zoe."),
+        ("/nick server", "server is reserved."),
+    ],
+)
+def test_refusals(ann: Seat, bob: Seat, line: str, why: str) -> None:
+    ann.say(line)
+    assert ann.look() == [Refused(why)]
+    assert bob.look() == []
+
+
+# Commands
+
+
+def test_help(ann: Seat) -> None:
+    ann.say("/help")
+    assert len(ann.look()) == len(COMMANDS)
+    ann.say("/help /Q", "/? back")
+    assert ann.look() == answers("/quit [WHY]   leaves", "also /exit, /q", "/back   you are here again")
+
+
+def test_names(ann: Seat, bob: Seat) -> None:
+    bob.say("/away")
+    ann.say("/names")
+    bob.say("/away lunch")
+    ann.say("/names")
+    bob.say("/back")
+    ann.say("/names")
+    assert ann.look() == answers("2 here: ann, bob (away)", "2 here: ann, bob (away: lunch)", "2 here: ann, bob")
+
+
+def test_nick(ann: Seat) -> None:
+    ann.say("/nick anna")
+    assert ann.look() == answers("You are anna.")
+    assert ann.session.nick == "anna"
+
+
+def test_me_and_say(ann: Seat, bob: Seat) -> None:
+    ann.say("/me  waves ", "/say quit")
+    assert bob.look() == [
+        Emoted(ann.session.id, "ann", "waves", AT, 1),
+        Said(ann.session.id, "ann", "quit", AT, 2),
+    ]
+
+
+def test_msg_and_reply(ann: Seat, bob: Seat) -> None:
+    ann.say("/away", "/msg bob  psst ")
+    bob.say("/reply what?")
+    ann.say("/away lunch")
+    bob.say("/msg ann now?")
+    ann.say("/back")
+    bob.say("/r hm")
+    a, b = ann.session.id, bob.session.id
+    assert bob.look() == [
+        Whispered(a, "ann", b, "psst"),
+        Answered("sent to ann, who is away."),
+        Answered("sent to ann, who is away: lunch"),
+        Answered("sent to ann."),
+    ]
+    assert [event for event in ann.look() if not isinstance(event, Answered)] == [
+        Whispered(b, "bob", a, "what?"),
+        Whispered(b, "bob", a, "now?"),
+        Whispered(b, "bob", a, "hm"),
+    ]
+
+
+def test_reply_to_who_has_left_is_refused(ann: Seat, bob: Seat) -> None:
+    bob.say("/msg ann psst", "quit")
+    ann.look()
+    ann.say("/reply hm")
+    assert ann.look() == [Refused("the one who wrote to you last is not here.")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [
+        ("", range(31 - LINES_SHOWN, 31)),
+        ("2", [29, 30]),
+        ("99999", range(1, 31)),
+        ("#7", [7]),
+        ("#7-#9", [7, 8, 9]),
+        ("#29-40", [29, 30]),
+    ],
+)
+def test_history(stage: Stage, ann: Seat, asked: str, numbers: Sequence[int]) -> None:
+    ann.say(*(f"line {number}" for number in range(1, 31)), f"/history {asked}")
+    assert ann.look() == [Recalled(Said(0, "ann", f"line {number}", AT, number)) for number in numbers]
+    assert ann.session.ready
+
+
+@pytest.mark.parametrize("newest", [0, 5, 5000])
+def test_history_never_asks_for_more_than_it_shows(newest: int) -> None:
+    first, last = commands._span("123456789")(newest)
+    assert (first, last) == (newest - LINES_AT_MOST + 1, newest)
+
+
+def test_history_of_nothing(ann: Seat) -> None:
+    ann.say("/history")
+    assert ann.look() == answers("nothing was said yet.")
+
+
+def test_the_next_line_waits_for_the_history(stage: Stage, ann: Seat) -> None:
+    ann.session.line("/history", AT)
+    assert not ann.session.ready
+    stage.settle()
+    assert ann.session.ready
+
+
+def test_history_that_cannot_be_read(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(first: int, last: int, found: Found) -> None:
+        found(JournalError("I/O error"))
+
+    monkeypatch.setattr(stage.journal, "read", read)
+    ann.say("/history")
+    assert ann.look() == [Refused("the history cannot be read: I/O error")]
+    assert ann.session.ready
+
+
+def test_switches(ann: Seat) -> None:
+    ann.say("/timestamp", "/quiet ON", "/receipts on", "/timestamp off", "/quiet", "/receipts Off")
+    assert ann.look() == answers(
+        "timestamps are on.",
+        "joins and leaves are off.",
+        "receipts are on.",
+        "timestamps are off.",
+        "joins and leaves are on.",
+        "receipts are off.",
+    )
+    assert ann.views == [View(), View(times=True), View(times=True, quiet=True), View(quiet=True), View()]
+
+
+def test_receipts_are_asked_for_with_each_line(ann: Seat, bob: Seat) -> None:
+    ann.say("/receipts on", "hi", "/me waves", "/receipts off", "ho")
+    assert [event.receipt for event in bob.look() if isinstance(event, Said | Emoted)] == [True, True, False]
+
+
+def test_ignore_and_unignore(ann: Seat, bob: Seat) -> None:
+    ann.say("/ignore", "/ignore BOB", "/ignore")
+    bob.say("hi")
+    ann.say("/unignore Bob")
+    bob.say("ho")
+    assert ann.look() == [
+        *answers("you ignore nobody.", "you ignore bob. /unignore bob ends that.", "you ignore bob."),
+        *answers("you no longer ignore bob."),
+        Said(bob.session.id, "bob", "ho", AT, 2),
+    ]
+
+
+def test_away_and_back(ann: Seat) -> None:
+    ann.say("/away", "/away lunch", "/back")
+    assert ann.look() == answers("You are away.", "You are away: lunch", "Welcome back.")
+    assert not ann.session.member.away
+
+
+def test_what_the_server_says_of_itself(ann: Seat) -> None:
+    ann.say("/ping", "/uptime", "/version", "/motd")
+    assert ann.look() == [
+        Answered("pong"),
+        Running(AT, 1, 0),
+        Answered("broadcast 1.2"),
+        Answered("there is no message of the day."),
+    ]
+
+
+def test_quit_says_why(ann: Seat) -> None:
+    ann.say("/quit  tired ")
+    assert ann.closed
+    assert ann.session.why == "tired"

@@ -1,0 +1,25 @@
+"""What happens in a room is a value: nobody changes it, and a number makes another one of it."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from broadcast.core.events import Emoted, Kept, NotKept, Said
+
+
+@pytest.mark.parametrize("event", [Said(7, "ann", "hi", 1.5, receipt=True), Emoted(7, "ann", "waves", 1.5)])
+def test_a_kept_event_is_the_same_but_for_its_number(event: Kept) -> None:
+    kept = event.numbered(12)
+    assert event.seq == 0
+    assert kept == type(event)(7, "ann", event.text, 1.5, 12, event.receipt)
+
+
+def test_an_event_never_changes() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Said(7, "ann", "hi", 1.5).text = "ho"  # type: ignore[misc]  # that is the point
+
+
+def test_what_was_not_kept_is_its_authors() -> None:
+    assert NotKept(Said(7, "ann", "hi", 1.5), "the disk is full").who == 7

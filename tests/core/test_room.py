@@ -1,0 +1,225 @@
+"""A room tells what happens in order, the readers first and then those it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from broadcast.core.errors import JournalDamaged, JournalError
+from broadcast.core.events import Announced, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.room import Member, Room
+from broadcast.journals.memory import MemoryJournal
+from tests.core.stage import AT, Stage
+
+
+class Visitor:
+    """Notes what the room tells."""
+
+    def __init__(self) -> None:
+        self.visits: list[object] = []
+
+    def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
+        self.visits.append(([other.told for other in others.values()], [event.text for event in replay]))
+
+    def departed(self) -> None:
+        self.visits.append("departed")
+
+
+def come(room: Room, id_: int, nick: str) -> tuple[Member, Visitor]:
+    """Somebody on their way into *room*."""
+    visitor = Visitor()
+    member = Member(id_, nick, visitor)
+    room.enter(member)
+    return member, visitor
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """An open room."""
+    stage = Stage()
+    stage.hub.open()
+    return stage
+
+
+def texts(lines: Sequence[Kept] | JournalError) -> list[str]:
+    assert not isinstance(lines, JournalError)
+    return [line.text for line in lines]
+
+
+class OldJournal(MemoryJournal):
+    """One that holds lines from before, or that cannot be opened."""
+
+    kept: Sequence[Kept] | JournalError = ()
+    tail = -1
+
+    def open(self, tail: int) -> Sequence[Kept]:
+        if isinstance(self.kept, JournalError):
+            raise self.kept
+        self.tail = tail
+        return self.kept[-tail:]
+
+
+@pytest.mark.parametrize(("replay", "tail", "shown"), [(0, 1, []), (1, 1, ["c"]), (2, 2, ["b", "c"])])
+def test_a_room_goes_on_where_its_journal_ends(replay: int, tail: int, shown: list[str]) -> None:
+    stage = Stage()
+    journal = OldJournal(stage._soon.append)
+    journal.kept = [Said(0, "zoe", text, AT, seq) for seq, text in enumerate("abc", 1)]
+    room = Room(journal, stage, replay)
+    room.open()
+    assert (room.last, journal.tail) == (3, tail)
+    _, visitor = come(room, 1, "ann")
+    stage.settle()
+    assert visitor.visits == [(["ann"], shown)]
+
+
+def test_a_journal_that_cannot_be_used_is_the_openers_to_handle(stage: Stage) -> None:
+    journal = OldJournal(stage._soon.append)
+    journal.kept = JournalDamaged("it is damaged")
+    with pytest.raises(JournalDamaged, match="it is damaged"):
+        Room(journal, stage, 1).open()
+
+
+def test_who_enters_is_present_once_everybody_was_told(stage: Stage) -> None:
+    ann, visitor = come(stage.room, 1, "ann")
+    assert not stage.room.members
+    stage.settle()
+    assert stage.room.members == {1: ann}
+    assert visitor.visits == [(["ann"], [])]
+    stage.room.leave(ann, "tired")
+    assert stage.room.members
+    stage.settle()
+    assert not stage.room.members
+    assert visitor.visits[1:] == ["departed"]
+    assert [event for burst in stage.bursts for event in burst.events] == [Joined(1, "ann"), Left(1, "ann", "tired")]
+
+
+def test_who_enters_and_leaves_at_once_arrives_and_departs(stage: Stage) -> None:
+    ann, visitor = come(stage.room, 1, "ann")
+    stage.room.leave(ann, "")
+    stage.settle()
+    assert visitor.visits == [([], []), "departed"]
+    assert not stage.room.members
+
+
+def test_everything_comes_back_in_the_order_of_the_calls(stage: Stage) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    bob, _ = come(stage.room, 2, "bob")
+    stage.settle()
+    ann.receipts = True
+    stage.room.say(ann, "hi", AT)
+    stage.room.whisper(ann, bob, "psst")
+    stage.room.rename(ann, "anna")
+    stage.room.emote(ann, "waves", AT)
+    stage.room.announce("tea")
+    stage.settle()
+    assert [type(event).__name__ for event in stage.bursts[-1].events] == [
+        "Said", "Whispered", "Renamed", "Emoted", "Announced",
+    ]  # fmt: skip
+    assert stage.bursts[-1].events[0] == Said(1, "ann", "hi", AT, 1, receipt=True)
+    assert stage.bursts[-1].events[1:3] == [Whispered(1, "ann", 2, "psst"), Renamed(1, "ann", "anna")]
+    assert stage.room.last == 2
+
+
+def test_what_comes_back_while_the_audience_is_busy_is_the_next_burst(stage: Stage) -> None:
+    stage.holds = True
+    stage.room.announce("one")
+    stage.settle()
+    stage.room.announce("two")
+    stage.settle()
+    stage.room.announce("three")
+    stage.settle()
+    assert [list(burst.events) for burst in stage.bursts] == [[Announced("one")]]
+    stage.go_on()
+    assert [list(burst.events) for burst in stage.bursts[1:]] == [[Announced("two"), Announced("three")]]
+
+
+def test_a_newcomer_arrives_when_the_audience_has_finished(stage: Stage) -> None:
+    stage.holds = True
+    _, visitor = come(stage.room, 1, "ann")
+    stage.settle()
+    assert visitor.visits == []
+    stage.go_on()
+    assert visitor.visits == [(["ann"], [])]
+
+
+def test_when_told_calls_after_everything_before_and_nothing_else(stage: Stage) -> None:
+    calls: list[int] = []
+    stage.room.announce("before")
+    stage.room.when_told(lambda: calls.append(len(stage.bursts)))
+    stage.room.when_told(lambda: calls.append(-1))
+    assert calls == []
+    stage.settle()
+    assert calls == [1, -1]
+    assert stage.bursts[0].events == [Announced("before"), Marked(), Marked()]
+
+
+def test_a_newcomer_finds_who_is_being_renamed_under_the_name_that_was_told(stage: Stage) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    stage.room.rename(ann, "anna")
+    stage.settle()
+    stage.holds = True
+    _, visitor = come(stage.room, 2, "bob")
+    stage.settle()
+    stage.room.rename(ann, "anne")
+    stage.go_on()
+    assert visitor.visits == [(["anna", "bob"], [])]
+    assert stage.bursts[-1].events == [Renamed(1, "anna", "anne")]
+    assert ann.told == "anne"
+
+
+def test_ignoring_follows_a_rename_but_never_to_oneself(stage: Stage) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    bob, _ = come(stage.room, 2, "bob")
+    stage.settle()
+    stage.room.ignore(ann, "Bob")
+    stage.room.ignore(bob, "zoe")
+    stage.room.rename(bob, "zoe")
+    stage.room.rename(bob, "rob")
+    stage.settle()
+    assert ann.ignored == {"rob": "rob"}
+    assert bob.ignored == {"zoe": "zoe"}
+    assert stage.room.unignore(ann, "ROB") == "rob"
+    assert stage.room.unignore(ann, "rob") is None
+    assert stage.room._ignoring == {bob}
+
+
+def test_who_ignores_two_still_ignores_one_after_the_other(stage: Stage) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    stage.settle()
+    stage.room.ignore(ann, "bob")
+    stage.room.ignore(ann, "carol")
+    assert stage.room.unignore(ann, "bob") == "bob"
+    assert stage.room._ignoring == {ann}
+    stage.room.leave(ann, "")
+    stage.settle()
+    assert stage.room._ignoring == set()
+
+
+def test_the_correspondent_is_who_whispered_last_and_is_not_ignored(stage: Stage) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    bob, _ = come(stage.room, 2, "bob")
+    carol, _ = come(stage.room, 3, "carol")
+    stage.settle()
+    stage.room.ignore(ann, "carol")
+    stage.room.whisper(bob, ann, "psst")
+    stage.room.whisper(carol, ann, "psst")
+    stage.room.whisper(ann, Member(9, "gone", Visitor()), "psst")
+    stage.settle()
+    assert (ann.correspondent, bob.correspondent) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "lines"),
+    [(1, 3, ["a", "b", "c"]), (-5, 1, ["a"]), (2, 99, ["b", "c"]), (3, 2, []), (4, 9, [])],
+)
+def test_history_is_what_was_told(stage: Stage, first: int, last: int, lines: list[str]) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    for text in "abc":
+        stage.room.say(ann, text, AT)
+    stage.settle()
+    stage.room.say(ann, "kept, but not told yet", AT)
+    found: list[str] = []
+    stage.room.history(first, last, lambda lines: found.extend(texts(lines)))
+    stage.settle()
+    assert found == lines

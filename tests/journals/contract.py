@@ -1,0 +1,270 @@
+"""What every journal promises, as tests that each implementation runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from queue import Empty, SimpleQueue
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, NotKept, Renamed, Said, Whispered
+from broadcast.core.interfaces import Journal
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up waiting."""
+
+
+class Turns:
+    """Stands in for the reactor: what was asked for waits here until the test lets it run."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def wake(self, call: Callable[[], None]) -> None:
+        self.calls.put(call)
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Run what was asked for until *done*."""
+        while not done():
+            self.calls.get(timeout=PATIENCE)()
+
+    def settle(self) -> None:
+        """Run what was asked for so far."""
+        while True:
+            try:
+                call = self.calls.get_nowait()
+            except Empty:
+                return
+            call()
+
+
+class Harness:
+    """A journal in use, and what has come back from it."""
+
+    def __init__(self, journal: Journal, turns: Turns, tail: int = 0) -> None:
+        self.journal = journal
+        self.turns = turns
+        self.tail = journal.open(tail)
+        self.back: list[Event] = []
+        self.batches = 0
+        journal.listen(self._take)
+
+    def _take(self, events: Sequence[Event]) -> None:
+        self.back.extend(events)
+        self.batches += 1
+
+    def append(self, *events: Event) -> list[Event]:
+        """Append *events*; what comes back for them."""
+        before = len(self.back)
+        for event in events:
+            self.journal.append(event)
+        self.turns.until(lambda: len(self.back) >= before + len(events))
+        return self.back[before:]
+
+    def ask(self, first: int, last: int) -> Sequence[Kept] | JournalError:
+        """The answer to a read."""
+        answers: list[Sequence[Kept] | JournalError] = []
+        self.journal.read(first, last, answers.append)
+        self.turns.until(lambda: bool(answers))
+        return answers[0]
+
+    def read(self, first: int, last: int) -> Sequence[Kept]:
+        """The same, where it must not be an error."""
+        answer = self.ask(first, last)
+        assert not isinstance(answer, JournalError), answer
+        return answer
+
+
+@contextmanager
+def opened(journal: Journal, turns: Turns, tail: int = 0) -> Iterator[Harness]:
+    """*journal*, open, and closed at the end."""
+    try:
+        yield Harness(journal, turns, tail)
+    finally:
+        journal.close()
+
+
+def said(text: str, who: int = 7) -> Said:
+    return Said(who, "ann", text, 1_700_000_000.25)
+
+
+def recalled(event: Event) -> Kept:
+    """A kept event as a journal reads it: the session is not remembered."""
+    assert isinstance(event, (Said, Emoted))
+    return type(event)(0, event.nick, event.text, event.at, event.seq)
+
+
+PASSING: list[Event] = [
+    Joined(1, "ann"),
+    Left(1, "ann", "tired"),
+    Renamed(1, "ann", "bob"),
+    Announced("closing"),
+    Whispered(1, "ann", 2, "psst"),
+    NotKept(said("x"), "because"),
+]
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+kept_events = st.builds(
+    lambda kind, who, nick, text, at: kind(who, nick, text, at),
+    st.sampled_from([Said, Emoted]),
+    st.integers(0, 2**70),
+    texts,
+    texts,
+    st.floats(allow_nan=False),
+)
+
+
+class JournalContract:
+    """Mixed into the test class of each implementation."""
+
+    def fresh(self) -> AbstractContextManager[Harness]:
+        """A new, empty journal in use."""
+        raise NotImplementedError
+
+    def test_a_new_journal_is_empty(self) -> None:
+        with self.fresh() as run:
+            assert run.tail == []
+            assert run.read(1, 100) == []
+
+    def test_kept_events_come_back_with_dense_numbers_from_one(self) -> None:
+        with self.fresh() as run:
+            back = run.append(said("a"), Emoted(8, "bob", "waves", 2.0), said("c"))
+            assert back == [said("a").numbered(1), Emoted(8, "bob", "waves", 2.0, 2), said("c").numbered(3)]
+
+    def test_thousands_of_events_come_back_in_the_order_of_the_calls(self) -> None:
+        events = [said(str(number)) for number in range(3000)]
+        with self.fresh() as run:
+            assert run.append(*events) == [event.numbered(seq) for seq, event in enumerate(events, 1)]
+
+    def test_passing_events_keep_their_place_and_take_no_number(self) -> None:
+        with self.fresh() as run:
+            back = run.append(*PASSING[:3], said("a"), *PASSING[3:], said("b"))
+            assert back == [*PASSING[:3], said("a").numbered(1), *PASSING[3:], said("b").numbered(2)]
+            assert [event.text for event in run.read(1, 9)] == ["a", "b"]
+
+    def test_whatever_is_appended_comes_back_and_is_read_as_it_was(self) -> None:
+        # The property stands inside: pytest-twisted would wrap a @given method once for each class that inherits it.
+        @settings(max_examples=40, deadline=None)
+        @given(st.lists(st.one_of(kept_events, st.sampled_from(PASSING)), min_size=1, max_size=40))
+        def check(events: list[Event]) -> None:
+            with self.fresh() as run:
+                back = run.append(*events)
+                seq = 0
+                for event, returned in zip(events, back, strict=True):
+                    if isinstance(event, (Said, Emoted)):
+                        seq += 1
+                        assert returned == event.numbered(seq)
+                    else:
+                        assert returned == event
+                kept = [recalled(event) for event in back if isinstance(event, (Said, Emoted))]
+                assert run.read(1, seq) == kept
+
+        check()
+
+    def test_nul_and_characters_beyond_the_basic_plane_are_kept_as_they_are(self) -> None:
+        text = "a\0b \U0001f600 \U0010ffff \ufeff \u2028 é e\u0301"
+        with self.fresh() as run:
+            run.append(said(text))
+            assert [event.text for event in run.read(1, 1)] == [text]
+
+    def test_what_is_not_unicode_is_not_kept_and_its_neighbours_are(self) -> None:
+        with self.fresh() as run:
+            broken, nameless = said("\ud800"), Emoted(1, "\udfff", "waves", 1.0)
+            first, second, third, fourth = run.append(said("a"), broken, nameless, said("b"))
+            assert (first, fourth) == (said("a").numbered(1), said("b").numbered(2))
+            for event, back in ((broken, second), (nameless, third)):
+                assert isinstance(back, NotKept)
+                assert back.event == event
+                assert back.why
+                assert "\n" not in back.why
+            assert [event.seq for event in run.read(1, 9)] == [1, 2]
+
+    def test_a_read_includes_both_ends_and_leaves_out_numbers_never_given(self) -> None:
+        with self.fresh() as run:
+            kept = [recalled(event) for event in run.append(*(said(letter) for letter in "abcde"))]
+            assert run.read(2, 4) == kept[1:4]
+            assert run.read(5, 5) == kept[4:]
+            assert run.read(4, 99) == kept[3:]
+            assert run.read(-5, 2) == kept[:2]
+            assert run.read(6, 9) == []
+            assert run.read(-9, 0) == []
+
+    def test_a_read_from_behind_its_end_finds_nothing(self) -> None:
+        with self.fresh() as run:
+            run.append(said("a"), said("b"))
+            assert run.read(2, 1) == []
+
+    def test_a_read_takes_numbers_of_any_size(self) -> None:
+        with self.fresh() as run:
+            run.append(said("a"))
+            assert len(run.read(-(10**30), 10**30)) == 1
+            assert run.read(10**29, 10**30) == []
+            assert run.read(-(10**30), -(10**29)) == []
+
+    def test_whoever_reads_learns_no_sessions(self) -> None:
+        with self.fresh() as run:
+            run.append(said("a", who=3))
+            assert [event.who for event in run.read(1, 1)] == [0]
+
+    def test_no_answer_comes_from_within_the_call_that_asked(self) -> None:
+        with self.fresh() as run:
+            answers: list[object] = []
+            run.journal.append(said("a"))
+            run.journal.read(1, 1, answers.append)
+            assert run.back == []
+            assert answers == []
+            run.turns.until(lambda: bool(run.back and answers))
+
+    def test_answers_come_on_the_thread_that_runs_the_turns_and_on_no_other(self) -> None:
+        with self.fresh() as run:
+            threads: list[int] = []
+            run.journal.listen(lambda _: threads.append(threading.get_ident()))
+            run.journal.append(said("a"))
+            run.turns.until(lambda: len(threads) == 1)
+            run.journal.read(1, 1, lambda _: threads.append(threading.get_ident()))
+            run.turns.until(lambda: len(threads) == 2)
+            assert set(threads) == {threading.get_ident()}
+
+    def test_while_a_flush_is_pending_no_second_one_is_asked_for(self) -> None:
+        with self.fresh() as run:
+            run.journal.append(said("a"))
+            flush = run.turns.calls.get(timeout=PATIENCE)
+            for text in "bcdef":
+                run.journal.append(said(text))
+            deadline = time.monotonic() + PATIENCE
+            while len(run.read(1, 6)) < 6:  # the turns that this takes would run a second flush, were there one
+                assert time.monotonic() < deadline
+            assert run.batches == 0
+            flush()
+            run.turns.until(lambda: len(run.back) == 6)
+            assert [event.text for event in run.back if isinstance(event, Said)] == list("abcdef")
+
+    def test_after_a_flush_the_next_event_asks_for_another(self) -> None:
+        with self.fresh() as run:
+            run.append(said("a"))
+            assert run.batches == 1
+            run.append(said("b"))
+            assert run.batches == 2
+            assert run.turns.calls.empty()
+
+    def test_nothing_is_told_after_close(self) -> None:
+        with self.fresh() as run:
+            for number in range(1000):
+                run.journal.append(said(str(number)))
+            run.journal.close()
+            run.turns.settle()
+            assert run.back == []
+
+    def test_calls_after_close_neither_raise_nor_block(self) -> None:
+        with self.fresh() as run:
+            run.journal.close()
+            run.journal.close()
+            run.journal.append(said("a"))
+            assert isinstance(run.ask(1, 1), (list, JournalError))
+            run.turns.settle()
+            assert run.back == []

@@ -1,0 +1,325 @@
+"""The line door: what a connection does and when, the pulled codec, the reading that pauses, and its end."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.logger import capturedLogs, formatEvent
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from broadcast.core.interfaces import View
+from broadcast.core.session import LINE_BYTES
+from broadcast.protocols.line import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
+from tests.harness import Person, World
+
+
+@pytest.fixture
+def world() -> World:
+    """A server with nobody in it."""
+    return World()
+
+
+@pytest.fixture
+def ann(world: World) -> Person:
+    """Somebody in it."""
+    return world.join("ann")[0]
+
+
+@pytest.fixture
+def bob(world: World, ann: Person) -> Person:
+    """Somebody who sees what she does."""
+    (bob,) = world.join("bob")
+    ann.read()
+    return bob
+
+
+def fired(deferred: Deferred[None] | Deferred[list[tuple[bool, None]]]) -> list[object]:
+    """Something that is there once *deferred* has fired."""
+    results: list[object] = []
+    deferred.addCallback(results.append)
+    return results
+
+
+def is_read_from(person: Person) -> bool:
+    return person.transport.reading
+
+
+def test_a_connection_is_what_twisted_takes_it_for(ann: Person) -> None:
+    assert isinstance(ann.protocol, LineReceiver)
+    assert ann.protocol.MAX_LENGTH == LINE_BYTES
+    assert verifyObject(IHalfCloseableProtocol, ann.protocol)
+    assert verifyObject(IPushProducer, ann.protocol)
+
+
+def test_the_factory_makes_protocols_and_holds_the_connected_ones(world: World) -> None:
+    assert isinstance(world.factory, BroadcastFactory)
+    ann, bob = world.connect(), world.connect()
+    assert isinstance(ann.protocol, BroadcastProtocol)
+    assert world.factory.connections == {ann.protocol, bob.protocol}
+    bob.vanish()
+    assert world.factory.connections == {ann.protocol}
+
+
+def test_readers_with_the_same_view_share_one_wire(world: World) -> None:
+    assert world.factory.wire(View()) is world.factory.wire(View())
+    assert world.factory.wire(View(times=True)) is not world.factory.wire(View())
+
+
+def test_a_line_handed_over_without_its_end_is_a_line(bob: Person, ann: Person) -> None:
+    bob.protocol.lineReceived(b"hi")
+    bob.world.settle()
+    assert ann.lines() == ["bob: hi"]
+
+
+# One line at a time
+
+
+def test_nothing_is_read_while_an_answer_is_to_come(bob: Person, ann: Person) -> None:
+    bob.put("one\r\n/history\r\ntwo\r\n")
+    assert not is_read_from(bob)
+    bob.world.turn()
+    assert ann.lines() == ["bob: one"]
+    bob.world.settle()
+    assert is_read_from(bob)
+    assert [line[-8:] for line in bob.lines()] == ["bob: one"]
+    assert ann.lines() == ["bob: two"]
+
+
+def test_the_limit_of_a_line_is_that_of_the_moment_when_it_is_taken_out(world: World, ann: Person) -> None:
+    eve = world.connect()
+    eve.put("eve\r\n" + "x" * LINE_BYTES + "\r\n" + "y" * (LINE_BYTES + 1) + "\r\n")
+    world.settle()
+    assert ann.lines() == [" * eve joined.", "eve: " + "x" * LINE_BYTES]
+    assert eve.lines()[-1] == "-> Error: a line holds at most 4096 bytes."
+
+
+def test_after_many_lines_the_others_have_their_turn(bob: Person, ann: Person) -> None:
+    bob.put("x\r\n" * (LINES_A_TURN * 2 + 10))
+    assert not is_read_from(bob)
+    said = []
+    while bob.world.turn():
+        said.append(len(ann.lines()))
+    assert sum(said) == LINES_A_TURN * 2 + 10
+    assert max(said) <= LINES_A_TURN
+    assert is_read_from(bob)
+
+
+def test_a_chunk_that_comes_while_the_others_have_their_turn_waits(bob: Person, ann: Person) -> None:
+    """A transport may still deliver what it had read before it was paused."""
+    bob.put("x\r\n" * (LINES_A_TURN + 1))
+    bob.put("y\r\n")
+    bob.world.settle()
+    assert ann.lines() == ["bob: x"] * (LINES_A_TURN + 1) + ["bob: y"]
+
+
+@pytest.mark.parametrize("cuts", [(), range(1, 200), (7, 8)])
+def test_it_makes_no_difference_how_the_bytes_were_cut(
+    world: World, ann: Person, cuts: range | tuple[int, ...]
+) -> None:
+    eve = world.connect()
+    eve.send(b"eve\r\nh\xc3\xa9llo\r\n/ping\r\n\xff\xfd\x01\xff\xf6/me waves\r\nquit\r\n", cuts)
+    assert ann.lines() == [" * eve joined.", "eve: héllo", "** eve waves", " * eve left."]
+    sent = bytes(eve.transport.sent)
+    assert sent.endswith(b"-> pong\r\n\xff\xfc\x01[yes]\r\n * Goodbye, eve.\r\n")
+
+
+# A peer that does not read
+
+
+def test_who_does_not_read_is_not_read_from(bob: Person, ann: Person) -> None:
+    bob.protocol.pauseProducing()
+    assert not is_read_from(bob)
+    bob.put("hi\r\n")
+    bob.world.settle()
+    assert ann.lines() == []
+    bob.protocol.resumeProducing()
+    bob.world.settle()
+    assert is_read_from(bob)
+    assert ann.lines() == ["bob: hi"]
+
+
+def test_who_is_choked_by_their_own_answers_gets_them_all(world: World, ann: Person) -> None:
+    ann.transport.takes = False
+    ann.put("/help\r\n" * 100)
+    assert not is_read_from(ann)
+    while not is_read_from(ann):
+        ann.transport.take_again()
+        ann.transport.takes = False
+    ann.transport.take_again()
+    assert ann.read().count("/unignore NAME   shows it again") == 100
+
+
+def test_an_answer_that_comes_while_choked_does_not_start_the_reading(bob: Person) -> None:
+    bob.put("/history\r\n")
+    bob.protocol.pauseProducing()
+    bob.world.settle()
+    assert not is_read_from(bob)
+    bob.protocol.resumeProducing()
+    assert is_read_from(bob)
+
+
+def test_stop_producing_is_only_news_of_the_loss(bob: Person) -> None:
+    bob.protocol.stopProducing()
+    bob.say("/ping")
+    assert bob.lines() == ["-> pong"]
+
+
+# The end of a connection
+
+
+def test_a_peer_that_closes_its_direction_first_is_closed_when_everything_is_sent(bob: Person) -> None:
+    bob.put("/ping\n/ping")
+    bob.protocol.readConnectionLost()
+    bob.world.settle()
+    assert bob.lines() == ["-> pong", "-> pong", " * Goodbye, bob."]
+    closed = [bob.transport.closed]
+    bob.protocol.writeConnectionLost()
+    closed.append(bob.transport.closed)
+    assert closed == [False, True]
+
+
+def test_a_peer_that_closes_its_direction_last_is_closed_then(bob: Person) -> None:
+    bob.say("quit")
+    closed = []
+    bob.protocol.writeConnectionLost()
+    closed.append(bob.transport.closed)
+    bob.protocol.readConnectionLost()
+    closed.append(bob.transport.closed)
+    assert closed == [False, True]
+
+
+def test_who_lingers_is_aborted(bob: Person) -> None:
+    bob.say("quit")
+    bob.protocol.readConnectionLost()
+    bob.world.clock.advance(10)
+    assert bob.transport.aborted
+    bob.protocol.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]  # not annotated
+    assert not bob.world.clock.getDelayedCalls()
+
+
+def test_what_comes_after_the_end_is_dropped(bob: Person, ann: Person) -> None:
+    bob.say("quit")
+    ann.read()
+    bob.put("hi\r\nGET / HTTP/1.1\r\n")
+    bob.end_input()
+    assert ann.lines() == []
+
+
+def test_a_closed_connection_is_no_loss(bob: Person, ann: Person) -> None:
+    bob.put("hi")
+    bob.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]  # likewise
+    bob.world.settle()
+    assert ann.lines() == ["bob: hi", " * bob left."]
+
+
+def test_the_end_of_input_counts_more_than_a_later_loss(bob: Person, ann: Person) -> None:
+    bob.put("/history\r\nhi")
+    bob.protocol.readConnectionLost()
+    bob.vanish()
+    assert ann.lines() == ["bob: hi", " * bob left."]
+
+
+def test_a_loss_fires_and_leaves_no_timer_behind(world: World) -> None:
+    person = world.connect()
+    lost = fired(person.protocol.lost)
+    assert not lost
+    person.vanish()
+    assert lost
+    assert not world.clock.getDelayedCalls()
+
+
+def test_a_loss_in_mid_turn_is_survived(bob: Person, ann: Person) -> None:
+    bob.put("x\r\n" * (LINES_A_TURN + 5))
+    bob.protocol.connectionLost()
+    bob.world.settle()
+    assert ann.lines() == ["bob: x"] * (LINES_A_TURN + 5) + [" * bob left."]
+
+
+# Strangers
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x00", b"SSH-2.0-x\r\n", b"PUT /x"])
+@pytest.mark.parametrize("cuts", [(), range(1, 20)])
+def test_a_stranger_is_told_so_however_it_was_cut(world: World, start: bytes, cuts: range | tuple[int, ...]) -> None:
+    person = world.connect()
+    person.read()
+    person.send(start, cuts)
+    (line,) = person.lines()
+    assert line.startswith(" * This port speaks plain lines of text, not ")
+    assert person.transport.finished
+    person.send(b"ann\r\n")
+    assert person.read() == ""
+
+
+def test_after_the_first_line_nobody_is_a_stranger(world: World) -> None:
+    person = world.connect()
+    person.send(b"not a nickname\r\n")
+    person.read()
+    person.send(b"GET / HTTP/1.1\r\n")
+    assert person.read().startswith("-> Error: a nickname holds only")
+
+
+# The end of the server
+
+
+def test_a_connection_drains_when_every_line_was_taken(bob: Person) -> None:
+    bob.put("/history\r\n/ping\r\n")
+    drained = fired(bob.protocol.drain())
+    assert not drained
+    bob.world.settle()
+    assert drained
+    assert bob.lines() == ["-> nothing was said yet.", "-> pong"]
+
+
+def test_a_connection_that_is_over_has_drained(world: World, bob: Person) -> None:
+    bob.say("quit")
+    assert fired(bob.protocol.drain())
+    assert fired(world.factory.drain())
+
+
+def test_a_connection_drains_by_leaving(bob: Person) -> None:
+    bob.put("quit\r\n")
+    drained = fired(bob.protocol.drain())
+    assert not drained
+    bob.world.settle()
+    assert drained
+
+
+def test_while_the_server_stops_nothing_is_read(world: World, bob: Person) -> None:
+    eve = world.connect()
+    assert fired(world.factory.drain())
+    assert not is_read_from(bob)
+    assert not is_read_from(eve)
+    bob.protocol.resumeProducing()
+    assert not is_read_from(bob)
+
+
+def test_disconnecting_closes_everybody_and_fires_when_the_last_is_gone(world: World, bob: Person, ann: Person) -> None:
+    gone = fired(world.factory.disconnect())
+    assert bob.transport.finished
+    bob.hang_up()
+    assert not gone
+    ann.hang_up()
+    assert gone
+    assert bob.read() == ann.read() == ""
+    assert fired(world.factory.disconnect())
+
+
+def test_who_is_disconnected_twice_is_logged_once(world: World, bob: Person) -> None:
+    with capturedLogs() as events:
+        bob.protocol.close()
+        bob.protocol.close()
+        bob.hang_up()
+    assert [formatEvent(event) for event in events] == ["bob left (127.0.0.1 port 40000)"]
+
+
+def test_an_unfinished_line_of_somebody_who_is_disconnected_is_not_said(world: World, bob: Person, ann: Person) -> None:
+    bob.put("not finished")
+    bob.protocol.close()
+    bob.hang_up()
+    assert ann.read() == ""
+    assert world.hub.room.last == 0

@@ -1,0 +1,216 @@
+"""Real processes: the installed server, and the programs that people connect with."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorTime, ITransport
+from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+PATIENCE = 60
+"""How long, in seconds, anything may take that takes milliseconds; only a hang or a bug takes longer."""
+
+
+def found(program: str) -> str:
+    """The path of *program*; skips the test where it is not installed, or fails where that is not accepted."""
+    path = shutil.which(program)
+    if path is None:
+        reason = f"{program} is not installed"
+        if os.environ.get("BROADCAST_REQUIRE_PROGRAMS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+class Program(ProcessProtocol):
+    """A running program: what it writes, and how it ends."""
+
+    def __init__(self, name: str, clock: IReactorTime) -> None:
+        self.name = name
+        self.output = b""
+        self.ended: Deferred[int | None] = Deferred()
+        """Fires with its exit status; None where a signal ended it."""
+        self._clock = clock
+        self._awaited: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        self._over = False
+
+    @property
+    def process(self) -> IProcessTransport:
+        """What Twisted knows of it."""
+        return cast(IProcessTransport, self.transport)
+
+    def outReceived(self, data: bytes) -> None:
+        self.output += data
+        for wait in list(self._awaited):
+            arrived, waiting = wait
+            if arrived():
+                self._awaited.remove(wait)
+                waiting.callback(None)
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Failure) -> None:
+        self._over = True
+        for _arrived, waiting in self._awaited:
+            waiting.errback(AssertionError(f"{self.name} ended, having written {self.output!r}"))
+        self._awaited.clear()
+        self.ended.callback(cast(ProcessTerminated, reason.value).exitCode)
+
+    def write(self, text: str) -> None:
+        """Type *text*."""
+        self.process.write(text.encode())
+
+    def close_input(self) -> None:
+        """Nothing more will be typed."""
+        self.process.closeStdin()
+
+    def until(self, text: str) -> Deferred[None]:
+        """Fires once it has written *text*; fails when it ends before that, or after ``PATIENCE``."""
+        wanted = text.encode()
+        return self._when(lambda: wanted in self.output, repr(text))
+
+    def _when(self, arrived: Callable[[], bool], what: str) -> Deferred[None]:
+        waiting: Deferred[None] = Deferred()
+        if arrived():
+            waiting.callback(None)
+        elif self._over:
+            waiting.errback(AssertionError(f"{self.name} has ended, without {what}: {self.output!r}"))
+        else:
+            self._awaited.append((arrived, waiting))
+            waiting.addTimeout(
+                PATIENCE,
+                self._clock,
+                lambda result, _timeout: (
+                    Failure(  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+                        AssertionError(f"{self.name} did not write {what} but {self.output!r}")
+                    )
+                    if isinstance(result, Failure)
+                    else result
+                ),
+            )
+        return waiting
+
+    def end(self) -> Deferred[int | None]:
+        """Wait until it has ended by itself, for ``PATIENCE`` at most."""
+        if not self._over:
+            self.ended.addTimeout(PATIENCE, self._clock)
+        return self.ended
+
+    async def stop(self, signal: str = "KILL") -> int | None:
+        """End it with *signal*, unless it has ended."""
+        if not self._over:
+            self.process.signalProcess(signal)
+            return await self.end()
+        return None
+
+    def text(self) -> str:
+        """What it wrote, each line end as a single character."""
+        return self.output.decode(errors="replace").replace("\r\n", "\n")
+
+
+class Talker(Protocol):
+    """Somebody on a socket of the test's own."""
+
+    def __init__(self, nick: str, clock: IReactorTime) -> None:
+        self.nick = nick
+        self.seen = b""
+        self.lost: Deferred[None] = Deferred()
+        """Fires when the connection is gone."""
+        self._clock = clock
+        self._awaited: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def say(self, *lines: str) -> None:
+        """Type whole lines."""
+        cast(ITransport, self.transport).write("".join(line + "\n" for line in lines).encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        self.seen += data
+        for wait in list(self._awaited):
+            arrived, waiting = wait
+            if arrived():
+                self._awaited.remove(wait)
+                waiting.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(None)
+
+    async def until(self, text: str) -> None:
+        """Wait until *text* has come."""
+        await self._when(lambda: text.encode() in self.seen)
+
+    async def lines_seen(self, count: int) -> None:
+        """Wait until *count* lines have come since now."""
+        wanted = self.seen.count(b"\n") + count
+        await self._when(lambda: self.seen.count(b"\n") >= wanted)
+
+    def whole_lines(self) -> list[str]:
+        """What came, without an unfinished last line."""
+        return self.seen.decode().split("\r\n")[:-1]
+
+    async def _when(self, arrived: Callable[[], bool]) -> None:
+        if not arrived():
+            waiting: Deferred[None] = Deferred()
+            self._awaited.append((arrived, waiting))
+            waiting.addTimeout(PATIENCE, self._clock)
+            await waiting
+
+
+class Programs:
+    """Starts programs, and sees to it that none outlives the test."""
+
+    def __init__(self, reactor: object, folder: Path) -> None:
+        self.folder = folder
+        self._reactor = reactor
+        self._all: list[Program] = []
+
+    def run(self, *command: str, pty: bool = False) -> Program:
+        """Start *command* in the test's folder; on a terminal of its own where *pty*."""
+        program = Program(command[0], cast(IReactorTime, self._reactor))
+        environment = {**os.environ, "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
+        cast(IReactorProcess, self._reactor).spawnProcess(
+            program, command[0], command, env=environment, path=str(self.folder), usePTY=pty
+        )
+        self._all.append(program)
+        return program
+
+    async def server(self, *options: str, port: int = 0) -> Server:
+        """Start the installed server, and wait until it listens."""
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        program = self.run(twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), *options)
+        await program.until("Listening on 127.0.0.1 port ")
+        listening = re.search(rb"Listening on 127\.0\.0\.1 port (\d+)", program.output)
+        assert listening is not None
+        return Server(program, int(listening[1]))
+
+    async def talker(self, port: int, nick: str) -> Talker:
+        """Connect, and take *nick*."""
+        talker = Talker(nick, cast(IReactorTime, self._reactor))
+        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", port)
+        await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+        talker.say(nick)
+        await talker.until(f"You are {nick}.")
+        return talker
+
+    async def stop(self) -> None:
+        """End all of them that have not ended."""
+        for program in self._all:
+            await program.stop()
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, program: Program, port: int) -> None:
+        self.program = program
+        self.port = port

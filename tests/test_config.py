@@ -1,0 +1,163 @@
+"""The settings: what wins, and what is said about what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broadcast.config import MOTD_BYTES, MOTD_LINES, CannotStart, Config, configure
+
+
+def from_file(folder: Path, toml: str, **given: object) -> Config:
+    """The settings that the config file *toml* makes, below what is *given* on the command line."""
+    (folder / "chat.toml").write_text(toml, encoding="utf-8")
+    return configure({"config": "chat.toml", **given}, folder)
+
+
+def test_nothing_given_is_the_defaults_in_the_folder_of_the_start(tmp_path: Path) -> None:
+    config = configure({}, tmp_path)
+    assert config == Config(data=tmp_path / "broadcast-data")
+    assert config.ports == ("5555",)
+    assert (config.interface, config.name, config.motd, config.replay) == (None, "Broadcast", (), 20)
+    assert config.unicode_nicknames is False
+
+
+def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "motd").write_text("Hello.\n")
+    config = from_file(
+        tmp_path,
+        """
+        port = [0, "unix:chat.sock"]
+        interface = "::"
+        name = "The Pub"
+        motd = "motd"
+        replay = 5
+        unicode-nicknames = true
+        data = "kept"
+        ephemeral = false
+        """,
+    )
+    assert config == Config(("0", "unix:chat.sock"), "::", "The Pub", ("Hello.",), 5, True, tmp_path / "kept")
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    config = from_file(tmp_path, 'port = 1\nname = "file"\nreplay = 3', port=["2", "3"], name="line")
+    assert (config.ports, config.name, config.replay) == (("2", "3"), "line", 3)
+
+
+@pytest.mark.parametrize(
+    ("toml", "given", "data"),
+    [
+        ("ephemeral = true", {}, None),
+        ("ephemeral = true", {"data": "there"}, "there"),
+        ('data = "there"', {"ephemeral": True}, None),
+        ('data = "there"', {"data": "here"}, "here"),
+    ],
+)
+def test_it_wins_about_where_to_keep_what_is_said_too(
+    tmp_path: Path, toml: str, given: dict[str, object], data: str | None
+) -> None:
+    assert from_file(tmp_path, toml, **given).data == (None if data is None else tmp_path / data)
+
+
+def test_an_absolute_folder_stays_what_it_is(tmp_path: Path) -> None:
+    assert configure({"data": "/srv/chat"}, tmp_path).data == Path("/srv/chat")
+
+
+def test_commas_do_not_split_a_port(tmp_path: Path) -> None:
+    assert configure({"port": ["tcp:5555:interface=a,b"]}, tmp_path).ports == ("tcp:5555:interface=a,b",)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "+5", "", " ", "٣"])
+def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
+    with pytest.raises(CannotStart, match=r"--port takes a number from 0 to 65535 or .* endpoint .*, not "):
+        configure({"port": [port]}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("prot = 1", "prot in chat.toml is not a setting. Did you mean port?"),
+        ("unicode_nicknames = true", "Did you mean unicode-nicknames?"),
+        ("zzz = 1", "There are: port, interface, name, motd, replay, unicode-nicknames, data, ephemeral."),
+        ('config = "other"', "config in chat.toml is not a setting."),
+        ("[server]\nport = 1", "server in chat.toml is not a setting."),
+        ("port = true", "port in chat.toml takes a number from 0 to 65535"),
+        ("port = []", "port in chat.toml takes at least one port, not []"),
+        ("port = [[1]]", "port in chat.toml takes a number"),
+        ("interface = 1", "interface in chat.toml takes a text that is not empty, not 1."),
+        ('name = "\\u0007"', "name in chat.toml takes a line of 1 to 100 characters"),
+        (f'name = "{"x" * 101}"', "name in chat.toml takes a line of 1 to 100 characters"),
+        ("replay = 1001", "replay in chat.toml takes a number from 0 to 1000, not 1001."),
+        ("replay = -1", "replay in chat.toml takes a number from 0 to 1000, not -1."),
+        ("replay = true", "replay in chat.toml takes a number from 0 to 1000, not True."),
+        ('replay = "20"', "replay in chat.toml takes a number from 0 to 1000, not '20'."),
+        ("ephemeral = 1", "ephemeral in chat.toml takes true or false, not 1."),
+        ('data = ""', "data in chat.toml takes a text that is not empty, not ''."),
+        ('ephemeral = true\ndata = "x"', "ephemeral in chat.toml keeps nothing, data in chat.toml says where"),
+        ("port = 1\nname =\n", "chat.toml is not valid TOML: Invalid value (at line 2, column 7). Correct it there."),
+        ("port = 1\nname =", "chat.toml is not valid TOML: Invalid value (at the end, line 2). Correct it there."),
+    ],
+)
+def test_what_is_wrong_in_the_config_file_is_named(tmp_path: Path, toml: str, said: str) -> None:
+    with pytest.raises(CannotStart) as refused:
+        from_file(tmp_path, toml)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_long_value_is_not_shown_whole(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart) as refused:
+        configure({"replay": "9" * 5000}, tmp_path)
+    assert len(str(refused.value)) < 150
+
+
+def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=r"--config: cannot read .*nowhere\.toml: No such file or directory"):
+        configure({"config": "nowhere.toml"}, tmp_path)
+
+
+def test_an_interface_without_a_number_is_refused_for_it_would_protect_nobody(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=r"tcp:5555:interface=127\.0\.0\.1"):
+        configure({"port": ["tcp:5555"], "interface": "127.0.0.1"}, tmp_path)
+    assert configure({"port": ["tcp:5555", "0"], "interface": "127.0.0.1"}, tmp_path).interface == "127.0.0.1"
+
+
+def test_the_name_is_one_line_that_is_safe_to_show(tmp_path: Path) -> None:
+    assert configure({"name": " The\x1b[2J\r\nPub\u202e "}, tmp_path).name == "The[2JPub"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (b"one\r\ntwo\rthree\nfour", ("one", "two", "three", "four")),
+        (b"\xef\xbb\xbfone\n\n  two  \n\n\n", ("one", "", "  two")),
+        (b"a\x1b[31m\tb\x0cc\xe2\x80\xa8d", ("a[31m bc d",)),
+        (b"", ()),
+    ],
+)
+def test_the_message_of_the_day_is_clean_lines(tmp_path: Path, text: bytes, lines: tuple[str, ...]) -> None:
+    (tmp_path / "motd").write_bytes(text)
+    assert configure({"motd": "motd"}, tmp_path).motd == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"fine\n\xff\n", "line 2 of "),
+        (b"x\n" * (MOTD_LINES + 1), f"Shorten it to {MOTD_LINES}."),
+        (b"x" * (MOTD_BYTES + 1), f"Shorten it to {MOTD_BYTES} bytes."),
+    ],
+)
+def test_a_message_of_the_day_that_cannot_be_shown_is_refused(tmp_path: Path, text: bytes, said: str) -> None:
+    (tmp_path / "motd").write_bytes(text)
+    with pytest.raises(CannotStart) as refused:
+        configure({"motd": "motd"}, tmp_path)
+    assert str(refused.value).startswith("--motd: ")
+    assert said in str(refused.value)
+
+
+def test_the_longest_message_of_the_day_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "motd").write_bytes(b"x\n" * MOTD_LINES)
+    assert len(configure({"motd": "motd"}, tmp_path).motd) == MOTD_LINES

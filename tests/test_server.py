@@ -1,0 +1,317 @@
+"""How the server starts and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from threading import Event as ThreadEvent
+from time import monotonic, sleep
+from typing import NoReturn, cast
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from broadcast.config import CannotStart
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Event, Kept
+from broadcast.journals.memory import MemoryJournal
+from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Server, Surroundings, alarm
+from tests.harness import World
+
+PATIENCE = 60
+"""How long, in seconds, a thread may take for what takes it microseconds."""
+DOWN = " * The server is going down."
+
+
+class GaveUpError(Exception):
+    """The process would have ended."""
+
+
+class FakePort:
+    """A port that somebody listens on."""
+
+    def __init__(self) -> None:
+        self.open: bool = True
+
+    def stopListening(self) -> None:  # noqa: N802 -- Twisted's name
+        self.open = False
+
+
+class FakePlace:
+    """Listens when the test says so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.port = FakePort()
+        self.listening: Deferred[Sequence[IListeningPort]] = Deferred()
+
+    def succeed(self) -> FakePlace:
+        """Listen; done already if this comes before ``listen``."""
+        self.listening.callback([cast(IListeningPort, self.port)])
+        return self
+
+    def fail(self) -> FakePlace:
+        """Find that nothing can listen here."""
+        self.listening.errback(Failure(CannotStart(f"{self.name} is in use")))  # type: ignore[no-untyped-call]
+        return self
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
+        return self.listening
+
+    def describe(self, ports: Sequence[IListeningPort]) -> str:
+        return f"Listening on {self.name}."
+
+
+class TestedJournal(MemoryJournal):
+    """Notes what happens to it, and fails where the test says so."""
+
+    __test__ = False
+    trouble = ""
+    opened = closed = stuck = False
+    may_close = ThreadEvent()
+
+    def open(self, tail: int) -> Sequence[Kept]:
+        self.opened = True
+        if self.trouble:
+            raise JournalError(self.trouble)
+        return super().open(tail)
+
+    def append(self, event: Event) -> None:
+        if not self.stuck:
+            super().append(event)
+
+    def close(self) -> None:
+        assert self.may_close.wait(PATIENCE)
+        super().close()
+        self.closed = True
+
+
+class Running:
+    """A server on fake ports, with a clock of its own for the stop."""
+
+    def __init__(self, *places: FakePlace) -> None:
+        self.world = World(journal=TestedJournal)
+        self.journal = cast(TestedJournal, self.world.journal)
+        self.journal.opened = False
+        self.journal.may_close = ThreadEvent()
+        self.journal.may_close.set()
+        self.clock = Clock()
+        self.terminated = 0
+        self.gave_up: list[str] = []
+        around = Surroundings(self._give_up, self._alarm, self.clock.seconds, self._terminate)
+        self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around)
+        self.stopped: list[None] = []
+
+    def start(self) -> None:
+        """Start as twistd does."""
+        self.server.privilegedStartService()
+        self.server.startService()
+
+    def stop(self) -> None:
+        """Begin to stop as twistd does."""
+        self.server.stopService().addCallback(self.stopped.append)
+        self.world.settle()
+
+    def settle(self) -> None:
+        """Let everything happen until the server has stopped, threads included."""
+        until = monotonic() + PATIENCE
+        while not self.stopped:
+            assert monotonic() < until
+            self.world.settle()
+            sleep(0.001)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.advance(seconds)
+        self.world.settle()
+
+    def _give_up(self, line: str) -> NoReturn:
+        self.gave_up.append(line)
+        raise GaveUpError
+
+    def _terminate(self) -> None:
+        self.terminated += 1
+
+    def _alarm(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        return self.clock.callLater(seconds, call).cancel
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What this package logs."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith("broadcast."):
+            lines.append(formatEvent(event))
+
+    observer = cast(ILogObserver, observe)
+    globalLogPublisher.addObserver(observer)
+    yield lines
+    globalLogPublisher.removeObserver(observer)
+
+
+def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(logged: list[str]) -> None:
+    running = Running(FakePlace("here").succeed(), FakePlace("there").succeed())
+    running.server.privilegedStartService()
+    opened_before, logged_before = running.journal.opened, list(logged)
+    running.server.startService()
+    assert (opened_before, running.journal.opened) == (False, True)
+    assert logged_before == []
+    assert logged == ["Listening on here.", "Listening on there.", "Nothing is kept."]
+
+
+def test_a_port_in_use_ends_the_start_and_leaves_the_journal_alone(logged: list[str]) -> None:
+    running = Running(FakePlace("here").succeed(), FakePlace("there").fail())
+    with pytest.raises(GaveUpError):
+        running.start()
+    assert running.gave_up == ["there is in use"]
+    assert not running.journal.opened
+    assert logged == []
+
+
+def test_a_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None:
+    running = Running(FakePlace("here").succeed())
+    running.journal.trouble = "another server has it open"
+    with pytest.raises(GaveUpError):
+        running.start()
+    assert running.gave_up == ["another server has it open"]
+    assert logged == []
+
+
+def test_a_port_that_takes_its_time_is_logged_when_it_listens(logged: list[str]) -> None:
+    place = FakePlace("slow")
+    running = Running(place)
+    running.start()
+    assert logged == ["Nothing is kept."]
+    place.succeed()
+    assert logged[1:] == ["Listening on slow."]
+    running.stop()
+    running.settle()
+    assert not place.port.open
+
+
+def test_a_port_that_fails_late_ends_the_process_as_a_failure(logged: list[str]) -> None:
+    place = FakePlace("slow")
+    running = Running(place)
+    running.start()
+    place.fail()
+    assert logged[-1] == "slow is in use"
+    assert running.terminated == 1
+
+
+def test_a_port_that_was_still_on_its_way_does_not_disturb_the_stop() -> None:
+    running = Running(FakePlace("slow"))
+    running.start()
+    running.stop()
+    running.settle()
+    assert running.terminated == 0
+
+
+def test_everybody_reads_that_the_server_goes_down_whether_they_have_a_nickname_or_not(logged: list[str]) -> None:
+    place = FakePlace("here").succeed()
+    running = Running(place)
+    running.start()
+    ann, bob = running.world.join("ann", "bob")
+    stranger = running.world.connect()
+    stranger.read()
+    running.stop()
+    assert not place.port.open
+    assert "Going down: 3 connected." in logged
+    for person in (ann, bob, stranger):
+        assert person.lines()[-1] == DOWN
+        assert person.transport.finished
+        assert not running.stopped
+        person.vanish(clean=True)
+    running.settle()
+    assert running.journal.closed
+
+
+def test_what_was_typed_before_is_said_before() -> None:
+    running = Running()
+    running.start()
+    ann, bob = running.world.join("ann", "bob")
+    bob.read()
+    ann.protocol.dataReceived(b"one\r\ntwo\r\n")
+    running.stop()
+    assert bob.lines() == ["ann: one", "ann: two", DOWN]
+
+
+def test_nothing_is_left_to_wait_for_where_nobody_is_connected() -> None:
+    running = Running(FakePlace("here").succeed())
+    running.start()
+    running.stop()
+    running.settle()
+    assert running.clock.seconds() == 0
+    assert running.clock.getDelayedCalls() == []
+
+
+def test_who_keeps_their_side_open_is_not_waited_for_long() -> None:
+    running = Running()
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.stop()
+    running.advance(LINGER_SECONDS - 0.1)
+    assert (ann.transport.finished, ann.transport.closed) == (True, False)
+    running.advance(0.1)
+    assert (ann.transport.closed, ann.transport.aborted) == (True, False)
+    ann.vanish(clean=True)
+    running.settle()
+
+
+def test_who_does_not_read_is_cut_off_in_time_for_the_journal_to_close(logged: list[str]) -> None:
+    running = Running()
+    running.start()
+    (ann,) = running.world.join("ann")
+    ann.transport.takes = False
+    running.stop()
+    running.advance(LINGER_SECONDS)
+    running.advance(STOP_SECONDS - KEEP_SECONDS - LINGER_SECONDS - 0.1)
+    assert (ann.transport.closed, ann.transport.aborted) == (True, False)
+    running.advance(0.1)
+    assert (ann.transport.closed, ann.transport.aborted) == (True, True)
+    assert logged[-1] == "Cutting off those who have not read everything: 1."
+    ann.vanish()
+    running.settle()
+    assert running.journal.closed
+
+
+def test_a_journal_that_is_stuck_holds_neither_the_news_nor_the_end() -> None:
+    running = Running()
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.journal.stuck = True
+    running.stop()
+    assert ann.lines() == []
+    running.advance(STOP_SECONDS - KEEP_SECONDS - LINGER_SECONDS)
+    assert ann.lines() == [DOWN]
+    running.advance(LINGER_SECONDS)
+    running.advance(0)
+    running.advance(KEEP_SECONDS / 2)
+    running.settle()
+
+
+def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
+    running = Running()
+    running.start()
+    running.journal.may_close.clear()
+    running.stop()
+    running.advance(STOP_SECONDS)
+    assert running.stopped
+    assert logged[-1] == "The journal did not close in time; what it had not kept, nobody has read."
+    running.journal.may_close.set()
+
+
+def test_an_alarm_goes_off_whatever_the_wall_clock_does() -> None:
+    called = ThreadEvent()
+    alarm(lambda call: call(), 0.001, called.set)
+    assert called.wait(PATIENCE)
+
+
+def test_an_alarm_that_is_not_needed_any_more_stays_silent() -> None:
+    called = ThreadEvent()
+    alarm(lambda call: call(), 0.05, called.set)()
+    assert not called.wait(0.2)
