@@ -147,9 +147,6 @@ class Server(Service):
     async def _disconnect(self, end: float) -> None:
         """Close all connections, the slowest at the time *end*."""
         connections = self._factory.connections
-        for connection in list(connections):
-            # Who has no nickname yet is not in the room, and was not told there.
-            connection.session.turn_away(GOING_DOWN)
         gone = self._factory.disconnect()
         if await self._within(LINGER_SECONDS, gone):
             return

@@ -106,9 +106,10 @@ def _apart(
             yield from ((left.who, None) for left in events if isinstance(left, Left))
         case NotKept(who=who):
             yield who, event
-        case Whispered(who=who, to=to, nick=nick):
-            if (target := members.get(to)) is not None and not ignores(target, who, names.before(nick)):
-                yield to, event
+        case _:
+            to = members.get(event.to)
+            if to is not None and not ignores(to, event.who, names.before(event.nick)):
+                yield to.id, event
 
 
 def ignores(member: Member, who: int, names: Iterable[str]) -> bool:

@@ -8,6 +8,8 @@
         ├── JournalInUse    another server holds it open
         ├── JournalDamaged  its contents cannot be trusted
         └── JournalTooNew   a newer version of this program wrote it
+
+(``CannotStart``, for whoever starts the server, is in ``config.py``.)
 """
 
 from __future__ import annotations

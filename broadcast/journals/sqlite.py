@@ -57,8 +57,9 @@ class SqliteJournal:
 
     def append(self, event: Event) -> None:
         """Take *event* into the queue; outside of open and close it is lost."""
-        if self._writer is not None:
-            self._writer.put(event)
+        writer = self._writer  # another thread may be closing
+        if writer is not None:
+            writer.put(event)
 
     def read(self, first: int, last: int, found: Found) -> None:
         """Find the events numbered *first* to *last*, all at once in memory: ask for thousands, not for millions."""

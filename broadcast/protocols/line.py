@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.session import LINE_BYTES, LOST, NICKNAME_SECONDS, Session
 from broadcast.outlets import StreamTransport, TransportOutlet
 from broadcast.protocols import strangers
@@ -56,7 +57,6 @@ class BroadcastProtocol(LineReceiver):
         self._connected = self._reading = True
         self._choked = self._over = self._written = self._deferred = False
         self._drained: Deferred[None] | None = None
-        self._where = whereabouts(self._transport.getPeer())
         self._came_as = ""
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
@@ -133,9 +133,8 @@ class BroadcastProtocol(LineReceiver):
             if line is None:
                 if self._why is not None:
                     self.session.leave(self._why)
-                elif self._drained is not None:
-                    self._drained.callback(None)
-                    self._drained = None
+                else:
+                    self._drain()
                 break
             if isinstance(line, Overlong):
                 self.session.overlong(limit)
@@ -165,7 +164,7 @@ class BroadcastProtocol(LineReceiver):
         if not self._came_as:
             self._came_as = self.session.nick
             self._cancel_deadline()
-            self._log.info("{nick} joined from {where}", nick=self._came_as, where=self._where)
+            self._log.info("{nick} joined from {where}", nick=self._came_as, where=self._where())
         self._pump()
 
     def _end(self) -> None:
@@ -178,11 +177,13 @@ class BroadcastProtocol(LineReceiver):
         who = nick or "somebody without a nickname"
         if self._came_as and nick != self._came_as:
             who += f", who came as {self._came_as},"
-        self._log.info("{who} left{why} ({where})", who=who, why=f": {why}" if why else "", where=self._where)
-        if self._drained is not None:
-            self._drained.callback(None)
-            self._drained = None
+        self._log.info("{who} left{why} ({where})", who=who, why=f": {why}" if why else "", where=self._where())
+        self._drain()
         self._adjust()
+
+    def _where(self) -> str:
+        """For the log. Behind a proxy the address is known only after the first bytes."""
+        return whereabouts(self._transport.getPeer())
 
     def _cancel_deadline(self) -> None:
         if self._deadline.active():
@@ -193,6 +194,7 @@ class BroadcastProtocol(LineReceiver):
     def pauseProducing(self) -> None:
         """The peer does not read what it is sent."""
         self._choked = True
+        self._drain()
         self._adjust()
 
     def resumeProducing(self) -> None:
@@ -215,17 +217,28 @@ class BroadcastProtocol(LineReceiver):
     # The end of the server
 
     def drain(self) -> Deferred[None]:
-        """Read nothing more; fires when the session has taken every line that has come in."""
-        drained: Deferred[None] = Deferred()
-        self._drained = drained
-        if self._over:
-            self._drained = None
-            drained.callback(None)
+        """Read nothing more; fires when the session has taken every line that has come in.
+
+        For one who does not read what they are sent, and so is not listened to either, it fires at once.
+        """
+        self._drained = drained = Deferred[None]()
+        if self._over or self._choked:
+            self._drain()
         self._pump()
         return drained
 
+    def _drain(self) -> None:
+        """Whatever has come in was taken."""
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
+
     def close(self) -> None:
-        """Close the connection once everything is delivered; nobody is told that they left."""
+        """Close the connection once everything is delivered; nobody is told that they left.
+
+        Who has no nickname yet was not told in the room why.
+        """
+        self.session.turn_away(GOING_DOWN)
         self._peer.close()
 
 

@@ -154,6 +154,15 @@ def test_what_differs_for_one_reader_is_in_the_order_of_the_burst() -> None:
     assert burst.edits[ANN] == [(0, None), (1, None), (2, None), (3, None), (4, None)]
 
 
+def test_each_of_those_who_ignore_somebody_has_a_stream_of_their_own() -> None:
+    room = members("ann", "bob", "carol")
+    room[ANN].ignored["bob"] = "bob"
+    room[CAROL].ignored["ann"] = "ann"
+    events: list[Event] = [said(ANN, "ann", "hi"), said(BOB, "bob", "ho")]
+    burst = plan(events, room, [room[ANN], room[CAROL]])
+    assert [seen(burst, n) for n in (ANN, BOB, CAROL)] == [[], events[:1], events[1:]]
+
+
 def test_who_ignores_somebody_silent_is_told_what_everybody_is() -> None:
     room = members("ann", "bob")
     room[ANN].ignored["zoe"] = "zoe"

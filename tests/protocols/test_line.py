@@ -289,6 +289,20 @@ def test_a_connection_drains_by_leaving(bob: Person) -> None:
     assert drained
 
 
+def test_who_does_not_read_is_not_waited_for(bob: Person) -> None:
+    bob.protocol.pauseProducing()
+    bob.put("/ping\r\n")
+    assert fired(bob.protocol.drain())
+
+
+def test_who_stops_reading_is_not_waited_for_any_more(bob: Person) -> None:
+    bob.put("/history\r\n/ping\r\n")
+    drained = fired(bob.protocol.drain())
+    assert not drained
+    bob.protocol.pauseProducing()
+    assert drained
+
+
 def test_while_the_server_stops_nothing_is_read(world: World, bob: Person) -> None:
     eve = world.connect()
     assert fired(world.factory.drain())
@@ -315,6 +329,12 @@ def test_who_is_disconnected_twice_is_logged_once(world: World, bob: Person) -> 
         bob.protocol.close()
         bob.hang_up()
     assert [formatEvent(event) for event in events] == ["bob left (127.0.0.1 port 40000)"]
+
+
+def test_the_log_tells_under_which_name_somebody_came(bob: Person) -> None:
+    with capturedLogs() as events:
+        bob.say("/nick rob", "/quit tired")
+    assert [formatEvent(event) for event in events] == ["rob, who came as bob, left: tired (127.0.0.1 port 40000)"]
 
 
 def test_an_unfinished_line_of_somebody_who_is_disconnected_is_not_said(world: World, bob: Person, ann: Person) -> None:
