@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from broadcast.core.errors import JournalError, RefusedError
 from broadcast.core.events import Answered, Kept, Recalled, Refused, Running
 from broadcast.core.nicknames import key
+from broadcast.core.search import parse
 
 if TYPE_CHECKING:
+    from broadcast.core.interfaces import Found
     from broadcast.core.room import Member
     from broadcast.core.session import Session
 
@@ -19,6 +21,8 @@ LINES_SHOWN = 20
 """What ``/history`` shows when it is not told how much."""
 LINES_AT_MOST = 1000
 """The most that it shows at once (PROTOCOL)."""
+LINES_FOUND = 50
+"""The most that ``/search`` shows (PROTOCOL)."""
 LEAVING = frozenset({"quit", "exit"})
 """Lines that leave: the whole line, in any case, surrounding blanks ignored (PROTOCOL)."""
 
@@ -159,22 +163,43 @@ def _span(words: str) -> Callable[[int], tuple[int, int]]:
     raise _misused("history")
 
 
-def _history(session: Session, words: str, at: float) -> None:
-    span = _span(words)
-    room = session.hub.room
+def _recall(session: Session, ask: Callable[[Found], None], nothing: str, failed: str) -> None:
+    """Show the lines that *ask* finds; *nothing* where there are none, *failed* and why where that cannot be said."""
 
     def found(lines: Sequence[Kept] | JournalError) -> None:
         if isinstance(lines, JournalError):
-            session.peer.show(Refused(f"the history cannot be read: {lines}"))
+            session.peer.show(Refused(f"{failed}: {lines}"))
         elif lines:
             session.peer.show(*map(Recalled, lines))
         else:
-            _answer(session, "nothing was said yet.")
+            _answer(session, nothing)
         session.resume()
 
     session.wait()
     # What they have said just now is to be part of it.
-    room.when_told(lambda: room.history(*span(room.last), found))
+    session.hub.room.when_told(lambda: ask(found))
+
+
+def _history(session: Session, words: str, at: float) -> None:
+    span = _span(words)
+    room = session.hub.room
+    _recall(
+        session,
+        lambda found: room.history(*span(room.last), found),
+        nothing="nothing was said yet.",
+        failed="the history cannot be read",
+    )
+
+
+def _search(session: Session, words: str, at: float) -> None:
+    wanted = parse(_needed(words, "search"))
+    room = session.hub.room
+    _recall(
+        session,
+        lambda found: room.search(wanted, LINES_FOUND, found),
+        nothing="nothing found.",
+        failed="this server cannot search",
+    )
 
 
 def _switched(words: str, now: bool, command: str) -> bool:
@@ -264,6 +289,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w")),
     Command("reply", "TEXT", "private to whoever wrote to you last", _reply, ("r",)),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
+    Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),
     Command("timestamp", "[on/off]", "shows the time of each line", _timestamp),
     Command("receipts", "[on/off]", "tells the number under which each of your lines is kept", _receipts),
     Command("quiet", "[on/off]", "hides who joins and leaves", _quiet),

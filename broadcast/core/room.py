@@ -15,6 +15,7 @@ from broadcast.core.burst import ignores, plan
 from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
 from broadcast.core.interfaces import Audience, Found, Journal
 from broadcast.core.nicknames import key
+from broadcast.core.search import Words
 
 
 class Visitor(Protocol):
@@ -122,6 +123,10 @@ class Room:
     def history(self, first: int, last: int, found: Found) -> None:
         """Find the lines *first* to *last*, as far as they were told."""
         self._journal.read(max(first, 1), min(last, self.last), found)
+
+    def search(self, words: Words, most: int, found: Found) -> None:
+        """Find the newest *most* lines that hold all of *words*, among those that were told."""
+        self._journal.search(words, self.last, most, found)
 
     def _take(self, events: Sequence[Event]) -> None:
         self._returned.extend(events)
