@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest_twisted
 
 from tests.real.programs import Programs
 
-# Other people's machines are slower: how long an example takes is no failure.
-hypothesis.settings.register_profile("broadcast", deadline=None)
+# Other people's machines are slower: how long an example takes is no failure. The same examples each time, so that a
+# change is judged by what it changes; .ci/long looks for new ones.
+hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
 hypothesis.settings.load_profile("broadcast")
 
 

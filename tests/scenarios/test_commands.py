@@ -142,7 +142,7 @@ def test_nick_takes_another_nickname_at_once(world: World) -> None:
         ("ann", "ann is taken."),
         ("Ann", "Ann is taken."),
         ("root", "root is reserved."),
-        ("two words", "a nickname holds only letters, digits, _, - and ."),
+        ("two words", "a nickname holds only ASCII letters, digits, _, - and ."),
         ("x" * 25, "a nickname has at most 24 characters."),
     ],
 )
