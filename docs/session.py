@@ -7,79 +7,20 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
-PATIENCE = 30
+from terminals import Terminal, server
+
 BEGIN = ".. session begins: made by docs/session.py\n"
 END = ".. session ends\n"
 
 
-class Terminal:
-    """A program on a terminal of its own: what is typed into it, and what it shows."""
-
-    def __init__(self, *command: str) -> None:
-        self.command = " ".join(command)
-        self._screen = b""
-        self._looked = 0
-        parent, child = pty.openpty()
-        self._terminal = parent
-        self.process = subprocess.Popen(
-            command, stdin=child, stdout=child, stderr=child, start_new_session=True, env={**os.environ, "TERM": "dumb"}
-        )
-        os.close(child)
-
-    def type(self, line: str) -> None:
-        """Type *line* and press Enter."""
-        os.write(self._terminal, line.encode() + b"\n")
-
-    def wait_for(self, text: str) -> None:
-        """Wait until it shows *text*, further on than what was waited for before."""
-        deadline = time.monotonic() + PATIENCE
-        while (at := self._screen.find(text.encode(), self._looked)) < 0:
-            if not select.select([self._terminal], [], [], max(0, deadline - time.monotonic()))[0]:
-                raise SystemExit(f"{self.command} did not show {text!r} but {self._screen!r}")
-            self._screen += os.read(self._terminal, 65536)
-        self._looked = at + len(text)
-
-    def end(self) -> None:
-        """Read to the end; press Ctrl-D, for which ncat waits."""
-        os.write(self._terminal, b"\x04")
-        try:
-            while select.select([self._terminal], [], [], PATIENCE)[0] and (data := os.read(self._terminal, 65536)):
-                self._screen += data
-        except OSError:
-            pass  # how Linux tells that nobody has the other side open any more
-        self.process.wait(PATIENCE)
-
-    def shown(self) -> str:
-        """What stood on it in the end."""
-        lines = self._screen.decode().replace("\r\n", "\n").replace("\r", "").strip("\n").split("\n")
-        return "\n".join(line.rstrip() for line in lines)
-
-
 def main() -> None:
     """Let ann, bob and carol talk."""
-    twistd = str(Path(sys.executable).with_name("twistd"))
-    with tempfile.TemporaryDirectory() as folder:
-        command = [twistd, "-n", "--pidfile=", "broadcast", "--port", "5555"]
-        server = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            if not any("Listening on 127.0.0.1" in line for line in server.stdout):
-                raise SystemExit("the server did not start: is port 5555 in use?")
-            terminals = talk()
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
+    with server():
+        terminals = talk()
     text = "\n\n".join(show(name, terminal) for name, terminal in terminals) + "\n"
     if len(sys.argv) > 1:
         readme = Path(sys.argv[1])

@@ -78,14 +78,14 @@ class Program(ProcessProtocol):
     def until(self, text: str) -> Deferred[None]:
         """Fires once it has written *text*; fails when it ends before that, or after ``PATIENCE``."""
         wanted = text.encode()
-        return self._when(lambda: wanted in self.output, repr(text))
+        return self._when(lambda: wanted in self.output, lambda: repr(text))
 
-    def _when(self, arrived: Callable[[], bool], what: str) -> Deferred[None]:
+    def _when(self, arrived: Callable[[], bool], what: Callable[[], str]) -> Deferred[None]:
         waiting: Deferred[None] = Deferred()
         if arrived():
             waiting.callback(None)
         elif self._over:
-            waiting.errback(AssertionError(f"{self.name} has ended, without {what}: {self.output!r}"))
+            waiting.errback(AssertionError(f"{self.name} has ended, without {what()}: {self.output!r}"))
         else:
             self._awaited.append((arrived, waiting))
             waiting.addTimeout(
@@ -93,7 +93,7 @@ class Program(ProcessProtocol):
                 self._clock,
                 lambda result, _timeout: (
                     Failure(  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-                        AssertionError(f"{self.name} did not write {what} but {self.output!r}")
+                        AssertionError(f"{self.name} did not write {what()} but {self.output!r}")
                     )
                     if isinstance(result, Failure)
                     else result
@@ -171,18 +171,22 @@ class Programs:
 
     def __init__(self, reactor: object, folder: Path) -> None:
         self.folder = folder
-        self._reactor = reactor
+        self.reactor = reactor
         self._all: list[Program] = []
 
     def run(self, *command: str, pty: bool = False) -> Program:
         """Start *command* in the test's folder; on a terminal of its own where *pty*."""
-        program = Program(command[0], cast(IReactorTime, self._reactor))
+        program = Program(command[0], cast(IReactorTime, self.reactor))
         environment = {**os.environ, "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
-        cast(IReactorProcess, self._reactor).spawnProcess(
+        cast(IReactorProcess, self.reactor).spawnProcess(
             program, command[0], command, env=environment, path=str(self.folder), usePTY=pty
         )
         self._all.append(program)
         return program
+
+    def own(self, program: Program) -> None:
+        """See to it that *program*, which somebody has started, does not outlive the test."""
+        self._all.append(program)
 
     async def server(self, *options: str, port: int = 0) -> Server:
         """Start the installed server, and wait until it listens."""
@@ -195,8 +199,8 @@ class Programs:
 
     async def talker(self, port: int, nick: str) -> Talker:
         """Connect, and take *nick*."""
-        talker = Talker(nick, cast(IReactorTime, self._reactor))
-        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", port)
+        talker = Talker(nick, cast(IReactorTime, self.reactor))
+        endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
         await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
         talker.say(nick)
         await talker.until(f"You are {nick}.")

@@ -1,0 +1,100 @@
+"""Starts the client: on a terminal, in a pipe, or for one shot."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from broadcast.client.options import Options, parse
+from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED
+
+if TYPE_CHECKING:
+    from broadcast.client.running import Reactor
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the client with *arguments*, or those of the command line; returns the exit status."""
+    _stand_in()
+    try:
+        options = _parsed(sys.argv[1:] if arguments is None else arguments)
+        status, why = _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return CLOSED_OUTPUT
+    if why:
+        _complain(why)
+    return status
+
+
+def _parsed(arguments: Sequence[str]) -> Options:
+    try:
+        return parse(arguments)
+    except SystemExit:
+        # What --help has printed is flushed here: at the interpreter's exit nobody catches what happens.
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise
+        raise
+
+
+def _run(options: Options) -> tuple[int, str]:
+    if options.send is not None:
+        from broadcast.client import running  # noqa: PLC0415 -- only what is needed, after the reactor is chosen
+
+        return running.oneshot(options, _default_reactor())
+    if os.isatty(0) and os.isatty(1):
+        try:
+            import prompt_toolkit  # noqa: F401, PLC0415
+        except ImportError:
+            _complain("without prompt_toolkit there is no line editing: pip install prompt_toolkit")
+        else:
+            return _on_terminal(options), ""
+    from broadcast.client import running  # noqa: PLC0415
+
+    return running.pipe(options, _default_reactor())
+
+
+def _on_terminal(options: Options) -> int:
+    from twisted.internet import asyncioreactor  # noqa: PLC0415
+
+    asyncioreactor.install()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    from broadcast.client import terminal  # noqa: PLC0415
+
+    return terminal.run(options, cast(asyncioreactor.AsyncioSelectorReactor, reactor))
+
+
+def _default_reactor() -> Reactor:
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    return cast("Reactor", reactor)
+
+
+def _complain(why: str) -> None:
+    from broadcast.client.lines import printable  # noqa: PLC0415
+
+    line = f"broadcast-client: {printable(why)}\n"
+    try:
+        os.write(2, line.encode(sys.stderr.encoding if sys.stderr else "utf-8", "replace"))
+    except OSError:
+        return
+
+
+def _stand_in() -> None:
+    """Put something in the place of standard descriptors that are closed, before a socket gets their numbers."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

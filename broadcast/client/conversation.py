@@ -1,0 +1,300 @@
+"""What stands between the connection and the terminal: what is asked, sent, on its way, kept, and worth a bell."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.utils import get_cwidth
+
+from broadcast.client import lines
+from broadcast.client.rendering import NOTE, arrival, line_of, names, refusal, says, typed
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from broadcast.client.completion import Known
+    from broadcast.client.connection import Connection
+    from broadcast.client.display import Display, Line
+
+ANSWERS = 500
+"""A longer answer to the quiet ``/help`` is none."""
+
+
+class Conversation:
+    """A ``Front`` and a ``Typist``: stands between the connection and the terminal, each of which is given later.
+
+    *user* is proposed as a nickname. What is typed goes to *keep*, unless it answers a prompt.
+    """
+
+    connection: Connection
+    display: Display
+
+    def __init__(
+        self, server: str, user: str, known: Known, keep: Callable[[str], None], clock: IReactorTime, *, bell: bool
+    ) -> None:
+        self.status_at_end = 0
+        self.over = False
+        """Whether the connection has ended for good."""
+        self._server = server
+        self._user = user
+        self._known = known
+        self._keep = keep
+        self._clock = clock
+        self._bell = bell
+        self._prompt = ""
+        """What the server waits for an answer to; empty while it does not."""
+        self._sent: deque[str] = deque()
+        """One's own lines that have not come back yet."""
+        self._state = "connecting"
+        self._again_at: float | None = None
+        """When the next attempt is made, on the clock."""
+        self._told_of_loss = False
+        self._leaving = False
+        self._replayed = False
+        """Whether what comes was said before one came."""
+        self._learning: list[str] | None = None
+        """The answers to the quiet question for the commands, until it is answered."""
+
+    # What the terminal asks
+
+    def asking(self) -> bool:
+        """Whether the server waits for an answer to a prompt."""
+        return bool(self._prompt)
+
+    def prompt(self) -> Line:
+        """What stands before the line that is being typed."""
+        if self._prompt == lines.NICKNAME and self._user:
+            return [("", f"Nickname [{self._user}]: ")]
+        return [("", lines.printable(self._prompt) or "> ")]
+
+    def secret(self) -> bool:
+        """Whether what is typed is hidden: it answers a prompt, and not that for the nickname."""
+        return self._prompt not in {"", lines.NICKNAME}
+
+    def waiting(self) -> list[Line]:
+        """One's own lines that are on their way."""
+        return [typed(lines.printable(line), self.connection.nick, "class:waiting") for line in self._sent]
+
+    def status(self, columns: int) -> Line:
+        """The status line, in at most so many columns; what matters most stands first."""
+        connection = self.connection
+        state = self._state
+        if self._again_at is not None:
+            seconds = max(1, math.ceil(self._again_at - self._clock.seconds()))
+            state = f"{state}, next try in {seconds} s"
+        if connection.standing:
+            told = [connection.nick, f"{connection.here} here", *([state] if state else []), self._server]
+        else:
+            told = [state, self._server]
+        text = " " + " · ".join(lines.printable(part) for part in told) + " "
+        while sum(map(get_cwidth, text)) >= max(columns, 2):
+            text = text[:-2] + "…"
+        return [("class:status" if connection.standing else "class:status class:status.trouble", text)]
+
+    def typed(self, text: str) -> str:
+        """Take what was entered; returns what could not be sent."""
+        entered = text.split("\n")
+        while entered and self._take(entered[0]):
+            del entered[0]
+        self.display.refresh()
+        return "\n".join(entered)
+
+    def leave(self) -> None:
+        """Leave properly; without waiting for it when this is asked for again."""
+        if self._leaving:
+            self.display.stop()
+        else:
+            self._leaving = True
+            self._state = "leaving"
+            self._again_at = None
+            self.connection.leave()
+            self.display.refresh()
+
+    # What the connection tells
+
+    def connecting(self, attempt: int) -> None:  # noqa: ARG002 -- a Front's
+        """An attempt begins."""
+        self._state = "connecting" if not self._told_of_loss else "connecting again"
+        self._again_at = None
+        self.display.refresh()
+
+    def nickname_wanted(self, refused: str, why: str) -> str | None:  # noqa: ARG002 -- a Front's
+        """Ask for a nickname."""
+        if why:
+            self.display.show(refusal(why))
+            # The next one is chosen by somebody who has read why.
+            self._user = ""
+        self._prompt = lines.NICKNAME
+        self._state = "connected"
+        self.display.refresh()
+        return None
+
+    def asked(self, prompt: str) -> None:
+        """Ask for something that is nobody else's business."""
+        self._prompt = prompt
+        self._state = "connected"
+        self.display.refresh()
+
+    def arrived(self, nick: str, names: Sequence[str], others: int, *, again: bool) -> None:
+        """Somebody is in the room: oneself."""
+        self._prompt = ""
+        self._state = ""
+        self._again_at = None
+        self._told_of_loss = False
+        self._replayed = not again
+        self._known.own = nick
+        self._known.seen(*names)
+        line = arrival(nick, names, others)
+        self.display.show(line if again else [*line, (NOTE, " /help helps, Ctrl-D leaves.")])
+        self.display.refresh()
+        if not self._known.commands:
+            self._clock.callLater(0, self._learn)
+
+    def shown(self, event: lines.Event) -> None:
+        """Show *event*, unless it answers what was asked quietly."""
+        if self._learning is not None and self._learned(self._learning, event):
+            return
+        self._notice(event)
+        self.display.show(self._line_of(event))
+
+    def unsaid(self, lines: Sequence[str]) -> None:
+        """Show what was not kept, and say so."""
+        self._sent.clear()
+        self._mark_unkept(*lines)
+
+    def changed(self) -> None:
+        """Something in the status line is another."""
+        self._known.own = self.connection.nick
+        self.display.refresh()
+
+    def lost(self, why: str, pause: float | None) -> None:
+        """Say that the connection is lost: once as a line, then in the status line."""
+        self._prompt = ""
+        self._learning = None
+        self._state = "leaving" if self._leaving else "no connection"
+        if not self._told_of_loss and not self._leaving:
+            self.display.show([("class:error", f" * {why.rstrip('.')}.")])
+        self._told_of_loss = True
+        if pause is not None and not self._leaving:
+            self._again_at = self._clock.seconds() + pause
+            self._tick(self._again_at)
+        self.display.refresh()
+
+    def ended(self, status: int, why: str) -> None:
+        """It is over."""
+        self.over = True
+        self.status_at_end = status
+        self._mark_unkept(*self._sent)
+        self._sent.clear()
+        if status:
+            self.display.show([("class:error", f" * {why[:1].upper()}{why[1:].rstrip('.')}.")])
+        self.display.stop()
+
+    # What happens in between
+
+    def _take(self, line: str) -> bool:
+        """Whether *line* was taken, and needs no place to stay."""
+        prompt, self._prompt = self._prompt, ""
+        if prompt == lines.NICKNAME:
+            nick = line.strip() or self._user
+            if not nick:
+                self._prompt = prompt
+                return True
+            self.display.show([(NOTE, f"{lines.NICKNAME}{nick}")])
+            if nick.casefold() in {"quit", "exit"}:
+                self.leave()
+            else:
+                self.connection.propose(nick)
+            return True
+        if prompt:
+            self.connection.say(line)
+            return True
+        if not line.strip():
+            return True
+        if len(line.encode(errors="replace")) > lines.LINE_BYTES:
+            self.display.show(refusal(f"a line holds at most {lines.LINE_BYTES} bytes."))
+            return False
+        return self._say(line)
+
+    def _say(self, line: str) -> bool:
+        comes_back = says(line)
+        if comes_back:
+            self._sent.append(line)
+        elif self.connection.standing:
+            self.display.show(typed(line, self.connection.nick))
+        if not self.connection.say(line):
+            if comes_back:
+                self._sent.pop()
+            self.display.ring()
+            return False
+        self._keep(line)
+        return True
+
+    def _learn(self) -> None:
+        """Ask for the commands; the answer to ``/ping`` tells where that to ``/help`` ends."""
+        if self.connection.standing and self.connection.say("/help"):
+            self._learning = []
+            self.connection.say("/ping")
+
+    def _learned(self, answers: list[str], event: lines.Event) -> bool:
+        """Whether *event* belongs to the answers to what was asked quietly; a server may not know what was asked."""
+        match event:
+            case lines.Answer(text):
+                answers.append(text)
+            case lines.Error(text) if text.startswith("unknown command"):
+                answers.append("")
+            case _:
+                return False
+        if text == "pong" or answers.count("") == 2 or len(answers) > ANSWERS:
+            self._known.learn(map(lines.printable, answers))
+            self._learning = None
+        return True
+
+    def _notice(self, event: lines.Event) -> None:
+        """See what *event* means besides what it shows."""
+        timed = isinstance(event, lines.Said | lines.Emoted) and event.time
+        self._replayed = self._replayed and bool(timed)
+        match event:
+            case lines.Said() | lines.Emoted() if event.own:
+                if self._sent:
+                    self._sent.popleft()
+                    self.display.refresh()
+            case lines.Said(nick, text) | lines.Emoted(nick, text):
+                self._known.seen(nick)
+                self._ring(names(text, self.connection.nick) and not self._replayed)
+            case lines.Whispered(nick):
+                self._known.seen(nick)
+                self._ring(True)
+            case lines.Joined(nick):
+                self._known.seen(nick)
+            case lines.Left(nick):
+                self._known.gone(nick)
+            case lines.Renamed(nick, new):
+                self._known.gone(nick)
+                self._known.seen(new)
+            case lines.Error(text) if text.startswith("not kept:") and self._sent:
+                self._mark_unkept(self._sent.popleft())
+            case _:
+                pass
+
+    def _line_of(self, event: lines.Event) -> Line:
+        if isinstance(event, lines.Notice) and not self.connection.standing and not self._leaving:
+            return [("", event.text)]
+        return line_of(event, self.connection.nick)
+
+    def _mark_unkept(self, *unkept: str) -> None:
+        for line in unkept:
+            self.display.show([("class:error", "Not kept: "), *typed(line, self.connection.nick)])
+
+    def _ring(self, wanted: bool) -> None:
+        if wanted and self._bell:
+            self.display.ring()
+
+    def _tick(self, until: float) -> None:
+        """Count the seconds down in the status line."""
+        if self._again_at == until and not self.over:
+            self.display.refresh()
+            self._clock.callLater(1, self._tick, until)

@@ -1,0 +1,222 @@
+"""``--send``: post lines, see that they are kept, and leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from broadcast.client.console import Console
+from broadcast.client.lines import LINE_BYTES, Answer, Error, Event, Receipt
+from broadcast.client.status import CLOSED_OUTPUT, DONE, REFUSED, USAGE
+from broadcast.client.visitor import Ended, Visitor
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocol, IReactorTime
+
+    from broadcast.client.stdio import Stdio
+
+SAY: Final = "/say "
+LONGEST: Final = LINE_BYTES - len(SAY)
+"""The longest line that can be posted, in bytes."""
+WINDOW: Final = 256
+"""So many lines are sent ahead of their receipts."""
+LEAVE_SECONDS: Final = 5
+"""How long to wait for the server's goodbye: everything is kept already."""
+STDIN: Final = "-"
+
+_line_end: Final = re.compile("\r\n|\n|\r")
+
+
+def split(text: str) -> list[str]:
+    """The lines of *text*; raises ``ValueError``, whose text says why they cannot be posted."""
+    # What of the command line is no UTF-8 is posted as the server would read it.
+    clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    lines = [line for line in _line_end.split(clean) if line.strip()]
+    if not lines:
+        raise ValueError("there is nothing to send")
+    if any(len(line.encode()) > LONGEST for line in lines):
+        raise ValueError(f"a line holds at most {LONGEST:,} bytes")
+    return lines
+
+
+def printed(seq: int, text: str) -> None:
+    """Print what a program reads about a line that is kept."""
+    data = json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+class Splitter:
+    """Bytes of the standard input are fed; out come the lines to post."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        """Why no more comes, once a line is too long."""
+        self._rest = b""
+        self._count = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """What has become whole with *data*."""
+        whole = (self._rest + data).splitlines(keepends=True)
+        # A CR at the very end may be the first half of a line end.
+        self._rest = whole.pop() if whole and not whole[-1].endswith(b"\n") else b""
+        lines = self._read(whole)
+        if len(self._rest) > LONGEST + 1:
+            lines += self.rest()
+        return lines
+
+    def rest(self) -> list[str]:
+        """The last line, which has no end."""
+        rest, self._rest = self._rest, b""
+        return self._read([rest] if rest else [])
+
+    def _read(self, raw: list[bytes]) -> list[str]:
+        lines: list[str] = []
+        for one in raw:
+            if self.problem:
+                break
+            self._count += 1
+            line = one.rstrip(b"\r\n").decode("utf-8", "replace")
+            if len(line.encode()) > LONGEST:
+                self.problem = f"line {self._count} of the input holds more than {LONGEST:,} bytes"
+            elif line.strip():
+                lines.append(line)
+        return lines
+
+
+class OneShot(Visitor):
+    """Posts *lines*, or those of the standard input that *attach* connects, and waits for the receipt of each.
+
+    *tell* is called with the number and the text of each line that is kept.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        nicks: Iterator[str],
+        clock: IReactorTime,
+        attach: Callable[[IProtocol], Stdio] | None,
+        ended: Ended,
+        lines: Sequence[str] | None = None,
+        tell: Callable[[int, str], None] | None = None,
+    ) -> None:
+        super().__init__(server, nicks, clock, ended)
+        self.kept = 0
+        """So many lines are kept, as receipts say."""
+        self._tell = tell
+        self._splitter = Splitter()
+        self._queue = deque(lines or ())
+        self._sent: deque[str] = deque()
+        self._given = len(self._queue)
+        self._closed = attach is None
+        self._console = None if attach is None else Console(self, attach)
+        self._ready = self._leaving = False
+        self._problem = ""
+
+    # What the standard input tells
+
+    def typed(self, data: bytes) -> None:
+        """Post what is whole."""
+        self._give(self._splitter.feed(data))
+
+    def typed_all(self) -> None:
+        """There are no more lines."""
+        self._closed = True
+        self._give(self._splitter.rest())
+
+    def unread(self) -> None:
+        """Nothing is written there."""
+
+    # What the server tells
+
+    def arrived(self) -> None:
+        """Ask for receipts; nothing is posted before the server has agreed."""
+        self.put("/receipts on")
+
+    def heard(self, event: Event) -> None:
+        """Receipts and refusals count; what others say does not."""
+        if self._leaving:
+            return
+        match event:
+            case Answer() if not self._ready:
+                self._ready = True
+            case Receipt(seq=seq) if self._sent:
+                self.kept += 1
+                self._report(seq, self._sent.popleft())
+            case Error(text=text):
+                self._ready = True
+                if self._sent:
+                    self._sent.popleft()
+                self._spoil(text)
+            case _:
+                return
+        self._go_on()
+
+    def broke(self, why: str) -> tuple[int, str]:
+        """Tell what is known."""
+        if self._problem:
+            return REFUSED, self._shortfall()
+        status, lost = super().broke(why)
+        return status, f"{lost}; {self._known()}"
+
+    def _give(self, lines: list[str]) -> None:
+        if not self._problem:
+            self._queue += lines
+            self._given += len(lines)
+            if self._splitter.problem:
+                self._problem = self._splitter.problem
+                self._closed = True
+        self._go_on()
+
+    def _spoil(self, problem: str) -> None:
+        """Post nothing more, and end with *problem* when what was sent is answered."""
+        self._problem = self._problem or problem
+        self._queue.clear()
+        self._closed = True
+
+    def _report(self, seq: int, text: str) -> None:
+        try:
+            if self._tell is not None:
+                self._tell(seq, text)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or sys.platform == "win32":
+                self.finish(CLOSED_OUTPUT)
+            else:
+                self.finish(USAGE, f"the standard output cannot be written: {error.strerror}")
+            self._leaving = True
+            self.hang_up()
+
+    def _known(self) -> str:
+        return f"{self.kept:,} of {self._given:,} {'line is' if self._given == 1 else 'lines are'} known to be kept"
+
+    def _shortfall(self) -> str:
+        return f"{self._problem.rstrip('.')}; {self._known()}" if self._given else self._problem
+
+    def _go_on(self) -> None:
+        if not self._ready or self._leaving:
+            return
+        while self._queue and len(self._sent) < WINDOW:
+            line = self._queue.popleft()
+            self._sent.append(line)
+            self.put(SAY + line)
+        if self._closed and not self._queue and not self._sent:
+            self._leave()
+        elif self._console is not None:
+            if self._queue or self._closed:
+                self._console.stdio.pauseProducing()
+            else:
+                self._console.stdio.resumeProducing()
+
+    def _leave(self) -> None:
+        self._leaving = True
+        if self._problem:
+            self.finish(REFUSED, self._shortfall())
+        else:
+            self.finish(DONE)
+        self.within(LEAVE_SECONDS, self.hang_up)
+        self.put("quit")

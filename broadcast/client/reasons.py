@@ -1,0 +1,30 @@
+"""Why there is no connection, as one line for people."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from twisted.internet import error as errors
+from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionDone, DNSLookupError
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+
+def because(failure: Failure, done: str) -> str:
+    """What *failure* means; *done* where the connection was closed in good order."""
+    error = failure.value
+    match error:
+        case ConnectionDone():
+            return done
+        case DNSLookupError():
+            return "there is no such host"
+        case errors.TimeoutError():
+            return "it does not answer"
+        case ConnectError(osError=int(number)):
+            return os.strerror(number)
+        case ConnectionClosed():
+            return "the connection broke"
+        case _:
+            return " ".join(str(error).split()) or type(error).__name__

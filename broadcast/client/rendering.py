@@ -1,0 +1,97 @@
+"""What an event looks like on the terminal: pieces of plain text with a style each; no terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from broadcast.client import lines
+from broadcast.client.colors import color_of
+from broadcast.client.display import Line
+
+NOTE = "class:note"
+ERROR = "class:error"
+
+
+def names(text: str, nick: str) -> bool:
+    """Whether *text* names *nick*: as a word of its own, in any case."""
+    return bool(nick) and re.search(rf"(?<![\w.-]){re.escape(nick)}(?![\w-])", text, re.IGNORECASE) is not None
+
+
+def line_of(event: lines.Event, own: str) -> Line:  # noqa: C901, PLR0911, PLR0912 -- a table
+    """*event* as somebody whose nickname is *own* sees it."""
+    match event:
+        case lines.Said() | lines.Emoted():
+            return _kept(event, own)
+        case lines.Recalled(seq, line):
+            return [(NOTE, f"-> #{seq} "), *_kept(line, "")]
+        case lines.Whispered(nick, text):
+            return [(_named(nick, "class:private"), f"[{nick}]"), ("class:private", f" {text}")]
+        case lines.Joined(nick):
+            return [(NOTE, " * "), (_named(nick), nick), (NOTE, " joined.")]
+        case lines.Left(nick, why):
+            return [(NOTE, " * "), (_named(nick), nick), (NOTE, f" left: {why}" if why else " left.")]
+        case lines.Renamed(nick, new):
+            return [(NOTE, " * "), (_named(nick), nick), (NOTE, " is now "), (_named(new), new), (NOTE, ".")]
+        case lines.Crowd(count, joined):
+            return [(NOTE, f" * {count} people {'joined' if joined else 'left'}.")]
+        case lines.Missed(first, last):
+            return [(NOTE, f" * You missed {last - first + 1} lines (#{first}-#{last}).")]
+        case lines.Answer(text):
+            return [(NOTE, "-> "), ("", text)]
+        case lines.Error(text):
+            return refusal(text)
+        case lines.Receipt(seq):
+            return [(NOTE, f"-> #{seq}")]
+        case lines.Arrived(nick, some, others):
+            return arrival(nick, some, others)
+        case lines.Notice(text):
+            return [(NOTE, f" * {text}")]
+
+
+def arrival(nick: str, some: Sequence[str], others: int) -> Line:
+    """You are in the room, and so are *others*, of whom *some* are named."""
+    pieces: Line = [(NOTE, " * You are "), (_named(nick, "bold"), nick), (NOTE, ". ")]
+    if not others:
+        return [*pieces, (NOTE, "Nobody else is here.")]
+    pieces.append((NOTE, "1 other is here" if others == 1 else f"{others} others are here"))
+    for index, other in enumerate(some):
+        pieces += [(NOTE, ", " if index else ": "), (_named(other), other)]
+    more = others - len(some)
+    return [*pieces, (NOTE, f", and {more} more." if some and more > 0 else ".")]
+
+
+def refusal(text: str) -> Line:
+    """Something was refused, and why."""
+    return [(ERROR, "-> Error: "), ("", text)]
+
+
+def says(line: str) -> bool:
+    """Whether *line* (as typed) says something to the room, so that it comes back once it is kept."""
+    text = lines.printable(line).replace("\ufffd", "")
+    verb, _, words = text.partition(" ")
+    if verb.casefold() in {"/me", "/say"}:
+        return bool(words.strip())
+    return text.startswith("//") or not (text.startswith("/") or text.strip().casefold() in {"", "quit", "exit"})
+
+
+def typed(line: str, own: str, style: str = "") -> Line:
+    """What was typed, as the others will see it; what says nothing to them, as it was typed."""
+    if not says(line):
+        return [(NOTE, line)]
+    verb, _, words = line.partition(" ")
+    if verb.casefold() == "/me":
+        return [(f"{style} {_named(own)}", f"** {own}"), (style, f" {words.strip()}")]
+    said = words if verb.casefold() == "/say" else line[line.startswith("//") :]
+    return [(f"{style} {_named(own)}", f"{own}:"), (style, f" {said}")]
+
+
+def _kept(line: lines.Kept, own: str) -> Line:
+    pieces: Line = [(NOTE, f"[{line.time}] ")] if line.time else []
+    style = "bold" if not line.own and names(line.text, own) else ""
+    name = f"{line.nick}:" if isinstance(line, lines.Said) else f"** {line.nick}"
+    return [*pieces, (_named(line.nick, style), name), (style, f" {line.text}")]
+
+
+def _named(nick: str, style: str = "") -> str:
+    return f"{style} {color_of(nick)}".lstrip()

@@ -1,0 +1,192 @@
+"""Starts a visit without anybody at the keyboard on a reactor, with the standard input and output of this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from io import FileIO
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory
+
+from broadcast.client.lines import printable
+from broadcast.client.nicknames import of_user
+from broadcast.client.oneshot import STDIN, OneShot, printed, split
+from broadcast.client.pipe import Pipe
+from broadcast.client.reasons import because
+from broadcast.client.status import INTERRUPTED, NO_CONNECTION, USAGE
+from broadcast.client.stdio import ThreadedIO, attach
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.interfaces import IProtocol, IReactorFromThreads, IReactorTime
+    from twisted.python.failure import Failure
+
+    from broadcast.client.options import Options
+    from broadcast.client.stdio import Stdio
+    from broadcast.client.visitor import Ended, Visitor
+
+TERMINATED: Final = 143
+"""128 and the number of SIGTERM."""
+
+
+class Reactor(Protocol):
+    """What is needed of a reactor, beside its clock."""
+
+    running: bool
+
+    def callLater(self, delay: float, function: Callable[..., object]) -> object:  # noqa: N802 -- Twisted's name
+        """Call *function* in *delay* seconds."""
+
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> object:  # noqa: N802 -- the same
+        """Call *function* in the reactor's thread."""
+
+    def run(self) -> object:
+        """Run until it is stopped."""
+
+    def stop(self) -> object:
+        """Stop."""
+
+
+def pipe(options: Options, reactor: Reactor) -> tuple[int, str]:
+    """Pass on what comes on either side, until both are through; the exit status, and why."""
+    clock = cast("IReactorTime", reactor)
+    threads = needs_threads(0, 1)
+    kind = ShownPipe if os.isatty(1) else Pipe
+
+    def begin(protocol: IProtocol) -> Stdio:
+        return connected(protocol, reactor, threads=threads)
+
+    return _kept_blocking(
+        lambda: _visit(lambda told: kind(options.server, nicks(options), clock, begin, told), options, reactor),
+        restored=not threads,
+    )
+
+
+def oneshot(options: Options, reactor: Reactor) -> tuple[int, str]:
+    """Post what *options* say; the exit status, and why."""
+    assert options.send is not None
+    clock = cast("IReactorTime", reactor)
+    lines: list[str] | None = None
+    if options.send != STDIN:
+        try:
+            lines = split(options.send)
+        except ValueError as wrong:
+            return USAGE, str(wrong)
+
+    def begin(protocol: IProtocol) -> Stdio:
+        return connected(protocol, reactor, threads=True)
+
+    tell = printed if options.json else None
+    return _visit(
+        # Who posts a text leaves the standard input alone: it may be the list that a loop reads.
+        lambda told: OneShot(
+            options.server, nicks(options), clock, begin if lines is None else None, told, lines, tell
+        ),
+        options,
+        reactor,
+    )
+
+
+def connected(protocol: IProtocol, reactor: Reactor, *, threads: bool) -> Stdio:
+    """The standard input and output, connected to *protocol*."""
+    threader = cast("IReactorFromThreads", reactor)
+    if not threads:
+        return attach(protocol, threader, threads=False)
+    # Not what sys has: its streams differ with Python's options, and are none where a descriptor was closed.
+    files = FileIO(0, closefd=False), FileIO(1, "w", closefd=False)
+    return cast("Stdio", ThreadedIO(protocol, threader, *files))
+
+
+def nicks(options: Options) -> Iterator[str]:
+    """The nicknames to try."""
+    return of_user(os.environ) if options.nick is None else iter((options.nick,))
+
+
+def needs_threads(stdin: int, stdout: int) -> bool:
+    """Whether the reactor cannot wait for these: on Windows, and for files and terminals.
+
+    (A terminal that does not block would do so for the shell, too.)
+    """
+    if sys.platform == "win32":
+        return True
+    return not all(
+        stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in (os.fstat(stdin).st_mode, os.fstat(stdout).st_mode)
+    )
+
+
+class Cleaner:
+    """What comes from the server, as it may be written to a terminal; fed in chunks."""
+
+    def __init__(self) -> None:
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
+        self._held = ""
+
+    def clean(self, data: bytes) -> bytes:
+        """What to write for *data*."""
+        text = self._held + self._decode(data)
+        self._held = "\r" if text.endswith("\r") else ""
+        *whole, rest = text.removesuffix("\r").split("\n")
+        lines = [printable(line.removesuffix("\r")) for line in whole]
+        return "\n".join([*lines, printable(rest)]).encode("utf-8", "replace")
+
+
+class ShownPipe(Pipe):
+    """A pipe whose output is a terminal: what comes is shown as text, whatever it is."""
+
+    _cleaner: Cleaner | None = None
+
+    def came(self, data: bytes) -> None:
+        """Write it out, made harmless."""
+        self._cleaner = self._cleaner or Cleaner()
+        super().came(self._cleaner.clean(data))
+
+
+def _kept_blocking(call: Callable[[], tuple[int, str]], *, restored: bool) -> tuple[int, str]:
+    """Call *call*; pipes are as before afterwards, because others may go on with them."""
+    if sys.platform == "win32":
+        return call()
+    before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
+    if not restored:
+        for descriptor in (0, 1):
+            os.set_blocking(descriptor, True)
+    try:
+        return call()
+    finally:
+        if restored:
+            for descriptor, blocking in enumerate(before):
+                os.set_blocking(descriptor, blocking)
+
+
+def _visit(make: Callable[[Ended], Visitor], options: Options, reactor: Reactor) -> tuple[int, str]:
+    """Connect, run *reactor* until the visit is over, and return how it ended."""
+    outcome: list[tuple[int, str]] = []
+
+    def told(status: int, why: str) -> None:
+        if not outcome:
+            outcome.append((status, why))
+            reactor.stop()
+
+    def failed(failure: Failure) -> None:
+        told(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
+
+    def interrupted(_number: int, _frame: object) -> None:
+        reactor.callFromThread(told, INTERRUPTED, "")
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, interrupted)
+        # The visit is made when there is a connection: nothing is read before that.
+        factory = Factory.forProtocol(lambda: make(told))
+        factory.noisy = False
+        HostnameEndpoint(reactor, options.host, options.port).connect(factory).addErrback(failed)
+
+    # Not before the reactor has installed its handlers: ours takes the place of the one for Ctrl-C.
+    reactor.callLater(0, begin)
+    reactor.run()
+    return outcome[0] if outcome else (TERMINATED, "")

@@ -1,0 +1,149 @@
+"""A visit without anybody at the keyboard: it takes a nickname, and ends with an exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, cast
+
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+
+from broadcast.client.lines import NICKNAME, Arrived, Error, Event, Notice, Prompt, Reader
+from broadcast.client.reasons import because
+from broadcast.client.sockets import keep_alive
+from broadcast.client.status import LOST, NICKNAME_REFUSED, NO_CONNECTION
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
+
+PROMPT_SECONDS: Final = 30
+"""Who has not asked for a nickname by then is no chat server."""
+
+Ended = Callable[[int, str], None]
+"""Told the exit status, and why in one line for people (empty for 0)."""
+
+
+class Stream(ITCPTransport, IConsumer, IPushProducer):
+    """What a TCP connection's transport can do; no interface of Twisted's has all of it."""
+
+
+class Visitor(Protocol):
+    """One connection to *server* (its name for people), from the nickname to the end.
+
+    Of *nicks* one after the other is proposed. *ended* is called once, when the connection is gone.
+    """
+
+    def __init__(self, server: str, nicks: Iterator[str], clock: IReactorTime, ended: Ended) -> None:
+        self.server = server
+        self.goodbye = False
+        """Whether the server has said goodbye: everything sent before was said and answered."""
+        self._nicks = nicks
+        self._clock = clock
+        self._ended = ended
+        self._reader = Reader()
+        self._result: tuple[int, str] | None = None
+        self._proposed = False
+        self._refusal = ""
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def stream(self) -> Stream:
+        """The connection."""
+        return cast(Stream, self.transport)
+
+    # What a kind of visit does
+
+    def arrived(self) -> None:
+        """One is in the room."""
+
+    def heard(self, event: Event) -> None:
+        """Something arrived in the room."""
+
+    def came(self, data: bytes) -> None:
+        """Something arrived, as it is."""
+
+    def broke(self, why: str) -> tuple[int, str]:
+        """How the visit ends when the connection is lost in the room."""
+        return LOST, f"the connection to {self.server} was lost: {why}"
+
+    # What a kind of visit uses
+
+    def put(self, line: str) -> None:
+        """Send *line*."""
+        self.stream.write(line.encode("utf-8", "replace") + b"\r\n")
+
+    def finish(self, status: int, why: str = "") -> None:
+        """End with *status* once the connection is gone; what comes later changes nothing about that."""
+        if self._result is None:
+            self._result = status, why
+
+    def within(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call *call* in so many *seconds*, in place of what was to be called before."""
+        self._forget()
+        self._timer = self._clock.callLater(seconds, call)
+
+    def hang_up(self) -> None:
+        """Close at once, whatever is still to be sent."""
+        self.stream.abortConnection()
+
+    # What the transport tells
+
+    def connectionMade(self) -> None:
+        """Wait for the prompt."""
+        keep_alive(self.transport)
+        self.within(PROMPT_SECONDS, self._unasked)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take in a chunk."""
+        self.came(data)
+        for event in self._reader.feed(data):
+            if isinstance(event, Notice) and event.text.startswith("Goodbye"):
+                self.goodbye = True
+            if isinstance(event, Prompt):
+                self._prompted(event)
+            elif isinstance(event, Arrived):
+                self.arrived()
+            elif self._reader.arrived:
+                self.heard(event)
+            elif isinstance(event, Error):
+                self._refusal = event.text
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self._forget()
+        why = because(reason, "the server closed the connection")
+        if self._result is None:
+            if self._reader.arrived:
+                self._result = self.broke(why)
+            elif self._refusal:
+                self._result = self._refused()
+            else:
+                self._result = NO_CONNECTION, f"no connection to {self.server}: {why}"
+        self._ended(*self._result)
+
+    def _forget(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _unasked(self) -> None:
+        self.finish(NO_CONNECTION, f"no connection to {self.server}: nobody asks for a nickname there")
+        self.hang_up()
+
+    def _refused(self) -> tuple[int, str]:
+        return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
+
+    def _prompted(self, prompt: Prompt) -> None:
+        if self._proposed and not self._refusal:
+            # A line of the message of the day that looks like a prompt.
+            return
+        self._forget()
+        nick = next(self._nicks, None) if prompt.text == NICKNAME else None
+        if nick is None:
+            self._refusal = self._refusal or f"the server asks for more: {prompt.text.strip()}"
+            self.finish(*self._refused())
+            self.stream.loseConnection()
+            return
+        self._proposed = True
+        self._refusal = ""
+        self.put(nick)

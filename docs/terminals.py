@@ -1,0 +1,96 @@
+"""Programs on terminals of their own, for the scripts that show them; no script itself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PATIENCE = 30
+
+
+class Terminal:
+    """A program on a terminal of its own: what is typed into it, and what it shows."""
+
+    def __init__(self, *command: str, columns: int = 80, rows: int = 24, **environment: str) -> None:
+        self.command = " ".join([Path(command[0]).name, *command[1:]])
+        self._screen = b""
+        self._looked = 0
+        parent, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._terminal = parent
+        self.process = subprocess.Popen(
+            command,
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            start_new_session=True,
+            env={**os.environ, "TERM": "dumb", **environment},
+        )
+        os.close(child)
+
+    def type(self, line: str) -> None:
+        """Type *line* and press Enter."""
+        self.press(f"{line}\n")
+
+    def press(self, keys: str) -> None:
+        """Press *keys*."""
+        os.write(self._terminal, keys.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it shows *text*, further on than what was waited for before."""
+        deadline = time.monotonic() + PATIENCE
+        while (at := self._screen.find(text.encode(), self._looked)) < 0:
+            if not self.look(max(0, deadline - time.monotonic())):
+                raise SystemExit(f"{self.command} did not show {text!r} but {self._screen!r}")
+        self._looked = at + len(text)
+
+    def look(self, seconds: float) -> bytes:
+        """What it shows within *seconds*; nothing where that is nothing."""
+        data = b""
+        if select.select([self._terminal], [], [], seconds)[0]:
+            # An error is how Linux tells that nobody has the other side open any more.
+            with suppress(OSError):
+                data = os.read(self._terminal, 65536)
+        self._screen += data
+        return data
+
+    def end(self) -> None:
+        """Read to the end; press Ctrl-D, for which ncat waits."""
+        os.write(self._terminal, b"\x04")
+        while self.look(PATIENCE):
+            pass
+        self.process.wait(PATIENCE)
+
+    def shown(self) -> str:
+        """What stood on it in the end."""
+        lines = self._screen.decode().replace("\r\n", "\n").replace("\r", "").strip("\n").split("\n")
+        return "\n".join(line.rstrip() for line in lines)
+
+
+@contextmanager
+def server(port: int = 5555) -> Iterator[None]:
+    """The installed server, on *port*, with nothing said yet."""
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    with tempfile.TemporaryDirectory() as folder:
+        command = [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port)]
+        running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+        try:
+            assert running.stdout is not None
+            if not any("Listening on 127.0.0.1" in line for line in running.stdout):
+                raise SystemExit(f"the server did not start: is port {port} in use?")
+            yield
+        finally:
+            running.send_signal(signal.SIGTERM)
+            running.wait()

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+from typing import cast
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IReactorFromThreads, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from broadcast.client.pipe import Pipe
+from broadcast.client.running import Cleaner, ShownPipe, needs_threads
+from broadcast.client.stdio import Stdio, ThreadedIO
+
+GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
+
+
+class Wire(StringTransport):
+    """Twisted's, with types."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        written = cast(bytes, self.value())  # type: ignore[no-untyped-call]  # the same
+        self.clear()  # type: ignore[no-untyped-call]  # the same
+        return written
+
+
+class Play:
+    """A pipe between a terminal-less program and the script of a server."""
+
+    def __init__(self, kind: type[Pipe] = Pipe) -> None:
+        self.told: list[tuple[int, str]] = []
+        self.stdio = Wire()
+        self.wire = Wire()
+        self.ends: IProtocol | None = None
+
+        def attach(ends: IProtocol) -> Stdio:
+            self.ends = ends
+            return cast(Stdio, self.stdio)
+
+        self.pipe = kind(
+            "there:5555",
+            iter(["ann"]),
+            Clock(),
+            attach,
+            lambda status, why: self.told.append((status, why)),
+        )
+        self.pipe.makeConnection(self.wire)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+
+    def cut(self) -> tuple[int, str]:
+        self.pipe.connectionLost(Failure(connectionDone.value))  # type: ignore[no-untyped-call]
+        assert self.stdio.disconnecting
+        assert not self.told, "everything is written first"
+        assert self.ends is not None
+        self.ends.connectionLost(connectionDone)
+        assert len(self.told) == 1
+        return self.told[0]
+
+
+def test_what_arrives_is_passed_on_byte_by_byte() -> None:
+    play = Play()
+    noise = bytes(range(256)) + b"\r\n"
+    play.pipe.dataReceived(GREETING + noise)
+    assert play.stdio.taken() == GREETING + noise
+
+
+def test_nothing_is_read_before_one_is_in_the_room() -> None:
+    play = Play()
+    assert play.stdio.producerState == "paused"
+    play.pipe.dataReceived(b"Welcome to Broadcast.\r\nNickname: ")
+    assert play.stdio.producerState == "paused"
+    assert play.wire.taken() == b"ann\r\n"
+    play.pipe.dataReceived(GREETING.partition(b"Nickname: ")[2])
+    assert play.stdio.producerState == "producing"
+    assert play.wire.producer is play.stdio
+    assert play.stdio.producer is play.wire
+
+
+def test_a_goodbye_is_a_good_end_and_nothing_else_is() -> None:
+    good = Play()
+    good.pipe.dataReceived(GREETING + b" * Goodbye, ann.\r\n")
+    assert good.cut() == (0, "")
+    bad = Play()
+    bad.pipe.dataReceived(GREETING + b"bob:  * Goodbye, ann.\r\n * The server is going down.\r\n")
+    assert bad.cut() == (4, "the connection to there:5555 was lost: the server closed the connection")
+
+
+def test_a_terminal_gets_no_escape_sequence() -> None:
+    play = Play(ShownPipe)
+    play.pipe.dataReceived(GREETING + b"bob: \x1b[2J\xc2\x9b\r\n")
+    shown = play.stdio.taken().decode()
+    assert "\x1b" not in shown
+    assert shown.endswith("bob: \ufffd[2J\ufffd\n")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_however_it_is_cut_a_terminal_gets_the_same(size: int) -> None:
+    cleaner = Cleaner()
+    data = "a\r\nb\x1b[mé\r\nr\rest\n".encode()
+    cleaned = b"".join(cleaner.clean(data[at : at + size]) for at in range(0, len(data), size))
+    assert cleaned.decode() == "a\nb\ufffd[mé\nr\ufffdest\n"
+
+
+def test_files_need_threads_and_pipes_do_not() -> None:
+    read, write = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        assert not needs_threads(read, write)
+        assert needs_threads(null, write)
+        assert needs_threads(read, null)
+    finally:
+        for descriptor in (read, write, null):
+            os.close(descriptor)
+
+
+def test_on_windows_everything_needs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    read, write = os.pipe()
+    try:
+        assert needs_threads(read, write)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@implementer(IHalfCloseableProtocol)
+class Ends(Protocol):
+    """What the threads tell."""
+
+    def __init__(self) -> None:
+        self.read = b""
+        self.at_end: Deferred[None] = Deferred()
+        self.unwritable: Deferred[None] = Deferred()
+        self.over: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.read += data
+
+    def readConnectionLost(self) -> None:
+        self.at_end.callback(None)
+
+    def writeConnectionLost(self) -> None:
+        self.unwritable.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.over.callback(None)
+
+
+class Threads:
+    """The threads' way, as on Windows, between two pipes."""
+
+    def __init__(self) -> None:
+        from twisted.internet import reactor  # noqa: PLC0415 -- the one that pytest-twisted has installed
+
+        self.clock = cast(IReactorTime, reactor)
+        stdin, self.typing = os.pipe()
+        self.reading, stdout = os.pipe()
+        self.ends = Ends()
+        self.files = os.fdopen(stdin, "rb", 0), os.fdopen(stdout, "wb", 0)
+        self.io = ThreadedIO(self.ends, cast(IReactorFromThreads, reactor), *self.files)
+
+    async def soon(self, event: Deferred[None]) -> None:
+        await event.addTimeout(10, self.clock)
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+
+
+@ensureDeferred
+async def test_threads_read_and_write_everything() -> None:
+    threads = Threads()
+    os.write(threads.typing, b"one\ntwo")
+    os.close(threads.typing)
+    await threads.soon(threads.ends.at_end)
+    assert threads.ends.read == b"one\ntwo"
+    threads.io.write(b"x" * 1000)
+    threads.io.loseConnection()
+    await threads.soon(threads.ends.over)
+    assert os.read(threads.reading, 2000) == b"x" * 1000
+    os.close(threads.reading)
+    threads.close()
+
+
+@ensureDeferred
+async def test_threads_notice_that_nobody_reads() -> None:
+    threads = Threads()
+    os.close(threads.reading)
+    threads.io.write(b"x")
+    await threads.soon(threads.ends.unwritable)
+    os.close(threads.typing)
+    await threads.soon(threads.ends.at_end)
+    threads.close()

@@ -1,0 +1,329 @@
+"""The installed client without a terminal, against the installed server: every exit status, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITCPTransport
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.python.failure import Failure
+
+from tests.real.programs import Program, Programs
+
+CLIENT = Path(sys.executable).with_name("broadcast-client")
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests speak to a Unix shell")
+
+
+def shell(programs: Programs, port: int, command: str) -> Program:
+    """Run *command*, in which CLIENT is the client on its way to *port*; its error output comes with its output."""
+    client = f"{shlex.quote(str(CLIENT))} 127.0.0.1:{port}"
+    return programs.run("/bin/sh", "-c", command.replace("CLIENT", client))
+
+
+async def history(programs: Programs, port: int) -> list[str]:
+    """What is kept."""
+    reader = await programs.talker(port, "historian")
+    reader.say("/history 1000", "quit")
+    await reader.lost
+    return [line.partition("] ")[2] for line in reader.whole_lines() if line.startswith("-> #")]
+
+
+Listen = Callable[[Callable[[], Protocol]], int]
+
+
+@pytest_twisted.async_yield_fixture
+async def listen(programs: Programs) -> AsyncIterator[Listen]:
+    """Listens with a protocol of the test's own; returns the port."""
+    ports: list[IListeningPort] = []
+
+    def listening(make: Callable[[], Protocol]) -> int:
+        factory = ServerFactory.forProtocol(make)
+        factory.noisy = False
+        reactor = cast(IReactorTCP, programs.reactor)
+        ports.append(reactor.listenTCP(0, factory, interface="127.0.0.1"))  # type: ignore[arg-type]  # forProtocol's type
+        return cast(int, ports[-1].getHost().port)  # type: ignore[attr-defined]  # an address of any kind
+
+    yield listening
+    for port in ports:
+        await maybeDeferred(port.stopListening)
+
+
+class Scripted(Protocol):
+    """A server that answers the first line that is posted with *last*, or is gone."""
+
+    def __init__(self, last: bytes = b"") -> None:
+        self._last = last
+
+    @property
+    def wire(self) -> ITCPTransport:
+        return cast(ITCPTransport, self.transport)
+
+    def connectionMade(self) -> None:
+        self.wire.write(b"Welcome.\r\nNickname: ")
+
+    def dataReceived(self, data: bytes) -> None:
+        for line in data.splitlines():
+            if line == b"/receipts on":
+                self.wire.write(b"-> receipts are on.\r\n")
+            elif line == b"quit":
+                self.wire.loseConnection()
+            elif not line.startswith(b"/say "):
+                self.wire.write(b" * You are " + line + b". Nobody else is here.\r\n")
+            elif self._last:
+                self.wire.write(self._last + b"\r\n")
+            else:
+                self.wire.abortConnection()
+
+
+class Proxy(Protocol):
+    """In front of a server; in place of the first receipt, *receipt* is called and the connection is gone."""
+
+    def __init__(self, programs: Programs, port: int, receipt: Callable[[], object]) -> None:
+        self._endpoint = TCP4ClientEndpoint(programs.reactor, "127.0.0.1", port)
+        self.receipt = receipt
+        self._early = b""
+        self._server: Behind | None = None
+
+    @property
+    def wire(self) -> ITCPTransport:
+        return cast(ITCPTransport, self.transport)
+
+    def connectionMade(self) -> None:
+        made = connectProtocol(self._endpoint, Behind(self))  # type: ignore[no-untyped-call]
+        made.addCallback(self._connected)
+
+    def _connected(self, server: Behind) -> None:
+        self._server = server
+        server.wire.write(self._early)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._server is None:
+            self._early += data
+        else:
+            self._server.wire.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._server is not None:
+            self._server.wire.loseConnection()
+
+
+class Behind(Protocol):
+    """The proxy's own connection."""
+
+    def __init__(self, front: Proxy) -> None:
+        self._front = front
+
+    @property
+    def wire(self) -> ITCPTransport:
+        return cast(ITCPTransport, self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        if b"-> #" in data:
+            self._front.receipt()
+            self._front.wire.abortConnection()
+        else:
+            self._front.wire.write(data)
+
+
+# One shot
+
+
+@ensureDeferred
+async def test_a_text_is_posted_as_it_is_and_nothing_is_printed(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    shot = shell(programs, server.port, "CLIENT --nick builder --send 'quit\n\n/names'")
+    assert await shot.end() == 0
+    assert shot.text() == ""
+    assert await history(programs, server.port) == ["builder: quit", "builder: /names"]
+
+
+@ensureDeferred
+async def test_json_tells_the_number_of_each_line(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    shot = shell(programs, server.port, "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -")
+    assert await shot.end() == 0
+    assert [json.loads(line) for line in shot.text().splitlines()] == [
+        {"seq": 1, "text": "café"},
+        {"seq": 2, "text": "b"},
+    ]
+
+
+@ensureDeferred
+async def test_ten_thousand_lines_are_all_kept_in_their_order(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    shot = shell(programs, server.port, "seq 10000 | CLIENT --nick builder --json --send -")
+    assert await shot.end() == 0
+    lines = [json.loads(line) for line in shot.text().splitlines()]
+    assert lines == [{"seq": number, "text": str(number)} for number in range(1, 10001)]
+
+
+@ensureDeferred
+async def test_a_text_leaves_the_standard_input_to_the_loop_that_reads_it(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    loop = 'printf "a\\nb\\nc\\n" | while read x; do CLIENT --nick builder --send "$x" || exit; done'
+    assert await shell(programs, server.port, loop).end() == 0
+    assert await history(programs, server.port) == ["builder: a", "builder: b", "builder: c"]
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--send ''", "--json", "--nick ''", "--no-such-option", "--send $(printf '%05000d')"]
+)
+@ensureDeferred
+async def test_wrong_usage_is_status_1(programs: Programs, arguments: str) -> None:
+    wrong = shell(programs, 1, f"CLIENT {arguments}")
+    assert await wrong.end() == 1
+    assert wrong.text().startswith("broadcast-client: ")
+    assert wrong.text().count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", ["--send x", "--send -", ""])
+@ensureDeferred
+async def test_no_connection_is_status_2(programs: Programs, listen: Listen, arguments: str) -> None:
+    nobody = shell(programs, 1, f"CLIENT {arguments} < /dev/null")
+    assert await nobody.end() == 2
+    assert nobody.text() == "broadcast-client: no connection to 127.0.0.1:1: Connection refused\n"
+
+
+@pytest.mark.parametrize("arguments", ["--send x", ""])
+@ensureDeferred
+async def test_a_refused_nickname_is_status_3_when_it_was_asked_for(programs: Programs, arguments: str) -> None:
+    server = await programs.server("--ephemeral")
+    await programs.talker(server.port, "ann")
+    refused = shell(programs, server.port, f"CLIENT --nick ann {arguments} < /dev/null > /dev/null")
+    assert await refused.end() == 3
+    assert refused.text() == "broadcast-client: the nickname was refused: ann is taken.\n"
+
+
+@ensureDeferred
+async def test_the_name_of_the_user_gets_digits_when_it_is_taken(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    await programs.talker(server.port, "ann")
+    assert await shell(programs, server.port, "USER=ann CLIENT --send x").end() == 0
+    assert await history(programs, server.port) == ["ann2: x"]
+
+
+@ensureDeferred
+async def test_a_connection_lost_before_the_receipt_is_status_4(programs: Programs, listen: Listen) -> None:
+    shot = shell(programs, listen(Scripted), "CLIENT --nick ann --send 'one\ntwo'")
+    assert await shot.end() == 4
+    assert shot.text().startswith("broadcast-client: the connection to 127.0.0.1:")
+    assert shot.text().endswith("; 0 of 2 lines are known to be kept\n")
+
+
+@ensureDeferred
+async def test_a_line_without_its_receipt_is_kept_at_most_once_for_each_time_that_it_is_sent(
+    programs: Programs, listen: Listen
+) -> None:
+    server = await programs.server()
+    port = listen(lambda: Proxy(programs, server.port, lambda: None))
+    assert await shell(programs, port, "CLIENT --nick ann --send once").end() == 4
+    before = await history(programs, server.port)
+    assert before == ["ann: once"], "kept, though nobody could tell"
+    assert await shell(programs, server.port, "CLIENT --nick ann --send once").end() == 0
+    assert await history(programs, server.port) == [*before, "ann: once"]
+
+
+@ensureDeferred
+async def test_a_server_killed_before_the_receipt_keeps_the_line_at_most_once(
+    programs: Programs, listen: Listen
+) -> None:
+    server = await programs.server()
+    port = listen(lambda: Proxy(programs, server.port, lambda: server.program.process.signalProcess("KILL")))
+    assert await shell(programs, port, "CLIENT --nick ann --send once").end() == 4
+    await server.program.end()
+    again = await programs.server()
+    before = await history(programs, again.port)
+    assert before in ([], ["ann: once"])
+    assert await shell(programs, again.port, "CLIENT --nick ann --send once").end() == 0
+    assert await history(programs, again.port) == [*before, "ann: once"]
+
+
+@ensureDeferred
+async def test_a_refused_line_is_status_5(programs: Programs, listen: Listen) -> None:
+    port = listen(lambda: Scripted(b"-> Error: not kept: the disk is full."))
+    shot = shell(programs, port, "CLIENT --nick ann --send one")
+    assert await shot.end() == 5
+    assert shot.text() == "broadcast-client: not kept: the disk is full; 0 of 1 line is known to be kept\n"
+
+
+# In a pipe
+
+
+@pytest.mark.parametrize("command", ["cat notes | CLIENT --nick ann | cat", "CLIENT --nick ann < notes"])
+@ensureDeferred
+async def test_notes_are_said_and_everything_arrives(programs: Programs, command: str) -> None:
+    """The first with Twisted's own way to read and write, the second with threads, as on Windows."""
+    (programs.folder / "notes").write_text("one\n/names\nlast words")
+    server = await programs.server("--ephemeral")
+    ann = shell(programs, server.port, command)
+    assert await ann.end() == 0
+    assert ann.text() == (
+        "Welcome to Broadcast.\n"
+        "Nickname:  * You are ann. Nobody else is here. /help lists the commands, quit leaves.\n"
+        "-> 1 here: ann\n * Goodbye, ann.\n"
+    )
+    assert await history(programs, server.port) == ["ann: one", "ann: last words"]
+
+
+@ensureDeferred
+async def test_a_log_holds_what_arrives_until_the_server_is_gone(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    logger = shell(programs, server.port, "CLIENT --nick logger > log")
+    await bob.until("logger joined.")
+    bob.say("hi")
+    bob.say("/names")
+    await bob.until("-> 2 here")
+    await server.program.stop("TERM")
+    assert await logger.end() == 4
+    assert logger.text().startswith("broadcast-client: the connection to 127.0.0.1:")
+    log = (programs.folder / "log").read_bytes()
+    assert b"bob: hi\r\n" in log
+    assert log.endswith(b" * The server is going down.\r\n")
+
+
+@ensureDeferred
+async def test_who_stops_reading_ends_it_quietly(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    piped = shell(programs, server.port, "{ CLIENT --nick ann; echo status $? >&2; } | head -1")
+    await piped.until("status 141\n")
+    assert await piped.end() == 0
+    assert "Traceback" not in piped.text()
+    assert piped.text().count("\n") == 2
+
+
+@ensureDeferred
+async def test_ctrl_c_is_quiet(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    ann = programs.run(str(CLIENT), f"127.0.0.1:{server.port}", "--nick", "ann")
+    await ann.until("You are ann.")
+    ann.process.signalProcess("INT")
+    assert await ann.end() == 130
+    assert "Traceback" not in ann.text()
+
+
+@ensureDeferred
+async def test_the_pipes_are_left_as_they_were(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    check = f"{shlex.quote(sys.executable)} -c 'import os; print(os.get_blocking(0), os.get_blocking(1))'"
+    both = shell(programs, server.port, f"printf x | {{ CLIENT --nick ann; {check}; }} | cat")
+    assert await both.end() == 0
+    assert both.text().endswith("\nTrue True\n")
+
+
+@ensureDeferred
+async def test_closed_descriptors_are_no_trouble(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    assert await shell(programs, server.port, "CLIENT --nick ann --send x <&- >&- 2>&-").end() == 0
+    assert await shell(programs, server.port, "CLIENT --nick ann <&- >&- 2>&-").end() == 0

@@ -1,0 +1,490 @@
+"""The installed client on a pseudo-terminal, against the installed server: what its user sees and what stays behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTCP, ITransport
+from twisted.internet.protocol import Factory, Protocol
+
+from tests.real.programs import Programs, Server
+from tests.real.terminals import CTRL_C, CTRL_D, CTRL_Z, ENTER, LEFT, TAB, UP, Terminal, client, terminal
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+
+
+async def arrived(programs: Programs, server: Server, *options: str, **how: object) -> Terminal:
+    """Ann, in the room, on a terminal."""
+    ann = client(programs, server.port, "--nick", "ann", *options, **how)  # type: ignore[arg-type]  # sizes and environment
+    await ann.shows("You are ann.", " ann · ")
+    return ann
+
+
+async def gone(ann: Terminal) -> None:
+    """Ann has left properly, and the terminal is as it was."""
+    assert await ann.end() == 0
+    assert ann.settings() == ann.before
+    assert " * Goodbye, ann." in ann.model.shown
+    assert not any(" ann · " in line for line in ann.model.shown), "no status line is left"
+    assert modes(ann.output) == {}
+    ann.close()
+
+
+def modes(output: bytes) -> dict[bytes, bytes]:
+    """Which modes of the terminal (bracketed paste, alternate screen, mouse …) *output* has left on or off."""
+    usual = {b"25": b"h", b"7": b"h"}  # the cursor is visible, lines wrap
+    last = dict(re.findall(rb"\x1b\[\?(\d+)([hl])", output))
+    return {mode: state for mode, state in last.items() if state != usual.get(mode, b"l")}
+
+
+# Typing
+
+
+@ensureDeferred
+async def test_half_a_line_stays_whole_and_where_it_is_while_two_hundred_lines_arrive(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    ann = await arrived(programs, server)
+    bob = await programs.talker(server.port, "bob")
+    ann.write("half a li")
+    await ann.shows_line("> half a li")
+    bob.say(*(f"line {number}" for number in range(100)))
+    ann.write("ne, and")
+    bob.say(*(f"line {number}" for number in range(100, 200)))
+    ann.write(" the rest")
+    await ann.shows("bob: line 199")
+    await ann.until_true(lambda: ann.model.shown[-2:-1] == ["> half a line, and the rest"], "the whole line")
+    assert ann.model.cursor[0] == len("> half a line, and the rest")
+    arrived_lines = [line for line in ann.model.everything if line.startswith("bob: ")]
+    assert arrived_lines == [f"bob: line {number}" for number in range(200)]
+    ann.write(ENTER)
+    await bob.until("ann: half a line, and the rest\r\n")
+    await ann.shows_line("ann: half a line, and the rest")
+    ann.write(CTRL_D)
+    await gone(ann)
+    assert not any(line.startswith("> ") for line in ann.model.everything), "what was typed left no trace but the line"
+
+
+@ensureDeferred
+async def test_wide_and_combining_characters_can_be_edited_in_the_middle_of_a_line(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    ann = await arrived(programs, server)
+    bob = await programs.talker(server.port, "bob")
+    ann.write("日本語 cafe\u0301 ok" + LEFT * 3 + "\x7f" + "e" + "\x01" + "\x1b[C" * 2 + "\x1b[3~" + "x")
+    await ann.shows("日本x cafe ok")
+    assert ann.model.cursor[0] == 2 + 5
+    bob.say("日本語 cafe\u0301")
+    await ann.shows("bob: 日本語 café")
+    await ann.shows_line("> 日本x cafe ok")
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor where it was")
+    ann.write(ENTER)
+    await bob.until("ann: 日本x cafe ok\r\n")
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_a_paste_of_several_lines_is_sent_as_lines(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    ann = await arrived(programs, server)
+    bob = await programs.talker(server.port, "bob")
+    ann.write("\x1b[200~one\rtwo\rthr\x1b[201~ee" + ENTER + "four\nfive\n")
+    await bob.until("ann: one\r\nann: two\r\nann: three\r\nann: four\r\nann: five\r\n")
+    await ann.shows("ann: five")
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_own_lines_are_shown_as_the_others_see_them(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    ann = await arrived(programs, server)
+    for line in ("hi", "/me waves", "//usr/bin", "/say quit", "/names"):
+        ann.write(line + ENTER)
+    await ann.shows("-> 1 here: ann")
+    shown = ann.model.shown
+    assert shown[shown.index("ann: hi") :][:4] == ["ann: hi", "** ann waves", "ann: /usr/bin", "ann: quit"]
+    assert "/names" in shown
+    ann.write("quit" + ENTER)
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_commands_and_nicknames_are_completed(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    await programs.talker(server.port, "roberta")
+    ann = await arrived(programs, server)
+    # Its answer comes behind those to what the client asks by itself.
+    ann.write("/ping" + ENTER)
+    await ann.shows("-> pong")
+    ann.write("/uptim" + TAB)
+    await ann.shows_line("> /uptime")
+    ann.write(ENTER)
+    await ann.shows("-> up ")
+    ann.write("rob" + TAB)
+    await ann.shows_line("> roberta:")
+    ann.write(CTRL_C + "/" + TAB)
+    await ann.shows("/msg NAME TEXT", "private to one person")
+    ann.write(CTRL_C)
+    await ann.until_true(lambda: not any("/msg NAME TEXT" in line for line in ann.model.shown), "no menu")
+    assert not any("-> /msg" in line for line in ann.model.everything), "what /help answered is not shown"
+    assert len([line for line in ann.model.everything if "pong" in line]) == 1
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+# Leaving
+
+
+@ensureDeferred
+async def test_ctrl_c_clears_the_line_and_on_an_empty_one_leaves(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    ann = await arrived(programs, server)
+    ann.write("oops")
+    await ann.shows_line("> oops")
+    ann.write(CTRL_C)
+    await ann.shows_line(">")
+    ann.write("better" + ENTER)
+    await bob.until("ann: better\r\n")
+    ann.write(CTRL_C)
+    await bob.until(" * ann left.\r\n")
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_ctrl_d_leaves_with_everything_said(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    ann = await arrived(programs, server)
+    ann.write("last words" + ENTER + CTRL_D)
+    await bob.until("ann: last words\r\n * ann left.\r\n")
+    await gone(ann)
+    assert "ann: last words" in ann.model.shown
+
+
+@ensureDeferred
+async def test_sigterm_leaves_properly_too(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    ann = await arrived(programs, server)
+    ann.process.signalProcess("TERM")
+    await bob.until(" * ann left.\r\n")
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    shell = terminal(programs, "/bin/bash", "--norc", "--noprofile", "-i", PS1="sh> ")
+    await shell.shows("sh>")
+    command = f"{sys.executable} -m broadcast.client 127.0.0.1:{server.port} --nick ann"
+    shell.write(command + ENTER)
+    await shell.shows("You are ann.", " ann · ")
+    shell.write("half a li")
+    await shell.shows_line("> half a li")
+    shell.write(CTRL_Z)
+    await shell.shows("Stopped")
+    bob.say("are you there, ann?")
+    shell.write("echo it is $((1 + 1))" + ENTER)
+    await shell.shows_line("it is 2")
+    shell.write("fg" + ENTER)
+    await shell.shows("bob: are you there, ann?", "> half a li", " ann · ")
+    shell.write("ne" + ENTER)
+    await bob.until("ann: half a line\r\n")
+    shell.write(CTRL_D)
+    await shell.shows("Goodbye, ann.")
+    shell.write("exit" + ENTER)
+    await shell.end()
+    shell.close()
+
+
+# The window
+
+
+@ensureDeferred
+async def test_a_window_that_changes_its_size_keeps_the_line(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    ann = await arrived(programs, server)
+    ann.write("what is typed here is longer than forty columns")
+    await ann.shows_line("> what is typed here is longer than forty columns")
+    ann.resize(40, 15)
+    await ann.shows("> what is typed here is longer than fort", "y columns", " ann · ")
+    bob.say("x" * 50)
+    await ann.shows("bob: " + "x" * 35, "> what is typed here is longer than fort")
+    ann.resize(100, 30)
+    await ann.shows_line("> what is typed here is longer than forty columns")
+    ann.write(ENTER)
+    await bob.until("ann: what is typed here is longer than forty columns\r\n")
+    ann.resize(20, 3)
+    ann.write("tiny" + ENTER)
+    await bob.until("ann: tiny\r\n")
+    ann.resize(80, 24)
+    await ann.shows(" ann · ")
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+@pytest.mark.parametrize(("columns", "rows", "term"), [(80, 24, "dumb"), (80, 2, "xterm"), (8, 24, "xterm")])
+@ensureDeferred
+async def test_a_terminal_that_can_do_nothing_gets_plain_lines(
+    programs: Programs, columns: int, rows: int, term: str
+) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    ann = client(programs, server.port, columns=columns, rows=rows, TERM=term)
+    await ann.until("Nickname [user]: ")
+    ann.write("ann\n")
+    await ann.until("You are ann.")
+    bob.say("hi ann")
+    await ann.until("bob: hi ann\r\n")
+    ann.write("hi bob\n")
+    await bob.until("ann: hi bob\r\n")
+    ann.write(CTRL_D)
+    await bob.until(" * ann left.\r\n")
+    assert await ann.end() == 0
+    assert b"\x1b" not in ann.output
+    assert ann.settings() == ann.before
+    ann.close()
+
+
+# The connection
+
+
+@ensureDeferred
+async def test_a_server_that_goes_and_comes_back(programs: Programs, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    server = await programs.server("--data", data)
+    ann = await arrived(programs, server)
+    bob = await programs.talker(server.port, "bob")
+    bob.say("before")
+    await ann.shows_line("bob: before")
+    ann.write("half a li")
+    await ann.shows_line("> half a li")
+    await server.program.stop("KILL")
+    await ann.shows(" no connection, next try in ")
+    ann.write(ENTER)
+    await ann.shows_line("> half a li")
+    again = await programs.server("--data", data, port=server.port)
+    bob = await programs.talker(again.port, "bob")
+    bob.say("meanwhile")
+    await ann.shows("bob: meanwhile", " ann · 2 here")
+    bob.say("afterwards")
+    await ann.shows("bob: afterwards")
+    ann.write("ne" + ENTER)
+    await bob.until("ann: half a line\r\n")
+    await ann.shows_line("ann: half a line")
+    text = "\n".join(ann.model.everything)
+    for once in ("bob: before", "bob: meanwhile", "bob: afterwards", "ann: half a line"):
+        assert text.count(once) == 1, once
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_without_reconnecting_a_lost_connection_is_the_end(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    ann = await arrived(programs, server, "--no-reconnect")
+    await server.program.stop("KILL")
+    assert await ann.end() == 4
+    assert ann.settings() == ann.before
+    assert any("connection" in line for line in ann.model.shown)
+    ann.close()
+
+
+@ensureDeferred
+async def test_a_server_that_is_not_there_is_told_in_one_line(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    await server.program.stop("KILL")
+    ann = client(programs, server.port)
+    assert await ann.end() == 2
+    assert ann.settings() == ann.before
+    assert [line for line in ann.model.shown if "o connection to 127.0.0.1" in line]
+    assert "Traceback" not in ann.text()
+    ann.close()
+
+
+@ensureDeferred
+async def test_a_refused_nickname_is_asked_for_again(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    await programs.talker(server.port, "user")
+    await programs.talker(server.port, "bob")
+    ann = client(programs, server.port)
+    await ann.shows("Welcome to Broadcast.", "Nickname [user]:")
+    ann.write(ENTER)
+    await ann.shows("-> Error: user is taken.", "Nickname:")
+    ann.write("bob" + ENTER)
+    await ann.shows("-> Error: bob is taken.")
+    await ann.until_true(lambda: ann.model.shown[-2] == "Nickname:", "the prompt again")
+    ann.write("ann" + ENTER)
+    await ann.shows("You are ann. 2 others are here: user, bob.", " ann · 3 here · 127.0.0.1:")
+    ann.write(UP)
+    ann.write("x")
+    await ann.shows_line("> x")
+    ann.write(CTRL_C + CTRL_D)
+    await gone(ann)
+
+
+# Colours, bells, and what stays
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "colored"), [([], {}, True), (["--no-color"], {}, False), ([], {"NO_COLOR": "1"}, False)]
+)
+@ensureDeferred
+async def test_colors_can_be_refused(
+    programs: Programs, options: Sequence[str], environment: dict[str, str], colored: bool
+) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    ann = await arrived(programs, server, *options, **environment)
+    bob.say("hi ann")
+    await ann.shows("bob: hi ann")
+    assert (re.search(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])(?:;[0-9;]*)?m", ann.output) is not None) is colored
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+@pytest.mark.parametrize(("options", "bells"), [([], 2), (["--no-bell"], 0)])
+@ensureDeferred
+async def test_the_bell_rings_when_somebody_writes_to_you_or_names_you(
+    programs: Programs, options: Sequence[str], bells: int
+) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    bob.say("ann, this was before you came")
+    ann = await arrived(programs, server, *options)
+    bob.say("hi", "hi Ann", "banner", "/msg ann psst", "the end")
+    await ann.shows("[bob] psst", "bob: the end", "this was before")
+    assert ann.output.count(b"\x07") == bells
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_what_was_typed_is_there_in_the_next_run(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    ann = await arrived(programs, server)
+    ann.write("remember 日本" + ENTER)
+    await ann.shows("ann: remember 日本")
+    ann.write(CTRL_D)
+    await gone(ann)
+    path = programs.folder / "state" / "broadcast" / "history"
+    assert path.read_text("utf-8") == "remember 日本\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    ann = await arrived(programs, server)
+    ann.write(UP)
+    await ann.shows_line("> remember 日本")
+    ann.write(CTRL_C + CTRL_D)
+    await gone(ann)
+
+
+# A server that means harm
+
+HOSTILE = (
+    b"\x1b]52;c;ZXZpbA==\x07",
+    b"\x1b]0;evil\x07",
+    b"\x1b[2J\x1b[1;1Hevil",
+    b"\x1bP+q\x1b\\",
+    b"\xc2\x9b2J",
+    b"\xc2\x9d52;c;x\xc2\x9c",
+    b"\x0e\x08\x08\x08",
+    b"\xe2\x80\xaeevil",
+    b"\x9b2J",
+    b"\x1b[6n",
+    b"\x1b[?1049h",
+    b"\x05",
+)
+"""What would steer a terminal: clipboard, title, clearing, DCS, C1, backspaces, bidi, questions, the other screen."""
+
+
+class Hostile(Protocol):
+    """A server that sends all of it wherever a server may send something."""
+
+    def connectionMade(self) -> None:
+        for payload in HOSTILE:
+            cast(ITransport, self.transport).write(b"Welcome " + payload + b"\r\n")
+        cast(ITransport, self.transport).write(b"Nickname: ")
+        self.answered = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        for line in data.splitlines():
+            self.answered += 1
+            self.answer(line)
+
+    def answer(self, line: bytes) -> None:
+        transport = cast(ITransport, self.transport)
+        if line == b"quit":
+            transport.write(b" * Goodbye, ann.\r\n")
+            transport.loseConnection()
+        elif line == b"/receipts on":
+            transport.write(b"-> receipts are on.\r\n")
+        elif line.startswith(b"/history"):
+            transport.write(b"-> nothing was said yet.\r\n")
+        elif line == b"/help":
+            for payload in HOSTILE:
+                transport.write(b"-> /x" + payload + b" " + payload + b"   " + payload + b"\r\n")
+        elif line == b"/ping":
+            transport.write(b"-> pong\r\n")
+        elif line == b"ann":
+            names = b", ".join(payload.replace(b":", b"") for payload in HOSTILE)
+            transport.write(b" * You are ann. 12 others are here: " + names + b". /help lists the commands.\r\n")
+        else:
+            for form in (b"bob: %s", b"%s: hi", b"** bob %s", b" * %s joined.", b" * bob left: %s", b"[bob] %s",
+                         b"[%s] hi", b"-> %s", b"-> Error: %s", b"-> #12 [14:02] bob: %s", b" * %s", b"%s",
+                         b"[%s] bob: hi", b" * bob is now %s."):  # fmt: skip
+                for payload in HOSTILE:
+                    transport.write(form % payload + b"\r\n")
+            transport.write(b"bob: the end\r\n")
+
+
+@ensureDeferred
+async def test_nothing_that_a_hostile_server_sends_steers_the_terminal(programs: Programs) -> None:
+    harm = cast(Any, Factory.forProtocol(Hostile))
+    listening = cast(IReactorTCP, programs.reactor).listenTCP(0, harm, interface="127.0.0.1")
+    try:
+        ann = client(programs, cast(IPv4Address, listening.getHost()).port, "--no-bell")
+        await ann.shows("Nickname [user]:")
+        ann.write("ann" + ENTER)
+        await ann.shows(" ann · ")
+        ann.write("attack" + ENTER)
+        await ann.shows("bob: the end")
+        ann.write("/" + TAB)
+        await ann.shows("> /")
+        ann.write(CTRL_C)
+        await ann.shows_line(">")
+        ann.write(CTRL_D)
+        await ann.shows(" * Goodbye, ann.")
+        assert await ann.end() == 0
+        for payload in HOSTILE:
+            assert payload not in ann.output
+        for steering in (b"\x07", b"\x05", b"\x0e", b"\x1b]", b"\x1bP", b"\xc2\x9b", b"\xc2\x9d", b"\xe2\x80\xae",
+                         b"\x1b[6n", b"\x1b[1;1H", b"\x1b[?1049h"):  # fmt: skip
+            assert steering not in ann.output
+        assert "bob: \ufffd]0;evil\ufffd" in ann.model.everything
+        assert ann.settings() == ann.before
+        ann.close()
+    finally:
+        await cast("Deferred[None]", listening.stopListening())
+
+
+@ensureDeferred
+async def test_a_terminal_that_goes_away_takes_its_user_out_of_the_room(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    bob = await programs.talker(server.port, "bob")
+    ann = await arrived(programs, server)
+    os.kill(cast(int, ann.process.pid), signal.SIGHUP)
+    await bob.until(" * ann left")
+    ann.close()
