@@ -13,8 +13,9 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from broadcast.core.hub import Hub, Settings
-from broadcast.fanout import Readers
+from broadcast.fanout import Fanout
 from broadcast.journals.memory import MemoryJournal
+from broadcast.outlets import TransportOutlet
 from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
 
 if TYPE_CHECKING:
@@ -180,9 +181,15 @@ class World:
         self.clock.advance(NOON)
         self._soon: list[Callable[[], None]] = []
         self.journal = (journal or MemoryJournal)(self._soon.append)
-        self.readers = Readers()
-        self.hub = Hub(self.journal, self.readers, settings or Settings(version="0.0"), self.clock.seconds())
-        self.factory = BroadcastFactory(self.hub, self.readers, self.clock, self._soon.append)
+        self.fanout = Fanout(self._soon.append, lambda: 0.0)
+        self.hub = Hub(self.journal, self.fanout, settings or Settings(version="0.0"), self.clock.seconds())
+        self.factory = BroadcastFactory(
+            self.hub,
+            self.fanout,
+            self.clock,
+            self._soon.append,
+            lambda transport: TransportOutlet(transport, self.clock),
+        )
         self.hub.open()
 
     def turn(self) -> bool:

@@ -54,15 +54,22 @@ def interpret(session: Session, line: str, at: float) -> None:
         if leaves(line):
             session.leave("")
         elif line and not line.isspace():
-            session.hub.room.say(session.member, line, at)
+            _speak(session, session.hub.room.say, line, at)
     elif line.startswith("//"):
-        session.hub.room.say(session.member, line[1:], at)
+        _speak(session, session.hub.room.say, line[1:], at)
     else:
         verb, _, words = line[1:].partition(" ")
         command = _BY_VERB.get(verb.casefold())
         if command is None:
             raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
         command.run(session, words, at)
+
+
+def _speak(session: Session, how: Callable[[Member, str, float], None], text: str, at: float) -> None:
+    how(session.member, text, at)
+    if session.hub.room.full:
+        session.wait()
+        session.hub.room.when_roomy(session.resume)
 
 
 def _answer(session: Session, *lines: str) -> None:
@@ -110,14 +117,16 @@ def _nick(session: Session, words: str, at: float) -> None:
 
 
 def _me(session: Session, words: str, at: float) -> None:
-    session.hub.room.emote(session.member, _needed(words, "me").strip(), at)
+    _speak(session, session.hub.room.emote, _needed(words, "me").strip(), at)
 
 
 def _say(session: Session, words: str, at: float) -> None:
-    session.hub.room.say(session.member, _needed(words, "say"), at)
+    _speak(session, session.hub.room.say, _needed(words, "say"), at)
 
 
 def _whisper(session: Session, to: Member, text: str) -> None:
+    if to.visitor.full:
+        raise RefusedError(f"{to.nick} does not read what is sent to them.")
     session.hub.room.whisper(session.member, to, text)
     if not to.away:
         _answer(session, f"sent to {to.nick}.")

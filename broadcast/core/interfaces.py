@@ -39,6 +39,8 @@ class Burst:
 
     events: Sequence[Event]
     edits: Mapping[int, Sequence[Edit]]
+    last: int = 0
+    """The number of the last kept event before this burst."""
 
 
 class Wire(Protocol):
@@ -60,6 +62,10 @@ class Audience(Protocol):
 
 class Peer(Protocol):
     """What a session may tell its connection. A peer whose connection is gone takes every call and does nothing."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for this peer alone that nothing should be added: they do not read."""
 
     def show(self, *notices: Notice) -> None:
         """Put *notices* at the end of this one reader's stream."""

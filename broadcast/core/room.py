@@ -12,13 +12,33 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from broadcast.core.burst import ignores, plan
-from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.events import (
+    Announced,
+    Emoted,
+    Event,
+    Joined,
+    Kept,
+    Left,
+    Marked,
+    NotKept,
+    Renamed,
+    Said,
+    Whispered,
+)
 from broadcast.core.interfaces import Audience, Found, Journal
 from broadcast.core.nicknames import key
+
+QUEUED_EVENTS = 10_000
+QUEUED_BYTES = 8 * 1024 * 1024
+"""Past so much that the journal has not given back, those who write are to wait (HARDENING); bytes of text, roughly."""
 
 
 class Visitor(Protocol):
     """What a room tells the session of a member."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for you alone that nothing should be added."""
 
     def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
         """The room has told everybody of your coming; *others* are present, *replay* was said before."""
@@ -64,6 +84,9 @@ class Room:
         self._waiting: deque[Callable[[], None]] = deque()
         self._returned: list[Event] = []
         self._telling = False
+        self._queued = 0
+        self._queued_text = 0
+        self._stalled: list[Callable[[], None]] = []
 
     def open(self) -> None:
         """Open the journal; raises ``JournalError``."""
@@ -83,11 +106,11 @@ class Room:
 
     def say(self, member: Member, text: str, at: float) -> None:
         """*member* says *text* (clean, one line) at the time *at* (seconds since the epoch)."""
-        self._journal.append(Said(member.id, member.nick, text, at, receipt=member.receipts))
+        self._keep(Said(member.id, member.nick, text, at, receipt=member.receipts))
 
     def emote(self, member: Member, text: str, at: float) -> None:
         """*member* does *text*, likewise."""
-        self._journal.append(Emoted(member.id, member.nick, text, at, receipt=member.receipts))
+        self._keep(Emoted(member.id, member.nick, text, at, receipt=member.receipts))
 
     def whisper(self, member: Member, to: Member, text: str) -> None:
         """*member* says *text* to *to* alone."""
@@ -123,8 +146,31 @@ class Room:
         """Find the lines *first* to *last*, as far as they were told."""
         self._journal.read(max(first, 1), min(last, self.last), found)
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the journal that nobody should say more."""
+        return self._queued >= QUEUED_EVENTS or self._queued_text >= QUEUED_BYTES
+
+    def when_roomy(self, call: Callable[[], None]) -> None:
+        """Call *call* once half of it is kept; only while ``full``."""
+        self._stalled.append(call)
+
+    def _keep(self, event: Kept) -> None:
+        self._queued += 1
+        self._queued_text += len(event.text)
+        self._journal.append(event)
+
     def _take(self, events: Sequence[Event]) -> None:
         self._returned.extend(events)
+        for event in events:
+            kept = event.event if isinstance(event, NotKept) else event
+            if isinstance(kept, Said | Emoted):
+                self._queued -= 1
+                self._queued_text -= len(kept.text)
+        if self._stalled and self._queued <= QUEUED_EVENTS // 2 and self._queued_text <= QUEUED_BYTES // 2:
+            stalled, self._stalled = self._stalled, []
+            for call in stalled:
+                call()
         if not self._telling:
             self._tell()
 
@@ -134,11 +180,12 @@ class Room:
             return
         self._telling = True
         events, self._returned = self._returned, []
+        burst = plan(events, self.members, self._ignoring, self.last)
         kept = [event for event in events if isinstance(event, Said | Emoted)]
         if kept:
             self.last = kept[-1].seq
             self._recent.extend(kept)
-        self._audience.tell(plan(events, self.members, self._ignoring), lambda: self._told(events))
+        self._audience.tell(burst, lambda: self._told(events))
 
     def _told(self, events: Sequence[Event]) -> None:
         """Everybody has been told of *events*: now those whom they are about."""

@@ -22,6 +22,7 @@ class Seat:
         self.views: list[View] = []
         self.proceeded = 0
         self.closed = False
+        self.full = False
         self.session = Session(stage.hub, self)
 
     def show(self, *notices: Notice) -> None:
