@@ -57,7 +57,8 @@ class Fanout:
         self._told = told
         apart = [self._readers[session] for session in burst.edits if session in self._readers]
         for reader in apart:
-            self._current[reader.wire].pop(reader, None)
+            if not reader.lagging:
+                del self._current[reader.wire][reader]
         self._ahead = {wire: sends.copy() for wire, sends in self._current.items() if sends}
         for reader in apart:
             if reader.lagging:
@@ -71,21 +72,18 @@ class Fanout:
         assert self._burst is not None
         assert self._told is not None
         until = self._now() + TURN_SECONDS
-        ahead, self._ahead = self._ahead, {}
-        for wire, sends in ahead.items():
+        while self._ahead:
+            wire, sends = next(iter(self._ahead.items()))
             payload = self._burst.rendering(wire).payload
-            waiting = list(sends.items()) if payload else []
-            for first in range(0, len(waiting), SLICE):
+            while sends and payload:
                 if self._now() > until:
-                    self._ahead[wire] = dict(waiting[first:])
-                    break
-                self._offer(payload, waiting[first : first + SLICE])
-        if self._ahead:
-            self._soon(self._flush)
-        else:
-            self.window.trim()
-            self._burst = None
-            self._told()
+                    self._soon(self._flush)
+                    return
+                self._offer(payload, [sends.popitem() for _ in range(min(SLICE, len(sends)))])
+            del self._ahead[wire]
+        self.window.trim()
+        self._burst = None
+        self._told()
 
     def _offer(self, payload: bytes, readers: Sequence[tuple[Reader, Send]]) -> None:
         """The loop that everything else is there for."""

@@ -174,11 +174,12 @@ class TransportOutlet(_Closing):
         transport.registerProducer(self, streaming=True)
 
     def send(self, data: bytes) -> int:
-        """Hand all of *data* to the transport, or nothing."""
-        if self._paused:
-            return 0
-        self._transport.write(data)
-        return len(data)
+        """Hand *data* to the transport, piece by piece, until it asks for a pause."""
+        taken = 0
+        while taken < len(data) and not self._paused:
+            self._transport.write(data[taken : taken + _CHUNK])
+            taken += _CHUNK
+        return min(taken, len(data))
 
     def send_parts(self, parts: Sequence[Bytes]) -> int:
         """The same for *parts*."""
@@ -208,6 +209,8 @@ class TransportOutlet(_Closing):
 
 
 _PIECES = 1024
+_CHUNK = 64 * 1024
+"""So many bytes the transport is handed at once. It asks for a pause when it holds as many."""
 
 
 def outlet_for(reactor: IReactorTime, transport: StreamTransport) -> Outlet:
@@ -217,6 +220,10 @@ def outlet_for(reactor: IReactorTime, transport: StreamTransport) -> Outlet:
     for file descriptors leaves the socket to us.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
+    if isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6):
+        # A burst is as large as it is going to be. Nagle's algorithm would hold it back until the last one is
+        # acknowledged, which who only reads does after up to 40 ms.
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
         return DirectOutlet(transport, reactor, handle)
     return TransportOutlet(transport, reactor)

@@ -7,8 +7,10 @@ have not read is the room's window. Where that has moved on, they are told which
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broadcast.core.events import Missed
@@ -151,6 +153,9 @@ class Reader:
             self._fanout.part(self)
             self._listening = False
             self._until = self._window.end
+            if self.lagging:
+                # Should the window move on, they have missed nothing that comes after this.
+                self._add(_Item(self._until, self._window.seq, b""))
 
     def _go_ahead(self) -> None:
         """Leave the others who owe nothing; with the burst that is being told, if that had not reached them."""
@@ -215,12 +220,12 @@ class Reader:
         told = self._window.find(self._position)
         rendering = told.rendering(self.wire)
         first = self._position - told.start
-        stop = next((index for index, _ in told.edits.get(self.session, ()) if index >= first), len(told.events))
+        edits = told.edits.get(self.session, ())
+        own = bisect_left(edits, first, key=itemgetter(0))
+        stop = edits[own][0] if own < len(edits) else len(told.events)
         if stop == first:
             self._move(told, first + 1)  # what stands in its place waits with this position, and has been sent
             return True
-        if self._pending:
-            stop = min(stop, self._pending[0].position - told.start)
         begin = rendering.begin(first)
         stop = min(stop, max(first + 1, rendering.holding(begin + CHUNK)))
         data = rendering.payload[begin : rendering.begin(stop)]

@@ -69,9 +69,10 @@ class Told:
         return self.seq
 
     def weigh(self) -> int:
-        """Settle what it counts for: its longest rendering, or its text where nobody has seen it."""
+        """Settle what it counts for: its longest rendering or its text, and the private lines, which show in none."""
         sizes = [len(rendering.payload) for rendering in self._renderings.values()]
-        self.size = max(sizes) if sizes else sum(len(event.text) for event in self.events if isinstance(event, KEPT))
+        shown = max(sizes) if sizes else sum(len(event.text) for event in self.events if isinstance(event, KEPT))
+        self.size = shown + sum(len(event.text) for event in self.events if isinstance(event, Whispered))
         return self.size
 
 

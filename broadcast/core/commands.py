@@ -19,6 +19,8 @@ LINES_SHOWN = 20
 """What ``/history`` shows when it is not told how much."""
 LINES_AT_MOST = 1000
 """The most that it shows at once (PROTOCOL)."""
+PAGE = 16
+"""So many lines of an answer are shown at once, at most 64 KiB; the next when the peer has room for them."""
 LEAVING = frozenset({"quit", "exit"})
 """Lines that leave: the whole line, in any case, surrounding blanks ignored (PROTOCOL)."""
 
@@ -54,20 +56,16 @@ def interpret(session: Session, line: str, at: float) -> None:
         if leaves(line):
             session.leave("")
         elif line and not line.isspace():
-            _speak(session, session.hub.room.say, line, at)
+            session.hub.room.say(session.member, line, at)
     elif line.startswith("//"):
-        _speak(session, session.hub.room.say, line[1:], at)
+        session.hub.room.say(session.member, line[1:], at)
     else:
         verb, _, words = line[1:].partition(" ")
         command = _BY_VERB.get(verb.casefold())
         if command is None:
             raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
         command.run(session, words, at)
-
-
-def _speak(session: Session, how: Callable[[Member, str, float], None], text: str, at: float) -> None:
-    how(session.member, text, at)
-    if session.hub.room.full:
+    if session.hub.room.full and session.ready:
         session.wait()
         session.hub.room.when_roomy(session.resume)
 
@@ -117,23 +115,27 @@ def _nick(session: Session, words: str, at: float) -> None:
 
 
 def _me(session: Session, words: str, at: float) -> None:
-    _speak(session, session.hub.room.emote, _needed(words, "me").strip(), at)
+    session.hub.room.emote(session.member, _needed(words, "me").strip(), at)
 
 
 def _say(session: Session, words: str, at: float) -> None:
-    _speak(session, session.hub.room.say, _needed(words, "say"), at)
+    session.hub.room.say(session.member, _needed(words, "say"), at)
 
 
 def _whisper(session: Session, to: Member, text: str) -> None:
-    if to.visitor.full:
+    room = session.hub.room
+    if not room.reaches(to):
         raise RefusedError(f"{to.nick} does not read what is sent to them.")
-    session.hub.room.whisper(session.member, to, text)
+    room.whisper(session.member, to, text)
     if not to.away:
         _answer(session, f"sent to {to.nick}.")
     elif to.why_away:
         _answer(session, f"sent to {to.nick}, who is away: {to.why_away}")
     else:
         _answer(session, f"sent to {to.nick}, who is away.")
+    if room.presses(to):
+        session.wait()
+        room.when_told(session.resume)
 
 
 def _msg(session: Session, words: str, at: float) -> None:
@@ -171,19 +173,37 @@ def _span(words: str) -> Callable[[int], tuple[int, int]]:
 def _history(session: Session, words: str, at: float) -> None:
     span = _span(words)
     room = session.hub.room
+    session.wait()
+    # What they have said just now is to be part of it.
+    room.when_told(lambda: _recall(session, *span(room.last)))
+
+
+def _recall(session: Session, first: int, last: int) -> None:
+    """Show the lines *first* to *last* of those that were told, page by page; then the next line may come."""
+    room = session.hub.room
+    begin, end = max(first, 1), min(last, room.last)
+    nothing = True
+
+    def ask() -> None:
+        room.history(begin, min(end, begin + PAGE - 1), found)
 
     def found(lines: Sequence[Kept] | JournalError) -> None:
+        nonlocal begin, nothing
         if isinstance(lines, JournalError):
             session.peer.show(Refused(f"the history cannot be read: {lines}"))
-        elif lines:
-            session.peer.show(*map(Recalled, lines))
-        else:
+            session.resume()
+            return
+        session.peer.show(*map(Recalled, lines))
+        nothing = nothing and not lines
+        begin += PAGE
+        if begin <= end:
+            session.peer.when_roomy(ask)
+            return
+        if nothing:
             _answer(session, "nothing was said yet.")
         session.resume()
 
-    session.wait()
-    # What they have said just now is to be part of it.
-    room.when_told(lambda: room.history(*span(room.last), found))
+    ask()
 
 
 def _switched(words: str, now: bool, command: str) -> bool:

@@ -73,6 +73,9 @@ class Peer(Protocol):
     def listen(self, view: View) -> None:
         """From here on, show what is told to the room, in this view; again with another view to change it."""
 
+    def when_roomy(self, call: Callable[[], None]) -> None:
+        """Call *call* once the peer is not full: at once, or when it has room; at most one call waits."""
+
     def proceed(self) -> None:
         """The session is ready for its next line."""
 

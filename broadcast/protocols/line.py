@@ -138,6 +138,8 @@ class BroadcastProtocol(LineReceiver):
                 self.session.overlong(limit)
             else:
                 self.lineReceived(line)
+        if self._peer.full:
+            self._drain()
         self._adjust()
 
     def _go_on(self) -> None:
@@ -203,11 +205,11 @@ class BroadcastProtocol(LineReceiver):
     def drain(self) -> Deferred[None]:
         """Read nothing more; fires when the session has taken every line that has come in.
 
-        For one who does not read what they are sent, and so is not listened to either, it fires at once.
+        Who does not read what they are sent, and so is not listened to either, is not waited for.
         """
         self._drained = drained = Deferred[None]()
         self._pump()
-        if self._over or self._peer.full:
+        if self._over:
             self._drain()
         return drained
 

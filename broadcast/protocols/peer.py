@@ -36,7 +36,8 @@ class StreamPeer:
         closed: Callable[[], None],
     ) -> None:
         self.proceed = proceed
-        self._reader = Reader(fanout, outlet, wires(View()), proceed)
+        self._reader = Reader(fanout, outlet, wires(View()), self._relieved)
+        self._waiting: Callable[[], None] | None = None
         self._open = True
         self._wires = wires
         self._closed = closed
@@ -64,6 +65,23 @@ class StreamPeer:
         if self._open:
             self._reader.listen(self._wires(view))
 
+    def when_roomy(self, call: Callable[[], None]) -> None:
+        """Call *call* once the peer is not full."""
+        if self._reader.full:
+            self._waiting = call
+            self.proceed()  # who waits for this peer should know that it is full
+        else:
+            call()
+
+    def _relieved(self) -> None:
+        self._go_on()
+        self.proceed()
+
+    def _go_on(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting()
+
     def close(self) -> None:
         """Stop listening; deliver everything shown so far, then end the connection."""
         if self._open:
@@ -75,6 +93,7 @@ class StreamPeer:
         """The connection is gone: every call goes on being taken, and does nothing."""
         self._open = False
         self._reader.lost()
+        self._go_on()
 
 
 def whereabouts(address: IAddress) -> str:
