@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drawn = pictures.draw(results, HERE if options.write else options.pictures)
     if options.write:
         report.write(results, HERE / "README.rst", drawn)
-    return 1 if {OURS, "floor"} & {peer for _, peer in results.failures} else 0
+    missing = {peer for _, peer in results.failures} | {peer.name for peer in results.absent if peer.name == OURS}
+    return 1 if missing & {OURS, "floor"} else 0
 
 
 def _run(bench: Bench, scenario: Scenario, results: Results, runs: int | None) -> None:

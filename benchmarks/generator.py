@@ -96,7 +96,7 @@ def generate(tools: Tools, started: Started, **settings: float) -> Iterator[Gene
         "limit": 300,
     }  # fmt: skip
     words = [f"{key}={value}" for key, value in (everything | settings).items()]
-    popen = subprocess.Popen(  # noqa: S603 - our own program
+    popen = subprocess.Popen(
         [*tools.load, f"dialect={peer.dialect}", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:

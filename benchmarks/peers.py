@@ -143,7 +143,7 @@ def find(tools: Tools, folder: Path) -> list[Peer | Absent]:
 
 
 def _version(*argv: str) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - as found
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
     found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
     return found[0] if found else "unknown"
 
@@ -157,7 +157,7 @@ def _broadcast(folder: Path) -> Peer | Absent:
     twistd = shutil.which("twistd", path=str(Path(sys.executable).parent)) or shutil.which("twistd")
     if twistd is None:
         return Absent("broadcast", "twistd is not installed")
-    asked = subprocess.run(  # noqa: S603 - as found
+    asked = subprocess.run(
         [twistd, "broadcast", "--help"], cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )
     if asked.returncode:

@@ -29,7 +29,7 @@ class Running:
         # Whatever becomes of this process, the server ends with it. The pid stays the same: setpriv becomes it.
         tied = [setpriv, "--pdeathsig", "TERM"] if (setpriv := shutil.which("setpriv")) else []
         with self.log.open("ab") as log:
-            self._popen = subprocess.Popen(  # noqa: S603 - it starts the servers that are measured
+            self._popen = subprocess.Popen(
                 [*tied, *argv], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
         self.pid = self._popen.pid

@@ -37,8 +37,8 @@ def build(folder: Path) -> Tools:
         return Tools([sys.executable, str(HERE / "load.py")], None, [note], "none")
     for name in ("floor", "load"):
         command = [compiler, "-O2", "-o", str(folder / name), str(HERE / f"{name}.c")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
             raise BenchmarkError(f"{name}.c could not be compiled: {done.stderr[:500]}")
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
     return Tools([str(folder / "load")], str(folder / "floor"), [], version.stdout.splitlines()[0])

@@ -76,10 +76,7 @@ class Numbered:
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
         """The addresses, and whom they let in."""
-        hosts = [port.getHost() for port in ports]
-        closed = all(isinstance(host, IPv4Address | IPv6Address) and _is_loopback(host.host) for host in hosts)
-        hint = ": this machine only. --interface 0.0.0.0 lets others in." if closed else "."
-        return f"Listening on {' and '.join(map(whereabouts, hosts))}{hint}"
+        return _tell(ports, ": this machine only. --interface 0.0.0.0 lets others in.")
 
     def _listen(self, factory: IProtocolFactory) -> Sequence[IListeningPort]:
         addresses = THIS_MACHINE if self._interface is None else resolve(self._interface)
@@ -128,13 +125,21 @@ class Described:
         return maybeDeferred(self._endpoint.listen, factory).addCallbacks(_alone, self._refuse)
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """The address."""
-        return f"Listening on {' and '.join(whereabouts(port.getHost()) for port in ports)}."
+        """The address, and whether it lets others in."""
+        return _tell(ports, ".")
 
     def _refuse(self, failure: Failure) -> NoReturn:
         error = failure.value
         why = _explain(error) if isinstance(error, CannotListenError) else f"{_said(error)}: give it another place."
         raise CannotStart(f"--port {self._description}: {why}") from error
+
+
+def _tell(ports: Sequence[IListeningPort], closed: str) -> str:
+    """Where *ports* are, and whom that lets in; *closed* is what to say where it is nobody from elsewhere."""
+    hosts = [port.getHost() for port in ports]
+    wide = any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
+    hint = ": whoever can reach this machine can read and write here." if wide else closed
+    return f"Listening on {' and '.join(map(whereabouts, hosts))}{hint}"
 
 
 def _alone(port: IListeningPort) -> Sequence[IListeningPort]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Record a session of three people on the real programs, each on a terminal of its own.
 
-``python docs/session.py`` starts the installed server on a free port and prints what the three terminals show;
+``python docs/session.py`` starts the installed server on port 5555 and prints what the three terminals show;
 ``python docs/session.py README.rst`` writes it between the marks in that file. Needs telnet, nc and ncat.
 """
 

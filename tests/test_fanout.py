@@ -399,6 +399,20 @@ def test_an_answer_between_two_turns_that_is_not_taken_whole_comes_before_the_bu
     assert to_come[0].lines() == ["one", "two", "a", "b"]
 
 
+def test_who_is_answered_between_two_turns_and_does_not_read_is_told_exactly_what_they_missed() -> None:
+    hall = Hall("direct", Window(events=2))
+    _, to_come = in_between(hall)
+    person = to_come[0]
+    person.stop()
+    person.show("one", "two")
+    hall.settle()
+    for text in "bcd":
+        hall.tell(text)
+        hall.settle()
+    person.go_on()
+    assert person.lines() == ["one", "two", "missed 1-2", "c", "d"]
+
+
 def test_who_is_lost_between_two_turns_is_offered_nothing(hall: Hall) -> None:
     had, to_come = in_between(hall)
     for person in (had[0], to_come[0]):

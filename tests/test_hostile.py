@@ -24,7 +24,7 @@ CHUNKS_WITHOUT_NEWLINE = 16_384 if os.environ.get("BROADCAST_LONG") else 1_024
 PROMPT = "Nickname: "
 TOO_LONG = "-> Error: a line holds at most 4096 bytes.\r\n"
 TOO_LONG_A_NICKNAME = "-> Error: a line holds at most 512 bytes.\r\n"
-BAD_CHARACTERS = "-> Error: a nickname holds only letters, digits, _, - and .\r\n"
+BAD_CHARACTERS = "-> Error: a nickname holds only ASCII letters, digits, _, - and .\r\n"
 
 
 def _whole(data: bytes) -> list[bytes]:

@@ -95,7 +95,9 @@ def test_the_search_for_a_free_port_ends() -> None:
 
 def test_an_interface_lets_others_in_and_there_is_no_hint() -> None:
     reactor = FakeReactor()
-    assert listen(reactor, "5555", "192.0.2.1") == "Listening on 192.0.2.1 port 5555."
+    assert listen(reactor, "5555", "192.0.2.1") == (
+        "Listening on 192.0.2.1 port 5555: whoever can reach this machine can read and write here."
+    )
     assert reactor.asked == [("192.0.2.1", 5555)]
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broadcast.core.errors import JournalError, RefusedError
 from broadcast.core.events import Answered, Kept, Recalled, Refused, Running
 from broadcast.core.nicknames import key
+from broadcast.core.search import parse
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from broadcast.core.interfaces import Found
     from broadcast.core.room import Member
     from broadcast.core.session import Session
+
+    Question: TypeAlias = Callable[[Found], None]
 
 LINES_SHOWN = 20
 """What ``/history`` shows when it is not told how much."""
@@ -21,6 +28,8 @@ LINES_AT_MOST = 1000
 """The most that it shows at once (PROTOCOL)."""
 PAGE = 16
 """So many lines of an answer are shown at once, at most 64 KiB; the next when the peer has room for them."""
+LINES_FOUND = 50
+"""The most that ``/search`` shows (PROTOCOL)."""
 LEAVING = frozenset({"quit", "exit"})
 """Lines that leave: the whole line, in any case, surrounding blanks ignored (PROTOCOL)."""
 
@@ -170,40 +179,60 @@ def _span(words: str) -> Callable[[int], tuple[int, int]]:
     raise _misused("history")
 
 
+def _recall(session: Session, plan: Callable[[], list[Question]], nothing: str, failed: str) -> None:
+    """Show the lines that the questions of *plan* find, page by page, as the peer has room for them; then go on.
+
+    *plan* is made when everything said before has been told: that is to be found too. *nothing* is the answer where
+    there are no lines, *failed* what to say in front of why that cannot be known.
+    """
+    questions: list[Question] = []
+    some = False
+
+    def begin() -> None:
+        questions.extend(reversed(plan()))
+        questions.pop()(found)
+
+    def found(lines: Sequence[Kept] | JournalError) -> None:
+        if isinstance(lines, JournalError):
+            session.peer.show(Refused(f"{failed}: {lines}"))
+            session.resume()
+        else:
+            show(lines)
+
+    def show(lines: Sequence[Kept]) -> None:
+        nonlocal some
+        some = some or bool(lines)
+        session.peer.show(*map(Recalled, lines[:PAGE]))
+        if rest := lines[PAGE:]:
+            session.peer.when_roomy(lambda: show(rest))
+        elif questions:
+            session.peer.when_roomy(lambda: questions.pop()(found))
+        else:
+            if not some:
+                _answer(session, nothing)
+            session.resume()
+
+    session.wait()
+    session.hub.room.when_told(begin)
+
+
 def _history(session: Session, words: str, at: float) -> None:
     span = _span(words)
     room = session.hub.room
-    session.wait()
-    # What they have said just now is to be part of it.
-    room.when_told(lambda: _recall(session, *span(room.last)))
+
+    def plan() -> list[Question]:
+        first, last = span(room.last)
+        first, last = max(first, 1), min(last, room.last)
+        return [
+            partial(room.history, page, min(page + PAGE - 1, last)) for page in range(first, max(first, last) + 1, PAGE)
+        ]
+
+    _recall(session, plan, nothing="nothing was said yet.", failed="the history cannot be read")
 
 
-def _recall(session: Session, first: int, last: int) -> None:
-    """Show the lines *first* to *last* of those that were told, page by page; then the next line may come."""
-    room = session.hub.room
-    begin, end = max(first, 1), min(last, room.last)
-    nothing = True
-
-    def ask() -> None:
-        room.history(begin, min(end, begin + PAGE - 1), found)
-
-    def found(lines: Sequence[Kept] | JournalError) -> None:
-        nonlocal begin, nothing
-        if isinstance(lines, JournalError):
-            session.peer.show(Refused(f"the history cannot be read: {lines}"))
-            session.resume()
-            return
-        session.peer.show(*map(Recalled, lines))
-        nothing = nothing and not lines
-        begin += PAGE
-        if begin <= end:
-            session.peer.when_roomy(ask)
-            return
-        if nothing:
-            _answer(session, "nothing was said yet.")
-        session.resume()
-
-    ask()
+def _search(session: Session, words: str, at: float) -> None:
+    question = partial(session.hub.room.search, parse(_needed(words, "search")), LINES_FOUND)
+    _recall(session, lambda: [question], nothing="nothing found.", failed="this server cannot search")
 
 
 def _switched(words: str, now: bool, command: str) -> bool:
@@ -293,6 +322,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w")),
     Command("reply", "TEXT", "private to whoever wrote to you last", _reply, ("r",)),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
+    Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),
     Command("timestamp", "[on/off]", "shows the time of each line", _timestamp),
     Command("receipts", "[on/off]", "tells the number under which each of your lines is kept", _receipts),
     Command("quiet", "[on/off]", "hides who joins and leaves", _quiet),

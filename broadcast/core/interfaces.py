@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept, Notice
+from broadcast.core.search import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,15 @@ class Journal(Protocol):
         """Find the kept events numbered *first* to *last*, both included, in ascending order. Does not block.
 
         Numbers that were never given are left out; so ``first > last`` finds nothing.
+        """
+
+    def search(self, words: Words, last: int, most: int, found: Found) -> None:
+        """Find the kept events in whose text all of *words* occur, in ascending order. Does not block.
+
+        Of those numbered at most *last*, the newest *most* (1 or more). Words are what SQLite's ``unicode61
+        remove_diacritics 2`` takes for words: runs of letters, digits and private-use characters, whatever their case
+        and their diacritics. A phrase is words that stand one right behind the other; phrases of other characters are
+        ignored, and where there are no others, nothing is found.
         """
 
     def close(self) -> None:

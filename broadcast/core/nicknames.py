@@ -115,7 +115,7 @@ def check(name: str, *, unicode: bool = False) -> str:
     if len(name) > LONGEST:
         raise RefusedError(f"a nickname has at most {LONGEST} characters.")
     if not (_is_word(name) if unicode else _plain.fullmatch(name)):
-        raise RefusedError("a nickname holds only letters, digits, _, - and .")
+        raise RefusedError(f"a nickname holds only {'' if unicode else 'ASCII '}letters, digits, _, - and .")
     if {bidirectional(character) for character in name} & {"R", "AL"} and "L" in map(bidirectional, name):
         raise RefusedError("a nickname reads in one direction.")
     if key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):

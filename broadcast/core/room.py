@@ -27,6 +27,7 @@ from broadcast.core.events import (
 )
 from broadcast.core.interfaces import Audience, Found, Journal
 from broadcast.core.nicknames import key
+from broadcast.core.search import Words
 
 QUEUED_EVENTS = 10_000
 QUEUED_BYTES = 8 * 1024 * 1024
@@ -166,6 +167,10 @@ class Room:
     def history(self, first: int, last: int, found: Found) -> None:
         """Find the lines *first* to *last*, as far as they were told."""
         self._journal.read(max(first, 1), min(last, self.last), found)
+
+    def search(self, words: Words, most: int, found: Found) -> None:
+        """Find the newest *most* lines that hold all of *words*, among those that were told."""
+        self._journal.search(words, self.last, most, found)
 
     @property
     def full(self) -> bool:

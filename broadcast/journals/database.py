@@ -28,8 +28,15 @@ MIGRATIONS: list[Sequence[str]] = [
             seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, nick TEXT NOT NULL, text TEXT NOT NULL
         )""",
     ),
+    # The lines up to this number are in the full-text index, each once.
+    ("CREATE TABLE indexed (upto INTEGER NOT NULL)", "INSERT INTO indexed VALUES (0)"),
 ]
 """Entry n (from 0) is the statements that lead from schema version n to n + 1, in one transaction of their own."""
+
+FTS = "fts5"
+"""SQLite's module for full-text search; some are built without it."""
+TOKENIZER = "unicode61 remove_diacritics 2"
+"""What takes texts apart into words (SQLite 3.27 or newer)."""
 
 BUSY = 2.0
 """Seconds to wait for another program that has locked the file."""
@@ -121,11 +128,17 @@ def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Kept], int]
         db = connect(path, writing=True)
         try:
             _migrate(db, path)
+            _make_index(db)
             recent, last = _recent(db, path, max(tail, _EXAMINED))
         except BaseException:
             db.close()
             raise
     return db, recent[len(recent) - min(tail, len(recent)) :], last
+
+
+def full_text(content: str) -> str:
+    """How a table for full-text search is declared; *content* says where the texts themselves are, if anywhere."""
+    return f"USING {FTS}(text, content='{content}', content_rowid='seq', columnsize=0, tokenize='{TOKENIZER}')"
 
 
 @contextmanager
@@ -199,20 +212,58 @@ def _version(db: sqlite3.Connection) -> int:
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     for version, statements in enumerate(MIGRATIONS[_version(db) :], _version(db) + 1):
-        db.execute("BEGIN IMMEDIATE")
         try:
-            for statement in statements:
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {version}")
-            db.execute("COMMIT")
+            _apply(db, *statements, f"PRAGMA user_version = {version}")
         except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
             if code_of(error) != sqlite3.SQLITE_ERROR:
                 raise
             # The file is sound; more likely this SQLite was built without something.
             msg = f"cannot bring {path} to schema version {version}: {error} (SQLite {sqlite3.sqlite_version})"
             raise JournalError(msg) from error
+
+
+def _apply(db: sqlite3.Connection, *statements: str) -> None:
+    """Execute all of *statements* or, raising ``sqlite3.Error``, none."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements:
+            db.execute(statement)
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _make_index(db: sqlite3.Connection) -> None:
+    """Make the full-text index, with nothing in it, unless there is one, or this SQLite cannot.
+
+    It is no part of a migration: a journal may be used with an SQLite without it, and then again with one that has it.
+    """
+    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'words'").fetchone() != (0,):
+        return
+    try:
+        _apply(
+            db,
+            f"CREATE VIRTUAL TABLE words {full_text(content='events')}",
+            # What FTS5 merges within an insertion holds up whoever waits for it: 25 ms now and then. It is done in
+            # pieces instead (index.py), and this is for the case that they fall behind.
+            "INSERT INTO words(words, rank) VALUES ('automerge', 0)",
+            "INSERT INTO words(words, rank) VALUES ('crisismerge', 64)",
+            # So no line is ever missing or there twice: whoever moves the mark indexes what it passes.
+            """CREATE TRIGGER indexing AFTER UPDATE OF upto ON indexed BEGIN
+                INSERT INTO words(rowid, text) SELECT seq, text FROM events WHERE seq > old.upto AND seq <= new.upto;
+            END""",
+        )
+    except sqlite3.OperationalError as error:
+        if code_of(error) != sqlite3.SQLITE_ERROR:
+            raise
+
+
+def _check_index(db: sqlite3.Connection, last: int) -> bool:
+    """Whether there is a mark of how far the index goes, and the journal goes as far: *last* is its last number."""
+    marks = db.execute("SELECT count(*) FROM indexed WHERE upto BETWEEN 0 AND ?", (last,)).fetchone()
+    return bool(marks == (1,))
 
 
 def _recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Kept], int]:
@@ -225,6 +276,6 @@ def _recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Kept],
     except JournalDamaged as error:
         raise _damaged(path, f"cannot be trusted ({error})") from error
     gaps = any(later.seq != earlier.seq + 1 for earlier, later in pairwise(events))
-    if first != 1 or gaps or len(events) != min(count, last):
+    if not _check_index(db, last) or first != 1 or gaps or len(events) != min(count, last):
         raise _damaged(path, "lacks some of its lines")
     return events, last

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from broadcast.core.errors import JournalError
 from broadcast.core.events import Emoted, Event, Kept, NotKept, Said
 from broadcast.core.interfaces import Found, Journal
+from broadcast.core.search import Words
+from broadcast.journals.index import matching
 from broadcast.journals.returns import Returns, Wake, unkeepable
+
+TURN = 500
+"""So many lines are searched in one turn of the reactor, some milliseconds: there is no other thread here."""
 
 
 class MemoryJournal:
@@ -43,12 +49,38 @@ class MemoryJournal:
 
     def read(self, first: int, last: int, found: Found) -> None:
         """Find the events numbered *first* to *last* that are still remembered."""
-        numbers = range(max(first, self._last - len(self._ring) + 1), min(last, self._last) + 1)
-        self._wake(partial(found, [_as_read(self._ring[(number - 1) % self._limit]) for number in numbers]))
+        numbers = range(max(first, self._oldest), min(last, self._last) + 1)
+        self._wake(partial(found, [_as_read(self._numbered(number)) for number in numbers]))
+
+    def search(self, words: Words, last: int, most: int, found: Found) -> None:
+        """Look through the remembered events, the newest first: there is no index."""
+        self._wake(partial(self._look, words, min(last, self._last), most, [], found))
 
     def close(self) -> None:
         """Tell nothing any more."""
         self._returns.stop()
+
+    @property
+    def _oldest(self) -> int:
+        """The number of the oldest event that is remembered."""
+        return self._last - len(self._ring) + 1
+
+    def _numbered(self, number: int) -> Kept:
+        return self._ring[(number - 1) % self._limit]
+
+    def _look(self, words: Words, last: int, most: int, lines: list[Kept], found: Found) -> None:
+        """Find at most *most* events up to *last*, to be put in front of *lines*; in this turn, some of them."""
+        numbers = range(max(last - TURN + 1, self._oldest), last + 1)
+        try:
+            hits = matching(words, ((number, self._numbered(number).text) for number in numbers), most)
+        except JournalError as error:
+            found(error)
+            return
+        lines = [_as_read(self._numbered(number)) for number in reversed(hits)] + lines
+        if len(hits) == most or numbers.start <= self._oldest:
+            found(lines)
+        else:
+            self._wake(partial(self._look, words, numbers.start - 1, most - len(hits), lines, found))
 
     def _keep(self, event: Kept) -> Kept | NotKept:
         if why := unkeepable(event):

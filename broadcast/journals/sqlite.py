@@ -9,9 +9,11 @@ from pathlib import Path
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept
 from broadcast.core.interfaces import Found, Journal
-from broadcast.journals.database import prepare
+from broadcast.core.search import Words
+from broadcast.journals.database import fetch, prepare
 from broadcast.journals.folder import FolderLock
-from broadcast.journals.reader import Reader
+from broadcast.journals.index import Search
+from broadcast.journals.reader import Question, Reader
 from broadcast.journals.returns import Returns, Wake
 from broadcast.journals.writer import Writer
 
@@ -23,7 +25,8 @@ class SqliteJournal:
     """A journal in the file ``journal.sqlite`` of *folder*, with one thread that writes and one that reads.
 
     All that was appended while a commit ran is the next commit, up to 512 events. A commit that fails takes all its
-    events with it; the next one tries again.
+    events with it; the next one tries again. While nothing is appended, the thread that writes indexes for ``search``
+    what it has kept.
     """
 
     def __init__(self, folder: Path, wake: Wake) -> None:
@@ -63,10 +66,11 @@ class SqliteJournal:
 
     def read(self, first: int, last: int, found: Found) -> None:
         """Find the events numbered *first* to *last*, all at once in memory: ask for thousands, not for millions."""
-        if self._reader is not None:
-            self._reader.ask(first, last, found)
-        else:
-            self._wake(partial(found, JournalError("the journal is closed")))
+        self._ask(lambda db: fetch(db, first, last), found)
+
+    def search(self, words: Words, last: int, most: int, found: Found) -> None:
+        """Find the newest *most* events up to *last* that hold *words*, whether they are indexed yet or not."""
+        self._ask(Search(words, last, most), found)
 
     def close(self) -> None:
         """Keep what is in the queue, then release everything; safe at any time, and more than once."""
@@ -78,6 +82,12 @@ class SqliteJournal:
         if writer is not None:
             writer.close()
         self._lock.release()
+
+    def _ask(self, question: Question, found: Found) -> None:
+        if self._reader is not None:
+            self._reader.ask(question, found)
+        else:
+            self._wake(partial(found, JournalError("the journal is closed")))
 
 
 _conforms: type[Journal] = SqliteJournal

@@ -1,4 +1,4 @@
-"""The thread that keeps events in an SQLite journal, all that has gathered in one commit."""
+"""The thread that keeps events in an SQLite journal, all that has gathered in one commit, and then indexes them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from threading import Thread
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.events import Emoted, Event, NotKept, Said
 from broadcast.journals.database import BUSY, Row, code_of, connect, highest, row_of
+from broadcast.journals.index import Index
 from broadcast.journals.returns import Returns, unkeepable
 
 BATCH = 512
@@ -19,6 +20,14 @@ BATCH = 512
 
 RETRY = 0.2
 """Seconds to wait for a lock while the last attempt has failed: passing events must not wait long in between."""
+
+QUIET = 0.02
+"""Seconds without an event after which those that were kept are indexed."""
+
+BACKLOG = 4096
+"""Where so many are waiting to be indexed, it is done although there is no quiet..."""
+EVERY = 64
+"""...one step for so many batches: a few per cent of the time."""
 
 _COLUMNS = 5
 _REASONS = {
@@ -45,6 +54,7 @@ class Writer:
         self._path = path
         self._db: sqlite3.Connection | None = db
         self._last = last
+        self._index = Index(db)
         self._returns = returns
         # Older SQLite takes no more than 999 parameters.
         self._batch = min(BATCH, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
@@ -65,10 +75,14 @@ class Writer:
 
     def _run(self) -> None:
         going = True
+        batches = 0
         while going:
             batch, going = self._gather()
             if batch:
                 self._returns.add(self._keep(batch))
+                batches += 1
+                if batches % EVERY == 0 and self._index.behind(self._last) > BACKLOG:
+                    self._advance()
         if self._db is not None:
             with suppress(sqlite3.Error):  # everything is kept already; the next start does it otherwise
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -77,7 +91,7 @@ class Writer:
     def _gather(self) -> tuple[list[Event], bool]:
         """Wait for an event and take all that is there by then; and whether to go on afterwards."""
         batch: list[Event] = []
-        event = self._queue.get()
+        event = self._next()
         try:
             while event is not None:
                 batch.append(event)
@@ -87,6 +101,28 @@ class Writer:
         except Empty:
             return batch, True
         return batch, False
+
+    def _next(self) -> Event | None:
+        """Wait for the next event; while there is quiet, index what was kept."""
+        pause = QUIET
+        while self._index.due(self._last):
+            with suppress(Empty):
+                return self._queue.get(timeout=pause)
+            if not self._advance():
+                break  # the next event will try again; a search finds what is not indexed, too
+            pause = 0.0
+        return self._queue.get()
+
+    def _advance(self) -> bool:
+        """Take a step with the index; whether that was possible."""
+        if self._db is None:
+            return False
+        try:
+            self._index.step(self._db, self._last)
+        except Exception:  # noqa: BLE001 - nobody waits for it; and a fault that lasts is told with the next commit
+            self._drop()
+            return False
+        return True
 
     def _keep(self, batch: Sequence[Event]) -> list[Event]:
         """*batch* as it comes back; never raises."""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from broadcast.core import commands
-from broadcast.core.commands import COMMANDS, LINES_AT_MOST, LINES_SHOWN, leaves
+from broadcast.core.commands import COMMANDS, LINES_AT_MOST, LINES_FOUND, LINES_SHOWN, leaves
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Answered, Emoted, Event, Notice, Recalled, Refused, Running, Said, Whispered
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Found, View
+from broadcast.core.search import Words
 from tests.core.stage import AT, Seat, Stage
 
 
@@ -60,6 +61,7 @@ def test_the_table_is_that_of_the_protocol() -> None:
         ("/msg NAME TEXT", ("m", "tell", "w")),
         ("/reply TEXT", ("r",)),
         ("/history [N]", ()),
+        ("/search WORDS", ()),
         ("/timestamp [on/off]", ()),
         ("/receipts [on/off]", ()),
         ("/quiet [on/off]", ()),
@@ -116,6 +118,8 @@ def test_the_whole_line_quit_leaves(ann: Seat) -> None:
         ("/reply hi", "nobody has written to you yet."),
         ("/history x", "usage: /history [N]"),
         ("/history #1-#1001", "at most 1000 lines at once: /history #1-#1000"),
+        ("/search", "usage: /search WORDS"),
+        ("/search " + "x" * 101, "at most 100 characters can be searched for."),
         ("/quiet x", "usage: /quiet [on/off]"),
         ("/ignore ANN", "you cannot ignore yourself."),
         ("/ignore zoe", "zoe is not here."),
@@ -233,6 +237,22 @@ def test_history_that_cannot_be_read(stage: Stage, ann: Seat, monkeypatch: pytes
     monkeypatch.setattr(stage.journal, "read", read)
     ann.say("/history")
     assert ann.look() == [Refused("the history cannot be read: I/O error")]
+    assert ann.session.ready
+
+
+def test_search(stage: Stage, ann: Seat) -> None:
+    ann.say(*(f"line {number}" for number in range(1, 61)), "/search LINE", '/search "line 7"', "/search lines")
+    found = [(event.event.seq if isinstance(event, Recalled) else event) for event in ann.look()]
+    assert found == [*range(61 - LINES_FOUND, 61), 7, Answered("nothing found.")]
+
+
+def test_search_that_cannot_be_done(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(words: Words, last: int, most: int, found: Found) -> None:
+        found(JournalError("its SQLite has no FTS5."))
+
+    monkeypatch.setattr(stage.journal, "search", search)
+    ann.say("/search x")
+    assert ann.look() == [Refused("this server cannot search: its SQLite has no FTS5.")]
     assert ann.session.ready
 
 

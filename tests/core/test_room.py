@@ -9,6 +9,7 @@ import pytest
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Announced, Joined, Kept, Left, Marked, Renamed, Said, Whispered
 from broadcast.core.room import COMING, Member, Room
+from broadcast.core.search import parse
 from broadcast.journals.memory import MemoryJournal
 from tests.core.stage import AT, Stage
 
@@ -73,6 +74,21 @@ def test_a_room_goes_on_where_its_journal_ends(replay: int, tail: int, shown: li
     _, visitor = come(room, 1, "ann")
     stage.settle()
     assert visitor.visits == [(["ann"], shown)]
+
+
+def test_a_search_finds_what_was_told_and_nothing_else(stage: Stage) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    stage.settle()
+    stage.room.say(ann, "one line", AT)
+    stage.settle()
+    stage.room.say(ann, "another line", AT)
+    answers: list[Sequence[Kept] | JournalError] = []
+    stage.room.search(parse("line"), 50, answers.append)
+    stage.settle()
+    assert [texts(answer) for answer in answers] == [["one line"]]
+    stage.room.search(parse("line"), 1, answers.append)
+    stage.settle()
+    assert texts(answers[1]) == ["another line"]
 
 
 def test_a_journal_that_cannot_be_used_is_the_openers_to_handle(stage: Stage) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from queue import Empty, SimpleQueue
+from unicodedata import normalize
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, NotKept, Renamed, Said, Whispered
 from broadcast.core.interfaces import Journal
+from broadcast.core.search import LONGEST, Words, parse
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""
@@ -73,6 +77,20 @@ class Harness:
         self.turns.until(lambda: bool(answers))
         return answers[0]
 
+    def search_for(self, words: Words, last: int, most: int) -> Sequence[Kept] | JournalError:
+        """The answer to a search."""
+        answers: list[Sequence[Kept] | JournalError] = []
+        self.journal.search(words, last, most, answers.append)
+        assert answers == []
+        self.turns.until(lambda: bool(answers))
+        return answers[0]
+
+    def search(self, line: str, last: int = 10**30, most: int = 50) -> Sequence[Kept]:
+        """The same, as people ask, where it must not be an error."""
+        answer = self.search_for(parse(line), last, most)
+        assert not isinstance(answer, JournalError), answer
+        return answer
+
     def read(self, first: int, last: int) -> Sequence[Kept]:
         """The same, where it must not be an error."""
         answer = self.ask(first, last)
@@ -81,10 +99,10 @@ class Harness:
 
 
 @contextmanager
-def opened(journal: Journal, turns: Turns, tail: int = 0) -> Iterator[Harness]:
+def opened(journal: Journal, turns: Turns, tail: int = 0, kind: type[Harness] = Harness) -> Iterator[Harness]:
     """*journal*, open, and closed at the end."""
     try:
-        yield Harness(journal, turns, tail)
+        yield kind(journal, turns, tail)
     finally:
         journal.close()
 
@@ -119,7 +137,205 @@ kept_events = st.builds(
 )
 
 
-class JournalContract:
+SAID = [
+    "The build is red",
+    "the BUILD is green, is it not?",
+    "Crème brûlée; naïve façade. Ångström ẞ",
+    "don't touch src/parser.py: it's ann@example.org's",
+    "你好，世界。今天天气很好",
+    "Привет, мир! Ёлка",
+    "NOT and OR near NEAR(a b) text:x ^y z* {q}",
+    "😀 🚀 ok",
+    "build the red",
+    "e\u0301a and pi\u00f1ata",
+    "",
+    "!!! ... ---",
+    "private \ue000\ue001 use, ½ and 42nd",
+]
+FOUND: dict[str, list[int]] = {
+    "build": [1, 2, 9],
+    "BuIlD ReD": [1, 9],
+    '"the build"': [1, 2],
+    '"build the"': [9],
+    '"the build" green': [2],
+    'green"the build"is': [2],
+    '"the build': [1, 2],
+    "buil": [],
+    "creme BRULEE": [3],
+    "crème": [3],
+    "cre\u0300me": [3],
+    "angstrom": [3],
+    "éa": [10],
+    "pinata": [10],
+    "don't": [4],
+    "dont": [],
+    "parser.py": [4],
+    "src/parser": [4],
+    "parser src": [4],
+    "example.org": [4],
+    "org.example": [],
+    "你好": [5],
+    "你": [],
+    "ПРИВЕТ": [6],
+    "Мир": [6],
+    "NOT": [2, 7],
+    "build NOT red": [],
+    "and OR near": [7],
+    "NEAR(a b)": [7],
+    "near(a": [7],
+    "text:x": [7],
+    "nick:x": [],
+    "^y": [7],
+    "bu*": [],
+    "z*": [7],
+    "{q}": [7],
+    "a + b": [7],
+    "😀": [],
+    "🚀 ok": [8],
+    "!!!": [],
+    "!!! build !!!": [1, 2, 9],
+    '"..." "---"': [],
+    '""': [],
+    '"': [],
+    '"""': [],
+    '"" ""': [],
+    '" "': [],
+    ' " build " ': [1, 2, 9],
+    "'; DROP TABLE events; --": [],
+    "build\0red": [],
+    "the\0build": [1, 2],
+    "\0": [],
+    "\x01\x1b": [],
+    "the\ud800build": [1, 2],
+    "\ud800": [],
+    "\ue000\ue001": [13],
+    "42ND": [13],
+    "is is is": [1, 2],
+    '"is is"': [],
+}
+"""What is asked, and the numbers of the lines of ``SAID`` that hold it."""
+
+_LETTERS = "aAbBzZéÉüçÑž19"
+_spelled = st.text(st.sampled_from(_LETTERS + "_-'.,:!*^()你好жЖ😀 "), max_size=12)
+
+
+def _model(text: str) -> list[str]:
+    """The words of *text*, as far as the characters of ``_spelled`` go."""
+    plain = re.sub("[\u0300-\u036f]", "", normalize("NFD", text)).casefold()
+    return re.findall(r"[^\W_]+", plain)
+
+
+def _holds(text: str, wanted: Words) -> bool:
+    """Whether *text* holds *wanted*, likewise."""
+    words = _model(text)
+    phrases = [phrase for phrase in map(_model, wanted.phrases) if phrase]
+    spans = [[words[at : at + len(phrase)] for at in range(len(words))] for phrase in phrases]
+    return bool(phrases) and all(phrase in span for phrase, span in zip(phrases, spans, strict=True))
+
+
+class SearchContract:
+    """What a search finds, mixed into the test class of each implementation and of each way that it searches."""
+
+    def fresh(self) -> AbstractContextManager[Harness]:
+        """A new, empty journal in use."""
+        raise NotImplementedError
+
+    def test_it_finds_the_lines_that_hold_all_words_whatever_is_asked(self) -> None:
+        with self.fresh() as run:
+            run.append(*map(said, SAID))
+            assert {line: [event.seq for event in run.search(line)] for line in FOUND} == FOUND
+
+    def test_it_finds_events_as_a_read_does(self) -> None:
+        with self.fresh() as run:
+            back = run.append(said("a line"), Emoted(8, "line", "waves", 2.0), Emoted(8, "bob", "draws a line", 3.0))
+            assert run.search("line") == [recalled(back[0]), recalled(back[2])]
+            assert run.search("ann") == []
+
+    def test_it_finds_the_newest_and_hands_them_back_ascending(self) -> None:
+        with self.fresh() as run:
+            run.append(*(said(f"line {number % 3}") for number in range(1, 31)))
+            assert [event.seq for event in run.search("line", most=4)] == [27, 28, 29, 30]
+            assert [event.seq for event in run.search("1", most=4)] == [19, 22, 25, 28]
+            assert [event.seq for event in run.search("1", most=99)] == list(range(1, 31, 3))
+            assert [event.seq for event in run.search("line", most=1)] == [30]
+
+    def test_it_finds_nothing_beyond_the_last_that_it_is_given(self) -> None:
+        with self.fresh() as run:
+            run.append(*(said("x") for _ in range(9)))
+            assert [event.seq for event in run.search("x", last=5, most=2)] == [4, 5]
+            assert [event.seq for event in run.search("x", last=9, most=1)] == [9]
+            assert run.search("x", last=0) == run.search("x", last=-(10**30)) == []
+
+    def test_a_journal_without_lines_holds_nothing(self) -> None:
+        with self.fresh() as run:
+            assert run.search("x") == []
+
+    def test_a_line_is_found_as_soon_as_it_has_come_back(self) -> None:
+        with self.fresh() as run:
+            for number in range(1, 30):
+                run.append(said(f"line{number}"))
+                assert [event.seq for event in run.search(f"line{number}")] == [number]
+
+    @pytest.mark.parametrize("line", ["a " * LONGEST, f'"{"a " * LONGEST}', "a" * LONGEST, "1 2 3 4 5 " * LONGEST])
+    def test_the_longest_questions_are_answered(self, line: str) -> None:
+        with self.fresh() as run:
+            run.append(said("b"), said(line))
+            assert [event.seq for event in run.search(line[:LONGEST])] == [2]
+
+    @pytest.mark.parametrize("character", '"()*^:+-\\')
+    def test_the_longest_questions_for_nothing_are_answered(self, character: str) -> None:
+        with self.fresh() as run:
+            run.append(said("b"), said(character * LONGEST))
+            assert run.search(character * LONGEST) == []
+
+    def test_many_thousand_lines_are_all_looked_through(self) -> None:
+        with self.fresh() as run:
+            run.append(*(said("rare" if number % 4000 == 1 else "common") for number in range(1, 10_001)))
+            assert [event.seq for event in run.search("RARE")] == [1, 4001, 8001]
+            assert [event.seq for event in run.search("common", most=2, last=8001)] == [7999, 8000]
+            assert run.search("common rare") == []
+
+    def test_after_close_it_neither_raises_nor_blocks(self) -> None:
+        with self.fresh() as run:
+            run.append(said("a"))
+            run.journal.close()
+            assert isinstance(run.search_for(parse("a"), 1, 1), (list, JournalError))
+
+    def test_words_are_what_the_tokenizer_takes_for_words(self) -> None:
+        phrase = _spelled.map('"{}"'.format)
+
+        @settings(max_examples=60, deadline=None)
+        @given(st.lists(_spelled, min_size=1, max_size=12), st.lists(st.one_of(_spelled, phrase), max_size=3))
+        def check(lines: list[str], parts: list[str]) -> None:
+            wanted = parse(" ".join(parts))
+            with self.fresh() as run:
+                run.append(*map(said, lines))
+                answer = run.search_for(wanted, 99, 99)
+                assert not isinstance(answer, JournalError), answer
+                assert [event.text for event in answer] == [line for line in lines if _holds(line, wanted)]
+
+        check()
+
+    def test_no_question_is_an_error_and_a_line_is_found_by_itself(self) -> None:
+        anything = st.text(max_size=LONGEST)
+
+        @settings(max_examples=60, deadline=None)
+        @given(anything.filter(lambda text: max(text, default="") < "\ud800" or text.isprintable()), anything)
+        @example("a", 'a" OR "b')
+        @example("a", '\ud800\0"')
+        def check(text: str, other: str) -> None:
+            with self.fresh() as run:
+                (back,) = run.append(said(text))
+                run.search(other)
+                if not isinstance(back, NotKept):
+                    found = [event.text for event in run.search(text)]
+                    assert found in ([text], [])
+                    assert found or not re.search("[0-9A-Za-z]", text)
+
+        check()
+
+
+class JournalContract(SearchContract):
     """Mixed into the test class of each implementation."""
 
     def fresh(self) -> AbstractContextManager[Harness]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Kept
+from broadcast.core.search import parse
+from broadcast.journals import memory
 from broadcast.journals.memory import MemoryJournal
 from tests.journals.contract import Harness, JournalContract, Turns, opened, said
 
@@ -34,6 +39,24 @@ def test_it_numbers_on_when_it_forgets() -> None:
     with opened(MemoryJournal(turns.wake, limit=2), turns) as run:
         back = run.append(*(said("x") for _ in range(5)))
         assert back == [said("x").numbered(number) for number in range(1, 6)]
+
+
+@given(count=st.integers(0, 12), later=st.integers(0, 12))
+def test_a_search_looks_through_what_is_remembered_some_lines_a_turn(count: int, later: int) -> None:
+    turns = Turns()
+    with pytest.MonkeyPatch.context() as patch, opened(MemoryJournal(turns.wake, limit=8), turns) as run:
+        patch.setattr(memory, "TURN", 3)
+        run.append(*(said(f"line {number}") for number in range(1, count + 1)))
+        assert [event.seq for event in run.search("line")] == list(range(max(1, count - 7), count + 1))
+        answers: list[Sequence[Kept] | JournalError] = []
+        run.journal.search(parse("line"), 99, 99, answers.append)
+        if not turns.calls.empty():
+            turns.calls.get()()
+        run.append(*(said("later") for _ in range(later)))  # and meanwhile it forgets
+        turns.until(lambda: bool(answers))
+        assert not isinstance(answers[0], JournalError)
+        numbers = [event.seq for event in answers[0]]
+        assert numbers == list(range(count - len(numbers) + 1, count + 1))
 
 
 def test_a_limit_below_one_is_refused() -> None:

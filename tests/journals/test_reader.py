@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from broadcast.core.errors import JournalError
-from broadcast.journals import reader
+from broadcast.core.events import Kept
+from broadcast.journals import reader, sqlite
+from broadcast.journals.reader import Reader
 from broadcast.journals.sqlite import FILE, SqliteJournal
-from tests.journals.contract import Harness, Turns, opened, said
+from tests.journals.contract import PATIENCE, Harness, Turns, opened, said
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def test_a_fault_is_the_answer_in_one_line_and_the_next_question_is_answered(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "fetch", fetch)
+        patch.setattr(sqlite, "fetch", fetch)
         answer = run.ask(1, 2)
     assert isinstance(answer, JournalError)
     assert str(answer) == " ".join(f"the journal cannot be read: {error}".split())
@@ -69,8 +72,44 @@ def test_questions_beyond_the_bound_are_refused_and_all_are_answered(
     run.turns.until(lambda: len(answers) == reader.PENDING * 2)
 
 
+def test_a_question_that_is_not_through_lets_the_others_go_first(run: Harness, tmp_path: Path) -> None:
+    asked = Reader(tmp_path / FILE, run.turns.wake)
+    order: list[str] = []
+    looks: list[int] = []
+
+    def long(_: sqlite3.Connection) -> list[Kept] | None:
+        if not looks:
+            asked.ask(lambda _: [], lambda _: order.append("short"))
+        looks.append(1)
+        return [] if len(looks) == 3 else None
+
+    asked.ask(long, lambda _: order.append("long"))
+    run.turns.until(lambda: len(order) == 2)
+    asked.close()
+    assert order == ["short", "long"]
+
+
+def test_a_question_that_is_not_through_at_the_end_is_answered_with_that(run: Harness, tmp_path: Path) -> None:
+    asked = Reader(tmp_path / FILE, run.turns.wake)
+    answers: list[object] = []
+    begun, ending = threading.Event(), threading.Event()
+
+    def endless(_: sqlite3.Connection) -> None:
+        begun.set()
+        assert ending.wait(PATIENCE)
+
+    asked.ask(endless, answers.append)
+    assert begun.wait(PATIENCE)
+    asked._questions.put(None)  # as close does
+    ending.set()
+    asked.close()
+    run.turns.until(lambda: bool(answers))
+    assert str(answers[0]) == "the journal is closed"
+
+
 def test_reading_never_writes(run: Harness) -> None:
     run.read(1, 2)
+    assert [event.text for event in run.search("a")] == ["a"]
     assert isinstance(run.journal, SqliteJournal)
     assert run.journal._reader is not None
     db = run.journal._reader._db

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
-from broadcast.core.events import Emoted
+from broadcast.core.events import Emoted, Kept
+from broadcast.core.search import Words
 from broadcast.journals import sqlite
 from broadcast.journals.sqlite import FILE, SqliteJournal
-from tests.journals.contract import Harness, JournalContract, Turns, opened, recalled, said
+from tests.journals.contract import Harness, JournalContract, SearchContract, Turns, opened, recalled, said
+from tests.journals.indexing import by_hand, index_all
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +40,45 @@ class TestSqliteJournal(JournalContract):
     def fresh(self) -> Iterator[Harness]:
         with TemporaryDirectory() as folder, use(Path(folder)) as run:
             yield run
+
+
+class Indexed(Harness):
+    """A harness that searches when everything is indexed, or just not the last line."""
+
+    spare = 0
+
+    def search_for(self, words: Words, last: int, most: int) -> Sequence[Kept] | JournalError:
+        index_all(self, self.spare)
+        return super().search_for(words, last, most)
+
+
+class AllButTheLast(Indexed):
+    spare = 1
+
+
+class TestSearchOfIndexedLines(SearchContract):
+    kind: type[Harness] = Indexed
+
+    @pytest.fixture(autouse=True)
+    def _by_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        by_hand(monkeypatch)
+
+    @contextmanager
+    def fresh(self) -> Iterator[Harness]:
+        turns = Turns()
+        with (
+            TemporaryDirectory() as folder,
+            opened(SqliteJournal(Path(folder), turns.wake), turns, kind=self.kind) as run,
+        ):
+            yield run
+
+
+class TestSearchOfLinesOfWhichTheLastIsNotIndexed(TestSearchOfIndexedLines):
+    kind = AllButTheLast
+
+
+class TestSearchOfLinesThatAreNotIndexed(TestSearchOfIndexedLines):
+    kind = Harness
 
 
 def test_what_was_kept_is_there_after_a_restart_and_the_numbers_go_on(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from broadcast.journals import writer
 from broadcast.journals.database import connect
 from broadcast.journals.sqlite import FILE, SqliteJournal
 from tests.journals.contract import PASSING, PATIENCE, Harness, Turns, opened, said
+from tests.journals.indexing import by_hand, connection_of, writer_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,16 +31,10 @@ def run(tmp_path: Path) -> Iterator[Harness]:
         yield harness
 
 
-def writer_of(run: Harness) -> writer.Writer:
-    assert isinstance(run.journal, SqliteJournal)
-    assert run.journal._writer is not None
-    return run.journal._writer
-
-
-def connection_of(run: Harness) -> sqlite3.Connection:
-    db = writer_of(run)._db
-    assert db is not None
-    return db
+@pytest.fixture(autouse=True)
+def _no_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is indexed: these tests look at every statement."""
+    by_hand(monkeypatch)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from broadcast.core.hub import Settings
 from tests.harness import NOON, World
 from tests.scenarios.conftest import Opens
 
-NOT_SPECIAL = "-> Error: a nickname holds only letters, digits, _, - and .\r\n"
+NOT_SPECIAL = "-> Error: a nickname holds only ASCII letters, digits, _, - and .\r\n"
 TOO_LONG = "-> Error: a nickname has at most 24 characters.\r\n"
 ALONE = " * You are {}. Nobody else is here. /help lists the commands, quit leaves.\r\n"
 DAY = 86400

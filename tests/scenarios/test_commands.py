@@ -18,6 +18,7 @@ TABLE = """\
 -> /msg NAME TEXT   private to one person
 -> /reply TEXT   private to whoever wrote to you last
 -> /history [N]   the last N lines, or those of a range: /history #10-#30
+-> /search WORDS   the last lines that hold all WORDS: /search "the build" red
 -> /timestamp [on/off]   shows the time of each line
 -> /receipts [on/off]   tells the number under which each of your lines is kept
 -> /quiet [on/off]   hides who joins and leaves
@@ -141,7 +142,7 @@ def test_nick_takes_another_nickname_at_once(world: World) -> None:
         ("ann", "ann is taken."),
         ("Ann", "Ann is taken."),
         ("root", "root is reserved."),
-        ("two words", "a nickname holds only letters, digits, _, - and ."),
+        ("two words", "a nickname holds only ASCII letters, digits, _, - and ."),
         ("x" * 25, "a nickname has at most 24 characters."),
     ],
 )

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""How long searches take in a long journal, and what the index costs: ``python benchmarks/search.py [LINES]``.
+
+Makes a journal of so many lines (1,000,000) in a temporary folder, lets it be indexed as a server would, searches it
+through the journal that the server uses, and prints the figures of ``docs/search.rst``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import random
+import sqlite3
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Kept, Said
+from broadcast.core.search import LONGEST, Words, parse
+from broadcast.journals.database import connect, prepare, row_of
+from broadcast.journals.sqlite import FILE, SqliteJournal
+
+Turns: TypeAlias = queue.SimpleQueue[Callable[[], None]]
+"""Stands in for the reactor: what the journal wants to be run in its thread."""
+
+VOCABULARY = 30_000
+"""So many different words, the n-th of them in proportion to 1/n, as in the languages that people speak."""
+RARE = "xylophone"
+"""Stands in seven lines."""
+NOBODY_SAID = "unheard"
+RUNS = 9
+"""Each search is made so often; the median counts."""
+
+
+def talk(lines: int, words: Sequence[str]) -> Iterator[Kept]:
+    """So many lines of 3 to 18 *words*, the same ones each time."""
+    chance = random.Random(20_261_121)  # noqa: S311 - nothing is to be kept secret
+    weights = list(accumulate(1 / rank for rank in range(2, VOCABULARY + 2)))
+    rare = {lines * part // 8 for part in range(1, 8)}
+    for seq in range(1, lines + 1):
+        said = chance.choices(words, cum_weights=weights, k=chance.randint(3, 18))
+        if seq in rare:
+            said.append(RARE)
+        yield Said(0, f"nick{seq % 50}", " ".join(said), 1_700_000_000.0 + seq, seq)
+        if seq % 50_000 == 0:
+            progress(f"{seq:,} lines written")
+
+
+def vocabulary() -> list[str]:
+    """The words, the most common first."""
+    chance = random.Random(3)  # noqa: S311 - likewise
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return ["".join(chance.choices(letters, k=chance.randint(2, 10))) for _ in range(VOCABULARY)]
+
+
+def progress(text: str) -> None:
+    """Show how far it is, on a terminal or in a log."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def megabytes(path: Path) -> float:
+    """The size of the database with its log."""
+    return sum(file.stat().st_size for file in path.parent.glob(path.name + "*") if "-shm" not in file.name) / 1e6
+
+
+def index(path: Path, journal: SqliteJournal, lines: int) -> float:
+    """Open *journal*, and wait until everything is indexed: the seconds that it took."""
+    began = time.perf_counter()
+    journal.open(0)
+    print(f"opened after               {(time.perf_counter() - began) * 1000:10.1f} ms")
+    with closing(connect(path, writing=False)) as db:
+        told = began
+        while (upto := db.execute("SELECT upto FROM indexed").fetchone()[0]) < lines:
+            if time.perf_counter() - told > 1:
+                told = time.perf_counter()
+                progress(f"{upto:,} lines indexed")
+            time.sleep(0.01)
+    return time.perf_counter() - began
+
+
+def search(journal: SqliteJournal, turns: Turns, words: Words) -> int:
+    """Search as ``/search`` does: how many lines were found."""
+    answers: list[Sequence[Kept] | JournalError] = []
+    journal.search(words, 10**18, 50, answers.append)
+    while not answers:
+        turns.get(timeout=600)()
+    if isinstance(answers[0], JournalError):
+        raise answers[0]
+    return len(answers[0])
+
+
+def measure(journal: SqliteJournal, turns: Turns, what: str, line: str) -> None:
+    """Print how long it takes to search for *line*."""
+    took, found = [], 0
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        found = search(journal, turns, parse(line))
+        took.append((time.perf_counter() - began) * 1000)
+    print(f"{what:26} {statistics.median(took):10.1f} ms  (slowest {max(took):.1f}; {found} lines found)")
+
+
+def main() -> None:
+    """Make the journal, index it, search it."""
+    lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    print(f"{versions}, {os.cpu_count()} cores, {lines:,} lines")
+    words = vocabulary()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / FILE
+        db, _, _ = prepare(path, 0)
+        with closing(db):
+            db.execute("BEGIN")
+            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", map(row_of, talk(lines, words)))
+            db.execute("COMMIT")
+        without = megabytes(path)
+        turns: Turns = queue.SimpleQueue()
+        journal = SqliteJournal(Path(folder), turns.put)
+        took = index(path, journal, lines)
+        print(f"indexed after              {took:10.1f} s   ({lines / took:,.0f} lines/s)")
+        measure(journal, turns, "a rare word", RARE)
+        measure(journal, turns, "a common word", words[0])
+        measure(journal, turns, "a common and a rare word", f"{words[0]} {RARE}")
+        measure(journal, turns, "a phrase", f'"{words[0]} {words[1]}"')
+        measure(journal, turns, "a word that nobody said", NOBODY_SAID)
+        measure(journal, turns, "the dearest question", f'"{" ".join(words[:1] * LONGEST)[: LONGEST - 2]}"')
+        journal.close()
+        print(f"the database without index {without:10.1f} MB")
+        print(f"the database with index    {megabytes(path):10.1f} MB  ({megabytes(path) / without:.2f} x)")
+
+
+if __name__ == "__main__":
+    main()
