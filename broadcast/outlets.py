@@ -1,13 +1,27 @@
-"""Where a peer's bytes go: everything for them, burst or answer, goes through their one outlet, in order."""
+"""Where a peer's bytes go: everything for them, burst or answer, goes through their one outlet, in order.
+
+``transport.write`` only appends to a list and asks the reactor to watch the socket: two system calls, another turn of
+the loop and a logging context, where one ``send`` would have done. So where there is a socket, bytes are offered to it
+first, and the transport gets only the rest of a line that it did not take whole.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorFDSet, ISSLTransport
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IProducer, IReactorTime
 
 LINGER_SECONDS = 10
 """How long a closing connection may take to read what it was sent (HARDENING); then it is aborted."""
+
+Bytes: TypeAlias = bytes | memoryview
+Send: TypeAlias = Callable[[bytes], int]
 
 
 class StreamTransport(Protocol):
@@ -16,8 +30,8 @@ class StreamTransport(Protocol):
     def write(self, data: bytes, /) -> None:
         """Send *data*, or hold what cannot be sent yet."""
 
-    def registerProducer(self, producer: IPushProducer, /, streaming: bool) -> None:
-        """Pause *producer* while too much is held."""
+    def registerProducer(self, producer: IProducer, /, streaming: bool) -> None:
+        """Pause *producer* while too much is held (*streaming*), or call it whenever nothing is."""
 
     def unregisterProducer(self) -> None:
         """Forget it."""
@@ -44,28 +58,39 @@ class StreamTransport(Protocol):
 class Outlet(Protocol):
     """Takes bytes for one peer."""
 
-    def offer(self, data: bytes) -> int:
-        """Send *data* after all that was taken before; how many of its bytes were taken. Never raises."""
+    @property
+    def send(self) -> Send:
+        """Send bytes; how many of them were taken. ``BlockingIOError``: none; another ``OSError``: it is broken."""
+
+    def send_parts(self, parts: Sequence[Bytes]) -> int:
+        """The same for the concatenation of *parts*."""
+
+    def hold(self, rest: bytes, drained: Callable[[], None]) -> None:
+        """Send *rest* (not empty) as soon as possible, and call *drained* when more can be taken.
+
+        After a ``send`` that did not take everything, before any other.
+        """
+
+    def release(self) -> None:
+        """All is taken that ``drained`` was wanted for: do not call it any more."""
 
     def finish(self) -> None:
-        """Deliver what was taken, then close; abort after ``LINGER_SECONDS``. No offer may follow."""
+        """Deliver what was taken, then close; abort after ``LINGER_SECONDS``. Only ``lost`` may follow."""
+
+    def expire(self) -> None:
+        """From here on the other side has ``LINGER_SECONDS`` to read what it is still sent."""
 
     def lost(self) -> None:
         """The connection is gone. No other call may follow."""
 
 
-class TransportOutlet:
-    """Through the transport, which takes everything and buffers what the socket does not accept."""
+class _Closing:
+    """How every outlet ends."""
 
     def __init__(self, transport: StreamTransport, clock: IReactorTime) -> None:
         self._transport = transport
         self._clock = clock
         self._linger: IDelayedCall | None = None
-
-    def offer(self, data: bytes) -> int:
-        """Hand *data* to the transport, all of it."""
-        self._transport.write(data)
-        return len(data)
 
     def finish(self) -> None:
         """Close our direction only, where there are two: bytes that still come in must not reset the connection.
@@ -78,9 +103,127 @@ class TransportOutlet:
             self._transport.loseConnection()
         else:
             self._transport.loseWriteConnection()
-        self._linger = self._clock.callLater(LINGER_SECONDS, self._transport.abortConnection)
+        self.expire()
+
+    def expire(self) -> None:
+        """From here on the other side has ``LINGER_SECONDS`` to read what it is still sent."""
+        if self._linger is None:
+            self._linger = self._clock.callLater(LINGER_SECONDS, self._transport.abortConnection)
 
     def lost(self) -> None:
         """Nothing is left to abort."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
+
+
+@implementer(IPullProducer)
+class DirectOutlet(_Closing):
+    """Straight to *handle*, the socket of *transport*.
+
+    Safe only while the transport holds nothing back, or the bytes would arrive in another order. So what was not taken
+    goes to the transport, and nobody sends before that has called back for more.
+    """
+
+    def __init__(self, transport: StreamTransport, clock: IReactorTime, handle: socket.socket) -> None:
+        super().__init__(transport, clock)
+        self.send: Send = handle.send
+        self._sendmsg = handle.sendmsg
+        self._rest = b""
+        self._drained: Callable[[], None] | None = None
+
+    def send_parts(self, parts: Sequence[Bytes]) -> int:
+        """Send the same bytes that others get, without copying them; the kernel takes at most 1,024 pieces."""
+        return self._sendmsg(parts) if len(parts) <= _PIECES else self.send(b"".join(parts))
+
+    def hold(self, rest: bytes, drained: Callable[[], None]) -> None:
+        """Give *rest* to the transport, as what its pull producer has to say; it asks for more when that is sent."""
+        if self._drained is not None:
+            self._transport.write(rest)
+        else:
+            # The transport asks for the first piece at once.
+            self._rest = rest
+            self._drained = drained
+            self._transport.registerProducer(self, streaming=False)
+
+    def resumeProducing(self) -> None:
+        """The transport holds nothing."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._transport.write(rest)
+        elif self._drained is not None:
+            self._drained()
+
+    def stopProducing(self) -> None:
+        """The transport is about to tell of the connection's loss."""
+
+    def release(self) -> None:
+        """The reader has caught up."""
+        if self._drained is not None:
+            self._drained = None
+            self._transport.unregisterProducer()
+
+
+@implementer(IPushProducer)
+class TransportOutlet(_Closing):
+    """Through the transport, which takes everything until it asks for a pause: for TLS and the rest."""
+
+    def __init__(self, transport: StreamTransport, clock: IReactorTime) -> None:
+        super().__init__(transport, clock)
+        self._paused = False
+        self._drained: Callable[[], None] | None = None
+        transport.registerProducer(self, streaming=True)
+
+    def send(self, data: bytes) -> int:
+        """Hand *data* to the transport, piece by piece, until it asks for a pause."""
+        taken = 0
+        while taken < len(data) and not self._paused:
+            self._transport.write(data[taken : taken + _CHUNK])
+            taken += _CHUNK
+        return min(taken, len(data))
+
+    def send_parts(self, parts: Sequence[Bytes]) -> int:
+        """The same for *parts*."""
+        return self.send(b"".join(parts))
+
+    def hold(self, rest: bytes, drained: Callable[[], None]) -> None:
+        """Hand *rest* to the transport in spite of the pause; it is a line at most."""
+        self._drained = drained
+        self._transport.write(rest)
+
+    def release(self) -> None:
+        """The reader has caught up."""
+        self._drained = None
+
+    def pauseProducing(self) -> None:
+        """The transport holds too much."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport holds nothing."""
+        self._paused = False
+        if self._drained is not None:
+            self._drained()
+
+    def stopProducing(self) -> None:
+        """The transport is about to tell of the connection's loss."""
+
+
+_PIECES = 1024
+_CHUNK = 64 * 1024
+"""So many bytes the transport is handed at once. It asks for a pause when it holds as many."""
+
+
+def outlet_for(reactor: IReactorTime, transport: StreamTransport) -> Outlet:
+    """The quickest outlet that is right for *transport*.
+
+    A TLS transport's handle has a ``send`` too, which would leave the ciphertext behind; and only a reactor that waits
+    for file descriptors leaves the socket to us.
+    """
+    handle = getattr(transport, "getHandle", lambda: None)()
+    if isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6):
+        # A burst is as large as it is going to be. Nagle's algorithm would hold it back until the last one is
+        # acknowledged, which who only reads does after up to 40 ms.
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
+        return DirectOutlet(transport, reactor, handle)
+    return TransportOutlet(transport, reactor)

@@ -19,10 +19,11 @@ from broadcast import __version__
 from broadcast.config import REPLAY_LIMIT, CannotStart, Config, configure
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.text import clean
-from broadcast.fanout import Readers
+from broadcast.fanout import Fanout
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import SqliteJournal
 from broadcast.listening import place
+from broadcast.outlets import outlet_for
 from broadcast.protocols.line import BroadcastFactory
 from broadcast.server import Server, Surroundings, alarm
 
@@ -129,7 +130,7 @@ def makeService(options: Options) -> Server:
     else:
         journal = SqliteJournal(config.data, soon)
         keeps = f"What is said is kept in {clean(str(config.data))}."
-    readers = Readers()
+    fanout = Fanout(soon, monotonic)
     settings = Settings(
         name=config.name,
         version=__version__,
@@ -137,8 +138,8 @@ def makeService(options: Options) -> Server:
         replay=config.replay,
         unicode_nicknames=config.unicode_nicknames,
     )
-    hub = Hub(journal, readers, settings, started=reactor.seconds())
-    factory = BroadcastFactory(hub, readers, reactor, soon)
+    hub = Hub(journal, fanout, settings, started=reactor.seconds())
+    factory = BroadcastFactory(hub, fanout, reactor, soon, partial(outlet_for, reactor))
     raise_file_limit()
     around = Surroundings(
         give_up=partial(give_up, options.parent or {}),

@@ -13,12 +13,14 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from broadcast.core.hub import Hub, Settings
-from broadcast.fanout import Readers
+from broadcast.fanout import Fanout
 from broadcast.journals.memory import MemoryJournal
+from broadcast.outlets import DirectOutlet, Outlet, StreamTransport, TransportOutlet
 from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
+from tests.sockets import FakeSocket
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IPushProducer
+    from twisted.internet.interfaces import IAddress, IProducer, IPullProducer, IPushProducer
     from twisted.logger import ILogObserver
 
     from broadcast.core.interfaces import Journal
@@ -44,43 +46,67 @@ def logged() -> Iterator[list[LogEvent]]:
 
 
 class MemoryTransport:
-    """A stream transport without a socket. While *takes* is false, the other side reads nothing."""
+    """A stream transport without a socket; the other side reads as much as there is *room* for: None is no limit."""
 
     def __init__(self, address: IAddress | None = None) -> None:
         self.address = address or IPv4Address("TCP", "127.0.0.1", 40000)
         self.sent = bytearray()
         self.held = bytearray()
-        self.takes = True
+        self.room: int | None = None
         self.reading = True
         self.finished = self.closed = self.aborted = False
-        self.producer: IPushProducer | None = None
+        self.producer: IPushProducer | IPullProducer | None = None
+        self._streaming = self._paused = False
+
+    @property
+    def takes(self) -> bool:
+        """Whether the other side reads."""
+        return self.room != 0
+
+    @takes.setter
+    def takes(self, takes: bool) -> None:
+        self.room = None if takes else 0
 
     def write(self, data: bytes) -> None:
         assert isinstance(data, bytes)
         assert not self.finished, "something was written after the end"
         self.held += data
-        self._move()
+        if self.producer is None or self._streaming:
+            self._move()
+        if self._streaming and len(self.held) > ROOM_FOR_OUTPUT:
+            self._paused = True
+            cast("IPushProducer", self.producer).pauseProducing()
 
     def _move(self) -> None:
-        if self.takes:
-            self.sent += self.held
-            self.held.clear()
-        elif self.producer is not None and len(self.held) > ROOM_FOR_OUTPUT:
-            self.producer.pauseProducing()
+        """Send what is held, as far as there is room."""
+        moved = bytes(self.held[: self.room])
+        self.sent += moved
+        del self.held[: len(moved)]
+        if self.room is not None:
+            self.room -= len(moved)
 
-    def take_again(self) -> None:
-        """The other side reads on."""
-        self.takes = True
+    def take_again(self, most: int | None = None) -> None:
+        """The other side reads on, *most* bytes or without a limit. Whatever is held goes first, then the producer's.
+
+        (A pull producer's bytes wait for this even where there is room: a reactor sends them in a later turn.)
+        """
+        self.room = most
         self._move()
-        if self.producer is not None:
+        while not self.held and self.producer is not None and (self._paused or not self._streaming):
+            self._paused = False
             self.producer.resumeProducing()
+            self._move()
 
-    def registerProducer(self, producer: IPushProducer, /, streaming: bool) -> None:
-        assert streaming
-        self.producer = producer
+    def registerProducer(self, producer: IProducer, /, streaming: bool) -> None:
+        assert self.producer is None, "there is a producer already"
+        self.producer = cast("IPushProducer | IPullProducer", producer)
+        self._streaming = streaming
+        if not streaming:
+            self.producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self.producer = None
+        self._streaming = self._paused = False
 
     def pauseProducing(self) -> None:
         self.reading = False
@@ -89,6 +115,7 @@ class MemoryTransport:
         self.reading = True
 
     def loseWriteConnection(self) -> None:
+        assert self.producer is None, "it would never close"
         self.finished = True
 
     def loseConnection(self) -> None:
@@ -99,6 +126,24 @@ class MemoryTransport:
 
     def getPeer(self) -> IAddress:
         return self.address
+
+
+class SocketTransport(MemoryTransport):
+    """One with a socket, for an outlet that sends to it directly."""
+
+    def __init__(self, address: IAddress | None = None) -> None:
+        self.socket = FakeSocket()
+        super().__init__(address)
+        self.sent = self.socket.received
+
+    @property
+    def room(self) -> int | None:
+        """How many bytes the other side still takes."""
+        return self.socket.room
+
+    @room.setter
+    def room(self, room: int | None) -> None:
+        self.socket.room = room
 
 
 class Person:
@@ -180,10 +225,18 @@ class World:
         self.clock.advance(NOON)
         self._soon: list[Callable[[], None]] = []
         self.journal = (journal or MemoryJournal)(self._soon.append)
-        self.readers = Readers()
-        self.hub = Hub(self.journal, self.readers, settings or Settings(version="0.0"), self.clock.seconds())
-        self.factory = BroadcastFactory(self.hub, self.readers, self.clock, self._soon.append)
+        self.fanout = Fanout(self._soon.append, lambda: 0.0)
+        self.hub = Hub(self.journal, self.fanout, settings or Settings(version="0.0"), self.clock.seconds())
+        self.factory = BroadcastFactory(self.hub, self.fanout, self.clock, self._soon.append, self.outlet)
         self.hub.open()
+
+    def transport(self, address: IAddress | None) -> MemoryTransport:
+        """A new connection from *address*."""
+        return MemoryTransport(address)
+
+    def outlet(self, transport: StreamTransport) -> Outlet:
+        """The outlet of a connection."""
+        return TransportOutlet(transport, self.clock)
 
     def turn(self) -> bool:
         """One turn of the reactor; whether there was anything to do."""
@@ -204,7 +257,7 @@ class World:
 
     def connect(self, address: IAddress | None = None) -> Person:
         """Somebody who has read the welcome."""
-        transport = MemoryTransport(address)
+        transport = self.transport(address)
         protocol = cast(BroadcastProtocol, self.factory.buildProtocol(transport.address))
         person = Person(self, protocol, transport)
         protocol.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -220,3 +273,16 @@ class World:
         for person in people:
             person.read()
         return people
+
+
+class DirectWorld(World):
+    """A server that sends straight to the sockets."""
+
+    def transport(self, address: IAddress | None) -> MemoryTransport:
+        """A new connection from *address*."""
+        return SocketTransport(address)
+
+    def outlet(self, transport: StreamTransport) -> Outlet:
+        """The outlet of a connection."""
+        assert isinstance(transport, SocketTransport)
+        return DirectOutlet(transport, self.clock, transport.socket.handle)

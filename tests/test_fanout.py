@@ -2,115 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+import gc
+import sys
+import tracemalloc
+from collections.abc import Sequence
+from types import FrameType
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.core.events import Answered, Event, Joined, Marked, Notice, NotKept, Receipt, Said, Whispered
-from broadcast.core.interfaces import Burst, Edit, View
-from broadcast.fanout import Fanout, Readers
+from broadcast.core.events import Answered, Event, Joined, Marked, NotKept, Receipt, Said, Whispered
+from broadcast.core.interfaces import Audience, Burst, Edit, View
+from broadcast.fanout import SLICE, TURN_SECONDS, Fanout
+from broadcast.window import Window
+from tests.harness import SocketTransport
+from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
+from tests.sockets import FakeSocket
+
+_audience: type[Audience] = Fanout
 
 
-class CountingWire:
-    """Renders an event as its name; in a quiet view, joins are hidden."""
-
-    def __init__(self, view: View | None = None) -> None:
-        self.view = view or View()
-        self.encoded: list[Event | Notice] = []
-
-    def encode(self, event: Event | Notice) -> bytes:
-        self.encoded.append(event)
-        match event:
-            case Said(text=text) | Answered(text=text) | Whispered(text=text):
-                return f"<{text}>".encode()
-            case Receipt(seq=seq):
-                return f"<#{seq}>".encode()
-            case NotKept():
-                return b"<not kept>"
-            case Joined(nick=nick) if not self.view.quiet:
-                return f"<+{nick}>".encode()
-            case _:
-                return b""
+def socket_of(listener: Listener) -> FakeSocket:
+    assert isinstance(listener.transport, SocketTransport)
+    return listener.transport.socket
 
 
-class Bytes:
-    """An outlet that keeps what it was offered."""
+@pytest.fixture
+def hall() -> Hall:
+    """A room whose people are sent to directly."""
+    return Hall()
 
-    def __init__(self) -> None:
-        self.offers: list[bytes] = []
 
-    def offer(self, data: bytes) -> int:
-        self.offers.append(data)
+@pytest.fixture(params=KINDS)
+def either(request: pytest.FixtureRequest) -> Hall:
+    """A room with an outlet of each kind."""
+    return Hall(request.param)
+
+
+# Once for each view, once for each reader
+
+
+def test_every_reader_is_offered_the_same_bytes_object_once(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    offers: list[object] = []
+
+    def send(self: FakeSocket, data: bytes) -> int:
+        offers.append(data)
         return len(data)
 
-    def finish(self) -> None:
-        raise NotImplementedError
-
-    def lost(self) -> None:
-        raise NotImplementedError
-
-
-def said(*texts: str) -> list[Event]:
-    return [Said(0, "ann", text, 0.0) for text in texts]
+    monkeypatch.setattr(FakeSocket, "send", send)
+    hall.listeners(3)
+    hall.tell("a", "b")
+    assert offers == [b"a\nb\n"] * 3
+    assert all(offer is offers[0] for offer in offers)
+    assert len(hall.wire.encoded) == 2
 
 
-def flush(
-    readers: int, events: Sequence[Event], edits: Mapping[int, Sequence[Edit]]
-) -> tuple[CountingWire, list[list[bytes]]]:
-    """What the readers 0, 1, 2 … are offered of one burst."""
-    wire = CountingWire()
-    fanout = Fanout(wire)
-    outlets = [Bytes() for _ in range(readers)]
-    fanout.readers.update(enumerate(outlets))
-    fanout.flush(Burst(events, edits))
-    assert set(fanout.readers) == set(range(readers))
-    return wire, [outlet.offers for outlet in outlets]
-
-
-def test_every_reader_is_offered_the_same_bytes_object_once() -> None:
-    wire, offers = flush(3, said("a", "b"), {})
-    assert offers == [[b"<a><b>"]] * 3
-    assert offers[0][0] is offers[1][0] is offers[2][0]
-    assert len(wire.encoded) == 2
-
-
-def test_who_gets_something_else_gets_it_in_its_place() -> None:
-    events = said("a", "b", "c")
-    edits: dict[int, list[Edit]] = {
-        0: [(0, None)],
-        1: [(1, Receipt(7))],
-        2: [(2, None)],
-        3: [(0, Receipt(1)), (1, None), (2, Receipt(3))],
-        4: [(0, None), (2, Answered("x"))],
+def test_who_gets_something_else_gets_it_in_its_place(either: Hall) -> None:
+    people = either.listeners(6)
+    edits: dict[Listener, Sequence[Edit]] = {
+        people[0]: [(0, None)],
+        people[1]: [(1, Receipt(7))],
+        people[2]: [(2, None)],
+        people[3]: [(0, Receipt(1)), (1, None), (2, Receipt(3))],
+        people[4]: [(0, None), (2, Answered("x"))],
     }
-    _, offers = flush(6, events, edits)
-    assert offers == [
-        [b"<b><c>"],
-        [b"<a><#7><c>"],
-        [b"<a><b>"],
-        [b"<#1><#3>"],
-        [b"<b><x>"],
-        [b"<a><b><c>"],
-    ]
+    either.tell("a", "b", "c", edits=edits)
+    assert ["".join(person.lines()) for person in people] == ["bc", "a#7c", "ab", "#1#3", "bx", "abc"]
 
 
-def test_private_events_show_only_where_an_edit_puts_them() -> None:
+def test_private_events_show_only_where_an_edit_puts_them(either: Hall) -> None:
+    ann, bob, carol = either.listeners(3)
     psst, lost = Whispered(9, "zoe", 0, "psst"), NotKept(Said(1, "ann", "x", 0.0), "full")
-    _, offers = flush(3, [psst, *said("a"), lost, Marked()], {0: [(0, psst)], 1: [(2, lost)]})
-    assert offers == [[b"<psst><a>"], [b"<a><not kept>"], [b"<a>"]]
+    either.tell(psst, "a", lost, Marked(), edits={ann: [(0, psst)], bob: [(2, Answered("lost"))]})
+    assert (ann.lines(), bob.lines(), carol.lines()) == (["[psst]", "a"], ["a", "lost"], ["a"])
 
 
-def test_nobody_is_offered_nothing() -> None:
-    _, offers = flush(2, [Marked(), *said("a")], {0: [(1, None)]})
-    assert offers == [[], [b"<a>"]]
-    _, offers = flush(2, [Marked()], {})
-    assert offers == [[], []]
+def test_nobody_is_offered_nothing(hall: Hall) -> None:
+    ann, bob = hall.listeners(2)
+    hall.tell(Marked(), "a", edits={ann: [(1, None)]})
+    hall.tell(Marked())
+    assert (socket_of(ann).offers, socket_of(bob).offers) == (0, 1)
+    assert hall.told == 2
 
 
-def test_edits_for_who_is_no_reader_change_nothing() -> None:
-    _, offers = flush(1, said("a"), {7: [(0, None)]})
-    assert offers == [[b"<a>"]]
+def test_edits_for_who_is_no_reader_change_nothing(either: Hall) -> None:
+    (ann,) = either.listeners(1)
+    either.tell("a", edits={either.connect(): [(0, None)]})
+    assert ann.lines() == ["a"]
 
 
 @given(
@@ -118,58 +98,378 @@ def test_edits_for_who_is_no_reader_change_nothing() -> None:
     edits=st.dictionaries(
         st.integers(0, 3), st.dictionaries(st.integers(0, 5), st.none() | st.just(Receipt(1))), max_size=4
     ),
+    kind=st.sampled_from(KINDS),
 )
 def test_cutting_out_is_the_same_as_rendering_for_each_reader(
-    texts: list[str], edits: dict[int, dict[int, Receipt | None]]
+    texts: list[str], edits: dict[int, dict[int, Receipt | None]], kind: Kind
 ) -> None:
-    events = said(*texts)
-    fitting: dict[int, Sequence[Edit]] = {
-        reader: sorted((at, event) for at, event in changes.items() if at < len(events))
+    hall = Hall(kind)
+    people = hall.listeners(4)
+    fitting: dict[Listener, Sequence[Edit]] = {
+        people[reader]: sorted((at, event) for at, event in changes.items() if at < len(texts))
         for reader, changes in edits.items()
     }
-    _, offers = flush(4, events, fitting)
-    for reader, offered in enumerate(offers):
-        changed = dict(fitting.get(reader, ()))
-        stream = [changed.get(at, event) for at, event in enumerate(events)]
-        expected = b"".join(CountingWire().encode(event) for event in stream if event is not None)
-        assert b"".join(offered) == expected
-        assert len(offered) <= 1
+    hall.tell(*texts, edits=fitting)
+    for person in people:
+        changed = dict(fitting.get(person, ()))
+        stream = [changed.get(at, Answered(text)) for at, text in enumerate(texts)]
+        expected = b"".join(PlainWire().encode(event) for event in stream if event is not None)
+        assert person.transport.sent == expected
+        if kind == "direct":
+            assert socket_of(person).offers <= 1
 
 
-def test_readers_get_the_burst_in_the_view_they_were_placed_in_last() -> None:
-    plain, quiet = CountingWire(), CountingWire(View(quiet=True))
-    readers, ann, bob = Readers(), Bytes(), Bytes()
-    told: list[str] = []
-    readers.place(1, plain, ann)
-    readers.place(2, plain, bob)
-    readers.place(2, quiet, bob)
-    readers.tell(Burst([Joined(3, "eve"), *said("a")], {}), lambda: told.append("told"))
-    assert (ann.offers, bob.offers) == ([b"<+eve><a>"], [b"<a>"])
-    assert told == ["told"]
-
-
-def test_each_view_is_rendered_once() -> None:
-    wires = [CountingWire(), CountingWire(View(times=True))]
-    readers = Readers()
-    for reader in range(10):
-        readers.place(reader, wires[reader % 2], Bytes())
-    readers.tell(Burst(said("a", "b"), {}), lambda: None)
+def test_each_view_is_rendered_once(hall: Hall) -> None:
+    wires = [PlainWire(), PlainWire(View(quiet=True))]
+    people = [hall.listener(wires[number % 2]) for number in range(10)]
+    hall.tell("a", Joined(9, "zoe"))
     assert [len(wire.encoded) for wire in wires] == [2, 2]
+    assert [person.lines() for person in people] == [["a", "+zoe"], ["a"]] * 5
 
 
-def test_who_was_removed_gets_nothing_more() -> None:
-    readers, ann = Readers(), Bytes()
-    readers.place(1, CountingWire(), ann)
-    readers.remove(1)
-    readers.remove(1)
-    readers.remove(2)
-    readers.tell(Burst(said("a"), {1: [(0, Receipt(1))]}), lambda: None)
-    assert ann.offers == []
+def test_who_has_parted_gets_nothing_more(either: Hall) -> None:
+    ann, bob = either.listeners(2)
+    ann.reader.finish()
+    bob.reader.lost()
+    either.tell("a", edits={ann: [(0, Receipt(1))]})
+    either.fanout.part(ann.reader)
+    assert ann.lines() == bob.lines() == []
 
 
-def test_the_order_of_the_offers_is_that_of_the_bursts() -> None:
-    readers, ann = Readers(), Bytes()
-    readers.place(1, CountingWire(), ann)
-    for text in "abc":
-        readers.tell(Burst(said(text), {1: [(0, Receipt(1))]} if text == "b" else {}), lambda: None)
-    assert ann.offers == [b"<a>", b"<#1>", b"<c>"]
+def test_the_first_in_their_view_may_lag_and_be_an_author(hall: Hall) -> None:
+    (ann,) = hall.listeners(1)
+    ann.stop()
+    hall.tell("a")
+    ann.reader.listen(PlainWire(View(quiet=True)))
+    hall.say(ann, "own", receipt=True)
+    ann.go_on()
+    assert ann.lines() == ["a", "#2"]
+
+
+# What it costs
+
+
+def calls(hall: Hall, *texts: str, edits: dict[Listener, Sequence[Edit]] | None = None) -> int:
+    """How many functions of ours one burst takes, without those of the fake sockets."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        if event == "call" and "/broadcast/" in frame.f_code.co_filename.replace("\\", "/"):
+            count += 1
+
+    sys.setprofile(profile)
+    try:
+        hall.tell(*texts, edits=edits)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_burst_is_one_offer_to_each_reader_and_no_call_of_ours_for_any_of_them(hall: Hall) -> None:
+    people = hall.listeners(100)
+    few = calls(hall, *"abc")
+    people += hall.listeners(900)
+    many = calls(hall, *"abc")
+    assert many - few <= 2 * (900 // SLICE + 1), "for a slice, not for a reader"
+    assert [socket_of(person).offers for person in people] == [2] * 100 + [1] * 900
+
+
+def test_the_calls_of_a_burst_grow_with_its_lines_and_its_authors_not_with_lines_times_readers(hall: Hall) -> None:
+    people = hall.listeners(500)
+    cost = calls(hall, *["x"] * 1000)
+    assert cost <= 4 * 1000
+    everybody: dict[Listener, Sequence[Edit]] = {person: [(at, None)] for at, person in enumerate(people)}
+    cost = calls(hall, *["x"] * 500, edits=everybody)
+    assert cost <= 4 * 500 + 20 * 500
+    assert [socket_of(person).offers for person in people] == [2] * 500
+
+
+def test_who_lags_costs_no_offer_and_no_call(hall: Hall) -> None:
+    (ann,) = hall.listeners(1)
+    hall.tell("0")
+    few = calls(hall, "a")
+    lagging = hall.listeners(1000)
+    for listener in lagging:
+        listener.stop()
+    hall.tell("b")
+    assert calls(hall, "c") <= few
+    assert [socket_of(listener).offers for listener in lagging] == [1] * 1000
+    assert ann.lines() == ["0", "a", "b", "c"]
+
+
+def test_everybody_talks_at_once_and_each_gets_all_but_their_own_lines_in_one_offer(hall: Hall) -> None:
+    people = hall.listeners(500)
+    texts = [f"{number % 500} says {number}" for number in range(1000)]
+    edits: dict[Listener, Sequence[Edit]] = {
+        person: [(at, Receipt(at + 1) if at % 2 else None), (at + 500, Receipt(at + 501))]
+        for at, person in enumerate(people)
+    }
+    hall.tell(*texts, edits=edits)
+    for at, person in enumerate(people):
+        expected = list(texts)
+        expected[at + 500] = f"#{at + 501}"
+        expected[at : at + 1] = [f"#{at + 1}"] if at % 2 else []
+        assert person.lines() == expected
+        assert (socket_of(person).sends, socket_of(person).sendmsgs) == (0, 1)
+
+
+def test_an_author_of_more_lines_than_the_kernel_takes_pieces_gets_one_offer_too(hall: Hall) -> None:
+    (ann,) = hall.listeners(1)
+    texts = [f"{number}" for number in range(3000)]
+    hall.tell(*texts, edits={ann: [(at, Receipt(at + 1)) for at in range(0, 3000, 2)]})
+    assert ann.lines() == [f"{at}" if at % 2 else f"#{at + 1}" for at in range(3000)]
+    assert socket_of(ann).offers == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_thousand_who_do_not_read_cost_no_memory_however_much_is_said(kind: Kind) -> None:
+    """100,000 lines, in bursts of 10: what is held when the window has filled is all that is ever held."""
+    hall = Hall(kind, Window(events=1000))
+    people = hall.listeners(1000)
+    (ann,) = hall.listeners(1)
+    for person in people:
+        person.stop()
+
+    def say(bursts: int) -> int:
+        for number in range(bursts):
+            hall.tell(*(f"{number} {line}" + "x" * 50 for line in range(10)))
+            hall.wire.encoded.clear()
+            ann.transport.sent.clear()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    held_by_transports = 0 if kind == "direct" else 110  # bursts, until they all ask for a pause
+    tracemalloc.start()
+    try:
+        full = say(200 + held_by_transports)
+        peak = say(10_000 - 200 - held_by_transports)
+    finally:
+        tracemalloc.stop()
+    assert peak - full < 512 * 1024
+    assert all(person.held <= (64 if kind == "direct" else 68 * 1024) for person in people)
+
+
+# Sockets that break
+
+
+@pytest.mark.parametrize("code", [errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOBUFS])
+@pytest.mark.parametrize("author", [False, True])
+def test_a_socket_that_breaks_in_mid_loop_costs_nobody_else_anything(hall: Hall, code: int, author: bool) -> None:
+    people = hall.listeners(5)
+    broken = people[2]
+    socket_of(broken).fault = OSError(code, "broken")
+    hall.tell("a", "b", edits={broken: [(0, Receipt(1))]} if author else {})
+    hall.tell("c")
+    assert [person.lines() for person in people if person is not broken] == [["a", "b", "c"]] * 4
+    assert socket_of(broken).offers == 1
+    # The transport has something to send, and so finds out.
+    assert bytes(broken.transport.held) == (b"#1\n" if author else b"a\n")
+    broken.reader.lost()
+    hall.tell("d")
+    assert [person.lines() for person in people if person is not broken] == [["d"]] * 4
+
+
+def test_a_socket_that_is_only_full_goes_on_where_it_was(hall: Hall) -> None:
+    people = hall.listeners(3)
+    people[1].stop()
+    hall.tell("a", "b")
+    hall.tell("c")
+    people[1].go_on()
+    assert [person.lines() for person in people] == [["a", "b", "c"]] * 3
+
+
+# Turns
+
+
+def slow(hall: Hall, people: int) -> list[Listener]:
+    """So many people, of whom one slice is offered the burst in each turn."""
+    listeners = hall.listeners(people)
+    hall.tick = TURN_SECONDS
+    return listeners
+
+
+def test_a_flush_over_many_readers_lets_the_reactor_go_on(either: Hall) -> None:
+    people = slow(either, 3 * SLICE + 5)
+    either.tell("a")
+    reached = []
+    while True:
+        reached.append(sum(bool(person.transport.sent) for person in people))
+        assert either.told == (reached[-1] == len(people))
+        if not either.turn():
+            break
+    assert reached == [SLICE, 2 * SLICE, 3 * SLICE, 3 * SLICE + 5]
+    assert [person.lines() for person in people] == [["a"]] * len(people)
+
+
+def test_a_flush_over_many_views_lets_the_reactor_go_on_too(hall: Hall) -> None:
+    people = [hall.listener(PlainWire()) for _ in range(10)]
+    hall.tick = TURN_SECONDS
+    hall.tell("a")
+    turns = 1
+    while hall.turn():
+        turns += 1
+    assert turns == 10
+    assert [person.lines() for person in people] == [["a"]] * 10
+    assert hall.told == 1
+
+
+def test_a_flush_over_few_readers_is_one_turn(either: Hall) -> None:
+    either.listeners(2 * SLICE)
+    either.tell("a")
+    assert either.told == 1
+    assert not either.soon
+
+
+def in_between(hall: Hall) -> tuple[list[Listener], list[Listener]]:
+    """Begin to tell "a"; who has it, and who is still to get it."""
+    people = slow(hall, 2 * SLICE)
+    hall.tell("a")
+    assert not hall.told
+    had = [person for person in people if person.transport.sent]
+    return had, [person for person in people if person not in had]
+
+
+def test_who_joins_between_two_turns_gets_what_comes_after_the_burst(either: Hall) -> None:
+    in_between(either)
+    newcomer = either.listener()
+    either.settle()
+    either.tell("b")
+    either.settle()
+    assert newcomer.lines() == ["b"]
+
+
+def test_who_leaves_between_two_turns_gets_the_burst_first(either: Hall) -> None:
+    had, to_come = in_between(either)
+    for person in (had[0], to_come[0], to_come[1]):
+        person.reader.finish()
+    either.settle()
+    either.tell("b")
+    either.settle()
+    assert (had[0].lines(), to_come[0].lines(), to_come[1].lines()) == (["a"], ["a"], ["a"])
+    assert to_come[0].transport.finished
+
+
+def test_who_leaves_between_two_turns_and_does_not_read_gets_the_burst_when_they_do(hall: Hall) -> None:
+    _, to_come = in_between(hall)
+    to_come[0].stop(1)
+    to_come[0].reader.finish()
+    hall.settle()
+    hall.tell("b")
+    hall.settle()
+    assert not to_come[0].transport.finished
+    to_come[0].go_on()
+    assert to_come[0].lines() == ["a"]
+    assert to_come[0].transport.finished
+
+
+def test_who_changes_their_view_between_two_turns_neither_misses_nor_doubles_anything(either: Hall) -> None:
+    had, to_come = in_between(either)
+    quiet = PlainWire(View(quiet=True))
+    for person in (had[0], to_come[0]):
+        person.reader.listen(quiet)
+        person.show("quiet")
+    either.settle()
+    either.tell(Joined(9, "zoe"), "b")
+    either.settle()
+    assert had[0].lines() == to_come[0].lines() == ["a", "quiet", "b"]
+    assert to_come[1].lines() == ["a", "+zoe", "b"]
+
+
+def test_an_answer_between_two_turns_stands_before_or_after_the_burst(either: Hall) -> None:
+    had, to_come = in_between(either)
+    had[0].show("answer")
+    to_come[0].show("answer")
+    either.settle()
+    either.tell("b")
+    either.settle()
+    assert had[0].lines() == ["a", "answer", "b"]
+    assert to_come[0].lines() == ["answer", "a", "b"]
+
+
+@pytest.mark.parametrize("room", range(9))
+def test_an_answer_between_two_turns_that_is_not_taken_whole_comes_before_the_burst(hall: Hall, room: int) -> None:
+    _, to_come = in_between(hall)
+    to_come[0].stop(room)
+    to_come[0].show("one", "two")
+    hall.settle()
+    to_come[0].go_on()
+    hall.tell("b")
+    hall.settle()
+    assert to_come[0].lines() == ["one", "two", "a", "b"]
+
+
+def test_who_is_answered_between_two_turns_and_does_not_read_is_told_exactly_what_they_missed() -> None:
+    hall = Hall("direct", Window(events=2))
+    _, to_come = in_between(hall)
+    person = to_come[0]
+    person.stop()
+    person.show("one", "two")
+    hall.settle()
+    for text in "bcd":
+        hall.tell(text)
+        hall.settle()
+    person.go_on()
+    assert person.lines() == ["one", "two", "missed 1-2", "c", "d"]
+
+
+def test_who_is_lost_between_two_turns_is_offered_nothing(hall: Hall) -> None:
+    had, to_come = in_between(hall)
+    for person in (had[0], to_come[0]):
+        person.reader.lost()
+    hall.settle()
+    assert (socket_of(had[0]).offers, socket_of(to_come[0]).offers) == (1, 0)
+    assert hall.told == 1
+
+
+def test_when_all_who_are_left_are_lost_the_burst_is_told(either: Hall) -> None:
+    _, to_come = in_between(either)
+    for person in to_come:
+        person.reader.lost()
+    either.settle()
+    assert either.told == 1
+
+
+def test_who_catches_up_between_two_turns_gets_the_burst_once(hall: Hall) -> None:
+    people = hall.listeners(2 * SLICE)
+    late, early = people[-1], people[0]  # whichever of them comes first
+    for person in (late, early):
+        person.stop()
+    hall.tell("a")
+    hall.tick = TURN_SECONDS
+    hall.tell("b")
+    for person in (late, early):
+        person.go_on()
+    hall.settle()
+    hall.tell("c")
+    hall.settle()
+    assert late.lines() == early.lines() == ["a", "b", "c"]
+
+
+def test_authors_get_theirs_in_the_first_turn_and_once(either: Hall) -> None:
+    people = slow(either, 2 * SLICE)
+    either.tell("a", "b", edits={people[-1]: [(0, None)], people[0]: [(1, Receipt(2))]})
+    assert (people[0].lines(), people[-1].lines()) == (["a", "#2"], ["b"])
+    either.settle()
+    assert people[0].lines() == people[-1].lines() == []
+
+
+def test_the_window_lets_go_of_nothing_while_a_burst_is_told() -> None:
+    hall = Hall("direct", Window(events=2))
+    people = slow(hall, 2 * SLICE)
+    hall.tell("a", "b", "c")
+    person = next(person for person in people if not person.transport.sent)
+    person.stop()
+    person.show("x")
+    hall.settle()
+    person.go_on()
+    assert person.lines() == ["x", "a", "b", "c"]
+
+
+def test_a_fan_out_makes_its_own_window() -> None:
+    fanout = Fanout(lambda _call: None, lambda: 0.0)
+    told: list[str] = []
+    events: list[Event] = [Marked()]
+    fanout.tell(Burst(events, {}), lambda: told.append("told"))
+    assert told == ["told"]
+    assert fanout.window.end == 1

@@ -68,12 +68,13 @@ class _Names:
         self._before[key(event.new)] = either
 
 
-def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member]) -> Burst:
+def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last: int = 0) -> Burst:
     """Turn what has come back from the journal into what the readers are told.
 
     Nobody gets their own line back: a receipt stands in its place for who asked for receipts. Nor are people told that
     they left or that their own name changed. Private lines and what could not be kept show to one reader. *ignoring*
-    are the members who hide somebody. The cost is that of the events and of what differs, never readers times events.
+    are the members who hide somebody, *last* the number of the last line before. The cost is that of the
+    events and of what differs, never readers times events.
     """
     shown = condense(events)
     edits: dict[int, list[Edit]] = {}
@@ -86,7 +87,7 @@ def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Itera
             for reader, instead in _apart(event, events, members, names):
                 edits.setdefault(reader, []).append((at, instead))
     _hide(shown, ignoring, edits)
-    return Burst(shown, edits)
+    return Burst(shown, edits, last)
 
 
 def _apart(

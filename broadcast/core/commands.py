@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broadcast.core.errors import JournalError, RefusedError
@@ -13,14 +14,20 @@ from broadcast.core.nicknames import key
 from broadcast.core.search import parse
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from broadcast.core.interfaces import Found
     from broadcast.core.room import Member
     from broadcast.core.session import Session
+
+    Question: TypeAlias = Callable[[Found], None]
 
 LINES_SHOWN = 20
 """What ``/history`` shows when it is not told how much."""
 LINES_AT_MOST = 1000
 """The most that it shows at once (PROTOCOL)."""
+PAGE = 16
+"""So many lines of an answer are shown at once, at most 64 KiB; the next when the peer has room for them."""
 LINES_FOUND = 50
 """The most that ``/search`` shows (PROTOCOL)."""
 LEAVING = frozenset({"quit", "exit"})
@@ -67,6 +74,9 @@ def interpret(session: Session, line: str, at: float) -> None:
         if command is None:
             raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
         command.run(session, words, at)
+    if session.hub.room.full and session.ready:
+        session.wait()
+        session.hub.room.when_roomy(session.resume)
 
 
 def _answer(session: Session, *lines: str) -> None:
@@ -122,13 +132,19 @@ def _say(session: Session, words: str, at: float) -> None:
 
 
 def _whisper(session: Session, to: Member, text: str) -> None:
-    session.hub.room.whisper(session.member, to, text)
+    room = session.hub.room
+    if not room.reaches(to):
+        raise RefusedError(f"{to.nick} does not read what is sent to them.")
+    room.whisper(session.member, to, text)
     if not to.away:
         _answer(session, f"sent to {to.nick}.")
     elif to.why_away:
         _answer(session, f"sent to {to.nick}, who is away: {to.why_away}")
     else:
         _answer(session, f"sent to {to.nick}, who is away.")
+    if room.presses(to):
+        session.wait()
+        room.when_told(session.resume)
 
 
 def _msg(session: Session, words: str, at: float) -> None:
@@ -163,43 +179,60 @@ def _span(words: str) -> Callable[[int], tuple[int, int]]:
     raise _misused("history")
 
 
-def _recall(session: Session, ask: Callable[[Found], None], nothing: str, failed: str) -> None:
-    """Show the lines that *ask* finds; *nothing* where there are none, *failed* and why where that cannot be said."""
+def _recall(session: Session, plan: Callable[[], list[Question]], nothing: str, failed: str) -> None:
+    """Show the lines that the questions of *plan* find, page by page, as the peer has room for them; then go on.
+
+    *plan* is made when everything said before has been told: that is to be found too. *nothing* is the answer where
+    there are no lines, *failed* what to say in front of why that cannot be known.
+    """
+    questions: list[Question] = []
+    some = False
+
+    def begin() -> None:
+        questions.extend(reversed(plan()))
+        questions.pop()(found)
 
     def found(lines: Sequence[Kept] | JournalError) -> None:
         if isinstance(lines, JournalError):
             session.peer.show(Refused(f"{failed}: {lines}"))
-        elif lines:
-            session.peer.show(*map(Recalled, lines))
+            session.resume()
         else:
-            _answer(session, nothing)
-        session.resume()
+            show(lines)
+
+    def show(lines: Sequence[Kept]) -> None:
+        nonlocal some
+        some = some or bool(lines)
+        session.peer.show(*map(Recalled, lines[:PAGE]))
+        if rest := lines[PAGE:]:
+            session.peer.when_roomy(lambda: show(rest))
+        elif questions:
+            session.peer.when_roomy(lambda: questions.pop()(found))
+        else:
+            if not some:
+                _answer(session, nothing)
+            session.resume()
 
     session.wait()
-    # What they have said just now is to be part of it.
-    session.hub.room.when_told(lambda: ask(found))
+    session.hub.room.when_told(begin)
 
 
 def _history(session: Session, words: str, at: float) -> None:
     span = _span(words)
     room = session.hub.room
-    _recall(
-        session,
-        lambda found: room.history(*span(room.last), found),
-        nothing="nothing was said yet.",
-        failed="the history cannot be read",
-    )
+
+    def plan() -> list[Question]:
+        first, last = span(room.last)
+        first, last = max(first, 1), min(last, room.last)
+        return [
+            partial(room.history, page, min(page + PAGE - 1, last)) for page in range(first, max(first, last) + 1, PAGE)
+        ]
+
+    _recall(session, plan, nothing="nothing was said yet.", failed="the history cannot be read")
 
 
 def _search(session: Session, words: str, at: float) -> None:
-    wanted = parse(_needed(words, "search"))
-    room = session.hub.room
-    _recall(
-        session,
-        lambda found: room.search(wanted, LINES_FOUND, found),
-        nothing="nothing found.",
-        failed="this server cannot search",
-    )
+    question = partial(session.hub.room.search, parse(_needed(words, "search")), LINES_FOUND)
+    _recall(session, lambda: [question], nothing="nothing found.", failed="this server cannot search")
 
 
 def _switched(words: str, now: bool, command: str) -> bool:

@@ -166,6 +166,14 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """The reader was not told of the lines *first* to *last*: they did not read for too long."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The reader's own line is kept under *seq*."""
 
@@ -205,4 +213,5 @@ class Noted:
 Kept: TypeAlias = Said | Emoted
 Passing: TypeAlias = Joined | Left | ManyJoined | ManyLeft | Renamed | Announced | Marked | Whispered | NotKept
 Event: TypeAlias = Kept | Passing
-Notice: TypeAlias = Welcomed | Prompted | Arrived | Replayed | Recalled | Receipt | Running | Answered | Refused | Noted
+Shown: TypeAlias = Replayed | Recalled | Missed | Receipt
+Notice: TypeAlias = Welcomed | Prompted | Arrived | Shown | Running | Answered | Refused | Noted

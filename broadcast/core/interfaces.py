@@ -40,6 +40,8 @@ class Burst:
 
     events: Sequence[Event]
     edits: Mapping[int, Sequence[Edit]]
+    last: int = 0
+    """The number of the last kept event before this burst."""
 
 
 class Wire(Protocol):
@@ -62,11 +64,18 @@ class Audience(Protocol):
 class Peer(Protocol):
     """What a session may tell its connection. A peer whose connection is gone takes every call and does nothing."""
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for this peer alone that nothing should be added: they do not read."""
+
     def show(self, *notices: Notice) -> None:
         """Put *notices* at the end of this one reader's stream."""
 
     def listen(self, view: View) -> None:
         """From here on, show what is told to the room, in this view; again with another view to change it."""
+
+    def when_roomy(self, call: Callable[[], None]) -> None:
+        """Call *call* once the peer is not full: at once, or when it has room; at most one call waits."""
 
     def proceed(self) -> None:
         """The session is ready for its next line."""

@@ -12,14 +12,36 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from broadcast.core.burst import ignores, plan
-from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.events import (
+    Announced,
+    Emoted,
+    Event,
+    Joined,
+    Kept,
+    Left,
+    Marked,
+    NotKept,
+    Renamed,
+    Said,
+    Whispered,
+)
 from broadcast.core.interfaces import Audience, Found, Journal
 from broadcast.core.nicknames import key
 from broadcast.core.search import Words
 
+QUEUED_EVENTS = 10_000
+QUEUED_BYTES = 8 * 1024 * 1024
+"""Past so much that the journal has not given back, those who write are to wait (HARDENING); bytes of text, roughly."""
+COMING = 64 * 1024
+"""So many characters of private lines may be on their way to one member, who may turn out not to read them."""
+
 
 class Visitor(Protocol):
     """What a room tells the session of a member."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for you alone that nothing should be added."""
 
     def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
         """The room has told everybody of your coming; *others* are present, *replay* was said before."""
@@ -42,8 +64,17 @@ class Member:
     receipts: bool = False
     ignored: dict[str, str] = field(default_factory=dict)
     """Nicknames whose lines are hidden: comparison key to the name as it was typed."""
+    coming: int = 0
+    """How many characters of private lines are on their way to this member."""
     correspondent: int = 0
     """The session that whispered last to this member; 0 for nobody yet."""
+
+
+def _length(event: Event) -> int:
+    """How much text *event* holds that somebody wrote."""
+    if isinstance(event, NotKept):
+        event = event.event
+    return len(event.text) if isinstance(event, Said | Emoted | Whispered) else 0
 
 
 class Room:
@@ -65,6 +96,10 @@ class Room:
         self._waiting: deque[Callable[[], None]] = deque()
         self._returned: list[Event] = []
         self._telling = False
+        self._waited = False
+        self._queued = 0
+        self._queued_text = 0
+        self._stalled: list[Callable[[], None]] = []
 
     def open(self) -> None:
         """Open the journal; raises ``JournalError``."""
@@ -76,37 +111,46 @@ class Room:
     def enter(self, member: Member) -> None:
         """Let *member* in; ``visitor.arrived`` is called once everybody has been told."""
         self._expected[member.id] = member
-        self._journal.append(Joined(member.id, member.nick))
+        self._append(Joined(member.id, member.nick))
 
     def leave(self, member: Member, why: str) -> None:
         """Let *member* out; ``visitor.departed`` is called once everybody has been told."""
-        self._journal.append(Left(member.id, member.nick, why))
+        self._append(Left(member.id, member.nick, why))
 
     def say(self, member: Member, text: str, at: float) -> None:
         """*member* says *text* (clean, one line) at the time *at* (seconds since the epoch)."""
-        self._journal.append(Said(member.id, member.nick, text, at, receipt=member.receipts))
+        self._append(Said(member.id, member.nick, text, at, receipt=member.receipts))
 
     def emote(self, member: Member, text: str, at: float) -> None:
         """*member* does *text*, likewise."""
-        self._journal.append(Emoted(member.id, member.nick, text, at, receipt=member.receipts))
+        self._append(Emoted(member.id, member.nick, text, at, receipt=member.receipts))
 
     def whisper(self, member: Member, to: Member, text: str) -> None:
         """*member* says *text* to *to* alone."""
-        self._journal.append(Whispered(member.id, member.nick, to.id, text))
+        to.coming += len(text)
+        self._append(Whispered(member.id, member.nick, to.id, text))
+
+    def reaches(self, to: Member) -> bool:
+        """Whether *to* may be told anything in private: they read what they are told."""
+        return not to.visitor.full and to.coming < COMING
+
+    def presses(self, to: Member) -> bool:
+        """Whether so much is on its way to *to* that whoever whispers is to wait until it was told."""
+        return to.coming >= COMING // 2
 
     def rename(self, member: Member, new: str) -> None:
         """*member* is called *new* from here on."""
-        self._journal.append(Renamed(member.id, member.nick, new))
+        self._append(Renamed(member.id, member.nick, new))
         member.nick = new
 
     def announce(self, text: str) -> None:
         """The server says *text* to everybody."""
-        self._journal.append(Announced(text))
+        self._append(Announced(text))
 
     def when_told(self, call: Callable[[], None]) -> None:
         """Call *call* once everything that has happened up to now has been told."""
         self._waiting.append(call)
-        self._journal.append(Marked())
+        self._append(Marked())
 
     def ignore(self, member: Member, name: str) -> None:
         """Hide from *member* what is said under *name*."""
@@ -128,10 +172,34 @@ class Room:
         """Find the newest *most* lines that hold all of *words*, among those that were told."""
         self._journal.search(words, self.last, most, found)
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the journal that nobody should say more."""
+        return self._queued >= QUEUED_EVENTS or self._queued_text >= QUEUED_BYTES
+
+    def when_roomy(self, call: Callable[[], None]) -> None:
+        """Call *call* once half of it is kept; only while ``full``."""
+        self._stalled.append(call)
+
+    def _append(self, event: Event) -> None:
+        self._queued += 1
+        self._queued_text += _length(event)
+        self._journal.append(event)
+
     def _take(self, events: Sequence[Event]) -> None:
         self._returned.extend(events)
+        self._queued -= len(events)
+        self._queued_text -= sum(map(_length, events))
+        if self._stalled and self._queued <= QUEUED_EVENTS // 2 and self._queued_text <= QUEUED_BYTES // 2:
+            stalled, self._stalled = self._stalled, []
+            for call in stalled:
+                call()
         if not self._telling:
-            self._tell()
+            # What is with the journal comes back within a commit. To wait for it once, and tell both at once, halves
+            # what telling costs: else the first lines of a rush are told alone, to everybody, while the rest gather.
+            self._waited = self._queued > 0 and not self._waited
+            if not self._waited:
+                self._tell()
 
     def _tell(self) -> None:
         """Tell all that has come back as one burst; what comes back meanwhile is the next."""
@@ -139,11 +207,12 @@ class Room:
             return
         self._telling = True
         events, self._returned = self._returned, []
+        burst = plan(events, self.members, self._ignoring, self.last)
         kept = [event for event in events if isinstance(event, Said | Emoted)]
         if kept:
             self.last = kept[-1].seq
             self._recent.extend(kept)
-        self._audience.tell(plan(events, self.members, self._ignoring), lambda: self._told(events))
+        self._audience.tell(burst, lambda: self._told(events))
 
     def _told(self, events: Sequence[Event]) -> None:
         """Everybody has been told of *events*: now those whom they are about."""
@@ -157,8 +226,10 @@ class Room:
                 visits.append(member.visitor.departed)
             elif isinstance(event, Whispered):
                 to = self.members.get(event.to)
-                if to is not None and not ignores(to, event.who, (key(event.nick),)):
-                    to.correspondent = event.who
+                if to is not None:
+                    to.coming -= len(event.text)
+                    if not ignores(to, event.who, (key(event.nick),)):
+                        to.correspondent = event.who
             elif isinstance(event, Renamed):
                 self.members[event.who].told = event.new
                 self._follow(event)

@@ -77,6 +77,11 @@ class Session:
         return "" if self._member is None else self._member.nick
 
     @property
+    def full(self) -> bool:
+        """Whether so much waits for them alone that nothing should be added."""
+        return self.peer.full
+
+    @property
     def limit(self) -> int:
         """The longest line that is taken now, in bytes without its end."""
         return NICKNAME_BYTES if self._member is None else LINE_BYTES

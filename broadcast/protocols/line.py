@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from broadcast.core.hub import GOING_DOWN
 from broadcast.core.session import LINE_BYTES, LOST, NICKNAME_SECONDS, Session
-from broadcast.outlets import StreamTransport, TransportOutlet
+from broadcast.outlets import Outlet, StreamTransport
 from broadcast.protocols import strangers
 from broadcast.protocols.framing import LineCodec, Overlong
 from broadcast.protocols.peer import StreamPeer, whereabouts
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import View, Wire
-    from broadcast.fanout import Readers
+    from broadcast.fanout import Fanout
 
 LINES_A_TURN = 256
 """So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536)."""
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol)
 class BroadcastProtocol(LineReceiver):
     """One connection: bytes to lines, lines to a session.
 
     The lines of a chunk are taken out one at a time, each when the session is ready for it; until then nothing more is
     read. (``LineReceiver.dataReceived`` would wait for CRLF, and is quadratic in the number of lines of a chunk.)
 
-    It is its own transport's producer: while the peer does not read what it is sent, nothing is read from it either.
+    While the peer does not read what it is sent for itself, nothing is read from it either.
     """
 
     MAX_LENGTH = LINE_BYTES
@@ -55,21 +55,19 @@ class BroadcastProtocol(LineReceiver):
         self._start: bytes | None = b""
         self._why: str | None = None
         self._connected = self._reading = True
-        self._choked = self._over = self._written = self._deferred = False
+        self._over = self._written = self._deferred = False
         self._drained: Deferred[None] | None = None
         self._came_as = ""
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
-        self._peer = StreamPeer(
-            TransportOutlet(self._transport, factory.clock), factory.readers, factory.wire, self._proceed, self._end
-        )
+        outlet = factory.outlet(self._transport)
+        self._peer = StreamPeer(factory.fanout, outlet, factory.wire, self._proceed, self._end)
         self.session = Session(factory.hub, self._peer)
-        self._peer.session = self.session.id
+        self._peer.open(self.session.id)
         self._deadline = factory.clock.callLater(
             NICKNAME_SECONDS, self.session.turn_away, f"No nickname in {NICKNAME_SECONDS} seconds."
         )
         factory.connections.add(self)
-        self._transport.registerProducer(self, streaming=True)
         self.session.greet()
 
     # What comes in
@@ -103,7 +101,7 @@ class BroadcastProtocol(LineReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone; what they said before still counts."""
-        self._connected = self._choked = False
+        self._connected = False
         self._peer.lose()
         self._finish("" if isinstance(reason.value, ConnectionDone) else LOST)
         self.factory.connections.discard(self)
@@ -120,7 +118,7 @@ class BroadcastProtocol(LineReceiver):
         if self._deferred:
             return
         lines = 0
-        while self.session.ready and not self._choked and not self._over:
+        while self.session.ready and not self._peer.full and not self._over:
             if lines == LINES_A_TURN:
                 self._deferred = True
                 self.factory.soon(self._go_on)
@@ -140,6 +138,8 @@ class BroadcastProtocol(LineReceiver):
                 self.session.overlong(limit)
             else:
                 self.lineReceived(line)
+        if self._peer.full:
+            self._drain()
         self._adjust()
 
     def _go_on(self) -> None:
@@ -149,7 +149,7 @@ class BroadcastProtocol(LineReceiver):
     def _adjust(self) -> None:
         """Read from the peer or not, as things are now. What is over is read, and dropped, to see its end."""
         wanted = self._over or (
-            self.session.ready and not self._choked and not self._deferred and not self.factory.stopping
+            self.session.ready and not self._peer.full and not self._deferred and not self.factory.stopping
         )
         if self._connected and self._why is None and wanted is not self._reading:
             self._reading = wanted
@@ -161,7 +161,7 @@ class BroadcastProtocol(LineReceiver):
     # What the session tells
 
     def _proceed(self) -> None:
-        if not self._came_as:
+        if not self._came_as and self.session.nick:
             self._came_as = self.session.nick
             self._cancel_deadline()
             self._log.info("{nick} joined from {where}", nick=self._came_as, where=self._where())
@@ -191,20 +191,6 @@ class BroadcastProtocol(LineReceiver):
 
     # What the transport tells
 
-    def pauseProducing(self) -> None:
-        """The peer does not read what it is sent."""
-        self._choked = True
-        self._drain()
-        self._adjust()
-
-    def resumeProducing(self) -> None:
-        """It has read."""
-        self._choked = False
-        self._pump()
-
-    def stopProducing(self) -> None:
-        """The transport is about to tell of the connection's loss."""
-
     def writeConnectionLost(self) -> None:
         """Everything has been sent; close, if their direction is closed too."""
         self._written = True
@@ -219,12 +205,12 @@ class BroadcastProtocol(LineReceiver):
     def drain(self) -> Deferred[None]:
         """Read nothing more; fires when the session has taken every line that has come in.
 
-        For one who does not read what they are sent, and so is not listened to either, it fires at once.
+        Who does not read what they are sent, and so is not listened to either, is not waited for.
         """
         self._drained = drained = Deferred[None]()
-        if self._over or self._choked:
-            self._drain()
         self._pump()
+        if self._over:
+            self._drain()
         return drained
 
     def _drain(self) -> None:
@@ -245,18 +231,25 @@ class BroadcastProtocol(LineReceiver):
 class BroadcastFactory(Factory):
     """Makes the protocols of the line door, and holds the connected ones.
 
-    *soon* runs a function in a later turn of the reactor, whatever the clock does (``reactor.callFromThread``).
+    *soon* runs a function in a later turn of the reactor, whatever the clock does (``reactor.callFromThread``),
+    *outlet* makes the outlet of a connection.
     """
 
     protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
     noisy = False
 
     def __init__(
-        self, hub: Hub, readers: Readers, clock: IReactorTime, soon: Callable[[Callable[[], None]], object]
+        self,
+        hub: Hub,
+        fanout: Fanout,
+        clock: IReactorTime,
+        soon: Callable[[Callable[[], None]], object],
+        outlet: Callable[[StreamTransport], Outlet],
     ) -> None:
         self.hub = hub
-        self.readers = readers
+        self.fanout = fanout
         self.clock = clock
+        self.outlet = outlet
         self.soon = soon
         self.connections: set[BroadcastProtocol] = set()
         self.stopping = False

@@ -9,68 +9,91 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from broadcast.core.interfaces import View, Wire
 from broadcast.core.text import clean
+from broadcast.readers import Reader
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
     from broadcast.core.events import Notice
-    from broadcast.fanout import Readers
+    from broadcast.fanout import Fanout
     from broadcast.outlets import Outlet
 
 
 class StreamPeer:
-    """A session's peer: notices to bytes, and the reader's place among the others.
+    """A session's peer: notices to bytes, for its reader.
 
-    *wires* gives the wire of a view, the same one each time, so that readers who share a view share a fanout.
-    *proceed* and *closed* are called when the session is ready for its next line, and when it has ended.
+    *wires* gives the wire of a view, the same one each time, so that readers who share a view share its rendering.
+    *proceed* is called when the session is ready for its next line or the reader has room again, *closed* when the
+    session has ended.
     """
 
     def __init__(
         self,
+        fanout: Fanout,
         outlet: Outlet,
-        readers: Readers,
         wires: Callable[[View], Wire],
         proceed: Callable[[], None],
         closed: Callable[[], None],
     ) -> None:
-        self.session = 0
-        """The id of the session; set before it listens."""
         self.proceed = proceed
-        self._outlet = outlet
+        self._reader = Reader(fanout, outlet, wires(View()), self._relieved)
+        self._waiting: Callable[[], None] | None = None
         self._open = True
-        self._readers = readers
         self._wires = wires
-        self._wire = wires(View())
         self._closed = closed
+
+    def open(self, session: int) -> None:
+        """It is the session *session* that this peer is for; once, first."""
+        self._reader.session = session
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for this peer alone that nothing should be added."""
+        return self._reader.full
 
     def show(self, *notices: Notice) -> None:
         """Put *notices* at the end of the stream."""
-        self.send(b"".join(map(self._wire.encode, notices)))
+        self.send(b"".join(map(self._reader.wire.encode, notices)))
 
     def send(self, data: bytes) -> None:
         """Put *data* there."""
         if self._open and data:
-            self._outlet.offer(data)
+            self._reader.show(data)
 
     def listen(self, view: View) -> None:
         """Get what is told to the room, in *view*."""
-        self._wire = self._wires(view)
         if self._open:
-            self._readers.place(self.session, self._wire, self._outlet)
+            self._reader.listen(self._wires(view))
+
+    def when_roomy(self, call: Callable[[], None]) -> None:
+        """Call *call* once the peer is not full."""
+        if self._reader.full:
+            self._waiting = call
+            self.proceed()  # who waits for this peer should know that it is full
+        else:
+            call()
+
+    def _relieved(self) -> None:
+        self._go_on()
+        self.proceed()
+
+    def _go_on(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting()
 
     def close(self) -> None:
         """Stop listening; deliver everything shown so far, then end the connection."""
-        self._readers.remove(self.session)
         if self._open:
             self._open = False
-            self._outlet.finish()
+            self._reader.finish()
         self._closed()
 
     def lose(self) -> None:
         """The connection is gone: every call goes on being taken, and does nothing."""
-        self._readers.remove(self.session)
         self._open = False
-        self._outlet.lost()
+        self._reader.lost()
+        self._go_on()
 
 
 def whereabouts(address: IAddress) -> str:

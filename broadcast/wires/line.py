@@ -16,6 +16,7 @@ from broadcast.core.events import (
     ManyJoined,
     ManyLeft,
     Marked,
+    Missed,
     Noted,
     NotKept,
     Prompted,
@@ -67,6 +68,9 @@ class LineWire:
                 return f" * {text}{END}"
             case Whispered(nick=nick, text=text):
                 return f"[{nick}] {text}{END}"
+            case Missed(first=first, last=last):
+                missed = _counted(last - first + 1, "line", "lines")
+                return f" * You missed {missed} (#{first}-#{last}).{END}"
             case Receipt(seq=seq):
                 return f"-> #{seq}{END}"
             case Answered(text=text):

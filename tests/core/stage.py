@@ -22,6 +22,8 @@ class Seat:
         self.views: list[View] = []
         self.proceeded = 0
         self.closed = False
+        self.full = False
+        self.waiting: Callable[[], None] | None = None
         self.session = Session(stage.hub, self)
 
     def show(self, *notices: Notice) -> None:
@@ -30,6 +32,12 @@ class Seat:
     def listen(self, view: View) -> None:
         self.views.append(view)
         self._stage.seats[self.session.id] = self
+
+    def when_roomy(self, call: Callable[[], None]) -> None:
+        if self.full:
+            self.waiting = call
+        else:
+            call()
 
     def proceed(self) -> None:
         self.proceeded += 1

@@ -28,6 +28,8 @@ ANN, BOB, CAROL = 1, 2, 3
 class Nobody:
     """A visitor who is not asked."""
 
+    full = False
+
     def arrived(self, others: object, replay: object) -> None:
         raise NotImplementedError
 

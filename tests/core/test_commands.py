@@ -306,3 +306,92 @@ def test_quit_says_why(ann: Seat) -> None:
     ann.say("/quit  tired ")
     assert ann.closed
     assert ann.session.why == "tired"
+
+
+# Faster than the journal, or than those who read
+
+
+def test_who_says_more_than_the_journal_has_kept_waits_and_nothing_is_lost(
+    stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broadcast.core.room.QUEUED_EVENTS", 3)
+    ready = []
+    for line in ("one", "/me two", "/nick anna"):
+        ready.append(ann.session.ready)
+        ann.session.line(line, AT)
+    ready.append(ann.session.ready)
+    stage.settle()
+    ready.append(ann.session.ready)
+    assert ready == [True, True, True, False, True]
+    assert stage.room.last == 2
+
+
+def test_who_waits_for_an_answer_is_not_let_on_by_the_journal(
+    stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broadcast.core.room.QUEUED_EVENTS", 1)
+    ann.say("one")
+    proceeded = ann.proceeded
+    ann.session.line("/history", AT)
+    stage.settle()
+    assert ann.proceeded == proceeded + 1
+
+
+def test_who_whispers_a_lot_waits_until_it_is_told_and_is_never_refused(stage: Stage, ann: Seat) -> None:
+    bob, carol = stage.join("bob", "carol")
+    waited = 0
+    for number in range(100):
+        ann.session.line(f"/msg bob {number} " + "x" * 4000, AT)
+        if not ann.session.ready:
+            waited += 1
+            stage.settle()
+    stage.settle()
+    assert [notice for notice in ann.look() if isinstance(notice, Answered | Refused)] == [
+        Answered("sent to bob.")
+    ] * 100
+    assert len([event for event in bob.look() if isinstance(event, Whispered)]) == 100
+    assert waited > 10
+    bob.full = True
+    carol.say("/msg bob hm")
+    assert carol.look() == [Refused("bob does not read what is sent to them.")]
+
+
+def test_history_is_shown_in_pages_each_when_there_is_room(stage: Stage, ann: Seat) -> None:
+    ann.say(*(f"{number}" for number in range(1, 51)))
+    ann.full = True
+    ann.say("/history 40")
+    pages = []
+    while ann.waiting is not None:
+        pages.append(len(ann.look()))
+        assert not ann.session.ready
+        waiting, ann.waiting = ann.waiting, None
+        waiting()
+        stage.settle()
+    pages.append(len(ann.look()))
+    assert pages == [16, 16, 8]
+    assert ann.session.ready
+
+
+def test_what_is_said_while_a_history_is_shown_is_no_part_of_it(stage: Stage, ann: Seat) -> None:
+    ann.say(*(f"{number}" for number in range(1, 21)))
+    ann.full = True
+    ann.say("/history #1-#99")
+    (bob,) = stage.join("bob")
+    bob.say("too late")
+    ann.look()
+    assert ann.waiting is not None
+    ann.waiting()
+    stage.settle()
+    assert [notice.event.text for notice in ann.look() if isinstance(notice, Recalled)] == ["17", "18", "19", "20"]
+
+
+def test_a_history_that_cannot_be_read_on_says_so(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann.say(*(f"{number}" for number in range(1, 21)))
+    ann.full = True
+    ann.say("/history")
+    ann.look()
+    monkeypatch.setattr(stage.journal, "read", lambda _first, _last, found: found(JournalError("I/O error")))
+    assert ann.waiting is not None
+    ann.waiting()
+    assert ann.look() == [Refused("the history cannot be read: I/O error")]
+    assert ann.session.ready

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Announced, Joined, Kept, Left, Marked, Renamed, Said, Whispered
-from broadcast.core.room import Member, Room
+from broadcast.core.room import COMING, Member, Room
 from broadcast.core.search import parse
 from broadcast.journals.memory import MemoryJournal
 from tests.core.stage import AT, Stage
@@ -19,6 +19,8 @@ class Visitor:
 
     def __init__(self) -> None:
         self.visits: list[object] = []
+
+    full = False
 
     def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
         self.visits.append(([other.told for other in others.values()], [event.text for event in replay]))
@@ -239,3 +241,71 @@ def test_history_is_what_was_told(stage: Stage, first: int, last: int, lines: li
     stage.room.history(first, last, lambda lines: found.extend(texts(lines)))
     stage.settle()
     assert found == lines
+
+
+# Too much
+
+
+def test_everything_that_somebody_does_counts_until_it_has_come_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broadcast.core.room.QUEUED_EVENTS", 4)
+    ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
+    room = stage.room
+    acts: list[Callable[[], None]] = [
+        lambda: room.say(ann, "x", 0.0),
+        lambda: room.emote(ann, "x", 0.0),
+        lambda: room.whisper(ann, bob, "x"),
+        lambda: room.rename(ann, "anna"),
+        stage.settle,
+    ]
+    full = []
+    for act in acts:
+        full.append(room.full)
+        act()
+    assert [*full, room.full] == [False] * 4 + [True, False]
+
+
+def test_the_text_of_lines_and_private_lines_counts_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcast.core.room.QUEUED_BYTES", 20)
+    ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
+    stage.room.say(ann, "x" * 10, 0.0)
+    full = [stage.room.full]
+    stage.room.whisper(ann, bob, "x" * 10)
+    full.append(stage.room.full)
+    called: list[str] = []
+    stage.room.when_roomy(lambda: called.append("roomy"))
+    stage.settle()
+    assert called == ["roomy"]
+    assert [*full, stage.room.full] == [False, True, False]
+
+
+def test_what_could_not_be_kept_has_come_back_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcast.core.room.QUEUED_BYTES", 20)
+    (ann,) = (seat.session.member for seat in stage.join("ann"))
+    stage.room.say(ann, "\ud800" * 20, 0.0)
+    full = [stage.room.full]
+    stage.settle()
+    assert [*full, stage.room.full] == [True, False]
+
+
+def test_who_whispers_is_to_wait_for_what_is_on_its_way_and_is_refused_past_the_limit(stage: Stage) -> None:
+    ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
+    room = stage.room
+    room.whisper(ann, bob, "x" * (COMING // 2 - 1))
+    states = [(room.reaches(bob), room.presses(bob))]
+    room.whisper(ann, bob, "x")
+    states.append((room.reaches(bob), room.presses(bob)))
+    room.whisper(ann, bob, "x" * (COMING // 2))
+    states.append((room.reaches(bob), room.presses(bob)))
+    stage.settle()
+    states.append((room.reaches(bob), room.presses(bob)))
+    assert states == [(True, False), (True, True), (False, True), (True, False)]
+
+
+def test_a_whisper_to_who_has_left_meanwhile_is_over(stage: Stage) -> None:
+    ann, bob = stage.join("ann", "bob")
+    bob.session.leave("")
+    stage.room.whisper(ann.session.member, bob.session.member, "x")
+    stage.settle()
+    assert not stage.room.full

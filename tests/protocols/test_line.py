@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -14,13 +14,15 @@ from zope.interface.verify import verifyObject
 from broadcast.core.interfaces import View
 from broadcast.core.session import LINE_BYTES
 from broadcast.protocols.line import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
-from tests.harness import Person, World
+from tests.harness import DirectWorld, Person, World
 
 
-@pytest.fixture
-def world() -> World:
-    """A server with nobody in it."""
-    return World()
+@pytest.fixture(params=[World, DirectWorld])
+def world(request: pytest.FixtureRequest) -> World:
+    """A server with nobody in it, over each kind of outlet."""
+    world = request.param()
+    assert isinstance(world, World)
+    return world
 
 
 @pytest.fixture
@@ -52,7 +54,6 @@ def test_a_connection_is_what_twisted_takes_it_for(ann: Person) -> None:
     assert isinstance(ann.protocol, LineReceiver)
     assert ann.protocol.MAX_LENGTH == LINE_BYTES
     assert verifyObject(IHalfCloseableProtocol, ann.protocol)
-    assert verifyObject(IPushProducer, ann.protocol)
 
 
 def test_the_factory_makes_protocols_and_holds_the_connected_ones(world: World) -> None:
@@ -130,42 +131,96 @@ def test_it_makes_no_difference_how_the_bytes_were_cut(
 # A peer that does not read
 
 
-def test_who_does_not_read_is_not_read_from(bob: Person, ann: Person) -> None:
-    bob.protocol.pauseProducing()
-    assert not is_read_from(bob)
+def choke(person: Person) -> None:
+    """They ask for more than they read, until nothing is read from them either."""
+    person.transport.takes = False
+    while is_read_from(person):
+        person.put("/help\r\n")
+
+
+def test_who_does_not_read_their_answers_is_not_read_from(bob: Person, ann: Person) -> None:
+    choke(bob)
     bob.put("hi\r\n")
     bob.world.settle()
     assert ann.lines() == []
-    bob.protocol.resumeProducing()
+    bob.transport.take_again()
     bob.world.settle()
     assert is_read_from(bob)
     assert ann.lines() == ["bob: hi"]
 
 
+def test_who_does_not_read_what_everybody_is_told_is_read_from(bob: Person, ann: Person) -> None:
+    bob.transport.takes = False
+    ann.say(*["x" * 4000] * 200)
+    assert is_read_from(bob)
+    bob.say("hi")
+    assert ann.lines() == ["bob: hi"]
+
+
 def test_who_is_choked_by_their_own_answers_gets_them_all(world: World, ann: Person) -> None:
     ann.transport.takes = False
-    ann.put("/help\r\n" * 100)
+    ann.put("/help\r\n" * 500)
     assert not is_read_from(ann)
+    most = 0
     while not is_read_from(ann):
-        ann.transport.take_again()
-        ann.transport.takes = False
+        most = max(most, len(ann.transport.held))
+        ann.transport.take_again(20_000)
+        world.settle()
     ann.transport.take_again()
-    assert ann.read().count("/unignore NAME   shows it again") == 100
+    assert ann.read().count("/unignore NAME   shows it again") == 500
+    assert most < 200_000
 
 
-def test_an_answer_that_comes_while_choked_does_not_start_the_reading(bob: Person) -> None:
-    bob.put("/history\r\n")
-    bob.protocol.pauseProducing()
+def test_an_answer_that_comes_while_choked_does_not_start_the_reading(bob: Person, ann: Person) -> None:
+    ann.say("hi")
+    bob.transport.takes = False
+    bob.put("/help\r\n" * 1000 + "/history\r\n")
     bob.world.settle()
     assert not is_read_from(bob)
-    bob.protocol.resumeProducing()
+    bob.transport.take_again()
+    bob.world.settle()
     assert is_read_from(bob)
+    assert bob.lines()[-1].endswith(" ann: hi")
 
 
-def test_stop_producing_is_only_news_of_the_loss(bob: Person) -> None:
-    bob.protocol.stopProducing()
-    bob.say("/ping")
-    assert bob.lines() == ["-> pong"]
+def test_a_long_history_waits_while_it_is_not_read(world: World, bob: Person, ann: Person) -> None:
+    bob.say(*(f"{number} " + "x" * 4000 for number in range(1, 501)))
+    bob.transport.takes = False
+    bob.put("/history 500\r\nhi\r\n")
+    world.settle()
+    ann.read()
+    assert not is_read_from(bob)
+    most = 0
+    while not is_read_from(bob):
+        assert ann.read() == ""
+        reader = bob.protocol._peer._reader
+        most = max(most, len(bob.transport.held) + reader._held)
+        bob.transport.take_again(100_000)
+        world.settle()
+    bob.transport.take_again()
+    assert [line.partition(" [12:00] ")[0] for line in bob.lines()] == [f"-> #{number}" for number in range(1, 501)]
+    assert ann.lines() == ["bob: hi"]
+    assert most < 4 * 64 * 1024
+
+
+def test_who_is_lost_in_the_middle_of_a_long_history_has_left(world: World, bob: Person, ann: Person) -> None:
+    bob.say(*["x" * 4000] * 100)
+    ann.read()
+    bob.transport.takes = False
+    bob.put("/history 100\r\nlast words\r\n")
+    world.settle()
+    bob.vanish()
+    assert ann.lines() == ["bob: last words", " * bob left: connection lost"]
+
+
+def test_who_does_not_read_a_long_history_is_not_waited_for(world: World, bob: Person) -> None:
+    bob.say(*["x" * 4000] * 200)
+    bob.transport.takes = False
+    bob.put("/history 200\r\n")
+    drained = fired(bob.protocol.drain())
+    assert not drained
+    world.settle()
+    assert drained
 
 
 # The end of a connection
@@ -290,25 +345,31 @@ def test_a_connection_drains_by_leaving(bob: Person) -> None:
 
 
 def test_who_does_not_read_is_not_waited_for(bob: Person) -> None:
-    bob.protocol.pauseProducing()
+    choke(bob)
     bob.put("/ping\r\n")
     assert fired(bob.protocol.drain())
 
 
-def test_who_stops_reading_is_not_waited_for_any_more(bob: Person) -> None:
-    bob.put("/history\r\n/ping\r\n")
+def test_who_is_full_when_an_answer_has_come_is_not_waited_for_any_more(world: World, bob: Person, ann: Person) -> None:
+    bob.transport.takes = False
+    bob.put("/history\r\n")
     drained = fired(bob.protocol.drain())
+    for number in range(40):
+        ann.put(f"/msg bob {number} " + "x" * 4000 + "\r\n")
+    bob.put("/ping\r\n" * 20_000)
     assert not drained
-    bob.protocol.pauseProducing()
+    world.settle()
     assert drained
 
 
 def test_while_the_server_stops_nothing_is_read(world: World, bob: Person) -> None:
     eve = world.connect()
-    assert fired(world.factory.drain())
+    choke(bob)
+    fired(world.factory.drain())
     assert not is_read_from(bob)
     assert not is_read_from(eve)
-    bob.protocol.resumeProducing()
+    bob.transport.take_again()
+    world.settle()
     assert not is_read_from(bob)
 
 

@@ -5,48 +5,37 @@ from __future__ import annotations
 import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from broadcast.core.events import Answered, Joined, Noted, Said
+from broadcast.core.events import Answered, Joined, Noted, Receipt, Said
 from broadcast.core.interfaces import Burst, Peer, View, Wire
-from broadcast.fanout import Readers
+from broadcast.fanout import Fanout
+from broadcast.outlets import DirectOutlet
 from broadcast.protocols.peer import StreamPeer, whereabouts
 from broadcast.wires.line import LineWire
+from tests.harness import SocketTransport
 
 _peer: type[Peer] = StreamPeer
-
-
-class Bytes:
-    """An outlet that keeps what it was offered."""
-
-    def __init__(self) -> None:
-        self.taken = b""
-        self.finished = self.gone = 0
-
-    def offer(self, data: bytes) -> int:
-        assert data, "nothing was offered"
-        assert not self.finished
-        assert not self.gone
-        self.taken += data
-        return len(data)
-
-    def finish(self) -> None:
-        self.finished += 1
-
-    def lost(self) -> None:
-        self.gone += 1
 
 
 class Setting:
     """A peer, and everything around it."""
 
     def __init__(self) -> None:
-        self.outlet = Bytes()
-        self.readers = Readers()
+        self.transport = SocketTransport()
+        self.clock = Clock()
+        self.fanout = Fanout(lambda _call: None, lambda: 0.0)
         self.proceeded = self.closed = 0
         self.wires: dict[View, Wire] = {}
-        self.peer = StreamPeer(self.outlet, self.readers, self.wire, self._proceed, self._closed)
-        self.peer.session = 7
+        outlet = DirectOutlet(self.transport, self.clock, self.transport.socket.handle)
+        self.peer = StreamPeer(self.fanout, outlet, self.wire, self._proceed, self._closed)
+        self.peer.open(7)
+
+    @property
+    def taken(self) -> bytes:
+        """What the other side has got."""
+        return bytes(self.transport.sent)
 
     def wire(self, view: View) -> Wire:
         return self.wires.setdefault(view, LineWire(view, lambda: 0.0))
@@ -58,7 +47,13 @@ class Setting:
         self.closed += 1
 
     def tell(self, text: str) -> None:
-        self.readers.tell(Burst([Joined(8, "eve"), Said(8, "eve", text, 0.0)], {}), lambda: None)
+        self.fanout.tell(Burst([Joined(8, "eve"), Said(8, "eve", text, 0.0, 1)], {}), lambda: None)
+
+    def fill(self) -> None:
+        """They do not read, until nothing should be added for them alone."""
+        self.transport.takes = False
+        while not self.peer.full:
+            self.peer.show(Answered("x" * 4000))
 
 
 @pytest.fixture
@@ -72,21 +67,22 @@ def test_notices_are_one_offer(around: Setting) -> None:
     around.peer.show()
     around.peer.send(b"")
     around.peer.send(b"raw")
-    assert around.outlet.taken == b"-> one\r\n-> two\r\nraw"
+    assert around.taken == b"-> one\r\n-> two\r\nraw"
+    assert around.transport.socket.offers == 2
 
 
 def test_nothing_is_told_before_it_listens(around: Setting) -> None:
     around.tell("before")
     around.peer.listen(View())
     around.tell("after")
-    assert around.outlet.taken == b" * eve joined.\r\neve: after\r\n"
+    assert around.taken == b" * eve joined.\r\neve: after\r\n"
 
 
 def test_listening_again_changes_the_view(around: Setting) -> None:
     around.peer.listen(View())
     around.peer.listen(View(quiet=True))
     around.tell("hi")
-    assert around.outlet.taken == b"eve: hi\r\n"
+    assert around.taken == b"eve: hi\r\n"
 
 
 def test_the_session_and_the_room_share_one_stream(around: Setting) -> None:
@@ -94,7 +90,7 @@ def test_the_session_and_the_room_share_one_stream(around: Setting) -> None:
     around.peer.show(Answered("1"))
     around.tell("2")
     around.peer.show(Answered("3"))
-    assert around.outlet.taken == b"-> 1\r\neve: 2\r\n-> 3\r\n"
+    assert around.taken == b"-> 1\r\neve: 2\r\n-> 3\r\n"
 
 
 def test_proceeding_is_the_doors_business(around: Setting) -> None:
@@ -108,14 +104,15 @@ def test_closing_delivers_and_ends_it(around: Setting) -> None:
     around.peer.close()
     around.tell("too late")
     around.peer.show(Answered("too late"))
-    assert around.outlet.taken == b" * Goodbye.\r\n"
-    assert (around.outlet.finished, around.closed) == (1, 1)
+    assert around.taken == b" * Goodbye.\r\n"
+    assert (around.transport.finished, around.closed) == (True, 1)
 
 
 def test_closing_twice_finishes_once(around: Setting) -> None:
     around.peer.close()
     around.peer.close()
-    assert around.outlet.finished == 1
+    assert around.transport.finished
+    assert len(around.clock.getDelayedCalls()) == 1
 
 
 def test_a_lost_peer_takes_every_call_and_does_nothing(around: Setting) -> None:
@@ -126,8 +123,54 @@ def test_a_lost_peer_takes_every_call_and_does_nothing(around: Setting) -> None:
     around.peer.listen(View(times=True))
     around.tell("hi")
     around.peer.close()
-    assert around.outlet.taken == b""
-    assert (around.outlet.gone, around.outlet.finished, around.closed) == (1, 0, 1)
+    assert around.taken == b""
+    assert (around.transport.finished, around.closed) == (False, 1)
+
+
+def test_a_lost_peer_is_told_nothing_of_what_it_is_an_author_of(around: Setting) -> None:
+    around.peer.listen(View())
+    around.peer.lose()
+    around.fanout.tell(Burst([Said(7, "ann", "x", 0.0, 1)], {7: [(0, Receipt(1))]}), lambda: None)
+    assert around.taken == b""
+
+
+def test_who_reads_is_never_full(around: Setting) -> None:
+    around.peer.show(*[Answered("x" * 4000)] * 100)
+    called: list[str] = []
+    around.peer.when_roomy(lambda: called.append("at once"))
+    assert not around.peer.full
+    assert called == ["at once"]
+    assert around.proceeded == 0
+
+
+def test_what_waits_for_room_is_called_once_when_there_is_some_and_the_door_is_told(around: Setting) -> None:
+    around.fill()
+    called: list[str] = []
+    around.peer.when_roomy(lambda: called.append("room"))
+    proceeded = around.proceeded
+    assert called == []
+    around.transport.take_again()
+    assert called == ["room"]
+    assert around.proceeded == proceeded + 1
+    around.fill()
+    around.transport.take_again()
+    assert called == ["room"]
+    assert around.proceeded == proceeded + 2
+
+
+def test_the_door_is_told_of_a_peer_that_is_waited_for(around: Setting) -> None:
+    around.fill()
+    around.peer.when_roomy(lambda: None)
+    assert around.proceeded == 1
+
+
+def test_nobody_waits_for_a_lost_peer(around: Setting) -> None:
+    around.fill()
+    called: list[str] = []
+    around.peer.when_roomy(lambda: called.append("lost"))
+    around.peer.lose()
+    around.peer.when_roomy(lambda: called.append("gone"))
+    assert called == ["lost", "gone"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,15 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ProcessTerminated
-from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorTime, ITransport
-from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IProcessTransport,
+    IReactorProcess,
+    IReactorSocket,
+    IReactorTime,
+    ITransport,
+)
+from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 
 PATIENCE = 60
@@ -147,23 +155,38 @@ class Talker(Protocol):
 
     async def until(self, text: str) -> None:
         """Wait until *text* has come."""
-        await self._when(lambda: text.encode() in self.seen)
+        await self.when(lambda: text.encode() in self.seen)
 
     async def lines_seen(self, count: int) -> None:
         """Wait until *count* lines have come since now."""
         wanted = self.seen.count(b"\n") + count
-        await self._when(lambda: self.seen.count(b"\n") >= wanted)
+        await self.when(lambda: self.seen.count(b"\n") >= wanted)
 
     def whole_lines(self) -> list[str]:
         """What came, without an unfinished last line."""
         return self.seen.decode().split("\r\n")[:-1]
 
-    async def _when(self, arrived: Callable[[], bool]) -> None:
-        if not arrived():
-            waiting: Deferred[None] = Deferred()
+    def when(self, arrived: Callable[[], bool]) -> Deferred[None]:
+        """Fires once *arrived* is true when something has come; fails after ``PATIENCE``."""
+        waiting: Deferred[None] = Deferred()
+        if arrived():
+            waiting.callback(None)
+        else:
             self._awaited.append((arrived, waiting))
             waiting.addTimeout(PATIENCE, self._clock)
-            await waiting
+        return waiting
+
+
+class _Given(ServerFactory):
+    """Has made its protocol already."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, address: IAddress | None) -> Protocol:
+        return self._protocol
 
 
 class Programs:
@@ -174,9 +197,14 @@ class Programs:
         self.reactor = reactor
         self._all: list[Program] = []
 
+    @property
+    def clock(self) -> IReactorTime:
+        """What time-outs go by."""
+        return cast(IReactorTime, self.reactor)
+
     def run(self, *command: str, pty: bool = False) -> Program:
         """Start *command* in the test's folder; on a terminal of its own where *pty*."""
-        program = Program(command[0], cast(IReactorTime, self.reactor))
+        program = Program(command[0], self.clock)
         environment = {**os.environ, "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
         cast(IReactorProcess, self.reactor).spawnProcess(
             program, command[0], command, env=environment, path=str(self.folder), usePTY=pty
@@ -199,12 +227,29 @@ class Programs:
 
     async def talker(self, port: int, nick: str) -> Talker:
         """Connect, and take *nick*."""
-        talker = Talker(nick, cast(IReactorTime, self.reactor))
-        endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
-        await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-        talker.say(nick)
-        await talker.until(f"You are {nick}.")
+        talker = Talker(nick, self.clock)
+        await self.connect(port, talker)
         return talker
+
+    async def connect(self, port: int, talker: Talker, *, narrow: bool = False) -> None:
+        """Connect *talker*, and take their nickname; where *narrow*, the system holds little of what they do not read.
+
+        (Of large segments, it would hold megabytes.)
+        """
+        if narrow:
+            with socket.socket() as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+                connection.connect(("127.0.0.1", port))
+                connection.setblocking(False)
+                cast(IReactorSocket, self.reactor).adoptStreamConnection(
+                    connection.fileno(), socket.AF_INET, _Given(talker)
+                )
+        else:
+            endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
+            await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+        talker.say(talker.nick)
+        await talker.until(f"You are {talker.nick}.")
 
     async def stop(self) -> None:
         """End all of them that have not ended."""

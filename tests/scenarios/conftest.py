@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Journal
-from tests.harness import World
+from tests.harness import DirectWorld, World
 
 
 class Opens(Protocol):
@@ -24,8 +24,8 @@ class Opens(Protocol):
     ) -> World: ...
 
 
-DOORS: dict[str, Opens] = {"line": World}
-"""Every scenario is played at each of these doors."""
+DOORS: dict[str, Opens] = {"line": World, "line, direct": DirectWorld}
+"""Every scenario is played at each of these doors, and over both kinds of outlet."""
 
 
 @pytest.fixture(autouse=True)

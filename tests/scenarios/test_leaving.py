@@ -132,9 +132,10 @@ def test_an_unfinished_nickname_counts(world: World) -> None:
 
 def test_the_end_of_input_of_somebody_who_does_not_read_waits_until_they_do(world: World) -> None:
     ann, bob = world.join("ann", "bob")
-    bob.transport.takes = False
-    ann.say(*["x" * 2000] * 40)
     ann.read()
+    bob.transport.takes = False
+    bob.put("/help\r\n" * 200)
+    assert not bob.transport.reading
     bob.put("still said")
     bob.protocol.readConnectionLost()
     world.settle()
@@ -143,6 +144,36 @@ def test_the_end_of_input_of_somebody_who_does_not_read_waits_until_they_do(worl
     world.settle()
     assert ann.lines() == ["bob: still said", " * bob left."]
     assert bob.lines()[-1] == " * Goodbye, bob."
+
+
+def test_who_quits_without_having_read_everything_still_gets_it_all_up_to_the_goodbye(world: World) -> None:
+    ann, bob = world.join("ann", "bob")
+    bob.transport.takes = False
+    ann.say(*(f"{number} " + "x" * 2000 for number in range(100)))
+    bob.say("/ping", "quit")
+    ann.say("too late")
+    assert not bob.transport.finished
+    bob.transport.take_again(1001)
+    bob.transport.take_again()
+    assert bob.lines() == [*(f"ann: {number} " + "x" * 2000 for number in range(100)), "-> pong", " * Goodbye, bob."]
+    bob.hang_up()
+    assert not bob.transport.aborted
+    assert not world.clock.getDelayedCalls()
+
+
+def test_who_quits_and_never_reads_is_aborted_after_ten_seconds(world: World) -> None:
+    ann, bob = world.join("ann", "bob")
+    bob.transport.takes = False
+    ann.say(*["x" * 2000] * 100)
+    bob.say("quit")
+    aborted = []
+    for seconds in (9.9, 0.1):
+        world.clock.advance(seconds)
+        aborted.append(bob.transport.aborted)
+    assert aborted == [False, True]
+    bob.vanish()
+    assert len(world.factory.connections) == 1
+    assert not world.clock.getDelayedCalls()
 
 
 # The end of a connection
@@ -184,9 +215,9 @@ def test_lines_of_a_newcomer_who_is_lost_before_the_room_has_them_are_still_said
 
 def test_lines_of_somebody_who_never_read_are_still_said_when_they_are_lost(world: World) -> None:
     ann, bob = world.join("ann", "bob")
-    bob.transport.takes = False
-    ann.say(*["x" * 2000] * 40)
     ann.read()
+    bob.transport.takes = False
+    bob.put("/help\r\n" * 200)
     bob.put("one\r\ntwo\r\n")
     bob.vanish()
     assert ann.lines() == ["bob: one", "bob: two", " * bob left: connection lost"]

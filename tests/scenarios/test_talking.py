@@ -341,22 +341,94 @@ def test_lines_may_end_in_any_of_four_ways(world: World, end: str) -> None:
 # A peer that does not read
 
 
-def test_who_does_not_read_is_not_read_from_and_goes_on_afterwards_with_everything_in_order(world: World) -> None:
+def test_who_does_not_read_what_the_room_says_may_talk_on_and_gets_everything_in_order_afterwards(world: World) -> None:
     ann, bob = world.join("ann", "bob")
     ann.read()
     ann.transport.takes = False
     for number in range(40):
         bob.say(f"{number} " + "x" * 2000)
-    reading = [ann.transport.reading]
-    ann.put("hello\r\n/ping\r\n")
+    ann.say("/receipts on", "hello", "/ping")
+    assert bob.lines() == ["ann: hello"]
+    bob.say("still here?", "/msg ann psst")
+    ann.transport.take_again()
+    assert ann.lines() == [
+        *(f"bob: {number} " + "x" * 2000 for number in range(40)),
+        "-> receipts are on.",
+        "-> pong",
+        "-> #41",
+        "bob: still here?",
+        "[bob] psst",
+    ]
+    bob.say("and now?")
+    assert ann.lines() == ["bob: and now?"]
+
+
+def test_who_does_not_read_their_answers_is_not_read_from_and_goes_on_afterwards_in_order(world: World) -> None:
+    ann, bob = world.join("ann", "bob")
+    ann.read()
+    ann.transport.takes = False
+    ann.put("/help\r\n" * 200 + "hello\r\n/ping\r\n")
     world.settle()
+    reading = [ann.transport.reading]
+    bob.say("hi")
     assert bob.read() == ""
-    bob.say("still here?")
     ann.transport.take_again()
     world.settle()
     assert [*reading, ann.transport.reading] == [False, True]
     assert bob.lines() == ["ann: hello"]
-    assert ann.lines() == [*(f"bob: {number} " + "x" * 2000 for number in range(40)), "bob: still here?", "-> pong"]
+    lines = ann.lines()
+    assert lines.count("bob: hi") == 1
+    assert lines.count("-> /ping   answers pong") == 200
+    assert lines[-1] == "-> pong"
+
+
+def test_a_private_line_to_somebody_who_does_not_read_theirs_is_refused_to_its_sender(world: World) -> None:
+    ann, bob = world.join("ann", "bob")
+    bob.read()
+    ann.transport.takes = False
+    for number in range(100):
+        bob.say(f"/msg ann {number} " + "x" * 2000)
+    sent = [line == "-> sent to ann." for line in bob.lines()]
+    assert sent == [True] * sum(sent) + [False] * (100 - sum(sent))
+    assert 64 * 1024 <= sum(sent) * 2000 < 136 * 1024, "64 KiB, and as many in a transport"
+    bob.say("/msg ann hello?")
+    assert bob.lines() == ["-> Error: ann does not read what is sent to them."]
+    ann.transport.take_again()
+    bob.say("/msg ann hello!")
+    lines = ann.lines()
+    assert len(lines) == sum(sent) + 1
+    assert lines[-1] == "[bob] hello!"
+
+
+def test_who_was_behind_for_too_long_is_told_which_lines_they_missed(world: World) -> None:
+    ann, bob = world.join("ann", "bob")
+    bob.say("before")
+    ann.read()
+    ann.transport.takes = False
+    bob.say(*(f"{number} " + "x" * 4000 for number in range(2, 1200)))
+    ann.transport.take_again()
+    lines = ann.lines()
+    (at,) = (at for at, line in enumerate(lines) if line.startswith(" * You missed "))
+    first, last = at + 2, 1199 - len(lines[at + 1 :])
+    assert lines == [
+        *(f"bob: {number} " + "x" * 4000 for number in range(2, first)),
+        f" * You missed {last - first + 1} lines (#{first}-#{last}).",
+        *(f"bob: {number} " + "x" * 4000 for number in range(last + 1, 1200)),
+    ]
+    ann.say(f"/history #{last}")
+    assert ann.lines() == [f"-> #{last} [12:00] bob: {last} " + "x" * 4000]
+
+
+def test_who_changes_what_they_see_while_they_do_not_read_can_talk_on(world: World) -> None:
+    ann, bob = world.join("ann", "bob")
+    ann.read()
+    ann.transport.takes = False
+    bob.say("one")
+    ann.say("/timestamp on", "hello")
+    bob.say("two")
+    ann.transport.take_again()
+    assert [line.removeprefix("[12:00] ") for line in ann.lines()] == ["bob: one", "-> timestamps are on.", "bob: two"]
+    assert bob.lines() == ["ann: hello"]
 
 
 def test_others_are_read_from_while_one_does_not_read(world: World) -> None:

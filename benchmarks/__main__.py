@@ -1,0 +1,108 @@
+"""``python -m benchmarks``: run the scenarios one after the other, the peers in turn, and print what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+from benchmarks import pictures, report
+from benchmarks.peers import Absent, Peer, find
+from benchmarks.processes import BenchmarkError
+from benchmarks.results import OURS, Results
+from benchmarks.scenarios import FULL, QUICK, SCENARIOS, TINY, Bench, Scenario
+from benchmarks.tools import HERE, build
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 1 when broadcast or the floor could not be measured."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.write and (options.tiny or options.only or options.peers):
+        parser.error("--write takes everything, in full or --quick")
+    if options.tiny and not options.peers:
+        options.peers = ["broadcast", "floor", "naive twisted"]
+    plan = TINY if options.tiny else QUICK if options.quick else FULL
+    wanted = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
+    with TemporaryDirectory(prefix="broadcast-benchmarks-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # ngIRCd reads its configuration as another user
+        try:
+            tools = build(folder)
+        except BenchmarkError as error:
+            sys.stderr.write(f"benchmarks: {error}\n")
+            return 1
+        found = [peer for peer in find(tools, folder) if not options.peers or peer.name.casefold() in options.peers]
+        results = Results(plan, [peer for peer in found if isinstance(peer, Peer)], tools.notes)
+        results.wanted = [scenario.name for scenario in wanted]
+        results.absent = [peer for peer in found if isinstance(peer, Absent)]
+        bench = Bench(tools, plan, folder)
+        for scenario in wanted:
+            _run(bench, scenario, results, options.runs)
+    sys.stdout.write("\n" + report.text(results))
+    drawn: Sequence[Path] = ()
+    if options.write or options.pictures:
+        drawn = pictures.draw(results, HERE if options.write else options.pictures)
+    if options.write:
+        report.write(results, HERE / "README.rst", drawn)
+    missing = {peer for _, peer in results.failures} | {peer.name for peer in results.absent if peer.name == OURS}
+    return 1 if missing & {OURS, "floor"} else 0
+
+
+def _run(bench: Bench, scenario: Scenario, results: Results, runs: int | None) -> None:
+    """All runs of *scenario*: one of each peer, then the next of each."""
+    times = runs or bench.plan.runs
+    others = {"always": times, "seldom": min(times, bench.plan.seldom), "never": 0}[scenario.others]
+    for run in range(times):
+        for peer in results.peers:
+            if (run >= others and peer.name != OURS) or (scenario.name, peer.name) in results.failures:
+                continue
+            _progress(f"{scenario.name} {run + 1}/{times}: {peer.name} ... ")
+            began = monotonic()
+            try:
+                figures = scenario.measure(bench, peer)
+            except BenchmarkError as error:
+                results.failures[scenario.name, peer.name] = str(error)
+                _progress(f"could not run: {error}\n")
+            else:
+                results.record(run, peer.name, figures)
+                _progress(f"{report.brief(figures)} ({monotonic() - began:.1f} s)\n")
+
+
+def _progress(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="smaller and once, in less than two minutes")
+    sizes.add_argument("--tiny", action="store_true", help="only to see that everything works, in some seconds")
+    names = [scenario.name for scenario in SCENARIOS]
+    parser.add_argument("--only", action="append", choices=names, help="this scenario; can be given several times")
+    parser.add_argument("--peers", type=_names, help="these servers, separated by commas; by default all there are")
+    parser.add_argument("--runs", type=_positive, help="so many runs of each; by default 5, with --quick 1")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw the pictures, as PNG files, into DIR")
+    parser.add_argument("--write", action="store_true", help="put the table and the pictures into benchmarks/")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip().casefold() for name in text.split(",")]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

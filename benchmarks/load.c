@@ -1,0 +1,473 @@
+/* The load generator: many connections, some of which talk, in one thread with epoll.
+ *
+ *     load KEY=VALUE ...       the keys and what they mean stand in `settings` below
+ *
+ * It says what happens as one JSON object a line on stdout, waits for a line on stdin where it is asked to, and ends by
+ * itself after `limit` seconds or with whoever started it. It counts bytes and never looks into a line once everybody
+ * is in: every line has the same text and every nickname the same length, so every delivery has the same length, which
+ * is learned from the last line that is said before the measurement. The kernel is even told not to copy what was
+ * counted. At the end everything that was said must have arrived, to the byte; `exact` says whether it has.
+ *
+ * How long a delivery took: the n-th line that a reader gets is the n-th that was said. With several authors a server
+ * may swap two lines, which swaps their times and leaves the sum. Only readers who say nothing are timed. In open loop
+ * a line's time begins when it was due, so that a server which holds up its authors does not look fast.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RING = 1 << 20, EVENTS = 1024, SCRATCH = 1 << 20, CARRY = 128, STEP = 10, BUCKETS = 2000000, AHEAD = 1024 };
+
+static struct setting { const char *name; double value; const char *meaning; } settings[] = {
+#define SETTINGS(X)                                                                                                   \
+    X(port, 0, "of the server, on 127.0.0.1")                                                                         \
+    X(pid, 0, "the server's process, whose CPU time is read; 0: none")                                                \
+    X(people, 10, "connections that read")                                                                            \
+    X(senders, 1, "of them talk, in turn")                                                                            \
+    X(stalled, 0, "further connections that come in and then never read")                                             \
+    X(arriving, 256, "at most so many are on their way in at once")                                                    \
+    X(size, 64, "bytes of a line as it is sent, with its CRLF and without what the protocol puts around it")          \
+    X(echo, 0, "1: an author gets their own lines too")                                                               \
+    X(settle, 0, "seconds to wait after everybody is in")                                                             \
+    X(fill, 0, "lines said before the warm-up, so that those who never read are full")                                \
+    X(window, 1, "closed loop: lines outstanding; one is said when all readers have one")                             \
+    X(rate, 0, "open loop instead: lines a second")                                                                   \
+    X(warm, 0.5, "seconds before the measurement")                                                                    \
+    X(seconds, 0, "of the measurement; 0: none")                                                                      \
+    X(lines, 0, "said in all, instead of a time")                                                                     \
+    X(mark, 0, "report every so many lines")                                                                          \
+    X(hold, 0, "1: when everybody is in, and at the end, wait for a line on stdin")                                   \
+    X(limit, 120, "seconds after which it ends whatever happens")
+#define ENTRY(name, value, meaning) {#name, value, meaning},
+    SETTINGS(ENTRY)
+#define NUMBER(name, value, meaning) N_##name,
+};
+enum { SETTINGS(NUMBER) };
+#define GET(name) (settings[N_##name].value)
+
+enum state { NEW, GREETED, JOINING, IN, GONE };
+struct person {
+    int fd, stalled, talks, swamped;
+    enum state state;
+    uint64_t bytes, base, got, own, level; /* base: bytes at the start; got: lines; level: lines that concern them */
+    size_t owed, into;                     /* bytes they still have to say; how far into a line they are */
+    char carry[CARRY];                     /* the end of what they read last, until everybody is in */
+    int carried;
+};
+
+static struct person *people;
+static int readers, everybody, in, gone, seen, loop, timer, next_author, timing;
+static char scratch[SCRATCH + CARRY], line[8192], *many, needle[64];
+static size_t line_size, delivery; /* bytes of a line as it is said, with the protocol's words; of one as it arrives */
+static uint64_t said, least, total;
+static uint64_t said_at[RING];     /* when line n was said, ns */
+static uint32_t at_level[RING];    /* how many readers have n lines */
+static uint32_t *each, *whole;     /* histograms: of deliveries, of lines until the last has them */
+static uint64_t first_timed, end_timed;
+static enum { PLAIN, BROADCAST, IRC, NATS } dialect;
+static enum { ARRIVE, LISTEN, RUN } phase;
+
+static uint64_t now(clockid_t clock) {
+    struct timespec time;
+    return clock_gettime(clock, &time) ? 0 : time.tv_sec * 1000000000ull + time.tv_nsec;
+}
+static uint64_t mono(void) { return now(CLOCK_MONOTONIC); }
+
+static void tell(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    vprintf(format, values);
+    va_end(values);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void fail(const char *why) {
+    tell("{\"event\": \"failed\", \"why\": \"%s\", \"errno\": \"%s\", \"in\": %d, \"of\": %d, \"gone\": %d}", why,
+         strerror(errno), in, everybody, gone);
+    exit(1);
+}
+
+static void out_of_time(int number) {
+    (void)number;
+    static const char late[] = "{\"event\": \"failed\", \"why\": \"the time limit of the load generator\"}\n";
+    if (write(1, late, sizeof late - 1) < 0) _exit(3);
+    _exit(2);
+}
+
+static void lost(struct person *who) {
+    if (who->state == GONE) return;
+    if (who->state == IN) in--;
+    who->state = GONE;
+    gone++;
+    epoll_ctl(loop, EPOLL_CTL_DEL, who->fd, NULL);
+    if (phase != RUN) fail("the server closed a connection");
+    if (!who->stalled) at_level[who->level % RING]--;
+}
+
+static void say_raw(struct person *who, const char *format, ...) {
+    char text[512];
+    va_list values;
+    va_start(values, format);
+    int size = vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    if (send(who->fd, text, size, MSG_NOSIGNAL) != size) lost(who);
+}
+
+/* Arriving */
+
+static void is_in(struct person *who) {
+    who->state = IN;
+    in++;
+    if (who->stalled) epoll_ctl(loop, EPOLL_CTL_DEL, who->fd, NULL);
+}
+
+static void arrive(int number) {
+    struct person *who = &people[number];
+    int on = 1, segment = 1448;
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + number / 4000)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(GET(port)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = number};
+    who->fd = socket(AF_INET, SOCK_STREAM, 0);
+    who->stalled = number >= readers;
+    who->talks = number < (int)GET(senders);
+    if (who->fd < 0) fail("socket");
+    setsockopt(who->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(who->fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    /* As over Ethernet: with the segments of loopback the server's kernel would hold megabytes for who does not read. */
+    if (who->stalled) setsockopt(who->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+    if (bind(who->fd, (void *)&from, sizeof from) || connect(who->fd, (void *)&to, sizeof to)) fail("connect");
+    fcntl(who->fd, F_SETFL, O_NONBLOCK);
+    epoll_ctl(loop, EPOLL_CTL_ADD, who->fd, &event);
+    if (dialect == PLAIN) is_in(who);
+    if (dialect == BROADCAST) say_raw(who, "u%05d\r\n", number);
+    if (dialect == IRC) say_raw(who, "NICK u%05d\r\nUSER u%05d 0 * :u\r\n", number, number);
+    if (dialect == NATS)
+        say_raw(who, "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\nSUB b 1\r\nPING\r\n");
+}
+
+/* What has come, with the end of what came before it: answer what must be answered, see who is in. */
+static void look(struct person *who, char *text, size_t size) {
+    for (char *ping = text; (ping = memmem(ping, text + size - ping, "PING", 4)); ping += 4) {
+        char *end = memchr(ping, '\n', text + size - ping);
+        if (!end || (ping != text && ping[-1] != '\n') || dialect < IRC) continue;
+        if (dialect == NATS) say_raw(who, "PONG\r\n");
+        else say_raw(who, "PONG%.*s", (int)(end + 1 - ping - 4), ping + 4);
+    }
+    if (who->state == NEW && dialect == BROADCAST && memmem(text, size, " * You are ", 11)) is_in(who);
+    if (who->state == NEW && dialect == NATS && memmem(text, size, "PONG", 4)) is_in(who);
+    if (who->state == NEW && dialect == IRC && memmem(text, size, " 001 ", 5)) {
+        who->state = JOINING;
+        say_raw(who, "JOIN #b\r\n");
+    }
+    if (who->state == JOINING && memmem(text, size, " 366 ", 5)) is_in(who);
+    if (phase == LISTEN && !who->swamped && memmem(text, size, needle, strlen(needle))) { who->swamped = 1; seen++; }
+}
+
+/* Talking */
+
+static void set_level(struct person *who, uint64_t level) {
+    at_level[who->level % RING]--;
+    at_level[level % RING]++;
+    who->level = level;
+}
+
+static void let_out(struct person *who) {
+    while (who->owed) {
+        size_t size = who->owed < AHEAD * line_size - who->into ? who->owed : AHEAD * line_size - who->into;
+        ssize_t sent = send(who->fd, many + who->into, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN) { lost(who); return; }
+        if (sent > 0) { who->owed -= sent; who->into = (who->into + sent) % line_size; }
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.u32 = who - people};
+        if (sent < (ssize_t)size) { epoll_ctl(loop, EPOLL_CTL_MOD, who->fd, &event); return; }
+    }
+}
+
+static void say(uint64_t at) {
+    struct person *who = &people[next_author];
+    next_author = (next_author + 1) % (int)GET(senders);
+    if (who->state == GONE) fail("an author was cut off");
+    said_at[said++ % RING] = at;
+    who->owed += line_size;
+    if (!GET(echo)) { who->own++; set_level(who, who->level + 1); }
+}
+
+static void let_all_out(void) {
+    for (int i = 0; i < (int)GET(senders); i++)
+        if (people[i].owed) let_out(&people[i]);
+}
+
+static void time_it(uint32_t *histogram, uint64_t number, uint64_t at) {
+    if (number < first_timed || number >= end_timed) return;
+    uint64_t bucket = (at - said_at[number % RING]) / 1000 / STEP;
+    histogram[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
+}
+
+static void counted(struct person *who) {
+    uint64_t got = (who->bytes - who->base) / delivery, level = got + who->own;
+    if (got == who->got) return;
+    if (level > said) { errno = 0; fail("a reader got more than was said"); }
+    if (timing && !who->talks) {
+        uint64_t at = mono();
+        for (uint64_t number = who->level; number < level; number++) time_it(each, number, at);
+    }
+    total += got - who->got;
+    who->got = got;
+    set_level(who, level);
+}
+
+static void advance(void) {
+    uint64_t at = timing ? mono() : 0;
+    while (least < said && !at_level[least % RING]) time_it(whole, least++, at);
+}
+
+/* The loop */
+
+static void take(struct person *who) {
+    if (phase == RUN) {
+        ssize_t size = recv(who->fd, scratch, SCRATCH, MSG_TRUNC);
+        if (size > 0) { who->bytes += size; counted(who); }
+        else if (size == 0 || errno != EAGAIN) lost(who);
+        return;
+    }
+    memcpy(scratch, who->carry, who->carried);
+    ssize_t size = recv(who->fd, scratch + who->carried, SCRATCH, 0);
+    if (size < 0 && errno == EAGAIN) return;
+    if (size <= 0) { lost(who); return; }
+    who->bytes += size;
+    size += who->carried;
+    look(who, scratch, size);
+    who->carried = size < CARRY ? size : CARRY;
+    memcpy(who->carry, scratch + size - who->carried, who->carried);
+}
+
+static void turn(int wait) {
+    struct epoll_event events[EVENTS];
+    int count = epoll_wait(loop, events, EVENTS, wait);
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u32 == UINT32_MAX) {
+            uint64_t times;
+            if (read(timer, &times, sizeof times) < 0) continue;
+            continue;
+        }
+        struct person *who = &people[events[i].data.u32];
+        if (events[i].events & EPOLLOUT) {
+            struct epoll_event event = {.events = EPOLLIN, .data.u32 = who - people};
+            epoll_ctl(loop, EPOLL_CTL_MOD, who->fd, &event);
+            let_out(who);
+        }
+        if (who->state != GONE && events[i].events & ~EPOLLOUT) take(who);
+    }
+    if (phase == RUN) advance();
+}
+
+static void run_for(double seconds) {
+    for (uint64_t end = mono() + seconds * 1e9; mono() < end;) turn(10);
+}
+
+/* Say one line of the right size with *word* in it, and wait until everybody else (with echo everybody) has it. */
+static void everybody_hears(const char *word, int author) {
+    char one[sizeof line];
+    memcpy(one, line, line_size + 1);
+    snprintf(needle, sizeof needle, "-%s-", word);
+    memcpy(strchr(one, 'x'), needle, strlen(needle));
+    phase = LISTEN;
+    seen = 0;
+    for (int i = 0; i < readers; i++) people[i].swamped = people[i].carried = 0;
+    for (uint64_t again = 0; seen < readers - !GET(echo); turn(100)) {
+        if (mono() < again) continue;
+        if (send(people[author].fd, one, line_size, MSG_NOSIGNAL) != (ssize_t)line_size) fail("send");
+        /* A server that greets nobody may have heard this before it knew all of them. */
+        again = dialect == PLAIN ? mono() + 500000000 : UINT64_MAX;
+    }
+}
+
+static void get_ready(void) {
+    char text[4096];
+    if (GET(size) < 16 || GET(size) > (dialect == IRC ? 400 : 4000)) fail("size");
+    int size = GET(size) - 2, last = GET(senders) > 1 ? 1 : 0;
+    memset(text, 'x', size);
+    text[size] = 0;
+    const char *forms[] = {"%s\r\n", "%s\r\n", "PRIVMSG #b :%s\r\n", NULL};
+    if (dialect == NATS) line_size = sprintf(line, "PUB b %d\r\n%s\r\n\r\n", size + 2, text);
+    else line_size = sprintf(line, forms[dialect], text);
+    many = malloc(line_size * AHEAD);
+    for (int i = 0; i < AHEAD; i++) memcpy(many + i * line_size, line, line_size);
+    uint64_t started = mono();
+    for (int begun = 0; in < everybody;) {
+        while (begun < everybody && begun - in < (int)GET(arriving)) arrive(begun++);
+        if (in < everybody || dialect != PLAIN) turn(in < everybody ? -1 : 0);
+    }
+    everybody_hears("first", 0);
+    double seconds = (mono() - started) / 1e9;
+    run_for(GET(settle));
+    everybody_hears("second", last);
+    run_for(0.05);
+    for (int i = 0; i < readers; i++) people[i].base = people[i].bytes;
+    everybody_hears("third", 0);
+    run_for(0.05); /* for the end of the line */
+    for (int i = 0; i < readers; i++) {
+        uint64_t length = people[i].bytes - people[i].base;
+        if (length) delivery = length;
+    }
+    for (int i = 0; i < readers; i++) {
+        uint64_t length = people[i].bytes - people[i].base;
+        errno = 0;
+        if (length != delivery && (i || GET(echo))) fail("deliveries have different lengths");
+        people[i].base = people[i].bytes;
+    }
+    phase = RUN;
+    at_level[0] = readers;
+    tell("{\"event\": \"in\", \"people\": %d, \"seconds\": %.4f, \"delivery_bytes\": %zu}", in, seconds, delivery);
+}
+
+static double quantile(uint32_t *histogram, double share) {
+    uint64_t count = 0, upto = 0;
+    for (int i = 0; i < BUCKETS; i++) count += histogram[i];
+    for (int i = 0; i < BUCKETS && count; i++)
+        if ((upto += histogram[i]) >= share * count) return (i + 0.5) * STEP / 1000;
+    return -1;
+}
+
+/* What the kernel holds on both sides for those who never read; for the others, next to nothing. */
+static double unread(void) {
+    double sum = 0;
+    char row[512];
+    for (int i = readers, bytes; i < everybody; i++)
+        if (!ioctl(people[i].fd, FIONREAD, &bytes)) sum += bytes;
+    FILE *table = everybody > readers ? fopen("/proc/net/tcp", "r") : NULL;
+    while (table && fgets(row, sizeof row, table)) {
+        unsigned port, state, unsent;
+        if (sscanf(row, " %*u: %*x:%x %*x:%*x %x %x:", &port, &state, &unsent) == 3 && port == GET(port) && state == 1)
+            sum += unsent;
+    }
+    if (table) fclose(table);
+    return sum;
+}
+
+static void closed_loop(uint64_t lines, uint64_t until) {
+    uint64_t mark = GET(lines) && GET(mark) ? GET(mark) : UINT64_MAX, next = mark;
+    for (uint64_t end = said + lines; mono() < until && (least < end || lines == UINT64_MAX);) {
+        uint64_t at = mono();
+        while (said - least < GET(window) && (lines == UINT64_MAX || said < end)) say(at);
+        let_all_out();
+        turn(100);
+        for (; lines != UINT64_MAX && least >= next; next += mark)
+            tell("{\"event\": \"mark\", \"lines\": %llu}", (unsigned long long)next);
+    }
+}
+
+static void open_loop(uint64_t until) {
+    static uint64_t due;
+    uint64_t apart = 1e9 / GET(rate), at;
+    if (!due) due = mono();
+    while ((at = mono()) < until) {
+        for (; due <= at && due < until; due += apart) {
+            if (said - least >= RING - 1) fail("a million lines are on their way");
+            say(due);
+        }
+        struct itimerspec when = {.it_value = {due / 1000000000, due % 1000000000}};
+        timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+        let_all_out();
+        turn(100);
+    }
+}
+
+static void go(double seconds) {
+    uint64_t until = mono() + seconds * 1e9;
+    if (GET(rate)) open_loop(until);
+    else closed_loop(UINT64_MAX, until);
+}
+
+static void measure(void) {
+    clockid_t server = CLOCK_MONOTONIC;
+    if (GET(pid) && (errno = clock_getcpuclockid(GET(pid), &server))) fail("the server's CPU clock");
+    double rate = GET(rate), window = GET(window);
+    if (GET(fill)) {
+        GET(rate) = 0, GET(window) = 512;
+        closed_loop(GET(fill), UINT64_MAX);
+        GET(rate) = rate, GET(window) = window;
+    }
+    /* Reading these tables takes a while: not while anything is timed. */
+    uint64_t said_before = said;
+    double full = unread();
+    if (GET(warm) && !GET(lines)) go(GET(warm));
+    each = calloc(BUCKETS, sizeof *each), whole = calloc(BUCKETS, sizeof *whole);
+    timing = 1, first_timed = said, end_timed = UINT64_MAX;
+    uint64_t began = mono(), own = now(CLOCK_PROCESS_CPUTIME_ID), theirs = now(server), before = total;
+    uint64_t lines = least;
+    if (GET(lines)) closed_loop(GET(lines), UINT64_MAX);
+    else go(GET(seconds));
+    double seconds = (mono() - began) / 1e9, cpu = (now(CLOCK_PROCESS_CPUTIME_ID) - own) / 1e9;
+    double server_cpu = GET(pid) ? (now(server) - theirs) / 1e9 : -1;
+    uint64_t deliveries = total - before;
+    lines = least - lines;
+    end_timed = said;
+    for (uint64_t end = mono() + 10000000000ull; least < said && mono() < end;) { let_all_out(); turn(100); }
+    full = unread() - full;
+    if (GET(stalled)) full /= (double)(said - said_before) * delivery * GET(stalled);
+    if (full < 0) full = 0; /* what was on its way to the others at first */
+    int exact = !gone;
+    for (int i = 0; i < readers; i++) exact &= people[i].bytes - people[i].base == (said - people[i].own) * delivery;
+    tell("{\"event\": \"end\", \"deliveries\": %llu, \"lines\": %llu, \"seconds\": %.6f, \"server_cpu\": %.6f, "
+         "\"load_cpu\": %.6f, \"p50\": %.3f, \"p99\": %.3f, \"worst\": %.3f, \"p99_last\": %.3f, \"exact\": %s, "
+         "\"gone\": %d, \"stalled_took\": %.4f}",
+         (unsigned long long)deliveries, (unsigned long long)lines, seconds, server_cpu, cpu, quantile(each, 0.5),
+         quantile(each, 0.99), quantile(each, 1), quantile(whole, 0.99), exact ? "true" : "false", gone, full);
+}
+
+static void wait_for_word(void) {
+    char word[16];
+    if (!fgets(word, sizeof word, stdin)) exit(0);
+}
+
+int main(int argc, char **argv) {
+    struct rlimit files;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGALRM, out_of_time);
+    for (int i = 1; i < argc; i++) {
+        char *value = strchr(argv[i], '=');
+        int known = 0;
+        if (!value) { fprintf(stderr, "load: %s is not KEY=VALUE\n", argv[i]); return 2; }
+        *value++ = 0;
+        const char *names[] = {"plain", "broadcast", "irc", "nats"};
+        for (int j = 0; j < 4 && !strcmp(argv[i], "dialect"); j++)
+            if (!strcmp(value, names[j])) dialect = j, known = 1;
+        for (size_t j = 0; j < sizeof settings / sizeof *settings; j++)
+            if (!strcmp(argv[i], settings[j].name)) settings[j].value = atof(value), known = 1;
+        if (!known) { fprintf(stderr, "load: unknown: %s=%s\n", argv[i], value); return 2; }
+    }
+    alarm(GET(limit));
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    readers = GET(people);
+    everybody = readers + GET(stalled);
+    people = calloc(everybody, sizeof *people);
+    loop = epoll_create1(0);
+    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
+    epoll_ctl(loop, EPOLL_CTL_ADD, timer, &event);
+    get_ready();
+    if (GET(hold)) wait_for_word();
+    if (GET(seconds) || GET(lines)) measure();
+    if (GET(hold) && GET(lines)) wait_for_word();
+    return 0;
+}

@@ -1,0 +1,176 @@
+"""The figures as tables: on the terminal, and in README.rst between its two marks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks.results import GOALS, Results, Summary
+from benchmarks.scenarios import FULL, OUTSTANDING, RATE
+
+BEGIN, END = ".. table begins: written by python -m benchmarks --write", ".. table ends"
+
+Row = tuple[str, str, str]
+"""The figure's name, the scenario that it is from, and how it is called in the table."""
+
+
+def brief(figures: Mapping[str, float]) -> str:
+    """One run's *figures* in one line."""
+    return ", ".join(f"{name.partition(' ')[2]} {_number(value)}" for name, value in figures.items())
+
+
+def text(results: Results) -> str:
+    """Everything, for a terminal or a page in reStructuredText."""
+    plan = results.plan
+    parts = [_conditions(results)]
+    if plan is not FULL:
+        parts.append(
+            f"This was the {plan.name} form: fewer runs, shorter ones and smaller crowds. Its figures are rough."
+        )
+    parts += results.notes
+    goals = _goals(results)
+    if len(goals) > 1:
+        parts.append(_grid(goals))
+    parts.append("Each cell: the median, and in brackets the lowest and the highest of the runs.")
+    parts += [_grid(rows) for rows in _peers(results)]
+    parts += _remarks(results)
+    return "\n\n".join(parts) + "\n"
+
+
+def write(results: Results, path: Path, drawn: Sequence[Path]) -> None:
+    """Put the tables, and the pictures that were *drawn*, between the marks of the page at *path*."""
+    page = path.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    pictures = "".join(f"\n.. image:: {picture.name}\n" for picture in drawn)
+    path.write_text(f"{before}{BEGIN}\n\n{text(results)}{pictures}\n{END}{after}")
+
+
+def _conditions(results: Results) -> str:
+    versions = [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}"]
+    for package in ("Twisted", "Automat"):
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    versions += [f"{peer.name}: {peer.version}" for peer in results.peers if peer.dialect != "plain"]
+    versions += [f"C: {peer.version}" for peer in results.peers if peer.name == "floor"]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.release()} on {platform.machine()}, "
+        f"{os.cpu_count()} processors, {memory:.0f} GiB; {'; '.join(versions)}."
+    )
+
+
+def _goals(results: Results) -> list[list[str]]:
+    rows = [["figure of broadcast", "measured", "must", "aim", "reached", "``--only``"]]
+    for goal in GOALS:
+        if goal.command not in results.wanted:
+            continue
+        sign = ">=" if goal.more else "<="
+        summary = goal.of(results)
+        measured = f"{_spread(summary)} {goal.unit}" if summary else "not measured"
+        reached = goal.verdict(results)
+        rows.append(
+            [
+                goal.what,
+                measured,
+                f"{sign} {goal.must:g}",
+                f"{sign} {goal.aim:g}",
+                reached if summary else "",
+                goal.command,
+            ]
+        )
+    return rows
+
+
+def _peers(results: Results) -> list[list[list[str]]]:
+    plan = results.plan
+    where = f"{plan.people} people, {plan.senders} senders"
+    rows: list[Row] = [
+        *(
+            (f"{name} {figure}", name, f"{name}: {figure}")
+            for name in ("unloaded", "loaded")
+            for figure in ("deliveries/s", "CPU µs", "p50 ms", "p99 ms", "load")
+        ),
+        *((f"steady {figure}", "latency", f"{RATE} lines/s: {figure}") for figure in ("p50 ms", "p99 ms")),
+        ("crowd join s", "crowd", f"{plan.crowd:,} join: s"),
+        ("crowd KiB", "crowd", f"{plan.crowd:,} idle: KiB each"),
+        *((f"growth {people} p99 ms", "growth", f"{people:,} people: p99 ms") for people in plan.growth),
+    ]
+    head = [where, *(peer.name for peer in results.peers)]
+    table = [head]
+    for figure, scenario, label in rows:
+        cells = [_cell(results, figure, scenario, peer.name) for peer in results.peers]
+        if any(cells):
+            table.append([label, *cells])
+    own = [["broadcast alone", "measured"]]
+    for figure, label in (
+        ("alone p99 ms", f"{plan.hearers} readers at {RATE} lines/s: p99 ms"),
+        ("stalled p99 ms", f"the same with {plan.stalled:,} who never read: p99 ms"),
+        ("memory full MiB", f"memory after {plan.filled:,} lines with those {plan.stalled:,}: MiB"),
+        ("memory growth MiB", f"the most that it grew by until {plan.said:,} lines: MiB"),
+        ("startup s", f"start-up, {plan.journal:,} events in the journal: s"),
+        ("startup empty s", "start-up, no journal: s"),
+    ):
+        if summary := results.summary(figure, "broadcast"):
+            own.append([label, _spread(summary)])
+    return [each for each in (table, own) if len(each) > 1]
+
+
+def _cell(results: Results, figure: str, scenario: str, peer: str) -> str:
+    if (scenario, peer) in results.failures:
+        return "could not run"
+    summary = results.summary(figure, peer)
+    mark = "\\*" if figure.endswith("deliveries/s") and results.bottleneck(scenario, peer) else ""
+    return _spread(summary) + mark if summary else ""
+
+
+def _remarks(results: Results) -> list[str]:
+    legend = (
+        f"*unloaded*: one line outstanding; *loaded*: {OUTSTANDING}. CPU: the server's user and system time for one "
+        "delivery, all its threads. load: the load generator's share of one processor."
+    )
+    remarks = [legend]
+    limited = [
+        f"{scenario} of {peer.name}"
+        for scenario in ("unloaded", "loaded")
+        for peer in results.peers
+        if results.bottleneck(scenario, peer.name)
+    ]
+    if limited:
+        remarks.append(f"\\* The load generator was the bottleneck: {', '.join(limited)} could be more.")
+    remarks += [f"Not measured: {absent.name}, because {absent.why}." for absent in results.absent]
+    remarks += [f"Could not run: {name} of {peer}: {why}." for (name, peer), why in results.failures.items()]
+    return remarks
+
+
+def _number(value: float) -> str:
+    for limit, form in ((1000, ",.0f"), (100, ".0f"), (10, ".1f"), (0, ".2f")):
+        if abs(value) >= limit:
+            return format(value, form)
+    return format(value, ".2f")
+
+
+def _spread(summary: Summary) -> str:
+    if len(summary.values) == 1:
+        return _number(summary.median)
+    return f"{_number(summary.median)} ({_number(min(summary.values))} - {_number(max(summary.values))})"
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> str:
+    """*rows*, the first of which is the head, as a simple table of reStructuredText."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    rule = "  ".join("=" * width for width in widths)
+    pad: Callable[[Sequence[str]], str] = lambda row: "  ".join(  # noqa: E731
+        cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+    ).rstrip()
+    lines = [pad(row) for row in rows]
+    assert all(len(one) == len(other) for one, other in pairwise(rows))
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule])

@@ -1,0 +1,124 @@
+"""What one invocation measured: every figure of every run, medians and spreads, and what must be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.peers import Absent, Peer
+from benchmarks.scenarios import BOTTLENECK, FULL, Plan
+
+OURS = "broadcast"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A figure over all runs."""
+
+    values: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return median(self.values)
+
+
+class Results:
+    """All figures of one invocation, and only of that."""
+
+    def __init__(self, plan: Plan, peers: Sequence[Peer], notes: Sequence[str]) -> None:
+        self.plan = plan
+        self.peers = peers
+        self.notes = notes
+        self.absent: Sequence[Absent] = ()
+        self.wanted: Sequence[str] = ()
+        """The scenarios that were asked for."""
+        self.failures: dict[tuple[str, str], str] = {}
+        """Scenario and peer, and why it could not be measured."""
+        self._figures: dict[tuple[str, str], dict[int, float]] = {}
+
+    def record(self, run: int, peer: str, figures: Mapping[str, float]) -> None:
+        """Keep what *run* measured of *peer*."""
+        for name, value in figures.items():
+            self._figures.setdefault((name, peer), {})[run] = value
+
+    def summary(self, figure: str, peer: str) -> Summary | None:
+        """All runs of *figure* for *peer*; None where there is none."""
+        values = self._figures.get((figure, peer))
+        return Summary(list(values.values())) if values else None
+
+    def ratio(self, figure: str, one: str, other: str) -> Summary | None:
+        """*figure* of *one* by that of *other*, run by run; None where they have no run in common."""
+        ones, others = self._figures.get((figure, one), {}), self._figures.get((figure, other), {})
+        ratios = [ones[run] / others[run] for run in ones if others.get(run)]
+        return Summary(ratios) if ratios else None
+
+    def bottleneck(self, scenario: str, peer: str) -> bool:
+        """Whether the load generator was busier than *peer*, and nearly all the time."""
+        load, server = self.summary(f"{scenario} load", peer), self.summary(f"{scenario} server", peer)
+        return load is not None and server is not None and load.median > max(BOTTLENECK, server.median)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Something that must be reached: at most *must*, or at least where *more* is better."""
+
+    what: str
+    command: str
+    unit: str
+    must: float
+    aim: float
+    of: Callable[[Results], Summary | None]
+    more: bool = False
+    full_size: bool = False
+    """Whether it means something only in its full size."""
+
+    def verdict(self, results: Results) -> str:
+        """What the median says."""
+        summary = self.of(results)
+        if summary is None:
+            return "not measured"
+        if self.full_size and results.plan is not FULL:
+            return f"smaller ({results.plan.name})"
+        value = summary.median
+        if self.more:
+            return "aim" if value >= self.aim else "must" if value >= self.must else "MISSED"
+        return "aim" if value <= self.aim else "must" if value <= self.must else "MISSED"
+
+
+def _against(figure: str, other: str) -> Callable[[Results], Summary | None]:
+    return lambda results: results.ratio(figure, OURS, other)
+
+
+def _own(figure: str) -> Callable[[Results], Summary | None]:
+    return lambda results: results.summary(figure, OURS)
+
+
+GOALS = (
+    Goal(
+        "unloaded: CPU per delivery, against the floor", "unloaded", "x", 1.6, 1.3,
+        _against("unloaded CPU µs", "floor"),
+    ),
+    Goal("loaded: CPU per delivery, against the floor", "loaded", "x", 2.0, 1.4, _against("loaded CPU µs", "floor")),
+    *(
+        Goal(f"loaded: deliveries/s, against {peer}", "loaded", "x", 2, 3, _against("loaded deliveries/s", peer), True)
+        for peer in ("NATS", "InspIRCd", "ngIRCd")
+    ),
+    Goal(
+        "loaded: deliveries/s, against a thread per client", "loaded", "x", 6, 10,
+        _against("loaded deliveries/s", "thread per client"), more=True,
+    ),
+    Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),
+    Goal("10,000 people join", "crowd", "s", 20, 8, _own("crowd join s"), full_size=True),
+    Goal(
+        "p99 of 100 readers with 1,000 who never read, against without", "stalled", "x", 1.3, 1.1,
+        _own("stalled ratio"), full_size=True,
+    ),
+    Goal(
+        "memory with those 1,000 and a million lines, above the full window's", "memory", "MiB", 32, 8,
+        _own("memory growth MiB"), full_size=True,
+    ),
+    Goal("p99 of a line, 500 people, 200 lines/s", "latency", "ms", 25, 15, _own("steady p99 ms"), full_size=True),
+    Goal("start-up with a million events in the journal", "startup", "s", 1.5, 0.7, _own("startup s"), full_size=True),
+)  # fmt: skip

@@ -1,0 +1,265 @@
+"""What is measured: each scenario starts a server of its own, and returns its figures by name."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from shutil import rmtree
+from time import monotonic, sleep, time
+from typing import Literal
+
+from benchmarks.generator import Measured, generate
+from benchmarks.peers import Peer, started
+from benchmarks.processes import PATIENCE, BenchmarkError, Running, free_port
+from benchmarks.tools import Tools
+
+KIB, MIB = 1 << 10, 1 << 20
+OUTSTANDING = 64
+RATE = 200
+"""Lines a second in open loop."""
+SETTLED = 0.3
+"""Seconds that a server is left alone before its memory is read."""
+FULL_ENOUGH = 0.05
+"""Sockets of those who never read that still take more than this part of what is said are not full."""
+BOTTLENECK = 0.9
+"""From this share of one processor on, the load generator may be what was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything."""
+
+    name: str
+    runs: int
+    people: int = 500
+    senders: int = 20
+    warm: float = 1.0
+    seconds: float = 3.0
+    open_seconds: float = 10.0
+    crowd: int = 10_000
+    stalled: int = 1000
+    hearers: int = 100
+    fill: int = 50_000
+    """Lines after which the sockets of those who never read are full."""
+    said: int = 1_000_000
+    filled: int = 200_000
+    """Lines after which the window of recent lines is taken to be full."""
+    journal: int = 1_000_000
+    seldom: int = 2
+    """So many runs of the peers in scenarios that take long and give no ratio."""
+    growth: tuple[int, ...] = (50, 200, 500, 1000, 2000, 5000)
+
+
+FULL = Plan("full", runs=5)
+QUICK = Plan(
+    "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=30_000, said=60_000, filled=20_000,
+    journal=100_000, growth=(50, 500, 2000),
+)  # fmt: skip
+TINY = Plan(
+    "tiny", 1, people=10, senders=2, warm=0.05, seconds=0.2, open_seconds=0.3, crowd=50, stalled=3, hearers=5,
+    fill=50, said=400, filled=200, journal=100, growth=(5, 10),
+)  # fmt: skip
+
+
+class Bench:
+    """What all scenarios share."""
+
+    def __init__(self, tools: Tools, plan: Plan, folder: Path) -> None:
+        self.tools = tools
+        self.plan = plan
+        self._folder = folder
+        self._numbers = count(1)
+        self.journal: Path | None = None
+
+    def fresh(self) -> Path:
+        """A folder that does not exist yet."""
+        return self._folder / f"server-{next(self._numbers)}"
+
+
+Figures = Mapping[str, float]
+
+
+def _talk(bench: Bench, peer: Peer, **settings: float) -> Measured:
+    """One measurement of *peer* with the plan's people, or other *settings* of the load generator."""
+    plan = bench.plan
+    folder = bench.fresh()
+    everything = {"people": plan.people, "senders": plan.senders, "warm": plan.warm, "seconds": plan.seconds}
+    try:
+        with (
+            started(peer, folder) as there,
+            generate(bench.tools, there, **(everything | settings)) as load,
+        ):
+            load.event("in")
+            return load.measured()
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+def _figures(name: str, measured: Measured) -> Figures:
+    return {
+        f"{name} deliveries/s": measured.rate,
+        f"{name} CPU µs": measured.cpu,
+        f"{name} p50 ms": measured.p50,
+        f"{name} p99 ms": measured.p99,
+        f"{name} load": measured.load_share,
+        f"{name} server": measured.server_cpu / measured.seconds,
+    }
+
+
+def unloaded(bench: Bench, peer: Peer) -> Figures:
+    """One line outstanding: the next is said when all have the last."""
+    return _figures("unloaded", _talk(bench, peer, window=1))
+
+
+def loaded(bench: Bench, peer: Peer) -> Figures:
+    """So many lines outstanding that there is always something to do."""
+    return _figures("loaded", _talk(bench, peer, window=OUTSTANDING))
+
+
+def latency(bench: Bench, peer: Peer) -> Figures:
+    """As many people as in the others, and a steady stream of lines."""
+    return _figures("steady", _talk(bench, peer, rate=RATE, seconds=bench.plan.open_seconds))
+
+
+def growth(bench: Bench, peer: Peer) -> Figures:
+    """The same with few and with many people; at most 200,000 deliveries a second."""
+    figures = {}
+    for people in bench.plan.growth:
+        rate = min(RATE, 200_000 / people)
+        senders = min(bench.plan.senders, people // 2)
+        seconds = bench.plan.open_seconds / 2
+        measured = _talk(bench, peer, people=people, senders=senders, rate=rate, seconds=seconds)
+        figures[f"growth {people} p99 ms"] = measured.p99
+    return figures
+
+
+def crowd(bench: Bench, peer: Peer) -> Figures:
+    """Very many come in, and then say nothing."""
+    folder = bench.fresh()
+    plan = bench.plan
+    try:
+        with started(peer, folder) as there:
+            sleep(SETTLED)
+            before = there.server.memory()
+            with generate(bench.tools, there, people=plan.crowd, senders=2, hold=1, limit=300) as load:
+                came = load.event("in")
+                sleep(SETTLED)
+                after = there.server.memory()
+    finally:
+        rmtree(folder, ignore_errors=True)
+    return {"crowd join s": came["seconds"], "crowd KiB": (after - before) / plan.crowd / KIB}
+
+
+def stalled(bench: Bench, peer: Peer) -> Figures:
+    """Some read and many never do; against the same without the many."""
+    plan = bench.plan
+    settings = {
+        "people": plan.hearers, "senders": min(plan.senders, plan.hearers // 2), "fill": plan.fill, "rate": RATE,
+        "seconds": plan.open_seconds,
+    }  # fmt: skip
+    alone = _talk(bench, peer, **settings)
+    among = _talk(bench, peer, stalled=plan.stalled, **settings)
+    if plan is not TINY and among.stalled_took < 0:
+        raise BenchmarkError("whether the sockets of those who never read were full is known to load.c only")
+    if plan is not TINY and among.stalled_took > FULL_ENOUGH:
+        raise BenchmarkError("those who never read still took something in: they were not full")
+    return {"stalled p99 ms": among.p99, "alone p99 ms": alone.p99, "stalled ratio": among.p99 / alone.p99}
+
+
+def memory(bench: Bench, peer: Peer) -> Figures:
+    """Very much is said while many never read."""
+    plan = bench.plan
+    folder = bench.fresh()
+    sizes = {}
+    try:
+        with started(peer, folder) as there:
+            settings = {
+                "people": plan.hearers, "senders": min(plan.senders, plan.hearers // 2), "stalled": plan.stalled,
+                "window": 512, "lines": plan.said, "mark": plan.filled, "hold": 1, "limit": 900,
+            }  # fmt: skip
+            with generate(bench.tools, there, **settings) as load:
+                load.event("in")
+                load.go_on()
+                for mark in range(plan.filled, plan.said + 1, plan.filled):
+                    load.event("mark")
+                    sizes[mark] = there.server.memory()
+                load.measured()
+                sleep(SETTLED)
+                sizes[plan.said + 1] = there.server.memory()
+    finally:
+        rmtree(folder, ignore_errors=True)
+    full = sizes.pop(plan.filled)
+    return {"memory full MiB": full / MIB, "memory growth MiB": (max(sizes.values()) - full) / MIB}
+
+
+def startup(bench: Bench, peer: Peer) -> Figures:
+    """From the command until a newcomer is greeted, with a long journal; and with none."""
+    folder = bench.journal or _long_journal(bench, peer)
+    bench.journal = folder
+    empty = bench.fresh()
+    try:
+        return {"startup s": _greeted(peer, folder), "startup empty s": _greeted(peer, empty)}
+    finally:
+        rmtree(empty, ignore_errors=True)
+
+
+def _greeted(peer: Peer, folder: Path) -> float:
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    began = monotonic()
+    server = Running(peer.command(folder, port), folder)
+    try:
+        while monotonic() < began + PATIENCE:
+            try:
+                with socket.create_connection(("127.0.0.1", port), PATIENCE) as there:
+                    if there.recv(1):
+                        return monotonic() - began
+            except OSError:
+                sleep(0.001)
+        raise BenchmarkError(f"the server does not answer: {server.last_words()}")
+    finally:
+        server.end()
+
+
+def _long_journal(bench: Bench, peer: Peer) -> Path:
+    """A folder in which a server of *peer* has run, with a journal of the plan's length."""
+    from broadcast.core.events import Said  # noqa: PLC0415 - the other scenarios do without the package
+    from broadcast.journals.database import prepare, row_of  # noqa: PLC0415
+
+    folder = bench.fresh()
+    _greeted(peer, folder)  # makes the journal
+    path = folder / "data" / "journal.sqlite"
+    db, _, last = prepare(path, 0)
+    try:
+        db.execute("BEGIN")
+        text, now = "x" * 62, time()
+        rows = (row_of(Said(0, f"u{n % 500:05}", text, now, n)) for n in range(last + 1, bench.plan.journal + 1))
+        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", rows)
+        db.execute("COMMIT")
+    finally:
+        db.close()
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A measurement with a name; *others* says how often the peers are measured too."""
+
+    name: str
+    measure: Callable[[Bench, Peer], Figures]
+    others: Literal["always", "seldom", "never"]
+
+
+SCENARIOS = (
+    Scenario("unloaded", unloaded, "always"),
+    Scenario("loaded", loaded, "always"),
+    Scenario("latency", latency, "always"),
+    Scenario("crowd", crowd, "seldom"),
+    Scenario("stalled", stalled, "never"),
+    Scenario("memory", memory, "never"),
+    Scenario("startup", startup, "never"),
+    Scenario("growth", growth, "seldom"),
+)

@@ -1,0 +1,55 @@
+"""A peer: a thread for each client, and ``sendall`` to each of the others in a loop."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import threading
+from contextlib import suppress
+
+_clients: set[socket.socket] = set()
+_lock = threading.Lock()
+
+
+def _send(client: socket.socket, line: bytes) -> None:
+    with suppress(OSError):  # their own thread sees it too
+        client.sendall(line)
+
+
+def serve(client: socket.socket) -> None:
+    """Pass on what *client* says, until they leave."""
+    with _lock:
+        _clients.add(client)
+    try:
+        for line in client.makefile("rb"):
+            with _lock:
+                for other in _clients:
+                    if other is not client:
+                        _send(other, line)
+    except OSError:
+        pass  # a connection that broke
+    finally:
+        with _lock:
+            _clients.discard(client)
+        client.close()
+
+
+def main(port: int, seconds: float) -> None:
+    """Listen on *port* of 127.0.0.1 for so many *seconds*."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    threading.stack_size(128 * 1024)
+    listener = socket.create_server(("127.0.0.1", port), backlog=4096)
+    end = threading.Timer(seconds, os._exit, (0,))
+    end.daemon = True
+    end.start()
+    while True:
+        client, _ = listener.accept()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,44 @@
+"""The C programs of the benchmarks, compiled for this machine, and the stand-in where there is no compiler."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import BenchmarkError
+
+HERE = Path(__file__).parent
+NO_COMPILER = "no C compiler (cc) is installed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What measures and what is measured against."""
+
+    load: list[str]
+    """The load generator's command."""
+    floor: str | None
+    """The floor's program; None without a compiler."""
+    notes: list[str]
+    """What a reader of the figures should know about them."""
+    compiler: str
+    """Its name and version."""
+
+
+def build(folder: Path) -> Tools:
+    """Compile what can be compiled into *folder*."""
+    compiler = shutil.which("cc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        why = NO_COMPILER if compiler is None else "the C programs need Linux"
+        note = f"The load generator was the one in Python, because {why}: it is slow, and may be what was measured."
+        return Tools([sys.executable, str(HERE / "load.py")], None, [note], "none")
+    for name in ("floor", "load"):
+        command = [compiler, "-O2", "-o", str(folder / name), str(HERE / f"{name}.c")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        if done.returncode:
+            raise BenchmarkError(f"{name}.c could not be compiled: {done.stderr[:500]}")
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    return Tools([str(folder / "load")], str(folder / "floor"), [], version.stdout.splitlines()[0])
