@@ -61,9 +61,12 @@ def _run(options: Options) -> tuple[int, str]:
 
 
 def _on_terminal(options: Options) -> int:
+    import asyncio  # noqa: PLC0415
+
     from twisted.internet import asyncioreactor  # noqa: PLC0415
 
-    asyncioreactor.install()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+    # Not the loop that Windows has by default, which Twisted refuses.
+    asyncioreactor.install(asyncio.SelectorEventLoop())  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
     from twisted.internet import reactor  # noqa: PLC0415
 
     from broadcast.client import terminal  # noqa: PLC0415

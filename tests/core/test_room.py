@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError
-from broadcast.core.events import Announced, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.events import Announced, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.interfaces import Burst
 from broadcast.core.room import COMING, Member, Room
 from broadcast.core.search import parse
 from broadcast.journals.memory import MemoryJournal
@@ -309,3 +310,48 @@ def test_a_whisper_to_who_has_left_meanwhile_is_over(stage: Stage) -> None:
     stage.room.whisper(ann.session.member, bob.session.member, "x")
     stage.settle()
     assert not stage.room.full
+
+
+# What comes back in parts
+
+
+class InParts(MemoryJournal):
+    """A journal that gives back as much at a time as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda call: call())
+        self.kept: list[Event] = []
+
+    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        super().listen(self.kept.extend)
+        self.listener = listener
+
+    def give(self, count: int) -> None:
+        """Give back the next *count* events."""
+        now, self.kept[:count] = self.kept[:count], []
+        self.listener(now)
+
+
+class Bursts:
+    """An audience of nobody."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def tell(self, burst: Burst, told: Callable[[], None]) -> None:
+        self.sizes.append(len(burst.events))
+        told()
+
+
+def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:
+    journal, audience = InParts(), Bursts()
+    room = Room(journal, audience, 20)
+    room.open()
+    member = Member(1, "ann", Visitor())
+    for number in range(6):
+        room.say(member, str(number), AT)
+    told = []
+    for count in (1, 1, 1, 2, 1):
+        journal.give(count)
+        told.append(list(audience.sizes))
+    assert told == [[], [2], [2], [2, 3], [2, 3, 1]]
