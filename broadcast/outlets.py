@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorFDSet, ISSLTransport
@@ -223,7 +224,8 @@ def outlet_for(reactor: IReactorTime, transport: StreamTransport) -> Outlet:
     if isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6):
         # A burst is as large as it is going to be. Nagle's algorithm would hold it back until the last one is
         # acknowledged, which who only reads does after up to 40 ms.
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # macOS: of a connection that was reset meanwhile
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
         return DirectOutlet(transport, reactor, handle)
     return TransportOutlet(transport, reactor)
