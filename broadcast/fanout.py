@@ -2,7 +2,7 @@
 
 * A *burst* is all that has come back from the journal when the reactor gets to it. It is rendered once for each view,
   and the same bytes object goes to every reader: the work per reader is one ``send``, however many lines there are.
-* Readers who owe nothing stand in one flat mapping, *reader to bound* ``socket.send``. ``Fanout.flush`` walks it and
+* Readers who owe nothing stand in one flat mapping, *reader to bound* ``socket.send``. ``Fanout._offer`` walks it and
   does nothing else: no membership test, no attribute look-up, no call of ours.
 * Authors are taken out of it first. They get the burst without their own lines: slices of the same bytes, one
   ``sendmsg``.
