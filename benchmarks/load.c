@@ -140,7 +140,7 @@ static void is_in(struct person *who) {
 
 static void arrive(int number) {
     struct person *who = &people[number];
-    int on = 1, segment = 1448;
+    int on = 1, segment = 1448, buffer = 16384;
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + number / 4000)};
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(GET(port)),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -151,8 +151,10 @@ static void arrive(int number) {
     if (who->fd < 0) fail("socket");
     setsockopt(who->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(who->fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    /* As over Ethernet: with the segments of loopback the server's kernel would hold megabytes for who does not read. */
+    /* As over Ethernet, and full soon: with loopback's segments and a large machine's buffers the kernel would hold
+     * megabytes for who does not read. */
     if (who->stalled) setsockopt(who->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+    if (who->stalled) setsockopt(who->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     if (bind(who->fd, (void *)&from, sizeof from) || connect(who->fd, (void *)&to, sizeof to)) fail("connect");
     fcntl(who->fd, F_SETFL, O_NONBLOCK);
     epoll_ctl(loop, EPOLL_CTL_ADD, who->fd, &event);
