@@ -64,7 +64,8 @@ class Generator:
             raise BenchmarkError("the load generator ended without a word")
         event: dict[str, Any] = json.loads(line)
         if event["event"] != name:
-            details = ", ".join(f"{key} {value}" for key, value in event.items() if key != "event")
+            why = [str(event.pop("why"))] if "why" in event else []
+            details = ", ".join(why + [f"{key} {value}" for key, value in event.items() if key != "event"])
             raise BenchmarkError(details or f"the load generator did not get as far as {name!r}")
         return event
 
