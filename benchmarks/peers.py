@@ -135,11 +135,16 @@ def find(tools: Tools, folder: Path) -> list[Peer | Absent]:
     *folder* is one where twistd finds the installed broadcast, and no other.
     """
     return [
-        _broadcast(folder),
+        _broadcast(folder, "broadcast", ("--limits", "off")),
+        _broadcast(folder, "with limits", _COUNTED),
         _floor(tools),
         _ours("naive Twisted", "naive"),
         _ours("thread per client", "threads"),
     ] + [_installed(*program) for program in _PROGRAMS]
+
+
+_COUNTED = ("--paste-lines", "100000", "--lines-per-second", "1000000")
+"""All limits on, and the one on lines so high that the load generator does not meet it: what it costs to count."""
 
 
 def _version(*argv: str) -> str:
@@ -153,22 +158,21 @@ def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
-def _broadcast(folder: Path) -> Peer | Absent:
+def _broadcast(folder: Path, name: str, limits: Sequence[str]) -> Peer | Absent:
     twistd = shutil.which("twistd", path=str(Path(sys.executable).parent)) or shutil.which("twistd")
     if twistd is None:
-        return Absent("broadcast", "twistd is not installed")
+        return Absent(name, "twistd is not installed")
     asked = subprocess.run(
         [twistd, "broadcast", "--help"], cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )
     if asked.returncode:
-        return Absent("broadcast", f"twistd has no working broadcast: {asked.stderr.strip().rpartition(chr(10))[2]}")
-    limits = ["--limits", "off"] if "--limits" in asked.stdout else []
+        return Absent(name, f"twistd has no working broadcast: {asked.stderr.strip().rpartition(chr(10))[2]}")
 
     def command(folder: Path, port: int) -> Sequence[str]:
         return [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), "--data", str(folder / "data"), *limits]
 
     version = _version(twistd, "broadcast", "--version")
-    return Peer("broadcast", "broadcast", version, command)
+    return Peer(name, "broadcast", version, command)
 
 
 def _floor(tools: Tools) -> Peer | Absent:

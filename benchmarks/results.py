@@ -109,6 +109,14 @@ GOALS = (
         "loaded: deliveries/s, against a thread per client", "loaded", "x", 6, 10,
         _against("loaded deliveries/s", "thread per client"), more=True,
     ),
+    Goal(
+        "unloaded: CPU per delivery with the limits counted, against --limits off", "unloaded", "x", 1.05, 1.02,
+        lambda results: results.ratio("unloaded CPU µs", "with limits", OURS),
+    ),
+    Goal(
+        "loaded: CPU per delivery with the limits counted, against --limits off", "loaded", "x", 1.05, 1.02,
+        lambda results: results.ratio("loaded CPU µs", "with limits", OURS),
+    ),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),
     Goal("10,000 people join", "crowd", "s", 20, 8, _own("crowd join s"), full_size=True),
     Goal(

@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from broadcast.core.errors import BroadcastError
+from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.text import clean
 
 LAST_PORT: Final = 65535
@@ -23,11 +25,55 @@ MOTD_BYTES: Final = 16 * 1024
 """The longest message of the day. It goes to every connection, before it has done anything to deserve so much."""
 CONFIG_BYTES: Final = 1024 * 1024
 
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+
 _line_end: Final = re.compile(r"\r\n|\r|\n")
 
 
 class CannotStart(BroadcastError):
     """The server cannot start; the text is one line that says why, and what to do."""
+
+
+class Limit(NamedTuple):
+    """One limit as a setting: the field of ``Limits``, what it may be, and what it is, for ``--help``."""
+
+    field: str
+    low: float
+    high: float
+    help: str
+
+
+LIMITS: Final[Mapping[str, Limit]] = {
+    "paste-lines": Limit("paste_lines", 1, 100_000, "So many lines one person may send at once."),
+    "lines-per-second": Limit(
+        "lines_per_second", 0.01, 1_000_000, "So many follow each second; what comes faster is read more slowly."
+    ),
+    "connections-per-address": Limit(
+        "address_connections", 1, 1_000_000, "Connections of one address (IPv6: /64); this machine's are not counted."
+    ),
+    "connections": Limit(
+        "connections", 1, 10_000_000, "Connections in all. By default what the file limit (ulimit -n) allows, less 64."
+    ),
+    "nickname-seconds": Limit("nickname_seconds", 1, 86_400, "The time to a nickname."),
+    "linger-seconds": Limit(
+        "linger_seconds", 0.1, 3600, "How long a closing connection may take to read what it was sent."
+    ),
+    "line-bytes": Limit("line_bytes", 128, 64 * KIB, "The longest line, without its end."),
+    "nickname-bytes": Limit("nickname_bytes", 24, 64 * KIB, "The longest line before the nickname."),
+    "window-events": Limit(
+        "window_events", 1, 10_000_000, "So many events are kept in memory for those who cannot read fast enough."
+    ),
+    "window-bytes": Limit("window_bytes", 1, 1024 * MIB, "Or so many bytes, if that is less."),
+    "pending-bytes": Limit(
+        "pending_bytes", 4 * KIB, 64 * MIB, "So much of answers and private lines waits for one who does not read."
+    ),
+    "queue-events": Limit(
+        "queue_events", 1, 10_000_000, "Past so many that are not kept yet, those who write are read more slowly."
+    ),
+    "queue-bytes": Limit("queue_bytes", 1, 1024 * MIB, "Or so many bytes, if that is less."),
+}
+"""Every limit that is a number, under the name that it has on the command line and in the config file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +91,7 @@ class Config:
     unicode_nicknames: bool = False
     data: Path | None = Path("broadcast-data")
     """The folder that keeps what is said; None: keep nothing."""
+    limits: Limits = DEFAULTS
 
 
 def configure(given: Mapping[str, object], folder: Path) -> Config:
@@ -61,6 +108,10 @@ def configure(given: Mapping[str, object], folder: Path) -> Config:
         file.pop("ephemeral", None)
     settings = file | over
     defaults = Config()
+    numbers = {limit.field: settings.pop(name) for name, limit in LIMITS.items() if name in settings}
+    limits = Limits(**numbers)  # type: ignore[arg-type]  # _checked has seen to the types
+    if not settings.pop("limits", True):
+        limits = limits.lifted()
     data = settings.pop("data", folder / (defaults.data or ""))
     if settings.pop("ephemeral", False):
         data = None
@@ -69,7 +120,7 @@ def configure(given: Mapping[str, object], folder: Path) -> Config:
             f"--interface {settings['interface']} is for port numbers: there is none here. "
             f"An endpoint description takes its own, as in tcp:5555:interface={settings['interface']}."
         )
-    return Config(data=data, **settings)  # type: ignore[arg-type]  # _checked has seen to the types
+    return Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _checked has seen to the types
 
 
 def is_number(port: str) -> bool:
@@ -81,7 +132,7 @@ def _checked(values: Mapping[str, object], where: Callable[[str], str], folder: 
     """*values* as ``Config`` wants them; *where* says how to name a setting to the one who gave it."""
     checked: dict[str, object] = {}
     for key, value in values.items():
-        check = _CHECKS.get(key)
+        check = CHECKS.get(key)
         if check is None:
             raise CannotStart(f"{where(key)} is not a setting. {_instead(key)}")
         checked[_FIELDS.get(key, key)] = check(where(key), value, folder)
@@ -92,8 +143,8 @@ def _checked(values: Mapping[str, object], where: Callable[[str], str], folder: 
 
 def _instead(key: str) -> str:
     """What may have been meant by *key*."""
-    close = get_close_matches(key.lower().replace("_", "-"), _CHECKS, 1)
-    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(_CHECKS)}."
+    close = get_close_matches(key.lower().replace("_", "-"), CHECKS, 1)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(CHECKS)}."
 
 
 def _wrong(where: str, wanted: str, value: object) -> CannotStart:
@@ -135,6 +186,22 @@ def _replay(where: str, value: object, _folder: Path) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= REPLAY_LIMIT:
         raise _wrong(where, f"a number from 0 to {REPLAY_LIMIT}", value)
     return value
+
+
+def _limit(limit: Limit, where: str, value: object, _folder: Path) -> float:
+    whole = isinstance(getattr(DEFAULTS, limit.field), int | None) and limit.field not in _FRACTIONS
+    kinds = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not limit.low <= value <= limit.high:
+        raise _wrong(where, f"a number from {limit.low} to {limit.high}", value)
+    return value
+
+
+def _switch(where: str, value: object, _folder: Path) -> bool:
+    if isinstance(value, bool):  # TOML's word for it
+        return value
+    if value not in ("on", "off"):
+        raise _wrong(where, "on or off", value)
+    return value == "on"
 
 
 def _flag(where: str, value: object, _folder: Path) -> bool:
@@ -186,7 +253,7 @@ def _contents(where: str, path: Path, limit: int) -> str:
         raise CannotStart(f"{where}: line {line} of {path} is not UTF-8. Save it as UTF-8.") from error
 
 
-_CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
+CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "port": _ports,
     "interface": _text,
     "name": _name,
@@ -195,8 +262,13 @@ _CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "unicode-nicknames": _flag,
     "data": _data,
     "ephemeral": _flag,
+    "limits": _switch,
+    **{name: partial(_limit, limit) for name, limit in LIMITS.items()},
 }
 """Every setting, under the name that it has on the command line and in the config file."""
+
+_FRACTIONS: Final = frozenset({"lines_per_second", "nickname_seconds", "linger_seconds"})
+"""The limits that need not be whole numbers."""
 
 _FIELDS: Final = {"port": "ports", "unicode-nicknames": "unicode_nicknames"}
 """The settings that ``Config`` calls by another name."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from broadcast.core.limits import DEFAULTS
 from broadcast.window import Window
 
 if TYPE_CHECKING:
@@ -40,8 +41,16 @@ class Fanout:
     *soon* runs a function in a later turn of the reactor, *now* tells seconds that never go back.
     """
 
-    def __init__(self, soon: Soon, now: Callable[[], float], window: Window | None = None) -> None:
+    def __init__(
+        self,
+        soon: Soon,
+        now: Callable[[], float],
+        window: Window | None = None,
+        pending: int = DEFAULTS.pending_bytes,
+    ) -> None:
         self.window = window or Window()
+        self.pending = pending
+        """So many bytes of answers and private lines wait for one reader (HARDENING)."""
         self._soon = soon
         self._now = now
         self._readers: dict[int, Reader] = {}

@@ -10,16 +10,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorFDSet, ISSLTransport
 from zope.interface import implementer
 
+from broadcast.core.limits import DEFAULTS
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IProducer, IReactorTime
 
-LINGER_SECONDS = 10
-"""How long a closing connection may take to read what it was sent (HARDENING); then it is aborted."""
+_LINGER: Final = DEFAULTS.linger_seconds
 
 Bytes: TypeAlias = bytes | memoryview
 Send: TypeAlias = Callable[[bytes], int]
@@ -76,10 +77,10 @@ class Outlet(Protocol):
         """All is taken that ``drained`` was wanted for: do not call it any more."""
 
     def finish(self) -> None:
-        """Deliver what was taken, then close; abort after ``LINGER_SECONDS``. Only ``lost`` may follow."""
+        """Deliver what was taken, then close; abort after ``Limits.linger_seconds``. Only ``lost`` may follow."""
 
     def expire(self) -> None:
-        """From here on the other side has ``LINGER_SECONDS`` to read what it is still sent."""
+        """From here on the other side has ``Limits.linger_seconds`` to read what it is still sent."""
 
     def lost(self) -> None:
         """The connection is gone. No other call may follow."""
@@ -88,9 +89,10 @@ class Outlet(Protocol):
 class _Closing:
     """How every outlet ends."""
 
-    def __init__(self, transport: StreamTransport, clock: IReactorTime) -> None:
+    def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
         self._transport = transport
         self._clock = clock
+        self._seconds = linger
         self._linger: IDelayedCall | None = None
 
     def finish(self) -> None:
@@ -107,9 +109,9 @@ class _Closing:
         self.expire()
 
     def expire(self) -> None:
-        """From here on the other side has ``LINGER_SECONDS`` to read what it is still sent."""
+        """From here on the other side has its time to read what it is still sent."""
         if self._linger is None:
-            self._linger = self._clock.callLater(LINGER_SECONDS, self._transport.abortConnection)
+            self._linger = self._clock.callLater(self._seconds, self._transport.abortConnection)
 
     def lost(self) -> None:
         """Nothing is left to abort."""
@@ -125,8 +127,10 @@ class DirectOutlet(_Closing):
     goes to the transport, and nobody sends before that has called back for more.
     """
 
-    def __init__(self, transport: StreamTransport, clock: IReactorTime, handle: socket.socket) -> None:
-        super().__init__(transport, clock)
+    def __init__(
+        self, transport: StreamTransport, clock: IReactorTime, handle: socket.socket, linger: float = _LINGER
+    ) -> None:
+        super().__init__(transport, clock, linger)
         self.send: Send = handle.send
         self._sendmsg = handle.sendmsg
         self._rest = b""
@@ -168,8 +172,8 @@ class DirectOutlet(_Closing):
 class TransportOutlet(_Closing):
     """Through the transport, which takes everything until it asks for a pause: for TLS and the rest."""
 
-    def __init__(self, transport: StreamTransport, clock: IReactorTime) -> None:
-        super().__init__(transport, clock)
+    def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
+        super().__init__(transport, clock, linger)
         self._paused = False
         self._drained: Callable[[], None] | None = None
         transport.registerProducer(self, streaming=True)
@@ -214,8 +218,8 @@ _CHUNK = 64 * 1024
 """So many bytes the transport is handed at once. It asks for a pause when it holds as many."""
 
 
-def outlet_for(reactor: IReactorTime, transport: StreamTransport) -> Outlet:
-    """The quickest outlet that is right for *transport*.
+def outlet_for(reactor: IReactorTime, transport: StreamTransport, linger: float = _LINGER) -> Outlet:
+    """The quickest outlet that is right for *transport*; *linger* seconds after its end it is aborted.
 
     A TLS transport's handle has a ``send`` too, which would leave the ciphertext behind; and only a reactor that waits
     for file descriptors leaves the socket to us.
@@ -227,5 +231,5 @@ def outlet_for(reactor: IReactorTime, transport: StreamTransport) -> Outlet:
         with suppress(OSError):  # macOS: of a connection that was reset meanwhile
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
-        return DirectOutlet(transport, reactor, handle)
-    return TransportOutlet(transport, reactor)
+        return DirectOutlet(transport, reactor, handle, linger)
+    return TransportOutlet(transport, reactor, linger)

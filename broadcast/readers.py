@@ -1,8 +1,8 @@
 """One reader: current, or a cursor in the window; what they were sent stands in order, whole, and once.
 
 Who is current owes nothing: bursts and answers go straight to their outlet. Who does not take everything becomes a
-cursor: they cost one unfinished line, and of what is for them alone at most ``PENDING`` bytes; the rest of what they
-have not read is the room's window. Where that has moved on, they are told which lines they missed.
+cursor: they cost one unfinished line, and of what is for them alone at most ``Limits.pending_bytes``; the rest of what
+they have not read is the room's window. Where that has moved on, they are told which lines they missed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from broadcast.outlets import Bytes, Outlet, Send
     from broadcast.window import Told
 
-PENDING: Final = 64 * 1024
-"""So many bytes of answers and private lines wait for one reader (HARDENING)."""
 CHUNK: Final = 64 * 1024
 """The most that is offered to a socket at once while a reader catches up, in bytes; but always a whole line."""
 
@@ -59,7 +57,7 @@ class Reader:
     @property
     def full(self) -> bool:
         """Whether so much waits for them alone that nothing may be added; what is under way still is."""
-        return self._held >= PENDING
+        return self._held >= self._fanout.pending
 
     # What happens to them
 

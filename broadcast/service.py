@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -16,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
-from broadcast.config import REPLAY_LIMIT, CannotStart, Config, configure
+from broadcast.config import LIMITS, REPLAY_LIMIT, CannotStart, Config, configure
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.text import clean
 from broadcast.fanout import Fanout
@@ -26,6 +28,7 @@ from broadcast.listening import place
 from broadcast.outlets import outlet_for
 from broadcast.protocols.line import BroadcastFactory
 from broadcast.server import Server, Surroundings, alarm
+from broadcast.window import Window
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Journal
@@ -34,6 +37,8 @@ _DEFAULTS: Final = Config()
 _INTERFACE: Final = (
     "The address on which port numbers listen; 0.0.0.0 lets others in. By default 127.0.0.1 and ::1: this machine only."
 )
+OTHER_FILES: Final = 64
+"""So many of the files that may be open are not for connections (HARDENING): the journal, the log, what listens."""
 _log = Logger()
 
 
@@ -57,6 +62,13 @@ class Options(usage.Options):
         ("replay", None, _DEFAULTS.replay, f"How many of the last lines a newcomer is shown, 0 to {REPLAY_LIMIT}."),
         ("data", None, _DEFAULTS.data, "The folder in which what is said is kept; made for its owner alone."),
         ("config", None, None, "A TOML file with settings, see below. By default none."),
+        (
+            "limits",
+            None,
+            "on",
+            "off lifts those on people and addresses: for benchmarks, and a room of trusted programs.",
+        ),
+        *((name, None, getattr(_DEFAULTS.limits, limit.field), limit.help) for name, limit in LIMITS.items()),
     )
     optFlags = (  # noqa: N815
         ("unicode-nicknames", None, "Nicknames may have letters of any script. By default only ASCII."),
@@ -106,8 +118,8 @@ class Options(usage.Options):
         for flag, *_ in self.optFlags:
             if flag in given:
                 given[flag] = True
-        if "replay" in given:
-            given["replay"] = _number(self["replay"])
+        for name in given.keys() & {"replay", *LIMITS}:
+            given[name] = _number(self[name])
         self.config = configure(given, Path.cwd())
 
 
@@ -130,17 +142,23 @@ def makeService(options: Options) -> Server:
     else:
         journal = SqliteJournal(config.data, soon)
         keeps = f"What is said is kept in {clean(str(config.data))}."
-    fanout = Fanout(soon, monotonic)
+    limits = config.limits
+    try:
+        limits = replace(limits, connections=most_connections(limits.connections, raise_file_limit()))
+    except CannotStart as error:
+        raise SystemExit(_line(str(error))) from error
+    fanout = Fanout(soon, monotonic, Window(limits.window_events, limits.window_bytes), limits.pending_bytes)
     settings = Settings(
         name=config.name,
         version=__version__,
         motd=config.motd,
         replay=config.replay,
         unicode_nicknames=config.unicode_nicknames,
+        limits=limits,
     )
     hub = Hub(journal, fanout, settings, started=reactor.seconds())
-    factory = BroadcastFactory(hub, fanout, reactor, soon, partial(outlet_for, reactor))
-    raise_file_limit()
+    outlet = partial(outlet_for, reactor, linger=limits.linger_seconds)
+    factory = BroadcastFactory(hub, fanout, reactor, soon, monotonic, outlet)
     around = Surroundings(
         give_up=partial(give_up, options.parent or {}),
         alarm=partial(alarm, soon),
@@ -173,23 +191,46 @@ def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
     raise SystemExit(1)
 
 
-def raise_file_limit() -> None:
-    """Let this process have as many connections as the system allows it; often it begins with 1,024."""
+def most_connections(wanted: int | None, files: int | None) -> int | None:
+    """How many connections there may be, where *files* can be open at once (None: any number).
+
+    *wanted* of them, or as many as there can be. Raises ``CannotStart``.
+    """
+    if files is None:
+        return wanted
+    most = max(files - OTHER_FILES, 1)
+    if wanted is not None and wanted > most:
+        raise CannotStart(
+            f"--connections {wanted} is more than the file limit allows, which is {files}: raise it to "
+            f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {most}."
+        )
+    return wanted or most
+
+
+def raise_file_limit() -> int | None:
+    """Let this process have as many files, and so connections, as the system allows it; often it begins with 1,024.
+
+    How many these are; None where there is no limit.
+    """
     try:
         import resource  # noqa: PLC0415 - Windows has none, and no such limit
     except ImportError:
-        return
+        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # macOS says that there is no limit, and refuses more than its OPEN_MAX.
     for limit in (hard, max(soft, 10240)):
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-            return
+            break
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _number(text: str) -> int | str:
+def _number(text: str) -> float | str:
     """*text* as the number that it is; who checks it says what it should have been."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        return text
+    return float(text) if "." in text else int(text)
 
 
 def _line(text: str) -> str:

@@ -10,10 +10,8 @@ from itertools import accumulate
 
 from broadcast.core.events import Emoted, Event, Marked, NotKept, Said, Whispered
 from broadcast.core.interfaces import Burst, Edit, Wire
+from broadcast.core.limits import DEFAULTS
 
-EVENTS = 10_000
-BYTES = 4 * 1024 * 1024
-"""The window holds at most so much, but always the last burst (HARDENING)."""
 KEPT = (Said, Emoted)
 
 
@@ -79,10 +77,11 @@ class Told:
 class Window:
     """The last bursts, without gaps.
 
-    A position is the place of any event, kept or passing, in the stream of this process; the first is 0.
+    It holds at most so many *events* and bytes (*size*), but always the last burst. A position is the place of any
+    event, kept or passing, in the stream of this process; the first is 0.
     """
 
-    def __init__(self, events: int = EVENTS, size: int = BYTES) -> None:
+    def __init__(self, events: int = DEFAULTS.window_events, size: int = DEFAULTS.window_bytes) -> None:
         self._most_events = events
         self._most_bytes = size
         self._told: deque[Told] = deque()

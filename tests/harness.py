@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.address import IPv4Address
@@ -13,6 +14,7 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from broadcast.core.hub import Hub, Settings
+from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.fanout import Fanout
 from broadcast.journals.memory import MemoryJournal
 from broadcast.outlets import DirectOutlet, Outlet, StreamTransport, TransportOutlet
@@ -214,20 +216,24 @@ class Person:
 
 
 class World:
-    """A server, with the memory journal unless it is given another."""
+    """A server, with the memory journal unless it is given another, and without the limits on people."""
 
     def __init__(
         self,
         settings: Settings | None = None,
         journal: Callable[[Callable[[Callable[[], None]], object]], Journal] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(NOON)
         self._soon: list[Callable[[], None]] = []
         self.journal = (journal or MemoryJournal)(self._soon.append)
         self.fanout = Fanout(self._soon.append, lambda: 0.0)
-        self.hub = Hub(self.journal, self.fanout, settings or Settings(version="0.0"), self.clock.seconds())
-        self.factory = BroadcastFactory(self.hub, self.fanout, self.clock, self._soon.append, self.outlet)
+        settings = replace(settings or Settings(version="0.0"), limits=limits or DEFAULTS.lifted())
+        self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
+        self.factory = BroadcastFactory(
+            self.hub, self.fanout, self.clock, self._soon.append, self.clock.seconds, self.outlet
+        )
         self.hub.open()
 
     def transport(self, address: IAddress | None) -> MemoryTransport:

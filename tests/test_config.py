@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from broadcast.config import MOTD_BYTES, MOTD_LINES, CannotStart, Config, configure
+from broadcast.config import LIMITS, MOTD_BYTES, MOTD_LINES, CannotStart, Config, configure
+from broadcast.core.limits import DEFAULTS, Limits
 
 
 def from_file(folder: Path, toml: str, **given: object) -> Config:
@@ -39,6 +41,40 @@ def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) ->
         """,
     )
     assert config == Config(("0", "unix:chat.sock"), "::", "The Pub", ("Hello.",), 5, True, tmp_path / "kept")
+
+
+def test_every_limit_is_a_setting(tmp_path: Path) -> None:
+    """Each is set to the lowest that it may be."""
+    assert {limit.field for limit in LIMITS.values()} == {field.name for field in fields(Limits)}
+    toml = "".join(f"{name} = {limit.low}\n" for name, limit in LIMITS.items())
+    limits = from_file(tmp_path, toml).limits
+    assert limits == Limits(**{limit.field: limit.low for limit in LIMITS.values()})  # type: ignore[arg-type]
+    assert limits != DEFAULTS
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_its_default_is_one_that_it_may_be(name: str) -> None:
+    limit = LIMITS[name]
+    default = getattr(DEFAULTS, limit.field)
+    assert default is None or limit.low <= default <= limit.high
+
+
+@pytest.mark.parametrize(
+    ("toml", "given", "lifted"),
+    [
+        ("", {}, False),
+        ('limits = "off"', {}, True),
+        ("limits = false", {}, True),
+        ('limits = "on"', {"limits": "off"}, True),
+        ("limits = false", {"limits": "on"}, False),
+    ],
+)
+def test_limits_on_people_and_addresses_can_be_lifted(
+    tmp_path: Path, toml: str, given: dict[str, object], *, lifted: bool
+) -> None:
+    limits = from_file(tmp_path, "paste-lines = 5\n" + toml, **given).limits
+    expected = Limits(paste_lines=5)
+    assert limits == (expected.lifted() if lifted else expected)
 
 
 def test_the_command_line_wins(tmp_path: Path) -> None:
@@ -80,7 +116,7 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
     [
         ("prot = 1", "prot in chat.toml is not a setting. Did you mean port?"),
         ("unicode_nicknames = true", "Did you mean unicode-nicknames?"),
-        ("zzz = 1", "There are: port, interface, name, motd, replay, unicode-nicknames, data, ephemeral."),
+        ("zzz = 1", "There are: port, interface, name, motd, replay, unicode-nicknames, data, ephemeral, limits, "),
         ('config = "other"', "config in chat.toml is not a setting."),
         ("[server]\nport = 1", "server in chat.toml is not a setting."),
         ("port = true", "port in chat.toml takes a number from 0 to 65535"),
@@ -94,6 +130,12 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ("replay = true", "replay in chat.toml takes a number from 0 to 1000, not True."),
         ('replay = "20"', "replay in chat.toml takes a number from 0 to 1000, not '20'."),
         ("ephemeral = 1", "ephemeral in chat.toml takes true or false, not 1."),
+        ("paste-lines = 0", "paste-lines in chat.toml takes a number from 1 to 100000, not 0."),
+        ("paste-lines = 1.5", "paste-lines in chat.toml takes a number from 1 to 100000, not 1.5."),
+        ("paste-lines = true", "paste-lines in chat.toml takes a number from 1 to 100000, not True."),
+        ("lines-per-second = 0", "lines-per-second in chat.toml takes a number from 0.01 to 1000000, not 0."),
+        ('limits = "maybe"', "limits in chat.toml takes on or off, not 'maybe'."),
+        ("limits = 0", "limits in chat.toml takes on or off, not 0."),
         ('data = ""', "data in chat.toml takes a text that is not empty, not ''."),
         ('ephemeral = true\ndata = "x"', "ephemeral in chat.toml keeps nothing, data in chat.toml says where"),
         ("port = 1\nname =\n", "chat.toml is not valid TOML: Invalid value (at line 2, column 7). Correct it there."),

@@ -13,14 +13,8 @@ from twisted.internet.task import Clock
 from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
-from broadcast.outlets import (
-    LINGER_SECONDS,
-    DirectOutlet,
-    Outlet,
-    StreamTransport,
-    TransportOutlet,
-    outlet_for,
-)
+from broadcast.core.limits import DEFAULTS
+from broadcast.outlets import DirectOutlet, Outlet, StreamTransport, TransportOutlet, outlet_for
 from tests.harness import ROOM_FOR_OUTPUT, MemoryTransport, SocketTransport
 
 
@@ -149,7 +143,7 @@ def test_finishing_closes_tls_whole() -> None:
 def test_who_does_not_let_go_is_aborted_in_time(given: Given) -> None:
     given.outlet.finish()
     aborted = []
-    for seconds in (LINGER_SECONDS - 0.1, 0.1):
+    for seconds in (DEFAULTS.linger_seconds - 0.1, 0.1):
         given.clock.advance(seconds)
         aborted.append(given.transport.aborted)
     assert aborted == [False, True]
@@ -157,7 +151,7 @@ def test_who_does_not_let_go_is_aborted_in_time(given: Given) -> None:
 
 def test_the_time_to_read_the_rest_begins_once(given: Given) -> None:
     given.outlet.expire()
-    given.clock.advance(LINGER_SECONDS - 1)
+    given.clock.advance(DEFAULTS.linger_seconds - 1)
     given.outlet.expire()
     given.outlet.finish()
     given.clock.advance(1)
@@ -177,7 +171,7 @@ def test_a_connection_may_be_lost_before_it_was_finished(given: Given) -> None:
 
 def test_a_connection_may_be_lost_after_it_was_aborted(given: Given) -> None:
     given.outlet.finish()
-    given.clock.advance(LINGER_SECONDS)
+    given.clock.advance(DEFAULTS.linger_seconds)
     given.outlet.lost()
     assert given.transport.aborted
 

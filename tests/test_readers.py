@@ -9,8 +9,8 @@ import pytest
 
 from broadcast.core.events import Announced, Answered, Joined, Marked, Receipt, Whispered
 from broadcast.core.interfaces import Edit, View
-from broadcast.outlets import LINGER_SECONDS
-from broadcast.readers import CHUNK, PENDING
+from broadcast.core.limits import DEFAULTS
+from broadcast.readers import CHUNK
 from broadcast.window import Window
 from tests.harness import ROOM_FOR_OUTPUT
 from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
@@ -336,7 +336,7 @@ def test_past_so_much_that_is_for_them_alone_they_are_full(hall: Hall) -> None:
     choke(ann)
     full = []
     for _ in range(3):
-        ann.show("y" * (PENDING // 2))
+        ann.show("y" * (DEFAULTS.pending_bytes // 2))
         full.append(ann.reader.full)
     ann.show("z")
     assert full[0] is False
@@ -425,7 +425,7 @@ def test_who_lags_and_leaves_has_ten_seconds_in_all(hall: Hall) -> None:
     choke(ann)
     hall.tell("one")
     ann.reader.finish()
-    hall.clock.advance(LINGER_SECONDS - 1)
+    hall.clock.advance(DEFAULTS.linger_seconds - 1)
     aborted = [ann.transport.aborted]
     hall.clock.advance(1)
     aborted.append(ann.transport.aborted)
@@ -448,8 +448,8 @@ def test_who_never_listened_is_finished_too(hall: Hall) -> None:
 def test_a_lost_reader_is_told_nothing_and_holds_nothing(hall: Hall) -> None:
     ann, bob = hall.listeners(2)
     choke(ann)
-    ann.show("y" * PENDING)
-    ann.show("y" * PENDING)
+    ann.show("y" * DEFAULTS.pending_bytes)
+    ann.show("y" * DEFAULTS.pending_bytes)
     ann.reader.lost()
     held = ann.held
     hall.tell("hi", Announced("x"), edits={ann: [(0, None)]})

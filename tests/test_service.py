@@ -18,11 +18,12 @@ import pytest
 
 import broadcast
 from broadcast import __version__
-from broadcast.config import Config
+from broadcast.config import CHECKS, CannotStart, Config
+from broadcast.core.limits import Limits
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import SqliteJournal
 from broadcast.server import Server
-from broadcast.service import Options, give_up, makeService, raise_file_limit
+from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
 
 PATIENCE = 60
 """How long, in seconds, anything may take that takes milliseconds; only a hang or a bug takes longer."""
@@ -64,6 +65,9 @@ def test_every_option_has_its_effect(tmp_path: Path) -> None:
         ("0", "unix:a,b"), "::1", "Pub", ("Hello.",), 7, True, tmp_path / "here"
     )
     assert parsed("--ephemeral").config.data is None
+    limits = parsed("--paste-lines", "5", "--lines-per-second", "0.5", "--limits", "on").config.limits
+    assert limits == Limits(paste_lines=5, lines_per_second=0.5)
+    assert parsed("--limits", "off").config.limits == Limits().lifted()
 
 
 def test_the_command_line_wins_over_the_config_file() -> None:
@@ -81,6 +85,9 @@ def test_the_command_line_wins_over_the_config_file() -> None:
         ("5555", "'5555' is not an option (a port is given as --port 5555); "),
         ("--port 99999", "--port takes a number from 0 to 65535 or a Twisted endpoint description"),
         ("--replay many", "--replay takes a number from 0 to 1000, not 'many'."),
+        ("--lines-per-second 1e9", "--lines-per-second takes a number from 0.01 to 1000000, not '1e9'."),
+        ("--paste-lines 1.5", "--paste-lines takes a number from 1 to 100000, not 1.5."),
+        ("--limits maybe", "--limits takes on or off, not 'maybe'."),
         ("--replay -1", "--replay takes a number from 0 to 1000, not '-1'."),
         ("--replay 99999999999999", "--replay takes a number from 0 to 1000"),
         ("--motd nowhere", "--motd: cannot read "),
@@ -106,7 +113,7 @@ def test_help_explains_every_option_with_its_default_at_eighty_columns(
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
-    for option in ("port", "interface", "name", "motd", "replay", "unicode-nicknames", "data", "ephemeral", "config"):
+    for option in [*CHECKS, "config"]:
         explained = re.search(rf"--{option}[= ] ?(.*?)(?: -\w, --| --[a-z-]+=? |$)", flat)
         assert explained is not None, option
         assert "default" in explained[1], option
@@ -147,9 +154,10 @@ def test_as_many_people_can_connect_as_the_system_allows() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-        raise_file_limit()
+        files = raise_file_limit()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert soft == hard or soft >= 10240
+        assert files == (None if soft == resource.RLIM_INFINITY else soft)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -170,7 +178,33 @@ def test_a_system_that_refuses_its_own_limit_is_asked_for_less(monkeypatch: pyte
 
 def test_a_system_without_limits_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
-    raise_file_limit()
+    assert raise_file_limit() is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "files", "most"),
+    [(None, 1024, 960), (960, 1024, 960), (10, 1024, 10), (None, 50, 1), (7, None, 7), (None, None, None)],
+)
+def test_some_files_are_left_for_other_things_than_connections(
+    wanted: int | None, files: int | None, most: int | None
+) -> None:
+    assert most_connections(wanted, files) == most
+
+
+def test_more_connections_than_files_are_refused_at_the_start() -> None:
+    with pytest.raises(
+        CannotStart, match=r"^--connections 961 .* is 1024: raise it to 1025 .* or choose at most 960\.$"
+    ):
+        most_connections(961, 1024)
+
+
+def test_the_limits_reach_what_they_are_about() -> None:
+    options = "--ephemeral --window-events 5 --window-bytes 6 --pending-bytes 4096 --queue-events 8 --connections 9"
+    server = makeService(parsed(*options.split()))
+    fanout, limits = server._factory.fanout, server._factory.limits
+    assert (fanout.window._most_events, fanout.window._most_bytes, fanout.pending) == (5, 6, 4096)
+    assert server._hub.room._limits is limits
+    assert (limits.queue_events, limits.connections) == (8, 9)
 
 
 def test_who_gives_up_in_the_foreground_says_why_and_leaves_no_pid_file(

@@ -3,9 +3,9 @@
 Every line is received whole, once and in order, or named in exactly one notice; own lines never; answers and private
 lines stand in their place; and the server never holds more for one reader than the cap:
 
-* 64 KiB of answers and private lines (``PENDING``), and what was under way when that was reached: nobody is read from,
-  and nobody is whispered to, whose 64 KiB are full, but one answer (at most 16 lines of a history) may be larger than
-  what was left, and private lines may have been sent, and not told (64 Ki characters);
+* 64 KiB of answers and private lines (``Limits.pending_bytes``), and what was under way when that was reached: nobody
+  is read from, and nobody is whispered to, whose 64 KiB are full, but one answer (at most 16 lines of a history) may be
+  larger than what was left, and private lines may have been sent, and not told (64 Ki characters);
 * the rest of one line that the socket took in part;
 * where the bytes go through a transport, what that takes before it asks for a pause: at most 128 KiB, and one line.
 """
@@ -47,7 +47,6 @@ def small() -> Iterator[None]:
     """Everything that has a limit has a small one, and each reader a turn of their own."""
     with ExitStack() as stack:
         for module, name, value in (
-            (broadcast.readers, "PENDING", PENDING),
             (broadcast.readers, "CHUNK", 30),
             (broadcast.outlets, "_CHUNK", HELD),
             (broadcast.fanout, "SLICE", 1),
@@ -240,6 +239,7 @@ class Play:
 
     def __init__(self, kind: Kind, window: Window) -> None:
         self.hall = Hall(kind, window)
+        self.hall.fanout.pending = PENDING
         self.hall.tick = TURN_SECONDS
         self.people = self.hall.listeners(READERS)
         self.models = [Model() for _ in range(READERS)]

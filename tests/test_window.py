@@ -6,7 +6,7 @@ import pytest
 
 from broadcast.core.events import Announced, Emoted, Event, Joined, Marked, NotKept, Said, Whispered
 from broadcast.core.interfaces import Burst
-from broadcast.window import BYTES, EVENTS, Told, Window
+from broadcast.window import Told, Window
 from tests.listeners import PlainWire
 
 
@@ -90,7 +90,7 @@ def test_what_was_shown_counts_by_its_longest_rendering_and_private_lines_beside
 
 
 def test_its_limits_are_those_of_the_documentation() -> None:
-    assert (EVENTS, BYTES) == (10_000, 4 * 1024 * 1024)
+    assert (Window()._most_events, Window()._most_bytes) == (10_000, 4 * 1024 * 1024)
 
 
 def test_a_burst_is_rendered_once_for_each_wire() -> None:

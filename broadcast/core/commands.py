@@ -30,6 +30,8 @@ PAGE = 16
 """So many lines of an answer are shown at once, at most 64 KiB; the next when the peer has room for them."""
 LINES_FOUND = 50
 """The most that ``/search`` shows (PROTOCOL)."""
+IGNORED = 100
+"""So many people one person may ignore: it is kept for them as long as they are here."""
 LEAVING = frozenset({"quit", "exit"})
 """Lines that leave: the whole line, in any case, surrounding blanks ignored (PROTOCOL)."""
 
@@ -269,6 +271,8 @@ def _ignore(session: Session, words: str, at: float) -> None:
     if key(name) == key(session.nick):
         raise RefusedError("you cannot ignore yourself.")
     nick = session.hub.find(name).nick
+    if len(ignored) >= IGNORED:
+        raise RefusedError(f"you ignore {IGNORED} people already. /unignore NAME makes room.")
     session.hub.room.ignore(session.member, nick)
     _answer(session, f"you ignore {nick}. /unignore {nick} ends that.")
 

@@ -9,6 +9,7 @@ from itertools import count
 from broadcast.core import nicknames
 from broadcast.core.errors import RefusedError
 from broadcast.core.interfaces import Audience, Journal
+from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.room import Member, Room, Visitor
 
 GOING_DOWN = "The server is going down."
@@ -28,6 +29,7 @@ class Settings:
     """How many lines a newcomer is shown; 0 or more."""
     unicode_nicknames: bool = False
     """Whether nicknames may hold letters and digits of any script."""
+    limits: Limits = DEFAULTS
 
 
 class Hub:
@@ -39,7 +41,7 @@ class Hub:
     def __init__(self, journal: Journal, audience: Audience, settings: Settings, started: float) -> None:
         self.settings = settings
         self.started = started
-        self.room = Room(journal, audience, settings.replay)
+        self.room = Room(journal, audience, settings.replay, settings.limits)
         self._ids = count(1)
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}

@@ -26,14 +26,9 @@ from broadcast.core.events import (
     Whispered,
 )
 from broadcast.core.interfaces import Audience, Found, Journal
+from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.nicknames import key
 from broadcast.core.search import Words
-
-QUEUED_EVENTS = 10_000
-QUEUED_BYTES = 8 * 1024 * 1024
-"""Past so much that the journal has not given back, those who write are to wait (HARDENING); bytes of text, roughly."""
-COMING = 64 * 1024
-"""So many characters of private lines may be on their way to one member, who may turn out not to read them."""
 
 
 class Visitor(Protocol):
@@ -83,13 +78,14 @@ class Room:
     *replay* (0 or more) is how many lines a newcomer is shown.
     """
 
-    def __init__(self, journal: Journal, audience: Audience, replay: int) -> None:
+    def __init__(self, journal: Journal, audience: Audience, replay: int, limits: Limits = DEFAULTS) -> None:
         self.members: dict[int, Member] = {}
         """Who is present, by session, in the order of coming: those whose join was told and whose leave was not."""
         self.last = 0
         """The number of the last line that was told."""
         self._journal = journal
         self._audience = audience
+        self._limits = limits
         self._recent: deque[Kept] = deque(maxlen=replay)
         self._expected: dict[int, Member] = {}
         self._ignoring: set[Member] = set()
@@ -132,11 +128,11 @@ class Room:
 
     def reaches(self, to: Member) -> bool:
         """Whether *to* may be told anything in private: they read what they are told."""
-        return not to.visitor.full and to.coming < COMING
+        return not to.visitor.full and to.coming < self._limits.pending_bytes
 
     def presses(self, to: Member) -> bool:
         """Whether so much is on its way to *to* that whoever whispers is to wait until it was told."""
-        return to.coming >= COMING // 2
+        return to.coming >= self._limits.pending_bytes // 2
 
     def rename(self, member: Member, new: str) -> None:
         """*member* is called *new* from here on."""
@@ -175,7 +171,7 @@ class Room:
     @property
     def full(self) -> bool:
         """Whether so much waits for the journal that nobody should say more."""
-        return self._queued >= QUEUED_EVENTS or self._queued_text >= QUEUED_BYTES
+        return self._queued >= self._limits.queue_events or self._queued_text >= self._limits.queue_bytes
 
     def when_roomy(self, call: Callable[[], None]) -> None:
         """Call *call* once half of it is kept; only while ``full``."""
@@ -190,7 +186,8 @@ class Room:
         self._returned.extend(events)
         self._queued -= len(events)
         self._queued_text -= sum(map(_length, events))
-        if self._stalled and self._queued <= QUEUED_EVENTS // 2 and self._queued_text <= QUEUED_BYTES // 2:
+        events_left, bytes_left = self._limits.queue_events // 2, self._limits.queue_bytes // 2
+        if self._stalled and self._queued <= events_left and self._queued_text <= bytes_left:
             stalled, self._stalled = self._stalled, []
             for call in stalled:
                 call()

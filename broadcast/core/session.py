@@ -24,22 +24,16 @@ from broadcast.core.interfaces import Peer, View
 from broadcast.core.room import Member
 from broadcast.core.text import clean
 
-LINE_BYTES = 4096
-"""The longest line, in bytes of UTF-8 without its end (PROTOCOL)."""
-NICKNAME_BYTES = 512
-"""The same before the nickname."""
 REFUSALS = 10
 """So many refused nicknames end the visit."""
 LISTED = 20
 """So many people are named to a newcomer; the rest is a number."""
-NICKNAME_SECONDS = 60
-"""The time to a nickname. The door measures it: the core has no clock."""
 LOST = "connection lost"
 """Why somebody left who did not say so."""
 
 
 class Session:
-    """One visit. A door makes one for each connection, calls ``greet``, then feeds it.
+    """One visit. A door makes one for each connection, calls ``greet`` (or ``turn_away`` at once), then feeds it.
 
     While ``ready``, the door calls ``line``, or ``overlong`` for a line past ``limit``; after the last line, ``leave``,
     with ``LOST`` where the connection broke. ``turn_away`` may come at any time and does nothing once there is a
@@ -84,7 +78,8 @@ class Session:
     @property
     def limit(self) -> int:
         """The longest line that is taken now, in bytes without its end."""
-        return NICKNAME_BYTES if self._member is None else LINE_BYTES
+        limits = self.hub.settings.limits
+        return limits.nickname_bytes if self._member is None else limits.line_bytes
 
     def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
         """The room has told everybody of your coming; *others* are present, *replay* was said before."""
@@ -188,7 +183,7 @@ class _Visit(Protocol):
         """The room has told everybody of their leaving."""
 
     def turn_away(self, why: str) -> None:
-        """They cannot have a nickname: the time is over, or they speak another protocol."""
+        """They cannot have a nickname: there are too many, the time is over, or they speak another protocol."""
 
 
 def _machine() -> Callable[[Session], _Visit]:
@@ -204,7 +199,6 @@ def _machine() -> Callable[[Session], _Visit]:
     welcome.upon(_Visit.admit).loop().returns(None)
     welcome.upon(_Visit.arrived).loop().returns(None)
     welcome.upon(_Visit.departed).loop().returns(None)
-    welcome.upon(_Visit.turn_away).loop().returns(None)
     welcome.upon(_Visit.leave).to(quit_).returns(None)
     nickname.upon(_Visit.greet).loop().returns(None)
     nickname.upon(_Visit.arrived).loop().returns(None)
@@ -243,6 +237,7 @@ def _machine() -> Callable[[Session], _Visit]:
         session.why = why
         session._end("Goodbye.")
 
+    @welcome.upon(_Visit.turn_away).to(quit_)
     @nickname.upon(_Visit.turn_away).to(quit_)
     def turn_away(visit: _Visit, session: Session, why: str) -> None:
         session.why = why

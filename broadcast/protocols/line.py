@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -14,15 +15,16 @@ from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
 from broadcast.core.hub import GOING_DOWN
-from broadcast.core.session import LINE_BYTES, LOST, NICKNAME_SECONDS, Session
+from broadcast.core.limits import DEFAULTS, Allowance, Connections
+from broadcast.core.session import LOST, Session
 from broadcast.outlets import Outlet, StreamTransport
 from broadcast.protocols import strangers
 from broadcast.protocols.framing import LineCodec, Overlong
-from broadcast.protocols.peer import StreamPeer, whereabouts
+from broadcast.protocols.peer import StreamPeer, host, whereabouts
 from broadcast.wires.line import LineWire
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
     from broadcast.core.hub import Hub
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
 LINES_A_TURN = 256
 """So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536)."""
+UNHEARD_SECONDS = 150
+"""So long a connection that is gone goes on saying what it had sent too fast; then nobody waits for the rest."""
+REFUSALS_SECONDS = 10
+"""Connections that are refused at the door are in the log once in so long, with their number: they do not fill it."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -40,10 +46,11 @@ class BroadcastProtocol(LineReceiver):
     The lines of a chunk are taken out one at a time, each when the session is ready for it; until then nothing more is
     read. (``LineReceiver.dataReceived`` would wait for CRLF, and is quadratic in the number of lines of a chunk.)
 
-    While the peer does not read what it is sent for itself, nothing is read from it either.
+    While the peer does not read what it is sent for itself, nothing is read from it either; and who says more than the
+    limits allow is read more slowly. What they sent before the connection was lost is said at the same pace.
     """
 
-    MAX_LENGTH = LINE_BYTES
+    MAX_LENGTH = DEFAULTS.line_bytes
     factory: BroadcastFactory
     _log = Logger()
 
@@ -56,6 +63,8 @@ class BroadcastProtocol(LineReceiver):
         self._why: str | None = None
         self._connected = self._reading = True
         self._over = self._written = self._deferred = False
+        self._allowance: Allowance | None = Allowance(factory.limits)
+        self._pause: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
         self._came_as = ""
         self.lost: Deferred[None] = Deferred()
@@ -64,11 +73,20 @@ class BroadcastProtocol(LineReceiver):
         self._peer = StreamPeer(factory.fanout, outlet, factory.wire, self._proceed, self._end)
         self.session = Session(factory.hub, self._peer)
         self._peer.open(self.session.id)
+        seconds = factory.limits.nickname_seconds
         self._deadline = factory.clock.callLater(
-            NICKNAME_SECONDS, self.session.turn_away, f"No nickname in {NICKNAME_SECONDS} seconds."
+            seconds, self.session.turn_away, f"No nickname in {seconds:g} seconds."
         )
         factory.connections.add(self)
-        self.session.greet()
+        self._host = host(self._transport.getPeer())
+        refused = factory.admitted.enter(self._host)
+        self._counted = refused is None
+        if refused is None:
+            self.session.greet()
+        else:
+            self.session.turn_away(refused)
+            # At once: whoever opens too many must not hold them open. The system still delivers the line.
+            self._transport.loseConnection()
 
     # What comes in
 
@@ -105,7 +123,22 @@ class BroadcastProtocol(LineReceiver):
         self._peer.lose()
         self._finish("" if isinstance(reason.value, ConnectionDone) else LOST)
         self.factory.connections.discard(self)
+        if self._over:
+            self._forget()
+        else:
+            self.factory.unheard.add(self)
+            self._cancel_deadline()
+            self._deadline = self.factory.clock.callLater(UNHEARD_SECONDS, self._give_up)
         self.lost.callback(None)
+
+    def _give_up(self) -> None:
+        """Nobody waits any longer for what they said too fast."""
+        if self._pause is not None:
+            self._log.info("{nick} was not heard to the end: too many lines.", nick=self.session.nick)
+        self._codec = LineCodec()
+        self._codec.finish()
+        self._hurry()
+        self._pump()
 
     def _finish(self, why: str) -> None:
         if self._why is None:
@@ -115,10 +148,13 @@ class BroadcastProtocol(LineReceiver):
 
     def _pump(self) -> None:
         """Hand lines to the session while it is ready for them and the peer reads what it is sent."""
-        if self._deferred:
+        if self._deferred or self._pause is not None:
             return
         lines = 0
         while self.session.ready and not self._peer.full and not self._over:
+            if self._allowance is not None and (wait := self._allowance.wait(self.factory.now())):
+                self._pause = self.factory.clock.callLater(wait, self._resume)
+                break
             if lines == LINES_A_TURN:
                 self._deferred = True
                 self.factory.soon(self._go_on)
@@ -134,6 +170,8 @@ class BroadcastProtocol(LineReceiver):
                 else:
                     self._drain()
                 break
+            if self._allowance is not None and self.session.nick:
+                self._allowance.spend(self.factory.now())
             if isinstance(line, Overlong):
                 self.session.overlong(limit)
             else:
@@ -146,10 +184,25 @@ class BroadcastProtocol(LineReceiver):
         self._deferred = False
         self._pump()
 
+    def _resume(self) -> None:
+        self._pause = None
+        self._pump()
+
+    def _hurry(self) -> None:
+        """Take what comes as it comes from here on."""
+        self._allowance = None
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
     def _adjust(self) -> None:
         """Read from the peer or not, as things are now. What is over is read, and dropped, to see its end."""
         wanted = self._over or (
-            self.session.ready and not self._peer.full and not self._deferred and not self.factory.stopping
+            self.session.ready
+            and not self._peer.full
+            and not self._deferred
+            and self._pause is None
+            and not self.factory.stopping
         )
         if self._connected and self._why is None and wanted is not self._reading:
             self._reading = wanted
@@ -174,12 +227,26 @@ class BroadcastProtocol(LineReceiver):
         self._over = True
         self._cancel_deadline()
         nick, why = self.session.nick, self.session.why
+        if not self._counted:
+            self.factory.refuse(why)
+            return
         who = nick or "somebody without a nickname"
         if self._came_as and nick != self._came_as:
             who += f", who came as {self._came_as},"
         self._log.info("{who} left{why} ({where})", who=who, why=f": {why}" if why else "", where=self._where())
         self._drain()
         self._adjust()
+        if not self._connected:
+            self._forget()
+
+    def _forget(self) -> None:
+        """The connection is gone, and nothing that came over it is left to be said."""
+        self._cancel_deadline()
+        self._hurry()
+        self.factory.unheard.discard(self)
+        if self._counted:
+            self._counted = False
+            self.factory.admitted.leave(self._host)
 
     def _where(self) -> str:
         """For the log. Behind a proxy the address is known only after the first bytes."""
@@ -208,6 +275,7 @@ class BroadcastProtocol(LineReceiver):
         Who does not read what they are sent, and so is not listened to either, is not waited for.
         """
         self._drained = drained = Deferred[None]()
+        self._hurry()
         self._pump()
         if self._over:
             self._drain()
@@ -231,12 +299,13 @@ class BroadcastProtocol(LineReceiver):
 class BroadcastFactory(Factory):
     """Makes the protocols of the line door, and holds the connected ones.
 
-    *soon* runs a function in a later turn of the reactor, whatever the clock does (``reactor.callFromThread``),
-    *outlet* makes the outlet of a connection.
+    *soon* runs a function in a later turn of the reactor, whatever the clock does (``reactor.callFromThread``), *now*
+    tells seconds that never go back, *outlet* makes the outlet of a connection.
     """
 
     protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
     noisy = False
+    _log = Logger()
 
     def __init__(
         self,
@@ -244,6 +313,7 @@ class BroadcastFactory(Factory):
         fanout: Fanout,
         clock: IReactorTime,
         soon: Callable[[Callable[[], None]], object],
+        now: Callable[[], float],
         outlet: Callable[[StreamTransport], Outlet],
     ) -> None:
         self.hub = hub
@@ -251,9 +321,16 @@ class BroadcastFactory(Factory):
         self.clock = clock
         self.outlet = outlet
         self.soon = soon
+        self.now = now
+        self.limits = hub.settings.limits
+        self.admitted = Connections(self.limits)
         self.connections: set[BroadcastProtocol] = set()
+        self.unheard: set[BroadcastProtocol] = set()
+        """Those whose connection is gone, while what they said is still to be told."""
         self.stopping = False
         self._wires: dict[View, Wire] = {}
+        self._refused = 0
+        self._refused_until = -inf
 
     def wire(self, view: View) -> Wire:
         """The one wire of this door for *view*."""
@@ -264,7 +341,14 @@ class BroadcastFactory(Factory):
     def drain(self) -> Deferred[list[tuple[bool, None]]]:
         """Read nothing more from anybody; fires when the sessions have taken every line that has come in."""
         self.stopping = True
-        return DeferredList([connection.drain() for connection in list(self.connections)])
+        return DeferredList([connection.drain() for connection in [*self.connections, *self.unheard]])
+
+    def refuse(self, why: str) -> None:
+        """Log that a connection was refused at the door, and *why*; or count it, where that was logged just now."""
+        self._refused += 1
+        if self.now() >= self._refused_until:
+            self._log.info("Connections refused: {count}, the last one: {why}", count=self._refused, why=why)
+            self._refused, self._refused_until = 0, self.now() + REFUSALS_SECONDS
 
     def disconnect(self) -> Deferred[list[tuple[bool, None]]]:
         """Close every connection once everything is delivered; fires when the last one is gone."""

@@ -96,6 +96,11 @@ class StreamPeer:
         self._go_on()
 
 
+def host(address: IAddress) -> str | None:
+    """The IP address that somebody came from; None where there is none, as on a local socket."""
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else None
+
+
 def whereabouts(address: IAddress) -> str:
     """Where somebody came from, as one line for the log, whatever the address holds."""
     match address:

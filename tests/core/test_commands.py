@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from broadcast.core import commands
-from broadcast.core.commands import COMMANDS, LINES_AT_MOST, LINES_FOUND, LINES_SHOWN, leaves
+from broadcast.core.commands import COMMANDS, IGNORED, LINES_AT_MOST, LINES_FOUND, LINES_SHOWN, leaves
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Answered, Emoted, Event, Notice, Recalled, Refused, Running, Said, Whispered
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Found, View
+from broadcast.core.limits import Limits
 from broadcast.core.search import Words
 from tests.core.stage import AT, Seat, Stage
 
@@ -274,6 +275,17 @@ def test_receipts_are_asked_for_with_each_line(ann: Seat, bob: Seat) -> None:
     assert [event.receipt for event in bob.look() if isinstance(event, Said | Emoted)] == [True, True, False]
 
 
+def test_so_many_can_be_ignored_and_not_one_more(stage: Stage, ann: Seat) -> None:
+    stage.join(*(f"p{number}" for number in range(IGNORED + 1)))
+    ann.say(*(f"/ignore p{number}" for number in range(IGNORED)))
+    assert len(ann.session.member.ignored) == IGNORED
+    ann.look()
+    ann.say(f"/ignore p{IGNORED}")
+    assert ann.look() == [Refused("you ignore 100 people already. /unignore NAME makes room.")]
+    ann.say("/unignore p0", f"/ignore p{IGNORED}")
+    assert len(ann.session.member.ignored) == IGNORED
+
+
 def test_ignore_and_unignore(ann: Seat, bob: Seat) -> None:
     ann.say("/ignore", "/ignore BOB", "/ignore")
     bob.say("hi")
@@ -311,10 +323,16 @@ def test_quit_says_why(ann: Seat) -> None:
 # Faster than the journal, or than those who read
 
 
-def test_who_says_more_than_the_journal_has_kept_waits_and_nothing_is_lost(
-    stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("broadcast.core.room.QUEUED_EVENTS", 3)
+def limited(limits: Limits) -> Stage:
+    """A room with other limits."""
+    stage = Stage(Settings(limits=limits))
+    stage.hub.open()
+    return stage
+
+
+def test_who_says_more_than_the_journal_has_kept_waits_and_nothing_is_lost() -> None:
+    stage = limited(Limits(queue_events=3))
+    (ann,) = stage.join("ann")
     ready = []
     for line in ("one", "/me two", "/nick anna"):
         ready.append(ann.session.ready)
@@ -326,10 +344,9 @@ def test_who_says_more_than_the_journal_has_kept_waits_and_nothing_is_lost(
     assert stage.room.last == 2
 
 
-def test_who_waits_for_an_answer_is_not_let_on_by_the_journal(
-    stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("broadcast.core.room.QUEUED_EVENTS", 1)
+def test_who_waits_for_an_answer_is_not_let_on_by_the_journal() -> None:
+    stage = limited(Limits(queue_events=1))
+    (ann,) = stage.join("ann")
     ann.say("one")
     proceeded = ann.proceeded
     ann.session.line("/history", AT)

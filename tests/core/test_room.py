@@ -8,8 +8,10 @@ import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Announced, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Burst
-from broadcast.core.room import COMING, Member, Room
+from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.core.room import Member, Room
 from broadcast.core.search import parse
 from broadcast.journals.memory import MemoryJournal
 from tests.core.stage import AT, Stage
@@ -247,10 +249,15 @@ def test_history_is_what_was_told(stage: Stage, first: int, last: int, lines: li
 # Too much
 
 
-def test_everything_that_somebody_does_counts_until_it_has_come_back(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("broadcast.core.room.QUEUED_EVENTS", 4)
+def limited(limits: Limits) -> Stage:
+    """A room with other limits."""
+    stage = Stage(Settings(limits=limits))
+    stage.hub.open()
+    return stage
+
+
+def test_everything_that_somebody_does_counts_until_it_has_come_back() -> None:
+    stage = limited(Limits(queue_events=4))
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     room = stage.room
     acts: list[Callable[[], None]] = [
@@ -267,8 +274,8 @@ def test_everything_that_somebody_does_counts_until_it_has_come_back(
     assert [*full, room.full] == [False] * 4 + [True, False]
 
 
-def test_the_text_of_lines_and_private_lines_counts_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcast.core.room.QUEUED_BYTES", 20)
+def test_the_text_of_lines_and_private_lines_counts_too() -> None:
+    stage = limited(Limits(queue_bytes=20))
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     stage.room.say(ann, "x" * 10, 0.0)
     full = [stage.room.full]
@@ -281,8 +288,8 @@ def test_the_text_of_lines_and_private_lines_counts_too(stage: Stage, monkeypatc
     assert [*full, stage.room.full] == [False, True, False]
 
 
-def test_what_could_not_be_kept_has_come_back_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcast.core.room.QUEUED_BYTES", 20)
+def test_what_could_not_be_kept_has_come_back_too() -> None:
+    stage = limited(Limits(queue_bytes=20))
     (ann,) = (seat.session.member for seat in stage.join("ann"))
     stage.room.say(ann, "\ud800" * 20, 0.0)
     full = [stage.room.full]
@@ -293,11 +300,11 @@ def test_what_could_not_be_kept_has_come_back_too(stage: Stage, monkeypatch: pyt
 def test_who_whispers_is_to_wait_for_what_is_on_its_way_and_is_refused_past_the_limit(stage: Stage) -> None:
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     room = stage.room
-    room.whisper(ann, bob, "x" * (COMING // 2 - 1))
+    room.whisper(ann, bob, "x" * (DEFAULTS.pending_bytes // 2 - 1))
     states = [(room.reaches(bob), room.presses(bob))]
     room.whisper(ann, bob, "x")
     states.append((room.reaches(bob), room.presses(bob)))
-    room.whisper(ann, bob, "x" * (COMING // 2))
+    room.whisper(ann, bob, "x" * (DEFAULTS.pending_bytes // 2))
     states.append((room.reaches(bob), room.presses(bob)))
     stage.settle()
     states.append((room.reaches(bob), room.presses(bob)))

@@ -8,7 +8,8 @@ from broadcast.core.errors import RefusedError
 from broadcast.core.events import Answered, Arrived, Joined, Left, Noted, Prompted, Refused, Replayed, Said, Welcomed
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import View
-from broadcast.core.session import LINE_BYTES, LOST, NICKNAME_BYTES, REFUSALS, Session
+from broadcast.core.limits import DEFAULTS
+from broadcast.core.session import LOST, REFUSALS, Session
 from tests.core.stage import AT, Seat, Stage
 
 PROMPT = Prompted("Nickname:")
@@ -43,12 +44,21 @@ def is_over(seat: Seat) -> bool:
 # welcome
 
 
+def test_who_is_turned_away_at_once_reads_only_why(stage: Stage) -> None:
+    seat = Seat(stage)
+    seat.session.turn_away("The server is full.")
+    assert seat.look() == [Noted("The server is full.")]
+    assert seat.closed
+    seat.session.turn_away("again")
+    seat.session.line("ann", AT)
+    assert seat.look() == []
+
+
 def test_before_the_greeting_only_leaving_means_anything(stage: Stage) -> None:
     seat = Seat(stage)
     assert not is_ready(seat)
     seat.session.line("ann", AT)
     seat.session.overlong(512)
-    seat.session.turn_away("no")
     seat.session.departed()
     seat.session.arrived({}, [])
     seat.session._visit.admit(stage.join("zoe")[0].session.member)
@@ -64,7 +74,7 @@ def test_the_greeting_welcomes_and_prompts(stage: Stage) -> None:
     seat.session.greet()
     assert seat.look() == [Welcomed("The Den", ("Be kind.",)), PROMPT]
     assert is_ready(seat)
-    assert (seat.session.nick, seat.session.limit) == ("", NICKNAME_BYTES)
+    assert (seat.session.nick, seat.session.limit) == ("", DEFAULTS.nickname_bytes)
 
 
 # nickname
@@ -84,7 +94,7 @@ def test_a_nickname_leads_into_the_room(stage: Stage) -> None:
     ann = greeted(stage)
     ann.session.line(" ann\x07 ", AT)
     assert not is_ready(ann)
-    assert (ann.session.nick, ann.session.limit) == ("ann", LINE_BYTES)
+    assert (ann.session.nick, ann.session.limit) == ("ann", DEFAULTS.line_bytes)
     assert ann.look() == []
     stage.settle()
     assert is_ready(ann)

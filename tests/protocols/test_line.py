@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from broadcast.core.interfaces import View
-from broadcast.core.session import LINE_BYTES
+from broadcast.core.limits import DEFAULTS
 from broadcast.protocols.line import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
 from tests.harness import DirectWorld, Person, World
 
@@ -52,7 +52,7 @@ def is_read_from(person: Person) -> bool:
 
 def test_a_connection_is_what_twisted_takes_it_for(ann: Person) -> None:
     assert isinstance(ann.protocol, LineReceiver)
-    assert ann.protocol.MAX_LENGTH == LINE_BYTES
+    assert DEFAULTS.line_bytes == ann.protocol.MAX_LENGTH
     assert verifyObject(IHalfCloseableProtocol, ann.protocol)
 
 
@@ -92,9 +92,9 @@ def test_nothing_is_read_while_an_answer_is_to_come(bob: Person, ann: Person) ->
 
 def test_the_limit_of_a_line_is_that_of_the_moment_when_it_is_taken_out(world: World, ann: Person) -> None:
     eve = world.connect()
-    eve.put("eve\r\n" + "x" * LINE_BYTES + "\r\n" + "y" * (LINE_BYTES + 1) + "\r\n")
+    eve.put("eve\r\n" + "x" * DEFAULTS.line_bytes + "\r\n" + "y" * (DEFAULTS.line_bytes + 1) + "\r\n")
     world.settle()
-    assert ann.lines() == [" * eve joined.", "eve: " + "x" * LINE_BYTES]
+    assert ann.lines() == [" * eve joined.", "eve: " + "x" * DEFAULTS.line_bytes]
     assert eve.lines()[-1] == "-> Error: a line holds at most 4096 bytes."
 
 

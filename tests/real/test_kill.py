@@ -22,7 +22,7 @@ PEOPLE = 3
 async def test_what_anybody_saw_survives_a_kill_at_any_moment(programs: Programs, tmp_path: Path, seed: int) -> None:
     random = Random(seed)  # noqa: S311 -- when to kill is no secret
     data = tmp_path / "data"
-    server = await programs.server("--data", str(data))
+    server = await programs.server("--data", str(data), "--limits", "off")
     people = [await programs.talker(server.port, f"p{number}") for number in range(PEOPLE)]
     for person in people:
         person.say("/receipts on")

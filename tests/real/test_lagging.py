@@ -101,7 +101,7 @@ class Stops:
 async def test_every_line_is_received_or_named_as_missed(programs: Programs, tmp_path: Path) -> None:
     random = Random(4)  # noqa: S311 -- where they stop is no secret
     data = tmp_path / "data"
-    server = await programs.server("--data", str(data))
+    server = await programs.server("--data", str(data), "--limits", "off")
     people = [Listener(f"p{number}", programs.clock) for number in range(PEOPLE)]
     stopping = people[-STOPPING:]
     for person in people:

@@ -11,16 +11,18 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Journal
+from broadcast.core.limits import Limits
 from tests.harness import DirectWorld, World
 
 
 class Opens(Protocol):
-    """Starts a server: with other settings, or with another journal."""
+    """Starts a server: with other settings, with another journal, or with limits on people and addresses."""
 
     def __call__(
         self,
         settings: Settings | None = None,
         journal: Callable[[Callable[[Callable[[], None]], object]], Journal] | None = None,
+        limits: Limits | None = None,
     ) -> World: ...
 
 
