@@ -9,72 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import DNSLookupError
-from twisted.internet.error import TimeoutError as TimedOut
-from twisted.python.failure import Failure
 
-from broadcast.client.connection import CATCH_UP_SECONDS, LEAVE_SECONDS, PROMPT_SECONDS, RETAKE_PAUSES
-from broadcast.client.lines import (
-    LINE_BYTES,
-    Answer,
-    Crowd,
-    Emoted,
-    Error,
-    Joined,
-    Left,
-    Missed,
-    Notice,
-    Recalled,
-    Receipt,
-    Renamed,
-    Said,
-    Whispered,
-)
-from broadcast.client.reasons import because
+from broadcast.client.connection import CATCH_UP_SECONDS, LEAVE_SECONDS, PROMPT_SECONDS
+from broadcast.client.lines import Answer, Emoted, Joined, Missed, Notice, Recalled, Receipt, Said
 from tests.client.fake import Play
 
 # The nickname
-
-
-def test_the_nickname_given_is_taken_without_asking() -> None:
-    play = Play().start()
-    assert play.front.arrivals == [("ann", False)]
-    assert play.front.refused == []
-    assert play.connection.standing
-    assert play.connection.here == 1
-
-
-def test_without_a_nickname_the_front_end_is_asked() -> None:
-    play = Play(nick=None)
-    play.front.nicks = ["bea"]
-    play.start()
-    assert play.front.refused == [("", "")]
-    assert play.front.arrivals == [("bea", False)]
-
-
-def test_a_refused_nickname_is_asked_for_again_with_the_reason() -> None:
-    play = Play()
-    play.room.reserved = {"ann", "bea"}
-    play.front.nicks = ["bea", "cyd"]
-    play.start()
-    assert play.front.refused == [("ann", "ann is taken."), ("bea", "bea is taken.")]
-    assert play.front.arrivals == [("cyd", False)]
-    assert play.connection.nick == "cyd"
-
-
-def test_a_nickname_may_be_proposed_later() -> None:
-    play = Play(nick=None).start()
-    assert play.front.arrivals == []
-    play.connection.propose("bea")
-    play.settle()
-    assert play.front.arrivals == [("bea", False)]
-
-
-def test_a_nickname_proposed_while_nobody_asks_is_kept_for_later() -> None:
-    play = Play(nick=None)
-    play.connection.propose("bea")
-    play.start()
-    assert play.front.arrivals == [("bea", False)]
 
 
 def test_a_refused_nickname_with_nobody_to_ask_ends_with_3() -> None:
@@ -103,15 +43,6 @@ def test_a_connection_lost_before_the_answer_to_another_nickname_was_not_refused
     play.wire.cut()
     play.settle()
     assert [status for status, _ in play.front.ends] == [2]
-
-
-def test_a_message_of_the_day_that_looks_like_a_prompt_refuses_nothing() -> None:
-    play = Play(nick=None)
-    play.room.motd = b"Nickname: yours\r\n"
-    play.front.nicks = ["bea"]
-    play.start()
-    assert play.front.refused == [("", "")]
-    assert play.front.arrivals == [("bea", False)]
 
 
 def test_leaving_at_the_question_for_a_nickname_ends_with_0() -> None:
@@ -163,150 +94,6 @@ def test_leaving_before_there_is_a_connection_ends_with_0() -> None:
     play.clock.advance(0)
     assert play.front.ends == [(0, "")]
     assert not play.connection.say("hi")
-
-
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (DNSLookupError(), "there is no such host"),
-        (TimedOut(), "it does not answer"),  # type: ignore[no-untyped-call]
-        (Refused(osError=ECONNREFUSED), strerror(ECONNREFUSED)),  # type: ignore[no-untyped-call]
-        (ValueError(" two\nlines "), "two lines"),
-        (KeyError(), "KeyError"),
-    ],
-)
-def test_the_reason_is_one_line_for_people(error: Exception, why: str) -> None:
-    assert because(Failure(error), "done") == why  # type: ignore[no-untyped-call]
-
-
-# Talking
-
-
-def test_the_replay_and_what_follows_are_shown() -> None:
-    play = Play("one", "two").start()
-    play.bob("three")
-    assert play.front.said == ["bob: one", "bob: two", "bob: three"]
-    assert [event.time for event in play.front.events if isinstance(event, Said)] == ["14:02", "14:02", ""]
-
-
-def test_ones_own_line_is_shown_once_it_is_kept() -> None:
-    play = Play().start()
-    assert play.connection.say("hi")
-    assert play.front.said == []
-    play.settle()
-    assert play.front.events[-1] == Said("ann", "hi", own=True)
-
-
-@pytest.mark.parametrize(
-    ("typed", "shown"),
-    [
-        ("/me waves", Emoted("ann", "waves", own=True)),
-        ("/say quit", Said("ann", "quit", own=True)),
-        ("//usr", Said("ann", "/usr", own=True)),
-        ("a\x1b[1mb\u202e\tc", Said("ann", "a[1mb c", own=True)),
-        ("\ufffd", Said("ann", "\ufffd", own=True)),
-    ],
-)
-def test_ones_own_line_is_shown_as_the_others_see_it(typed: str, shown: Said | Emoted) -> None:
-    play = Play().start()
-    play.say(typed)
-    assert play.front.events[-1] == shown
-    assert play.kept == [str(shown)]
-
-
-def test_several_lines_are_sent_as_lines() -> None:
-    play = Play().start()
-    play.say("a\nb\r\nc\rd")
-    assert play.kept == ["ann: a", "ann: b", "ann: c", "ann: d"]
-    assert play.front.said == play.kept
-
-
-@pytest.mark.parametrize("typed", ["", "  ", "\u00ad", "\ud800"])
-def test_a_line_that_says_nothing_gets_no_place(typed: str) -> None:
-    play = Play().start()
-    play.say(typed, "hi")
-    assert play.front.said == ["ann: hi"]
-
-
-def test_a_line_that_is_too_long_is_refused_here() -> None:
-    play = Play().start()
-    play.say("x" * (LINE_BYTES + 1), "hi")
-    assert play.front.others == [Error(f"a line holds at most {LINE_BYTES} bytes.")]
-    assert play.front.said == ["ann: hi"]
-
-
-def test_a_line_that_is_not_kept_is_not_shown_and_the_reason_is() -> None:
-    play = Play().start()
-    play.room.full_disk = True
-    play.say("a")
-    play.room.full_disk = False
-    play.say("b")
-    assert play.front.others == [Error("not kept: the disk is full.")]
-    assert play.front.said == ["ann: b"]
-
-
-def test_a_server_without_receipts_shows_ones_own_lines_at_once() -> None:
-    play = Play()
-    play.room.numbered = False
-    play.start()
-    play.connection.say("hi")
-    assert play.front.said == ["ann: hi"]
-    assert play.front.others == []
-    play.settle()
-    assert play.kept == ["ann: hi"]
-
-
-def test_answers_to_the_clients_own_commands_are_not_shown_and_the_users_are() -> None:
-    play = Play("one").start()
-    play.wire.cut()
-    play.bob("two")
-    play.back()
-    assert play.front.others == []
-    play.say("/history 1", "/what", "hi")
-    assert [type(event) for event in play.front.others] == [Recalled, Error]
-
-
-def test_receipts_are_shown_when_they_are_asked_for() -> None:
-    play = Play().start()
-    play.say("/receipts on", "a", "/receipts", "b", "/RECEIPTS  off")
-    assert play.front.others == [
-        Answer("receipts are on."),
-        Receipt(1),
-        Answer("receipts are off."),
-        Answer("receipts are off."),
-    ]
-    assert play.front.said == ["ann: a", "ann: b"]
-
-
-def test_another_nickname_is_known_once_the_server_says_so() -> None:
-    play = Play().start()
-    play.say("/nick bea", "hi")
-    assert play.connection.nick == "bea"
-    assert play.front.said == ["bea: hi"]
-    play.wire.cut()
-    play.back()
-    assert play.front.arrivals[-1] == ("bea", True)
-
-
-def test_who_is_here_is_followed() -> None:
-    play = Play().start()
-    for line in (" * bob joined.", " * bob is now rob.", " * 3 people joined.", "eve: hi", " * 2 people left."):
-        play.room.tell(line)
-    play.settle()
-    assert play.connection.here == 3
-    assert list(play.connection.names) == ["rob", "eve"]
-    play.room.tell(" * rob left: tired")
-    play.room.tell("[eve] psst")
-    play.settle()
-    assert list(play.connection.names) == ["eve"]
-    assert play.front.others == [
-        Joined("bob"),
-        Renamed("bob", "rob"),
-        Crowd(3, joined=True),
-        Crowd(2, joined=False),
-        Left("rob", "tired"),
-        Whispered("eve", "psst"),
-    ]
 
 
 # Leaving
@@ -439,38 +226,6 @@ def test_without_reconnecting_a_lost_connection_ends_with_4() -> None:
     assert play.front.losses == [("the connection broke", None)]
     assert play.front.unsaids == ["hi"]
     assert play.front.ends == [(4, "the connection to fake:5555 was lost: the connection broke")]
-
-
-def test_the_nickname_is_retaken_while_the_lost_connection_still_holds_it() -> None:
-    play = Play().start()
-    ghost = play.end
-    play.wire.cut(linger=True)
-    play.back()
-    for pause in RETAKE_PAUSES[:3]:
-        play.clock.advance(pause)
-        play.settle()
-    assert play.front.arrivals == [("ann", False)]
-    ghost.leave()
-    play.clock.advance(RETAKE_PAUSES[3])
-    play.settle()
-    assert play.front.arrivals == [("ann", False), ("ann", True)]
-    assert play.front.refused == []
-
-
-def test_after_a_while_it_takes_a_nickname_with_digits_and_says_so() -> None:
-    play = Play().start()
-    play.room.reserved = {"ann", "ann2"}
-    play.wire.cut()
-    play.back()
-    for pause in RETAKE_PAUSES:
-        play.clock.advance(pause)
-        play.settle()
-    assert play.front.arrivals[-1] == ("ann3", True)
-    assert "ann is taken: you are ann3 now." in play.front.notices
-    play.room.reserved = set()
-    play.wire.cut()
-    play.back()
-    assert play.front.arrivals[-1] == ("ann", True)
 
 
 def test_the_welcome_is_shown_once() -> None:

@@ -1,0 +1,53 @@
+"""Who is in the room, as far as what arrives tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from broadcast.client.lines import Crowd, Emoted, Event, Joined, Left, Renamed, Said
+
+
+class Company:
+    """The people in one's room; nobody while one is in none."""
+
+    def __init__(self) -> None:
+        self.here = 0
+        """How many there are, oneself included."""
+        self._names: dict[str, str] = {}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The nicknames of the others, as far as they are known."""
+        return tuple(self._names.values())
+
+    def enter(self, names: Sequence[str], others: int) -> None:
+        """One is in the room with so many *others*, of whom *names* are known."""
+        self._names = {name.casefold(): name for name in names}
+        self.here = others + 1
+
+    def leave(self) -> None:
+        """One is in no room any more."""
+        self._names.clear()
+        self.here = 0
+
+    def follow(self, event: Event, own: str) -> bool:
+        """Keep up with who is here, while one's nickname is *own*; whether anything is another after *event*."""
+        match event:
+            case Joined(nick=nick):
+                self._names[nick.casefold()] = nick
+                self.here += 1
+            case Left(nick=nick):
+                self._names.pop(nick.casefold(), None)
+                self.here = max(self.here - 1, 1)
+            case Renamed(nick=nick, new=new):
+                self._names.pop(nick.casefold(), None)
+                self._names[new.casefold()] = new
+            case Crowd(count=count, joined=joined):
+                self.here = max(self.here + (count if joined else -count), 1)
+            case Said(nick=nick, own=False) | Emoted(nick=nick, own=False) if (
+                not event.time and nick.casefold() not in self._names and nick != own
+            ):
+                self._names[nick.casefold()] = nick
+            case _:
+                return False
+        return True

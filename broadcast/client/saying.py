@@ -1,0 +1,72 @@
+"""One's own lines: what the server makes of what is typed, and which lines are not known to be kept yet."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+from broadcast.client.lines import Emoted, Kept, Said, printable
+
+
+def cleaned(line: str) -> str:
+    """*line* without what a server may remove or not: so it is known what is said, and whether anything is."""
+    blank = re.sub("[\t\x85\u2028\u2029]", " ", line)
+    return "".join(character for character in blank if character == "\ufffd" or printable(character) != "\ufffd")
+
+
+def spoken(line: str, nick: str) -> Kept | None:
+    """What the server makes of *line*, if it is said, by *nick*."""
+    text = cleaned(line)
+    verb, _, words = text.partition(" ")
+    if verb.casefold() == "/me" and words.strip():
+        return Emoted(nick, words.strip(), own=True)
+    if verb.casefold() == "/say" and words.strip():
+        return Said(nick, words, own=True)
+    if text.startswith("//"):
+        return Said(nick, text[1:], own=True)
+    if text.startswith("/") or not text.strip() or text.strip().casefold() in {"quit", "exit"}:
+        return None
+    return Said(nick, text, own=True)
+
+
+class OwnLines:
+    """One's own lines that were sent to a server with receipts, and are not confirmed yet, in order."""
+
+    def __init__(self) -> None:
+        self._pending: deque[tuple[str, Kept]] = deque()
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._pending)
+
+    def sent(self, typed: str, own: Kept) -> None:
+        """The line *typed* was sent, and is said as *own*."""
+        self._pending.append((typed, own))
+
+    def kept(self) -> Kept | None:
+        """The first one is kept: what it says; None where there is none."""
+        return self._pending.popleft()[1] if self._pending else None
+
+    def refused(self) -> None:
+        """The first one is not kept."""
+        self._pending.popleft()
+
+    def recalled(self, line: Kept) -> bool:
+        """Whether *line*, that was kept while the connection was lost or shortly before, is one of them."""
+        mine = _squashed(str(line))
+        for at, (_typed, own) in enumerate(self._pending):
+            if _squashed(str(own)) == mine:
+                del self._pending[at]
+                return True
+        return False
+
+    def given_up(self) -> list[str]:
+        """Nothing will confirm them any more: those that there are, as typed."""
+        lines = [typed for typed, _own in self._pending]
+        self._pending.clear()
+        return lines
+
+
+def _squashed(line: str) -> str:
+    """What stays the same of a line of one's own, whatever the server cleans away."""
+    return "".join(character for character in line.casefold() if character.isalnum())

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from broadcast.client.lines import Emoted, Said
+from broadcast.client.saying import OwnLines, cleaned, spoken
+
+
+def said(text: str) -> Said:
+    return Said("ann", text, own=True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("hi", said("hi")),
+        ("  hi", said("  hi")),
+        ("/ME waves ", Emoted("ann", "waves", own=True)),
+        ("/say quit", said("quit")),
+        ("//usr", said("/usr")),
+        ("quit it", said("quit it")),
+        ("/me", None),
+        ("/say  ", None),
+        ("/names", None),
+        (" Quit ", None),
+        ("exit", None),
+        ("", None),
+    ],
+)
+def test_what_is_said_is_what_the_server_would_say(typed: str, meant: Said | Emoted | None) -> None:
+    assert spoken(typed, "ann") == meant
+
+
+def test_what_a_server_may_take_out_is_taken_out_and_what_it_may_put_in_stays() -> None:
+    assert cleaned("a\x1b[1m\u202e\tb\ufffd") == "a[1m b\ufffd"
+
+
+def test_lines_are_confirmed_in_their_order() -> None:
+    own = OwnLines()
+    for text in "abc":
+        own.sent(text, said(text))
+    assert own.kept() == said("a")
+    own.refused()
+    assert own
+    assert own.kept() == said("c")
+    assert not own
+    assert own.kept() is None
+
+
+def test_a_line_that_is_found_again_is_confirmed_once_whatever_the_server_made_of_it() -> None:
+    own = OwnLines()
+    own.sent("/me Ä!", Emoted("ann", "Ä!", own=True))
+    own.sent("b", said("b"))
+    assert not own.recalled(Said("bob", "b"))
+    assert own.recalled(Emoted("ann", "ä", "14:02"))
+    assert not own.recalled(Emoted("ann", "ä", "14:02"))
+    assert own.given_up() == ["b"]
+    assert not own
