@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from broadcast.client.options import Options, parse
-from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED
+from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, unwritten
 
 if TYPE_CHECKING:
     from broadcast.client.running import Reactor
@@ -37,9 +37,12 @@ def _parsed(arguments: Sequence[str]) -> Options:
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            raise
+            status, why = unwritten(error)
+            if why:
+                _complain(why)
+            raise SystemExit(status) from None
         raise
 
 

@@ -10,7 +10,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from zope.interface import implementer
 
-from broadcast.client.stdio import Stdio
+from broadcast.client.stdio import Stdio, ThreadedIO
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol
@@ -26,8 +26,8 @@ class Typist(Protocol):
     def typed_all(self) -> None:
         """The input is at its end."""
 
-    def unread(self) -> None:
-        """Nobody reads the output any more."""
+    def unread(self, error: OSError) -> None:
+        """The output cannot be written any more: nobody reads it (``BrokenPipeError``), or the disk is full."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -41,6 +41,11 @@ class Console(TwistedProtocol):
         self.stdio = attach(self)
         """What is read and written; a producer and a consumer."""
         self.stdio.pauseProducing()
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why the output cannot be written, as far as it is known; None while it can."""
+        return self.stdio.failure if isinstance(self.stdio, ThreadedIO) else None
 
     def close(self, closed: Callable[[], None]) -> None:
         """Write what is still to be written, then call *closed*."""
@@ -60,10 +65,11 @@ class Console(TwistedProtocol):
         self._typist.typed_all()
 
     def writeConnectionLost(self) -> None:
-        """Nobody reads the output."""
+        """The output cannot be written any more."""
         self._lost = True
         if self._closed is None:
-            self._typist.unread()
+            # Of a pipe it is not said why, but there is nothing else that could be wrong with it.
+            self._typist.unread(self.failure or BrokenPipeError())
         else:
             self.connectionLost()
 

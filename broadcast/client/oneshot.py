@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from broadcast.client.console import Console
 from broadcast.client.lines import LINE_BYTES, Answer, Error, Event, Receipt
-from broadcast.client.status import CLOSED_OUTPUT, DONE, REFUSED, USAGE
+from broadcast.client.status import DONE, REFUSED, unwritten
 from broadcast.client.visitor import Ended, Visitor
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class OneShot(Visitor):
         self._closed = True
         self._give(self._splitter.rest())
 
-    def unread(self) -> None:
+    def unread(self, error: OSError) -> None:
         """Nothing is written there."""
 
     # What the server tells
@@ -184,10 +183,7 @@ class OneShot(Visitor):
             if self._tell is not None:
                 self._tell(seq, text)
         except OSError as error:
-            if isinstance(error, BrokenPipeError) or sys.platform == "win32":
-                self.finish(CLOSED_OUTPUT)
-            else:
-                self.finish(USAGE, f"the standard output cannot be written: {error.strerror}")
+            self.finish(*unwritten(error))
             self._leaving = True
             self.hang_up()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from broadcast.client.console import Console
-from broadcast.client.status import CLOSED_OUTPUT, DONE
+from broadcast.client.status import DONE, unwritten
 from broadcast.client.visitor import Ended, Visitor
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class Pipe(Visitor):
         self.stream.unregisterProducer()
         self.stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")
 
-    def unread(self) -> None:
-        """End without a word, as other filters do."""
-        self.finish(CLOSED_OUTPUT)
+    def unread(self, error: OSError) -> None:
+        """End: without a word where nobody reads, as other filters do."""
+        self.finish(*unwritten(error))
         if self.connected:
             self.hang_up()
 
@@ -71,4 +71,12 @@ class Pipe(Visitor):
         return (DONE, "") if self.goodbye else super().broke(why)
 
     def _close(self, status: int, why: str) -> None:
-        self._console.close(lambda: self._told(status, why))
+        def closed() -> None:
+            failure = self._console.failure
+            if status != DONE or failure is None or isinstance(failure, BrokenPipeError):
+                self._told(status, why)
+            else:
+                # The last words are missing.
+                self._told(*unwritten(failure))
+
+        self._console.close(closed)

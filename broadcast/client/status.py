@@ -1,5 +1,7 @@
 """How the client ends: its exit statuses, as ``--help`` lists them."""
 
+import errno
+import sys
 from typing import Final
 
 DONE: Final = 0
@@ -8,7 +10,17 @@ NO_CONNECTION: Final = 2
 NICKNAME_REFUSED: Final = 3
 LOST: Final = 4
 REFUSED: Final = 5
+UNWRITABLE: Final = 6
+"""The standard output cannot be written, because the disk is full for example."""
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of SIGINT, as a shell shows it."""
 CLOSED_OUTPUT: Final = 141
 """Nobody reads the standard output any more: 128 and the number of SIGPIPE, as a shell shows it of other filters."""
+
+
+def unwritten(error: OSError) -> tuple[int, str]:
+    """The status when writing the standard output failed with *error*, and why in one line (empty: needs no words)."""
+    # Windows says "invalid argument" of a pipe that nobody reads.
+    if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
+        return CLOSED_OUTPUT, ""
+    return UNWRITABLE, f"the standard output cannot be written: {error.strerror or error}"

@@ -87,6 +87,8 @@ class ThreadedIO:
         self._reactor = reactor
         self._source = source
         self._sink = sink
+        self.failure: OSError | None = None
+        """Why nothing can be written any more; None while something can."""
         self._wanted = Event()
         self._reading = self._writing = True
         self._paused = self._ending = self._over = False
@@ -119,8 +121,8 @@ class ThreadedIO:
             try:
                 while left:
                     left = left[self._sink.write(left) or 0 :]
-            except (OSError, ValueError):
-                self._call(self._unwritable)
+            except (OSError, ValueError) as error:
+                self._call(self._unwritable, error)
                 return
             self._call(self._wrote, len(data))
         self._call(self._lost)
@@ -180,7 +182,9 @@ class ThreadedIO:
             self._producer_paused = False
             self._producer.resumeProducing()
 
-    def _unwritable(self) -> None:
+    def _unwritable(self, error: OSError | ValueError) -> None:
+        # A ValueError says that the file is closed: nobody can read it.
+        self.failure = error if isinstance(error, OSError) else BrokenPipeError()
         self._writing = False
         self._unwritten = 0
         if self._ending:

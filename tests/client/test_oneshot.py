@@ -208,7 +208,7 @@ def test_who_does_not_ask_for_a_nickname_is_no_server() -> None:
     assert why.endswith("nobody asks for a nickname there")
 
 
-@pytest.mark.parametrize(("number", "status"), [(errno.EPIPE, 141), (errno.ENOSPC, 1)])
+@pytest.mark.parametrize(("number", "status"), [(errno.EPIPE, 141), (errno.ENOSPC, 6)])
 def test_receipts_that_cannot_be_printed_end_it(number: int, status: int) -> None:
     play = Play("a", "b").arrive()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from typing import cast
 
@@ -13,10 +14,12 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from broadcast.client.console import Console
 from broadcast.client.pipe import Pipe
 from broadcast.client.running import Cleaner, ShownPipe, needs_threads
 from broadcast.client.stdio import Stdio, ThreadedIO
 
+FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
 
 
@@ -91,6 +94,35 @@ def test_a_goodbye_is_a_good_end_and_nothing_else_is() -> None:
     bad = Play()
     bad.pipe.dataReceived(GREETING + b"bob:  * Goodbye, ann.\r\n * The server is going down.\r\n")
     assert bad.cut() == (4, "the connection to there:5555 was lost: the server closed the connection")
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [(BrokenPipeError(), (141, "")), (FULL, (6, "the standard output cannot be written: the disk is full"))],
+)
+def test_an_output_that_cannot_be_written_is_the_end(error: OSError, ending: tuple[int, str]) -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING)
+    play.pipe.unread(error)
+    assert play.wire.disconnecting
+    assert play.cut() == ending
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (None, (0, "")),
+        (BrokenPipeError(), (0, "")),
+        (FULL, (6, "the standard output cannot be written: the disk is full")),
+    ],
+)
+def test_last_words_that_are_not_written_though_somebody_reads_are_no_good_end(
+    monkeypatch: pytest.MonkeyPatch, error: OSError | None, ending: tuple[int, str]
+) -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING + b" * Goodbye, ann.\r\n")
+    monkeypatch.setattr(Console, "failure", error)
+    assert play.cut() == ending
 
 
 def test_a_terminal_gets_no_escape_sequence() -> None:

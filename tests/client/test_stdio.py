@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -214,6 +215,37 @@ def test_it_closes_when_nobody_reads_the_last_words(pipes: list[int]) -> None:
     assert wired.ends.told == ["closed"]
 
 
+class Full:
+    """A file on a full disk, or one that is closed."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def read(self, size: int, /) -> bytes:
+        return b""
+
+    def write(self, data: memoryview, /) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENOSPC, "full"), "[Errno 28] full"),
+        (BrokenPipeError(errno.EPIPE, "broken"), "[Errno 32] broken"),
+        (ValueError("I/O operation on closed file"), ""),
+    ],
+)
+def test_why_nothing_can_be_written_is_known(error: Exception, why: str) -> None:
+    loop, ends = Loop(), Ends()
+    io = ThreadedIO(cast(IProtocol, ends), cast(IReactorFromThreads, loop), Full(error), Full(error))
+    assert io.failure is None
+    io.write(b"in vain")
+    loop.until(lambda: "nobody reads" in ends.told)
+    assert str(io.failure) == why
+    assert isinstance(io.failure, BrokenPipeError) is (not why or "broken" in why)
+
+
 def test_an_input_that_cannot_be_read_is_at_its_end(pipes: list[int]) -> None:
     wired = Wired(pipes[2], pipes[2])
     wired.loop.until(lambda: wired.ends.told)
@@ -264,8 +296,8 @@ class Typist:
     def typed_all(self) -> None:
         self.told.append("end")
 
-    def unread(self) -> None:
-        self.told.append("unread")
+    def unread(self, error: OSError) -> None:
+        self.told.append(type(error).__name__)
 
 
 def console(pipes: list[int], loop: Loop, typist: Typist) -> Console:
@@ -306,7 +338,7 @@ def test_a_console_that_nobody_reads_tells_so_and_closes_at_once(pipes: list[int
     close(pipes, 3)
     ends.stdio.write(b"in vain")
     loop.until(lambda: typist.told)
-    assert typist.told == ["unread"]
+    assert typist.told == ["BrokenPipeError"]
     closed: list[bool] = []
     ends.close(lambda: closed.append(True))
     assert closed == [True]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -301,6 +303,19 @@ async def test_who_stops_reading_ends_it_quietly(programs: Programs) -> None:
     assert await piped.end() == 0
     assert "Traceback" not in piped.text()
     assert piped.text().count("\n") == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("how", ["--nick ann < notes", "--nick ann --json --send x", "--help"])
+@ensureDeferred
+async def test_a_full_disk_is_status_6_and_says_why(programs: Programs, how: str) -> None:
+    (programs.folder / "notes").write_text("one\n/names\n")
+    server = await programs.server("--ephemeral")
+    # (Where Python does not buffer, argparse does not care whether --help can be written.)
+    full = shell(programs, server.port, f"PYTHONUNBUFFERED= CLIENT {how} > /dev/full")
+    assert await full.end() == 6
+    reason = os.strerror(errno.ENOSPC)
+    assert full.text() == f"broadcast-client: the standard output cannot be written: {reason}\n"
 
 
 @ensureDeferred
