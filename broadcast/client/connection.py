@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from broadcast.client.catchup import CatchUp
+from broadcast.client.heartbeat import Heartbeat
 from broadcast.client.lines import NICKNAME, Arrived, Error, Event, Notice, Prompt
 from broadcast.client.link import Attempts, Link
 from broadcast.client.naming import Naming
@@ -79,7 +80,7 @@ class Connection:
         self._backoff = backoffPolicy(FIRST_PAUSE, LONGEST_PAUSE, jitter=random)
         self._service = ClientService(
             Attempts(endpoint, self._attempted, self._failed),
-            cast(IProtocolFactory, Factory.forProtocol(lambda: Link(self._made, self._take, self._lost))),
+            cast(IProtocolFactory, Factory.forProtocol(self._new_link)),
             retryPolicy=self._pause,
             clock=clock,
         )
@@ -93,6 +94,7 @@ class Connection:
         self._asked = False
         self._naming = Naming(nick or "")
         self._talk = Talk(front, self._naming, self._write)
+        self._heartbeat = Heartbeat(clock, self._talk.ping, lambda: self._late("the server does not answer any more"))
         self._catch_up: CatchUp | None = None
         self._caught: CatchUp | None = None
         self._queue: list[str] = []
@@ -153,6 +155,7 @@ class Connection:
         if self._leaving or self._over:
             return
         self._leaving = True
+        self._heartbeat.stop()
         if self._phase is _Phase.AWAY:
             self._end(*self._left())
             return
@@ -179,6 +182,9 @@ class Connection:
             self._link.write(line)
 
     # What the link tells
+
+    def _new_link(self) -> Link:
+        return Link(self._made, self._heartbeat.heard, self._take, self._lost)
 
     def _made(self, link: Link) -> None:
         self._link = link
@@ -214,10 +220,11 @@ class Connection:
         was, self._phase = self._phase, _Phase.AWAY
         self._link = None
         self._set_timer(None, None)
+        self._heartbeat.stop()
         if self._catch_up is not None:
             self._catch_up.give_up(lost=True)
             self._catch_up = None
-        self._talk.company.leave()
+        self._talk.leave()
         self._why = self._why or because(failure, "the server closed the connection")
         if self._goodbye:
             self._unsaid(queued=True)
@@ -322,7 +329,7 @@ class Connection:
         self._goodbye = False
         self._naming.arrive(event.nick, again=again)
         talk = self._talk
-        talk.company.enter(event.names, event.others)
+        talk.arrive(event.names, event.others)
         self._catch_up = CatchUp(
             talk.ledger, again=again, send=self._write, show=talk.show, missed=talk.recall, done=self._caught_up
         )
@@ -341,6 +348,8 @@ class Connection:
         self._phase = _Phase.TALKING
         if not self._leaving:
             self._set_timer(None, None)
+            self._talk.settle()
+            self._heartbeat.start()
         self._unsaid()
         queue, self._queue = self._queue, []
         for line in queue:

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 
 
 class Link(Protocol):
-    """One TCP connection: *made* is told of it, *take* of each event, *lost* of the end."""
+    """One TCP connection: *made* is told of it, *came* of every chunk, *take* of each event, *lost* of the end."""
 
     def __init__(
-        self, made: Callable[[Link], None], take: Callable[[Event | Prompt], None], lost: Callable[[Failure], None]
+        self,
+        made: Callable[[Link], None],
+        came: Callable[[], None],
+        take: Callable[[Event | Prompt], None],
+        lost: Callable[[Failure], None],
     ) -> None:
         self._made = made
+        self._came = came
         self._take = take
         self._lost = lost
         self._reader = Reader()
@@ -35,6 +40,7 @@ class Link(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take in a chunk."""
+        self._came()
         for event in self._reader.feed(data):
             self._take(event)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from broadcast.client.answers import Answers, Expected, expected, nobody
+from broadcast.client.choices import Choices
 from broadcast.client.company import Company
 from broadcast.client.lines import LINE_BYTES, Answer, Emoted, Error, Event, Kept, Missed, Receipt, Said
 from broadcast.client.numbers import Ledger
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _receipts: Final = re.compile(r"/receipts(?: +(on|off)?)? *", re.IGNORECASE)
 _nick: Final = re.compile(r"/nick +(\S+)\s*", re.IGNORECASE)
+_ping: Final = re.compile(r"/ping(?: .*)?", re.IGNORECASE)
 
 
 class Talk:
@@ -33,10 +35,25 @@ class Talk:
         self._naming = naming
         self._send = send
         self._receipts_shown = False
-        self._wanted: deque[str] = deque(maxlen=20)
+        self._answers = Answers()
+        self._choices = Choices()
+
+    def arrive(self, names: Sequence[str], others: int) -> None:
+        """One is in the room with so many *others*, of whom *names* are known."""
+        self.company.enter(names, others)
+        self._choices.arrive()
+
+    def settle(self) -> None:
+        """Whatever happened meanwhile is known: from here on the answers to what is sent come here."""
+        self._choices.restore(self._ask)
+
+    def leave(self) -> None:
+        """One is in no room any more."""
+        self.company.leave()
+        self._answers.forget()
 
     def post(self, line: str) -> None:
-        """Send *line*, as typed; ``/receipts`` is answered here, because the client always has them on."""
+        """Send *line*, as typed; what only this side knows is answered here: it always has receipts on, for example."""
         line = cleaned(line)
         if (switch := _receipts.fullmatch(line)) and self.receipts:
             word = (switch[1] or "").casefold()
@@ -46,8 +63,11 @@ class Talk:
         if len(line.encode("utf-8", "replace")) > LINE_BYTES:
             self._front.shown(Error(f"a line holds at most {LINE_BYTES} bytes."))
             return
-        if wanted := _nick.fullmatch(line):
-            self._wanted.append(wanted[1])
+        if (nick := self._choices.unignored_here(line)) is not None:
+            self._front.shown(Answer(f"you no longer ignore {nick}."))
+            return
+        if (answer := self._answer_to(line)) is not None:
+            self._answers.expect(answer, quiet=False)
         if (own := spoken(line, self._naming.nick)) is not None:
             if self.receipts:
                 self.own.sent(line, own)
@@ -56,8 +76,14 @@ class Talk:
                 self._front.shown(own)
         self._send(line)
 
+    def ping(self) -> None:
+        """Ask whether the server is there; that it answers is enough, and nobody sees it."""
+        self._ask("/ping", _pong())
+
     def hear(self, event: Event) -> None:
         """Something arrived in the room."""
+        if self._answers.take(event):
+            return
         match event:
             case Said() | Emoted():
                 self.ledger.saw(str(event))
@@ -69,22 +95,36 @@ class Talk:
                 self.own.refused()
             case Missed(last=last):
                 self.ledger.skip(last)
-            case Answer(text=text) if self._wanted:
-                self._called(text)
+            case _:
+                pass
         self.show(event)
+        self._choices.met(event, self._ask)
 
     def recall(self, line: Kept) -> None:
         """Show a line that was said while the connection was lost, or shortly before."""
         if self.own.recalled(line):
             kept = type(line)
             line = kept(line.nick, line.text, line.time, own=True)
-        self._front.shown(line)
+        if not self._choices.hides(line):
+            self._front.shown(line)
 
     def show(self, event: Event) -> None:
         """Show *event*, which the ledger knows of."""
         if self.company.follow(event, self._naming.nick):
             self._front.changed()
-        self._front.shown(event)
+        if not self._choices.hides(event):
+            self._front.shown(event)
+
+    def _ask(self, command: str, answer: Expected) -> None:
+        """Send a command of the client's own."""
+        self._answers.expect(answer, quiet=True)
+        self._send(command)
+
+    def _answer_to(self, line: str) -> Expected | None:
+        """The answer to *line* (clean), if it is one that somebody must know."""
+        if wanted := _nick.fullmatch(line):
+            return expected(rf"you are ({re.escape(wanted[1])})\.", self._called)
+        return _pong() if _ping.fullmatch(line) else self._choices.answer_to(line)
 
     def _kept(self, seq: int) -> None:
         """One's own line is kept."""
@@ -93,11 +133,12 @@ class Talk:
         if own is not None:
             self._front.shown(type(own)(self._naming.nick, own.text, own=True))
 
-    def _called(self, text: str) -> None:
-        """Perhaps the answer to ``/nick``."""
-        for wanted in self._wanted:
-            if text.casefold() == f"you are {wanted}.".casefold():
-                self._wanted.clear()
-                self._naming.wish(text[len("You are ") : -1])
-                self._front.changed()
-                return
+    def _called(self, found: re.Match[str]) -> None:
+        """One has another nickname."""
+        self._naming.wish(found[1])
+        self._front.changed()
+
+
+def _pong() -> Expected:
+    """The answer to ``/ping``, or that of a server that has no such command."""
+    return expected("pong", nobody, r".*/ping\b.*")

@@ -46,6 +46,9 @@ class Room:
         self.numbered = True
         self.full_disk = False
         self.greets = True
+        self.absent: set[str] = set()
+        """Nobody has these names, whoever may have said something."""
+        self.pings = True
 
     @property
     def names(self) -> list[str]:
@@ -65,6 +68,12 @@ class Room:
         for end in self.ends:
             end.tell(line)
 
+    def join(self, nick: str) -> None:
+        self.absent.discard(nick)
+        for end in self.ends:
+            if not end.quiet:
+                end.tell(f" * {nick} joined.")
+
 
 class End:
     """The server's end of one connection; what it writes is delivered by ``Wire``."""
@@ -74,6 +83,10 @@ class End:
         self.nick = ""
         self.receipts = False
         self.ignored: set[str] = set()
+        self.times = self.quiet = False
+        self.away: str | None = None
+        self.taken: list[str] = []
+        """The lines that came in the room."""
         self.mute = False
         self.skipping: tuple[int, int] | None = None
         self.out = b""
@@ -91,7 +104,7 @@ class End:
         if self.skipping:
             self.skipping = self.skipping[0], seq
         else:
-            self.tell(str(line))
+            self.tell(f"[14:02] {line}" if self.times else str(line))
 
     def skip(self) -> None:
         """From here on, this client reads too slowly."""
@@ -116,6 +129,7 @@ class End:
         elif not self.nick:
             self._named(line)
         elif not self.mute:
+            self.taken.append(line)
             self._talk(line)
 
     def _named(self, nick: str) -> None:
@@ -139,26 +153,54 @@ class End:
 
     def _talk(self, line: str) -> None:
         verb, _, words = line.partition(" ")
+        verb = verb.casefold()
         if line in {"quit", "/quit"}:
             self.tell(f" * Goodbye, {self.nick}.")
             self.leave()
         elif verb == "/history":
             self._history(words)
-        elif verb == "/receipts" and self.room.numbered:
-            self.receipts = words == "on"
-            self.tell(f"-> receipts are {words}.")
-        elif verb == "/ignore":
-            self.ignored.add(words)
-            self.tell(f"-> you ignore {words}.")
-        elif verb == "/nick":
-            self.nick = words
-            self.tell(f"-> You are {words}.")
+        elif verb in {"/ignore", "/unignore"}:
+            self._ignore(verb, words)
         elif verb in {"/say", "/me"}:
             self._say(words, emote=verb == "/me")
         elif line.startswith("/") and not line.startswith("//"):
-            self.tell(f"-> Error: unknown command {verb}.")
+            self.tell(f"-> {self._answer(verb, words)}")
         elif line.strip():
             self._say(line.removeprefix("/"), emote=False)
+
+    def _answer(self, verb: str, words: str) -> str:  # noqa: PLR0911 -- a table
+        match verb:
+            case "/receipts" if self.room.numbered:
+                self.receipts = words == "on"
+                return f"receipts are {words}."
+            case "/nick":
+                self.nick = words
+                return f"You are {words}."
+            case "/timestamp":
+                self.times = words == "on" if words else not self.times
+                return f"timestamps are {'on' if self.times else 'off'}."
+            case "/quiet":
+                self.quiet = words == "on" if words else not self.quiet
+                return f"joins and leaves are {'off' if self.quiet else 'on'}."
+            case "/away" | "/back":
+                self.away = words if verb == "/away" else None
+                return "Welcome back." if self.away is None else f"You are away: {words}"
+            case "/ping" if self.room.pings:
+                return "pong"
+            case _:
+                return f"Error: unknown command {verb}."
+
+    def _ignore(self, verb: str, name: str) -> None:
+        if verb == "/ignore" and name in self.room.absent:
+            self.tell(f"-> Error: {name} is not here.")
+        elif verb == "/ignore":
+            self.ignored.add(name)
+            self.tell(f"-> you ignore {name}. /unignore {name} ends that.")
+        elif name in self.ignored:
+            self.ignored.discard(name)
+            self.tell(f"-> you no longer ignore {name}.")
+        else:
+            self.tell(f"-> Error: you do not ignore {name}.")
 
     def _say(self, text: str, *, emote: bool) -> None:
         if self.room.full_disk:

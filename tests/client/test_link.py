@@ -19,9 +19,13 @@ class Case:
 
     def __init__(self) -> None:
         self.made: list[Link] = []
+        self.came = 0
         self.events: list[Event | Prompt] = []
         self.lost: list[Failure] = []
-        self.link = Link(self.made.append, self.events.append, self.lost.append)
+        self.link = Link(self.made.append, self._came, self.events.append, self.lost.append)
+
+    def _came(self) -> None:
+        self.came += 1
 
 
 def test_events_come_however_the_bytes_are_cut_and_lines_go_out_with_their_ends() -> None:
@@ -32,6 +36,7 @@ def test_events_come_however_the_bytes_are_cut_and_lines_go_out_with_their_ends(
     for piece in (b"Wel", b"come.\r\nNickn", b"ame: "):
         case.link.dataReceived(piece)
     assert case.events == [Notice("Welcome."), Prompt("Nickname: ")]
+    assert case.came == 3
     case.link.write("\u00e4\ud800")
     assert wire.value() == b"\xc3\xa4?\r\n"  # type: ignore[no-untyped-call]  # the same
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broadcast.client.heartbeat import SILENCE
 from broadcast.client.lines import (
     LINE_BYTES,
     Answer,
@@ -146,3 +147,165 @@ def test_who_is_here_is_followed() -> None:
         Left("rob", "tired"),
         Whispered("eve", "psst"),
     ]
+
+
+# Pings
+
+
+def pongs(play: Play) -> int:
+    return play.front.others.count(Answer("pong"))
+
+
+def test_the_clients_own_ping_is_not_shown() -> None:
+    play = Play().start()
+    play.clock.advance(SILENCE)
+    assert play.wire.up == b"/ping\r\n"
+    play.settle()
+    assert play.end.taken[-1] == "/ping"
+    assert play.front.others == []
+    play.say("/ping")
+    assert pongs(play) == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_pings_under_way_the_answer_to_the_users_is_shown_in_its_place(first: bool) -> None:
+    play = Play().start()
+    if first:
+        play.connection.say("/PING now")
+    play.clock.advance(SILENCE)
+    if not first:
+        play.connection.say("/ping")
+    play.connection.say("/timestamp on")
+    assert play.wire.up.count(b"\r\n") == 3
+    play.end.tell("bob: pong")
+    for shown in (first, not first):
+        play.wire.carry_up()
+        before = pongs(play)
+        play.wire.carry_down()
+        assert (pongs(play) > before) is shown
+    play.settle()
+    assert play.front.others[-1] == Answer("timestamps are on.")
+    assert pongs(play) == 1
+    assert play.front.said == ["bob: pong"]
+
+
+def test_a_ping_does_not_disturb_receipts_and_refusals() -> None:
+    play = Play().start()
+    play.say("/receipts on")
+    play.connection.say("a")
+    play.clock.advance(SILENCE)
+    play.room.full_disk = True
+    play.connection.say("b")
+    play.connection.say("/nick bea")
+    play.settle()
+    refused = Error("not kept: the disk is full.")
+    assert play.front.others[1:] == [refused, refused, Answer("You are bea.")]
+    play.room.full_disk = False
+    play.say("c")
+    assert play.front.said == ["bea: c"]
+    assert play.connection.nick == "bea"
+
+
+def test_a_server_without_pings_is_there_all_the_same() -> None:
+    play = Play()
+    play.room.pings = False
+    play.start()
+    for _ in range(5):
+        play.clock.advance(SILENCE)
+        play.settle()
+    assert play.end.taken.count("/ping") == 5
+    assert play.front.others == []
+    play.say("/ping")
+    assert play.front.others == [Error("unknown command /ping.")]
+
+
+# What was chosen before the connection was lost
+
+
+def test_what_was_chosen_with_commands_is_chosen_again_without_a_word() -> None:
+    play = Play("one").start()
+    play.say("/timestamp", "/quiet on", "/away lunch", "/ignore eve", "/receipts on")
+    shown = len(play.front.others)
+    assert shown == 5
+    play.wire.cut()
+    play.bob("two")
+    play.room.said("eve", "spam")
+    play.back()
+    end = play.end
+    assert (end.times, end.quiet, end.away, end.ignored) == (True, True, "lunch", {"eve"})
+    play.room.said("eve", "spam")
+    play.bob("three")
+    play.say("four", "/back")
+    assert play.front.others[shown:] == [Receipt(6), Answer("Welcome back.")]
+    assert play.front.said == ["bob: one", "bob: two", "bob: three", "ann: four"]
+    play.wire.cut()
+    play.back()
+    assert play.end.away is None
+    assert play.end.times
+
+
+def test_what_was_typed_while_catching_up_comes_after_what_was_chosen() -> None:
+    play = Play("one").start()
+    play.say("/timestamp on")
+    play.wire.cut()
+    play.clock.advance(play.front.losses[-1][1] or 0)
+    while not play.connection.standing:
+        play.wire.carry_down()
+        if play.wire.up:
+            play.wire.carry_up()
+    play.connection.say("/timestamp")
+    play.settle()
+    assert not play.end.times
+    assert play.front.others == [Answer("timestamps are on."), Answer("timestamps are off.")]
+
+
+def test_joins_and_leaves_stay_hidden_while_one_comes_back_and_are_counted() -> None:
+    play = Play().start()
+    play.say("/quiet")
+    play.wire.cut()
+    play.clock.advance(play.front.losses[-1][1] or 0)
+    play.wire.carry_down()
+    play.wire.carry_up()
+    play.wire.carry_down()
+    play.room.join("bob")
+    play.settle()
+    play.room.join("eve")
+    play.settle()
+    assert Joined("bob") not in play.front.events
+    assert play.connection.here == 2
+    assert list(play.connection.names) == ["bob"]
+
+
+def test_who_is_not_back_yet_is_ignored_when_they_are() -> None:
+    play = Play().start()
+    play.say("/ignore eve")
+    play.wire.cut()
+    play.room.absent = {"eve"}
+    play.back()
+    assert play.end.ignored == set()
+    play.room.join("eve")
+    play.room.said("eve", "spam")
+    play.settle()
+    assert play.end.ignored == {"eve"}
+    play.room.said("eve", "more spam")
+    play.bob("hi")
+    assert play.front.said == ["bob: hi"]
+    assert play.front.others == [Answer("you ignore eve. /unignore eve ends that."), Joined("eve")]
+    play.wire.cut()
+    play.back()
+    assert play.front.said == ["bob: hi"]
+
+
+def test_who_is_not_back_yet_can_be_heard_again_too() -> None:
+    play = Play().start()
+    play.say("/ignore eve")
+    play.wire.cut()
+    play.room.absent = {"eve"}
+    play.back()
+    play.say("/unignore eve")
+    assert play.front.others[-1] == Answer("you no longer ignore eve.")
+    play.room.join("eve")
+    play.room.said("eve", "hi")
+    play.settle()
+    assert play.end.ignored == set()
+    assert play.front.said == ["eve: hi"]
