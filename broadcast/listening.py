@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, execute, maybeDeferred
-from twisted.internet.endpoints import StandardIOEndpoint, serverFromString
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, StandardIOEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.tcp import Port
@@ -51,15 +51,50 @@ def place(reactor: IReactorTCP, port: str, interface: str | None) -> Place:
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, port)  # type: ignore[no-untyped-call]
     except Exception as error:
+        if isinstance(error, LookupError) and "systemd:" in port:
+            raise CannotStart(
+                f"--port {port} is a socket that systemd hands over, and it has handed over none of this index or "
+                "name. Give it a number, or start the server through its socket unit."
+            ) from error
         # Whatever the parsers, which can be plugins, make of what they do not understand: ValueError, TypeError for
-        # an unknown argument, KeyError or IndexError for what systemd did not hand over, ImportError, OSError.
+        # an unknown argument, ImportError, OSError.
         raise CannotStart(
             f"--port {port} cannot be used ({_said(error)}). Give it a number, or a Twisted endpoint description "
             "such as tcp:5555:interface=0.0.0.0, and repeat it for several."
         ) from error
     if isinstance(endpoint, StandardIOEndpoint):
         raise CannotStart(f"--port {port} is nothing to connect to. Give it a number, such as 5555.")
+    inner = getattr(endpoint, "_wrappedEndpoint", endpoint)  # of haproxy:
+    if isinstance(inner, AdoptedStreamServerEndpoint):
+        _check_handed_over(port, inner)
     return Described(port, endpoint)
+
+
+def _check_handed_over(port: str, endpoint: AdoptedStreamServerEndpoint) -> None:
+    """Refuse a socket of systemd's that would not do what it should, with what to change in its unit or here."""
+    try:
+        handed_over = socket.socket(fileno=endpoint.fileno)
+    except OSError as error:
+        raise CannotStart(f"--port {port}: what was handed over is no socket ({_said(error)}).") from error
+    try:
+        family = handed_over.family
+        listens = handed_over.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    finally:
+        handed_over.detach()  # it is the endpoint's
+    if not listens:
+        raise CannotStart(
+            f"--port {port}: what was handed over does not listen. Its socket unit needs ListenStream= and Accept=no."
+        )
+    if family is not endpoint.addressFamily:
+        # Twisted would not notice, and cut off half of every address.
+        name = getattr(family, "name", str(family)).removeprefix("AF_")
+        raise CannotStart(f"--port {port}: what was handed over is of another domain. Write domain={name}.")
+    if family is socket.AF_UNIX:
+        # Twisted opens it to everybody, and removes the file at the end.
+        raise CannotStart(
+            f"--port {port}: a unix socket of systemd's would not outlive a restart. "
+            "Give it the path instead, as in unix:chat.sock:mode=660."
+        )
 
 
 class Numbered:

@@ -6,16 +6,19 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
+from twisted.python.systemd import ListenFDs
 
 from broadcast.config import CannotStart
 from broadcast.listening import ATTEMPTS, Described, Numbered, close_now, place, resolve, whereabouts
@@ -115,14 +118,24 @@ def test_why_nothing_can_listen_is_said_with_what_to_do(number: int, port: str, 
     assert said in listen(FakeReactor(lambda _port, _interface: number), port)
 
 
-@pytest.mark.parametrize(
-    "port", ["5555,5556", "tcp:5555:foo=1", "tcp:x", "systemd:domain=INET:index=7", "nonsense:1", "tcp", "stdio:", "\\"]
-)
+@pytest.mark.parametrize("port", ["5555,5556", "tcp:5555:foo=1", "tcp:x", "nonsense:1", "tcp", "stdio:", "\\"])
 def test_a_bad_endpoint_description_is_refused_with_what_to_say_instead(port: str) -> None:
     with pytest.raises(CannotStart) as refused:
         place(cast(IReactorTCP, FakeReactor()), port, None)
     assert str(refused.value).startswith(f"--port {port} ")
     assert "Give it a number" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "port", ["systemd:domain=INET6:index=0", "systemd:domain=INET6:name=x", "haproxy:systemd:domain=INET6:index=0"]
+)
+def test_a_socket_that_systemd_has_not_handed_over_is_refused_with_what_to_do(port: str) -> None:
+    with pytest.raises(CannotStart) as refused:
+        place(cast(IReactorTCP, FakeReactor()), port, None)
+    assert str(refused.value) == (
+        f"--port {port} is a socket that systemd hands over, and it has handed over none of this index or name. "
+        "Give it a number, or start the server through its socket unit."
+    )
 
 
 class FakeEndpoint:
@@ -194,6 +207,63 @@ def test_real_ports_are_free_again_once_they_are_closed(reactor: IReactorTCP) ->
 
 def test_what_is_no_port_of_twisteds_own_is_left_to_the_end_of_the_process() -> None:
     close_now([cast(IListeningPort, FakePort(IPv4Address("TCP", "127.0.0.1", 1)))])
+
+
+@pytest.fixture
+def hand_over(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has Twisted find a descriptor as if systemd had handed it over; whoever listens there closes it."""
+    handed_over: list[int] = []
+    monkeypatch.setattr(_SystemdParser, "_sddaemon", ListenFDs(handed_over))
+    return handed_over.append
+
+
+@pytest.mark.parametrize("prefix", ["", "haproxy:"])
+def test_a_socket_that_was_handed_over_goes_on_listening_when_the_server_is_gone(
+    reactor: IReactorTCP, hand_over: Callable[[int], None], prefix: str
+) -> None:
+    """Who comes in between waits for the next one."""
+    with socket.create_server(("127.0.0.1", 0)) as manager:
+        number = manager.getsockname()[1]
+        hand_over(os.dup(manager.fileno()))
+        where = place(reactor, f"{prefix}systemd:domain=INET:index=0", None)
+        ports: list[IListeningPort] = []
+        where.listen(Factory()).addCallback(ports.extend)
+        assert where.describe(ports) == f"Listening on 127.0.0.1 port {number}."
+        close_now(ports)
+        manager.setblocking(True)
+        with socket.create_connection(("127.0.0.1", number)) as waiting:
+            accepted, address = manager.accept()
+            accepted.close()
+            assert address == waiting.getsockname()
+
+
+@pytest.mark.parametrize(
+    ("given", "domain", "said"),
+    [
+        (partial(socket.create_server, ("127.0.0.1", 0)), "INET6", "is of another domain. Write domain=INET."),
+        (socket.socket, "INET", "does not listen. Its socket unit needs ListenStream= and Accept=no."),
+        (Path(os.devnull).open, "INET", "is no socket (Socket operation on non-socket)."),
+    ],
+)
+def test_a_socket_that_will_not_do_is_refused_with_what_to_change(
+    hand_over: Callable[[int], None], given: Callable[[], socket.socket | IO[str]], domain: str, said: str
+) -> None:
+    port = f"systemd:domain={domain}:index=0"
+    with given() as manager:
+        hand_over(manager.fileno())
+        with pytest.raises(CannotStart) as refused:
+            place(cast(IReactorTCP, FakeReactor()), port, None)
+        assert str(refused.value) == f"--port {port}: what was handed over {said}"
+        os.fstat(manager.fileno())  # it is still the manager's
+
+
+def test_nor_will_a_unix_socket_which_twisted_would_remove(hand_over: Callable[[int], None], unix: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as manager:
+        manager.bind(unix.name)
+        manager.listen()
+        hand_over(manager.fileno())
+        with pytest.raises(CannotStart, match=r"Give it the path instead, as in unix:chat\.sock:mode=660\.$"):
+            place(cast(IReactorTCP, FakeReactor()), "systemd:domain=UNIX:index=0", None)
 
 
 def test_a_name_stands_for_its_addresses() -> None:
