@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Journal
     from broadcast.outlets import StreamTransport
     from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
+    from broadcast.readiness import Manager
 
 STOP_SECONDS: Final = 10.0
 """The end comes at most so long after the signal, whatever anybody does (HARDENING)."""
@@ -50,6 +51,9 @@ class Surroundings:
     """Seconds that no step of the wall clock changes."""
     terminate: Callable[[], None]
     """Ends the process while the reactor runs, with an exit status that is not 0."""
+    manager: Manager
+    take_signals: Callable[[], None]
+    """Makes one signal enough to end the process, and further ones harmless; called once the reactor runs."""
 
 
 class Server(Service):
@@ -96,6 +100,14 @@ class Server(Service):
         for line in self._lines:
             self._log.info("{line}", line=line)
         self._log.info("{line}", line=self._keeps)
+        # Not now: what is said to be ready shall answer, and the reactor does not run yet.
+        self._factory.soon(self._around.take_signals)
+        DeferredList(self._attempts).addCallback(lambda _all: self._factory.soon(self._ready))
+
+    def _ready(self) -> None:
+        """Every port listens, or one never will."""
+        if self._trouble is None and not self._stopping:
+            self._around.manager.ready(lambda: f"{len(self._factory.connections)} connected.")
 
     def _listens(self, ports: Sequence[IListeningPort], place: Place) -> None:
         self._ports += ports
@@ -127,7 +139,9 @@ class Server(Service):
     async def _stop(self) -> None:
         end = self._around.now() + STOP_SECONDS
         self._stopping = True
-        self._log.info("Going down: {count} connected.", count=len(self._factory.connections))
+        line = f"Going down: {len(self._factory.connections)} connected."
+        self._log.info("{line}", line=line)
+        self._around.manager.stopping(line)
         for listening in self._attempts:
             listening.cancel()  # does nothing to those that have come to something
         closed = [maybeDeferred(port.stopListening) for port in self._ports]

@@ -27,7 +27,9 @@ from broadcast.journals.sqlite import SqliteJournal
 from broadcast.listening import place
 from broadcast.outlets import outlet_for
 from broadcast.protocols.line import BroadcastFactory
-from broadcast.server import Server, Surroundings, alarm
+from broadcast.readiness import Manager
+from broadcast.server import STOP_SECONDS, Server, Surroundings, alarm
+from broadcast.signals import FirstOnly
 from broadcast.window import Window
 
 if TYPE_CHECKING:
@@ -159,11 +161,14 @@ def makeService(options: Options) -> Server:
     hub = Hub(journal, fanout, settings, started=reactor.seconds())
     outlet = partial(outlet_for, reactor, linger=limits.linger_seconds)
     factory = BroadcastFactory(hub, fanout, reactor, soon, monotonic, outlet)
+    later = partial(alarm, soon)
     around = Surroundings(
         give_up=partial(give_up, options.parent or {}),
-        alarm=partial(alarm, soon),
+        alarm=later,
         now=monotonic,
         terminate=partial(signal.raise_signal, signal.SIGTERM),
+        manager=Manager(os.environ, later),
+        take_signals=FirstOnly(soon, STOP_SECONDS).install,
     )
     return Server(journal, factory, places, keeps, around)
 

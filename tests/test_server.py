@@ -18,6 +18,7 @@ from broadcast.config import CannotStart
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept
 from broadcast.journals.memory import MemoryJournal
+from broadcast.readiness import Manager
 from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Server, Surroundings, alarm
 from tests.harness import World
 
@@ -89,6 +90,21 @@ class TestedJournal(MemoryJournal):
         self.closed = True
 
 
+class NotingManager(Manager):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.status: Callable[[], str] = str
+
+    def ready(self, status: Callable[[], str]) -> None:
+        self.told.append("ready")
+        self.status = status
+
+    def stopping(self, status: str) -> None:
+        self.told.append(status)
+
+
 class Running:
     """A server on fake ports, with a clock of its own for the stop."""
 
@@ -101,7 +117,16 @@ class Running:
         self.clock = Clock()
         self.terminated = 0
         self.gave_up: list[str] = []
-        around = Surroundings(self._give_up, self._alarm, self.clock.seconds, self._terminate)
+        self.manager = NotingManager()
+        self.signals: list[str] = []
+        around = Surroundings(
+            self._give_up,
+            self._alarm,
+            self.clock.seconds,
+            self._terminate,
+            self.manager,
+            lambda: self.signals.append("taken"),
+        )
         self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around)
         self.stopped: list[None] = []
 
@@ -209,6 +234,35 @@ def test_a_port_that_was_still_on_its_way_does_not_disturb_the_stop() -> None:
     running.stop()
     running.settle()
     assert running.terminated == 0
+
+
+def test_it_is_ready_once_everything_listens_and_the_reactor_turns() -> None:
+    slow = FakePlace("slow")
+    running = Running(FakePlace("here").succeed(), slow)
+    running.start()
+    assert running.signals == []
+    running.world.settle()
+    assert (running.signals, running.manager.told) == (["taken"], [])
+    slow.succeed()
+    assert running.manager.told == []
+    running.world.settle()
+    assert running.manager.told == ["ready"]
+    running.world.join("ann", "bob")
+    assert running.manager.status() == "2 connected."
+
+
+def test_a_server_that_lacks_a_port_or_stops_already_is_never_ready() -> None:
+    failing, slow = FakePlace("failing"), FakePlace("slow")
+    for place in (failing, slow):
+        running = Running(place)
+        running.start()
+        running.world.settle()
+        if place is failing:
+            place.fail()
+            running.world.settle()
+        running.stop()
+        running.settle()
+        assert running.manager.told == ["Going down: 0 connected."]
 
 
 def test_everybody_reads_that_the_server_goes_down_whether_they_have_a_nickname_or_not(logged: list[str]) -> None:
