@@ -66,8 +66,8 @@ class Running:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def end(self) -> None:
-        """Ask it to end, wait, and kill it when it does not."""
+    def end(self) -> int:
+        """Ask it to end, wait, and kill it when it does not; its exit status, or minus the signal that ended it."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
         try:
@@ -75,6 +75,7 @@ class Running:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
+        return int(self._popen.returncode)
 
 
 def free_port() -> int:

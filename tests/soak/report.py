@@ -1,0 +1,219 @@
+"""What was found, as text, as the page ``soak.rst``, and as a picture."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import textwrap
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tests.soak.people import SHARES
+from tests.soak.run import TOLERANCE, Outcome, Sample, percentile
+from tests.soak.server import SoakError, Vitals
+
+_MIB = 1 << 20
+
+_INTRODUCTION = """\
+``python -m tests.soak`` starts ``twistd -n broadcast`` with its defaults and lets thousands of clients of many kinds
+come, talk, stall, break off and misbehave, in one process that shares no code with the server. What each reader who
+behaves is sent is compared, byte for byte, with what a model says they should read; ``tests/soak/model.py`` opens with
+the rules. It ends with 1 and the first difference when anything is not explained, and then keeps the server's log and
+journal. ``--seed`` repeats what was left to chance; when what happens is up to the machine. `.ci/long <../.ci/long>`_
+runs five minutes of it.
+"""
+
+
+def check_pictures() -> None:
+    """Raise ``SoakError`` where there is nothing to draw with: better now than in an hour."""
+    try:
+        import_module("matplotlib").use("Agg")
+    except ImportError as error:
+        raise SoakError("--write draws a picture, and matplotlib is not installed (pip install '.[bench]')") from error
+
+
+def text(outcome: Outcome) -> str:
+    """Everything, for a terminal."""
+    parts = [_conditions(outcome), _table(_figures(outcome))]
+    if outcome.wrong:
+        wrong = "".join(f"  {each}\n" for each in outcome.wrong[:10])
+        more = f"  and {len(outcome.wrong) - 10} more\n" if len(outcome.wrong) > 10 else ""
+        parts.append(f"NOT AS IT SHOULD BE:\n{wrong}{more}")
+        parts.append(f"To repeat it: {_command(outcome)}\n\nThe end of the server's log:\n{outcome.log_tail}\n")
+    else:
+        parts.append("Every line that anybody read is explained.\n")
+    return "\n".join(parts)
+
+
+def write(outcome: Outcome, folder: Path) -> None:
+    """Write the page and its picture into *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(outcome.samples, folder / "soak.png", f"{outcome.people:,} people")
+    kinds = ", ".join(
+        f"{kind.__name__.lower()}s {share:.2%}".replace(".00%", "%")
+        for kind, share in SHARES
+    )  # fmt: skip
+    page = [
+        "Soak\n====\n",
+        _INTRODUCTION,
+        "The last run\n------------\n",
+        _conditions(outcome) + "\n\n    " + _command(outcome) + "\n",
+        _table(_figures(outcome)),
+        ".. image:: soak.png\n",
+        _filled(
+            f"The kinds of people, as parts of all (at least one of each; the others only read): {kinds}. "
+            "``tests/soak/people.py`` says what each of them does."
+        ),
+        _filled(
+            f"Memory may be {TOLERANCE // _MIB} MiB more in the end than after the warm-up, in which everybody comes "
+            "and goes once, and 10,000 lines fill the part of the stream that is kept in memory: what the allocators "
+            "have taken once, they give back only in whole pieces. There may be no more files and threads at all. "
+            "Delivery is measured from just before a line is said until a reader who reads at once has it, with the "
+            "turn of the soak, which shares the machine with the server."
+        ),
+    ]
+    (folder / "soak.rst").write_text("\n".join(page))
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+def draw(samples: Sequence[Sample], path: Path, title: str) -> None:
+    """Draw memory, p99 and processor against time into *path*."""
+    check_pictures()
+    plt: Any = import_module("matplotlib.pyplot")
+    minutes = [sample.at / 60 for sample in samples]
+    figure, (memory, delay, cpu) = plt.subplots(3, 1, figsize=(9, 9), sharex=True, layout="constrained")
+    memory.plot(minutes, [sample.vitals.resident / _MIB for sample in samples], label="resident")
+    memory.plot(minutes, [sample.vitals.proportional / _MIB for sample in samples], label="proportional")
+    memory.set(ylabel="server's memory, MiB", title=title, ylim=(0, None))
+    delay.plot(minutes, [sample.p99 * 1e3 or None for sample in samples], label="p99 of a delivery")
+    delay.plot(minutes, [sample.lag * 1e3 or None for sample in samples], label="a ping", alpha=0.6)
+    delay.set(ylabel="ms", yscale="log")
+    cpu.plot(minutes, [sample.server * 100 for sample in samples], label="server")
+    cpu.plot(minutes, [sample.soak * 100 for sample in samples], label="soak")
+    cpu.set(ylabel="% of a processor", xlabel="minutes", ylim=(0, None))
+    for axes in (memory, delay, cpu):
+        axes.legend()
+        axes.grid(visible=True, alpha=0.2)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _command(outcome: Outcome) -> str:
+    return f"python -m tests.soak --people {outcome.people} --seconds {outcome.seconds:g} --seed {outcome.seed}"
+
+
+def _conditions(outcome: Outcome) -> str:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)
+    return textwrap.fill(
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.release()} on {platform.machine()}, "
+        f"{os.cpu_count()} processors, {memory:.0f} GiB; broadcast {version('broadcast')}, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, Twisted {version('Twisted')}, "
+        f"Automat {version('Automat')}. {outcome.people:,} people for {outcome.seconds:,.0f} seconds, after a warm-up:",
+        120,
+    )
+
+
+def _figures(outcome: Outcome) -> list[tuple[str, str]]:
+    counts = outcome.counts
+    rows = [
+        ("lines said", f"{counts['said']:,}, of which {counts['pastes'] * 40:,} in pastes of 40"),
+        (
+            "lines in the journal",
+            f"{outcome.kept:,} with the warm-up's {counts['lines of the warm-up']:,}, each as read",
+        ),
+        ("lines read, each compared", f"{counts['received']:,}"),
+        ("lines named as missed", f"{counts['missed']:,} in {counts['notices']:,} notices"),
+        ("lines for one person alone", f"{counts['private']:,}: answers and {counts['whispers read']:,} whispers"),
+        ("receipts, each compared", f"{counts['receipts']:,}"),
+        ("names changed", f"{counts['renames']:,}"),
+        (
+            "joins and leaves told",
+            f"{counts['joins told']:,} and {counts['leaves told']:,}, {counts['crowds']:,} crowds",
+        ),
+        ("visits", _visits(outcome)),
+        ("stalls", f"{counts['stalls']:,}"),
+        ("connections that were reset", f"{counts['resets']:,} by resetters"),
+        ("lines lost with those", f"{counts['lines lost with a connection that was reset']:,}"),
+        ("floods held up", f"{counts['floods slowed']:,} times a flooder could not send"),
+        ("shown the door", f"{counts['shown the door without a nickname']:,} after 60 s without a nickname"),
+        ("garbage", f"{counts['garbage visits']:,} connections, {counts['garbage answered']:,} were told something"),
+        ("lines of whom random bytes named", f"{counts['strangers']:,}"),
+        ("half-open", f"{counts['half-open connections that the server dropped']:,} dropped by the server"),
+    ]
+    return rows + _times(outcome) + _vitals(outcome)
+
+
+def _visits(outcome: Outcome) -> str:
+    return ", ".join(
+        f"{kind.kind} {outcome.counts[f'{kind.kind} visits']:,}" for kind, _share in SHARES
+    ) + f", reader {outcome.counts['reader visits']:,}"  # fmt: skip
+
+
+def _times(outcome: Outcome) -> list[tuple[str, str]]:
+    samples = outcome.samples
+    if not samples:
+        return []
+    p99s = [sample.p99 for sample in samples if sample.p99]
+    seconds = max(samples[-1].at - samples[0].at, 1.0)
+    lines = samples[-1].lines - samples[0].lines
+    lags = [sample.lag for sample in samples if sample.lag]
+    turns = [sample.turn for sample in samples]
+    timed = outcome.counts["latencies"]
+    return [
+        ("people here at a time", f"{percentile([sample.here for sample in samples], 0.5):,.0f} (who behave; median)"),
+        ("lines a second", f"{lines / seconds:.1f}"),
+        ("p99 of a delivery, each second's", f"{_spread(p99s)}; {timed:,} deliveries timed"),
+        ("a ping", _spread(lags)),
+        ("the soak's own longest turn", _spread(turns)),
+        ("processor: server, soak", " and ".join(_shares(samples))),
+    ]
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    """Where *seconds* lie, in milliseconds."""
+    middle, high = (percentile(seconds, part) * 1e3 for part in (0.5, 0.99))
+    return f"median {middle:.1f} ms, 99th percentile {high:.1f} ms, worst {max(seconds, default=0.0) * 1e3:.1f} ms"
+
+
+def _shares(samples: Sequence[Sample]) -> list[str]:
+    """How much of one processor each took."""
+    return [
+        f"{sum(shares) / len(shares):.0%} (most in a second {max(shares):.0%})"
+        for shares in ([sample.server for sample in samples], [sample.soak for sample in samples])
+    ]
+
+
+def _vitals(outcome: Outcome) -> list[tuple[str, str]]:
+    rows = []
+    if outcome.samples:
+        most = max(sample.vitals.proportional for sample in outcome.samples)
+        rows.append(("server's memory, with everybody here", f"at most {most / _MIB:.1f} MiB"))
+    for name, vitals in (("after the warm-up", outcome.base), ("in the end", outcome.after)):
+        if vitals is not None:
+            rows.append((f"the empty server {name}", _vital(vitals)))
+    return rows
+
+
+def _vital(vitals: Vitals) -> str:
+    return f"{vitals.proportional / _MIB:.1f} MiB, {vitals.files} files, {vitals.threads} threads"
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    """*rows* as a simple table of reStructuredText, at most 120 characters wide."""
+    first = max(len(name) for name, _ in rows)
+    second = 118 - first
+    line = f"{'=' * first}  {'=' * second}"
+    cells = [line]
+    for name, value in rows:
+        lines = textwrap.wrap(value, second) or [""]
+        cells.append(f"{name:{first}}  {lines[0]}")
+        cells += [f"{'':{first}}  {more}" for more in lines[1:]]
+    return "\n".join([*cells, line]) + "\n"
