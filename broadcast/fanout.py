@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Burst, Wire
     from broadcast.outlets import Send
     from broadcast.readers import Reader
-    from broadcast.window import Told
+    from broadcast.window import Rendering, Told
 
 SLICE: Final = 128
 """So many sends between two looks at the clock: about a millisecond."""
@@ -51,6 +51,12 @@ class Fanout:
         self.window = window or Window()
         self.pending = pending
         """So many bytes of answers and private lines wait for one reader (HARDENING)."""
+        self.sent = 0
+        """How many bytes were sent to readers."""
+        self.deliveries = 0
+        """How many lines readers took as they were told, each once for each reader."""
+        self.missed = 0
+        """How many lines lagging readers were told that they have missed, each once for each reader."""
         self._soon = soon
         self._now = now
         self._readers: dict[int, Reader] = {}
@@ -83,19 +89,20 @@ class Fanout:
         until = self._now() + TURN_SECONDS
         while self._ahead:
             wire, sends = next(iter(self._ahead.items()))
-            payload = self._burst.rendering(wire).payload
-            while sends and payload:
+            rendering = self._burst.rendering(wire)
+            while sends and rendering.payload:
                 if self._now() > until:
                     self._soon(self._flush)
                     return
-                self._offer(payload, [sends.popitem() for _ in range(min(SLICE, len(sends)))])
+                self._offer(rendering, [sends.popitem() for _ in range(min(SLICE, len(sends)))])
             del self._ahead[wire]
         self.window.trim()
         self._burst = None
         self._told()
 
-    def _offer(self, payload: bytes, readers: Sequence[tuple[Reader, Send]]) -> None:
+    def _offer(self, rendering: Rendering, readers: Sequence[tuple[Reader, Send]]) -> None:
         """The loop that everything else is there for."""
+        payload = rendering.payload
         size = len(payload)
         behind = []
         for reader, send in readers:
@@ -106,12 +113,20 @@ class Fanout:
                 taken = 0
             if taken != size:
                 behind.append((reader, taken))
+        self.sent += size * len(readers)
+        self.deliveries += rendering.shown * (len(readers) - len(behind))
         for reader, taken in behind:
+            self.sent -= size - taken
             self.leave(reader)
             assert self._burst is not None
             reader.fall_behind(self._burst, taken)
 
     # Who is where
+
+    @property
+    def lagging(self) -> int:
+        """How many readers lag now; it looks at each of them."""
+        return sum(reader.lagging for reader in self._readers.values())
 
     def join(self, reader: Reader) -> None:
         """*reader* is told what happens from here on; those who have caught up are to ``enter`` too."""

@@ -91,18 +91,23 @@ class Reader:
         view = memoryview(rendering.payload)
         parts: list[Bytes] = []
         start = 0
+        shown = rendering.shown
         for index, event in told.edits[self.session]:
-            parts.append(view[start : rendering.begin(index)])
+            begin = rendering.begin(index)
+            parts.append(view[start:begin])
             if event is not None:
                 parts.append(self.wire.encode(event))
             start = rendering.ends[index]
+            shown -= start > begin
         parts.append(view[start:])
         parts = [part for part in parts if part]
         try:
             taken = self.outlet.send_parts(parts) if parts else 0
         except OSError:
             taken = 0
+        self._fanout.sent += taken
         if taken == sum(map(len, parts)):
+            self._fanout.deliveries += shown
             return True
         self.keep(told)
         self.fall_behind(told, taken)
@@ -211,7 +216,10 @@ class Reader:
         else:
             position, seq = self._window.start, self._window.seq_before
         first, self._position, self._seq = self._seq + 1, position, seq
-        return self.wire.encode(Missed(first, seq)) if first <= seq else b""
+        if first > seq:
+            return b""
+        self._fanout.missed += seq + 1 - first
+        return self.wire.encode(Missed(first, seq))
 
     def _send_run(self, send: Send) -> bool:
         """Send events that nothing interrupts for this reader, as one slice of what everybody gets."""
@@ -233,7 +241,7 @@ class Reader:
             return True
         cut = rendering.holding(begin + taken)
         self._move(told, cut + 1)
-        self.outlet.hold(rendering.payload[begin + taken : rendering.ends[cut]], self._catch_up)
+        self._finish_line(rendering.payload[begin + taken : rendering.ends[cut]])
         return False
 
     def _send_item(self, data: bytes, send: Send) -> bool:
@@ -248,8 +256,13 @@ class Reader:
     def _hold(self, data: bytes, taken: int) -> bytes:
         """Give the outlet the rest of the line that *taken* bytes of *data* end in; what follows it."""
         end = data.find(b"\n", taken) + 1 or len(data)
-        self.outlet.hold(data[taken:end], self._catch_up)
+        self._finish_line(data[taken:end])
         return data[end:]
+
+    def _finish_line(self, rest: bytes) -> None:
+        """Let the outlet hold *rest*, of a line of which it has taken the beginning, until it has sent it."""
+        self._fanout.sent += len(rest)
+        self.outlet.hold(rest, self._catch_up)
 
     def _move(self, told: Told, index: int) -> None:
         """Put the cursor in front of the event *index* of *told*."""
@@ -262,6 +275,8 @@ class Reader:
 
     def _send(self, data: bytes) -> int:
         try:
-            return self.outlet.send(data)
+            taken = self.outlet.send(data)
         except OSError:
             return 0
+        self._fanout.sent += taken
+        return taken

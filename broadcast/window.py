@@ -21,6 +21,8 @@ class Rendering:
 
     payload: bytes
     ends: Sequence[int]
+    shown: int
+    """How many of the events it shows."""
 
     def begin(self, index: int) -> int:
         """Where the event *index* begins in the payload."""
@@ -55,7 +57,9 @@ class Told:
             pieces = [
                 b"" if isinstance(event, Marked | NotKept | Whispered) else wire.encode(event) for event in self.events
             ]
-            rendering = self._renderings[wire] = Rendering(b"".join(pieces), list(accumulate(map(len, pieces))))
+            rendering = self._renderings[wire] = Rendering(
+                b"".join(pieces), list(accumulate(map(len, pieces))), len(pieces) - pieces.count(b"")
+            )
         return rendering
 
     def seq_before(self, index: int) -> int:

@@ -473,3 +473,54 @@ def test_a_fan_out_makes_its_own_window() -> None:
     fanout.tell(Burst(events, {}), lambda: told.append("told"))
     assert told == ["told"]
     assert fanout.window.end == 1
+
+
+# What is counted
+
+
+def test_every_line_that_a_reader_took_is_a_delivery_and_every_byte_is_counted(either: Hall) -> None:
+    people = either.listeners(3)
+    quiet = either.listener(PlainWire(View(quiet=True)))
+    psst = Whispered(9, "zoe", 0, "psst")
+    edits: dict[Listener, Sequence[Edit]] = {people[0]: [(0, Receipt(1)), (1, psst), (3, None)]}
+    either.tell("a", psst, Joined(9, "zoe"), "b", Marked(), edits=edits)
+    # One who has said both lines, two who see all three events, and one who hides joins.
+    assert either.fanout.deliveries == 1 + 3 + 3 + 2
+    either.tell("c")
+    assert either.fanout.deliveries == 9 + 4
+    people[1].show("answer", "another")
+    assert either.fanout.sent == sum(len(person.transport.sent) for person in [*people, quiet])
+    assert (either.fanout.lagging, either.fanout.missed) == (0, 0)
+
+
+@pytest.mark.parametrize("room", range(0, 30, 3))
+def test_bytes_are_counted_once_however_many_of_them_a_reader_takes_at_a_time(hall: Hall, room: int) -> None:
+    ann, bob = hall.listeners(2)
+    ann.stop(room)
+    hall.tell("one", "two", edits={bob: [(0, None)]})
+    ann.show("three", "four")
+    hall.tell("five", "six", edits={ann: [(1, Receipt(6))]})
+    lagging = hall.fanout.lagging
+    while hall.fanout.lagging:
+        ann.go_on(1)
+    assert (lagging, ann.lines(), bob.lines()) == (
+        1 if room < 27 else 0,
+        ["one", "two", "three", "four", "five", "#6"],
+        ["two", "five", "six"],
+    )
+    assert hall.fanout.sent == len("one\ntwo\nthree\nfour\nfive\n#6\n" + "two\nfive\nsix\n")
+
+
+def test_missed_lines_are_counted_for_each_who_missed_them() -> None:
+    hall = Hall("direct", Window(events=3))
+    ann, bob, eve = hall.listeners(3)
+    ann.stop()
+    bob.stop()
+    for number in range(1, 8):
+        hall.tell(str(number))
+    assert (hall.fanout.lagging, hall.fanout.missed) == (2, 0)
+    ann.go_on()
+    bob.go_on()
+    assert ann.lines() == bob.lines() == ["1", "missed 2-4", "5", "6", "7"]
+    assert (hall.fanout.lagging, hall.fanout.missed) == (0, 6)
+    assert len(eve.lines()) == 7

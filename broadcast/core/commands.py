@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broadcast.core.errors import JournalError, RefusedError
+from broadcast.core.errors import DoesNotRead, JournalError, RefusedError
 from broadcast.core.events import Answered, Kept, Recalled, Refused, Running
+from broadcast.core.figures import Refusal
 from broadcast.core.nicknames import key
 from broadcast.core.search import parse
 
@@ -136,7 +137,7 @@ def _say(session: Session, words: str, at: float) -> None:
 def _whisper(session: Session, to: Member, text: str) -> None:
     room = session.hub.room
     if not room.reaches(to):
-        raise RefusedError(f"{to.nick} does not read what is sent to them.")
+        raise DoesNotRead(f"{to.nick} does not read what is sent to them.")
     room.whisper(session.member, to, text)
     if not to.away:
         _answer(session, f"sent to {to.nick}.")
@@ -196,6 +197,7 @@ def _recall(session: Session, plan: Callable[[], list[Question]], nothing: str, 
 
     def found(lines: Sequence[Kept] | JournalError) -> None:
         if isinstance(lines, JournalError):
+            session.hub.refusals[Refusal.NOT_FOUND] += 1
             session.peer.show(Refused(f"{failed}: {lines}"))
             session.resume()
         else:

@@ -4,6 +4,8 @@
 
     BroadcastError
     ├── RefusedError        somebody asked for what they cannot have; the text says why
+    │   ├── NicknameRefused a nickname
+    │   └── DoesNotRead     that somebody is told who does not read
     └── JournalError        the record of the room cannot be used
         ├── JournalInUse    another server holds it open
         ├── JournalDamaged  its contents cannot be trusted
@@ -14,6 +16,8 @@
 
 from __future__ import annotations
 
+from broadcast.core.figures import Refusal
+
 
 class BroadcastError(Exception):
     """Anything that this package raises on purpose; its text is one line for people."""
@@ -21,6 +25,21 @@ class BroadcastError(Exception):
 
 class RefusedError(BroadcastError):
     """Somebody asked for what they cannot have; nothing was changed."""
+
+    kind = Refusal.COMMAND
+    """What it counts as."""
+
+
+class NicknameRefused(RefusedError):
+    """Nobody can have this nickname, or somebody has it."""
+
+    kind = Refusal.NICKNAME
+
+
+class DoesNotRead(RefusedError):
+    """Nothing can be told to somebody who does not read what they are sent."""
+
+    kind = Refusal.UNREAD
 
 
 class JournalError(BroadcastError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 
 from broadcast.core import nicknames
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import NicknameRefused, RefusedError
+from broadcast.core.figures import Refusal
 from broadcast.core.interfaces import Audience, Journal
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.room import Member, Room, Visitor
@@ -42,7 +42,10 @@ class Hub:
         self.settings = settings
         self.started = started
         self.room = Room(journal, audience, settings.replay, settings.limits)
-        self._ids = count(1)
+        self.sessions = 0
+        """How many sessions there have been."""
+        self.refusals = dict.fromkeys(Refusal, 0)
+        """How often what was refused."""
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
 
@@ -57,7 +60,8 @@ class Hub:
 
     def session_id(self) -> int:
         """An id that no other session of this process has."""
-        return next(self._ids)
+        self.sessions += 1
+        return self.sessions
 
     def admit(self, session: int, name: str, visitor: Visitor) -> Member:
         """Give *name* to a newcomer and let them into the room; raises ``RefusedError``."""
@@ -97,11 +101,11 @@ class Hub:
         """*name* as a nickname that nobody but *owner* has."""
         nick = nicknames.check(name, unicode=self.settings.unicode_nicknames)
         if self._owners.get(nicknames.key(nick), owner) is not owner:
-            raise RefusedError(f"{nick} is taken.")
+            raise NicknameRefused(f"{nick} is taken.")
         if self.settings.unicode_nicknames:
             like = self._skeletons.get(nicknames.skeleton(nick))
             if like is not None and like is not owner:
-                raise RefusedError(f"{nick} looks too much like {like.nick}, who is here.")
+                raise NicknameRefused(f"{nick} looks too much like {like.nick}, who is here.")
         return nick
 
     def _claim(self, member: Member) -> None:

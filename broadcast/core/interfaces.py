@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept, Notice
+from broadcast.core.figures import Keeping
 from broadcast.core.search import Words
 
 
@@ -96,6 +97,10 @@ class Journal(Protocol):
     are. Where keeping fails, a ``NotKept`` comes back in the event's place, the number stays free for the next, and
     passing events pass all the same.
     """
+
+    @property
+    def keeping(self) -> Keeping:
+        """How its commits go."""
 
     def open(self, tail: int) -> Sequence[Kept]:
         """Make ready, and return the last *tail* (0 or more) kept events. May block; called once, first.

@@ -9,7 +9,7 @@ import re
 from typing import Final
 from unicodedata import bidirectional, category, normalize
 
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import NicknameRefused
 
 LONGEST: Final = 24
 """A nickname has at most so many characters (code points in NFC)."""
@@ -99,7 +99,7 @@ _dotted: Final = re.compile("(?<=[ij])\u0307")
 
 
 def check(name: str, *, unicode: bool = False) -> str:
-    """The nickname that somebody who typed *name* asks for; raises ``RefusedError``, whose text says why not.
+    """The nickname that somebody who typed *name* asks for; raises ``NicknameRefused``, whose text says why not.
 
     Surrounding blanks are not part of it. It has 1 to 24 ASCII letters, digits, ``_``, ``-`` and ``.``; with *unicode*,
     letters and decimal digits of any script, and combining marks behind the letters that they belong to. Letters and
@@ -111,15 +111,15 @@ def check(name: str, *, unicode: bool = False) -> str:
     if unicode:
         name = normalize("NFC", name)
     if not name:
-        raise RefusedError("a nickname cannot be empty.")
+        raise NicknameRefused("a nickname cannot be empty.")
     if len(name) > LONGEST:
-        raise RefusedError(f"a nickname has at most {LONGEST} characters.")
+        raise NicknameRefused(f"a nickname has at most {LONGEST} characters.")
     if not (_is_word(name) if unicode else _plain.fullmatch(name)):
-        raise RefusedError(f"a nickname holds only {'' if unicode else 'ASCII '}letters, digits, _, - and .")
+        raise NicknameRefused(f"a nickname holds only {'' if unicode else 'ASCII '}letters, digits, _, - and .")
     if {bidirectional(character) for character in name} & {"R", "AL"} and "L" in map(bidirectional, name):
-        raise RefusedError("a nickname reads in one direction.")
+        raise NicknameRefused("a nickname reads in one direction.")
     if key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):
-        raise RefusedError(f"{name} is reserved.")
+        raise NicknameRefused(f"{name} is reserved.")
     return name
 
 

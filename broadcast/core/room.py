@@ -83,6 +83,12 @@ class Room:
         """Who is present, by session, in the order of coming: those whose join was told and whose leave was not."""
         self.last = 0
         """The number of the last line that was told."""
+        self.lines = 0
+        """How many lines were told."""
+        self.queued = 0
+        """How many events wait for the journal..."""
+        self.queued_text = 0
+        """...and how many characters of text are in them."""
         self._journal = journal
         self._audience = audience
         self._limits = limits
@@ -93,8 +99,6 @@ class Room:
         self._returned: list[Event] = []
         self._telling = False
         self._waited = False
-        self._queued = 0
-        self._queued_text = 0
         self._stalled: list[Callable[[], None]] = []
 
     def open(self) -> None:
@@ -171,30 +175,30 @@ class Room:
     @property
     def full(self) -> bool:
         """Whether so much waits for the journal that nobody should say more."""
-        return self._queued >= self._limits.queue_events or self._queued_text >= self._limits.queue_bytes
+        return self.queued >= self._limits.queue_events or self.queued_text >= self._limits.queue_bytes
 
     def when_roomy(self, call: Callable[[], None]) -> None:
         """Call *call* once half of it is kept; only while ``full``."""
         self._stalled.append(call)
 
     def _append(self, event: Event) -> None:
-        self._queued += 1
-        self._queued_text += _length(event)
+        self.queued += 1
+        self.queued_text += _length(event)
         self._journal.append(event)
 
     def _take(self, events: Sequence[Event]) -> None:
         self._returned.extend(events)
-        self._queued -= len(events)
-        self._queued_text -= sum(map(_length, events))
+        self.queued -= len(events)
+        self.queued_text -= sum(map(_length, events))
         events_left, bytes_left = self._limits.queue_events // 2, self._limits.queue_bytes // 2
-        if self._stalled and self._queued <= events_left and self._queued_text <= bytes_left:
+        if self._stalled and self.queued <= events_left and self.queued_text <= bytes_left:
             stalled, self._stalled = self._stalled, []
             for call in stalled:
                 call()
         if not self._telling:
             # What is with the journal comes back within a commit. To wait for it once, and tell both at once, halves
             # what telling costs: else the first lines of a rush are told alone, to everybody, while the rest gather.
-            self._waited = self._queued > 0 and not self._waited
+            self._waited = self.queued > 0 and not self._waited
             if not self._waited:
                 self._tell()
 
@@ -208,6 +212,7 @@ class Room:
         kept = [event for event in events if isinstance(event, Said | Emoted)]
         if kept:
             self.last = kept[-1].seq
+            self.lines += len(kept)
             self._recent.extend(kept)
         self._audience.tell(burst, lambda: self._told(events))
 

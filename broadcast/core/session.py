@@ -19,6 +19,7 @@ from automat import TypeMachineBuilder
 from broadcast.core import commands
 from broadcast.core.errors import RefusedError
 from broadcast.core.events import Arrived, Kept, Noted, Prompted, Refused, Replayed, Welcomed
+from broadcast.core.figures import Refusal
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.room import Member
@@ -119,13 +120,13 @@ class Session:
         try:
             member = self.hub.admit(self.id, name, self)
         except RefusedError as error:
-            self._refuse(visit, str(error))
+            self._refuse(visit, error)
         else:
             visit.admit(member)
 
-    def _refuse(self, visit: _Visit, why: str) -> None:
+    def _refuse(self, visit: _Visit, error: RefusedError) -> None:
         self._refusals += 1
-        self.peer.show(Refused(why))
+        self._tell(error)
         if self._refusals < REFUSALS:
             self._prompt()
         else:
@@ -145,12 +146,21 @@ class Session:
         try:
             commands.interpret(self, line, at)
         except RefusedError as error:
-            self.peer.show(Refused(str(error)))
+            self._tell(error)
+
+    def _tell(self, error: RefusedError) -> None:
+        self.hub.refusals[error.kind] += 1
+        self.peer.show(Refused(str(error)))
 
     def _go(self, why: str) -> None:
         self.ready = False
         self.why = why
         self.hub.dismiss(self.member, why)
+
+    def _turn_away(self, why: str, kind: Refusal) -> None:
+        self.why = why
+        self.hub.refusals[kind] += 1
+        self._end(why)
 
     def _end(self, text: str) -> None:
         self.ready = False
@@ -226,7 +236,7 @@ def _machine() -> Callable[[Session], _Visit]:
 
     @nickname.upon(_Visit.overlong).loop()
     def too_long(visit: _Visit, session: Session, limit: int) -> None:
-        session._refuse(visit, _overlong(limit))
+        session._refuse(visit, _Overlong(limit))
 
     @nickname.upon(_Visit.admit).to(broadcast)
     def admit(visit: _Visit, session: Session, member: Member) -> None:
@@ -238,10 +248,12 @@ def _machine() -> Callable[[Session], _Visit]:
         session._end("Goodbye.")
 
     @welcome.upon(_Visit.turn_away).to(quit_)
+    def refuse_entry(visit: _Visit, session: Session, why: str) -> None:
+        session._turn_away(why, Refusal.FULL)
+
     @nickname.upon(_Visit.turn_away).to(quit_)
     def turn_away(visit: _Visit, session: Session, why: str) -> None:
-        session.why = why
-        session._end(why)
+        session._turn_away(why, Refusal.TURNED_AWAY)
 
     @broadcast.upon(_Visit.arrived).loop()
     def settle(visit: _Visit, session: Session, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
@@ -253,7 +265,7 @@ def _machine() -> Callable[[Session], _Visit]:
 
     @broadcast.upon(_Visit.overlong).loop()
     def drop(visit: _Visit, session: Session, limit: int) -> None:
-        session.peer.show(Refused(_overlong(limit)))
+        session._tell(_Overlong(limit))
 
     @broadcast.upon(_Visit.leave).to(quit_)
     def go(visit: _Visit, session: Session, why: str) -> None:
@@ -266,8 +278,13 @@ def _machine() -> Callable[[Session], _Visit]:
     return builder.build()
 
 
-def _overlong(limit: int) -> str:
-    return f"a line holds at most {limit} bytes."
+class _Overlong(RefusedError):
+    """A line of more than *limit* bytes."""
+
+    kind = Refusal.OVERLONG
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a line holds at most {limit} bytes.")
 
 
 _visit = _machine()

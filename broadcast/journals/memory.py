@@ -7,6 +7,7 @@ from functools import partial
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Emoted, Event, Kept, NotKept, Said
+from broadcast.core.figures import Keeping
 from broadcast.core.interfaces import Found, Journal
 from broadcast.core.search import Words
 from broadcast.journals.index import matching
@@ -27,6 +28,7 @@ class MemoryJournal:
         if limit < 1:
             msg = f"a journal remembers at least one event, not {limit}"
             raise ValueError(msg)
+        self.keeping = Keeping()
         self._wake = wake
         self._limit = limit
         self._returns = Returns(wake)
@@ -84,6 +86,7 @@ class MemoryJournal:
 
     def _keep(self, event: Kept) -> Kept | NotKept:
         if why := unkeepable(event):
+            self.keeping.refused += 1
             return NotKept(event, why)
         self._last += 1
         kept = event.numbered(self._last)

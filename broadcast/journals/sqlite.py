@@ -8,6 +8,7 @@ from pathlib import Path
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept
+from broadcast.core.figures import Keeping
 from broadcast.core.interfaces import Found, Journal
 from broadcast.core.search import Words
 from broadcast.journals.database import fetch, prepare
@@ -26,10 +27,11 @@ class SqliteJournal:
 
     All that was appended while a commit ran is the next commit, up to 512 events. A commit that fails takes all its
     events with it; the next one tries again. While nothing is appended, the thread that writes indexes for ``search``
-    what it has kept.
+    what it has kept. How that goes is written into *keeping*.
     """
 
-    def __init__(self, folder: Path, wake: Wake) -> None:
+    def __init__(self, folder: Path, wake: Wake, keeping: Keeping | None = None) -> None:
+        self.keeping = keeping or Keeping()
         self._folder = folder.absolute()  # a daemon changes its working folder
         self._wake = wake
         self._lock = FolderLock(self._folder)
@@ -47,7 +49,7 @@ class SqliteJournal:
         self._lock.acquire()
         try:
             db, events, last = prepare(path, tail)
-            self._writer = Writer(path, db, last, self._returns)
+            self._writer = Writer(path, db, last, self._returns, self.keeping)
             self._reader = Reader(path, self._wake)
         except BaseException:
             self.close()

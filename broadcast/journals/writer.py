@@ -11,7 +11,8 @@ from threading import Thread
 
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.events import Emoted, Event, NotKept, Said
-from broadcast.journals.database import BUSY, Row, code_of, connect, highest, row_of
+from broadcast.core.figures import Keeping
+from broadcast.journals.database import BUSY, MIGRATIONS, Row, code_of, connect, highest, row_of
 from broadcast.journals.index import Index
 from broadcast.journals.returns import Returns, unkeepable
 
@@ -23,6 +24,9 @@ RETRY = 0.2
 
 QUIET = 0.02
 """Seconds without an event after which those that were kept are indexed."""
+
+PROBE = 2.0
+"""After a fault, so many seconds without an event pass between two looks whether it has ended."""
 
 BACKLOG = 4096
 """Where so many are waiting to be indexed, it is done although there is no quiet..."""
@@ -47,15 +51,16 @@ class Writer:
     """The one thread, and the one connection, that writes the file *path*.
 
     *db* is a connection to it, given away to this thread; *last* is the number of the last event in it. What was kept,
-    and what was not, goes to *returns* in order.
+    and what was not, goes to *returns* in order; how it goes, into *keeping*.
     """
 
-    def __init__(self, path: Path, db: sqlite3.Connection, last: int, returns: Returns) -> None:
+    def __init__(self, path: Path, db: sqlite3.Connection, last: int, returns: Returns, keeping: Keeping) -> None:
         self._path = path
         self._db: sqlite3.Connection | None = db
         self._last = last
         self._index = Index(db)
         self._returns = returns
+        self._keeping = keeping
         # Older SQLite takes no more than 999 parameters.
         self._batch = min(BATCH, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
         # Its put wakes the thread only where that waits, and costs the caller a tenth of a microsecond otherwise.
@@ -111,7 +116,25 @@ class Writer:
             if not self._advance():
                 break  # the next event will try again; a search finds what is not indexed, too
             pause = 0.0
+        while self._keeping.trouble:
+            with suppress(Empty):
+                return self._queue.get(timeout=PROBE)
+            self._probe()
         return self._queue.get()
+
+    def _probe(self) -> None:
+        """Commit something that changes nothing: where nobody says anything, nothing else would show that it works."""
+        try:
+            db = self._db or self._resume()
+            began = self._keeping.now()
+            # It writes a page, so it wants the lock, space, and a disk that works, as a line does.
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            took = self._keeping.now() - began
+        except Exception as error:  # noqa: BLE001 - as in _keep
+            self._drop()
+            self._keeping.failed(reason(error), 0)
+        else:
+            self._keeping.succeeded(took)
 
     def _advance(self) -> bool:
         """Take a step with the index; whether that was possible."""
@@ -127,27 +150,34 @@ class Writer:
     def _keep(self, batch: Sequence[Event]) -> list[Event]:
         """*batch* as it comes back; never raises."""
         back: list[Event] = []
+        took: float | None = None
+        refused = 0
         try:
             rows: list[Row] = []
             for event in batch:
                 if not isinstance(event, (Said, Emoted)):
                     back.append(event)
                 elif why := unkeepable(event):
+                    refused += 1
                     back.append(NotKept(event, why))
                 else:
                     kept = event.numbered(self._last + len(rows) + 1)
                     rows.append(row_of(kept))
                     back.append(kept)
             if rows:
-                self._commit(rows)
+                took = self._commit(rows)
                 self._last += len(rows)
         except Exception as error:  # noqa: BLE001 - whatever happened, the authors are told, and the thread lives on
             why = reason(error)
+            self._keeping.failed(why, sum(isinstance(event, (Said, Emoted)) for event in batch))
             return [NotKept(event, why) if isinstance(event, (Said, Emoted)) else event for event in batch]
+        self._keeping.refused += refused
+        if took is not None:
+            self._keeping.succeeded(took)
         return back
 
-    def _commit(self, rows: Sequence[Row]) -> None:
-        """Keep all of *rows* or, raising an exception, none."""
+    def _commit(self, rows: Sequence[Row]) -> float:
+        """Keep all of *rows* or, raising an exception, none; how many seconds it took."""
         db = self._db or self._resume()
         # One statement is one transaction, and one release of the interpreter's lock. With a call per row, a reactor
         # that computes lets this thread go on only every 5 ms for each: 16 rows took six times as long. The sizes are
@@ -155,6 +185,7 @@ class Writer:
         size = min(1 << (len(rows) - 1).bit_length(), self._batch)
         values: list[float | str | None] = [value for row in rows for value in row]
         values.extend([None] * (size * _COLUMNS - len(values)))
+        began = self._keeping.now()
         try:
             db.execute(_insert(size), values)
         except BaseException:
@@ -164,6 +195,7 @@ class Writer:
             with suppress(Exception):
                 self._resume()
             raise
+        return self._keeping.now() - began
 
     def _resume(self) -> sqlite3.Connection:
         """Connect again after a fault, and make sure that the file holds what was said to be kept, and nothing else."""

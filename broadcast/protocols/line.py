@@ -154,6 +154,7 @@ class BroadcastProtocol(LineReceiver):
         while self.session.ready and not self._peer.full and not self._over:
             if self._allowance is not None and (wait := self._allowance.wait(self.factory.now())):
                 self._pause = self.factory.clock.callLater(wait, self._resume)
+                self.factory.slowed += 1
                 break
             if lines == LINES_A_TURN:
                 self._deferred = True
@@ -165,6 +166,7 @@ class BroadcastProtocol(LineReceiver):
             # In the order of what was asked, however it was cut into chunks: before what this line is answered with.
             self._peer.send(self._codec.answers())
             if line is None:
+                lines -= 1
                 if self._why is not None:
                     self.session.leave(self._why)
                 else:
@@ -176,6 +178,7 @@ class BroadcastProtocol(LineReceiver):
                 self.session.overlong(limit)
             else:
                 self.lineReceived(line)
+        self.factory.lines += lines
         if self._peer.full:
             self._drain()
         self._adjust()
@@ -230,10 +233,13 @@ class BroadcastProtocol(LineReceiver):
         if not self._counted:
             self.factory.refuse(why)
             return
-        who = nick or "somebody without a nickname"
+        # The text is put together of what it says, so that each thing is a field of its own too.
+        who = "{nick}" if nick else "somebody without a nickname"
         if self._came_as and nick != self._came_as:
-            who += f", who came as {self._came_as},"
-        self._log.info("{who} left{why} ({where})", who=who, why=f": {why}" if why else "", where=self._where())
+            who += ", who came as {came_as},"
+        because = ": {why}" if why else ""
+        came_as, where = self._came_as, self._where()
+        self._log.info(f"{who} left{because} ({{where}})", nick=nick, came_as=came_as, why=why, where=where)
         self._drain()
         self._adjust()
         if not self._connected:
@@ -328,6 +334,10 @@ class BroadcastFactory(Factory):
         self.unheard: set[BroadcastProtocol] = set()
         """Those whose connection is gone, while what they said is still to be told."""
         self.stopping = False
+        self.lines = 0
+        """How many lines people have typed."""
+        self.slowed = 0
+        """How often a line waited, because somebody typed too fast."""
         self._wires: dict[View, Wire] = {}
         self._refused = 0
         self._refused_until = -inf

@@ -484,3 +484,8 @@ class JournalContract(SearchContract):
             assert isinstance(run.ask(1, 1), (list, JournalError))
             run.turns.settle()
             assert run.back == []
+
+    def test_it_counts_what_it_could_not_keep(self) -> None:
+        with self.fresh() as run:
+            run.append(said("a"), said("\ud800"), *PASSING, said("b"))
+            assert (run.journal.keeping.refused, run.journal.keeping.trouble) == (1, "")

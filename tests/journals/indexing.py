@@ -12,8 +12,9 @@ from tests.journals.contract import Harness
 
 
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is indexed but by ``index_all`` and the like."""
+    """Nothing is indexed but by ``index_all`` and the like, nor is anything else done while nothing comes in."""
     monkeypatch.setattr(writer, "QUIET", 3600.0)
+    monkeypatch.setattr(writer, "PROBE", 3600.0)
 
 
 def writer_of(run: Harness) -> writer.Writer:

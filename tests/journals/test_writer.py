@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 
 from broadcast.core.events import Announced, Event, NotKept, Said
+from broadcast.core.figures import Keeping
 from broadcast.journals import writer
-from broadcast.journals.database import connect
+from broadcast.journals.database import MIGRATIONS, connect
 from broadcast.journals.sqlite import FILE, SqliteJournal
 from tests.journals.contract import PASSING, PATIENCE, Harness, Turns, opened, said
 from tests.journals.indexing import by_hand, connection_of, writer_of
@@ -249,3 +251,77 @@ def test_close_ends_while_nothing_can_be_written(tmp_path: Path, monkeypatch: py
         for _ in range(600):
             run.journal.append(said("b"))
     assert in_the_file(tmp_path) == [(1, "a")]
+
+
+# How it goes
+
+
+def figures(keeping: Keeping) -> tuple[int, int, int, str]:
+    """Commits that succeeded, commits that failed, events not kept, and why."""
+    return sum(keeping.seconds.counts), keeping.failures, keeping.refused, keeping.trouble
+
+
+def test_it_is_told_how_long_a_commit_took_and_that_one_failed_until_one_succeeds(tmp_path: Path) -> None:
+    turns, told, times = Turns(), SimpleQueue[str](), iter(range(0, 1000, 3))
+    keeping = Keeping(lambda: next(times), told.put)
+    with opened(SqliteJournal(tmp_path, turns.wake, keeping), turns) as run:
+        connection_of(run).execute("PRAGMA busy_timeout = 10")
+        run.append(said("a"), *PASSING)
+        commits, failures, refusals, trouble = figures(keeping)
+        assert (failures, refusals, trouble) == (0, 0, "")
+        assert commits >= 1
+        assert keeping.seconds.sum == 3 * commits
+        with locked(tmp_path):
+            run.append(said("b"))
+            run.append(Announced("x"), said("\ud800"))
+            run.append(said("c"))
+        assert figures(keeping) == (commits, 2, 3, "another program has locked the journal")
+        assert told.get(timeout=PATIENCE) == keeping.trouble
+        run.append(said("d"))
+        assert figures(keeping) == (commits + 1, 2, 3, "")
+        assert told.get(timeout=PATIENCE) == ""
+        assert told.empty()
+
+
+def test_that_a_fault_has_ended_shows_although_nobody_says_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("QUIET", "PROBE", "RETRY"):
+        monkeypatch.setattr(writer, pause, 0.005)
+    turns, told = Turns(), SimpleQueue[str]()
+    with opened(SqliteJournal(tmp_path, turns.wake, Keeping(changed=told.put)), turns) as run:
+        keeping = run.journal.keeping
+        connection_of(run).execute("PRAGMA busy_timeout = 5")
+        run.append(said("a"))
+        with locked(tmp_path):
+            refused(run.append(said("b"))[0])
+            assert told.get(timeout=PATIENCE) == "another program has locked the journal"
+            until(lambda: keeping.failures > 2)
+            assert keeping.refused == 1
+        assert told.get(timeout=PATIENCE) == ""
+        assert run.append(said("c")) == [said("c").numbered(2)]
+    assert in_the_file(tmp_path) == [(1, "a"), (2, "c")]
+
+
+def test_a_look_whether_a_fault_has_ended_writes_to_the_file(run: Harness, tmp_path: Path) -> None:
+    """Where the disk is full, or broken, a look that writes nothing would find all well."""
+    run.append(said("a"))
+    log = tmp_path / f"{FILE}-wal"
+    before = log.stat().st_size
+    writer_of(run)._probe()  # the thread itself waits for an event
+    assert log.stat().st_size > before
+    assert connection_of(run).execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    flawed: Any = Flawed(connection_of(run), sqlite3.OperationalError("disk I/O error"), after=False)
+    writer_of(run)._db = flawed
+    writer_of(run)._probe()
+    assert run.journal.keeping.trouble == "the journal cannot be written: disk I/O error"
+    writer_of(run)._probe()
+    assert run.journal.keeping.trouble == ""
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait for the other thread."""
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

@@ -404,3 +404,28 @@ def test_an_unfinished_line_of_somebody_who_is_disconnected_is_not_said(world: W
     bob.hang_up()
     assert ann.read() == ""
     assert world.hub.room.last == 0
+
+
+def test_the_lines_that_people_type_are_counted_whatever_they_are(world: World) -> None:
+    ann = world.connect()
+    ann.send("no nickname\r\nann\r\nhi\r\n/ping\r\n" + "x" * 5000 + "\r\n\r\nunfin")
+    assert world.factory.lines == 6
+    ann.send("ished\r\n" + "\n" * LINES_A_TURN * 2, cuts=(3, 100))
+    assert world.factory.lines == 7 + LINES_A_TURN * 2
+    ann.say("quit")
+    assert world.factory.lines == 8 + LINES_A_TURN * 2
+
+
+def test_what_the_log_says_of_somebody_is_in_fields_of_its_own(world: World, bob: Person) -> None:
+    stranger = world.connect()
+    with capturedLogs() as events:
+        bob.say("/nick rob", "/quit tired")
+        stranger.vanish()
+        world.join("eve")
+    shown = [{key: event[key] for key in ("nick", "came_as", "why", "where") if key in event} for event in events]
+    where = "127.0.0.1 port 40000"
+    assert shown == [
+        {"nick": "rob", "came_as": "bob", "why": "tired", "where": where},
+        {"nick": "", "came_as": "", "why": "connection lost", "where": where},
+        {"nick": "eve", "where": where},
+    ]
