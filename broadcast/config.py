@@ -24,6 +24,7 @@ MOTD_LINES: Final = 100
 MOTD_BYTES: Final = 16 * 1024
 """The longest message of the day. It goes to every connection, before it has done anything to deserve so much."""
 CONFIG_BYTES: Final = 1024 * 1024
+LOG_FORMATS: Final = ("text", "json")
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
@@ -92,6 +93,10 @@ class Config:
     data: Path | None = Path("broadcast-data")
     """The folder that keeps what is said; None: keep nothing."""
     limits: Limits = DEFAULTS
+    metrics: str | None = None
+    """Where to show figures: a number, on this machine only, or an endpoint description; None: nowhere."""
+    log_format: str = "text"
+    """How the log is written: one of ``LOG_FORMATS``."""
 
 
 def configure(given: Mapping[str, object], folder: Path) -> Config:
@@ -210,6 +215,16 @@ def _flag(where: str, value: object, _folder: Path) -> bool:
     return value
 
 
+def _metrics(where: str, value: object, _folder: Path) -> str:
+    return _port(where, value)
+
+
+def _log_format(where: str, value: object, _folder: Path) -> str:
+    if value not in LOG_FORMATS:
+        raise _wrong(where, " or ".join(LOG_FORMATS), value)
+    return str(value)
+
+
 def _data(where: str, value: object, folder: Path) -> Path:
     return folder / _text(where, value)
 
@@ -262,6 +277,8 @@ CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "unicode-nicknames": _flag,
     "data": _data,
     "ephemeral": _flag,
+    "metrics": _metrics,
+    "log-format": _log_format,
     "limits": _switch,
     **{name: partial(_limit, limit) for name, limit in LIMITS.items()},
 }
@@ -270,5 +287,5 @@ CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
 _FRACTIONS: Final = frozenset({"lines_per_second", "nickname_seconds", "linger_seconds"})
 """The limits that need not be whole numbers."""
 
-_FIELDS: Final = {"port": "ports", "unicode-nicknames": "unicode_nicknames"}
+_FIELDS: Final = {"port": "ports", "unicode-nicknames": "unicode_nicknames", "log-format": "log_format"}
 """The settings that ``Config`` calls by another name."""

@@ -44,38 +44,44 @@ class Place(Protocol):
         """What *ports*, which came from ``listen``, mean for those who want to connect: one line for the log."""
 
 
-def place(reactor: IReactorTCP, port: str, interface: str | None) -> Place:
-    """The place that *port* names, on *interface* where it is a bare number; raises ``CannotStart``."""
+def place(reactor: IReactorTCP, port: str, interface: str | None, option: str = "--port") -> Place:
+    """The place that *port* names, on *interface* where it is a bare number; raises ``CannotStart``.
+
+    *option* is what it was given with.
+    """
     if is_number(port):
-        return Numbered(reactor, int(port), interface)
+        return Numbered(reactor, int(port), interface, option)
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, port)  # type: ignore[no-untyped-call]
     except Exception as error:
         if isinstance(error, LookupError) and "systemd:" in port:
             raise CannotStart(
-                f"--port {port} is a socket that systemd hands over, and it has handed over none of this index or "
+                f"{option} {port} is a socket that systemd hands over, and it has handed over none of this index or "
                 "name. Give it a number, or start the server through its socket unit."
             ) from error
         # Whatever the parsers, which can be plugins, make of what they do not understand: ValueError, TypeError for
         # an unknown argument, ImportError, OSError.
         raise CannotStart(
-            f"--port {port} cannot be used ({_said(error)}). Give it a number, or a Twisted endpoint description "
-            "such as tcp:5555:interface=0.0.0.0, and repeat it for several."
+            f"{option} {port} cannot be used ({_said(error)}). Give it a number, or a Twisted endpoint description "
+            f"such as tcp:5555:interface=0.0.0.0{', and repeat it for several' if option == '--port' else ''}."
         ) from error
     if isinstance(endpoint, StandardIOEndpoint):
-        raise CannotStart(f"--port {port} is nothing to connect to. Give it a number, such as 5555.")
+        raise CannotStart(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")
     inner = getattr(endpoint, "_wrappedEndpoint", endpoint)  # of haproxy:
     if isinstance(inner, AdoptedStreamServerEndpoint):
-        _check_handed_over(port, inner)
-    return Described(port, endpoint)
+        _check_handed_over(f"{option} {port}", inner)
+    return Described(port, endpoint, option)
 
 
-def _check_handed_over(port: str, endpoint: AdoptedStreamServerEndpoint) -> None:
-    """Refuse a socket of systemd's that would not do what it should, with what to change in its unit or here."""
+def _check_handed_over(given: str, endpoint: AdoptedStreamServerEndpoint) -> None:
+    """Refuse a socket of systemd's that would not do what it should, with what to change in its unit or here.
+
+    *given* is the option and its value.
+    """
     try:
         handed_over = socket.socket(fileno=endpoint.fileno)
     except OSError as error:
-        raise CannotStart(f"--port {port}: what was handed over is no socket ({_said(error)}).") from error
+        raise CannotStart(f"{given}: what was handed over is no socket ({_said(error)}).") from error
     try:
         family = handed_over.family
         listens = handed_over.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -83,16 +89,16 @@ def _check_handed_over(port: str, endpoint: AdoptedStreamServerEndpoint) -> None
         handed_over.detach()  # it is the endpoint's
     if not listens:
         raise CannotStart(
-            f"--port {port}: what was handed over does not listen. Its socket unit needs ListenStream= and Accept=no."
+            f"{given}: what was handed over does not listen. Its socket unit needs ListenStream= and Accept=no."
         )
     if family is not endpoint.addressFamily:
         # Twisted would not notice, and cut off half of every address.
         name = getattr(family, "name", str(family)).removeprefix("AF_")
-        raise CannotStart(f"--port {port}: what was handed over is of another domain. Write domain={name}.")
+        raise CannotStart(f"{given}: what was handed over is of another domain. Write domain={name}.")
     if family is socket.AF_UNIX:
         # Twisted opens it to everybody, and removes the file at the end.
         raise CannotStart(
-            f"--port {port}: a unix socket of systemd's would not outlive a restart. "
+            f"{given}: a unix socket of systemd's would not outlive a restart. "
             "Give it the path instead, as in unix:chat.sock:mode=660."
         )
 
@@ -100,7 +106,8 @@ def _check_handed_over(port: str, endpoint: AdoptedStreamServerEndpoint) -> None
 class Numbered:
     """The port *number* (0: a free one) on every address of *interface*; None: on this machine only."""
 
-    def __init__(self, reactor: IReactorTCP, number: int, interface: str | None) -> None:
+    def __init__(self, reactor: IReactorTCP, number: int, interface: str | None, option: str = "--port") -> None:
+        self._option = option
         self._reactor = reactor
         self._number = number
         self._interface = interface
@@ -122,7 +129,7 @@ class Numbered:
                 return self._together(factory, addresses)
             except CannotListenError as error:
                 if attempts == 0 or _number_of(error) != errno.EADDRINUSE:
-                    raise CannotStart(_explain(error)) from error
+                    raise CannotStart(_explain(error, self._option)) from error
 
     def _together(self, factory: IProtocolFactory, addresses: Sequence[str]) -> Sequence[IListeningPort]:
         """Listen on those of *addresses* that this machine has; raises CannotListenError."""
@@ -151,7 +158,8 @@ class Numbered:
 class Described:
     """What an endpoint description says, whatever it is."""
 
-    def __init__(self, description: str, endpoint: IStreamServerEndpoint) -> None:
+    def __init__(self, description: str, endpoint: IStreamServerEndpoint, option: str = "--port") -> None:
+        self._option = option
         self._description = description
         self._endpoint = endpoint
 
@@ -165,16 +173,23 @@ class Described:
 
     def _refuse(self, failure: Failure) -> NoReturn:
         error = failure.value
-        why = _explain(error) if isinstance(error, CannotListenError) else f"{_said(error)}: give it another place."
-        raise CannotStart(f"--port {self._description}: {why}") from error
+        if isinstance(error, CannotListenError):
+            why = _explain(error, self._option)
+        else:
+            why = f"{_said(error)}: give it another place."
+        raise CannotStart(f"{self._option} {self._description}: {why}") from error
 
 
 def _tell(ports: Sequence[IListeningPort], closed: str) -> str:
     """Where *ports* are, and whom that lets in; *closed* is what to say where it is nobody from elsewhere."""
+    hint = ": whoever can reach this machine can read and write here." if is_wide(ports) else closed
+    return f"Listening on {' and '.join(whereabouts(port.getHost()) for port in ports)}{hint}"
+
+
+def is_wide(ports: Sequence[IListeningPort]) -> bool:
+    """Whether people on other machines may be able to connect to one of *ports*."""
     hosts = [port.getHost() for port in ports]
-    wide = any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
-    hint = ": whoever can reach this machine can read and write here." if wide else closed
-    return f"Listening on {' and '.join(map(whereabouts, hosts))}{hint}"
+    return any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
 
 
 def _alone(port: IListeningPort) -> Sequence[IListeningPort]:
@@ -230,18 +245,18 @@ def _said(error: object) -> str:
     return str(text).rstrip(".")
 
 
-def _explain(error: CannotListenError) -> str:
-    """Why nothing can listen there, and what to do."""
+def _explain(error: CannotListenError, option: str) -> str:
+    """Why nothing can listen there, and what to do; *option* is what it was given with."""
     if isinstance(error.port, int):
         where = f"port {error.port} on {error.interface}" if error.interface else f"port {error.port}"
     else:
         where = os.fsdecode(error.port)
     match _number_of(error):
         case errno.EADDRINUSE:
-            return f"{where} is in use: stop what listens there, or choose another with --port."
+            return f"{where} is in use: stop what listens there, or choose another with {option}."
         case errno.EACCES | errno.EPERM if isinstance(error.port, int):
             return (
-                f"{where} is not for this user: choose a number from 1024 on with --port, "
+                f"{where} is not for this user: choose a number from 1024 on with {option}, "
                 "or start as root, with twistd's --uid."
             )
         case errno.EADDRNOTAVAIL:
@@ -249,4 +264,4 @@ def _explain(error: CannotListenError) -> str:
         case None:  # Twisted's own: the lock file beside a unix socket is held
             return f"{where} is in use ({_said(error.socketError)}): stop what listens there, or choose another."
         case _:
-            return f"{where} cannot be listened on ({_said(error.socketError)}): choose another with --port."
+            return f"{where} cannot be listened on ({_said(error.socketError)}): choose another with {option}."

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread, Timer
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError
@@ -19,7 +20,7 @@ from broadcast.core.hub import GOING_DOWN, Hub
 from broadcast.listening import Place, close_now
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
     from broadcast.core.interfaces import Journal
     from broadcast.outlets import StreamTransport
@@ -54,6 +55,26 @@ class Surroundings:
     manager: Manager
     take_signals: Callable[[], None]
     """Makes one signal enough to end the process, and further ones harmless; called once the reactor runs."""
+    log: ILogObserver | None = None
+    """Where the log goes; None: where twistd sends it."""
+
+
+class Monitor(Protocol):
+    """Shows what goes on, at a place of its own that is the last to close."""
+
+    @property
+    def place(self) -> Place:
+        """Where to listen."""
+
+    @property
+    def factory(self) -> IProtocolFactory:
+        """What to do there."""
+
+    def start(self) -> None:
+        """The reactor is about to run; twistd has forked."""
+
+    def stop(self) -> None:
+        """Nothing is left to show."""
 
 
 class Server(Service):
@@ -62,7 +83,13 @@ class Server(Service):
     _log = Logger()
 
     def __init__(
-        self, journal: Journal, factory: BroadcastFactory, places: Sequence[Place], keeps: str, around: Surroundings
+        self,
+        journal: Journal,
+        factory: BroadcastFactory,
+        places: Sequence[Place],
+        keeps: str,
+        around: Surroundings,
+        monitor: Monitor | None = None,
     ) -> None:
         self._journal = journal
         self._factory = factory
@@ -70,7 +97,9 @@ class Server(Service):
         self._places = places
         self._keeps = keeps
         self._around = around
+        self._monitor = monitor
         self._ports: list[IListeningPort] = []
+        self._monitor_ports: list[IListeningPort] = []
         self._lines: list[str] = []
         self._trouble: str | None = None
         self._attempts: list[Deferred[None]] = []
@@ -78,17 +107,26 @@ class Server(Service):
 
     # The start
 
+    def setServiceParent(self, parent: Any) -> None:  # noqa: ANN401, N802 - Twisted's
+        """Become a part of twistd's application *parent*.
+
+        It takes its log from the application, if that has one, and reads that right after this call: so twistd's own
+        first lines go there too, which it has held back until then. ``makeService`` does not see the application, and
+        an observer that is added later misses them, beside the one that twistd has chosen.
+        """
+        if self._around.log is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._around.log)  # type: ignore[no-untyped-call]
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
     def privilegedStartService(self) -> None:
         """Bind the ports, while twistd still has the rights for low numbers.
 
         Nobody is let in before the journal is open: the reactor does not run yet, and the system lets people wait.
         """
         for place in self._places:
-            listening = place.listen(self._factory).addCallback(self._listens, place)
-            listening.addErrback(self._does_not_listen)
-            if self._trouble is not None:
-                self._give_up(self._trouble)
-            self._attempts.append(listening)
+            self._open(place, self._factory, self._ports)
+        if self._monitor is not None:
+            self._open(self._monitor.place, self._monitor.factory, self._monitor_ports)
 
     def startService(self) -> None:
         """Open the journal, as the user that the server will run as: files in its folder shall be theirs."""
@@ -100,6 +138,8 @@ class Server(Service):
         for line in self._lines:
             self._log.info("{line}", line=line)
         self._log.info("{line}", line=self._keeps)
+        if self._monitor is not None:
+            self._monitor.start()
         # Not now: what is said to be ready shall answer, and the reactor does not run yet.
         self._factory.soon(self._around.take_signals)
         DeferredList(self._attempts).addCallback(lambda _all: self._factory.soon(self._ready))
@@ -109,8 +149,15 @@ class Server(Service):
         if self._trouble is None and not self._stopping:
             self._around.manager.ready(lambda: f"{len(self._factory.connections)} connected.")
 
-    def _listens(self, ports: Sequence[IListeningPort], place: Place) -> None:
-        self._ports += ports
+    def _open(self, place: Place, factory: IProtocolFactory, opened: list[IListeningPort]) -> None:
+        listening = place.listen(factory).addCallback(self._listens, place, opened)
+        listening.addErrback(self._does_not_listen)
+        if self._trouble is not None:
+            self._give_up(self._trouble)
+        self._attempts.append(listening)
+
+    def _listens(self, ports: Sequence[IListeningPort], place: Place, opened: list[IListeningPort]) -> None:
+        opened += ports
         line = place.describe(ports)
         if self.running:
             self._log.info("{line}", line=line)
@@ -126,7 +173,7 @@ class Server(Service):
             self._around.terminate()
 
     def _give_up(self, line: str) -> NoReturn:
-        close_now(self._ports)
+        close_now(self._ports + self._monitor_ports)
         self._around.give_up(line)
 
     # The end
@@ -157,6 +204,9 @@ class Server(Service):
         await self._disconnect(end - KEEP_SECONDS)
         if not await self._until(end, self._in_thread(self._journal.close)):
             self._log.error("The journal did not close in time; what it had not kept, nobody has read.")
+        if self._monitor is not None:
+            self._monitor.stop()
+        await DeferredList([maybeDeferred(port.stopListening) for port in self._monitor_ports], consumeErrors=True)
 
     async def _disconnect(self, end: float) -> None:
         """Close all connections, the slowest at the time *end*."""

@@ -14,17 +14,20 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
-from broadcast.config import LIMITS, REPLAY_LIMIT, CannotStart, Config, configure
+from broadcast.config import LIMITS, LOG_FORMATS, REPLAY_LIMIT, CannotStart, Config, configure
+from broadcast.core.figures import Keeping
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.text import clean
 from broadcast.fanout import Fanout
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import SqliteJournal
 from broadcast.listening import place
+from broadcast.logs import json_log
 from broadcast.outlets import outlet_for
 from broadcast.protocols.line import BroadcastFactory
 from broadcast.readiness import Manager
@@ -33,7 +36,10 @@ from broadcast.signals import FirstOnly
 from broadcast.window import Window
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from broadcast.core.interfaces import Journal
+    from broadcast.server import Monitor
 
 _DEFAULTS: Final = Config()
 _INTERFACE: Final = (
@@ -41,6 +47,10 @@ _INTERFACE: Final = (
 )
 OTHER_FILES: Final = 64
 """So many of the files that may be open are not for connections (HARDENING): the journal, the log, what listens."""
+_METRICS: Final = (
+    "Where to show figures to Prometheus, at /metrics, and at /healthz whether all is well: a number, on this machine "
+    "only, or an endpoint description. By default nowhere."
+)
 _log = Logger()
 
 
@@ -63,6 +73,8 @@ class Options(usage.Options):
         ),
         ("replay", None, _DEFAULTS.replay, f"How many of the last lines a newcomer is shown, 0 to {REPLAY_LIMIT}."),
         ("data", None, _DEFAULTS.data, "The folder in which what is said is kept; made for its owner alone."),
+        ("metrics", None, None, _METRICS),
+        ("log-format", None, _DEFAULTS.log_format, f"How the log is written: {' or '.join(LOG_FORMATS)}."),
         ("config", None, None, "A TOML file with settings, see below. By default none."),
         (
             "limits",
@@ -142,7 +154,8 @@ def makeService(options: Options) -> Server:
         journal = MemoryJournal(soon)
         keeps = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
     else:
-        journal = SqliteJournal(config.data, soon)
+        keeping = Keeping(monotonic, lambda trouble: soon(partial(_tell, trouble)))
+        journal = SqliteJournal(config.data, soon, keeping)
         keeps = f"What is said is kept in {clean(str(config.data))}."
     limits = config.limits
     try:
@@ -162,15 +175,51 @@ def makeService(options: Options) -> Server:
     outlet = partial(outlet_for, reactor, linger=limits.linger_seconds)
     factory = BroadcastFactory(hub, fanout, reactor, soon, monotonic, outlet)
     later = partial(alarm, soon)
+    twistd: Mapping[str, Any] = options.parent or {}
+    try:
+        monitor = None if config.metrics is None else _monitor(reactor, config.metrics, factory, journal)
+        log = json_log(twistd, soon) if config.log_format == "json" else None
+    except CannotStart as error:
+        raise SystemExit(_line(str(error))) from error
     around = Surroundings(
-        give_up=partial(give_up, options.parent or {}),
+        give_up=partial(give_up, twistd),
         alarm=later,
         now=monotonic,
         terminate=partial(signal.raise_signal, signal.SIGTERM),
         manager=Manager(os.environ, later),
         take_signals=FirstOnly(soon, STOP_SECONDS).install,
+        log=log,
     )
-    return Server(journal, factory, places, keeps, around)
+    return Server(journal, factory, places, keeps, around, monitor)
+
+
+def _monitor(
+    reactor: Any,  # noqa: ANN401 - as in makeService
+    port: str,
+    factory: BroadcastFactory,
+    journal: Journal,
+) -> Monitor:
+    """What shows figures at *port*; raises ``CannotStart``."""
+    try:
+        from broadcast import metrics  # noqa: PLC0415 - what it imports need not be installed, and takes its time
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise CannotStart("--metrics needs prometheus_client: pip install 'broadcast[metrics]'") from error
+    where = place(reactor, port, "127.0.0.1", "--metrics")
+
+    def aside(work: Callable[[], bytes]) -> Deferred[bytes]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work)
+
+    return metrics.Monitor(where, factory, journal, reactor, reactor.callFromThread, aside, monotonic)
+
+
+def _tell(trouble: str) -> None:
+    """Log that keeping goes wrong, and why, or that it goes right again."""
+    if trouble:
+        _log.error("Nothing that is said is kept: {why}.", why=trouble)
+    else:
+        _log.info("What is said is kept again.")
 
 
 def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:

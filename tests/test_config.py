@@ -23,6 +23,7 @@ def test_nothing_given_is_the_defaults_in_the_folder_of_the_start(tmp_path: Path
     assert config.ports == ("5555",)
     assert (config.interface, config.name, config.motd, config.replay) == (None, "Broadcast", (), 20)
     assert config.unicode_nicknames is False
+    assert (config.metrics, config.log_format) == (None, "text")
 
 
 def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) -> None:
@@ -38,9 +39,21 @@ def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) ->
         unicode-nicknames = true
         data = "kept"
         ephemeral = false
+        metrics = 9464
+        log-format = "json"
         """,
     )
-    assert config == Config(("0", "unix:chat.sock"), "::", "The Pub", ("Hello.",), 5, True, tmp_path / "kept")
+    assert config == Config(
+        ("0", "unix:chat.sock"),
+        "::",
+        "The Pub",
+        ("Hello.",),
+        5,
+        True,
+        tmp_path / "kept",
+        metrics="9464",
+        log_format="json",
+    )
 
 
 def test_every_limit_is_a_setting(tmp_path: Path) -> None:
@@ -116,7 +129,10 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
     [
         ("prot = 1", "prot in chat.toml is not a setting. Did you mean port?"),
         ("unicode_nicknames = true", "Did you mean unicode-nicknames?"),
-        ("zzz = 1", "There are: port, interface, name, motd, replay, unicode-nicknames, data, ephemeral, limits, "),
+        (
+            "zzz = 1",
+            "There are: port, interface, name, motd, replay, unicode-nicknames, data, ephemeral, metrics, log-format,",
+        ),
         ('config = "other"', "config in chat.toml is not a setting."),
         ("[server]\nport = 1", "server in chat.toml is not a setting."),
         ("port = true", "port in chat.toml takes a number from 0 to 65535"),
@@ -136,6 +152,10 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ("lines-per-second = 0", "lines-per-second in chat.toml takes a number from 0.01 to 1000000, not 0."),
         ('limits = "maybe"', "limits in chat.toml takes on or off, not 'maybe'."),
         ("limits = 0", "limits in chat.toml takes on or off, not 0."),
+        ("metrics = [9464]", "metrics in chat.toml takes a number from 0 to 65535 or a Twisted endpoint description"),
+        ("metrics = 70000", "metrics in chat.toml takes a number from 0 to 65535"),
+        ('log-format = "xml"', "log-format in chat.toml takes text or json, not 'xml'."),
+        ("log-format = [1]", "log-format in chat.toml takes text or json, not [1]."),
         ('data = ""', "data in chat.toml takes a text that is not empty, not ''."),
         ('ephemeral = true\ndata = "x"', "ephemeral in chat.toml keeps nothing, data in chat.toml says where"),
         ("port = 1\nname =\n", "chat.toml is not valid TOML: Invalid value (at line 2, column 7). Correct it there."),

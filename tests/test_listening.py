@@ -283,3 +283,13 @@ def test_an_address_is_one_line_for_the_log() -> None:
     assert whereabouts(UNIXAddress(b"/srv/a\nb")) == "/srv/ab"
     assert whereabouts(UNIXAddress(None)) == "a socket without a name"
     assert whereabouts("some\nthing") == "something"
+
+
+def test_what_else_listens_is_told_of_its_own_option() -> None:
+    taken = FakeReactor(lambda _port, _interface: errno.EADDRINUSE)
+    with pytest.raises(CannotStart, match=r"^--metrics x:1 cannot be used .* such as tcp:5555:interface=0\.0\.0\.0\.$"):
+        place(cast(IReactorTCP, taken), "x:1", None, "--metrics")
+    said: list[str] = []
+    where = place(cast(IReactorTCP, taken), "9464", "127.0.0.1", "--metrics")
+    where.listen(Factory()).addErrback(lambda failure: said.append(failure.getErrorMessage()))
+    assert said == ["port 9464 on 127.0.0.1 is in use: stop what listens there, or choose another with --metrics."]

@@ -8,8 +8,10 @@ from time import monotonic, sleep
 from typing import NoReturn, cast
 
 import pytest
+from twisted.application.service import Application, IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -19,7 +21,7 @@ from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept
 from broadcast.journals.memory import MemoryJournal
 from broadcast.readiness import Manager
-from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Server, Surroundings, alarm
+from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings, alarm
 from tests.harness import World
 
 PATIENCE = 60
@@ -47,6 +49,7 @@ class FakePlace:
     def __init__(self, name: str) -> None:
         self.name = name
         self.port = FakePort()
+        self.factory: IProtocolFactory | None = None
         self.listening: Deferred[Sequence[IListeningPort]] = Deferred()
 
     def succeed(self) -> FakePlace:
@@ -60,10 +63,26 @@ class FakePlace:
         return self
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
+        self.factory = factory
         return self.listening
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
         return f"Listening on {self.name}."
+
+
+class FakeMonitor:
+    """Measures nothing."""
+
+    def __init__(self) -> None:
+        self.place = FakePlace("a tower")
+        self.factory: IProtocolFactory = Factory()
+        self.measures = False
+
+    def start(self) -> None:
+        self.measures = True
+
+    def stop(self) -> None:
+        self.measures = False
 
 
 class TestedJournal(MemoryJournal):
@@ -108,7 +127,7 @@ class NotingManager(Manager):
 class Running:
     """A server on fake ports, with a clock of its own for the stop."""
 
-    def __init__(self, *places: FakePlace) -> None:
+    def __init__(self, *places: FakePlace, monitor: FakeMonitor | None = None, log: ILogObserver | None = None) -> None:
         self.world = World(journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
         self.journal.opened = False
@@ -126,8 +145,9 @@ class Running:
             self._terminate,
             self.manager,
             lambda: self.signals.append("taken"),
+            log,
         )
-        self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around)
+        self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around, monitor)
         self.stopped: list[None] = []
 
     def start(self) -> None:
@@ -369,3 +389,65 @@ def test_an_alarm_that_is_not_needed_any_more_stays_silent() -> None:
     called = ThreadEvent()
     alarm(lambda call: call(), 0.05, called.set)()
     assert not called.wait(0.2)
+
+
+# The monitor
+
+
+_monitor: type[Monitor] = FakeMonitor
+
+
+def test_the_monitor_has_a_place_of_its_own_and_measures_once_the_server_has_started(logged: list[str]) -> None:
+    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+    monitor.place.succeed()
+    running = Running(here, monitor=monitor)
+    running.server.privilegedStartService()
+    before = monitor.measures
+    running.server.startService()
+    assert (before, monitor.measures) == (False, True)
+    assert (here.factory, monitor.place.factory) == (running.world.factory, monitor.factory)
+    assert logged == ["Listening on here.", "Listening on a tower.", "Nothing is kept."]
+
+
+def test_the_monitor_is_the_last_to_close() -> None:
+    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+    monitor.place.succeed()
+    running = Running(here, monitor=monitor)
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.stop()
+    assert (here.port.open, monitor.place.port.open, monitor.measures) == (False, True, True)
+    ann.vanish(clean=True)
+    running.settle()
+    assert running.journal.closed
+    assert (monitor.place.port.open, monitor.measures) == (False, False)
+
+
+def test_a_monitor_that_finds_no_place_ends_the_start() -> None:
+    monitor = FakeMonitor()
+    monitor.place.fail()
+    running = Running(FakePlace("here").succeed(), monitor=monitor)
+    with pytest.raises(GaveUpError):
+        running.start()
+    assert running.gave_up == ["a tower is in use"]
+    assert not monitor.measures
+
+
+# The log
+
+
+def test_twistd_takes_its_log_from_the_application_and_that_from_the_server() -> None:
+    observer = cast(ILogObserver, [].append)
+    for log in (observer, None):
+        application = Application("x")  # type: ignore[no-untyped-call]
+        server = Running(log=log).server
+        server.setServiceParent(application)
+        assert application.getComponent(ILogObserver, None) is log
+        assert list(cast(MultiService, IService(application))) == [server]
+
+
+def test_a_server_can_be_part_of_another_service_too() -> None:
+    services = MultiService()  # type: ignore[no-untyped-call]
+    server = Running(log=cast(ILogObserver, [].append)).server
+    server.setServiceParent(services)
+    assert list(services) == [server]

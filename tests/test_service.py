@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python import usage
 
 import broadcast
 from broadcast import __version__
@@ -22,6 +30,7 @@ from broadcast.config import CHECKS, CannotStart, Config
 from broadcast.core.limits import Limits
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import SqliteJournal
+from broadcast.metrics import Monitor
 from broadcast.server import Server
 from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
 
@@ -60,9 +69,12 @@ def test_without_options_there_are_defaults(tmp_path: Path) -> None:
 
 def test_every_option_has_its_effect(tmp_path: Path) -> None:
     Path("motd").write_text("Hello.\n")
-    options = "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --unicode-nicknames --data here"
+    options = (
+        "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --unicode-nicknames --data here "
+        "--metrics 9464 --log-format json"
+    )
     assert parsed(*options.split()).config == Config(
-        ("0", "unix:a,b"), "::1", "Pub", ("Hello.",), 7, True, tmp_path / "here"
+        ("0", "unix:a,b"), "::1", "Pub", ("Hello.",), 7, True, tmp_path / "here", metrics="9464", log_format="json"
     )
     assert parsed("--ephemeral").config.data is None
     limits = parsed("--paste-lines", "5", "--lines-per-second", "0.5", "--limits", "on").config.limits
@@ -84,6 +96,8 @@ def test_the_command_line_wins_over_the_config_file() -> None:
         ("--ephemeral=no", "option --ephemeral must not have an argument; "),
         ("5555", "'5555' is not an option (a port is given as --port 5555); "),
         ("--port 99999", "--port takes a number from 0 to 65535 or a Twisted endpoint description"),
+        ("--metrics 70000", "--metrics takes a number from 0 to 65535 or a Twisted endpoint description"),
+        ("--log-format xml", "--log-format takes text or json, not 'xml'."),
         ("--replay many", "--replay takes a number from 0 to 1000, not 'many'."),
         ("--lines-per-second 1e9", "--lines-per-second takes a number from 0.01 to 1000000, not '1e9'."),
         ("--paste-lines 1.5", "--paste-lines takes a number from 1 to 100000, not 1.5."),
@@ -453,3 +467,161 @@ def test_it_runs_as_a_daemon_too() -> None:
         while Path("twistd.pid").exists():
             assert monotonic() < until
             sleep(0.02)
+
+
+# Seeing what goes on
+
+
+def test_where_figures_are_shown_is_wired_and_refused_as_a_port_is() -> None:
+    assert makeService(parsed("--ephemeral"))._monitor is None
+    monitor = makeService(parsed("--ephemeral", "--metrics", "0"))._monitor
+    assert isinstance(monitor, Monitor)
+    with pytest.raises(SystemExit, match=r"^broadcast: --metrics nonsense:1 cannot be used "):
+        makeService(parsed("--metrics", "nonsense:1"))
+
+
+@pytest.mark.parametrize(("missing", "error"), [("prometheus_client", SystemExit), ("twisted.web.server", ImportError)])
+def test_without_what_figures_need_the_refusal_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, missing: str, error: type[BaseException]
+) -> None:
+    monkeypatch.delitem(sys.modules, "broadcast.metrics")
+    monkeypatch.delattr(broadcast, "metrics")
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(error) as refused:
+        makeService(parsed("--ephemeral", "--metrics", "0"))
+    if error is SystemExit:
+        assert str(refused.value) == "broadcast: --metrics needs prometheus_client: pip install 'broadcast[metrics]'"
+    assert makeService(parsed("--ephemeral"))._monitor is None
+
+
+def test_without_metrics_nothing_of_it_is_imported() -> None:
+    """A server without it needs neither the package nor its memory."""
+    code = """
+import sys
+from broadcast.service import Options, makeService
+options = Options()
+options.parseOptions(["--ephemeral"])
+makeService(options)
+print({"prometheus_client", "twisted.web.server", "broadcast.metrics"} & sys.modules.keys())
+"""
+    ended = run(sys.executable, "-c", code)
+    assert ended.stdout == "set()\n", ended.stderr
+
+
+def test_a_log_that_cannot_be_is_refused() -> None:
+    options: Any = parsed("--ephemeral", "--log-format", "json")
+    options.parent = usage.Options()  # type: ignore[no-untyped-call]
+    options.parent["syslog"] = 1
+    with pytest.raises(SystemExit, match=r"^broadcast: --log-format json writes .* leave out twistd's --syslog\.$"):
+        makeService(options)
+
+
+def test_that_keeping_goes_wrong_and_right_again_is_in_the_log() -> None:
+    from twisted.internet import reactor  # noqa: PLC0415 -- the one that pytest-twisted has installed
+
+    soon: list[Callable[[], None]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reactor, "callFromThread", soon.append)
+        server = makeService(parsed())
+    keeping = server._journal.keeping
+    with capturedLogs() as events:
+        keeping.failed("the disk is full", 1)
+        keeping.succeeded(0.1)
+        assert events == []  # it is told by another thread
+        for call in soon:
+            call()
+    assert [(event["log_level"].name, formatEvent(event)) for event in events] == [
+        ("error", "Nothing that is said is kept: the disk is full."),
+        ("info", "What is said is kept again."),
+    ]
+
+
+def look(server: Process, page: str) -> tuple[int, str]:
+    """What a page of a server with ``--metrics`` shows."""
+    found = re.search(r"Metrics on (http://127\.0\.0\.1:\d+)/metrics", server.text())
+    assert found is not None, server.text()
+    try:
+        with urlopen(f"{found[1]}/{page}", timeout=PATIENCE) as answer:  # noqa: S310 -- http, as above
+            return answer.status, answer.read().decode()
+    except HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+
+
+def becomes(server: Process, status: int) -> str:
+    """What ``/healthz`` says when its status has become this."""
+    until = monotonic() + PATIENCE
+    while (answer := look(server, "healthz"))[0] != status:
+        assert monotonic() < until, server.text()
+        sleep(0.05)
+    return answer[1]
+
+
+def test_figures_and_health_can_be_had_while_the_journal_is_locked_and_afterwards(start: type[Process]) -> None:
+    server = start("--port", "0", "--metrics", "0")
+    ann = server.join("ann")
+    ann.sendall(b"/receipts on\nhello\n")
+    read_until(ann, b"-> #1\r\n")
+    assert look(server, "healthz") == (200, "ok\n")
+    assert "\nbroadcast_lines_told_total 1.0\n" in look(server, "metrics")[1]
+    with closing(sqlite3.connect("broadcast-data/journal.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ann.sendall(b"lost\n")
+        read_until(ann, b"-> Error: not kept: another program has locked the journal\r\n")
+        assert becomes(server, 503) == "nothing is kept: another program has locked the journal\n"
+        figures = look(server, "metrics")[1]
+        other.execute("ROLLBACK")
+    assert "\nbroadcast_keeping 0.0\n" in figures
+    assert '\nbroadcast_refusals_total{kind="not_kept"} 1.0\n' in figures
+    assert becomes(server, 200) == "ok\n"  # although nobody says anything
+    assert "Nothing that is said is kept: another program has locked the journal." in server.text()
+    assert "What is said is kept again." in server.text()
+    ann.close()
+    assert server.stop() == -signal.SIGTERM
+    assert "Traceback" not in server.text()
+
+
+def test_a_place_for_figures_that_is_taken_leaves_nothing_behind(taken: int) -> None:
+    assert failed("--port", "unix:chat.sock", "--metrics", str(taken)) == (
+        f"broadcast: port {taken} on 127.0.0.1 is in use: stop what listens there, or choose another with --metrics."
+    )
+    assert not Path("chat.sock").exists()
+
+
+def objects(text: str) -> list[dict[str, object]]:
+    """The objects that *text* holds, one a line."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_as_json_every_line_of_the_log_is_an_object_those_of_twistd_too(start: type[Process]) -> None:
+    server = start("--port", "0", "--ephemeral", "--log-format", "json")
+    ann = server.join("ann")
+    ann.sendall(b"/quit tired\n")
+    read_until(ann, b"Goodbye, ann.\r\n")
+    ann.close()
+    server.stop()
+    events = objects(server.text())
+    assert "starting up" in str(events[0]["message"])
+    assert events[-1]["message"] == "Server Shut Down."
+    (left,) = [event for event in events if "why" in event]
+    assert {name: left[name] for name in ("level", "system", "nick", "why")} == {
+        "level": "info",
+        "system": "broadcast.protocols.line.BroadcastProtocol",
+        "nick": "ann",
+        "why": "tired",
+    }
+    assert all(event.keys() >= {"time", "level", "system", "message"} for event in events)
+
+
+def test_a_daemon_writes_json_to_its_file(taken: int) -> None:
+    for options in (("--port", str(taken)), ("--ephemeral", "--port", "0")):
+        Path("chat.log").unlink(missing_ok=True)
+        ended = run(*command(*options, "--log-format=json", twistd=("--logfile=chat.log",)))
+        events = objects(Path("chat.log").read_text())
+        assert "starting up" in str(events[0]["message"])
+    assert ended.returncode == 0
+    os.kill(int(Path("twistd.pid").read_text()), signal.SIGTERM)
+    until = monotonic() + PATIENCE
+    while Path("twistd.pid").exists():
+        assert monotonic() < until
+        sleep(0.02)

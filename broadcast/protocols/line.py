@@ -337,7 +337,7 @@ class BroadcastFactory(Factory):
         self.lines = 0
         """How many lines people have typed."""
         self.slowed = 0
-        """How often a line waited, because somebody typed too fast."""
+        """How often nothing was read from somebody for a while, because they typed too fast."""
         self._wires: dict[View, Wire] = {}
         self._refused = 0
         self._refused_until = -inf

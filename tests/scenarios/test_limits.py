@@ -56,6 +56,7 @@ def test_what_is_more_comes_two_a_second_and_nothing_of_it_is_dropped(limited: W
         advance(limited, 1.0)
         came.append(len(ann.lines()))
     assert came == [40, 2, 2, 2, 2, 2, 0]
+    assert limited.factory.slowed >= 5
     assert [*reading, bob.transport.reading] == [False, True]
     assert not bob.transport.finished
 
