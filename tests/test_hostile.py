@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +16,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import eventAsText
 
 from broadcast.core.hub import Settings
+from broadcast.protocols.telnet import REPEATED
+from tests.cuts import WAYS, Way
 from tests.harness import Person, World, logged
 
 CHUNKS_WITHOUT_NEWLINE = 16_384 if os.environ.get("BROADCAST_LONG") else 1_024
@@ -27,27 +29,7 @@ TOO_LONG_A_NICKNAME = "-> Error: a line holds at most 512 bytes.\r\n"
 BAD_CHARACTERS = "-> Error: a nickname holds only ASCII letters, digits, _, - and .\r\n"
 
 
-def _whole(data: bytes) -> list[bytes]:
-    return [data]
-
-
-def _byte_by_byte(data: bytes) -> list[bytes]:
-    return [data[at : at + 1] for at in range(len(data))]
-
-
-def _between_cr_and_lf(data: bytes) -> list[bytes]:
-    first, *rest = data.split(b"\r\n")
-    chunks = [first + b"\r", *(b"\n" + chunk + b"\r" for chunk in rest)] if rest else [first]
-    if rest:
-        chunks[-1] = chunks[-1][:-1]
-    return chunks
-
-
-WAYS = [_whole, _byte_by_byte, _between_cr_and_lf]
-Way = Callable[[bytes], list[bytes]]
-
-
-@pytest.fixture(params=WAYS, ids=["whole", "byte by byte", "between CR and LF"])
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def cut(request: pytest.FixtureRequest) -> Way:
     """A way of cutting bytes into chunks; for each, everything that it leads to happens before the next comes."""
     way: Way = request.param
@@ -68,7 +50,7 @@ def type_in(person: Person, chunks: list[bytes]) -> None:
 
 def test_the_ways_of_cutting_lose_nothing() -> None:
     for data in (b"", b"a", b"a\r\n", b"a\r\nb\r\n\r\nc", b"\r\n"):
-        for way in WAYS:
+        for way in WAYS.values():
             assert b"".join(way(data)) == data
 
 
@@ -193,21 +175,26 @@ def test_what_is_sent_in_the_room_harms_nobody_and_everybody_goes_on(row: Row, c
 
 
 @pytest.mark.parametrize(
-    ("storm", "answer"),
+    ("storm", "answers"),
     [
-        (b"\xff\xfd\x06", b"\xff\xfc\x06"),
-        (b"\xff\xfb\x1f", b"\xff\xfe\x1f"),
-        (b"\xff\xf6", b"[yes]\r\n"),
+        (b"\xff\xfd\x06", b"\xff\xfc\x06" * 10_000),
+        (b"\xff\xfd\x1f", b"\xff\xfc\x1f" * REPEATED),
+        (b"\xff\xfb\x1f", b"\xff\xfe\x1f" * REPEATED),
+        (b"\xff\xf6", b"[yes]\r\n" * 10_000),
         (b"\xff\xfc\x01", b""),
         (b"\xff\xfe\x01", b""),
+        (b"\xff\xf7", b""),
+        (b"\xff\xf8", b""),
+        (b"x\xff\xf4", b""),
+        (b"\xff\xfa\x1f\0\0\0\0\xff\xf0", b""),
     ],
-    ids=["DO", "WILL", "AYT", "WONT", "DONT"],
+    ids=["DO TIMING-MARK", "DO", "WILL", "AYT", "WONT", "DONT", "EC", "EL", "IP", "NAWS"],
 )
-def test_each_request_of_a_telnet_storm_is_answered_once(storm: bytes, answer: bytes, cut: Way) -> None:
+def test_a_telnet_storm_is_answered_as_far_as_it_must_be(storm: bytes, answers: bytes, cut: Way) -> None:
     ann, bob = World().join("ann", "bob")
     ann.read()
     type_in(bob, cut(storm * 10_000 + b"hi\r\n"))
-    assert bob.transport.sent == answer * 10_000
+    assert bob.transport.sent == answers
     assert ann.read() == "bob: hi\r\n"
 
 

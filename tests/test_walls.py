@@ -15,7 +15,7 @@ import broadcast
 PACKAGE = Path(broadcast.__file__).parent
 PLUGINS = PACKAGE.parent / "twisted" / "plugins"
 
-SHARED = {"broadcast.protocols.framing", "broadcast.protocols.peer", "broadcast.protocols.strangers"}
+SHARED = {f"broadcast.protocols.{name}" for name in ("framing", "peer", "strangers", "telnet")}
 """What doors have in common; every other module of ``protocols`` is a door."""
 
 SIDE_EFFECTS = {

@@ -19,7 +19,7 @@ from broadcast.core.limits import DEFAULTS, Allowance, Connections
 from broadcast.core.session import LOST, Session
 from broadcast.outlets import Outlet, StreamTransport
 from broadcast.protocols import strangers
-from broadcast.protocols.framing import LineCodec, Overlong
+from broadcast.protocols.framing import Again, LineCodec, Overlong
 from broadcast.protocols.peer import StreamPeer, host, whereabouts
 from broadcast.wires.line import LineWire
 
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from broadcast.fanout import Fanout
 
 LINES_A_TURN = 256
-"""So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536)."""
+"""So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536).
+
+A line's worth of telnet commands without a line (``framing.PIECES``) counts as one.
+"""
 UNHEARD_SECONDS = 150
 """So long a connection that is gone goes on saying what it had sent too fast; then nobody waits for the rest."""
 REFUSALS_SECONDS = 10
@@ -166,22 +169,25 @@ class BroadcastProtocol(LineReceiver):
             # In the order of what was asked, however it was cut into chunks: before what this line is answered with.
             self._peer.send(self._codec.answers())
             if line is None:
-                lines -= 1
                 if self._why is not None:
                     self.session.leave(self._why)
                 else:
                     self._drain()
                 break
-            if self._allowance is not None and self.session.nick:
-                self._allowance.spend(self.factory.now())
-            if isinstance(line, Overlong):
-                self.session.overlong(limit)
-            else:
-                self.lineReceived(line)
-        self.factory.lines += lines
+            if not isinstance(line, Again):
+                self._hand_over(line, limit)
         if self._peer.full:
             self._drain()
         self._adjust()
+
+    def _hand_over(self, line: bytes | Overlong, limit: int) -> None:
+        self.factory.lines += 1
+        if self._allowance is not None and self.session.nick:
+            self._allowance.spend(self.factory.now())
+        if isinstance(line, Overlong):
+            self.session.overlong(limit)
+        else:
+            self.lineReceived(line)
 
     def _go_on(self) -> None:
         self._deferred = False

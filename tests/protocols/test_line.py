@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -13,7 +15,9 @@ from zope.interface.verify import verifyObject
 
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
+from broadcast.protocols.framing import PIECES
 from broadcast.protocols.line import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
+from broadcast.protocols.telnet import HERE
 from tests.harness import DirectWorld, Person, World
 
 
@@ -109,6 +113,29 @@ def test_after_many_lines_the_others_have_their_turn(bob: Person, ann: Person) -
     assert is_read_from(bob)
 
 
+@pytest.mark.parametrize(
+    "storm",
+    [
+        *(b"\xff\xfd\x06", b"\xff\xfb\x1f", b"\xff\xf6", b"\xff\xf7", b"\xff\xf8", b"\xff\xfa\xff\xf0"),
+        *(b"x\xff\xf1", b"\xff\xf7\xff\xf1", b"\xff\xff\xff\xf1", b"\xff\xf1\n", b"\xff\xf1\xff\xf7"),
+    ],
+)
+def test_however_many_telnet_commands_come_the_others_have_their_turn(bob: Person, ann: Person, storm: bytes) -> None:
+    """64 KiB hold 32,768 commands, and none of them needs to be a line."""
+    pieces = mock.Mock(wraps=bob.protocol._codec._telnet.take)
+    with mock.patch.object(bob.protocol._codec._telnet, "take", pieces):
+        bob.put(storm * (65_536 // len(storm)) + b"\nhi\n")
+        turns = 0
+        while not is_read_from(bob):
+            assert pieces.call_count <= LINES_A_TURN * PIECES
+            pieces.reset_mock()
+            assert bob.world.turn()
+            turns += 1
+    assert turns > 2
+    bob.world.settle()
+    assert ann.lines()[-1] == "bob: hi"
+
+
 def test_a_chunk_that_comes_while_the_others_have_their_turn_waits(bob: Person, ann: Person) -> None:
     """A transport may still deliver what it had read before it was paused."""
     bob.put("x\r\n" * (LINES_A_TURN + 1))
@@ -147,6 +174,23 @@ def test_who_does_not_read_their_answers_is_not_read_from(bob: Person, ann: Pers
     bob.world.settle()
     assert is_read_from(bob)
     assert ann.lines() == ["bob: hi"]
+
+
+@pytest.mark.parametrize("asked", [b"\xff\xf6", b"\xff\xfd\x06"], ids=["AYT", "DO TIMING-MARK"])
+@pytest.mark.parametrize("often", [1, 20_000])
+def test_who_does_not_read_the_answers_of_telnet_is_not_read_from(bob: Person, asked: bytes, often: int) -> None:
+    bob.transport.takes = False
+    sent = 0
+    while is_read_from(bob):
+        bob.put(asked * often)
+        bob.world.settle()
+        sent += often
+        assert sent < 200_000
+    assert bob.protocol._peer._reader._held < DEFAULTS.pending_bytes + PIECES * len(HERE)
+    bob.transport.take_again()
+    bob.world.settle()
+    assert is_read_from(bob)
+    assert len(bob.transport.sent) == sent * (len(HERE) if asked == b"\xff\xf6" else 3)
 
 
 def test_who_does_not_read_what_everybody_is_told_is_read_from(bob: Person, ann: Person) -> None:

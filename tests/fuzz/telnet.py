@@ -1,0 +1,106 @@
+"""The telnet parser against one that goes byte by byte and is as simple as can be.
+
+An input is one byte that says how the rest is cut, and the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
+
+from broadcast.protocols.telnet import HERE, REPEATED, Command, Telnet
+
+_IAC, _DONT, _DO, _WONT, _WILL, _SB, _EL, _EC, _AYT, _IP, _BRK, _SE = (
+    255, 254, 253, 252, 251, 250, 248, 247, 246, 244, 243, 240,
+)  # fmt: skip
+_TIMING_MARK = 6
+
+
+class Answer(NamedTuple):
+    """What goes back."""
+
+    data: bytes
+
+
+Out: TypeAlias = "bytes | Command | Answer"
+
+
+def joined(pieces: Iterable[Out]) -> list[Out]:
+    """*pieces*, with texts that follow each other as one, and answers likewise; what means nothing is left out."""
+    out: list[Out] = []
+    for piece in pieces:
+        last = out[-1] if out else None
+        if isinstance(piece, bytes) and isinstance(last, bytes):
+            out[-1] = last + piece
+        elif isinstance(piece, Answer) and isinstance(last, Answer):
+            out[-1] = Answer(last.data + piece.data)
+        elif piece is not Command.NOTHING:
+            out.append(piece)
+    return out
+
+
+def taken(chunks: Iterable[bytes]) -> Iterator[Out]:
+    """Everything that the parser makes of *chunks*, in order."""
+    telnet = Telnet()
+    for chunk in chunks:
+        telnet.feed(chunk)
+        while (piece := telnet.take()) is not None:
+            assert piece != b""
+            yield piece
+            if answers := telnet.answers():
+                yield Answer(answers)
+        assert len(telnet._raw) <= 2, "more than an unfinished command is held"
+        assert telnet.answers() == b""
+
+
+def expected(stream: bytes) -> Iterator[Out]:  # noqa: C901, PLR0912 -- the RFCs as one table
+    """What comes of *stream*: text byte by byte, erasures, and answers."""
+    state = "text"
+    verb = 0
+    asked: Counter[tuple[int, int]] = Counter()
+    for byte in stream:
+        if state == "text":
+            if byte == _IAC:
+                state = "command"
+            else:
+                yield bytes((byte,))
+        elif state == "option":
+            state = "text"
+            asked[verb, byte] += 1
+            if verb in (_DO, _WILL) and (asked[verb, byte] <= REPEATED or (verb, byte) == (_DO, _TIMING_MARK)):
+                yield Answer(bytes((_IAC, _WONT if verb == _DO else _DONT, byte)))
+        elif state == "inside":
+            if byte == _IAC:
+                state = "command inside"
+        elif state == "command inside" and byte == _IAC:
+            state = "inside"
+        else:
+            state = "text"
+            if byte in (_DO, _DONT, _WILL, _WONT):
+                state, verb = "option", byte
+            elif byte == _SB:
+                state = "inside"
+            elif byte == _IAC:
+                yield b"\xff"
+            elif byte == _AYT:
+                yield Answer(HERE)
+            elif byte == _EC:
+                yield Command.ERASE_CHARACTER
+            elif byte in (_EL, _IP, _BRK):
+                yield Command.ERASE_LINE
+
+
+def cuts(stream: bytes, size: int) -> Iterator[list[bytes]]:
+    """*stream* whole, byte by byte, and in chunks of *size*."""
+    for step in {max(len(stream), 1), 1, size}:
+        yield [stream[at : at + step] for at in range(0, len(stream), step)]
+
+
+def check(data: bytes) -> None:
+    """However it is cut, the same comes out as by the book; and not too many answers."""
+    size, stream = 2 + (data[0] if data else 0), data[1:]
+    out = joined(expected(stream))
+    for chunks in cuts(stream, size):
+        assert joined(taken(chunks)) == out
+    assert sum(len(piece.data) for piece in out if isinstance(piece, Answer)) <= 4 * len(stream)
