@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Protocol
 
 CHUNK = 64 * 1024
+MUCH = 4 * 1024 * 1024
 _RESET = struct.pack("ii", 1, 0)
 _IN, _OUT, _BROKEN = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR | select.EPOLLHUP
 
@@ -99,9 +100,9 @@ class Loop:
 
 
 class Connection:
-    """One, to *port* of this machine; *narrow*: the system holds little of what is not read."""
+    """One, to *port* of this machine; *narrow*, *wide*: the system holds little, or much, of what is not read."""
 
-    def __init__(self, loop: Loop, port: int, owner: Owner, *, narrow: bool = False) -> None:
+    def __init__(self, loop: Loop, port: int, owner: Owner, *, narrow: bool = False, wide: bool = False) -> None:
         self.reading = True
         self._loop = loop
         self._owner = owner
@@ -115,6 +116,8 @@ class Connection:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        if wide:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MUCH)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setblocking(False)
         made.connect_ex(("127.0.0.1", port))

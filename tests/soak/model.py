@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +31,6 @@ WELCOME = b"Welcome to Broadcast.\r\n"
 PROMPT = b"Nickname: "
 REPLAY = 20
 """So many of the last lines a newcomer is shown (PROTOCOL)."""
-RECENT = 1 << 20
-"""The lines that a newcomer is shown are among the last bytes of the log, so many at most: 20 lines of 4 KiB, and more
-than what is said while they come."""
-
 _NICK = rb"([A-Za-z0-9_.-]{1,24})"
 _SAID = re.compile(_NICK + rb": ([^\r\n]+)\r\n")
 _EMOTED = re.compile(rb"\*\* " + _NICK + rb" ([^\r\n]+)\r\n")
@@ -120,6 +116,7 @@ class Log:
         self.strangers = 0
         """How many lines came from people whom nobody knows: who sends random bytes may hit on a nickname."""
         self.renames = 0
+        self._places: dict[int, int] = {}
 
     @property
     def last(self) -> int:
@@ -130,6 +127,11 @@ class Log:
         """The line of that number, with its end."""
         start = self.starts[seq - 1]
         return bytes(self.text[start : self.end_of(start)])
+
+    def find(self, line: bytes) -> int:
+        """The number of *line*, with its end, which is there once: authors number their lines; 0: it is not."""
+        seq = self._places.get(hash(line), 0)
+        return seq if seq and self.line(seq) == line else 0
 
     def end_of(self, start: int) -> int:
         """Where the line that *start* lies in ends."""
@@ -165,6 +167,7 @@ class Log:
         start = len(self.text)
         self.text += line
         self.starts.append(start)
+        self._places[hash(line)] = self.last
         if author is not None and author.log is self:
             nth = -1
             if receipt:
@@ -306,7 +309,6 @@ class Stream:
         self._state = _State.GREETED
         self._buffer = b""
         self._replay: list[bytes] = []
-        self._came = 0
         self._own = 0
         self._ended = False
 
@@ -396,7 +398,6 @@ class Stream:
                 if arrived is None or arrived[1] != self.author.nick:
                     raise self._difference("they should be told who they are, not", line)
                 self._state = _State.REPLAYED
-                self._came = len(self.log.text)
                 self._hears("arrived", (arrived[2] or b"0",))
                 return True
             case _State.GREETED:
@@ -555,20 +556,12 @@ class Stream:
         """Find out where their stream begins: behind the last line that they were shown as said before they came."""
         if not self._replay:
             return True
-        log = self.log
-        end = len(log.text)
-        while (begin := log.text.rfind(self._replay[-1], max(0, self._came - RECENT), end)) >= 0:
-            seq = bisect_right(log.starts, begin)
-            if log.starts[seq - 1] == begin:
-                break
-            end = begin + len(self._replay[-1]) - 1
-        else:
-            if self._came + RECENT < len(log.text):
-                raise self._difference("nobody said before they came", self._replay[-1])
+        seq = self.log.find(self._replay[-1])
+        if not seq:
             return False
         if not self._shown_before(seq):
             raise self._difference(f"that is not what was said up to #{seq}, before they came:", b"".join(self._replay))
-        self.position = begin + len(self._replay[-1])
+        self.position = self.log.starts[seq - 1] + len(self._replay[-1])
         self._replay.clear()
         return True
 

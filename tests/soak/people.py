@@ -113,6 +113,7 @@ class Person:
 
     kind: ClassVar[str] = "person"
     narrow: ClassVar[bool] = False
+    wide: ClassVar[bool] = False
 
     def __init__(self, world: World, number: int) -> None:
         self.world = world
@@ -126,7 +127,7 @@ class Person:
         if not self.world.closing and self.connection is None:
             self.visits += 1
             self.world.counts[f"{self.kind} visits"] += 1
-            self.connection = Connection(self.world.loop, self.world.port, self, narrow=self.narrow)
+            self.connection = Connection(self.world.loop, self.world.port, self, narrow=self.narrow, wide=self.wide)
             self.come()
 
     def come(self) -> None:
@@ -340,7 +341,7 @@ class Behaved(Person):
 
     def paste(self) -> None:
         """Say many lines at once."""
-        filler = LONG if self.world.random.random() < 0.3 else None
+        filler = LONG if self.world.random.random() < 0.2 else None
         self.world.counts["pastes"] += 1
         lines = (self.remark(self.author, filler) + self.end_of_line for _ in range(PASTE))
         assert self.connection is not None
@@ -619,12 +620,11 @@ class Flooder(Behaved):
             self.drop()
             self.again(5, 20)
             return
-        if not self.connection.full:
-            # Twice what the server reads: it must slow them down. Were it to read all of it, everybody else would
-            # have to read it too.
-            self.say(b"flood")
-        else:
+        # Twice what the server reads: it must slow them down. Were it to read all of it, everybody else would have to.
+        if len(self.author.unseen) > PASTE:
             self.world.counts["floods slowed"] += 1
+        if not self.connection.full:
+            self.say(b"flood")
         self.later(0.25, 0.25, self._flood)
 
     def begin_to_leave(self) -> None:
@@ -751,6 +751,7 @@ class WrittenDown(Behaved):
 
     kind = "reference"
     talks = False
+    wide = True
 
     def listen(self) -> Stream:
         return Reference(self.world.quiet, self.author, self.hear)
@@ -767,6 +768,7 @@ class LoudWrittenDown(Behaved):
     """The reader who is the log of those who see joins and leaves."""
 
     kind = "loudreference"
+    wide = True
 
     def listen(self) -> Stream:
         return LoudReference(self.world.quiet, self.world.loud, self.world.attendance, self.author, self.hear)

@@ -142,7 +142,7 @@ def _figures(outcome: Outcome) -> list[tuple[str, str]]:
         ("stalls", f"{counts['stalls']:,}"),
         ("connections that were reset", f"{counts['resets']:,} by resetters"),
         ("lines lost with those", f"{counts['lines lost with a connection that was reset']:,}"),
-        ("floods held up", f"{counts['floods slowed']:,} times a flooder could not send"),
+        ("floods held up", f"{counts['floods slowed']:,} times a flooder was more than 40 lines ahead"),
         ("shown the door", f"{counts['shown the door without a nickname']:,} after 60 s without a nickname"),
         ("garbage", f"{counts['garbage visits']:,} connections, {counts['garbage answered']:,} were told something"),
         ("lines of whom random bytes named", f"{counts['strangers']:,}"),
