@@ -32,6 +32,11 @@ class Choices:
         self._unquiet = False
         """Whether this server is not known to hide joins and leaves, and should."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether the server does not tell who comes and goes."""
+        return self._quiet and not self._unquiet
+
     # What is chosen
 
     def answer_to(self, line: str) -> Expected | None:  # noqa: PLR0911 -- a table

@@ -12,7 +12,7 @@ class Company:
 
     def __init__(self) -> None:
         self.here = 0
-        """How many there are, oneself included."""
+        """How many there are, oneself included; 0 also while it is not known."""
         self._names: dict[str, str] = {}
 
     @property
@@ -35,15 +35,15 @@ class Company:
         match event:
             case Joined(nick=nick):
                 self._names[nick.casefold()] = nick
-                self.here += 1
+                self._count(1)
             case Left(nick=nick):
                 self._names.pop(nick.casefold(), None)
-                self.here = max(self.here - 1, 1)
+                self._count(-1)
             case Renamed(nick=nick, new=new):
                 self._names.pop(nick.casefold(), None)
                 self._names[new.casefold()] = new
             case Crowd(count=count, joined=joined):
-                self.here = max(self.here + (count if joined else -count), 1)
+                self._count(count if joined else -count)
             case Said(nick=nick, own=False) | Emoted(nick=nick, own=False) if (
                 not event.time and nick.casefold() not in self._names and nick != own
             ):
@@ -51,3 +51,7 @@ class Company:
             case _:
                 return False
         return True
+
+    def _count(self, more: int) -> None:
+        if self.here:
+            self.here = max(self.here + more, 1)

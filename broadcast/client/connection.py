@@ -106,7 +106,7 @@ class Connection:
 
     @property
     def here(self) -> int:
-        """How many are in the room, oneself included; 0 while the connection does not stand."""
+        """How many are in the room, oneself included; 0 while the connection does not stand, or it is not known."""
         return self._talk.company.here
 
     @property

@@ -86,7 +86,8 @@ class Conversation:
             seconds = max(1, math.ceil(self._again_at - self._clock.seconds()))
             state = f"{state}, next try in {seconds} s"
         if connection.standing:
-            told = [connection.nick, f"{connection.here} here", *([state] if state else []), self._server]
+            here = [f"{connection.here} here"] if connection.here else []
+            told = [connection.nick, *here, *([state] if state else []), self._server]
         else:
             told = [state, self._server]
         text = " " + " · ".join(lines.printable(part) for part in told) + " "
@@ -176,7 +177,7 @@ class Conversation:
         self._learning = None
         self._state = "leaving" if self._leaving else "no connection"
         if not self._told_of_loss and not self._leaving:
-            self.display.show([("class:error", f" * {why.rstrip('.')}.")])
+            self.display.show([("class:error", f" * {_sentence(why)}")])
         self._told_of_loss = True
         if pause is not None and not self._leaving:
             self._again_at = self._clock.seconds() + pause
@@ -190,7 +191,7 @@ class Conversation:
         self._mark_unkept(*self._sent)
         self._sent.clear()
         if status:
-            self.display.show([("class:error", f" * {why[:1].upper()}{why[1:].rstrip('.')}.")])
+            self.display.show([("class:error", f" * {_sentence(why)}")])
         self.display.stop()
 
     # What happens in between
@@ -298,3 +299,8 @@ class Conversation:
         if self._again_at == until and not self.over:
             self.display.refresh()
             self._clock.callLater(1, self._tick, until)
+
+
+def _sentence(why: str) -> str:
+    """A reason, as it stands alone."""
+    return f"{why[:1].upper()}{why[1:].rstrip('.')}."

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _receipts: Final = re.compile(r"/receipts(?: +(on|off)?)? *", re.IGNORECASE)
 _nick: Final = re.compile(r"/nick +(\S+)\s*", re.IGNORECASE)
+_names: Final = re.compile(r"/(?:names|who|users|list)(?: .*)?", re.IGNORECASE)
 _ping: Final = re.compile(r"/ping(?: .*)?", re.IGNORECASE)
 
 
@@ -37,11 +38,13 @@ class Talk:
         self._receipts_shown = False
         self._answers = Answers()
         self._choices = Choices()
+        self._counting = False
 
     def arrive(self, names: Sequence[str], others: int) -> None:
         """One is in the room with so many *others*, of whom *names* are known."""
         self.company.enter(names, others)
         self._choices.arrive()
+        self._counting = False
 
     def settle(self) -> None:
         """Whatever happened meanwhile is known: from here on the answers to what is sent come here."""
@@ -82,7 +85,9 @@ class Talk:
 
     def hear(self, event: Event) -> None:
         """Something arrived in the room."""
-        if self._answers.take(event):
+        hidden = self._answers.take(event)
+        self._recount()
+        if hidden:
             return
         match event:
             case Said() | Emoted():
@@ -124,7 +129,13 @@ class Talk:
         """The answer to *line* (clean), if it is one that somebody must know."""
         if wanted := _nick.fullmatch(line):
             return expected(rf"you are ({re.escape(wanted[1])})\.", self._called)
+        if _names.fullmatch(line):
+            return self._number()
         return _pong() if _ping.fullmatch(line) else self._choices.answer_to(line)
+
+    def _number(self) -> Expected:
+        """The answer to ``/names``."""
+        return expected(r"(\d{1,9}) here: .*", self._counted, r".*/names\b.*")
 
     def _kept(self, seq: int) -> None:
         """One's own line is kept."""
@@ -132,6 +143,23 @@ class Talk:
         self.ledger.receipt(seq, str(own or ""))
         if own is not None:
             self._front.shown(type(own)(self._naming.nick, own.text, own=True))
+
+    def _recount(self) -> None:
+        """Where it is not told who comes and goes, nobody knows how many are here; afterwards, the server does."""
+        if self._choices.quiet:
+            if self.company.here:
+                self.company.here = 0
+                self._front.changed()
+        elif not self.company.here and not self._counting:
+            self._counting = True
+            self._ask("/names", self._number())
+
+    def _counted(self, found: re.Match[str]) -> None:
+        """So many are here."""
+        if not self._choices.quiet:
+            self.company.here = int(found[1])
+            self._counting = False
+            self._front.changed()
 
     def _called(self, found: re.Match[str]) -> None:
         """One has another nickname."""

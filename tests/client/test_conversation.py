@@ -393,6 +393,11 @@ def test_the_status_line_says_who_where_and_how_many(there: Stage) -> None:
     assert there.status == " ann · 2 here · localhost:5555 "
 
 
+def test_the_status_line_says_no_number_that_nobody_knows(there: Stage) -> None:
+    there.place.here = 0
+    assert there.status == " ann · localhost:5555 "
+
+
 def test_the_status_line_says_that_there_is_no_connection_yet(stage: Stage) -> None:
     stage.talk.connecting(1)
     assert stage.status == " connecting · localhost:5555 "
@@ -403,7 +408,7 @@ def test_the_status_line_says_that_there_is_no_connection_yet(stage: Stage) -> N
 def test_the_status_line_counts_down_to_the_next_attempt(there: Stage) -> None:
     there.place.standing = False
     there.talk.lost("the connection broke.", 2.5)
-    assert there.display.lines == [" * the connection broke."]
+    assert there.display.lines == [" * The connection broke."]
     assert there.status == " no connection, next try in 3 s · localhost:5555 "
     before = there.display.refreshed
     there.clock.advance(1)

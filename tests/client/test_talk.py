@@ -259,7 +259,7 @@ def test_what_was_typed_while_catching_up_comes_after_what_was_chosen() -> None:
     assert play.front.others == [Answer("timestamps are on."), Answer("timestamps are off.")]
 
 
-def test_joins_and_leaves_stay_hidden_while_one_comes_back_and_are_counted() -> None:
+def test_joins_and_leaves_stay_hidden_while_one_comes_back() -> None:
     play = Play().start()
     play.say("/quiet")
     play.wire.cut()
@@ -272,7 +272,7 @@ def test_joins_and_leaves_stay_hidden_while_one_comes_back_and_are_counted() -> 
     play.room.join("eve")
     play.settle()
     assert Joined("bob") not in play.front.events
-    assert play.connection.here == 2
+    assert play.connection.here == 0
     assert list(play.connection.names) == ["bob"]
 
 
@@ -309,3 +309,34 @@ def test_who_is_not_back_yet_can_be_heard_again_too() -> None:
     play.settle()
     assert play.end.ignored == set()
     assert play.front.said == ["eve: hi"]
+
+
+# How many are here
+
+
+def test_while_joins_and_leaves_are_hidden_nobody_knows_how_many_are_here() -> None:
+    play = Play().start()
+    play.say("/quiet on")
+    assert play.connection.here == 0
+    play.say("/who")
+    assert play.connection.here == 0, "it would be true for a moment only"
+    play.say("/quiet off")
+    assert play.connection.here == 3
+    play.room.join("dan")
+    play.settle()
+    assert play.connection.here == 4
+    shown = [event.text for event in play.front.others if isinstance(event, Answer)]
+    assert shown == ["joins and leaves are off.", "3 here: ann, bob, eve", "joins and leaves are on."]
+    play.say("/NAMES")
+    assert play.connection.here == 3, "what the server says counts"
+
+
+def test_the_number_is_asked_for_once_also_where_others_are_asking() -> None:
+    play = Play().start()
+    play.say("/quiet on")
+    for line in ("/quiet off", "/names", "/timestamp on"):
+        play.connection.say(line)
+    play.settle()
+    assert play.end.taken[-4:] == ["/quiet off", "/names", "/timestamp on", "/names"]
+    assert len([event for event in play.front.others if event == Answer("3 here: ann, bob, eve")]) == 1
+    assert play.connection.here == 3
