@@ -204,7 +204,7 @@ class Conversation:
             if not nick:
                 self._prompt = prompt
                 return True
-            self.display.show([(NOTE, f"{lines.NICKNAME}{nick}")])
+            self.display.echo([(NOTE, f"{lines.NICKNAME}{nick}")])
             if nick.casefold() in {"quit", "exit"}:
                 self.leave()
             else:
@@ -225,7 +225,7 @@ class Conversation:
         if comes_back:
             self._sent.append(line)
         elif self.connection.standing:
-            self.display.show(typed(line, self.connection.nick))
+            self.display.echo(typed(line, self.connection.nick))
         if not self.connection.say(line):
             if comes_back:
                 self._sent.pop()

@@ -25,6 +25,9 @@ class Display(Protocol):
     def show(self, *lines: Line) -> None:
         """Show *lines*. Characters that could steer a terminal are taken out of them."""
 
+    def echo(self, line: Line) -> None:
+        """Show *line*, which was typed, unless the terminal itself has left it standing."""
+
     def refresh(self) -> None:
         """What the terminal asks for, as below, may have changed."""
 

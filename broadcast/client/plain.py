@@ -49,6 +49,9 @@ class PlainScreen:
         for line in lines:
             self._print(line, "\n")
 
+    def echo(self, line: Line) -> None:
+        """Nothing: what was typed stands where it was typed."""
+
     def refresh(self) -> None:
         """Print the prompt, where there is a new one that is no mere decoration."""
         prompt = self._typist.prompt() if self._typist.asking() else []

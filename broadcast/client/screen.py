@@ -157,6 +157,10 @@ class Screen:
         if self._printing is None and self.app.loop is not None:
             self._printing = self.app.loop.call_soon(self._print)
 
+    def echo(self, line: Line) -> None:
+        """Show *line*, which was typed: where that was done, nothing stands any more."""
+        self.show(line)
+
     def refresh(self) -> None:
         """What stands at the bottom may have changed."""
         self.app.invalidate()

@@ -26,6 +26,9 @@ class Display:
     def show(self, *lines: Line) -> None:
         self.lines += ["".join(piece[1] for piece in line) for line in lines]
 
+    def echo(self, line: Line) -> None:
+        self.show(line)
+
     def refresh(self) -> None:
         self.refreshed += 1
 

@@ -61,6 +61,7 @@ def run(typist: Typist, typed: bytes, *, end: bool = False) -> str:
         typist.done = screen.stop
         screen.refresh()
         screen.show([("bold", "bob:"), ("", " h\x1bi")])
+        screen.echo([("", "what the terminal has shown already")])
         os.write(keys, typed)
         if end:
             os.close(keys)

@@ -286,6 +286,14 @@ def test_colors_are_shown_and_can_be_refused(act: Act) -> None:
     ]
 
 
+def test_what_was_typed_can_be_left_standing(act: Act) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.screen.echo([("", "/names")])
+        await stage.model.shows("/names", ">", STATUS)
+
+    act(scene)
+
+
 def test_the_status_line_is_reversed_and_no_wider_than_its_text(act: Act) -> None:
     async def scene(stage: Stage) -> None:
         await stage.model.shows(">", STATUS)
