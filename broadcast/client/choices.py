@@ -21,7 +21,7 @@ class Choices:
 
     def __init__(self) -> None:
         self._times = self._quiet = False
-        self._away: str | None = None
+        self.away: str | None = None
         """Why one is away, perhaps without a reason; None: one is here."""
         self._ignored: dict[str, str] = {}
         """Nicknames by their key."""
@@ -79,7 +79,7 @@ class Choices:
         self._unquiet = False
 
     def _set_away(self, why: str | None) -> None:
-        self._away = why
+        self.away = why
 
     def _ignoring(self, nick: str) -> Expected:
         """The answer to ``/ignore`` *nick*."""
@@ -111,7 +111,7 @@ class Choices:
         commands = [
             *(["/quiet on"] if self._quiet else []),
             *(["/timestamp on"] if self._times else []),
-            *([f"/away {self._away}".rstrip()] if self._away is not None else []),
+            *([f"/away {self.away}".rstrip()] if self.away is not None else []),
         ]
         for nick in self._ignored.values():
             self._ask_to_ignore(nick, ask)

@@ -110,6 +110,11 @@ class Connection:
         return self._talk.company.here
 
     @property
+    def away(self) -> bool:
+        """Whether one has said that one is away, and not that one is back."""
+        return self._talk.away
+
+    @property
     def standing(self) -> bool:
         """Whether one is in the room."""
         return self._phase in {_Phase.ARRIVING, _Phase.TALKING}

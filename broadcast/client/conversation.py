@@ -87,7 +87,8 @@ class Conversation:
             state = f"{state}, next try in {seconds} s"
         if connection.standing:
             here = [f"{connection.here} here"] if connection.here else []
-            told = [connection.nick, *here, *([state] if state else []), self._server]
+            nick = f"{connection.nick} (away)" if connection.away else connection.nick
+            told = [nick, *here, *([state] if state else []), self._server]
         else:
             told = [state, self._server]
         text = " " + " · ".join(lines.printable(part) for part in told) + " "

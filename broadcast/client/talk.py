@@ -40,6 +40,11 @@ class Talk:
         self._choices = Choices()
         self._counting = False
 
+    @property
+    def away(self) -> bool:
+        """Whether one has said that one is away."""
+        return self._choices.away is not None
+
     def arrive(self, names: Sequence[str], others: int) -> None:
         """One is in the room with so many *others*, of whom *names* are known."""
         self.company.enter(names, others)
@@ -85,7 +90,10 @@ class Talk:
 
     def hear(self, event: Event) -> None:
         """Something arrived in the room."""
+        away = self.away
         hidden = self._answers.take(event)
+        if self.away is not away:
+            self._front.changed()
         self._recount()
         if hidden:
             return

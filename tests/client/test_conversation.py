@@ -48,6 +48,7 @@ class Place:
     def __init__(self) -> None:
         self.nick = ""
         self.here = 0
+        self.away = False
         self.standing = False
         self.done: list[str] = []
 
@@ -394,6 +395,11 @@ def test_a_new_nickname_of_your_own_is_noticed(there: Stage) -> None:
 
 def test_the_status_line_says_who_where_and_how_many(there: Stage) -> None:
     assert there.status == " ann · 2 here · localhost:5555 "
+
+
+def test_the_status_line_says_that_one_is_away(there: Stage) -> None:
+    there.place.away = True
+    assert there.status == " ann (away) · 2 here · localhost:5555 "
 
 
 def test_the_status_line_says_no_number_that_nobody_knows(there: Stage) -> None:

@@ -311,7 +311,23 @@ def test_who_is_not_back_yet_can_be_heard_again_too() -> None:
     assert play.front.said == ["eve: hi"]
 
 
-# How many are here
+# What the status line tells
+
+
+def test_it_is_known_whether_one_is_away_also_on_the_next_connection() -> None:
+    play = Play().start()
+    known = [play.connection.away]
+    for command in ("/away lunch", "/ping"):
+        changes = play.front.changes
+        play.say(command)
+        known += [play.connection.away, play.front.changes > changes]
+    play.wire.cut()
+    play.back()
+    known.append(play.connection.away)
+    changes = play.front.changes
+    play.say("/back")
+    known += [play.connection.away, play.front.changes > changes]
+    assert known == [False, True, True, True, False, True, False, True]
 
 
 def test_while_joins_and_leaves_are_hidden_nobody_knows_how_many_are_here() -> None:
