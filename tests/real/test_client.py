@@ -163,7 +163,7 @@ async def test_json_tells_the_number_of_each_line(programs: Programs) -> None:
 
 @ensureDeferred
 async def test_ten_thousand_lines_are_all_kept_in_their_order(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
+    server = await programs.server("--ephemeral", "--limits", "off")
     shot = shell(programs, server.port, "seq 10000 | CLIENT --nick builder --json --send -")
     assert await shot.end() == 0
     lines = [json.loads(line) for line in shot.text().splitlines()]
