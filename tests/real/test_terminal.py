@@ -53,7 +53,7 @@ def modes(output: bytes) -> dict[bytes, bytes]:
 
 @ensureDeferred
 async def test_half_a_line_stays_whole_and_where_it_is_while_two_hundred_lines_arrive(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
+    server = await programs.server("--ephemeral", "--limits", "off")
     ann = await arrived(programs, server)
     bob = await programs.talker(server.port, "bob")
     ann.write("half a li")
@@ -289,6 +289,34 @@ async def test_a_server_that_goes_and_comes_back(programs: Programs, tmp_path: P
     text = "\n".join(ann.model.everything)
     for once in ("bob: before", "bob: meanwhile", "bob: afterwards", "ann: half a line"):
         assert text.count(once) == 1, once
+    ann.write(CTRL_D)
+    await gone(ann)
+
+
+@ensureDeferred
+async def test_what_was_chosen_is_chosen_again_on_a_server_that_has_forgotten_it(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    await programs.talker(server.port, "eve")
+    ann = await arrived(programs, server)
+    for line in ("/ignore eve", "/timestamp on", "/quiet on", "/away lunch"):
+        ann.write(line + ENTER)
+    await ann.shows("-> You are away: lunch", " ann (away) · 127.0.0.1:")
+    await server.program.stop("KILL")
+    await ann.shows(" no connection, next try in ")
+    again = await programs.server("--ephemeral", port=server.port)
+    bob = await programs.talker(again.port, "bob")
+    if b"here: ann." not in bob.seen:
+        await bob.until(" * ann joined.")
+    await ann.shows(" ann (away) · 127.0.0.1:")
+    bob.say("/msg ann are you there?")
+    await bob.until("-> sent to ann, who is away: lunch")
+    eve = await programs.talker(again.port, "eve")
+    eve.say("spam", "/msg ann spam")
+    await eve.until("-> sent to ann")
+    bob.say("the end")
+    await ann.shows("[bob] are you there?", "] bob: the end")
+    assert not [line for line in ann.model.shown if "spam" in line or "joined" in line]
+    assert len([line for line in ann.model.everything if line.startswith("-> ")]) == 4, "nothing was answered again"
     ann.write(CTRL_D)
     await gone(ann)
 
