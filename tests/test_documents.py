@@ -1,0 +1,184 @@
+"""What the documents tell people to type is there to be typed, and the systemd units fit the server."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from twisted.python import usage
+from twisted.scripts._twistd_unix import ServerOptions
+
+from broadcast.client.options import parse
+from broadcast.server import STOP_SECONDS
+from broadcast.service import Options
+from tests.real.programs import PATIENCE, found
+
+CHECKOUT = Path(__file__).parents[1]
+UNITS = CHECKOUT / "contrib" / "systemd"
+DOCUMENTS = sorted([*CHECKOUT.glob("*.rst"), *CHECKOUT.glob("docs/*.rst"), *UNITS.glob("*.service")])
+
+_SPOKEN = re.compile(r"``([^`]+)``|^ +(\S(?:\\\n|.)*)|^ExecStart=(.*)", re.MULTILINE)
+"""What stands between double backquotes, or is a line of a block, or is what a unit runs."""
+_TWISTD = re.compile(r"\btwistd((?: +-[^ ]*| +\"[^\"]*\")*) +broadcast\b([^|;&#]*)")
+_CLIENT = re.compile(r"\bbroadcast-client\b([^|;&#]*)")
+
+
+class Command(NamedTuple):
+    """Words that a document tells people to type, behind the name of *program*."""
+
+    program: str
+    words: Sequence[str]
+
+    def __str__(self) -> str:
+        return " ".join([self.program, *self.words])
+
+
+def commands(text: str) -> Iterator[Command]:
+    """The commands of this project in *text*."""
+    for spoken in _SPOKEN.finditer(text):
+        line = " ".join("".join(group or "" for group in spoken.groups()).replace("\\\n", " ").split())
+        for command in _TWISTD.finditer(line):
+            yield Command("twistd", command[1].split())
+            yield Command("twistd broadcast", command[2].split())
+        for command in _CLIENT.finditer(line):
+            yield Command("broadcast-client", command[1].split())
+
+
+def options(command: Command) -> list[str]:
+    """The names of the options in *command*, with their dashes."""
+    return [word.strip("'\".,:)").partition("=")[0] for word in command.words if re.match(r"-\w|--\w", word)]
+
+
+def known_to_the_client() -> set[str]:
+    """What its help says."""
+    with redirect_stdout(StringIO()) as said, suppress(SystemExit):
+        parse(["--help"])
+    return set(re.findall(r"(?<!\S)--?\w[\w-]*", said.getvalue()))
+
+
+def known(options: usage.Options) -> set[str]:
+    """The names of all that *options* takes, with their dashes."""
+    return {f"--{name.rstrip('=')}" for name in options.longOpt} | {
+        f"-{name}" for name in options.shortOpt.replace(":", "")
+    }
+
+
+KNOWN: Mapping[str, set[str]] = {
+    "twistd": known(ServerOptions()),  # type: ignore[no-untyped-call]
+    "twistd broadcast": known(Options()),
+    "broadcast-client": known_to_the_client(),
+}
+SPOKEN = {
+    f"{path.relative_to(CHECKOUT)}: {command}": command
+    for path in DOCUMENTS
+    for command in commands(path.read_text("utf-8"))
+    if options(command)
+}
+
+
+@pytest.mark.parametrize("command", SPOKEN.values(), ids=SPOKEN)
+def test_every_option_in_the_documents_is_one(command: Command) -> None:
+    assert set(options(command)) <= KNOWN[command.program]
+
+
+def test_every_option_of_the_server_is_in_the_documents() -> None:
+    documents = "".join(path.read_text("utf-8") for path in DOCUMENTS)
+    explained = set(re.findall(r"``(--[\w-]+)", documents))
+    assert {name for name in KNOWN["twistd broadcast"] if name.startswith("--")} - {"--help", "--version"} <= explained
+
+
+def test_commands_are_found_however_they_are_written() -> None:
+    """Else the tests above would pass whatever stood there."""
+    assert {command.program for command in SPOKEN.values()} == KNOWN.keys()
+    text = """
+Start it with ``twistd -n
+broadcast --one``, or::
+
+    .venv/bin/twistd --nodaemon --pidfile= broadcast -p 5 \\
+        --two=x | tee log --no    # --neither
+    printf 'x' | nc localhost && broadcast-client --three 'a b'
+
+ExecStart=/opt/bin/twistd --four broadcast --five systemd:index=0 $MORE
+"""
+    assert [options(command) for command in commands(text)] == [
+        ["-n"],
+        ["--one"],
+        ["--nodaemon", "--pidfile"],
+        ["-p", "--two"],
+        ["--three"],
+        ["--four"],
+        ["--five"],
+    ]
+
+
+# The units
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    """The settings of the unit *name*, as ``Section.Key``; one that occurs twice has two values."""
+    settings: dict[str, list[str]] = {}
+    section = ""
+    for line in (UNITS / name).read_text("utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        if header := re.fullmatch(r"\[(\w+)\]", line):
+            section = header[1]
+            continue
+        key, equals, value = line.partition("=")
+        assert (section, equals) != ("", ""), line
+        settings.setdefault(f"{section}.{key}", []).append(value)
+    return settings
+
+
+def test_the_service_starts_the_server_as_the_server_understands_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = unit("broadcast.service")
+    (start,) = service["Service.ExecStart"]
+    (more,) = service["Service.Environment"]
+    assert more == "BROADCAST_OPTIONS="
+    program, *words = shlex.split(start.replace("%S", "/var/lib").replace("$BROADCAST_OPTIONS", ""))
+    assert program == "/opt/broadcast/bin/twistd"
+    twistd = ServerOptions()  # type: ignore[no-untyped-call]
+    twistd.parseOptions(words)  # type: ignore[no-untyped-call]
+    assert twistd.subCommand == "broadcast"
+    assert (twistd["nodaemon"], twistd["pidfile"]) == (1, "")
+    config = twistd.subOptions.config
+    assert config.ports == ("systemd:domain=INET6:index=0",)
+    assert config.data == Path("/var/lib") / service["Service.StateDirectory"][0]
+
+
+def test_the_service_leaves_the_server_the_time_that_it_needs() -> None:
+    service = unit("broadcast.service")
+    assert service["Service.Type"] == ["notify"]
+    assert int(service["Service.TimeoutStopSec"][0]) > STOP_SECONDS
+    assert service["Service.KillSignal"] == ["SIGTERM"]
+    assert int(service["Service.WatchdogSec"][0]) >= 10
+
+
+def test_the_socket_is_of_the_domain_that_the_service_says_and_open_to_this_machine_only() -> None:
+    assert unit("broadcast.socket")["Socket.ListenStream"] == ["[::1]:5555"]
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    analyze = found("systemd-analyze")
+    for path in UNITS.iterdir():
+        text = path.read_text("utf-8").replace("/opt/broadcast/bin/twistd", str(Path(sys.executable)))
+        (tmp_path / path.name).write_text(text)
+    checked = subprocess.run(  # noqa: S603 -- what stands here
+        [analyze, "verify", "--man=no", "--recursive-errors=no", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
