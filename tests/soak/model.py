@@ -18,7 +18,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
@@ -206,9 +206,10 @@ class Log:
 
 
 class Attendance:
-    """Who came and who left, as one reader is told."""
+    """Who came and who left, as one reader is told. Each of *known* comes and goes once; strangers may come again."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Container[bytes]) -> None:
+        self._known = known
         self.joined = self.left = 0
         self.crowds = 0
         """How many notices told of more than one."""
@@ -222,7 +223,8 @@ class Attendance:
         if nick is not None:
             if nick in self._named[bool(joins)]:
                 raise Unexplained(f"{_shown(line)} is told twice")
-            self._named[bool(joins)].add(nick)
+            if nick in self._known:
+                self._named[bool(joins)].add(nick)
         elif int(count) < 2:
             raise Unexplained(f"{_shown(line)} is no crowd")
         else:

@@ -54,7 +54,7 @@ class World:
         self.port = port
         self.quiet = Log()
         self.loud = Log()
-        self.attendance = Attendance()
+        self.attendance = Attendance(self.quiet.owners)
         self.closing = False
         """Whether everybody is to come to an end."""
         self.pastes = 0

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from benchmarks.processes import PATIENCE, BenchmarkError, Running
 
 _LISTENING = re.compile(r"Listening on 127\.0\.0\.1 port (\d+)")
-_TROUBLE = re.compile(r"Traceback|Unhandled|Exception|never retrieved|Fatal|CRITICAL")
+_TROUBLE = re.compile(r"Traceback|Unhandled|Exception|never retrieved|Fatal|#error|#critical")
 
 
 class SoakError(Exception):
