@@ -33,6 +33,8 @@ LINES_FOUND = 50
 """The most that ``/search`` shows (PROTOCOL)."""
 IGNORED = 100
 """So many people one person may ignore: it is kept for them as long as they are here."""
+IDLE = 5 * 60
+"""From so many seconds on, ``/names`` tells since when nobody has typed there."""
 LEAVING = frozenset({"quit", "exit"})
 """Lines that leave: the whole line, in any case, surrounding blanks ignored (PROTOCOL)."""
 
@@ -64,6 +66,8 @@ def leaves(line: str) -> bool:
 
 def interpret(session: Session, line: str, at: float) -> None:
     """Do what *line* (clean) means in the room; raises ``RefusedError``."""
+    if line != "/ping":  # programs send that by themselves
+        session.member.heard = at
     if not line.startswith("/"):
         if leaves(line):
             session.leave("")
@@ -110,15 +114,27 @@ def _help(session: Session, words: str, at: float) -> None:
         _answer(session, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
 
 
-def _presence(member: Member) -> str:
-    if not member.away:
-        return member.nick
-    return f"{member.nick} (away: {member.why_away})" if member.why_away else f"{member.nick} (away)"
+def _idle(seconds: float) -> str:
+    """So much time, in words: whole minutes, from an hour on whole hours, from a day on whole days."""
+    minutes = int(seconds) // 60
+    if minutes < 60:
+        return f"idle {minutes}m"
+    return f"idle {minutes // 60}h" if minutes < 24 * 60 else f"idle {minutes // (24 * 60)}d"
+
+
+def _presence(member: Member, at: float) -> str:
+    """How *member* is listed at the time *at*: ``bob``, ``bob (idle 12m)``, ``bob (away: lunch, idle 12m)``."""
+    states = []
+    if member.away:
+        states.append(f"away: {member.why_away}" if member.why_away else "away")
+    if at - member.heard >= IDLE:
+        states.append(_idle(at - member.heard))
+    return f"{member.nick} ({', '.join(states)})" if states else member.nick
 
 
 def _names(session: Session, words: str, at: float) -> None:
     members = session.hub.room.members.values()
-    _answer(session, f"{len(members)} here: {', '.join(map(_presence, members))}")
+    _answer(session, f"{len(members)} here: {', '.join(_presence(member, at) for member in members)}")
 
 
 def _nick(session: Session, words: str, at: float) -> None:

@@ -63,6 +63,8 @@ class Member:
     """How many characters of private lines are on their way to this member."""
     correspondent: int = 0
     """The session that whispered last to this member; 0 for nobody yet."""
+    heard: float = 0.0
+    """When they last typed something, in seconds since the epoch."""
 
 
 def _length(event: Event) -> int:

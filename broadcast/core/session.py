@@ -113,7 +113,7 @@ class Session:
     def _prompt(self) -> None:
         self.peer.show(Prompted("Nickname:"))
 
-    def _propose(self, visit: _Visit, name: str) -> None:
+    def _propose(self, visit: _Visit, name: str, at: float) -> None:
         if commands.leaves(name):
             visit.leave("")
             return
@@ -122,6 +122,7 @@ class Session:
         except RefusedError as error:
             self._refuse(visit, error)
         else:
+            member.heard = at
             visit.admit(member)
 
     def _refuse(self, visit: _Visit, error: RefusedError) -> None:
@@ -232,7 +233,7 @@ def _machine() -> Callable[[Session], _Visit]:
 
     @nickname.upon(_Visit.line).loop()
     def propose(visit: _Visit, session: Session, text: str, at: float) -> None:
-        session._propose(visit, clean(text))
+        session._propose(visit, clean(text), at)
 
     @nickname.upon(_Visit.overlong).loop()
     def too_long(visit: _Visit, session: Session, limit: int) -> None:

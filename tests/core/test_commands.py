@@ -154,6 +154,65 @@ def test_names(ann: Seat, bob: Seat) -> None:
     assert ann.look() == answers("2 here: ann, bob (away)", "2 here: ann, bob (away: lunch)", "2 here: ann, bob")
 
 
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-HOUR, "bob"),  # the clock was put back
+        (5 * MINUTE - 1, "bob"),
+        (5 * MINUTE, "bob (idle 5m)"),
+        (HOUR - 1, "bob (idle 59m)"),
+        (HOUR, "bob (idle 1h)"),
+        (DAY - 1, "bob (idle 23h)"),
+        (DAY, "bob (idle 1d)"),
+        (1000 * DAY, "bob (idle 1000d)"),
+    ],
+)
+def test_names_tells_who_has_typed_nothing_for_how_long(ann: Seat, bob: Seat, seconds: float, shown: str) -> None:
+    ann.session.line("/names", AT + seconds)
+    assert ann.look() == answers(f"2 here: ann, {shown}")
+
+
+def test_names_tells_it_of_those_who_are_away_too(ann: Seat, bob: Seat) -> None:
+    bob.say("/away lunch")
+    ann.session.line("/names", AT + 12 * MINUTE)
+    bob.say("/away")
+    ann.session.line("/names", AT + 12 * MINUTE)
+    assert ann.look() == answers("2 here: ann, bob (away: lunch, idle 12m)", "2 here: ann, bob (away, idle 12m)")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("hi", "bob"),
+        ("", "bob"),
+        ("/nonsense", "bob"),
+        ("/back", "bob"),
+        ("/ping", "bob (idle 10m)"),
+    ],
+)
+def test_every_line_is_a_sign_of_somebody_but_for_the_ping_that_programs_send(
+    ann: Seat, bob: Seat, line: str, shown: str
+) -> None:
+    bob.session.line(line, AT + 9 * MINUTE)
+    ann.session.line("/names", AT + 10 * MINUTE)
+    assert ann.look() == answers(f"2 here: ann, {shown}")
+
+
+def test_who_has_just_come_has_just_typed_a_nickname(stage: Stage, ann: Seat) -> None:
+    bob = Seat(stage)
+    bob.session.greet()
+    bob.session.line("bob", AT + HOUR)
+    stage.settle()
+    bob.look()
+    bob.session.line("/names", AT + HOUR + MINUTE)
+    assert bob.look() == answers("2 here: ann (idle 1h), bob")
+
+
 def test_nick(ann: Seat) -> None:
     ann.say("/nick anna")
     assert ann.look() == answers("You are anna.")
