@@ -16,6 +16,9 @@ from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.text import clean
 
 LAST_PORT: Final = 65535
+PROBE_LIMIT: Final = 3600
+GONE_LIMIT: Final = 7200
+"""The longest silences, in seconds. (After two hours a system's own keepalives begin: RFC 1122, 4.2.3.6.)"""
 REPLAY_LIMIT: Final = 1000
 """The most lines that a newcomer can be shown; ``/history`` shows no more at once either."""
 NAME_CHARACTERS: Final = 100
@@ -89,6 +92,10 @@ class Config:
     motd: tuple[str, ...] = ()
     """The lines of the message of the day, clean."""
     replay: int = 20
+    probe: int = 60
+    """After how many seconds of silence somebody is probed; 0: never, and nobody is taken for gone."""
+    gone: int = 150
+    """After how many they are taken for gone; more than *probe*."""
     unicode_nicknames: bool = False
     data: Path | None = Path("broadcast-data")
     """The folder that keeps what is said; None: keep nothing."""
@@ -125,7 +132,13 @@ def configure(given: Mapping[str, object], folder: Path) -> Config:
             f"--interface {settings['interface']} is for port numbers: there is none here. "
             f"An endpoint description takes its own, as in tcp:5555:interface={settings['interface']}."
         )
-    return Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _checked has seen to the types
+    config = Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _checked has seen to the types
+    if config.probe >= config.gone:
+        raise CannotStart(
+            f"gone ({config.gone}) must be more seconds than probe ({config.probe}): "
+            "who has been silent is probed first, and has the rest of the time to answer."
+        )
+    return config
 
 
 def is_number(port: str) -> bool:
@@ -187,10 +200,15 @@ def _name(where: str, value: object, _folder: Path) -> str:
     return name
 
 
-def _replay(where: str, value: object, _folder: Path) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= REPLAY_LIMIT:
-        raise _wrong(where, f"a number from 0 to {REPLAY_LIMIT}", value)
-    return value
+def _whole(low: int, high: int) -> Callable[[str, object, Path], int]:
+    """A check for a number from *low* to *high*."""
+
+    def check(where: str, value: object, _folder: Path) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise _wrong(where, f"a number from {low} to {high}", value)
+        return value
+
+    return check
 
 
 def _limit(limit: Limit, where: str, value: object, _folder: Path) -> float:
@@ -273,7 +291,9 @@ CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "interface": _text,
     "name": _name,
     "motd": _motd,
-    "replay": _replay,
+    "replay": _whole(0, REPLAY_LIMIT),
+    "probe": _whole(0, PROBE_LIMIT),
+    "gone": _whole(1, GONE_LIMIT),
     "unicode-nicknames": _flag,
     "data": _data,
     "ephemeral": _flag,

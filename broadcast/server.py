@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
     from broadcast.core.interfaces import Journal
+    from broadcast.heartbeat import Heartbeat
     from broadcast.outlets import StreamTransport
     from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
     from broadcast.readiness import Manager
@@ -89,6 +90,7 @@ class Server(Service):
         places: Sequence[Place],
         keeps: str,
         around: Surroundings,
+        heartbeat: Heartbeat,
         monitor: Monitor | None = None,
     ) -> None:
         self._journal = journal
@@ -98,6 +100,7 @@ class Server(Service):
         self._keeps = keeps
         self._around = around
         self._monitor = monitor
+        self._heartbeat = heartbeat
         self._ports: list[IListeningPort] = []
         self._monitor_ports: list[IListeningPort] = []
         self._lines: list[str] = []
@@ -138,6 +141,7 @@ class Server(Service):
         for line in self._lines:
             self._log.info("{line}", line=line)
         self._log.info("{line}", line=self._keeps)
+        self._heartbeat.start()
         if self._monitor is not None:
             self._monitor.start()
         # Not now: what is said to be ready shall answer, and the reactor does not run yet.
@@ -186,6 +190,7 @@ class Server(Service):
     async def _stop(self) -> None:
         end = self._around.now() + STOP_SECONDS
         self._stopping = True
+        self._heartbeat.stop()
         line = f"Going down: {len(self._factory.connections)} connected."
         self._log.info("{line}", line=line)
         self._around.manager.stopping(line)

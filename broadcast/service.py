@@ -19,11 +19,21 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
-from broadcast.config import LIMITS, LOG_FORMATS, REPLAY_LIMIT, CannotStart, Config, configure
+from broadcast.config import (
+    GONE_LIMIT,
+    LIMITS,
+    LOG_FORMATS,
+    PROBE_LIMIT,
+    REPLAY_LIMIT,
+    CannotStart,
+    Config,
+    configure,
+)
 from broadcast.core.figures import Keeping
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.text import clean
 from broadcast.fanout import Fanout
+from broadcast.heartbeat import Heartbeat, every
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import SqliteJournal
 from broadcast.listening import place
@@ -33,6 +43,7 @@ from broadcast.protocols.line import BroadcastFactory
 from broadcast.readiness import Manager
 from broadcast.server import STOP_SECONDS, Server, Surroundings, alarm
 from broadcast.signals import FirstOnly
+from broadcast.tcp import Patience, vitals
 from broadcast.window import Window
 
 if TYPE_CHECKING:
@@ -72,6 +83,18 @@ class Options(usage.Options):
             "A text file that people are shown when they come, the message of the day. By default none.",
         ),
         ("replay", None, _DEFAULTS.replay, f"How many of the last lines a newcomer is shown, 0 to {REPLAY_LIMIT}."),
+        (
+            "probe",
+            None,
+            _DEFAULTS.probe,
+            f"After how many seconds of silence somebody is asked for a sign of life, up to {PROBE_LIMIT}; 0: never.",
+        ),
+        (
+            "gone",
+            None,
+            _DEFAULTS.gone,
+            f"After how many seconds without one they are taken for gone, up to {GONE_LIMIT}. Not reading is no sin.",
+        ),
         ("data", None, _DEFAULTS.data, "The folder in which what is said is kept; made for its owner alone."),
         ("metrics", None, None, _METRICS),
         ("log-format", None, _DEFAULTS.log_format, f"How the log is written: {' or '.join(LOG_FORMATS)}."),
@@ -132,7 +155,7 @@ class Options(usage.Options):
         for flag, *_ in self.optFlags:
             if flag in given:
                 given[flag] = True
-        for name in given.keys() & {"replay", *LIMITS}:
+        for name in given.keys() & {"replay", "probe", "gone", *LIMITS}:
             given[name] = _number(self[name])
         self.config = configure(given, Path.cwd())
 
@@ -190,7 +213,9 @@ def makeService(options: Options) -> Server:
         take_signals=FirstOnly(soon, STOP_SECONDS).install,
         log=log,
     )
-    return Server(journal, factory, places, keeps, around, monitor)
+    patience = Patience(config.probe, config.gone)
+    heartbeat = Heartbeat(factory.connections, patience, vitals, partial(every, soon), soon, monotonic)
+    return Server(journal, factory, places, keeps, around, heartbeat, monitor)
 
 
 def _monitor(

@@ -24,6 +24,7 @@ def test_nothing_given_is_the_defaults_in_the_folder_of_the_start(tmp_path: Path
     assert (config.interface, config.name, config.motd, config.replay) == (None, "Broadcast", (), 20)
     assert config.unicode_nicknames is False
     assert (config.metrics, config.log_format) == (None, "text")
+    assert (config.probe, config.gone) == (60, 150)
 
 
 def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) -> None:
@@ -36,6 +37,8 @@ def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) ->
         name = "The Pub"
         motd = "motd"
         replay = 5
+        probe = 30
+        gone = 90
         unicode-nicknames = true
         data = "kept"
         ephemeral = false
@@ -49,8 +52,10 @@ def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) ->
         "The Pub",
         ("Hello.",),
         5,
-        True,
-        tmp_path / "kept",
+        30,
+        90,
+        unicode_nicknames=True,
+        data=tmp_path / "kept",
         metrics="9464",
         log_format="json",
     )
@@ -95,6 +100,10 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     assert (config.ports, config.name, config.replay) == (("2", "3"), "line", 3)
 
 
+def test_who_is_silent_need_not_be_probed(tmp_path: Path) -> None:
+    assert configure({"probe": 0, "gone": 1}, tmp_path).probe == 0
+
+
 @pytest.mark.parametrize(
     ("toml", "given", "data"),
     [
@@ -131,7 +140,7 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ("unicode_nicknames = true", "Did you mean unicode-nicknames?"),
         (
             "zzz = 1",
-            "There are: port, interface, name, motd, replay, unicode-nicknames, data, ephemeral, metrics, log-format,",
+            "There are: port, interface, name, motd, replay, probe, gone, unicode-nicknames, data, ephemeral, metrics, ",
         ),
         ('config = "other"', "config in chat.toml is not a setting."),
         ("[server]\nport = 1", "server in chat.toml is not a setting."),
@@ -145,6 +154,13 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ("replay = -1", "replay in chat.toml takes a number from 0 to 1000, not -1."),
         ("replay = true", "replay in chat.toml takes a number from 0 to 1000, not True."),
         ('replay = "20"', "replay in chat.toml takes a number from 0 to 1000, not '20'."),
+        ("probe = -1", "probe in chat.toml takes a number from 0 to 3600, not -1."),
+        ("probe = 1.5", "probe in chat.toml takes a number from 0 to 3600, not 1.5."),
+        ("probe = 3601", "probe in chat.toml takes a number from 0 to 3600, not 3601."),
+        ("gone = 0", "gone in chat.toml takes a number from 1 to 7200, not 0."),
+        ("gone = 7201", "gone in chat.toml takes a number from 1 to 7200, not 7201."),
+        ("gone = 60", "gone (60) must be more seconds than probe (60): "),
+        ("probe = 150", "gone (150) must be more seconds than probe (150): "),
         ("ephemeral = 1", "ephemeral in chat.toml takes true or false, not 1."),
         ("paste-lines = 0", "paste-lines in chat.toml takes a number from 1 to 100000, not 0."),
         ("paste-lines = 1.5", "paste-lines in chat.toml takes a number from 1 to 100000, not 1.5."),

@@ -19,9 +19,11 @@ from twisted.python.failure import Failure
 from broadcast.config import CannotStart
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept
+from broadcast.heartbeat import Heartbeat
 from broadcast.journals.memory import MemoryJournal
 from broadcast.readiness import Manager
 from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings, alarm
+from broadcast.tcp import Patience, vitals
 from tests.harness import World
 
 PATIENCE = 60
@@ -138,6 +140,7 @@ class Running:
         self.gave_up: list[str] = []
         self.manager = NotingManager()
         self.signals: list[str] = []
+        self.beats: list[float] = []
         around = Surroundings(
             self._give_up,
             self._alarm,
@@ -147,7 +150,10 @@ class Running:
             lambda: self.signals.append("taken"),
             log,
         )
-        self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around, monitor)
+        heartbeat = Heartbeat(
+            self.world.factory.connections, Patience(60, 150), vitals, self._every, self.world._soon.append, lambda: 0.0
+        )
+        self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around, heartbeat, monitor)
         self.stopped: list[None] = []
 
     def start(self) -> None:
@@ -180,6 +186,10 @@ class Running:
     def _terminate(self) -> None:
         self.terminated += 1
 
+    def _every(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        self.beats.append(seconds)
+        return self.beats.clear
+
     def _alarm(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
         return self.clock.callLater(seconds, call).cancel
 
@@ -207,6 +217,17 @@ def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(l
     assert (opened_before, running.journal.opened) == (False, True)
     assert logged_before == []
     assert logged == ["Listening on here.", "Listening on there.", "Nothing is kept."]
+
+
+def test_the_heart_beats_from_the_start_to_the_stop() -> None:
+    running = Running(FakePlace("here").succeed())
+    running.server.privilegedStartService()
+    beats = [len(running.beats)]
+    running.server.startService()
+    beats.append(len(running.beats))
+    running.stop()
+    assert [*beats, len(running.beats)] == [0, 1, 0]
+    running.settle()
 
 
 def test_a_port_in_use_ends_the_start_and_leaves_the_journal_alone(logged: list[str]) -> None:

@@ -33,6 +33,7 @@ from broadcast.journals.sqlite import SqliteJournal
 from broadcast.metrics import Monitor
 from broadcast.server import Server
 from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
+from broadcast.tcp import Patience
 
 PATIENCE = 60
 """How long, in seconds, anything may take that takes milliseconds; only a hang or a bug takes longer."""
@@ -70,11 +71,21 @@ def test_without_options_there_are_defaults(tmp_path: Path) -> None:
 def test_every_option_has_its_effect(tmp_path: Path) -> None:
     Path("motd").write_text("Hello.\n")
     options = (
-        "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --unicode-nicknames --data here "
-        "--metrics 9464 --log-format json"
+        "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --probe 30 --gone 90 --unicode-nicknames "
+        "--data here --metrics 9464 --log-format json"
     )
     assert parsed(*options.split()).config == Config(
-        ("0", "unix:a,b"), "::1", "Pub", ("Hello.",), 7, True, tmp_path / "here", metrics="9464", log_format="json"
+        ("0", "unix:a,b"),
+        "::1",
+        "Pub",
+        ("Hello.",),
+        7,
+        30,
+        90,
+        unicode_nicknames=True,
+        data=tmp_path / "here",
+        metrics="9464",
+        log_format="json",
     )
     assert parsed("--ephemeral").config.data is None
     limits = parsed("--paste-lines", "5", "--lines-per-second", "0.5", "--limits", "on").config.limits
@@ -104,6 +115,8 @@ def test_the_command_line_wins_over_the_config_file() -> None:
         ("--limits maybe", "--limits takes on or off, not 'maybe'."),
         ("--replay -1", "--replay takes a number from 0 to 1000, not '-1'."),
         ("--replay 99999999999999", "--replay takes a number from 0 to 1000"),
+        ("--probe soon", "--probe takes a number from 0 to 3600, not 'soon'."),
+        ("--gone 30", "gone (30) must be more seconds than probe (60): who has been silent is probed first"),
         ("--motd nowhere", "--motd: cannot read "),
         ("--config nowhere", "--config: cannot read "),
         ("--ephemeral --data x", "--ephemeral keeps nothing, --data says where to keep it: choose one."),
@@ -151,6 +164,12 @@ def test_what_is_said_is_kept_in_the_folder_of_the_start(tmp_path: Path) -> None
     assert not (tmp_path / "broadcast-data").exists()
     settings = server._hub.settings
     assert (settings.name, settings.replay, settings.version) == ("Pub", 3, __version__)
+
+
+def test_those_who_are_silent_are_looked_after_as_the_options_say() -> None:
+    server = makeService(parsed("--probe", "30", "--gone", "90"))
+    assert server._heartbeat._patience == Patience(30, 90)
+    assert server._heartbeat._connections is server._factory.connections
 
 
 def test_an_ephemeral_server_writes_nothing() -> None:

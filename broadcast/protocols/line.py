@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import View, Wire
     from broadcast.fanout import Fanout
 
+NOP = b"\xff\xf1"
+"""Telnet's No Operation (RFC 854)."""
 LINES_A_TURN = 256
 """So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536).
 
@@ -72,6 +74,8 @@ class BroadcastProtocol(LineReceiver):
         self._came_as = ""
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
+        self.heard = True
+        """Whether anything has come since the heartbeat looked last."""
         outlet = factory.outlet(self._transport)
         self._peer = StreamPeer(factory.fanout, outlet, factory.wire, self._proceed, self._end)
         self.session = Session(factory.hub, self._peer)
@@ -95,6 +99,7 @@ class BroadcastProtocol(LineReceiver):
 
     def dataReceived(self, data: bytes) -> None:
         """Take in a chunk."""
+        self.heard = True
         if self._over:
             return
         self._codec.feed(data)
@@ -261,12 +266,19 @@ class BroadcastProtocol(LineReceiver):
             self.factory.admitted.leave(self._host)
 
     def _where(self) -> str:
-        """For the log. Behind a proxy the address is known only after the first bytes."""
+        """For the log."""
         return whereabouts(self._transport.getPeer())
 
     def _cancel_deadline(self) -> None:
         if self._deadline.active():
             self._deadline.cancel()
+
+    # What the heartbeat wants
+
+    def nudge(self) -> None:
+        """Let something come to a telnet that shows nothing there; netcat would show it."""
+        if self._codec.negotiated and not self._peer.lagging:
+            self._peer.send(NOP)
 
     # What the transport tells
 

@@ -51,6 +51,11 @@ class StreamPeer:
         """Whether so much waits for this peer alone that nothing should be added."""
         return self._reader.full
 
+    @property
+    def lagging(self) -> bool:
+        """Whether they have not read everything yet that the system could not take at once."""
+        return self._reader.lagging
+
     def show(self, *notices: Notice) -> None:
         """Put *notices* at the end of the stream."""
         self.send(b"".join(map(self._reader.wire.encode, notices)))

@@ -80,6 +80,50 @@ def test_a_line_handed_over_without_its_end_is_a_line(bob: Person, ann: Person) 
     assert ann.lines() == ["bob: hi"]
 
 
+# The heartbeat
+
+
+def test_whatever_comes_is_a_sign_of_life(ann: Person) -> None:
+    ann.protocol.heard = False
+    ann.put("no line yet")
+    assert ann.protocol.heard
+
+
+def test_a_telnet_is_sent_what_it_does_not_show(ann: Person) -> None:
+    ann.send(b"\xff\xfb\x18")  # IAC WILL TERMINAL-TYPE
+    ann.transport.sent.clear()
+    ann.protocol.nudge()
+    assert ann.transport.sent == b"\xff\xf1"
+
+
+def test_netcat_is_not(ann: Person) -> None:
+    ann.send(b"hi\xff\xff\r\n")
+    ann.protocol.nudge()
+    assert ann.transport.sent == b""
+
+
+def test_who_does_not_read_is_not_sent_more_of_it(world: World, ann: Person, bob: Person) -> None:
+    bob.send(b"\xff\xfb\x18")
+    bob.transport.sent.clear()
+    bob.transport.takes = False
+    for _ in range(2):
+        ann.say(*["x" * DEFAULTS.line_bytes] * 20)
+    for _ in range(100):
+        bob.protocol.nudge()
+    bob.transport.take_again()
+    world.settle()
+    assert b"\xff" not in bob.transport.sent
+    assert bob.transport.sent.count(b"\r\n") == 40
+
+
+def test_who_has_left_is_sent_nothing(ann: Person) -> None:
+    ann.send(b"\xff\xfb\x18")
+    ann.say("quit")
+    ann.transport.sent.clear()
+    ann.protocol.nudge()
+    assert ann.transport.sent == b""
+
+
 # One line at a time
 
 
