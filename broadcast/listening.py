@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, execute, maybeDeferred
@@ -19,9 +19,16 @@ from twisted.python.failure import Failure
 
 from broadcast.config import CannotStart, is_number
 from broadcast.core.text import clean
+from broadcast.protocols.haproxy import ProxiedEndpoint
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IStreamServerEndpoint
+    from twisted.internet.interfaces import (
+        IListeningPort,
+        IProtocolFactory,
+        IReactorTCP,
+        IReactorTime,
+        IStreamServerEndpoint,
+    )
 
 THIS_MACHINE: Final = ("127.0.0.1", "::1")
 """Both, because ``localhost`` may mean either first."""
@@ -30,6 +37,8 @@ BACKLOG: Final = 1024
 ATTEMPTS: Final = 20
 """How often a free port is looked for that is free on every address."""
 
+_PROXIED: Final = "haproxy:"
+"""In front of a description: only proxies connect there. Twisted takes it too, see ``haproxy.py``."""
 _closed: Final = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -51,8 +60,9 @@ def place(reactor: IReactorTCP, port: str, interface: str | None, option: str = 
     """
     if is_number(port):
         return Numbered(reactor, int(port), interface, option)
+    description = port.removeprefix(_PROXIED)
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, port)  # type: ignore[no-untyped-call]
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
     except Exception as error:
         if isinstance(error, LookupError) and "systemd:" in port:
             raise CannotStart(
@@ -67,9 +77,10 @@ def place(reactor: IReactorTCP, port: str, interface: str | None, option: str = 
         ) from error
     if isinstance(endpoint, StandardIOEndpoint):
         raise CannotStart(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")
-    inner = getattr(endpoint, "_wrappedEndpoint", endpoint)  # of haproxy:
-    if isinstance(inner, AdoptedStreamServerEndpoint):
-        _check_handed_over(f"{option} {port}", inner)
+    if isinstance(endpoint, AdoptedStreamServerEndpoint):
+        _check_handed_over(f"{option} {port}", endpoint)
+    if description != port:
+        endpoint = ProxiedEndpoint(endpoint, cast("IReactorTime", reactor))
     return Described(port, endpoint, option)
 
 

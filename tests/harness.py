@@ -290,5 +290,5 @@ class DirectWorld(World):
 
     def outlet(self, transport: StreamTransport) -> Outlet:
         """The outlet of a connection."""
-        assert isinstance(transport, SocketTransport)
-        return DirectOutlet(transport, self.clock, transport.socket.handle)
+        handle = cast(SocketTransport, transport).socket.handle  # perhaps behind a proxy
+        return DirectOutlet(transport, self.clock, handle)

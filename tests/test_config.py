@@ -140,7 +140,7 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ("unicode_nicknames = true", "Did you mean unicode-nicknames?"),
         (
             "zzz = 1",
-            "There are: port, interface, name, motd, replay, probe, gone, unicode-nicknames, data, ephemeral, metrics, ",
+            "There are: port, interface, name, motd, replay, probe, gone, unicode-nicknames, data, ephemeral, metrics,",
         ),
         ('config = "other"', "config in chat.toml is not a setting."),
         ("[server]\nport = 1", "server in chat.toml is not a setting."),

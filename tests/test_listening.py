@@ -22,6 +22,7 @@ from twisted.python.systemd import ListenFDs
 
 from broadcast.config import CannotStart
 from broadcast.listening import ATTEMPTS, Described, Numbered, close_now, place, resolve, whereabouts
+from broadcast.protocols.haproxy import ProxiedFactory
 
 
 def cannot_listen(interface: str | None, port: int | bytes, why: OSError | str) -> CannotListenError:
@@ -118,7 +119,9 @@ def test_why_nothing_can_listen_is_said_with_what_to_do(number: int, port: str, 
     assert said in listen(FakeReactor(lambda _port, _interface: number), port)
 
 
-@pytest.mark.parametrize("port", ["5555,5556", "tcp:5555:foo=1", "tcp:x", "nonsense:1", "tcp", "stdio:", "\\"])
+@pytest.mark.parametrize(
+    "port", ["5555,5556", "tcp:5555:foo=1", "tcp:x", "nonsense:1", "tcp", "stdio:", "\\", "haproxy:x", "haproxy:stdio:"]
+)
 def test_a_bad_endpoint_description_is_refused_with_what_to_say_instead(port: str) -> None:
     with pytest.raises(CannotStart) as refused:
         place(cast(IReactorTCP, FakeReactor()), port, None)
@@ -190,6 +193,18 @@ def test_a_unix_socket_is_listened_on_and_leaves_nothing_behind(reactor: IReacto
     assert unix.is_socket()
     close_now(ports)
     assert list(unix.parent.iterdir()) == []
+
+
+def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(reactor: IReactorTCP, unix: Path) -> None:
+    where = place(reactor, "haproxy:unix:chat.sock:mode=600", None)
+    ports: list[IListeningPort] = []
+    where.listen(Factory()).addCallback(ports.extend)
+    try:
+        assert where.describe(ports) == "Listening on chat.sock."
+        assert unix.stat().st_mode & 0o777 == 0o600
+        assert isinstance(cast(Any, ports[0]).factory, ProxiedFactory)
+    finally:
+        close_now(ports)
 
 
 def test_real_ports_are_free_again_once_they_are_closed(reactor: IReactorTCP) -> None:
