@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from broadcast.client.connection import Connection
     from broadcast.client.display import Display, Line
 
+REFUSED = "Not kept: "
+UNKNOWN = "Perhaps not kept: "
+"""Marks of one's own lines: the second where the connection was lost. What the server had read by then it may still
+say: to somebody who says much at once, it may take a while."""
 ANSWERS = 500
 """A longer answer to the quiet ``/help`` is none."""
 
@@ -163,9 +167,9 @@ class Conversation:
         self.display.show(self._line_of(event))
 
     def unsaid(self, lines: Sequence[str]) -> None:
-        """Show what was not kept, and say so."""
+        """Show what is not known to be kept, and say so."""
         self._sent.clear()
-        self._mark_unkept(*lines)
+        self._mark(UNKNOWN, *lines)
 
     def changed(self) -> None:
         """Something in the status line is another."""
@@ -189,7 +193,7 @@ class Conversation:
         """It is over."""
         self.over = True
         self.status_at_end = status
-        self._mark_unkept(*self._sent)
+        self._mark(UNKNOWN, *self._sent)
         self._sent.clear()
         if status:
             self.display.show([("class:error", f" * {_sentence(why)}")])
@@ -278,7 +282,7 @@ class Conversation:
                 self._known.gone(nick)
                 self._known.seen(new)
             case lines.Error(text) if text.startswith("not kept:") and self._sent:
-                self._mark_unkept(self._sent.popleft())
+                self._mark(REFUSED, self._sent.popleft())
             case _:
                 pass
 
@@ -287,9 +291,9 @@ class Conversation:
             return [("", event.text)]
         return line_of(event, self.connection.nick)
 
-    def _mark_unkept(self, *unkept: str) -> None:
+    def _mark(self, mark: str, *unkept: str) -> None:
         for line in unkept:
-            self.display.show([("class:error", "Not kept: "), *typed(line, self.connection.nick)])
+            self.display.show([("class:error", mark), *typed(line, self.connection.nick)])
 
     def _ring(self, wanted: bool) -> None:
         if wanted and self._bell:

@@ -224,14 +224,14 @@ def test_a_line_that_is_not_kept_is_marked(there: Stage) -> None:
 def test_lines_that_were_lost_with_the_connection_are_marked(there: Stage) -> None:
     there.talk.typed("one\n/me waves")
     there.talk.unsaid(["one", "/me waves"])
-    assert there.display.lines == ["Not kept: ann: one", "Not kept: ** ann waves"]
+    assert there.display.lines == ["Perhaps not kept: ann: one", "Perhaps not kept: ** ann waves"]
     assert there.waiting == []
 
 
 def test_lines_that_are_on_their_way_at_the_end_are_marked(there: Stage) -> None:
     there.talk.typed("one")
     there.talk.ended(4, "the connection was lost.")
-    assert there.display.lines == ["Not kept: ann: one", " * The connection was lost."]
+    assert there.display.lines == ["Perhaps not kept: ann: one", " * The connection was lost."]
     assert there.display.stopped
     assert there.talk.over
     assert there.talk.status_at_end == 4
