@@ -136,7 +136,9 @@ class Talk:
     def _answer_to(self, line: str) -> Expected | None:
         """The answer to *line* (clean), if it is one that somebody must know."""
         if wanted := _nick.fullmatch(line):
-            return expected(rf"you are ({re.escape(wanted[1])})\.", self._called)
+            nick = re.escape(wanted[1])
+            refusal = rf"{nick} (?:is|looks) .*|a nickname .*|.*/nick\b.*"
+            return expected(rf"you are ({nick})\.", self._called, refusal)
         if _names.fullmatch(line):
             return self._number()
         return _pong() if _ping.fullmatch(line) else self._choices.answer_to(line)

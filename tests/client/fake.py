@@ -173,6 +173,8 @@ class End:
             case "/receipts" if self.room.numbered:
                 self.receipts = words == "on"
                 return f"receipts are {words}."
+            case "/nick" if words in self.room.names or words in self.room.reserved:
+                return f"Error: {words} is taken."
             case "/nick":
                 self.nick = words
                 return f"You are {words}."
@@ -184,7 +186,9 @@ class End:
                 return f"joins and leaves are {'off' if self.quiet else 'on'}."
             case "/away" | "/back":
                 self.away = words if verb == "/away" else None
-                return "Welcome back." if self.away is None else f"You are away: {words}"
+                if self.away is None:
+                    return "Welcome back."
+                return f"You are away: {words}" if words else "You are away."
             case "/names" | "/who":
                 here = [*self.room.names, *(name for name in ("bob", "eve") if name not in self.room.absent)]
                 return f"{len(here)} here: {', '.join(here)}"

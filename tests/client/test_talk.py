@@ -128,6 +128,15 @@ def test_another_nickname_is_known_once_the_server_says_so() -> None:
     assert play.front.arrivals[-1] == ("bea", True)
 
 
+def test_a_refused_nickname_is_nobodys_whatever_is_answered_later() -> None:
+    play = Play().start()
+    play.room.reserved = {"away"}
+    play.say("/nick away", "/away", "hi")
+    assert play.connection.nick == "ann"
+    assert play.front.others == [Error("away is taken."), Answer("You are away.")]
+    assert play.kept == ["ann: hi"]
+
+
 def test_who_is_here_is_followed() -> None:
     play = Play().start()
     for line in (" * bob joined.", " * bob is now rob.", " * 3 people joined.", "eve: hi", " * 2 people left."):
