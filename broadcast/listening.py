@@ -18,6 +18,7 @@ from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from broadcast.config import CannotStart, is_number
+from broadcast.core.limits import DEFAULTS
 from broadcast.core.text import clean
 from broadcast.protocols.haproxy import ProxiedEndpoint
 
@@ -53,10 +54,16 @@ class Place(Protocol):
         """What *ports*, which came from ``listen``, mean for those who want to connect: one line for the log."""
 
 
-def place(reactor: IReactorTCP, port: str, interface: str | None, option: str = "--port") -> Place:
+def place(
+    reactor: IReactorTCP,
+    port: str,
+    interface: str | None,
+    option: str = "--port",
+    header_seconds: float = DEFAULTS.nickname_seconds,
+) -> Place:
     """The place that *port* names, on *interface* where it is a bare number; raises ``CannotStart``.
 
-    *option* is what it was given with.
+    *option* is what it was given with; a proxy's header may take *header_seconds*.
     """
     if is_number(port):
         return Numbered(reactor, int(port), interface, option)
@@ -80,7 +87,7 @@ def place(reactor: IReactorTCP, port: str, interface: str | None, option: str = 
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         _check_handed_over(f"{option} {port}", endpoint)
     if description != port:
-        endpoint = ProxiedEndpoint(endpoint, cast("IReactorTime", reactor))
+        endpoint = ProxiedEndpoint(endpoint, cast("IReactorTime", reactor), header_seconds)
     return Described(port, endpoint, option)
 
 

@@ -168,7 +168,8 @@ def makeService(options: Options) -> Server:
     reactor = cast(Any, installed)
     config = options.config
     try:
-        places = [place(reactor, port, config.interface) for port in config.ports]
+        seconds = config.limits.nickname_seconds
+        places = [place(reactor, port, config.interface, header_seconds=seconds) for port in config.ports]
     except CannotStart as error:
         raise SystemExit(_line(str(error))) from error
     soon: Callable[[Callable[[], None]], object] = reactor.callFromThread

@@ -196,13 +196,15 @@ def test_a_unix_socket_is_listened_on_and_leaves_nothing_behind(reactor: IReacto
 
 
 def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(reactor: IReactorTCP, unix: Path) -> None:
-    where = place(reactor, "haproxy:unix:chat.sock:mode=600", None)
+    where = place(reactor, "haproxy:unix:chat.sock:mode=600", None, header_seconds=7)
     ports: list[IListeningPort] = []
     where.listen(Factory()).addCallback(ports.extend)
     try:
         assert where.describe(ports) == "Listening on chat.sock."
         assert unix.stat().st_mode & 0o777 == 0o600
-        assert isinstance(cast(Any, ports[0]).factory, ProxiedFactory)
+        factory = cast(Any, ports[0]).factory
+        assert isinstance(factory, ProxiedFactory)
+        assert factory.seconds == 7
     finally:
         close_now(ports)
 

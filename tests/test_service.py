@@ -639,6 +639,9 @@ def test_a_daemon_writes_json_to_its_file(taken: int) -> None:
         events = objects(Path("chat.log").read_text())
         assert "starting up" in str(events[0]["message"])
     assert ended.returncode == 0
+    (port,) = re.findall(r"127\.0\.0\.1 port (\d+)", Path("chat.log").read_text())
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE) as visitor:
+        assert visitor.recv(1)  # the reactor runs: before that, the signal would leave the pid file behind
     os.kill(int(Path("twistd.pid").read_text()), signal.SIGTERM)
     until = monotonic() + PATIENCE
     while Path("twistd.pid").exists():

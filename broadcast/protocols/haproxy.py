@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from broadcast.outlets import StreamTransport
 
-HEADER_SECONDS: Final = DEFAULTS.nickname_seconds
-"""The time until the header is complete: as long as a nickname may take by default."""
 LINGER_SECONDS: Final = DEFAULTS.linger_seconds
 """How long who is refused may take to close."""
 _REFUSAL: Final = b" * This port is for a proxy, which says first where you are: connect to the proxy.\r\n"
@@ -164,7 +162,7 @@ class ProxiedProtocol(Protocol):
         self._start = bytearray()
         self._behind: Protocol | None = None
         self._refused = False
-        self._deadline: IDelayedCall = self.factory.clock.callLater(HEADER_SECONDS, self._refuse)
+        self._deadline: IDelayedCall = self.factory.clock.callLater(self.factory.seconds, self._refuse)
         self.factory.waiting.add(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -240,14 +238,18 @@ class ProxiedProtocol(Protocol):
 
 
 class ProxiedFactory(Factory):
-    """Lets the protocols of the factory *behind* begin when it is known who is there."""
+    """Lets the protocols of the factory *behind* begin when it is known who is there.
+
+    The header may take *seconds*, more than 0.
+    """
 
     protocol = ProxiedProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
     noisy = False
 
-    def __init__(self, behind: IProtocolFactory, clock: IReactorTime) -> None:
+    def __init__(self, behind: IProtocolFactory, clock: IReactorTime, seconds: float) -> None:
         self.behind = behind
         self.clock = clock
+        self.seconds = seconds
         self.waiting: set[ProxiedProtocol] = set()
         """Those whose header is not complete."""
 
@@ -270,12 +272,13 @@ class ProxiedFactory(Factory):
 
 @implementer(IStreamServerEndpoint)
 class ProxiedEndpoint:
-    """*endpoint*, where only proxies connect."""
+    """*endpoint*, where only proxies connect, whose header may take *seconds*."""
 
-    def __init__(self, endpoint: IStreamServerEndpoint, clock: IReactorTime) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, clock: IReactorTime, seconds: float) -> None:
         self._endpoint = endpoint
         self._clock = clock
+        self._seconds = seconds
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:  # noqa: N803 - Twisted's name
         """Listen there."""
-        return self._endpoint.listen(ProxiedFactory(protocolFactory, self._clock))
+        return self._endpoint.listen(ProxiedFactory(protocolFactory, self._clock, self._seconds))

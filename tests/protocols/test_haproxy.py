@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IProtocolFactory,
+    IReactorFDSet,
     ISSLTransport,
     IStreamServerEndpoint,
 )
@@ -23,11 +24,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides
+from zope.interface import alsoProvides, directlyProvides
 from zope.interface.verify import verifyObject
 
+from broadcast.outlets import DirectOutlet, StreamTransport, outlet_for
 from broadcast.protocols.haproxy import (
-    HEADER_SECONDS,
     LINGER_SECONDS,
     BadHeaderError,
     Header,
@@ -36,10 +37,12 @@ from broadcast.protocols.haproxy import (
     ProxiedProtocol,
     read,
 )
+from broadcast.tcp import tcp_socket
 from tests.harness import DirectWorld, MemoryTransport, World
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 WELCOME = b"Welcome to Broadcast.\r\nNickname: "
+HEADER_SECONDS = 20.0
 PROXY = IPv4Address("TCP", "127.0.0.1", 40000)
 ANN = IPv4Address("TCP", "192.0.2.7", 56324)
 
@@ -188,7 +191,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture
 def factory(world: World) -> Iterator[ProxiedFactory]:
     """What makes the connections; nothing may be left of them."""
-    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock)
+    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, HEADER_SECONDS)
     yield factory
     assert not factory.waiting
 
@@ -266,6 +269,32 @@ def test_bursts_reach_who_is_behind_a_proxy_in_the_same_way(somebody: Proxied) -
     somebody.read()
     ann.say("hi")
     assert somebody.read() == b"ann: hi\r\n"
+
+
+def test_a_plain_socket_behind_a_proxy_is_sent_to_directly() -> None:
+    class Reactor(Clock):
+        """One that waits for file descriptors."""
+
+    class Handled(MemoryTransport):
+        def __init__(self, handle: socket.socket) -> None:
+            super().__init__(PROXY)
+            self.getHandle = lambda: handle
+
+    class Outlets(Whole):
+        def connectionMade(self) -> None:
+            self.outlet = outlet_for(reactor, cast(StreamTransport, self.transport))
+            self.socket = tcp_socket(self.transport)
+
+    reactor = Reactor()
+    directlyProvides(reactor, IReactorFDSet)
+    behind = Outlets()
+    factory = ProxiedFactory(cast(IProtocolFactory, OneFactory(behind)), reactor, HEADER_SECONDS)
+    protocol = cast(ProxiedProtocol, factory.buildProtocol(PROXY))
+    with socket.socket() as handle:
+        protocol.makeConnection(cast(Any, Handled(handle)))  # type: ignore[no-untyped-call]  # Twisted's own
+        protocol.dataReceived(four())
+        assert isinstance(behind.outlet, DirectOutlet)
+        assert behind.socket is handle
 
 
 # Nobody behind it
@@ -372,7 +401,7 @@ def proxied(behind: OneFactory) -> tuple[ProxiedProtocol, Closing]:
     """A connection for what *behind* makes."""
     transport = Closing(PROXY)
     alsoProvides(transport, ISSLTransport)
-    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock())
+    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), HEADER_SECONDS)
     protocol = cast(ProxiedProtocol, factory.buildProtocol(PROXY))
     protocol.makeConnection(cast(Any, transport))  # type: ignore[no-untyped-call]  # Twisted's own
     return protocol, transport
@@ -415,7 +444,7 @@ def test_a_protocol_that_knows_no_half_closing_is_closed_at_the_end_of_input() -
 
 def test_the_factory_behind_is_told_of_ports() -> None:
     behind = OneFactory(None)
-    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock())
+    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), HEADER_SECONDS)
     factory.doStart()
     ports = [behind.numPorts]
     factory.doStop()
@@ -429,9 +458,9 @@ def test_an_endpoint_listens_for_proxies_only() -> None:
         def listen(self, factory: object) -> None:
             listening.append(factory)
 
-    endpoint = ProxiedEndpoint(cast(IStreamServerEndpoint, Endpoint()), Clock())
+    endpoint = ProxiedEndpoint(cast(IStreamServerEndpoint, Endpoint()), Clock(), HEADER_SECONDS)
     assert verifyObject(IStreamServerEndpoint, endpoint)
     behind = cast(IProtocolFactory, OneFactory(None))
     endpoint.listen(behind)
     assert isinstance(listening[0], ProxiedFactory)
-    assert listening[0].behind is behind
+    assert (listening[0].behind, listening[0].seconds) == (behind, HEADER_SECONDS)

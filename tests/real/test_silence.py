@@ -34,6 +34,8 @@ class House:
 @pytest.fixture
 def networks(programs: Programs) -> Networks:
     """Two machines, where such things are allowed."""
+    for program in ("unshare", "nsenter", "ip"):
+        found(program)
     if reason := why_not():
         pytest.skip(reason)
     return Networks(programs)
