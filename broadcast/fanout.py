@@ -8,16 +8,18 @@
   ``sendmsg``.
 * Who does not take everything leaves the mapping and becomes a cursor in the window (``readers.py``) until they have
   caught up. They cost nobody anything.
-* A flush over many readers lets the reactor go on every few milliseconds. One flush at a time: what is committed
-  meanwhile is the next burst.
+* Telling many readers lets the reactor go on every few milliseconds (``turns.py``), and so do many who catch up. One
+  burst at a time: what is committed meanwhile is the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broadcast.core.limits import DEFAULTS
+from broadcast.turns import Share, Soon
 from broadcast.window import Window
 
 if TYPE_CHECKING:
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
 
 SLICE: Final = 128
 """So many sends between two looks at the clock: about a millisecond."""
-TURN_SECONDS: Final = 0.005
-"""So long a flush goes on before the reactor has its turn (PERFORMANCE: no turn takes longer than 20 ms)."""
+SLICE_BYTES: Final = 4 * 1024 * 1024
+"""At most so much is sent between them, or one send: large ones take longer."""
 
-Soon: TypeAlias = Callable[[Callable[[], None]], object]
 Sends: TypeAlias = "dict[Reader, Send]"
 
 
@@ -57,48 +58,62 @@ class Fanout:
         """How many lines readers took as they were told, each once for each reader."""
         self.missed = 0
         """How many lines lagging readers were told that they have missed, each once for each reader."""
-        self._soon = soon
-        self._now = now
         self._readers: dict[int, Reader] = {}
         self._current: dict[Wire, Sends] = {}
-        # While a flush waits for its next turn: those whom it has not reached.
+        # Whom the burst that is being told has not reached: authors, and the others.
+        self._apart: dict[Reader, None] = {}
         self._ahead: dict[Wire, Sends] = {}
         self._burst: Told | None = None
-        self._told: Callable[[], None] | None = None
+        self._telling: Iterator[None] | None = None
+        self._tell_share = Share(self._tell_on, soon, now)
+        self._steps: OrderedDict[Callable[[], bool], None] = OrderedDict()
+        self._stepping = False
+        self._step_share = Share(self._step, soon, now)
 
-    def tell(self, burst: Burst, told: Callable[[], None]) -> None:
-        """Offer *burst* to every reader, perhaps over several turns, then call *told*."""
-        self._burst = self.window.add(burst)
-        self._told = told
-        apart = [self._readers[session] for session in burst.edits if session in self._readers]
-        for reader in apart:
-            if not reader.lagging:
-                del self._current[reader.wire][reader]
-        self._ahead = {wire: sends.copy() for wire, sends in self._current.items() if sends}
-        for reader in apart:
+    def tell(self, burst: Burst, then: Iterator[None]) -> None:
+        """Offer *burst* to every reader, then exhaust *then*, all of it perhaps over several turns."""
+        self._burst = told = self.window.add(burst)
+        for session in burst.edits:
+            reader = self._readers.get(session)
+            if reader is None:
+                continue
             if reader.lagging:
-                reader.keep(self._burst)
-            elif reader.serve(self._burst):
-                self.enter(reader)
-        self._flush()
+                reader.keep(told)
+            else:
+                del self._current[reader.wire][reader]
+                self._apart[reader] = None
+        self._ahead = {wire: sends.copy() for wire, sends in self._current.items() if sends}
+        self._telling = self._reach(told, then)
+        self._tell_on()
 
-    def _flush(self) -> None:
-        """Offer the burst to those who are ahead, as long as this turn may take."""
-        assert self._burst is not None
-        assert self._told is not None
-        until = self._now() + TURN_SECONDS
+    def _tell_on(self) -> None:
+        """Go on with what is being told, as far as this turn's share goes."""
+        while (telling := self._telling) is not None and not self._tell_share.over():
+            try:
+                next(telling)
+            except StopIteration:
+                if self._telling is telling:  # its last step may have begun to tell the next burst
+                    self._telling = None
+
+    def _reach(self, told: Told, then: Iterator[None]) -> Iterator[None]:
+        """The steps of telling: authors, then the others, slice by slice, then whatever follows from it."""
+        while self._apart:
+            reader, _ = self._apart.popitem()
+            if reader.serve(told):
+                self.enter(reader)
+            yield
         while self._ahead:
             wire, sends = next(iter(self._ahead.items()))
-            rendering = self._burst.rendering(wire)
-            while sends and rendering.payload:
-                if self._now() > until:
-                    self._soon(self._flush)
-                    return
-                self._offer(rendering, [sends.popitem() for _ in range(min(SLICE, len(sends)))])
+            rendering = told.rendering(wire)
+            size = len(rendering.payload)
+            step = max(1, min(SLICE, SLICE_BYTES // (size or 1)))
+            while sends and size:
+                self._offer(rendering, [sends.popitem() for _ in range(min(step, len(sends)))])
+                yield
             del self._ahead[wire]
         self.window.trim()
         self._burst = None
-        self._told()
+        yield from then
 
     def _offer(self, rendering: Rendering, readers: Sequence[tuple[Reader, Send]]) -> None:
         """The loop that everything else is there for."""
@@ -120,6 +135,28 @@ class Fanout:
             self.leave(reader)
             assert self._burst is not None
             reader.fall_behind(self._burst, taken)
+
+    # What each of many may have to do
+
+    def in_turn(self, step: Callable[[], bool]) -> None:
+        """Call *step* (short, for one peer) in turn with those of others, again for as long as it returns True.
+
+        Where there is time in this turn of the reactor, that is at once.
+        """
+        self._steps[step] = None
+        if not self._stepping:
+            self._step()
+
+    def _step(self) -> None:
+        """Take steps, one of each peer, then the next of each, as far as this turn's share goes."""
+        self._stepping = True
+        try:
+            while self._steps and not self._step_share.over():
+                step, _ = self._steps.popitem(last=False)
+                if step():
+                    self._steps[step] = None
+        finally:
+            self._stepping = False
 
     # Who is where
 
@@ -148,5 +185,7 @@ class Fanout:
         """Take *reader* out of those who owe nothing; the burst that has not reached them, if there is one."""
         if reader.wire in self._current:
             self._current[reader.wire].pop(reader, None)
-        missed = self._ahead.get(reader.wire, {}).pop(reader, None)
-        return None if missed is None else self._burst
+        waits = reader in self._apart or reader in self._ahead.get(reader.wire, ())
+        self._apart.pop(reader, None)
+        self._ahead.get(reader.wire, {}).pop(reader, None)
+        return self._burst if waits else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -119,8 +119,8 @@ class Window:
         while len(self._told) > 1 and (self.end - self.start > self._most_events or self._bytes > self._most_bytes):
             self._bytes -= self._told.popleft().size
 
-    def find(self, position: int) -> Told:
-        """The burst that holds *position*, from ``start`` to before ``end``."""
+    def since(self, position: int, most: int) -> Iterator[Told]:
+        """The bursts from the one that holds *position*, which is from ``start`` to before ``end``; *most* at most."""
         low, high = 0, len(self._told) - 1
         while low < high:
             middle = (low + high + 1) // 2
@@ -128,4 +128,5 @@ class Window:
                 low = middle
             else:
                 high = middle - 1
-        return self._told[low]
+        for at in range(low, min(low + most, len(self._told))):
+            yield self._told[at]

@@ -97,6 +97,8 @@ class MemoryTransport:
         while not self.held and self.producer is not None and (self._paused or not self._streaming):
             self._paused = False
             self.producer.resumeProducing()
+            if not self.held:
+                break
             self._move()
 
     def registerProducer(self, producer: IProducer, /, streaming: bool) -> None:

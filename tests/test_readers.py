@@ -10,7 +10,7 @@ import pytest
 from broadcast.core.events import Announced, Answered, Joined, Marked, Receipt, Whispered
 from broadcast.core.interfaces import Edit, View
 from broadcast.core.limits import DEFAULTS
-from broadcast.readers import CHUNK
+from broadcast.readers import BURSTS, CHUNK, ITEM, PIECE
 from broadcast.window import Window
 from tests.harness import ROOM_FOR_OUTPUT
 from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
@@ -138,6 +138,114 @@ def test_what_waits_in_the_window_is_sent_in_large_pieces_and_always_a_whole_lin
     ann.go_on()
     assert ann.lines() == ["first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * CHUNK, "last"]
     assert ann.outlet.send.__self__.sends - before <= 200_000 // CHUNK + 6  # type: ignore[attr-defined]
+
+
+def test_many_small_bursts_that_wait_are_joined_to_few_offers() -> None:
+    hall = Hall("direct")
+    (ann,) = hall.listeners(1)
+    ann.stop()
+    for number in range(1000):
+        hall.tell(f"{number}")
+    before = ann.outlet.send.__self__.offers  # type: ignore[attr-defined]
+    ann.go_on()
+    assert ann.lines() == [f"{number}" for number in range(1000)]
+    assert ann.outlet.send.__self__.offers - before <= 1000 // BURSTS + 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("room", range(40))
+def test_joined_bursts_that_are_taken_in_part_are_completed_wherever_they_were_cut(straight: Hall, room: int) -> None:
+    (ann,) = straight.listeners(1)
+    ann.stop()
+    straight.tell("one")
+    straight.tell(Marked())
+    straight.say(ann, "own")
+    straight.tell("two", "own", "zwölf", "own", edits={ann: [(1, None), (3, None)]})
+    straight.tell("three")
+    ann.go_on(room)
+    ann.go_on()
+    assert ann.lines() == ["one", "two", "zwölf", "three"]
+
+
+def test_bursts_are_joined_up_to_an_answer_that_waits_between_them(straight: Hall) -> None:
+    (ann,) = straight.listeners(1)
+    ann.stop()
+    for text in "abc":
+        straight.tell(text)
+    ann.show("answer")
+    for text in "def":
+        straight.tell(text)
+    before = ann.outlet.send.__self__.offers  # type: ignore[attr-defined]
+    ann.go_on()
+    assert ann.lines() == ["a", "b", "c", "answer", "d", "e", "f"]
+    assert ann.outlet.send.__self__.offers - before == 3  # type: ignore[attr-defined]
+
+
+# What is made when it can be sent
+
+
+def made(texts: Sequence[str], log: list[str]) -> Iterator[bytes]:
+    """The lines of *texts*; each stands in *log* when it was made."""
+    for text in texts:
+        log.append(text)
+        yield f"{text}\n".encode()
+
+
+def test_lines_are_made_when_those_before_them_were_taken(hall: Hall) -> None:
+    (ann,) = hall.listeners(1)
+    choke(ann)
+    log: list[str] = []
+    texts = [f"{number:1000}" for number in range(300)]
+    ann.reader.show_each(made(texts, log))
+    hall.tell("after")
+    held = ann.held
+    ann.show("answer")
+    assert len(log) < 20
+    assert held < 4 * PIECE + ROOM_FOR_OUTPUT * (hall.kind == "transport") * 2
+    ann.go_on()
+    assert log == texts
+    assert lines(ann) == [*texts, "after", "answer"]
+    assert not ann.reader.lagging
+    assert ann.reader._held == 0
+
+
+def test_who_reads_gets_them_at_once_and_is_current(hall: Hall) -> None:
+    (ann,) = hall.listeners(1)
+    ann.reader.show_each(made([], []))
+    texts = [f"{number:100}" for number in range(500)]
+    ann.reader.show_each(made(texts, []))
+    assert not ann.reader.lagging
+    hall.tell("after")
+    assert ann.lines() == [*texts, "after"]
+
+
+def test_few_of_them_are_one_offer(straight: Hall) -> None:
+    (ann,) = straight.listeners(1)
+    ann.reader.show_each(made([f"{number:100}" for number in range(20)], []))
+    assert ann.outlet.send.__self__.offers == 1  # type: ignore[attr-defined]
+
+
+def test_who_lags_already_gets_them_in_their_place(hall: Hall) -> None:
+    (ann,) = hall.listeners(1)
+    choke(ann)
+    hall.tell("before")
+    texts = [f"{number:100}" for number in range(500)]
+    ann.reader.show_each(made(texts, []))
+    hall.tell("after")
+    ann.go_on()
+    assert lines(ann) == ["before", *texts, "after"]
+
+
+@pytest.mark.parametrize("room", [0, 1, 150, 5000, 9000])
+def test_they_stand_where_they_were_shown_however_the_reader_stops(straight: Hall, room: int) -> None:
+    (ann,) = straight.listeners(1)
+    ann.stop(room)
+    texts = [f"{number:100}" for number in range(100)]
+    ann.reader.show_each(made(texts, []))
+    straight.tell("after")
+    for _ in range(10):
+        ann.go_on(1777)
+    ann.go_on()
+    assert ann.lines() == [*texts, "after"]
 
 
 def test_answers_and_private_lines_keep_their_place(hall: Hall) -> None:
@@ -347,6 +455,20 @@ def test_past_so_much_that_is_for_them_alone_they_are_full(hall: Hall) -> None:
     assert not ann.reader.full
     assert relieved == [0, 1]
     assert [line[:1] for line in lines(ann)] == ["y", "y", "y", "z"]
+
+
+def test_many_tiny_ones_fill_them_too(hall: Hall) -> None:
+    """Each takes more memory than its bytes."""
+    (ann,) = hall.listeners(1)
+    choke(ann)
+    shown = 0
+    while not ann.reader.full:
+        ann.show("z")
+        shown += 1
+    assert shown <= DEFAULTS.pending_bytes // ITEM + 1
+    ann.go_on()
+    assert len(lines(ann)) == shown
+    assert ann.reader._held == 0
 
 
 def test_what_everybody_is_told_makes_nobody_full(hall: Hall) -> None:

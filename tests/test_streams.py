@@ -28,7 +28,7 @@ import broadcast.readers
 import tests.harness
 from broadcast.core.events import Event, Joined, Receipt, Said, Whispered
 from broadcast.core.interfaces import Edit, View
-from broadcast.fanout import TURN_SECONDS
+from broadcast.turns import TURN_SECONDS
 from broadcast.window import Window
 from tests.harness import DirectWorld, Person, World
 from tests.listeners import KINDS, Hall, Kind, PlainWire
@@ -40,6 +40,10 @@ HELD = 50
 READERS = 4
 LINE = 40
 """The longest line here, in bytes."""
+ITEM = 5
+"""What something that waits counts for besides its bytes, likewise small."""
+PIECE = 20
+"""So much is made at once of what is made when it can be sent."""
 
 
 @contextmanager
@@ -48,6 +52,9 @@ def small() -> Iterator[None]:
     with ExitStack() as stack:
         for module, name, value in (
             (broadcast.readers, "CHUNK", 30),
+            (broadcast.readers, "BURSTS", 3),
+            (broadcast.readers, "ITEM", ITEM),
+            (broadcast.readers, "PIECE", PIECE),
             (broadcast.outlets, "_CHUNK", HELD),
             (broadcast.fanout, "SLICE", 1),
             (tests.harness, "ROOM_FOR_OUTPUT", HELD),
@@ -92,10 +99,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Show:
-    """The reader *to* is answered with so many *lines*."""
+    """The reader *to* is answered with so many *lines*, each made when it can be sent, or all at once."""
 
     to: int
     lines: int
+    each: bool
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(Tell, st.lists(items, min_size=1, max_size=3)),
     st.builds(Tell, st.lists(lines, min_size=3, max_size=6)),
     st.builds(Turn),
-    st.builds(Show, readers, st.integers(1, 3)),
+    st.builds(Show, readers, st.integers(1, 3), st.just(value=False)),
+    st.builds(Show, readers, st.integers(1, 30), st.just(value=True)),
     rooms,
     rooms,
     st.builds(Look, readers, st.booleans()),
@@ -246,7 +255,7 @@ class Play:
         self.wires = {quiet: PlainWire(View(quiet=quiet)) for quiet in (False, True)}
         self.bursts = self.count = self.happened = 0
         transport = 2 * HELD + LINE if kind == "transport" else 0
-        self.cap = PENDING + LINE + transport
+        self.cap = PENDING + LINE + ITEM + transport
         self.under_way = [0] * READERS
 
     def do(self, step: Step) -> None:  # noqa: C901, PLR0912 -- a table
@@ -256,12 +265,15 @@ class Play:
                 self._tell(what)
             case Turn():
                 self.hall.turn()
-            case Show(to=at, lines=lines) if self.models[at].here and not self.people[at].reader.full:
+            case Show(to=at, lines=lines, each=each) if self.models[at].here and not self.people[at].reader.full:
                 texts = [self._text("a", "") for _ in range(lines)]
                 for text in texts:
                     self._expect(at, text, "answer", loose=self.hall.told < self.bursts)
-                self.people[at].show(*texts)
-                self.under_way[at] = max(self.under_way[at], sum(len(text) + 1 for text in texts))
+                show, size = self.people[at].show, ITEM + sum(len(text) + 1 for text in texts)
+                if each:
+                    show, size = self.people[at].show_each, 2 * (ITEM + PIECE + LINE)
+                show(*texts)
+                self.under_way[at] = max(self.under_way[at], size)
             case Room(whose=at, bytes=most, at_once=at_once) if not self.models[at].lost:
                 if at_once:
                     self.people[at].go_on(most)
@@ -301,7 +313,7 @@ class Play:
                     if author is not None:
                         edits.setdefault(author, []).append((len(events), Receipt(seq) if receipt else None))
                         self.models[author].own.add(seq)
-                        alone[author] += len(f"#{seq}\n") if receipt else 0
+                        alone[author] += ITEM + len(f"#{seq}\n") if receipt else 0
                     for at in range(READERS):
                         if at != author:
                             self._expect(at, text, "line", seq)
@@ -318,7 +330,7 @@ class Play:
                         private = Whispered(0, "", to, self._text("p", padding))
                         self._expect(to, f"[{private.text}]", "private")
                         edits.setdefault(to, []).append((len(events), private))
-                        alone[to] += len(private.text.encode()) + 3
+                        alone[to] += ITEM + len(private.text.encode()) + 3
                         events.append(private)
         self.under_way = [max(pair) for pair in zip(self.under_way, alone, strict=True)]
         self.hall.tell(*events, edits={self.people[at]: given for at, given in edits.items()})

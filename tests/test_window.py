@@ -39,7 +39,7 @@ def test_a_position_is_found_in_its_burst() -> None:
     window = Window()
     told = [add(window, *(said(0) for _ in range(size))) for size in (1, 3, 1, 2, 5)]
     for burst in told:
-        assert all(window.find(position) is burst for position in range(burst.start, burst.end))
+        assert all(next(window.since(position, 1)) is burst for position in range(burst.start, burst.end))
 
 
 @pytest.mark.parametrize("bursts", [1, 2, 7])
@@ -65,7 +65,7 @@ def test_the_last_burst_stays_however_large_it_is() -> None:
     window = Window(events=2, size=10)
     add(window, said(1, "x" * 100))
     told = add(window, *(said(number, "x" * 100) for number in range(2, 9)))
-    assert window.find(window.start) is told
+    assert list(window.since(window.start, 9)) == [told]
     assert window.start == told.start == 1
 
 

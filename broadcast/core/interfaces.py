@@ -6,7 +6,7 @@ from within the call that asked: an answer comes in a later turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -55,10 +55,11 @@ class Wire(Protocol):
 class Audience(Protocol):
     """The readers of one room."""
 
-    def tell(self, burst: Burst, told: Callable[[], None]) -> None:
-        """Show *burst* to everybody; call *told* once every reader was offered it, perhaps before returning.
+    def tell(self, burst: Burst, then: Iterator[None]) -> None:
+        """Show *burst* to everybody; once every reader was offered it, exhaust *then*, each step of which is short.
 
-        It is not called again before it has called *told*.
+        All that may have happened before this returns, or take several turns. It is not called again before then,
+        but perhaps from the last step.
         """
 
 
@@ -72,11 +73,14 @@ class Peer(Protocol):
     def show(self, *notices: Notice) -> None:
         """Put *notices* at the end of this one reader's stream."""
 
+    def show_each(self, notices: Iterator[Notice]) -> None:
+        """Put all of *notices* there; each is asked for when there is room for it, which may be much later."""
+
     def listen(self, view: View) -> None:
         """From here on, show what is told to the room, in this view; again with another view to change it."""
 
     def when_roomy(self, call: Callable[[], None]) -> None:
-        """Call *call* once the peer is not full: at once, or when it has room; at most one call waits."""
+        """Call *call* once the peer is not full: at once, or when it has room, and its turn; at most one call waits."""
 
     def proceed(self) -> None:
         """The session is ready for its next line."""

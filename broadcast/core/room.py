@@ -7,7 +7,7 @@ free is the next burst: it is told to the readers first, then to those it is abo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,8 +20,10 @@ from broadcast.core.events import (
     Kept,
     Left,
     Marked,
+    Missed,
     NotKept,
     Renamed,
+    Replayed,
     Said,
     Whispered,
 )
@@ -29,6 +31,9 @@ from broadcast.core.interfaces import Audience, Found, Journal
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.nicknames import key
 from broadcast.core.search import Words
+
+BURST = 1_000
+"""So many events are told at once, at most: all that has to be done with a burst in one go takes milliseconds."""
 
 
 class Visitor(Protocol):
@@ -38,8 +43,11 @@ class Visitor(Protocol):
     def full(self) -> bool:
         """Whether so much waits for you alone that nothing should be added."""
 
-    def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
-        """The room has told everybody of your coming; *others* are present, *replay* was said before."""
+    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
+        """The room has told everybody of your coming; *others* are present, *replay* was said before.
+
+        It may be read at leisure, also when the room has gone on.
+        """
 
     def departed(self) -> None:
         """The room has told everybody of your leaving; nothing else will come."""
@@ -101,7 +109,7 @@ class Room:
         self._returned: list[Event] = []
         self._telling = False
         self._waited = False
-        self._stalled: list[Callable[[], None]] = []
+        self._stalled: deque[Callable[[], None]] = deque()
 
     def open(self) -> None:
         """Open the journal; raises ``JournalError``."""
@@ -180,7 +188,7 @@ class Room:
         return self.queued >= self._limits.queue_events or self.queued_text >= self._limits.queue_bytes
 
     def when_roomy(self, call: Callable[[], None]) -> None:
-        """Call *call* once half of it is kept; only while ``full``."""
+        """Call *call* once half of it is kept and told; only while ``full``. Whoever came first goes on first."""
         self._stalled.append(call)
 
     def _append(self, event: Event) -> None:
@@ -192,11 +200,6 @@ class Room:
         self._returned.extend(events)
         self.queued -= len(events)
         self.queued_text -= sum(map(_length, events))
-        events_left, bytes_left = self._limits.queue_events // 2, self._limits.queue_bytes // 2
-        if self._stalled and self.queued <= events_left and self.queued_text <= bytes_left:
-            stalled, self._stalled = self._stalled, []
-            for call in stalled:
-                call()
         if not self._telling:
             # What is with the journal comes back within a commit. To wait for it once, and tell both at once, halves
             # what telling costs: else the first lines of a rush are told alone, to everybody, while the rest gather.
@@ -205,21 +208,38 @@ class Room:
                 self._tell()
 
     def _tell(self) -> None:
-        """Tell all that has come back as one burst; what comes back meanwhile is the next."""
+        """Tell what has come back as one burst; what comes back meanwhile is the next."""
         if not self._returned:
             return
         self._telling = True
-        events, self._returned = self._returned, []
+        events, self._returned = self._returned[:BURST], self._returned[BURST:]
         burst = plan(events, self.members, self._ignoring, self.last)
         kept = [event for event in events if isinstance(event, Said | Emoted)]
         if kept:
             self.last = kept[-1].seq
             self.lines += len(kept)
             self._recent.extend(kept)
-        self._audience.tell(burst, lambda: self._told(events))
+        self._audience.tell(burst, self._told(events))
 
-    def _told(self, events: Sequence[Event]) -> None:
-        """Everybody has been told of *events*: now those whom they are about."""
+    def _told(self, events: Sequence[Event]) -> Iterator[None]:
+        """Everybody has been told of *events*: now those whom they are about, one at a step, then those who stalled.
+
+        Nothing else is told before they all know: what a newcomer is told begins with the next burst.
+        """
+        try:
+            for visit in self._visits(events):
+                visit()
+                yield
+            events_left, bytes_left = self._limits.queue_events // 2, self._limits.queue_bytes // 2
+            while self._stalled and self.queued <= events_left and self.queued_text <= bytes_left:
+                self._stalled.popleft()()
+                yield
+        finally:
+            self._telling = False
+        self._tell()
+
+    def _visits(self, events: Sequence[Event]) -> Sequence[Callable[[], None]]:
+        """Take in what *events* mean for who is present; what is to be done then for those whom they are about."""
         visits: list[Callable[[], None]] = []
         for event in events:
             if isinstance(event, Joined):
@@ -239,15 +259,28 @@ class Room:
                 self._follow(event)
             elif isinstance(event, Marked):
                 visits.append(self._waiting.popleft())
-        self._telling = False
-        for visit in visits:
-            visit()
-        self._tell()
+        return visits
 
     def _admit(self, member: Member, nick: str) -> Callable[[], None]:
         member.told = nick
         self.members[member.id] = member
-        return lambda: member.visitor.arrived(self.members, self._recent)
+        return lambda: member.visitor.arrived(self.members, self._replay())
+
+    def _replay(self) -> Iterator[Replayed | Missed]:
+        """What a newcomer is shown of the lines up to now."""
+        return self._recall(self._recent[0].seq if self._recent else self.last + 1, self.last)
+
+    def _recall(self, seq: int, last: int) -> Iterator[Replayed | Missed]:
+        """The lines *seq* to *last*, each when it is asked for; those that are not remembered any more by number."""
+        while seq <= last:
+            oldest = self._recent[0].seq
+            if seq < oldest:
+                missed = Missed(seq, min(oldest - 1, last))
+                yield missed
+                seq = missed.last + 1
+            else:
+                yield Replayed(self._recent[seq - oldest])
+                seq += 1
 
     def _follow(self, event: Renamed) -> None:
         """Whoever ignored the old name goes on ignoring the same person under the new one."""

@@ -10,15 +10,15 @@ One line at a time: while ``Session.ready`` is false, the door keeps what follow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Protocol
 
 from automat import TypeMachineBuilder
 
 from broadcast.core import commands
 from broadcast.core.errors import RefusedError
-from broadcast.core.events import Arrived, Kept, Noted, Prompted, Refused, Replayed, Welcomed
+from broadcast.core.events import Arrived, Missed, Noted, Prompted, Refused, Replayed, Welcomed
 from broadcast.core.figures import Refusal
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
@@ -82,7 +82,7 @@ class Session:
         limits = self.hub.settings.limits
         return limits.nickname_bytes if self._member is None else limits.line_bytes
 
-    def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
+    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
         """The room has told everybody of your coming; *others* are present, *replay* was said before."""
         self._visit.arrived(others, replay)
         if self.ready:
@@ -137,9 +137,9 @@ class Session:
         self._member = member
         self.ready = False
 
-    def _settle(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
+    def _settle(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
         named = tuple(islice((other.told for other in others.values() if other.id != self.id), LISTED))
-        self.peer.show(Arrived(self.nick, named, len(others) - 1), *map(Replayed, replay))
+        self.peer.show_each(chain((Arrived(self.nick, named, len(others) - 1),), replay))
         self.peer.listen(self.view)
         self.ready = True
 
@@ -184,7 +184,7 @@ class _Visit(Protocol):
     def admit(self, member: Member) -> None:
         """Their nickname was accepted."""
 
-    def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
+    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
         """The room has told everybody of their coming."""
 
     def leave(self, why: str) -> None:
@@ -257,7 +257,9 @@ def _machine() -> Callable[[Session], _Visit]:
         session._turn_away(why, Refusal.TURNED_AWAY)
 
     @broadcast.upon(_Visit.arrived).loop()
-    def settle(visit: _Visit, session: Session, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
+    def settle(
+        visit: _Visit, session: Session, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]
+    ) -> None:
         session._settle(others, replay)
 
     @broadcast.upon(_Visit.line).loop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -36,6 +36,7 @@ class StreamPeer:
         closed: Callable[[], None],
     ) -> None:
         self.proceed = proceed
+        self._fanout = fanout
         self._reader = Reader(fanout, outlet, wires(View()), self._relieved)
         self._waiting: Callable[[], None] | None = None
         self._open = True
@@ -60,6 +61,11 @@ class StreamPeer:
         """Put *notices* at the end of the stream."""
         self.send(b"".join(map(self._reader.wire.encode, notices)))
 
+    def show_each(self, notices: Iterator[Notice]) -> None:
+        """Put all of *notices* there, each made when there is room for it."""
+        if self._open:
+            self._reader.show_each(map(self._reader.wire.encode, notices))
+
     def send(self, data: bytes) -> None:
         """Put *data* there."""
         if self._open and data:
@@ -71,21 +77,23 @@ class StreamPeer:
             self._reader.listen(self._wires(view))
 
     def when_roomy(self, call: Callable[[], None]) -> None:
-        """Call *call* once the peer is not full."""
+        """Call *call* once the peer is not full, in turn with what others wait for."""
+        self._waiting = call
         if self._reader.full:
-            self._waiting = call
             self.proceed()  # who waits for this peer should know that it is full
         else:
-            call()
+            self._fanout.in_turn(self._go_on)
 
     def _relieved(self) -> None:
         self._go_on()
         self.proceed()
 
-    def _go_on(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting()
+    def _go_on(self) -> bool:
+        if not self._reader.full:
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                waiting()
+        return False
 
     def close(self) -> None:
         """Stop listening; deliver everything shown so far, then end the connection."""

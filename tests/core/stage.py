@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from broadcast.core.events import Event, Marked, Notice, NotKept, Whispered
 from broadcast.core.hub import Hub, Settings
@@ -27,6 +27,9 @@ class Seat:
         self.session = Session(stage.hub, self)
 
     def show(self, *notices: Notice) -> None:
+        self.told.extend(notices)
+
+    def show_each(self, notices: Iterator[Notice]) -> None:
         self.told.extend(notices)
 
     def listen(self, view: View) -> None:
@@ -70,9 +73,9 @@ class Stage:
         self.seats: dict[int, Seat] = {}
         self.bursts: list[Burst] = []
         self.holds = False
-        self.held: list[Callable[[], None]] = []
+        self.held: list[Iterator[None]] = []
 
-    def tell(self, burst: Burst, told: Callable[[], None]) -> None:
+    def tell(self, burst: Burst, then: Iterator[None]) -> None:
         self.bursts.append(burst)
         everybody = [None if isinstance(event, Marked | NotKept | Whispered) else event for event in burst.events]
         for session, seat in self.seats.items():
@@ -80,15 +83,20 @@ class Stage:
             stream = [edits.get(at, event) for at, event in enumerate(everybody)]
             seat.told += [event for event in stream if event is not None]
         if self.holds:
-            self.held.append(told)
+            self.held.append(then)
         else:
-            told()
+            self._exhaust(then)
 
     def go_on(self) -> None:
         """Whoever was busy has finished."""
         self.holds = False
-        self.held.pop()()
+        self._exhaust(self.held.pop())
         self.settle()
+
+    @staticmethod
+    def _exhaust(then: Iterator[None]) -> None:
+        for _ in then:
+            pass
 
     def settle(self) -> None:
         """Turns of the reactor, until nothing is left to do."""

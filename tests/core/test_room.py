@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError
-from broadcast.core.events import Announced, Event, Joined, Kept, Left, Marked, Renamed, Said, Whispered
+from broadcast.core.events import (
+    Announced,
+    Event,
+    Joined,
+    Kept,
+    Left,
+    Marked,
+    Missed,
+    Renamed,
+    Replayed,
+    Said,
+    Whispered,
+)
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Burst
 from broadcast.core.limits import DEFAULTS, Limits
@@ -25,8 +39,9 @@ class Visitor:
 
     full = False
 
-    def arrived(self, others: Mapping[int, Member], replay: Sequence[Kept]) -> None:
-        self.visits.append(([other.told for other in others.values()], [event.text for event in replay]))
+    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
+        shown = [line.event.text if isinstance(line, Replayed) else line for line in replay]
+        self.visits.append(([other.told for other in others.values()], shown))
 
     def departed(self) -> None:
         self.visits.append("departed")
@@ -246,6 +261,75 @@ def test_history_is_what_was_told(stage: Stage, first: int, last: int, lines: li
     assert found == lines
 
 
+# Many at once
+
+
+def test_of_many_events_some_are_told_at_once_and_then_the_next(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcast.core.room.BURST", 3)
+    for number in range(7):
+        stage.room.announce(f"{number}")
+    stage.settle()
+    events = [[event.text for event in burst.events if isinstance(event, Announced)] for burst in stage.bursts]
+    assert events == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+
+
+def test_newcomers_arrive_one_at_a_step_and_nothing_is_told_before_all_have(stage: Stage) -> None:
+    stage.holds = True
+    visitors = [come(stage.room, number, f"p{number}")[1] for number in range(1, 4)]
+    stage.settle()
+    (then,) = stage.held
+    arrived = []
+    for _ in then:
+        stage.room.announce("later")
+        stage.settle()
+        arrived.append([len(visitor.visits) for visitor in visitors])
+        assert len(stage.bursts) == 1
+    assert arrived == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert all(visitor.visits == [(["p1", "p2", "p3"], [])] for visitor in visitors)
+    assert [len(burst.events) for burst in stage.bursts] == [3, 3]
+
+
+def test_a_visit_that_fails_does_not_stop_the_room(stage: Stage) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    stage.holds = True
+    stage.room.when_told(fail)
+    stage.settle()
+    with pytest.raises(ZeroDivisionError):
+        stage.go_on()
+    stage.room.announce("on")
+    stage.settle()
+    assert stage.bursts[-1].events == [Announced("on")]
+
+
+def test_what_a_newcomer_is_shown_may_be_asked_for_late_and_what_is_gone_is_named(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, _ = come(stage.room, 1, "ann")
+    stage.settle()
+    replays: list[Iterator[Replayed | Missed]] = []
+
+    def say(*texts: str) -> None:
+        for text in texts:
+            stage.room.say(ann, text, AT)
+        stage.settle()
+
+    def look(some: Iterator[Replayed | Missed]) -> list[str | Missed]:
+        return [line.event.text if isinstance(line, Replayed) else line for line in some]
+
+    monkeypatch.setattr(stage.room, "_recent", deque(maxlen=4))
+    replays.append(stage.room._replay())
+    say("1", "2", "3")
+    replays += [stage.room._replay() for _ in range(4)]
+    some = [look(islice(replays[1], 1)), look(islice(replays[2], 2))]
+    say("4", "5")
+    some += [look(replays[1]), look(replays[3])]
+    say("6", "7", "8", "9")
+    some += [look(replays[2]), look(replays[4]), look(replays[0])]
+    assert some == [["1"], ["1", "2"], ["2", "3"], [Missed(1, 1), "2", "3"], [Missed(3, 3)], [Missed(1, 3)], []]
+
+
 # Too much
 
 
@@ -345,9 +429,10 @@ class Bursts:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def tell(self, burst: Burst, told: Callable[[], None]) -> None:
+    def tell(self, burst: Burst, then: Iterator[None]) -> None:
         self.sizes.append(len(burst.events))
-        told()
+        for _ in then:
+            pass
 
 
 def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:

@@ -60,7 +60,7 @@ def test_before_the_greeting_only_leaving_means_anything(stage: Stage) -> None:
     seat.session.line("ann", AT)
     seat.session.overlong(512)
     seat.session.departed()
-    seat.session.arrived({}, [])
+    seat.session.arrived({}, iter(()))
     seat.session._visit.admit(stage.join("zoe")[0].session.member)
     assert seat.look() == []
     seat.session.leave("")
@@ -84,7 +84,7 @@ def test_a_second_greeting_and_what_the_room_tells_too_early_mean_nothing(stage:
     seat = greeted(stage)
     seat.session.greet()
     seat.session.departed()
-    seat.session._visit.arrived({}, [])
+    seat.session._visit.arrived({}, iter(()))
     assert seat.look() == []
 
 

@@ -18,6 +18,7 @@ from broadcast.core.limits import DEFAULTS
 from broadcast.protocols.framing import PIECES
 from broadcast.protocols.line import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
 from broadcast.protocols.telnet import HERE
+from broadcast.readers import ITEM
 from tests.harness import DirectWorld, Person, World
 
 
@@ -230,7 +231,7 @@ def test_who_does_not_read_the_answers_of_telnet_is_not_read_from(bob: Person, a
         bob.world.settle()
         sent += often
         assert sent < 200_000
-    assert bob.protocol._peer._reader._held < DEFAULTS.pending_bytes + PIECES * len(HERE)
+    assert bob.protocol._peer._reader._held < DEFAULTS.pending_bytes + ITEM + PIECES * len(HERE)
     bob.transport.take_again()
     bob.world.settle()
     assert is_read_from(bob)

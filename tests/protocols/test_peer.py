@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
@@ -47,7 +49,7 @@ class Setting:
         self.closed += 1
 
     def tell(self, text: str) -> None:
-        self.fanout.tell(Burst([Joined(8, "eve"), Said(8, "eve", text, 0.0, 1)], {}), lambda: None)
+        self.fanout.tell(Burst([Joined(8, "eve"), Said(8, "eve", text, 0.0, 1)], {}), iter(()))
 
     def fill(self) -> None:
         """They do not read, until nothing should be added for them alone."""
@@ -69,6 +71,24 @@ def test_notices_are_one_offer(around: Setting) -> None:
     around.peer.send(b"raw")
     assert around.taken == b"-> one\r\n-> two\r\nraw"
     assert around.transport.socket.offers == 2
+
+
+def test_notices_that_are_made_one_by_one_are_few_offers_and_made_no_sooner_than_they_are_wanted(
+    around: Setting,
+) -> None:
+    made: list[int] = []
+
+    def notices() -> Iterator[Answered]:
+        for number in range(100):
+            made.append(number)
+            yield Answered("x" * 1000)
+
+    around.transport.takes = False
+    around.peer.show_each(notices())
+    assert len(made) < 20
+    around.transport.take_again()
+    assert around.taken == b"".join([b"-> " + b"x" * 1000 + b"\r\n"] * 100)
+    assert around.transport.socket.offers < 30
 
 
 def test_nothing_is_told_before_it_listens(around: Setting) -> None:
@@ -120,6 +140,7 @@ def test_a_lost_peer_takes_every_call_and_does_nothing(around: Setting) -> None:
     around.peer.lose()
     around.tell("hi")
     around.peer.show(Answered("hi"))
+    around.peer.show_each(iter([Answered("hi")]))
     around.peer.listen(View(times=True))
     around.tell("hi")
     around.peer.close()
@@ -130,7 +151,7 @@ def test_a_lost_peer_takes_every_call_and_does_nothing(around: Setting) -> None:
 def test_a_lost_peer_is_told_nothing_of_what_it_is_an_author_of(around: Setting) -> None:
     around.peer.listen(View())
     around.peer.lose()
-    around.fanout.tell(Burst([Said(7, "ann", "x", 0.0, 1)], {7: [(0, Receipt(1))]}), lambda: None)
+    around.fanout.tell(Burst([Said(7, "ann", "x", 0.0, 1)], {7: [(0, Receipt(1))]}), iter(()))
     assert around.taken == b""
 
 
@@ -156,6 +177,34 @@ def test_what_waits_for_room_is_called_once_when_there_is_some_and_the_door_is_t
     around.transport.take_again()
     assert called == ["room"]
     assert around.proceeded == proceeded + 2
+
+
+def test_page_after_page_is_shown_while_there_is_room_however_many(around: Setting) -> None:
+    left = 5000
+
+    def page() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            around.peer.when_roomy(page)
+
+    around.peer.when_roomy(page)
+    assert left == 0
+
+
+def test_who_became_full_before_their_turn_came_waits_for_room() -> None:
+    around = Setting()
+    called: list[str] = []
+
+    def first() -> bool:
+        around.peer.when_roomy(lambda: called.append("room"))
+        around.fill()
+        return False
+
+    around.fanout.in_turn(first)
+    assert called == []
+    around.transport.take_again()
+    assert called == ["room"]
 
 
 def test_the_door_is_told_of_a_peer_that_is_waited_for(around: Setting) -> None:
