@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from broadcast.core.errors import DoesNotRead, JournalError, RefusedError
@@ -27,6 +28,10 @@ LINES_SHOWN = 20
 """What ``/history`` shows when it is not told how much."""
 LINES_AT_MOST = 1000
 """The most that it shows at once (PROTOCOL)."""
+NAMED = 100
+"""So many people stand in one line of ``/names``, at most, ..."""
+NAMED_TEXT = 4_000
+"""... and so many characters, unless one of them says more about being away."""
 PAGE = 16
 """So many lines of an answer are shown at once, at most 64 KiB; the next when the peer has room for them."""
 LINES_FOUND = 50
@@ -132,9 +137,38 @@ def _presence(member: Member, at: float) -> str:
     return f"{member.nick} ({', '.join(states)})" if states else member.nick
 
 
+def _listed(before: str, items: Iterable[str]) -> Iterator[str]:
+    """*items* behind *before*, in as many lines as it takes; all but the last end with a comma."""
+    line: list[str] = []
+    text = len(before)
+    for item in items:
+        if line and (len(line) == NAMED or text + len(item) > NAMED_TEXT):
+            yield f"{before}{', '.join(line)},"
+            before, text, line = "", 0, []
+        line.append(item)
+        text += len(item) + 2
+    yield before + ", ".join(line)
+
+
 def _names(session: Session, words: str, at: float) -> None:
-    members = session.hub.room.members.values()
-    _answer(session, f"{len(members)} here: {', '.join(_presence(member, at) for member in members)}")
+    members = list(session.hub.room.members.values())
+    lines = _listed(f"{len(members)} here: ", (_presence(member, at) for member in members))
+
+    def show() -> bool:
+        """A page; whether there may be another."""
+        page = list(islice(lines, PAGE))
+        _answer(session, *page)
+        return len(page) == PAGE
+
+    def go_on() -> None:
+        if show():
+            session.peer.when_roomy(go_on)
+        else:
+            session.resume()
+
+    if show():
+        session.wait()
+        session.hub.room.when_told(lambda: session.peer.when_roomy(go_on))
 
 
 def _nick(session: Session, words: str, at: float) -> None:

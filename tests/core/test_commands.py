@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from broadcast.core import commands
-from broadcast.core.commands import COMMANDS, IGNORED, LINES_AT_MOST, LINES_FOUND, LINES_SHOWN, leaves
+from broadcast.core.commands import (
+    COMMANDS,
+    IGNORED,
+    LINES_AT_MOST,
+    LINES_FOUND,
+    LINES_SHOWN,
+    NAMED,
+    NAMED_TEXT,
+    leaves,
+)
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Answered, Emoted, Event, Notice, Recalled, Refused, Running, Said, Whispered
 from broadcast.core.hub import Settings
@@ -211,6 +220,57 @@ def test_who_has_just_come_has_just_typed_a_nickname(stage: Stage, ann: Seat) ->
     bob.look()
     bob.session.line("/names", AT + HOUR + MINUTE)
     assert bob.look() == answers("2 here: ann (idle 1h), bob")
+
+
+def test_many_names_are_several_lines(stage: Stage, ann: Seat) -> None:
+    stage.join(*(f"p{number}" for number in range(250)))
+    ann.look()
+    ann.say("/names", "/ping")
+    first, second, third, pong = (notice.text for notice in ann.look() if isinstance(notice, Answered))
+    assert first.startswith("251 here: ann, p0, p1, ")
+    assert [line.endswith(",") for line in (first, second, third)] == [True, True, False]
+    named = " ".join([first.removeprefix("251 here: "), second, third]).split(", ")
+    assert named == ["ann", *(f"p{number}" for number in range(250))]
+    assert [line.count(",") for line in (first, second)] == [NAMED, NAMED]
+    assert pong == "pong"
+
+
+def test_as_many_as_one_line_holds_are_one_line(stage: Stage, ann: Seat) -> None:
+    stage.join(*(f"p{number}" for number in range(NAMED - 1)))
+    ann.look()
+    ann.say("/names")
+    (line,) = ann.look()
+    assert isinstance(line, Answered)
+    assert line.text.count(", ") == NAMED - 1
+
+
+def test_a_line_of_names_is_no_longer_than_a_line_may_be(stage: Stage, ann: Seat) -> None:
+    people = stage.join("b", "c", "d")
+    for person in people:
+        person.say("/away " + "z" * (NAMED_TEXT // 2))
+    ann.look()
+    ann.say("/names")
+    texts = [notice.text for notice in ann.look() if isinstance(notice, Answered)]
+    assert [text[:14] for text in texts] == ["4 here: ann, b", "c (away: zzzzz", "d (away: zzzzz"]
+    assert all(len(text) <= NAMED_TEXT + 1 for text in texts)
+
+
+def test_very_many_names_are_shown_in_pages_each_when_there_is_room(
+    stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broadcast.core.commands.NAMED", 2)
+    stage.join(*(f"p{number}" for number in range(69)))
+    ann.look()
+    ann.full = True
+    ann.say("/names")
+    pages = [len(ann.look())]
+    while ann.waiting is not None:
+        assert not ann.session.ready
+        waiting, ann.waiting = ann.waiting, None
+        waiting()
+        pages.append(len(ann.look()))
+    assert pages == [16, 16, 3]
+    assert ann.session.ready
 
 
 def test_nick(ann: Seat) -> None:
