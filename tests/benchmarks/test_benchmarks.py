@@ -49,6 +49,17 @@ def test_without_a_compiler_it_runs_and_says_so(tmp_path: Path) -> None:
     assert "Not measured: floor, because no C compiler (cc) is installed." in done.stdout
 
 
+@linux
+def test_every_case_of_long_turns_runs() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "turns.py"), "--tiny"]
+    done = subprocess.run(  # noqa: S603 - this very Python
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("longest turn") == 8
+    assert not done.stderr
+
+
 def test_the_page_is_not_written_from_a_part_of_the_scenarios() -> None:
     done = run("--write", "--only", "loaded")
     assert done.returncode == 2

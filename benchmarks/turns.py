@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+"""How long the reactor's turns get when much happens at once: ``python benchmarks/turns.py [RUNS | --tiny]``.
+
+Runs the server's classes, with the journal in memory, on a real reactor with real sockets (``socketpair``), and prints
+the figures of ``docs/performance.rst``: for each case the longest turn and all turns together, in milliseconds of
+processor time of the reactor's thread, system calls included. Medians of so many runs (5), each in a process of its
+own, with the extremes. Processor time is also what the fan-out goes by here, so that other programs change nothing.
+Not counted in a turn is what the script itself does to bring a case about, and Python's garbage collector, whose
+longest run is a figure of its own: it grows with the number of people. ``--tiny`` only shows that it all works.
+"""
+
+from __future__ import annotations
+
+import gc
+import platform
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import Thread
+from typing import Any, TypeAlias, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.interfaces import IAddress
+from twisted.internet.main import installReactor
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+import twisted
+from broadcast.core.hub import Hub, Settings
+from broadcast.core.limits import Limits
+from broadcast.fanout import Fanout
+from broadcast.journals.memory import MemoryJournal
+from broadcast.outlets import outlet_for
+from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
+from broadcast.service import raise_file_limit
+
+MANY = 9_000
+"""Both ends of so many connections fit into the 20,000 files that a process often may have."""
+TINY = 100
+"""The tiny form divides every number by this."""
+LINE = "x" * 60
+QUIET_SECONDS = 0.5
+"""When next to nothing is done for so long, a case is over."""
+
+
+class Watched(EPollReactor):
+    """Knows how much processor time its turns took, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+        self.longest = self.total = self.collecting = 0.0
+        self._last = time.thread_time()
+        self._began = 0.0
+        gc.callbacks.append(self._collect)
+
+    def _collect(self, phase: str, _info: object) -> None:
+        now = time.thread_time()
+        if phase == "start":
+            self._began = now
+        else:
+            self.collecting = max(self.collecting, now - self._began)
+            self._last += now - self._began
+
+    def runUntilCurrent(self) -> None:  # noqa: N802 - Twisted's name
+        """A turn begins, and so the one before is over."""
+        self._end()
+        super().runUntilCurrent()
+
+    def _end(self) -> None:
+        now = time.thread_time()
+        self.longest = max(self.longest, now - self._last)
+        self.total += now - self._last
+        self._last = now
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """What is done meanwhile is no part of the turn."""
+        before, last = time.thread_time(), self._last
+        yield
+        self._last = last + time.thread_time() - before
+
+    def begin(self) -> None:
+        """Everything counts from here on."""
+        self._end()
+        self.longest = self.total = self.collecting = 0.0
+
+
+class Doors(BroadcastFactory):
+    """Remembers what it made last."""
+
+    newest: BroadcastProtocol
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ANN401 - as Twisted's
+        """One more."""
+        self.newest = cast(BroadcastProtocol, super().buildProtocol(addr))
+        return self.newest
+
+
+class Crowd:
+    """A server, and its clients: they read, in a thread of their own, while they shall."""
+
+    def __init__(self, reactor: Watched, replay: int, scale: int) -> None:
+        self.reactor = reactor
+        self._scale = scale
+        soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
+        fanout = Fanout(soon, time.thread_time)
+        settings = Settings(replay=replay, limits=Limits().lifted())
+        self.hub = Hub(MemoryJournal(soon), fanout, settings, reactor.seconds())
+        self.doors = Doors(self.hub, fanout, reactor, soon, time.monotonic, partial(outlet_for, reactor))
+        self.hub.open()
+        self._clients: dict[BroadcastProtocol, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        Thread(target=self._read, daemon=True).start()
+
+    def some(self, count: int) -> int:
+        """*count*, or, in the tiny form, fewer."""
+        return max(count // self._scale, 2)
+
+    def come(self, count: int) -> list[BroadcastProtocol]:
+        """So many connections, which have no nickname yet."""
+        made = []
+        for _ in range(count):
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            cast(Any, self.reactor).adoptStreamConnection(ours.fileno(), socket.AF_UNIX, self.doors)
+            ours.close()
+            self._clients[self.doors.newest] = theirs
+            made.append(self.doors.newest)
+        return made
+
+    async def join(self, count: int) -> list[BroadcastProtocol]:
+        """So many people, all of whom know that the others have come."""
+        people = self.come(count)
+        for at in range(0, count, 100):
+            for number, person in enumerate(people[at : at + 100], at):
+                person.dataReceived(b"p%023d\n" % number)
+            await self.quiet(0.0)
+        await self.quiet()
+        return people
+
+    def read(self, people: Sequence[BroadcastProtocol]) -> None:
+        """Let their clients read from here on."""
+        for person in people:
+            self._selector.register(self._clients[person], selectors.EVENT_READ)
+
+    def _read(self) -> None:
+        while True:
+            if not self._selector.get_map():
+                time.sleep(0.01)
+                continue
+            for key, _events in self._selector.select(0.05):
+                with suppress(BlockingIOError):
+                    cast(socket.socket, key.fileobj).recv(1 << 20)
+
+    async def turn(self) -> None:
+        """Wait for another turn of the reactor."""
+        turned: Deferred[None] = Deferred()
+        self.reactor.callFromThread(turned.callback, None)
+        await turned
+
+    async def quiet(self, seconds: float = QUIET_SECONDS) -> None:
+        """Wait until nothing is left to do."""
+        seconds /= self._scale
+        while True:
+            total = self.reactor.total
+            await deferLater(self.reactor, max(seconds, 0.001))
+            await self.turn()  # the one that this was in is over, and counted
+            if self.reactor.total - total < 0.01:
+                return
+
+    def say(self, people: Sequence[BroadcastProtocol]) -> None:
+        """All of them say a line, in one burst."""
+        with self.reactor.unseen():
+            for person in people:
+                self.hub.room.say(person.session.member, LINE, 0.0)
+
+
+async def one_who_catches_up(crowd: Crowd) -> None:
+    """One person reads on after 9,000 bursts of one line."""
+    slow, fast = await crowd.join(2)
+    crowd.read([fast])
+    await lag(crowd, fast, 9_000)
+    crowd.reactor.begin()
+    crowd.read([slow])
+
+
+async def many_who_catch_up(crowd: Crowd) -> None:
+    """1,000 people read on at once after 4,000 bursts of one line."""
+    fast, *slow = await crowd.join(crowd.some(1_001))
+    crowd.read([fast])
+    await lag(crowd, fast, 4_000)
+    crowd.reactor.begin()
+    crowd.read(slow)
+
+
+async def lag(crowd: Crowd, fast: BroadcastProtocol, bursts: int) -> None:
+    """Say so much, a line in each burst, that those who do not read have fallen behind."""
+    for _ in range(crowd.some(bursts)):
+        crowd.say([fast])
+        await crowd.turn()
+        await crowd.turn()
+    await crowd.quiet()
+
+
+async def all_talk(crowd: Crowd) -> None:
+    """9,000 people say a line each, in one burst."""
+    people = await crowd.join(crowd.some(MANY))
+    crowd.read(people)
+    await crowd.quiet()
+    crowd.reactor.begin()
+    crowd.say(people)
+
+
+async def all_come(crowd: Crowd) -> None:
+    """9,000 people come, in one burst."""
+    fast, *_ = await crowd.join(2)
+    for _ in range(20):
+        crowd.say([fast])
+    await crowd.quiet()
+    people = crowd.come(crowd.some(MANY))
+    crowd.read(people)
+    await crowd.quiet()
+    crowd.reactor.begin()
+    with crowd.reactor.unseen():
+        for number, person in enumerate(people):
+            person.dataReceived(b"q%023d\n" % number)
+
+
+async def long_replay(crowd: Crowd) -> None:
+    """100 people come, in one burst, and are shown 1,000 lines each."""
+    (fast,) = await crowd.join(1)
+    for _ in range(crowd.some(1_000)):
+        crowd.say([fast])
+    people = crowd.come(crowd.some(100))
+    crowd.read([fast, *people])
+    await crowd.quiet()
+    crowd.reactor.begin()
+    with crowd.reactor.unseen():
+        for number, person in enumerate(people):
+            person.dataReceived(b"q%023d\n" % number)
+
+
+async def all_leave(crowd: Crowd) -> None:
+    """9,000 people leave, in one burst."""
+    people = await crowd.join(crowd.some(MANY))
+    crowd.read(people)
+    await crowd.quiet()
+    crowd.reactor.begin()
+    with crowd.reactor.unseen():
+        for person in people:
+            person.dataReceived(b"quit\n")
+
+
+async def many_ask(crowd: Crowd) -> None:
+    """10 of 9,000 people ask for all names, at once."""
+    people = await crowd.join(crowd.some(MANY))
+    crowd.read(people)
+    await crowd.quiet()
+    crowd.reactor.begin()
+    for person in people[:10]:
+        person.dataReceived(b"/names\n")
+
+
+async def talk(crowd: Crowd) -> None:
+    """500 people are told 2,000 lines, one in each burst."""
+    people = await crowd.join(crowd.some(500))
+    crowd.read(people)
+    await crowd.quiet()
+    crowd.reactor.begin()
+    for number in range(crowd.some(2_000)):
+        crowd.say([people[number % crowd.some(20)]])
+        await crowd.turn()
+        await crowd.turn()
+
+
+Case: TypeAlias = Callable[[Crowd], Awaitable[None]]
+CASES: dict[str, tuple[Case, int]] = {
+    "catching up": (one_who_catches_up, 20),
+    "catching up, many": (many_who_catch_up, 20),
+    "authors": (all_talk, 20),
+    "joins": (all_come, 20),
+    "leaves": (all_leave, 20),
+    "replay": (long_replay, 1_000),
+    "names": (many_ask, 20),
+    "talk": (talk, 20),
+}
+
+
+def measure(name: str, scale: int) -> None:
+    """Run one case, and print the seconds of its longest turn, of all of them, and of the longest collection."""
+    raise_file_limit()
+    case, replay = CASES[name]
+    reactor = Watched()
+    installReactor(reactor)  # type: ignore[no-untyped-call]  # likewise
+    crowd = Crowd(reactor, replay, scale)
+
+    async def run() -> None:
+        await case(crowd)
+        await crowd.quiet()
+        print(reactor.longest, reactor.total, reactor.collecting)
+
+    def fail(failure: Failure) -> None:
+        failure.printTraceback(sys.stderr)  # type: ignore[no-untyped-call]  # likewise
+
+    def start() -> None:
+        done = Deferred.fromCoroutine(cast(Any, run()))
+        done.addErrback(fail)
+        done.addBoth(lambda _result: reactor.crash())
+
+    reactor.callWhenRunning(start)
+    reactor.run(installSignalHandlers=False)
+
+
+def shown(values: Sequence[float]) -> str:
+    """The median of *values* in milliseconds, with the extremes."""
+    low, median, high = (1000 * value for value in (min(values), statistics.median(values), max(values)))
+    return f"{median:9,.1f} ({low:,.1f} to {high:,.1f})"
+
+
+def main(runs: int, scale: int) -> None:
+    """Run everything, each case in turn with the others, and print it."""
+    print(f"Python {platform.python_version()}, Twisted {twisted.__version__}, Linux {platform.release()}")
+    results: dict[str, list[list[float]]] = {name: [] for name in CASES}
+    for _ in range(runs):
+        for name, values in results.items():
+            command = [sys.executable, __file__, name, str(scale)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            values.append([float(value) for value in done.stdout.split()])
+    for name, values in results.items():
+        longest, total, collecting = map(shown, zip(*values, strict=True))
+        print(f"{CASES[name][0].__doc__}")
+        print(f"    longest turn {longest}, all turns {total}, longest collection {collecting} ms")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case [name, scale] if name in CASES:
+            measure(name, int(scale))
+        case ["--tiny"]:
+            main(1, TINY)
+        case []:
+            main(5, 1)
+        case [runs]:
+            main(int(runs), 1)
