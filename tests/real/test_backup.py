@@ -1,0 +1,95 @@
+"""The commands of docs/operations.rst that copy a journal and save what can be saved of one, word for word."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from shutil import copyfile
+
+from pytest_twisted import ensureDeferred
+
+from tests.real.programs import Programs, Talker, found
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.rst").read_text("utf-8")
+
+
+def commands(about: str, home: Path) -> str:
+    """The block that says *about*, for a shell in the data folder; what is in /root is in *home*."""
+    (block,) = [block for block in re.findall(r"::\n\n((?:    .*\n|\n)+)", DOCUMENT) if about in block]
+    lines = [line for line in block.splitlines() if not re.match(r" +(systemctl|cd|mkdir) ", line)]
+    return "\n".join(["set -e", *lines]).replace("/root/", f"{home}/")
+
+
+def kept(journal: Path) -> list[tuple[int, str]]:
+    """The lines in the file *journal*, which is sound."""
+    with closing(sqlite3.connect(journal)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return db.execute("SELECT seq, text FROM events ORDER BY seq").fetchall()
+
+
+async def history(programs: Programs, data: Path, last: str) -> Talker:
+    """Somebody on a new server on *data*, who has been shown the line *last*."""
+    server = await programs.server("--data", str(data))
+    person = await programs.talker(server.port, "newcomer")
+    await person.until(last)
+    return person
+
+
+@ensureDeferred
+async def test_a_backup_made_while_people_talk_is_dense_and_a_server_goes_on_with_it(
+    programs: Programs, tmp_path: Path
+) -> None:
+    found("sqlite3")
+    data = tmp_path / "data"
+    server = await programs.server("--data", str(data), "--limits", "off")
+    ann, bob = [await programs.talker(server.port, nick) for nick in ("ann", "bob")]
+    ann.say(*(f"line {number}" for number in range(3000)))
+    await bob.lines_seen(100)
+    backup = programs.run("/bin/sh", "-c", f"cd {data}\n{commands('VACUUM INTO', tmp_path)}")
+    assert await backup.end() == 0, backup.text()
+    ann.say("the last")
+    await bob.until("ann: the last")
+    copy = tmp_path / "copy.sqlite"
+    lines = kept(copy)
+    assert 100 <= len(lines) <= 3000
+    assert lines == [(number + 1, f"line {number}") for number in range(len(lines))]
+    assert copy.stat().st_mode & 0o077 == 0
+    (tmp_path / "restored").mkdir()
+    copyfile(copy, tmp_path / "restored" / "journal.sqlite")
+    newcomer = await history(programs, tmp_path / "restored", f"ann: {lines[-1][1]}\r\n")
+    newcomer.say("/receipts on", "and on")
+    await newcomer.until(f"-> #{len(lines) + 1}\r\n")
+
+
+@ensureDeferred
+async def test_of_a_damaged_journal_the_lines_before_and_after_the_damage_are_saved(
+    programs: Programs, tmp_path: Path
+) -> None:
+    found("sqlite3")
+    data, damaged = tmp_path / "data", tmp_path / "damaged"
+    server = await programs.server("--data", str(data))
+    await server.program.stop("TERM")
+    with closing(sqlite3.connect(data / "journal.sqlite")) as db:
+        rows = ((number, 1.7e9, "said", "ann", f"line {number}") for number in range(1, 3001))
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+        db.commit()
+        page = db.execute("PRAGMA page_size").fetchone()[0]
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damaged.mkdir()
+    with (data / "journal.sqlite").open("r+b") as file:
+        file.seek(-10 * page, 2)  # in the midst of the lines: they are what fills the file
+        file.write(b"\xff" * page)
+    again = await programs.server("--data", str(tmp_path / "new"))  # as the block has the server make a new one
+    await again.program.stop("TERM")
+    new = tmp_path / "new" / "journal.sqlite"
+    (data / "journal.sqlite").rename(damaged / "journal.sqlite")
+    salvage = programs.run("/bin/sh", "-c", f"cd {new.parent}\n{commands('row_number', tmp_path)}")
+    assert await salvage.end() == 0, salvage.text()
+    lines = kept(new)
+    assert [seq for seq, _text in lines] == list(range(1, len(lines) + 1))
+    texts = [text for _seq, text in lines]
+    assert (texts[0], texts[-1]) == ("line 1", "line 3000")
+    assert 2500 < len(texts) < 3000
+    await history(programs, new.parent, "ann: line 3000\r\n")
