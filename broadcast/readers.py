@@ -31,8 +31,9 @@ CHUNK: Final = 64 * 1024
 """The most that is offered to a socket at once while a reader catches up, in bytes; but always a whole line."""
 BURSTS: Final = 256
 """The most that are joined for one such offer: what a step costs is bounded, even if they show nothing."""
-PIECE: Final = 4 * 1024
-"""So many bytes, and the line that they end in, are made at once of what is made only when it can be sent."""
+PIECE: Final = 64 * 1024
+"""So many bytes, and the line that they end in, are made at once of what is made only when it can be sent. The first
+two are made in any case: in them is all that a newcomer is shown by default, however slowly they read."""
 
 
 _NO_MORE: Iterator[bytes] = iter(())

@@ -194,12 +194,12 @@ def test_lines_are_made_when_those_before_them_were_taken(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
     choke(ann)
     log: list[str] = []
-    texts = [f"{number:1000}" for number in range(300)]
+    texts = [f"{number:1000}" for number in range(600)]
     ann.reader.show_each(made(texts, log))
     hall.tell("after")
     held = ann.held
     ann.show("answer")
-    assert len(log) < 20
+    assert len(log) < 2 * PIECE // 1000 + 2
     assert held < 4 * PIECE + ROOM_FOR_OUTPUT * (hall.kind == "transport") * 2
     ann.go_on()
     assert log == texts

@@ -15,6 +15,7 @@ from broadcast.core.interfaces import Burst, Peer, View, Wire
 from broadcast.fanout import Fanout
 from broadcast.outlets import DirectOutlet
 from broadcast.protocols.peer import StreamPeer, whereabouts
+from broadcast.readers import PIECE
 from broadcast.wires.line import LineWire
 from tests.harness import SocketTransport
 
@@ -79,16 +80,16 @@ def test_notices_that_are_made_one_by_one_are_few_offers_and_made_no_sooner_than
     made: list[int] = []
 
     def notices() -> Iterator[Answered]:
-        for number in range(100):
+        for number in range(1000):
             made.append(number)
             yield Answered("x" * 1000)
 
     around.transport.takes = False
     around.peer.show_each(notices())
-    assert len(made) < 20
+    assert len(made) < 2 * PIECE // 1000 + 2
     around.transport.take_again()
-    assert around.taken == b"".join([b"-> " + b"x" * 1000 + b"\r\n"] * 100)
-    assert around.transport.socket.offers < 30
+    assert around.taken == b"".join([b"-> " + b"x" * 1000 + b"\r\n"] * 1000)
+    assert around.transport.socket.offers < 60
 
 
 def test_nothing_is_told_before_it_listens(around: Setting) -> None:

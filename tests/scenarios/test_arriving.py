@@ -359,3 +359,21 @@ def test_only_the_first_line_can_be_of_another_protocol(world: World) -> None:
     ann.read()
     bob.say("GET / HTTP/1.1", "SSH-2.0-OpenSSH_9.2p1")
     assert ann.lines() == ["bob: GET / HTTP/1.1", "bob: SSH-2.0-OpenSSH_9.2p1"]
+
+
+def test_who_comes_and_does_not_read_at_first_is_shown_all_the_same_what_was_said_before(world: World) -> None:
+    """Also when much more has been said before they read on."""
+    (ann,) = world.join("ann")
+    before = [f"{number}" + "x" * 3000 for number in range(20)]
+    ann.say(*before)
+    bob = world.connect()
+    bob.read()
+    bob.transport.takes = False
+    bob.put("bob\r\n")
+    world.settle()
+    ann.say(*(f"later {number}" for number in range(100)))
+    bob.transport.take_again()
+    world.settle()
+    lines = bob.lines()
+    assert lines[1:21] == [f"[12:00] ann: {text}" for text in before]
+    assert lines[21:] == [f"ann: later {number}" for number in range(100)]
