@@ -118,6 +118,8 @@ def whereabouts(address: IAddress) -> str:
     """Where somebody came from, as one line for the log, whatever the address holds."""
     match address:
         case IPv4Address(host=host, port=port) | IPv6Address(host=host, port=port):
+            if "." in host:
+                host = host.removeprefix("::ffff:")  # IPv4 on a socket for both; a firewall knows it without this
             return f"{clean(host)} port {port}"
         case _:
             return "a local socket"

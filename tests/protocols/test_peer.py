@@ -228,6 +228,8 @@ def test_nobody_waits_for_a_lost_peer(around: Setting) -> None:
     [
         (IPv4Address("TCP", "10.0.0.7", 40001), "10.0.0.7 port 40001"),
         (IPv6Address("TCP", "fe80::1%eth0", 40001), "fe80::1%eth0 port 40001"),
+        (IPv6Address("TCP", "::ffff:10.0.0.7", 40001), "10.0.0.7 port 40001"),
+        (IPv6Address("TCP", "::ffff:1", 40001), "::ffff:1 port 40001"),
         (IPv4Address("TCP", "10.0.0.7\r\nforged\x1b\u2028", 7), "10.0.0.7forged  port 7"),
         (UNIXAddress(b"/tmp/a\nb"), "a local socket"),
         (HostnameAddress(b"x\ny", 1), "a local socket"),
