@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -36,7 +37,7 @@ from broadcast.listening import is_wide, whereabouts
 from twisted import __version__ as twisted_version
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
     from broadcast.listening import Place
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 SAMPLE_SECONDS: Final = 0.25
 """How often the reactor's delay is measured."""
+CONNECTIONS: Final = 20
+"""So many may look at once: those who look and do not read must not take the files away that people need."""
 DELAY_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """No turn should take longer than 20 ms (PERFORMANCE)."""
 
@@ -243,6 +246,16 @@ class _Site(Site):
         """Nothing."""
 
 
+class _Few(WrappingFactory):
+    """Turns away who comes when there are many."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        """One more, if there is room."""
+        return super().buildProtocol(addr) if len(self.protocols) < CONNECTIONS else None
+
+
 class Watchtower:
     """Where the log says that figures can be had: *place*, for whom it is a place of another kind."""
 
@@ -289,7 +302,7 @@ class Monitor:
         delays = Histogram(DELAY_SECONDS)
         pages = _Pages(Figures(factory, journal, delays, now), partial(trouble, factory, journal), aside)
         self.place: Place = Watchtower(place)
-        self.factory: IProtocolFactory = _Site(pages, parsePOSTFormSubmission=False, reactor=clock)
+        self.factory: IProtocolFactory = _Few(_Site(pages, parsePOSTFormSubmission=False, reactor=clock))
         self._sampler = Sampler(soon, now, delays)
 
     def start(self) -> None:

@@ -295,6 +295,16 @@ def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
     assert events == []
 
 
+def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
+    """Who opens connections to look must not take away those of people."""
+    people = [watched.connect()[0] for _ in range(metrics.CONNECTIONS)]
+    address = IPv4Address("TCP", "127.0.0.1", 40001)
+    assert watched.monitor.factory.buildProtocol(address) is None
+    people[0].connectionLost(Failure(ConnectionDone()))
+    assert watched.ask("/healthz")[0] == 200
+    assert watched.monitor.factory.buildProtocol(address) is None
+
+
 # Where
 
 
