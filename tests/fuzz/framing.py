@@ -1,0 +1,81 @@
+"""The line codec against one that goes byte by byte, behind a telnet parser that does.
+
+An input is one byte that says how long a line may be, one that says how the rest is cut, and the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from broadcast.protocols.framing import OVERLONG, Again, LineCodec, Overlong
+from broadcast.protocols.telnet import Command
+from tests.fuzz import telnet
+
+_LF, _CR, _NUL = 10, 13, 0
+
+
+def taken(chunks: Iterable[bytes], limit: int) -> tuple[list[bytes | Overlong], bytes]:
+    """The lines and the answers that the codec makes of *chunks*."""
+    codec = LineCodec()
+    lines: list[bytes | Overlong] = []
+    answers = b""
+
+    def take() -> None:
+        nonlocal answers
+        while (line := codec.take(limit)) is not None:
+            answers += codec.answers()
+            if not isinstance(line, Again):
+                lines.append(line)
+        answers += codec.answers()
+        held = len(codec._text) + len(codec._line) + len(codec._telnet._raw)
+        assert held <= limit + 2, "more is held than an unfinished line, and an unfinished command"
+
+    for chunk in chunks:
+        codec.feed(chunk)
+        take()
+    codec.finish()
+    take()
+    return lines, answers
+
+
+def expected(pieces: Iterable[telnet.Out], limit: int) -> Iterator[bytes | Overlong]:  # noqa: C901 -- a table
+    """The lines that *pieces* are, text among them byte by byte."""
+    line = b""
+    dropping = after_cr = False
+    for piece in pieces:
+        if piece is Command.ERASE_LINE:
+            line, dropping = b"", False
+        elif piece is Command.ERASE_CHARACTER:
+            line = re.sub(rb"[^\x80-\xbf]?[\x80-\xbf]*\Z", b"", line)
+        elif isinstance(piece, bytes):
+            byte = piece[0]
+            if after_cr and byte in (_LF, _NUL):
+                after_cr = False
+                continue
+            after_cr = byte == _CR
+            if byte in (_CR, _LF):
+                if not dropping:
+                    yield line
+                line, dropping = b"", False
+            elif not dropping:
+                line += piece
+                if len(line) > limit:
+                    yield OVERLONG
+                    line, dropping = b"", True
+    if line:
+        yield line
+
+
+def check(data: bytes) -> None:
+    """However it is cut, the same lines come out as by the book, none too long, and next to nothing is held."""
+    if len(data) < 2:
+        return
+    limit, size, stream = 1 + data[0] % 64, 2 + data[1], data[2:]
+    pieces = list(telnet.expected(stream))
+    lines = list(expected(pieces, limit))
+    answers = b"".join(piece.data for piece in pieces if isinstance(piece, telnet.Answer))
+    for chunks in telnet.cuts(stream, size):
+        assert taken(chunks, limit) == (lines, answers)
+    for line in lines:
+        assert isinstance(line, Overlong) or (len(line) <= limit and not set(line) & {_CR, _LF})
