@@ -24,20 +24,20 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from twisted.copyright import version as twisted_version
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broadcast import __version__
 from broadcast.core.figures import Histogram
 from broadcast.listening import is_wide, whereabouts
-from twisted import __version__ as twisted_version
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IProtocolFactory, IReactorTime
+    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
     from broadcast.listening import Place
@@ -251,7 +251,9 @@ class _Few(WrappingFactory):
 
     noisy = False
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def buildProtocol(  # type: ignore[override]  # None is what every factory may return
+        self, addr: IAddress | None
+    ) -> ProtocolWrapper | None:
         """One more, if there is room."""
         return super().buildProtocol(addr) if len(self.protocols) < CONNECTIONS else None
 
