@@ -123,9 +123,8 @@ class Fanout:
         for reader, send in readers:
             try:
                 taken = send(payload)
-            except OSError:
-                # Nothing was taken. Where the connection is broken, the transport will find out.
-                taken = 0
+            except OSError as error:
+                taken = reader.failed(error)
             if taken != size:
                 behind.append((reader, taken))
         self.sent += size * len(readers)

@@ -82,6 +82,9 @@ class Outlet(Protocol):
     def expire(self) -> None:
         """From here on the other side has ``Limits.linger_seconds`` to read what it is still sent."""
 
+    def abort(self) -> None:
+        """The connection is broken: it will be lost in a later turn. What comes until then may be dropped."""
+
     def lost(self) -> None:
         """The connection is gone. No other call may follow."""
 
@@ -112,6 +115,10 @@ class _Closing:
         """From here on the other side has its time to read what it is still sent."""
         if self._linger is None:
             self._linger = self._clock.callLater(self._seconds, self._transport.abortConnection)
+
+    def abort(self) -> None:
+        """The connection is broken."""
+        self._transport.abortConnection()
 
     def lost(self) -> None:
         """Nothing is left to abort."""

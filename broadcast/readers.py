@@ -10,6 +10,7 @@ Who can be sent more goes on step by step, in turn with all others who can: the 
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -37,6 +38,12 @@ two are made in any case: in them is all that a newcomer is shown by default, ho
 
 
 _NO_MORE: Iterator[bytes] = iter(())
+
+
+_BROKEN: Final = frozenset(
+    {errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+)
+"""Why a connection has ended that nobody has closed (send(2), tcp(7))."""
 
 
 class _Item(NamedTuple):
@@ -140,8 +147,8 @@ class Reader:
         parts = [part for part in parts if part]
         try:
             taken = self.outlet.send_parts(parts) if parts else 0
-        except OSError:
-            taken = 0
+        except OSError as error:
+            taken = self.failed(error)
         self._fanout.sent += taken
         if taken == sum(map(len, parts)):
             self._fanout.deliveries += shown
@@ -178,6 +185,16 @@ class Reader:
         if full and not self.full:
             self._relieved()
         return going and self.lagging
+
+    def failed(self, error: OSError) -> int:
+        """A send to them has failed with *error*; the bytes that were taken: none.
+
+        The transport finds out too, but not why: the system says once that a connection was reset, or timed out. Who
+        reads or sends next is told that it has ended, as if they had closed it.
+        """
+        if error.errno in _BROKEN:
+            self.outlet.abort()
+        return 0
 
     def finish(self) -> None:
         """Deliver everything up to here, then close."""
@@ -363,8 +380,8 @@ class Reader:
     def _send(self, data: bytes) -> int:
         try:
             taken = self.outlet.send(data)
-        except OSError:
-            return 0
+        except OSError as error:
+            return self.failed(error)
         self._fanout.sent += taken
         return taken
 

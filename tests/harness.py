@@ -71,6 +71,8 @@ class MemoryTransport:
 
     def write(self, data: bytes) -> None:
         assert isinstance(data, bytes)
+        if self.aborted:
+            return
         assert not self.finished, "something was written after the end"
         self.held += data
         if self.producer is None or self._streaming:
