@@ -113,7 +113,7 @@ class Crowd:
         fanout = Fanout(soon, time.thread_time)
         settings = Settings(replay=replay, limits=Limits().lifted())
         self.hub = Hub(MemoryJournal(soon), fanout, settings, reactor.seconds())
-        self.doors = Doors(self.hub, fanout, reactor, soon, time.monotonic, partial(outlet_for, reactor))
+        self.doors = Doors(self.hub, fanout, reactor, soon, time.time, partial(outlet_for, reactor))
         self.hub.open()
         self._clients: dict[BroadcastProtocol, socket.socket] = {}
         self._selector = selectors.DefaultSelector()

@@ -273,10 +273,7 @@ def _transport(connection: BroadcastProtocol) -> StreamTransport:
 
 
 def alarm(soon: Callable[[Callable[[], None]], object], seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-    """Call *call* through *soon* after *seconds*, unless what this returns is called before.
-
-    The reactor's own ``callLater`` goes by the wall clock: a step back would put off the end of the server.
-    """
+    """Call *call* through *soon* after *seconds*, unless what this returns is called before; whatever clocks do."""
     timer = Timer(seconds, soon, [call])
     timer.daemon = True
     timer.start()

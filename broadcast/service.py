@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from twisted.internet.threads import deferToThreadPool
@@ -29,9 +29,12 @@ from broadcast.config import (
     Config,
     configure,
 )
+from broadcast.core.events import Noted
 from broadcast.core.figures import Keeping
 from broadcast.core.hub import Hub, Settings
+from broadcast.core.interfaces import View
 from broadcast.core.text import clean
+from broadcast.descriptors import FULL, Guarded
 from broadcast.fanout import Fanout
 from broadcast.heartbeat import Heartbeat, every
 from broadcast.journals.memory import MemoryJournal
@@ -43,8 +46,10 @@ from broadcast.protocols.line import BroadcastFactory
 from broadcast.readiness import Manager
 from broadcast.server import STOP_SECONDS, Server, Surroundings, alarm
 from broadcast.signals import FirstOnly
+from broadcast.steady import steady
 from broadcast.tcp import Patience, vitals
 from broadcast.window import Window
+from broadcast.wires.line import LineWire
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -166,10 +171,15 @@ def makeService(options: Options) -> Server:
 
     # No interface has all that the reactors have.
     reactor = cast(Any, installed)
+    steady(reactor, time, monotonic)
     config = options.config
+    full = LineWire(View(), time).encode(Noted(FULL))
     try:
         seconds = config.limits.nickname_seconds
-        places = [place(reactor, port, config.interface, header_seconds=seconds) for port in config.ports]
+        places = [
+            Guarded(place(reactor, port, config.interface, header_seconds=seconds), full, reactor)
+            for port in config.ports
+        ]
     except CannotStart as error:
         raise SystemExit(_line(str(error))) from error
     soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
@@ -195,9 +205,9 @@ def makeService(options: Options) -> Server:
         unicode_nicknames=config.unicode_nicknames,
         limits=limits,
     )
-    hub = Hub(journal, fanout, settings, started=reactor.seconds())
+    hub = Hub(journal, fanout, settings, started=time())
     outlet = partial(outlet_for, reactor, linger=limits.linger_seconds)
-    factory = BroadcastFactory(hub, fanout, reactor, soon, monotonic, outlet)
+    factory = BroadcastFactory(hub, fanout, reactor, soon, time, outlet)
     later = partial(alarm, soon)
     twistd: Mapping[str, Any] = options.parent or {}
     try:

@@ -230,15 +230,19 @@ class World:
     ) -> None:
         self.clock = Clock()
         self.clock.advance(NOON)
+        self.leap = 0.0
+        """How far, in seconds, the wall clock has jumped."""
         self._soon: list[Callable[[], None]] = []
         self.journal = (journal or MemoryJournal)(self._soon.append)
         self.fanout = Fanout(self._soon.append, lambda: 0.0)
         settings = replace(settings or Settings(version="0.0"), limits=limits or DEFAULTS.lifted())
         self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
-        self.factory = BroadcastFactory(
-            self.hub, self.fanout, self.clock, self._soon.append, self.clock.seconds, self.outlet
-        )
+        self.factory = BroadcastFactory(self.hub, self.fanout, self.clock, self._soon.append, self.wall, self.outlet)
         self.hub.open()
+
+    def wall(self) -> float:
+        """The time of day."""
+        return self.clock.seconds() + self.leap
 
     def transport(self, address: IAddress | None) -> MemoryTransport:
         """A new connection from *address*."""

@@ -117,7 +117,7 @@ class BroadcastProtocol(LineReceiver):
             if (introduction := strangers.finished(line)) is not None:
                 self.session.turn_away(introduction)
                 return
-        self.session.line(line.decode("utf-8", "replace"), self.factory.clock.seconds())
+        self.session.line(line.decode("utf-8", "replace"), self.factory.wall())
 
     def readConnectionLost(self) -> None:
         """The end of their input: everything before it counts, and what is answered still reaches them."""
@@ -160,7 +160,7 @@ class BroadcastProtocol(LineReceiver):
             return
         lines = 0
         while self.session.ready and not self._peer.full and not self._over:
-            if self._allowance is not None and (wait := self._allowance.wait(self.factory.now())):
+            if self._allowance is not None and (wait := self._allowance.wait(self.factory.clock.seconds())):
                 self._pause = self.factory.clock.callLater(wait, self._resume)
                 self.factory.slowed += 1
                 break
@@ -188,7 +188,7 @@ class BroadcastProtocol(LineReceiver):
     def _hand_over(self, line: bytes | Overlong, limit: int) -> None:
         self.factory.lines += 1
         if self._allowance is not None and self.session.nick:
-            self._allowance.spend(self.factory.now())
+            self._allowance.spend(self.factory.clock.seconds())
         if isinstance(line, Overlong):
             self.session.overlong(limit)
         else:
@@ -323,8 +323,9 @@ class BroadcastProtocol(LineReceiver):
 class BroadcastFactory(Factory):
     """Makes the protocols of the line door, and holds the connected ones.
 
-    *soon* runs a function in a later turn of the reactor, whatever the clock does (``reactor.callFromThread``), *now*
-    tells seconds that never go back, *outlet* makes the outlet of a connection.
+    *clock* is for deadlines, and goes steadily. *soon* runs a function in a later turn of the reactor
+    (``reactor.callFromThread``), *wall* tells the time of day, in seconds since the epoch, which may jump, *outlet*
+    makes the outlet of a connection.
     """
 
     protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
@@ -337,15 +338,15 @@ class BroadcastFactory(Factory):
         fanout: Fanout,
         clock: IReactorTime,
         soon: Callable[[Callable[[], None]], object],
-        now: Callable[[], float],
+        wall: Callable[[], float],
         outlet: Callable[[StreamTransport], Outlet],
     ) -> None:
         self.hub = hub
         self.fanout = fanout
         self.clock = clock
+        self.wall = wall
         self.outlet = outlet
         self.soon = soon
-        self.now = now
         self.limits = hub.settings.limits
         self.admitted = Connections(self.limits)
         self.connections: set[BroadcastProtocol] = set()
@@ -363,7 +364,7 @@ class BroadcastFactory(Factory):
     def wire(self, view: View) -> Wire:
         """The one wire of this door for *view*."""
         if view not in self._wires:
-            self._wires[view] = LineWire(view, self.clock.seconds)
+            self._wires[view] = LineWire(view, self.wall)
         return self._wires[view]
 
     def drain(self) -> Deferred[list[tuple[bool, None]]]:
@@ -374,9 +375,9 @@ class BroadcastFactory(Factory):
     def refuse(self, why: str) -> None:
         """Log that a connection was refused at the door, and *why*; or count it, where that was logged just now."""
         self._refused += 1
-        if self.now() >= self._refused_until:
+        if self.clock.seconds() >= self._refused_until:
             self._log.info("Connections refused: {count}, the last one: {why}", count=self._refused, why=why)
-            self._refused, self._refused_until = 0, self.now() + REFUSALS_SECONDS
+            self._refused, self._refused_until = 0, self.clock.seconds() + REFUSALS_SECONDS
 
     def disconnect(self) -> Deferred[list[tuple[bool, None]]]:
         """Close every connection once everything is delivered; fires when the last one is gone."""
