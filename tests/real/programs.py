@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +26,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 
+TWISTD = str(Path(sys.executable).with_name("twistd"))
 PATIENCE = 60
 """How long, in seconds, anything may take that takes milliseconds; only a hang or a bug takes longer."""
 
@@ -87,6 +88,10 @@ class Program(ProcessProtocol):
         """Fires once it has written *text*; fails when it ends before that, or after ``PATIENCE``."""
         wanted = text.encode()
         return self._when(lambda: wanted in self.output, lambda: repr(text))
+
+    def when(self, arrived: Callable[[], bool]) -> Deferred[None]:
+        """Fires once *arrived* is true when something was written; fails as ``until`` does."""
+        return self._when(arrived, lambda: "what was awaited")
 
     def _when(self, arrived: Callable[[], bool], what: Callable[[], str]) -> Deferred[None]:
         waiting: Deferred[None] = Deferred()
@@ -162,6 +167,10 @@ class Talker(Protocol):
         wanted = self.seen.count(b"\n") + count
         await self.when(lambda: self.seen.count(b"\n") >= wanted)
 
+    def text(self) -> str:
+        """What came, each line end as a single character."""
+        return self.seen.decode().replace("\r\n", "\n")
+
     def whole_lines(self) -> list[str]:
         """What came, without an unfinished last line."""
         return self.seen.decode().split("\r\n")[:-1]
@@ -216,10 +225,9 @@ class Programs:
         """See to it that *program*, which somebody has started, does not outlive the test."""
         self._all.append(program)
 
-    async def server(self, *options: str, port: int = 0) -> Server:
-        """Start the installed server, and wait until it listens."""
-        twistd = str(Path(sys.executable).with_name("twistd"))
-        program = self.run(twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), *options)
+    async def server(self, *options: str, port: int = 0, command: Sequence[str] = (TWISTD,)) -> Server:
+        """Start the installed server, and wait until it listens; *command* runs twistd, with what is added to it."""
+        program = self.run(*command, "-n", "--pidfile=", "broadcast", "--port", str(port), *options)
         await program.until("Listening on 127.0.0.1 port ")
         listening = re.search(rb"Listening on 127\.0\.0\.1 port (\d+)", program.output)
         assert listening is not None
@@ -263,3 +271,8 @@ class Server:
     def __init__(self, program: Program, port: int) -> None:
         self.program = program
         self.port = port
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return cast(int, self.program.process.pid)

@@ -50,7 +50,7 @@ async def test_what_anybody_saw_survives_a_kill_at_any_moment(programs: Programs
 def check(person: Talker, said: list[str]) -> None:
     """Everything that *person* saw is among what was *said*, in that order; their receipts name their own lines."""
     lines = person.whole_lines()
-    seen = [line for line in lines if re.match(r"p\d: line ", line)]
+    seen = [line for line in lines if re.match(r"p\d+: line ", line)]
     others = [line for line in said if not line.startswith(f"{person.nick}: ")]
     assert seen == others[: len(seen)]
     receipts = [int(line[4:]) for line in lines if re.fullmatch(r"-> #\d+", line)]

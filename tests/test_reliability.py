@@ -1,0 +1,115 @@
+"""What docs/reliability.rst names is there: each row has a test, and each of the tests exists. None of them is run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reliability.rst"
+SECTIONS = ("Limits", "Faults", "Hostile input", "Properties")
+
+_NAME = re.compile(r"``(tests/[^`]+)``")
+
+
+def sections(page: str) -> dict[str, list[list[str]]]:
+    """The rows of the list tables of *page* below their headers, by the section that they stand in, cell by cell."""
+    found: dict[str, list[list[str]]] = {}
+    for title, text in re.findall(r"^([^\n]+)\n-{3,}\n(.*?)(?=^[^\n]+\n-{3,}$|\Z)", page, re.MULTILINE | re.DOTALL):
+        _before, *rows = re.split(r"^   \* - ", text, flags=re.MULTILINE)
+        found[title] = [
+            [" ".join(cell.split()) for cell in re.split(r"^     - ", row, flags=re.MULTILINE)] for row in rows
+        ][1:]
+    return found
+
+
+def complaints(page: str) -> Iterator[str]:
+    """What is wrong with the tables of *page*."""
+    found = sections(page)
+    yield from (f"{title}: no rows" for title in SECTIONS if not found.get(title))
+    for title, rows in found.items():
+        for cells in rows:
+            where = f"{title}, {cells[0]}"
+            if len(cells) != 3 or not all(cells):
+                yield f"{where}: not three cells"
+            named = _NAME.findall(cells[-1])
+            if not named:
+                yield f"{where}: no test"
+            if _NAME.sub("", cells[-1]).strip():
+                yield f"{where}: something that is no test"
+            yield from (f"{where}: there is no {name}" for name in named if not exists(name))
+
+
+def exists(name: str) -> bool:
+    """Whether there is a test *name*, ``path::function`` or ``path::Class::method``."""
+    path, *parts = name.split("::")
+    return bool(parts) and "::".join(parts) in defined_in(ROOT / path)
+
+
+@cache
+def defined_in(path: Path) -> frozenset[str]:
+    """The tests that the module at *path* defines."""
+    if not path.is_file():
+        return frozenset()
+    names = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        inner = node.body if isinstance(node, ast.ClassDef) and node.name.startswith("Test") else [node]
+        prefix = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
+        for function in inner:
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and function.name.startswith("test_"):
+                names.add(prefix + function.name)
+    return frozenset(names)
+
+
+def test_every_row_has_tests_and_all_of_them_exist() -> None:
+    assert list(complaints(PAGE.read_text("utf-8"))) == []
+
+
+GOOD = """
+Faults
+------
+
+.. list-table::
+   :header-rows: 1
+
+   * - fault
+     - what holds
+     - shown by
+   * - this
+     - holds
+     - ``tests/test_reliability.py::test_every_row_has_tests_and_all_of_them_exist``
+"""
+OTHERS = ["Limits: no rows", "Hostile input: no rows", "Properties: no rows"]
+
+
+def test_a_good_table_is_good() -> None:
+    assert sections(GOOD)["Faults"][0][:2] == ["this", "holds"]
+    assert list(complaints(GOOD)) == OTHERS
+
+
+@pytest.mark.parametrize(
+    ("now", "complaint"),
+    [
+        ("nothing yet", ["Faults, this: no test", "Faults, this: something that is no test"]),
+        (
+            "``tests/test_reliability.py::test_gone``",
+            ["Faults, this: there is no tests/test_reliability.py::test_gone"],
+        ),
+        ("``tests/gone.py::test_x``", ["Faults, this: there is no tests/gone.py::test_x"]),
+        ("``tests/test_reliability.py``", ["Faults, this: there is no tests/test_reliability.py"]),
+        ("``tests/test_reliability.py::exists``", ["Faults, this: there is no tests/test_reliability.py::exists"]),
+    ],
+)
+def test_a_row_without_a_test_is_found_and_so_is_a_test_that_is_not_there(now: str, complaint: list[str]) -> None:
+    page = re.sub(r"``tests.*``", now, GOOD)
+    assert list(complaints(page)) == OTHERS + complaint
+
+
+def test_a_row_with_a_cell_missing_is_found() -> None:
+    page = GOOD.replace("     - holds\n", "")
+    assert list(complaints(page)) == [*OTHERS, "Faults, this: not three cells"]
