@@ -12,6 +12,10 @@ data, a probe for room in a full buffer, a keepalive.
 * On macOS, the system drops who does not acknowledge data. One who vanishes while their buffer is full is noticed when
   it gives up, after some ten minutes. Elsewhere that holds for all who vanish while data is under way.
 
+With the defaults, Linux 6.18, and a machine that vanished from a network of namespaces: gone after 131 s where nothing
+was said, 135 s with a line on its way, and 91 s where it had not read for 150 s (its last answer was older than that);
+as on older Linux, without ``TCP_RTO_MAX_MS``, that took 203 s. A sweep costs 2.6 µs of the processor a connection.
+
 A telnet gets a NOP besides, which keeps those routers awake that forget quiet connections.
 """
 
