@@ -79,7 +79,7 @@ class Telnet:
 
     def feed(self, data: bytes) -> None:
         """Take *data* in."""
-        self._raw = self._raw[self._pos :] + data
+        self._raw = self._raw[self._pos :] + data if self._raw else data
         self._pos = 0
 
     def answers(self) -> bytes:
@@ -92,9 +92,11 @@ class Telnet:
 
     def take(self) -> Piece | None:
         """The next stretch of text, not empty, or what a command means for what was typed; None: no more yet."""
+        raw, pos = self._raw, self._pos
+        if not raw:
+            return None
         if self._within:
             return self._subnegotiation()
-        raw, pos = self._raw, self._pos
         end = raw.find(_IAC, pos)
         if end == pos:
             return self._command()
