@@ -249,6 +249,24 @@ class Answer:
         self.then = then
 
 
+class Names(Answer):
+    """Who is here: a line that ends with a comma is followed by another, and there are as many names as it says."""
+
+    def __init__(self) -> None:
+        super().__init__(rb"(?!)")  # until the last line has come
+        self._whole = b""
+
+    def goes_on(self, text: bytes) -> bool:
+        """Whether *text* is not the last line; if it is, ``pattern`` says whether the answer is right."""
+        self._whole += text
+        if text.endswith(b","):
+            return True
+        counted = re.fullmatch(rb"(\d+) here: (.*)", re.sub(rb" \([^()]*\)", b"", self._whole))
+        if counted is not None and counted[2].count(b",") + 1 == int(counted[1]):
+            self.pattern = re.compile(rb".*")
+        return False
+
+
 class Recall(Answer):
     """The lines that ``/history N`` shows, or ``/search``, which must hold *word*; in front of the next answer."""
 
@@ -480,6 +498,8 @@ class Stream:
                 )
             self.answers.popleft()
             return self._answered(line)
+        if isinstance(asked, Names) and asked.goes_on(text):
+            return True
         if not asked.pattern.fullmatch(text):
             raise self._difference(f"the answer should be {asked.pattern.pattern!r}, not", line)
         self.answers.popleft()

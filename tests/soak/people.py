@@ -16,6 +16,7 @@ from tests.soak.model import (
     Author,
     Log,
     LoudReference,
+    Names,
     Recall,
     Reference,
     Remark,
@@ -311,10 +312,7 @@ class Behaved(Person):
 
     def command(self, line: bytes, pattern: bytes, then: Callable[[bytes], None] | None = None) -> None:
         """Type a command; the answer must match *pattern*."""
-        assert self.stream is not None
-        self.stream.answers.append(Answer(pattern, then))
-        self.world.counts["commands"] += 1
-        self.write(line)
+        self._await(line, Answer(pattern, then))
 
     def ping(self, then: Callable[[], None]) -> None:
         """Ask for a sign of life."""
@@ -328,11 +326,14 @@ class Behaved(Person):
         """Ask for lines with *word* in them."""
         self._recall(b"/search " + word, Recall(FOUND, word))
 
-    def _recall(self, line: bytes, recall: Recall) -> None:
+    def _await(self, line: bytes, answer: Answer) -> None:
         assert self.stream is not None
-        self.stream.answers.append(recall)
+        self.stream.answers.append(answer)
         self.world.counts["commands"] += 1
         self.write(line)
+
+    def _recall(self, line: bytes, recall: Recall) -> None:
+        self._await(line, recall)
         self.command(b"/ping", b"pong")  # so that it shows where it ends
 
     def say(self, filler: bytes | None = None) -> None:
@@ -496,7 +497,7 @@ class Comer(Behaved):
         self.author.nick = answer.removeprefix(b"You are ").removesuffix(b".")
 
     def _look_around(self) -> None:
-        self.command(b"/names", rb"\d+ here: .*")
+        self._await(b"/names", Names())
 
     def _look_back(self) -> None:
         self.look_back(self.world.random.choice((5, 20, 100)))

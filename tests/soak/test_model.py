@@ -12,6 +12,7 @@ from tests.soak.model import (
     Author,
     Log,
     LoudReference,
+    Names,
     Recall,
     Reference,
     Remark,
@@ -240,6 +241,15 @@ def test_answers_are_what_was_asked_for(three: Stream) -> None:
     three.answers.append(Answer(b"pong"))
     with pytest.raises(Unexplained, match="pang"):
         three.feed(lines(b"-> pang"))
+
+
+def test_names_are_as_many_as_they_say(three: Stream) -> None:
+    three.answers += [Names(), Answer(b"pong")]
+    three.feed(lines(b"-> 4 here: ann (away: lunch, idle 12m), bob,", b"-> carol, dan (idle 5m)", b"-> pong"))
+    assert not three.answers
+    three.answers.append(Names())
+    with pytest.raises(Unexplained, match="carol"):
+        three.feed(lines(b"-> 4 here: ann, bob,", b"-> carol"))
 
 
 def test_the_history_is_what_was_said(three: Stream) -> None:
