@@ -168,7 +168,7 @@ class Heartbeat:
 def every(soon: Soon, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
     """Call *call* through *soon* every so many *seconds*, unless it still waits; until what this returns is called.
 
-    The reactor's own ``callLater`` goes by the wall clock: a step back would put it off for as long.
+    The seconds are those of a thread, which no step of a clock changes.
     """
     stopped = Event()
     waiting = Event()

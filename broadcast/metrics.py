@@ -126,9 +126,8 @@ class Sampler:
     Somebody's line comes at any moment of a turn, and waits until the reactor gets to it. So does what this hands to
     *soon* (``reactor.callFromThread``): the time until it is run, as *now* tells it, is added to *delays*. That is the
     rest of the turn under way and all that stands in front of it; long turns are met more often than short ones, as
-    people meet them. A clock on the reactor's side (``callLater``) would go by the wall clock, and the length of each
-    turn would have to be measured in every turn. One sample at a time: a reactor that hangs for a minute is one sample
-    of a minute.
+    people meet them. On the reactor's side, the length of each turn would have to be measured in every turn. One sample
+    at a time: a reactor that hangs for a minute is one sample of a minute.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -69,3 +70,20 @@ async def test_under_load_everybody_is_told_and_what_anybody_saw_is_kept(
         assert person.whole_lines()[-1] == DOWN
         assert sum(line.startswith("-> #") for line in person.whole_lines()) == len(mine), "each has its receipt"
     assert "Traceback" not in server.program.text()
+
+
+@ensureDeferred
+async def test_what_was_taken_in_is_said_and_kept_before_the_end(programs: Programs, tmp_path: Path) -> None:
+    """Past 40 lines at once, a paste waits in the server; at the end nobody waits any more."""
+    server = await programs.server("--data", str(tmp_path))
+    ann, bob = [await programs.talker(server.port, nick) for nick in ("ann", "bob")]
+    ann.say(*(f"line {number}" for number in range(90)))
+    await bob.until("ann: line 39\r\n")
+    server.program.process.signalProcess("TERM")
+    await bob.until(DOWN)
+    await bob.lost
+    await server.program.end()
+    said = [f"line {number}" for number in range(90)]
+    assert re.findall(r"^ann: (.*)$", bob.text(), re.MULTILINE) == said
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as journal:
+        assert [text for (text,) in journal.execute("SELECT text FROM events ORDER BY seq")] == said
