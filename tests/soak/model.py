@@ -141,6 +141,10 @@ class Log:
         """Whether a line that has no number begins at *start*."""
         return self.text.startswith(b" * ", start)
 
+    def crowd_left(self, start: int) -> bool:
+        """Whether at *start* many are said to have left."""
+        return self.passes(start) and self.text[start : self.end_of(start)].endswith(b" people left.\r\n")
+
     def before(self, position: int) -> int:
         """The number of the last line that begins in front of *position*."""
         return bisect_left(self.starts, position)
@@ -323,6 +327,8 @@ class Stream:
         self.notices = 0
         self.private = 0
         self.receipts = 0
+        self.leaving = False
+        """Whether they have asked to leave: nobody is told of a crowd's leaving that they are part of."""
         self.must_reach = 0
         """They are not to be bidden goodbye before they have read so far."""
         self._hears = hears or (lambda _what, _words: None)
@@ -478,7 +484,8 @@ class Stream:
                 self.position += len(line)
                 self.received += 1
                 return True
-            if not (self.loose and self.log.passes(self.position)):
+            crowd = self.leaving and self.log.crowd_left(self.position)
+            if not crowd and not (self.loose and self.log.passes(self.position)):
                 raise self._difference("they read", line)
             self.position = self.log.end_of(self.position)
 
@@ -562,7 +569,8 @@ class Stream:
         while self.position < self.must_reach:
             self._skip_own()
             if self.position < self.must_reach:
-                if not (self.loose and self.log.passes(self.position)):
+                crowd = self.log.crowd_left(self.position)
+                if not crowd and not (self.loose and self.log.passes(self.position)):
                     raise self._difference(
                         "they left after this was said, and are bidden goodbye before they read it", b""
                     )

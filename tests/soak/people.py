@@ -384,6 +384,7 @@ class Behaved(Person):
         assert self.stream is not None
         assert self.author.log is not None
         self.stream.must_reach = len(self.author.log.text)
+        self.stream.leaving = True
         form = self.world.random.randrange(4)
         if form == 0:
             self.connection.end()

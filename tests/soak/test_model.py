@@ -279,6 +279,17 @@ def test_what_is_found_holds_the_word(three: Stream) -> None:
         three.feed(lines(b"-> #1 [14:02] ann: one"))
 
 
+def test_only_who_leaves_may_not_be_told_of_a_crowd_that_left(room: Room, three: Stream) -> None:
+    room.log.pass_by(b" * 9 people left.\r\n", None)
+    room.say(b"ann", b"four")
+    three.feed(THREE)
+    with pytest.raises(Unexplained, match="9 people left"):
+        three.feed(lines(b"ann: four"))
+    three.leaving = True
+    three.feed(lines(b" * Goodbye, bob."))  # the line is still there to be judged
+    assert three.over
+
+
 def test_who_leaves_has_read_everything(three: Stream) -> None:
     three.must_reach = len(three.log.text)
     three.feed(lines(b"ann: one", b"ann: two"))
