@@ -17,7 +17,7 @@ Told = Callable[[re.Match[str]], None]
 
 
 class Expected(NamedTuple):
-    """The answer to a command, which is one line."""
+    """The answer to a command: a line, and where it ends with ``more`` others behind it, up to one that does not."""
 
     form: re.Pattern[str]
     """Fits its whole text."""
@@ -25,12 +25,15 @@ class Expected(NamedTuple):
     refusal: re.Pattern[str]
     """Fits the whole text of the error in its place."""
     refused: Told
+    more: str | None = None
 
 
-def expected(form: str, told: Told, refusal: str = r"(?!)", refused: Told | None = None) -> Expected:
+def expected(
+    form: str, told: Told, refusal: str = r"(?!)", refused: Told | None = None, more: str | None = None
+) -> Expected:
     """The answer to a command by two regular expressions, in whatever case; nobody is told unless it is said whom."""
     flags = re.IGNORECASE | re.DOTALL
-    return Expected(re.compile(form, flags), told, re.compile(refusal, flags), refused or nobody)
+    return Expected(re.compile(form, flags), told, re.compile(refusal, flags), refused or nobody, more)
 
 
 def nobody(_found: re.Match[str]) -> None:
@@ -61,6 +64,8 @@ class Answers:
                 for _ in range(at + 1):
                     self._awaited.popleft()
                 (answer.refused if refused else answer.told)(found)
+                if answer.more and event.text.endswith(answer.more):
+                    self._awaited.appendleft((expected(r".*", nobody, more=answer.more), quiet))
                 return quiet
         return False
 

@@ -145,7 +145,7 @@ class Talk:
 
     def _number(self) -> Expected:
         """The answer to ``/names``."""
-        return expected(r"(\d{1,9}) here: .*", self._counted, r".*/names\b.*")
+        return expected(r"(\d{1,9}) here: .*", self._counted, r".*/names\b.*", more=",")
 
     def _kept(self, seq: int) -> None:
         """One's own line is kept."""

@@ -45,6 +45,15 @@ def test_an_answer_that_fits_a_later_command_says_that_those_before_it_are_answe
     assert case.told == ["b: b"]
 
 
+def test_an_answer_of_several_lines_is_all_of_them() -> None:
+    case = Case()
+    case.answers.expect(expected(r"\d+ here: .*", lambda found: case.told.append(found[0]), more=","), quiet=True)
+    case.expect("user's", ".*")
+    lines: list[Event] = [Answer("4 here: ann,"), Joined("eve"), Answer("bob, carol,"), Answer("dan"), Answer("pong")]
+    assert case.take(*lines) == [True, False, True, True, False]
+    assert case.told == ["4 here: ann,", "user's: pong"]
+
+
 def test_a_refusal_is_told_as_one_and_case_makes_no_difference() -> None:
     case = Case()
     case.expect("a", "you are .*", r".*/away\b.*", quiet=True)
