@@ -190,16 +190,17 @@ class Witness:
     def __init__(self) -> None:
         self.count = 0
         self.names: set[str] | None = set()
-        """None once a crowd has come or gone that was not named."""
+        """None where a crowd has come or gone: it is not named, and told as one, so also before or after a rename."""
 
-    def reads(self, lines: Iterable[str]) -> None:
+    def reads(self, lines: Sequence[str]) -> None:
+        if any(" people " in line for line in lines):
+            self.names = None
         for line in lines:
             passed = PASSED.fullmatch(line)
             if passed is None:
                 continue
             if passed["joins"] or passed["leaves"]:
                 self.count += int(passed["joins"] or 0) - int(passed["leaves"] or 0)
-                self.names = None
             elif passed["new"]:
                 self._goes(passed["old"])
                 self._comes(passed["new"])
@@ -355,22 +356,26 @@ class TheWholeHub(RuleBasedStateMachine):
     @rule(data=st.data(), times=st.integers(1, 3))
     def whisper(self, data: st.DataObject, times: int) -> None:
         name = self.name(data)
-        self.ask(data, "\r\n".join(f"/msg {name} {self.word()}" for _ in range(times)), *[SENT] * times)
+        self.ask(
+            self.one(data, self.typing()),
+            "\r\n".join(f"/msg {name} {self.word()}" for _ in range(times)),
+            *[SENT] * times,
+        )
 
     @if_any(typing)
     @rule(data=st.data(), name=st.sampled_from(NAMES))
     def rename(self, data: st.DataObject, name: str) -> None:
-        self.ask(data, f"/nick {name}", RENAMED)
+        self.ask(self.one(data, self.typing()), f"/nick {name}", RENAMED)
 
     @if_any(typing)
     @rule(data=st.data())
     def ignore(self, data: st.DataObject) -> None:
-        self.ask(data, f"/ignore {self.name(data)}", IGNORED)
+        self.ask(self.one(data, self.typing()), f"/ignore {self.name(data)}", IGNORED)
 
     @if_any(typing)
     @rule(data=st.data())
     def unignore(self, data: st.DataObject) -> None:
-        self.ask(data, f"/unignore {self.name(data)}", UNIGNORED)
+        self.ask(self.one(data, self.typing()), f"/unignore {self.name(data)}", UNIGNORED)
 
     def name(self, data: st.DataObject) -> str:
         """The nickname of somebody who is here, or of nobody."""
@@ -379,12 +384,12 @@ class TheWholeHub(RuleBasedStateMachine):
     @if_any(typing)
     @rule(data=st.data(), what=st.sampled_from(["/timestamp", "/receipts", "/quiet"]))
     def switch(self, data: st.DataObject, what: str) -> None:
-        self.ask(data, what, SWITCHED)
+        self.ask(self.one(data, self.typing()), what, SWITCHED)
 
     @if_any(typing)
     @rule(data=st.data())
     def ask_for_much(self, data: st.DataObject) -> None:
-        self.ask(data, "/help", *[HELP] * len(COMMANDS))
+        self.ask(self.one(data, self.typing()), "/help", *[HELP] * len(COMMANDS))
 
     @if_any(typing)
     @rule(data=st.data(), lines=st.integers(1, 30), behind=st.booleans())
@@ -399,14 +404,15 @@ class TheWholeHub(RuleBasedStateMachine):
     @if_any(typing)
     @rule(data=st.data())
     def ask_who_is_here(self, data: st.DataObject) -> None:
+        """One for whom so much waits that their lines wait too would be told who is here later."""
         self.everything_happens()
         self.nicknames_are_unique()
-        if self.typing():
+        if heard := [guest for guest in self.typing() if not guest.person.protocol._peer.full]:
             names = self.after[-1].values()
-            self.ask(data, "/names", f"-> {len(names)} here: {', '.join(f'{name}{IDLE}' for name in names)}")
+            here = f"-> {len(names)} here: {', '.join(f'{name}{IDLE}' for name in names)}"
+            self.ask(self.one(data, heard), "/names", here)
 
-    def ask(self, data: st.DataObject, line: str, *answers: str) -> None:
-        guest = self.one(data, self.typing())
+    def ask(self, guest: Guest, line: str, *answers: str) -> None:
         guest.asked += answers
         guest.person.put(f"{line}\r\n")
 
@@ -457,6 +463,8 @@ class TheWholeHub(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 9, 11, 61]))
     def time_passes(self, seconds: int) -> None:
+        """So much time is many turns."""
+        self.world.settle()
         self.world.clock.advance(seconds)
         for guest in self.others():
             if guest.person.transport.aborted:
@@ -642,7 +650,8 @@ class TheWholeHub(RuleBasedStateMachine):
             if asked.startswith("history "):
                 self.explain_history(left, int(asked.split()[1]), cut=guest.cut)
             else:
-                assert re.fullmatch(asked, left.pop(0))
+                assert re.fullmatch(asked, left[0]), f"{left[0]!r} does not answer what {asked!r} would"
+                left.pop(0)
         assert not left
         nick, *became = [
             event.new if isinstance(event, Renamed) else event.nick
