@@ -22,7 +22,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Thread
+from threading import Thread, get_ident
 from typing import Any, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
@@ -58,14 +58,16 @@ class Watched(EPollReactor):
         self.longest = self.total = self.collecting = 0.0
         self._last = time.thread_time()
         self._began = 0.0
+        self._thread = get_ident()
         gc.callbacks.append(self._collect)
 
     def _collect(self, phase: str, _info: object) -> None:
         now = time.thread_time()
         if phase == "start":
             self._began = now
-        else:
-            self.collecting = max(self.collecting, now - self._began)
+            return
+        self.collecting = max(self.collecting, now - self._began)
+        if get_ident() == self._thread:
             self._last += now - self._began
 
     def runUntilCurrent(self) -> None:  # noqa: N802 - Twisted's name
