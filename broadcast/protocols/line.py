@@ -230,7 +230,8 @@ class BroadcastProtocol(LineReceiver):
     def _proceed(self) -> None:
         if not self._came_as and self.session.nick:
             self._came_as = self.session.nick
-            self._cancel_deadline()
+            if self._connected:  # else it is that of what they have said
+                self._cancel_deadline()
             self._log.info("{nick} joined from {where}", nick=self._came_as, where=self._where())
         self._pump()
 

@@ -140,6 +140,20 @@ def test_but_nobody_waits_for_ever_for_who_is_gone(open_world: Opens, log: Log) 
     assert len(world.clock.getDelayedCalls()) == 0
 
 
+def test_not_even_for_who_was_gone_before_they_had_come(open_world: Opens) -> None:
+    world = open_world(limits=FAST)
+    world.join("ann")
+    bob = world.connect()
+    bob.put("bob\r\n" + "x\r\n" * 10_000)
+    bob.vanish()
+    for _ in range(151):
+        advance(world, 1)
+    assert [member.nick for member in world.hub.room.members.values()] == ["ann"]
+    assert world.factory.admitted.total == 1
+    assert not world.factory.unheard
+    assert len(world.clock.getDelayedCalls()) == 0
+
+
 def test_at_the_end_of_the_server_everything_that_came_in_is_said_at_once(open_world: Opens) -> None:
     world = open_world(limits=FAST)
     ann, bob, carol = world.join("ann", "bob", "carol")
