@@ -73,7 +73,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
         "pending_bytes", 4 * KIB, 64 * MIB, "So much of answers and private lines waits for one who does not read."
     ),
     "queue-events": Limit(
-        "queue_events", 1, 10_000_000, "Past so many that are not kept yet, those who write are read more slowly."
+        "queue_events", 1, 10_000_000, "Past so many that are not told yet, those who write are read more slowly."
     ),
     "queue-bytes": Limit("queue_bytes", 1, 1024 * MIB, "Or so many bytes, if that is less."),
 }

@@ -43,7 +43,7 @@ class Limits:
     """So many bytes of answers and private lines wait for one reader."""
     queue_events: int = 10_000
     queue_bytes: int = 8 * 1024 * 1024
-    """Past so much that the journal has not given back, those who write are to wait; bytes of text, roughly."""
+    """Past so much that was not kept and told yet, those who write are to wait; bytes of text, roughly."""
 
     def lifted(self) -> Limits:
         """Without those on people and addresses: for a room of trusted programs."""

@@ -107,6 +107,7 @@ class Room:
         self._ignoring: set[Member] = set()
         self._waiting: deque[Callable[[], None]] = deque()
         self._returned: list[Event] = []
+        self._returned_text = 0
         self._telling = False
         self._waited = False
         self._stalled: deque[Callable[[], None]] = deque()
@@ -184,12 +185,25 @@ class Room:
 
     @property
     def full(self) -> bool:
-        """Whether so much waits for the journal that nobody should say more."""
-        return self.queued >= self._limits.queue_events or self.queued_text >= self._limits.queue_bytes
+        """Whether so much waits for the journal, or to be told, that nobody should say more."""
+        return self._untold >= self._limits.queue_events or self._untold_text >= self._limits.queue_bytes
 
     def when_roomy(self, call: Callable[[], None]) -> None:
         """Call *call* once half of it is kept and told; only while ``full``. Whoever came first goes on first."""
         self._stalled.append(call)
+
+    @property
+    def _untold(self) -> int:
+        """How many events are in the room that nobody has been told: with the journal, or back from it.
+
+        Telling many people takes longer than keeping, and what they say meanwhile comes in all the same.
+        """
+        return self.queued + len(self._returned)
+
+    @property
+    def _untold_text(self) -> int:
+        """How many characters of text are in them."""
+        return self.queued_text + self._returned_text
 
     def _append(self, event: Event) -> None:
         self.queued += 1
@@ -197,9 +211,11 @@ class Room:
         self._journal.append(event)
 
     def _take(self, events: Sequence[Event]) -> None:
+        text = sum(map(_length, events))
         self._returned.extend(events)
+        self._returned_text += text
         self.queued -= len(events)
-        self.queued_text -= sum(map(_length, events))
+        self.queued_text -= text
         if not self._telling:
             # What is with the journal comes back within a commit. To wait for it once, and tell both at once, halves
             # what telling costs: else the first lines of a rush are told alone, to everybody, while the rest gather.
@@ -213,6 +229,7 @@ class Room:
             return
         self._telling = True
         events, self._returned = self._returned[:BURST], self._returned[BURST:]
+        self._returned_text -= sum(map(_length, events))
         burst = plan(events, self.members, self._ignoring, self.last)
         kept = [event for event in events if isinstance(event, Said | Emoted)]
         if kept:
@@ -231,7 +248,7 @@ class Room:
                 visit()
                 yield
             events_left, bytes_left = self._limits.queue_events // 2, self._limits.queue_bytes // 2
-            while self._stalled and self.queued <= events_left and self.queued_text <= bytes_left:
+            while self._stalled and self._untold <= events_left and self._untold_text <= bytes_left:
                 self._stalled.popleft()()
                 yield
         finally:

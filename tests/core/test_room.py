@@ -372,6 +372,24 @@ def test_the_text_of_lines_and_private_lines_counts_too() -> None:
     assert [*full, stage.room.full] == [False, True, False]
 
 
+@pytest.mark.parametrize("limits", [Limits(queue_events=4), Limits(queue_bytes=4)], ids=["events", "text"])
+def test_what_was_kept_counts_until_it_is_told(limits: Limits) -> None:
+    stage = limited(limits)
+    (ann,) = (seat.session.member for seat in stage.join("ann"))
+    room = stage.room
+    stage.holds = True
+    full = []
+    for text in "wxyz-":
+        full.append(room.full)
+        room.say(ann, text, 0.0)
+        stage.settle()
+    called: list[str] = []
+    room.when_roomy(lambda: called.append("roomy"))
+    assert [*full, room.queued, room.full, called] == [False] * 5 + [0, True, []]
+    stage.go_on()
+    assert (room.full, called) == (False, ["roomy"])
+
+
 def test_what_could_not_be_kept_has_come_back_too() -> None:
     stage = limited(Limits(queue_bytes=20))
     (ann,) = (seat.session.member for seat in stage.join("ann"))
