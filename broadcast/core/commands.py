@@ -151,8 +151,18 @@ def _listed(before: str, items: Iterable[str]) -> Iterator[str]:
 
 
 def _names(session: Session, words: str, at: float) -> None:
-    members = list(session.hub.room.members.values())
-    lines = _listed(f"{len(members)} here: ", (_presence(member, at) for member in members))
+    room = session.hub.room
+    lines: Iterator[str] = iter(())
+
+    def begin() -> None:
+        nonlocal lines
+        members = list(room.members.values())
+        lines = _listed(f"{len(members)} here: ", (_presence(member, at) for member in members))
+        if show():
+            session.wait()
+            room.when_told(lambda: session.peer.when_roomy(go_on))
+        elif not session.ready:
+            session.resume()
 
     def show() -> bool:
         """A page; whether there may be another."""
@@ -166,9 +176,12 @@ def _names(session: Session, words: str, at: float) -> None:
         else:
             session.resume()
 
-    if show():
+    if room.reaching:
+        # Who has read that somebody came is to find them here.
         session.wait()
-        session.hub.room.when_told(lambda: session.peer.when_roomy(go_on))
+        room.when_reached(begin)
+    else:
+        begin()
 
 
 def _nick(session: Session, words: str, at: float) -> None:

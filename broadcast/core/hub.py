@@ -88,7 +88,7 @@ class Hub:
     def find(self, name: str) -> Member:
         """The one who is here under *name*; raises ``RefusedError``."""
         member = self._owners.get(nicknames.key(name))
-        if member is None or member.id not in self.room.members:
+        if member is None or not member.told:
             raise RefusedError(f"{name[: nicknames.LONGEST]} is not here.")
         return member
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broadcast.core.burst import ignores, plan
+from broadcast.core.burst import plan
 from broadcast.core.events import (
     Announced,
     Emoted,
@@ -27,7 +27,7 @@ from broadcast.core.events import (
     Said,
     Whispered,
 )
-from broadcast.core.interfaces import Audience, Found, Journal
+from broadcast.core.interfaces import Audience, Burst, Found, Journal
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.nicknames import key
 from broadcast.core.search import Words
@@ -61,7 +61,10 @@ class Member:
     nick: str
     visitor: Visitor
     told: str = ""
-    """The nickname under which the stream knows them: a rename on its way has not happened yet for a newcomer."""
+    """The nickname under which the stream knows them: a rename on its way has not happened yet for a newcomer.
+
+    Empty until people are told that they come.
+    """
     away: bool = False
     why_away: str = ""
     receipts: bool = False
@@ -95,6 +98,8 @@ class Room:
         """The number of the last line that was told."""
         self.lines = 0
         """How many lines were told."""
+        self.reaching = False
+        """Whether some may have been told already what others are still to be told."""
         self.queued = 0
         """How many events wait for the journal..."""
         self.queued_text = 0
@@ -106,6 +111,7 @@ class Room:
         self._expected: dict[int, Member] = {}
         self._ignoring: set[Member] = set()
         self._waiting: deque[Callable[[], None]] = deque()
+        self._until_reached: list[Callable[[], None]] = []
         self._returned: list[Event] = []
         self._returned_text = 0
         self._telling = False
@@ -162,6 +168,10 @@ class Room:
         """Call *call* once everything that has happened up to now has been told."""
         self._waiting.append(call)
         self._append(Marked())
+
+    def when_reached(self, call: Callable[[], None]) -> None:
+        """Call *call* once everybody has been told what some know already; only while ``reaching``."""
+        self._until_reached.append(call)
 
     def ignore(self, member: Member, name: str) -> None:
         """Hide from *member* what is said under *name*."""
@@ -236,7 +246,19 @@ class Room:
             self.last = kept[-1].seq
             self.lines += len(kept)
             self._recent.extend(kept)
+        self._foretell(events, burst)
+        self.reaching = True
         self._audience.tell(burst, self._told(events))
+
+    def _foretell(self, events: Sequence[Event], burst: Burst) -> None:
+        """Take in what those may act on at once who are told first: others may be told many turns later."""
+        for event in events:
+            if isinstance(event, Joined):
+                self._expected[event.who].told = event.nick
+        for to in {event.to for event in events if isinstance(event, Whispered)}:
+            for _, shown in burst.edits.get(to, ()):
+                if isinstance(shown, Whispered):
+                    self.members[to].correspondent = shown.who
 
     def _told(self, events: Sequence[Event]) -> Iterator[None]:
         """Everybody has been told of *events*: now those whom they are about, one at a step, then those who stalled.
@@ -244,7 +266,10 @@ class Room:
         Nothing else is told before they all know: what a newcomer is told begins with the next burst.
         """
         try:
-            for visit in self._visits(events):
+            visits = [*self._visits(events), *self._until_reached]
+            self._until_reached.clear()
+            self.reaching = False
+            for visit in visits:
                 visit()
                 yield
             events_left, bytes_left = self._limits.queue_events // 2, self._limits.queue_bytes // 2
@@ -260,7 +285,7 @@ class Room:
         visits: list[Callable[[], None]] = []
         for event in events:
             if isinstance(event, Joined):
-                visits.append(self._admit(self._expected.pop(event.who), event.nick))
+                visits.append(self._admit(self._expected.pop(event.who)))
             elif isinstance(event, Left):
                 member = self.members.pop(event.who)
                 self._ignoring.discard(member)
@@ -269,8 +294,6 @@ class Room:
                 to = self.members.get(event.to)
                 if to is not None:
                     to.coming -= len(event.text)
-                    if not ignores(to, event.who, (key(event.nick),)):
-                        to.correspondent = event.who
             elif isinstance(event, Renamed):
                 self.members[event.who].told = event.new
                 self._follow(event)
@@ -278,8 +301,7 @@ class Room:
                 visits.append(self._waiting.popleft())
         return visits
 
-    def _admit(self, member: Member, nick: str) -> Callable[[], None]:
-        member.told = nick
+    def _admit(self, member: Member) -> Callable[[], None]:
         self.members[member.id] = member
         return lambda: member.visitor.arrived(self.members, self._replay())
 

@@ -308,6 +308,56 @@ def test_msg_and_reply(ann: Seat, bob: Seat) -> None:
     ]
 
 
+def comes_and_is_seen_by_some(stage: Stage, nick: str) -> Seat:
+    """Somebody of whose coming not everybody has been told yet."""
+    newcomer = Seat(stage)
+    newcomer.session.greet()
+    stage.holds = True
+    newcomer.session.line(nick, AT)
+    stage.settle()
+    newcomer.look()
+    return newcomer
+
+
+def test_whom_one_has_seen_coming_can_be_written_to(stage: Stage, ann: Seat) -> None:
+    bob = comes_and_is_seen_by_some(stage, "bob")
+    ann.session.line("/msg bob hi", AT)
+    assert ann.look()[1:] == [Answered("sent to bob.")]
+    stage.go_on()
+    assert bob.look()[-1:] == [Whispered(1, "ann", 2, "hi")]
+
+
+def test_whom_one_has_not_seen_coming_cannot(stage: Stage, ann: Seat) -> None:
+    bob = Seat(stage)
+    bob.session.greet()
+    bob.session.line("bob", AT)
+    ann.session.line("/msg bob hi", AT)
+    assert ann.look() == [Refused("bob is not here.")]
+
+
+def test_whom_one_has_seen_coming_is_named(stage: Stage, ann: Seat) -> None:
+    comes_and_is_seen_by_some(stage, "bob")
+    ann.session.line("/names", AT)
+    assert not ann.session.ready
+    stage.go_on()
+    assert ann.look()[1:] == [Answered("2 here: ann, bob")]
+    assert ann.session.ready
+
+
+def test_reply_goes_to_the_last_one_who_was_read_also_while_others_are_still_told(
+    stage: Stage, ann: Seat, bob: Seat
+) -> None:
+    (carol,) = stage.join("carol")
+    carol.say("/msg ann first")
+    stage.holds = True
+    bob.say("/msg ann second")
+    ann.look()
+    ann.session.line("/reply yes", AT)
+    assert ann.look() == [Answered("sent to bob.")]
+    stage.go_on()
+    assert bob.look()[-1:] == [Whispered(1, "ann", 2, "yes")]
+
+
 def test_reply_to_who_has_left_is_refused(ann: Seat, bob: Seat) -> None:
     bob.say("/msg ann psst", "quit")
     ann.look()
