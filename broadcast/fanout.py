@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broadcast.core.limits import DEFAULTS
@@ -23,7 +25,7 @@ from broadcast.turns import Share, Soon
 from broadcast.window import Window
 
 if TYPE_CHECKING:
-    from broadcast.core.interfaces import Burst, Wire
+    from broadcast.core.interfaces import Burst, Step, Wire
     from broadcast.outlets import Send
     from broadcast.readers import Reader
     from broadcast.window import Rendering, Told
@@ -64,14 +66,18 @@ class Fanout:
         self._apart: dict[Reader, None] = {}
         self._ahead: dict[Wire, Sends] = {}
         self._burst: Told | None = None
-        self._telling: Iterator[None] | None = None
+        self._telling: Iterator[Step] | None = None
         self._tell_share = Share(self._tell_on, soon, now)
         self._steps: OrderedDict[Callable[[], bool], None] = OrderedDict()
         self._stepping = False
         self._step_share = Share(self._step, soon, now)
 
-    def tell(self, burst: Burst, then: Iterator[None]) -> None:
-        """Offer *burst* to every reader, then exhaust *then*, all of it perhaps over several turns."""
+    def tell(self, burst: Burst, then: Iterator[Step]) -> None:
+        """Offer *burst* to every reader, then do the steps of *then*, all of it perhaps over several turns.
+
+        A step that raises an exception is not done again, and the next turn goes on with the next one: whatever is
+        wrong with one peer, the others are told.
+        """
         self._burst = told = self.window.add(burst)
         for session in burst.edits:
             reader = self._readers.get(session)
@@ -80,40 +86,40 @@ class Fanout:
             if reader.lagging:
                 reader.keep(told)
             else:
-                del self._current[reader.wire][reader]
+                self._current[reader.wire].pop(reader, None)
                 self._apart[reader] = None
         self._ahead = {wire: sends.copy() for wire, sends in self._current.items() if sends}
-        self._telling = self._reach(told, then)
+        self._telling = chain(self._reach(told), then)
         self._tell_on()
 
     def _tell_on(self) -> None:
         """Go on with what is being told, as far as this turn's share goes."""
         while (telling := self._telling) is not None and not self._tell_share.over():
-            try:
-                next(telling)
-            except StopIteration:
-                if self._telling is telling:  # its last step may have begun to tell the next burst
-                    self._telling = None
+            step = next(telling, None)
+            if step is not None:
+                step()
+            elif self._telling is telling:  # its end may have begun to tell the next burst
+                self._telling = None
 
-    def _reach(self, told: Told, then: Iterator[None]) -> Iterator[None]:
-        """The steps of telling: authors, then the others, slice by slice, then whatever follows from it."""
+    def _reach(self, told: Told) -> Iterator[Step]:
+        """The steps of telling: authors, then the others, slice by slice."""
         while self._apart:
             reader, _ = self._apart.popitem()
-            if reader.serve(told):
-                self.enter(reader)
-            yield
+            yield partial(self._serve, reader, told)
         while self._ahead:
             wire, sends = next(iter(self._ahead.items()))
             rendering = told.rendering(wire)
             size = len(rendering.payload)
             step = max(1, min(SLICE, SLICE_BYTES // (size or 1)))
             while sends and size:
-                self._offer(rendering, [sends.popitem() for _ in range(min(step, len(sends)))])
-                yield
+                yield partial(self._offer, rendering, [sends.popitem() for _ in range(min(step, len(sends)))])
             del self._ahead[wire]
         self.window.trim()
         self._burst = None
-        yield from then
+
+    def _serve(self, reader: Reader, told: Told) -> None:
+        if reader.serve(told):
+            self.enter(reader)
 
     def _offer(self, rendering: Rendering, readers: Sequence[tuple[Reader, Send]]) -> None:
         """The loop that everything else is there for."""

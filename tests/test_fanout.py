@@ -7,6 +7,7 @@ import gc
 import sys
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import FrameType
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast.core.events import Answered, Event, Joined, Marked, NotKept, Receipt, Said, Whispered
-from broadcast.core.interfaces import Audience, Burst, Edit, View
+from broadcast.core.interfaces import Audience, Burst, Edit, Step, View
 from broadcast.fanout import SLICE, SLICE_BYTES, Fanout
 from broadcast.readers import CHUNK
 from broadcast.turns import TURN_SECONDS
@@ -530,26 +531,48 @@ def test_a_large_burst_is_offered_to_few_between_two_looks_at_the_clock(hall: Ha
 
 def test_what_follows_from_a_burst_lets_the_reactor_go_on_after_each_step(hall: Hall) -> None:
     slow(hall, 1)
-    steps = []
-
-    def then() -> Iterator[None]:
-        for number in range(3):
-            steps.append(number)
-            yield
-
-    hall.fanout.tell(Burst([Marked()], {}), then())
+    steps: list[int] = []
+    then = (partial(steps.append, number) for number in range(3))
+    hall.fanout.tell(Burst([Marked()], {}), then)
     counts = [len(steps)]
     while hall.turn():
         counts.append(len(steps))
     assert counts[:3] == [1, 2, 3]
 
 
-def test_the_last_step_may_tell_the_next_burst(hall: Hall) -> None:
+def test_a_step_that_fails_keeps_nothing_else_from_being_done(hall: Hall) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("a step")
+
+    steps = [fail, lambda: done.append("the next step")]
+    with pytest.raises(RuntimeError, match="a step"):
+        hall.fanout.tell(Burst([Marked()], {}), iter(steps))
+    hall.settle()
+    hall.fanout.tell(Burst([Marked()], {}), iter([lambda: done.append("the next burst")]))
+    assert done == ["the next step", "the next burst"]
+
+
+def test_whoever_cannot_be_served_the_others_are_told(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, bob = hall.listeners(2)
+    edits = {ann: [(0, Receipt(1))]}
+    with monkeypatch.context() as patched:
+        patched.setattr(ann.reader, "serve", lambda _told: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            hall.tell("a", edits=edits)
+        hall.settle()
+    hall.tell("b", edits=edits)
+    assert bob.lines() == ["a", "b"]
+    assert hall.told == 2
+
+
+def test_the_end_of_a_telling_may_tell_the_next_burst(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
 
-    def then() -> Iterator[None]:
-        yield
-        hall.fanout.tell(Burst([Said(0, "eve", "b", 0.0, 2)], {}), iter([None]))
+    def then() -> Iterator[Step]:
+        yield lambda: None
+        hall.fanout.tell(Burst([Said(0, "eve", "b", 0.0, 2)], {}), iter([]))
 
     hall.fanout.tell(Burst([Said(0, "eve", "a", 0.0, 1)], {}), then())
     hall.settle()
@@ -613,7 +636,7 @@ def test_the_window_lets_go_of_nothing_while_a_burst_is_told() -> None:
 def test_a_fan_out_makes_its_own_window() -> None:
     fanout = Fanout(lambda _call: None, lambda: 0.0)
     events: list[Event] = [Marked()]
-    then = iter([None])
+    then = iter([lambda: None])
     fanout.tell(Burst(events, {}), then)
     assert next(then, "exhausted") == "exhausted"
     assert fanout.window.end == 1

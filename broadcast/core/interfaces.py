@@ -52,14 +52,18 @@ class Wire(Protocol):
         """The bytes of *event*; empty where this view does not show it."""
 
 
+Step: TypeAlias = Callable[[], None]
+"""A short piece of work. What it raises does not keep the next from being done."""
+
+
 class Audience(Protocol):
     """The readers of one room."""
 
-    def tell(self, burst: Burst, then: Iterator[None]) -> None:
-        """Show *burst* to everybody; once every reader was offered it, exhaust *then*, each step of which is short.
+    def tell(self, burst: Burst, then: Iterator[Step]) -> None:
+        """Show *burst* to everybody; once every reader was offered it, exhaust *then*, and do each step as it comes.
 
         All that may have happened before this returns, or take several turns. It is not called again before then,
-        but perhaps from the last step.
+        but perhaps while *then* ends.
         """
 
 

@@ -27,7 +27,7 @@ from broadcast.core.events import (
     Said,
     Whispered,
 )
-from broadcast.core.interfaces import Audience, Burst, Found, Journal
+from broadcast.core.interfaces import Audience, Burst, Found, Journal, Step
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.nicknames import key
 from broadcast.core.search import Words
@@ -237,7 +237,6 @@ class Room:
         """Tell what has come back as one burst; what comes back meanwhile is the next."""
         if not self._returned:
             return
-        self._telling = True
         events, self._returned = self._returned[:BURST], self._returned[BURST:]
         self._returned_text -= sum(map(_length, events))
         burst = plan(events, self.members, self._ignoring, self.last)
@@ -247,7 +246,7 @@ class Room:
             self.lines += len(kept)
             self._recent.extend(kept)
         self._foretell(events, burst)
-        self.reaching = True
+        self._telling = self.reaching = True
         self._audience.tell(burst, self._told(events))
 
     def _foretell(self, events: Sequence[Event], burst: Burst) -> None:
@@ -260,7 +259,7 @@ class Room:
                 if isinstance(shown, Whispered):
                     self.members[to].correspondent = shown.who
 
-    def _told(self, events: Sequence[Event]) -> Iterator[None]:
+    def _told(self, events: Sequence[Event]) -> Iterator[Step]:
         """Everybody has been told of *events*: now those whom they are about, one at a step, then those who stalled.
 
         Nothing else is told before they all know: what a newcomer is told begins with the next burst.
@@ -269,13 +268,10 @@ class Room:
             visits = [*self._visits(events), *self._until_reached]
             self._until_reached.clear()
             self.reaching = False
-            for visit in visits:
-                visit()
-                yield
+            yield from visits
             events_left, bytes_left = self._limits.queue_events // 2, self._limits.queue_bytes // 2
             while self._stalled and self._untold <= events_left and self._untold_text <= bytes_left:
-                self._stalled.popleft()()
-                yield
+                yield self._stalled.popleft()
         finally:
             self._telling = False
         self._tell()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from broadcast.core.events import Event, Marked, Notice, NotKept, Whispered
 from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Audience, Burst, Peer, View
+from broadcast.core.interfaces import Audience, Burst, Peer, Step, View
 from broadcast.core.session import Session
 from broadcast.journals.memory import MemoryJournal
 
@@ -73,9 +73,9 @@ class Stage:
         self.seats: dict[int, Seat] = {}
         self.bursts: list[Burst] = []
         self.holds = False
-        self.held: list[Iterator[None]] = []
+        self.held: list[Iterator[Step]] = []
 
-    def tell(self, burst: Burst, then: Iterator[None]) -> None:
+    def tell(self, burst: Burst, then: Iterator[Step]) -> None:
         self.bursts.append(burst)
         everybody = [None if isinstance(event, Marked | NotKept | Whispered) else event for event in burst.events]
         for session, seat in self.seats.items():
@@ -94,9 +94,9 @@ class Stage:
         self.settle()
 
     @staticmethod
-    def _exhaust(then: Iterator[None]) -> None:
-        for _ in then:
-            pass
+    def _exhaust(then: Iterator[Step]) -> None:
+        for step in then:
+            step()
 
     def settle(self) -> None:
         """Turns of the reactor, until nothing is left to do."""

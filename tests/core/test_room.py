@@ -23,7 +23,7 @@ from broadcast.core.events import (
     Whispered,
 )
 from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Burst
+from broadcast.core.interfaces import Burst, Step
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.room import Member, Room
 from broadcast.core.search import parse
@@ -170,6 +170,17 @@ def test_what_comes_back_while_the_audience_is_busy_is_the_next_burst(stage: Sta
     assert [list(burst.events) for burst in stage.bursts[1:]] == [[Announced("two"), Announced("three")]]
 
 
+def test_whoever_cannot_arrive_the_others_do(stage: Stage) -> None:
+    stage.holds = True
+    come(stage.room, 1, "ann")
+    _, bob = come(stage.room, 2, "bob")
+    stage.settle()
+    _fails, *steps = stage.held.pop()
+    for step in steps:
+        step()
+    assert bob.visits == [(["ann", "bob"], [])]
+
+
 def test_a_newcomer_arrives_when_the_audience_has_finished(stage: Stage) -> None:
     stage.holds = True
     _, visitor = come(stage.room, 1, "ann")
@@ -279,7 +290,8 @@ def test_newcomers_arrive_one_at_a_step_and_nothing_is_told_before_all_have(stag
     stage.settle()
     (then,) = stage.held
     arrived = []
-    for _ in then:
+    for step in then:
+        step()
         stage.room.announce("later")
         stage.settle()
         arrived.append([len(visitor.visits) for visitor in visitors])
@@ -447,10 +459,10 @@ class Bursts:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def tell(self, burst: Burst, then: Iterator[None]) -> None:
+    def tell(self, burst: Burst, then: Iterator[Step]) -> None:
         self.sizes.append(len(burst.events))
-        for _ in then:
-            pass
+        for step in then:
+            step()
 
 
 def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -108,11 +108,8 @@ class Hall:
             events.append(Said(1, "eve", event, 0.0, self.last) if isinstance(event, str) else event)
         told: Deferred[None] = Deferred()
 
-        def then() -> Iterator[None]:
-            yield
-            told.callback(None)
-
-        self.fanout.tell(Burst(events, {ANN: edits} if edits else {}, last), then())
+        then = iter([lambda: told.callback(None)])
+        self.fanout.tell(Burst(events, {ANN: edits} if edits else {}, last), then)
         await told
         await deferLater(self.reactor, 0)
 
