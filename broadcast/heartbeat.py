@@ -125,16 +125,18 @@ class Heartbeat:
     def _go_on(self) -> None:
         now = self._now()
         until = now + TURN_SECONDS
-        while self._ahead and now <= until:
-            for connection in self._ahead[-SLICE:]:
-                if connection in self._connections:
-                    self._look(connection, now)
-            del self._ahead[-SLICE:]
-            now = self._now()
-        if self._ahead:
-            self._soon(self._go_on)
-        else:
-            self._before = {}
+        try:
+            while self._ahead and now <= until:
+                for _ in range(min(SLICE, len(self._ahead))):
+                    connection = self._ahead.pop()
+                    if connection in self._connections:
+                        self._look(connection, now)
+                now = self._now()
+        finally:  # whatever is wrong with one, the others are looked at
+            if self._ahead:
+                self._soon(self._go_on)
+            else:
+                self._before = {}
 
     def _look(self, connection: Connection, now: float) -> None:
         pulse = self._before.get(connection) or self._begin(connection, now)

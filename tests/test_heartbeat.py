@@ -291,6 +291,30 @@ def test_it_goes_on_for_as_many_turns_as_it_takes_and_skips_who_leaves_meanwhile
     assert [person.looks for person in people if person in ward.people] == [2] * SLICE
 
 
+def test_whoever_cannot_be_looked_at_the_others_are(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = [ward.connect() for _ in range(3)]
+    look = ward.heartbeat._look
+
+    def fail(connection: FakeConnection, now: float) -> None:
+        if connection is people[0]:
+            raise RuntimeError("a look")
+        look(connection, now)
+
+    monkeypatch.setattr(ward.heartbeat, "_look", fail)
+    failed = 0
+    for _ in range(2):
+        turns = [ward.beat]
+        while turns:
+            try:
+                turns.pop()()
+            except RuntimeError:
+                failed += 1
+            turns += ward.soon
+            ward.soon.clear()
+    assert failed == 2
+    assert [person.looks for person in people] == [0, 2, 2]
+
+
 def test_those_who_have_left_are_forgotten(ward: Ward, ann: FakeConnection) -> None:
     ward.people.clear()
     ward.wait(PATIENCE.look)
