@@ -135,8 +135,8 @@ def configure(given: Mapping[str, object], folder: Path) -> Config:
     config = Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _checked has seen to the types
     if config.probe >= config.gone:
         raise CannotStart(
-            f"gone ({config.gone}) must be more seconds than probe ({config.probe}): "
-            "who has been silent is probed first, and has the rest of the time to answer."
+            f"gone ({config.gone}) must be more seconds than probe ({config.probe}): who has been silent is probed "
+            "first, and has the rest of the time to answer. Raise gone, or lower probe."
         )
     return config
 

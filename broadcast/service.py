@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
@@ -192,6 +193,8 @@ def makeService(options: Options) -> Server:
         journal = SqliteJournal(config.data, soon, keeping)
         keeps = f"What is said is kept in {clean(str(config.data))}."
     limits = config.limits
+    if limits.lines_per_second == inf:
+        keeps += " The limits on people and addresses are off."
     try:
         limits = replace(limits, connections=most_connections(limits.connections, raise_file_limit()))
     except CannotStart as error:
@@ -241,7 +244,7 @@ def _monitor(
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise
-        raise CannotStart("--metrics needs prometheus_client: pip install 'broadcast[metrics]'") from error
+        raise CannotStart("--metrics needs prometheus_client: pip install prometheus_client") from error
     where = place(reactor, port, "127.0.0.1", "--metrics")
 
     def aside(work: Callable[[], bytes]) -> Deferred[bytes]:

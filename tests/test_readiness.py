@@ -119,7 +119,7 @@ def test_the_status_does_not_grow_old_before_a_patient_watchdog(
         {"WATCHDOG_USEC": ""},
         {"WATCHDOG_USEC": "soon"},
         {"WATCHDOG_USEC": "²"},
-        {"WATCHDOG_PID": str(os.getpid())},
+        pytest.param({"WATCHDOG_PID": str(os.getpid())}, id="this process, but no number"),
     ],
     ids=repr,
 )

@@ -116,7 +116,7 @@ def test_the_command_line_wins_over_the_config_file() -> None:
         ("--replay -1", "--replay takes a number from 0 to 1000, not '-1'."),
         ("--replay 99999999999999", "--replay takes a number from 0 to 1000"),
         ("--probe soon", "--probe takes a number from 0 to 3600, not 'soon'."),
-        ("--gone 30", "gone (30) must be more seconds than probe (60): who has been silent is probed first"),
+        ("--gone 30", "gone (30) must be more seconds than probe (60): who has been silent is probed"),
         ("--motd nowhere", "--motd: cannot read "),
         ("--config nowhere", "--config: cannot read "),
         ("--ephemeral --data x", "--ephemeral keeps nothing, --data says where to keep it: choose one."),
@@ -170,6 +170,11 @@ def test_those_who_are_silent_are_looked_after_as_the_options_say() -> None:
     server = makeService(parsed("--probe", "30", "--gone", "90"))
     assert server._heartbeat._patience == Patience(30, 90)
     assert server._heartbeat._connections is server._factory.connections
+
+
+def test_that_limits_are_off_is_in_the_log() -> None:
+    server = makeService(parsed("--limits", "off", "--ephemeral"))
+    assert server._keeps.endswith("server stops. The limits on people and addresses are off.")
 
 
 def test_an_ephemeral_server_writes_nothing() -> None:
@@ -509,7 +514,7 @@ def test_without_what_figures_need_the_refusal_says_how_to_get_it(
     with pytest.raises(error) as refused:
         makeService(parsed("--ephemeral", "--metrics", "0"))
     if error is SystemExit:
-        assert str(refused.value) == "broadcast: --metrics needs prometheus_client: pip install 'broadcast[metrics]'"
+        assert str(refused.value) == "broadcast: --metrics needs prometheus_client: pip install prometheus_client"
     assert makeService(parsed("--ephemeral"))._monitor is None
 
 

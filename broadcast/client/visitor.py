@@ -45,6 +45,7 @@ class Visitor(Protocol):
         self._result: tuple[int, str] | None = None
         self._proposed = False
         self._refusal = ""
+        self._notice = ""
         self._timer: IDelayedCall | None = None
 
     @property
@@ -108,6 +109,8 @@ class Visitor(Protocol):
                 self.heard(event)
             elif isinstance(event, Error):
                 self._refusal = event.text
+            elif isinstance(event, Notice):
+                self._notice = event.text
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
@@ -119,7 +122,7 @@ class Visitor(Protocol):
             elif self._refusal:
                 self._result = self._refused()
             else:
-                self._result = NO_CONNECTION, f"no connection to {self.server}: {why}"
+                self._result = NO_CONNECTION, f"no connection to {self.server}: {self._notice.rstrip('.') or why}"
         self._ended(*self._result)
 
     def _forget(self) -> None:

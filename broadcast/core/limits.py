@@ -92,7 +92,7 @@ class Connections:
         """
         most, each = self._limits.connections, self._limits.address_connections
         if most is not None and self.total >= most:
-            return f"This server is full: {most} connections. Try again later."
+            return "This server is full. Try again later."
         source = _source(host)
         if source is not None:
             if each is not None and self._counts[source] >= each:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -360,7 +359,8 @@ class BroadcastFactory(Factory):
         """How often nothing was read from somebody for a while, because they typed too fast."""
         self._wires: dict[View, Wire] = {}
         self._refused = 0
-        self._refused_until = -inf
+        self._refusing = False
+        self._why_refused = ""
 
     def wire(self, view: View) -> Wire:
         """The one wire of this door for *view*."""
@@ -376,9 +376,18 @@ class BroadcastFactory(Factory):
     def refuse(self, why: str) -> None:
         """Log that a connection was refused at the door, and *why*; or count it, where that was logged just now."""
         self._refused += 1
-        if self.clock.seconds() >= self._refused_until:
-            self._log.info("Connections refused: {count}, the last one: {why}", count=self._refused, why=why)
-            self._refused, self._refused_until = 0, self.clock.seconds() + REFUSALS_SECONDS
+        self._why_refused = why
+        if not self._refusing:
+            self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        self._refusing = self._refused > 0
+        if self._refusing:
+            self._log.info(
+                "Connections refused: {count}, the last one: {why}", count=self._refused, why=self._why_refused
+            )
+            self._refused = 0
+            self.clock.callLater(REFUSALS_SECONDS, self._tell_refused)
 
     def disconnect(self) -> Deferred[list[tuple[bool, None]]]:
         """Close every connection once everything is delivered; fires when the last one is gone."""

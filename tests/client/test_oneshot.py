@@ -107,6 +107,12 @@ def test_nothing_is_posted_before_the_server_has_agreed_to_receipts() -> None:
     assert play.cut(clean=True) == (0, "")
 
 
+def test_who_is_turned_away_at_the_door_says_why() -> None:
+    play = Play("hello")
+    assert play.answer(" * This server is full. Try again later.") == []
+    assert play.cut(clean=True) == (2, "no connection to there:5555: This server is full. Try again later")
+
+
 def test_what_others_say_is_no_receipt() -> None:
     play = Play("hello").arrive()
     play.answer("-> receipts are on.")

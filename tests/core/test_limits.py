@@ -127,7 +127,7 @@ def test_a_full_server_says_so_whoever_comes() -> None:
     connections = Connections(Limits(connections=2))
     assert connections.enter("127.0.0.1") is None
     assert connections.enter("192.0.2.1") is None
-    assert connections.enter(None) == "This server is full: 2 connections. Try again later."
+    assert connections.enter(None) == "This server is full. Try again later."
     connections.leave("127.0.0.1")
     assert connections.enter(None) is None
 
