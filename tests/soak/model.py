@@ -141,9 +141,11 @@ class Log:
         """Whether a line that has no number begins at *start*."""
         return self.text.startswith(b" * ", start)
 
-    def crowd_left(self, start: int) -> bool:
-        """Whether at *start* many are said to have left."""
-        return self.passes(start) and self.text[start : self.end_of(start)].endswith(b" people left.\r\n")
+    def tells_of_leaving(self, start: int, nick: bytes) -> bool:
+        """Whether at *start* it is said that *nick* has left, or many, who may be among them."""
+        line = self.text[start : self.end_of(start)]
+        own = line.startswith((b" * %b left." % nick, b" * %b left:" % nick))
+        return own or (self.passes(start) and line.endswith(b" people left.\r\n"))
 
     def before(self, position: int) -> int:
         """The number of the last line that begins in front of *position*."""
@@ -328,7 +330,7 @@ class Stream:
         self.private = 0
         self.receipts = 0
         self.leaving = False
-        """Whether they have asked to leave: nobody is told of a crowd's leaving that they are part of."""
+        """Whether they have asked to leave: nobody is told of their own leaving, or a crowd's that they are part of."""
         self.must_reach = 0
         """They are not to be bidden goodbye before they have read so far."""
         self._hears = hears or (lambda _what, _words: None)
@@ -484,8 +486,8 @@ class Stream:
                 self.position += len(line)
                 self.received += 1
                 return True
-            crowd = self.leaving and self.log.crowd_left(self.position)
-            if not crowd and not (self.loose and self.log.passes(self.position)):
+            own = self.leaving and self.log.tells_of_leaving(self.position, self.author.nick)
+            if not own and not (self.loose and self.log.passes(self.position)):
                 raise self._difference("they read", line)
             self.position = self.log.end_of(self.position)
 
@@ -569,8 +571,8 @@ class Stream:
         while self.position < self.must_reach:
             self._skip_own()
             if self.position < self.must_reach:
-                crowd = self.log.crowd_left(self.position)
-                if not crowd and not (self.loose and self.log.passes(self.position)):
+                own = self.leaving and self.log.tells_of_leaving(self.position, self.author.nick)
+                if not own and not (self.loose and self.log.passes(self.position)):
                     raise self._difference(
                         "they left after this was said, and are bidden goodbye before they read it", b""
                     )
