@@ -638,12 +638,12 @@ def test_as_json_every_line_of_the_log_is_an_object_those_of_twistd_too(start: t
 
 
 def test_a_daemon_writes_json_to_its_file(taken: int) -> None:
-    for options in (("--port", str(taken)), ("--ephemeral", "--port", "0")):
+    for options, status in (("--port", str(taken)), 1), (("--ephemeral", "--port", "0"), 0):
         Path("chat.log").unlink(missing_ok=True)
         ended = run(*command(*options, "--log-format=json", twistd=("--logfile=chat.log",)))
+        assert ended.returncode == status
         events = objects(Path("chat.log").read_text())
         assert "starting up" in str(events[0]["message"])
-    assert ended.returncode == 0
     (port,) = re.findall(r"127\.0\.0\.1 port (\d+)", Path("chat.log").read_text())
     with socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE) as visitor:
         assert visitor.recv(1)  # the reactor runs: before that, the signal would leave the pid file behind
