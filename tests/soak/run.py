@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -158,7 +159,9 @@ class Soak:
         attendance = world.attendance
         self._wait(lambda: attendance.left >= attendance.joined, "not everybody who joined is told to have left")
         self._check_attendance(world.counts["arrived"] - arrived, world.counts["nicknames asked for"] - asked)
-        self.loud.command(b"/names", b"2 here: %b, %b" % (self.written_down.author.nick, self.loud.author.nick))
+        idle = rb"(?: \(idle \w+\))?"  # after minutes: they only read
+        names = (re.escape(self.written_down.author.nick), idle, re.escape(self.loud.author.nick), idle)
+        self.loud.command(b"/names", b"2 here: %b%b, %b%b" % names)
         # So that the server has opened, in the warm-up already, all that it opens only when it is needed.
         self.loud.look_back(100)
         self.loud.search(b"hi")
