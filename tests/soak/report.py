@@ -116,7 +116,8 @@ def _conditions(outcome: Outcome) -> str:
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.release()} on {platform.machine()}, "
         f"{os.cpu_count()} processors, {memory:.0f} GiB; broadcast {version('broadcast')}, "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, Twisted {version('Twisted')}, "
-        f"Automat {version('Automat')}. {outcome.people:,} people for {outcome.seconds:,.0f} seconds, after warming up::",
+        f"Automat {version('Automat')}. {outcome.people:,} people for {outcome.seconds:,.0f} seconds, after a "
+        "warm-up::",
         120,
     )
 
