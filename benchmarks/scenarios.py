@@ -55,7 +55,7 @@ class Plan:
 
 FULL = Plan("full", runs=5)
 QUICK = Plan(
-    "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=30_000, said=60_000, filled=20_000,
+    "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=50_000, said=60_000, filled=20_000,
     journal=100_000, growth=(50, 500, 2000),
 )  # fmt: skip
 TINY = Plan(
