@@ -8,7 +8,7 @@ from pathlib import Path
 
 from broadcast.core.errors import JournalError, JournalInUse
 
-if sys.platform == "win32":  # pragma: no cover
+if sys.platform == "win32":  # pragma: no cover - what measures it runs on Linux
     import msvcrt
 
     def _hold(descriptor: int) -> None:

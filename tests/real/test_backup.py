@@ -16,10 +16,10 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.rst").read_text("ut
 
 
 def commands(about: str, home: Path) -> str:
-    """The block that says *about*, for a shell in the data folder; what is in /root is in *home*."""
+    """The block that says *about*, for a shell in the data folder; what is in /var/backups is in *home*."""
     (block,) = [block for block in re.findall(r"::\n\n((?:    .*\n|\n)+)", DOCUMENT) if about in block]
     lines = [line for line in block.splitlines() if not re.match(r" +(systemctl|cd|mkdir) ", line)]
-    return "\n".join(["set -e", *lines]).replace("/root/", f"{home}/")
+    return "\n".join(["set -e", *lines]).replace("/var/backups/", f"{home}/")
 
 
 def kept(journal: Path) -> list[tuple[int, str]]:
