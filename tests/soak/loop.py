@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import heapq
 import select
 import socket
@@ -14,6 +15,10 @@ from typing import Protocol
 CHUNK = 64 * 1024
 MUCH = 4 * 1024 * 1024
 _RESET = struct.pack("ii", 1, 0)
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+"""Of ``asm-generic/socket.h``; the module ``socket`` does not name them."""
+_NOTHING_PASSES = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
+"""A filter of one instruction, which takes no byte of any segment: ``BPF_RET | BPF_K`` 0, ``linux/filter.h``."""
 _IN, _OUT, _BROKEN = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR | select.EPOLLHUP
 
 
@@ -181,6 +186,17 @@ class Connection:
         """Read again."""
         self._watch(self._events | _IN)
         self.reading = True
+
+    def lose_network(self) -> None:
+        """From here on, nothing of the other side's arrives, and it gets no answer, not even from the system."""
+        assert self.socket is not None
+        program = struct.pack("@HP", 1, ctypes.addressof(_NOTHING_PASSES))
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+    def find_network(self) -> None:
+        """All is as it was."""
+        assert self.socket is not None
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
     def close(self) -> None:
         """Close both directions."""

@@ -35,7 +35,7 @@ _NICK = rb"([A-Za-z0-9_.-]{1,24})"
 _SAID = re.compile(_NICK + rb": ([^\r\n]+)\r\n")
 _EMOTED = re.compile(rb"\*\* " + _NICK + rb" ([^\r\n]+)\r\n")
 _RENAMED = re.compile(rb" \* " + _NICK + rb" is now " + _NICK + rb"\.\r\n")
-_PASSAGE = re.compile(rb" \* (?:(\d+) people|" + _NICK + rb") (?:(joined)|left)(?:\.|: [^\r\n]+)\r\n")
+_PASSAGE = re.compile(rb" \* (?:(\d+) people|" + _NICK + rb") (?:(joined)|left)(?:\.|: ([^\r\n]+))\r\n")
 _ARRIVED = re.compile(
     rb" \* You are " + _NICK + rb"\. (?:Nobody else is here|(\d+) others? (?:is|are) here: [^\r\n]+)\."
     rb" /help lists the commands, quit leaves\.\r\n"
@@ -212,10 +212,16 @@ class Log:
 
 
 class Attendance:
-    """Who came and who left, as one reader is told. Each of *known* comes and goes once; strangers may come again."""
+    """Who came and who left, as one reader is told. Each of *known* comes and goes once; strangers may come again.
 
-    def __init__(self, known: Container[bytes]) -> None:
+    *left* gets the nickname of each of the known whose leaving is told, and how; not when they leave in a crowd.
+    """
+
+    def __init__(
+        self, known: Container[bytes], left: Callable[[bytes, bytes], None] = lambda _nick, _how: None
+    ) -> None:
         self._known = known
+        self._left = left
         self.joined = self.left = 0
         self.crowds = 0
         """How many notices told of more than one."""
@@ -225,12 +231,14 @@ class Attendance:
         """Take in a notice of joins or leaves; raises ``Unexplained``."""
         passage = _PASSAGE.fullmatch(line)
         assert passage is not None
-        count, nick, joins = passage.groups()
+        count, nick, joins, how = passage.groups()
         if nick is not None:
             if nick in self._named[bool(joins)]:
                 raise Unexplained(f"{_shown(line)} is told twice")
             if nick in self._known:
                 self._named[bool(joins)].add(nick)
+                if not joins:
+                    self._left(nick, how or b"")
         elif int(count) < 2:
             raise Unexplained(f"{_shown(line)} is no crowd")
         else:

@@ -32,6 +32,8 @@ LINES_A_SECOND: Final = 5.0
 """What all talkers together say."""
 NICKNAME_SECONDS: Final = 60
 """Who has no nickname then is shown the door (HARDENING)."""
+AWAY_SECONDS: Final = 180.0
+"""Whose network has stopped is gone for all after 150 s (HARDENING); this is when they come back and look."""
 FORTY_AFTER: Final = 25.0
 """Seconds after which a whole paste may be said again, at two lines a second, and some more."""
 ENDS: Final = (b"\n", b"\r\n", b"\r", b"\r\0")
@@ -55,7 +57,7 @@ class World:
         self.port = port
         self.quiet = Log()
         self.loud = Log()
-        self.attendance = Attendance(self.quiet.owners)
+        self.attendance = Attendance(self.quiet.owners, self._told_of_leaving)
         self.closing = False
         """Whether everybody is to come to an end."""
         self.pastes = 0
@@ -75,6 +77,10 @@ class World:
         self.reachable: list[Behaved] = []
         """Whom one may whisper to: they stay, under one name."""
         self.whispers: dict[tuple[Author, Behaved], deque[bytes]] = {}
+        self.vanished: dict[bytes, float] = {}
+        """Whose network has stopped, and when: those of whom it has not been told yet."""
+        self.absences: list[float] = []
+        """Seconds until it was told, of those who were named."""
         self.owing: list[Author] = []
         """Who left before the log held all that they said."""
 
@@ -103,6 +109,12 @@ class World:
         self.counts["receipts"] += stream.receipts
         if stream.author.unseen:
             self.owing.append(stream.author)
+
+    def _told_of_leaving(self, nick: bytes, how: bytes) -> None:
+        if (since := self.vanished.pop(nick, None)) is not None:
+            if how != b"connection lost":
+                raise Unexplained(f"{nick.decode()}, whose network has stopped, is told to have left: {how!r}")
+            self.absences.append(monotonic() - since)
 
     def one_of(self, low: float, high: float) -> float:
         """Some seconds."""
@@ -660,23 +672,43 @@ class Resetter(Person):
 
 
 class HalfOpen(Person):
-    """Takes a nickname, then neither reads nor writes: as if the network had stopped."""
+    """Takes a nickname; then the network stops, and nobody is told. When it is there again, they are long gone."""
 
     kind = "halfopen"
-    narrow = True
 
     def come(self) -> None:
-        self.introduce(Author(self.nick))
-        self.later(2, 5, self._fall_silent)
+        self._back = False
+        self._author = Author(self.nick)
+        self.introduce(self._author)
+        self.later(2, 60, self._lose_network)
 
-    def _fall_silent(self) -> None:
+    def _lose_network(self) -> None:
         assert self.connection is not None
-        self.connection.stop_reading()
+        self.world.counts["networks stopped"] += 1
+        self.world.vanished[self._author.nick] = monotonic()
+        self.connection.lose_network()
+        self.later(AWAY_SECONDS, AWAY_SECONDS, self._find_network)
+
+    def _find_network(self) -> None:
+        assert self.connection is not None
+        self._back = True
+        self.connection.find_network()
+        self.write(b"/ping")  # which the server's system, that knows of no such connection, answers with a reset
+
+    def received(self, data: bytes, now: float) -> None:
+        if self._back:
+            raise Unexplained(f"{self._author.nick.decode()} was away for {AWAY_SECONDS} s, and is still told {data!r}")
 
     def closed(self, why: str) -> None:
-        self.world.counts["half-open connections that the server dropped"] += 1
+        if not self._back:
+            raise Unexplained(f"{self._author.nick.decode()} was cut off: {why}")
+        self.world.counts["cut off when they were back"] += 1
         super().closed(why)
         self.again(1, 10)
+
+    def gone(self) -> None:
+        self.world.vanished.pop(self._author.nick, None)
+        super().gone()
 
 
 class Silent(Person):

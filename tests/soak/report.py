@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.soak.people import SHARES
+from tests.soak.people import AWAY_SECONDS, SHARES
 from tests.soak.run import TOLERANCE, Outcome, Sample, percentile
 from tests.soak.server import SoakError, Vitals
 
@@ -147,9 +147,23 @@ def _figures(outcome: Outcome) -> list[tuple[str, str]]:
         ("shown the door", f"{counts['shown the door without a nickname']:,} after 60 s without a nickname"),
         ("garbage", f"{counts['garbage visits']:,} connections, {counts['garbage answered']:,} were told something"),
         ("lines of whom random bytes named", f"{counts['strangers']:,}"),
-        ("half-open", f"{counts['half-open connections that the server dropped']:,} dropped by the server"),
+        ("half-open", _absences(outcome)),
     ]
     return rows + _times(outcome) + _vitals(outcome)
+
+
+def _absences(outcome: Outcome) -> str:
+    """How those fared whose network stopped."""
+    counts, absences = outcome.counts, outcome.absences
+    fared = f"{counts['networks stopped']:,} networks stopped"
+    if absences:
+        fared += (
+            f"; {len(absences):,} times the others were told who had left: after {percentile(absences, 0.5):.0f} s "
+            f"(median), {max(absences):.0f} s at most"
+        )
+    if back := counts["cut off when they were back"]:
+        fared += f"; all {back:,} who came back after {AWAY_SECONDS:.0f} s were cut off by then"
+    return fared
 
 
 def _visits(outcome: Outcome) -> str:

@@ -70,6 +70,8 @@ class Outcome:
     seed: int
     counts: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
+    absences: list[float] = field(default_factory=list)
+    """Seconds from when somebody's network stopped until the others were told that they had left."""
     wrong: list[str] = field(default_factory=list)
     """Whatever must not be; the first is the first difference."""
     base: Vitals | None = None
@@ -119,6 +121,7 @@ class Soak:
             outcome.wrong += self.server.stop()
             outcome.log_tail = self.server.log_tail()
         outcome.counts.update(self.world.counts)
+        outcome.absences += self.world.absences
         if not outcome.wrong:
             rows = self.server.journal()
             outcome.kept = len(rows)
@@ -133,6 +136,7 @@ class Soak:
         """What was counted in the warm-up does not count, but for the number of pairs that still matter."""
         self.outcome.counts["lines of the warm-up"] = self.world.quiet.last
         self.world.counts.clear()
+        self.world.absences.clear()
         self.world.attendance.crowds = 0
         self.world.quiet.renames = 0
 

@@ -370,6 +370,14 @@ def test_joins_and_leaves_are_counted_and_each_name_comes_and_goes_once() -> Non
         attendance.note(b" * 1 people left.\r\n")
 
 
+def test_attendance_says_who_left_how() -> None:
+    left: list[tuple[bytes, bytes]] = []
+    attendance = Attendance({b"ann", b"bob"}, lambda nick, how: left.append((nick, how)))
+    for line in (b"ann joined.", b"ann left.", b"bob left: connection lost", b"who left.", b"7 people left."):
+        attendance.note(b" * " + line + b"\r\n")
+    assert left == [(b"ann", b""), (b"bob", b"connection lost")]
+
+
 def test_those_who_see_joins_read_one_log_of_their_own(room: Room) -> None:
     loud_log, attendance = Log(), Attendance({b"bob"})
     loud = LoudReference(room.log, loud_log, attendance, room.author(b"loud"))
