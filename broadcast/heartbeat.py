@@ -23,27 +23,23 @@ A telnet gets a NOP besides, which keeps those routers awake that forget quiet c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from broadcast.tcp import keep_alive, tcp_socket
+from broadcast.turns import Share, Soon
 
 if TYPE_CHECKING:
     import socket
+
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from broadcast.outlets import StreamTransport
     from broadcast.tcp import Patience, Vitals
 
 SLICE: Final = 64
 """So many connections are looked at between two looks at the clock: about a third of a millisecond."""
-TURN_SECONDS: Final = 0.005
-"""So long a sweep goes on before the reactor has its turn (PERFORMANCE: no turn takes longer than 20 ms)."""
 IN_VAIN: Final = 2
 """So many segments must have been sent without any answer: one may have been lost."""
-
-Soon: TypeAlias = Callable[[Callable[[], None]], object]
-Every: TypeAlias = Callable[[float, Callable[[], None]], Callable[[], None]]
-"""Calls a function on the reactor's thread every so many seconds, until what it returns is called."""
 
 
 class Connection(Protocol):
@@ -81,8 +77,8 @@ class _Pulse:
 class Heartbeat:
     """Looks after *connections*, which change as people come and go.
 
-    *vitals* tells how a TCP connection is, or None; *every* and *soon* run functions on the reactor's thread, *now*
-    tells seconds that no step of the wall clock changes.
+    *vitals* tells how a TCP connection is, or None. No step of the wall clock changes the seconds of *clock*; *soon*
+    runs a function in a later turn of the reactor.
     """
 
     def __init__(
@@ -90,54 +86,48 @@ class Heartbeat:
         connections: Collection[Connection],
         patience: Patience,
         vitals: Callable[[socket.socket], Vitals | None],
-        every: Every,
+        clock: IReactorTime,
         soon: Soon,
-        now: Callable[[], float],
     ) -> None:
         self._connections = connections
         self._patience = patience
         self._vitals = vitals
-        self._every = every
-        self._soon = soon
-        self._now = now
+        self._clock = clock
+        self._share = Share(self._go_on, soon, clock.seconds)
         self._pulses: dict[Connection, _Pulse] = {}
         self._before: dict[Connection, _Pulse] = {}
         self._ahead: list[Connection] = []
-        self._stop: Callable[[], None] | None = None
+        self._next: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin; does nothing where nobody is to be probed."""
         if self._patience.probe:
-            self._stop = self._every(self._patience.look, self._sweep)
+            self._next = self._clock.callLater(self._patience.look, self._sweep)
 
     def stop(self) -> None:
         """Look at nobody any more."""
         self._ahead.clear()
-        if self._stop is not None:
-            self._stop()
+        if self._next is not None:
+            self._next.cancel()
 
     def _sweep(self) -> None:
         """Look at everybody, in as many turns as it takes; one sweep at a time."""
+        self._next = self._clock.callLater(self._patience.look, self._sweep)
         if not self._ahead:
             self._ahead = list(self._connections)
             self._before, self._pulses = self._pulses, {}
             self._go_on()
 
     def _go_on(self) -> None:
-        now = self._now()
-        until = now + TURN_SECONDS
-        try:
-            while self._ahead and now <= until:
-                for _ in range(min(SLICE, len(self._ahead))):
-                    connection = self._ahead.pop()
-                    if connection in self._connections:
-                        self._look(connection, now)
-                now = self._now()
-        finally:  # whatever is wrong with one, the others are looked at
-            if self._ahead:
-                self._soon(self._go_on)
-            else:
-                self._before = {}
+        """Look at some; whatever is wrong with one of them, the next turn goes on with the others."""
+        while self._ahead and not self._share.over():
+            now = self._clock.seconds()
+            for _ in range(min(SLICE, len(self._ahead))):
+                connection = self._ahead.pop()
+                if connection in self._connections:
+                    self._look(connection, now)
+        if not self._ahead:
+            self._before = {}
 
     def _look(self, connection: Connection, now: float) -> None:
         pulse = self._before.get(connection) or self._begin(connection, now)
@@ -166,26 +156,3 @@ class Heartbeat:
         # The look before this one: what has just been sent may still be answered.
         doubtful, pulse.doubtful = pulse.doubtful, (vitals.sent - pulse.sent) % 2**32 >= IN_VAIN
         return vitals.closed or (doubtful and now - pulse.since >= self._patience.silence)
-
-
-def every(soon: Soon, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-    """Call *call* through *soon* every so many *seconds*, unless it still waits; until what this returns is called.
-
-    The seconds are those of a thread, which no step of a clock changes.
-    """
-    stopped = Event()
-    waiting = Event()
-
-    def run() -> None:
-        while not stopped.wait(seconds):
-            if not waiting.is_set():
-                waiting.set()
-                soon(beat)
-
-    def beat() -> None:
-        waiting.clear()
-        if not stopped.is_set():
-            call()
-
-    Thread(target=run, name="heartbeat", daemon=True).start()
-    return stopped.set

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
@@ -13,7 +12,7 @@ from twisted.logger import Logger
 from broadcast.core.text import clean
 
 if TYPE_CHECKING:
-    from broadcast.server import Alarm
+    from twisted.internet.interfaces import IReactorTime
 
 PATIENCE: Final = 0.1
 """Seconds for which a manager that does not read may hold the reactor."""
@@ -22,21 +21,23 @@ OFTEN: Final = 30.0
 
 
 class Manager:
-    """The service manager that *environment* tells of, systemd mostly; where it tells of none, nothing happens."""
+    """The service manager that *environment* tells of, systemd mostly; where it tells of none, nothing happens.
+
+    No step of the wall clock changes the seconds of *clock*.
+    """
 
     _log = Logger()
 
-    def __init__(self, environment: Mapping[str, str], alarm: Alarm) -> None:
+    def __init__(self, environment: Mapping[str, str], clock: IReactorTime) -> None:
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
         self._pause = _pause(environment)
-        self._alarm = alarm
+        self._clock = clock
         self._stopping = self._failed = False
 
     def ready(self, status: Callable[[], str]) -> None:
         """The start is over. From now on, a manager with a watchdog is shown that the reactor turns, with *status*.
 
-        On the reactor's thread only, and put off by no step of the wall clock: what hangs stays silent, and is
-        restarted; what does not is left alone.
+        What hangs stays silent, and is restarted; what does not is left alone.
         """
         self._tell("READY=1")
         if self._address is not None and self._pause is not None:
@@ -50,7 +51,7 @@ class Manager:
     def _live(self, pause: float, status: Callable[[], str]) -> None:
         if not self._stopping:
             self._tell(f"WATCHDOG=1\nSTATUS={status()}")
-            self._alarm(pause, partial(self._live, pause, status))
+            self._clock.callLater(pause, self._live, pause, status)
 
     def _tell(self, what: str) -> None:
         if self._address is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import Thread, Timer
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, cast
 
 from twisted.application.service import Service
@@ -20,7 +20,7 @@ from broadcast.core.hub import GOING_DOWN, Hub
 from broadcast.listening import Place, close_now
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
     from broadcast.heartbeat import Heartbeat
@@ -37,8 +37,6 @@ KEEP_SECONDS: Final = 1.0
 LINGER_SECONDS: Final = 1.0
 """How long those who were told of the end may take to close their side; nearly all do so at once."""
 
-Alarm: TypeAlias = Callable[[float, Callable[[], None]], Callable[[], None]]
-"""Calls a function on the reactor's thread after some seconds, unless what it returns is called before."""
 GiveUp: TypeAlias = Callable[[str], NoReturn]
 """Ends the process, before the reactor runs, with one line that says why."""
 
@@ -48,9 +46,8 @@ class Surroundings:
     """What a server needs from the process that it runs in."""
 
     give_up: GiveUp
-    alarm: Alarm
-    now: Callable[[], float]
-    """Seconds that no step of the wall clock changes."""
+    clock: IReactorTime
+    """The reactor's; no step of the wall clock changes its seconds."""
     terminate: Callable[[], None]
     """Ends the process while the reactor runs, with an exit status that is not 0."""
     manager: Manager
@@ -188,7 +185,7 @@ class Server(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        end = self._around.now() + STOP_SECONDS
+        end = self._around.clock.seconds() + STOP_SECONDS
         self._stopping = True
         self._heartbeat.stop()
         line = f"Going down: {len(self._factory.connections)} connected."
@@ -232,7 +229,7 @@ class Server(Service):
 
     async def _until(self, end: float, event: Deferred[Any]) -> bool:
         """Wait for *event* until the time *end*; whether it came."""
-        return await self._within(max(0.0, end - self._around.now()), event)
+        return await self._within(max(0.0, end - self._around.clock.seconds()), event)
 
     def _within(self, seconds: float, event: Deferred[Any]) -> Deferred[bool]:
         """Fires with whether *event* came within *seconds*."""
@@ -244,10 +241,10 @@ class Server(Service):
 
         def arrive(_result: object) -> None:
             if not came.called:
-                cancel()
+                expiry.cancel()
                 came.callback(True)
 
-        cancel = self._around.alarm(seconds, expire)
+        expiry = self._around.clock.callLater(seconds, expire)
         event.addBoth(arrive)
         return came
 
@@ -270,11 +267,3 @@ class Server(Service):
 
 def _transport(connection: BroadcastProtocol) -> StreamTransport:
     return cast("StreamTransport", connection.transport)
-
-
-def alarm(soon: Callable[[Callable[[], None]], object], seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-    """Call *call* through *soon* after *seconds*, unless what this returns is called before; whatever clocks do."""
-    timer = Timer(seconds, soon, [call])
-    timer.daemon = True
-    timer.start()
-    return timer.cancel

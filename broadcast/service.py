@@ -37,7 +37,7 @@ from broadcast.core.interfaces import View
 from broadcast.core.text import clean
 from broadcast.descriptors import FULL, Guarded
 from broadcast.fanout import Fanout
-from broadcast.heartbeat import Heartbeat, every
+from broadcast.heartbeat import Heartbeat
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import SqliteJournal
 from broadcast.listening import place
@@ -45,7 +45,7 @@ from broadcast.logs import json_log
 from broadcast.outlets import outlet_for
 from broadcast.protocols.line import BroadcastFactory
 from broadcast.readiness import Manager
-from broadcast.server import STOP_SECONDS, Server, Surroundings, alarm
+from broadcast.server import STOP_SECONDS, Server, Surroundings
 from broadcast.signals import FirstOnly
 from broadcast.steady import steady
 from broadcast.tcp import Patience, vitals
@@ -211,7 +211,6 @@ def makeService(options: Options) -> Server:
     hub = Hub(journal, fanout, settings, started=time())
     outlet = partial(outlet_for, reactor, linger=limits.linger_seconds)
     factory = BroadcastFactory(hub, fanout, reactor, soon, time, outlet)
-    later = partial(alarm, soon)
     twistd: Mapping[str, Any] = options.parent or {}
     try:
         monitor = None if config.metrics is None else _monitor(reactor, config.metrics, factory, journal)
@@ -220,15 +219,14 @@ def makeService(options: Options) -> Server:
         raise SystemExit(_line(str(error))) from error
     around = Surroundings(
         give_up=partial(give_up, twistd),
-        alarm=later,
-        now=monotonic,
+        clock=reactor,
         terminate=partial(signal.raise_signal, signal.SIGTERM),
-        manager=Manager(os.environ, later),
+        manager=Manager(os.environ, reactor),
         take_signals=FirstOnly(soon, STOP_SECONDS).install,
         log=log,
     )
     patience = Patience(config.probe, config.gone)
-    heartbeat = Heartbeat(factory.connections, patience, vitals, partial(every, soon), soon, monotonic)
+    heartbeat = Heartbeat(factory.connections, patience, vitals, reactor, soon)
     return Server(journal, factory, places, keeps, around, heartbeat, monitor)
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from itertools import count
-from threading import Event
-from time import monotonic
 
 import pytest
+from twisted.internet.task import Clock
 
-from broadcast.heartbeat import SLICE, Connection, Heartbeat, every
+from broadcast.heartbeat import SLICE, Connection, Heartbeat
 from broadcast.tcp import Patience, Vitals
+from broadcast.turns import TURN_SECONDS
 
 PATIENCE = Patience(60, 150)
-SECONDS = 60
-"""How long a thread may take for what takes it milliseconds."""
 
 
 class FakeTransport:
@@ -61,31 +58,27 @@ class FakeConnection:
 _connection: type[Connection] = FakeConnection
 
 
+class TickingClock(Clock):
+    """Time passes when somebody looks at it, too."""
+
+    tick = 0.0
+
+    def seconds(self) -> float:
+        self.rightNow: float = self.rightNow + self.tick
+        return self.rightNow
+
+
 class Ward:
     """A heartbeat, and those whom it looks after."""
 
     def __init__(self, patience: Patience = PATIENCE) -> None:
-        self.time = 1000.0
-        self.tick = 0.0
-        self.period: float | None = None
-        self.beat: Callable[[], None] = lambda: None
+        self.clock = TickingClock()
+        self.clock.advance(1000)
         self.soon: list[Callable[[], None]] = []
         self.people: set[FakeConnection] = set()
         self.sockets: list[socket.socket] = []
-        self.heartbeat = Heartbeat(self.people, patience, self.vitals, self.every, self.soon.append, self.now)
+        self.heartbeat = Heartbeat(self.people, patience, self.vitals, self.clock, self.soon.append)
         self.heartbeat.start()
-
-    def now(self) -> float:
-        self.time += self.tick
-        return self.time
-
-    def every(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-        self.period, self.beat = seconds, call
-
-        def stop() -> None:
-            self.period = None
-
-        return stop
 
     def vitals(self, handle: socket.socket) -> Vitals | None:
         for person in self.people:
@@ -102,15 +95,22 @@ class Ward:
 
     def wait(self, seconds: float, meanwhile: Callable[[float], None] = lambda _at: None) -> None:
         """Let time pass, and the sweeps happen; *meanwhile* is told how much has passed before each."""
-        assert self.period is not None
-        passed = 0.0
-        while passed < seconds:
-            step = min(self.period, seconds - passed)
-            passed += step
-            self.time += step
-            meanwhile(passed)
+        began = self.clock.rightNow
+        while (due := self.next_beat) is not None and due <= began + seconds:
+            meanwhile(due - began)
             self.beat()
             self.settle()
+        self.clock.advance(began + seconds - self.clock.rightNow)
+
+    @property
+    def next_beat(self) -> float | None:
+        """When the next sweep begins; None: never."""
+        return next((call.getTime() for call in self.clock.getDelayedCalls()), None)
+
+    def beat(self) -> None:
+        """Let time pass until the next sweep begins."""
+        assert self.next_beat is not None
+        self.clock.advance(max(0.0, self.next_beat - self.clock.rightNow))
 
     def settle(self) -> None:
         while self.soon:
@@ -142,7 +142,8 @@ def ward(wards: Callable[[], Ward]) -> Ward:
 def ann(ward: Ward) -> FakeConnection:
     """Somebody in it, who was looked at once."""
     ann = ward.connect()
-    ward.wait(0.1)
+    ward.beat()
+    ward.settle()
     return ann
 
 
@@ -215,7 +216,7 @@ def test_the_counters_of_the_system_may_run_over(ward: Ward, ann: FakeConnection
 def test_a_clock_that_leaps_ends_nobody(ward: Ward, ann: FakeConnection) -> None:
     """The machine slept: nothing was sent meanwhile, so nothing was in vain."""
     ward.wait(PATIENCE.gone, lambda _at: ann.move(sent=1, received=1))
-    ward.time += 3600
+    ward.clock.rightNow += 3600
     ward.wait(PATIENCE.look)
     ann.move(sent=1)
     ward.wait(PATIENCE.look)
@@ -277,7 +278,7 @@ def test_who_types_is_not_nudged(ward: Ward, ann: FakeConnection) -> None:
 def test_it_goes_on_for_as_many_turns_as_it_takes_and_skips_who_leaves_meanwhile(wards: Callable[[], Ward]) -> None:
     ward = wards()
     people = [ward.connect() for _ in range(5 * SLICE // 2)]
-    ward.tick = 1.0
+    ward.clock.tick = TURN_SECONDS
     ward.beat()
     turns = [sum(person.looks for person in people)]
     ward.people -= {person for person in people if not person.looks}
@@ -285,7 +286,7 @@ def test_it_goes_on_for_as_many_turns_as_it_takes_and_skips_who_leaves_meanwhile
     while ward.soon:
         ward.soon.pop(0)()
         turns.append(sum(person.looks for person in people))
-    assert turns == [SLICE, SLICE, SLICE]
+    assert turns == [SLICE] * 4, "the last one finds nobody left"
     ward.beat()
     ward.settle()
     assert [person.looks for person in people if person in ward.people] == [2] * SLICE
@@ -325,54 +326,15 @@ def test_those_who_have_left_are_forgotten(ward: Ward, ann: FakeConnection) -> N
 def test_it_stops_in_the_middle(wards: Callable[[], Ward]) -> None:
     ward = wards()
     people = [ward.connect() for _ in range(2 * SLICE)]
-    ward.tick = 1.0
+    ward.clock.tick = TURN_SECONDS
     ward.beat()
     ward.heartbeat.stop()
     ward.settle()
     assert sum(person.looks for person in people) == SLICE
-    assert ward.period is None
+    assert ward.next_beat is None
 
 
 def test_where_nobody_is_to_be_probed_it_does_not_begin() -> None:
     ward = Ward(Patience(0, 150))
-    assert ward.period is None
+    assert ward.next_beat is None
     ward.heartbeat.stop()
-
-
-# The clock
-
-
-def test_the_clock_beats_until_it_is_stopped() -> None:
-    calls = count()
-    beaten = Event()
-
-    def beat() -> None:
-        if next(calls) == 3:
-            beaten.set()
-
-    stop = every(lambda call: call(), 0.001, beat)
-    assert beaten.wait(SECONDS)
-    stop()
-
-
-def test_beats_do_not_pile_up_and_none_comes_after_the_end() -> None:
-    waiting: list[Callable[[], None]] = []
-    queued = Event()
-    beats = count()
-
-    def soon(call: Callable[[], None]) -> None:
-        waiting.append(call)
-        queued.set()
-
-    def beat() -> None:
-        next(beats)
-
-    stop = every(soon, 0.001, beat)
-    assert queued.wait(SECONDS)
-    until = monotonic() + 0.05  # fifty beats, of which all but the first are left out
-    while monotonic() < until:
-        pass
-    assert len(waiting) == 1
-    stop()
-    waiting.pop()()
-    assert next(beats) == 0

@@ -57,13 +57,6 @@ def listening() -> Iterator[Callable[[str], FakeManager]]:
             manager.socket.close()
 
 
-def told_by(environment: dict[str, str], clock: Clock) -> Manager:
-    def alarm(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-        return clock.callLater(seconds, call).cancel
-
-    return Manager(environment, alarm)
-
-
 def nobody() -> str:
     return "0 connected."
 
@@ -73,7 +66,7 @@ def test_it_is_told_of_the_start_and_of_the_end(
     listening: Callable[[str], FakeManager], clock: Clock, name: str
 ) -> None:
     there = listening(name)
-    manager = told_by(there.environment, clock)
+    manager = Manager(there.environment, clock)
     manager.ready(nobody)
     assert there.told() == ["READY=1"]
     assert clock.getDelayedCalls() == []
@@ -86,7 +79,7 @@ def test_a_watchdog_is_shown_a_sign_of_life_twice_as_often_as_it_asks(
 ) -> None:
     there = listening("notify")
     people = 0
-    manager = told_by({**there.environment, "WATCHDOG_USEC": "20000000", "WATCHDOG_PID": str(os.getpid())}, clock)
+    manager = Manager({**there.environment, "WATCHDOG_USEC": "20000000", "WATCHDOG_PID": str(os.getpid())}, clock)
     assert there.told() == []
     manager.ready(lambda: f"{people} connected.")
     assert there.told() == ["READY=1", "WATCHDOG=1\nSTATUS=0 connected."]
@@ -107,7 +100,7 @@ def test_the_status_does_not_grow_old_before_a_patient_watchdog(
     listening: Callable[[str], FakeManager], clock: Clock
 ) -> None:
     there = listening("notify")
-    told_by({**there.environment, "WATCHDOG_USEC": "18446744073709551615"}, clock).ready(nobody)
+    Manager({**there.environment, "WATCHDOG_USEC": "18446744073709551615"}, clock).ready(nobody)
     assert [call.getTime() for call in clock.getDelayedCalls()] == [OFTEN]
 
 
@@ -127,14 +120,14 @@ def test_there_is_no_watchdog_unless_it_asks_this_process_for_a_number(
     listening: Callable[[str], FakeManager], clock: Clock, watchdog: dict[str, str]
 ) -> None:
     there = listening("notify")
-    told_by({**there.environment, **watchdog}, clock).ready(nobody)
+    Manager({**there.environment, **watchdog}, clock).ready(nobody)
     assert there.told() == ["READY=1"]
     assert clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("given", ["", "notify", "vsock:2:5555"])
 def test_where_there_is_no_manager_nothing_happens(clock: Clock, given: str) -> None:
-    manager = told_by({"NOTIFY_SOCKET": given, "WATCHDOG_USEC": "20000000"}, clock)
+    manager = Manager({"NOTIFY_SOCKET": given, "WATCHDOG_USEC": "20000000"}, clock)
     with logged() as events:
         manager.ready(nobody)
         manager.stopping("Going down.")
@@ -143,7 +136,7 @@ def test_where_there_is_no_manager_nothing_happens(clock: Clock, given: str) -> 
 
 
 def test_a_manager_that_cannot_be_told_is_named_once_in_the_log(tmp_path: Path, clock: Clock) -> None:
-    manager = told_by({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "20000000"}, clock)
+    manager = Manager({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "20000000"}, clock)
     with logged() as events:
         manager.ready(nobody)
         clock.advance(10)
@@ -164,5 +157,5 @@ def test_a_manager_that_does_not_read_does_not_hold_the_reactor(
             while True:
                 other.sendto(b"X", there.environment["NOTIFY_SOCKET"])
         with logged() as events:
-            told_by(there.environment, clock).ready(nobody)
+            Manager(there.environment, clock).ready(nobody)
         assert len(events) == 1

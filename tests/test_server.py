@@ -22,7 +22,7 @@ from broadcast.core.events import Event, Kept
 from broadcast.heartbeat import Heartbeat
 from broadcast.journals.memory import MemoryJournal
 from broadcast.readiness import Manager
-from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings, alarm
+from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings
 from broadcast.tcp import Patience, vitals
 from tests.harness import World
 
@@ -140,18 +140,17 @@ class Running:
         self.gave_up: list[str] = []
         self.manager = NotingManager()
         self.signals: list[str] = []
-        self.beats: list[float] = []
+        self.pulse = Clock()
         around = Surroundings(
             self._give_up,
-            self._alarm,
-            self.clock.seconds,
+            self.clock,
             self._terminate,
             self.manager,
             lambda: self.signals.append("taken"),
             log,
         )
         heartbeat = Heartbeat(
-            self.world.factory.connections, Patience(60, 150), vitals, self._every, self.world._soon.append, lambda: 0.0
+            self.world.factory.connections, Patience(60, 150), vitals, self.pulse, self.world._soon.append
         )
         self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around, heartbeat, monitor)
         self.stopped: list[None] = []
@@ -186,13 +185,6 @@ class Running:
     def _terminate(self) -> None:
         self.terminated += 1
 
-    def _every(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-        self.beats.append(seconds)
-        return self.beats.clear
-
-    def _alarm(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-        return self.clock.callLater(seconds, call).cancel
-
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
@@ -222,11 +214,11 @@ def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(l
 def test_the_heart_beats_from_the_start_to_the_stop() -> None:
     running = Running(FakePlace("here").succeed())
     running.server.privilegedStartService()
-    beats = [len(running.beats)]
+    beats = [len(running.pulse.getDelayedCalls())]
     running.server.startService()
-    beats.append(len(running.beats))
+    beats.append(len(running.pulse.getDelayedCalls()))
     running.stop()
-    assert [*beats, len(running.beats)] == [0, 1, 0]
+    assert [*beats, len(running.pulse.getDelayedCalls())] == [0, 1, 0]
     running.settle()
 
 
@@ -398,18 +390,6 @@ def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
     assert running.stopped
     assert logged[-1] == "The journal did not close in time; what it had not kept, nobody has read."
     running.journal.may_close.set()
-
-
-def test_an_alarm_goes_off_whatever_the_wall_clock_does() -> None:
-    called = ThreadEvent()
-    alarm(lambda call: call(), 0.001, called.set)
-    assert called.wait(PATIENCE)
-
-
-def test_an_alarm_that_is_not_needed_any_more_stays_silent() -> None:
-    called = ThreadEvent()
-    alarm(lambda call: call(), 0.05, called.set)()
-    assert not called.wait(0.2)
 
 
 # The monitor
