@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEvent
 from twisted.python.logfile import LogFile
 from twisted.python.reflect import safe_str
 
 from broadcast.config import CannotStart
+
+if TYPE_CHECKING:
+    from broadcast.turns import Soon
 
 OWN: Final = ("time", "level", "system", "message", "traceback")
 """The names that are in every object, or would be; what an event calls so itself is left out."""
@@ -78,7 +81,7 @@ def _traceback(event: LogEvent) -> str | None:
         return f"(no traceback: {type(error).__name__})"
 
 
-def json_log(twistd: Mapping[str, Any], soon: Callable[[Callable[[], None]], object]) -> ILogObserver:
+def json_log(twistd: Mapping[str, Any], soon: Soon) -> ILogObserver:
     """An observer that writes JSON where twistd, with these options of its own, would write text.
 
     That is stdout, or a file that is rotated by its size and on SIGUSR1. Raises ``CannotStart``.

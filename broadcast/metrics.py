@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Journal
     from broadcast.listening import Place
     from broadcast.protocols.line import BroadcastFactory
+    from broadcast.turns import Soon
 
 SAMPLE_SECONDS: Final = 0.25
 """How often the reactor's delay is measured."""
@@ -130,9 +131,7 @@ class Sampler:
     at a time: a reactor that hangs for a minute is one sample of a minute.
     """
 
-    def __init__(
-        self, soon: Callable[[Callable[[], None]], object], now: Callable[[], float], delays: Histogram
-    ) -> None:
+    def __init__(self, soon: Soon, now: Callable[[], float], delays: Histogram) -> None:
         self._soon = soon
         self._now = now
         self._delays = delays
@@ -296,7 +295,7 @@ class Monitor:
         factory: BroadcastFactory,
         journal: Journal,
         clock: IReactorTime,
-        soon: Callable[[Callable[[], None]], object],
+        soon: Soon,
         aside: Aside,
         now: Callable[[], float],
     ) -> None:

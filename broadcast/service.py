@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from broadcast.core.interfaces import Journal
     from broadcast.server import Monitor
+    from broadcast.turns import Soon
 
 _DEFAULTS: Final = Config()
 _INTERFACE: Final = (
@@ -183,7 +184,7 @@ def makeService(options: Options) -> Server:
         ]
     except CannotStart as error:
         raise SystemExit(_line(str(error))) from error
-    soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
+    soon: Soon = reactor.callFromThread
     journal: Journal
     if config.data is None:
         journal = MemoryJournal(soon)

@@ -6,9 +6,12 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from broadcast.turns import Soon
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,7 +25,7 @@ class FirstOnly:
 
     _log = Logger()
 
-    def __init__(self, soon: Callable[[Callable[[], None]], object], seconds: float) -> None:
+    def __init__(self, soon: Soon, seconds: float) -> None:
         self._soon = soon
         self._seconds = seconds
         self._ending = self._told = False

@@ -44,8 +44,9 @@ from broadcast.core.events import Emoted, Event, Joined, Left, Renamed, Said, Wh
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import Burst
 from broadcast.core.limits import DEFAULTS
+from broadcast.core.members import Member
 from broadcast.core.nicknames import key
-from broadcast.core.room import Member, Room
+from broadcast.core.room import Room
 from broadcast.readers import Reader
 from broadcast.turns import TURN_SECONDS
 from broadcast.window import Window

@@ -24,7 +24,7 @@ from broadcast.core.interfaces import Burst, Edit
 from broadcast.core.nicknames import key
 
 if TYPE_CHECKING:
-    from broadcast.core.room import Member
+    from broadcast.core.members import Member
 
 CROWD = 5
 """Up to so many joins (or leaves) in one burst are told one by one (PROTOCOL)."""

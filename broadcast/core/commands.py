@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from broadcast.core.interfaces import Found
-    from broadcast.core.room import Member
+    from broadcast.core.members import Member
     from broadcast.core.session import Session
 
     Question: TypeAlias = Callable[[Found], None]

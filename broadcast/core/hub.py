@@ -10,7 +10,8 @@ from broadcast.core.errors import NicknameRefused, RefusedError
 from broadcast.core.figures import Refusal
 from broadcast.core.interfaces import Audience, Journal
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.room import Member, Room, Visitor
+from broadcast.core.members import Member, Visitor
+from broadcast.core.room import Room
 
 GOING_DOWN = "The server is going down."
 

@@ -7,9 +7,7 @@ free is the next burst: it is told to the readers first, then to those it is abo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
 
 from broadcast.core.burst import plan
 from broadcast.core.events import (
@@ -29,53 +27,12 @@ from broadcast.core.events import (
 )
 from broadcast.core.interfaces import Audience, Burst, Found, Journal, Step
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.core.members import Member
 from broadcast.core.nicknames import key
 from broadcast.core.search import Words
 
 BURST = 1_000
 """So many events are told at once, at most: all that has to be done with a burst in one go takes milliseconds."""
-
-
-class Visitor(Protocol):
-    """What a room tells the session of a member."""
-
-    @property
-    def full(self) -> bool:
-        """Whether so much waits for you alone that nothing should be added."""
-
-    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
-        """The room has told everybody of your coming; *others* are present, *replay* was said before.
-
-        It may be read at leisure, also when the room has gone on.
-        """
-
-    def departed(self) -> None:
-        """The room has told everybody of your leaving; nothing else will come."""
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """Somebody in the room, as far as others need to know."""
-
-    id: int
-    nick: str
-    visitor: Visitor
-    told: str = ""
-    """The nickname under which the stream knows them: a rename on its way has not happened yet for a newcomer.
-
-    Empty until people are told that they come.
-    """
-    away: bool = False
-    why_away: str = ""
-    receipts: bool = False
-    ignored: dict[str, str] = field(default_factory=dict)
-    """Nicknames whose lines are hidden: comparison key to the name as it was typed."""
-    coming: int = 0
-    """How many characters of private lines are on their way to this member."""
-    correspondent: int = 0
-    """The session that whispered last to this member; 0 for nobody yet."""
-    heard: float = 0.0
-    """When they last typed something, in seconds since the epoch."""
 
 
 def _length(event: Event) -> int:

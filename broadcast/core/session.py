@@ -22,7 +22,7 @@ from broadcast.core.events import Arrived, Missed, Noted, Prompted, Refused, Rep
 from broadcast.core.figures import Refusal
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
-from broadcast.core.room import Member
+from broadcast.core.members import Member
 from broadcast.core.text import clean
 
 REFUSALS = 10

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import View, Wire
     from broadcast.fanout import Fanout
+    from broadcast.turns import Soon
 
 NOP = b"\xff\xf1"
 """Telnet's No Operation (RFC 854)."""
@@ -337,7 +338,7 @@ class BroadcastFactory(Factory):
         hub: Hub,
         fanout: Fanout,
         clock: IReactorTime,
-        soon: Callable[[Callable[[], None]], object],
+        soon: Soon,
         wall: Callable[[], float],
         outlet: Callable[[StreamTransport], Outlet],
     ) -> None:

@@ -20,7 +20,7 @@ from broadcast.core.events import (
     Whispered,
 )
 from broadcast.core.interfaces import Burst
-from broadcast.core.room import Member
+from broadcast.core.members import Member
 
 ANN, BOB, CAROL = 1, 2, 3
 
