@@ -15,6 +15,7 @@ their own, whose other lines must be those of the first.
 from __future__ import annotations
 
 import re
+import unicodedata
 from array import array
 from bisect import bisect_left
 from collections import deque
@@ -293,7 +294,7 @@ class Recall(Answer):
     def goes_on(self, seq: int, text: bytes) -> bool:
         """Whether the line *seq*, which is *text*, may come next."""
         if self.word:
-            return self.word in text.lower() and (not self.seqs or seq > self.seqs[-1])
+            return self.word.decode() in _folded(text) and (not self.seqs or seq > self.seqs[-1])
         return not self.seqs or seq == self.seqs[-1] + 1
 
     @property
@@ -302,6 +303,12 @@ class Recall(Answer):
         if self.word:
             return 0 < len(self.seqs) <= self.count
         return bool(self.seqs) and len(self.seqs) == min(self.count, self.seqs[-1])
+
+
+def _folded(text: bytes) -> str:
+    """*text* without case and accents, which make no difference to ``/search`` (PROTOCOL); random bytes have both."""
+    apart = unicodedata.normalize("NFD", text.decode("utf-8", "replace")).lower()
+    return "".join(character for character in apart if not unicodedata.combining(character))
 
 
 class _State(Enum):

@@ -279,6 +279,14 @@ def test_what_is_found_holds_the_word(three: Stream) -> None:
         three.feed(lines(b"-> #1 [14:02] ann: one"))
 
 
+def test_case_and_accents_make_no_difference_to_what_is_found(room: Room) -> None:
+    room.say(b"ann", "HÍ".encode())
+    bob = room.reader(b"bob")
+    bob.answers += [Recall(50, b"hi"), Answer(b"pong")]
+    bob.feed(lines("-> #1 [14:02] ann: HÍ".encode(), b"-> pong"))
+    assert not bob.answers
+
+
 @pytest.mark.parametrize("notice", [b" * 9 people left.", b" * bob left: tired", b" * bob left."])
 def test_only_who_leaves_may_not_be_told_of_it_or_of_a_crowd_that_left(
     room: Room, three: Stream, notice: bytes
