@@ -20,7 +20,17 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
-from broadcast.config import (
+from broadcast.core.events import Noted
+from broadcast.core.figures import Keeping
+from broadcast.core.hub import Hub, Settings
+from broadcast.core.interfaces import View
+from broadcast.core.text import clean
+from broadcast.fanout import Fanout
+from broadcast.heartbeat import Heartbeat
+from broadcast.journals.memory import MemoryJournal
+from broadcast.journals.sqlite import SqliteJournal
+from broadcast.outlets import outlet_for
+from broadcast.process.config import (
     GONE_LIMIT,
     LIMITS,
     LOG_FORMATS,
@@ -30,24 +40,14 @@ from broadcast.config import (
     Config,
     configure,
 )
-from broadcast.core.events import Noted
-from broadcast.core.figures import Keeping
-from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import View
-from broadcast.core.text import clean
-from broadcast.descriptors import FULL, Guarded
-from broadcast.fanout import Fanout
-from broadcast.heartbeat import Heartbeat
-from broadcast.journals.memory import MemoryJournal
-from broadcast.journals.sqlite import SqliteJournal
-from broadcast.listening import place
-from broadcast.logs import json_log
-from broadcast.outlets import outlet_for
+from broadcast.process.descriptors import FULL, Guarded
+from broadcast.process.listening import place
+from broadcast.process.logs import json_log
+from broadcast.process.readiness import Manager
+from broadcast.process.server import STOP_SECONDS, Server, Surroundings
+from broadcast.process.signals import FirstOnly
+from broadcast.process.steady import steady
 from broadcast.protocols.line import BroadcastFactory
-from broadcast.readiness import Manager
-from broadcast.server import STOP_SECONDS, Server, Surroundings
-from broadcast.signals import FirstOnly
-from broadcast.steady import steady
 from broadcast.tcp import Patience, vitals
 from broadcast.window import Window
 from broadcast.wires.line import LineWire
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from broadcast.core.interfaces import Journal
-    from broadcast.server import Monitor
+    from broadcast.process.server import Monitor
     from broadcast.turns import Soon
 
 _DEFAULTS: Final = Config()
@@ -239,7 +239,7 @@ def _monitor(
 ) -> Monitor:
     """What shows figures at *port*; raises ``CannotStart``."""
     try:
-        from broadcast import metrics  # noqa: PLC0415 - what it imports need not be installed, and takes its time
+        from broadcast.process import metrics  # noqa: PLC0415 - what it imports need not be installed, and takes its time
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise

@@ -26,12 +26,12 @@ from twisted.python import usage
 
 import broadcast
 from broadcast import __version__
-from broadcast.config import CHECKS, CannotStart, Config
 from broadcast.core.limits import Limits
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import SqliteJournal
-from broadcast.metrics import Monitor
-from broadcast.server import Server
+from broadcast.process.config import CHECKS, CannotStart, Config
+from broadcast.process.metrics import Monitor
+from broadcast.process.server import Server
 from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
 from broadcast.tcp import Patience
 
@@ -508,8 +508,8 @@ def test_where_figures_are_shown_is_wired_and_refused_as_a_port_is() -> None:
 def test_without_what_figures_need_the_refusal_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, missing: str, error: type[BaseException]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "broadcast.metrics")
-    monkeypatch.delattr(broadcast, "metrics")
+    monkeypatch.delitem(sys.modules, "broadcast.process.metrics")
+    monkeypatch.delattr(broadcast.process, "metrics")
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(error) as refused:
         makeService(parsed("--ephemeral", "--metrics", "0"))
@@ -526,7 +526,7 @@ from broadcast.service import Options, makeService
 options = Options()
 options.parseOptions(["--ephemeral"])
 makeService(options)
-print({"prometheus_client", "twisted.web.server", "broadcast.metrics"} & sys.modules.keys())
+print({"prometheus_client", "twisted.web.server", "broadcast.process.metrics"} & sys.modules.keys())
 """
     ended = run(sys.executable, "-c", code)
     assert ended.stdout == "set()\n", ended.stderr

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from broadcast.config import GONE_LIMIT, PROBE_LIMIT
+from broadcast.process.config import GONE_LIMIT, PROBE_LIMIT
 from broadcast.tcp import TCP_RTO_MAX_MS, TCP_RXT_CONNDROPTIME, Patience, keep_alive, tcp_socket, vitals
 
 SECONDS = 60

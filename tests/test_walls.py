@@ -86,8 +86,11 @@ def reason_against(module: str, imported: Import) -> str | None:
         "a door knows no other door": protocol and door(imported.name) not in {None, door(module)},
         "a journal knows only the core": journal
         and (root == "twisted" or (ours and not imported.within("broadcast.core", "broadcast.journals"))),
-        "only one module needs what need not be installed": root == "prometheus_client" and part != "broadcast.metrics",
-        "it is imported where it is wanted": imported.at_once and imported.within("broadcast.metrics"),
+        "what lives in the process knows nothing of it": imported.within("broadcast.process")
+        and part not in {"broadcast.process", "broadcast.service"},
+        "only one module needs what need not be installed": root == "prometheus_client"
+        and module != "broadcast.process.metrics",
+        "it is imported where it is wanted": imported.at_once and imported.within("broadcast.process.metrics"),
         "the client knows only the protocol": client
         and ours
         and not imported.within("broadcast.client", "broadcast.__version__"),
@@ -210,9 +213,11 @@ def test_modules_are_named_by_where_they_are(tmp_path: Path) -> None:
         ("broadcast.service", "if True:\n    from twisted.internet import defer, reactor"),
         ("broadcast.service", "class Options:\n    from twisted.internet import reactor"),
         ("broadcast", "from twisted.internet import reactor"),
-        ("broadcast.server", "import prometheus_client"),
+        ("broadcast.process.server", "import prometheus_client"),
         ("broadcast.fanout", "def later():\n    from prometheus_client import Counter"),
-        ("broadcast.service", "from broadcast.metrics import Monitor"),
+        ("broadcast.service", "from broadcast.process.metrics import Monitor"),
+        ("broadcast.fanout", "from broadcast.process.server import Server"),
+        ("broadcast.protocols.line", "from ..process import config"),
     ],
 )
 def test_a_breach_is_noticed(module: str, source: str) -> None:
@@ -254,8 +259,9 @@ def test_a_breach_is_noticed(module: str, source: str) -> None:
             "from broadcast.protocols import irc, line\nfrom broadcast.journals.sqlite import SqliteJournal",
         ),
         ("broadcast.service", "def makeService(options):\n    from twisted.internet import reactor"),
-        ("broadcast.service", "def monitor():\n    from broadcast import metrics"),
-        ("broadcast.metrics", "from prometheus_client.core import Metric"),
+        ("broadcast.service", "def monitor():\n    from broadcast.process import metrics"),
+        ("broadcast.process.metrics", "from prometheus_client.core import Metric"),
+        ("broadcast.process.server", "from broadcast.process.listening import Place"),
         ("broadcast.service", "from twisted.internet.interfaces import IReactorTime\nimport twisted.internet.reactors"),
     ],
 )

@@ -11,7 +11,7 @@
         ├── JournalDamaged  its contents cannot be trusted
         └── JournalTooNew   a newer version of this program wrote it
 
-(``CannotStart``, for whoever starts the server, is in ``config.py``.)
+(``CannotStart``, for whoever starts the server, is in ``process/config.py``.)
 """
 
 from __future__ import annotations

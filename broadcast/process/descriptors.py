@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
-    from broadcast.listening import Place
+    from broadcast.process.listening import Place
 
 FULL: Final = "This server is full. Try again later."
 AT_ONCE: Final = 100

@@ -17,9 +17,9 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from broadcast.config import CannotStart, is_number
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.text import clean
+from broadcast.process.config import CannotStart, is_number
 from broadcast.protocols.haproxy import ProxiedEndpoint
 
 if TYPE_CHECKING:

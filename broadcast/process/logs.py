@@ -15,7 +15,7 @@ from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEvent
 from twisted.python.logfile import LogFile
 from twisted.python.reflect import safe_str
 
-from broadcast.config import CannotStart
+from broadcast.process.config import CannotStart
 
 if TYPE_CHECKING:
     from broadcast.turns import Soon

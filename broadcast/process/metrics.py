@@ -34,13 +34,13 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broadcast import __version__
 from broadcast.core.figures import Histogram
-from broadcast.listening import is_wide, whereabouts
+from broadcast.process.listening import is_wide, whereabouts
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
-    from broadcast.listening import Place
+    from broadcast.process.listening import Place
     from broadcast.protocols.line import BroadcastFactory
     from broadcast.turns import Soon
 

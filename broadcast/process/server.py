@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Noted
 from broadcast.core.hub import GOING_DOWN, Hub
-from broadcast.listening import Place, close_now
+from broadcast.process.listening import Place, close_now
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Journal
     from broadcast.heartbeat import Heartbeat
     from broadcast.outlets import StreamTransport
+    from broadcast.process.readiness import Manager
     from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
-    from broadcast.readiness import Manager
 
 STOP_SECONDS: Final = 10.0
 """The end comes at most so long after the signal, whatever anybody does (HARDENING)."""

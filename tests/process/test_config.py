@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from broadcast.config import LIMITS, MOTD_BYTES, MOTD_LINES, CannotStart, Config, configure
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.process.config import LIMITS, MOTD_BYTES, MOTD_LINES, CannotStart, Config, configure
 
 
 def from_file(folder: Path, toml: str, **given: object) -> Config:

@@ -18,9 +18,9 @@ from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
 
-from broadcast import descriptors
-from broadcast.descriptors import LOG_SECONDS, REST_SECONDS, Door, Guarded, guard
-from broadcast.listening import close_now
+from broadcast.process import descriptors
+from broadcast.process.descriptors import LOG_SECONDS, REST_SECONDS, Door, Guarded, guard
+from broadcast.process.listening import close_now
 
 FULL = b" * This server is full.\r\n"
 PATIENCE = 60

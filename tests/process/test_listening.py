@@ -20,8 +20,8 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.python.systemd import ListenFDs
 
-from broadcast.config import CannotStart
-from broadcast.listening import ATTEMPTS, Described, Numbered, close_now, place, resolve, whereabouts
+from broadcast.process.config import CannotStart
+from broadcast.process.listening import ATTEMPTS, Described, Numbered, close_now, place, resolve, whereabouts
 from broadcast.protocols.haproxy import ProxiedFactory
 
 

@@ -19,8 +19,8 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from broadcast.config import CannotStart
-from broadcast.logs import as_json, json_log
+from broadcast.process.config import CannotStart
+from broadcast.process.logs import as_json, json_log
 from tests.harness import World
 
 NOON = 1_768_478_400.25
@@ -48,7 +48,7 @@ def test_an_event_is_its_time_level_system_and_message_and_its_own_fields() -> N
     event: LogEvent = {
         "log_time": NOON,
         "log_level": LogLevel.warn,
-        "log_namespace": "broadcast.server.Server",
+        "log_namespace": "broadcast.process.server.Server",
         "log_format": "{count} of {nick}: {why}",
         "log_source": object(),
         "count": 3,
@@ -61,7 +61,7 @@ def test_an_event_is_its_time_level_system_and_message_and_its_own_fields() -> N
     assert parsed(as_json(event)) == {
         "time": "2026-01-15T12:00:00.250Z",
         "level": "warn",
-        "system": "broadcast.server.Server",
+        "system": "broadcast.process.server.Server",
         "message": "3 of ann: None",
         "count": 3,
         "share": 0.5,

@@ -20,11 +20,12 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 import broadcast
-from broadcast import __version__, metrics
+from broadcast import __version__
 from broadcast.core.figures import Histogram, Refusal
-from broadcast.listening import Place
-from broadcast.metrics import Monitor, Sampler, Watchtower
-from broadcast.server import Monitor as IsMonitor
+from broadcast.process import metrics
+from broadcast.process.listening import Place
+from broadcast.process.metrics import Monitor, Sampler, Watchtower
+from broadcast.process.server import Monitor as IsMonitor
 from tests.harness import DirectWorld, logged
 
 DOCS = Path(broadcast.__file__).parents[1] / "docs" / "metrics.rst"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from broadcast.readiness import OFTEN, Manager
+from broadcast.process.readiness import OFTEN, Manager
 from tests.harness import logged
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there are no such service managers elsewhere")

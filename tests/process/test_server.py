@@ -16,13 +16,13 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from broadcast.config import CannotStart
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept
 from broadcast.heartbeat import Heartbeat
 from broadcast.journals.memory import MemoryJournal
-from broadcast.readiness import Manager
-from broadcast.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings
+from broadcast.process.config import CannotStart
+from broadcast.process.readiness import Manager
+from broadcast.process.server import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings
 from broadcast.tcp import Patience, vitals
 from tests.harness import World
 

@@ -8,7 +8,7 @@ from types import FrameType
 
 import pytest
 
-from broadcast.signals import FirstOnly
+from broadcast.process.signals import FirstOnly
 from tests.harness import logged
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.base import ReactorBase
 
-from broadcast.steady import steady
+from broadcast.process.steady import steady
 
 NOON = 1_768_478_400.0
 HOUR = 3600.0
