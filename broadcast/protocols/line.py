@@ -36,7 +36,7 @@ NOP = b"\xff\xf1"
 LINES_A_TURN = 256
 """So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536).
 
-A line's worth of telnet commands without a line (``framing.PIECES``) counts as one.
+A line's worth of telnet commands without a line (``framing.PIECES``) counts as one, here and in the allowance.
 """
 UNHEARD_SECONDS = 150
 """So long a connection that is gone goes on saying what it had sent too fast; then nobody waits for the rest."""
@@ -179,7 +179,9 @@ class BroadcastProtocol(LineReceiver):
                 else:
                     self._drain()
                 break
-            if not isinstance(line, Again):
+            if isinstance(line, Again):
+                self._spend()
+            else:
                 self._hand_over(line, limit)
         if self._peer.full:
             self._drain()
@@ -187,12 +189,17 @@ class BroadcastProtocol(LineReceiver):
 
     def _hand_over(self, line: bytes | Overlong, limit: int) -> None:
         self.factory.lines += 1
-        if self._allowance is not None and self.session.nick:
-            self._allowance.spend(self.factory.clock.seconds())
+        if self.session.nick:
+            self._spend()
         if isinstance(line, Overlong):
             self.session.overlong(limit)
         else:
             self.lineReceived(line)
+
+    def _spend(self) -> None:
+        """A line has been taken, or telnet commands that cost as much: with a nickname or without, they have no end."""
+        if self._allowance is not None:
+            self._allowance.spend(self.factory.clock.seconds())
 
     def _go_on(self) -> None:
         self._deferred = False

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.protocols.framing import PIECES
 from tests.harness import Person, World
 from tests.scenarios.conftest import Log, Opens
 
@@ -81,6 +82,22 @@ def test_every_line_counts_and_so_does_one_that_is_too_long(open_world: Opens) -
     world.settle()
     assert ann.lines() == ["-> pong", "-> Error: a line holds at most 4096 bytes."]
     advance(world, 0.6)
+    assert ann.lines() == ["-> pong"]
+
+
+def test_telnet_commands_without_end_count_too_with_a_nickname_or_without(open_world: Opens) -> None:
+    world = open_world(limits=FAST)
+    (ann,) = world.join("ann")
+    advance(world, 60)
+    for person in (ann, world.connect()):
+        person.send(b"\xff\xf7" * (PIECES * FAST.paste_lines - 1))
+        reading = [person.transport.reading]
+        person.send(b"\xff\xf7" * (PIECES * FAST.paste_lines))
+        assert [*reading, person.transport.reading] == [True, False]
+    advance(world, 2)
+    assert ann.transport.reading
+    ann.put("/ping\r\n")
+    world.settle()
     assert ann.lines() == ["-> pong"]
 
 
