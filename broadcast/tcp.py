@@ -46,8 +46,8 @@ class Patience:
 
     @property
     def look(self) -> float:
-        """So often everybody is looked at."""
-        return self.gone / 20
+        """So often everybody is looked at: how late it can be noticed that they are gone, or silent."""
+        return min(self.gone / 20, self.probe / 4)
 
     @property
     def silence(self) -> float:

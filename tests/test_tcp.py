@@ -69,6 +69,7 @@ def test_every_patience_that_can_be_chosen_is_one_that_the_system_takes(probe: i
     idle, interval, count = patience.keepalive
     assert idle + interval * count <= patience.gone
     assert 0 < patience.look < patience.silence < patience.gone
+    assert patience.look * 4 <= probe, "who is to be probed is not kept waiting for long"
     with socket.socket() as connection:
         keep_alive(connection, patience)
         if sys.platform == "linux":

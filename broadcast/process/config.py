@@ -46,12 +46,14 @@ class Limit(NamedTuple):
     low: float
     high: float
     help: str
+    whole: bool = True
+    """Whether it must be a whole number."""
 
 
 LIMITS: Final[Mapping[str, Limit]] = {
     "paste-lines": Limit("paste_lines", 1, 100_000, "So many lines one person may send at once."),
     "lines-per-second": Limit(
-        "lines_per_second", 0.01, 1_000_000, "So many follow each second; what comes faster is read more slowly."
+        "lines_per_second", 0.01, 1_000_000, "So many follow each second; what comes faster is read more slowly.", False
     ),
     "connections-per-address": Limit(
         "address_connections", 1, 1_000_000, "Connections of one address (IPv6: /64); this machine's are not counted."
@@ -59,9 +61,9 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "connections": Limit(
         "connections", 1, 10_000_000, "Connections in all. By default what the file limit (ulimit -n) allows, less 64."
     ),
-    "nickname-seconds": Limit("nickname_seconds", 1, 86_400, "The time to a nickname."),
+    "nickname-seconds": Limit("nickname_seconds", 1, 86_400, "The time to a nickname.", False),
     "linger-seconds": Limit(
-        "linger_seconds", 0.1, 3600, "How long a closing connection may take to read what it was sent."
+        "linger_seconds", 0.1, 3600, "How long a closing connection may take to read what it was sent.", False
     ),
     "line-bytes": Limit("line_bytes", 128, 64 * KIB, "The longest line, without its end."),
     "nickname-bytes": Limit("nickname_bytes", 24, 64 * KIB, "The longest line before the nickname."),
@@ -143,7 +145,7 @@ def configure(given: Mapping[str, object], folder: Path) -> Config:
 
 def is_number(port: str) -> bool:
     """Whether *port* is a bare number, not an endpoint description."""
-    return port.isascii() and port.isdigit()
+    return re.fullmatch(r"[0-9]{1,5}", port) is not None
 
 
 def _checked(values: Mapping[str, object], where: Callable[[str], str], folder: Path) -> dict[str, object]:
@@ -205,17 +207,16 @@ def _whole(low: int, high: int) -> Callable[[str, object, Path], int]:
 
     def check(where: str, value: object, _folder: Path) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise _wrong(where, f"a number from {low} to {high}", value)
+            raise _wrong(where, f"a whole number from {low} to {high}", value)
         return value
 
     return check
 
 
 def _limit(limit: Limit, where: str, value: object, _folder: Path) -> float:
-    whole = isinstance(getattr(DEFAULTS, limit.field), int | None) and limit.field not in _FRACTIONS
-    kinds = int if whole else int | float
+    kinds = int if limit.whole else int | float
     if isinstance(value, bool) or not isinstance(value, kinds) or not limit.low <= value <= limit.high:
-        raise _wrong(where, f"a number from {limit.low} to {limit.high}", value)
+        raise _wrong(where, f"a {'whole ' * limit.whole}number from {limit.low} to {limit.high}", value)
     return value
 
 
@@ -264,7 +265,7 @@ def _table(path: str, folder: Path) -> dict[str, object]:
     text = _contents("--config", folder / path, CONFIG_BYTES)
     try:
         return tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, which says the line; and what int and datetime say
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, which says the line; and what int and datetime say
         what = str(error).replace("at end of document", f"at the end, line {text.count(chr(10)) + 1}")
         raise CannotStart(f"{path} is not valid TOML: {what}. Correct it there.") from error
 
@@ -303,9 +304,6 @@ CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     **{name: partial(_limit, limit) for name, limit in LIMITS.items()},
 }
 """Every setting, under the name that it has on the command line and in the config file."""
-
-_FRACTIONS: Final = frozenset({"lines_per_second", "nickname_seconds", "linger_seconds"})
-"""The limits that need not be whole numbers."""
 
 _FIELDS: Final = {"port": "ports", "unicode-nicknames": "unicode_nicknames", "log-format": "log_format"}
 """The settings that ``Config`` calls by another name."""

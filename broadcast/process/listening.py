@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 THIS_MACHINE: Final = ("127.0.0.1", "::1")
 """Both, because ``localhost`` may mean either first."""
 BACKLOG: Final = 1024
-"""How many may wait to be accepted (the system may allow fewer): Twisted's 50 turns a rush of people away."""
+"""How many may wait to be accepted (the system may allow fewer). With Twisted's 50, most of a rush of three hundred
+believe that they are connected, and are never welcomed: the system has dropped what ended their handshake."""
 ATTEMPTS: Final = 20
 """How often a free port is looked for that is free on every address."""
 
@@ -68,6 +69,10 @@ def place(
     if is_number(port):
         return Numbered(reactor, int(port), interface, option)
     description = port.removeprefix(_PROXIED)
+    if is_number(description):
+        raise CannotStart(
+            f"{option} {port}: behind {_PROXIED} stands an endpoint description, as in {_PROXIED}tcp:{description}."
+        )
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
     except Exception as error:
@@ -78,17 +83,22 @@ def place(
             ) from error
         # Whatever the parsers, which can be plugins, make of what they do not understand: ValueError, TypeError for
         # an unknown argument, ImportError, OSError.
+        several = ", and repeat it for several" if option == "--port" else ""
+        colons = r" A colon in a value is written \:, as in interface=\:\:1." if "::" in description else ""
         raise CannotStart(
             f"{option} {port} cannot be used ({_said(error)}). Give it a number, or a Twisted endpoint description "
-            f"such as tcp:5555:interface=0.0.0.0{', and repeat it for several' if option == '--port' else ''}."
+            f"such as tcp:5555:interface=0.0.0.0{several}.{colons}"
         ) from error
     if isinstance(endpoint, StandardIOEndpoint):
         raise CannotStart(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")
+    # Where nobody says otherwise: neither the description nor a unit of systemd's.
+    backlog = None if "backlog=" in description else BACKLOG
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         _check_handed_over(f"{option} {port}", endpoint)
+        backlog = None
     if description != port:
         endpoint = ProxiedEndpoint(endpoint, cast("IReactorTime", reactor), header_seconds)
-    return Described(port, endpoint, option)
+    return Described(port, endpoint, option, backlog)
 
 
 def _check_handed_over(given: str, endpoint: AdoptedStreamServerEndpoint) -> None:
@@ -174,20 +184,28 @@ class Numbered:
 
 
 class Described:
-    """What an endpoint description says, whatever it is."""
+    """What an endpoint description says, whatever it is; with room for *backlog* people who wait (None: as it says)."""
 
-    def __init__(self, description: str, endpoint: IStreamServerEndpoint, option: str = "--port") -> None:
+    def __init__(
+        self, description: str, endpoint: IStreamServerEndpoint, option: str = "--port", backlog: int | None = None
+    ) -> None:
+        self._backlog = backlog
         self._option = option
         self._description = description
         self._endpoint = endpoint
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
         """Listen there; not every kind of endpoint is done before this returns."""
-        return maybeDeferred(self._endpoint.listen, factory).addCallbacks(_alone, self._refuse)
+        return maybeDeferred(self._endpoint.listen, factory).addCallbacks(self._listens, self._refuse)
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
         """The address, and whether it lets others in."""
         return _tell(ports, ".")
+
+    def _listens(self, port: IListeningPort) -> Sequence[IListeningPort]:
+        if self._backlog is not None and isinstance(port, Port):
+            port.socket.listen(self._backlog)  # once more, which changes that and nothing else (listen(2))
+        return [port]
 
     def _refuse(self, failure: Failure) -> NoReturn:
         error = failure.value
@@ -208,10 +226,6 @@ def is_wide(ports: Sequence[IListeningPort]) -> bool:
     """Whether people on other machines may be able to connect to one of *ports*."""
     hosts = [port.getHost() for port in ports]
     return any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
-
-
-def _alone(port: IListeningPort) -> Sequence[IListeningPort]:
-    return [port]
 
 
 def resolve(host: str) -> Sequence[str]:
@@ -279,7 +293,9 @@ def _explain(error: CannotListenError, option: str) -> str:
             )
         case errno.EADDRNOTAVAIL:
             return f"{error.interface} is no address of this machine: give --interface another, or leave it out."
-        case None:  # Twisted's own: the lock file beside a unix socket is held
+        case None if not isinstance(
+            error.socketError, OSError
+        ):  # Twisted's own: the lock file beside a unix socket is held
             return f"{where} is in use ({_said(error.socketError)}): stop what listens there, or choose another."
         case _:
             return f"{where} cannot be listened on ({_said(error.socketError)}): choose another with {option}."

@@ -32,6 +32,7 @@ class Manager:
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
         self._pause = _pause(environment)
         self._clock = clock
+        self._socket: socket.socket | None = None
         self._stopping = self._failed = False
 
     def ready(self, status: Callable[[], str]) -> None:
@@ -47,6 +48,8 @@ class Manager:
         """The end has begun; the manager gives it the time that it gives to stops."""
         self._stopping = True
         self._tell(f"STOPPING=1\nSTATUS={status}")
+        if self._socket is not None:
+            self._socket.close()
 
     def _live(self, pause: float, status: Callable[[], str]) -> None:
         if not self._stopping:
@@ -57,9 +60,10 @@ class Manager:
         if self._address is None:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-                manager.settimeout(PATIENCE)
-                manager.sendto(what.encode(), self._address)
+            if self._socket is None:  # kept: who is out of file descriptors is alive, and must be able to say so
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.settimeout(PATIENCE)
+            self._socket.sendto(what.encode(), self._address)
         except OSError as error:
             if not self._failed:
                 self._failed = True

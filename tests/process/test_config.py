@@ -127,7 +127,7 @@ def test_commas_do_not_split_a_port(tmp_path: Path) -> None:
     assert configure({"port": ["tcp:5555:interface=a,b"]}, tmp_path).ports == ("tcp:5555:interface=a,b",)
 
 
-@pytest.mark.parametrize("port", ["65536", "-1", "+5", "", " ", "٣"])
+@pytest.mark.parametrize("port", ["65536", "-1", "+5", "", " ", "٣", pytest.param("9" * 5000, id="5000 digits")])
 def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
     with pytest.raises(CannotStart, match=r"--port takes a number from 0 to 65535 or .* endpoint .*, not "):
         configure({"port": [port]}, tmp_path)
@@ -150,21 +150,22 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ("interface = 1", "interface in chat.toml takes a text that is not empty, not 1."),
         ('name = "\\u0007"', "name in chat.toml takes a line of 1 to 100 characters"),
         (f'name = "{"x" * 101}"', "name in chat.toml takes a line of 1 to 100 characters"),
-        ("replay = 1001", "replay in chat.toml takes a number from 0 to 1000, not 1001."),
-        ("replay = -1", "replay in chat.toml takes a number from 0 to 1000, not -1."),
-        ("replay = true", "replay in chat.toml takes a number from 0 to 1000, not True."),
-        ('replay = "20"', "replay in chat.toml takes a number from 0 to 1000, not '20'."),
-        ("probe = -1", "probe in chat.toml takes a number from 0 to 3600, not -1."),
-        ("probe = 1.5", "probe in chat.toml takes a number from 0 to 3600, not 1.5."),
-        ("probe = 3601", "probe in chat.toml takes a number from 0 to 3600, not 3601."),
-        ("gone = 0", "gone in chat.toml takes a number from 1 to 7200, not 0."),
-        ("gone = 7201", "gone in chat.toml takes a number from 1 to 7200, not 7201."),
+        ("replay = 1001", "replay in chat.toml takes a whole number from 0 to 1000, not 1001."),
+        ("replay = -1", "replay in chat.toml takes a whole number from 0 to 1000, not -1."),
+        ("replay = true", "replay in chat.toml takes a whole number from 0 to 1000, not True."),
+        ('replay = "20"', "replay in chat.toml takes a whole number from 0 to 1000, not '20'."),
+        ("probe = -1", "probe in chat.toml takes a whole number from 0 to 3600, not -1."),
+        ("probe = 1.5", "probe in chat.toml takes a whole number from 0 to 3600, not 1.5."),
+        ("probe = 3601", "probe in chat.toml takes a whole number from 0 to 3600, not 3601."),
+        ("gone = 0", "gone in chat.toml takes a whole number from 1 to 7200, not 0."),
+        ("gone = 7201", "gone in chat.toml takes a whole number from 1 to 7200, not 7201."),
         ("gone = 60", "gone (60) must be more seconds than probe (60): "),
         ("probe = 150", "gone (150) must be more seconds than probe (150): "),
         ("ephemeral = 1", "ephemeral in chat.toml takes true or false, not 1."),
-        ("paste-lines = 0", "paste-lines in chat.toml takes a number from 1 to 100000, not 0."),
-        ("paste-lines = 1.5", "paste-lines in chat.toml takes a number from 1 to 100000, not 1.5."),
-        ("paste-lines = true", "paste-lines in chat.toml takes a number from 1 to 100000, not True."),
+        ("paste-lines = 0", "paste-lines in chat.toml takes a whole number from 1 to 100000, not 0."),
+        ("paste-lines = 1.5", "paste-lines in chat.toml takes a whole number from 1 to 100000, not 1.5."),
+        ("x = " + "[" * 5000, "chat.toml is not valid TOML: maximum recursion depth exceeded"),
+        ("paste-lines = true", "paste-lines in chat.toml takes a whole number from 1 to 100000, not True."),
         ("lines-per-second = 0", "lines-per-second in chat.toml takes a number from 0.01 to 1000000, not 0."),
         ('limits = "maybe"', "limits in chat.toml takes on or off, not 'maybe'."),
         ("limits = 0", "limits in chat.toml takes on or off, not 0."),

@@ -24,6 +24,9 @@ from broadcast.process.config import CannotStart
 from broadcast.process.listening import ATTEMPTS, Described, Numbered, close_now, place, resolve, whereabouts
 from broadcast.protocols.haproxy import ProxiedFactory
 
+RUSH = 100
+"""So many come at once: more than Twisted's 50, and fewer than what every system allows."""
+
 
 def cannot_listen(interface: str | None, port: int | bytes, why: OSError | str) -> CannotListenError:
     return CannotListenError(interface, port, why)  # type: ignore[no-untyped-call]
@@ -129,6 +132,16 @@ def test_a_bad_endpoint_description_is_refused_with_what_to_say_instead(port: st
     assert "Give it a number" in str(refused.value)
 
 
+def test_a_colon_in_a_value_and_a_number_behind_a_proxy_are_refused_with_the_way_to_write_them() -> None:
+    for port, said in (
+        ("tcp:5555:interface=::1", r"A colon in a value is written \:, as in interface=\:\:1."),
+        ("haproxy:5555", "behind haproxy: stands an endpoint description, as in haproxy:tcp:5555."),
+    ):
+        with pytest.raises(CannotStart) as refused:
+            place(cast(IReactorTCP, FakeReactor()), port, None)
+        assert str(refused.value).endswith(said)
+
+
 @pytest.mark.parametrize(
     "port", ["systemd:domain=INET6:index=0", "systemd:domain=INET6:name=x", "haproxy:systemd:domain=INET6:index=0"]
 )
@@ -167,6 +180,9 @@ def test_an_endpoint_that_fails_says_why_whenever_that_is() -> None:
     assert described(cannot_listen("", 5555, OSError(errno.EADDRINUSE, ""))).startswith(
         "--port odd:1: port 5555 is in use"
     )
+    assert described(cannot_listen(None, b"x" * 200, OSError("AF_UNIX path too long"))).endswith(
+        " cannot be listened on (AF_UNIX path too long): choose another with --port."
+    )
     assert described(FileNotFoundError(errno.ENOENT, "No such file")).startswith("--port odd:1: No such file: ")
     assert described(ValueError()).startswith("--port odd:1: ValueError: ")
 
@@ -193,6 +209,22 @@ def test_a_unix_socket_is_listened_on_and_leaves_nothing_behind(reactor: IReacto
     assert unix.is_socket()
     close_now(ports)
     assert list(unix.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(("options", "room"), [("", RUSH), (":mode=600", RUSH), (":backlog=5", 6)])
+def test_a_rush_of_people_finds_room_to_wait_unless_the_description_says_how_much(
+    reactor: IReactorTCP, unix: Path, options: str, room: int
+) -> None:
+    """Nobody is accepted here: the reactor does not run meanwhile."""
+    ports: list[IListeningPort] = []
+    place(reactor, f"unix:chat.sock{options}", None).listen(Factory()).addCallback(ports.extend)
+    people = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) for _ in range(RUSH)]
+    try:
+        assert sum(person.connect_ex(str(unix.name)) == 0 for person in people) == room
+    finally:
+        for person in people:
+            person.close()
+        close_now(ports)
 
 
 def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(reactor: IReactorTCP, unix: Path) -> None:

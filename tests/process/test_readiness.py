@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from twisted.internet.task import Clock
@@ -57,16 +59,33 @@ def listening() -> Iterator[Callable[[str], FakeManager]]:
             manager.socket.close()
 
 
+Managed: TypeAlias = Callable[[dict[str, str]], Manager]
+
+
+@pytest.fixture
+def managed(clock: Clock) -> Iterator[Managed]:
+    """What an environment tells of; its end comes with the test's."""
+    made: list[Manager] = []
+
+    def manage(environment: dict[str, str]) -> Manager:
+        made.append(Manager(environment, clock))
+        return made[-1]
+
+    yield manage
+    for manager in made:
+        manager.stopping("Going down.")
+
+
 def nobody() -> str:
     return "0 connected."
 
 
 @pytest.mark.parametrize("name", ["notify", f"@broadcast-{os.getpid()}"], ids=["a path", "an abstract name"])
 def test_it_is_told_of_the_start_and_of_the_end(
-    listening: Callable[[str], FakeManager], clock: Clock, name: str
+    listening: Callable[[str], FakeManager], managed: Managed, clock: Clock, name: str
 ) -> None:
     there = listening(name)
-    manager = Manager(there.environment, clock)
+    manager = managed(there.environment)
     manager.ready(nobody)
     assert there.told() == ["READY=1"]
     assert clock.getDelayedCalls() == []
@@ -75,11 +94,11 @@ def test_it_is_told_of_the_start_and_of_the_end(
 
 
 def test_a_watchdog_is_shown_a_sign_of_life_twice_as_often_as_it_asks(
-    listening: Callable[[str], FakeManager], clock: Clock
+    listening: Callable[[str], FakeManager], managed: Managed, clock: Clock
 ) -> None:
     there = listening("notify")
     people = 0
-    manager = Manager({**there.environment, "WATCHDOG_USEC": "20000000", "WATCHDOG_PID": str(os.getpid())}, clock)
+    manager = managed({**there.environment, "WATCHDOG_USEC": "20000000", "WATCHDOG_PID": str(os.getpid())})
     assert there.told() == []
     manager.ready(lambda: f"{people} connected.")
     assert there.told() == ["READY=1", "WATCHDOG=1\nSTATUS=0 connected."]
@@ -97,10 +116,10 @@ def test_a_watchdog_is_shown_a_sign_of_life_twice_as_often_as_it_asks(
 
 
 def test_the_status_does_not_grow_old_before_a_patient_watchdog(
-    listening: Callable[[str], FakeManager], clock: Clock
+    listening: Callable[[str], FakeManager], managed: Managed, clock: Clock
 ) -> None:
     there = listening("notify")
-    Manager({**there.environment, "WATCHDOG_USEC": "18446744073709551615"}, clock).ready(nobody)
+    managed({**there.environment, "WATCHDOG_USEC": "18446744073709551615"}).ready(nobody)
     assert [call.getTime() for call in clock.getDelayedCalls()] == [OFTEN]
 
 
@@ -117,17 +136,17 @@ def test_the_status_does_not_grow_old_before_a_patient_watchdog(
     ids=repr,
 )
 def test_there_is_no_watchdog_unless_it_asks_this_process_for_a_number(
-    listening: Callable[[str], FakeManager], clock: Clock, watchdog: dict[str, str]
+    listening: Callable[[str], FakeManager], managed: Managed, clock: Clock, watchdog: dict[str, str]
 ) -> None:
     there = listening("notify")
-    Manager({**there.environment, **watchdog}, clock).ready(nobody)
+    managed({**there.environment, **watchdog}).ready(nobody)
     assert there.told() == ["READY=1"]
     assert clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("given", ["", "notify", "vsock:2:5555"])
-def test_where_there_is_no_manager_nothing_happens(clock: Clock, given: str) -> None:
-    manager = Manager({"NOTIFY_SOCKET": given, "WATCHDOG_USEC": "20000000"}, clock)
+def test_where_there_is_no_manager_nothing_happens(managed: Managed, clock: Clock, given: str) -> None:
+    manager = managed({"NOTIFY_SOCKET": given, "WATCHDOG_USEC": "20000000"})
     with logged() as events:
         manager.ready(nobody)
         manager.stopping("Going down.")
@@ -135,8 +154,8 @@ def test_where_there_is_no_manager_nothing_happens(clock: Clock, given: str) -> 
     assert clock.getDelayedCalls() == []
 
 
-def test_a_manager_that_cannot_be_told_is_named_once_in_the_log(tmp_path: Path, clock: Clock) -> None:
-    manager = Manager({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "20000000"}, clock)
+def test_a_manager_that_cannot_be_told_is_named_once_in_the_log(tmp_path: Path, managed: Managed, clock: Clock) -> None:
+    manager = managed({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "20000000"})
     with logged() as events:
         manager.ready(nobody)
         clock.advance(10)
@@ -148,7 +167,7 @@ def test_a_manager_that_cannot_be_told_is_named_once_in_the_log(tmp_path: Path, 
 
 
 def test_a_manager_that_does_not_read_does_not_hold_the_reactor(
-    listening: Callable[[str], FakeManager], clock: Clock
+    listening: Callable[[str], FakeManager], managed: Managed, clock: Clock
 ) -> None:
     """Else this would never end."""
     there = listening("notify")
@@ -157,5 +176,22 @@ def test_a_manager_that_does_not_read_does_not_hold_the_reactor(
             while True:
                 other.sendto(b"X", there.environment["NOTIFY_SOCKET"])
         with logged() as events:
-            Manager(there.environment, clock).ready(nobody)
+            managed(there.environment).ready(nobody)
         assert len(events) == 1
+
+
+def test_who_is_out_of_file_descriptors_still_shows_signs_of_life(
+    listening: Callable[[str], FakeManager], managed: Managed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a watchdog would restart the server because many people have come."""
+    there = listening("notify")
+    manager = managed({**there.environment, "WATCHDOG_USEC": "20000000"})
+    manager.ready(nobody)
+    there.told()
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    clock.advance(10)
+    assert there.told() == ["WATCHDOG=1\nSTATUS=0 connected."]
