@@ -24,6 +24,7 @@ from broadcast.core.events import Noted
 from broadcast.core.figures import Keeping
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
+from broadcast.core.limits import FULL
 from broadcast.core.text import clean
 from broadcast.fanout import Fanout
 from broadcast.heartbeat import Heartbeat
@@ -40,7 +41,7 @@ from broadcast.process.config import (
     Config,
     configure,
 )
-from broadcast.process.descriptors import FULL, Guarded
+from broadcast.process.descriptors import Guarded
 from broadcast.process.listening import place
 from broadcast.process.logs import json_log
 from broadcast.process.readiness import Manager
@@ -50,7 +51,6 @@ from broadcast.process.steady import steady
 from broadcast.protocols.line import BroadcastFactory
 from broadcast.tcp import Patience, vitals
 from broadcast.window import Window
-from broadcast.wires.line import LineWire
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -175,15 +175,6 @@ def makeService(options: Options) -> Server:
     reactor = cast(Any, installed)
     steady(reactor, time, monotonic)
     config = options.config
-    full = LineWire(View(), time).encode(Noted(FULL))
-    try:
-        seconds = config.limits.nickname_seconds
-        places = [
-            Guarded(place(reactor, port, config.interface, header_seconds=seconds), full, reactor)
-            for port in config.ports
-        ]
-    except CannotStart as error:
-        raise SystemExit(_line(str(error))) from error
     soon: Soon = reactor.callFromThread
     journal: Journal
     if config.data is None:
@@ -212,8 +203,13 @@ def makeService(options: Options) -> Server:
     hub = Hub(journal, fanout, settings, started=time())
     outlet = partial(outlet_for, reactor, linger=limits.linger_seconds)
     factory = BroadcastFactory(hub, fanout, reactor, soon, time, outlet)
+    full = factory.wire(View()).encode(Noted(FULL))
     twistd: Mapping[str, Any] = options.parent or {}
     try:
+        places = [
+            Guarded(place(reactor, port, config.interface, admitted=factory.admitted), full, reactor)
+            for port in config.ports
+        ]
         monitor = None if config.metrics is None else _monitor(reactor, config.metrics, factory, journal)
         log = json_log(twistd, soon) if config.log_format == "json" else None
     except CannotStart as error:

@@ -15,7 +15,7 @@ import broadcast
 PACKAGE = Path(broadcast.__file__).parent
 PLUGINS = PACKAGE.parent / "twisted" / "plugins"
 
-SHARED = {f"broadcast.protocols.{name}" for name in ("framing", "peer", "strangers", "telnet")}
+SHARED = {f"broadcast.protocols.{name}" for name in ("framing", "peer", "refusals", "strangers", "telnet")}
 """What doors have in common; every other module of ``protocols`` is a door."""
 
 SIDE_EFFECTS = {

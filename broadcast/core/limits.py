@@ -12,6 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from math import inf
 from typing import Final, TypeAlias
 
+FULL: Final = "This server is full. Try again later."
+"""What those read who come when there is no room for another connection."""
 _ROUNDING = 1e-6
 """Seconds: a timer that was set for the rest of a wait is not to find that a trillionth of it is left."""
 
@@ -81,7 +83,7 @@ class Connections:
     """How many connections there are, in all and of each address. What comes from this machine counts in all only."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._counts: Counter[_Source] = Counter()
         self.total = 0
 
@@ -90,9 +92,9 @@ class Connections:
 
         What was refused is not counted, and is not to ``leave``.
         """
-        most, each = self._limits.connections, self._limits.address_connections
+        most, each = self.limits.connections, self.limits.address_connections
         if most is not None and self.total >= most:
-            return "This server is full. Try again later."
+            return FULL
         source = _source(host)
         if source is not None:
             if each is not None and self._counts[source] >= each:

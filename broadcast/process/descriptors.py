@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from broadcast.process.listening import Place
 
-FULL: Final = "This server is full. Try again later."
 AT_ONCE: Final = 100
 """So many are turned away before the others have their turn."""
 REST_SECONDS: Final = 1.0

@@ -17,7 +17,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
-from broadcast.core.limits import DEFAULTS
+from broadcast.core.limits import DEFAULTS, Connections
 from broadcast.core.text import clean
 from broadcast.process.config import CannotStart, is_number
 from broadcast.protocols.haproxy import ProxiedEndpoint
@@ -60,11 +60,11 @@ def place(
     port: str,
     interface: str | None,
     option: str = "--port",
-    header_seconds: float = DEFAULTS.nickname_seconds,
+    admitted: Connections | None = None,
 ) -> Place:
     """The place that *port* names, on *interface* where it is a bare number; raises ``CannotStart``.
 
-    *option* is what it was given with; a proxy's header may take *header_seconds*.
+    *option* is what it was given with; *admitted* counts those whose proxy has not said yet where they are.
     """
     if is_number(port):
         return Numbered(reactor, int(port), interface, option)
@@ -97,7 +97,7 @@ def place(
         _check_handed_over(f"{option} {port}", endpoint)
         backlog = None
     if description != port:
-        endpoint = ProxiedEndpoint(endpoint, cast("IReactorTime", reactor), header_seconds)
+        endpoint = ProxiedEndpoint(endpoint, cast("IReactorTime", reactor), admitted or Connections(DEFAULTS))
     return Described(port, endpoint, option, backlog)
 
 

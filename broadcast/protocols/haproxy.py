@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from zope.interface import directlyProvides, implementer, providedBy
 
-from broadcast.core.limits import DEFAULTS
+from broadcast.core.hub import GOING_DOWN
 from broadcast.protocols.peer import whereabouts
+from broadcast.protocols.refusals import Refusals
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IProtocolFactory, IReactorTime
     from twisted.python.failure import Failure
 
+    from broadcast.core.limits import Connections
     from broadcast.outlets import StreamTransport
 
-LINGER_SECONDS: Final = DEFAULTS.linger_seconds
-"""How long who is refused may take to close."""
-_REFUSAL: Final = b" * This port is for a proxy, which says first where you are: connect to the proxy.\r\n"
-
+_NO_PROXY: Final = "This port is for a proxy, which says first where you are: connect to the proxy."
+_CR: Final = 13
 _TEXT: Final = b"PROXY "
 _TEXT_BYTES: Final = 107
 """The longest header of version 1, with its line end (section 2.1)."""
@@ -58,11 +57,13 @@ def read(data: bytes | bytearray) -> Header | None:
         return _read_binary(data) if len(data) >= _PREFIX.size else None
     if not _TEXT.startswith(data[: len(_TEXT)]):
         raise BadHeaderError
-    end = data.find(b"\r\n", 0, _TEXT_BYTES)
+    end = data.find(b"\n", 0, _TEXT_BYTES) - 1
     if end < 0:
         if len(data) >= _TEXT_BYTES:
             raise BadHeaderError
         return None
+    if data[end] != _CR:
+        raise BadHeaderError
     try:
         return Header(end + 2, _read_text(data[:end].decode("ascii")))
     except ValueError as error:  # also of what is not ASCII
@@ -154,16 +155,23 @@ class ProxiedProtocol(Protocol):
     """Reads the header, then lets the protocol behind it begin, and stands between only for what comes in."""
 
     factory: ProxiedFactory
-    _log = Logger()
 
     def connectionMade(self) -> None:
-        """Wait for the header."""
+        """Wait for the header. Until it has come, they are counted among all connections, at no address."""
+        factory = self.factory
         self._transport = cast("StreamTransport", self.transport)
         self._start = bytearray()
         self._behind: Protocol | None = None
         self._refused = False
-        self._deadline: IDelayedCall = self.factory.clock.callLater(self.factory.seconds, self._refuse)
-        self.factory.waiting.add(self)
+        seconds = factory.admitted.limits.nickname_seconds
+        self._deadline: IDelayedCall = factory.clock.callLater(seconds, self._miss)
+        full = factory.admitted.enter(None)
+        self._counted = full is None
+        if full is None:
+            factory.waiting.add(self)
+        else:
+            self._refuse(full)
+            factory.refusals.note(full)
 
     def dataReceived(self, data: bytes) -> None:
         """Take in a chunk of the header, or of what follows it."""
@@ -174,19 +182,20 @@ class ProxiedProtocol(Protocol):
             try:
                 header = read(self._start)
             except BadHeaderError:
-                self._refuse()
+                self._miss()
             else:
                 if header is not None:
                     self._begin(header)
 
     def _begin(self, header: Header) -> None:
         self._settle()
+        self._release()
         rest = bytes(self._start[header.length :])
         self._start.clear()
         peer = header.source or self._transport.getPeer()
         self._behind = cast("Protocol | None", self.factory.behind.buildProtocol(peer))
         if self._behind is None:
-            self.close()
+            self._close()
             return
         # It has all interfaces that the transport has.
         self._behind.makeConnection(_Behind(self._transport, peer))  # type: ignore[no-untyped-call]
@@ -199,17 +208,32 @@ class ProxiedProtocol(Protocol):
         if self._deadline.active():
             self._deadline.cancel()
 
-    def _refuse(self) -> None:
-        self._settle()
-        self._log.info("no PROXY header from {where}", where=whereabouts(self._transport.getPeer()))
-        self._transport.write(_REFUSAL)
-        self.close()
+    def _release(self) -> None:
+        """They are counted no more, or by whoever is behind the proxy."""
+        if self._counted:
+            self._counted = False
+            self.factory.admitted.leave(None)
 
-    def close(self) -> None:
+    def _miss(self) -> None:
+        """No header has come."""
+        self.factory.refusals.note(f"no PROXY header from {whereabouts(self._transport.getPeer())}")
+        self._refuse(_NO_PROXY)
+
+    def _refuse(self, why: str) -> None:
+        self._settle()
+        self._transport.write(f" * {why}\r\n".encode())
+        self._close()
+
+    def turn_away(self) -> None:
+        """The server is going down, before the header has come."""
+        self._refuse(GOING_DOWN)
+
+    def _close(self) -> None:
         """Close the connection before anybody was behind it."""
         self._refused = True
         self._transport.loseConnection()
-        self._deadline = self.factory.clock.callLater(LINGER_SECONDS, self._transport.abortConnection)
+        linger = self.factory.admitted.limits.linger_seconds
+        self._deadline = self.factory.clock.callLater(linger, self._transport.abortConnection)
 
     def readConnectionLost(self) -> None:
         """The end of their input."""
@@ -232,6 +256,7 @@ class ProxiedProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self._settle()
+        self._release()
         behind, self._behind = self._behind, None
         if behind is not None:
             behind.connectionLost(reason)
@@ -240,16 +265,17 @@ class ProxiedProtocol(Protocol):
 class ProxiedFactory(Factory):
     """Lets the protocols of the factory *behind* begin when it is known who is there.
 
-    The header may take *seconds*, more than 0.
+    Until then they are counted by *admitted*. The header may take as long as a nickname.
     """
 
     protocol = ProxiedProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
     noisy = False
 
-    def __init__(self, behind: IProtocolFactory, clock: IReactorTime, seconds: float) -> None:
+    def __init__(self, behind: IProtocolFactory, clock: IReactorTime, admitted: Connections) -> None:
         self.behind = behind
         self.clock = clock
-        self.seconds = seconds
+        self.admitted = admitted
+        self.refusals = Refusals(clock)
         self.waiting: set[ProxiedProtocol] = set()
         """Those whose header is not complete."""
 
@@ -266,19 +292,18 @@ class ProxiedFactory(Factory):
     def stopFactory(self) -> None:  # noqa: N802
         """Nobody may begin after the end."""
         for protocol in list(self.waiting):
-            protocol._settle()  # noqa: SLF001 - its own
-            protocol.close()
+            protocol.turn_away()
 
 
 @implementer(IStreamServerEndpoint)
 class ProxiedEndpoint:
-    """*endpoint*, where only proxies connect, whose header may take *seconds*."""
+    """*endpoint*, where only proxies connect; *admitted* counts them until it is known who they are."""
 
-    def __init__(self, endpoint: IStreamServerEndpoint, clock: IReactorTime, seconds: float) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, clock: IReactorTime, admitted: Connections) -> None:
         self._endpoint = endpoint
         self._clock = clock
-        self._seconds = seconds
+        self._admitted = admitted
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:  # noqa: N803 - Twisted's name
         """Listen there."""
-        return self._endpoint.listen(ProxiedFactory(protocolFactory, self._clock, self._seconds))
+        return self._endpoint.listen(ProxiedFactory(protocolFactory, self._clock, self._admitted))

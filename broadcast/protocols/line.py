@@ -20,6 +20,7 @@ from broadcast.outlets import Outlet, StreamTransport
 from broadcast.protocols import strangers
 from broadcast.protocols.framing import Again, LineCodec, Overlong
 from broadcast.protocols.peer import StreamPeer, host, whereabouts
+from broadcast.protocols.refusals import Refusals
 from broadcast.wires.line import LineWire
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ A line's worth of telnet commands without a line (``framing.PIECES``) counts as 
 """
 UNHEARD_SECONDS = 150
 """So long a connection that is gone goes on saying what it had sent too fast; then nobody waits for the rest."""
-REFUSALS_SECONDS = 10
-"""Connections that are refused at the door are in the log once in so long, with their number: they do not fill it."""
+REFUSED_AT_ONCE = 32
+"""So many may wait for the line that says why they are refused, as over TLS those do who never end the handshake. They
+are counted in no limit, so they must take fewer files than those that are not for connections."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -93,7 +95,11 @@ class BroadcastProtocol(LineReceiver):
         else:
             self.session.turn_away(refused)
             # At once: whoever opens too many must not hold them open. The system still delivers the line.
-            self._transport.loseConnection()
+            factory.refused.add(self)
+            if len(factory.refused) > REFUSED_AT_ONCE:
+                self._transport.abortConnection()
+            else:
+                self._transport.loseConnection()
 
     # What comes in
 
@@ -131,6 +137,7 @@ class BroadcastProtocol(LineReceiver):
         self._peer.lose()
         self._finish("" if isinstance(reason.value, ConnectionDone) else LOST)
         self.factory.connections.discard(self)
+        self.factory.refused.discard(self)
         if self._over:
             self._forget()
         else:
@@ -250,7 +257,7 @@ class BroadcastProtocol(LineReceiver):
         self._cancel_deadline()
         nick, why = self.session.nick, self.session.why
         if not self._counted:
-            self.factory.refuse(why)
+            self.factory.refusals.note(why)
             return
         # The text is put together of what it says, so that each thing is a field of its own too.
         who = "{nick}" if nick else "somebody without a nickname"
@@ -338,7 +345,6 @@ class BroadcastFactory(Factory):
 
     protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
     noisy = False
-    _log = Logger()
 
     def __init__(
         self,
@@ -365,10 +371,10 @@ class BroadcastFactory(Factory):
         """How many lines people have typed."""
         self.slowed = 0
         """How often nothing was read from somebody for a while, because they typed too fast."""
+        self.refused: set[BroadcastProtocol] = set()
+        """Those who were not let in, and are not gone yet."""
+        self.refusals = Refusals(clock)
         self._wires: dict[View, Wire] = {}
-        self._refused = 0
-        self._refusing = False
-        self._why_refused = ""
 
     def wire(self, view: View) -> Wire:
         """The one wire of this door for *view*."""
@@ -380,22 +386,6 @@ class BroadcastFactory(Factory):
         """Read nothing more from anybody; fires when the sessions have taken every line that has come in."""
         self.stopping = True
         return DeferredList([connection.drain() for connection in [*self.connections, *self.unheard]])
-
-    def refuse(self, why: str) -> None:
-        """Log that a connection was refused at the door, and *why*; or count it, where that was logged just now."""
-        self._refused += 1
-        self._why_refused = why
-        if not self._refusing:
-            self._tell_refused()
-
-    def _tell_refused(self) -> None:
-        self._refusing = self._refused > 0
-        if self._refusing:
-            self._log.info(
-                "Connections refused: {count}, the last one: {why}", count=self._refused, why=self._why_refused
-            )
-            self._refused = 0
-            self.clock.callLater(REFUSALS_SECONDS, self._tell_refused)
 
     def disconnect(self) -> Deferred[list[tuple[bool, None]]]:
         """Close every connection once everything is delivered; fires when the last one is gone."""

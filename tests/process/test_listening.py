@@ -20,6 +20,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.python.systemd import ListenFDs
 
+from broadcast.core.limits import DEFAULTS, Connections
 from broadcast.process.config import CannotStart
 from broadcast.process.listening import ATTEMPTS, Described, Numbered, close_now, place, resolve, whereabouts
 from broadcast.protocols.haproxy import ProxiedFactory
@@ -228,7 +229,8 @@ def test_a_rush_of_people_finds_room_to_wait_unless_the_description_says_how_muc
 
 
 def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(reactor: IReactorTCP, unix: Path) -> None:
-    where = place(reactor, "haproxy:unix:chat.sock:mode=600", None, header_seconds=7)
+    admitted = Connections(DEFAULTS)
+    where = place(reactor, "haproxy:unix:chat.sock:mode=600", None, admitted=admitted)
     ports: list[IListeningPort] = []
     where.listen(Factory()).addCallback(ports.extend)
     try:
@@ -236,7 +238,7 @@ def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(re
         assert unix.stat().st_mode & 0o777 == 0o600
         factory = cast(Any, ports[0]).factory
         assert isinstance(factory, ProxiedFactory)
-        assert factory.seconds == 7
+        assert factory.admitted is admitted
     finally:
         close_now(ports)
 

@@ -27,9 +27,9 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, directlyProvides
 from zope.interface.verify import verifyObject
 
+from broadcast.core.limits import Connections, Limits
 from broadcast.outlets import DirectOutlet, StreamTransport, outlet_for
 from broadcast.protocols.haproxy import (
-    LINGER_SECONDS,
     BadHeaderError,
     Header,
     ProxiedEndpoint,
@@ -37,12 +37,14 @@ from broadcast.protocols.haproxy import (
     ProxiedProtocol,
     read,
 )
+from broadcast.protocols.refusals import SECONDS
 from broadcast.tcp import tcp_socket
 from tests.harness import DirectWorld, MemoryTransport, World
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 WELCOME = b"Welcome to Broadcast.\r\nNickname: "
-HEADER_SECONDS = 20.0
+LIMITS = Limits(nickname_seconds=20, linger_seconds=5, connections=3)
+HEADER_SECONDS = LIMITS.nickname_seconds
 PROXY = IPv4Address("TCP", "127.0.0.1", 40000)
 ANN = IPv4Address("TCP", "192.0.2.7", 56324)
 
@@ -100,6 +102,8 @@ NO_HEADERS = [
     b"PROXY TCP6 192.0.2.7 198.51.100.1 56324 5555\r\n",
     b"PROXY TCP6 2001:db8::7 x 56324 5555\r\n",
     b"PROXY \xff\r\n",
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 5555\n",
+    b"PROXY UNKNOWN\n",
     b"PROXY UNKNOWN " + b"x" * 93,
     binary(0x11, b"", command=0x11),
     binary(0x11, b"", command=0x22),
@@ -183,7 +187,7 @@ class Proxied:
 @pytest.fixture(params=[World, DirectWorld])
 def world(request: pytest.FixtureRequest) -> World:
     """A server with nobody in it, over each kind of outlet."""
-    world = request.param()
+    world = request.param(limits=LIMITS.lifted())
     assert isinstance(world, World)
     return world
 
@@ -191,7 +195,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture
 def factory(world: World) -> Iterator[ProxiedFactory]:
     """What makes the connections; nothing may be left of them."""
-    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, HEADER_SECONDS)
+    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.factory.admitted)
     yield factory
     assert not factory.waiting
 
@@ -288,7 +292,7 @@ def test_a_plain_socket_behind_a_proxy_is_sent_to_directly() -> None:
     reactor = Reactor()
     directlyProvides(reactor, IReactorFDSet)
     behind = Outlets()
-    factory = ProxiedFactory(cast(IProtocolFactory, OneFactory(behind)), reactor, HEADER_SECONDS)
+    factory = ProxiedFactory(cast(IProtocolFactory, OneFactory(behind)), reactor, Connections(LIMITS))
     protocol = cast(ProxiedProtocol, factory.buildProtocol(PROXY))
     with socket.socket() as handle:
         protocol.makeConnection(cast(Any, Handled(handle)))  # type: ignore[no-untyped-call]  # Twisted's own
@@ -307,10 +311,43 @@ def test_who_sends_no_header_is_told_and_closed(somebody: Proxied, start: bytes,
         somebody.send(*cut(start), b"more\r\n", four())
     assert somebody.is_refused
     assert somebody.transport.sent.count(b"\r\n") == 1
-    assert [formatEvent(event) for event in events] == ["no PROXY header from 127.0.0.1 port 40000"]
+    assert [formatEvent(event) for event in events] == [
+        "Connections refused: 1, the last one: no PROXY header from 127.0.0.1 port 40000"
+    ]
     assert not somebody.world.factory.connections
     somebody.vanish(ConnectionDone())
+    somebody.world.clock.advance(SECONDS)
     assert somebody.world.clock.getDelayedCalls() == []
+    assert somebody.world.factory.admitted.total == 0
+
+
+def test_those_who_are_refused_do_not_fill_the_log(world: World, factory: ProxiedFactory) -> None:
+    with capturedLogs() as events:
+        for _ in range(50):
+            somebody = Proxied(world, factory)
+            somebody.send(b"bob\n")
+            somebody.vanish(ConnectionDone())
+        world.clock.advance(SECONDS)
+    assert [event["count"] for event in events] == [1, 49]
+
+
+def test_who_waits_with_no_header_counts_until_it_is_known_who_they_are(world: World, factory: ProxiedFactory) -> None:
+    """Else they would take the files that are not for connections."""
+    people = [Proxied(world, factory) for _ in range(3)]
+    late = Proxied(world, factory)
+    assert (late.read(), late.transport.closed) == (b" * This server is full. Try again later.\r\n", True)
+    late.send(four())
+    assert not world.factory.connections
+    people[0].send(four() + b"ann\n")
+    assert world.factory.admitted.total == 3
+    people[1].vanish(ConnectionLost())
+    bob = Proxied(world, factory)
+    bob.send(four() + b"bob\n")
+    assert b"You are bob." in bob.read()
+    people[2].send(b"no header\n")
+    assert world.factory.admitted.total == 3, "the connection is still there"
+    for person in (late, people[2]):
+        person.vanish(ConnectionDone())
 
 
 def test_a_header_is_not_waited_for_for_ever(somebody: Proxied) -> None:
@@ -331,7 +368,7 @@ def test_after_the_header_that_time_is_over(somebody: Proxied) -> None:
 def test_who_was_refused_and_does_not_let_go_is_aborted(somebody: Proxied) -> None:
     somebody.send(b"bob\n")
     aborted = [somebody.transport.aborted]
-    somebody.world.clock.advance(LINGER_SECONDS)
+    somebody.world.clock.advance(LIMITS.linger_seconds)
     aborted.append(somebody.transport.aborted)
     assert aborted == [False, True]
 
@@ -343,7 +380,7 @@ def test_who_closes_without_a_header_is_let_go_without_a_word(somebody: Proxied)
         somebody.protocol.writeConnectionLost()
         assert somebody.transport.closed
         somebody.vanish(ConnectionDone())
-    assert (somebody.read(), events) == (b"", [])
+    assert (somebody.read(), events, somebody.world.factory.admitted.total) == (b"", [], 0)
     assert somebody.world.clock.getDelayedCalls() == []
 
 
@@ -352,7 +389,7 @@ def test_nobody_begins_after_the_port_was_closed(somebody: Proxied, factory: Pro
     factory.doStop()
     assert somebody.transport.closed
     somebody.send(four() + b"bob\n")
-    assert somebody.read() == b""
+    assert somebody.read() == b" * The server is going down.\r\n"
     assert not somebody.world.factory.connections
 
 
@@ -401,7 +438,7 @@ def proxied(behind: OneFactory) -> tuple[ProxiedProtocol, Closing]:
     """A connection for what *behind* makes."""
     transport = Closing(PROXY)
     alsoProvides(transport, ISSLTransport)
-    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), HEADER_SECONDS)
+    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), Connections(LIMITS))
     protocol = cast(ProxiedProtocol, factory.buildProtocol(PROXY))
     protocol.makeConnection(cast(Any, transport))  # type: ignore[no-untyped-call]  # Twisted's own
     return protocol, transport
@@ -444,7 +481,7 @@ def test_a_protocol_that_knows_no_half_closing_is_closed_at_the_end_of_input() -
 
 def test_the_factory_behind_is_told_of_ports() -> None:
     behind = OneFactory(None)
-    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), HEADER_SECONDS)
+    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), Connections(LIMITS))
     factory.doStart()
     ports = [behind.numPorts]
     factory.doStop()
@@ -458,9 +495,9 @@ def test_an_endpoint_listens_for_proxies_only() -> None:
         def listen(self, factory: object) -> None:
             listening.append(factory)
 
-    endpoint = ProxiedEndpoint(cast(IStreamServerEndpoint, Endpoint()), Clock(), HEADER_SECONDS)
+    endpoint = ProxiedEndpoint(cast(IStreamServerEndpoint, Endpoint()), Clock(), Connections(LIMITS))
     assert verifyObject(IStreamServerEndpoint, endpoint)
     behind = cast(IProtocolFactory, OneFactory(None))
     endpoint.listen(behind)
     assert isinstance(listening[0], ProxiedFactory)
-    assert (listening[0].behind, listening[0].seconds) == (behind, HEADER_SECONDS)
+    assert listening[0].behind is behind

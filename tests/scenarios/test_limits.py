@@ -7,6 +7,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.protocols.framing import PIECES
+from broadcast.protocols.line import REFUSED_AT_ONCE
 from tests.harness import Person, World
 from tests.scenarios.conftest import Log, Opens
 
@@ -262,6 +263,17 @@ def test_refused_connections_do_not_fill_the_log(open_world: Opens, log: Log) ->
         "Connections refused: 99, the last one: This server is full. Try again later.",
     ]
     assert len(log) == 3
+
+
+def test_those_who_are_refused_and_do_not_let_go_are_few(open_world: Opens) -> None:
+    """As over TLS, where nobody can be told before the handshake has ended."""
+    world = open_world(limits=Limits(connections=1))
+    world.join("ann")
+    refused = [world.connect() for _ in range(REFUSED_AT_ONCE + 2)]
+    assert [person.transport.aborted for person in refused] == [False] * REFUSED_AT_ONCE + [True] * 2
+    for person in refused:
+        person.vanish(clean=True)
+    assert not world.connect().transport.aborted
 
 
 # Time to a nickname, and the length of a line
