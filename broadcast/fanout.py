@@ -114,8 +114,15 @@ class Fanout:
             while sends and size:
                 yield partial(self._offer, rendering, [sends.popitem() for _ in range(min(step, len(sends)))])
             del self._ahead[wire]
+        # Who has taken all of it never comes back to it.
+        told.keep_for(session for session in told.edits if self._may_come_back(session))
         self.window.trim()
         self._burst = None
+
+    def _may_come_back(self, session: int) -> bool:
+        """Whether *session* may still have to read what has been told: as a cursor, perhaps one that departs."""
+        reader = self._readers.get(session)
+        return reader is None or reader.lagging
 
     def _serve(self, reader: Reader, told: Told) -> None:
         if reader.serve(told):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import attrgetter
+from typing import Final
 
-from broadcast.core.events import Emoted, Event, Marked, NotKept, Said, Whispered
+from broadcast.core.events import ALONE, KEPT, Event, Marked, written
 from broadcast.core.interfaces import Burst, Edit, Wire
 from broadcast.core.limits import DEFAULTS
 
-KEPT = (Said, Emoted)
+_UNSEEN: Final = (Marked, *ALONE)
+"""What no rendering shows."""
+EDIT: Final = 128
+"""What it takes in memory that something differs for one reader, in bytes, roughly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,11 @@ class Told:
     size: int = 0
     """What it counts for in the window, in bytes."""
     _renderings: dict[Wire, Rendering] = field(default_factory=dict)
+    _kept: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the numbered ones once; their numbers are dense."""
+        self._kept = [at for at, event in enumerate(self.events) if isinstance(event, KEPT)]
 
     @property
     def end(self) -> int:
@@ -54,9 +64,7 @@ class Told:
         """The burst as *wire* shows it, made once."""
         rendering = self._renderings.get(wire)
         if rendering is None:
-            pieces = [
-                b"" if isinstance(event, Marked | NotKept | Whispered) else wire.encode(event) for event in self.events
-            ]
+            pieces = [b"" if isinstance(event, _UNSEEN) else wire.encode(event) for event in self.events]
             rendering = self._renderings[wire] = Rendering(
                 b"".join(pieces), list(accumulate(map(len, pieces))), len(pieces) - pieces.count(b"")
             )
@@ -64,17 +72,19 @@ class Told:
 
     def seq_before(self, index: int) -> int:
         """The number of the last kept event in front of the event *index*."""
-        for at in range(index - 1, -1, -1):
-            event = self.events[at]
-            if isinstance(event, KEPT):
-                return event.seq
-        return self.seq
+        return self.seq + bisect_left(self._kept, index)
+
+    def keep_for(self, sessions: Iterable[int]) -> None:
+        """Of what differs, only what does for *sessions* is wanted from here on."""
+        self.edits = {session: self.edits[session] for session in sessions}
 
     def weigh(self) -> int:
-        """Settle what it counts for: its longest rendering or its text, and the private lines, which show in none."""
+        """Settle what it counts for: its longest rendering or its text, what no rendering shows, and what differs."""
         sizes = [len(rendering.payload) for rendering in self._renderings.values()]
-        shown = max(sizes) if sizes else sum(len(event.text) for event in self.events if isinstance(event, KEPT))
-        self.size = shown + sum(len(event.text) for event in self.events if isinstance(event, Whispered))
+        shown = max(sizes) if sizes else sum(written(event) for event in self.events if isinstance(event, KEPT))
+        alone = sum(written(event) for event in self.events if isinstance(event, ALONE))
+        differs = sum(map(len, {id(edits): edits for edits in self.edits.values()}.values()))  # some share theirs
+        self.size = shown + alone + EDIT * differs
         return self.size
 
 
@@ -121,12 +131,6 @@ class Window:
 
     def since(self, position: int, most: int) -> Iterator[Told]:
         """The bursts from the one that holds *position*, which is from ``start`` to before ``end``; *most* at most."""
-        low, high = 0, len(self._told) - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._told[middle].start <= position:
-                low = middle
-            else:
-                high = middle - 1
+        low = bisect_right(self._told, position, key=attrgetter("start")) - 1
         for at in range(low, min(low + most, len(self._told))):
             yield self._told[at]

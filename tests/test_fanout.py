@@ -633,6 +633,24 @@ def test_the_window_lets_go_of_nothing_while_a_burst_is_told() -> None:
     assert person.lines() == ["x", "a", "b", "c"]
 
 
+def test_what_differs_is_held_for_those_only_who_have_not_taken_it(either: Hall) -> None:
+    """Else five hundred who ignore one who floods would take hundreds of megabytes."""
+    ann, bob, carol = either.listeners(3)
+    carol.stop()
+    held: list[set[int]] = []
+    for text in ("one", "two"):
+        either.tell(text, edits={person: [(0, None)] for person in (ann, bob, carol)})
+        either.settle()
+        (told,) = either.fanout.window.since(either.fanout.window.end - 1, 1)
+        held.append(set(told.edits))
+        either.tell("x" * 200_000)  # more than a transport takes
+        either.settle()
+    assert held == [set(), {carol.reader.session}], "nobody lags at first: there was nothing to take"
+    carol.go_on()
+    either.settle()
+    assert carol.lines() == ["x" * 200_000] * 2
+
+
 def test_a_fan_out_makes_its_own_window() -> None:
     fanout = Fanout(lambda _call: None, lambda: 0.0)
     events: list[Event] = [Marked()]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broadcast.core.events import Announced, Emoted, Event, Joined, Marked, NotKept, Said, Whispered
-from broadcast.core.interfaces import Burst
-from broadcast.window import Told, Window
+from broadcast.core.interfaces import Burst, Edit
+from broadcast.window import EDIT, Told, Window
 from tests.listeners import PlainWire
 
 
@@ -108,3 +108,24 @@ def test_a_rendering_knows_where_each_event_begins_and_which_one_holds_a_byte() 
     assert rendering.payload == "abc\né\n".encode()
     assert [rendering.begin(index) for index in range(7)] == [0, 0, 4, 4, 4, 7, 7]
     assert [rendering.holding(offset) for offset in range(8)] == [1, 1, 1, 1, 4, 4, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Whispered(1, "ann", 2, "x" * 4096), NotKept(said(0, "x" * 4096), "the disk is full")],
+    ids=["whisper", "lost"],
+)
+def test_what_shows_to_one_reader_only_takes_room_too(event: Event) -> None:
+    window = Window(size=100_000)
+    for _ in range(100):
+        add(window, event)
+    assert 20 <= window.end - window.start <= 25
+
+
+def test_what_differs_for_readers_takes_room_once_for_those_who_share_it_and_none_when_it_is_let_go() -> None:
+    shared: list[Edit] = [(0, None)]
+    window = Window()
+    told = window.add(Burst([said(1)], {1: shared, 2: shared, 3: [(0, None)]}))
+    assert told.weigh() == len("x") + 2 * EDIT
+    told.keep_for([2])
+    assert (told.weigh(), told.edits) == (len("x") + EDIT, {2: shared})

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from broadcast.core.events import (
+    KEPT,
     Announced,
-    Emoted,
     Event,
     Joined,
     Left,
@@ -17,7 +17,6 @@ from broadcast.core.events import (
     NotKept,
     Receipt,
     Renamed,
-    Said,
     Whispered,
 )
 from broadcast.core.interfaces import Burst, Edit
@@ -26,6 +25,8 @@ from broadcast.core.nicknames import key
 if TYPE_CHECKING:
     from broadcast.core.members import Member
 
+_ALIKE = (Joined, ManyJoined, Announced, Marked)
+"""What is the same for everybody."""
 CROWD = 5
 """Up to so many joins (or leaves) in one burst are told one by one (PROTOCOL)."""
 
@@ -80,10 +81,10 @@ def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Itera
     edits: dict[int, list[Edit]] = {}
     names = _Names()
     for at, event in enumerate(shown):
-        if isinstance(event, Said | Emoted):
+        if isinstance(event, KEPT):
             if event.who in members:
                 edits.setdefault(event.who, []).append((at, Receipt(event.seq) if event.receipt else None))
-        elif not isinstance(event, Joined | ManyJoined | Announced | Marked):
+        elif not isinstance(event, _ALIKE):
             for reader, instead in _apart(event, events, members, names):
                 edits.setdefault(reader, []).append((at, instead))
     _hide(shown, ignoring, edits)
@@ -119,16 +120,26 @@ def ignores(member: Member, who: int, names: Iterable[str]) -> bool:
 
 
 def _hide(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, list[Edit]]) -> None:
-    """Take out of each *ignoring* member's stream what is said by those they ignore."""
+    """Take out of each *ignoring* member's stream what is said by those they ignore.
+
+    What a hundred members hide alike is put together once, for all of them.
+    """
     spoken: dict[str, list[int]] | None = None
+    alike: dict[frozenset[str], list[Edit]] = {}
     for member in ignoring:
         if spoken is None:
             spoken = _spoken(shown)
-        hidden: list[Edit] = [(at, None) for name in member.ignored for at in spoken.get(name, ())]
-        if hidden:
+        names = frozenset(member.ignored.keys() & spoken.keys())
+        if not names:
+            continue
+        hidden = alike.get(names)
+        if hidden is None:
+            hidden = alike[names] = [(at, None) for at in sorted({at for name in names for at in spoken[name]})]
+        own = edits.get(member.id)
+        if own is not None:
             # Their own lines stay receipts, should they have taken a name that they ignore.
-            own = dict(edits.get(member.id, ()))
-            edits[member.id] = sorted((dict(hidden) | own).items(), key=lambda edit: edit[0])
+            hidden = sorted((dict(hidden) | dict(own)).items(), key=lambda edit: edit[0])
+        edits[member.id] = hidden
 
 
 def _spoken(shown: Sequence[Event]) -> dict[str, list[int]]:
@@ -138,7 +149,7 @@ def _spoken(shown: Sequence[Event]) -> dict[str, list[int]]:
     for at, event in enumerate(shown):
         if isinstance(event, Renamed):
             names.follow(event)
-        elif isinstance(event, Said | Emoted):
+        elif isinstance(event, KEPT):
             for name in names.before(event.nick):
                 spoken.setdefault(name, []).append(at)
     return spoken

@@ -15,7 +15,7 @@ earlier process. A nickname can change hands, an id cannot.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +215,16 @@ Passing: TypeAlias = Joined | Left | ManyJoined | ManyLeft | Renamed | Announced
 Event: TypeAlias = Kept | Passing
 Shown: TypeAlias = Replayed | Recalled | Missed | Receipt
 Notice: TypeAlias = Welcomed | Prompted | Arrived | Shown | Running | Answered | Refused | Noted
+
+KEPT: Final = (Said, Emoted)
+"""For ``isinstance`` where each event passes: the union would be made anew each time."""
+ALONE: Final = (Whispered, NotKept)
+"""What shows to one reader only."""
+_WRITTEN: Final = (Said, Emoted, Whispered)
+
+
+def written(event: Event) -> int:
+    """How many characters *event* holds that somebody wrote."""
+    if isinstance(event, NotKept):
+        event = event.event
+    return len(event.text) if isinstance(event, _WRITTEN) else 0

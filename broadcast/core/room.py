@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from broadcast.core.burst import plan
 from broadcast.core.events import (
+    KEPT,
     Announced,
     Emoted,
     Event,
@@ -19,11 +20,11 @@ from broadcast.core.events import (
     Left,
     Marked,
     Missed,
-    NotKept,
     Renamed,
     Replayed,
     Said,
     Whispered,
+    written,
 )
 from broadcast.core.interfaces import Audience, Burst, Found, Journal, Step
 from broadcast.core.limits import DEFAULTS, Limits
@@ -33,13 +34,6 @@ from broadcast.core.search import Words
 
 BURST = 1_000
 """So many events are told at once, at most: all that has to be done with a burst in one go takes milliseconds."""
-
-
-def _length(event: Event) -> int:
-    """How much text *event* holds that somebody wrote."""
-    if isinstance(event, NotKept):
-        event = event.event
-    return len(event.text) if isinstance(event, Said | Emoted | Whispered) else 0
 
 
 class Room:
@@ -174,11 +168,11 @@ class Room:
 
     def _append(self, event: Event) -> None:
         self.queued += 1
-        self.queued_text += _length(event)
+        self.queued_text += written(event)
         self._journal.append(event)
 
     def _take(self, events: Sequence[Event]) -> None:
-        text = sum(map(_length, events))
+        text = sum(map(written, events))
         self._returned.extend(events)
         self._returned_text += text
         self.queued -= len(events)
@@ -195,9 +189,9 @@ class Room:
         if not self._returned:
             return
         events, self._returned = self._returned[:BURST], self._returned[BURST:]
-        self._returned_text -= sum(map(_length, events))
+        self._returned_text -= sum(map(written, events))
         burst = plan(events, self.members, self._ignoring, self.last)
-        kept = [event for event in events if isinstance(event, Said | Emoted)]
+        kept = [event for event in events if isinstance(event, KEPT)]
         if kept:
             self.last = kept[-1].seq
             self.lines += len(kept)
@@ -276,6 +270,8 @@ class Room:
 
     def _follow(self, event: Renamed) -> None:
         """Whoever ignored the old name goes on ignoring the same person under the new one."""
+        old, new = key(event.nick), key(event.new)
         for member in self._ignoring:
-            if member.id != event.who and member.ignored.pop(key(event.nick), None) is not None:
-                member.ignored[key(event.new)] = event.new
+            if old in member.ignored and member.id != event.who:
+                del member.ignored[old]
+                member.ignored[new] = event.new

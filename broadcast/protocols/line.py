@@ -69,7 +69,7 @@ class BroadcastProtocol(LineReceiver):
         self._start: bytes | None = b""
         self._why: str | None = None
         self._connected = self._reading = True
-        self._over = self._written = self._deferred = False
+        self._over = self._written = self._deferred = self._pumping = False
         self._allowance: Allowance | None = Allowance(factory.limits)
         self._pause: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
@@ -163,8 +163,19 @@ class BroadcastProtocol(LineReceiver):
 
     def _pump(self) -> None:
         """Hand lines to the session while it is ready for them and the peer reads what it is sent."""
-        if self._deferred or self._pause is not None:
+        if self._deferred or self._pumping or self._pause is not None:
             return
+        self._pumping = True
+        try:
+            self._take_lines()
+        finally:
+            self._pumping = False
+        if self._peer.full:
+            self._drain()
+        self._adjust()
+
+    def _take_lines(self) -> None:
+        """One after the other: who is told to proceed by what a line does goes on when that line is done."""
         lines = 0
         while self.session.ready and not self._peer.full and not self._over:
             if self._allowance is not None and (wait := self._allowance.wait(self.factory.clock.seconds())):
@@ -190,9 +201,6 @@ class BroadcastProtocol(LineReceiver):
                 self._spend()
             else:
                 self._hand_over(line, limit)
-        if self._peer.full:
-            self._drain()
-        self._adjust()
 
     def _hand_over(self, line: bytes | Overlong, limit: int) -> None:
         self.factory.lines += 1

@@ -165,6 +165,19 @@ def test_each_of_those_who_ignore_somebody_has_a_stream_of_their_own() -> None:
     assert [seen(burst, n) for n in (ANN, BOB, CAROL)] == [[], events[:1], events[1:]]
 
 
+def test_what_many_hide_alike_is_put_together_once() -> None:
+    room = members("ann", "bob", "carol", "dave")
+    for ignoring in (ANN, CAROL):
+        room[ignoring].ignored = {"bob": "bob", f"silent{ignoring}": "silent"}
+    room[4].ignored = {"ann": "ann", "bob": "bob"}
+    events = [said(BOB, "bob", "one", 1), said(ANN, "ann", "two", 2), said(BOB, "bob", "three", 3)]
+    burst = plan(events, room, [room[ANN], room[CAROL], room[4]])
+    assert [seen(burst, reader) for reader in (ANN, CAROL, 4)] == [[], [events[1]], []]
+    room[ANN].ignored = room[CAROL].ignored
+    burst = plan(events[::2], room, [room[ANN], room[CAROL]])
+    assert burst.edits[ANN] is burst.edits[CAROL]
+
+
 def test_who_ignores_somebody_silent_is_told_what_everybody_is() -> None:
     room = members("ann", "bob")
     room[ANN].ignored["zoe"] = "zoe"

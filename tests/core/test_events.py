@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from broadcast.core.events import Emoted, Kept, NotKept, Said
+from broadcast.core.events import Emoted, Event, Joined, Kept, NotKept, Said, Whispered, written
 
 
 @pytest.mark.parametrize("event", [Said(7, "ann", "hi", 1.5, receipt=True), Emoted(7, "ann", "waves", 1.5)])
@@ -23,3 +23,16 @@ def test_an_event_never_changes() -> None:
 
 def test_what_was_not_kept_is_its_authors() -> None:
     assert NotKept(Said(7, "ann", "hi", 1.5), "the disk is full").who == 7
+
+
+@pytest.mark.parametrize(
+    ("event", "characters"),
+    [
+        (Said(7, "ann", "hi", 1.5), 2),
+        (NotKept(Emoted(7, "ann", "waves", 1.5), "the disk is full"), 5),
+        (Whispered(7, "ann", 8, "psst"), 4),
+        (Joined(7, "ann"), 0),
+    ],
+)
+def test_what_somebody_wrote_is_counted(event: Event, characters: int) -> None:
+    assert written(event) == characters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import count
 from unittest import mock
 
 import pytest
@@ -19,6 +21,7 @@ from broadcast.protocols.framing import PIECES
 from broadcast.protocols.line import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
 from broadcast.protocols.telnet import HERE
 from broadcast.readers import ITEM
+from broadcast.turns import TURN_SECONDS
 from tests.harness import DirectWorld, Person, World
 
 
@@ -156,6 +159,24 @@ def test_after_many_lines_the_others_have_their_turn(bob: Person, ann: Person) -
     assert sum(said) == LINES_A_TURN * 2 + 10
     assert max(said) <= LINES_A_TURN
     assert is_read_from(bob)
+
+
+@pytest.mark.parametrize("last", ["/ping", "quit"])
+def test_who_changes_their_view_in_mid_burst_gets_every_answer_and_in_their_order(last: str) -> None:
+    """Their private lines are moved about then, and there is room for more: that is no time for the next line."""
+    world = DirectWorld()
+    ann, bob, carol = world.join("ann", "bob", "carol")
+    carol.say("one")
+    ticks = count(0.0, TURN_SECONDS)
+    world.fanout._tell_share._now = lambda: next(ticks)
+    ann.put("/msg bob x\r\n" * 256)
+    carol.put("two\r\n")
+    world.until(lambda: bob.protocol._peer._reader in world.fanout._apart)
+    bob.put(f"/timestamp on\r\n/history\r\n{last}\r\n")
+    world.settle()
+    answers = [re.sub(r"\[..:..\] ", "", line) for line in bob.lines() if line[:3] in {"-> ", " * "}]
+    assert answers[-4:-1] == ["-> timestamps are on.", "-> #1 carol: one", "-> #2 carol: two"]
+    assert answers[-1] == ("-> pong" if last == "/ping" else " * Goodbye, bob.")
 
 
 @pytest.mark.parametrize(
