@@ -25,6 +25,8 @@ UNINDEXED = 4096
 WINDOW = 50_000
 """At most so many lines of the index are looked through at once; a tenth of a second for the dearest question."""
 
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR})
+"""What a step says of an index that is not what it should be; all else is the machine's, and may pass."""
 _NO_FTS5 = "its SQLite has no FTS5."
 
 
@@ -54,8 +56,17 @@ class Index:
     def step(self, db: sqlite3.Connection, last: int) -> None:
         """Index some of the lines up to *last*, or put in order what was indexed; some milliseconds at most.
 
-        Raises ``sqlite3.Error``; whether the step took place does not matter then to the next one.
+        Raises ``sqlite3.Error``; whether the step took place does not matter then to the next one. An index that turns
+        out to be damaged is left alone from then on.
         """
+        try:
+            self._step(db, last)
+        except sqlite3.DatabaseError as error:
+            if code_of(error) not in _DAMAGED:
+                raise
+            self._possible = self._merging = False  # lines are kept all the same; who searches is told
+
+    def _step(self, db: sqlite3.Connection, last: int) -> None:
         # One statement each, and so one transaction and one release of the interpreter's lock.
         if self._merging:
             before = db.total_changes

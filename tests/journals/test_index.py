@@ -318,6 +318,24 @@ def test_a_damaged_index_keeps_nobody_from_talking(run: Harness, tmp_path: Path)
         assert len(again.read(1, 2)) == 2
 
 
+def test_an_index_that_turns_out_to_be_damaged_is_left_alone(run: Harness, tmp_path: Path) -> None:
+    """Else each line would wait until the connection that has failed is made anew."""
+    run.append(said("a"))
+    index_all(run)
+    run.journal.close()
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
+        db.execute("UPDATE words_data SET block = x'00' WHERE id IN (1, 10)")
+    turns = Turns()
+    with opened(SqliteJournal(tmp_path, turns.wake), turns) as again:
+        again.append(said("b"))
+        connection, work = connection_of(again), writer_of(again)._index
+        before = work.due(2)
+        work.step(connection, 2)
+        assert (before, work.due(2)) == (True, False)
+        assert again.append(said("c")) == [said("c").numbered(3)]
+        assert connection_of(again) is connection
+
+
 @pytest.mark.parametrize(
     "change", ["UPDATE indexed SET upto = 9", "UPDATE indexed SET upto = -1", "DELETE FROM indexed"]
 )
