@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from broadcast.core.errors import DoesNotRead, JournalError, RefusedError
@@ -152,36 +151,20 @@ def _listed(before: str, items: Iterable[str]) -> Iterator[str]:
 
 def _names(session: Session, words: str, at: float) -> None:
     room = session.hub.room
-    lines: Iterator[str] = iter(())
 
-    def begin() -> None:
-        nonlocal lines
+    def show() -> None:
         members = list(room.members.values())
         lines = _listed(f"{len(members)} here: ", (_presence(member, at) for member in members))
-        if show():
-            session.wait()
-            room.when_told(lambda: session.peer.when_roomy(go_on))
-        elif not session.ready:
-            session.resume()
-
-    def show() -> bool:
-        """A page; whether there may be another."""
-        page = list(islice(lines, PAGE))
-        _answer(session, *page)
-        return len(page) == PAGE
-
-    def go_on() -> None:
-        if show():
-            session.peer.when_roomy(go_on)
-        else:
+        session.peer.show_each(map(Answered, lines))
+        if not session.ready:
             session.resume()
 
     if room.reaching:
         # Who has read that somebody came is to find them here.
         session.wait()
-        room.when_reached(begin)
+        room.when_reached(show)
     else:
-        begin()
+        show()
 
 
 def _nick(session: Session, words: str, at: float) -> None:

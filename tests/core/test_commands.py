@@ -255,24 +255,6 @@ def test_a_line_of_names_is_no_longer_than_a_line_may_be(stage: Stage, ann: Seat
     assert all(len(text) <= NAMED_TEXT + 1 for text in texts)
 
 
-def test_very_many_names_are_shown_in_pages_each_when_there_is_room(
-    stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("broadcast.core.commands.NAMED", 2)
-    stage.join(*(f"p{number}" for number in range(69)))
-    ann.look()
-    ann.full = True
-    ann.say("/names")
-    pages = [len(ann.look())]
-    while ann.waiting is not None:
-        assert not ann.session.ready
-        waiting, ann.waiting = ann.waiting, None
-        waiting()
-        pages.append(len(ann.look()))
-    assert pages == [16, 16, 3]
-    assert ann.session.ready
-
-
 def test_nick(ann: Seat) -> None:
     ann.say("/nick anna")
     assert ann.look() == answers("You are anna.")
