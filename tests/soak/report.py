@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.soak.people import AWAY_SECONDS, SHARES
+from tests.soak.crowd import SHARES
 from tests.soak.run import TOLERANCE, Outcome, Sample, percentile
 from tests.soak.server import SoakError, Vitals
+from tests.soak.strangers import AWAY_SECONDS
 
 _MIB = 1 << 20
 
@@ -67,7 +68,7 @@ def write(outcome: Outcome, folder: Path) -> None:
         ".. image:: soak.png\n",
         _filled(
             f"The kinds of people, as parts of all (at least one of each; the others only read): {kinds}. "
-            "``tests/soak/people.py`` says what each of them does."
+            "``tests/soak/people.py`` and ``tests/soak/strangers.py`` say what each of them does."
         ),
         _filled(
             f"Memory may be {TOLERANCE // _MIB} MiB more in the end than after the warm-up, in which everybody comes "

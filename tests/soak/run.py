@@ -12,18 +12,12 @@ from pathlib import Path
 from random import Random
 from time import monotonic, process_time
 
+from tests.soak.crowd import LINES_A_SECOND, crowd
 from tests.soak.loop import Connection, Loop
 from tests.soak.model import Unexplained, compare
-from tests.soak.people import (
-    LINES_A_SECOND,
-    Behaved,
-    LoudWrittenDown,
-    Talker,
-    World,
-    WrittenDown,
-    crowd,
-)
+from tests.soak.people import Behaved, LoudWrittenDown, Talker, WrittenDown
 from tests.soak.server import Server, SoakError, Vitals
+from tests.soak.world import World
 
 ARRIVALS = 250
 """So many people come in a second, at first."""
