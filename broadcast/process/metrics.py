@@ -37,7 +37,7 @@ from broadcast.core.figures import Histogram
 from broadcast.process.listening import is_wide, whereabouts
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
     from broadcast.process.listening import Place
@@ -245,15 +245,15 @@ class _Site(Site):
 
 
 class _Few(WrappingFactory):
-    """Turns away who comes when there are many."""
+    """Lets a few look at once. When one more comes, who has been there longest goes: a look takes milliseconds."""
 
     noisy = False
 
-    def buildProtocol(  # type: ignore[override]  # None is what every factory may return
-        self, addr: IAddress | None
-    ) -> ProtocolWrapper | None:
-        """One more, if there is room."""
-        return super().buildProtocol(addr) if len(self.protocols) < CONNECTIONS else None
+    def registerProtocol(self, p: ProtocolWrapper) -> None:  # noqa: N802
+        """One more has come."""
+        super().registerProtocol(p)
+        for oldest in list(self.protocols)[:-CONNECTIONS]:
+            oldest.abortConnection()  # in the next turn; to ask again changes nothing
 
 
 class Watchtower:

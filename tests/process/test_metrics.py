@@ -297,13 +297,15 @@ def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
 
 
 def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
-    """Who opens connections to look must not take away those of people."""
-    people = [watched.connect()[0] for _ in range(metrics.CONNECTIONS)]
-    address = IPv4Address("TCP", "127.0.0.1", 40001)
-    assert watched.monitor.factory.buildProtocol(address) is None
-    people[0].connectionLost(Failure(ConnectionDone()))
+    """Who opens connections and only waits must not take away those of people, nor keep anybody from looking."""
+    people = [watched.connect() for _ in range(metrics.CONNECTIONS)]
+    before = [transport.disconnected for _protocol, transport in people]
     assert watched.ask("/healthz")[0] == 200
-    assert watched.monitor.factory.buildProtocol(address) is None
+    assert not any(before)
+    assert [transport.disconnected for _protocol, transport in people] == [True] + [False] * (len(people) - 1)
+    people[0][0].connectionLost(Failure(ConnectionDone()))
+    watched.connect()
+    assert [transport.disconnected for _protocol, transport in people[1:]] == [True] + [False] * (len(people) - 2)
 
 
 # Where
