@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.fuzz.inputs import FOUND, HARNESSES, SEEDS
 
-LONGEST = 2048
-"""In bytes: what is there to be found needs no more."""
+LONGEST = 512
+"""In bytes: what is there to be found needs no more, and of shorter ones a second holds more."""
 PATIENCE = 20
 """In seconds: an input that takes longer is one that was looked for too."""
 
