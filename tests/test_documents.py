@@ -153,7 +153,7 @@ def test_the_service_starts_the_server_as_the_server_understands_it(
     assert twistd.subCommand == "broadcast"
     assert (twistd["nodaemon"], twistd["pidfile"]) == (1, "")
     config = twistd.subOptions.config
-    assert config.ports == ("systemd:domain=INET6:index=0",)
+    assert config.ports == ("systemd:domain=INET:index=0",)
     assert config.data == Path("/var/lib") / service["Service.StateDirectory"][0]
 
 
@@ -166,7 +166,7 @@ def test_the_service_leaves_the_server_the_time_that_it_needs() -> None:
 
 
 def test_the_socket_is_of_the_domain_that_the_service_says_and_open_to_this_machine_only() -> None:
-    assert unit("broadcast.socket")["Socket.ListenStream"] == ["[::1]:5555"]
+    assert unit("broadcast.socket")["Socket.ListenStream"] == ["127.0.0.1:5555"]
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:

@@ -9,13 +9,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from twisted.internet.protocol import connectionDone
+
 from broadcast.client.console import Console
+from broadcast.client.heartbeat import Heartbeat
 from broadcast.client.lines import LINE_BYTES, Answer, Error, Event, Receipt
 from broadcast.client.status import DONE, REFUSED, unwritten
 from broadcast.client.visitor import Ended, Visitor
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol, IReactorTime
+    from twisted.python.failure import Failure
 
     from broadcast.client.stdio import Stdio
 
@@ -116,6 +120,7 @@ class OneShot(Visitor):
         self._console = None if attach is None else Console(self, attach)
         self._ready = self._leaving = False
         self._problem = ""
+        self._heartbeat = Heartbeat(clock, lambda: self.put("/ping"), self._fall_silent)
 
     # What the standard input tells
 
@@ -135,7 +140,17 @@ class OneShot(Visitor):
 
     def arrived(self) -> None:
         """Ask for receipts; nothing is posted before the server has agreed."""
+        self._heartbeat.start()
         self.put("/receipts on")
+
+    def came(self, data: bytes) -> None:  # noqa: ARG002 -- whatever it is
+        """The server is there."""
+        self._heartbeat.heard()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self._heartbeat.stop()
+        super().connectionLost(reason)
 
     def heard(self, event: Event) -> None:
         """Receipts and refusals count; what others say does not."""
@@ -162,6 +177,10 @@ class OneShot(Visitor):
             return REFUSED, self._shortfall()
         status, lost = super().broke(why)
         return status, f"{lost}; {self._known()}"
+
+    def _fall_silent(self) -> None:
+        self.finish(*self.broke("it has fallen silent"))
+        self.hang_up()
 
     def _give(self, lines: list[str]) -> None:
         if not self._problem:
@@ -210,6 +229,7 @@ class OneShot(Visitor):
 
     def _leave(self) -> None:
         self._leaving = True
+        self._heartbeat.stop()
         if self._problem:
             self.finish(REFUSED, self._shortfall())
         else:

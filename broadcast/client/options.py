@@ -28,7 +28,7 @@ exit status:
   4  the connection was lost, with --send before everything was confirmed
   5  the server refused a line of --send
   6  the standard output cannot be written
-  130 after Ctrl-C, 141 when nobody reads the standard output any more
+  130 after Ctrl-C, 143 after SIGTERM, 141 when nobody reads the standard output any more
 """
 
 

@@ -9,7 +9,7 @@ import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable
 from io import FileIO
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
@@ -19,7 +19,7 @@ from broadcast.client.nicknames import of_user
 from broadcast.client.oneshot import STDIN, OneShot, printed, split
 from broadcast.client.pipe import Pipe
 from broadcast.client.reasons import because
-from broadcast.client.status import INTERRUPTED, NO_CONNECTION, USAGE
+from broadcast.client.status import INTERRUPTED, NO_CONNECTION, TERMINATED, USAGE
 from broadcast.client.stdio import ThreadedIO, attach
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from broadcast.client.options import Options
     from broadcast.client.stdio import Stdio
     from broadcast.client.visitor import Ended, Visitor
-
-TERMINATED: Final = 143
-"""128 and the number of SIGTERM."""
 
 
 class Reactor(Protocol):
@@ -176,17 +173,22 @@ def _visit(make: Callable[[Ended], Visitor], options: Options, reactor: Reactor)
     def failed(failure: Failure) -> None:
         told(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
 
-    def interrupted(_number: int, _frame: object) -> None:
-        reactor.callFromThread(told, INTERRUPTED, "")
+    def end_with(status: int) -> Callable[[int, object], None]:
+        def end(_number: int, _frame: object) -> None:
+            reactor.callFromThread(told, status, "")
+
+        return end
 
     def begin() -> None:
-        signal.signal(signal.SIGINT, interrupted)
+        # How it ends must be known before the reactor stops: that breaks the connection, which is another end.
+        signal.signal(signal.SIGINT, end_with(INTERRUPTED))
+        signal.signal(signal.SIGTERM, end_with(TERMINATED))
         # The visit is made when there is a connection: nothing is read before that.
         factory = Factory.forProtocol(lambda: make(told))
         factory.noisy = False
         HostnameEndpoint(reactor, options.host, options.port).connect(factory).addErrback(failed)
 
-    # Not before the reactor has installed its handlers: ours takes the place of the one for Ctrl-C.
+    # Not before the reactor has installed its handlers: ours take their place.
     reactor.callLater(0, begin)
     reactor.run()
     return outcome[0] if outcome else (TERMINATED, "")

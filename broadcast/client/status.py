@@ -14,6 +14,8 @@ UNWRITABLE: Final = 6
 """The standard output cannot be written, because the disk is full for example."""
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of SIGINT, as a shell shows it."""
+TERMINATED: Final = 143
+"""SIGTERM: 128 and its number, likewise."""
 CLOSED_OUTPUT: Final = 141
 """Nobody reads the standard output any more: 128 and the number of SIGPIPE, as a shell shows it of other filters."""
 

@@ -34,6 +34,7 @@ from broadcast.client.history import TypedLines, state_folder
 from broadcast.client.nicknames import of_user
 from broadcast.client.plain import PlainScreen
 from broadcast.client.screen import Screen
+from broadcast.client.status import TERMINATED
 
 if TYPE_CHECKING:
     from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -66,24 +67,29 @@ def run(options: Options, reactor: AsyncioSelectorReactor) -> int:
         # Windows has no such terminals, and its event loop cannot wait for what is typed into one.
         if bare and sys.platform != "win32":
             talk.display = PlainScreen(talk, sys.stdin.fileno(), sys.stdout)
-            _serve(talk, reactor)
+            terminated = _serve(talk, reactor)
         else:
             colored = colors.wanted(refused=not options.color)
             completer = LineCompleter(known)
             talk.display = Screen(talk, completer, history, session.input, session.output, colored=colored)
             with patch_stdout():
-                _serve(talk, reactor)
-    return talk.status_at_end
+                terminated = _serve(talk, reactor)
+    return TERMINATED if terminated else talk.status_at_end
 
 
-def _serve(talk: Conversation, reactor: AsyncioSelectorReactor) -> None:
-    """Run the reactor until *talk* has ended."""
+def _serve(talk: Conversation, reactor: AsyncioSelectorReactor) -> bool:
+    """Run the reactor until *talk* has ended; whether SIGTERM has ended it."""
     tasks: list[asyncio.Task[None]] = []
     failures: list[BaseException] = []
+    terminated: list[bool] = []
+
+    def terminate() -> None:
+        terminated.append(True)
+        talk.leave()
 
     async def serve() -> None:
         with suppress(NotImplementedError, RuntimeError):  # on Windows, and where this is not the main thread
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, talk.leave)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
         talk.connection.start()
         try:
             await talk.display.run()
@@ -109,6 +115,7 @@ def _serve(talk: Conversation, reactor: AsyncioSelectorReactor) -> None:
     reactor.run(installSignalHandlers=False)  # type: ignore[no-untyped-call]  # the same
     if failures:
         raise failures[0]
+    return bool(terminated)
 
 
 async def _until(true: Callable[[], bool], seconds: float) -> None:

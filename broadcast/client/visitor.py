@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 PROMPT_SECONDS: Final = 30
-"""Who has not asked for a nickname by then is no chat server."""
+"""Who has not asked for a nickname by then is no chat server; who has, takes or refuses it within as many."""
 
 Ended = Callable[[int, str], None]
 """Told the exit status, and why in one line for people (empty for 0)."""
@@ -104,6 +104,7 @@ class Visitor(Protocol):
             if isinstance(event, Prompt):
                 self._prompted(event)
             elif isinstance(event, Arrived):
+                self._forget()
                 self.arrived()
             elif self._reader.arrived:
                 self.heard(event)
@@ -133,6 +134,10 @@ class Visitor(Protocol):
         self.finish(NO_CONNECTION, f"no connection to {self.server}: nobody asks for a nickname there")
         self.hang_up()
 
+    def _unanswered(self) -> None:
+        self.finish(NO_CONNECTION, f"no connection to {self.server}: the server does not answer")
+        self.hang_up()
+
     def _refused(self) -> tuple[int, str]:
         return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
 
@@ -150,3 +155,4 @@ class Visitor(Protocol):
         self._proposed = True
         self._refusal = ""
         self.put(nick)
+        self.within(PROMPT_SECONDS, self._unanswered)

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from broadcast.client.heartbeat import PATIENCE, SILENCE
 from broadcast.client.oneshot import LEAVE_SECONDS, LONGEST, WINDOW, OneShot, Splitter, printed, split
 from broadcast.client.stdio import Stdio
 from broadcast.client.visitor import PROMPT_SECONDS
@@ -212,6 +213,44 @@ def test_who_does_not_ask_for_a_nickname_is_no_server() -> None:
     status, why = play.cut()
     assert status == 2
     assert why.endswith("nobody asks for a nickname there")
+
+
+def test_a_server_that_asks_for_a_nickname_and_then_says_nothing_is_not_waited_for() -> None:
+    play = Play("a")
+    play.clock.advance(PROMPT_SECONDS - 1)
+    play.shot.dataReceived(PROMPT.encode())
+    play.clock.advance(PROMPT_SECONDS)
+    assert play.cut() == (2, "no connection to there:5555: the server does not answer")
+
+
+def test_a_server_that_falls_silent_is_asked_and_then_not_waited_for() -> None:
+    play = Play("a", "b").arrive()
+    assert play.answer("-> receipts are on.", "-> #1") == ["/say a", "/say b"]
+    play.clock.advance(SILENCE)
+    assert play.sent() == ["/ping"]
+    assert play.answer("-> pong") == []
+    play.clock.advance(SILENCE)
+    assert play.sent() == ["/ping"]
+    play.clock.advance(PATIENCE)
+    assert play.wire.disconnecting
+    assert play.cut() == (
+        4, "the connection to there:5555 was lost: it has fallen silent; 1 of 2 lines are known to be kept"
+    )  # fmt: skip
+
+
+def test_one_who_waits_for_input_stays_as_long_as_the_server_answers() -> None:
+    play = Play(stdin=True).arrive()
+    play.answer("-> receipts are on.")
+    for _ in range(10):
+        play.clock.advance(SILENCE)
+        assert play.sent() == ["/ping"]
+        play.answer("-> pong")
+    play.shot.typed(b"late\n")
+    assert play.sent() == ["/say late"]
+    play.shot.typed_all()
+    assert play.answer("-> #1") == ["quit"]
+    assert play.cut(clean=True) == (0, "")
+    assert play.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.EPIPE, 141), (errno.ENOSPC, 6)])

@@ -23,6 +23,16 @@ def test_a_connection_without_a_word_is_noticed() -> None:
         assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
+def test_a_server_that_reads_slowly_is_waited_for() -> None:
+    """As one does that reads two lines a second; this time would end a connection that is well."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is None:
+        return
+    with socket.socket() as handle:
+        keep_alive(Transport(handle))
+        assert handle.getsockopt(socket.IPPROTO_TCP, option) == 0
+
+
 def test_what_is_no_tcp_socket_is_left_alone() -> None:
     keep_alive(object())
     ours, theirs = socket.socketpair()

@@ -342,3 +342,19 @@ async def test_closed_descriptors_are_no_trouble(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
     assert await shell(programs, server.port, "CLIENT --nick ann --send x <&- >&- 2>&-").end() == 0
     assert await shell(programs, server.port, "CLIENT --nick ann <&- >&- 2>&-").end() == 0
+
+
+@pytest.mark.parametrize(("signal", "status"), [("INT", 130), ("TERM", 143)])
+@pytest.mark.parametrize("how", [("--send", "-", "--json"), ()], ids=["one shot", "pipe"])
+@ensureDeferred
+async def test_a_signal_is_the_end_whatever_is_under_way(
+    programs: Programs, signal: str, status: int, how: tuple[str, ...]
+) -> None:
+    server = await programs.server("--ephemeral")
+    client = programs.run(str(CLIENT), f"127.0.0.1:{server.port}", "--nick", "ann", *how)
+    client.write("one\n")
+    await client.until('{"seq": 1, "text": "one"}' if how else " * You are ann.")
+    client.process.signalProcess(signal)
+    assert await client.end() == status
+    assert "Traceback" not in client.text()
+    assert "broadcast-client: " not in client.text()

@@ -171,10 +171,10 @@ def test_a_port_that_the_manager_holds_refuses_nobody_while_the_server_restarts(
 
 
 def test_a_start_without_the_managers_socket_is_refused_in_one_line(start: Callable[..., Service]) -> None:
-    service = start("--port", "systemd:domain=INET6:index=0")
+    service = start("--port", "systemd:domain=INET:index=0")
     assert service.process.wait(PATIENCE) == 1
     assert service.text() == (
-        "broadcast: --port systemd:domain=INET6:index=0 is a socket that systemd hands over, and it has handed over "
+        "broadcast: --port systemd:domain=INET:index=0 is a socket that systemd hands over, and it has handed over "
         "none of this index or name. Give it a number, or start the server through its socket unit.\n"
     )
 

@@ -31,9 +31,9 @@ async def arrived(programs: Programs, server: Server, *options: str, **how: obje
     return ann
 
 
-async def gone(ann: Terminal) -> None:
+async def gone(ann: Terminal, status: int = 0) -> None:
     """Ann has left properly, and the terminal is as it was."""
-    assert await ann.end() == 0
+    assert await ann.end() == status
     assert ann.settings() == ann.before
     assert " * Goodbye, ann." in ann.model.shown
     assert not any(" ann · " in line for line in ann.model.shown), "no status line is left"
@@ -180,7 +180,7 @@ async def test_sigterm_leaves_properly_too(programs: Programs) -> None:
     ann = await arrived(programs, server)
     ann.process.signalProcess("TERM")
     await bob.until(" * ann left.\r\n")
-    await gone(ann)
+    await gone(ann, 143)
 
 
 @ensureDeferred
