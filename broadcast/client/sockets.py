@@ -10,7 +10,7 @@ KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """An idle connection that the network has forgotten is lost after two minutes; in seconds, and probes.
 
 No ``TCP_USER_TIMEOUT``: it ends a connection whose other side does not read for so long, and a server reads who sends
-much as slowly as its limits say. (Linux 6.18: a pipe of 22 MB was cut off after its 120 s, with a server that was well.)
+much as slowly as its limits say. (Linux 6.18: with 120 s, a pipe of 22 MB was cut off from a server that was well.)
 """
 
 

@@ -25,17 +25,27 @@ _identification: Final = re.compile(rb"SSH-[0-9]+\.[0-9]+-")
 # RFC 8446, section 5.1: a record of type 22 (handshake), whose version begins with 3 in SSL 3.0 and every TLS.
 _handshake: Final = b"\x16\x03"
 
+# HAProxy's PROXY protocol, sections 2.1 and 2.2: what a proxy sends to a port that does not expect one.
+_proxy_text: Final = re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)(?: |$)")
+_proxy_binary: Final = b"\r\n\r\n\0\r\nQUIT\n"
+_PROXIED: Final = (
+    "A proxy sends a PROXY header here, which this port does not take: start the server with haproxy:tcp:PORT."
+)
+
 
 def unfinished(start: bytes) -> str | None:
     """What to tell a connection that began with *start*, whether or not a line has ended there; None: it may go on.
 
-    For what need not end a line where a person would: TLS, whose first bytes may hold a line end anywhere, and HTTP
-    requests that are longer than a line may be. *start* may be of any length from 0; nothing past ``ENOUGH`` matters.
+    For what need not end a line where a person would: TLS and PROXY headers, whose first bytes may hold a line end
+    anywhere, and HTTP requests that are longer than a line may be. *start* may be of any length from 0; nothing past
+    ``ENOUGH`` matters.
     """
     if start.startswith(_handshake):
         return _tell("TLS")
     if _request.match(start):
         return _tell("HTTP")
+    if start.startswith(_proxy_binary):
+        return _PROXIED
     return None
 
 
@@ -45,6 +55,8 @@ def finished(line: bytes) -> str | None:
         return _tell("SSH")
     if _request_line.match(line):
         return _tell("HTTP")
+    if _proxy_text.match(line):
+        return _PROXIED
     return unfinished(line)
 
 

@@ -12,6 +12,7 @@ from broadcast.protocols.strangers import ENOUGH, finished, unfinished
 
 HTTP = "This port speaks plain lines of text, not HTTP: connect with telnet or nc."
 SSH = "This port speaks plain lines of text, not SSH: connect with telnet or nc."
+PROXY = "A proxy sends a PROXY header here, which this port does not take: start the server with haproxy:tcp:PORT."
 TLS = "This port speaks plain lines of text, not TLS: connect with telnet or nc."
 
 CLIENT_HELLO = bytes.fromhex("16030100c8010000c40303") + b"\nbob\r\nhi\r\n" + bytes(180)
@@ -46,6 +47,19 @@ def test_an_ssh_client_is_told_that_this_is_not_ssh(line: bytes) -> None:
 
 def test_the_identification_of_ssh_would_otherwise_be_a_nickname() -> None:
     assert check("SSH-2.0-OpenSSH_9.2p1") == "SSH-2.0-OpenSSH_9.2p1"
+
+
+@pytest.mark.parametrize(
+    "header", [b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 5555", b"PROXY TCP6 ::1 ::2 1 2", b"PROXY UNKNOWN"]
+)
+def test_a_proxy_at_the_wrong_port_is_told_which_would_be_right(header: bytes) -> None:
+    assert finished(header) == PROXY
+    assert unfinished(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c") == PROXY
+
+
+@pytest.mark.parametrize("line", [b"PROXY", b"PROXY ", b"PROXY ann", b"proxy TCP4 x", b"PROXY TCP5 x"])
+def test_who_would_like_to_be_called_proxy_is_no_proxy(line: bytes) -> None:
+    assert finished(line) is None
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, 4])
@@ -115,4 +129,4 @@ def test_only_the_identification_of_ssh_costs_anybody_their_nickname(name: str) 
 
 @given(st.binary(max_size=600))
 def test_any_bytes_are_answered_with_one_plain_line_or_nothing(line: bytes) -> None:
-    assert finished(line) in {None, HTTP, SSH, TLS}
+    assert finished(line) in {None, HTTP, SSH, TLS, PROXY}
