@@ -100,7 +100,7 @@ class Options(usage.Options):
             "gone",
             None,
             _DEFAULTS.gone,
-            f"After how many seconds without one they are taken for gone, up to {GONE_LIMIT}. Not reading is no sin.",
+            f"After how many seconds without a sign of life somebody has left, up to {GONE_LIMIT}.",
         ),
         ("data", None, _DEFAULTS.data, "The folder in which what is said is kept; made for its owner alone."),
         ("metrics", None, None, _METRICS),

@@ -87,7 +87,8 @@ def parse(arguments: Sequence[str]) -> Options:
     try:
         host, port = address(found.host, found.port)
     except ValueError as wrong:
-        parser.error(str(wrong))
+        quotes = "" if found.send is None else " (a text of several words stands in quotes behind --send)"
+        parser.error(f"{wrong}{quotes}")
     if found.json and found.send is None:
         parser.error("--json goes with --send")
     if found.nick is not None and not found.nick.strip():
@@ -109,8 +110,10 @@ def parse(arguments: Sequence[str]) -> Options:
 def address(host: str, port: str | None) -> tuple[str, int]:
     """The host and port that ``HOST[:PORT]`` and ``PORT`` name; raises ``ValueError``, whose text says why not.
 
-    An IPv6 address stands in brackets where a port follows it.
+    An IPv6 address stands in brackets where a port follows it. A number alone is a port.
     """
+    if port is None and re.fullmatch("[0-9]{1,5}", host):
+        host, port = HOST, host
     beside: str | None = None
     if match := _bracketed.fullmatch(host):
         host, beside = match["host"], match["port"]

@@ -62,6 +62,9 @@ class FolderLock:
         except BlockingIOError as error:
             msg = f"another server has {self._folder} open: stop it, or give --data another folder"
             raise JournalInUse(msg) from error
+        except (FileExistsError, NotADirectoryError) as error:
+            msg = f"cannot use the folder {self._folder}: there is a file; give --data another folder"
+            raise JournalError(msg) from error
         except OSError as error:
             msg = (
                 f"cannot use the folder {self._folder}: {error.strerror or error}; "

@@ -51,9 +51,15 @@ class Limit(NamedTuple):
 
 
 LIMITS: Final[Mapping[str, Limit]] = {
-    "paste-lines": Limit("paste_lines", 1, 100_000, "So many lines one person may send at once."),
+    "paste-lines": Limit(
+        "paste_lines", 1, 100_000, "So many lines one person may send at once; then --lines-per-second."
+    ),
     "lines-per-second": Limit(
-        "lines_per_second", 0.01, 1_000_000, "So many follow each second; what comes faster is read more slowly.", False
+        "lines_per_second",
+        0.01,
+        1_000_000,
+        "So many of them a second behind --paste-lines; what comes faster waits.",
+        False,
     ),
     "connections-per-address": Limit(
         "address_connections", 1, 1_000_000, "Connections of one address (IPv6: /64); this machine's are not counted."
@@ -70,14 +76,14 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "window-events": Limit(
         "window_events", 1, 10_000_000, "So many events are kept in memory for those who cannot read fast enough."
     ),
-    "window-bytes": Limit("window_bytes", 1, 1024 * MIB, "Or so many bytes, if that is less."),
+    "window-bytes": Limit("window_bytes", 1, 1024 * MIB, "Like --window-events, but bytes; whichever is less."),
     "pending-bytes": Limit(
         "pending_bytes", 4 * KIB, 64 * MIB, "So much of answers and private lines waits for one who does not read."
     ),
     "queue-events": Limit(
         "queue_events", 1, 10_000_000, "Past so many that are not told yet, those who write are read more slowly."
     ),
-    "queue-bytes": Limit("queue_bytes", 1, 1024 * MIB, "Or so many bytes, if that is less."),
+    "queue-bytes": Limit("queue_bytes", 1, 1024 * MIB, "Like --queue-events, but bytes of text; whichever is less."),
 }
 """Every limit that is a number, under the name that it has on the command line and in the config file."""
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, execute, maybeDeferred
-from twisted.internet.endpoints import AdoptedStreamServerEndpoint, StandardIOEndpoint, serverFromString
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    StandardIOEndpoint,
+    UNIXServerEndpoint,
+    serverFromString,
+)
 from twisted.internet.error import CannotListenError
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.tcp import Port
@@ -69,10 +76,9 @@ def place(
     if is_number(port):
         return Numbered(reactor, int(port), interface, option)
     description = port.removeprefix(_PROXIED)
-    if is_number(description):
-        raise CannotStart(
-            f"{option} {port}: behind {_PROXIED} stands an endpoint description, as in {_PROXIED}tcp:{description}."
-        )
+    if description != port and (is_number(description) or description.startswith(_PROXIED)):
+        number = description if is_number(description) else "5555"
+        raise CannotStart(f"{option} {port}: behind {_PROXIED} stands a place, as in {_PROXIED}tcp:{number}.")
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
     except Exception as error:
@@ -81,6 +87,8 @@ def place(
                 f"{option} {port} is a socket that systemd hands over, and it has handed over none of this index or "
                 "name. Give it a number, or start the server through its socket unit."
             ) from error
+        if isinstance(error, ImportError | NameError) and description.startswith(("ssl:", "tls:")):
+            raise CannotStart(f"{option} {port} needs what TLS needs: pip install 'Twisted[tls]'.") from error
         # Whatever the parsers, which can be plugins, make of what they do not understand: ValueError, TypeError for
         # an unknown argument, ImportError, OSError.
         several = ", and repeat it for several" if option == "--port" else ""
@@ -91,6 +99,8 @@ def place(
         ) from error
     if isinstance(endpoint, StandardIOEndpoint):
         raise CannotStart(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")
+    if isinstance(endpoint, UNIXServerEndpoint):
+        _check_path(f"{option} {port}", endpoint)
     # Where nobody says otherwise: neither the description nor a unit of systemd's.
     backlog = None if "backlog=" in description else BACKLOG
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
@@ -99,6 +109,19 @@ def place(
     if description != port:
         endpoint = ProxiedEndpoint(endpoint, cast("IReactorTime", reactor), admitted or Connections(DEFAULTS))
     return Described(port, endpoint, option, backlog)
+
+
+def _check_path(given: str, endpoint: UNIXServerEndpoint) -> None:
+    """Refuse a path where there can be no socket; Twisted would leave its lock file beside it.
+
+    *given* is the option and its value.
+    """
+    path = os.fspath(endpoint._address)  # noqa: SLF001 - nothing else knows it before it listens
+    if not path:
+        raise CannotStart(f"{given} names no file. Write it as in unix:chat.sock.")
+    with suppress(OSError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - perhaps bytes
+            raise CannotStart(f"{given}: there is a file already that is no socket. Give it another path.")
 
 
 def _check_handed_over(given: str, endpoint: AdoptedStreamServerEndpoint) -> None:
@@ -292,10 +315,13 @@ def _explain(error: CannotListenError, option: str) -> str:
                 "or start as root, with twistd's --uid."
             )
         case errno.EADDRNOTAVAIL:
-            return f"{error.interface} is no address of this machine: give --interface another, or leave it out."
+            return f"{error.interface} is no address of this machine: name another interface, or none."
         case None if not isinstance(
             error.socketError, OSError
         ):  # Twisted's own: the lock file beside a unix socket is held
-            return f"{where} is in use ({_said(error.socketError)}): stop what listens there, or choose another."
+            return (
+                f"{where} is in use ({_said(error.socketError)}): stop what listens there, or choose another. "
+                f"If nothing does, remove {where}.lock."
+            )
         case _:
             return f"{where} cannot be listened on ({_said(error.socketError)}): choose another with {option}."

@@ -47,7 +47,7 @@ class FirstOnly:
 
     def _tell(self) -> None:
         self._log.info(
-            "Going down already, in {seconds:.0f} seconds at most. SIGKILL ends it at once; what it had not kept, "
-            "nobody has read.",
+            "Going down already, in {seconds:.0f} seconds at most. SIGKILL ends it at once, and loses nothing that "
+            "anybody has read.",
             seconds=self._seconds,
         )

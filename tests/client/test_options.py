@@ -16,6 +16,7 @@ from broadcast.client.options import Options, address, parse
         (["chat.example:23"], "chat.example", 23),
         (["chat.example", "23"], "chat.example", 23),
         ([":23"], "localhost", 23),
+        (["23"], "localhost", 23),
         (["::1"], "::1", 5555),
         (["::1", "23"], "::1", 23),
         (["[::1]"], "::1", 5555),

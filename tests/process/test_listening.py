@@ -115,7 +115,7 @@ def test_an_interface_lets_others_in_and_there_is_no_hint() -> None:
         (errno.EADDRINUSE, "5555", "port 5555 on 127.0.0.1 is in use: stop what listens there, or choose another"),
         (errno.EACCES, "80", "port 80 on 127.0.0.1 is not for this user: choose a number from 1024 on with --port"),
         (errno.EPERM, "80", "--uid"),
-        (errno.EADDRNOTAVAIL, "80", "is no address of this machine: give --interface another"),
+        (errno.EADDRNOTAVAIL, "80", "is no address of this machine: name another interface"),
         (errno.ENOBUFS, "80", "cannot be listened on (No buffer space available): choose another with --port."),
     ],
 )
@@ -136,7 +136,8 @@ def test_a_bad_endpoint_description_is_refused_with_what_to_say_instead(port: st
 def test_a_colon_in_a_value_and_a_number_behind_a_proxy_are_refused_with_the_way_to_write_them() -> None:
     for port, said in (
         ("tcp:5555:interface=::1", r"A colon in a value is written \:, as in interface=\:\:1."),
-        ("haproxy:5555", "behind haproxy: stands an endpoint description, as in haproxy:tcp:5555."),
+        ("haproxy:4444", "behind haproxy: stands a place, as in haproxy:tcp:4444."),
+        ("haproxy:haproxy:tcp:1", "behind haproxy: stands a place, as in haproxy:tcp:5555."),
     ):
         with pytest.raises(CannotStart) as refused:
             place(cast(IReactorTCP, FakeReactor()), port, None)
@@ -177,7 +178,10 @@ def described(error: Exception) -> str:
 
 def test_an_endpoint_that_fails_says_why_whenever_that_is() -> None:
     lock = cannot_listen(None, b"chat.sock", "Cannot acquire lock")
-    assert described(lock).startswith("--port odd:1: chat.sock is in use (Cannot acquire lock): ")
+    assert described(lock) == (
+        "--port odd:1: chat.sock is in use (Cannot acquire lock): stop what listens there, or choose another. "
+        "If nothing does, remove chat.sock.lock."
+    )
     assert described(cannot_listen("", 5555, OSError(errno.EADDRINUSE, ""))).startswith(
         "--port odd:1: port 5555 is in use"
     )
@@ -226,6 +230,27 @@ def test_a_rush_of_people_finds_room_to_wait_unless_the_description_says_how_muc
         for person in people:
             person.close()
         close_now(ports)
+
+
+def test_a_path_at_which_there_can_be_no_socket_is_refused_and_nothing_is_left_beside_it(
+    reactor: IReactorTCP, unix: Path
+) -> None:
+    unix.write_text("notes")
+    for path, said in (("chat.sock", "there is a file already that is no socket"), ("", "names no file")):
+        with pytest.raises(CannotStart, match=said):
+            place(reactor, f"unix:{path}", None)
+    assert list(unix.parent.iterdir()) == [unix]
+    assert unix.read_text() == "notes"
+
+
+@pytest.mark.parametrize("error", [ImportError("No module named 'OpenSSL'"), NameError("SNIConnectionCreator")])
+def test_who_lacks_what_tls_needs_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("broadcast.process.listening.serverFromString", fail)
+    with pytest.raises(CannotStart, match=r"ssl:5555 needs what TLS needs: pip install 'Twisted\[tls\]'\.$"):
+        place(cast(IReactorTCP, FakeReactor()), "ssl:5555", None)
 
 
 def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(reactor: IReactorTCP, unix: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_first_one_counts_and_the_second_is_answered_in_the_log(
         (tell,) = soon
         tell()
     assert events[0]["log_format"].format(**events[0]) == (
-        "Going down already, in 10 seconds at most. SIGKILL ends it at once; what it had not kept, nobody has read."
+        "Going down already, in 10 seconds at most. SIGKILL ends it at once, and loses nothing that anybody has read."
     )
 
 
