@@ -70,6 +70,8 @@ class Keeping:
     changed: Callable[[str], object] = _unheard
     seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_SECONDS))
     """How long the commits took that succeeded, in seconds."""
+    took: float = 0.0
+    """How long the last of them took."""
     failures: int = 0
     """How many commits failed."""
     refused: int = 0
@@ -86,6 +88,7 @@ class Keeping:
     def succeeded(self, seconds: float) -> None:
         """A commit is done; it took *seconds*."""
         self.seconds.add(seconds)
+        self.took = seconds
         self._become("")
 
     def _become(self, trouble: str) -> None:

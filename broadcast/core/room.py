@@ -34,6 +34,8 @@ from broadcast.core.search import Words
 
 BURST = 1_000
 """So many events are told at once, at most: all that has to be done with a burst in one go takes milliseconds."""
+SOON = 0.02
+"""Commits that take longer, in seconds, are not waited for: on a slow disk enough gathers in one by itself."""
 
 
 class Room:
@@ -180,7 +182,8 @@ class Room:
         if not self._telling:
             # What is with the journal comes back within a commit. To wait for it once, and tell both at once, halves
             # what telling costs: else the first lines of a rush are told alone, to everybody, while the rest gather.
-            self._waited = self.queued > 0 and not self._waited
+            soon = self._journal.keeping.took < SOON
+            self._waited = self.queued > 0 and soon and not self._waited
             if not self._waited:
                 self._tell()
 

@@ -33,6 +33,7 @@ def test_trouble_lasts_until_a_commit_succeeds_and_each_change_is_told_once() ->
     assert keeping.trouble == ""
     assert told == ["full", "locked", ""]
     assert (keeping.failures, keeping.refused, sum(keeping.seconds.counts), keeping.seconds.sum) == (3, 4, 3, 1.25)
+    assert keeping.took == 0.5
 
 
 def test_nobody_needs_to_listen() -> None:

@@ -26,7 +26,7 @@ from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Burst, Step
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.members import Member
-from broadcast.core.room import Room
+from broadcast.core.room import SOON, Room
 from broadcast.core.search import parse
 from broadcast.journals.memory import MemoryJournal
 from tests.core.stage import AT, Stage
@@ -478,3 +478,18 @@ def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:
         journal.give(count)
         told.append(list(audience.sizes))
     assert told == [[], [2], [2], [2, 3], [2, 3, 1]]
+
+
+def test_on_a_slow_disk_it_does_not_wait_for_the_next_commit() -> None:
+    journal, audience = InParts(), Bursts()
+    room = Room(journal, audience, 20)
+    room.open()
+    member = Member(1, "ann", Visitor())
+    for number in range(3):
+        room.say(member, str(number), AT)
+    journal.keeping.succeeded(SOON)
+    journal.give(1)
+    told = list(audience.sizes)
+    journal.keeping.succeeded(SOON / 2)
+    journal.give(1)
+    assert (told, audience.sizes) == ([1], [1])
