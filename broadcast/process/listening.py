@@ -119,7 +119,7 @@ def _check_path(given: str, endpoint: UNIXServerEndpoint) -> None:
     path = os.fspath(endpoint._address)  # noqa: SLF001 - nothing else knows it before it listens
     if not path:
         raise CannotStart(f"{given} names no file. Write it as in unix:chat.sock.")
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # nothing is there; a name in the abstract namespace is no path
         if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - perhaps bytes
             raise CannotStart(f"{given}: there is a file already that is no socket. Give it another path.")
 
@@ -316,9 +316,8 @@ def _explain(error: CannotListenError, option: str) -> str:
             )
         case errno.EADDRNOTAVAIL:
             return f"{error.interface} is no address of this machine: name another interface, or none."
-        case None if not isinstance(
-            error.socketError, OSError
-        ):  # Twisted's own: the lock file beside a unix socket is held
+        case None if not isinstance(error.socketError, OSError):
+            # Twisted's own: the lock file beside a unix socket is held.
             return (
                 f"{where} is in use ({_said(error.socketError)}): stop what listens there, or choose another. "
                 f"If nothing does, remove {where}.lock."
