@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 from benchmarks import pictures, report
-from benchmarks.peers import Absent, Peer, find
+from benchmarks.peers import OURS, Absent, Peer, find
 from benchmarks.processes import BenchmarkError
-from benchmarks.results import OURS, Results
+from benchmarks.results import Results
 from benchmarks.scenarios import FULL, QUICK, SCENARIOS, TINY, Bench, Scenario
 from benchmarks.tools import HERE, build
 
@@ -60,7 +60,7 @@ def _run(bench: Bench, scenario: Scenario, results: Results, runs: int | None) -
     others = {"always": times, "seldom": min(times, bench.plan.seldom), "never": 0}[scenario.others]
     for run in range(times):
         for peer in results.peers:
-            if (run >= others and peer.name != OURS) or (scenario.name, peer.name) in results.failures:
+            if (run >= others and not peer.ours) or (scenario.name, peer.name) in results.failures:
                 continue
             _progress(f"{scenario.name} {run + 1}/{times}: {peer.name} ... ")
             began = monotonic()

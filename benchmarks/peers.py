@@ -14,6 +14,8 @@ from pathlib import Path
 from benchmarks.processes import Running, free_port
 from benchmarks.tools import HERE, NO_COMPILER, Tools
 
+OURS, LIMITED = "broadcast", "with limits"
+"""What is compared with the others, and the same with its limits on."""
 LIFETIME = "900"
 """Seconds after which the peers that are ours end by themselves."""
 
@@ -98,6 +100,11 @@ class Peer:
     arriving: int = 256
     """So many may be on their way in at once: fewer than its backlog, enough that its timers hold nobody up."""
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is broadcast, however configured."""
+        return self.dialect == "broadcast"
+
 
 @dataclass(frozen=True, slots=True)
 class Absent:
@@ -135,8 +142,8 @@ def find(tools: Tools, folder: Path) -> list[Peer | Absent]:
     *folder* is one where twistd finds the installed broadcast, and no other.
     """
     return [
-        _broadcast(folder, "broadcast", ("--limits", "off")),
-        _broadcast(folder, "with limits", _COUNTED),
+        _broadcast(folder, OURS, ("--limits", "off")),
+        _broadcast(folder, LIMITED, _COUNTED),
         _floor(tools),
         _ours("naive Twisted", "naive"),
         _ours("thread per client", "threads"),

@@ -6,13 +6,15 @@ import os
 import platform
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 
+from benchmarks.peers import LIMITED, OURS, Peer
 from benchmarks.results import GOALS, Results, Summary
-from benchmarks.scenarios import FULL, OUTSTANDING, RATE
+from benchmarks.scenarios import FULL, OUTSTANDING, RATE, Plan
 
 BEGIN, END = ".. table begins: written by python -m benchmarks --write", ".. table ends"
 
@@ -38,7 +40,7 @@ def text(results: Results) -> str:
     if len(goals) > 1:
         parts.append(_grid(goals))
     parts.append("Each cell: the median, and in brackets the lowest and the highest of the runs.")
-    parts += [_grid(rows) for rows in _peers(results)]
+    parts += [_grid(rows) for rows in _tables(results)]
     parts += _remarks(results)
     return "\n\n".join(parts) + "\n"
 
@@ -64,8 +66,17 @@ def _conditions(results: Results) -> str:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.release()} on {platform.machine()}, "
-        f"{os.cpu_count()} processors, {memory:.0f} GiB; {'; '.join(versions)}."
+        f"{os.cpu_count()} processors{_processor()}, {memory:.0f} GiB; {'; '.join(versions)}."
     )
+
+
+def _processor() -> str:
+    """In brackets what Linux calls the processor: a delivery is mostly the kernel's work, and that differs with it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f" ({' '.join(line.partition(':')[2].split())})"
+    return ""
 
 
 def _goals(results: Results) -> list[list[str]]:
@@ -90,10 +101,9 @@ def _goals(results: Results) -> list[list[str]]:
     return rows
 
 
-def _peers(results: Results) -> list[list[list[str]]]:
-    plan = results.plan
-    where = f"{plan.people} people, {plan.senders} senders"
-    rows: list[Row] = [
+def _shared(plan: Plan) -> list[Row]:
+    """What is measured of every peer."""
+    return [
         *(
             (f"{name} {figure}", name, f"{name}: {figure}")
             for name in ("unloaded", "loaded")
@@ -104,24 +114,48 @@ def _peers(results: Results) -> list[list[list[str]]]:
         ("crowd KiB", "crowd", f"{plan.crowd:,} idle: KiB each"),
         *((f"growth {people} p99 ms", "growth", f"{people:,} people: p99 ms") for people in plan.growth),
     ]
-    head = [where, *(peer.name for peer in results.peers)]
-    table = [head]
+
+
+def _own(plan: Plan) -> list[Row]:
+    """What is measured of broadcast only."""
+    return [
+        ("alone p99 ms", "stalled", f"{plan.hearers} readers at {RATE} lines/s: p99 ms"),
+        ("stalled p99 ms", "stalled", f"the same with {plan.stalled:,} who never read: p99 ms"),
+        ("stalled ratio", "stalled", "the second by the first, run by run"),
+        ("memory full MiB", "memory", f"memory after {plan.filled:,} lines with those {plan.stalled:,}: MiB"),
+        ("memory growth MiB", "memory", f"the most that it grew by until {plan.said:,} lines: MiB"),
+        ("startup s", "startup", f"start-up, {plan.journal:,} events in the journal: s"),
+        ("startup empty s", "startup", "start-up, no journal: s"),
+    ]
+
+
+_NO_RATIO = ("load", "growth MiB", "stalled ratio")
+"""Figures that end so say nothing as a ratio of two servers: shares, differences near nothing, ratios."""
+
+
+def _tables(results: Results) -> list[list[list[str]]]:
+    plan = results.plan
+    ours = [peer for peer in results.peers if peer.ours]
+    tables = [
+        _columns(f"{plan.people} people, {plan.senders} senders", _shared(plan), results, results.peers),
+        _columns("broadcast alone", _own(plan), results, ours),
+        [["with limits, by ``--limits off``, run by run", "x"]],
+    ]
+    for figure, _, label in _shared(plan) + _own(plan):
+        ratio = results.ratio(figure, LIMITED, OURS)
+        if ratio and not figure.endswith(_NO_RATIO):
+            tables[-1].append([label, _spread(ratio)])
+    return [table for table in tables if len(table) > 1]
+
+
+def _columns(what: str, rows: Sequence[Row], results: Results, peers: Sequence[Peer]) -> list[list[str]]:
+    """A table with a column for each of *peers*; only the *rows* in which there is something."""
+    table = [[what, *(peer.name for peer in peers)]]
     for figure, scenario, label in rows:
-        cells = [_cell(results, figure, scenario, peer.name) for peer in results.peers]
+        cells = [_cell(results, figure, scenario, peer.name) for peer in peers]
         if any(cells):
             table.append([label, *cells])
-    own = [["broadcast alone", "measured"]]
-    for figure, label in (
-        ("alone p99 ms", f"{plan.hearers} readers at {RATE} lines/s: p99 ms"),
-        ("stalled p99 ms", f"the same with {plan.stalled:,} who never read: p99 ms"),
-        ("memory full MiB", f"memory after {plan.filled:,} lines with those {plan.stalled:,}: MiB"),
-        ("memory growth MiB", f"the most that it grew by until {plan.said:,} lines: MiB"),
-        ("startup s", f"start-up, {plan.journal:,} events in the journal: s"),
-        ("startup empty s", "start-up, no journal: s"),
-    ):
-        if summary := results.summary(figure, "broadcast"):
-            own.append([label, _spread(summary)])
-    return [each for each in (table, own) if len(each) > 1]
+    return table
 
 
 def _cell(results: Results, figure: str, scenario: str, peer: str) -> str:

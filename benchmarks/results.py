@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.peers import Absent, Peer
+from benchmarks.peers import LIMITED, OURS, Absent, Peer
 from benchmarks.scenarios import BOTTLENECK, FULL, Plan
-
-OURS = "broadcast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +109,11 @@ GOALS = (
     ),
     Goal(
         "unloaded: CPU per delivery with the limits counted, against --limits off", "unloaded", "x", 1.05, 1.02,
-        lambda results: results.ratio("unloaded CPU µs", "with limits", OURS),
+        lambda results: results.ratio("unloaded CPU µs", LIMITED, OURS),
     ),
     Goal(
         "loaded: CPU per delivery with the limits counted, against --limits off", "loaded", "x", 1.05, 1.02,
-        lambda results: results.ratio("loaded CPU µs", "with limits", OURS),
+        lambda results: results.ratio("loaded CPU µs", LIMITED, OURS),
     ),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),
     Goal("10,000 people join", "crowd", "s", 20, 8, _own("crowd join s"), full_size=True),

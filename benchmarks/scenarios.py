@@ -246,7 +246,7 @@ def _long_journal(bench: Bench, peer: Peer) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A measurement with a name; *others* says how often the peers are measured too."""
+    """A measurement with a name; *others* says how often those that are not broadcast are measured too."""
 
     name: str
     measure: Callable[[Bench, Peer], Figures]

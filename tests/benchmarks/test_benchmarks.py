@@ -97,6 +97,21 @@ def test_a_goal_is_judged_by_the_median_and_only_in_its_full_size() -> None:
     assert goal.verdict(quick) == "smaller (quick)"
 
 
+def test_with_and_without_limits_stand_side_by_side_in_every_figure() -> None:
+    made = results()
+    made.peers = [Peer(name, "broadcast", "1", lambda *_: []) for name in ("broadcast", "with limits")]
+    for turn, (off, on) in enumerate([(2.0, 2.2), (10.0, 9.0), (4.0, 4.0)]):
+        for name, value in (("broadcast", off), ("with limits", on)):
+            made.record(turn, name, {"startup s": value, "stalled ratio": value, "loaded CPU µs": value})
+    tables = report.text(made).split("\n\n")
+    own = next(table for table in tables if "broadcast alone  " in table)
+    assert "4.00 (2.00 - 10.0)  4.00 (2.20 - 9.00)" in own
+    ratios = next(table for table in tables if "with limits, by" in table)
+    assert ratios.count("1.00 (0.90 - 1.10)") == 2
+    assert "the second by the first" in own
+    assert "the second by the first" not in ratios
+
+
 def test_more_is_better_where_deliveries_are_compared() -> None:
     goal = next(goal for goal in GOALS if goal.what == "loaded: deliveries/s, against NATS")
     made = results("broadcast", "NATS")
