@@ -110,7 +110,7 @@ def test_the_command_line_wins_over_the_config_file() -> None:
         ("--metrics 70000", "--metrics takes a number from 0 to 65535 or a Twisted endpoint description"),
         ("--log-format xml", "--log-format takes text or json, not 'xml'."),
         ("--replay many", "--replay takes a whole number from 0 to 1000, not 'many'."),
-        ("--lines-per-second 1e9", "--lines-per-second takes a number from 0.01 to 1000000, not '1e9'."),
+        ("--lines-per-second 1e9", "--lines-per-second takes a number from 0.02 to 1000000, not '1e9'."),
         ("--paste-lines 1.5", "--paste-lines takes a whole number from 1 to 100000, not 1.5."),
         ("--limits maybe", "--limits takes on or off, not 'maybe'."),
         ("--replay -1", "--replay takes a whole number from 0 to 1000, not '-1'."),

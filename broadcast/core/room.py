@@ -182,7 +182,8 @@ class Room:
         if not self._telling:
             # What is with the journal comes back within a commit. To wait for it once, and tell both at once, halves
             # what telling costs: else the first lines of a rush are told alone, to everybody, while the rest gather.
-            soon = self._journal.keeping.took < SOON
+            keeping = self._journal.keeping
+            soon = keeping.took < SOON and not keeping.trouble
             self._waited = self.queued > 0 and soon and not self._waited
             if not self._waited:
                 self._tell()

@@ -56,7 +56,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     ),
     "lines-per-second": Limit(
         "lines_per_second",
-        0.01,
+        0.02,  # the client gives up a server from which nothing has come for 100 seconds, and asks first
         1_000_000,
         "So many of them a second behind --paste-lines; what comes faster waits.",
         False,

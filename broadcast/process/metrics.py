@@ -37,7 +37,7 @@ from broadcast.core.figures import Histogram
 from broadcast.process.listening import is_wide, whereabouts
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
     from broadcast.process.listening import Place
@@ -248,6 +248,10 @@ class _Few(WrappingFactory):
     """Lets a few look at once. When one more comes, who has been there longest goes: a look takes milliseconds."""
 
     noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]  # as Twisted's limits do
+        """Nobody where many come at once: Twisted takes them in before any of those that were ended is gone."""
+        return super().buildProtocol(addr) if len(self.protocols) < 2 * CONNECTIONS else None
 
     def registerProtocol(self, p: ProtocolWrapper) -> None:  # noqa: N802
         """One more has come."""

@@ -493,3 +493,16 @@ def test_on_a_slow_disk_it_does_not_wait_for_the_next_commit() -> None:
     journal.keeping.succeeded(SOON / 2)
     journal.give(1)
     assert (told, audience.sizes) == ([1], [1])
+
+
+def test_a_journal_in_trouble_is_not_waited_for_however_fast_it_was() -> None:
+    journal, audience = InParts(), Bursts()
+    room = Room(journal, audience, 20)
+    room.open()
+    member = Member(1, "ann", Visitor())
+    for number in range(3):
+        room.say(member, str(number), AT)
+    journal.keeping.succeeded(SOON / 2)
+    journal.keeping.failed("another program has locked the journal", 1)
+    journal.give(1)
+    assert audience.sizes == [1]

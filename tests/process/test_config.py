@@ -166,7 +166,7 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ("paste-lines = 1.5", "paste-lines in chat.toml takes a whole number from 1 to 100000, not 1.5."),
         ("x = " + "[" * 5000, "chat.toml is not valid TOML: maximum recursion depth exceeded"),
         ("paste-lines = true", "paste-lines in chat.toml takes a whole number from 1 to 100000, not True."),
-        ("lines-per-second = 0", "lines-per-second in chat.toml takes a number from 0.01 to 1000000, not 0."),
+        ("lines-per-second = 0", "lines-per-second in chat.toml takes a number from 0.02 to 1000000, not 0."),
         ('limits = "maybe"', "limits in chat.toml takes on or off, not 'maybe'."),
         ("limits = 0", "limits in chat.toml takes on or off, not 0."),
         ("metrics = [9464]", "metrics in chat.toml takes a number from 0 to 65535 or a Twisted endpoint description"),

@@ -308,6 +308,13 @@ def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
     assert [transport.disconnected for _protocol, transport in people[1:]] == [True] + [False] * (len(people) - 2)
 
 
+def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> None:
+    """In one turn of the reactor none of those that are ended is gone yet, and descriptors are for people."""
+    for _ in range(2 * metrics.CONNECTIONS):
+        watched.connect()
+    assert watched.monitor.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)) is None
+
+
 # Where
 
 
