@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 PROMPT_SECONDS: Final = 30
 """Who has not asked for a nickname by then is no chat server."""
+ANSWER_SECONDS: Final = 30
+"""Within as many, a nickname that was asked for is taken or refused."""
 CATCH_UP_SECONDS: Final = 30
 """So long every step of catching up may take."""
 LEAVE_SECONDS: Final = 10
@@ -145,6 +147,7 @@ class Connection:
         if self._phase is _Phase.GREETING and self._asked:
             self._asked = False
             self._write(line)
+            self._await_answer()
             return True
         if not self.standing or self._leaving:
             return False
@@ -323,6 +326,12 @@ class Connection:
     def _propose(self, nick: str) -> None:
         self._naming.propose(nick)
         self._write(nick)
+        self._await_answer()
+
+    def _await_answer(self) -> None:
+        """The server has what it asked for; from here on it is its turn."""
+        if not self._leaving:
+            self._set_timer(ANSWER_SECONDS, "the server does not answer")
 
     # In the room
 

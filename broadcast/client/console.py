@@ -47,6 +47,11 @@ class Console(TwistedProtocol):
         """Why the output cannot be written, as far as it is known; None while it can."""
         return self.stdio.failure if isinstance(self.stdio, ThreadedIO) else None
 
+    @property
+    def unreadable(self) -> OSError | None:
+        """Why the input was not read to its end, as far as it is known; None where it was."""
+        return self.stdio.unreadable if isinstance(self.stdio, ThreadedIO) else None
+
     def close(self, closed: Callable[[], None]) -> None:
         """Write what is still to be written, then call *closed*."""
         if self._lost:

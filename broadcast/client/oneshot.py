@@ -14,7 +14,8 @@ from twisted.internet.protocol import connectionDone
 from broadcast.client.console import Console
 from broadcast.client.heartbeat import Heartbeat
 from broadcast.client.lines import LINE_BYTES, Answer, Error, Event, Receipt
-from broadcast.client.status import DONE, REFUSED, unwritten
+from broadcast.client.saying import cleaned, refused
+from broadcast.client.status import DONE, REFUSED, unread, unwritten
 from broadcast.client.visitor import Ended, Visitor
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def split(text: str) -> list[str]:
     """The lines of *text*; raises ``ValueError``, whose text says why they cannot be posted."""
     # What of the command line is no UTF-8 is posted as the server would read it.
     clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    lines = [line for line in _line_end.split(clean) if line.strip()]
+    lines = [line for line in _line_end.split(clean) if cleaned(line).strip()]
     if not lines:
         raise ValueError("there is nothing to send")
     if any(len(line.encode()) > LONGEST for line in lines):
@@ -87,7 +88,7 @@ class Splitter:
             line = one.rstrip(b"\r\n").decode("utf-8", "replace")
             if len(line.encode()) > LONGEST:
                 self.problem = f"line {self._count} of the input holds more than {LONGEST:,} bytes"
-            elif line.strip():
+            elif cleaned(line).strip():
                 lines.append(line)
         return lines
 
@@ -120,6 +121,8 @@ class OneShot(Visitor):
         self._console = None if attach is None else Console(self, attach)
         self._ready = self._leaving = False
         self._problem = ""
+        self._status = REFUSED
+        """How it ends where there is a problem."""
         self._heartbeat = Heartbeat(clock, lambda: self.put("/ping"), self._fall_silent)
 
     # What the standard input tells
@@ -129,9 +132,15 @@ class OneShot(Visitor):
         self._give(self._splitter.feed(data))
 
     def typed_all(self) -> None:
-        """There are no more lines."""
+        """There are no more lines, or no more can be read."""
         self._closed = True
-        self._give(self._splitter.rest())
+        error = self._console.unreadable if self._console is not None else None
+        if error is None:
+            self._give(self._splitter.rest())
+            return
+        if not self._problem:
+            self._status, self._problem = unread(error)
+        self._go_on()
 
     def unread(self, error: OSError) -> None:
         """Nothing is written there."""
@@ -165,7 +174,7 @@ class OneShot(Visitor):
             case Error(text=text):
                 self._ready = True
                 if self._sent:
-                    self._sent.popleft()
+                    del self._sent[refused((SAY + line for line in self._sent), text) or 0]
                 self._spoil(text)
             case _:
                 return
@@ -174,7 +183,7 @@ class OneShot(Visitor):
     def broke(self, why: str) -> tuple[int, str]:
         """Tell what is known."""
         if self._problem:
-            return REFUSED, self._shortfall()
+            return self._status, self._shortfall()
         status, lost = super().broke(why)
         return status, f"{lost}; {self._known()}"
 
@@ -231,7 +240,7 @@ class OneShot(Visitor):
         self._leaving = True
         self._heartbeat.stop()
         if self._problem:
-            self.finish(REFUSED, self._shortfall())
+            self.finish(self._status, self._shortfall())
         else:
             self.finish(DONE)
         self.within(LEAVE_SECONDS, self.hang_up)

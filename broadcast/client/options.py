@@ -27,7 +27,7 @@ exit status:
   3  the nickname was refused
   4  the connection was lost, with --send before everything was confirmed
   5  the server refused a line of --send
-  6  the standard output cannot be written
+  6  the standard output cannot be written, or the standard input not read
   130 after Ctrl-C, 143 after SIGTERM, 141 when nobody reads the standard output any more
 """
 

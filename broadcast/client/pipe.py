@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from broadcast.client.console import Console
-from broadcast.client.status import DONE, unwritten
+from broadcast.client.status import DONE, unread, unwritten
 from broadcast.client.visitor import Ended, Visitor
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Pipe(Visitor):
 
     def typed_all(self) -> None:
         """Leave: what was sent before is said and answered."""
+        if (error := self._console.unreadable) is not None:
+            self.finish(*unread(error))
         self.stream.unregisterProducer()
         self.stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")
 

@@ -8,7 +8,7 @@ import stat
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from io import FileIO
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.endpoints import HostnameEndpoint
@@ -20,7 +20,7 @@ from broadcast.client.oneshot import STDIN, OneShot, printed, split
 from broadcast.client.pipe import Pipe
 from broadcast.client.reasons import because
 from broadcast.client.status import INTERRUPTED, NO_CONNECTION, TERMINATED, USAGE
-from broadcast.client.stdio import ThreadedIO, attach
+from broadcast.client.stdio import Descriptor, ThreadedIO, attach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +60,8 @@ def pipe(options: Options, reactor: Reactor) -> tuple[int, str]:
     def begin(protocol: IProtocol) -> Stdio:
         return connected(protocol, reactor, threads=threads)
 
-    return _kept_blocking(
-        lambda: _visit(lambda told: kind(options.server, nicks(options), clock, begin, told), options, reactor),
-        restored=not threads,
-    )
+    visit = partial(_visit, lambda told: kind(options.server, nicks(options), clock, begin, told), options, reactor)
+    return _restored(visit) if not threads else _blocking(visit, 0, 1)
 
 
 def oneshot(options: Options, reactor: Reactor) -> tuple[int, str]:
@@ -80,15 +78,15 @@ def oneshot(options: Options, reactor: Reactor) -> tuple[int, str]:
     def begin(protocol: IProtocol) -> Stdio:
         return connected(protocol, reactor, threads=True)
 
+    # Who posts a text leaves the standard input alone: it may be the list that a loop reads.
+    typing = begin if lines is None else None
     tell = printed if options.json else None
-    return _visit(
-        # Who posts a text leaves the standard input alone: it may be the list that a loop reads.
-        lambda told: OneShot(
-            options.server, nicks(options), clock, begin if lines is None else None, told, lines, tell
-        ),
-        options,
-        reactor,
-    )
+
+    def make(told: Ended) -> OneShot:
+        return OneShot(options.server, nicks(options), clock, typing, told, lines, tell)
+
+    used = [number for number, use in enumerate((typing, tell)) if use is not None]
+    return _blocking(partial(_visit, make, options, reactor), *used)
 
 
 def connected(protocol: IProtocol, reactor: Reactor, *, threads: bool) -> Stdio:
@@ -97,8 +95,7 @@ def connected(protocol: IProtocol, reactor: Reactor, *, threads: bool) -> Stdio:
     if not threads:
         return attach(protocol, threader, threads=False)
     # Not what sys has: its streams differ with Python's options, and are none where a descriptor was closed.
-    files = FileIO(0, closefd=False), FileIO(1, "w", closefd=False)
-    return cast("Stdio", ThreadedIO(protocol, threader, *files))
+    return cast("Stdio", ThreadedIO(protocol, threader, Descriptor(0), Descriptor(1)))
 
 
 def nicks(options: Options) -> Iterator[str]:
@@ -145,20 +142,22 @@ class ShownPipe(Pipe):
         super().came(self._cleaner.clean(data))
 
 
-def _kept_blocking(call: Callable[[], tuple[int, str]], *, restored: bool) -> tuple[int, str]:
-    """Call *call*; pipes are as before afterwards, because others may go on with them."""
-    if sys.platform == "win32":
-        return call()
+def _restored(visit: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+    """Make *visit*; pipes are as before afterwards, because others may go on with them."""
     before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
-    if not restored:
-        for descriptor in (0, 1):
-            os.set_blocking(descriptor, True)
     try:
-        return call()
+        return visit()
     finally:
-        if restored:
-            for descriptor, blocking in enumerate(before):
-                os.set_blocking(descriptor, blocking)
+        for descriptor, blocking in enumerate(before):
+            os.set_blocking(descriptor, blocking)
+
+
+def _blocking(visit: Callable[[], tuple[int, str]], *descriptors: int) -> tuple[int, str]:
+    """Make *visit*, whose threads wait for *descriptors*: others may have left them so that nobody waits."""
+    if sys.platform != "win32":
+        for descriptor in descriptors:
+            os.set_blocking(descriptor, True)
+    return visit()
 
 
 def _visit(make: Callable[[Ended], Visitor], options: Options, reactor: Reactor) -> tuple[int, str]:
@@ -174,15 +173,23 @@ def _visit(make: Callable[[Ended], Visitor], options: Options, reactor: Reactor)
         told(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
 
     def end_with(status: int) -> Callable[[int, object], None]:
-        def end(_number: int, _frame: object) -> None:
+        def end(number: int, _frame: object) -> None:
+            # The second one ends it at once, even where the reactor waits: for who reads the output, or for a name.
+            signal.signal(number, signal.SIG_DFL)
             reactor.callFromThread(told, status, "")
 
         return end
 
+    # What a shell puts into the background of a script ignores SIGINT, and is to go on doing so.
+    endings = {
+        number: end_with(status) if signal.getsignal(number) is not signal.SIG_IGN else signal.SIG_IGN
+        for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED))
+    }
+
     def begin() -> None:
         # How it ends must be known before the reactor stops: that breaks the connection, which is another end.
-        signal.signal(signal.SIGINT, end_with(INTERRUPTED))
-        signal.signal(signal.SIGTERM, end_with(TERMINATED))
+        for number, ending in endings.items():
+            signal.signal(number, ending)
         # The visit is made when there is a connection: nothing is read before that.
         factory = Factory.forProtocol(lambda: make(told))
         factory.noisy = False

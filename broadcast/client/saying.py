@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterable
+from typing import Final
 
 from broadcast.client.lines import Emoted, Kept, Said, printable
+
+_unkept: Final = "not kept:"
+_overlong: Final = re.compile(r"a line holds at most (\d{1,9}) bytes\b.*")
 
 
 def cleaned(line: str) -> str:
@@ -29,6 +34,23 @@ def spoken(line: str, nick: str) -> Kept | None:
     return Said(nick, text, own=True)
 
 
+def refused(lines: Iterable[str], why: str) -> int | None:
+    """Which of *lines*, as sent, in order, and not confirmed yet, the server refuses with *why*; None: none of them.
+
+    That a line is not kept is told in its turn, as a receipt is; that it is too long at once, before the receipts of
+    those that were sent before it.
+    """
+    if why.startswith(_unkept):
+        return 0
+    if longest := _overlong.fullmatch(why):
+        return next((at for at, line in enumerate(lines) if len(_encoded(line)) > int(longest[1])), None)
+    return None
+
+
+def _encoded(line: str) -> bytes:
+    return line.encode("utf-8", "replace")
+
+
 class OwnLines:
     """One's own lines that were sent to a server with receipts, and are not confirmed yet, in order."""
 
@@ -47,9 +69,11 @@ class OwnLines:
         """The first one is kept: what it says; None where there is none."""
         return self._pending.popleft()[1] if self._pending else None
 
-    def refused(self) -> None:
-        """The first one is not kept."""
-        self._pending.popleft()
+    def refused(self, why: str) -> None:
+        """The server refuses something with *why*: perhaps one of them."""
+        at = refused((typed for typed, _own in self._pending), why)
+        if at is not None and at < len(self._pending):
+            del self._pending[at]
 
     def recalled(self, line: Kept) -> bool:
         """Whether *line*, that was kept while the connection was lost or shortly before, is one of them."""

@@ -10,8 +10,8 @@ NO_CONNECTION: Final = 2
 NICKNAME_REFUSED: Final = 3
 LOST: Final = 4
 REFUSED: Final = 5
-UNWRITABLE: Final = 6
-"""The standard output cannot be written, because the disk is full for example."""
+STREAM: Final = 6
+"""The standard output cannot be written, because the disk is full for example, or the standard input not read."""
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of SIGINT, as a shell shows it."""
 TERMINATED: Final = 143
@@ -25,4 +25,9 @@ def unwritten(error: OSError) -> tuple[int, str]:
     # Windows says "invalid argument" of a pipe that nobody reads.
     if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
         return CLOSED_OUTPUT, ""
-    return UNWRITABLE, f"the standard output cannot be written: {error.strerror or error}"
+    return STREAM, f"the standard output cannot be written: {error.strerror or error}"
+
+
+def unread(error: OSError) -> tuple[int, str]:
+    """The status when reading the standard input failed with *error*, and why in one line."""
+    return STREAM, f"the standard input cannot be read: {error.strerror or error}"

@@ -6,6 +6,7 @@ system, which is how they are tested on others.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
@@ -39,6 +40,21 @@ class Raw(Protocol):
 
     def write(self, data: memoryview, /) -> int | None:
         """Write some of *data*; how much."""
+
+
+class Descriptor:
+    """A file as the system has it: ``FileIO`` takes "nothing yet", where nobody waits, for the end."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def read(self, size: int, /) -> bytes:
+        """Read up to *size* bytes; nothing at the end. Raises ``OSError``."""
+        return os.read(self._number, size)
+
+    def write(self, data: memoryview, /) -> int:
+        """Write some of *data*; how much. Raises ``OSError``."""
+        return os.write(self._number, data)
 
 
 class Stdio(Protocol):
@@ -89,6 +105,8 @@ class ThreadedIO:
         self._sink = sink
         self.failure: OSError | None = None
         """Why nothing can be written any more; None while something can."""
+        self.unreadable: OSError | None = None
+        """Why the end of the input is none; None where it is."""
         self._wanted = Event()
         self._reading = self._writing = True
         self._paused = self._ending = self._over = False
@@ -111,7 +129,9 @@ class ThreadedIO:
             self._wanted.clear()
             try:
                 data = self._source.read(CHUNK)
-            except (OSError, ValueError):
+            except OSError as error:
+                data, self.unreadable = b"", error
+            except ValueError:  # it is closed
                 data = b""
             self._call(self._came, data or b"")
 

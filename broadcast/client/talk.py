@@ -104,8 +104,8 @@ class Talk:
                 self._kept(seq)
                 if not self._receipts_shown:
                     return
-            case Error(text=text) if text.startswith("not kept:") and self.own:
-                self.own.refused()
+            case Error(text=text):
+                self.own.refused(text)
             case Missed(last=last):
                 self.ledger.skip(last)
             case _:

@@ -46,6 +46,9 @@ class Room:
         self.numbered = True
         self.full_disk = False
         self.greets = True
+        self.answers = True
+        """Whether anything that is sent from now on is even read."""
+        self.line_bytes = 4096
         self.absent: set[str] = set()
         """Nobody has these names, whoever may have said something."""
         self.pings = True
@@ -123,6 +126,8 @@ class End:
             self.room.ends.remove(self)
 
     def take(self, line: str) -> None:
+        if not self.room.answers:
+            return
         if not self.authenticated:
             self.authenticated = line == self.room.password
             self.out += b"Nickname: " if self.authenticated else b"-> Error: wrong.\r\nPassword: "
@@ -130,7 +135,10 @@ class End:
             self._named(line)
         elif not self.mute:
             self.taken.append(line)
-            self._talk(line)
+            if len(line.encode()) > self.room.line_bytes:
+                self.tell(f"-> Error: a line holds at most {self.room.line_bytes} bytes.")
+            else:
+                self._talk(line)
 
     def _named(self, nick: str) -> None:
         if nick == "quit":

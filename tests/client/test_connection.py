@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionRefusedError as Refused
 
-from broadcast.client.connection import CATCH_UP_SECONDS, LEAVE_SECONDS, PROMPT_SECONDS, _Phase
+from broadcast.client.connection import ANSWER_SECONDS, CATCH_UP_SECONDS, LEAVE_SECONDS, PROMPT_SECONDS, _Phase
 from broadcast.client.heartbeat import PATIENCE, SILENCE
 from broadcast.client.lines import Answer, Emoted, Joined, Missed, Notice, Recalled, Receipt, Said
 from tests.client.fake import Play
@@ -84,6 +84,36 @@ def test_somebody_who_asks_for_no_nickname_ends_with_2() -> None:
     play.clock.advance(PROMPT_SECONDS)
     play.clock.advance(0)
     assert play.front.ends == [(2, "no connection to fake:5555: nobody asks for a nickname there")]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "again"])
+def test_a_server_that_says_nothing_to_a_nickname_is_not_waited_for(again: bool) -> None:
+    play = Play()
+    play.room.answers = again
+    play.start()
+    if again:
+        play.room.answers = False
+        play.wire.cut()
+        play.back()
+    play.clock.advance(ANSWER_SECONDS)
+    play.clock.advance(0)
+    if again:
+        assert [why for why, _pause in play.front.losses][1:] == ["the server does not answer"]
+        assert play.front.ends == []
+    else:
+        assert play.front.ends == [(2, "no connection to fake:5555: the server does not answer")]
+
+
+def test_a_server_that_says_nothing_to_a_password_is_not_waited_for() -> None:
+    play = Play()
+    play.room.password = "sesame"  # noqa: S105 -- of a server that is a fake
+    play.start()
+    play.clock.advance(10 * ANSWER_SECONDS)  # who thinks about it has time
+    play.room.answers = False
+    play.say("sesame")
+    play.clock.advance(ANSWER_SECONDS)
+    play.clock.advance(0)
+    assert play.front.ends == [(2, "no connection to fake:5555: the server does not answer")]
 
 
 def test_leaving_before_there_is_a_connection_ends_with_0() -> None:

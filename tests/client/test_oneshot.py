@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from broadcast.client.console import Console
 from broadcast.client.heartbeat import PATIENCE, SILENCE
 from broadcast.client.oneshot import LEAVE_SECONDS, LONGEST, WINDOW, OneShot, Splitter, printed, split
 from broadcast.client.stdio import Stdio
@@ -134,6 +135,26 @@ def test_a_refusal_ends_it_once_everything_that_was_sent_is_answered() -> None:
     assert play.answer("-> #1", "-> Error: not kept: the disk is full.") == []
     assert play.answer("-> #2") == ["quit"]
     assert play.cut(clean=True) == (5, "not kept: the disk is full; 2 of 3 lines are known to be kept")
+
+
+def test_a_refusal_that_overtakes_receipts_is_that_of_the_line_it_is_about() -> None:
+    play = Play("a", "b" * 100, "c").arrive()
+    play.answer("-> receipts are on.")
+    assert play.answer("-> Error: a line holds at most 100 bytes.", "-> #1", "-> #2") == ["quit"]
+    assert play.receipts == [(1, "a"), (2, "c")]
+    assert play.cut(clean=True) == (5, "a line holds at most 100 bytes; 2 of 3 lines are known to be kept")
+
+
+def test_an_input_that_cannot_be_read_to_its_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play(stdin=True).arrive()
+    play.answer("-> receipts are on.")
+    play.shot.typed(b"one\nhalf of a li")
+    monkeypatch.setattr(Console, "unreadable", OSError(errno.EIO, os.strerror(errno.EIO)))
+    play.shot.typed_all()
+    assert play.sent() == ["/say one"]
+    assert play.answer("-> #1") == ["quit"]
+    why = f"the standard input cannot be read: {os.strerror(errno.EIO)}; 1 of 1 line is known to be kept"
+    assert play.cut(clean=True) == (6, why)
 
 
 def test_a_lost_connection_tells_how_much_is_known() -> None:
@@ -266,7 +287,13 @@ def test_receipts_that_cannot_be_printed_end_it(number: int, status: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "lines"), [("a", ["a"]), ("a\n\n \nb\r\nc\rd\n", ["a", "b", "c", "d"]), ("  a ", ["  a "])]
+    ("text", "lines"),
+    [
+        ("a", ["a"]),
+        ("a\n\n \nb\r\nc\rd\n", ["a", "b", "c", "d"]),
+        ("  a ", ["  a "]),
+        ("\ufeff\na\n\x1b\n\u200b \n\ufffd", ["a", "\ufffd"]),
+    ],
 )
 def test_each_line_of_a_text_is_one(text: str, lines: list[str]) -> None:
     assert split(text) == lines
@@ -285,7 +312,7 @@ def test_a_text_that_is_no_utf8_is_posted_as_the_server_would_read_it() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_however_the_standard_input_is_cut_its_lines_are_the_same(size: int) -> None:
     splitter = Splitter()
-    data = "a\r\n\r\nbé\rc\n last".encode()
+    data = "\ufeff\r\na\r\n\r\n\u200b\nbé\rc\n last".encode()
     lines = [line for at in range(0, len(data), size) for line in splitter.feed(data[at : at + size])]
     assert lines + splitter.rest() == ["a", "bé", "c", " last"]
 

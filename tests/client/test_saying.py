@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from broadcast.client.lines import Emoted, Said
-from broadcast.client.saying import OwnLines, cleaned, spoken
+from broadcast.client.saying import OwnLines, cleaned, refused, spoken
 
 
 def said(text: str) -> Said:
@@ -40,11 +40,35 @@ def test_lines_are_confirmed_in_their_order() -> None:
     for text in "abc":
         own.sent(text, said(text))
     assert own.kept() == said("a")
-    own.refused()
+    own.refused("unknown command /b.")
+    own.refused("not kept: the disk is full.")
     assert own
     assert own.kept() == said("c")
     assert not own
     assert own.kept() is None
+
+
+@pytest.mark.parametrize(
+    ("why", "which"),
+    [
+        ("not kept: the disk is full.", 0),
+        ("a line holds at most 5 bytes.", 1),
+        ("a line holds at most 8 bytes; whoever says more is cut off.", 2),
+        ("a line holds at most 99 bytes.", None),
+        ("nobody is called a line holds at most 5 bytes.", None),
+    ],
+)
+def test_a_refusal_is_about_the_first_line_that_it_can_be_about(why: str, which: int | None) -> None:
+    assert refused(["abcde", "äöü", "something longer", "äöüß again"], why) == which
+    assert refused([], "a line holds at most 5 bytes.") is None
+
+
+def test_a_refusal_of_what_is_confirmed_already_takes_nothing_out() -> None:
+    own = OwnLines()
+    own.refused("not kept: the disk is full.")
+    own.sent("b", said("b"))
+    own.refused("a line holds at most 5 bytes.")
+    assert own.kept() == said("b")
 
 
 def test_a_line_that_is_found_again_is_confirmed_once_whatever_the_server_made_of_it() -> None:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from broadcast.client.status import unwritten
+from broadcast.client.status import unread, unwritten
 
 FULL = "the standard output cannot be written: " + os.strerror(errno.ENOSPC)
 
@@ -20,6 +20,12 @@ FULL = "the standard output cannot be written: " + os.strerror(errno.ENOSPC)
 )
 def test_only_an_output_that_nobody_reads_needs_no_words(error: OSError, ending: tuple[int, str]) -> None:
     assert unwritten(error) == ending
+
+
+def test_an_input_that_cannot_be_read_is_told_with_its_reason() -> None:
+    assert unread(OSError(errno.EIO, "Input/output error")) == (
+        6, "the standard input cannot be read: Input/output error"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("platform", "status"), [("win32", 141), ("linux", 6)])

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import cast
 
@@ -19,7 +20,7 @@ from zope.interface import implementer
 
 from broadcast.client import stdio
 from broadcast.client.console import Console
-from broadcast.client.stdio import CHUNK, Stdio, ThreadedIO, attach
+from broadcast.client.stdio import CHUNK, Descriptor, Stdio, ThreadedIO, attach
 
 PATIENCE = 30
 QUIET = 0.2
@@ -100,6 +101,23 @@ class Wired:
             FileIO(source, closefd=False),
             FileIO(sink, "w", closefd=False),
         )
+
+
+def test_a_folder_is_no_empty_input(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    reading, writing = os.pipe()
+    loop, ends = Loop(), Ends()
+    try:
+        io = ThreadedIO(cast(IProtocol, ends), cast(IReactorFromThreads, loop), Descriptor(folder), Descriptor(writing))
+        loop.until(lambda: ends.told)
+        assert ends.told == ["end of input"]
+        assert io.unreadable is not None
+        assert io.unreadable.errno == errno.EISDIR
+        io.write(b"still written")
+        assert os.read(reading, 100) == b"still written"
+    finally:
+        for descriptor in (folder, reading, writing):
+            os.close(descriptor)
 
 
 @pytest.fixture

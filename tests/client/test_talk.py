@@ -75,6 +75,16 @@ def test_a_line_that_is_too_long_is_refused_here() -> None:
     assert play.front.said == ["ann: hi"]
 
 
+def test_a_line_that_the_server_finds_too_long_is_none_that_it_keeps() -> None:
+    play = Play().start()
+    play.room.line_bytes = 20
+    play.say("a", "b" * 21, "c")
+    assert play.front.others == [Error("a line holds at most 20 bytes.")]
+    assert play.front.said == ["ann: a", "ann: c"]
+    play.wire.cut()
+    assert play.front.unsaids == []
+
+
 def test_a_line_that_is_not_kept_is_not_shown_and_the_reason_is() -> None:
     play = Play().start()
     play.room.full_disk = True

@@ -6,8 +6,10 @@ import errno
 import json
 import os
 import shlex
+import struct
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -16,8 +18,10 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITCPTransport
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from tests.real.programs import Program, Programs
@@ -31,6 +35,14 @@ def shell(programs: Programs, port: int, command: str) -> Program:
     """Run *command*, in which CLIENT is the client on its way to *port*; its error output comes with its output."""
     client = f"{shlex.quote(str(CLIENT))} 127.0.0.1:{port}"
     return programs.run("/bin/sh", "-c", command.replace("CLIENT", client))
+
+
+def waiting(pipe: int) -> int:
+    """How many bytes are in *pipe*."""
+    from fcntl import ioctl  # noqa: PLC0415 -- only Unix has it
+    from termios import FIONREAD  # noqa: PLC0415 -- the same
+
+    return int(struct.unpack("i", ioctl(pipe, FIONREAD, bytes(4)))[0])
 
 
 async def history(programs: Programs, port: int) -> list[str]:
@@ -342,6 +354,53 @@ async def test_closed_descriptors_are_no_trouble(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
     assert await shell(programs, server.port, "CLIENT --nick ann --send x <&- >&- 2>&-").end() == 0
     assert await shell(programs, server.port, "CLIENT --nick ann <&- >&- 2>&-").end() == 0
+
+
+@ensureDeferred
+async def test_an_input_where_nothing_is_yet_is_waited_for(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    unblock = f"{shlex.quote(sys.executable)} -c 'import os; os.set_blocking(0, False)'"
+    client = shell(programs, server.port, f"{{ {unblock}; CLIENT --nick ann --json --send -; }}")
+    talker = await programs.talker(server.port, "bob")
+    await talker.until("ann joined.")
+    client.write("late\n")
+    await client.until('{"seq": 1, "text": "late"}')
+    client.close_input()
+    assert await client.end() == 0
+
+
+@ensureDeferred
+async def test_a_second_signal_ends_it_where_nobody_reads_what_it_writes(programs: Programs) -> None:
+    server = await programs.server("--ephemeral", "--limits", "off")
+    (programs.folder / "notes").write_text(("x" * 1000 + "\n") * 100)
+    unread = programs.folder / "unread"
+    os.mkfifo(unread)
+    descriptor = os.open(unread, os.O_RDWR)
+    try:
+        client = shell(programs, server.port, "exec CLIENT --nick ann --json --send - < notes > unread")
+        ended = client.end()
+        seen = 0
+        while not ended.called and (not seen or waiting(descriptor) > seen):  # until no more fits into it
+            seen = waiting(descriptor)
+            await deferLater(programs.clock, 0.5)
+        while not ended.called:
+            with suppress(ProcessExitedAlready):
+                client.process.signalProcess("TERM")
+            await deferLater(programs.clock, 0.1)  # two at once would be one
+        # The signal's own end; 143 where this machine was so slow that it was not blocked yet.
+        assert await ended in {None, 143}
+    finally:
+        os.close(descriptor)
+
+
+@ensureDeferred
+async def test_who_ignores_ctrl_c_goes_on_doing_so(programs: Programs) -> None:
+    server = await programs.server("--ephemeral")
+    client = shell(programs, server.port, "trap '' INT; exec CLIENT --nick ann")
+    await client.until("You are ann.")
+    client.process.signalProcess("INT")
+    client.write("still here\nquit\n")
+    assert await client.end() == 0
 
 
 @pytest.mark.parametrize(("signal", "status"), [("INT", 130), ("TERM", 143)])
