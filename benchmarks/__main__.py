@@ -82,7 +82,7 @@ def _progress(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--quick", action="store_true", help="smaller and once, in less than two minutes")
+    sizes.add_argument("--quick", action="store_true", help="smaller and once, in about two minutes")
     sizes.add_argument("--tiny", action="store_true", help="only to see that everything works, in some seconds")
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("--only", action="append", choices=names, help="this scenario; can be given several times")
