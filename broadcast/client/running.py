@@ -61,7 +61,7 @@ def pipe(options: Options, reactor: Reactor) -> tuple[int, str]:
         return connected(protocol, reactor, threads=threads)
 
     visit = partial(_visit, lambda told: kind(options.server, nicks(options), clock, begin, told), options, reactor)
-    return _restored(visit) if not threads else _blocking(visit, 0, 1)
+    return _blocking(visit, 0, 1) if threads else _restored(visit)
 
 
 def oneshot(options: Options, reactor: Reactor) -> tuple[int, str]:
