@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write and (options.tiny or options.only or options.peers):
         parser.error("--write takes everything, in full or --quick")
     if options.tiny and not options.peers:
-        options.peers = ["broadcast", "floor", "naive twisted"]
+        options.peers = ["broadcast", "with limits", "floor", "naive twisted"]
     plan = TINY if options.tiny else QUICK if options.quick else FULL
     wanted = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.peers import LIMITED, OURS, Absent, Peer
-from benchmarks.scenarios import BOTTLENECK, FULL, Plan
+from benchmarks.scenarios import BOTTLENECK, FULL, TINY, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,14 @@ class Goal:
     of: Callable[[Results], Summary | None]
     more: bool = False
     full_size: bool = False
-    """Whether it means something only in its full size."""
+    """Whether it means something only in its full size, and not in the quick form; in the tiny one, nothing does."""
 
     def verdict(self, results: Results) -> str:
         """What the median says."""
         summary = self.of(results)
         if summary is None:
             return "not measured"
-        if self.full_size and results.plan is not FULL:
+        if results.plan is TINY or (self.full_size and results.plan is not FULL):
             return f"smaller ({results.plan.name})"
         value = summary.median
         if self.more:

@@ -14,7 +14,7 @@ from twisted.internet.protocol import connectionDone
 from broadcast.client.console import Console
 from broadcast.client.heartbeat import Heartbeat
 from broadcast.client.lines import LINE_BYTES, Answer, Error, Event, Receipt
-from broadcast.client.saying import cleaned, refused
+from broadcast.client.saying import cleaned, longest_in, refused
 from broadcast.client.status import DONE, REFUSED, unread, unwritten
 from broadcast.client.visitor import Ended, Visitor
 
@@ -31,6 +31,8 @@ WINDOW: Final = 256
 """So many lines are sent ahead of their receipts."""
 LEAVE_SECONDS: Final = 5
 """How long to wait for the server's goodbye: everything is kept already."""
+BEGIN: Final = 30
+"""So many characters are enough to find a line again."""
 STDIN: Final = "-"
 
 _line_end: Final = re.compile("\r\n|\n|\r")
@@ -173,9 +175,7 @@ class OneShot(Visitor):
                 self._report(seq, self._sent.popleft())
             case Error(text=text):
                 self._ready = True
-                if self._sent:
-                    del self._sent[refused((SAY + line for line in self._sent), text) or 0]
-                self._spoil(text)
+                self._spoil(self._refused_line(text) if self._sent else text)
             case _:
                 return
         self._go_on()
@@ -186,6 +186,16 @@ class OneShot(Visitor):
             return self._status, self._shortfall()
         status, lost = super().broke(why)
         return status, f"{lost}; {self._known()}"
+
+    def _refused_line(self, why: str) -> str:
+        """One of those that were sent is refused with *why*: the same for people, who do not know how it is sent."""
+        at = refused((SAY + line for line in self._sent), why) or 0
+        line = self._sent[at]
+        del self._sent[at]
+        if (longest := longest_in(why)) is None:
+            return why
+        size = len(line.encode("utf-8", "replace"))
+        return f"a line holds at most {longest - len(SAY):,} bytes here; that with {line[:BEGIN]!r} has {size:,}"
 
     def _fall_silent(self) -> None:
         self.finish(*self.broke("it has fallen silent"))

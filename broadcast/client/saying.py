@@ -42,13 +42,15 @@ def refused(lines: Iterable[str], why: str) -> int | None:
     """
     if why.startswith(_unkept):
         return 0
-    if longest := _overlong.fullmatch(why):
-        return next((at for at, line in enumerate(lines) if len(_encoded(line)) > int(longest[1])), None)
+    if longest := longest_in(why):
+        return next((at for at, line in enumerate(lines) if len(line.encode("utf-8", "replace")) > longest), None)
     return None
 
 
-def _encoded(line: str) -> bytes:
-    return line.encode("utf-8", "replace")
+def longest_in(why: str) -> int | None:
+    """How many bytes a line may have, where *why* is that one has more."""
+    longest = _overlong.fullmatch(why)
+    return int(longest[1]) if longest else None
 
 
 class OwnLines:

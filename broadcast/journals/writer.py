@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from shutil import disk_usage
 from threading import Thread
 
 from broadcast.core.errors import JournalDamaged
@@ -33,9 +34,13 @@ BACKLOG = 4096
 EVERY = 64
 """...one step for so many batches: a few per cent of the time."""
 
+ROOM = 64 * 1024
+"""So many bytes must be free on a disk that was full before a look finds that it is not: a line is more than a page."""
+
 _COLUMNS = 5
+_FULL = "the disk is full"
 _REASONS = {
-    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_BUSY: "another program has locked the journal",
     sqlite3.SQLITE_LOCKED: "another program has locked the journal",
 }
@@ -125,6 +130,9 @@ class Writer:
     def _probe(self) -> None:
         """Commit something that changes nothing: where nobody says anything, nothing else would show that it works."""
         try:
+            if self._keeping.trouble == _FULL and disk_usage(self._path.parent).free < ROOM:
+                self._keeping.failed(_FULL, 0)  # what is looked with below is small, and may fit where no line does
+                return
             db = self._db or self._resume()
             began = self._keeping.now()
             # It writes a page, so it wants the lock, space, and a disk that works, as a line does.

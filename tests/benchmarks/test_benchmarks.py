@@ -35,9 +35,12 @@ def test_every_scenario_runs() -> None:
     assert done.returncode == 0, done.stderr
     for scenario in SCENARIOS:
         assert f"{scenario.name} 1/1: broadcast ... " in done.stderr
+        assert f"{scenario.name} 1/1: with limits ... " in done.stderr
     assert "could not run" not in done.stderr + done.stdout
     assert "loaded: CPU per delivery, against the floor" in done.stdout
     assert "This was the tiny form" in done.stdout
+    assert "MISSED" not in done.stdout
+    assert "smaller (tiny)" in done.stdout
 
 
 @linux

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -317,6 +317,28 @@ def test_a_look_whether_a_fault_has_ended_writes_to_the_file(run: Harness, tmp_p
     assert run.journal.keeping.trouble == "the journal cannot be written: disk I/O error"
     writer_of(run)._probe()
     assert run.journal.keeping.trouble == ""
+
+
+def test_a_disk_on_which_a_page_would_fit_is_still_full(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [writer.ROOM - 1]
+    monkeypatch.setattr(writer, "disk_usage", lambda _path: Usage(free[0]))
+    keeping = run.journal.keeping
+    keeping.failed("the disk is full", 1)
+    writer_of(run)._probe()
+    assert (keeping.trouble, keeping.failures) == ("the disk is full", 2)
+    free[0] = writer.ROOM
+    writer_of(run)._probe()
+    assert keeping.trouble == ""
+    free[0] = 0
+    keeping.failed("another program has locked the journal", 1)
+    writer_of(run)._probe()
+    assert keeping.trouble == ""
+
+
+class Usage(NamedTuple):
+    """How much of a disk is free."""
+
+    free: int
 
 
 def until(done: Callable[[], bool]) -> None:
