@@ -139,12 +139,8 @@ def _tables(results: Results) -> list[list[list[str]]]:
     tables = [
         _columns(f"{plan.people} people, {plan.senders} senders", _shared(plan), results, results.peers),
         _columns("broadcast alone", _own(plan), results, ours),
-        [["with limits, by ``--limits off``, run by run", "x"]],
+        _limits(_shared(plan) + _own(plan), results),
     ]
-    for figure, _, label in _shared(plan) + _own(plan):
-        ratio = results.ratio(figure, LIMITED, OURS)
-        if ratio and not figure.endswith(_NO_RATIO):
-            tables[-1].append([label, _spread(ratio)])
     return [table for table in tables if len(table) > 1]
 
 
@@ -155,6 +151,16 @@ def _columns(what: str, rows: Sequence[Row], results: Results, peers: Sequence[P
         cells = [_cell(results, figure, scenario, peer.name) for peer in peers]
         if any(cells):
             table.append([label, *cells])
+    return table
+
+
+def _limits(rows: Sequence[Row], results: Results) -> list[list[str]]:
+    """What the limits make of those of *rows* that were measured with and without."""
+    table = [["with limits, by ``--limits off``, run by run", "x"]]
+    for figure, _, label in rows:
+        ratio = results.ratio(figure, LIMITED, OURS)
+        if ratio and not figure.endswith(_NO_RATIO):
+            table.append([label, _spread(ratio)])
     return table
 
 

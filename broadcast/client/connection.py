@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from broadcast.client.catchup import CatchUp
-from broadcast.client.heartbeat import Heartbeat
+from broadcast.client.heartbeat import PROMPT_SECONDS, Heartbeat
 from broadcast.client.lines import NICKNAME, Arrived, Error, Event, Notice, Prompt
 from broadcast.client.link import Attempts, Link
 from broadcast.client.naming import Naming
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
     from broadcast.client.front import Front
 
-PROMPT_SECONDS: Final = 30
-"""Who has not asked for a nickname by then is no chat server."""
-ANSWER_SECONDS: Final = 30
-"""Within as many, a nickname that was asked for is taken or refused."""
 CATCH_UP_SECONDS: Final = 30
 """So long every step of catching up may take."""
 LEAVE_SECONDS: Final = 10
@@ -331,7 +327,7 @@ class Connection:
     def _await_answer(self) -> None:
         """The server has what it asked for; from here on it is its turn."""
         if not self._leaving:
-            self._set_timer(ANSWER_SECONDS, "the server does not answer")
+            self._set_timer(PROMPT_SECONDS, "the server does not answer")
 
     # In the room
 

@@ -14,6 +14,9 @@ PATIENCE: Final = 40.0
 """When nothing has come for so many seconds after that, it is lost. The network may send a question again six times in
 the meantime (TCP waits from 0.2 s, twice as long each time), so one lost packet, or a few, are no lost connection."""
 
+PROMPT_SECONDS: Final = 30
+"""Who has not asked for a nickname by then is no chat server; who has, takes or refuses it within as many."""
+
 
 class Heartbeat:
     """While it beats, *ask* is called after a silence, and *lost* once when that is not answered."""

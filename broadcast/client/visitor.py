@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 
+from broadcast.client.heartbeat import PROMPT_SECONDS
 from broadcast.client.lines import NICKNAME, Arrived, Error, Event, Notice, Prompt, Reader
 from broadcast.client.reasons import because
 from broadcast.client.sockets import keep_alive
@@ -16,9 +17,6 @@ from broadcast.client.status import LOST, NICKNAME_REFUSED, NO_CONNECTION
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
-
-PROMPT_SECONDS: Final = 30
-"""Who has not asked for a nickname by then is no chat server; who has, takes or refuses it within as many."""
 
 Ended = Callable[[int, str], None]
 """Told the exit status, and why in one line for people (empty for 0)."""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionRefusedError as Refused
 
-from broadcast.client.connection import ANSWER_SECONDS, CATCH_UP_SECONDS, LEAVE_SECONDS, PROMPT_SECONDS, _Phase
-from broadcast.client.heartbeat import PATIENCE, SILENCE
+from broadcast.client.connection import CATCH_UP_SECONDS, LEAVE_SECONDS, _Phase
+from broadcast.client.heartbeat import PATIENCE, PROMPT_SECONDS, SILENCE
 from broadcast.client.lines import Answer, Emoted, Joined, Missed, Notice, Recalled, Receipt, Said
 from tests.client.fake import Play
 
@@ -95,7 +95,7 @@ def test_a_server_that_says_nothing_to_a_nickname_is_not_waited_for(again: bool)
         play.room.answers = False
         play.wire.cut()
         play.back()
-    play.clock.advance(ANSWER_SECONDS)
+    play.clock.advance(PROMPT_SECONDS)
     play.clock.advance(0)
     if again:
         assert [why for why, _pause in play.front.losses][1:] == ["the server does not answer"]
@@ -108,10 +108,10 @@ def test_a_server_that_says_nothing_to_a_password_is_not_waited_for() -> None:
     play = Play()
     play.room.password = "sesame"  # noqa: S105 -- of a server that is a fake
     play.start()
-    play.clock.advance(10 * ANSWER_SECONDS)  # who thinks about it has time
+    play.clock.advance(10 * PROMPT_SECONDS)  # who thinks about it has time
     play.room.answers = False
     play.say("sesame")
-    play.clock.advance(ANSWER_SECONDS)
+    play.clock.advance(PROMPT_SECONDS)
     play.clock.advance(0)
     assert play.front.ends == [(2, "no connection to fake:5555: the server does not answer")]
 

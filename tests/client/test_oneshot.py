@@ -14,10 +14,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from broadcast.client.console import Console
-from broadcast.client.heartbeat import PATIENCE, SILENCE
+from broadcast.client.heartbeat import PATIENCE, PROMPT_SECONDS, SILENCE
 from broadcast.client.oneshot import LEAVE_SECONDS, LONGEST, WINDOW, OneShot, Splitter, printed, split
 from broadcast.client.stdio import Stdio
-from broadcast.client.visitor import PROMPT_SECONDS
 
 PROMPT = "Welcome to Broadcast.\r\nNickname: "
 ARRIVED = " * You are ann. Nobody else is here.\r\n"

@@ -466,13 +466,19 @@ class Bursts:
             step()
 
 
-def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:
+def rush(lines: int) -> tuple[InParts, Bursts]:
+    """A room in which so many *lines* were said, all of which are with the journal."""
     journal, audience = InParts(), Bursts()
     room = Room(journal, audience, 20)
     room.open()
     member = Member(1, "ann", Visitor())
-    for number in range(6):
+    for number in range(lines):
         room.say(member, str(number), AT)
+    return journal, audience
+
+
+def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:
+    journal, audience = rush(6)
     told = []
     for count in (1, 1, 1, 2, 1):
         journal.give(count)
@@ -481,12 +487,7 @@ def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:
 
 
 def test_on_a_slow_disk_it_does_not_wait_for_the_next_commit() -> None:
-    journal, audience = InParts(), Bursts()
-    room = Room(journal, audience, 20)
-    room.open()
-    member = Member(1, "ann", Visitor())
-    for number in range(3):
-        room.say(member, str(number), AT)
+    journal, audience = rush(3)
     journal.keeping.succeeded(SOON)
     journal.give(1)
     told = list(audience.sizes)
@@ -496,12 +497,7 @@ def test_on_a_slow_disk_it_does_not_wait_for_the_next_commit() -> None:
 
 
 def test_a_journal_in_trouble_is_not_waited_for_however_fast_it_was() -> None:
-    journal, audience = InParts(), Bursts()
-    room = Room(journal, audience, 20)
-    room.open()
-    member = Member(1, "ann", Visitor())
-    for number in range(3):
-        room.say(member, str(number), AT)
+    journal, audience = rush(3)
     journal.keeping.succeeded(SOON / 2)
     journal.keeping.failed("another program has locked the journal", 1)
     journal.give(1)
