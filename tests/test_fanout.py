@@ -158,7 +158,7 @@ def calls(hall: Hall, *texts: str, edits: dict[Listener, Sequence[Edit]] | None 
 
     def profile(frame: FrameType, event: str, _argument: object) -> None:
         nonlocal count
-        if event == "call" and "/broadcast/" in frame.f_code.co_filename.replace("\\", "/"):
+        if event == "call" and frame.f_globals["__name__"].startswith("broadcast."):
             count += 1
 
     sys.setprofile(profile)
