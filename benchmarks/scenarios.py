@@ -227,7 +227,7 @@ def _greeted(peer: Peer, folder: Path) -> float:
 def _long_journal(bench: Bench, peer: Peer) -> Path:
     """A folder in which a server of *peer* has run, with a journal of the plan's length."""
     from broadcast.core.events import Said  # noqa: PLC0415 - the other scenarios do without the package
-    from broadcast.journals.database import prepare, row_of  # noqa: PLC0415
+    from broadcast.journals.sqlite.database import prepare, row_of  # noqa: PLC0415
 
     folder = bench.fresh()
     _greeted(peer, folder)  # makes the journal

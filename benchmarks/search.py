@@ -24,9 +24,9 @@ from typing import TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Kept, Said
-from broadcast.core.search import LONGEST, Words, parse
-from broadcast.journals.database import connect, prepare, row_of
-from broadcast.journals.sqlite import FILE, SqliteJournal
+from broadcast.core.search_query import LONGEST, Words, parse
+from broadcast.journals.sqlite.database import connect, prepare, row_of
+from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 
 Turns: TypeAlias = queue.SimpleQueue[Callable[[], None]]
 """Stands in for the reactor: what the journal wants to be run in its thread."""

@@ -35,10 +35,10 @@ from twisted.python.failure import Failure
 import twisted
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.limits import Limits
-from broadcast.fanout import Fanout
+from broadcast.delivery.fanout import Fanout
+from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
-from broadcast.outlets import outlet_for
-from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
+from broadcast.net.writers import outlet_for
 from broadcast.service import raise_file_limit
 
 MANY = 9_000

@@ -20,44 +20,36 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
+from broadcast.core.errors import CannotStart
 from broadcast.core.events import Noted
-from broadcast.core.figures import Keeping
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import FULL
-from broadcast.core.text import clean
-from broadcast.fanout import Fanout
-from broadcast.heartbeat import Heartbeat
+from broadcast.core.sanitize import clean
+from broadcast.core.stats import Keeping
+from broadcast.delivery.fanout import Fanout
+from broadcast.delivery.replay_buffer import Window
+from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
-from broadcast.journals.sqlite import SqliteJournal
-from broadcast.outlets import outlet_for
-from broadcast.process.config import (
-    GONE_LIMIT,
-    LIMITS,
-    LOG_FORMATS,
-    PROBE_LIMIT,
-    REPLAY_LIMIT,
-    CannotStart,
-    Config,
-    configure,
-)
-from broadcast.process.descriptors import Guarded
-from broadcast.process.listening import place
-from broadcast.process.logs import json_log
-from broadcast.process.readiness import Manager
-from broadcast.process.server import STOP_SECONDS, Server, Surroundings
-from broadcast.process.signals import FirstOnly
-from broadcast.process.steady import steady
-from broadcast.protocols.line import BroadcastFactory
-from broadcast.tcp import Patience, vitals
-from broadcast.window import Window
+from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.endpoints import place
+from broadcast.net.fd_reserve import Guarded
+from broadcast.net.keepalive import Heartbeat
+from broadcast.net.tcp_info import Patience, vitals
+from broadcast.net.writers import outlet_for
+from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, configure
+from broadcast.server.lifecycle import STOP_SECONDS, Server, Surroundings
+from broadcast.server.logging import json_log
+from broadcast.server.monotonic_clock import steady
+from broadcast.server.sd_notify import Manager
+from broadcast.server.shutdown_signals import FirstOnly
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from broadcast.core.interfaces import Journal
-    from broadcast.process.server import Monitor
-    from broadcast.turns import Soon
+    from broadcast.core.time_slice import Soon
+    from broadcast.server.lifecycle import Monitor
 
 _DEFAULTS: Final = Config()
 _INTERFACE: Final = (
@@ -235,7 +227,7 @@ def _monitor(
 ) -> Monitor:
     """What shows figures at *port*; raises ``CannotStart``."""
     try:
-        from broadcast.process import metrics  # noqa: PLC0415 - what it imports need not be installed, and takes its time
+        from broadcast.server import metrics  # noqa: PLC0415 - what it imports need not be installed, and takes its time
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise

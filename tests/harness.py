@@ -15,10 +15,10 @@ from twisted.python.failure import Failure
 
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.fanout import Fanout
+from broadcast.delivery.fanout import Fanout
+from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
-from broadcast.outlets import DirectOutlet, Outlet, StreamTransport, TransportOutlet
-from broadcast.protocols.line import BroadcastFactory, BroadcastProtocol
+from broadcast.net.writers import DirectOutlet, Outlet, StreamTransport, TransportOutlet
 from tests.sockets import FakeSocket
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from twisted.internet.task import Clock
 
 from broadcast.core.events import Answered, Emoted, Event, Joined, Left, Missed, Notice, Receipt, Said, Whispered
 from broadcast.core.interfaces import Burst, Edit, View, Wire
-from broadcast.fanout import Fanout
-from broadcast.outlets import DirectOutlet, TransportOutlet
-from broadcast.readers import Reader
-from broadcast.window import Window
+from broadcast.delivery.fanout import Fanout
+from broadcast.delivery.replay_buffer import Window
+from broadcast.delivery.subscriber import Reader
+from broadcast.net.writers import DirectOutlet, TransportOutlet
 from tests.harness import MemoryTransport, SocketTransport
 
 Kind: TypeAlias = Literal["direct", "transport"]

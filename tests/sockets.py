@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import cast
 
-from broadcast.outlets import Bytes
+from broadcast.net.writers import Bytes
 
 _MOST_PIECES = 1024
 """IOV_MAX of Linux and macOS."""

@@ -17,7 +17,7 @@ from twisted.python import usage
 from twisted.scripts._twistd_unix import ServerOptions
 
 from broadcast.client.options import parse
-from broadcast.process.server import STOP_SECONDS
+from broadcast.server.lifecycle import STOP_SECONDS
 from broadcast.service import Options
 from tests.real.programs import PATIENCE, found
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import eventAsText
 
 from broadcast.core.hub import Settings
-from broadcast.protocols.telnet import REPEATED
+from broadcast.doors.line.telnet import REPEATED
 from tests.cuts import WAYS, Way
 from tests.harness import Person, World, logged
 

@@ -32,24 +32,24 @@ from hypothesis.stateful import (
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-import broadcast.core.burst
+import broadcast.core.batching
 import broadcast.core.room
-import broadcast.fanout
-import broadcast.outlets
-import broadcast.readers
+import broadcast.delivery.fanout
+import broadcast.delivery.subscriber
+import broadcast.net.writers
 import tests.harness
-from broadcast.core.burst import CROWD, plan
+from broadcast.core.batching import CROWD, plan
 from broadcast.core.commands import COMMANDS
 from broadcast.core.events import Emoted, Event, Joined, Left, Renamed, Said, Whispered
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import Burst
 from broadcast.core.limits import DEFAULTS
-from broadcast.core.members import Member
+from broadcast.core.membership import Member
 from broadcast.core.nicknames import key
 from broadcast.core.room import Room
-from broadcast.readers import Reader
-from broadcast.turns import TURN_SECONDS
-from broadcast.window import Window
+from broadcast.core.time_slice import TURN_SECONDS
+from broadcast.delivery.replay_buffer import Window
+from broadcast.delivery.subscriber import Reader
 from tests.harness import DirectWorld, Person, World, logged
 
 Rule = TypeVar("Rule", bound=Callable[..., None])
@@ -238,12 +238,12 @@ class TheWholeHub(RuleBasedStateMachine):
         self.stack.enter_context(logged())
         for module, name, value in (
             (broadcast.core.room, "plan", self.write_down),
-            (broadcast.readers, "CHUNK", 60),
-            (broadcast.readers, "BURSTS", 3),
-            (broadcast.readers, "ITEM", 5),
-            (broadcast.readers, "PIECE", 40),
-            (broadcast.outlets, "_CHUNK", 80),
-            (broadcast.fanout, "SLICE", 1),
+            (broadcast.delivery.subscriber, "CHUNK", 60),
+            (broadcast.delivery.subscriber, "BURSTS", 3),
+            (broadcast.delivery.subscriber, "ITEM", 5),
+            (broadcast.delivery.subscriber, "PIECE", 40),
+            (broadcast.net.writers, "_CHUNK", 80),
+            (broadcast.delivery.fanout, "SLICE", 1),
             (tests.harness, "ROOM_FOR_OUTPUT", 80),
         ):
             self.stack.enter_context(mock.patch.object(module, name, value))
@@ -739,7 +739,7 @@ MISSED_LINES, HOLD, LEAVE = Reader._missed, Reader._hold, Room.leave
         (Reader, "_missed", forget_a_line),
         (Reader, "_hold", forget_the_rest),
         (Room, "leave", leave_twice),
-        (broadcast.core.burst, "_hide", hide_nothing),
+        (broadcast.core.batching, "_hide", hide_nothing),
         (Hub, "_free", free),
     ],
 )

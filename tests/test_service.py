@@ -26,14 +26,15 @@ from twisted.python import usage
 
 import broadcast
 from broadcast import __version__
+from broadcast.core.errors import CannotStart
 from broadcast.core.limits import Limits
 from broadcast.journals.memory import MemoryJournal
-from broadcast.journals.sqlite import SqliteJournal
-from broadcast.process.config import CHECKS, CannotStart, Config
-from broadcast.process.metrics import Monitor
-from broadcast.process.server import Server
+from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.tcp_info import Patience
+from broadcast.server.config import CHECKS, Config
+from broadcast.server.lifecycle import Server
+from broadcast.server.metrics import Monitor
 from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
-from broadcast.tcp import Patience
 
 PATIENCE = 60
 """How long, in seconds, anything may take that takes milliseconds; only a hang or a bug takes longer."""
@@ -508,8 +509,8 @@ def test_where_figures_are_shown_is_wired_and_refused_as_a_port_is() -> None:
 def test_without_what_figures_need_the_refusal_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, missing: str, error: type[BaseException]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "broadcast.process.metrics")
-    monkeypatch.delattr(broadcast.process, "metrics")
+    monkeypatch.delitem(sys.modules, "broadcast.server.metrics")
+    monkeypatch.delattr(broadcast.server, "metrics")
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(error) as refused:
         makeService(parsed("--ephemeral", "--metrics", "0"))
@@ -526,7 +527,7 @@ from broadcast.service import Options, makeService
 options = Options()
 options.parseOptions(["--ephemeral"])
 makeService(options)
-print({"prometheus_client", "twisted.web.server", "broadcast.process.metrics"} & sys.modules.keys())
+print({"prometheus_client", "twisted.web.server", "broadcast.server.metrics"} & sys.modules.keys())
 """
     ended = run(sys.executable, "-c", code)
     assert ended.stdout == "set()\n", ended.stderr
@@ -630,7 +631,7 @@ def test_as_json_every_line_of_the_log_is_an_object_those_of_twistd_too(start: t
     (left,) = [event for event in events if "why" in event]
     assert {name: left[name] for name in ("level", "system", "nick", "why")} == {
         "level": "info",
-        "system": "broadcast.protocols.line.BroadcastProtocol",
+        "system": "broadcast.doors.line.protocol.BroadcastProtocol",
         "nick": "ann",
         "why": "tired",
     }

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from broadcast.core.errors import DoesNotRead, JournalError, RefusedError
 from broadcast.core.events import Answered, Kept, Recalled, Refused, Running
-from broadcast.core.figures import Refusal
 from broadcast.core.nicknames import key
-from broadcast.core.search import parse
+from broadcast.core.search_query import parse
+from broadcast.core.stats import Refusal
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     from broadcast.core.interfaces import Found
-    from broadcast.core.members import Member
+    from broadcast.core.membership import Member
     from broadcast.core.session import Session
 
     Question: TypeAlias = Callable[[Found], None]

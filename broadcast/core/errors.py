@@ -6,17 +6,16 @@
     ├── RefusedError        somebody asked for what they cannot have; the text says why
     │   ├── NicknameRefused a nickname
     │   └── DoesNotRead     that somebody is told who does not read
-    └── JournalError        the record of the room cannot be used
-        ├── JournalInUse    another server holds it open
-        ├── JournalDamaged  its contents cannot be trusted
-        └── JournalTooNew   a newer version of this program wrote it
-
-(``CannotStart``, for whoever starts the server, is in ``process/config.py``.)
+    ├── JournalError        the record of the room cannot be used
+    │   ├── JournalInUse    another server holds it open
+    │   ├── JournalDamaged  its contents cannot be trusted
+    │   └── JournalTooNew   a newer version of this program wrote it
+    └── CannotStart         the server cannot start with these settings
 """
 
 from __future__ import annotations
 
-from broadcast.core.figures import Refusal
+from broadcast.core.stats import Refusal
 
 
 class BroadcastError(Exception):
@@ -56,3 +55,7 @@ class JournalDamaged(JournalError):
 
 class JournalTooNew(JournalError):
     """A newer version of this program wrote the journal."""
+
+
+class CannotStart(BroadcastError):
+    """The server cannot start; the text is one line that says why, and what to do."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from broadcast.core import nicknames
 from broadcast.core.errors import NicknameRefused, RefusedError
-from broadcast.core.figures import Refusal
 from broadcast.core.interfaces import Audience, Journal
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.members import Member, Visitor
+from broadcast.core.membership import Member, Visitor
 from broadcast.core.room import Room
+from broadcast.core.stats import Refusal
 
 GOING_DOWN = "The server is going down."
 

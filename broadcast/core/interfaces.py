@@ -12,8 +12,8 @@ from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Kept, Notice
-from broadcast.core.figures import Keeping
-from broadcast.core.search import Words
+from broadcast.core.search_query import Words
+from broadcast.core.stats import Keeping
 
 
 @dataclass(frozen=True, slots=True)

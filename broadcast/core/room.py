@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from broadcast.core.burst import plan
+from broadcast.core.batching import plan
 from broadcast.core.events import (
     KEPT,
     Announced,
@@ -28,9 +28,9 @@ from broadcast.core.events import (
 )
 from broadcast.core.interfaces import Audience, Burst, Found, Journal, Step
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.members import Member
+from broadcast.core.membership import Member
 from broadcast.core.nicknames import key
-from broadcast.core.search import Words
+from broadcast.core.search_query import Words
 
 BURST = 1_000
 """So many events are told at once, at most: all that has to be done with a burst in one go takes milliseconds."""

@@ -19,11 +19,11 @@ from automat import TypeMachineBuilder
 from broadcast.core import commands
 from broadcast.core.errors import RefusedError
 from broadcast.core.events import Arrived, Missed, Noted, Prompted, Refused, Replayed, Welcomed
-from broadcast.core.figures import Refusal
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
-from broadcast.core.members import Member
-from broadcast.core.text import clean
+from broadcast.core.membership import Member
+from broadcast.core.sanitize import clean
+from broadcast.core.stats import Refusal
 
 REFUSALS = 10
 """So many refused nicknames end the visit."""

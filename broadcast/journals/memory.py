@@ -7,11 +7,11 @@ from functools import partial
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Emoted, Event, Kept, NotKept, Said
-from broadcast.core.figures import Keeping
 from broadcast.core.interfaces import Found, Journal
-from broadcast.core.search import Words
-from broadcast.journals.index import matching
-from broadcast.journals.returns import Returns, Wake, unkeepable
+from broadcast.core.search_query import Words
+from broadcast.core.stats import Keeping
+from broadcast.journals.commit_queue import Returns, Wake, unkeepable
+from broadcast.journals.sqlite.search_indexer import matching
 
 TURN = 500
 """So many lines are searched in one turn of the reactor, some milliseconds: there is no other thread here."""

@@ -22,7 +22,7 @@ from broadcast.core.events import Answered, Emoted, Event, Notice, Recalled, Ref
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Found, View
 from broadcast.core.limits import Limits
-from broadcast.core.search import Words
+from broadcast.core.search_query import Words
 from tests.core.stage import AT, Seat, Stage
 
 

@@ -7,7 +7,7 @@ import pytest
 from broadcast.core.errors import RefusedError
 from broadcast.core.events import Announced, Event
 from broadcast.core.hub import GOING_DOWN, Hub, Settings
-from broadcast.core.members import Member
+from broadcast.core.membership import Member
 from tests.core.stage import AT, Stage
 from tests.core.test_room import Visitor
 

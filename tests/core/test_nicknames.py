@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from broadcast.core.errors import RefusedError
 from broadcast.core.nicknames import LONGEST, RESERVED, check, key, skeleton
-from broadcast.core.text import clean
+from broadcast.core.sanitize import clean
 
 EMPTY = "a nickname cannot be empty."
 TOO_LONG = "a nickname has at most 24 characters."

@@ -25,9 +25,9 @@ from broadcast.core.events import (
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Burst, Step
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.members import Member
+from broadcast.core.membership import Member
 from broadcast.core.room import SOON, Room
-from broadcast.core.search import parse
+from broadcast.core.search_query import parse
 from broadcast.journals.memory import MemoryJournal
 from tests.core.stage import AT, Stage
 

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from pytest_twisted import ensureDeferred
 
-from broadcast.journals.database import prepare
+from broadcast.journals.sqlite.database import prepare
 from tests.real.programs import TWISTD, Programs, Talker
 
 SEEDS = 60 if os.environ.get("BROADCAST_LONG") else 4

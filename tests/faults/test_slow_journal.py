@@ -18,7 +18,7 @@ from tests.real.programs import Programs, Talker
 
 PATIENT = """
 import sys
-from broadcast.journals import database
+from broadcast.journals.sqlite import database
 database.connect.__kwdefaults__["timeout"] = 600
 from twisted.scripts.twistd import run
 sys.argv[0] = "twistd"

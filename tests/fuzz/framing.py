@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from broadcast.protocols.framing import OVERLONG, Again, LineCodec, Overlong
-from broadcast.protocols.telnet import Command
+from broadcast.doors.line.codec import OVERLONG, Again, LineCodec, Overlong
+from broadcast.doors.line.telnet import Command
 from tests.fuzz import telnet
 
 _LF, _CR, _NUL = 10, 13, 0

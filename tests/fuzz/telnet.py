@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from broadcast.protocols.telnet import HERE, REPEATED, Command, Telnet
+from broadcast.doors.line.telnet import HERE, REPEATED, Command, Telnet
 
 _IAC, _DONT, _DO, _WONT, _WILL, _SB, _EL, _EC, _AYT, _IP, _BRK, _SE = (
     255, 254, 253, 252, 251, 250, 248, 247, 246, 244, 243, 240,

@@ -12,9 +12,9 @@ from unittest import mock
 
 import pytest
 
-import broadcast.core.text
-import broadcast.protocols.framing
-import broadcast.protocols.telnet
+import broadcast.core.sanitize
+import broadcast.doors.line.codec
+import broadcast.doors.line.telnet
 from tests.fuzz import __main__ as command
 from tests.fuzz import text
 from tests.fuzz.inputs import HARNESSES, SEEDS, kept
@@ -48,7 +48,7 @@ def unchanged(text: str) -> str:
     return text
 
 
-def hold_everything(telnet: broadcast.protocols.telnet.Telnet) -> None:
+def hold_everything(telnet: broadcast.doors.line.telnet.Telnet) -> None:
     pass
 
 
@@ -56,15 +56,15 @@ def hold_everything(telnet: broadcast.protocols.telnet.Telnet) -> None:
     ("name", "module", "attribute", "broken"),
     [
         ("text", text, "clean", unchanged),
-        ("text", broadcast.core.text, "_allowed", re.compile("(?:.){12}")),
-        ("text", broadcast.core.text, "_removed", re.compile("[\0-\x1f]")),
-        ("telnet", broadcast.protocols.telnet, "REPEATED", 11),
-        ("telnet", broadcast.protocols.telnet, "_TIMING_MARK", 7),
-        ("telnet", broadcast.protocols.telnet, "_SUBNEGOTIATION", re.compile(rb"[^\xff]*+")),
-        ("telnet", broadcast.protocols.telnet, "_EC", 249),
-        ("framing", broadcast.protocols.framing, "_STRETCH", re.compile(rb"([^\r\n]*+)(?:\n|\r\n?)?")),
-        ("framing", broadcast.protocols.framing, "_NUL", 1),
-        ("framing", broadcast.protocols.telnet.Telnet, "_wait", hold_everything),
+        ("text", broadcast.core.sanitize, "_allowed", re.compile("(?:.){12}")),
+        ("text", broadcast.core.sanitize, "_removed", re.compile("[\0-\x1f]")),
+        ("telnet", broadcast.doors.line.telnet, "REPEATED", 11),
+        ("telnet", broadcast.doors.line.telnet, "_TIMING_MARK", 7),
+        ("telnet", broadcast.doors.line.telnet, "_SUBNEGOTIATION", re.compile(rb"[^\xff]*+")),
+        ("telnet", broadcast.doors.line.telnet, "_EC", 249),
+        ("framing", broadcast.doors.line.codec, "_STRETCH", re.compile(rb"([^\r\n]*+)(?:\n|\r\n?)?")),
+        ("framing", broadcast.doors.line.codec, "_NUL", 1),
+        ("framing", broadcast.doors.line.telnet.Telnet, "_wait", hold_everything),
     ],
 )
 def test_the_seeds_alone_show_what_is_broken(name: str, module: object, attribute: str, broken: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from unicodedata import category, is_normalized
 
-from broadcast.core.text import MARKS, clean
+from broadcast.core.sanitize import MARKS, clean
 
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NO_WIDTH = set("\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff") | set(map(chr, range(0xE0000, 0xE0080)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, NotKept, Renamed, Said, Whispered
 from broadcast.core.interfaces import Journal
-from broadcast.core.search import LONGEST, Words, parse
+from broadcast.core.search_query import LONGEST, Words, parse
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""

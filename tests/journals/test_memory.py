@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Kept
-from broadcast.core.search import parse
+from broadcast.core.search_query import parse
 from broadcast.journals import memory
 from broadcast.journals.memory import MemoryJournal
 from tests.journals.contract import Harness, JournalContract, Turns, opened, said

@@ -26,9 +26,9 @@ from zope.interface import implementer
 
 from broadcast.core.events import Answered, Event, Receipt, Said, Whispered
 from broadcast.core.interfaces import Burst, Edit
-from broadcast.fanout import Fanout
-from broadcast.outlets import TransportOutlet, outlet_for
-from broadcast.readers import Reader
+from broadcast.delivery.fanout import Fanout
+from broadcast.delivery.subscriber import Reader
+from broadcast.net.writers import TransportOutlet, outlet_for
 from tests.listeners import PlainWire
 from tests.real.programs import PATIENCE, Programs
 

@@ -6,8 +6,8 @@ import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.protocols.framing import PIECES
-from broadcast.protocols.line import REFUSED_AT_ONCE
+from broadcast.doors.line.codec import PIECES
+from broadcast.doors.line.protocol import REFUSED_AT_ONCE
 from tests.harness import Person, World
 from tests.scenarios.conftest import Log, Opens
 

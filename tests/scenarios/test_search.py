@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.journals import database
+from broadcast.journals.sqlite import database
 from tests.harness import World
 from tests.scenarios.conftest import Opens
 

@@ -1,0 +1,1 @@
+"""The doors: each is one protocol through which clients reach the rooms."""

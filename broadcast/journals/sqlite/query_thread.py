@@ -1,0 +1,81 @@
+"""The thread that looks up events in an SQLite journal."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TypeAlias
+
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Kept
+from broadcast.core.interfaces import Found
+from broadcast.journals.commit_queue import Wake
+from broadcast.journals.sqlite.database import connect
+
+Question: TypeAlias = Callable[[sqlite3.Connection], Sequence[Kept] | None]
+"""Finds events by a connection; None where it has not found them all yet, and is to be called again."""
+
+PENDING = 1000
+"""At most so many questions wait; more are refused. A session asks one at a time."""
+
+
+class Reader:
+    """One thread that reads the file *path* and answers through *wake*, one question after the other.
+
+    A question that is not through yet lets the others go first.
+    """
+
+    def __init__(self, path: Path, wake: Wake) -> None:
+        self._path = path
+        self._wake = wake
+        self._db: sqlite3.Connection | None = None
+        self._questions: SimpleQueue[tuple[Question, Found] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="journal reader", daemon=True)
+        self._thread.start()
+
+    def ask(self, question: Question, found: Found) -> None:
+        """Call *found* in a later turn with what *question* finds, or with why not."""
+        if self._questions.qsize() < PENDING:
+            self._questions.put((question, found))
+        else:
+            self._wake(partial(found, JournalError("too many are reading the journal just now")))
+
+    def close(self) -> None:
+        """Answer what was asked, then end; blocks until then."""
+        self._questions.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (asked := self._questions.get()) is not None:
+            question, found = asked
+            answer = self._answer(question)
+            if answer is None:
+                self._questions.put(asked)
+            else:
+                self._wake(partial(found, answer))
+        while not self._questions.empty():
+            if (unfinished := self._questions.get()) is not None:
+                self._wake(partial(unfinished[1], JournalError("the journal is closed")))
+        self._drop()
+
+    def _answer(self, question: Question) -> Sequence[Kept] | JournalError | None:
+        try:
+            if self._db is None:
+                self._db = connect(self._path, writing=False)
+            return question(self._db)
+        except JournalError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever happened, who asked is told, and the thread lives on
+            self._drop()
+            return JournalError(" ".join(f"the journal cannot be read: {error}".split()))
+
+    def _drop(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()

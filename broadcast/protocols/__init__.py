@@ -1,1 +1,0 @@
-"""The doors and their codecs: bytes to lines, lines to a session."""

@@ -1,0 +1,1 @@
+"""The server process: its settings, life cycle, log, signals and metrics."""

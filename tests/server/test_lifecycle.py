@@ -1,0 +1,453 @@
+"""How the server starts and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from threading import Event as ThreadEvent
+from time import monotonic, sleep
+from typing import NoReturn, cast
+
+import pytest
+from twisted.application.service import Application, IService, MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from broadcast.core.errors import CannotStart, JournalError
+from broadcast.core.events import Event, Kept
+from broadcast.journals.memory import MemoryJournal
+from broadcast.net.keepalive import Heartbeat
+from broadcast.net.tcp_info import Patience, vitals
+from broadcast.server.lifecycle import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings
+from broadcast.server.sd_notify import Manager
+from tests.harness import World
+
+PATIENCE = 60
+"""How long, in seconds, a thread may take for what takes it microseconds."""
+DOWN = " * The server is going down."
+
+
+class GaveUpError(Exception):
+    """The process would have ended."""
+
+
+class FakePort:
+    """A port that somebody listens on."""
+
+    def __init__(self) -> None:
+        self.open: bool = True
+
+    def stopListening(self) -> None:  # noqa: N802 -- Twisted's name
+        self.open = False
+
+
+class FakePlace:
+    """Listens when the test says so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.port = FakePort()
+        self.factory: IProtocolFactory | None = None
+        self.listening: Deferred[Sequence[IListeningPort]] = Deferred()
+
+    def succeed(self) -> FakePlace:
+        """Listen; done already if this comes before ``listen``."""
+        self.listening.callback([cast(IListeningPort, self.port)])
+        return self
+
+    def fail(self) -> FakePlace:
+        """Find that nothing can listen here."""
+        self.listening.errback(Failure(CannotStart(f"{self.name} is in use")))  # type: ignore[no-untyped-call]
+        return self
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
+        self.factory = factory
+        return self.listening
+
+    def describe(self, ports: Sequence[IListeningPort]) -> str:
+        return f"Listening on {self.name}."
+
+
+class FakeMonitor:
+    """Measures nothing."""
+
+    def __init__(self) -> None:
+        self.place = FakePlace("a tower")
+        self.factory: IProtocolFactory = Factory()
+        self.measures = False
+
+    def start(self) -> None:
+        self.measures = True
+
+    def stop(self) -> None:
+        self.measures = False
+
+
+class TestedJournal(MemoryJournal):
+    """Notes what happens to it, and fails where the test says so."""
+
+    __test__ = False
+    trouble = ""
+    opened = closed = stuck = False
+    may_close = ThreadEvent()
+
+    def open(self, tail: int) -> Sequence[Kept]:
+        self.opened = True
+        if self.trouble:
+            raise JournalError(self.trouble)
+        return super().open(tail)
+
+    def append(self, event: Event) -> None:
+        if not self.stuck:
+            super().append(event)
+
+    def close(self) -> None:
+        assert self.may_close.wait(PATIENCE)
+        super().close()
+        self.closed = True
+
+
+class NotingManager(Manager):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.status: Callable[[], str] = str
+
+    def ready(self, status: Callable[[], str]) -> None:
+        self.told.append("ready")
+        self.status = status
+
+    def stopping(self, status: str) -> None:
+        self.told.append(status)
+
+
+class Running:
+    """A server on fake ports, with a clock of its own for the stop."""
+
+    def __init__(self, *places: FakePlace, monitor: FakeMonitor | None = None, log: ILogObserver | None = None) -> None:
+        self.world = World(journal=TestedJournal)
+        self.journal = cast(TestedJournal, self.world.journal)
+        self.journal.opened = False
+        self.journal.may_close = ThreadEvent()
+        self.journal.may_close.set()
+        self.clock = Clock()
+        self.terminated = 0
+        self.gave_up: list[str] = []
+        self.manager = NotingManager()
+        self.signals: list[str] = []
+        self.pulse = Clock()
+        around = Surroundings(
+            self._give_up,
+            self.clock,
+            self._terminate,
+            self.manager,
+            lambda: self.signals.append("taken"),
+            log,
+        )
+        heartbeat = Heartbeat(
+            self.world.factory.connections, Patience(60, 150), vitals, self.pulse, self.world._soon.append
+        )
+        self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around, heartbeat, monitor)
+        self.stopped: list[None] = []
+
+    def start(self) -> None:
+        """Start as twistd does."""
+        self.server.privilegedStartService()
+        self.server.startService()
+
+    def stop(self) -> None:
+        """Begin to stop as twistd does."""
+        self.server.stopService().addCallback(self.stopped.append)
+        self.world.settle()
+
+    def settle(self) -> None:
+        """Let everything happen until the server has stopped, threads included."""
+        until = monotonic() + PATIENCE
+        while not self.stopped:
+            assert monotonic() < until
+            self.world.settle()
+            sleep(0.001)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.advance(seconds)
+        self.world.settle()
+
+    def _give_up(self, line: str) -> NoReturn:
+        self.gave_up.append(line)
+        raise GaveUpError
+
+    def _terminate(self) -> None:
+        self.terminated += 1
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What this package logs."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith("broadcast."):
+            lines.append(formatEvent(event))
+
+    observer = cast(ILogObserver, observe)
+    globalLogPublisher.addObserver(observer)
+    yield lines
+    globalLogPublisher.removeObserver(observer)
+
+
+def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(logged: list[str]) -> None:
+    running = Running(FakePlace("here").succeed(), FakePlace("there").succeed())
+    running.server.privilegedStartService()
+    opened_before, logged_before = running.journal.opened, list(logged)
+    running.server.startService()
+    assert (opened_before, running.journal.opened) == (False, True)
+    assert logged_before == []
+    assert logged == ["Listening on here.", "Listening on there.", "Nothing is kept."]
+
+
+def test_the_heart_beats_from_the_start_to_the_stop() -> None:
+    running = Running(FakePlace("here").succeed())
+    running.server.privilegedStartService()
+    beats = [len(running.pulse.getDelayedCalls())]
+    running.server.startService()
+    beats.append(len(running.pulse.getDelayedCalls()))
+    running.stop()
+    assert [*beats, len(running.pulse.getDelayedCalls())] == [0, 1, 0]
+    running.settle()
+
+
+def test_a_port_in_use_ends_the_start_and_leaves_the_journal_alone(logged: list[str]) -> None:
+    running = Running(FakePlace("here").succeed(), FakePlace("there").fail())
+    with pytest.raises(GaveUpError):
+        running.start()
+    assert running.gave_up == ["there is in use"]
+    assert not running.journal.opened
+    assert logged == []
+
+
+def test_a_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None:
+    running = Running(FakePlace("here").succeed())
+    running.journal.trouble = "another server has it open"
+    with pytest.raises(GaveUpError):
+        running.start()
+    assert running.gave_up == ["another server has it open"]
+    assert logged == []
+
+
+def test_a_port_that_takes_its_time_is_logged_when_it_listens(logged: list[str]) -> None:
+    place = FakePlace("slow")
+    running = Running(place)
+    running.start()
+    assert logged == ["Nothing is kept."]
+    place.succeed()
+    assert logged[1:] == ["Listening on slow."]
+    running.stop()
+    running.settle()
+    assert not place.port.open
+
+
+def test_a_port_that_fails_late_ends_the_process_as_a_failure(logged: list[str]) -> None:
+    place = FakePlace("slow")
+    running = Running(place)
+    running.start()
+    place.fail()
+    assert logged[-1] == "slow is in use"
+    assert running.terminated == 1
+
+
+def test_a_port_that_was_still_on_its_way_does_not_disturb_the_stop() -> None:
+    running = Running(FakePlace("slow"))
+    running.start()
+    running.stop()
+    running.settle()
+    assert running.terminated == 0
+
+
+def test_it_is_ready_once_everything_listens_and_the_reactor_turns() -> None:
+    slow = FakePlace("slow")
+    running = Running(FakePlace("here").succeed(), slow)
+    running.start()
+    assert running.signals == []
+    running.world.settle()
+    assert (running.signals, running.manager.told) == (["taken"], [])
+    slow.succeed()
+    assert running.manager.told == []
+    running.world.settle()
+    assert running.manager.told == ["ready"]
+    running.world.join("ann", "bob")
+    assert running.manager.status() == "2 connected."
+
+
+def test_a_server_that_lacks_a_port_or_stops_already_is_never_ready() -> None:
+    failing, slow = FakePlace("failing"), FakePlace("slow")
+    for place in (failing, slow):
+        running = Running(place)
+        running.start()
+        running.world.settle()
+        if place is failing:
+            place.fail()
+            running.world.settle()
+        running.stop()
+        running.settle()
+        assert running.manager.told == ["Going down: 0 connected."]
+
+
+def test_everybody_reads_that_the_server_goes_down_whether_they_have_a_nickname_or_not(logged: list[str]) -> None:
+    place = FakePlace("here").succeed()
+    running = Running(place)
+    running.start()
+    ann, bob = running.world.join("ann", "bob")
+    stranger = running.world.connect()
+    stranger.read()
+    running.stop()
+    assert not place.port.open
+    assert "Going down: 3 connected." in logged
+    for person in (ann, bob, stranger):
+        assert person.lines()[-1] == DOWN
+        assert person.transport.finished
+        assert not running.stopped
+        person.vanish(clean=True)
+    running.settle()
+    assert running.journal.closed
+
+
+def test_what_was_typed_before_is_said_before() -> None:
+    running = Running()
+    running.start()
+    ann, bob = running.world.join("ann", "bob")
+    bob.read()
+    ann.protocol.dataReceived(b"one\r\ntwo\r\n")
+    running.stop()
+    assert bob.lines() == ["ann: one", "ann: two", DOWN]
+
+
+def test_nothing_is_left_to_wait_for_where_nobody_is_connected() -> None:
+    running = Running(FakePlace("here").succeed())
+    running.start()
+    running.stop()
+    running.settle()
+    assert running.clock.seconds() == 0
+    assert running.clock.getDelayedCalls() == []
+
+
+def test_who_keeps_their_side_open_is_not_waited_for_long() -> None:
+    running = Running()
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.stop()
+    running.advance(LINGER_SECONDS - 0.1)
+    assert (ann.transport.finished, ann.transport.closed) == (True, False)
+    running.advance(0.1)
+    assert (ann.transport.closed, ann.transport.aborted) == (True, False)
+    ann.vanish(clean=True)
+    running.settle()
+
+
+def test_who_does_not_read_is_cut_off_in_time_for_the_journal_to_close(logged: list[str]) -> None:
+    running = Running()
+    running.start()
+    (ann,) = running.world.join("ann")
+    ann.transport.takes = False
+    running.stop()
+    running.advance(LINGER_SECONDS)
+    running.advance(STOP_SECONDS - KEEP_SECONDS - LINGER_SECONDS - 0.1)
+    assert (ann.transport.closed, ann.transport.aborted) == (True, False)
+    running.advance(0.1)
+    assert (ann.transport.closed, ann.transport.aborted) == (True, True)
+    assert logged[-1] == "Cutting off those who have not read everything: 1."
+    ann.vanish()
+    running.settle()
+    assert running.journal.closed
+
+
+def test_a_journal_that_is_stuck_holds_neither_the_news_nor_the_end() -> None:
+    running = Running()
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.journal.stuck = True
+    running.stop()
+    assert ann.lines() == []
+    running.advance(STOP_SECONDS - KEEP_SECONDS - LINGER_SECONDS)
+    assert ann.lines() == [DOWN]
+    running.advance(LINGER_SECONDS)
+    running.advance(0)
+    running.advance(KEEP_SECONDS / 2)
+    running.settle()
+
+
+def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
+    running = Running()
+    running.start()
+    running.journal.may_close.clear()
+    running.stop()
+    running.advance(STOP_SECONDS)
+    assert running.stopped
+    assert logged[-1] == "The journal did not close in time; what it had not kept, nobody has read."
+    running.journal.may_close.set()
+
+
+# The monitor
+
+
+_monitor: type[Monitor] = FakeMonitor
+
+
+def test_the_monitor_has_a_place_of_its_own_and_measures_once_the_server_has_started(logged: list[str]) -> None:
+    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+    monitor.place.succeed()
+    running = Running(here, monitor=monitor)
+    running.server.privilegedStartService()
+    before = monitor.measures
+    running.server.startService()
+    assert (before, monitor.measures) == (False, True)
+    assert (here.factory, monitor.place.factory) == (running.world.factory, monitor.factory)
+    assert logged == ["Listening on here.", "Listening on a tower.", "Nothing is kept."]
+
+
+def test_the_monitor_is_the_last_to_close() -> None:
+    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+    monitor.place.succeed()
+    running = Running(here, monitor=monitor)
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.stop()
+    assert (here.port.open, monitor.place.port.open, monitor.measures) == (False, True, True)
+    ann.vanish(clean=True)
+    running.settle()
+    assert running.journal.closed
+    assert (monitor.place.port.open, monitor.measures) == (False, False)
+
+
+def test_a_monitor_that_finds_no_place_ends_the_start() -> None:
+    monitor = FakeMonitor()
+    monitor.place.fail()
+    running = Running(FakePlace("here").succeed(), monitor=monitor)
+    with pytest.raises(GaveUpError):
+        running.start()
+    assert running.gave_up == ["a tower is in use"]
+    assert not monitor.measures
+
+
+# The log
+
+
+def test_twistd_takes_its_log_from_the_application_and_that_from_the_server() -> None:
+    observer = cast(ILogObserver, [].append)
+    for log in (observer, None):
+        application = Application("x")  # type: ignore[no-untyped-call]
+        server = Running(log=log).server
+        server.setServiceParent(application)
+        assert application.getComponent(ILogObserver, None) is log
+        assert list(cast(MultiService, IService(application))) == [server]
+
+
+def test_a_server_can_be_part_of_another_service_too() -> None:
+    services = MultiService()  # type: ignore[no-untyped-call]
+    server = Running(log=cast(ILogObserver, [].append)).server
+    server.setServiceParent(services)
+    assert list(services) == [server]

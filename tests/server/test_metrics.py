@@ -1,0 +1,378 @@
+"""What is shown to Prometheus and to whoever asks whether all is well, and that looking costs the others nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import cast
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+
+import broadcast
+from broadcast import __version__
+from broadcast.core.stats import Histogram, Refusal
+from broadcast.net.endpoints import Place
+from broadcast.server import metrics
+from broadcast.server.lifecycle import Monitor as IsMonitor
+from broadcast.server.metrics import Monitor, Sampler, Watchtower
+from tests.harness import DirectWorld, logged
+
+DOCS = Path(broadcast.__file__).parents[1] / "docs" / "metrics.rst"
+_conforms: type[IsMonitor] = Monitor
+
+
+class FakePort:
+    """A port on *host*."""
+
+    def __init__(self, host: object) -> None:
+        self.host = host
+
+    def getHost(self) -> object:
+        return self.host
+
+
+class FakePlace:
+    """Nobody listens here."""
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[list[IListeningPort]]:
+        return succeed([])
+
+    def describe(self, ports: object) -> str:
+        return "Listening: people can talk here."
+
+
+class Watched:
+    """A server in memory, and its monitor."""
+
+    def __init__(self) -> None:
+        self.world = DirectWorld()
+        self.now = 100.0
+        self.aside: Callable[[Callable[[], bytes]], Deferred[bytes]] = lambda work: succeed(work())
+        """What is done with work that is not the reactor's."""
+        self.monitor = Monitor(
+            cast(Place, FakePlace()),
+            self.world.factory,
+            self.world.journal,
+            self.world.clock,
+            self.world._soon.append,
+            self._aside,
+            lambda: self.now,
+        )
+
+    def _aside(self, work: Callable[[], bytes]) -> Deferred[bytes]:
+        return self.aside(work)
+
+    def connect(self) -> tuple[Protocol, StringTransport]:
+        """Somebody who wants to look."""
+        protocol = cast(Protocol, self.monitor.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)))
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def ask(self, path: str, method: str = "GET", rest: bytes = b"") -> tuple[int, dict[str, str], str]:
+        """The status, the headers and the body of the answer."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(f"{method} {path} HTTP/1.0\r\n".encode() + rest + b"\r\n" * (not rest))
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        status, *headers = head.split("\r\n")
+        return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in headers), body
+
+    def figures(self) -> dict[str, float]:
+        """Every figure that is shown, by its name and labels."""
+        status, headers, body = self.ask("/metrics")
+        assert status == 200
+        assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        return {
+            sample.name.removeprefix("broadcast_")
+            + "".join(f" {key}={value}" for key, value in sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def watched() -> Watched:
+    """A server with nobody in it."""
+    return Watched()
+
+
+def test_the_figures_are_those_of_the_parts(watched: Watched) -> None:
+    world = watched.world
+    ann, bob, _carol = world.join("ann", "bob", "carol")
+    world.connect()
+    before = watched.figures()
+    bob.transport.takes = False
+    ann.say("one", "/me two", "three", "/nonsense")
+    bob.say("/msg zoe hi")
+    watched.now += 60
+    now = watched.figures()
+    assert {name: now[name] for name in ("people", "connections", "sessions_total", "uptime_seconds", "keeping")} == {
+        "people": 3,
+        "connections": 4,
+        "sessions_total": 4,
+        "uptime_seconds": 60,
+        "keeping": 1,
+    }
+    totals = [name for name in now if "_total" in name and not name.startswith("process_")]
+    grown = {name: now[name] - before[name] for name in totals if now[name] != before[name]}
+    assert grown.pop("sent_bytes_total") >= len("ann: one\r\nann: three\r\n")
+    assert grown == {
+        "lines_received_total": 5,
+        "lines_told_total": 3,
+        "deliveries_total": 3,
+        "refusals_total kind=command": 2,
+    }
+    assert now["readers_lagging"] == 1
+    assert now["lines_told_total"] == 3
+
+
+def test_every_kind_of_refusal_is_there_from_the_start_and_no_other(watched: Watched) -> None:
+    watched.world.connect().say("<b>x</b>", "ann", '/a"b', "/\u00e9")
+    kinds = {name for name in watched.figures() if name.startswith("refusals_total")}
+    assert kinds == {f"refusals_total kind={kind}" for kind in [*(kind.value for kind in Refusal), "not_kept"]}
+
+
+def test_nothing_that_people_type_is_shown(watched: Watched) -> None:
+    (ann,) = watched.world.join("zanzibar")
+    ann.say("zanzibar", "/zanzibar", "/nick zanzibar2", "/quit zanzibar")
+    assert "zanzibar" not in watched.ask("/metrics")[2]
+
+
+def test_the_journal_shows_how_it_keeps(watched: Watched) -> None:
+    keeping = watched.world.journal.keeping
+    for seconds in (0.0004, 0.004, 0.0045, 30.0):
+        keeping.succeeded(seconds)
+    keeping.failed("the disk is full", 7)
+    now = watched.figures()
+    assert now["commit_seconds_count"] == now["commit_seconds_bucket le=+Inf"] == 4
+    assert now["commit_seconds_sum"] == pytest.approx(30.0089)
+    assert [now[f"commit_seconds_bucket le={bound}"] for bound in ("0.0005", "0.002", "0.005", "2.0")] == [1, 1, 3, 3]
+    assert (now["keeping"], now["commit_failures_total"], now["refusals_total kind=not_kept"]) == (0, 1, 7)
+
+
+def test_what_waits_for_the_journal_is_shown(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ann,) = watched.world.join("ann")
+    monkeypatch.setattr(watched.world.journal, "append", lambda _event: None)
+    ann.say("hello", "world!")
+    now = watched.figures()
+    assert (now["journal_queue_events"], now["journal_queue_characters"]) == (2, 11)
+
+
+def test_it_says_what_runs_here(watched: Watched) -> None:
+    (info,) = [name for name in watched.figures() if name.startswith("info ")]
+    assert f" version={__version__}" in info
+
+
+def test_every_figure_is_explained_in_the_docs_with_its_type_and_no_other_is(watched: Watched) -> None:
+    shown = {
+        (name, kind)
+        for name, kind in re.findall(r"^# TYPE (broadcast_\w+) (\w+)$", watched.ask("/metrics")[2], re.MULTILINE)
+    }
+    explained = set(
+        re.findall(
+            r"^``(broadcast_\w+)``(?:\s+\{kind\})?\s+(gauge|counter|histogram)", DOCS.read_text("utf-8"), re.MULTILINE
+        )
+    )
+    assert explained == shown
+
+
+def test_the_figures_of_the_process_are_read_in_another_thread(watched: Watched) -> None:
+    works: list[Callable[[], bytes]] = []
+    done: Deferred[bytes] = Deferred()
+
+    def aside(work: Callable[[], bytes]) -> Deferred[bytes]:
+        works.append(work)
+        return done
+
+    watched.aside = aside
+    protocol, transport = watched.connect()
+    protocol.dataReceived(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert transport.value() == b""
+    done.callback(works[0]())
+    body = transport.value()
+    assert b"broadcast_people 0.0\n" in body
+    if Path("/proc/self/stat").exists():
+        assert b"process_open_fds " in body
+
+
+def test_whoever_does_not_wait_for_the_answer_disturbs_nobody(watched: Watched) -> None:
+    done: Deferred[bytes] = Deferred()
+    watched.aside = lambda _work: done
+    protocol, transport = watched.connect()
+    with logged():
+        protocol.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        protocol.connectionLost(Failure(ConnectionDone()))
+        done.callback(b"late 1\n")
+    assert transport.value() == b""
+
+
+def test_without_the_figures_of_the_process_there_are_the_others(watched: Watched) -> None:
+    def aside(_work: Callable[[], bytes]) -> Deferred[bytes]:
+        failed: Deferred[bytes] = Deferred()
+        failed.errback(OSError("too many open files"))
+        return failed
+
+    watched.aside = aside
+    with capturedLogs() as events:
+        assert watched.figures()["people"] == 0
+    assert [event["log_level"].name for event in events] == ["warn"]
+
+
+# Health
+
+
+def test_all_is_well_until_a_commit_fails_and_again_when_one_succeeds(watched: Watched) -> None:
+    keeping = watched.world.journal.keeping
+    well = (200, "ok\n")
+    asked = [watched.ask("/healthz")]
+    keeping.failed("the disk is full", 1)
+    asked.append(watched.ask("/healthz"))
+    keeping.succeeded(0.1)
+    asked.append(watched.ask("/healthz"))
+    assert [(status, body) for status, _, body in asked] == [
+        well, (503, "nothing is kept: the disk is full\n"), well
+    ]  # fmt: skip
+    assert {headers["content-type"] for _, headers, _ in asked} == {"text/plain; charset=utf-8"}
+
+
+def test_who_is_going_down_is_not_well(watched: Watched) -> None:
+    watched.world.factory.drain()
+    status, _, body = watched.ask("/healthz")
+    assert (status, body) == (503, "the server is going down\n")
+
+
+# The pages
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz"])
+def test_looking_is_all_that_can_be_done(watched: Watched, path: str) -> None:
+    asked = watched.ask(path)
+    looked = watched.ask(path, "HEAD")
+    assert (looked[0], looked[1]["content-type"], looked[2]) == (200, asked[1]["content-type"], "")
+    assert [watched.ask(path, method)[0] for method in ("POST", "PUT", "DELETE", "NONSENSE")] == [405] * 4
+    assert watched.ask(f"{path}/x")[0] == 404
+
+
+def test_there_are_no_other_pages(watched: Watched) -> None:
+    assert [watched.ask(path)[0] for path in ("/", "/x", "/metricsx", "//metrics")] == [404] * 4
+
+
+def test_what_is_sent_along_is_not_stored(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol, transport = watched.connect()
+    monkeypatch.setattr("tempfile.TemporaryFile", None)
+    protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
+    for _ in range(100):
+        protocol.dataReceived(b"x" * 100_000)
+    assert transport.value().endswith(b"ok\n")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\xff" * 70000]
+)
+def test_nonsense_is_no_error(watched: Watched, data: bytes) -> None:
+    protocol, _ = watched.connect()
+    with logged():
+        protocol.dataReceived(data)
+        protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
+    with capturedLogs() as events:
+        watched.monitor.factory.doStart()
+        watched.ask("/metrics")
+        watched.ask("/nowhere")
+        watched.monitor.factory.doStop()
+    assert events == []
+
+
+def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
+    """Who opens connections and only waits must not take away those of people, nor keep anybody from looking."""
+    people = [watched.connect() for _ in range(metrics.CONNECTIONS)]
+    before = [transport.disconnected for _protocol, transport in people]
+    assert watched.ask("/healthz")[0] == 200
+    assert not any(before)
+    assert [transport.disconnected for _protocol, transport in people] == [True] + [False] * (len(people) - 1)
+    people[0][0].connectionLost(Failure(ConnectionDone()))
+    watched.connect()
+    assert [transport.disconnected for _protocol, transport in people[1:]] == [True] + [False] * (len(people) - 2)
+
+
+def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> None:
+    """In one turn of the reactor none of those that are ended is gone yet, and descriptors are for people."""
+    for _ in range(2 * metrics.CONNECTIONS):
+        watched.connect()
+    assert watched.monitor.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)) is None
+
+
+# Where
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        ([IPv4Address("TCP", "127.0.0.1", 9464)], "Metrics on http://127.0.0.1:9464/metrics."),
+        (
+            [IPv6Address("TCP", "::", 9464)],
+            "Metrics on http://[::]:9464/metrics: whoever can reach this machine can read them.",
+        ),
+        ([UNIXAddress(b"metrics.sock")], "Metrics on metrics.sock."),
+    ],
+)
+def test_the_log_says_where_they_are_and_for_whom(hosts: list[object], said: str) -> None:
+    tower = Watchtower(cast(Place, FakePlace()))
+    ports = [cast(IListeningPort, FakePort(host)) for host in hosts]
+    assert tower.describe(ports) == said
+    assert tower.listen(Factory()).called
+
+
+# The reactor's delay
+
+
+def test_a_sample_is_how_long_it_waited_for_the_reactor_and_one_is_taken_at_a_time() -> None:
+    soon: list[Callable[[], None]] = []
+    now = 0.0
+    delays = Histogram((0.1, 1.0))
+    sampler = Sampler(soon.append, lambda: now, delays)
+    sampler.sample()
+    now = 0.5
+    sampler.sample()
+    soon.pop()()
+    assert soon == []
+    assert (delays.counts, delays.sum) == ([0, 1, 0], 0.5)
+    sampler.sample()
+    soon.pop()()
+    assert delays.counts == [1, 1, 0]
+
+
+def test_samples_are_taken_from_the_start_to_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 0.001)
+    asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    delays = Histogram((1.0,))
+    sampler = Sampler(asked.put, lambda: 0.0, delays)
+    sampler.start()
+    for _ in range(3):
+        asked.get(timeout=60)()
+    sampler.stop()
+    assert delays.counts == [3, 0]
+
+
+def test_the_monitor_shows_the_samples(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 3600.0)
+    watched.monitor.start()
+    watched.monitor._sampler.sample()
+    watched.now += 0.015
+    watched.world.settle()
+    now = watched.figures()
+    assert (now["reactor_delay_seconds_bucket le=0.01"], now["reactor_delay_seconds_bucket le=0.02"]) == (0, 1)
+    watched.monitor.stop()
