@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _NOT_SHOWN = {"help", "version"}
+# The limits are taken from service.py, which imports them, so that this module does not depend on where they are.
 
 
 class _TableDirective(SphinxDirective):
