@@ -2,7 +2,7 @@
 """How long searches take in a long journal, and what the index costs: ``python benchmarks/search.py [LINES]``.
 
 Makes a journal of so many lines (1,000,000) in a temporary folder, lets it be indexed as a server would, searches it
-through the journal that the server uses, and prints the figures of ``docs/search.rst``.
+through the journal that the server uses, and prints the figures of ``docs/searching.rst``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Record a session of three people on the real programs, and draw what one of them sees.
+"""Record a session of three people with real programs, and draw the terminal of one of them.
 
-``python docs/picture.py`` starts the installed server, lets Ann talk on telnet, Bob on nc and Carol on the client, and
-writes ``docs/client.svg``, what stands on Carol's terminal in the end, and ``docs/session.cast``, all three terminals
-over time, for ``asciinema play`` (https://docs.asciinema.org/manual/asciicast/v2/). Needs telnet, nc and pyte.
+``python docs/picture.py`` starts the installed server. Ann talks on telnet, Bob on nc, and Carol on the client. The
+script writes two files: ``docs/client.svg``, the last contents of Carol's terminal, and ``docs/session.cast``, all
+three terminals over time, for ``asciinema play`` (https://docs.asciinema.org/manual/asciicast/v2/). It needs telnet, nc
+and pyte.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ ANSI = {
     "default": "#d4d4d4", "black": "#1e1e1e", "red": "#f14c4c", "green": "#23d18b", "brown": "#e5e510",
     "blue": "#3b8eea", "magenta": "#d670d6", "cyan": "#29b8db", "white": "#e5e5e5", "brightblack": "#808080",
 }  # fmt: skip
-GROUND = "#1e1e1e"
+BACKGROUND = "#1e1e1e"
 WIDTH, HEIGHT, MARGIN, BAR = 8.4, 18, 14, 30
-"""Of a character, around all of them, and of the bar above them, in pixels."""
+"""Width and height of a character, the margin, and the height of the title bar, in pixels."""
 
 
-class Watched(Terminal):
-    """A terminal whose screen is known."""
+class ScreenTerminal(Terminal):
+    """A terminal with a model of its screen."""
 
     def __init__(self, title: str, rows: int, *command: str, **environment: str) -> None:
         super().__init__(*command, columns=COLUMNS, rows=rows, **environment)
@@ -44,28 +45,28 @@ class Watched(Terminal):
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def look(self, seconds: float) -> bytes:
-        """What it shows within *seconds*."""
+        """Return the output that arrives within *seconds*, and update the screen."""
         data = super().look(seconds)
         self._stream.feed(self._decode(data))
         return data
 
     @property
     def rows(self) -> list[list[Char]]:
-        """The characters on the screen."""
+        """The characters on the screen, row by row."""
         return [[self.screen.buffer[row][column] for column in range(COLUMNS)] for row in range(self.screen.lines)]
 
 
 class Recording:
-    """The terminals one above the other, over time. How fast people type and read is made up; what they see is not."""
+    """The terminals, one above the other, over time. The speed of typing is invented, the contents are real."""
 
-    def __init__(self, *terminals: Watched) -> None:
+    def __init__(self, *terminals: ScreenTerminal) -> None:
         self.terminals = terminals
         self._before: list[str] = []
         self._now = 0.0
         self._events: list[tuple[float, str]] = []
 
     def pause(self, seconds: float) -> None:
-        """Let what has come be shown, for *seconds*."""
+        """Record the current screens, and stay on them for *seconds*."""
         for terminal in self.terminals:
             while terminal.look(0.15):
                 pass
@@ -80,8 +81,8 @@ class Recording:
         self._before = rows
         self._now += seconds
 
-    def type(self, terminal: Watched, text: str, end: str = "\n") -> None:
-        """Type *text* letter by letter, and *end* behind it."""
+    def type(self, terminal: ScreenTerminal, text: str, end: str = "\n") -> None:
+        """Type *text* letter by letter, and *end* after it."""
         for letter in text:
             terminal.press(letter)
             self.pause(0.06)
@@ -90,14 +91,14 @@ class Recording:
         self.pause(1.0)
 
     def write(self, path: Path) -> None:
-        """Write it as an asciicast, version 2."""
+        """Write the recording to *path* as an asciicast, version 2."""
         header = {"version": 2, "width": COLUMNS, "height": len(self._before), "title": "A session of three"}
         lines = [json.dumps(header), *(json.dumps([at, "o", text]) for at, text in self._events)]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _pane(terminal: Watched) -> Iterator[str]:
-    """The rows of *terminal*, under its title, as a terminal takes them."""
+def _pane(terminal: ScreenTerminal) -> Iterator[str]:
+    """Yield the title and the rows of *terminal*, with escape sequences for their styles."""
     yield f"\x1b[7m {terminal.title}: {terminal.command}".ljust(COLUMNS + 4)
     for number, row in enumerate(terminal.rows):
         cursor = terminal.screen.cursor.x if number == terminal.screen.cursor.y else -1
@@ -110,7 +111,7 @@ def _pane(terminal: Watched) -> Iterator[str]:
 
 
 def _graphics(style: Char) -> str:
-    """The parameters of the escape sequence for *style*."""
+    """Return the parameters of the escape sequence for *style*."""
     parts = [number for number, wanted in ((1, style.bold), (7, style.reverse)) if wanted]
     if style.fg != "default":
         red, green, blue = bytes.fromhex(_color(style.fg)[1:])
@@ -122,8 +123,8 @@ def _color(name: str) -> str:
     return ANSI.get(name, f"#{name}")
 
 
-def draw(terminal: Watched) -> str:
-    """The screen of *terminal*, as SVG."""
+def draw(terminal: ScreenTerminal) -> str:
+    """Return the screen of *terminal* as SVG."""
     rows = terminal.rows
     while rows and not "".join(char.data for char in rows[-1]).strip():
         rows.pop()
@@ -135,7 +136,7 @@ def draw(terminal: Watched) -> str:
     title = f'x="{width / 2:g}" y="19" text-anchor="middle" font-size="12" fill="#a0a0a0"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:g} {height:g}">',
-        f'<rect {size} rx="8" fill="{GROUND}"/>',
+        f'<rect {size} rx="8" fill="{BACKGROUND}"/>',
         *(f'<circle cx="{18 + 18 * number}" cy="15" r="5.5" fill="{color}"/>' for number, color in dots),
         f'<text {title} font-family="{fonts}">{escape(terminal.command)}</text>',
         f'<g font-family="{fonts}" font-size="14" fill="{ink}" xml:space="preserve">',
@@ -149,7 +150,7 @@ def draw(terminal: Watched) -> str:
 
 
 def _draw_row(row: list[Char], top: float) -> Iterator[str]:
-    # A wide character stands alone: how wide fonts make it, they do not agree.
+    # Fonts disagree on the width of wide characters, so each of them is positioned alone.
     def together(cell: tuple[int, Char]) -> tuple[Char, int]:
         column, char = cell
         wide = char.data and unicodedata.east_asian_width(char.data[0]) in "WF"
@@ -161,7 +162,7 @@ def _draw_row(row: list[Char], top: float) -> Iterator[str]:
         if not text.strip() and not style.reverse:
             continue
         x, width = MARGIN + group[0][0] * WIDTH, len(group) * WIDTH
-        color, ground = _color(style.fg), GROUND
+        color, ground = _color(style.fg), BACKGROUND
         if style.reverse:
             color, ground = ground, color
             yield f'<rect x="{x:g}" y="{top:g}" width="{width:g}" height="{HEIGHT}" fill="{ground}"/>'
@@ -170,12 +171,12 @@ def _draw_row(row: list[Char], top: float) -> Iterator[str]:
         yield f'<text x="{x:g}" y="{top + 13.5:g}" fill="{color}"{bold}{size}>{escape(text)}</text>'
 
 
-def talk(folder: str) -> tuple[Recording, Watched]:
-    """The session; returns its recording, and Carol's terminal."""
+def talk(folder: str) -> tuple[Recording, ScreenTerminal]:
+    """Play the session, and return its recording and Carol's terminal."""
     client = str(Path(sys.executable).with_name("broadcast-client"))
-    ann = Watched("Ann", 11, "telnet", "localhost", "5555")
-    bob = Watched("Bob", 9, "nc", "localhost", "5555")
-    carol = Watched(
+    ann = ScreenTerminal("Ann", 11, "telnet", "localhost", "5555")
+    bob = ScreenTerminal("Bob", 9, "nc", "localhost", "5555")
+    carol = ScreenTerminal(
         "Carol", 16, client, "localhost", TERM="xterm-256color", XDG_STATE_HOME=folder, USER="carol", LANG="C.UTF-8"
     )
     recording = Recording(ann, bob, carol)
@@ -194,7 +195,7 @@ def talk(folder: str) -> tuple[Recording, Watched]:
     recording.type(carol, "bo", end="\t")
     recording.type(carol, "don't look so guilty")
     recording.type(bob, "/msg carol thanks!")
-    # Half a line stays whole, whatever arrives.
+    # Carol's half-typed line stays whole while Bob's lines arrive.
     recording.type(carol, "fixed, plea", end="")
     recording.type(bob, "give me five minutes, I have a test for it")
     recording.type(bob, "quit")
@@ -203,7 +204,7 @@ def talk(folder: str) -> tuple[Recording, Watched]:
 
 
 def main() -> None:
-    """Write both files."""
+    """Record the session and write both files."""
     with tempfile.TemporaryDirectory() as folder, server():
         recording, carol = talk(folder)
         (DOCS / "client.svg").write_text(draw(carol), encoding="utf-8")

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Record a session of three people on the real programs, each on a terminal of its own.
+"""Record a session of three people with real programs, each on its own terminal.
 
-``python docs/session.py`` starts the installed server on port 5555 and prints what the three terminals show;
-``python docs/session.py README.rst`` writes it between the marks in that file. Needs telnet, nc and ncat.
+``python docs/session.py`` starts the installed server on port 5555 and prints the contents of the three terminals.
+``python docs/session.py docs/tutorial.rst`` writes them between the two marks in that file. The script needs telnet, nc
+and ncat.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ END = ".. session ends\n"
 
 
 def main() -> None:
-    """Let ann, bob and carol talk."""
+    """Record the session, and print it or write it to the file that the command line names."""
     with server():
         terminals = talk()
     text = "\n\n".join(show(name, terminal) for name, terminal in terminals) + "\n"
     if len(sys.argv) > 1:
-        readme = Path(sys.argv[1])
-        before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+        page = Path(sys.argv[1])
+        before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
         _, _, after = rest.partition(END)
-        readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
     else:
         print(text, end="")
 
 
 def talk() -> list[tuple[str, Terminal]]:
-    """The session."""
+    """Play the session, and return the terminals with their titles."""
     ann = Terminal("telnet", "localhost", "5555")
     ann.wait_for("Nickname: ")
     ann.type("ann")
@@ -78,7 +79,7 @@ def talk() -> list[tuple[str, Terminal]]:
 
 
 def show(name: str, terminal: Terminal) -> str:
-    """One terminal as a literal block."""
+    """Return the contents of *terminal* as a literal block."""
     block = re.sub("(?m)^(?=.)", "    ", f"$ {terminal.command}\n{terminal.shown()}")
     return f"{name}::\n\n{block}"
 

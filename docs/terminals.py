@@ -1,4 +1,4 @@
-"""Programs on terminals of their own, for the scripts that show them; no script itself."""
+"""Programs on pseudo-terminals, for the scripts in this folder; not a script itself."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PATIENCE = 30
+"""Time-out for a program to show or do something, in seconds."""
 
 
 class Terminal:
-    """A program on a terminal of its own: what is typed into it, and what it shows."""
+    """A program on a pseudo-terminal, with its input and its output."""
 
     def __init__(self, *command: str, columns: int = 80, rows: int = 24, **environment: str) -> None:
         self.command = " ".join([Path(command[0]).name, *command[1:]])
@@ -49,7 +50,7 @@ class Terminal:
         os.write(self._terminal, keys.encode())
 
     def wait_for(self, text: str) -> None:
-        """Wait until it shows *text*, further on than what was waited for before."""
+        """Wait until the output contains *text*, after the text of the previous call."""
         deadline = time.monotonic() + PATIENCE
         while (at := self._screen.find(text.encode(), self._looked)) < 0:
             if not self.look(max(0, deadline - time.monotonic())):
@@ -57,31 +58,31 @@ class Terminal:
         self._looked = at + len(text)
 
     def look(self, seconds: float) -> bytes:
-        """What it shows within *seconds*; nothing where that is nothing."""
+        """Return the output that arrives within *seconds*, or nothing."""
         data = b""
         if select.select([self._terminal], [], [], seconds)[0]:
-            # An error is how Linux tells that nobody has the other side open any more.
+            # Linux reports an error when the other side of the terminal has been closed.
             with suppress(OSError):
                 data = os.read(self._terminal, 65536)
         self._screen += data
         return data
 
     def end(self) -> None:
-        """Read to the end; press Ctrl-D, for which ncat waits."""
+        """Press Ctrl-D, for which ncat waits, and read to the end of the output."""
         os.write(self._terminal, b"\x04")
         while self.look(PATIENCE):
             pass
         self.process.wait(PATIENCE)
 
     def shown(self) -> str:
-        """What stood on it in the end."""
+        """Return the whole output as text."""
         lines = self._screen.decode().replace("\r\n", "\n").replace("\r", "").strip("\n").split("\n")
         return "\n".join(line.rstrip() for line in lines)
 
 
 @contextmanager
 def server(port: int = 5555) -> Iterator[None]:
-    """The installed server, on *port*, with nothing said yet."""
+    """Run the installed server on *port*, with an empty journal."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     with tempfile.TemporaryDirectory() as folder:
         command = [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port)]
@@ -89,7 +90,7 @@ def server(port: int = 5555) -> Iterator[None]:
         try:
             assert running.stdout is not None
             if not any("Listening on 127.0.0.1" in line for line in running.stdout):
-                raise SystemExit(f"the server did not start: is port {port} in use?")
+                raise SystemExit(f"The server did not start. Is port {port} in use?")
             yield
         finally:
             running.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What docs/reliability.rst names is there: each row has a test, and each of the tests exists. None of them is run."""
+"""Each row of docs/reliability.rst names a test, and each of these tests exists. They are not run here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"``(tests/[^`]+)``")
 
 
 def sections(page: str) -> dict[str, list[list[str]]]:
-    """The rows of the list tables of *page* below their headers, by the section that they stand in, cell by cell."""
+    """Return the rows of the list tables in *page* without their headers, by section, as lists of cells."""
     found: dict[str, list[list[str]]] = {}
     for title, text in re.findall(r"^([^\n]+)\n-{3,}\n(.*?)(?=^[^\n]+\n-{3,}$|\Z)", page, re.MULTILINE | re.DOTALL):
         _before, *rows = re.split(r"^   \* - ", text, flags=re.MULTILINE)
@@ -29,7 +29,7 @@ def sections(page: str) -> dict[str, list[list[str]]]:
 
 
 def complaints(page: str) -> Iterator[str]:
-    """What is wrong with the tables of *page*."""
+    """Yield what is wrong with the tables of *page*."""
     found = sections(page)
     yield from (f"{title}: no rows" for title in SECTIONS if not found.get(title))
     for title, rows in found.items():
@@ -46,14 +46,14 @@ def complaints(page: str) -> Iterator[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether there is a test *name*, ``path::function`` or ``path::Class::method``."""
+    """Return whether the test *name* exists: ``path::function`` or ``path::Class::method``."""
     path, *parts = name.split("::")
     return bool(parts) and "::".join(parts) in defined_in(ROOT / path)
 
 
 @cache
 def defined_in(path: Path) -> frozenset[str]:
-    """The tests that the module at *path* defines."""
+    """Return the tests that the module at *path* defines."""
     if not path.is_file():
         return frozenset()
     names = set()

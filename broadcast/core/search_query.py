@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from broadcast.core.errors import RefusedError
 
 LONGEST = 100
-"""At most so many characters are searched for: what a search costs grows with its words (docs/search.rst)."""
+"""At most so many characters are searched for: what a search costs grows with its words (docs/searching.rst)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The commands of docs/operations.rst that copy a journal and save what can be saved of one, word for word."""
+"""The commands of docs/backup.rst that copy a journal and save what can be saved of one, word for word."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 
 from tests.real.programs import Programs, Talker, found
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.rst").read_text("utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "backup.rst").read_text("utf-8")
 
 
 def commands(about: str, home: Path) -> str:

@@ -21,12 +21,14 @@ from tests.soak.strangers import AWAY_SECONDS
 _MIB = 1 << 20
 
 _INTRODUCTION = """\
-``python -m tests.soak`` starts ``twistd -n broadcast`` with its defaults and lets thousands of clients of many kinds
-come, talk, stall, break off and misbehave, in one process that shares no code with the server. What each reader who
-behaves is sent is compared, byte for byte, with what a model says they should read; ``tests/soak/model.py`` opens with
-the rules. It ends with 1 and the first difference when anything is not explained, and then keeps the server's log and
-journal. ``--seed`` repeats what was left to chance; when what happens is up to the machine. `.ci/long <../.ci/long>`_
-runs five minutes of it.
+The soak test, ``python -m tests.soak``, starts ``twistd -n broadcast`` with its defaults. Thousands of clients of
+many kinds then join, talk, stall, reset their connections and misbehave. They run in one process that shares no code
+with the server. The test compares everything that a well-behaved reader receives, byte for byte, with the prediction
+of a model (``tests/soak/model.py``).
+
+If the model cannot explain a line, the test prints the first difference, keeps the server's log and journal, and
+exits with status 1. ``--seed`` repeats the random choices; the timing depends on the machine. ``.ci/long`` runs five
+minutes of the test.
 """
 
 
@@ -67,15 +69,17 @@ def write(outcome: Outcome, folder: Path) -> None:
         _table(_figures(outcome)),
         ".. image:: soak.png\n",
         _filled(
-            f"The kinds of people, as parts of all (at least one of each; the others only read): {kinds}. "
-            "``tests/soak/people.py`` and ``tests/soak/strangers.py`` say what each of them does."
+            f"The kinds of clients and their shares (at least one of each; all others only read): {kinds}. "
+            "``tests/soak/people.py`` and ``tests/soak/strangers.py`` describe each kind."
         ),
         _filled(
-            f"Memory may be {TOLERANCE // _MIB} MiB more in the end than after the warm-up, in which everybody comes "
-            "and goes once, and 10,000 lines fill the part of the stream that is kept in memory: what the allocators "
-            "have taken once, they give back only in whole pieces. There may be no more files and threads at all. "
-            "Delivery is measured from just before a line is said until a reader who reads at once has it, with the "
-            "turn of the soak, which shares the machine with the server."
+            "During the warm-up, every client joins and leaves once, and 10,000 lines fill the replay buffer. At the "
+            f"end, memory may be {TOLERANCE // _MIB} MiB above its value after the warm-up, because allocators return "
+            "memory only in large blocks. The numbers of files and threads must not grow."
+        ),
+        _filled(
+            "The latency of a delivery is the time from just before a line is sent until a reader that reads at once "
+            "has it. It includes the turn of the test, which shares the machine with the server."
         ),
     ]
     (folder / "soak.rst").write_text("\n".join(page))
@@ -132,22 +136,22 @@ def _figures(outcome: Outcome) -> list[tuple[str, str]]:
             f"{outcome.kept:,} with the warm-up's {counts['lines of the warm-up']:,}, each as read",
         ),
         ("lines read, each compared", f"{counts['received']:,}"),
-        ("lines named as missed", f"{counts['missed']:,} in {counts['notices']:,} notices"),
-        ("lines for one person alone", f"{counts['private']:,}: answers and {counts['whispers read']:,} whispers"),
+        ("lines named in gap notices", f"{counts['missed']:,} in {counts['notices']:,} notices"),
+        ("lines for one client only", f"{counts['private']:,}: replies and {counts['whispers read']:,} private lines"),
         ("receipts, each compared", f"{counts['receipts']:,}"),
-        ("names changed", f"{counts['renames']:,}"),
+        ("nickname changes", f"{counts['renames']:,}"),
         (
             "joins and leaves told",
             f"{counts['joins told']:,} and {counts['leaves told']:,}, {counts['crowds']:,} crowds",
         ),
         ("visits", _visits(outcome)),
         ("stalls", f"{counts['stalls']:,}"),
-        ("connections that were reset", f"{counts['resets']:,} by resetters"),
-        ("lines lost with those", f"{counts['lines lost with a connection that was reset']:,}"),
-        ("floods held up", f"{counts['floods slowed']:,} times a flooder was more than 40 lines ahead"),
-        ("shown the door", f"{counts['shown the door without a nickname']:,} after 60 s without a nickname"),
-        ("garbage", f"{counts['garbage visits']:,} connections, {counts['garbage answered']:,} were told something"),
-        ("lines of whom random bytes named", f"{counts['strangers']:,}"),
+        ("connections reset", f"{counts['resets']:,} by resetters"),
+        ("lines lost by resets", f"{counts['lines lost with a connection that was reset']:,}"),
+        ("floods throttled", f"{counts['floods slowed']:,} times a flooder was more than 40 lines ahead"),
+        ("nickname time-outs", f"{counts['shown the door without a nickname']:,} after 60 s without a nickname"),
+        ("garbage", f"{counts['garbage visits']:,} connections, {counts['garbage answered']:,} got a reply"),
+        ("lines by garbage nicknames", f"{counts['strangers']:,}"),
         ("half-open", _absences(outcome)),
     ]
     return rows + _times(outcome) + _vitals(outcome)
@@ -159,11 +163,11 @@ def _absences(outcome: Outcome) -> str:
     fared = f"{counts['networks stopped']:,} networks stopped"
     if absences:
         fared += (
-            f"; {len(absences):,} times the others were told who had left: after {percentile(absences, 0.5):.0f} s "
+            f"; {len(absences):,} times the others read who had left: after {percentile(absences, 0.5):.0f} s "
             f"(median), {max(absences):.0f} s at most"
         )
     if back := counts["cut off when they were back"]:
-        fared += f"; all {back:,} who came back after {AWAY_SECONDS:.0f} s were cut off by then"
+        fared += f"; all {back:,} who came back after {AWAY_SECONDS:.0f} s had been disconnected"
     return fared
 
 
