@@ -48,12 +48,6 @@ def type_in(person: Person, chunks: list[bytes]) -> None:
         person.send(chunk)
 
 
-def test_the_ways_of_cutting_lose_nothing() -> None:
-    for data in (b"", b"a", b"a\r\n", b"a\r\nb\r\n\r\nc", b"\r\n"):
-        for way in WAYS.values():
-            assert b"".join(way(data)) == data
-
-
 # Said by somebody who is in the room: what they read, and what the others read
 
 
