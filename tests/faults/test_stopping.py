@@ -18,7 +18,7 @@ from tests.faults.crowds import Crowd
 from tests.real.programs import Programs
 from tests.real.test_kill import check
 
-MOMENTS = 20 if os.environ.get("BROADCAST_LONG") else 3
+MOMENTS = 20 if os.environ.get("BROADCAST_LONG") else 2
 PEOPLE = 50
 LINES = 150
 """In all, fewer than the window holds: nobody misses any."""
