@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import FrameType
@@ -35,7 +36,8 @@ def _forget_surroundings() -> None:
             signal.signal(number, _receive_ignored_signal)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o022)
-    os.environ["LC_ALL"] = "C.UTF-8"
+    os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    time.tzset()
     for name in ("COLORTERM", "NO_COLOR"):
         os.environ.pop(name, None)
     # Of a service manager or a socket unit that has started pytest.

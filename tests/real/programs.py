@@ -253,7 +253,7 @@ class Programs:
         service.privilegedStartService()
         service.startService()
         (port,) = service._ports
-        return cast(int, cast(IPv4Address, port.getHost()).port)
+        return cast(IPv4Address, port.getHost()).port
 
     async def talker(self, port: int, nick: str) -> Talker:
         """Connect, and take *nick*."""
