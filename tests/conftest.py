@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import hypothesis
+import pytest
 import pytest_twisted
 
 from tests.real.programs import Programs
@@ -49,8 +50,13 @@ if os.name != "nt":
     _forget_surroundings()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of workers for ``-n auto``: one more than there are cores, for some tests mostly wait."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the number of workers for ``-n auto``: one more than there are cores, for some tests mostly wait.
+
+    A single file is run in this process, without the seconds that workers take to start.
+    """
+    if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
+        return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + 1
 
