@@ -121,9 +121,18 @@ class Program(ProcessProtocol):
 
     def end(self) -> Deferred[int | None]:
         """Wait until it has ended by itself, for ``PATIENCE`` at most."""
-        if not self._over:
-            self.ended.addTimeout(PATIENCE, self._clock)
-        return self.ended
+        # A time-out must not end ``ended`` itself: the process is still to be killed, and that is waited for.
+        waiting: Deferred[int | None] = Deferred()
+
+        def pass_on(status: int | None) -> int | None:
+            if not waiting.called:
+                waiting.callback(status)
+            return status
+
+        self.ended.addCallback(pass_on)
+        if not waiting.called:
+            waiting.addTimeout(PATIENCE, self._clock)
+        return waiting
 
     async def stop(self, signal: str = "KILL") -> int | None:
         """End it with *signal*, unless it has ended."""

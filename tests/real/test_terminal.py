@@ -83,7 +83,7 @@ async def test_wide_and_combining_characters_can_be_edited_in_the_middle_of_a_li
     bob = await programs.talker(port, "bob")
     ann.write("日本語 cafe\u0301 ok" + LEFT * 3 + "\x7f" + "e" + "\x01" + "\x1b[C" * 2 + "\x1b[3~" + "x")
     await ann.shows("日本x cafe ok")
-    assert ann.model.cursor[0] == 2 + 5
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor behind the x")
     bob.say("日本語 cafe\u0301")
     await ann.shows("bob: 日本語 café")
     await ann.shows_line("> 日本x cafe ok")
@@ -190,7 +190,11 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs)
     port = programs.room()
     bob = await programs.talker(port, "bob")
     shell = terminal(programs, "/bin/bash", "--norc", "--noprofile", "-i", PS1="sh> ")
-    await shell.shows("sh>")
+
+    def prompts() -> Deferred[None]:
+        return shell.until_true(lambda: shell.model.shown[-1] == "sh>", "the shell's prompt")
+
+    await prompts()
     command = f"{sys.executable} -m broadcast.client 127.0.0.1:{port} --nick ann"
     shell.write(command + ENTER)
     await shell.shows("You are ann.", " ann · ")
@@ -198,6 +202,7 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs)
     await shell.shows_line("> half a li")
     shell.write(CTRL_Z)
     await shell.shows("Stopped")
+    await prompts()
     bob.say("are you there, ann?")
     shell.write("echo it is $((1 + 1))" + ENTER)
     await shell.shows_line("it is 2")
@@ -207,6 +212,7 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs)
     await bob.until("ann: half a line\r\n")
     shell.write(CTRL_D)
     await shell.shows("Goodbye, ann.")
+    await prompts()  # what is typed before is the client's
     shell.write("exit" + ENTER)
     await shell.end()
     shell.close()
