@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import FrameType
 
 import hypothesis
+import pytest
 import pytest_twisted
 
 from tests.real.programs import Programs
@@ -15,6 +19,46 @@ from tests.real.programs import Programs
 # change is judged by what it changes; .ci/long looks for new ones.
 hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
 hypothesis.settings.load_profile("broadcast")
+
+
+def _receive_ignored_signal(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing, as before."""
+
+
+def _forget_surroundings() -> None:
+    """Give the tests, and the programs that they start, the same surroundings whatever started pytest.
+
+    A background job of a script ignores SIGINT, and nohup and cron ignore SIGHUP. A child process inherits an ignored
+    signal, but not a handler: so an empty handler protects pytest as before, and its children have the default. Python
+    itself ignores SIGPIPE and SIGXFSZ, and ``subprocess`` restores both.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _receive_ignored_signal)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+    os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    time.tzset()
+    for name in ("COLORTERM", "NO_COLOR"):
+        os.environ.pop(name, None)
+    # Of a service manager or a socket unit that has started pytest.
+    for name in ("LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
+        os.environ.pop(name, None)
+
+
+if os.name != "nt":
+    _forget_surroundings()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the number of workers for ``-n auto``: one more than there are cores, for some tests mostly wait.
+
+    A single file is run in this process, without the seconds that workers take to start.
+    """
+    if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
 
 
 @pytest_twisted.async_yield_fixture

@@ -684,7 +684,7 @@ class TheWholeHub(RuleBasedStateMachine):
 
 
 HOW = settings(
-    max_examples=3_000 if LONG else 200,
+    max_examples=3_000 if LONG else 100,
     stateful_step_count=100 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -732,6 +732,7 @@ def free(hub: Hub, name: str, owner: Member | None) -> str:
 MISSED_LINES, HOLD, LEAVE = Reader._missed, Reader._hold, Room.leave
 
 
+@pytest.mark.skipif(not LONG, reason="it is about the model, not the server: .ci/long runs it")
 @pytest.mark.parametrize(
     ("part", "name", "broken"),
     [

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from tests.harness import NOON, Person, World, logged
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
-EXAMPLES = settings(max_examples=2_000 if LONG else 200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=2_000 if LONG else 100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -614,7 +614,7 @@ def test_whatever_people_do_each_reads_exactly_what_happened_in_order_and_once()
     run_state_machine_as_test(
         PeopleInARoom,
         settings=settings(
-            max_examples=1_000 if LONG else 300,
+            max_examples=1_000 if LONG else 100,
             stateful_step_count=100 if LONG else 40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

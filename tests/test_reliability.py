@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.rst"
 SECTIONS = ("Limits", "Faults", "Hostile input", "Properties")
@@ -68,48 +66,3 @@ def defined_in(path: Path) -> frozenset[str]:
 
 def test_every_row_has_tests_and_all_of_them_exist() -> None:
     assert list(complaints(PAGE.read_text("utf-8"))) == []
-
-
-GOOD = """
-Faults
-------
-
-.. list-table::
-   :header-rows: 1
-
-   * - fault
-     - what holds
-     - shown by
-   * - this
-     - holds
-     - ``tests/test_reliability.py::test_every_row_has_tests_and_all_of_them_exist``
-"""
-OTHERS = ["Limits: no rows", "Hostile input: no rows", "Properties: no rows"]
-
-
-def test_a_good_table_is_good() -> None:
-    assert sections(GOOD)["Faults"][0][:2] == ["this", "holds"]
-    assert list(complaints(GOOD)) == OTHERS
-
-
-@pytest.mark.parametrize(
-    ("now", "complaint"),
-    [
-        ("nothing yet", ["Faults, this: no test", "Faults, this: something that is no test"]),
-        (
-            "``tests/test_reliability.py::test_gone``",
-            ["Faults, this: there is no tests/test_reliability.py::test_gone"],
-        ),
-        ("``tests/gone.py::test_x``", ["Faults, this: there is no tests/gone.py::test_x"]),
-        ("``tests/test_reliability.py``", ["Faults, this: there is no tests/test_reliability.py"]),
-        ("``tests/test_reliability.py::exists``", ["Faults, this: there is no tests/test_reliability.py::exists"]),
-    ],
-)
-def test_a_row_without_a_test_is_found_and_so_is_a_test_that_is_not_there(now: str, complaint: list[str]) -> None:
-    page = re.sub(r"``tests.*``", now, GOOD)
-    assert list(complaints(page)) == OTHERS + complaint
-
-
-def test_a_row_with_a_cell_missing_is_found() -> None:
-    page = GOOD.replace("     - holds\n", "")
-    assert list(complaints(page)) == [*OTHERS, "Faults, this: not three cells"]

@@ -12,6 +12,7 @@ lines stand in their place; and the server never holds more for one reader than 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ from broadcast.delivery.replay_buffer import Window
 from tests.harness import DirectWorld, Person, World
 from tests.listeners import KINDS, Hall, Kind, PlainWire
 
+LONG = bool(os.environ.get("BROADCAST_LONG"))
 PENDING = 60
 """Small, so that few lines reach it."""
 HELD = 50
@@ -370,7 +372,7 @@ class Play:
             assert person.transport.finished is not model.here
 
 
-@settings(max_examples=300)
+@settings(max_examples=3_000 if LONG else 100)
 @given(st.sampled_from(KINDS), plays)
 def test_who_stops_and_goes_on_at_random_places_gets_every_line_or_is_told_that_they_missed_it(
     kind: Kind, what: Sequence[Step]
@@ -382,7 +384,7 @@ def test_who_stops_and_goes_on_at_random_places_gets_every_line_or_is_told_that_
         play.end(all_of_it=False)
 
 
-@settings(max_examples=300)
+@settings(max_examples=3_000 if LONG else 100)
 @given(st.sampled_from(KINDS), plays)
 def test_while_the_window_holds_everything_nobody_misses_anything(kind: Kind, what: Sequence[Step]) -> None:
     with small():
@@ -414,7 +416,7 @@ asked = st.sampled_from(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=400 if LONG else 40)
 @given(
     st.sampled_from([World, DirectWorld]),
     st.lists(
@@ -456,7 +458,7 @@ def test_the_bytes_held_for_a_peer_never_exceed_the_cap(
     assert all(person.transport.reading for person in people)
 
 
-@settings(max_examples=50)
+@settings(max_examples=500 if LONG else 50)
 @given(
     st.sampled_from([World, DirectWorld]),
     st.lists(

@@ -16,7 +16,7 @@ from pytest_twisted import ensureDeferred
 from broadcast.journals.sqlite.database import prepare
 from tests.real.programs import TWISTD, Programs, Talker
 
-SEEDS = 60 if os.environ.get("BROADCAST_LONG") else 4
+SEEDS = 60 if os.environ.get("BROADCAST_LONG") else 2
 LINES = 3000
 """What was said before: some hundred pages."""
 HITS = 40

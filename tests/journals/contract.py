@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, 
 from broadcast.core.interfaces import Journal
 from broadcast.core.search_query import LONGEST, Words, parse
 
+LONG = bool(os.environ.get("BROADCAST_LONG"))
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""
 
@@ -304,7 +306,7 @@ class SearchContract:
     def test_words_are_what_the_tokenizer_takes_for_words(self) -> None:
         phrase = _spelled.map('"{}"'.format)
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=600 if LONG else 25, deadline=None)
         @given(st.lists(_spelled, min_size=1, max_size=12), st.lists(st.one_of(_spelled, phrase), max_size=3))
         def check(lines: list[str], parts: list[str]) -> None:
             wanted = parse(" ".join(parts))
@@ -319,7 +321,7 @@ class SearchContract:
     def test_no_question_is_an_error_and_a_line_is_found_by_itself(self) -> None:
         anything = st.text(max_size=LONGEST)
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=600 if LONG else 25, deadline=None)
         @given(anything.filter(lambda text: max(text, default="") < "\ud800" or text.isprintable()), anything)
         @example("a", 'a" OR "b')
         @example("a", '\ud800\0"')
@@ -365,7 +367,7 @@ class JournalContract(SearchContract):
 
     def test_whatever_is_appended_comes_back_and_is_read_as_it_was(self) -> None:
         # The property stands inside: pytest-twisted would wrap a @given method once for each class that inherits it.
-        @settings(max_examples=40, deadline=None)
+        @settings(max_examples=400 if LONG else 25, deadline=None)
         @given(st.lists(st.one_of(kept_events, st.sampled_from(PASSING)), min_size=1, max_size=40))
         def check(events: list[Event]) -> None:
             with self.fresh() as run:

@@ -8,10 +8,12 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ProcessTerminated
@@ -25,6 +27,9 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
+
+from broadcast.server.lifecycle import Server as Room
+from broadcast.service import Options, makeService
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 PATIENCE = 60
@@ -116,9 +121,18 @@ class Program(ProcessProtocol):
 
     def end(self) -> Deferred[int | None]:
         """Wait until it has ended by itself, for ``PATIENCE`` at most."""
-        if not self._over:
-            self.ended.addTimeout(PATIENCE, self._clock)
-        return self.ended
+        # A time-out must not end ``ended`` itself: the process is still to be killed, and that is waited for.
+        waiting: Deferred[int | None] = Deferred()
+
+        def pass_on(status: int | None) -> int | None:
+            if not waiting.called:
+                waiting.callback(status)
+            return status
+
+        self.ended.addCallback(pass_on)
+        if not waiting.called:
+            waiting.addTimeout(PATIENCE, self._clock)
+        return waiting
 
     async def stop(self, signal: str = "KILL") -> int | None:
         """End it with *signal*, unless it has ended."""
@@ -205,6 +219,7 @@ class Programs:
         self.folder = folder
         self.reactor = reactor
         self._all: list[Program] = []
+        self._rooms: list[Room] = []
 
     @property
     def clock(self) -> IReactorTime:
@@ -214,7 +229,7 @@ class Programs:
     def run(self, *command: str, pty: bool = False) -> Program:
         """Start *command* in the test's folder; on a terminal of its own where *pty*."""
         program = Program(command[0], self.clock)
-        environment = {**os.environ, "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "HOME": str(self.folder), "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
         cast(IReactorProcess, self.reactor).spawnProcess(
             program, command[0], command, env=environment, path=str(self.folder), usePTY=pty
         )
@@ -232,6 +247,22 @@ class Programs:
         listening = re.search(rb"Listening on 127\.0\.0\.1 port (\d+)", program.output)
         assert listening is not None
         return Server(program, int(listening[1]))
+
+    def room(self, *options: str) -> int:
+        """Start a server in this process, without a journal on disk, and return its port.
+
+        A process of its own takes about a second to start. Use ``server`` where the test is about that process.
+        """
+        parsed = Options()
+        parsed.parseOptions(["--port", "tcp:0:interface=127.0.0.1", "--ephemeral", *options])
+        service = makeService(parsed)
+        # The signals of this process are pytest's.
+        service._around = replace(service._around, take_signals=lambda: None)
+        self._rooms.append(service)
+        service.privilegedStartService()
+        service.startService()
+        (port,) = service._ports
+        return cast(IPv4Address, port.getHost()).port
 
     async def talker(self, port: int, nick: str) -> Talker:
         """Connect, and take *nick*."""
@@ -263,6 +294,8 @@ class Programs:
         """End all of them that have not ended."""
         for program in self._all:
             await program.stop()
+        for room in self._rooms:
+            await room.stopService()
 
 
 class Server:

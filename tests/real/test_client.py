@@ -1,4 +1,4 @@
-"""The installed client without a terminal, against the installed server: every exit status, and what is kept."""
+"""The installed client without a terminal, against a real server: every exit status, and what is kept."""
 
 from __future__ import annotations
 
@@ -155,17 +155,17 @@ class Behind(Protocol):
 
 @ensureDeferred
 async def test_a_text_is_posted_as_it_is_and_nothing_is_printed(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    shot = shell(programs, server.port, "CLIENT --nick builder --send 'quit\n\n/names'")
+    port = programs.room()
+    shot = shell(programs, port, "CLIENT --nick builder --send 'quit\n\n/names'")
     assert await shot.end() == 0
     assert shot.text() == ""
-    assert await history(programs, server.port) == ["builder: quit", "builder: /names"]
+    assert await history(programs, port) == ["builder: quit", "builder: /names"]
 
 
 @ensureDeferred
 async def test_json_tells_the_number_of_each_line(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    shot = shell(programs, server.port, "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -")
+    port = programs.room()
+    shot = shell(programs, port, "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -")
     assert await shot.end() == 0
     assert [json.loads(line) for line in shot.text().splitlines()] == [
         {"seq": 1, "text": "café"},
@@ -175,8 +175,8 @@ async def test_json_tells_the_number_of_each_line(programs: Programs) -> None:
 
 @ensureDeferred
 async def test_ten_thousand_lines_are_all_kept_in_their_order(programs: Programs) -> None:
-    server = await programs.server("--ephemeral", "--limits", "off")
-    shot = shell(programs, server.port, "seq 10000 | CLIENT --nick builder --json --send -")
+    port = programs.room("--limits", "off")
+    shot = shell(programs, port, "seq 10000 | CLIENT --nick builder --json --send -")
     assert await shot.end() == 0
     lines = [json.loads(line) for line in shot.text().splitlines()]
     assert lines == [{"seq": number, "text": str(number)} for number in range(1, 10001)]
@@ -184,10 +184,10 @@ async def test_ten_thousand_lines_are_all_kept_in_their_order(programs: Programs
 
 @ensureDeferred
 async def test_a_text_leaves_the_standard_input_to_the_loop_that_reads_it(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
+    port = programs.room()
     loop = 'printf "a\\nb\\nc\\n" | while read x; do CLIENT --nick builder --send "$x" || exit; done'
-    assert await shell(programs, server.port, loop).end() == 0
-    assert await history(programs, server.port) == ["builder: a", "builder: b", "builder: c"]
+    assert await shell(programs, port, loop).end() == 0
+    assert await history(programs, port) == ["builder: a", "builder: b", "builder: c"]
 
 
 @pytest.mark.parametrize(
@@ -212,19 +212,19 @@ async def test_no_connection_is_status_2(programs: Programs, listen: Listen, arg
 @pytest.mark.parametrize("arguments", ["--send x", ""])
 @ensureDeferred
 async def test_a_refused_nickname_is_status_3_when_it_was_asked_for(programs: Programs, arguments: str) -> None:
-    server = await programs.server("--ephemeral")
-    await programs.talker(server.port, "ann")
-    refused = shell(programs, server.port, f"CLIENT --nick ann {arguments} < /dev/null > /dev/null")
+    port = programs.room()
+    await programs.talker(port, "ann")
+    refused = shell(programs, port, f"CLIENT --nick ann {arguments} < /dev/null > /dev/null")
     assert await refused.end() == 3
     assert refused.text() == "broadcast-client: the nickname was refused: ann is taken.\n"
 
 
 @ensureDeferred
 async def test_the_name_of_the_user_gets_digits_when_it_is_taken(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    await programs.talker(server.port, "ann")
-    assert await shell(programs, server.port, "USER=ann CLIENT --send x").end() == 0
-    assert await history(programs, server.port) == ["ann2: x"]
+    port = programs.room()
+    await programs.talker(port, "ann")
+    assert await shell(programs, port, "USER=ann CLIENT --send x").end() == 0
+    assert await history(programs, port) == ["ann2: x"]
 
 
 @ensureDeferred
@@ -239,13 +239,13 @@ async def test_a_connection_lost_before_the_receipt_is_status_4(programs: Progra
 async def test_a_line_without_its_receipt_is_kept_at_most_once_for_each_time_that_it_is_sent(
     programs: Programs, listen: Listen
 ) -> None:
-    server = await programs.server()
-    port = listen(lambda: Proxy(programs, server.port, lambda: None))
+    room = programs.room()
+    port = listen(lambda: Proxy(programs, room, lambda: None))
     assert await shell(programs, port, "CLIENT --nick ann --send once").end() == 4
-    before = await history(programs, server.port)
+    before = await history(programs, room)
     assert before == ["ann: once"], "kept, though nobody could tell"
-    assert await shell(programs, server.port, "CLIENT --nick ann --send once").end() == 0
-    assert await history(programs, server.port) == [*before, "ann: once"]
+    assert await shell(programs, room, "CLIENT --nick ann --send once").end() == 0
+    assert await history(programs, room) == [*before, "ann: once"]
 
 
 @ensureDeferred
@@ -279,15 +279,15 @@ async def test_a_refused_line_is_status_5(programs: Programs, listen: Listen) ->
 async def test_notes_are_said_and_everything_arrives(programs: Programs, command: str) -> None:
     """The first with Twisted's own way to read and write, the second with threads, as on Windows."""
     (programs.folder / "notes").write_text("one\n/names\nlast words")
-    server = await programs.server("--ephemeral")
-    ann = shell(programs, server.port, command)
+    port = programs.room()
+    ann = shell(programs, port, command)
     assert await ann.end() == 0
     assert ann.text() == (
         "Welcome to Broadcast.\n"
         "Nickname:  * You are ann. Nobody else is here. /help lists the commands, quit leaves.\n"
         "-> 1 here: ann\n * Goodbye, ann.\n"
     )
-    assert await history(programs, server.port) == ["ann: one", "ann: last words"]
+    assert await history(programs, port) == ["ann: one", "ann: last words"]
 
 
 @ensureDeferred
@@ -309,8 +309,8 @@ async def test_a_log_holds_what_arrives_until_the_server_is_gone(programs: Progr
 
 @ensureDeferred
 async def test_who_stops_reading_ends_it_quietly(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    piped = shell(programs, server.port, "{ CLIENT --nick ann; echo status $? >&2; } | head -1")
+    port = programs.room()
+    piped = shell(programs, port, "{ CLIENT --nick ann; echo status $? >&2; } | head -1")
     await piped.until("status 141\n")
     assert await piped.end() == 0
     assert "Traceback" not in piped.text()
@@ -322,9 +322,9 @@ async def test_who_stops_reading_ends_it_quietly(programs: Programs) -> None:
 @ensureDeferred
 async def test_a_full_disk_is_status_6_and_says_why(programs: Programs, how: str) -> None:
     (programs.folder / "notes").write_text("one\n/names\n")
-    server = await programs.server("--ephemeral")
+    port = programs.room()
     # (Where Python does not buffer, argparse does not care whether --help can be written.)
-    full = shell(programs, server.port, f"PYTHONUNBUFFERED= CLIENT {how} > /dev/full")
+    full = shell(programs, port, f"PYTHONUNBUFFERED= CLIENT {how} > /dev/full")
     assert await full.end() == 6
     reason = os.strerror(errno.ENOSPC)
     assert full.text() == f"broadcast-client: the standard output cannot be written: {reason}\n"
@@ -332,8 +332,8 @@ async def test_a_full_disk_is_status_6_and_says_why(programs: Programs, how: str
 
 @ensureDeferred
 async def test_ctrl_c_is_quiet(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    ann = programs.run(str(CLIENT), f"127.0.0.1:{server.port}", "--nick", "ann")
+    port = programs.room()
+    ann = programs.run(str(CLIENT), f"127.0.0.1:{port}", "--nick", "ann")
     await ann.until("You are ann.")
     ann.process.signalProcess("INT")
     assert await ann.end() == 130
@@ -342,26 +342,26 @@ async def test_ctrl_c_is_quiet(programs: Programs) -> None:
 
 @ensureDeferred
 async def test_the_pipes_are_left_as_they_were(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
+    port = programs.room()
     check = f"{shlex.quote(sys.executable)} -c 'import os; print(os.get_blocking(0), os.get_blocking(1))'"
-    both = shell(programs, server.port, f"printf x | {{ CLIENT --nick ann; {check}; }} | cat")
+    both = shell(programs, port, f"printf x | {{ CLIENT --nick ann; {check}; }} | cat")
     assert await both.end() == 0
     assert both.text().endswith("\nTrue True\n")
 
 
 @ensureDeferred
 async def test_closed_descriptors_are_no_trouble(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    assert await shell(programs, server.port, "CLIENT --nick ann --send x <&- >&- 2>&-").end() == 0
-    assert await shell(programs, server.port, "CLIENT --nick ann <&- >&- 2>&-").end() == 0
+    port = programs.room()
+    assert await shell(programs, port, "CLIENT --nick ann --send x <&- >&- 2>&-").end() == 0
+    assert await shell(programs, port, "CLIENT --nick ann <&- >&- 2>&-").end() == 0
 
 
 @ensureDeferred
 async def test_an_input_where_nothing_is_yet_is_waited_for(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
+    port = programs.room()
     unblock = f"{shlex.quote(sys.executable)} -c 'import os; os.set_blocking(0, False)'"
-    client = shell(programs, server.port, f"{{ {unblock}; CLIENT --nick ann --json --send -; }}")
-    talker = await programs.talker(server.port, "bob")
+    client = shell(programs, port, f"{{ {unblock}; CLIENT --nick ann --json --send -; }}")
+    talker = await programs.talker(port, "bob")
     await talker.until("ann joined.")
     client.write("late\n")
     await client.until('{"seq": 1, "text": "late"}')
@@ -371,13 +371,13 @@ async def test_an_input_where_nothing_is_yet_is_waited_for(programs: Programs) -
 
 @ensureDeferred
 async def test_a_second_signal_ends_it_where_nobody_reads_what_it_writes(programs: Programs) -> None:
-    server = await programs.server("--ephemeral", "--limits", "off")
+    port = programs.room("--limits", "off")
     (programs.folder / "notes").write_text(("x" * 1000 + "\n") * 100)
     unread = programs.folder / "unread"
     os.mkfifo(unread)
     descriptor = os.open(unread, os.O_RDWR)
     try:
-        client = shell(programs, server.port, "exec CLIENT --nick ann --json --send - < notes > unread")
+        client = shell(programs, port, "exec CLIENT --nick ann --json --send - < notes > unread")
         ended = client.end()
         seen = 0
         while not ended.called and (not seen or waiting(descriptor) > seen):  # until no more fits into it
@@ -395,8 +395,8 @@ async def test_a_second_signal_ends_it_where_nobody_reads_what_it_writes(program
 
 @ensureDeferred
 async def test_who_ignores_ctrl_c_goes_on_doing_so(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    client = shell(programs, server.port, "trap '' INT; exec CLIENT --nick ann")
+    port = programs.room()
+    client = shell(programs, port, "trap '' INT; exec CLIENT --nick ann")
     await client.until("You are ann.")
     client.process.signalProcess("INT")
     client.write("still here\nquit\n")
@@ -409,8 +409,8 @@ async def test_who_ignores_ctrl_c_goes_on_doing_so(programs: Programs) -> None:
 async def test_a_signal_is_the_end_whatever_is_under_way(
     programs: Programs, signal: str, status: int, how: tuple[str, ...]
 ) -> None:
-    server = await programs.server("--ephemeral")
-    client = programs.run(str(CLIENT), f"127.0.0.1:{server.port}", "--nick", "ann", *how)
+    port = programs.room()
+    client = programs.run(str(CLIENT), f"127.0.0.1:{port}", "--nick", "ann", *how)
     client.write("one\n")
     await client.until('{"seq": 1, "text": "one"}' if how else " * You are ann.")
     client.process.signalProcess(signal)

@@ -13,7 +13,7 @@ from pytest_twisted import ensureDeferred
 
 from tests.real.programs import Programs, Talker
 
-MOMENTS = 200 if os.environ.get("BROADCAST_LONG") else 20
+MOMENTS = 200 if os.environ.get("BROADCAST_LONG") else 6
 PEOPLE = 3
 
 

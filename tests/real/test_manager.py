@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -33,9 +33,16 @@ os.execv(sys.argv[2], sys.argv[2:])
 class Service:
     """The installed server in a process of its own, that a manager has started."""
 
-    def __init__(self, folder: Path, *options: str, environment: dict[str, str], socket: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        environment: dict[str, str],
+        socket: int | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self._log = folder / "log"
-        command = [TWISTD, "-n", "--pidfile=", "broadcast", "--ephemeral", *options]
+        command = [*prefix, TWISTD, "-n", "--pidfile=", "broadcast", "--ephemeral", *options]
         if socket is not None:
             command = [sys.executable, "-c", HANDED_OVER, str(socket), *command]
         with self._log.open("wb") as output:
@@ -79,8 +86,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Starts services that end with the test."""
     started: list[Service] = []
 
-    def begin(*options: str, environment: dict[str, str] | None = None, socket: int | None = None) -> Service:
-        started.append(Service(tmp_path, *options, environment=environment or {}, socket=socket))
+    def begin(
+        *options: str,
+        environment: dict[str, str] | None = None,
+        socket: int | None = None,
+        prefix: Sequence[str] = (),
+    ) -> Service:
+        started.append(Service(tmp_path, *options, environment=environment or {}, socket=socket, prefix=prefix))
         return started[-1]
 
     yield begin
@@ -201,6 +213,21 @@ def test_a_second_signal_changes_nothing_and_is_answered_in_the_log(
         service.process.send_signal(second)
     assert service.process.wait(PATIENCE) == -signal.SIGTERM
     assert service.text().count(ALREADY) == 1
+    assert "Traceback" not in service.text()
+
+
+def test_a_server_under_nohup_in_a_script_outlives_its_terminal_and_ends_by_sigterm(
+    start: Callable[..., Service],
+) -> None:
+    """A shell without job control lets a background job ignore SIGINT, and nohup lets it ignore SIGHUP."""
+    service = start("--port", "0", prefix=("/bin/sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh"))
+    port = service.port()
+    service.process.send_signal(signal.SIGHUP)
+    service.process.send_signal(signal.SIGINT)
+    with come(port, "ann") as ann:
+        service.process.send_signal(signal.SIGTERM)
+        read_until(ann, DOWN)
+    assert service.process.wait(PATIENCE) == -signal.SIGTERM
     assert "Traceback" not in service.text()
 
 

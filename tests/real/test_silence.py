@@ -95,7 +95,7 @@ async def test_who_does_not_read_stays_and_reads_on_later(house: House, programs
     house.bob.process.signalProcess("STOP")
     house.ann.write(f"{'x' * 1000}\n" * LINES + "/ping\n")
     await house.ann.until("-> pong\r\n")
-    await wait(programs, 4 * GONE)
+    await wait(programs, 2 * GONE)
     house.ann.write("still there?\n")
     house.bob.process.signalProcess(signal.SIGCONT)
     await house.bob.until("ann: still there?\r\n")
@@ -109,7 +109,7 @@ async def test_who_is_idle_stays(programs: Programs) -> None:
     ann = await programs.talker(server.port, "ann")
     bob = Talker("bob", programs.clock)
     await programs.connect(server.port, bob)
-    await wait(programs, 3 * GONE)
+    await wait(programs, 2 * GONE)
     bob.say("hello")
     await ann.until("bob: hello\r\n")
     assert b" * bob left" not in ann.seen

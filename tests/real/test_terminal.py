@@ -1,10 +1,11 @@
-"""The installed client on a pseudo-terminal, against the installed server: what its user sees and what stays behind."""
+"""The installed client on a pseudo-terminal, against a real server: what its user sees and what stays behind."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+import socket
 import stat
 import sys
 from collections.abc import Sequence
@@ -18,15 +19,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTCP, ITransport
 from twisted.internet.protocol import Factory, Protocol
 
-from tests.real.programs import Programs, Server
+from tests.real.programs import Programs
 from tests.real.terminals import CTRL_C, CTRL_D, CTRL_Z, ENTER, LEFT, TAB, UP, Terminal, client, terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
 
 
-async def arrived(programs: Programs, server: Server, *options: str, **how: object) -> Terminal:
+async def arrived(programs: Programs, port: int, *options: str, **how: object) -> Terminal:
     """Ann, in the room, on a terminal."""
-    ann = client(programs, server.port, "--nick", "ann", *options, **how)  # type: ignore[arg-type]  # sizes and environment
+    ann = client(programs, port, "--nick", "ann", *options, **how)  # type: ignore[arg-type]  # sizes and environment
     await ann.shows("You are ann.", " ann · ")
     return ann
 
@@ -53,9 +54,9 @@ def modes(output: bytes) -> dict[bytes, bytes]:
 
 @ensureDeferred
 async def test_half_a_line_stays_whole_and_where_it_is_while_two_hundred_lines_arrive(programs: Programs) -> None:
-    server = await programs.server("--ephemeral", "--limits", "off")
-    ann = await arrived(programs, server)
-    bob = await programs.talker(server.port, "bob")
+    port = programs.room("--limits", "off")
+    ann = await arrived(programs, port)
+    bob = await programs.talker(port, "bob")
     ann.write("half a li")
     await ann.shows_line("> half a li")
     bob.say(*(f"line {number}" for number in range(100)))
@@ -77,12 +78,12 @@ async def test_half_a_line_stays_whole_and_where_it_is_while_two_hundred_lines_a
 
 @ensureDeferred
 async def test_wide_and_combining_characters_can_be_edited_in_the_middle_of_a_line(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    ann = await arrived(programs, server)
-    bob = await programs.talker(server.port, "bob")
+    port = programs.room()
+    ann = await arrived(programs, port)
+    bob = await programs.talker(port, "bob")
     ann.write("日本語 cafe\u0301 ok" + LEFT * 3 + "\x7f" + "e" + "\x01" + "\x1b[C" * 2 + "\x1b[3~" + "x")
     await ann.shows("日本x cafe ok")
-    assert ann.model.cursor[0] == 2 + 5
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor behind the x")
     bob.say("日本語 cafe\u0301")
     await ann.shows("bob: 日本語 café")
     await ann.shows_line("> 日本x cafe ok")
@@ -95,9 +96,9 @@ async def test_wide_and_combining_characters_can_be_edited_in_the_middle_of_a_li
 
 @ensureDeferred
 async def test_a_paste_of_several_lines_is_sent_as_lines(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    ann = await arrived(programs, server)
-    bob = await programs.talker(server.port, "bob")
+    port = programs.room()
+    ann = await arrived(programs, port)
+    bob = await programs.talker(port, "bob")
     ann.write("\x1b[200~one\rtwo\rthr\x1b[201~ee" + ENTER + "four\nfive\n")
     await bob.until("ann: one\r\nann: two\r\nann: three\r\nann: four\r\nann: five\r\n")
     await ann.shows("ann: five")
@@ -107,23 +108,24 @@ async def test_a_paste_of_several_lines_is_sent_as_lines(programs: Programs) -> 
 
 @ensureDeferred
 async def test_own_lines_are_shown_as_the_others_see_them(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    ann = await arrived(programs, port)
     for line in ("hi", "/me waves", "//usr/bin", "/say quit", "/names"):
         ann.write(line + ENTER)
-    await ann.shows("-> 1 here: ann")
-    shown = ann.model.shown
-    assert shown[shown.index("ann: hi") :][:4] == ["ann: hi", "** ann waves", "ann: /usr/bin", "ann: quit"]
-    assert "/names" in shown
+    said = ["ann: hi", "** ann waves", "ann: /usr/bin", "ann: quit"]
+    # The server answers /names at once, perhaps before the lines have come back from the journal. Until then, the
+    # client shows at most three of them.
+    await ann.shows("/names", "-> 1 here: ann")
+    await ann.until_true(lambda: [line for line in ann.model.shown if line in said] == said, "all lines in order")
     ann.write("quit" + ENTER)
     await gone(ann)
 
 
 @ensureDeferred
 async def test_commands_and_nicknames_are_completed(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    await programs.talker(server.port, "roberta")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    await programs.talker(port, "roberta")
+    ann = await arrived(programs, port)
     # Its answer comes behind those to what the client asks by itself.
     ann.write("/ping" + ENTER)
     await ann.shows("-> pong")
@@ -148,9 +150,9 @@ async def test_commands_and_nicknames_are_completed(programs: Programs) -> None:
 
 @ensureDeferred
 async def test_ctrl_c_clears_the_line_and_on_an_empty_one_leaves(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await arrived(programs, port)
     ann.write("oops")
     await ann.shows_line("> oops")
     ann.write(CTRL_C)
@@ -164,9 +166,9 @@ async def test_ctrl_c_clears_the_line_and_on_an_empty_one_leaves(programs: Progr
 
 @ensureDeferred
 async def test_ctrl_d_leaves_with_everything_said(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await arrived(programs, port)
     ann.write("last words" + ENTER + CTRL_D)
     await bob.until("ann: last words\r\n * ann left.\r\n")
     await gone(ann)
@@ -175,9 +177,9 @@ async def test_ctrl_d_leaves_with_everything_said(programs: Programs) -> None:
 
 @ensureDeferred
 async def test_sigterm_leaves_properly_too(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await arrived(programs, port)
     ann.process.signalProcess("TERM")
     await bob.until(" * ann left.\r\n")
     await gone(ann, 143)
@@ -185,17 +187,22 @@ async def test_sigterm_leaves_properly_too(programs: Programs) -> None:
 
 @ensureDeferred
 async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
     shell = terminal(programs, "/bin/bash", "--norc", "--noprofile", "-i", PS1="sh> ")
-    await shell.shows("sh>")
-    command = f"{sys.executable} -m broadcast.client 127.0.0.1:{server.port} --nick ann"
+
+    def prompts() -> Deferred[None]:
+        return shell.until_true(lambda: shell.model.shown[-1] == "sh>", "the shell's prompt")
+
+    await prompts()
+    command = f"{sys.executable} -m broadcast.client 127.0.0.1:{port} --nick ann"
     shell.write(command + ENTER)
     await shell.shows("You are ann.", " ann · ")
     shell.write("half a li")
     await shell.shows_line("> half a li")
     shell.write(CTRL_Z)
     await shell.shows("Stopped")
+    await prompts()
     bob.say("are you there, ann?")
     shell.write("echo it is $((1 + 1))" + ENTER)
     await shell.shows_line("it is 2")
@@ -205,6 +212,7 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs)
     await bob.until("ann: half a line\r\n")
     shell.write(CTRL_D)
     await shell.shows("Goodbye, ann.")
+    await prompts()  # what is typed before is the client's
     shell.write("exit" + ENTER)
     await shell.end()
     shell.close()
@@ -215,9 +223,9 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs)
 
 @ensureDeferred
 async def test_a_window_that_changes_its_size_keeps_the_line(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await arrived(programs, port)
     ann.write("what is typed here is longer than forty columns")
     await ann.shows_line("> what is typed here is longer than forty columns")
     ann.resize(40, 15)
@@ -242,9 +250,9 @@ async def test_a_window_that_changes_its_size_keeps_the_line(programs: Programs)
 async def test_a_terminal_that_can_do_nothing_gets_plain_lines(
     programs: Programs, columns: int, rows: int, term: str
 ) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
-    ann = client(programs, server.port, columns=columns, rows=rows, TERM=term)
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = client(programs, port, columns=columns, rows=rows, TERM=term)
     await ann.until("Nickname [user]: ")
     ann.write("ann\n")
     await ann.until("You are ann.")
@@ -267,7 +275,7 @@ async def test_a_terminal_that_can_do_nothing_gets_plain_lines(
 async def test_a_server_that_goes_and_comes_back(programs: Programs, tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     server = await programs.server("--data", data)
-    ann = await arrived(programs, server)
+    ann = await arrived(programs, server.port)
     bob = await programs.talker(server.port, "bob")
     bob.say("before")
     await ann.shows_line("bob: before")
@@ -297,7 +305,7 @@ async def test_a_server_that_goes_and_comes_back(programs: Programs, tmp_path: P
 async def test_what_was_chosen_is_chosen_again_on_a_server_that_has_forgotten_it(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
     await programs.talker(server.port, "eve")
-    ann = await arrived(programs, server)
+    ann = await arrived(programs, server.port)
     for line in ("/ignore eve", "/timestamp on", "/quiet on", "/away lunch"):
         ann.write(line + ENTER)
     await ann.shows("-> You are away: lunch", " ann (away) · 127.0.0.1:")
@@ -324,7 +332,7 @@ async def test_what_was_chosen_is_chosen_again_on_a_server_that_has_forgotten_it
 @ensureDeferred
 async def test_without_reconnecting_a_lost_connection_is_the_end(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
-    ann = await arrived(programs, server, "--no-reconnect")
+    ann = await arrived(programs, server.port, "--no-reconnect")
     await server.program.stop("KILL")
     assert await ann.end() == 4
     assert ann.settings() == ann.before
@@ -334,10 +342,10 @@ async def test_without_reconnecting_a_lost_connection_is_the_end(programs: Progr
 
 @ensureDeferred
 async def test_a_server_that_is_not_there_is_told_in_one_line(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    await server.program.stop("KILL")
-    ann = client(programs, server.port)
-    assert await ann.end() == 2
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # it does not listen: a connection is refused
+        ann = client(programs, reserved.getsockname()[1])
+        assert await ann.end() == 2
     assert ann.settings() == ann.before
     assert [line for line in ann.model.shown if "o connection to 127.0.0.1" in line]
     assert "Traceback" not in ann.text()
@@ -346,10 +354,10 @@ async def test_a_server_that_is_not_there_is_told_in_one_line(programs: Programs
 
 @ensureDeferred
 async def test_a_refused_nickname_is_asked_for_again(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    await programs.talker(server.port, "user")
-    await programs.talker(server.port, "bob")
-    ann = client(programs, server.port)
+    port = programs.room()
+    await programs.talker(port, "user")
+    await programs.talker(port, "bob")
+    ann = client(programs, port)
     await ann.shows("Welcome to Broadcast.", "Nickname [user]:")
     ann.write(ENTER)
     await ann.shows("-> Error: user is taken.", "Nickname:")
@@ -375,9 +383,9 @@ async def test_a_refused_nickname_is_asked_for_again(programs: Programs) -> None
 async def test_colors_can_be_refused(
     programs: Programs, options: Sequence[str], environment: dict[str, str], colored: bool
 ) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
-    ann = await arrived(programs, server, *options, **environment)
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await arrived(programs, port, *options, **environment)
     bob.say("hi ann")
     await ann.shows("bob: hi ann")
     assert (re.search(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])(?:;[0-9;]*)?m", ann.output) is not None) is colored
@@ -390,10 +398,10 @@ async def test_colors_can_be_refused(
 async def test_the_bell_rings_when_somebody_writes_to_you_or_names_you(
     programs: Programs, options: Sequence[str], bells: int
 ) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
     bob.say("ann, this was before you came")
-    ann = await arrived(programs, server, *options)
+    ann = await arrived(programs, port, *options)
     bob.say("hi", "hi Ann", "banner", "/msg ann psst", "the end")
     await ann.shows("[bob] psst", "bob: the end", "this was before")
     assert ann.output.count(b"\x07") == bells
@@ -403,8 +411,8 @@ async def test_the_bell_rings_when_somebody_writes_to_you_or_names_you(
 
 @ensureDeferred
 async def test_what_was_typed_is_there_in_the_next_run(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    ann = await arrived(programs, port)
     ann.write("remember 日本" + ENTER)
     await ann.shows("ann: remember 日本")
     ann.write(CTRL_D)
@@ -412,7 +420,7 @@ async def test_what_was_typed_is_there_in_the_next_run(programs: Programs) -> No
     path = programs.folder / "state" / "broadcast" / "history"
     assert path.read_text("utf-8") == "remember 日本\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    ann = await arrived(programs, server)
+    ann = await arrived(programs, port)
     ann.write(UP)
     await ann.shows_line("> remember 日本")
     ann.write(CTRL_C + CTRL_D)
@@ -510,9 +518,9 @@ async def test_nothing_that_a_hostile_server_sends_steers_the_terminal(programs:
 
 @ensureDeferred
 async def test_a_terminal_that_goes_away_takes_its_user_out_of_the_room(programs: Programs) -> None:
-    server = await programs.server("--ephemeral")
-    bob = await programs.talker(server.port, "bob")
-    ann = await arrived(programs, server)
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await arrived(programs, port)
     os.kill(cast(int, ann.process.pid), signal.SIGHUP)
     await bob.until(" * ann left")
     ann.close()

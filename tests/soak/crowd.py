@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.soak.loop import why_no_filters
 from tests.soak.people import (
     Comer,
     Flooder,
@@ -37,13 +38,18 @@ SHARES: Final[tuple[tuple[type[Person], float], ...]] = (
     (Garbage, 0.015),
     (Prober, 0.0005),
 )
-"""Which part of the people is of which kind, at least one of each; all others are readers."""
+"""Which part of the people is of which kind, at least one of each; all others are readers.
+
+Where this user may not stop a network, nobody is half open.
+"""
 
 
 def crowd(world: World, people: int) -> list[Person]:
     """So many people, in the order in which they come."""
     found: list[Person] = []
     for kind, share in SHARES:
+        if kind is HalfOpen and why_no_filters():
+            continue
         found += [kind(world, number) for number in range(max(1, round(share * people)))]
     found += [Reader(world, number) for number in range(people - len(found))]
     world.random.shuffle(found)

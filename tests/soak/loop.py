@@ -22,6 +22,21 @@ _NOTHING_PASSES = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0
 _IN, _OUT, _BROKEN = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR | select.EPOLLHUP
 
 
+def why_no_filters() -> str:
+    """Return why this user may not stop the network of a connection; empty where it may."""
+    with socket.socket() as tried:
+        try:
+            _attach_filter(tried)
+        except PermissionError as error:
+            return f"socket filters are not allowed here: {error.strerror}"
+    return ""
+
+
+def _attach_filter(to: socket.socket) -> None:
+    program = struct.pack("@HP", 1, ctypes.addressof(_NOTHING_PASSES))
+    to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
 class Owner(Protocol):
     """Whose connection it is."""
 
@@ -190,8 +205,7 @@ class Connection:
     def lose_network(self) -> None:
         """From here on, nothing of the other side's arrives, and it gets no answer, not even from the system."""
         assert self.socket is not None
-        program = struct.pack("@HP", 1, ctypes.addressof(_NOTHING_PASSES))
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        _attach_filter(self.socket)
 
     def find_network(self) -> None:
         """All is as it was."""

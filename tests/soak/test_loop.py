@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.soak.loop import Connection, Loop
+from tests.soak.loop import Connection, Loop, why_no_filters
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the soak needs epoll")
 PATIENCE = 60.0
@@ -47,6 +47,8 @@ class Pair:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
+    if reason := why_no_filters():
+        pytest.skip(reason)
     loop = Loop()
     with socket.create_server(("127.0.0.1", 0)) as listening, closing(loop):
         listening.settimeout(PATIENCE)

@@ -1,4 +1,4 @@
-"""Twenty seconds of the soak, for what it says of the server; how long anything takes is not looked at."""
+"""Eight seconds of the soak, for what it says of the server; how long anything takes is not looked at."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def soak(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_line_is_explained() -> None:
-    done = soak("--people", "150", "--seconds", "20")
+    done = soak("--people", "150", "--seconds", "8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Every line that anybody read is explained." in done.stdout
     for figure in ("lines said", "lines read, each compared", "receipts, each compared", "joins and leaves told"):

@@ -45,8 +45,7 @@ _EXAMINED = 1000  # so many of the most recent events are looked at when a journ
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100  # bytes; file format, section 1.3
 _REMEDY = (
-    "restore it from a backup, save what can be saved (docs/operations.rst says how), "
-    "or move its folder away to begin anew"
+    "restore it from a backup, save what can be saved (docs/backup.rst says how), or move its folder away to begin anew"
 )
 _UNSOUND = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -22,7 +22,7 @@ from broadcast.delivery.subscriber import ITEM
 from broadcast.doors.line.codec import PIECES
 from broadcast.doors.line.protocol import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
 from broadcast.doors.line.telnet import HERE
-from tests.harness import DirectWorld, Person, World
+from tests.harness import Counted, DirectWorld, Person, World
 
 
 @pytest.fixture(params=[World, DirectWorld])
@@ -188,13 +188,13 @@ def test_who_changes_their_view_in_mid_burst_gets_every_answer_and_in_their_orde
 )
 def test_however_many_telnet_commands_come_the_others_have_their_turn(bob: Person, ann: Person, storm: bytes) -> None:
     """64 KiB hold 32,768 commands, and none of them needs to be a line."""
-    pieces = mock.Mock(wraps=bob.protocol._codec._telnet.take)
+    pieces = Counted(bob.protocol._codec._telnet.take)
     with mock.patch.object(bob.protocol._codec._telnet, "take", pieces):
         bob.put(storm * (65_536 // len(storm)) + b"\nhi\n")
         turns = 0
         while not is_read_from(bob):
-            assert pieces.call_count <= LINES_A_TURN * PIECES
-            pieces.reset_mock()
+            assert pieces.calls <= LINES_A_TURN * PIECES
+            pieces.calls = 0
             assert bob.world.turn()
             turns += 1
     assert turns > 2

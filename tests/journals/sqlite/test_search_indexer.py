@@ -23,7 +23,7 @@ from broadcast.journals.sqlite import database
 from broadcast.journals.sqlite import search_indexer as index
 from broadcast.journals.sqlite.database import prepare
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from tests.journals.contract import PATIENCE, Harness, Turns, opened, said
+from tests.journals.contract import LONG, PATIENCE, Harness, Turns, opened, said
 from tests.journals.sqlite.indexing import by_hand, connection_of, index_all, writer_of
 
 ROOT = Path(__file__).parents[2]
@@ -354,7 +354,7 @@ def test_a_journal_that_holds_less_than_its_index_is_refused(run: Harness, tmp_p
 # What both journals answer
 
 
-@settings(max_examples=60)
+@settings(max_examples=600 if LONG else 25)
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=10),
     st.data(),
