@@ -59,7 +59,7 @@ def test_without_a_compiler_it_runs_and_says_so(tmp_path: Path) -> None:
 
 @linux
 def test_every_case_of_long_turns_runs() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "core/time_slice.py"), "--tiny"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "turns.py"), "--tiny"]
     done = subprocess.run(  # noqa: S603 - this very Python
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
