@@ -226,8 +226,8 @@ def _greeted(peer: Peer, folder: Path) -> float:
 
 def _long_journal(bench: Bench, peer: Peer) -> Path:
     """A folder in which a server of *peer* has run, with a journal of the plan's length."""
-    from broadcast.core.events import Said  # noqa: PLC0415 - the other scenarios do without the package
-    from broadcast.journals.sqlite.database import prepare, row_of  # noqa: PLC0415
+    from broadcast.core.events import Message  # noqa: PLC0415 - the other scenarios do without the package
+    from broadcast.journals.sqlite.database import prepare, to_row  # noqa: PLC0415
 
     folder = bench.fresh()
     _greeted(peer, folder)  # makes the journal
@@ -236,7 +236,7 @@ def _long_journal(bench: Bench, peer: Peer) -> Path:
     try:
         db.execute("BEGIN")
         text, now = "x" * 62, time()
-        rows = (row_of(Said(0, f"u{n % 500:05}", text, now, n)) for n in range(last + 1, bench.plan.journal + 1))
+        rows = (to_row(Message(0, f"u{n % 500:05}", text, now, n)) for n in range(last + 1, bench.plan.journal + 1))
         db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", rows)
         db.execute("COMMIT")
     finally:

@@ -23,9 +23,9 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Kept, Said
-from broadcast.core.search_query import LONGEST, Words, parse
-from broadcast.journals.sqlite.database import connect, prepare, row_of
+from broadcast.core.events import Message, Stored
+from broadcast.core.search_query import MAX_QUERY_CHARS, SearchQuery, parse_query
+from broadcast.journals.sqlite.database import connect, prepare, to_row
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 
 Turns: TypeAlias = queue.SimpleQueue[Callable[[], None]]
@@ -40,7 +40,7 @@ RUNS = 9
 """Each search is made so often; the median counts."""
 
 
-def talk(lines: int, words: Sequence[str]) -> Iterator[Kept]:
+def talk(lines: int, words: Sequence[str]) -> Iterator[Stored]:
     """So many lines of 3 to 18 *words*, the same ones each time."""
     chance = random.Random(20_261_121)  # noqa: S311 - nothing is to be kept secret
     weights = list(accumulate(1 / rank for rank in range(2, VOCABULARY + 2)))
@@ -49,7 +49,7 @@ def talk(lines: int, words: Sequence[str]) -> Iterator[Kept]:
         said = chance.choices(words, cum_weights=weights, k=chance.randint(3, 18))
         if seq in rare:
             said.append(RARE)
-        yield Said(0, f"nick{seq % 50}", " ".join(said), 1_700_000_000.0 + seq, seq)
+        yield Message(0, f"nick{seq % 50}", " ".join(said), 1_700_000_000.0 + seq, seq)
         if seq % 50_000 == 0:
             progress(f"{seq:,} lines written")
 
@@ -86,9 +86,9 @@ def index(path: Path, journal: SqliteJournal, lines: int) -> float:
     return time.perf_counter() - began
 
 
-def search(journal: SqliteJournal, turns: Turns, words: Words) -> int:
+def search(journal: SqliteJournal, turns: Turns, words: SearchQuery) -> int:
     """Search as ``/search`` does: how many lines were found."""
-    answers: list[Sequence[Kept] | JournalError] = []
+    answers: list[Sequence[Stored] | JournalError] = []
     journal.search(words, 10**18, 50, answers.append)
     while not answers:
         turns.get(timeout=600)()
@@ -102,7 +102,7 @@ def measure(journal: SqliteJournal, turns: Turns, what: str, line: str) -> None:
     took, found = [], 0
     for _ in range(RUNS):
         began = time.perf_counter()
-        found = search(journal, turns, parse(line))
+        found = search(journal, turns, parse_query(line))
         took.append((time.perf_counter() - began) * 1000)
     print(f"{what:26} {statistics.median(took):10.1f} ms  (slowest {max(took):.1f}; {found} lines found)")
 
@@ -118,7 +118,7 @@ def main() -> None:
         db, _, _ = prepare(path, 0)
         with closing(db):
             db.execute("BEGIN")
-            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", map(row_of, talk(lines, words)))
+            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", map(to_row, talk(lines, words)))
             db.execute("COMMIT")
         without = megabytes(path)
         turns: Turns = queue.SimpleQueue()
@@ -130,7 +130,9 @@ def main() -> None:
         measure(journal, turns, "a common and a rare word", f"{words[0]} {RARE}")
         measure(journal, turns, "a phrase", f'"{words[0]} {words[1]}"')
         measure(journal, turns, "a word that nobody said", NOBODY_SAID)
-        measure(journal, turns, "the dearest question", f'"{" ".join(words[:1] * LONGEST)[: LONGEST - 2]}"')
+        measure(
+            journal, turns, "the dearest question", f'"{" ".join(words[:1] * MAX_QUERY_CHARS)[: MAX_QUERY_CHARS - 2]}"'
+        )
         journal.close()
         print(f"the database without index {without:10.1f} MB")
         print(f"the database with index    {megabytes(path):10.1f} MB  ({megabytes(path) / without:.2f} x)")

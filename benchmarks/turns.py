@@ -38,7 +38,7 @@ from broadcast.core.limits import Limits
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
-from broadcast.net.writers import outlet_for
+from broadcast.net.writers import writer_for
 from broadcast.service import raise_file_limit
 
 MANY = 9_000
@@ -113,9 +113,9 @@ class Crowd:
         self._scale = scale
         soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
         fanout = Fanout(soon, time.thread_time)
-        settings = Settings(replay=replay, limits=Limits().lifted())
+        settings = Settings(replay=replay, limits=Limits().without_client_limits())
         self.hub = Hub(MemoryJournal(soon), fanout, settings, reactor.seconds())
-        self.doors = Doors(self.hub, fanout, reactor, soon, time.time, partial(outlet_for, reactor))
+        self.doors = Doors(self.hub, fanout, reactor, soon, time.time, partial(writer_for, reactor))
         self.hub.open()
         self._clients: dict[BroadcastProtocol, socket.socket] = {}
         self._selector = selectors.DefaultSelector()

@@ -20,35 +20,35 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
-from broadcast.core.errors import CannotStart
-from broadcast.core.events import Noted
+from broadcast.core.errors import StartupError
+from broadcast.core.events import ServerNotice
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
-from broadcast.core.limits import FULL
-from broadcast.core.sanitize import clean
-from broadcast.core.stats import Keeping
+from broadcast.core.limits import SERVER_FULL
+from broadcast.core.sanitize import sanitize
+from broadcast.core.stats import CommitStats
 from broadcast.delivery.fanout import Fanout
-from broadcast.delivery.replay_buffer import Window
+from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
-from broadcast.net.endpoints import place
-from broadcast.net.fd_reserve import Guarded
-from broadcast.net.keepalive import Heartbeat
-from broadcast.net.tcp_info import Patience, vitals
-from broadcast.net.writers import outlet_for
-from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, configure
-from broadcast.server.lifecycle import STOP_SECONDS, Server, Surroundings
+from broadcast.net.endpoints import parse_listener
+from broadcast.net.fd_reserve import FdReserveListener
+from broadcast.net.keepalive import DeadPeerDetector
+from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
+from broadcast.net.writers import writer_for
+from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
+from broadcast.server.lifecycle import STOP_SECONDS, ProcessContext, Server
 from broadcast.server.logging import json_log
-from broadcast.server.monotonic_clock import steady
-from broadcast.server.sd_notify import Manager
-from broadcast.server.shutdown_signals import FirstOnly
+from broadcast.server.monotonic_clock import use_monotonic_clock
+from broadcast.server.sd_notify import SdNotifier
+from broadcast.server.shutdown_signals import ShutdownSignalFilter
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from broadcast.core.interfaces import Journal
-    from broadcast.core.time_slice import Soon
+    from broadcast.core.time_slice import CallSoon
     from broadcast.server.lifecycle import Monitor
 
 _DEFAULTS: Final = Config()
@@ -145,7 +145,7 @@ class Options(usage.Options):
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             raise SystemExit(_line(f"{error}; twistd broadcast --help lists the options.")) from error
-        except CannotStart as error:
+        except StartupError as error:
             raise SystemExit(_line(str(error))) from error
 
     def postOptions(self) -> None:
@@ -156,7 +156,7 @@ class Options(usage.Options):
                 given[flag] = True
         for name in given.keys() & {"replay", "probe", "gone", *LIMITS}:
             given[name] = _number(self[name])
-        self.config = configure(given, Path.cwd())
+        self.config = load_config(given, Path.cwd())
 
 
 def makeService(options: Options) -> Server:
@@ -165,25 +165,27 @@ def makeService(options: Options) -> Server:
 
     # No interface has all that the reactors have.
     reactor = cast(Any, installed)
-    steady(reactor, time, monotonic)
+    use_monotonic_clock(reactor, time, monotonic)
     config = options.config
-    soon: Soon = reactor.callFromThread
+    soon: CallSoon = reactor.callFromThread
     journal: Journal
     if config.data is None:
         journal = MemoryJournal(soon)
         keeps = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
     else:
-        keeping = Keeping(monotonic, lambda trouble: soon(partial(_tell, trouble)))
+        keeping = CommitStats(monotonic, lambda trouble: soon(partial(_tell, trouble)))
         journal = SqliteJournal(config.data, soon, keeping)
-        keeps = f"What is said is kept in {clean(str(config.data))}."
+        keeps = f"What is said is kept in {sanitize(str(config.data))}."
     limits = config.limits
     if limits.lines_per_second == inf:
         keeps += " The limits on people and addresses are off."
     try:
         limits = replace(limits, connections=most_connections(limits.connections, raise_file_limit()))
-    except CannotStart as error:
+    except StartupError as error:
         raise SystemExit(_line(str(error))) from error
-    fanout = Fanout(soon, monotonic, Window(limits.window_events, limits.window_bytes), limits.pending_bytes)
+    fanout = Fanout(
+        soon, monotonic, ReplayBuffer(limits.replay_events, limits.replay_bytes), limits.private_queue_bytes
+    )
     settings = Settings(
         name=config.name,
         version=__version__,
@@ -193,29 +195,33 @@ def makeService(options: Options) -> Server:
         limits=limits,
     )
     hub = Hub(journal, fanout, settings, started=time())
-    outlet = partial(outlet_for, reactor, linger=limits.linger_seconds)
+    outlet = partial(writer_for, reactor, linger=limits.linger_seconds)
     factory = BroadcastFactory(hub, fanout, reactor, soon, time, outlet)
-    full = factory.wire(View()).encode(Noted(FULL))
+    full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
     twistd: Mapping[str, Any] = options.parent or {}
     try:
         places = [
-            Guarded(place(reactor, port, config.interface, admitted=factory.admitted), full, reactor)
+            FdReserveListener(
+                parse_listener(reactor, port, config.interface, connection_limiter=factory.connection_limiter),
+                full,
+                reactor,
+            )
             for port in config.ports
         ]
         monitor = None if config.metrics is None else _monitor(reactor, config.metrics, factory, journal)
         log = json_log(twistd, soon) if config.log_format == "json" else None
-    except CannotStart as error:
+    except StartupError as error:
         raise SystemExit(_line(str(error))) from error
-    around = Surroundings(
+    around = ProcessContext(
         give_up=partial(give_up, twistd),
         clock=reactor,
         terminate=partial(signal.raise_signal, signal.SIGTERM),
-        manager=Manager(os.environ, reactor),
-        take_signals=FirstOnly(soon, STOP_SECONDS).install,
+        notifier=SdNotifier(os.environ, reactor),
+        take_signals=ShutdownSignalFilter(soon, STOP_SECONDS).install,
         log=log,
     )
-    patience = Patience(config.probe, config.gone)
-    heartbeat = Heartbeat(factory.connections, patience, vitals, reactor, soon)
+    patience = KeepalivePolicy(config.probe, config.gone)
+    heartbeat = DeadPeerDetector(factory.connections, patience, read_tcp_info, reactor, soon)
     return Server(journal, factory, places, keeps, around, heartbeat, monitor)
 
 
@@ -231,8 +237,8 @@ def _monitor(
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise
-        raise CannotStart("--metrics needs prometheus_client: pip install prometheus_client") from error
-    where = place(reactor, port, "127.0.0.1", "--metrics")
+        raise StartupError("--metrics needs prometheus_client: pip install prometheus_client") from error
+    where = parse_listener(reactor, port, "127.0.0.1", "--metrics")
 
     def aside(work: Callable[[], bytes]) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
@@ -259,7 +265,7 @@ def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
             Path(twistd["pidfile"]).unlink()
     status = twistd.get("statusPipe")
     if status is not None or twistd.get("syslog") or twistd.get("logfile") not in (None, "-"):
-        _log.critical("{line}", line=clean(line))
+        _log.critical("{line}", line=sanitize(line))
     if status is not None:
         # A daemon has no stderr. The one who started it waits for this, prints it, and exits with status 1; more than
         # 100 bytes it does not read, and refers to the log for the rest.
@@ -280,7 +286,7 @@ def most_connections(wanted: int | None, files: int | None) -> int | None:
         return wanted
     most = max(files - OTHER_FILES, 1)
     if wanted is not None and wanted > most:
-        raise CannotStart(
+        raise StartupError(
             f"--connections {wanted} is more than the file limit allows, which is {files}: raise it to "
             f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {most}."
         )
@@ -315,4 +321,4 @@ def _number(text: str) -> float | str:
 
 def _line(text: str) -> str:
     """*text* for whoever starts the server; one line, whatever is in it."""
-    return f"broadcast: {clean(text)}"
+    return f"broadcast: {sanitize(text)}"

@@ -18,7 +18,7 @@ from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
-from broadcast.net.writers import DirectOutlet, Outlet, StreamTransport, TransportOutlet
+from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer
 from tests.sockets import FakeSocket
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class World:
         self._soon: list[Callable[[], None]] = []
         self.journal = (journal or MemoryJournal)(self._soon.append)
         self.fanout = Fanout(self._soon.append, lambda: 0.0)
-        settings = replace(settings or Settings(version="0.0"), limits=limits or DEFAULTS.lifted())
+        settings = replace(settings or Settings(version="0.0"), limits=limits or DEFAULTS.without_client_limits())
         self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
         self.factory = BroadcastFactory(self.hub, self.fanout, self.clock, self._soon.append, self.wall, self.outlet)
         self.hub.open()
@@ -260,9 +260,9 @@ class World:
         """A new connection from *address*."""
         return MemoryTransport(address)
 
-    def outlet(self, transport: StreamTransport) -> Outlet:
+    def outlet(self, transport: StreamTransport) -> Writer:
         """The outlet of a connection."""
-        return TransportOutlet(transport, self.clock)
+        return TransportWriter(transport, self.clock)
 
     def turn(self) -> bool:
         """One turn of the reactor; whether there was anything to do."""
@@ -308,7 +308,7 @@ class DirectWorld(World):
         """A new connection from *address*."""
         return SocketTransport(address)
 
-    def outlet(self, transport: StreamTransport) -> Outlet:
+    def outlet(self, transport: StreamTransport) -> Writer:
         """The outlet of a connection."""
         handle = cast(SocketTransport, transport).socket.handle  # perhaps behind a proxy
-        return DirectOutlet(transport, self.clock, handle)
+        return SocketWriter(transport, self.clock, handle)

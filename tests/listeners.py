@@ -8,12 +8,23 @@ from typing import Literal, TypeAlias
 
 from twisted.internet.task import Clock
 
-from broadcast.core.events import Answered, Emoted, Event, Joined, Left, Missed, Notice, Receipt, Said, Whispered
-from broadcast.core.interfaces import Burst, Edit, View, Wire
+from broadcast.core.events import (
+    Action,
+    CommandReply,
+    Event,
+    Gap,
+    Joined,
+    Left,
+    Message,
+    Notice,
+    PrivateMessage,
+    Receipt,
+)
+from broadcast.core.interfaces import Batch, Encoder, Override, View
 from broadcast.delivery.fanout import Fanout
-from broadcast.delivery.replay_buffer import Window
-from broadcast.delivery.subscriber import Reader
-from broadcast.net.writers import DirectOutlet, TransportOutlet
+from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.delivery.subscriber import Subscriber
+from broadcast.net.writers import SocketWriter, TransportWriter
 from tests.harness import MemoryTransport, SocketTransport
 
 Kind: TypeAlias = Literal["direct", "transport"]
@@ -30,13 +41,13 @@ class PlainWire:
     def encode(self, event: Event | Notice) -> bytes:  # noqa: PLR0911 -- a table
         self.encoded.append(event)
         match event:
-            case Said(text=text) | Emoted(text=text) | Answered(text=text):
+            case Message(text=text) | Action(text=text) | CommandReply(text=text):
                 return f"{text}\n".encode()
-            case Whispered(text=text):
+            case PrivateMessage(text=text):
                 return f"[{text}]\n".encode()
             case Receipt(seq=seq):
                 return f"#{seq}\n".encode()
-            case Missed(first=first, last=last):
+            case Gap(first=first, last=last):
                 return f"missed {first}-{last}\n".encode()
             case Joined(nick=nick) if not self.view.quiet:
                 return f"+{nick}\n".encode()
@@ -49,16 +60,16 @@ class PlainWire:
 class Listener:
     """A reader, and the other side of their connection."""
 
-    def __init__(self, hall: Hall, session: int, transport: MemoryTransport, wire: Wire) -> None:
+    def __init__(self, hall: Hall, session: int, transport: MemoryTransport, wire: Encoder) -> None:
         self.hall = hall
         self.transport = transport
         self.outlet = (
-            DirectOutlet(transport, hall.clock, transport.socket.handle)
+            SocketWriter(transport, hall.clock, transport.socket.handle)
             if isinstance(transport, SocketTransport)
-            else TransportOutlet(transport, hall.clock)
+            else TransportWriter(transport, hall.clock)
         )
         self.relieved = 0
-        self.reader = Reader(hall.fanout, self.outlet, wire, self._relieved)
+        self.reader = Subscriber(hall.fanout, self.outlet, wire, self._relieved)
         self.reader.session = session
 
     def _relieved(self) -> None:
@@ -67,7 +78,7 @@ class Listener:
     @property
     def held(self) -> int:
         """How many bytes wait for them in the server, apart from the window that all share."""
-        return self.reader._held + len(self.transport.held)
+        return self.reader._queued_bytes + len(self.transport.held)
 
     def stop(self, room: int = 0) -> None:
         """Take *room* bytes, and then no more."""
@@ -79,11 +90,11 @@ class Listener:
 
     def show(self, *texts: str) -> None:
         """Put answers into their stream, all at once."""
-        self.reader.show(b"".join(map(self.reader.wire.encode, map(Answered, texts))))
+        self.reader.send(b"".join(map(self.reader.encoder.encode, map(CommandReply, texts))))
 
     def show_each(self, *texts: str) -> None:
         """The same, each line made when it can be sent."""
-        self.reader.show_each(map(self.reader.wire.encode, map(Answered, texts)))
+        self.reader.send_lazily(map(self.reader.encoder.encode, map(CommandReply, texts)))
 
     def read(self) -> str:
         """What came since the last look."""
@@ -101,7 +112,7 @@ class Listener:
 class Hall:
     """A fan-out and its listeners. Each look at the clock costs *tick* seconds."""
 
-    def __init__(self, kind: Kind = "direct", window: Window | None = None) -> None:
+    def __init__(self, kind: Kind = "direct", window: ReplayBuffer | None = None) -> None:
         self.kind = kind
         self.clock = Clock()
         self.wire = PlainWire()
@@ -125,22 +136,22 @@ class Hall:
         transport = SocketTransport() if self.kind == "direct" else MemoryTransport()
         return Listener(self, self._sessions, transport, self.wire)
 
-    def listener(self, wire: Wire | None = None) -> Listener:
+    def listener(self, wire: Encoder | None = None) -> Listener:
         """Somebody who is told what happens."""
         listener = self.connect()
-        listener.reader.listen(wire or self.wire)
+        listener.reader.subscribe(wire or self.wire)
         return listener
 
     def listeners(self, count: int) -> list[Listener]:
         """So many of them."""
         return [self.listener() for _ in range(count)]
 
-    def tell(self, *what: str | Event, edits: Mapping[Listener, Sequence[Edit]] | None = None) -> None:
+    def tell(self, *what: str | Event, edits: Mapping[Listener, Sequence[Override]] | None = None) -> None:
         """Begin to tell one burst, as far as the first turn goes; texts are lines of somebody who is not here."""
         before = self.last
         events = [self._event(event) for event in what]
         apart = {listener.reader.session: given for listener, given in (edits or {}).items()}
-        self.fanout.tell(Burst(events, apart, before), iter([self._told]))
+        self.fanout.publish(Batch(events, apart, before), iter([self._told]))
 
     def say(self, author: Listener, text: str, *, receipt: bool = False) -> None:
         """Tell one line of *author*."""
@@ -148,8 +159,8 @@ class Hall:
 
     def _event(self, event: str | Event) -> Event:
         if isinstance(event, str):
-            event = Said(0, "eve", event, 0.0)
-        if isinstance(event, Said | Emoted):
+            event = Message(0, "eve", event, 0.0)
+        if isinstance(event, Message | Action):
             self.last += 1
             return replace(event, seq=self.last)
         return event

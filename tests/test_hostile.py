@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import eventAsText
 
 from broadcast.core.hub import Settings
-from broadcast.doors.line.telnet import REPEATED
+from broadcast.doors.line.telnet import MAX_REFUSALS
 from tests.cuts import WAYS, Way
 from tests.harness import Person, World, logged
 
@@ -175,8 +175,8 @@ def test_what_is_sent_in_the_room_harms_nobody_and_everybody_goes_on(row: Row, c
     ("storm", "answers"),
     [
         (b"\xff\xfd\x06", b"\xff\xfc\x06" * STORM),
-        (b"\xff\xfd\x1f", b"\xff\xfc\x1f" * REPEATED),
-        (b"\xff\xfb\x1f", b"\xff\xfe\x1f" * REPEATED),
+        (b"\xff\xfd\x1f", b"\xff\xfc\x1f" * MAX_REFUSALS),
+        (b"\xff\xfb\x1f", b"\xff\xfe\x1f" * MAX_REFUSALS),
         (b"\xff\xf6", b"[yes]\r\n" * STORM),
         (b"\xff\xfc\x01", b""),
         (b"\xff\xfe\x01", b""),

@@ -38,18 +38,18 @@ import broadcast.delivery.fanout
 import broadcast.delivery.subscriber
 import broadcast.net.writers
 import tests.harness
-from broadcast.core.batching import CROWD, plan
+from broadcast.core.batching import COALESCE_ABOVE, build_batch
 from broadcast.core.commands import COMMANDS
-from broadcast.core.events import Emoted, Event, Joined, Left, Renamed, Said, Whispered
+from broadcast.core.events import Action, Event, Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Burst
+from broadcast.core.interfaces import Batch
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.membership import Member
-from broadcast.core.nicknames import key
+from broadcast.core.nicknames import casefold_key
 from broadcast.core.room import Room
-from broadcast.core.time_slice import TURN_SECONDS
-from broadcast.delivery.replay_buffer import Window
-from broadcast.delivery.subscriber import Reader
+from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.delivery.subscriber import Subscriber
 from tests.harness import DirectWorld, Person, World, logged
 
 Rule = TypeVar("Rule", bound=Callable[..., None])
@@ -124,7 +124,7 @@ class Guest:
     @property
     def may_type(self) -> bool:
         protocol = self.person.protocol
-        return self.connected and not self.leaving and not protocol._over and self.person.transport.reading
+        return self.connected and not self.leaving and not protocol._session_over and self.person.transport.reading
 
     def read(self) -> list[str]:
         """What came since they connected, as whole lines, without the prompts."""
@@ -144,8 +144,8 @@ def answers(line: str) -> bool:
     return line.startswith("-> ") and not RECEIPT.fullmatch(line)
 
 
-def spoken(event: Said | Emoted) -> str:
-    return f"{event.nick}: {event.text}" if isinstance(event, Said) else f"** {event.nick} {event.text}"
+def spoken(event: Message | Action) -> str:
+    return f"{event.nick}: {event.text}" if isinstance(event, Message) else f"** {event.nick} {event.text}"
 
 
 def items(told: Told, who: int) -> Iterator[Item]:  # noqa: C901, PLR0912 -- a table
@@ -155,31 +155,31 @@ def items(told: Told, who: int) -> Iterator[Item]:  # noqa: C901, PLR0912 -- a t
     renamed = any(isinstance(event, Renamed) for event in told.events)
     ignored = told.ignored[who]
 
-    def heard(event: Said | Emoted | Whispered) -> bool | None:
-        if event.who == who or not ignored:
+    def heard(event: Message | Action | PrivateMessage) -> bool | None:
+        if event.session == who or not ignored:
             return True
-        return None if renamed else key(event.nick) not in ignored
+        return None if renamed else casefold_key(event.nick) not in ignored
 
     for event in told.events:
         match event:
-            case Said() | Emoted() if event.who == who:
+            case Message() | Action() if event.session == who:
                 if event.receipt:
                     yield Item(f"-> #{event.seq}", certain=True)
-            case Said() | Emoted():
+            case Message() | Action():
                 yield Item(spoken(event), event.seq, heard(event))
-            case Whispered(to=to) if to == who:
+            case PrivateMessage(to=to) if to == who:
                 yield Item(f"[{event.nick}] {event.text}", certain=heard(event))
-            case Joined() if len(joins) > CROWD:
+            case Joined() if len(joins) > COALESCE_ABOVE:
                 if event is joins[0]:
                     yield Item(f" * {len(joins)} people joined.")
             case Joined():
                 yield Item(f" * {event.nick} joined.")
-            case Left() if len(leaves) > CROWD:
-                if event is leaves[-1] and all(leave.who != who for leave in leaves):
+            case Left() if len(leaves) > COALESCE_ABOVE:
+                if event is leaves[-1] and all(leave.session != who for leave in leaves):
                     yield Item(f" * {len(leaves)} people left.")
-            case Left() if event.who != who:
-                yield Item(f" * {event.nick} left: {event.why}" if event.why else f" * {event.nick} left.")
-            case Renamed() if event.who != who:
+            case Left() if event.session != who:
+                yield Item(f" * {event.nick} left: {event.reason}" if event.reason else f" * {event.nick} left.")
+            case Renamed() if event.session != who:
                 yield Item(f" * {event.nick} is now {event.new}.")
             case _:
                 pass
@@ -255,10 +255,10 @@ class TheWholeHub(RuleBasedStateMachine):
 
     def write_down(
         self, events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last: int
-    ) -> Burst:
+    ) -> Batch:
         """Stand in for ``plan``: where what has come back is about to be told."""
         self.told.append(Told(tuple(events), {who: tuple(member.ignored) for who, member in members.items()}))
-        return plan(events, members, ignoring, last)
+        return build_batch(events, members, ignoring, last)
 
     @initialize(
         kind=st.sampled_from([World, DirectWorld]),
@@ -267,13 +267,13 @@ class TheWholeHub(RuleBasedStateMachine):
     )
     def begin(self, kind: type[World], slow: bool, rooms: list[int | None]) -> None:
         """Some are here, who ignore the first of them, and some of them soon read no more."""
-        limits = replace(DEFAULTS.lifted(), pending_bytes=PENDING)
+        limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PENDING)
         self.world = kind(Settings(version="0.0", replay=REPLAY), limits=limits)
-        self.world.fanout.pending = PENDING
-        self.world.fanout.window = Window(*WINDOW)
+        self.world.fanout.private_queue_bytes = PENDING
+        self.world.fanout.replay_buffer = ReplayBuffer(*WINDOW)
         if slow:  # each look at the clock costs a turn's time, so that everybody needs a turn of their own
-            for share in (self.world.fanout._tell_share, self.world.fanout._step_share):
-                share._now = accumulate(repeat(TURN_SECONDS)).__next__
+            for share in (self.world.fanout._delivery_slice, self.world.fanout._step_slice):
+                share._now = accumulate(repeat(SLICE_SECONDS)).__next__
         self.witness = self.connect()
         self.witness.person.put("witness\n")
         self.world.settle()
@@ -324,14 +324,14 @@ class TheWholeHub(RuleBasedStateMachine):
     def give_a_name(self, data: st.DataObject, name: str) -> None:
         self.say_name(self.one(data, self.nameless()), name, 0)
 
-    @rule(names=st.lists(st.sampled_from(NAMES), min_size=6, max_size=9, unique_by=key))
+    @rule(names=st.lists(st.sampled_from(NAMES), min_size=6, max_size=9, unique_by=casefold_key))
     def come_in_a_crowd(self, names: list[str]) -> None:
         for name in names:
             self.say_name(self.connect(), name, 0)
 
     def say_name(self, guest: Guest, name: str, words: int, *, receipts: bool = False) -> None:
         typed = []
-        if key(name) not in self.world.hub._owners:  # else what follows would be another nickname
+        if casefold_key(name) not in self.world.hub._owners:  # else what follows would be another nickname
             guest.words += (typed := [self.word() for _ in range(words)])
             if receipts:
                 guest.asked.append(SWITCHED)
@@ -408,7 +408,7 @@ class TheWholeHub(RuleBasedStateMachine):
         """One for whom so much waits that their lines wait too would be told who is here later."""
         self.everything_happens()
         self.nicknames_are_unique()
-        if heard := [guest for guest in self.typing() if not guest.person.protocol._peer.full]:
+        if heard := [guest for guest in self.typing() if not guest.person.protocol._peer.congested]:
             names = self.after[-1].values()
             here = f"-> {len(names)} here: {', '.join(f'{name}{IDLE}' for name in names)}"
             self.ask(self.one(data, heard), "/names", here)
@@ -448,15 +448,15 @@ class TheWholeHub(RuleBasedStateMachine):
             guest.leaving = True
             guest.person.put(f"{how}\r\nnever said\r\n")
 
-    @precondition(lambda self: len(self.others()) > CROWD)
+    @precondition(lambda self: len(self.others()) > COALESCE_ABOVE)
     @rule(data=st.data())
     def reset_many(self, data: st.DataObject) -> None:
-        for guest in self.others()[: data.draw(st.integers(CROWD + 1, len(self.others())))]:
+        for guest in self.others()[: data.draw(st.integers(COALESCE_ABOVE + 1, len(self.others())))]:
             self.lose(guest)
 
     def lose(self, guest: Guest) -> None:
         protocol, transport = guest.person.protocol, guest.person.transport
-        guest.cut = not protocol._over or protocol._peer._reader.lagging or bool(transport.held)
+        guest.cut = not protocol._session_over or protocol._peer._subscriber.lagging or bool(transport.held)
         guest.leaving, guest.connected = True, False
         guest.person.protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
 
@@ -484,28 +484,32 @@ class TheWholeHub(RuleBasedStateMachine):
     @invariant()
     def nicknames_are_unique(self) -> None:
         """Those that people have now, and those that were told, event by event."""
-        nicks = [key(guest.nick) for guest in self.guests if guest.nick and not guest.leaving]
+        nicks = [casefold_key(guest.nick) for guest in self.guests if guest.nick and not guest.leaving]
         assert len(set(nicks)) == len(nicks)
         for told in self.told[len(self.after) :]:
             here = dict(self.after[-1]) if self.after else {}
             for event in told.events:
                 self.happens(event, here)
-                assert len(set(map(key, here.values()))) == len(here)
+                assert len(set(map(casefold_key, here.values()))) == len(here)
             self.after.append(here)
 
     @staticmethod
     def happens(event: Event, here: dict[int, str]) -> None:
         """Who is *here* after *event*; who does something is here, under the name that they do it under."""
         match event:
-            case Joined(who=who, nick=nick):
+            case Joined(session=who, nick=nick):
                 assert who not in here
                 here[who] = nick
-            case Left(who=who, nick=nick):
+            case Left(session=who, nick=nick):
                 assert here.pop(who) == nick
-            case Renamed(who=who, nick=nick, new=new):
+            case Renamed(session=who, nick=nick, new=new):
                 assert here[who] == nick
                 here[who] = new
-            case Said(who=who, nick=nick) | Emoted(who=who, nick=nick) | Whispered(who=who, nick=nick):
+            case (
+                Message(session=who, nick=nick)
+                | Action(session=who, nick=nick)
+                | PrivateMessage(session=who, nick=nick)
+            ):
                 assert here[who] == nick
             case _:
                 pass
@@ -527,7 +531,7 @@ class TheWholeHub(RuleBasedStateMachine):
             connected = [guest for guest in self.guests if guest.connected]
             for guest in connected:
                 guest.person.transport.take_again()
-            over = [guest.person.protocol._over for guest in self.guests if guest.leaving]
+            over = [guest.person.protocol._session_over for guest in self.guests if guest.leaving]
             return all(over) and all(guest.person.transport.reading for guest in connected if not guest.leaving)
 
         self.wait_until(read)
@@ -547,7 +551,9 @@ class TheWholeHub(RuleBasedStateMachine):
         """Joins and leaves balance: in the end, by what the witness reads, there is nobody."""
         for guest in self.others():
             self.lose(guest)
-        self.wait_until(lambda: all(guest.person.protocol._over for guest in self.guests if not guest.connected))
+        self.wait_until(
+            lambda: all(guest.person.protocol._session_over for guest in self.guests if not guest.connected)
+        )
         self.nicknames_are_unique()
         assert list(self.after[-1]) == [self.witness.id]
         witness = Witness()
@@ -579,10 +585,10 @@ class TheWholeHub(RuleBasedStateMachine):
             assert lines == [item.line for burst in told for item in items(burst, guest.id)]
         else:
             self.explain_lines(guest, lines, told)
-        assert [event.text for event in self.kept() if event.who == guest.id] == guest.words
+        assert [event.text for event in self.kept() if event.session == guest.id] == guest.words
 
-    def kept(self) -> Sequence[Said | Emoted]:
-        kept = [event for told in self.told for event in told.events if isinstance(event, Said | Emoted)]
+    def kept(self) -> Sequence[Message | Action]:
+        kept = [event for told in self.told for event in told.events if isinstance(event, Message | Action)]
         assert [event.seq for event in kept] == list(range(1, len(kept) + 1)), "numbers are dense"
         return kept
 
@@ -598,7 +604,9 @@ class TheWholeHub(RuleBasedStateMachine):
 
     def explain_replay(self, guest: Guest, body: list[str], came: int) -> None:
         """Take the last lines before the burst *came* off their stream; some may be missed, of who reads slowly."""
-        before = [event for told in self.told[: came + 1] for event in told.events if isinstance(event, Said | Emoted)]
+        before = [
+            event for told in self.told[: came + 1] for event in told.events if isinstance(event, Message | Action)
+        ]
         replay = before[-REPLAY:]
         while replay and body:
             line = body.pop(0)
@@ -635,11 +643,11 @@ class TheWholeHub(RuleBasedStateMachine):
             at += 1
         for index, item in enumerate(expected[:at] if guest.cut else expected):
             assert index in seen or not item.certain or item.seq in missed, f"{item} neither came nor is named"
-        told = {event.seq for burst in bursts for event in burst.events if isinstance(event, Said | Emoted)}
+        told = {event.seq for burst in bursts for event in burst.events if isinstance(event, Message | Action)}
         assert missed <= told, "what is named was said while they were here"
 
     def done_by(self, guest: Guest) -> Sequence[Event]:
-        return [event for told in self.told for event in told.events if getattr(event, "who", None) == guest.id]
+        return [event for told in self.told for event in told.events if getattr(event, "session", None) == guest.id]
 
     def explain_answers(self, guest: Guest, answers: Sequence[str]) -> None:
         """Each command was answered, in order, and the answer says what became of it."""
@@ -665,7 +673,7 @@ class TheWholeHub(RuleBasedStateMachine):
                 nick = line.removeprefix("-> You are ").removesuffix(".")
                 told.append(nick)
         assert told == (became[: len(told)] if guest.cut else became)
-        whispers = sum(isinstance(event, Whispered) for event in self.done_by(guest))
+        whispers = sum(isinstance(event, PrivateMessage) for event in self.done_by(guest))
         sent = sum(line.startswith("-> sent to ") for line in answers)
         assert sent <= whispers if guest.cut else sent == whispers
 
@@ -698,17 +706,17 @@ def test_whatever_people_do_what_happened_explains_what_each_of_them_reads() -> 
 # The test of the test
 
 
-def forget_private_lines(reader: Reader, told: object) -> None:
+def forget_private_lines(reader: Subscriber, told: object) -> None:
     """Instead of ``Reader.keep``."""
 
 
-def forget_a_line(reader: Reader) -> object:
+def forget_a_line(reader: Subscriber) -> object:
     """Instead of ``Reader._missed``: the notice begins one line too late."""
     reader._seq += 1
     return MISSED_LINES(reader)
 
 
-def forget_the_rest(reader: Reader, data: bytes, taken: int) -> bytes:
+def forget_the_rest(reader: Subscriber, data: bytes, taken: int) -> bytes:
     """Instead of ``Reader._hold``: of what was taken in part, only the line that was cut is sent to its end."""
     HOLD(reader, data, taken)
     return b""
@@ -729,16 +737,16 @@ def free(hub: Hub, name: str, owner: Member | None) -> str:
     return name
 
 
-MISSED_LINES, HOLD, LEAVE = Reader._missed, Reader._hold, Room.leave
+MISSED_LINES, HOLD, LEAVE = Subscriber._skip_gap, Subscriber._hand_off_partial, Room.leave
 
 
 @pytest.mark.skipif(not LONG, reason="it is about the model, not the server: .ci/long runs it")
 @pytest.mark.parametrize(
     ("part", "name", "broken"),
     [
-        (Reader, "keep", forget_private_lines),
-        (Reader, "_missed", forget_a_line),
-        (Reader, "_hold", forget_the_rest),
+        (Subscriber, "keep", forget_private_lines),
+        (Subscriber, "_missed", forget_a_line),
+        (Subscriber, "_hold", forget_the_rest),
         (Room, "leave", leave_twice),
         (broadcast.core.batching, "_hide", hide_nothing),
         (Hub, "_free", free),

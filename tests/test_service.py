@@ -26,12 +26,12 @@ from twisted.python import usage
 
 import broadcast
 from broadcast import __version__
-from broadcast.core.errors import CannotStart
+from broadcast.core.errors import StartupError
 from broadcast.core.limits import Limits
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
-from broadcast.net.tcp_info import Patience
-from broadcast.server.config import CHECKS, Config
+from broadcast.net.tcp_info import KeepalivePolicy
+from broadcast.server.config import VALIDATORS, Config
 from broadcast.server.lifecycle import Server
 from broadcast.server.metrics import Monitor
 from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
@@ -92,7 +92,7 @@ def test_every_option_has_its_effect(tmp_path: Path) -> None:
     assert parsed("--ephemeral").config.data is None
     limits = parsed("--paste-lines", "5", "--lines-per-second", "0.5", "--limits", "on").config.limits
     assert limits == Limits(paste_lines=5, lines_per_second=0.5)
-    assert parsed("--limits", "off").config.limits == Limits().lifted()
+    assert parsed("--limits", "off").config.limits == Limits().without_client_limits()
 
 
 def test_the_command_line_wins_over_the_config_file() -> None:
@@ -142,7 +142,7 @@ def test_help_explains_every_option_with_its_default_at_eighty_columns(
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
-    for option in [*CHECKS, "config"]:
+    for option in [*VALIDATORS, "config"]:
         explained = re.search(rf"--{option}[= ] ?(.*?)(?: -\w, --| --[a-z-]+=? |$)", flat)
         assert explained is not None, option
         assert "default" in explained[1], option
@@ -162,7 +162,7 @@ def test_what_is_said_is_kept_in_the_folder_of_the_start(tmp_path: Path) -> None
     server = makeService(parsed("--name", "Pub", "--replay", "3"))
     assert isinstance(server, Server)
     assert isinstance(server._journal, SqliteJournal)
-    assert server._keeps == f"What is said is kept in {tmp_path / 'broadcast-data'}."
+    assert server._storage_note == f"What is said is kept in {tmp_path / 'broadcast-data'}."
     assert not (tmp_path / "broadcast-data").exists()
     settings = server._hub.settings
     assert (settings.name, settings.replay, settings.version) == ("Pub", 3, __version__)
@@ -170,19 +170,19 @@ def test_what_is_said_is_kept_in_the_folder_of_the_start(tmp_path: Path) -> None
 
 def test_those_who_are_silent_are_looked_after_as_the_options_say() -> None:
     server = makeService(parsed("--probe", "30", "--gone", "90"))
-    assert server._heartbeat._patience == Patience(30, 90)
-    assert server._heartbeat._connections is server._factory.connections
+    assert server._dead_peers._policy == KeepalivePolicy(30, 90)
+    assert server._dead_peers._connections is server._factory.connections
 
 
 def test_that_limits_are_off_is_in_the_log() -> None:
     server = makeService(parsed("--limits", "off", "--ephemeral"))
-    assert server._keeps.endswith("server stops. The limits on people and addresses are off.")
+    assert server._storage_note.endswith("server stops. The limits on people and addresses are off.")
 
 
 def test_an_ephemeral_server_writes_nothing() -> None:
     server = makeService(parsed("--ephemeral"))
     assert isinstance(server._journal, MemoryJournal)
-    assert server._keeps.startswith("Nothing is kept (--ephemeral)")
+    assert server._storage_note.startswith("Nothing is kept (--ephemeral)")
 
 
 def test_a_bad_endpoint_description_is_one_line() -> None:
@@ -233,7 +233,7 @@ def test_some_files_are_left_for_other_things_than_connections(
 
 def test_more_connections_than_files_are_refused_at_the_start() -> None:
     with pytest.raises(
-        CannotStart, match=r"^--connections 961 .* is 1024: raise it to 1025 .* or choose at most 960\.$"
+        StartupError, match=r"^--connections 961 .* is 1024: raise it to 1025 .* or choose at most 960\.$"
     ):
         most_connections(961, 1024)
 
@@ -242,9 +242,13 @@ def test_the_limits_reach_what_they_are_about() -> None:
     options = "--ephemeral --window-events 5 --window-bytes 6 --pending-bytes 4096 --queue-events 8 --connections 9"
     server = makeService(parsed(*options.split()))
     fanout, limits = server._factory.fanout, server._factory.limits
-    assert (fanout.window._most_events, fanout.window._most_bytes, fanout.pending) == (5, 6, 4096)
+    assert (fanout.replay_buffer._max_events, fanout.replay_buffer._max_bytes, fanout.private_queue_bytes) == (
+        5,
+        6,
+        4096,
+    )
     assert server._hub.room._limits is limits
-    assert (limits.queue_events, limits.connections) == (8, 9)
+    assert (limits.high_water_events, limits.connections) == (8, 9)
 
 
 def test_who_gives_up_in_the_foreground_says_why_and_leaves_no_pid_file(
@@ -547,10 +551,10 @@ def test_that_keeping_goes_wrong_and_right_again_is_in_the_log() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reactor, "callFromThread", soon.append)
         server = makeService(parsed())
-    keeping = server._journal.keeping
+    keeping = server._journal.commit_stats
     with capturedLogs() as events:
-        keeping.failed("the disk is full", 1)
-        keeping.succeeded(0.1)
+        keeping.record_failure("the disk is full", 1)
+        keeping.record_success(0.1)
         assert events == []  # it is told by another thread
         for call in soon:
             call()

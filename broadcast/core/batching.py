@@ -6,32 +6,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from broadcast.core.events import (
-    KEPT,
+    STORED,
     Announced,
+    Barrier,
     Event,
+    JoinCount,
     Joined,
+    LeaveCount,
     Left,
-    ManyJoined,
-    ManyLeft,
-    Marked,
-    NotKept,
+    PrivateMessage,
     Receipt,
     Renamed,
-    Whispered,
+    StoreFailed,
 )
-from broadcast.core.interfaces import Burst, Edit
-from broadcast.core.nicknames import key
+from broadcast.core.interfaces import Batch, Override
+from broadcast.core.nicknames import casefold_key
 
 if TYPE_CHECKING:
     from broadcast.core.membership import Member
 
-_ALIKE = (Joined, ManyJoined, Announced, Marked)
+_SAME_FOR_ALL = (Joined, JoinCount, Announced, Barrier)
 """What is the same for everybody."""
-CROWD = 5
+COALESCE_ABOVE = 5
 """Up to so many joins (or leaves) in one burst are told one by one (PROTOCOL)."""
 
 
-def condense(events: Sequence[Event]) -> Sequence[Event]:
+def coalesce_presence(events: Sequence[Event]) -> Sequence[Event]:
     """Tell a crowd's joins as one number where the first stood, its leaves where the last stood.
 
     So nobody speaks before they came or after they left.
@@ -39,37 +39,39 @@ def condense(events: Sequence[Event]) -> Sequence[Event]:
     joins = [at for at, event in enumerate(events) if type(event) is Joined]
     leaves = [at for at, event in enumerate(events) if type(event) is Left]
     instead: dict[int, Event | None] = {}
-    if len(joins) > CROWD:
+    if len(joins) > COALESCE_ABOVE:
         instead |= dict.fromkeys(joins)
-        instead[joins[0]] = ManyJoined(len(joins))
-    if len(leaves) > CROWD:
+        instead[joins[0]] = JoinCount(len(joins))
+    if len(leaves) > COALESCE_ABOVE:
         instead |= dict.fromkeys(leaves)
-        instead[leaves[-1]] = ManyLeft(len(leaves))
+        instead[leaves[-1]] = LeaveCount(len(leaves))
     if not instead:
         return events
     told = (instead.get(at, event) for at, event in enumerate(events))
     return [event for event in told if event is not None]
 
 
-class _Names:
+class _RenameTracker:
     """Under which names somebody may be ignored who was renamed in this burst: whoever is ignored stays so."""
 
     def __init__(self) -> None:
         self._before: dict[str, frozenset[str]] = {}
 
-    def before(self, nick: str) -> frozenset[str]:
+    def keys_before(self, nick: str) -> frozenset[str]:
         """The comparison keys that *nick* had before the burst, or that were ignored for their own sake."""
-        name = key(nick)
+        name = casefold_key(nick)
         return self._before.get(name, frozenset((name,)))
 
-    def follow(self, event: Renamed) -> None:
+    def record(self, event: Renamed) -> None:
         """From here on the new name is the same person; whoever takes the old one is somebody else."""
-        either = self.before(event.nick) | self.before(event.new)
-        self._before[key(event.nick)] = frozenset()
-        self._before[key(event.new)] = either
+        either = self.keys_before(event.nick) | self.keys_before(event.new)
+        self._before[casefold_key(event.nick)] = frozenset()
+        self._before[casefold_key(event.new)] = either
 
 
-def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last: int = 0) -> Burst:
+def build_batch(
+    events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last: int = 0
+) -> Batch:
     """Turn what has come back from the journal into what the readers are told.
 
     Nobody gets their own line back: a receipt stands in its place for who asked for receipts. Nor are people told that
@@ -77,40 +79,40 @@ def plan(events: Sequence[Event], members: Mapping[int, Member], ignoring: Itera
     are the members who hide somebody, *last* the number of the last line before. The cost is that of the
     events and of what differs, never readers times events.
     """
-    shown = condense(events)
-    edits: dict[int, list[Edit]] = {}
-    names = _Names()
+    shown = coalesce_presence(events)
+    edits: dict[int, list[Override]] = {}
+    names = _RenameTracker()
     for at, event in enumerate(shown):
-        if isinstance(event, KEPT):
-            if event.who in members:
-                edits.setdefault(event.who, []).append((at, Receipt(event.seq) if event.receipt else None))
-        elif not isinstance(event, _ALIKE):
-            for reader, instead in _apart(event, events, members, names):
+        if isinstance(event, STORED):
+            if event.session in members:
+                edits.setdefault(event.session, []).append((at, Receipt(event.seq) if event.receipt else None))
+        elif not isinstance(event, _SAME_FOR_ALL):
+            for reader, instead in _recipient_overrides(event, events, members, names):
                 edits.setdefault(reader, []).append((at, instead))
-    _hide(shown, ignoring, edits)
-    return Burst(shown, edits, last)
+    _apply_ignores(shown, ignoring, edits)
+    return Batch(shown, edits, last)
 
 
-def _apart(
-    event: Left | Renamed | Whispered | NotKept | ManyLeft,
+def _recipient_overrides(
+    event: Left | Renamed | PrivateMessage | StoreFailed | LeaveCount,
     events: Sequence[Event],
     members: Mapping[int, Member],
-    names: _Names,
+    names: _RenameTracker,
 ) -> Iterator[tuple[int, Event | None]]:
     """Who sees something else than everybody in the place of *event*, and what."""
     match event:
-        case Left(who=who):
+        case Left(session=who):
             yield who, None
-        case Renamed(who=who):
-            names.follow(event)
+        case Renamed(session=who):
+            names.record(event)
             yield who, None
-        case ManyLeft():
-            yield from ((left.who, None) for left in events if isinstance(left, Left))
-        case NotKept(who=who):
+        case LeaveCount():
+            yield from ((left.session, None) for left in events if isinstance(left, Left))
+        case StoreFailed(session=who):
             yield who, event
         case _:
             to = members.get(event.to)
-            if to is not None and not ignores(to, event.who, names.before(event.nick)):
+            if to is not None and not ignores(to, event.session, names.keys_before(event.nick)):
                 yield to.id, event
 
 
@@ -119,16 +121,16 @@ def ignores(member: Member, who: int, names: Iterable[str]) -> bool:
     return who != member.id and not member.ignored.keys().isdisjoint(names)
 
 
-def _hide(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, list[Edit]]) -> None:
+def _apply_ignores(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, list[Override]]) -> None:
     """Take out of each *ignoring* member's stream what is said by those they ignore.
 
     What a hundred members hide alike is put together once, for all of them.
     """
     spoken: dict[str, list[int]] | None = None
-    alike: dict[frozenset[str], list[Edit]] = {}
+    alike: dict[frozenset[str], list[Override]] = {}
     for member in ignoring:
         if spoken is None:
-            spoken = _spoken(shown)
+            spoken = _messages_by_author(shown)
         names = frozenset(member.ignored.keys() & spoken.keys())
         if not names:
             continue
@@ -142,14 +144,14 @@ def _hide(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, l
         edits[member.id] = hidden
 
 
-def _spoken(shown: Sequence[Event]) -> dict[str, list[int]]:
+def _messages_by_author(shown: Sequence[Event]) -> dict[str, list[int]]:
     """What is said, by the names under which it may be ignored."""
-    names = _Names()
+    names = _RenameTracker()
     spoken: dict[str, list[int]] = {}
     for at, event in enumerate(shown):
         if isinstance(event, Renamed):
-            names.follow(event)
-        elif isinstance(event, KEPT):
-            for name in names.before(event.nick):
+            names.record(event)
+        elif isinstance(event, STORED):
+            for name in names.keys_before(event.nick):
                 spoken.setdefault(name, []).append(at)
     return spoken

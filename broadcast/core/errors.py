@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from broadcast.core.stats import Refusal
+from broadcast.core.stats import Rejection
 
 
 class BroadcastError(Exception):
@@ -25,20 +25,20 @@ class BroadcastError(Exception):
 class RefusedError(BroadcastError):
     """Somebody asked for what they cannot have; nothing was changed."""
 
-    kind = Refusal.COMMAND
+    kind = Rejection.COMMAND
     """What it counts as."""
 
 
 class NicknameRefused(RefusedError):
     """Nobody can have this nickname, or somebody has it."""
 
-    kind = Refusal.NICKNAME
+    kind = Rejection.NICKNAME
 
 
-class DoesNotRead(RefusedError):
+class RecipientNotReading(RefusedError):
     """Nothing can be told to somebody who does not read what they are sent."""
 
-    kind = Refusal.UNREAD
+    kind = Rejection.UNREAD
 
 
 class JournalError(BroadcastError):
@@ -57,5 +57,5 @@ class JournalTooNew(JournalError):
     """A newer version of this program wrote the journal."""
 
 
-class CannotStart(BroadcastError):
+class StartupError(BroadcastError):
     """The server cannot start; the text is one line that says why, and what to do."""

@@ -19,10 +19,10 @@ from typing import Final, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Message:
     """Somebody said a line."""
 
-    who: int
+    session: int
     nick: str
     text: str
     at: float
@@ -30,16 +30,16 @@ class Said:
     receipt: bool = False
     """Whether the author wants to know the number."""
 
-    def numbered(self, seq: int) -> Said:
+    def with_seq(self, seq: int) -> Message:
         """The same event, kept under *seq* (1 or more)."""
-        return Said(self.who, self.nick, self.text, self.at, seq, self.receipt)
+        return Message(self.session, self.nick, self.text, self.at, seq, self.receipt)
 
 
 @dataclass(frozen=True, slots=True)
-class Emoted:
+class Action:
     """Somebody does something: ``/me waves``."""
 
-    who: int
+    session: int
     nick: str
     text: str
     at: float
@@ -47,16 +47,16 @@ class Emoted:
     receipt: bool = False
     """Whether the author wants to know the number."""
 
-    def numbered(self, seq: int) -> Emoted:
+    def with_seq(self, seq: int) -> Action:
         """The same event, kept under *seq* (1 or more)."""
-        return Emoted(self.who, self.nick, self.text, self.at, seq, self.receipt)
+        return Action(self.session, self.nick, self.text, self.at, seq, self.receipt)
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Somebody came into the room."""
 
-    who: int
+    session: int
     nick: str
 
 
@@ -64,20 +64,20 @@ class Joined:
 class Left:
     """Somebody left, and what they gave as the reason, if anything."""
 
-    who: int
+    session: int
     nick: str
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class ManyJoined:
+class JoinCount:
     """So many joins in one burst that they are told as a number (PROTOCOL: more than five)."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class ManyLeft:
+class LeaveCount:
     """So many leaves in one burst that they are told as a number."""
 
     count: int
@@ -87,7 +87,7 @@ class ManyLeft:
 class Renamed:
     """*nick* is now *new*."""
 
-    who: int
+    session: int
     nick: str
     new: str
 
@@ -100,35 +100,35 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class Barrier:
     """A place in the stream: somebody waits until everything before it has been told. It shows to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
-class Whispered:
+class PrivateMessage:
     """A private line from the session *who* to the session *to*."""
 
-    who: int
+    session: int
     nick: str
     to: int
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class NotKept:
+class StoreFailed:
     """The journal could not keep *event*; only its author is told, and why."""
 
-    event: Said | Emoted
-    why: str
+    event: Message | Action
+    reason: str
 
     @property
-    def who(self) -> int:
+    def session(self) -> int:
         """The author's session."""
-        return self.event.who
+        return self.event.session
 
 
 @dataclass(frozen=True, slots=True)
-class Welcomed:
+class Welcome:
     """The server's name and the lines of its message of the day: what a connection is told first."""
 
     name: str
@@ -136,14 +136,14 @@ class Welcomed:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompted:
+class Prompt:
     """A question on which the next line is the answer; the only output without a line end."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class JoinConfirmed:
     """You are *nick*; *others* are in the room, of whom *named* (at most twenty) are listed."""
 
     nick: str
@@ -152,21 +152,21 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayLine:
     """A line that was said before the reader came."""
 
-    event: Said | Emoted
+    event: Message | Action
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class HistoryLine:
     """A line that the reader asked for, with its number."""
 
-    event: Said | Emoted
+    event: Message | Action
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class Gap:
     """The reader was not told of the lines *first* to *last*: they did not read for too long."""
 
     first: int
@@ -181,7 +181,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class Uptime:
     """The server runs since *since* (seconds since the epoch), with so many people and lines in the room."""
 
     since: float
@@ -190,41 +190,43 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class CommandReply:
     """One line of the answer to a command."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ErrorReply:
     """What was asked for was refused, and why; nothing was changed."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class ServerNotice:
     """The server says something to one person: that it closes, and why."""
 
     text: str
 
 
-Kept: TypeAlias = Said | Emoted
-Passing: TypeAlias = Joined | Left | ManyJoined | ManyLeft | Renamed | Announced | Marked | Whispered | NotKept
-Event: TypeAlias = Kept | Passing
-Shown: TypeAlias = Replayed | Recalled | Missed | Receipt
-Notice: TypeAlias = Welcomed | Prompted | Arrived | Shown | Running | Answered | Refused | Noted
+Stored: TypeAlias = Message | Action
+Transient: TypeAlias = (
+    Joined | Left | JoinCount | LeaveCount | Renamed | Announced | Barrier | PrivateMessage | StoreFailed
+)
+Event: TypeAlias = Stored | Transient
+Shown: TypeAlias = ReplayLine | HistoryLine | Gap | Receipt
+Notice: TypeAlias = Welcome | Prompt | JoinConfirmed | Shown | Uptime | CommandReply | ErrorReply | ServerNotice
 
-KEPT: Final = (Said, Emoted)
+STORED: Final = (Message, Action)
 """For ``isinstance`` where each event passes: the union would be made anew each time."""
-ALONE: Final = (Whispered, NotKept)
+PRIVATE_EVENTS: Final = (PrivateMessage, StoreFailed)
 """What shows to one reader only."""
-_WRITTEN: Final = (Said, Emoted, Whispered)
+_WITH_TEXT: Final = (Message, Action, PrivateMessage)
 
 
-def written(event: Event) -> int:
+def text_length(event: Event) -> int:
     """How many characters *event* holds that somebody wrote."""
-    if isinstance(event, NotKept):
+    if isinstance(event, StoreFailed):
         event = event.event
-    return len(event.text) if isinstance(event, _WRITTEN) else 0
+    return len(event.text) if isinstance(event, _WITH_TEXT) else 0

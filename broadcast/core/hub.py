@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from broadcast.core import nicknames
 from broadcast.core.errors import NicknameRefused, RefusedError
-from broadcast.core.interfaces import Audience, Journal
+from broadcast.core.interfaces import Journal, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.membership import Member, Visitor
+from broadcast.core.membership import Member, MemberListener
 from broadcast.core.room import Room
-from broadcast.core.stats import Refusal
+from broadcast.core.stats import Rejection
 
 GOING_DOWN = "The server is going down."
 
@@ -39,13 +39,13 @@ class Hub:
     *started* is when the server started, in seconds since the epoch.
     """
 
-    def __init__(self, journal: Journal, audience: Audience, settings: Settings, started: float) -> None:
+    def __init__(self, journal: Journal, publisher: Publisher, settings: Settings, started: float) -> None:
         self.settings = settings
         self.started = started
-        self.room = Room(journal, audience, settings.replay, settings.limits)
-        self.sessions = 0
+        self.room = Room(journal, publisher, settings.replay, settings.limits)
+        self.session_count = 0
         """How many sessions there have been."""
-        self.refusals = dict.fromkeys(Refusal, 0)
+        self.rejections = dict.fromkeys(Rejection, 0)
         """How often what was refused."""
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
@@ -54,54 +54,54 @@ class Hub:
         """Open the journal; raises ``JournalError``."""
         self.room.open()
 
-    def close(self, told: Callable[[], None]) -> None:
+    def close(self, delivered: Callable[[], None]) -> None:
         """Tell everybody that the server is going down; *told* is called when all that was taken in has been told."""
         self.room.announce(GOING_DOWN)
-        self.room.when_told(told)
+        self.room.after_barrier(delivered)
 
-    def session_id(self) -> int:
+    def next_session_id(self) -> int:
         """An id that no other session of this process has."""
-        self.sessions += 1
-        return self.sessions
+        self.session_count += 1
+        return self.session_count
 
-    def admit(self, session: int, name: str, visitor: Visitor) -> Member:
+    def admit(self, session: int, name: str, listener: MemberListener) -> Member:
         """Give *name* to a newcomer and let them into the room; raises ``RefusedError``."""
-        nick = self._free(name, None)
-        member = Member(session, nick, visitor)
+        nick = self._validate_nick(name, None)
+        member = Member(session, nick, listener)
         self._claim(member)
         self.room.enter(member)
         return member
 
     def rename(self, member: Member, name: str) -> None:
         """Give *member* another nickname; raises ``RefusedError``."""
-        nick = self._free(name, member)
+        nick = self._validate_nick(name, member)
         if nick == member.nick:
             return
         self._release(member)
         self.room.rename(member, nick)
         self._claim(member)
 
-    def dismiss(self, member: Member, why: str) -> None:
+    def remove(self, member: Member, why: str) -> None:
         """Let *member* leave; the nickname is free at once, for in the stream its next owner comes later."""
         self._release(member)
         self.room.leave(member, why)
 
     def find(self, name: str) -> Member:
         """The one who is here under *name*; raises ``RefusedError``."""
-        member = self._owners.get(nicknames.key(name))
-        if member is None or not member.told:
-            raise RefusedError(f"{name[: nicknames.LONGEST]} is not here.")
+        member = self._owners.get(nicknames.casefold_key(name))
+        if member is None or not member.announced_nick:
+            raise RefusedError(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
         return member
 
-    def reach(self, session: int) -> Member | None:
+    def member_by_session(self, session: int) -> Member | None:
         """The one whose session this is; None where they have left, or are just leaving."""
         member = self.room.members.get(session)
-        return member if member and self._owners.get(nicknames.key(member.nick)) is member else None
+        return member if member and self._owners.get(nicknames.casefold_key(member.nick)) is member else None
 
-    def _free(self, name: str, owner: Member | None) -> str:
+    def _validate_nick(self, name: str, owner: Member | None) -> str:
         """*name* as a nickname that nobody but *owner* has."""
-        nick = nicknames.check(name, unicode=self.settings.unicode_nicknames)
-        if self._owners.get(nicknames.key(nick), owner) is not owner:
+        nick = nicknames.validate(name, unicode=self.settings.unicode_nicknames)
+        if self._owners.get(nicknames.casefold_key(nick), owner) is not owner:
             raise NicknameRefused(f"{nick} is taken.")
         if self.settings.unicode_nicknames:
             like = self._skeletons.get(nicknames.skeleton(nick))
@@ -110,11 +110,11 @@ class Hub:
         return nick
 
     def _claim(self, member: Member) -> None:
-        self._owners[nicknames.key(member.nick)] = member
+        self._owners[nicknames.casefold_key(member.nick)] = member
         if self.settings.unicode_nicknames:
             self._skeletons[nicknames.skeleton(member.nick)] = member
 
     def _release(self, member: Member) -> None:
-        del self._owners[nicknames.key(member.nick)]
+        del self._owners[nicknames.casefold_key(member.nick)]
         if self.settings.unicode_nicknames:
             del self._skeletons[nicknames.skeleton(member.nick)]

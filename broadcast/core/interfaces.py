@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Event, Kept, Notice
-from broadcast.core.search_query import Words
-from broadcast.core.stats import Keeping
+from broadcast.core.events import Event, Notice, Stored
+from broadcast.core.search_query import SearchQuery
+from broadcast.core.stats import CommitStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class View:
     """Whether joins and leaves are hidden."""
 
 
-Edit: TypeAlias = tuple[int, Event | Notice | None]
+Override: TypeAlias = tuple[int, Event | Notice | None]
 """An index into a burst's events, and what one reader gets in that place: another event, a notice, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
+class Batch:
     """All that has come back from the journal when the reactor gets to it, as it is told to the readers.
 
     *edits* maps the id of a session to what differs for it, in ascending order of the index. Whoever is not in it gets
@@ -40,26 +40,26 @@ class Burst:
     """
 
     events: Sequence[Event]
-    edits: Mapping[int, Sequence[Edit]]
-    last: int = 0
+    overrides: Mapping[int, Sequence[Override]]
+    last_seq: int = 0
     """The number of the last kept event before this burst."""
 
 
-class Wire(Protocol):
+class Encoder(Protocol):
     """How events look to one kind of door, in one view."""
 
     def encode(self, event: Event | Notice) -> bytes:
         """The bytes of *event*; empty where this view does not show it."""
 
 
-Step: TypeAlias = Callable[[], None]
+Callback: TypeAlias = Callable[[], None]
 """A short piece of work. What it raises does not keep the next from being done."""
 
 
-class Audience(Protocol):
+class Publisher(Protocol):
     """The readers of one room."""
 
-    def tell(self, burst: Burst, then: Iterator[Step]) -> None:
+    def publish(self, burst: Batch, then: Iterator[Callback]) -> None:
         """Show *burst* to everybody; once every reader was offered it, exhaust *then*, and do each step as it comes.
 
         All that may have happened before this returns, or take several turns. It is not called again before then,
@@ -71,29 +71,29 @@ class Peer(Protocol):
     """What a session may tell its connection. A peer whose connection is gone takes every call and does nothing."""
 
     @property
-    def full(self) -> bool:
+    def congested(self) -> bool:
         """Whether so much waits for this peer alone that nothing should be added: they do not read."""
 
-    def show(self, *notices: Notice) -> None:
+    def send(self, *notices: Notice) -> None:
         """Put *notices* at the end of this one reader's stream."""
 
-    def show_each(self, notices: Iterator[Notice]) -> None:
+    def send_lazily(self, notices: Iterator[Notice]) -> None:
         """Put all of *notices* there; each is asked for when there is room for it, which may be much later."""
 
-    def listen(self, view: View) -> None:
+    def subscribe(self, view: View) -> None:
         """From here on, show what is told to the room, in this view; again with another view to change it."""
 
-    def when_roomy(self, call: Callable[[], None]) -> None:
+    def when_writable(self, call: Callable[[], None]) -> None:
         """Call *call* once the peer is not full: at once, or when it has room, and its turn; at most one call waits."""
 
-    def proceed(self) -> None:
+    def ready_for_line(self) -> None:
         """The session is ready for its next line."""
 
     def close(self) -> None:
         """Stop listening; deliver everything shown so far, then end the connection."""
 
 
-Found: TypeAlias = Callable[[Sequence[Kept] | JournalError], None]
+ReadCallback: TypeAlias = Callable[[Sequence[Stored] | JournalError], None]
 """Takes what was read from a journal, or why that failed."""
 
 
@@ -107,16 +107,16 @@ class Journal(Protocol):
     """
 
     @property
-    def keeping(self) -> Keeping:
+    def commit_stats(self) -> CommitStats:
         """How its commits go."""
 
-    def open(self, tail: int) -> Sequence[Kept]:
+    def open(self, tail: int) -> Sequence[Stored]:
         """Make ready, and return the last *tail* (0 or more) kept events. May block; called once, first.
 
         Raises a ``JournalError`` whose text says what is wrong and what to do.
         """
 
-    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call *listener* with each batch of what has come back, in order, from the reactor's thread.
 
         At most one such call is on its way at any moment: whatever comes back meanwhile is part of it. Called once,
@@ -126,13 +126,13 @@ class Journal(Protocol):
     def append(self, event: Event) -> None:
         """Take *event* (a kept one with ``seq`` 0) into the queue. Never blocks, never raises."""
 
-    def read(self, first: int, last: int, found: Found) -> None:
+    def read(self, first: int, last: int, found: ReadCallback) -> None:
         """Find the kept events numbered *first* to *last*, both included, in ascending order. Does not block.
 
         Numbers that were never given are left out; so ``first > last`` finds nothing.
         """
 
-    def search(self, words: Words, last: int, most: int, found: Found) -> None:
+    def search(self, query: SearchQuery, last: int, limit: int, found: ReadCallback) -> None:
         """Find the kept events in whose text all of *words* occur, in ascending order. Does not block.
 
         Of those numbered at most *last*, the newest *most* (1 or more). Words are what SQLite's ``unicode61

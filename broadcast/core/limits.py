@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from math import inf
 from typing import Final, TypeAlias
 
-FULL: Final = "This server is full. Try again later."
+SERVER_FULL: Final = "This server is full. Try again later."
 """What those read who come when there is no room for another connection."""
 _ROUNDING = 1e-6
 """Seconds: a timer that was set for the rest of a wait is not to find that a trillionth of it is left."""
@@ -38,16 +38,16 @@ class Limits:
     """Connections in all; None: any number."""
     linger_seconds: float = 10
     """How long a closing connection may take to read what it was sent."""
-    window_events: int = 10_000
-    window_bytes: int = 4 * 1024 * 1024
+    replay_events: int = 10_000
+    replay_bytes: int = 4 * 1024 * 1024
     """So much of the room's stream is kept in memory for those who lag."""
-    pending_bytes: int = 64 * 1024
+    private_queue_bytes: int = 64 * 1024
     """So many bytes of answers and private lines wait for one reader."""
-    queue_events: int = 10_000
-    queue_bytes: int = 8 * 1024 * 1024
+    high_water_events: int = 10_000
+    high_water_bytes: int = 8 * 1024 * 1024
     """Past so much that was not kept and told yet, those who write are to wait; bytes of text, roughly."""
 
-    def lifted(self) -> Limits:
+    def without_client_limits(self) -> Limits:
         """Without those on people and addresses: for a room of trusted programs."""
         return replace(self, lines_per_second=inf, address_connections=None)
 
@@ -55,31 +55,31 @@ class Limits:
 DEFAULTS: Final = Limits()
 
 
-class Allowance:
+class RateLimiter:
     """The lines of one person: so many at once, then so many a second (a token bucket, counted as a time)."""
 
-    __slots__ = ("_full", "_interval", "_spare")
+    __slots__ = ("_burst_tolerance", "_emission_interval", "_theoretical_arrival")
 
     def __init__(self, limits: Limits) -> None:
-        self._interval = 1 / limits.lines_per_second
-        self._spare = (limits.paste_lines - 1) * self._interval
-        self._full = -inf
+        self._emission_interval = 1 / limits.lines_per_second
+        self._burst_tolerance = (limits.paste_lines - 1) * self._emission_interval
+        self._theoretical_arrival = -inf
         """When the allowance is whole again."""
 
-    def wait(self, now: float) -> float:
+    def delay(self, now: float) -> float:
         """How many seconds it is until another line may be taken; 0.0 where it may be now."""
-        wait = self._full - now - self._spare
+        wait = self._theoretical_arrival - now - self._burst_tolerance
         return wait if wait > _ROUNDING else 0.0
 
-    def spend(self, now: float) -> None:
+    def consume(self, now: float) -> None:
         """A line was taken at the time *now*, in seconds of a clock that never goes back."""
-        self._full = max(self._full, now) + self._interval
+        self._theoretical_arrival = max(self._theoretical_arrival, now) + self._emission_interval
 
 
 _Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
 
 
-class Connections:
+class ConnectionLimiter:
     """How many connections there are, in all and of each address. What comes from this machine counts in all only."""
 
     def __init__(self, limits: Limits) -> None:
@@ -87,14 +87,14 @@ class Connections:
         self._counts: Counter[_Source] = Counter()
         self.total = 0
 
-    def enter(self, host: str | None) -> str | None:
+    def acquire(self, host: str | None) -> str | None:
         """Count a connection from *host*, an IP address, or None for a local socket; why it must not be, if so.
 
         What was refused is not counted, and is not to ``leave``.
         """
         most, each = self.limits.connections, self.limits.address_connections
         if most is not None and self.total >= most:
-            return FULL
+            return SERVER_FULL
         source = _source(host)
         if source is not None:
             if each is not None and self._counts[source] >= each:
@@ -103,7 +103,7 @@ class Connections:
         self.total += 1
         return None
 
-    def leave(self, host: str | None) -> None:
+    def release(self, host: str | None) -> None:
         """The connection from *host* is over."""
         self.total -= 1
         source = _source(host)

@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broadcast.core.events import Missed, Replayed
+from broadcast.core.events import Gap, ReplayLine
 
 
-class Visitor(Protocol):
+class MemberListener(Protocol):
     """What a room tells the session of a member."""
 
     @property
-    def full(self) -> bool:
+    def congested(self) -> bool:
         """Whether so much waits for you alone that nothing should be added."""
 
-    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
+    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         """The room has told everybody of your coming; *others* are present, *replay* was said before.
 
         It may be read at leisure, also when the room has gone on.
         """
 
-    def departed(self) -> None:
+    def leave_delivered(self) -> None:
         """The room has told everybody of your leaving; nothing else will come."""
 
 
@@ -32,20 +32,20 @@ class Member:
 
     id: int
     nick: str
-    visitor: Visitor
-    told: str = ""
+    listener: MemberListener
+    announced_nick: str = ""
     """The nickname under which the stream knows them: a rename on its way has not happened yet for a newcomer.
 
     Empty until people are told that they come.
     """
     away: bool = False
-    why_away: str = ""
+    away_reason: str = ""
     receipts: bool = False
     ignored: dict[str, str] = field(default_factory=dict)
     """Nicknames whose lines are hidden: comparison key to the name as it was typed."""
-    coming: int = 0
+    private_in_flight: int = 0
     """How many characters of private lines are on their way to this member."""
-    correspondent: int = 0
+    last_private_sender: int = 0
     """The session that whispered last to this member; 0 for nobody yet."""
-    heard: float = 0.0
+    last_active: float = 0.0
     """When they last typed something, in seconds since the epoch."""

@@ -11,7 +11,7 @@ from unicodedata import bidirectional, category, normalize
 
 from broadcast.core.errors import NicknameRefused
 
-LONGEST: Final = 24
+MAX_NICKNAME_CHARS: Final = 24
 """A nickname has at most so many characters (code points in NFC)."""
 
 RESERVED: Final = frozenset({"server", "system", "admin", "root", "operator", "here", "all", "quit", "exit"})
@@ -98,7 +98,7 @@ _prototype: Final = _prototypes()
 _dotted: Final = re.compile("(?<=[ij])\u0307")
 
 
-def check(name: str, *, unicode: bool = False) -> str:
+def validate(name: str, *, unicode: bool = False) -> str:
     """The nickname that somebody who typed *name* asks for; raises ``NicknameRefused``, whose text says why not.
 
     Surrounding blanks are not part of it. It has 1 to 24 ASCII letters, digits, ``_``, ``-`` and ``.``; with *unicode*,
@@ -112,18 +112,18 @@ def check(name: str, *, unicode: bool = False) -> str:
         name = normalize("NFC", name)
     if not name:
         raise NicknameRefused("a nickname cannot be empty.")
-    if len(name) > LONGEST:
-        raise NicknameRefused(f"a nickname has at most {LONGEST} characters.")
+    if len(name) > MAX_NICKNAME_CHARS:
+        raise NicknameRefused(f"a nickname has at most {MAX_NICKNAME_CHARS} characters.")
     if not (_is_word(name) if unicode else _plain.fullmatch(name)):
         raise NicknameRefused(f"a nickname holds only {'' if unicode else 'ASCII '}letters, digits, _, - and .")
     if {bidirectional(character) for character in name} & {"R", "AL"} and "L" in map(bidirectional, name):
         raise NicknameRefused("a nickname reads in one direction.")
-    if key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):
+    if casefold_key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):
         raise NicknameRefused(f"{name} is reserved.")
     return name
 
 
-def key(name: str) -> str:
+def casefold_key(name: str) -> str:
     """What two spellings of one nickname have in common: case and compatibility forms make no difference.
 
     The compatibility caseless match of the Unicode Standard (section 3.13, D146): ``ANN`` is ``ann``, and so

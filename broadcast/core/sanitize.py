@@ -10,7 +10,7 @@ import re
 from typing import Final
 from unicodedata import category, combining, normalize
 
-MARKS: Final = 8
+MAX_MARKS: Final = 8
 """At most so many combining marks on one letter (PROTOCOL)."""
 
 _BLANKS: Final = "\t\x85\u2028\u2029"
@@ -66,12 +66,12 @@ _SUSPECT: Final = f"[{_ranges(_basic)}{_ASTRAL}]"
 
 _blanks: Final = re.compile(f"[{_BLANKS}]")
 _removed: Final = re.compile(f"[{_REMOVED}]+")
-_suspects: Final = re.compile(f"{_SUSPECT}{_SUSPECT}{{{MARKS},}}")
-_crowd: Final = re.compile(f"{_ATTACHED}{_ATTACHED}{{{MARKS},}}")
-_allowed: Final = re.compile(f"(?:{_LOOSE}*+{_MARK}){{{MARKS}}}{_LOOSE}*+")
+_suspects: Final = re.compile(f"{_SUSPECT}{_SUSPECT}{{{MAX_MARKS},}}")
+_crowd: Final = re.compile(f"{_ATTACHED}{_ATTACHED}{{{MAX_MARKS},}}")
+_allowed: Final = re.compile(f"(?:{_LOOSE}*+{_MARK}){{{MAX_MARKS}}}{_LOOSE}*+")
 
 
-def clean(text: str) -> str:
+def sanitize(text: str) -> str:
     """What may be shown of *text*, a line without its end; cleaning it again changes nothing.
 
     The rules, and what each protects:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from broadcast.core.errors import RefusedError
 
-LONGEST = 100
+MAX_QUERY_CHARS = 100
 """At most so many characters are searched for: what a search costs grows with its words (docs/searching.rst)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class SearchQuery:
     """What a line must hold to be found: each of *phrases*, its words one right behind the other.
 
     A single word is a phrase too. Every string has a character other than a blank, none has a double quote. One that
@@ -25,7 +25,7 @@ class Words:
     phrases: tuple[str, ...]
 
 
-def parse(line: str) -> Words:
+def parse_query(line: str) -> SearchQuery:
     """What *line* asks for; raises ``RefusedError`` where it is too long.
 
     Blanks separate words; what stands between double quotes is a phrase, also where the second quote is missing. No
@@ -33,9 +33,9 @@ def parse(line: str) -> Words:
 
         deploy "the build" not: don't   ->   deploy, the build, not:, don't
     """
-    if len(line) > LONGEST:
-        raise RefusedError(f"at most {LONGEST} characters can be searched for.")
+    if len(line) > MAX_QUERY_CHARS:
+        raise RefusedError(f"at most {MAX_QUERY_CHARS} characters can be searched for.")
     phrases: list[str] = []
     for number, part in enumerate(line.split('"')):
         phrases += [" ".join(part.split())] if number % 2 else part.split()
-    return Words(tuple(dict.fromkeys(filter(None, phrases))))
+    return SearchQuery(tuple(dict.fromkeys(filter(None, phrases))))

@@ -18,18 +18,18 @@ from automat import TypeMachineBuilder
 
 from broadcast.core import commands
 from broadcast.core.errors import RefusedError
-from broadcast.core.events import Arrived, Missed, Noted, Prompted, Refused, Replayed, Welcomed
+from broadcast.core.events import ErrorReply, Gap, JoinConfirmed, Prompt, ReplayLine, ServerNotice, Welcome
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Member
-from broadcast.core.sanitize import clean
-from broadcast.core.stats import Refusal
+from broadcast.core.sanitize import sanitize
+from broadcast.core.stats import Rejection
 
-REFUSALS = 10
+MAX_REJECTED_NICKS = 10
 """So many refused nicknames end the visit."""
-LISTED = 20
+ARRIVAL_NAMES = 20
 """So many people are named to a newcomer; the rest is a number."""
-LOST = "connection lost"
+CONNECTION_LOST = "connection lost"
 """Why somebody left who did not say so."""
 
 
@@ -42,23 +42,23 @@ class Session:
     """
 
     def __init__(self, hub: Hub, peer: Peer) -> None:
-        self.id = hub.session_id()
+        self.id = hub.next_session_id()
         self.hub = hub
         self.peer = peer
         self.ready = False
         """Whether the next line may come."""
         self.view = View()
-        self.why = ""
+        self.leave_reason = ""
         """Why they left; empty where they gave no reason, or are still here."""
         self._member: Member | None = None
-        self._refusals = 0
-        self._visit = _visit(self)
-        self.greet = self._visit.greet
-        self.line = self._visit.line
-        self.overlong = self._visit.overlong
-        self.leave = self._visit.leave
-        self.turn_away = self._visit.turn_away
-        self.departed = self._visit.departed
+        self._rejected_nicks = 0
+        self._machine = _new_machine(self)
+        self.start = self._machine.start
+        self.line = self._machine.line
+        self.line_too_long = self._machine.line_too_long
+        self.leave = self._machine.leave
+        self.reject = self._machine.reject
+        self.leave_delivered = self._machine.leave_delivered
 
     @property
     def member(self) -> Member:
@@ -72,222 +72,222 @@ class Session:
         return "" if self._member is None else self._member.nick
 
     @property
-    def full(self) -> bool:
+    def congested(self) -> bool:
         """Whether so much waits for them alone that nothing should be added."""
-        return self.peer.full
+        return self.peer.congested
 
     @property
-    def limit(self) -> int:
+    def max_line_bytes(self) -> int:
         """The longest line that is taken now, in bytes without its end."""
         limits = self.hub.settings.limits
         return limits.nickname_bytes if self._member is None else limits.line_bytes
 
-    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
+    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         """The room has told everybody of your coming; *others* are present, *replay* was said before."""
-        self._visit.arrived(others, replay)
+        self._machine.join_delivered(others, replay)
         if self.ready:
             # Not from within the transition: Automat would queue the lines that come now, and none would wait.
-            self.peer.proceed()
+            self.peer.ready_for_line()
 
-    def wait(self) -> None:
+    def pause(self) -> None:
         """Take no line until ``resume``: the answer to this one is still to come."""
         self.ready = False
 
     def resume(self) -> None:
         """Take the next line."""
         self.ready = True
-        self.peer.proceed()
+        self.peer.ready_for_line()
 
-    def look(self, view: View) -> None:
+    def set_view(self, view: View) -> None:
         """See the room in another *view* from here on."""
         self.view = view
-        self.peer.listen(view)
+        self.peer.subscribe(view)
 
     # What happens in the transitions
 
     def _welcome(self) -> None:
-        self.peer.show(Welcomed(self.hub.settings.name, self.hub.settings.motd))
+        self.peer.send(Welcome(self.hub.settings.name, self.hub.settings.motd))
         self._prompt()
         self.ready = True
 
     def _prompt(self) -> None:
-        self.peer.show(Prompted("Nickname:"))
+        self.peer.send(Prompt("Nickname:"))
 
-    def _propose(self, visit: _Visit, name: str, at: float) -> None:
-        if commands.leaves(name):
+    def _try_nick(self, visit: _Inputs, name: str, at: float) -> None:
+        if commands.is_quit(name):
             visit.leave("")
             return
         try:
             member = self.hub.admit(self.id, name, self)
         except RefusedError as error:
-            self._refuse(visit, error)
+            self._reject_nick(visit, error)
         else:
-            member.heard = at
+            member.last_active = at
             visit.admit(member)
 
-    def _refuse(self, visit: _Visit, error: RefusedError) -> None:
-        self._refusals += 1
-        self._tell(error)
-        if self._refusals < REFUSALS:
+    def _reject_nick(self, visit: _Inputs, error: RefusedError) -> None:
+        self._rejected_nicks += 1
+        self._send_error(error)
+        if self._rejected_nicks < MAX_REJECTED_NICKS:
             self._prompt()
         else:
-            visit.leave(f"no nickname in {REFUSALS} tries")
+            visit.leave(f"no nickname in {MAX_REJECTED_NICKS} tries")
 
-    def _become(self, member: Member) -> None:
+    def _enter_room(self, member: Member) -> None:
         self._member = member
         self.ready = False
 
-    def _settle(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
-        named = tuple(islice((other.told for other in others.values() if other.id != self.id), LISTED))
-        self.peer.show_each(chain((Arrived(self.nick, named, len(others) - 1),), replay))
-        self.peer.listen(self.view)
+    def _send_replay(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        named = tuple(islice((other.announced_nick for other in others.values() if other.id != self.id), ARRIVAL_NAMES))
+        self.peer.send_lazily(chain((JoinConfirmed(self.nick, named, len(others) - 1),), replay))
+        self.peer.subscribe(self.view)
         self.ready = True
 
     def _interpret(self, line: str, at: float) -> None:
         try:
             commands.interpret(self, line, at)
         except RefusedError as error:
-            self._tell(error)
+            self._send_error(error)
 
-    def _tell(self, error: RefusedError) -> None:
-        self.hub.refusals[error.kind] += 1
-        self.peer.show(Refused(str(error)))
+    def _send_error(self, error: RefusedError) -> None:
+        self.hub.rejections[error.kind] += 1
+        self.peer.send(ErrorReply(str(error)))
 
-    def _go(self, why: str) -> None:
+    def _leave_room(self, why: str) -> None:
         self.ready = False
-        self.why = why
-        self.hub.dismiss(self.member, why)
+        self.leave_reason = why
+        self.hub.remove(self.member, why)
 
-    def _turn_away(self, why: str, kind: Refusal) -> None:
-        self.why = why
-        self.hub.refusals[kind] += 1
-        self._end(why)
+    def _reject(self, why: str, kind: Rejection) -> None:
+        self.leave_reason = why
+        self.hub.rejections[kind] += 1
+        self._close(why)
 
-    def _end(self, text: str) -> None:
+    def _close(self, text: str) -> None:
         self.ready = False
-        self.peer.show(Noted(text))
+        self.peer.send(ServerNotice(text))
         self.peer.close()
 
 
-class _Visit(Protocol):
+class _Inputs(Protocol):
     """The inputs of the machine."""
 
-    def greet(self) -> None:
+    def start(self) -> None:
         """Somebody has come to the door."""
 
     def line(self, text: str, at: float) -> None:
         """They typed *text* (without its line end) at the time *at*."""
 
-    def overlong(self, limit: int) -> None:
+    def line_too_long(self, limit: int) -> None:
         """They typed a line of more than *limit* bytes, and it was dropped."""
 
     def admit(self, member: Member) -> None:
         """Their nickname was accepted."""
 
-    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
+    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         """The room has told everybody of their coming."""
 
     def leave(self, why: str) -> None:
         """They want to leave, or are gone."""
 
-    def departed(self) -> None:
+    def leave_delivered(self) -> None:
         """The room has told everybody of their leaving."""
 
-    def turn_away(self, why: str) -> None:
+    def reject(self, why: str) -> None:
         """They cannot have a nickname: there are too many, the time is over, or they speak another protocol."""
 
 
-def _machine() -> Callable[[Session], _Visit]:
-    builder = TypeMachineBuilder(_Visit, Session)
+def _build_machine() -> Callable[[Session], _Inputs]:
+    builder = TypeMachineBuilder(_Inputs, Session)
     welcome = builder.state("welcome")
     nickname = builder.state("nickname")
     broadcast = builder.state("broadcast")
     quit_ = builder.state("quit")
 
     # Silent: what comes too early or too late changes nothing.
-    welcome.upon(_Visit.line).loop().returns(None)
-    welcome.upon(_Visit.overlong).loop().returns(None)
-    welcome.upon(_Visit.admit).loop().returns(None)
-    welcome.upon(_Visit.arrived).loop().returns(None)
-    welcome.upon(_Visit.departed).loop().returns(None)
-    welcome.upon(_Visit.leave).to(quit_).returns(None)
-    nickname.upon(_Visit.greet).loop().returns(None)
-    nickname.upon(_Visit.arrived).loop().returns(None)
-    nickname.upon(_Visit.departed).loop().returns(None)
-    broadcast.upon(_Visit.greet).loop().returns(None)
-    broadcast.upon(_Visit.admit).loop().returns(None)
-    broadcast.upon(_Visit.departed).loop().returns(None)
-    broadcast.upon(_Visit.turn_away).loop().returns(None)
-    quit_.upon(_Visit.greet).loop().returns(None)
-    quit_.upon(_Visit.line).loop().returns(None)
-    quit_.upon(_Visit.overlong).loop().returns(None)
-    quit_.upon(_Visit.admit).loop().returns(None)
-    quit_.upon(_Visit.arrived).loop().returns(None)
-    quit_.upon(_Visit.leave).loop().returns(None)
-    quit_.upon(_Visit.turn_away).loop().returns(None)
+    welcome.upon(_Inputs.line).loop().returns(None)
+    welcome.upon(_Inputs.line_too_long).loop().returns(None)
+    welcome.upon(_Inputs.admit).loop().returns(None)
+    welcome.upon(_Inputs.join_delivered).loop().returns(None)
+    welcome.upon(_Inputs.leave_delivered).loop().returns(None)
+    welcome.upon(_Inputs.leave).to(quit_).returns(None)
+    nickname.upon(_Inputs.start).loop().returns(None)
+    nickname.upon(_Inputs.join_delivered).loop().returns(None)
+    nickname.upon(_Inputs.leave_delivered).loop().returns(None)
+    broadcast.upon(_Inputs.start).loop().returns(None)
+    broadcast.upon(_Inputs.admit).loop().returns(None)
+    broadcast.upon(_Inputs.leave_delivered).loop().returns(None)
+    broadcast.upon(_Inputs.reject).loop().returns(None)
+    quit_.upon(_Inputs.start).loop().returns(None)
+    quit_.upon(_Inputs.line).loop().returns(None)
+    quit_.upon(_Inputs.line_too_long).loop().returns(None)
+    quit_.upon(_Inputs.admit).loop().returns(None)
+    quit_.upon(_Inputs.join_delivered).loop().returns(None)
+    quit_.upon(_Inputs.leave).loop().returns(None)
+    quit_.upon(_Inputs.reject).loop().returns(None)
 
     # With behaviour.
-    @welcome.upon(_Visit.greet).to(nickname)
-    def greet(visit: _Visit, session: Session) -> None:
+    @welcome.upon(_Inputs.start).to(nickname)
+    def greet(visit: _Inputs, session: Session) -> None:
         session._welcome()
 
-    @nickname.upon(_Visit.line).loop()
-    def propose(visit: _Visit, session: Session, text: str, at: float) -> None:
-        session._propose(visit, clean(text), at)
+    @nickname.upon(_Inputs.line).loop()
+    def propose(visit: _Inputs, session: Session, text: str, at: float) -> None:
+        session._try_nick(visit, sanitize(text), at)
 
-    @nickname.upon(_Visit.overlong).loop()
-    def too_long(visit: _Visit, session: Session, limit: int) -> None:
-        session._refuse(visit, _Overlong(limit))
+    @nickname.upon(_Inputs.line_too_long).loop()
+    def too_long(visit: _Inputs, session: Session, limit: int) -> None:
+        session._reject_nick(visit, _LineTooLongError(limit))
 
-    @nickname.upon(_Visit.admit).to(broadcast)
-    def admit(visit: _Visit, session: Session, member: Member) -> None:
-        session._become(member)
+    @nickname.upon(_Inputs.admit).to(broadcast)
+    def admit(visit: _Inputs, session: Session, member: Member) -> None:
+        session._enter_room(member)
 
-    @nickname.upon(_Visit.leave).to(quit_)
-    def give_up(visit: _Visit, session: Session, why: str) -> None:
-        session.why = why
-        session._end("Goodbye.")
+    @nickname.upon(_Inputs.leave).to(quit_)
+    def give_up(visit: _Inputs, session: Session, why: str) -> None:
+        session.leave_reason = why
+        session._close("Goodbye.")
 
-    @welcome.upon(_Visit.turn_away).to(quit_)
-    def refuse_entry(visit: _Visit, session: Session, why: str) -> None:
-        session._turn_away(why, Refusal.FULL)
+    @welcome.upon(_Inputs.reject).to(quit_)
+    def refuse_entry(visit: _Inputs, session: Session, why: str) -> None:
+        session._reject(why, Rejection.FULL)
 
-    @nickname.upon(_Visit.turn_away).to(quit_)
-    def turn_away(visit: _Visit, session: Session, why: str) -> None:
-        session._turn_away(why, Refusal.TURNED_AWAY)
+    @nickname.upon(_Inputs.reject).to(quit_)
+    def turn_away(visit: _Inputs, session: Session, why: str) -> None:
+        session._reject(why, Rejection.TURNED_AWAY)
 
-    @broadcast.upon(_Visit.arrived).loop()
+    @broadcast.upon(_Inputs.join_delivered).loop()
     def settle(
-        visit: _Visit, session: Session, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]
+        visit: _Inputs, session: Session, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
     ) -> None:
-        session._settle(others, replay)
+        session._send_replay(others, replay)
 
-    @broadcast.upon(_Visit.line).loop()
-    def interpret(visit: _Visit, session: Session, text: str, at: float) -> None:
-        session._interpret(clean(text), at)
+    @broadcast.upon(_Inputs.line).loop()
+    def interpret(visit: _Inputs, session: Session, text: str, at: float) -> None:
+        session._interpret(sanitize(text), at)
 
-    @broadcast.upon(_Visit.overlong).loop()
-    def drop(visit: _Visit, session: Session, limit: int) -> None:
-        session._tell(_Overlong(limit))
+    @broadcast.upon(_Inputs.line_too_long).loop()
+    def drop(visit: _Inputs, session: Session, limit: int) -> None:
+        session._send_error(_LineTooLongError(limit))
 
-    @broadcast.upon(_Visit.leave).to(quit_)
-    def go(visit: _Visit, session: Session, why: str) -> None:
-        session._go(why)
+    @broadcast.upon(_Inputs.leave).to(quit_)
+    def go(visit: _Inputs, session: Session, why: str) -> None:
+        session._leave_room(why)
 
-    @quit_.upon(_Visit.departed).loop()
-    def depart(visit: _Visit, session: Session) -> None:
-        session._end(f"Goodbye, {session.nick}.")
+    @quit_.upon(_Inputs.leave_delivered).loop()
+    def depart(visit: _Inputs, session: Session) -> None:
+        session._close(f"Goodbye, {session.nick}.")
 
     return builder.build()
 
 
-class _Overlong(RefusedError):
+class _LineTooLongError(RefusedError):
     """A line of more than *limit* bytes."""
 
-    kind = Refusal.OVERLONG
+    kind = Rejection.LINE_TOO_LONG
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a line holds at most {limit} bytes.")
 
 
-_visit = _machine()
+_new_machine = _build_machine()

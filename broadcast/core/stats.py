@@ -16,7 +16,7 @@ COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
 """A commit waits for the disk: a fraction of a millisecond on a good one; 2 seconds at most for another program."""
 
 
-class Refusal(Enum):
+class Rejection(Enum):
     """What was refused to somebody; the value names it in figures, and is all that these ever say about it."""
 
     NICKNAME = "nickname"
@@ -25,7 +25,7 @@ class Refusal(Enum):
     """A visit without a nickname: none in time, another protocol, or the server is going down."""
     FULL = "full"
     """A connection: there are too many, in all or from one address."""
-    OVERLONG = "overlong"
+    LINE_TOO_LONG = "overlong"
     """A line of too many bytes."""
     COMMAND = "command"
     """A command that is unknown, misused or impossible."""
@@ -50,48 +50,48 @@ class Histogram:
         self.sum += value
 
 
-def _still() -> float:
+def _zero() -> float:
     """A clock for where nobody looks at the times."""
     return 0.0
 
 
-def _unheard(_trouble: str) -> None:
+def _ignore(_trouble: str) -> None:
     """Nobody wants to know."""
 
 
 @dataclass(slots=True)
-class Keeping:
+class CommitStats:
     """How a journal's commits go. The thread that commits writes it, any may read it.
 
     *now* tells seconds that never go back; *changed* is called from that thread with each new ``trouble``.
     """
 
-    now: Callable[[], float] = _still
-    changed: Callable[[str], object] = _unheard
-    seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_SECONDS))
+    now: Callable[[], float] = _zero
+    on_change: Callable[[str], object] = _ignore
+    durations: Histogram = field(default_factory=lambda: Histogram(COMMIT_SECONDS))
     """How long the commits took that succeeded, in seconds."""
-    took: float = 0.0
+    last_duration: float = 0.0
     """How long the last of them took."""
-    failures: int = 0
+    failed_commits: int = 0
     """How many commits failed."""
-    refused: int = 0
+    failed_events: int = 0
     """How many events were not kept."""
-    trouble: str = ""
+    last_error: str = ""
     """Why the last commit failed, as one short line; empty where it succeeded, or there was none."""
 
-    def failed(self, why: str, events: int) -> None:
+    def record_failure(self, why: str, events: int) -> None:
         """A commit of *events* (0 or more) failed."""
-        self.failures += 1
-        self.refused += events
-        self._become(why)
+        self.failed_commits += 1
+        self.failed_events += events
+        self._set_error(why)
 
-    def succeeded(self, seconds: float) -> None:
+    def record_success(self, seconds: float) -> None:
         """A commit is done; it took *seconds*."""
-        self.seconds.add(seconds)
-        self.took = seconds
-        self._become("")
+        self.durations.add(seconds)
+        self.last_duration = seconds
+        self._set_error("")
 
-    def _become(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
-            self.changed(trouble)
+    def _set_error(self, trouble: str) -> None:
+        if trouble != self.last_error:
+            self.last_error = trouble
+            self.on_change(trouble)

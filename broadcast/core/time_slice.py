@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-TURN_SECONDS: Final = 0.005
+SLICE_SECONDS: Final = 0.005
 """So long one kind of work may go on in one turn. There are few kinds, and a turn is to be over within 20 ms
 (PERFORMANCE)."""
 
-Soon: TypeAlias = Callable[[Callable[[], None]], object]
+CallSoon: TypeAlias = Callable[[Callable[[], None]], object]
 
 
-class Share:
+class TimeSlice:
     """What one kind of work may take of each turn.
 
     *work* is done in small steps, and stops before one when ``over``; it is called again in the next turn, also when
@@ -20,21 +20,21 @@ class Share:
     back.
     """
 
-    def __init__(self, work: Callable[[], None], soon: Soon, now: Callable[[], float]) -> None:
+    def __init__(self, work: Callable[[], None], call_soon: CallSoon, now: Callable[[], float]) -> None:
         self._work = work
-        self._soon = soon
+        self._call_soon = call_soon
         self._now = now
-        self._until: float | None = None
+        self._deadline: float | None = None
 
-    def over(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether the share of this turn has been used up; the first question begins it."""
         now = self._now()
-        if self._until is None:
-            self._until = now + TURN_SECONDS
-            self._soon(self._begin)
-        return now >= self._until
+        if self._deadline is None:
+            self._deadline = now + SLICE_SECONDS
+            self._call_soon(self._begin)
+        return now >= self._deadline
 
     def _begin(self) -> None:
         """Another turn has come."""
-        self._until = None
+        self._deadline = None
         self._work()

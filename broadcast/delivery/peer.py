@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from broadcast.core.interfaces import View, Wire
-from broadcast.delivery.subscriber import Reader
+from broadcast.core.interfaces import Encoder, View
+from broadcast.delivery.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from broadcast.core.events import Notice
     from broadcast.delivery.fanout import Fanout
-    from broadcast.net.writers import Outlet
+    from broadcast.net.writers import Writer
 
 
 class StreamPeer:
@@ -25,66 +25,66 @@ class StreamPeer:
     def __init__(
         self,
         fanout: Fanout,
-        outlet: Outlet,
-        wires: Callable[[View], Wire],
-        proceed: Callable[[], None],
-        closed: Callable[[], None],
+        writer: Writer,
+        encoder_for: Callable[[View], Encoder],
+        ready_for_line: Callable[[], None],
+        on_closed: Callable[[], None],
     ) -> None:
-        self.proceed = proceed
+        self.ready_for_line = ready_for_line
         self._fanout = fanout
-        self._reader = Reader(fanout, outlet, wires(View()), self._relieved)
+        self._subscriber = Subscriber(fanout, writer, encoder_for(View()), self._on_writable)
         self._waiting: Callable[[], None] | None = None
         self._open = True
-        self._wires = wires
-        self._closed = closed
+        self._encoder_for = encoder_for
+        self._on_closed = on_closed
 
-    def open(self, session: int) -> None:
+    def bind_session(self, session: int) -> None:
         """It is the session *session* that this peer is for; once, first."""
-        self._reader.session = session
+        self._subscriber.session = session
 
     @property
-    def full(self) -> bool:
+    def congested(self) -> bool:
         """Whether so much waits for this peer alone that nothing should be added."""
-        return self._reader.full
+        return self._subscriber.congested
 
     @property
     def lagging(self) -> bool:
         """Whether they have not read everything yet that the system could not take at once."""
-        return self._reader.lagging
+        return self._subscriber.lagging
 
-    def show(self, *notices: Notice) -> None:
+    def send(self, *notices: Notice) -> None:
         """Put *notices* at the end of the stream."""
-        self.send(b"".join(map(self._reader.wire.encode, notices)))
+        self.send_bytes(b"".join(map(self._subscriber.encoder.encode, notices)))
 
-    def show_each(self, notices: Iterator[Notice]) -> None:
+    def send_lazily(self, notices: Iterator[Notice]) -> None:
         """Put all of *notices* there, each made when there is room for it."""
         if self._open:
-            self._reader.show_each(map(self._reader.wire.encode, notices))
+            self._subscriber.send_lazily(map(self._subscriber.encoder.encode, notices))
 
-    def send(self, data: bytes) -> None:
+    def send_bytes(self, data: bytes) -> None:
         """Put *data* there."""
         if self._open and data:
-            self._reader.show(data)
+            self._subscriber.send(data)
 
-    def listen(self, view: View) -> None:
+    def subscribe(self, view: View) -> None:
         """Get what is told to the room, in *view*."""
         if self._open:
-            self._reader.listen(self._wires(view))
+            self._subscriber.subscribe(self._encoder_for(view))
 
-    def when_roomy(self, call: Callable[[], None]) -> None:
+    def when_writable(self, call: Callable[[], None]) -> None:
         """Call *call* once the peer is not full, in turn with what others wait for."""
         self._waiting = call
-        if self._reader.full:
-            self.proceed()  # who waits for this peer should know that it is full
+        if self._subscriber.congested:
+            self.ready_for_line()  # who waits for this peer should know that it is full
         else:
-            self._fanout.in_turn(self._go_on)
+            self._fanout.schedule(self._run_waiting)
 
-    def _relieved(self) -> None:
-        self._go_on()
-        self.proceed()
+    def _on_writable(self) -> None:
+        self._run_waiting()
+        self.ready_for_line()
 
-    def _go_on(self) -> bool:
-        if not self._reader.full:
+    def _run_waiting(self) -> bool:
+        if not self._subscriber.congested:
             waiting, self._waiting = self._waiting, None
             if waiting is not None:
                 waiting()
@@ -94,11 +94,11 @@ class StreamPeer:
         """Stop listening; deliver everything shown so far, then end the connection."""
         if self._open:
             self._open = False
-            self._reader.finish()
-        self._closed()
+            self._subscriber.close_when_drained()
+        self._on_closed()
 
-    def lose(self) -> None:
+    def connection_lost(self) -> None:
         """The connection is gone: every call goes on being taken, and does nothing."""
         self._open = False
-        self._reader.lost()
-        self._go_on()
+        self._subscriber.connection_lost()
+        self._run_waiting()

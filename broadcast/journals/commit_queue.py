@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import TypeAlias
 
-from broadcast.core.events import Event, Kept
+from broadcast.core.events import Event, Stored
 
 Wake: TypeAlias = Callable[[Callable[[], None]], object]
 """Runs a callable on the reactor's thread in a later turn; ``reactor.callFromThread`` is one."""
 
 
-class Returns:
+class CommittedQueue:
     """What has come back and was not told yet.
 
     However many batches come back before the reactor gets to them, it is woken once and the listener is called once: a
@@ -27,7 +27,7 @@ class Returns:
         self._listener: Callable[[Sequence[Event]], None] | None = None
         self._stopped = False
 
-    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call *listener* with what comes back."""
         self._listener = listener
 
@@ -54,7 +54,7 @@ class Returns:
             self._listener(events)
 
 
-def unkeepable(event: Kept) -> str:
+def why_unstorable(event: Stored) -> str:
     """Why no journal can keep *event*, as a short line; empty where it can."""
     try:
         event.nick.encode()

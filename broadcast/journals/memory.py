@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Emoted, Event, Kept, NotKept, Said
-from broadcast.core.interfaces import Found, Journal
-from broadcast.core.search_query import Words
-from broadcast.core.stats import Keeping
-from broadcast.journals.commit_queue import Returns, Wake, unkeepable
+from broadcast.core.events import Action, Event, Message, Stored, StoreFailed
+from broadcast.core.interfaces import Journal, ReadCallback
+from broadcast.core.search_query import SearchQuery
+from broadcast.core.stats import CommitStats
+from broadcast.journals.commit_queue import CommittedQueue, Wake, why_unstorable
 from broadcast.journals.sqlite.search_indexer import matching
 
-TURN = 500
+SEARCH_ROWS_PER_TURN = 500
 """So many lines are searched in one turn of the reactor, some milliseconds: there is no other thread here."""
 
 
@@ -28,51 +28,51 @@ class MemoryJournal:
         if limit < 1:
             msg = f"a journal remembers at least one event, not {limit}"
             raise ValueError(msg)
-        self.keeping = Keeping()
-        self._wake = wake
+        self.commit_stats = CommitStats()
+        self._call_soon = wake
         self._limit = limit
-        self._returns = Returns(wake)
+        self._committed = CommittedQueue(wake)
         self._last = 0
-        self._ring: list[Kept] = []  # the event numbered n stands at (n - 1) % limit
+        self._ring: list[Stored] = []  # the event numbered n stands at (n - 1) % limit
 
-    def open(self, tail: int) -> Sequence[Kept]:  # noqa: ARG002 - there is nothing yet, however much is asked for
+    def open(self, tail: int) -> Sequence[Stored]:  # noqa: ARG002 - there is nothing yet, however much is asked for
         """Nothing: a room in memory begins empty."""
         return []
 
-    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call *listener* with what comes back."""
-        self._returns.listen(listener)
+        self._committed.subscribe(listener)
 
     def append(self, event: Event) -> None:
         """Number *event* where it is a kept one, and let it come back in a later turn."""
-        if isinstance(event, (Said, Emoted)):
-            event = self._keep(event)
-        self._returns.add((event,))
+        if isinstance(event, (Message, Action)):
+            event = self._store(event)
+        self._committed.add((event,))
 
-    def read(self, first: int, last: int, found: Found) -> None:
+    def read(self, first: int, last: int, found: ReadCallback) -> None:
         """Find the events numbered *first* to *last* that are still remembered."""
         numbers = range(max(first, self._oldest), min(last, self._last) + 1)
-        self._wake(partial(found, [_as_read(self._numbered(number)) for number in numbers]))
+        self._call_soon(partial(found, [_as_read(self._numbered(number)) for number in numbers]))
 
-    def search(self, words: Words, last: int, most: int, found: Found) -> None:
+    def search(self, query: SearchQuery, last: int, limit: int, found: ReadCallback) -> None:
         """Look through the remembered events, the newest first: there is no index."""
-        self._wake(partial(self._look, words, min(last, self._last), most, [], found))
+        self._call_soon(partial(self._search_some, query, min(last, self._last), limit, [], found))
 
     def close(self) -> None:
         """Tell nothing any more."""
-        self._returns.stop()
+        self._committed.stop()
 
     @property
     def _oldest(self) -> int:
         """The number of the oldest event that is remembered."""
         return self._last - len(self._ring) + 1
 
-    def _numbered(self, number: int) -> Kept:
+    def _numbered(self, number: int) -> Stored:
         return self._ring[(number - 1) % self._limit]
 
-    def _look(self, words: Words, last: int, most: int, lines: list[Kept], found: Found) -> None:
+    def _search_some(self, words: SearchQuery, last: int, most: int, lines: list[Stored], found: ReadCallback) -> None:
         """Find at most *most* events up to *last*, to be put in front of *lines*; in this turn, some of them."""
-        numbers = range(max(last - TURN + 1, self._oldest), last + 1)
+        numbers = range(max(last - SEARCH_ROWS_PER_TURN + 1, self._oldest), last + 1)
         try:
             hits = matching(words, ((number, self._numbered(number).text) for number in numbers), most)
         except JournalError as error:
@@ -82,14 +82,14 @@ class MemoryJournal:
         if len(hits) == most or numbers.start <= self._oldest:
             found(lines)
         else:
-            self._wake(partial(self._look, words, numbers.start - 1, most - len(hits), lines, found))
+            self._call_soon(partial(self._search_some, words, numbers.start - 1, most - len(hits), lines, found))
 
-    def _keep(self, event: Kept) -> Kept | NotKept:
-        if why := unkeepable(event):
-            self.keeping.refused += 1
-            return NotKept(event, why)
+    def _store(self, event: Stored) -> Stored | StoreFailed:
+        if why := why_unstorable(event):
+            self.commit_stats.failed_events += 1
+            return StoreFailed(event, why)
         self._last += 1
-        kept = event.numbered(self._last)
+        kept = event.with_seq(self._last)
         if len(self._ring) < self._limit:
             self._ring.append(kept)
         else:
@@ -97,7 +97,7 @@ class MemoryJournal:
         return kept
 
 
-def _as_read(event: Kept) -> Kept:
+def _as_read(event: Stored) -> Stored:
     """*event* as a journal on disk would give it: of no session, so that nobody comes to rely on one."""
     return type(event)(0, event.nick, event.text, event.at, event.seq)
 

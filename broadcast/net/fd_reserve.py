@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
-    from broadcast.net.endpoints import Place
+    from broadcast.net.endpoints import Listener
 
-AT_ONCE: Final = 100
+MAX_REJECTED_PER_ACCEPT: Final = 100
 """So many are turned away before the others have their turn."""
-REST_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 1.0
 """How long nobody is asked in where even the reserve does not help."""
 LOG_SECONDS: Final = 10.0
 """It is in the log once in so long: the log is no place to fill."""
@@ -34,10 +34,10 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 """Of this process, of the machine, and what else some systems say (accept(2))."""
 
 
-class Guarded:
+class FdReserveListener:
     """The same *place*; whoever there is no descriptor for reads *line* there, and is closed."""
 
-    def __init__(self, place: Place, line: bytes, clock: IReactorTime) -> None:
+    def __init__(self, place: Listener, line: bytes, clock: IReactorTime) -> None:
         self._place = place
         self._line = line
         self._clock = clock
@@ -53,27 +53,27 @@ class Guarded:
     def _guard(self, ports: Sequence[IListeningPort]) -> Sequence[IListeningPort]:
         for port in ports:
             if isinstance(port, Port):
-                guard(port, self._line, self._clock)
+                install_fd_reserve(port, self._line, self._clock)
         return ports
 
 
-def guard(port: Port, line: bytes, clock: IReactorTime) -> None:
+def install_fd_reserve(port: Port, line: bytes, clock: IReactorTime) -> None:
     """Give the listening *port* a ``Door`` for its socket, which is the same for the system and the reactor."""
 
     def rest() -> None:
         port.stopReading()  # type: ignore[no-untyped-call]
-        clock.callLater(REST_SECONDS, go_on)
+        clock.callLater(PAUSE_SECONDS, go_on)
 
     def go_on() -> None:
         if port.connected and not port.disconnecting:
             port.startReading()  # type: ignore[no-untyped-call]
 
-    door = Door(port.socket.detach(), line, rest, clock.seconds)
+    door = ReserveSocket(port.socket.detach(), line, rest, clock.seconds)
     port.socket = door
     port.fileno = door.fileno  # type: ignore[method-assign]  # as Twisted does
 
 
-class Door(socket.socket):
+class ReserveSocket(socket.socket):
     """A listening socket that always says that nobody waits, where there is no descriptor for who does.
 
     It is the socket with the number *descriptor*. Whoever waits then is accepted with a descriptor that is held in
@@ -87,9 +87,9 @@ class Door(socket.socket):
         super().__init__(fileno=descriptor)
         self.setblocking(False)
         self._line = line
-        self._rest = rest
+        self._pause_accepting = rest
         self._now = now
-        self._turned_away = 0
+        self._rejected = 0
         self._silent_until = 0.0
         self._reserve: int | None = None
         self._take_reserve()
@@ -103,10 +103,10 @@ class Door(socket.socket):
                 raise
             self._release_reserve()
             try:
-                self._turn_away()
+                self._reject_waiting()
             finally:
                 self._take_reserve()
-            self._tell_log(error)
+            self._log_exhaustion(error)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
         self._take_reserve()
         return accepted
@@ -116,17 +116,17 @@ class Door(socket.socket):
         self._release_reserve()
         super().close()
 
-    def _turn_away(self) -> None:
+    def _reject_waiting(self) -> None:
         """Tell those who wait, and close."""
         try:
-            for _ in range(AT_ONCE):
+            for _ in range(MAX_REJECTED_PER_ACCEPT):
                 connection, _address = super().accept()
                 with connection:
-                    self._turned_away += 1
-                    _part(connection, self._line)
+                    self._rejected += 1
+                    _send_and_shut_down(connection, self._line)
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                self._rest()
+                self._pause_accepting()
 
     def _take_reserve(self) -> None:
         if self._reserve is None:
@@ -138,16 +138,16 @@ class Door(socket.socket):
         if reserve is not None:
             os.close(reserve)
 
-    def _tell_log(self, error: OSError) -> None:
+    def _log_exhaustion(self, error: OSError) -> None:
         if self._now() >= self._silent_until:
             self._silent_until = self._now() + LOG_SECONDS
             self._log.warn(
-                "Nobody can be let in: {why}. Turned away: {count}.", why=error.strerror, count=self._turned_away
+                "Nobody can be let in: {why}. Turned away: {count}.", why=error.strerror, count=self._rejected
             )
-            self._turned_away = 0
+            self._rejected = 0
 
 
-def _part(connection: socket.socket, line: bytes) -> None:
+def _send_and_shut_down(connection: socket.socket, line: bytes) -> None:
     """Send *line*, whatever the other side does."""
     with suppress(OSError):
         connection.setblocking(False)

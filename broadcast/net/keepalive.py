@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from broadcast.core.time_slice import Share, Soon
+from broadcast.core.time_slice import CallSoon, TimeSlice
 from broadcast.net.tcp_info import keep_alive, tcp_socket
 
 if TYPE_CHECKING:
@@ -33,48 +33,48 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from broadcast.net.tcp_info import Patience, Vitals
+    from broadcast.net.tcp_info import KeepalivePolicy, TcpInfo
     from broadcast.net.writers import StreamTransport
 
-SLICE: Final = 64
+CHECKS_PER_SLICE: Final = 64
 """So many connections are looked at between two looks at the clock: about a third of a millisecond."""
-IN_VAIN: Final = 2
+UNANSWERED_SEGMENTS: Final = 2
 """So many segments must have been sent without any answer: one may have been lost."""
 
 
 class Connection(Protocol):
     """What a door shows of one of its connections."""
 
-    heard: bool
+    heard_from: bool
     """Whether anything has come since this was last set to False."""
 
     @property
     def transport(self) -> object:
         """Twisted's transport."""
 
-    def nudge(self) -> None:
+    def send_noop(self) -> None:
         """Send something that shows nothing, if this door has such a thing and they read what they are sent."""
 
 
-class _Pulse:
+class _PeerState:
     """What was seen of one connection."""
 
-    __slots__ = ("doubtful", "quiet", "received", "sent", "since", "socket")
+    __slots__ = ("last_heard", "received", "sent", "since", "socket", "suspect")
 
     def __init__(self, handle: socket.socket | None, now: float) -> None:
         self.socket = handle
-        self.quiet = now
+        self.last_heard = now
         """When they were last heard, or nudged."""
         self.received = -1
         self.sent = 0
         """How many segments had come and gone at the first look after the last one came."""
         self.since = now
         """When that look was."""
-        self.doubtful = False
+        self.suspect = False
         """Whether, since then, enough has been sent in vain."""
 
 
-class Heartbeat:
+class DeadPeerDetector:
     """Looks after *connections*, which change as people come and go.
 
     *vitals* tells how a TCP connection is, or None. No step of the wall clock changes the seconds of *clock*; *soon*
@@ -84,75 +84,75 @@ class Heartbeat:
     def __init__(
         self,
         connections: Collection[Connection],
-        patience: Patience,
-        vitals: Callable[[socket.socket], Vitals | None],
+        policy: KeepalivePolicy,
+        read_tcp_info: Callable[[socket.socket], TcpInfo | None],
         clock: IReactorTime,
-        soon: Soon,
+        call_soon: CallSoon,
     ) -> None:
         self._connections = connections
-        self._patience = patience
-        self._vitals = vitals
+        self._policy = policy
+        self._read_tcp_info = read_tcp_info
         self._clock = clock
-        self._share = Share(self._go_on, soon, clock.seconds)
-        self._pulses: dict[Connection, _Pulse] = {}
-        self._before: dict[Connection, _Pulse] = {}
-        self._ahead: list[Connection] = []
+        self._time_slice = TimeSlice(self._continue_sweep, call_soon, clock.seconds)
+        self._states: dict[Connection, _PeerState] = {}
+        self._previous_states: dict[Connection, _PeerState] = {}
+        self._remaining: list[Connection] = []
         self._next: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin; does nothing where nobody is to be probed."""
-        if self._patience.probe:
-            self._next = self._clock.callLater(self._patience.look, self._sweep)
+        if self._policy.probe:
+            self._next = self._clock.callLater(self._policy.sweep_interval, self._sweep)
 
     def stop(self) -> None:
         """Look at nobody any more."""
-        self._ahead.clear()
+        self._remaining.clear()
         if self._next is not None:
             self._next.cancel()
 
     def _sweep(self) -> None:
         """Look at everybody, in as many turns as it takes; one sweep at a time."""
-        self._next = self._clock.callLater(self._patience.look, self._sweep)
-        if not self._ahead:
-            self._ahead = list(self._connections)
-            self._before, self._pulses = self._pulses, {}
-            self._go_on()
+        self._next = self._clock.callLater(self._policy.sweep_interval, self._sweep)
+        if not self._remaining:
+            self._remaining = list(self._connections)
+            self._previous_states, self._states = self._states, {}
+            self._continue_sweep()
 
-    def _go_on(self) -> None:
+    def _continue_sweep(self) -> None:
         """Look at some; whatever is wrong with one of them, the next turn goes on with the others."""
-        while self._ahead and not self._share.over():
+        while self._remaining and not self._time_slice.exhausted():
             now = self._clock.seconds()
-            for _ in range(min(SLICE, len(self._ahead))):
-                connection = self._ahead.pop()
+            for _ in range(min(CHECKS_PER_SLICE, len(self._remaining))):
+                connection = self._remaining.pop()
                 if connection in self._connections:
-                    self._look(connection, now)
-        if not self._ahead:
-            self._before = {}
+                    self._check(connection, now)
+        if not self._remaining:
+            self._previous_states = {}
 
-    def _look(self, connection: Connection, now: float) -> None:
-        pulse = self._before.get(connection) or self._begin(connection, now)
-        self._pulses[connection] = pulse
-        if connection.heard:
-            connection.heard = False
-            pulse.quiet = now
-        elif now - pulse.quiet >= self._patience.probe:
-            pulse.quiet = now
-            connection.nudge()
+    def _check(self, connection: Connection, now: float) -> None:
+        pulse = self._previous_states.get(connection) or self._begin(connection, now)
+        self._states[connection] = pulse
+        if connection.heard_from:
+            connection.heard_from = False
+            pulse.last_heard = now
+        elif now - pulse.last_heard >= self._policy.probe:
+            pulse.last_heard = now
+            connection.send_noop()
         if pulse.socket is not None:
-            vitals = self._vitals(pulse.socket)
+            vitals = self._read_tcp_info(pulse.socket)
             if vitals is not None and self._is_gone(pulse, vitals, now):
                 cast("StreamTransport", connection.transport).abortConnection()
 
-    def _begin(self, connection: Connection, now: float) -> _Pulse:
+    def _begin(self, connection: Connection, now: float) -> _PeerState:
         handle = tcp_socket(connection.transport)
         if handle is not None:
-            keep_alive(handle, self._patience)
-        return _Pulse(handle, now)
+            keep_alive(handle, self._policy)
+        return _PeerState(handle, now)
 
-    def _is_gone(self, pulse: _Pulse, vitals: Vitals, now: float) -> bool:
+    def _is_gone(self, pulse: _PeerState, vitals: TcpInfo, now: float) -> bool:
         if vitals.received != pulse.received:
-            pulse.received, pulse.sent, pulse.since, pulse.doubtful = vitals.received, vitals.sent, now, False
+            pulse.received, pulse.sent, pulse.since, pulse.suspect = vitals.received, vitals.sent, now, False
             return vitals.closed
         # The look before this one: what has just been sent may still be answered.
-        doubtful, pulse.doubtful = pulse.doubtful, (vitals.sent - pulse.sent) % 2**32 >= IN_VAIN
-        return vitals.closed or (doubtful and now - pulse.since >= self._patience.silence)
+        doubtful, pulse.suspect = pulse.suspect, (vitals.sent - pulse.sent) % 2**32 >= UNANSWERED_SEGMENTS
+        return vitals.closed or (doubtful and now - pulse.since >= self._policy.dead_after)

@@ -19,15 +19,15 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from zope.interface import directlyProvides, implementer, providedBy
 
 from broadcast.core.hub import GOING_DOWN
-from broadcast.net.addresses import whereabouts
-from broadcast.net.refusal_log import Refusals
+from broadcast.net.addresses import format_peer
+from broadcast.net.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IProtocolFactory, IReactorTime
     from twisted.python.failure import Failure
 
-    from broadcast.core.limits import Connections
+    from broadcast.core.limits import ConnectionLimiter
     from broadcast.net.writers import StreamTransport
 
 _NO_PROXY: Final = "This port is for a proxy, which says first where you are: connect to the proxy."
@@ -51,7 +51,7 @@ class Header(NamedTuple):
     source: IAddress | None
 
 
-def read(data: bytes | bytearray) -> Header | None:
+def parse_header(data: bytes | bytearray) -> Header | None:
     """The header with which *data* begins; None: there is more to come. Raises ``BadHeaderError``."""
     if _BINARY.startswith(data[: len(_BINARY)]):
         return _read_binary(data) if len(data) >= _PREFIX.size else None
@@ -134,7 +134,7 @@ def _source(family: int, body: bytes | bytearray) -> IAddress | None:
             raise BadHeaderError
 
 
-class _Behind:
+class _ProxiedTransport:
     """*transport*, for whoever is behind the proxy: it is the same but for the address of the *peer*."""
 
     def __init__(self, transport: StreamTransport, peer: IAddress) -> None:
@@ -161,48 +161,48 @@ class ProxiedProtocol(Protocol):
         factory = self.factory
         self._transport = cast("StreamTransport", self.transport)
         self._start = bytearray()
-        self._behind: Protocol | None = None
+        self._wrapped: Protocol | None = None
         self._refused = False
-        seconds = factory.admitted.limits.nickname_seconds
-        self._deadline: IDelayedCall = factory.clock.callLater(seconds, self._miss)
-        full = factory.admitted.enter(None)
+        seconds = factory.connection_limiter.limits.nickname_seconds
+        self._deadline: IDelayedCall = factory.clock.callLater(seconds, self._reject_missing_header)
+        full = factory.connection_limiter.acquire(None)
         self._counted = full is None
         if full is None:
             factory.waiting.add(self)
         else:
-            self._refuse(full)
-            factory.refusals.note(full)
+            self._reject(full)
+            factory.refusal_log.record(full)
 
     def dataReceived(self, data: bytes) -> None:
         """Take in a chunk of the header, or of what follows it."""
-        if self._behind is not None:
-            self._behind.dataReceived(data)
+        if self._wrapped is not None:
+            self._wrapped.dataReceived(data)
         elif not self._refused:
             self._start += data
             try:
-                header = read(self._start)
+                header = parse_header(self._start)
             except BadHeaderError:
-                self._miss()
+                self._reject_missing_header()
             else:
                 if header is not None:
-                    self._begin(header)
+                    self._start_wrapped(header)
 
-    def _begin(self, header: Header) -> None:
-        self._settle()
+    def _start_wrapped(self, header: Header) -> None:
+        self._stop_waiting()
         self._release()
         rest = bytes(self._start[header.length :])
         self._start.clear()
         peer = header.source or self._transport.getPeer()
-        self._behind = cast("Protocol | None", self.factory.behind.buildProtocol(peer))
-        if self._behind is None:
+        self._wrapped = cast("Protocol | None", self.factory.wrapped.buildProtocol(peer))
+        if self._wrapped is None:
             self._close()
             return
         # It has all interfaces that the transport has.
-        self._behind.makeConnection(_Behind(self._transport, peer))  # type: ignore[no-untyped-call]
+        self._wrapped.makeConnection(_ProxiedTransport(self._transport, peer))  # type: ignore[no-untyped-call]
         if rest and not getattr(self._transport, "disconnecting", False):
-            self._behind.dataReceived(rest)
+            self._wrapped.dataReceived(rest)
 
-    def _settle(self) -> None:
+    def _stop_waiting(self) -> None:
         """It is decided what comes of this connection."""
         self.factory.waiting.discard(self)
         if self._deadline.active():
@@ -212,27 +212,27 @@ class ProxiedProtocol(Protocol):
         """They are counted no more, or by whoever is behind the proxy."""
         if self._counted:
             self._counted = False
-            self.factory.admitted.leave(None)
+            self.factory.connection_limiter.release(None)
 
-    def _miss(self) -> None:
+    def _reject_missing_header(self) -> None:
         """No header has come."""
-        self.factory.refusals.note(f"no PROXY header from {whereabouts(self._transport.getPeer())}")
-        self._refuse(_NO_PROXY)
+        self.factory.refusal_log.record(f"no PROXY header from {format_peer(self._transport.getPeer())}")
+        self._reject(_NO_PROXY)
 
-    def _refuse(self, why: str) -> None:
-        self._settle()
+    def _reject(self, why: str) -> None:
+        self._stop_waiting()
         self._transport.write(f" * {why}\r\n".encode())
         self._close()
 
-    def turn_away(self) -> None:
+    def reject_stopping(self) -> None:
         """The server is going down, before the header has come."""
-        self._refuse(GOING_DOWN)
+        self._reject(GOING_DOWN)
 
     def _close(self) -> None:
         """Close the connection before anybody was behind it."""
         self._refused = True
         self._transport.loseConnection()
-        linger = self.factory.admitted.limits.linger_seconds
+        linger = self.factory.connection_limiter.limits.linger_seconds
         self._deadline = self.factory.clock.callLater(linger, self._transport.abortConnection)
 
     def readConnectionLost(self) -> None:
@@ -251,13 +251,13 @@ class ProxiedProtocol(Protocol):
 
     def _half_closeable(self) -> IHalfCloseableProtocol | None:
         """Whoever is behind the proxy, as far as they know of half-closing."""
-        return IHalfCloseableProtocol(self._behind, None)
+        return IHalfCloseableProtocol(self._wrapped, None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self._settle()
+        self._stop_waiting()
         self._release()
-        behind, self._behind = self._behind, None
+        behind, self._wrapped = self._wrapped, None
         if behind is not None:
             behind.connectionLost(reason)
 
@@ -271,39 +271,41 @@ class ProxiedFactory(Factory):
     protocol = ProxiedProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
     noisy = False
 
-    def __init__(self, behind: IProtocolFactory, clock: IReactorTime, admitted: Connections) -> None:
-        self.behind = behind
+    def __init__(self, wrapped: IProtocolFactory, clock: IReactorTime, connection_limiter: ConnectionLimiter) -> None:
+        self.wrapped = wrapped
         self.clock = clock
-        self.admitted = admitted
-        self.refusals = Refusals(clock)
+        self.connection_limiter = connection_limiter
+        self.refusal_log = RefusalLog(clock)
         self.waiting: set[ProxiedProtocol] = set()
         """Those whose header is not complete."""
 
     def doStart(self) -> None:  # noqa: N802 - Twisted's name
         """A port listens."""
-        self.behind.doStart()
+        self.wrapped.doStart()
         super().doStart()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated, as below
 
     def doStop(self) -> None:  # noqa: N802
         """A port listens no more."""
         super().doStop()  # type: ignore[no-untyped-call]
-        self.behind.doStop()
+        self.wrapped.doStop()
 
     def stopFactory(self) -> None:  # noqa: N802
         """Nobody may begin after the end."""
         for protocol in list(self.waiting):
-            protocol.turn_away()
+            protocol.reject_stopping()
 
 
 @implementer(IStreamServerEndpoint)
 class ProxiedEndpoint:
     """*endpoint*, where only proxies connect; *admitted* counts them until it is known who they are."""
 
-    def __init__(self, endpoint: IStreamServerEndpoint, clock: IReactorTime, admitted: Connections) -> None:
+    def __init__(
+        self, endpoint: IStreamServerEndpoint, clock: IReactorTime, connection_limiter: ConnectionLimiter
+    ) -> None:
         self._endpoint = endpoint
         self._clock = clock
-        self._admitted = admitted
+        self._connection_limiter = connection_limiter
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:  # noqa: N803 - Twisted's name
         """Listen there."""
-        return self._endpoint.listen(ProxiedFactory(protocolFactory, self._clock, self._admitted))
+        return self._endpoint.listen(ProxiedFactory(protocolFactory, self._clock, self._connection_limiter))

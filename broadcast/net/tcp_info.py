@@ -36,7 +36,7 @@ The latter are there since Linux 4.2; what is longer now only had more added beh
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class KeepalivePolicy:
     """How long, in seconds, a peer may be silent: until it is probed, and until it is taken for gone."""
 
     probe: int
@@ -45,14 +45,14 @@ class Patience:
     """More than *probe*."""
 
     @property
-    def look(self) -> float:
+    def sweep_interval(self) -> float:
         """So often everybody is looked at: how late it can be noticed that they are gone, or silent."""
         return min(self.gone / 20, self.probe / 4)
 
     @property
-    def silence(self) -> float:
+    def dead_after(self) -> float:
         """Who has been silent for so long at a look is gone: the look may come late, and so may what it looks at."""
-        return self.gone - 3 * self.look
+        return self.gone - 3 * self.sweep_interval
 
     @property
     def keepalive(self) -> tuple[int, int, int]:
@@ -65,7 +65,7 @@ class Patience:
         return self.probe, left // count, count
 
 
-class Vitals(NamedTuple):
+class TcpInfo(NamedTuple):
     """What the system knows of a connection."""
 
     closed: bool
@@ -86,7 +86,7 @@ def tcp_socket(transport: object) -> socket.socket | None:
     return None
 
 
-def keep_alive(connection: socket.socket, patience: Patience) -> None:
+def keep_alive(connection: socket.socket, patience: KeepalivePolicy) -> None:
     """Have the system probe *connection* while nothing is sent, and end it when it is not answered."""
     idle, interval, count = patience.keepalive
     _set(connection, socket.SOL_SOCKET, "SO_KEEPALIVE", 1)
@@ -112,7 +112,7 @@ def _set(connection: socket.socket, level: int, option: str | int, value: int) -
             connection.setsockopt(level, number, value)
 
 
-def vitals(connection: socket.socket) -> Vitals | None:
+def read_tcp_info(connection: socket.socket) -> TcpInfo | None:
     """How *connection* is; None where the system does not tell."""
     if sys.platform != "linux":
         return None
@@ -121,4 +121,4 @@ def vitals(connection: socket.socket) -> Vitals | None:
         state, sent, received = _INFO.unpack(info)
     except (OSError, struct.error):  # closed meanwhile; a system older than the fields
         return None
-    return Vitals(state == _CLOSED, sent, received)
+    return TcpInfo(state == _CLOSED, sent, received)

@@ -57,7 +57,7 @@ class StreamTransport(Protocol):
         """Where the other side is."""
 
 
-class Outlet(Protocol):
+class Writer(Protocol):
     """Takes bytes for one peer."""
 
     @property
@@ -67,29 +67,29 @@ class Outlet(Protocol):
     def send_parts(self, parts: Sequence[Bytes]) -> int:
         """The same for the concatenation of *parts*."""
 
-    def hold(self, rest: bytes, drained: Callable[[], None]) -> None:
+    def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
         """Send *rest* (not empty) as soon as possible, and call *drained* when more can be taken.
 
         After a ``send`` that did not take everything, before any other.
         """
 
-    def release(self) -> None:
+    def stop_drain(self) -> None:
         """All is taken that ``drained`` was wanted for: do not call it any more."""
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Deliver what was taken, then close; abort after ``Limits.linger_seconds``. Only ``lost`` may follow."""
 
-    def expire(self) -> None:
+    def start_linger(self) -> None:
         """From here on the other side has ``Limits.linger_seconds`` to read what it is still sent."""
 
     def abort(self) -> None:
         """The connection is broken: it will be lost in a later turn. What comes until then may be dropped."""
 
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         """The connection is gone. No other call may follow."""
 
 
-class _Closing:
+class _LingeringClose:
     """How every outlet ends."""
 
     def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
@@ -98,7 +98,7 @@ class _Closing:
         self._seconds = linger
         self._linger: IDelayedCall | None = None
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Close our direction only, where there are two: bytes that still come in must not reset the connection.
 
         A close with unread input sends a reset (RFC 2525, 2.17), and a reset may take with it what the other side has
@@ -109,9 +109,9 @@ class _Closing:
             self._transport.loseConnection()
         else:
             self._transport.loseWriteConnection()
-        self.expire()
+        self.start_linger()
 
-    def expire(self) -> None:
+    def start_linger(self) -> None:
         """From here on the other side has its time to read what it is still sent."""
         if self._linger is None:
             self._linger = self._clock.callLater(self._seconds, self._transport.abortConnection)
@@ -120,14 +120,14 @@ class _Closing:
         """The connection is broken."""
         self._transport.abortConnection()
 
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         """Nothing is left to abort."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
 
 
 @implementer(IPullProducer)
-class DirectOutlet(_Closing):
+class SocketWriter(_LingeringClose):
     """Straight to *handle*, the socket of *transport*.
 
     Safe only while the transport holds nothing back, or the bytes would arrive in another order. So what was not taken
@@ -145,9 +145,9 @@ class DirectOutlet(_Closing):
 
     def send_parts(self, parts: Sequence[Bytes]) -> int:
         """Send the same bytes that others get, without copying them; the kernel takes at most 1,024 pieces."""
-        return self._sendmsg(parts) if len(parts) <= _PIECES else self.send(b"".join(parts))
+        return self._sendmsg(parts) if len(parts) <= _MAX_SENDMSG_PARTS else self.send(b"".join(parts))
 
-    def hold(self, rest: bytes, drained: Callable[[], None]) -> None:
+    def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
         """Give *rest* to the transport, as what its pull producer has to say; it asks for more when that is sent."""
         if self._drained is not None:
             self._transport.write(rest)
@@ -168,7 +168,7 @@ class DirectOutlet(_Closing):
     def stopProducing(self) -> None:
         """The transport is about to tell of the connection's loss."""
 
-    def release(self) -> None:
+    def stop_drain(self) -> None:
         """The reader has caught up."""
         if self._drained is not None:
             self._drained = None
@@ -176,7 +176,7 @@ class DirectOutlet(_Closing):
 
 
 @implementer(IPushProducer)
-class TransportOutlet(_Closing):
+class TransportWriter(_LingeringClose):
     """Through the transport, which takes everything until it asks for a pause: for TLS and the rest."""
 
     def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
@@ -189,20 +189,20 @@ class TransportOutlet(_Closing):
         """Hand *data* to the transport, piece by piece, until it asks for a pause."""
         taken = 0
         while taken < len(data) and not self._paused:
-            self._transport.write(data[taken : taken + _CHUNK])
-            taken += _CHUNK
+            self._transport.write(data[taken : taken + _CHUNK_BYTES])
+            taken += _CHUNK_BYTES
         return min(taken, len(data))
 
     def send_parts(self, parts: Sequence[Bytes]) -> int:
         """The same for *parts*."""
         return self.send(b"".join(parts))
 
-    def hold(self, rest: bytes, drained: Callable[[], None]) -> None:
+    def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
         """Hand *rest* to the transport in spite of the pause; it is a line at most."""
         self._drained = drained
         self._transport.write(rest)
 
-    def release(self) -> None:
+    def stop_drain(self) -> None:
         """The reader has caught up."""
         self._drained = None
 
@@ -220,12 +220,12 @@ class TransportOutlet(_Closing):
         """The transport is about to tell of the connection's loss."""
 
 
-_PIECES = 1024
-_CHUNK = 64 * 1024
+_MAX_SENDMSG_PARTS = 1024
+_CHUNK_BYTES = 64 * 1024
 """So many bytes the transport is handed at once. It asks for a pause when it holds as many."""
 
 
-def outlet_for(reactor: IReactorTime, transport: StreamTransport, linger: float = _LINGER) -> Outlet:
+def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float = _LINGER) -> Writer:
     """The quickest outlet that is right for *transport*; *linger* seconds after its end it is aborted.
 
     A TLS transport's handle has a ``send`` too, which would leave the ciphertext behind; and only a reactor that waits
@@ -238,5 +238,5 @@ def outlet_for(reactor: IReactorTime, transport: StreamTransport, linger: float 
         with suppress(OSError):  # macOS: of a connection that was reset meanwhile
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
-        return DirectOutlet(transport, reactor, handle, linger)
-    return TransportOutlet(transport, reactor, linger)
+        return SocketWriter(transport, reactor, handle, linger)
+    return TransportWriter(transport, reactor, linger)

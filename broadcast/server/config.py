@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from broadcast.core.errors import CannotStart
+from broadcast.core.errors import StartupError
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.sanitize import clean
+from broadcast.core.sanitize import sanitize
 from broadcast.net.endpoints import is_number
 
 LAST_PORT: Final = 65535
@@ -71,16 +71,21 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "line-bytes": Limit("line_bytes", 128, 64 * KIB, "The longest line, without its end."),
     "nickname-bytes": Limit("nickname_bytes", 24, 64 * KIB, "The longest line before the nickname."),
     "window-events": Limit(
-        "window_events", 1, 10_000_000, "So many events are kept in memory for those who cannot read fast enough."
+        "replay_events", 1, 10_000_000, "So many events are kept in memory for those who cannot read fast enough."
     ),
-    "window-bytes": Limit("window_bytes", 1, 1024 * MIB, "Like --window-events, but bytes; whichever is less."),
+    "window-bytes": Limit("replay_bytes", 1, 1024 * MIB, "Like --window-events, but bytes; whichever is less."),
     "pending-bytes": Limit(
-        "pending_bytes", 4 * KIB, 64 * MIB, "So much of answers and private lines waits for one who does not read."
+        "private_queue_bytes",
+        4 * KIB,
+        64 * MIB,
+        "So much of answers and private lines waits for one who does not read.",
     ),
     "queue-events": Limit(
-        "queue_events", 1, 10_000_000, "Past so many that are not told yet, those who write are read more slowly."
+        "high_water_events", 1, 10_000_000, "Past so many that are not told yet, those who write are read more slowly."
     ),
-    "queue-bytes": Limit("queue_bytes", 1, 1024 * MIB, "Like --queue-events, but bytes of text; whichever is less."),
+    "queue-bytes": Limit(
+        "high_water_bytes", 1, 1024 * MIB, "Like --queue-events, but bytes of text; whichever is less."
+    ),
 }
 """Every limit that is a number, under the name that it has on the command line and in the config file."""
 
@@ -111,7 +116,7 @@ class Config:
     """How the log is written: one of ``LOG_FORMATS``."""
 
 
-def configure(given: Mapping[str, object], folder: Path) -> Config:
+def load_config(given: Mapping[str, object], folder: Path) -> Config:
     """Merge *given* (the command line: the options' names without ``--``, only those that are there) with the config.
 
     Relative paths start from *folder*, in the config file as on the command line. Raises ``CannotStart``.
@@ -128,18 +133,18 @@ def configure(given: Mapping[str, object], folder: Path) -> Config:
     numbers = {limit.field: settings.pop(name) for name, limit in LIMITS.items() if name in settings}
     limits = Limits(**numbers)  # type: ignore[arg-type]  # _checked has seen to the types
     if not settings.pop("limits", True):
-        limits = limits.lifted()
+        limits = limits.without_client_limits()
     data = settings.pop("data", folder / (defaults.data or ""))
     if settings.pop("ephemeral", False):
         data = None
     if "interface" in settings and not any(map(is_number, settings.get("ports", defaults.ports))):  # type: ignore[call-overload]
-        raise CannotStart(
+        raise StartupError(
             f"--interface {settings['interface']} is for port numbers: there is none here. "
             f"An endpoint description takes its own, as in tcp:5555:interface={settings['interface']}."
         )
     config = Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _checked has seen to the types
     if config.probe >= config.gone:
-        raise CannotStart(
+        raise StartupError(
             f"gone ({config.gone}) must be more seconds than probe ({config.probe}): who has been silent is probed "
             "first, and has the rest of the time to answer. Raise gone, or lower probe."
         )
@@ -150,24 +155,24 @@ def _checked(values: Mapping[str, object], where: Callable[[str], str], folder: 
     """*values* as ``Config`` wants them; *where* says how to name a setting to the one who gave it."""
     checked: dict[str, object] = {}
     for key, value in values.items():
-        check = CHECKS.get(key)
+        check = VALIDATORS.get(key)
         if check is None:
-            raise CannotStart(f"{where(key)} is not a setting. {_instead(key)}")
+            raise StartupError(f"{where(key)} is not a setting. {_suggest(key)}")
         checked[_FIELDS.get(key, key)] = check(where(key), value, folder)
     if checked.get("ephemeral") and "data" in checked:
-        raise CannotStart(f"{where('ephemeral')} keeps nothing, {where('data')} says where to keep it: choose one.")
+        raise StartupError(f"{where('ephemeral')} keeps nothing, {where('data')} says where to keep it: choose one.")
     return checked
 
 
-def _instead(key: str) -> str:
+def _suggest(key: str) -> str:
     """What may have been meant by *key*."""
-    close = get_close_matches(key.lower().replace("_", "-"), CHECKS, 1)
-    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(CHECKS)}."
+    close = get_close_matches(key.lower().replace("_", "-"), VALIDATORS, 1)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(VALIDATORS)}."
 
 
-def _wrong(where: str, wanted: str, value: object) -> CannotStart:
+def _wrong(where: str, wanted: str, value: object) -> StartupError:
     shown = repr(value)
-    return CannotStart(f"{where} takes {wanted}, not {shown if len(shown) <= 60 else shown[:60] + '…'}.")
+    return StartupError(f"{where} takes {wanted}, not {shown if len(shown) <= 60 else shown[:60] + '…'}.")
 
 
 def _ports(where: str, value: object, _folder: Path) -> tuple[str, ...]:
@@ -194,7 +199,7 @@ def _text(where: str, value: object, _folder: Path | None = None) -> str:
 
 
 def _name(where: str, value: object, _folder: Path) -> str:
-    name = clean(_text(where, value)).strip()
+    name = sanitize(_text(where, value)).strip()
     if not 0 < len(name) <= NAME_CHARACTERS:
         raise _wrong(where, f"a line of 1 to {NAME_CHARACTERS} characters", value)
     return name
@@ -250,11 +255,11 @@ def _motd(where: str, value: object, folder: Path) -> tuple[str, ...]:
     """The lines of the file *value*, clean, without the blank ones at its end."""
     path = _text(where, value)
     lines = _line_end.split(_contents(where, folder / path, MOTD_BYTES))
-    shown = [clean(line).rstrip() for line in lines]
+    shown = [sanitize(line).rstrip() for line in lines]
     while shown and not shown[-1]:
         shown.pop()
     if len(shown) > MOTD_LINES:
-        raise CannotStart(f"{where}: {path} has {len(shown)} lines. Shorten it to {MOTD_LINES}.")
+        raise StartupError(f"{where}: {path} has {len(shown)} lines. Shorten it to {MOTD_LINES}.")
     return tuple(shown)
 
 
@@ -265,7 +270,7 @@ def _table(path: str, folder: Path) -> dict[str, object]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, which says the line; and what int and datetime say
         what = str(error).replace("at end of document", f"at the end, line {text.count(chr(10)) + 1}")
-        raise CannotStart(f"{path} is not valid TOML: {what}. Correct it there.") from error
+        raise StartupError(f"{path} is not valid TOML: {what}. Correct it there.") from error
 
 
 def _contents(where: str, path: Path, limit: int) -> str:
@@ -275,17 +280,17 @@ def _contents(where: str, path: Path, limit: int) -> str:
             data = file.read(limit + 1)
     except OSError as error:
         reason = error.strerror or error
-        raise CannotStart(f"{where}: cannot read {path}: {reason}. Give it a file that this user may read.") from error
+        raise StartupError(f"{where}: cannot read {path}: {reason}. Give it a file that this user may read.") from error
     if len(data) > limit:
-        raise CannotStart(f"{where}: {path} is too long. Shorten it to {limit} bytes.")
+        raise StartupError(f"{where}: {path} is too long. Shorten it to {limit} bytes.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise CannotStart(f"{where}: line {line} of {path} is not UTF-8. Save it as UTF-8.") from error
+        raise StartupError(f"{where}: line {line} of {path} is not UTF-8. Save it as UTF-8.") from error
 
 
-CHECKS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
+VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "port": _ports,
     "interface": _text,
     "name": _name,

@@ -15,18 +15,18 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Noted
+from broadcast.core.events import ServerNotice
 from broadcast.core.hub import GOING_DOWN, Hub
-from broadcast.net.endpoints import Place, close_now
+from broadcast.net.endpoints import Listener, close_now
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
     from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
-    from broadcast.net.keepalive import Heartbeat
+    from broadcast.net.keepalive import DeadPeerDetector
     from broadcast.net.writers import StreamTransport
-    from broadcast.server.sd_notify import Manager
+    from broadcast.server.sd_notify import SdNotifier
 
 STOP_SECONDS: Final = 10.0
 """The end comes at most so long after the signal, whatever anybody does (HARDENING)."""
@@ -42,7 +42,7 @@ GiveUp: TypeAlias = Callable[[str], NoReturn]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ProcessContext:
     """What a server needs from the process that it runs in."""
 
     give_up: GiveUp
@@ -50,7 +50,7 @@ class Surroundings:
     """The reactor's; no step of the wall clock changes its seconds."""
     terminate: Callable[[], None]
     """Ends the process while the reactor runs, with an exit status that is not 0."""
-    manager: Manager
+    notifier: SdNotifier
     take_signals: Callable[[], None]
     """Makes one signal enough to end the process, and further ones harmless; called once the reactor runs."""
     log: ILogObserver | None = None
@@ -61,7 +61,7 @@ class Monitor(Protocol):
     """Shows what goes on, at a place of its own that is the last to close."""
 
     @property
-    def place(self) -> Place:
+    def listener(self) -> Listener:
         """Where to listen."""
 
     @property
@@ -84,24 +84,24 @@ class Server(Service):
         self,
         journal: Journal,
         factory: BroadcastFactory,
-        places: Sequence[Place],
-        keeps: str,
-        around: Surroundings,
-        heartbeat: Heartbeat,
+        listeners: Sequence[Listener],
+        storage_note: str,
+        context: ProcessContext,
+        dead_peers: DeadPeerDetector,
         monitor: Monitor | None = None,
     ) -> None:
         self._journal = journal
         self._factory = factory
         self._hub: Hub = factory.hub
-        self._places = places
-        self._keeps = keeps
-        self._around = around
+        self._listeners = listeners
+        self._storage_note = storage_note
+        self._context = context
         self._monitor = monitor
-        self._heartbeat = heartbeat
+        self._dead_peers = dead_peers
         self._ports: list[IListeningPort] = []
         self._monitor_ports: list[IListeningPort] = []
         self._lines: list[str] = []
-        self._trouble: str | None = None
+        self._listen_error: str | None = None
         self._attempts: list[Deferred[None]] = []
         self._stopping = False
 
@@ -114,8 +114,8 @@ class Server(Service):
         first lines go there too, which it has held back until then. ``makeService`` does not see the application, and
         an observer that is added later misses them, beside the one that twistd has chosen.
         """
-        if self._around.log is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._around.log)  # type: ignore[no-untyped-call]
+        if self._context.log is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._context.log)  # type: ignore[no-untyped-call]
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
@@ -123,10 +123,10 @@ class Server(Service):
 
         Nobody is let in before the journal is open: the reactor does not run yet, and the system lets people wait.
         """
-        for place in self._places:
+        for place in self._listeners:
             self._open(place, self._factory, self._ports)
         if self._monitor is not None:
-            self._open(self._monitor.place, self._monitor.factory, self._monitor_ports)
+            self._open(self._monitor.listener, self._monitor.factory, self._monitor_ports)
 
     def startService(self) -> None:
         """Open the journal, as the user that the server will run as: files in its folder shall be theirs."""
@@ -137,27 +137,27 @@ class Server(Service):
             self._give_up(str(error))
         for line in self._lines:
             self._log.info("{line}", line=line)
-        self._log.info("{line}", line=self._keeps)
-        self._heartbeat.start()
+        self._log.info("{line}", line=self._storage_note)
+        self._dead_peers.start()
         if self._monitor is not None:
             self._monitor.start()
         # Not now: what is said to be ready shall answer, and the reactor does not run yet.
-        self._factory.soon(self._around.take_signals)
-        DeferredList(self._attempts).addCallback(lambda _all: self._factory.soon(self._ready))
+        self._factory.call_soon(self._context.take_signals)
+        DeferredList(self._attempts).addCallback(lambda _all: self._factory.call_soon(self._ready))
 
     def _ready(self) -> None:
         """Every port listens, or one never will."""
-        if self._trouble is None and not self._stopping:
-            self._around.manager.ready(lambda: f"{len(self._factory.connections)} connected.")
+        if self._listen_error is None and not self._stopping:
+            self._context.notifier.ready(lambda: f"{len(self._factory.connections)} connected.")
 
-    def _open(self, place: Place, factory: IProtocolFactory, opened: list[IListeningPort]) -> None:
+    def _open(self, place: Listener, factory: IProtocolFactory, opened: list[IListeningPort]) -> None:
         listening = place.listen(factory).addCallback(self._listens, place, opened)
         listening.addErrback(self._does_not_listen)
-        if self._trouble is not None:
-            self._give_up(self._trouble)
+        if self._listen_error is not None:
+            self._give_up(self._listen_error)
         self._attempts.append(listening)
 
-    def _listens(self, ports: Sequence[IListeningPort], place: Place, opened: list[IListeningPort]) -> None:
+    def _listens(self, ports: Sequence[IListeningPort], place: Listener, opened: list[IListeningPort]) -> None:
         opened += ports
         line = place.describe(ports)
         if self.running:
@@ -168,14 +168,14 @@ class Server(Service):
     def _does_not_listen(self, failure: Failure) -> None:
         if self._stopping:
             return
-        self._trouble = str(failure.value)
+        self._listen_error = str(failure.value)
         if self.running:
-            self._log.critical("{line}", line=self._trouble)
-            self._around.terminate()
+            self._log.critical("{line}", line=self._listen_error)
+            self._context.terminate()
 
     def _give_up(self, line: str) -> NoReturn:
         close_now(self._ports + self._monitor_ports)
-        self._around.give_up(line)
+        self._context.give_up(line)
 
     # The end
 
@@ -185,26 +185,26 @@ class Server(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        end = self._around.clock.seconds() + STOP_SECONDS
+        end = self._context.clock.seconds() + STOP_SECONDS
         self._stopping = True
-        self._heartbeat.stop()
+        self._dead_peers.stop()
         line = f"Going down: {len(self._factory.connections)} connected."
         self._log.info("{line}", line=line)
-        self._around.manager.stopping(line)
+        self._context.notifier.stopping(line)
         for listening in self._attempts:
             listening.cancel()  # does nothing to those that have come to something
         closed = [maybeDeferred(port.stopListening) for port in self._ports]
-        await self._within(DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
-        await self._within(DRAIN_SECONDS, self._factory.drain())
+        await self._with_timeout(DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
+        await self._with_timeout(DRAIN_SECONDS, self._factory.drain())
         told: Deferred[None] = Deferred()
         self._hub.close(partial(told.callback, None))
-        if not await self._until(end - KEEP_SECONDS - LINGER_SECONDS, told):
+        if not await self._before(end - KEEP_SECONDS - LINGER_SECONDS, told):
             # The journal is stuck, and with it all that is told to the room.
             for connection in self._factory.connections:
                 if connection.session.nick:
-                    connection.session.peer.show(Noted(GOING_DOWN))
+                    connection.session.peer.send(ServerNotice(GOING_DOWN))
         await self._disconnect(end - KEEP_SECONDS)
-        if not await self._until(end, self._in_thread(self._journal.close)):
+        if not await self._before(end, self._in_thread(self._journal.close)):
             self._log.error("The journal did not close in time; what it had not kept, nobody has read.")
         if self._monitor is not None:
             self._monitor.stop()
@@ -214,24 +214,24 @@ class Server(Service):
         """Close all connections, the slowest at the time *end*."""
         connections = self._factory.connections
         gone = self._factory.disconnect()
-        if await self._within(LINGER_SECONDS, gone):
+        if await self._with_timeout(LINGER_SECONDS, gone):
             return
         # Some programs keep their side open for as long as their user likes. Those who have been sent everything are
         # closed now, and the system delivers what it still holds for them. loseConnection waits for the others.
         for connection in list(connections):
             _transport(connection).loseConnection()
-        if await self._until(end, gone):
+        if await self._before(end, gone):
             return
         self._log.warn("Cutting off those who have not read everything: {count}.", count=len(connections))
         for connection in list(connections):
             _transport(connection).abortConnection()
-        await self._within(KEEP_SECONDS / 2, gone)
+        await self._with_timeout(KEEP_SECONDS / 2, gone)
 
-    async def _until(self, end: float, event: Deferred[Any]) -> bool:
+    async def _before(self, end: float, event: Deferred[Any]) -> bool:
         """Wait for *event* until the time *end*; whether it came."""
-        return await self._within(max(0.0, end - self._around.clock.seconds()), event)
+        return await self._with_timeout(max(0.0, end - self._context.clock.seconds()), event)
 
-    def _within(self, seconds: float, event: Deferred[Any]) -> Deferred[bool]:
+    def _with_timeout(self, seconds: float, event: Deferred[Any]) -> Deferred[bool]:
         """Fires with whether *event* came within *seconds*."""
         came: Deferred[bool] = Deferred()
 
@@ -244,7 +244,7 @@ class Server(Service):
                 expiry.cancel()
                 came.callback(True)
 
-        expiry = self._around.clock.callLater(seconds, expire)
+        expiry = self._context.clock.callLater(seconds, expire)
         event.addBoth(arrive)
         return came
 
@@ -259,7 +259,7 @@ class Server(Service):
             try:
                 work()
             finally:
-                self._factory.soon(partial(done.callback, None))
+                self._factory.call_soon(partial(done.callback, None))
 
         Thread(target=run, name="journal closer", daemon=True).start()
         return done

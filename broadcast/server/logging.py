@@ -15,10 +15,10 @@ from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEvent
 from twisted.python.logfile import LogFile
 from twisted.python.reflect import safe_str
 
-from broadcast.core.errors import CannotStart
+from broadcast.core.errors import StartupError
 
 if TYPE_CHECKING:
-    from broadcast.core.time_slice import Soon
+    from broadcast.core.time_slice import CallSoon
 
 OWN: Final = ("time", "level", "system", "message", "traceback")
 """The names that are in every object, or would be; what an event calls so itself is left out."""
@@ -81,24 +81,24 @@ def _traceback(event: LogEvent) -> str | None:
         return f"(no traceback: {type(error).__name__})"
 
 
-def json_log(twistd: Mapping[str, Any], soon: Soon) -> ILogObserver:
+def json_log(twistd: Mapping[str, Any], soon: CallSoon) -> ILogObserver:
     """An observer that writes JSON where twistd, with these options of its own, would write text.
 
     That is stdout, or a file that is rotated by its size and on SIGUSR1. Raises ``CannotStart``.
     """
     for option in ("logger", "syslog"):
         if twistd.get(option):
-            raise CannotStart(f"--log-format json writes to stdout or to a file: leave out twistd's --{option}.")
+            raise StartupError(f"--log-format json writes to stdout or to a file: leave out twistd's --{option}.")
     path = twistd.get("logfile")
     foreground = twistd.get("nodaemon")
     if path == "-" and not foreground:
-        raise CannotStart("--log-format json: a daemon cannot log to stdout. Give twistd another --logfile, or -n.")
+        raise StartupError("--log-format json: a daemon cannot log to stdout. Give twistd another --logfile, or -n.")
     if path == "-" or (foreground and not path):
         return FileLogObserver(sys.stdout, as_json)
     try:
         file = LogFile.fromFullPath(path or "twistd.log")  # type: ignore[no-untyped-call]
     except OSError as error:
-        raise CannotStart(f"cannot write the log {path or 'twistd.log'}: {error.strerror or error}.") from error
+        raise StartupError(f"cannot write the log {path or 'twistd.log'}: {error.strerror or error}.") from error
     with suppress(AttributeError):  # Windows has no such signal
         if not signal.getsignal(signal.SIGUSR1):
             signal.signal(signal.SIGUSR1, lambda _number, _frame: soon(file.rotate) and None)

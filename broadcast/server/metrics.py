@@ -34,28 +34,28 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broadcast import __version__
 from broadcast.core.stats import Histogram
-from broadcast.net.endpoints import is_wide, whereabouts
+from broadcast.net.endpoints import format_address, is_public
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.interfaces import Journal
-    from broadcast.core.time_slice import Soon
+    from broadcast.core.time_slice import CallSoon
     from broadcast.doors.line.protocol import BroadcastFactory
-    from broadcast.net.endpoints import Place
+    from broadcast.net.endpoints import Listener
 
 SAMPLE_SECONDS: Final = 0.25
 """How often the reactor's delay is measured."""
-CONNECTIONS: Final = 20
+MAX_CONNECTIONS: Final = 20
 """So many may look at once: those who look and do not read must not take the files away that people need."""
 DELAY_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """No turn should take longer than 20 ms (PERFORMANCE)."""
 
-Aside: TypeAlias = Callable[[Callable[[], bytes]], Deferred[bytes]]
+RunInThread: TypeAlias = Callable[[Callable[[], bytes]], Deferred[bytes]]
 """Does some work in another thread."""
 
 
-class Figures(Collector):
+class MetricsCollector(Collector):
     """The server's figures as they are when they are asked for; in the reactor's thread, for it looks at each reader.
 
     *delays* is what a ``Sampler`` adds to, *now* tells seconds that never go back.
@@ -73,7 +73,7 @@ class Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every figure; ``docs/metrics.rst`` says what to make of them."""
         factory, hub, fanout = self._factory, self._factory.hub, self._factory.fanout
-        room, keeping = hub.room, self._journal.keeping
+        room, keeping = hub.room, self._journal.commit_stats
         yield InfoMetricFamily(
             "broadcast",
             "What runs here.",
@@ -82,25 +82,31 @@ class Figures(Collector):
         yield _gauge("uptime_seconds", "Since when the server runs.", self._now() - self._began)
         yield _gauge("people", "People in the room.", len(room.members))
         yield _gauge("connections", "Open connections.", len(factory.connections))
-        yield _counter("sessions", "Connections that have come.", hub.sessions)
-        yield _counter("lines_received", "Lines that people typed, commands and nicknames too.", factory.lines)
-        yield _counter("slowed", "Pauses in reading from somebody who types too fast.", factory.slowed)
-        yield _counter("lines_told", "Lines that were kept and told to the room.", room.lines)
+        yield _counter("sessions", "Connections that have come.", hub.session_count)
+        yield _counter("lines_received", "Lines that people typed, commands and nicknames too.", factory.line_count)
+        yield _counter("slowed", "Pauses in reading from somebody who types too fast.", factory.throttle_count)
+        yield _counter("lines_told", "Lines that were kept and told to the room.", room.message_count)
         yield _counter(
             "deliveries", "Lines that readers took as they were told, each once a reader.", fanout.deliveries
         )
-        yield _counter("sent_bytes", "Bytes sent to people.", fanout.sent)
-        yield _gauge("readers_lagging", "Readers who have not taken all that was told.", fanout.lagging)
-        yield _counter("missed_lines", "Lines that lagging readers have missed, each once a reader.", fanout.missed)
-        yield _gauge("keeping", "1 while the journal keeps what is said, 0 after a failed commit.", not keeping.trouble)
-        yield _histogram("commit_seconds", "How long the journal's commits took that succeeded.", keeping.seconds)
-        yield _counter("commit_failures", "Commits of the journal that failed.", keeping.failures)
-        yield _gauge("journal_queue_events", "Events that wait for the journal.", room.queued)
-        yield _gauge("journal_queue_characters", "Characters of text that wait for the journal.", room.queued_text)
+        yield _counter("sent_bytes", "Bytes sent to people.", fanout.sent_bytes)
+        yield _gauge("readers_lagging", "Readers who have not taken all that was told.", fanout.lagging_count)
+        yield _counter(
+            "missed_lines", "Lines that lagging readers have missed, each once a reader.", fanout.missed_messages
+        )
+        yield _gauge(
+            "keeping", "1 while the journal keeps what is said, 0 after a failed commit.", not keeping.last_error
+        )
+        yield _histogram("commit_seconds", "How long the journal's commits took that succeeded.", keeping.durations)
+        yield _counter("commit_failures", "Commits of the journal that failed.", keeping.failed_commits)
+        yield _gauge("journal_queue_events", "Events that wait for the journal.", room.queued_events)
+        yield _gauge(
+            "journal_queue_characters", "Characters of text that wait for the journal.", room.queued_characters
+        )
         refusals = CounterMetricFamily("broadcast_refusals", "What was refused to people.", labels=["kind"])
-        for kind, times in hub.refusals.items():
+        for kind, times in hub.rejections.items():
             refusals.add_metric([kind.value], times)
-        refusals.add_metric(["not_kept"], keeping.refused)
+        refusals.add_metric(["not_kept"], keeping.failed_events)
         yield refusals
         yield _histogram(
             "reactor_delay_seconds", "How long what comes in waits until the reactor gets to it.", self._delays
@@ -121,7 +127,7 @@ def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
     return HistogramMetricFamily(f"broadcast_{name}", meaning, buckets, histogram.sum)
 
 
-class Sampler:
+class LoopLagSampler:
     """Measures how late the reactor is, now and then, from a thread of its own.
 
     Somebody's line comes at any moment of a turn, and waits until the reactor gets to it. So does what this hands to
@@ -131,7 +137,7 @@ class Sampler:
     at a time: a reactor that hangs for a minute is one sample of a minute.
     """
 
-    def __init__(self, soon: Soon, now: Callable[[], float], delays: Histogram) -> None:
+    def __init__(self, soon: CallSoon, now: Callable[[], float], delays: Histogram) -> None:
         self._soon = soon
         self._now = now
         self._delays = delays
@@ -161,11 +167,11 @@ class Sampler:
             self.sample()
 
 
-def trouble(factory: BroadcastFactory, journal: Journal) -> str:
+def health_problem(factory: BroadcastFactory, journal: Journal) -> str:
     """Why nobody should be sent here now, as one line; empty where all is well."""
     if factory.stopping:
         return "the server is going down"
-    why = journal.keeping.trouble
+    why = journal.commit_stats.last_error
     return f"nothing is kept: {why}" if why else ""
 
 
@@ -175,7 +181,7 @@ class _Pages(Resource):
     isLeaf = True  # noqa: N815 - Twisted's name
     _log = Logger()
 
-    def __init__(self, figures: Figures, trouble: Callable[[], str], aside: Aside) -> None:
+    def __init__(self, figures: MetricsCollector, trouble: Callable[[], str], aside: RunInThread) -> None:
         super().__init__()
         self._figures = CollectorRegistry(auto_describe=False)
         self._figures.register(figures)
@@ -244,26 +250,26 @@ class _Site(Site):
         """Nothing."""
 
 
-class _Few(WrappingFactory):
+class _ConnectionCap(WrappingFactory):
     """Lets a few look at once. When one more comes, who has been there longest goes: a look takes milliseconds."""
 
     noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]  # as Twisted's limits do
         """Nobody where many come at once: Twisted takes them in before any of those that were ended is gone."""
-        return super().buildProtocol(addr) if len(self.protocols) < 2 * CONNECTIONS else None
+        return super().buildProtocol(addr) if len(self.protocols) < 2 * MAX_CONNECTIONS else None
 
     def registerProtocol(self, p: ProtocolWrapper) -> None:  # noqa: N802
         """One more has come."""
         super().registerProtocol(p)
-        for oldest in list(self.protocols)[:-CONNECTIONS]:
+        for oldest in list(self.protocols)[:-MAX_CONNECTIONS]:
             oldest.abortConnection()  # in the next turn; to ask again changes nothing
 
 
-class Watchtower:
+class MetricsListener:
     """Where the log says that figures can be had: *place*, for whom it is a place of another kind."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Listener) -> None:
         self._place = place
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
@@ -272,7 +278,7 @@ class Watchtower:
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
         """The addresses, and whom they let in."""
-        hint = ": whoever can reach this machine can read them." if is_wide(ports) else "."
+        hint = ": whoever can reach this machine can read them." if is_public(ports) else "."
         return f"Metrics on {' and '.join(_address(port.getHost()) for port in ports)}{hint}"
 
 
@@ -283,7 +289,7 @@ def _address(host: object) -> str:
         case IPv6Address(host=name, port=port):
             return f"http://[{name}]:{port}/metrics"
         case _:
-            return whereabouts(host)
+            return format_address(host)
 
 
 class Monitor:
@@ -295,19 +301,21 @@ class Monitor:
 
     def __init__(
         self,
-        place: Place,
+        place: Listener,
         factory: BroadcastFactory,
         journal: Journal,
         clock: IReactorTime,
-        soon: Soon,
-        aside: Aside,
+        soon: CallSoon,
+        aside: RunInThread,
         now: Callable[[], float],
     ) -> None:
         delays = Histogram(DELAY_SECONDS)
-        pages = _Pages(Figures(factory, journal, delays, now), partial(trouble, factory, journal), aside)
-        self.place: Place = Watchtower(place)
-        self.factory: IProtocolFactory = _Few(_Site(pages, parsePOSTFormSubmission=False, reactor=clock))
-        self._sampler = Sampler(soon, now, delays)
+        pages = _Pages(
+            MetricsCollector(factory, journal, delays, now), partial(health_problem, factory, journal), aside
+        )
+        self.listener: Listener = MetricsListener(place)
+        self.factory: IProtocolFactory = _ConnectionCap(_Site(pages, parsePOSTFormSubmission=False, reactor=clock))
+        self._sampler = LoopLagSampler(soon, now, delays)
 
     def start(self) -> None:
         """Begin to measure."""

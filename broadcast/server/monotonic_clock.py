@@ -12,7 +12,7 @@ class Timed(Protocol):
     seconds: Callable[[], float]
 
 
-def steady(reactor: Timed, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
+def use_monotonic_clock(reactor: Timed, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
     """Let *reactor* go by *monotonic*, and be as late as *wall* is now; once, however often it is asked for.
 
     Twisted's reactors go by the wall clock. A step forward, as when a machine learns the time, would end everything

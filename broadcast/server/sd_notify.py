@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
-from broadcast.core.sanitize import clean
+from broadcast.core.sanitize import sanitize
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-PATIENCE: Final = 0.1
+SEND_TIMEOUT_SECONDS: Final = 0.1
 """Seconds for which a manager that does not read may hold the reactor."""
-OFTEN: Final = 30.0
+MAX_WATCHDOG_SECONDS: Final = 30.0
 """The most seconds between two signs of life, so that the status which comes with them is of some use."""
 
 
-class Manager:
+class SdNotifier:
     """The service manager that *environment* tells of, systemd mostly; where it tells of none, nothing happens.
 
     No step of the wall clock changes the seconds of *clock*.
@@ -62,12 +62,12 @@ class Manager:
         try:
             if self._socket is None:  # kept: who is out of file descriptors is alive, and must be able to say so
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.settimeout(PATIENCE)
+                self._socket.settimeout(SEND_TIMEOUT_SECONDS)
             self._socket.sendto(what.encode(), self._address)
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                why = clean(error.strerror or str(error))
+                why = sanitize(error.strerror or str(error))
                 self._log.warn(
                     "The service manager cannot be told {what}: {why}.", what=what.partition("\n")[0], why=why
                 )
@@ -86,4 +86,4 @@ def _pause(environment: Mapping[str, str]) -> float | None:
     meant = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
     if not (meant and given.isascii() and given.isdigit() and int(given)):
         return None
-    return min(int(given) / 2e6, OFTEN)
+    return min(int(given) / 2e6, MAX_WATCHDOG_SECONDS)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
-    from broadcast.core.time_slice import Soon
+    from broadcast.core.time_slice import CallSoon
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-class FirstOnly:
+class ShutdownSignalFilter:
     """Lets the first signal of all those that end the server through to whoever handles it now.
 
     Twisted's handlers would stop the reactor each time, which logs a traceback where it stops already. *seconds* is how
@@ -25,7 +25,7 @@ class FirstOnly:
 
     _log = Logger()
 
-    def __init__(self, soon: Soon, seconds: float) -> None:
+    def __init__(self, soon: CallSoon, seconds: float) -> None:
         self._soon = soon
         self._seconds = seconds
         self._ending = self._told = False

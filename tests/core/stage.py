@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from broadcast.core.events import Event, Marked, Notice, NotKept, Whispered
+from broadcast.core.events import Barrier, Event, Notice, PrivateMessage, StoreFailed
 from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Audience, Burst, Peer, Step, View
+from broadcast.core.interfaces import Batch, Callback, Peer, Publisher, View
 from broadcast.core.session import Session
 from broadcast.journals.memory import MemoryJournal
 
@@ -22,27 +22,27 @@ class Seat:
         self.views: list[View] = []
         self.proceeded = 0
         self.closed = False
-        self.full = False
+        self.congested = False
         self.waiting: Callable[[], None] | None = None
         self.session = Session(stage.hub, self)
 
-    def show(self, *notices: Notice) -> None:
+    def send(self, *notices: Notice) -> None:
         self.told.extend(notices)
 
-    def show_each(self, notices: Iterator[Notice]) -> None:
+    def send_lazily(self, notices: Iterator[Notice]) -> None:
         self.told.extend(notices)
 
-    def listen(self, view: View) -> None:
+    def subscribe(self, view: View) -> None:
         self.views.append(view)
         self._stage.seats[self.session.id] = self
 
-    def when_roomy(self, call: Callable[[], None]) -> None:
-        if self.full:
+    def when_writable(self, call: Callable[[], None]) -> None:
+        if self.congested:
             self.waiting = call
         else:
             call()
 
-    def proceed(self) -> None:
+    def ready_for_line(self) -> None:
         self.proceeded += 1
 
     def close(self) -> None:
@@ -71,15 +71,17 @@ class Stage:
         self.hub = Hub(self.journal, self, settings or Settings(), AT)
         self.room = self.hub.room
         self.seats: dict[int, Seat] = {}
-        self.bursts: list[Burst] = []
+        self.bursts: list[Batch] = []
         self.holds = False
-        self.held: list[Iterator[Step]] = []
+        self.held: list[Iterator[Callback]] = []
 
-    def tell(self, burst: Burst, then: Iterator[Step]) -> None:
+    def publish(self, burst: Batch, then: Iterator[Callback]) -> None:
         self.bursts.append(burst)
-        everybody = [None if isinstance(event, Marked | NotKept | Whispered) else event for event in burst.events]
+        everybody = [
+            None if isinstance(event, Barrier | StoreFailed | PrivateMessage) else event for event in burst.events
+        ]
         for session, seat in self.seats.items():
-            edits = dict(burst.edits.get(session, ()))
+            edits = dict(burst.overrides.get(session, ()))
             stream = [edits.get(at, event) for at, event in enumerate(everybody)]
             seat.told += [event for event in stream if event is not None]
         if self.holds:
@@ -94,7 +96,7 @@ class Stage:
         self.settle()
 
     @staticmethod
-    def _exhaust(then: Iterator[Step]) -> None:
+    def _exhaust(then: Iterator[Callback]) -> None:
         for step in then:
             step()
 
@@ -113,7 +115,7 @@ class Stage:
         seats = []
         for nick in nicks:
             seat = Seat(self)
-            seat.session.greet()
+            seat.session.start()
             seat.say(nick)
             seats.append(seat)
         for seat in seats:
@@ -122,4 +124,4 @@ class Stage:
 
 
 _peer: type[Peer] = Seat
-_audience: type[Audience] = Stage
+_audience: type[Publisher] = Stage

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from broadcast.core.batching import CROWD, condense, ignores, plan
+from broadcast.core.batching import COALESCE_ABOVE, build_batch, coalesce_presence, ignores
 from broadcast.core.events import (
+    Action,
     Announced,
-    Emoted,
+    Barrier,
     Event,
+    JoinCount,
     Joined,
+    LeaveCount,
     Left,
-    ManyJoined,
-    ManyLeft,
-    Marked,
+    Message,
     Notice,
-    NotKept,
+    PrivateMessage,
     Receipt,
     Renamed,
-    Said,
-    Whispered,
+    StoreFailed,
 )
-from broadcast.core.interfaces import Burst
+from broadcast.core.interfaces import Batch
 from broadcast.core.membership import Member
 
 ANN, BOB, CAROL = 1, 2, 3
@@ -28,12 +28,12 @@ ANN, BOB, CAROL = 1, 2, 3
 class Nobody:
     """A visitor who is not asked."""
 
-    full = False
+    congested = False
 
-    def arrived(self, others: object, replay: object) -> None:
+    def join_delivered(self, others: object, replay: object) -> None:
         raise NotImplementedError
 
-    def departed(self) -> None:
+    def leave_delivered(self) -> None:
         raise NotImplementedError
 
 
@@ -42,22 +42,22 @@ def members(*nicks: str) -> dict[int, Member]:
     return {id_: Member(id_, nick, Nobody()) for id_, nick in enumerate(nicks, 1)}
 
 
-def said(who: int, nick: str, text: str, seq: int = 0) -> Said:
-    return Said(who, nick, text, 0.0, seq)
+def said(who: int, nick: str, text: str, seq: int = 0) -> Message:
+    return Message(who, nick, text, 0.0, seq)
 
 
-def seen(burst: Burst, reader: int) -> list[Event | Notice]:
+def seen(burst: Batch, reader: int) -> list[Event | Notice]:
     """What *reader* is shown; private events show only by an edit."""
-    edits = dict(burst.edits.get(reader, ()))
+    edits = dict(burst.overrides.get(reader, ()))
     stream = [edits.get(at, event) for at, event in enumerate(burst.events)]
-    shown = [event for event in stream if event is not None and not isinstance(event, Marked)]
-    return [event for event in shown if not isinstance(event, NotKept | Whispered) or event in edits.values()]
+    shown = [event for event in stream if event is not None and not isinstance(event, Barrier)]
+    return [event for event in shown if not isinstance(event, StoreFailed | PrivateMessage) or event in edits.values()]
 
 
 def test_a_small_burst_is_told_as_it_is() -> None:
-    events: list[Event] = [Joined(n, f"p{n}") for n in range(CROWD)]
-    events += [Left(n, f"p{n}") for n in range(CROWD)]
-    assert condense(events) is events
+    events: list[Event] = [Joined(n, f"p{n}") for n in range(COALESCE_ABOVE)]
+    events += [Left(n, f"p{n}") for n in range(COALESCE_ABOVE)]
+    assert coalesce_presence(events) is events
 
 
 def test_a_crowd_joins_where_the_first_of_it_did_and_leaves_where_the_last_did() -> None:
@@ -65,34 +65,34 @@ def test_a_crowd_joins_where_the_first_of_it_did_and_leaves_where_the_last_did()
     joins: list[Event] = [Joined(n, f"p{n}") for n in range(6)]
     leaves: list[Event] = [Left(n, f"p{n}") for n in range(6)]
     events = [ho, *joins[:2], hi, *joins[2:], *leaves[:5], ho, leaves[5], hi]
-    assert condense(events) == [ho, ManyJoined(6), hi, ho, ManyLeft(6), hi]
+    assert coalesce_presence(events) == [ho, JoinCount(6), hi, ho, LeaveCount(6), hi]
 
 
 def test_a_crowd_of_the_one_leaves_those_of_the_other_as_they_are() -> None:
     joins: list[Event] = [Joined(n, f"p{n}") for n in range(6)]
-    assert condense([*joins, Left(9, "bob", "tired")]) == [ManyJoined(6), Left(9, "bob", "tired")]
+    assert coalesce_presence([*joins, Left(9, "bob", "tired")]) == [JoinCount(6), Left(9, "bob", "tired")]
     leaves: list[Event] = [Left(n, f"p{n}") for n in range(6)]
-    assert condense([*leaves, Joined(9, "bob")]) == [ManyLeft(6), Joined(9, "bob")]
+    assert coalesce_presence([*leaves, Joined(9, "bob")]) == [LeaveCount(6), Joined(9, "bob")]
 
 
 def test_nobody_gets_their_own_line_back_but_a_receipt_if_they_asked() -> None:
-    one, two = said(ANN, "ann", "hi", 1), Emoted(BOB, "bob", "waves", 0.0, 2, receipt=True)
-    burst = plan([one, two], members("ann", "bob", "carol"), ())
+    one, two = said(ANN, "ann", "hi", 1), Action(BOB, "bob", "waves", 0.0, 2, receipt=True)
+    burst = build_batch([one, two], members("ann", "bob", "carol"), ())
     assert seen(burst, ANN) == [two]
     assert seen(burst, BOB) == [one, Receipt(2)]
     assert seen(burst, CAROL) == [one, two]
-    assert CAROL not in burst.edits
+    assert CAROL not in burst.overrides
 
 
 def test_a_line_of_somebody_who_is_not_here_is_told_to_everybody() -> None:
     """Another server of the same room kept it."""
     line = said(0, "zoe", "hi", 1)
-    assert plan([line], members("ann"), ()) == Burst([line], {})
+    assert build_batch([line], members("ann"), ()) == Batch([line], {})
 
 
 def test_nobody_is_told_that_they_left_or_were_renamed() -> None:
     left, renamed = Left(ANN, "ann"), Renamed(BOB, "bob", "rob")
-    burst = plan([left, renamed], members("ann", "bob", "carol"), ())
+    burst = build_batch([left, renamed], members("ann", "bob", "carol"), ())
     assert seen(burst, ANN) == [renamed]
     assert seen(burst, BOB) == [left]
     assert seen(burst, CAROL) == [left, renamed]
@@ -100,31 +100,31 @@ def test_nobody_is_told_that_they_left_or_were_renamed() -> None:
 
 def test_nobody_of_a_crowd_that_leaves_is_told_so() -> None:
     events = [Left(n, f"p{n}") for n in range(1, 7)]
-    burst = plan(events, members("p1", "p2", "p3", "p4", "p5", "p6", "ann"), ())
+    burst = build_batch(events, members("p1", "p2", "p3", "p4", "p5", "p6", "ann"), ())
     assert [seen(burst, n) for n in range(1, 7)] == [[]] * 6
-    assert seen(burst, 7) == [ManyLeft(6)]
+    assert seen(burst, 7) == [LeaveCount(6)]
 
 
 def test_joins_announcements_and_marks_are_the_same_for_everybody() -> None:
-    events: list[Event] = [Joined(ANN, "ann"), Announced("tea"), Marked()]
-    assert plan(events, members("ann"), ()) == Burst(events, {})
+    events: list[Event] = [Joined(ANN, "ann"), Announced("tea"), Barrier()]
+    assert build_batch(events, members("ann"), ()) == Batch(events, {})
 
 
 def test_only_its_author_is_told_that_a_line_was_not_kept() -> None:
-    lost = NotKept(said(ANN, "ann", "hi"), "the disk is full")
-    burst = plan([lost], members("ann", "bob"), ())
+    lost = StoreFailed(said(ANN, "ann", "hi"), "the disk is full")
+    burst = build_batch([lost], members("ann", "bob"), ())
     assert seen(burst, ANN) == [lost]
     assert seen(burst, BOB) == []
 
 
 def test_a_whisper_is_for_the_one_it_is_to() -> None:
-    psst = Whispered(ANN, "ann", BOB, "psst")
-    burst = plan([psst], members("ann", "bob", "carol"), ())
+    psst = PrivateMessage(ANN, "ann", BOB, "psst")
+    burst = build_batch([psst], members("ann", "bob", "carol"), ())
     assert [seen(burst, n) for n in (ANN, BOB, CAROL)] == [[], [psst], []]
 
 
 def test_a_whisper_to_somebody_who_has_left_is_nothing() -> None:
-    assert plan([Whispered(ANN, "ann", 9, "psst")], members("ann"), ()).edits == {}
+    assert build_batch([PrivateMessage(ANN, "ann", 9, "psst")], members("ann"), ()).overrides == {}
 
 
 def test_who_ignores_a_name_is_not_shown_what_it_says_does_and_whispers() -> None:
@@ -133,11 +133,11 @@ def test_who_ignores_a_name_is_not_shown_what_it_says_does_and_whispers() -> Non
     left = Left(BOB, "BOB", "tired")
     events: list[Event] = [
         said(BOB, "BOB", "hi"),
-        Emoted(BOB, "BOB", "waves", 0.0),
-        Whispered(BOB, "BOB", ANN, "psst"),
+        Action(BOB, "BOB", "waves", 0.0),
+        PrivateMessage(BOB, "BOB", ANN, "psst"),
         left,
     ]
-    burst = plan(events, room, [room[ANN]])
+    burst = build_batch(events, room, [room[ANN]])
     assert seen(burst, ANN) == [left]
     assert seen(burst, CAROL) == [events[0], events[1], left]
 
@@ -152,8 +152,8 @@ def test_what_differs_for_one_reader_is_in_the_order_of_the_burst() -> None:
         said(2, "bob", "4"),
         Left(1, "ann"),
     ]
-    burst = plan(events, room, [room[ANN]])
-    assert burst.edits[ANN] == [(0, None), (1, None), (2, None), (3, None), (4, None)]
+    burst = build_batch(events, room, [room[ANN]])
+    assert burst.overrides[ANN] == [(0, None), (1, None), (2, None), (3, None), (4, None)]
 
 
 def test_each_of_those_who_ignore_somebody_has_a_stream_of_their_own() -> None:
@@ -161,7 +161,7 @@ def test_each_of_those_who_ignore_somebody_has_a_stream_of_their_own() -> None:
     room[ANN].ignored["bob"] = "bob"
     room[CAROL].ignored["ann"] = "ann"
     events: list[Event] = [said(ANN, "ann", "hi"), said(BOB, "bob", "ho")]
-    burst = plan(events, room, [room[ANN], room[CAROL]])
+    burst = build_batch(events, room, [room[ANN], room[CAROL]])
     assert [seen(burst, n) for n in (ANN, BOB, CAROL)] == [[], events[:1], events[1:]]
 
 
@@ -171,17 +171,17 @@ def test_what_many_hide_alike_is_put_together_once() -> None:
         room[ignoring].ignored = {"bob": "bob", f"silent{ignoring}": "silent"}
     room[4].ignored = {"ann": "ann", "bob": "bob"}
     events = [said(BOB, "bob", "one", 1), said(ANN, "ann", "two", 2), said(BOB, "bob", "three", 3)]
-    burst = plan(events, room, [room[ANN], room[CAROL], room[4]])
+    burst = build_batch(events, room, [room[ANN], room[CAROL], room[4]])
     assert [seen(burst, reader) for reader in (ANN, CAROL, 4)] == [[], [events[1]], []]
     room[ANN].ignored = room[CAROL].ignored
-    burst = plan(events[::2], room, [room[ANN], room[CAROL]])
-    assert burst.edits[ANN] is burst.edits[CAROL]
+    burst = build_batch(events[::2], room, [room[ANN], room[CAROL]])
+    assert burst.overrides[ANN] is burst.overrides[CAROL]
 
 
 def test_who_ignores_somebody_silent_is_told_what_everybody_is() -> None:
     room = members("ann", "bob")
     room[ANN].ignored["zoe"] = "zoe"
-    assert plan([said(BOB, "bob", "hi")], room, [room[ANN]]).edits == {BOB: [(0, None)]}
+    assert build_batch([said(BOB, "bob", "hi")], room, [room[ANN]]).overrides == {BOB: [(0, None)]}
 
 
 def test_who_is_ignored_stays_so_from_the_rename_on_and_an_heir_of_the_name_is_not() -> None:
@@ -190,13 +190,13 @@ def test_who_is_ignored_stays_so_from_the_rename_on_and_an_heir_of_the_name_is_n
     events: list[Event] = [
         Renamed(BOB, "bob", "rob"),
         said(BOB, "rob", "hidden"),
-        Whispered(BOB, "rob", ANN, "hidden"),
+        PrivateMessage(BOB, "rob", ANN, "hidden"),
         Renamed(CAROL, "carol", "bob"),
         said(CAROL, "bob", "shown"),
         Renamed(BOB, "rob", "ROB"),
         said(BOB, "ROB", "hidden"),
     ]
-    burst = plan(events, room, [room[ANN]])
+    burst = build_batch(events, room, [room[ANN]])
     assert seen(burst, ANN) == [events[0], events[3], events[4], events[5]]
 
 
@@ -204,7 +204,9 @@ def test_who_takes_an_ignored_name_is_ignored() -> None:
     room = members("ann", "bob")
     room[ANN].ignored["zoe"] = "zoe"
     renamed = Renamed(BOB, "bob", "zoe")
-    burst = plan([renamed, said(BOB, "zoe", "hidden"), Whispered(BOB, "zoe", ANN, "hidden")], room, [room[ANN]])
+    burst = build_batch(
+        [renamed, said(BOB, "zoe", "hidden"), PrivateMessage(BOB, "zoe", ANN, "hidden")], room, [room[ANN]]
+    )
     assert seen(burst, ANN) == [renamed]
 
 
@@ -213,6 +215,6 @@ def test_nobody_ignores_themselves() -> None:
     room[1].ignored["bob"] = "bob"
     assert ignores(room[1], 2, ["bob"])
     assert not ignores(room[1], 1, ["bob"])
-    mine = Said(1, "bob", "hi", 0.0, 1, receipt=True)
-    note = Whispered(1, "bob", 1, "note")
-    assert seen(plan([mine, note], room, [room[1]]), 1) == [Receipt(1), note]
+    mine = Message(1, "bob", "hi", 0.0, 1, receipt=True)
+    note = PrivateMessage(1, "bob", 1, "note")
+    assert seen(build_batch([mine, note], room, [room[1]]), 1) == [Receipt(1), note]

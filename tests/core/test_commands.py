@@ -9,20 +9,30 @@ import pytest
 from broadcast.core import commands
 from broadcast.core.commands import (
     COMMANDS,
-    IGNORED,
-    LINES_AT_MOST,
-    LINES_FOUND,
-    LINES_SHOWN,
-    NAMED,
-    NAMED_TEXT,
-    leaves,
+    HISTORY_DEFAULT_LINES,
+    HISTORY_MAX_LINES,
+    MAX_IGNORED,
+    NAMES_LINE_CHARS,
+    NAMES_PER_LINE,
+    SEARCH_MAX_LINES,
+    is_quit,
 )
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Answered, Emoted, Event, Notice, Recalled, Refused, Running, Said, Whispered
+from broadcast.core.events import (
+    Action,
+    CommandReply,
+    ErrorReply,
+    Event,
+    HistoryLine,
+    Message,
+    Notice,
+    PrivateMessage,
+    Uptime,
+)
 from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Found, View
+from broadcast.core.interfaces import ReadCallback, View
 from broadcast.core.limits import Limits
-from broadcast.core.search_query import Words
+from broadcast.core.search_query import SearchQuery
 from tests.core.stage import AT, Seat, Stage
 
 
@@ -49,7 +59,7 @@ def bob(stage: Stage, ann: Seat) -> Seat:
 
 
 def answers(*lines: str) -> list[Event | Notice]:
-    return [Answered(line) for line in lines]
+    return [CommandReply(line) for line in lines]
 
 
 # The table
@@ -57,12 +67,12 @@ def answers(*lines: str) -> list[Event | Notice]:
 
 def test_no_word_calls_two_commands() -> None:
     words = [word for command in COMMANDS for word in (command.name, *command.aliases)]
-    assert len(words) == len(set(words)) == len(commands._BY_VERB)
+    assert len(words) == len(set(words)) == len(commands._BY_NAME)
     assert all(word == word.casefold() for word in words)
 
 
 def test_the_table_is_that_of_the_protocol() -> None:
-    assert [(command.call, command.aliases) for command in COMMANDS] == [
+    assert [(command.syntax, command.aliases) for command in COMMANDS] == [
         ("/help [COMMAND]", ("h", "?")),
         ("/names", ("who", "users", "list")),
         ("/nick NAME", ()),
@@ -89,12 +99,12 @@ def test_the_table_is_that_of_the_protocol() -> None:
 
 @pytest.mark.parametrize("line", ["quit", "exit", " QUIT ", "Exit"])
 def test_lines_that_leave(line: str) -> None:
-    assert leaves(line)
+    assert is_quit(line)
 
 
 @pytest.mark.parametrize("line", ["", "/quit", "quit now", "quits", "q"])
 def test_lines_that_do_not(line: str) -> None:
-    assert not leaves(line)
+    assert not is_quit(line)
 
 
 # Lines
@@ -103,7 +113,7 @@ def test_lines_that_do_not(line: str) -> None:
 @pytest.mark.parametrize(("line", "text"), [("hi", "hi"), ("  hi", "  hi"), ("//x", "/x"), ("//", "/")])
 def test_text_is_said(ann: Seat, bob: Seat, line: str, text: str) -> None:
     ann.say(line)
-    assert bob.look() == [Said(ann.session.id, "ann", text, AT, 1)]
+    assert bob.look() == [Message(ann.session.id, "ann", text, AT, 1)]
 
 
 @pytest.mark.parametrize("line", ["", " ", "\u3000"])
@@ -139,7 +149,7 @@ def test_the_whole_line_quit_leaves(ann: Seat) -> None:
 )
 def test_refusals(ann: Seat, bob: Seat, line: str, why: str) -> None:
     ann.say(line)
-    assert ann.look() == [Refused(why)]
+    assert ann.look() == [ErrorReply(why)]
     assert bob.look() == []
 
 
@@ -214,7 +224,7 @@ def test_every_line_is_a_sign_of_somebody_but_for_the_ping_that_programs_send(
 
 def test_who_has_just_come_has_just_typed_a_nickname(stage: Stage, ann: Seat) -> None:
     bob = Seat(stage)
-    bob.session.greet()
+    bob.session.start()
     bob.session.line("bob", AT + HOUR)
     stage.settle()
     bob.look()
@@ -226,33 +236,33 @@ def test_many_names_are_several_lines(stage: Stage, ann: Seat) -> None:
     stage.join(*(f"p{number}" for number in range(250)))
     ann.look()
     ann.say("/names", "/ping")
-    first, second, third, pong = (notice.text for notice in ann.look() if isinstance(notice, Answered))
+    first, second, third, pong = (notice.text for notice in ann.look() if isinstance(notice, CommandReply))
     assert first.startswith("251 here: ann, p0, p1, ")
     assert [line.endswith(",") for line in (first, second, third)] == [True, True, False]
     named = " ".join([first.removeprefix("251 here: "), second, third]).split(", ")
     assert named == ["ann", *(f"p{number}" for number in range(250))]
-    assert [line.count(",") for line in (first, second)] == [NAMED, NAMED]
+    assert [line.count(",") for line in (first, second)] == [NAMES_PER_LINE, NAMES_PER_LINE]
     assert pong == "pong"
 
 
 def test_as_many_as_one_line_holds_are_one_line(stage: Stage, ann: Seat) -> None:
-    stage.join(*(f"p{number}" for number in range(NAMED - 1)))
+    stage.join(*(f"p{number}" for number in range(NAMES_PER_LINE - 1)))
     ann.look()
     ann.say("/names")
     (line,) = ann.look()
-    assert isinstance(line, Answered)
-    assert line.text.count(", ") == NAMED - 1
+    assert isinstance(line, CommandReply)
+    assert line.text.count(", ") == NAMES_PER_LINE - 1
 
 
 def test_a_line_of_names_is_no_longer_than_a_line_may_be(stage: Stage, ann: Seat) -> None:
     people = stage.join("b", "c", "d")
     for person in people:
-        person.say("/away " + "z" * (NAMED_TEXT // 2))
+        person.say("/away " + "z" * (NAMES_LINE_CHARS // 2))
     ann.look()
     ann.say("/names")
-    texts = [notice.text for notice in ann.look() if isinstance(notice, Answered)]
+    texts = [notice.text for notice in ann.look() if isinstance(notice, CommandReply)]
     assert [text[:14] for text in texts] == ["4 here: ann, b", "c (away: zzzzz", "d (away: zzzzz"]
-    assert all(len(text) <= NAMED_TEXT + 1 for text in texts)
+    assert all(len(text) <= NAMES_LINE_CHARS + 1 for text in texts)
 
 
 def test_nick(ann: Seat) -> None:
@@ -264,8 +274,8 @@ def test_nick(ann: Seat) -> None:
 def test_me_and_say(ann: Seat, bob: Seat) -> None:
     ann.say("/me  waves ", "/say quit")
     assert bob.look() == [
-        Emoted(ann.session.id, "ann", "waves", AT, 1),
-        Said(ann.session.id, "ann", "quit", AT, 2),
+        Action(ann.session.id, "ann", "waves", AT, 1),
+        Message(ann.session.id, "ann", "quit", AT, 2),
     ]
 
 
@@ -278,22 +288,22 @@ def test_msg_and_reply(ann: Seat, bob: Seat) -> None:
     bob.say("/r hm")
     a, b = ann.session.id, bob.session.id
     assert bob.look() == [
-        Whispered(a, "ann", b, "psst"),
-        Answered("sent to ann, who is away."),
-        Answered("sent to ann, who is away: lunch"),
-        Answered("sent to ann."),
+        PrivateMessage(a, "ann", b, "psst"),
+        CommandReply("sent to ann, who is away."),
+        CommandReply("sent to ann, who is away: lunch"),
+        CommandReply("sent to ann."),
     ]
-    assert [event for event in ann.look() if not isinstance(event, Answered)] == [
-        Whispered(b, "bob", a, "what?"),
-        Whispered(b, "bob", a, "now?"),
-        Whispered(b, "bob", a, "hm"),
+    assert [event for event in ann.look() if not isinstance(event, CommandReply)] == [
+        PrivateMessage(b, "bob", a, "what?"),
+        PrivateMessage(b, "bob", a, "now?"),
+        PrivateMessage(b, "bob", a, "hm"),
     ]
 
 
 def comes_and_is_seen_by_some(stage: Stage, nick: str) -> Seat:
     """Somebody of whose coming not everybody has been told yet."""
     newcomer = Seat(stage)
-    newcomer.session.greet()
+    newcomer.session.start()
     stage.holds = True
     newcomer.session.line(nick, AT)
     stage.settle()
@@ -304,17 +314,17 @@ def comes_and_is_seen_by_some(stage: Stage, nick: str) -> Seat:
 def test_whom_one_has_seen_coming_can_be_written_to(stage: Stage, ann: Seat) -> None:
     bob = comes_and_is_seen_by_some(stage, "bob")
     ann.session.line("/msg bob hi", AT)
-    assert ann.look()[1:] == [Answered("sent to bob.")]
+    assert ann.look()[1:] == [CommandReply("sent to bob.")]
     stage.go_on()
-    assert bob.look()[-1:] == [Whispered(1, "ann", 2, "hi")]
+    assert bob.look()[-1:] == [PrivateMessage(1, "ann", 2, "hi")]
 
 
 def test_whom_one_has_not_seen_coming_cannot(stage: Stage, ann: Seat) -> None:
     bob = Seat(stage)
-    bob.session.greet()
+    bob.session.start()
     bob.session.line("bob", AT)
     ann.session.line("/msg bob hi", AT)
-    assert ann.look() == [Refused("bob is not here.")]
+    assert ann.look() == [ErrorReply("bob is not here.")]
 
 
 def test_whom_one_has_seen_coming_is_named(stage: Stage, ann: Seat) -> None:
@@ -322,7 +332,7 @@ def test_whom_one_has_seen_coming_is_named(stage: Stage, ann: Seat) -> None:
     ann.session.line("/names", AT)
     assert not ann.session.ready
     stage.go_on()
-    assert ann.look()[1:] == [Answered("2 here: ann, bob")]
+    assert ann.look()[1:] == [CommandReply("2 here: ann, bob")]
     assert ann.session.ready
 
 
@@ -335,22 +345,22 @@ def test_reply_goes_to_the_last_one_who_was_read_also_while_others_are_still_tol
     bob.say("/msg ann second")
     ann.look()
     ann.session.line("/reply yes", AT)
-    assert ann.look() == [Answered("sent to bob.")]
+    assert ann.look() == [CommandReply("sent to bob.")]
     stage.go_on()
-    assert bob.look()[-1:] == [Whispered(1, "ann", 2, "yes")]
+    assert bob.look()[-1:] == [PrivateMessage(1, "ann", 2, "yes")]
 
 
 def test_reply_to_who_has_left_is_refused(ann: Seat, bob: Seat) -> None:
     bob.say("/msg ann psst", "quit")
     ann.look()
     ann.say("/reply hm")
-    assert ann.look() == [Refused("the one who wrote to you last is not here.")]
+    assert ann.look() == [ErrorReply("the one who wrote to you last is not here.")]
 
 
 @pytest.mark.parametrize(
     ("asked", "numbers"),
     [
-        ("", range(31 - LINES_SHOWN, 31)),
+        ("", range(31 - HISTORY_DEFAULT_LINES, 31)),
         ("2", [29, 30]),
         ("99999", range(1, 31)),
         ("#7", [7]),
@@ -360,14 +370,14 @@ def test_reply_to_who_has_left_is_refused(ann: Seat, bob: Seat) -> None:
 )
 def test_history(stage: Stage, ann: Seat, asked: str, numbers: Sequence[int]) -> None:
     ann.say(*(f"line {number}" for number in range(1, 31)), f"/history {asked}")
-    assert ann.look() == [Recalled(Said(0, "ann", f"line {number}", AT, number)) for number in numbers]
+    assert ann.look() == [HistoryLine(Message(0, "ann", f"line {number}", AT, number)) for number in numbers]
     assert ann.session.ready
 
 
 @pytest.mark.parametrize("newest", [0, 5, 5000])
 def test_history_never_asks_for_more_than_it_shows(newest: int) -> None:
-    first, last = commands._span("123456789")(newest)
-    assert (first, last) == (newest - LINES_AT_MOST + 1, newest)
+    first, last = commands._parse_range("123456789")(newest)
+    assert (first, last) == (newest - HISTORY_MAX_LINES + 1, newest)
 
 
 def test_history_of_nothing(ann: Seat) -> None:
@@ -383,28 +393,28 @@ def test_the_next_line_waits_for_the_history(stage: Stage, ann: Seat) -> None:
 
 
 def test_history_that_cannot_be_read(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(first: int, last: int, found: Found) -> None:
+    def read(first: int, last: int, found: ReadCallback) -> None:
         found(JournalError("I/O error"))
 
     monkeypatch.setattr(stage.journal, "read", read)
     ann.say("/history")
-    assert ann.look() == [Refused("the history cannot be read: I/O error")]
+    assert ann.look() == [ErrorReply("the history cannot be read: I/O error")]
     assert ann.session.ready
 
 
 def test_search(stage: Stage, ann: Seat) -> None:
     ann.say(*(f"line {number}" for number in range(1, 61)), "/search LINE", '/search "line 7"', "/search lines")
-    found = [(event.event.seq if isinstance(event, Recalled) else event) for event in ann.look()]
-    assert found == [*range(61 - LINES_FOUND, 61), 7, Answered("nothing found.")]
+    found = [(event.event.seq if isinstance(event, HistoryLine) else event) for event in ann.look()]
+    assert found == [*range(61 - SEARCH_MAX_LINES, 61), 7, CommandReply("nothing found.")]
 
 
 def test_search_that_cannot_be_done(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(words: Words, last: int, most: int, found: Found) -> None:
+    def search(words: SearchQuery, last: int, most: int, found: ReadCallback) -> None:
         found(JournalError("its SQLite has no FTS5."))
 
     monkeypatch.setattr(stage.journal, "search", search)
     ann.say("/search x")
-    assert ann.look() == [Refused("this server cannot search: its SQLite has no FTS5.")]
+    assert ann.look() == [ErrorReply("this server cannot search: its SQLite has no FTS5.")]
     assert ann.session.ready
 
 
@@ -423,18 +433,18 @@ def test_switches(ann: Seat) -> None:
 
 def test_receipts_are_asked_for_with_each_line(ann: Seat, bob: Seat) -> None:
     ann.say("/receipts on", "hi", "/me waves", "/receipts off", "ho")
-    assert [event.receipt for event in bob.look() if isinstance(event, Said | Emoted)] == [True, True, False]
+    assert [event.receipt for event in bob.look() if isinstance(event, Message | Action)] == [True, True, False]
 
 
 def test_so_many_can_be_ignored_and_not_one_more(stage: Stage, ann: Seat) -> None:
-    stage.join(*(f"p{number}" for number in range(IGNORED + 1)))
-    ann.say(*(f"/ignore p{number}" for number in range(IGNORED)))
-    assert len(ann.session.member.ignored) == IGNORED
+    stage.join(*(f"p{number}" for number in range(MAX_IGNORED + 1)))
+    ann.say(*(f"/ignore p{number}" for number in range(MAX_IGNORED)))
+    assert len(ann.session.member.ignored) == MAX_IGNORED
     ann.look()
-    ann.say(f"/ignore p{IGNORED}")
-    assert ann.look() == [Refused("you ignore 100 people already. /unignore NAME makes room.")]
-    ann.say("/unignore p0", f"/ignore p{IGNORED}")
-    assert len(ann.session.member.ignored) == IGNORED
+    ann.say(f"/ignore p{MAX_IGNORED}")
+    assert ann.look() == [ErrorReply("you ignore 100 people already. /unignore NAME makes room.")]
+    ann.say("/unignore p0", f"/ignore p{MAX_IGNORED}")
+    assert len(ann.session.member.ignored) == MAX_IGNORED
 
 
 def test_ignore_and_unignore(ann: Seat, bob: Seat) -> None:
@@ -445,7 +455,7 @@ def test_ignore_and_unignore(ann: Seat, bob: Seat) -> None:
     assert ann.look() == [
         *answers("you ignore nobody.", "you ignore bob. /unignore bob ends that.", "you ignore bob."),
         *answers("you no longer ignore bob."),
-        Said(bob.session.id, "bob", "ho", AT, 2),
+        Message(bob.session.id, "bob", "ho", AT, 2),
     ]
 
 
@@ -458,17 +468,17 @@ def test_away_and_back(ann: Seat) -> None:
 def test_what_the_server_says_of_itself(ann: Seat) -> None:
     ann.say("/ping", "/uptime", "/version", "/motd")
     assert ann.look() == [
-        Answered("pong"),
-        Running(AT, 1, 0),
-        Answered("broadcast 1.2"),
-        Answered("there is no message of the day."),
+        CommandReply("pong"),
+        Uptime(AT, 1, 0),
+        CommandReply("broadcast 1.2"),
+        CommandReply("there is no message of the day."),
     ]
 
 
 def test_quit_says_why(ann: Seat) -> None:
     ann.say("/quit  tired ")
     assert ann.closed
-    assert ann.session.why == "tired"
+    assert ann.session.leave_reason == "tired"
 
 
 # Faster than the journal, or than those who read
@@ -482,7 +492,7 @@ def limited(limits: Limits) -> Stage:
 
 
 def test_who_says_more_than_the_journal_has_kept_waits_and_nothing_is_lost() -> None:
-    stage = limited(Limits(queue_events=3))
+    stage = limited(Limits(high_water_events=3))
     (ann,) = stage.join("ann")
     ready = []
     for line in ("one", "/me two", "/nick anna"):
@@ -492,11 +502,11 @@ def test_who_says_more_than_the_journal_has_kept_waits_and_nothing_is_lost() -> 
     stage.settle()
     ready.append(ann.session.ready)
     assert ready == [True, True, True, False, True]
-    assert stage.room.last == 2
+    assert stage.room.last_seq == 2
 
 
 def test_who_waits_for_an_answer_is_not_let_on_by_the_journal() -> None:
-    stage = limited(Limits(queue_events=1))
+    stage = limited(Limits(high_water_events=1))
     (ann,) = stage.join("ann")
     ann.say("one")
     proceeded = ann.proceeded
@@ -514,14 +524,14 @@ def test_who_whispers_a_lot_waits_until_it_is_told_and_is_never_refused(stage: S
             waited += 1
             stage.settle()
     stage.settle()
-    assert [notice for notice in ann.look() if isinstance(notice, Answered | Refused)] == [
-        Answered("sent to bob.")
+    assert [notice for notice in ann.look() if isinstance(notice, CommandReply | ErrorReply)] == [
+        CommandReply("sent to bob.")
     ] * 100
-    assert len([event for event in bob.look() if isinstance(event, Whispered)]) == 100
+    assert len([event for event in bob.look() if isinstance(event, PrivateMessage)]) == 100
     assert waited > 10
     bob.full = True
     carol.say("/msg bob hm")
-    assert carol.look() == [Refused("bob does not read what is sent to them.")]
+    assert carol.look() == [ErrorReply("bob does not read what is sent to them.")]
 
 
 def test_history_is_shown_in_pages_each_when_there_is_room(stage: Stage, ann: Seat) -> None:
@@ -550,7 +560,7 @@ def test_what_is_said_while_a_history_is_shown_is_no_part_of_it(stage: Stage, an
     assert ann.waiting is not None
     ann.waiting()
     stage.settle()
-    assert [notice.event.text for notice in ann.look() if isinstance(notice, Recalled)] == ["17", "18", "19", "20"]
+    assert [notice.event.text for notice in ann.look() if isinstance(notice, HistoryLine)] == ["17", "18", "19", "20"]
 
 
 def test_a_history_that_cannot_be_read_on_says_so(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,5 +571,5 @@ def test_a_history_that_cannot_be_read_on_says_so(stage: Stage, ann: Seat, monke
     monkeypatch.setattr(stage.journal, "read", lambda _first, _last, found: found(JournalError("I/O error")))
     assert ann.waiting is not None
     ann.waiting()
-    assert ann.look() == [Refused("the history cannot be read: I/O error")]
+    assert ann.look() == [ErrorReply("the history cannot be read: I/O error")]
     assert ann.session.ready

@@ -9,7 +9,7 @@ from broadcast.core.events import Announced, Event
 from broadcast.core.hub import GOING_DOWN, Hub, Settings
 from broadcast.core.membership import Member
 from tests.core.stage import AT, Stage
-from tests.core.test_room import Visitor
+from tests.core.test_room import Listener
 
 
 @pytest.fixture(params=[False, True], ids=["ascii", "unicode"])
@@ -21,7 +21,7 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 
 
 def admit(hub: Hub, name: str) -> Member:
-    return hub.admit(hub.session_id(), name, Visitor())
+    return hub.admit(hub.next_session_id(), name, Listener())
 
 
 def everything(stage: Stage) -> list[Event]:
@@ -29,7 +29,7 @@ def everything(stage: Stage) -> list[Event]:
 
 
 def test_no_two_sessions_have_the_same_id(stage: Stage) -> None:
-    assert [stage.hub.session_id() for _ in range(3)] == [1, 2, 3]
+    assert [stage.hub.next_session_id() for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_hub_knows_when_it_was_started(stage: Stage) -> None:
@@ -51,7 +51,7 @@ def test_a_name_that_is_none_is_refused(stage: Stage) -> None:
 
 def test_a_name_is_free_from_the_moment_its_owner_goes(stage: Stage) -> None:
     ann = admit(stage.hub, "ann")
-    stage.hub.dismiss(ann, "")
+    stage.hub.remove(ann, "")
     heir = admit(stage.hub, "ann")
     stage.settle()
     assert stage.hub.find("ann") is heir
@@ -83,21 +83,21 @@ def test_only_who_is_here_is_found(stage: Stage) -> None:
     assert stage.hub.find("ANN") is ann
     with pytest.raises(RefusedError, match=f"^{'x' * 24} is not here"):
         stage.hub.find("x" * 25)
-    stage.hub.dismiss(ann, "")
+    stage.hub.remove(ann, "")
     with pytest.raises(RefusedError, match=r"^ann is not here\.$"):
         stage.hub.find("ann")
 
 
 def test_only_who_is_here_and_stays_is_reached(stage: Stage) -> None:
     ann = admit(stage.hub, "ann")
-    assert stage.hub.reach(ann.id) is None
+    assert stage.hub.member_by_session(ann.id) is None
     stage.settle()
-    assert stage.hub.reach(ann.id) is ann
+    assert stage.hub.member_by_session(ann.id) is ann
     stage.hub.rename(ann, "anna")
-    assert stage.hub.reach(ann.id) is ann
-    stage.hub.dismiss(ann, "")
+    assert stage.hub.member_by_session(ann.id) is ann
+    stage.hub.remove(ann, "")
     admit(stage.hub, "anna")
-    assert stage.hub.reach(ann.id) is None
+    assert stage.hub.member_by_session(ann.id) is None
 
 
 def test_at_the_end_everybody_is_told_and_then_the_caller(stage: Stage) -> None:

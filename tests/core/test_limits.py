@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.core.limits import Allowance, Connections, Limits
+from broadcast.core.limits import ConnectionLimiter, Limits, RateLimiter
 
 LIMITS = Limits(paste_lines=3, lines_per_second=2)
 
@@ -18,60 +18,60 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert (limits.line_bytes, limits.nickname_bytes, limits.nickname_seconds) == (4096, 512, 60)
     assert (limits.paste_lines, limits.lines_per_second) == (40, 2)
     assert (limits.address_connections, limits.connections, limits.linger_seconds) == (64, None, 10)
-    assert (limits.window_events, limits.window_bytes, limits.pending_bytes) == (10_000, 4 << 20, 64 << 10)
-    assert (limits.queue_events, limits.queue_bytes) == (10_000, 8 << 20)
+    assert (limits.replay_events, limits.replay_bytes, limits.private_queue_bytes) == (10_000, 4 << 20, 64 << 10)
+    assert (limits.high_water_events, limits.high_water_bytes) == (10_000, 8 << 20)
 
 
 # Lines
 
 
-def taken(allowance: Allowance, now: float) -> int:
+def taken(allowance: RateLimiter, now: float) -> int:
     """How many lines are taken at the time *now*."""
     lines = 0
-    while not allowance.wait(now) and lines < 1000:
-        allowance.spend(now)
+    while not allowance.delay(now) and lines < 1000:
+        allowance.consume(now)
         lines += 1
     return lines
 
 
 def test_a_paste_passes_at_once_and_then_so_many_a_second() -> None:
-    allowance = Allowance(LIMITS)
+    allowance = RateLimiter(LIMITS)
     assert taken(allowance, 100.0) == 3
-    assert allowance.wait(100.0) == pytest.approx(0.5)
+    assert allowance.delay(100.0) == pytest.approx(0.5)
     assert [taken(allowance, 100.0 + tenth / 10) for tenth in range(1, 21)].count(1) == 4
 
 
 def test_forty_lines_are_no_flood() -> None:
-    assert taken(Allowance(Limits()), 0.0) == 40
+    assert taken(RateLimiter(Limits()), 0.0) == 40
 
 
 def test_who_was_silent_for_long_may_paste_again_but_no_more_than_once() -> None:
-    allowance = Allowance(LIMITS)
+    allowance = RateLimiter(LIMITS)
     assert taken(allowance, 0.0) == 3
     assert taken(allowance, 10_000.0) == 3
 
 
 def test_after_the_wait_that_it_names_a_line_is_taken() -> None:
-    allowance = Allowance(LIMITS)
+    allowance = RateLimiter(LIMITS)
     now = 0.1
     for _ in range(1000):
-        now += allowance.wait(now)
-        assert not allowance.wait(now)
-        allowance.spend(now)
+        now += allowance.delay(now)
+        assert not allowance.delay(now)
+        allowance.consume(now)
 
 
 def test_without_a_limit_every_line_is_taken() -> None:
-    assert taken(Allowance(LIMITS.lifted()), 0.0) == 1000
+    assert taken(RateLimiter(LIMITS.without_client_limits()), 0.0) == 1000
 
 
 @given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 10), st.sampled_from([0.5, 1, 2, 7]))
 def test_never_more_than_the_paste_and_what_follows_each_second(pauses: list[float], paste: int, rate: float) -> None:
-    allowance = Allowance(Limits(paste_lines=paste, lines_per_second=rate))
+    allowance = RateLimiter(Limits(paste_lines=paste, lines_per_second=rate))
     now = spent = 0.0
     for pause in pauses:
         now += pause
-        if not allowance.wait(now):
-            allowance.spend(now)
+        if not allowance.delay(now):
+            allowance.consume(now)
             spent += 1
         assert spent <= paste + now * rate + 1e-3
 
@@ -80,67 +80,67 @@ def test_never_more_than_the_paste_and_what_follows_each_second(pauses: list[flo
 
 
 def test_so_many_of_one_address_and_not_one_more_until_one_leaves() -> None:
-    connections = Connections(Limits(address_connections=2))
-    assert connections.enter("192.0.2.1") is None
-    assert connections.enter("192.0.2.1") is None
-    refused = connections.enter("192.0.2.1")
+    connections = ConnectionLimiter(Limits(address_connections=2))
+    assert connections.acquire("192.0.2.1") is None
+    assert connections.acquire("192.0.2.1") is None
+    refused = connections.acquire("192.0.2.1")
     assert refused == "Too many connections from 192.0.2.1: this server takes 2 from one address."
-    assert connections.enter("192.0.2.2") is None
+    assert connections.acquire("192.0.2.2") is None
     assert connections.total == 3
-    connections.leave("192.0.2.1")
-    assert connections.enter("192.0.2.1") is None
-    assert connections.enter("192.0.2.1") is not None
+    connections.release("192.0.2.1")
+    assert connections.acquire("192.0.2.1") is None
+    assert connections.acquire("192.0.2.1") is not None
 
 
 def test_one_ipv6_site_is_one_address() -> None:
-    connections = Connections(Limits(address_connections=1))
-    assert connections.enter("2001:db8:0:1::1") is None
-    refused = connections.enter("2001:db8:0:1:ffff::2")
+    connections = ConnectionLimiter(Limits(address_connections=1))
+    assert connections.acquire("2001:db8:0:1::1") is None
+    refused = connections.acquire("2001:db8:0:1:ffff::2")
     assert refused == "Too many connections from 2001:db8:0:1::/64: this server takes 1 from one address."
-    assert connections.enter("2001:db8:0:2::1") is None
+    assert connections.acquire("2001:db8:0:2::1") is None
 
 
 def test_on_a_link_without_a_router_each_address_counts_for_itself() -> None:
-    connections = Connections(Limits(address_connections=1))
-    assert connections.enter("fe80::1%eth0") is None
-    assert connections.enter("fe80::2%eth0") is None
-    assert connections.enter("fe80::2%eth0") is not None
+    connections = ConnectionLimiter(Limits(address_connections=1))
+    assert connections.acquire("fe80::1%eth0") is None
+    assert connections.acquire("fe80::2%eth0") is None
+    assert connections.acquire("fe80::2%eth0") is not None
 
 
 def test_an_ipv4_address_is_the_same_on_an_ipv6_socket() -> None:
-    connections = Connections(Limits(address_connections=1))
-    assert connections.enter("192.0.2.1") is None
-    assert connections.enter("::ffff:192.0.2.1") is not None
-    connections.leave("::ffff:192.0.2.1")
-    assert connections.enter("192.0.2.1") is None
+    connections = ConnectionLimiter(Limits(address_connections=1))
+    assert connections.acquire("192.0.2.1") is None
+    assert connections.acquire("::ffff:192.0.2.1") is not None
+    connections.release("::ffff:192.0.2.1")
+    assert connections.acquire("192.0.2.1") is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", None, "not an address"])
 def test_this_machine_is_not_limited(host: str | None) -> None:
-    connections = Connections(Limits(address_connections=1))
-    assert [connections.enter(host) for _ in range(5)] == [None] * 5
-    connections.leave(host)
+    connections = ConnectionLimiter(Limits(address_connections=1))
+    assert [connections.acquire(host) for _ in range(5)] == [None] * 5
+    connections.release(host)
     assert connections.total == 4
 
 
 def test_a_full_server_says_so_whoever_comes() -> None:
-    connections = Connections(Limits(connections=2))
-    assert connections.enter("127.0.0.1") is None
-    assert connections.enter("192.0.2.1") is None
-    assert connections.enter(None) == "This server is full. Try again later."
-    connections.leave("127.0.0.1")
-    assert connections.enter(None) is None
+    connections = ConnectionLimiter(Limits(connections=2))
+    assert connections.acquire("127.0.0.1") is None
+    assert connections.acquire("192.0.2.1") is None
+    assert connections.acquire(None) == "This server is full. Try again later."
+    connections.release("127.0.0.1")
+    assert connections.acquire(None) is None
 
 
 def test_lifted_are_the_limits_on_people_and_addresses_alone() -> None:
-    lifted = Limits(connections=5, address_connections=1).lifted()
+    lifted = Limits(connections=5, address_connections=1).without_client_limits()
     assert (lifted.lines_per_second, lifted.address_connections) == (inf, None)
-    assert (lifted.connections, lifted.line_bytes, lifted.pending_bytes) == (5, 4096, 64 << 10)
+    assert (lifted.connections, lifted.line_bytes, lifted.private_queue_bytes) == (5, 4096, 64 << 10)
 
 
 def test_whoever_left_is_not_remembered() -> None:
-    connections = Connections(Limits())
+    connections = ConnectionLimiter(Limits())
     for number in range(100):
-        connections.enter(f"192.0.2.{number}")
-        connections.leave(f"192.0.2.{number}")
+        connections.acquire(f"192.0.2.{number}")
+        connections.release(f"192.0.2.{number}")
     assert not connections._counts

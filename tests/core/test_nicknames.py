@@ -11,8 +11,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from broadcast.core.errors import RefusedError
-from broadcast.core.nicknames import LONGEST, RESERVED, check, key, skeleton
-from broadcast.core.sanitize import clean
+from broadcast.core.nicknames import MAX_NICKNAME_CHARS, RESERVED, casefold_key, skeleton, validate
+from broadcast.core.sanitize import sanitize
 
 EMPTY = "a nickname cannot be empty."
 TOO_LONG = "a nickname has at most 24 characters."
@@ -23,13 +23,13 @@ TWO_DIRECTIONS = "a nickname reads in one direction."
 CYRILLIC_ADMIN = "\u0430dmin"
 HEBREW, ARABIC = "\u05d3\u05d5\u05d3", "\u0633\u0644\u0645\u0649"
 WORDS = string.ascii_letters + string.digits + "_-."
-PLAIN = st.text(st.sampled_from(WORDS), min_size=1, max_size=LONGEST)
+PLAIN = st.text(st.sampled_from(WORDS), min_size=1, max_size=MAX_NICKNAME_CHARS)
 ANY_SCRIPT = st.text(
     st.one_of(
         st.characters(categories=("L", "Nd", "Mn", "Mc")),
         st.sampled_from(WORDS + "\u0430\u0435\u0438\u0432\u039d\u03bd\u03c5\u0130\u0131\xdf\u0345\u0301\u0307\u0323"),
     ),
-    max_size=LONGEST,
+    max_size=MAX_NICKNAME_CHARS,
 )
 EVERYTHING = [chr(code) for code in range(sys.maxunicode + 1)]
 
@@ -37,14 +37,14 @@ EVERYTHING = [chr(code) for code in range(sys.maxunicode + 1)]
 def refusal(name: str, *, unicode: bool = False) -> str:
     """Why *name* is refused."""
     with pytest.raises(RefusedError) as caught:
-        check(name, unicode=unicode)
+        validate(name, unicode=unicode)
     return str(caught.value)
 
 
 def attempt(name: str, *, unicode: bool) -> str:
     """The nickname that *name* is, or why it is none."""
     try:
-        return check(name, unicode=unicode)
+        return validate(name, unicode=unicode)
     except RefusedError as refused:
         return str(refused)
 
@@ -58,19 +58,19 @@ in_both_modes = pytest.mark.parametrize("unicode", [False, True], ids=["ASCII", 
 @in_both_modes
 @pytest.mark.parametrize("name", ["a", "ann", "Ann", "x_Y-z.9", "0", "_", "-", ".", "a" * 24, "SSH-2.0-OpenSSH_9.2p1"])
 def test_letters_digits_and_three_marks_of_punctuation_make_a_nickname(name: str, unicode: bool) -> None:
-    assert check(name, unicode=unicode) == name
+    assert validate(name, unicode=unicode) == name
 
 
 @in_both_modes
 @pytest.mark.parametrize("typed", [" ann", "ann ", "   ann  ", "\xa0ann\u3000"], ids=ascii)
 def test_surrounding_blanks_are_not_part_of_it(typed: str, unicode: bool) -> None:
-    assert check(typed, unicode=unicode) == "ann"
+    assert validate(typed, unicode=unicode) == "ann"
 
 
 @in_both_modes
 def test_a_trailing_dot_is_part_of_it_and_makes_another_nickname(unicode: bool) -> None:
-    assert check("ann.", unicode=unicode) == "ann."
-    assert key("ann.") != key("ann")
+    assert validate("ann.", unicode=unicode) == "ann."
+    assert casefold_key("ann.") != casefold_key("ann")
     assert skeleton("ann.") != skeleton("ann")
 
 
@@ -114,7 +114,7 @@ def test_the_reserved_words_are_those_of_the_protocol() -> None:
 @in_both_modes
 @pytest.mark.parametrize("name", ["Ali", "ALI", "al1", "r00t", "adrnin", "server1", "quit."])
 def test_ascii_names_that_only_resemble_a_reserved_word_are_nobodys_business(name: str, unicode: bool) -> None:
-    assert check(name, unicode=unicode) == name
+    assert validate(name, unicode=unicode) == name
 
 
 # ASCII mode
@@ -151,12 +151,12 @@ def test_without_unicode_only_ascii_is_accepted(name: str) -> None:
     ],
 )
 def test_letters_and_digits_of_any_script_make_a_nickname(name: str) -> None:
-    assert check(name, unicode=True) == name
+    assert validate(name, unicode=True) == name
 
 
 def test_a_nickname_is_nfc() -> None:
-    assert check("andre\u0301", unicode=True) == "andr\xe9"
-    assert check("e\u0301" * 24, unicode=True) == "\xe9" * 24
+    assert validate("andre\u0301", unicode=True) == "andr\xe9"
+    assert validate("e\u0301" * 24, unicode=True) == "\xe9" * 24
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_what_looks_like_a_reserved_word_is_refused_in_any_script(name: str) -> 
     ],
 )
 def test_case_and_compatibility_forms_make_no_other_nickname(one: str, other: str) -> None:
-    assert key(one) == key(other)
+    assert casefold_key(one) == casefold_key(other)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_case_and_compatibility_forms_make_no_other_nickname(one: str, other: st
     [("ann", "anna"), ("ann", "ann."), ("andre", "andr\xe9"), ("ann", "\u0430nn"), ("lan", "Ian"), ("bob", "b0b")],
 )
 def test_what_is_spelled_otherwise_is_another_nickname(one: str, other: str) -> None:
-    assert key(one) != key(other)
+    assert casefold_key(one) != casefold_key(other)
 
 
 @given(st.text())
@@ -248,14 +248,14 @@ def test_what_is_spelled_otherwise_is_another_nickname(one: str, other: str) -> 
 @example("\u0345\u0301")
 @example("\ufdfa\u1e9e\u0149")
 def test_the_key_of_a_key_is_itself_and_nfc(name: str) -> None:
-    assert key(key(name)) == key(name)
-    assert is_normalized("NFC", key(name))
+    assert casefold_key(casefold_key(name)) == casefold_key(name)
+    assert is_normalized("NFC", casefold_key(name))
 
 
 @given(st.text())
 def test_names_that_differ_in_case_have_one_key(name: str) -> None:
-    assert key(name.casefold()) == key(name)
-    assert key(clean(name).casefold()) == key(clean(name))
+    assert casefold_key(name.casefold()) == casefold_key(name)
+    assert casefold_key(sanitize(name).casefold()) == casefold_key(sanitize(name))
 
 
 # Looking alike
@@ -293,8 +293,8 @@ def test_names_that_differ_in_case_have_one_key(name: str) -> None:
     ],
 )
 def test_nicknames_that_look_alike_have_one_skeleton(genuine: str, false: str) -> None:
-    assert check(genuine, unicode=True)
-    assert check(false, unicode=True)
+    assert validate(genuine, unicode=True)
+    assert validate(false, unicode=True)
     assert skeleton(genuine) == skeleton(false)
 
 
@@ -323,7 +323,7 @@ def test_nicknames_that_differ_without_unicode_differ_with_it(one: str, other: s
 
 @given(PLAIN)
 def test_ascii_nicknames_look_alike_only_where_they_are_the_same(name: str) -> None:
-    assert skeleton(name) == key(name)
+    assert skeleton(name) == casefold_key(name)
 
 
 def test_every_character_has_a_skeleton_that_is_its_own() -> None:
@@ -343,22 +343,22 @@ def test_the_skeleton_of_a_skeleton_is_itself(name: str) -> None:
 @given(st.text())
 def test_whatever_is_typed_is_a_nickname_or_refused_in_one_line_that_repeats_nothing_else(typed: str) -> None:
     for unicode in (False, True):
-        outcome = attempt(clean(typed), unicode=unicode)
+        outcome = attempt(sanitize(typed), unicode=unicode)
         assert (
             outcome in {EMPTY, TOO_LONG, OTHER_CHARACTERS, OTHER_THAN_ASCII, TWO_DIRECTIONS}
-            or 1 <= len(outcome) <= LONGEST
+            or 1 <= len(outcome) <= MAX_NICKNAME_CHARS
         )
 
 
 @given(st.one_of(ANY_SCRIPT, PLAIN))
 def test_an_accepted_nickname_is_accepted_again_and_has_passed_the_gate(typed: str) -> None:
-    nick = attempt(clean(typed), unicode=True)
+    nick = attempt(sanitize(typed), unicode=True)
     assume(" " not in nick)
-    assert check(nick, unicode=True) == nick
-    assert clean(nick) == nick
+    assert validate(nick, unicode=True) == nick
+    assert sanitize(nick) == nick
 
 
 @given(PLAIN)
 def test_what_is_accepted_without_unicode_is_accepted_with_it(name: str) -> None:
-    assume(key(name) not in RESERVED)
-    assert check(name) == check(name, unicode=True) == name
+    assume(casefold_key(name) not in RESERVED)
+    assert validate(name) == validate(name, unicode=True) == name

@@ -11,46 +11,46 @@ import pytest
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import (
     Announced,
+    Barrier,
     Event,
+    Gap,
     Joined,
-    Kept,
     Left,
-    Marked,
-    Missed,
+    Message,
+    PrivateMessage,
     Renamed,
-    Replayed,
-    Said,
-    Whispered,
+    ReplayLine,
+    Stored,
 )
 from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Burst, Step
+from broadcast.core.interfaces import Batch, Callback
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
-from broadcast.core.room import SOON, Room
-from broadcast.core.search_query import parse
+from broadcast.core.room import FAST_COMMIT_SECONDS, Room
+from broadcast.core.search_query import parse_query
 from broadcast.journals.memory import MemoryJournal
 from tests.core.stage import AT, Stage
 
 
-class Visitor:
+class Listener:
     """Notes what the room tells."""
 
     def __init__(self) -> None:
         self.visits: list[object] = []
 
-    full = False
+    congested = False
 
-    def arrived(self, others: Mapping[int, Member], replay: Iterator[Replayed | Missed]) -> None:
-        shown = [line.event.text if isinstance(line, Replayed) else line for line in replay]
-        self.visits.append(([other.told for other in others.values()], shown))
+    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        shown = [line.event.text if isinstance(line, ReplayLine) else line for line in replay]
+        self.visits.append(([other.announced_nick for other in others.values()], shown))
 
-    def departed(self) -> None:
+    def leave_delivered(self) -> None:
         self.visits.append("departed")
 
 
-def come(room: Room, id_: int, nick: str) -> tuple[Member, Visitor]:
+def come(room: Room, id_: int, nick: str) -> tuple[Member, Listener]:
     """Somebody on their way into *room*."""
-    visitor = Visitor()
+    visitor = Listener()
     member = Member(id_, nick, visitor)
     room.enter(member)
     return member, visitor
@@ -64,7 +64,7 @@ def stage() -> Stage:
     return stage
 
 
-def texts(lines: Sequence[Kept] | JournalError) -> list[str]:
+def texts(lines: Sequence[Stored] | JournalError) -> list[str]:
     assert not isinstance(lines, JournalError)
     return [line.text for line in lines]
 
@@ -72,10 +72,10 @@ def texts(lines: Sequence[Kept] | JournalError) -> list[str]:
 class OldJournal(MemoryJournal):
     """One that holds lines from before, or that cannot be opened."""
 
-    kept: Sequence[Kept] | JournalError = ()
+    kept: Sequence[Stored] | JournalError = ()
     tail = -1
 
-    def open(self, tail: int) -> Sequence[Kept]:
+    def open(self, tail: int) -> Sequence[Stored]:
         if isinstance(self.kept, JournalError):
             raise self.kept
         self.tail = tail
@@ -86,10 +86,10 @@ class OldJournal(MemoryJournal):
 def test_a_room_goes_on_where_its_journal_ends(replay: int, tail: int, shown: list[str]) -> None:
     stage = Stage()
     journal = OldJournal(stage._soon.append)
-    journal.kept = [Said(0, "zoe", text, AT, seq) for seq, text in enumerate("abc", 1)]
+    journal.kept = [Message(0, "zoe", text, AT, seq) for seq, text in enumerate("abc", 1)]
     room = Room(journal, stage, replay)
     room.open()
-    assert (room.last, journal.tail) == (3, tail)
+    assert (room.last_seq, journal.tail) == (3, tail)
     _, visitor = come(room, 1, "ann")
     stage.settle()
     assert visitor.visits == [(["ann"], shown)]
@@ -101,11 +101,11 @@ def test_a_search_finds_what_was_told_and_nothing_else(stage: Stage) -> None:
     stage.room.say(ann, "one line", AT)
     stage.settle()
     stage.room.say(ann, "another line", AT)
-    answers: list[Sequence[Kept] | JournalError] = []
-    stage.room.search(parse("line"), 50, answers.append)
+    answers: list[Sequence[Stored] | JournalError] = []
+    stage.room.search(parse_query("line"), 50, answers.append)
     stage.settle()
     assert [texts(answer) for answer in answers] == [["one line"]]
-    stage.room.search(parse("line"), 1, answers.append)
+    stage.room.search(parse_query("line"), 1, answers.append)
     stage.settle()
     assert texts(answers[1]) == ["another line"]
 
@@ -147,15 +147,15 @@ def test_everything_comes_back_in_the_order_of_the_calls(stage: Stage) -> None:
     stage.room.say(ann, "hi", AT)
     stage.room.whisper(ann, bob, "psst")
     stage.room.rename(ann, "anna")
-    stage.room.emote(ann, "waves", AT)
+    stage.room.act(ann, "waves", AT)
     stage.room.announce("tea")
     stage.settle()
     assert [type(event).__name__ for event in stage.bursts[-1].events] == [
         "Said", "Whispered", "Renamed", "Emoted", "Announced",
     ]  # fmt: skip
-    assert stage.bursts[-1].events[0] == Said(1, "ann", "hi", AT, 1, receipt=True)
-    assert stage.bursts[-1].events[1:3] == [Whispered(1, "ann", 2, "psst"), Renamed(1, "ann", "anna")]
-    assert stage.room.last == 2
+    assert stage.bursts[-1].events[0] == Message(1, "ann", "hi", AT, 1, receipt=True)
+    assert stage.bursts[-1].events[1:3] == [PrivateMessage(1, "ann", 2, "psst"), Renamed(1, "ann", "anna")]
+    assert stage.room.last_seq == 2
 
 
 def test_what_comes_back_while_the_audience_is_busy_is_the_next_burst(stage: Stage) -> None:
@@ -194,12 +194,12 @@ def test_a_newcomer_arrives_when_the_audience_has_finished(stage: Stage) -> None
 def test_when_told_calls_after_everything_before_and_nothing_else(stage: Stage) -> None:
     calls: list[int] = []
     stage.room.announce("before")
-    stage.room.when_told(lambda: calls.append(len(stage.bursts)))
-    stage.room.when_told(lambda: calls.append(-1))
+    stage.room.after_barrier(lambda: calls.append(len(stage.bursts)))
+    stage.room.after_barrier(lambda: calls.append(-1))
     assert calls == []
     stage.settle()
     assert calls == [1, -1]
-    assert stage.bursts[0].events == [Announced("before"), Marked(), Marked()]
+    assert stage.bursts[0].events == [Announced("before"), Barrier(), Barrier()]
 
 
 def test_a_newcomer_finds_who_is_being_renamed_under_the_name_that_was_told(stage: Stage) -> None:
@@ -213,7 +213,7 @@ def test_a_newcomer_finds_who_is_being_renamed_under_the_name_that_was_told(stag
     stage.go_on()
     assert visitor.visits == [(["anna", "bob"], [])]
     assert stage.bursts[-1].events == [Renamed(1, "anna", "anne")]
-    assert ann.told == "anne"
+    assert ann.announced_nick == "anne"
 
 
 def test_ignoring_follows_a_rename_but_never_to_oneself(stage: Stage) -> None:
@@ -252,9 +252,9 @@ def test_the_correspondent_is_who_whispered_last_and_is_not_ignored(stage: Stage
     stage.room.ignore(ann, "carol")
     stage.room.whisper(bob, ann, "psst")
     stage.room.whisper(carol, ann, "psst")
-    stage.room.whisper(ann, Member(9, "gone", Visitor()), "psst")
+    stage.room.whisper(ann, Member(9, "gone", Listener()), "psst")
     stage.settle()
-    assert (ann.correspondent, bob.correspondent) == (2, 0)
+    assert (ann.last_private_sender, bob.last_private_sender) == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_visit_that_fails_does_not_stop_the_room(stage: Stage) -> None:
         raise ZeroDivisionError
 
     stage.holds = True
-    stage.room.when_told(fail)
+    stage.room.after_barrier(fail)
     stage.settle()
     with pytest.raises(ZeroDivisionError):
         stage.go_on()
@@ -321,15 +321,15 @@ def test_what_a_newcomer_is_shown_may_be_asked_for_late_and_what_is_gone_is_name
 ) -> None:
     ann, _ = come(stage.room, 1, "ann")
     stage.settle()
-    replays: list[Iterator[Replayed | Missed]] = []
+    replays: list[Iterator[ReplayLine | Gap]] = []
 
     def say(*texts: str) -> None:
         for text in texts:
             stage.room.say(ann, text, AT)
         stage.settle()
 
-    def look(some: Iterator[Replayed | Missed]) -> list[str | Missed]:
-        return [line.event.text if isinstance(line, Replayed) else line for line in some]
+    def look(some: Iterator[ReplayLine | Gap]) -> list[str | Gap]:
+        return [line.event.text if isinstance(line, ReplayLine) else line for line in some]
 
     monkeypatch.setattr(stage.room, "_recent", deque(maxlen=4))
     replays.append(stage.room._replay())
@@ -340,7 +340,7 @@ def test_what_a_newcomer_is_shown_may_be_asked_for_late_and_what_is_gone_is_name
     some += [look(replays[1]), look(replays[3])]
     say("6", "7", "8", "9")
     some += [look(replays[2]), look(replays[4]), look(replays[0])]
-    assert some == [["1"], ["1", "2"], ["2", "3"], [Missed(1, 1), "2", "3"], [Missed(3, 3)], [Missed(1, 3)], []]
+    assert some == [["1"], ["1", "2"], ["2", "3"], [Gap(1, 1), "2", "3"], [Gap(3, 3)], [Gap(1, 3)], []]
 
 
 # Too much
@@ -354,38 +354,38 @@ def limited(limits: Limits) -> Stage:
 
 
 def test_everything_that_somebody_does_counts_until_it_has_come_back() -> None:
-    stage = limited(Limits(queue_events=4))
+    stage = limited(Limits(high_water_events=4))
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     room = stage.room
     acts: list[Callable[[], None]] = [
         lambda: room.say(ann, "x", 0.0),
-        lambda: room.emote(ann, "x", 0.0),
+        lambda: room.act(ann, "x", 0.0),
         lambda: room.whisper(ann, bob, "x"),
         lambda: room.rename(ann, "anna"),
         stage.settle,
     ]
     full = []
     for act in acts:
-        full.append(room.full)
+        full.append(room.above_high_water)
         act()
-    assert [*full, room.full] == [False] * 4 + [True, False]
+    assert [*full, room.above_high_water] == [False] * 4 + [True, False]
 
 
 def test_the_text_of_lines_and_private_lines_counts_too() -> None:
-    stage = limited(Limits(queue_bytes=20))
+    stage = limited(Limits(high_water_bytes=20))
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     stage.room.say(ann, "x" * 10, 0.0)
-    full = [stage.room.full]
+    full = [stage.room.above_high_water]
     stage.room.whisper(ann, bob, "x" * 10)
-    full.append(stage.room.full)
+    full.append(stage.room.above_high_water)
     called: list[str] = []
-    stage.room.when_roomy(lambda: called.append("roomy"))
+    stage.room.when_below_low_water(lambda: called.append("roomy"))
     stage.settle()
     assert called == ["roomy"]
-    assert [*full, stage.room.full] == [False, True, False]
+    assert [*full, stage.room.above_high_water] == [False, True, False]
 
 
-@pytest.mark.parametrize("limits", [Limits(queue_events=4), Limits(queue_bytes=4)], ids=["events", "text"])
+@pytest.mark.parametrize("limits", [Limits(high_water_events=4), Limits(high_water_bytes=4)], ids=["events", "text"])
 def test_what_was_kept_counts_until_it_is_told(limits: Limits) -> None:
     stage = limited(limits)
     (ann,) = (seat.session.member for seat in stage.join("ann"))
@@ -393,36 +393,36 @@ def test_what_was_kept_counts_until_it_is_told(limits: Limits) -> None:
     stage.holds = True
     full = []
     for text in "wxyz-":
-        full.append(room.full)
+        full.append(room.above_high_water)
         room.say(ann, text, 0.0)
         stage.settle()
     called: list[str] = []
-    room.when_roomy(lambda: called.append("roomy"))
-    assert [*full, room.queued, room.full, called] == [False] * 5 + [0, True, []]
+    room.when_below_low_water(lambda: called.append("roomy"))
+    assert [*full, room.queued_events, room.above_high_water, called] == [False] * 5 + [0, True, []]
     stage.go_on()
-    assert (room.full, called) == (False, ["roomy"])
+    assert (room.above_high_water, called) == (False, ["roomy"])
 
 
 def test_what_could_not_be_kept_has_come_back_too() -> None:
-    stage = limited(Limits(queue_bytes=20))
+    stage = limited(Limits(high_water_bytes=20))
     (ann,) = (seat.session.member for seat in stage.join("ann"))
     stage.room.say(ann, "\ud800" * 20, 0.0)
-    full = [stage.room.full]
+    full = [stage.room.above_high_water]
     stage.settle()
-    assert [*full, stage.room.full] == [True, False]
+    assert [*full, stage.room.above_high_water] == [True, False]
 
 
 def test_who_whispers_is_to_wait_for_what_is_on_its_way_and_is_refused_past_the_limit(stage: Stage) -> None:
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     room = stage.room
-    room.whisper(ann, bob, "x" * (DEFAULTS.pending_bytes // 2 - 1))
-    states = [(room.reaches(bob), room.presses(bob))]
+    room.whisper(ann, bob, "x" * (DEFAULTS.private_queue_bytes // 2 - 1))
+    states = [(room.can_receive_private(bob), room.should_throttle_sender(bob))]
     room.whisper(ann, bob, "x")
-    states.append((room.reaches(bob), room.presses(bob)))
-    room.whisper(ann, bob, "x" * (DEFAULTS.pending_bytes // 2))
-    states.append((room.reaches(bob), room.presses(bob)))
+    states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
+    room.whisper(ann, bob, "x" * (DEFAULTS.private_queue_bytes // 2))
+    states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
     stage.settle()
-    states.append((room.reaches(bob), room.presses(bob)))
+    states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
     assert states == [(True, False), (True, True), (False, True), (True, False)]
 
 
@@ -431,7 +431,7 @@ def test_a_whisper_to_who_has_left_meanwhile_is_over(stage: Stage) -> None:
     bob.session.leave("")
     stage.room.whisper(ann.session.member, bob.session.member, "x")
     stage.settle()
-    assert not stage.room.full
+    assert not stage.room.above_high_water
 
 
 # What comes back in parts
@@ -444,8 +444,8 @@ class InParts(MemoryJournal):
         super().__init__(lambda call: call())
         self.kept: list[Event] = []
 
-    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        super().listen(self.kept.extend)
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        super().subscribe(self.kept.extend)
         self.listener = listener
 
     def give(self, count: int) -> None:
@@ -454,24 +454,24 @@ class InParts(MemoryJournal):
         self.listener(now)
 
 
-class Bursts:
+class Publisher:
     """An audience of nobody."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def tell(self, burst: Burst, then: Iterator[Step]) -> None:
+    def publish(self, burst: Batch, then: Iterator[Callback]) -> None:
         self.sizes.append(len(burst.events))
         for step in then:
             step()
 
 
-def rush(lines: int) -> tuple[InParts, Bursts]:
+def rush(lines: int) -> tuple[InParts, Publisher]:
     """A room in which so many *lines* were said, all of which are with the journal."""
-    journal, audience = InParts(), Bursts()
+    journal, audience = InParts(), Publisher()
     room = Room(journal, audience, 20)
     room.open()
-    member = Member(1, "ann", Visitor())
+    member = Member(1, "ann", Listener())
     for number in range(lines):
         room.say(member, str(number), AT)
     return journal, audience
@@ -488,17 +488,17 @@ def test_a_burst_waits_once_for_what_is_with_the_journal() -> None:
 
 def test_on_a_slow_disk_it_does_not_wait_for_the_next_commit() -> None:
     journal, audience = rush(3)
-    journal.keeping.succeeded(SOON)
+    journal.commit_stats.record_success(FAST_COMMIT_SECONDS)
     journal.give(1)
     told = list(audience.sizes)
-    journal.keeping.succeeded(SOON / 2)
+    journal.commit_stats.record_success(FAST_COMMIT_SECONDS / 2)
     journal.give(1)
     assert (told, audience.sizes) == ([1], [1])
 
 
 def test_a_journal_in_trouble_is_not_waited_for_however_fast_it_was() -> None:
     journal, audience = rush(3)
-    journal.keeping.succeeded(SOON / 2)
-    journal.keeping.failed("another program has locked the journal", 1)
+    journal.commit_stats.record_success(FAST_COMMIT_SECONDS / 2)
+    journal.commit_stats.record_failure("another program has locked the journal", 1)
     journal.give(1)
     assert audience.sizes == [1]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast.core.errors import RefusedError
-from broadcast.core.search_query import LONGEST, parse
+from broadcast.core.search_query import MAX_QUERY_CHARS, parse_query
 
 
 @pytest.mark.parametrize(
@@ -31,18 +31,18 @@ from broadcast.core.search_query import LONGEST, parse
     ],
 )
 def test_words_stand_alone_and_phrases_between_quotes(line: str, phrases: tuple[str, ...]) -> None:
-    assert parse(line).phrases == phrases
+    assert parse_query(line).phrases == phrases
 
 
-@given(st.text(max_size=LONGEST))
+@given(st.text(max_size=MAX_QUERY_CHARS))
 def test_every_line_that_is_not_too_long_asks_for_something_or_nothing(line: str) -> None:
-    for phrase in parse(line).phrases:
+    for phrase in parse_query(line).phrases:
         assert phrase.strip()
         assert '"' not in phrase
         assert " ".join(phrase.split()) == phrase
 
 
 def test_a_line_past_the_limit_is_refused() -> None:
-    assert parse("x" * LONGEST).phrases == ("x" * LONGEST,)
+    assert parse_query("x" * MAX_QUERY_CHARS).phrases == ("x" * MAX_QUERY_CHARS,)
     with pytest.raises(RefusedError, match="at most 100 characters"):
-        parse("x" * (LONGEST + 1))
+        parse_query("x" * (MAX_QUERY_CHARS + 1))

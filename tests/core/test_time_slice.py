@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from broadcast.core.time_slice import TURN_SECONDS, Share
+from broadcast.core.time_slice import SLICE_SECONDS, TimeSlice
 
 
 class Work:
@@ -16,10 +16,10 @@ class Work:
         self.soon: list[Callable[[], None]] = []
         self._now = 100.0
         self._seconds = seconds
-        self._share = Share(self.go_on, self.soon.append, lambda: self._now)
+        self._share = TimeSlice(self.go_on, self.soon.append, lambda: self._now)
 
     def go_on(self) -> None:
-        while self.left and not self._share.over():
+        while self.left and not self._share.exhausted():
             self.left -= 1
             self.done += 1
             self._now += self._seconds
@@ -32,7 +32,7 @@ class Work:
 
 
 def test_what_fits_is_done_at_once_and_the_rest_in_later_turns() -> None:
-    work = Work(10, TURN_SECONDS / 4)
+    work = Work(10, SLICE_SECONDS / 4)
     work.go_on()
     done = [work.done]
     while work.soon:
@@ -42,7 +42,7 @@ def test_what_fits_is_done_at_once_and_the_rest_in_later_turns() -> None:
 
 
 def test_what_comes_later_in_the_same_turn_has_no_share_of_its_own() -> None:
-    work = Work(3, TURN_SECONDS / 4)
+    work = Work(3, SLICE_SECONDS / 4)
     work.go_on()
     work.left += 3
     work.go_on()
@@ -52,7 +52,7 @@ def test_what_comes_later_in_the_same_turn_has_no_share_of_its_own() -> None:
 
 
 def test_a_step_may_take_longer_than_the_share() -> None:
-    work = Work(2, 3 * TURN_SECONDS)
+    work = Work(2, 3 * SLICE_SECONDS)
     work.go_on()
     work.turn()
     assert work.done == 2

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.core.events import Answered, Event, Joined, Marked, NotKept, Receipt, Said, Whispered
-from broadcast.core.interfaces import Audience, Burst, Edit, Step, View
-from broadcast.core.time_slice import TURN_SECONDS
-from broadcast.delivery.fanout import SLICE, SLICE_BYTES, Fanout
-from broadcast.delivery.replay_buffer import Window
-from broadcast.delivery.subscriber import CHUNK
+from broadcast.core.events import Barrier, CommandReply, Event, Joined, Message, PrivateMessage, Receipt, StoreFailed
+from broadcast.core.interfaces import Batch, Callback, Override, Publisher, View
+from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.delivery.fanout import SENDS_PER_SLICE, SLICE_BYTES, Fanout
+from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.delivery.subscriber import SEND_BYTES
 from tests.harness import SocketTransport
 from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
 from tests.sockets import FakeSocket
 
-_audience: type[Audience] = Fanout
+_audience: type[Publisher] = Fanout
 
 BURSTS = 10_000 if os.environ.get("BROADCAST_LONG") else 3_000
 """How many bursts a crowd that does not read is offered."""
@@ -68,12 +68,12 @@ def test_every_reader_is_offered_the_same_bytes_object_once(hall: Hall, monkeypa
 
 def test_who_gets_something_else_gets_it_in_its_place(either: Hall) -> None:
     people = either.listeners(6)
-    edits: dict[Listener, Sequence[Edit]] = {
+    edits: dict[Listener, Sequence[Override]] = {
         people[0]: [(0, None)],
         people[1]: [(1, Receipt(7))],
         people[2]: [(2, None)],
         people[3]: [(0, Receipt(1)), (1, None), (2, Receipt(3))],
-        people[4]: [(0, None), (2, Answered("x"))],
+        people[4]: [(0, None), (2, CommandReply("x"))],
     }
     either.tell("a", "b", "c", edits=edits)
     assert ["".join(person.lines()) for person in people] == ["bc", "a#7c", "ab", "#1#3", "bx", "abc"]
@@ -81,15 +81,15 @@ def test_who_gets_something_else_gets_it_in_its_place(either: Hall) -> None:
 
 def test_private_events_show_only_where_an_edit_puts_them(either: Hall) -> None:
     ann, bob, carol = either.listeners(3)
-    psst, lost = Whispered(9, "zoe", 0, "psst"), NotKept(Said(1, "ann", "x", 0.0), "full")
-    either.tell(psst, "a", lost, Marked(), edits={ann: [(0, psst)], bob: [(2, Answered("lost"))]})
+    psst, lost = PrivateMessage(9, "zoe", 0, "psst"), StoreFailed(Message(1, "ann", "x", 0.0), "full")
+    either.tell(psst, "a", lost, Barrier(), edits={ann: [(0, psst)], bob: [(2, CommandReply("lost"))]})
     assert (ann.lines(), bob.lines(), carol.lines()) == (["[psst]", "a"], ["a", "lost"], ["a"])
 
 
 def test_nobody_is_offered_nothing(hall: Hall) -> None:
     ann, bob = hall.listeners(2)
-    hall.tell(Marked(), "a", edits={ann: [(1, None)]})
-    hall.tell(Marked())
+    hall.tell(Barrier(), "a", edits={ann: [(1, None)]})
+    hall.tell(Barrier())
     assert (socket_of(ann).offers, socket_of(bob).offers) == (0, 1)
     assert hall.told == 2
 
@@ -112,14 +112,14 @@ def test_cutting_out_is_the_same_as_rendering_for_each_reader(
 ) -> None:
     hall = Hall(kind)
     people = hall.listeners(4)
-    fitting: dict[Listener, Sequence[Edit]] = {
+    fitting: dict[Listener, Sequence[Override]] = {
         people[reader]: sorted((at, event) for at, event in changes.items() if at < len(texts))
         for reader, changes in edits.items()
     }
     hall.tell(*texts, edits=fitting)
     for person in people:
         changed = dict(fitting.get(person, ()))
-        stream = [changed.get(at, Answered(text)) for at, text in enumerate(texts)]
+        stream = [changed.get(at, CommandReply(text)) for at, text in enumerate(texts)]
         expected = b"".join(PlainWire().encode(event) for event in stream if event is not None)
         assert person.transport.sent == expected
         if kind == "direct":
@@ -136,10 +136,10 @@ def test_each_view_is_rendered_once(hall: Hall) -> None:
 
 def test_who_has_parted_gets_nothing_more(either: Hall) -> None:
     ann, bob = either.listeners(2)
-    ann.reader.finish()
-    bob.reader.lost()
+    ann.reader.close_when_drained()
+    bob.reader.connection_lost()
     either.tell("a", edits={ann: [(0, Receipt(1))]})
-    either.fanout.part(ann.reader)
+    either.fanout.unsubscribe(ann.reader)
     assert ann.lines() == bob.lines() == []
 
 
@@ -147,7 +147,7 @@ def test_the_first_in_their_view_may_lag_and_be_an_author(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
     ann.stop()
     hall.tell("a")
-    ann.reader.listen(PlainWire(View(quiet=True)))
+    ann.reader.subscribe(PlainWire(View(quiet=True)))
     hall.say(ann, "own", receipt=True)
     ann.go_on()
     assert ann.lines() == ["a", "#2"]
@@ -156,7 +156,7 @@ def test_the_first_in_their_view_may_lag_and_be_an_author(hall: Hall) -> None:
 # What it costs
 
 
-def calls(hall: Hall, *texts: str, edits: dict[Listener, Sequence[Edit]] | None = None) -> int:
+def calls(hall: Hall, *texts: str, edits: dict[Listener, Sequence[Override]] | None = None) -> int:
     """How many functions of ours one burst takes, without those of the fake sockets."""
     count = 0
 
@@ -178,7 +178,7 @@ def test_a_burst_is_one_offer_to_each_reader_and_no_call_of_ours_for_any_of_them
     few = calls(hall, *"abc")
     people += hall.listeners(900)
     many = calls(hall, *"abc")
-    assert many - few <= 4 * (900 // SLICE + 1), "for a slice, not for a reader"
+    assert many - few <= 4 * (900 // SENDS_PER_SLICE + 1), "for a slice, not for a reader"
     assert [socket_of(person).offers for person in people] == [2] * 100 + [1] * 900
 
 
@@ -186,7 +186,7 @@ def test_the_calls_of_a_burst_grow_with_its_lines_and_its_authors_not_with_lines
     people = hall.listeners(500)
     cost = calls(hall, *["x"] * 1000)
     assert cost <= 4 * 1000
-    everybody: dict[Listener, Sequence[Edit]] = {person: [(at, None)] for at, person in enumerate(people)}
+    everybody: dict[Listener, Sequence[Override]] = {person: [(at, None)] for at, person in enumerate(people)}
     cost = calls(hall, *["x"] * 500, edits=everybody)
     assert cost <= 4 * 500 + 20 * 500
     assert [socket_of(person).offers for person in people] == [2] * 500
@@ -208,7 +208,7 @@ def test_who_lags_costs_no_offer_and_no_call(hall: Hall) -> None:
 def test_everybody_talks_at_once_and_each_gets_all_but_their_own_lines_in_one_offer(hall: Hall) -> None:
     people = hall.listeners(500)
     texts = [f"{number % 500} says {number}" for number in range(1000)]
-    edits: dict[Listener, Sequence[Edit]] = {
+    edits: dict[Listener, Sequence[Override]] = {
         person: [(at, Receipt(at + 1) if at % 2 else None), (at + 500, Receipt(at + 501))]
         for at, person in enumerate(people)
     }
@@ -232,7 +232,7 @@ def test_an_author_of_more_lines_than_the_kernel_takes_pieces_gets_one_offer_too
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_who_do_not_read_cost_no_memory_however_much_is_said(kind: Kind) -> None:
     """Lines in bursts of 10: what is held when the window has filled is all that is ever held."""
-    hall = Hall(kind, Window(events=1000))
+    hall = Hall(kind, ReplayBuffer(events=1000))
     people = hall.listeners(1000)
     (ann,) = hall.listeners(1)
     for person in people:
@@ -276,7 +276,7 @@ def test_a_socket_that_breaks_in_mid_loop_costs_nobody_else_anything(hall: Hall,
         # The transport has something to send, and so finds out.
         assert not broken.transport.aborted
         assert bytes(broken.transport.held) == (b"#1\n" if author else b"a\n")
-    broken.reader.lost()
+    broken.reader.connection_lost()
     hall.tell("d")
     assert [person.lines() for person in people if person is not broken] == [["d"]] * 4
 
@@ -296,12 +296,12 @@ def test_a_socket_that_is_only_full_goes_on_where_it_was(hall: Hall) -> None:
 def slow(hall: Hall, people: int) -> list[Listener]:
     """So many people, of whom one slice is offered the burst in each turn."""
     listeners = hall.listeners(people)
-    hall.tick = TURN_SECONDS
+    hall.tick = SLICE_SECONDS
     return listeners
 
 
 def test_a_flush_over_many_readers_lets_the_reactor_go_on(either: Hall) -> None:
-    people = slow(either, 3 * SLICE + 5)
+    people = slow(either, 3 * SENDS_PER_SLICE + 5)
     either.tell("a")
     reached = []
     while True:
@@ -309,13 +309,19 @@ def test_a_flush_over_many_readers_lets_the_reactor_go_on(either: Hall) -> None:
         if either.told:
             break
         assert either.turn()
-    assert reached == [SLICE, 2 * SLICE, 3 * SLICE, 3 * SLICE + 5, 3 * SLICE + 5]
+    assert reached == [
+        SENDS_PER_SLICE,
+        2 * SENDS_PER_SLICE,
+        3 * SENDS_PER_SLICE,
+        3 * SENDS_PER_SLICE + 5,
+        3 * SENDS_PER_SLICE + 5,
+    ]
     assert [person.lines() for person in people] == [["a"]] * len(people)
 
 
 def test_a_flush_over_many_views_lets_the_reactor_go_on_too(hall: Hall) -> None:
     people = [hall.listener(PlainWire()) for _ in range(10)]
-    hall.tick = TURN_SECONDS
+    hall.tick = SLICE_SECONDS
     hall.tell("a")
     turns = 0
     while not hall.told:
@@ -327,7 +333,7 @@ def test_a_flush_over_many_views_lets_the_reactor_go_on_too(hall: Hall) -> None:
 
 
 def test_a_flush_over_few_readers_is_one_turn(either: Hall) -> None:
-    either.listeners(2 * SLICE)
+    either.listeners(2 * SENDS_PER_SLICE)
     either.tell("a")
     assert either.told == 1
     assert either.turn()
@@ -336,7 +342,7 @@ def test_a_flush_over_few_readers_is_one_turn(either: Hall) -> None:
 
 def in_between(hall: Hall) -> tuple[list[Listener], list[Listener]]:
     """Begin to tell "a"; who has it, and who is still to get it."""
-    people = slow(hall, 2 * SLICE)
+    people = slow(hall, 2 * SENDS_PER_SLICE)
     hall.tell("a")
     assert not hall.told
     had = [person for person in people if person.transport.sent]
@@ -355,7 +361,7 @@ def test_who_joins_between_two_turns_gets_what_comes_after_the_burst(either: Hal
 def test_who_leaves_between_two_turns_gets_the_burst_first(either: Hall) -> None:
     had, to_come = in_between(either)
     for person in (had[0], to_come[0], to_come[1]):
-        person.reader.finish()
+        person.reader.close_when_drained()
     either.settle()
     either.tell("b")
     either.settle()
@@ -366,7 +372,7 @@ def test_who_leaves_between_two_turns_gets_the_burst_first(either: Hall) -> None
 def test_who_leaves_between_two_turns_and_does_not_read_gets_the_burst_when_they_do(hall: Hall) -> None:
     _, to_come = in_between(hall)
     to_come[0].stop(1)
-    to_come[0].reader.finish()
+    to_come[0].reader.close_when_drained()
     hall.settle()
     hall.tell("b")
     hall.settle()
@@ -381,7 +387,7 @@ def test_who_changes_their_view_between_two_turns_neither_misses_nor_doubles_any
     had, to_come = in_between(either)
     quiet = PlainWire(View(quiet=True))
     for person in (had[0], to_come[0]):
-        person.reader.listen(quiet)
+        person.reader.subscribe(quiet)
         person.show("quiet")
     either.settle()
     either.tell(Joined(9, "zoe"), "b")
@@ -414,7 +420,7 @@ def test_an_answer_between_two_turns_that_is_not_taken_whole_comes_before_the_bu
 
 
 def test_who_is_answered_between_two_turns_and_does_not_read_is_told_exactly_what_they_missed() -> None:
-    hall = Hall("direct", Window(events=2))
+    hall = Hall("direct", ReplayBuffer(events=2))
     _, to_come = in_between(hall)
     person = to_come[0]
     person.stop()
@@ -431,7 +437,7 @@ def test_who_is_answered_between_two_turns_and_does_not_read_is_told_exactly_wha
 def test_who_is_lost_between_two_turns_is_offered_nothing(hall: Hall) -> None:
     had, to_come = in_between(hall)
     for person in (had[0], to_come[0]):
-        person.reader.lost()
+        person.reader.connection_lost()
     hall.settle()
     assert (socket_of(had[0]).offers, socket_of(to_come[0]).offers) == (1, 0)
     assert hall.told == 1
@@ -440,18 +446,18 @@ def test_who_is_lost_between_two_turns_is_offered_nothing(hall: Hall) -> None:
 def test_when_all_who_are_left_are_lost_the_burst_is_told(either: Hall) -> None:
     _, to_come = in_between(either)
     for person in to_come:
-        person.reader.lost()
+        person.reader.connection_lost()
     either.settle()
     assert either.told == 1
 
 
 def test_who_catches_up_between_two_turns_gets_the_burst_once(hall: Hall) -> None:
-    people = hall.listeners(2 * SLICE)
+    people = hall.listeners(2 * SENDS_PER_SLICE)
     late, early = people[-1], people[0]  # whichever of them comes first
     for person in (late, early):
         person.stop()
     hall.tell("a")
-    hall.tick = TURN_SECONDS
+    hall.tick = SLICE_SECONDS
     hall.tell("b")
     for person in (late, early):
         person.go_on()
@@ -463,7 +469,7 @@ def test_who_catches_up_between_two_turns_gets_the_burst_once(hall: Hall) -> Non
 
 def test_authors_come_first_and_let_the_reactor_go_on_too(either: Hall) -> None:
     people = slow(either, 3)
-    edits: dict[Listener, Sequence[Edit]] = {people[2]: [(0, None)], people[0]: [(1, Receipt(2))]}
+    edits: dict[Listener, Sequence[Override]] = {people[2]: [(0, None)], people[0]: [(1, Receipt(2))]}
     either.tell("a", "b", edits=edits)
     had = [bool(person.transport.sent) for person in people]
     assert had in ([True, False, False], [False, False, True])
@@ -488,9 +494,9 @@ def authors_in_between(hall: Hall) -> list[Listener]:
 def test_an_author_who_waits_for_their_turn_may_be_answered_leave_look_elsewhere_or_be_lost(either: Hall) -> None:
     answered, leaves, looks, is_lost, waits = authors_in_between(either)
     answered.show("answer")
-    leaves.reader.finish()
-    looks.reader.listen(PlainWire(View(quiet=True)))
-    is_lost.reader.lost()
+    leaves.reader.close_when_drained()
+    looks.reader.subscribe(PlainWire(View(quiet=True)))
+    is_lost.reader.connection_lost()
     either.settle()
     either.tell(Joined(9, "zoe"), "c")
     either.settle()
@@ -508,7 +514,7 @@ def test_an_author_who_waits_for_their_turn_and_does_not_read_gets_it_all_in_ord
     for person in (answered, leaves, waits):
         person.stop(room)
     answered.show("one", "two")
-    leaves.reader.finish()
+    leaves.reader.close_when_drained()
     hall.settle()
     hall.tell("c")
     hall.settle()
@@ -537,7 +543,7 @@ def test_what_follows_from_a_burst_lets_the_reactor_go_on_after_each_step(hall: 
     slow(hall, 1)
     steps: list[int] = []
     then = (partial(steps.append, number) for number in range(3))
-    hall.fanout.tell(Burst([Marked()], {}), then)
+    hall.fanout.publish(Batch([Barrier()], {}), then)
     counts = [len(steps)]
     while hall.turn():
         counts.append(len(steps))
@@ -552,9 +558,9 @@ def test_a_step_that_fails_keeps_nothing_else_from_being_done(hall: Hall) -> Non
 
     steps = [fail, lambda: done.append("the next step")]
     with pytest.raises(RuntimeError, match="a step"):
-        hall.fanout.tell(Burst([Marked()], {}), iter(steps))
+        hall.fanout.publish(Batch([Barrier()], {}), iter(steps))
     hall.settle()
-    hall.fanout.tell(Burst([Marked()], {}), iter([lambda: done.append("the next burst")]))
+    hall.fanout.publish(Batch([Barrier()], {}), iter([lambda: done.append("the next burst")]))
     assert done == ["the next step", "the next burst"]
 
 
@@ -562,7 +568,7 @@ def test_whoever_cannot_be_served_the_others_are_told(hall: Hall, monkeypatch: p
     ann, bob = hall.listeners(2)
     edits = {ann: [(0, Receipt(1))]}
     with monkeypatch.context() as patched:
-        patched.setattr(ann.reader, "serve", lambda _told: 1 // 0)
+        patched.setattr(ann.reader, "send_batch", lambda _told: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             hall.tell("a", edits=edits)
         hall.settle()
@@ -574,11 +580,11 @@ def test_whoever_cannot_be_served_the_others_are_told(hall: Hall, monkeypatch: p
 def test_the_end_of_a_telling_may_tell_the_next_burst(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
 
-    def then() -> Iterator[Step]:
+    def then() -> Iterator[Callback]:
         yield lambda: None
-        hall.fanout.tell(Burst([Said(0, "eve", "b", 0.0, 2)], {}), iter([]))
+        hall.fanout.publish(Batch([Message(0, "eve", "b", 0.0, 2)], {}), iter([]))
 
-    hall.fanout.tell(Burst([Said(0, "eve", "a", 0.0, 1)], {}), then())
+    hall.fanout.publish(Batch([Message(0, "eve", "a", 0.0, 1)], {}), then())
     hall.settle()
     assert ann.lines() == ["a", "b"]
 
@@ -591,15 +597,15 @@ def test_those_who_catch_up_take_turns_and_let_the_reactor_go_on() -> None:
     people = hall.listeners(3)
     for person in people:
         person.stop()
-    text = "x" * CHUNK
+    text = "x" * SEND_BYTES
     for _ in range(4):
         hall.tell(text)
-    hall.tick = TURN_SECONDS
+    hall.tick = SLICE_SECONDS
     for person in people:
         person.go_on()
     got = []
     while True:
-        got.append([len(person.transport.sent) // CHUNK for person in people])
+        got.append([len(person.transport.sent) // SEND_BYTES for person in people])
         if not hall.turn():
             break
     assert got[:5] == [[2, 1, 1], [3, 1, 1], [3, 2, 1], [3, 2, 2], [4, 2, 2]]
@@ -611,7 +617,7 @@ def test_a_step_that_fails_costs_the_others_nothing(hall: Hall) -> None:
     done = []
 
     def fail() -> bool:
-        hall.fanout.in_turn(after)
+        hall.fanout.schedule(after)
         raise ZeroDivisionError
 
     def after() -> bool:
@@ -619,14 +625,14 @@ def test_a_step_that_fails_costs_the_others_nothing(hall: Hall) -> None:
         return len(done) < 2
 
     with pytest.raises(ZeroDivisionError):
-        hall.fanout.in_turn(fail)
+        hall.fanout.schedule(fail)
     hall.settle()
     assert done == ["after", "after"]
 
 
 def test_the_window_lets_go_of_nothing_while_a_burst_is_told() -> None:
-    hall = Hall("direct", Window(events=2))
-    people = slow(hall, 2 * SLICE)
+    hall = Hall("direct", ReplayBuffer(events=2))
+    people = slow(hall, 2 * SENDS_PER_SLICE)
     hall.tell("a", "b", "c")
     person = next(person for person in people if not person.transport.sent)
     person.stop()
@@ -645,8 +651,8 @@ def test_what_differs_is_held_for_those_only_who_have_not_taken_it(either: Hall)
     for text in ("one", "two"):
         either.tell(text, edits={person: [(0, None)] for person in (ann, bob, carol)})
         either.settle()
-        (told,) = either.fanout.window.since(either.fanout.window.end - 1, 1)
-        held.append(set(told.edits))
+        (told,) = either.fanout.replay_buffer.from_offset(either.fanout.replay_buffer.end - 1, 1)
+        held.append(set(told.overrides))
         either.tell("x" * 200_000)  # more than a transport takes
         either.settle()
     assert held == [set(), {carol.reader.session}], "nobody lags at first: there was nothing to take"
@@ -657,11 +663,11 @@ def test_what_differs_is_held_for_those_only_who_have_not_taken_it(either: Hall)
 
 def test_a_fan_out_makes_its_own_window() -> None:
     fanout = Fanout(lambda _call: None, lambda: 0.0)
-    events: list[Event] = [Marked()]
+    events: list[Event] = [Barrier()]
     then = iter([lambda: None])
-    fanout.tell(Burst(events, {}), then)
+    fanout.publish(Batch(events, {}), then)
     assert next(then, "exhausted") == "exhausted"
-    assert fanout.window.end == 1
+    assert fanout.replay_buffer.end == 1
 
 
 # What is counted
@@ -670,16 +676,16 @@ def test_a_fan_out_makes_its_own_window() -> None:
 def test_every_line_that_a_reader_took_is_a_delivery_and_every_byte_is_counted(either: Hall) -> None:
     people = either.listeners(3)
     quiet = either.listener(PlainWire(View(quiet=True)))
-    psst = Whispered(9, "zoe", 0, "psst")
-    edits: dict[Listener, Sequence[Edit]] = {people[0]: [(0, Receipt(1)), (1, psst), (3, None)]}
-    either.tell("a", psst, Joined(9, "zoe"), "b", Marked(), edits=edits)
+    psst = PrivateMessage(9, "zoe", 0, "psst")
+    edits: dict[Listener, Sequence[Override]] = {people[0]: [(0, Receipt(1)), (1, psst), (3, None)]}
+    either.tell("a", psst, Joined(9, "zoe"), "b", Barrier(), edits=edits)
     # One who has said both lines, two who see all three events, and one who hides joins.
     assert either.fanout.deliveries == 1 + 3 + 3 + 2
     either.tell("c")
     assert either.fanout.deliveries == 9 + 4
     people[1].show("answer", "another")
-    assert either.fanout.sent == sum(len(person.transport.sent) for person in [*people, quiet])
-    assert (either.fanout.lagging, either.fanout.missed) == (0, 0)
+    assert either.fanout.sent_bytes == sum(len(person.transport.sent) for person in [*people, quiet])
+    assert (either.fanout.lagging_count, either.fanout.missed_messages) == (0, 0)
 
 
 @pytest.mark.parametrize("room", range(0, 30, 3))
@@ -689,27 +695,27 @@ def test_bytes_are_counted_once_however_many_of_them_a_reader_takes_at_a_time(ha
     hall.tell("one", "two", edits={bob: [(0, None)]})
     ann.show("three", "four")
     hall.tell("five", "six", edits={ann: [(1, Receipt(6))]})
-    lagging = hall.fanout.lagging
-    while hall.fanout.lagging:
+    lagging = hall.fanout.lagging_count
+    while hall.fanout.lagging_count:
         ann.go_on(1)
     assert (lagging, ann.lines(), bob.lines()) == (
         1 if room < 27 else 0,
         ["one", "two", "three", "four", "five", "#6"],
         ["two", "five", "six"],
     )
-    assert hall.fanout.sent == len("one\ntwo\nthree\nfour\nfive\n#6\n" + "two\nfive\nsix\n")
+    assert hall.fanout.sent_bytes == len("one\ntwo\nthree\nfour\nfive\n#6\n" + "two\nfive\nsix\n")
 
 
 def test_missed_lines_are_counted_for_each_who_missed_them() -> None:
-    hall = Hall("direct", Window(events=3))
+    hall = Hall("direct", ReplayBuffer(events=3))
     ann, bob, eve = hall.listeners(3)
     ann.stop()
     bob.stop()
     for number in range(1, 8):
         hall.tell(str(number))
-    assert (hall.fanout.lagging, hall.fanout.missed) == (2, 0)
+    assert (hall.fanout.lagging_count, hall.fanout.missed_messages) == (2, 0)
     ann.go_on()
     bob.go_on()
     assert ann.lines() == bob.lines() == ["1", "missed 2-4", "5", "6", "7"]
-    assert (hall.fanout.lagging, hall.fanout.missed) == (0, 6)
+    assert (hall.fanout.lagging_count, hall.fanout.missed_messages) == (0, 6)
     assert len(eve.lines()) == 7

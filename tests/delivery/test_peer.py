@@ -10,14 +10,14 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from broadcast.core.events import Answered, Joined, Noted, Receipt, Said
-from broadcast.core.interfaces import Burst, Peer, View, Wire
+from broadcast.core.events import CommandReply, Joined, Message, Receipt, ServerNotice
+from broadcast.core.interfaces import Batch, Encoder, Peer, View
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.peer import StreamPeer
-from broadcast.delivery.subscriber import PIECE
-from broadcast.doors.line.encoder import LineWire
-from broadcast.net.addresses import whereabouts
-from broadcast.net.writers import DirectOutlet
+from broadcast.delivery.subscriber import LAZY_CHUNK_BYTES
+from broadcast.doors.line.encoder import LineEncoder
+from broadcast.net.addresses import format_peer
+from broadcast.net.writers import SocketWriter
 from tests.harness import SocketTransport
 
 _peer: type[Peer] = StreamPeer
@@ -31,18 +31,18 @@ class Setting:
         self.clock = Clock()
         self.fanout = Fanout(lambda _call: None, lambda: 0.0)
         self.proceeded = self.closed = 0
-        self.wires: dict[View, Wire] = {}
-        outlet = DirectOutlet(self.transport, self.clock, self.transport.socket.handle)
+        self.wires: dict[View, Encoder] = {}
+        outlet = SocketWriter(self.transport, self.clock, self.transport.socket.handle)
         self.peer = StreamPeer(self.fanout, outlet, self.wire, self._proceed, self._closed)
-        self.peer.open(7)
+        self.peer.bind_session(7)
 
     @property
     def taken(self) -> bytes:
         """What the other side has got."""
         return bytes(self.transport.sent)
 
-    def wire(self, view: View) -> Wire:
-        return self.wires.setdefault(view, LineWire(view, lambda: 0.0))
+    def wire(self, view: View) -> Encoder:
+        return self.wires.setdefault(view, LineEncoder(view, lambda: 0.0))
 
     def _proceed(self) -> None:
         self.proceeded += 1
@@ -51,13 +51,13 @@ class Setting:
         self.closed += 1
 
     def tell(self, text: str) -> None:
-        self.fanout.tell(Burst([Joined(8, "eve"), Said(8, "eve", text, 0.0, 1)], {}), iter(()))
+        self.fanout.publish(Batch([Joined(8, "eve"), Message(8, "eve", text, 0.0, 1)], {}), iter(()))
 
     def fill(self) -> None:
         """They do not read, until nothing should be added for them alone."""
         self.transport.takes = False
-        while not self.peer.full:
-            self.peer.show(Answered("x" * 4000))
+        while not self.peer.congested:
+            self.peer.send(CommandReply("x" * 4000))
 
 
 @pytest.fixture
@@ -67,10 +67,10 @@ def around() -> Setting:
 
 
 def test_notices_are_one_offer(around: Setting) -> None:
-    around.peer.show(Answered("one"), Answered("two"))
-    around.peer.show()
-    around.peer.send(b"")
-    around.peer.send(b"raw")
+    around.peer.send(CommandReply("one"), CommandReply("two"))
+    around.peer.send()
+    around.peer.send_bytes(b"")
+    around.peer.send_bytes(b"raw")
     assert around.taken == b"-> one\r\n-> two\r\nraw"
     assert around.transport.socket.offers == 2
 
@@ -80,14 +80,14 @@ def test_notices_that_are_made_one_by_one_are_few_offers_and_made_no_sooner_than
 ) -> None:
     made: list[int] = []
 
-    def notices() -> Iterator[Answered]:
+    def notices() -> Iterator[CommandReply]:
         for number in range(1000):
             made.append(number)
-            yield Answered("x" * 1000)
+            yield CommandReply("x" * 1000)
 
     around.transport.takes = False
-    around.peer.show_each(notices())
-    assert len(made) < 2 * PIECE // 1000 + 2
+    around.peer.send_lazily(notices())
+    assert len(made) < 2 * LAZY_CHUNK_BYTES // 1000 + 2
     around.transport.take_again()
     assert around.taken == b"".join([b"-> " + b"x" * 1000 + b"\r\n"] * 1000)
     assert around.transport.socket.offers < 60
@@ -95,37 +95,37 @@ def test_notices_that_are_made_one_by_one_are_few_offers_and_made_no_sooner_than
 
 def test_nothing_is_told_before_it_listens(around: Setting) -> None:
     around.tell("before")
-    around.peer.listen(View())
+    around.peer.subscribe(View())
     around.tell("after")
     assert around.taken == b" * eve joined.\r\neve: after\r\n"
 
 
 def test_listening_again_changes_the_view(around: Setting) -> None:
-    around.peer.listen(View())
-    around.peer.listen(View(quiet=True))
+    around.peer.subscribe(View())
+    around.peer.subscribe(View(quiet=True))
     around.tell("hi")
     assert around.taken == b"eve: hi\r\n"
 
 
 def test_the_session_and_the_room_share_one_stream(around: Setting) -> None:
-    around.peer.listen(View(quiet=True))
-    around.peer.show(Answered("1"))
+    around.peer.subscribe(View(quiet=True))
+    around.peer.send(CommandReply("1"))
     around.tell("2")
-    around.peer.show(Answered("3"))
+    around.peer.send(CommandReply("3"))
     assert around.taken == b"-> 1\r\neve: 2\r\n-> 3\r\n"
 
 
 def test_proceeding_is_the_doors_business(around: Setting) -> None:
-    around.peer.proceed()
+    around.peer.ready_for_line()
     assert around.proceeded == 1
 
 
 def test_closing_delivers_and_ends_it(around: Setting) -> None:
-    around.peer.listen(View())
-    around.peer.show(Noted("Goodbye."))
+    around.peer.subscribe(View())
+    around.peer.send(ServerNotice("Goodbye."))
     around.peer.close()
     around.tell("too late")
-    around.peer.show(Answered("too late"))
+    around.peer.send(CommandReply("too late"))
     assert around.taken == b" * Goodbye.\r\n"
     assert (around.transport.finished, around.closed) == (True, 1)
 
@@ -138,12 +138,12 @@ def test_closing_twice_finishes_once(around: Setting) -> None:
 
 
 def test_a_lost_peer_takes_every_call_and_does_nothing(around: Setting) -> None:
-    around.peer.listen(View())
-    around.peer.lose()
+    around.peer.subscribe(View())
+    around.peer.connection_lost()
     around.tell("hi")
-    around.peer.show(Answered("hi"))
-    around.peer.show_each(iter([Answered("hi")]))
-    around.peer.listen(View(times=True))
+    around.peer.send(CommandReply("hi"))
+    around.peer.send_lazily(iter([CommandReply("hi")]))
+    around.peer.subscribe(View(times=True))
     around.tell("hi")
     around.peer.close()
     assert around.taken == b""
@@ -151,17 +151,17 @@ def test_a_lost_peer_takes_every_call_and_does_nothing(around: Setting) -> None:
 
 
 def test_a_lost_peer_is_told_nothing_of_what_it_is_an_author_of(around: Setting) -> None:
-    around.peer.listen(View())
-    around.peer.lose()
-    around.fanout.tell(Burst([Said(7, "ann", "x", 0.0, 1)], {7: [(0, Receipt(1))]}), iter(()))
+    around.peer.subscribe(View())
+    around.peer.connection_lost()
+    around.fanout.publish(Batch([Message(7, "ann", "x", 0.0, 1)], {7: [(0, Receipt(1))]}), iter(()))
     assert around.taken == b""
 
 
 def test_who_reads_is_never_full(around: Setting) -> None:
-    around.peer.show(*[Answered("x" * 4000)] * 100)
+    around.peer.send(*[CommandReply("x" * 4000)] * 100)
     called: list[str] = []
-    around.peer.when_roomy(lambda: called.append("at once"))
-    assert not around.peer.full
+    around.peer.when_writable(lambda: called.append("at once"))
+    assert not around.peer.congested
     assert called == ["at once"]
     assert around.proceeded == 0
 
@@ -169,7 +169,7 @@ def test_who_reads_is_never_full(around: Setting) -> None:
 def test_what_waits_for_room_is_called_once_when_there_is_some_and_the_door_is_told(around: Setting) -> None:
     around.fill()
     called: list[str] = []
-    around.peer.when_roomy(lambda: called.append("room"))
+    around.peer.when_writable(lambda: called.append("room"))
     proceeded = around.proceeded
     assert called == []
     around.transport.take_again()
@@ -188,9 +188,9 @@ def test_page_after_page_is_shown_while_there_is_room_however_many(around: Setti
         nonlocal left
         left -= 1
         if left:
-            around.peer.when_roomy(page)
+            around.peer.when_writable(page)
 
-    around.peer.when_roomy(page)
+    around.peer.when_writable(page)
     assert left == 0
 
 
@@ -199,11 +199,11 @@ def test_who_became_full_before_their_turn_came_waits_for_room() -> None:
     called: list[str] = []
 
     def first() -> bool:
-        around.peer.when_roomy(lambda: called.append("room"))
+        around.peer.when_writable(lambda: called.append("room"))
         around.fill()
         return False
 
-    around.fanout.in_turn(first)
+    around.fanout.schedule(first)
     assert called == []
     around.transport.take_again()
     assert called == ["room"]
@@ -211,16 +211,16 @@ def test_who_became_full_before_their_turn_came_waits_for_room() -> None:
 
 def test_the_door_is_told_of_a_peer_that_is_waited_for(around: Setting) -> None:
     around.fill()
-    around.peer.when_roomy(lambda: None)
+    around.peer.when_writable(lambda: None)
     assert around.proceeded == 1
 
 
 def test_nobody_waits_for_a_lost_peer(around: Setting) -> None:
     around.fill()
     called: list[str] = []
-    around.peer.when_roomy(lambda: called.append("lost"))
-    around.peer.lose()
-    around.peer.when_roomy(lambda: called.append("gone"))
+    around.peer.when_writable(lambda: called.append("lost"))
+    around.peer.connection_lost()
+    around.peer.when_writable(lambda: called.append("gone"))
     assert called == ["lost", "gone"]
 
 
@@ -238,4 +238,4 @@ def test_nobody_waits_for_a_lost_peer(around: Setting) -> None:
 )
 def test_where_somebody_came_from_is_one_line(address: IAddress, where: str) -> None:
     assert verifyObject(IAddress, address)
-    assert whereabouts(address) == where
+    assert format_peer(address) == where

@@ -27,10 +27,10 @@ import broadcast.delivery.fanout
 import broadcast.delivery.subscriber
 import broadcast.net.writers
 import tests.harness
-from broadcast.core.events import Event, Joined, Receipt, Said, Whispered
-from broadcast.core.interfaces import Edit, View
-from broadcast.core.time_slice import TURN_SECONDS
-from broadcast.delivery.replay_buffer import Window
+from broadcast.core.events import Event, Joined, Message, PrivateMessage, Receipt
+from broadcast.core.interfaces import Override, View
+from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.delivery.replay_buffer import ReplayBuffer
 from tests.harness import DirectWorld, Person, World
 from tests.listeners import KINDS, Hall, Kind, PlainWire
 
@@ -248,10 +248,10 @@ class Model:
 class Play:
     """Plays the steps with real readers, and writes down what each is to get."""
 
-    def __init__(self, kind: Kind, window: Window) -> None:
+    def __init__(self, kind: Kind, window: ReplayBuffer) -> None:
         self.hall = Hall(kind, window)
-        self.hall.fanout.pending = PENDING
-        self.hall.tick = TURN_SECONDS
+        self.hall.fanout.private_queue_bytes = PENDING
+        self.hall.tick = SLICE_SECONDS
         self.people = self.hall.listeners(READERS)
         self.models = [Model() for _ in range(READERS)]
         self.wires = {quiet: PlainWire(View(quiet=quiet)) for quiet in (False, True)}
@@ -267,7 +267,7 @@ class Play:
                 self._tell(what)
             case Turn():
                 self.hall.turn()
-            case Show(to=at, lines=lines, each=each) if self.models[at].here and not self.people[at].reader.full:
+            case Show(to=at, lines=lines, each=each) if self.models[at].here and not self.people[at].reader.congested:
                 texts = [self._text("a", "") for _ in range(lines)]
                 for text in texts:
                     self._expect(at, text, "answer", loose=self.hall.told < self.bursts)
@@ -283,14 +283,14 @@ class Play:
                     self.people[at].transport.room = most
             case Look(who=at, quiet=quiet) if self.models[at].here:
                 self.models[at].quiet |= quiet
-                self.people[at].reader.listen(self.wires[quiet])
+                self.people[at].reader.subscribe(self.wires[quiet])
             case Finish(who=at) if self.models[at].here:
                 self.models[at].here = False
-                self.people[at].reader.finish()
+                self.people[at].reader.close_when_drained()
             case Lose(who=at) if not self.models[at].lost:
                 self.models[at].here = False
                 self.models[at].lost = True
-                self.people[at].reader.lost()
+                self.people[at].reader.connection_lost()
             case _:
                 pass
         for person, model, under_way in zip(self.people, self.models, self.under_way, strict=True):
@@ -302,7 +302,7 @@ class Play:
         assert self.hall.told == self.bursts
         self.bursts += 1
         events: list[Event] = []
-        edits: dict[int, list[Edit]] = {}
+        edits: dict[int, list[Override]] = {}
         alone = [0] * READERS
         seq = self.hall.last
         for item in what:
@@ -321,7 +321,7 @@ class Play:
                             self._expect(at, text, "line", seq)
                         elif receipt:
                             self._expect(at, f"#{seq}", "receipt")
-                    events.append(Said(0, "", text, 0.0))
+                    events.append(Message(0, "", text, 0.0))
                 case Join():
                     text = self._text("j", "")
                     for at in range(READERS):
@@ -329,7 +329,7 @@ class Play:
                     events.append(Joined(0, text))
                 case Private(to=to, padding=padding):
                     if self._may(to):
-                        private = Whispered(0, "", to, self._text("p", padding))
+                        private = PrivateMessage(0, "", to, self._text("p", padding))
                         self._expect(to, f"[{private.text}]", "private")
                         edits.setdefault(to, []).append((len(events), private))
                         alone[to] += ITEM + len(private.text.encode()) + 3
@@ -339,7 +339,7 @@ class Play:
 
     def _may(self, at: int) -> bool:
         """Whether they are read from, and may be whispered to."""
-        return self.models[at].here and not self.people[at].reader.full
+        return self.models[at].here and not self.people[at].reader.congested
 
     def _text(self, kind: str, padding: str) -> str:
         self.count += 1
@@ -378,7 +378,7 @@ def test_who_stops_and_goes_on_at_random_places_gets_every_line_or_is_told_that_
     kind: Kind, what: Sequence[Step]
 ) -> None:
     with small():
-        play = Play(kind, Window(events=7, size=100))
+        play = Play(kind, ReplayBuffer(events=7, size=100))
         for step in what:
             play.do(step)
         play.end(all_of_it=False)
@@ -388,7 +388,7 @@ def test_who_stops_and_goes_on_at_random_places_gets_every_line_or_is_told_that_
 @given(st.sampled_from(KINDS), plays)
 def test_while_the_window_holds_everything_nobody_misses_anything(kind: Kind, what: Sequence[Step]) -> None:
     with small():
-        play = Play(kind, Window())
+        play = Play(kind, ReplayBuffer())
         for step in what:
             play.do(step)
         play.end(all_of_it=True)
@@ -439,7 +439,7 @@ def test_the_bytes_held_for_a_peer_never_exceed_the_cap(
 
     def look() -> None:
         for person in people:
-            assert len(person.transport.held) + person.protocol._peer._reader._held <= cap
+            assert len(person.transport.held) + person.protocol._peer._subscriber._queued_bytes <= cap
 
     for number, line, times in what:
         person = people[number]
@@ -454,7 +454,9 @@ def test_the_bytes_held_for_a_peer_never_exceed_the_cap(
         for person in people:
             person.transport.take_again()
         world.settle()
-    assert [len(person.transport.held) + person.protocol._peer._reader._held for person in people] == [0] * 4
+    assert [len(person.transport.held) + person.protocol._peer._subscriber._queued_bytes for person in people] == [
+        0
+    ] * 4
     assert all(person.transport.reading for person in people)
 
 
@@ -480,7 +482,7 @@ def test_the_history_gives_back_what_a_reader_saw_who_never_lagged(
             world.settle()
     world.settle()
     seen = watcher.lines()
-    last = world.hub.room.last
+    last = world.hub.room.last_seq
     assert len(seen) == last
     if last:
         assert _history(world, watcher, last) == seen

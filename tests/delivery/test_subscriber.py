@@ -7,11 +7,11 @@ from typing import SupportsIndex
 
 import pytest
 
-from broadcast.core.events import Announced, Answered, Joined, Marked, Receipt, Whispered
-from broadcast.core.interfaces import Edit, View
+from broadcast.core.events import Announced, Barrier, CommandReply, Joined, PrivateMessage, Receipt
+from broadcast.core.interfaces import Override, View
 from broadcast.core.limits import DEFAULTS
-from broadcast.delivery.replay_buffer import Window
-from broadcast.delivery.subscriber import BURSTS, CHUNK, ITEM, PIECE
+from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.delivery.subscriber import ITEM_OVERHEAD, LAZY_CHUNK_BYTES, SEND_BATCHES, SEND_BYTES
 from tests.harness import ROOM_FOR_OUTPUT
 from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
 
@@ -19,13 +19,13 @@ from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
 @pytest.fixture(params=KINDS)
 def hall(request: pytest.FixtureRequest) -> Hall:
     """A room with an outlet of each kind, and a window of 8 events."""
-    return Hall(request.param, Window(events=8))
+    return Hall(request.param, ReplayBuffer(events=8))
 
 
 @pytest.fixture
 def straight() -> Hall:
     """The one that sends to the sockets."""
-    return Hall("direct", Window(events=8))
+    return Hall("direct", ReplayBuffer(events=8))
 
 
 def choke(listener: Listener) -> None:
@@ -51,21 +51,21 @@ def test_answers_and_bursts_are_one_stream(hall: Hall) -> None:
     ann.show("four", "five")
     assert ann.lines() == ["one", "two", "three", "four", "five"]
     assert not ann.reader.lagging
-    assert not ann.reader.full
+    assert not ann.reader.congested
 
 
 def test_nothing_is_told_to_who_does_not_listen_yet(hall: Hall) -> None:
     ann = hall.connect()
     hall.tell("before")
     ann.show("hello")
-    ann.reader.listen(hall.wire)
+    ann.reader.subscribe(hall.wire)
     hall.tell("after")
     assert ann.lines() == ["hello", "after"]
 
 
 def test_listening_again_changes_the_view(hall: Hall) -> None:
     ann, bob = hall.listeners(2)
-    ann.reader.listen(PlainWire(View(quiet=True)))
+    ann.reader.subscribe(PlainWire(View(quiet=True)))
     hall.tell(Joined(9, "zoe"), "hi")
     assert (ann.lines(), bob.lines()) == (["hi"], ["+zoe", "hi"])
 
@@ -77,7 +77,7 @@ def test_listening_again_changes_the_view(hall: Hall) -> None:
 def test_a_burst_that_was_taken_in_part_is_completed_wherever_it_was_cut(straight: Hall, room: int) -> None:
     (ann,) = straight.listeners(1)
     ann.stop(room)
-    straight.tell("one", Marked(), "zwölf", Joined(9, "zoe"), "two")
+    straight.tell("one", Barrier(), "zwölf", Joined(9, "zoe"), "two")
     straight.tell("three")
     ann.go_on()
     assert ann.lines() == ["one", "zwölf", "+zoe", "two", "three"]
@@ -133,11 +133,11 @@ def test_what_waits_in_the_window_is_sent_in_large_pieces_and_always_a_whole_lin
     hall = Hall("direct")
     (ann,) = hall.listeners(1)
     ann.stop()
-    hall.tell("first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * CHUNK, "last")
+    hall.tell("first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * SEND_BYTES, "last")
     before = ann.outlet.send.__self__.sends  # type: ignore[attr-defined]
     ann.go_on()
-    assert ann.lines() == ["first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * CHUNK, "last"]
-    assert ann.outlet.send.__self__.sends - before <= 200_000 // CHUNK + 6  # type: ignore[attr-defined]
+    assert ann.lines() == ["first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * SEND_BYTES, "last"]
+    assert ann.outlet.send.__self__.sends - before <= 200_000 // SEND_BYTES + 6  # type: ignore[attr-defined]
 
 
 def test_many_small_bursts_that_wait_are_joined_to_few_offers() -> None:
@@ -150,7 +150,7 @@ def test_many_small_bursts_that_wait_are_joined_to_few_offers() -> None:
     ann.go_on()
     assert ann.lines() == [f"{number}" for number in range(1000)]
     offers = ann.outlet.send.__self__.offers - before  # type: ignore[attr-defined]
-    assert 1000 // BURSTS <= offers <= 1000 // BURSTS + 2
+    assert 1000 // SEND_BATCHES <= offers <= 1000 // SEND_BATCHES + 2
 
 
 @pytest.mark.parametrize("room", range(40))
@@ -158,7 +158,7 @@ def test_joined_bursts_that_are_taken_in_part_are_completed_wherever_they_were_c
     (ann,) = straight.listeners(1)
     ann.stop()
     straight.tell("one")
-    straight.tell(Marked())
+    straight.tell(Barrier())
     straight.say(ann, "own")
     straight.tell("two", "own", "zwölf", "own", edits={ann: [(1, None), (3, None)]})
     straight.tell("three")
@@ -196,24 +196,24 @@ def test_lines_are_made_when_those_before_them_were_taken(hall: Hall) -> None:
     choke(ann)
     log: list[str] = []
     texts = [f"{number:1000}" for number in range(600)]
-    ann.reader.show_each(made(texts, log))
+    ann.reader.send_lazily(made(texts, log))
     hall.tell("after")
     held = ann.held
     ann.show("answer")
-    assert len(log) < 2 * PIECE // 1000 + 2
-    assert held < 4 * PIECE + ROOM_FOR_OUTPUT * (hall.kind == "transport") * 2
+    assert len(log) < 2 * LAZY_CHUNK_BYTES // 1000 + 2
+    assert held < 4 * LAZY_CHUNK_BYTES + ROOM_FOR_OUTPUT * (hall.kind == "transport") * 2
     ann.go_on()
     assert log == texts
     assert lines(ann) == [*texts, "after", "answer"]
     assert not ann.reader.lagging
-    assert ann.reader._held == 0
+    assert ann.reader._queued_bytes == 0
 
 
 def test_who_reads_gets_them_at_once_and_is_current(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
-    ann.reader.show_each(made([], []))
+    ann.reader.send_lazily(made([], []))
     texts = [f"{number:100}" for number in range(500)]
-    ann.reader.show_each(made(texts, []))
+    ann.reader.send_lazily(made(texts, []))
     assert not ann.reader.lagging
     hall.tell("after")
     assert ann.lines() == [*texts, "after"]
@@ -221,7 +221,7 @@ def test_who_reads_gets_them_at_once_and_is_current(hall: Hall) -> None:
 
 def test_few_of_them_are_one_offer(straight: Hall) -> None:
     (ann,) = straight.listeners(1)
-    ann.reader.show_each(made([f"{number:100}" for number in range(20)], []))
+    ann.reader.send_lazily(made([f"{number:100}" for number in range(20)], []))
     assert ann.outlet.send.__self__.offers == 1  # type: ignore[attr-defined]
 
 
@@ -230,7 +230,7 @@ def test_who_lags_already_gets_them_in_their_place(hall: Hall) -> None:
     choke(ann)
     hall.tell("before")
     texts = [f"{number:100}" for number in range(500)]
-    ann.reader.show_each(made(texts, []))
+    ann.reader.send_lazily(made(texts, []))
     hall.tell("after")
     ann.go_on()
     assert lines(ann) == ["before", *texts, "after"]
@@ -241,7 +241,7 @@ def test_they_stand_where_they_were_shown_however_the_reader_stops(straight: Hal
     (ann,) = straight.listeners(1)
     ann.stop(room)
     texts = [f"{number:100}" for number in range(100)]
-    ann.reader.show_each(made(texts, []))
+    ann.reader.send_lazily(made(texts, []))
     straight.tell("after")
     for _ in range(10):
         ann.go_on(1777)
@@ -254,7 +254,7 @@ def test_answers_and_private_lines_keep_their_place(hall: Hall) -> None:
     choke(ann)
     hall.tell("1")
     ann.show("2")
-    hall.tell("3", Whispered(2, "bob", 1, "4"), "5", edits={ann: [(1, Whispered(2, "bob", 1, "4"))]})
+    hall.tell("3", PrivateMessage(2, "bob", 1, "4"), "5", edits={ann: [(1, PrivateMessage(2, "bob", 1, "4"))]})
     ann.show("6", "7")
     hall.say(ann, "8", receipt=True)
     hall.say(ann, "own")
@@ -268,7 +268,7 @@ def test_answers_and_private_lines_keep_their_place(hall: Hall) -> None:
 def test_what_differs_for_an_author_who_does_not_take_all_of_it_keeps_its_place(straight: Hall, room: int) -> None:
     ann, _ = straight.listeners(2)
     ann.stop(room)
-    private = Whispered(2, "bob", 1, "psst")
+    private = PrivateMessage(2, "bob", 1, "psst")
     edits = {ann: [(0, None), (2, Receipt(3)), (3, private), (5, None)]}
     straight.tell("own", "a", "own", private, "b", "own", edits=edits)
     straight.tell("c")
@@ -301,15 +301,15 @@ def test_the_calls_to_catch_up_grow_with_what_was_missed_however_much_of_it_is_t
     for count in (1000, 2000):
         looked = 0
 
-        class Edits(list[Edit]):
+        class Edits(list[Override]):
             """Counts the looks."""
 
-            def __getitem__(self, at: SupportsIndex) -> Edit:  # type: ignore[override]  # nobody slices it
+            def __getitem__(self, at: SupportsIndex) -> Override:  # type: ignore[override]  # nobody slices it
                 nonlocal looked
                 looked += 1
                 return super().__getitem__(at)
 
-            def __iter__(self) -> Iterator[Edit]:
+            def __iter__(self) -> Iterator[Override]:
                 nonlocal looked
                 for edit in super().__iter__():
                     looked += 1
@@ -337,7 +337,7 @@ def test_who_lagged_before_they_listened_gets_what_they_were_shown_and_then_the_
     ann.show("one", "two")
     hall.tell("before")
     ann.show("three")
-    ann.reader.listen(hall.wire)
+    ann.reader.subscribe(hall.wire)
     hall.tell("after")
     ann.go_on()
     assert lines(ann) == ["one", "two", "three", "after"]
@@ -360,7 +360,7 @@ def test_the_view_may_be_changed_while_lagging(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
     choke(ann)
     hall.tell("one")
-    ann.reader.listen(PlainWire(View(quiet=True)))
+    ann.reader.subscribe(PlainWire(View(quiet=True)))
     ann.show("quiet")
     hall.tell(Joined(9, "zoe"), "two")
     hall.say(ann, "own", receipt=True)
@@ -413,7 +413,7 @@ def test_answers_and_private_lines_stand_among_the_lost_lines(straight: Hall) ->
     straight.tell("2")
     ann.show("answer")
     ann.show("another")
-    straight.tell("3", Whispered(2, "bob", 1, "psst"), edits={ann: [(1, Whispered(2, "bob", 1, "psst"))]})
+    straight.tell("3", PrivateMessage(2, "bob", 1, "psst"), edits={ann: [(1, PrivateMessage(2, "bob", 1, "psst"))]})
     for _ in range(4, 21):
         straight.tell("x")
     ann.go_on()
@@ -445,15 +445,15 @@ def test_past_so_much_that_is_for_them_alone_they_are_full(hall: Hall) -> None:
     choke(ann)
     full = []
     for _ in range(3):
-        ann.show("y" * (DEFAULTS.pending_bytes // 2))
-        full.append(ann.reader.full)
+        ann.show("y" * (DEFAULTS.private_queue_bytes // 2))
+        full.append(ann.reader.congested)
     ann.show("z")
     assert full[0] is False
     assert full[-1] is True
     relieved = [ann.relieved]
     ann.go_on()
     relieved.append(ann.relieved)
-    assert not ann.reader.full
+    assert not ann.reader.congested
     assert relieved == [0, 1]
     assert [line[:1] for line in lines(ann)] == ["y", "y", "y", "z"]
 
@@ -463,13 +463,13 @@ def test_many_tiny_ones_fill_them_too(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
     choke(ann)
     shown = 0
-    while not ann.reader.full:
+    while not ann.reader.congested:
         ann.show("z")
         shown += 1
-    assert shown <= DEFAULTS.pending_bytes // ITEM + 1
+    assert shown <= DEFAULTS.private_queue_bytes // ITEM_OVERHEAD + 1
     ann.go_on()
     assert len(lines(ann)) == shown
-    assert ann.reader._held == 0
+    assert ann.reader._queued_bytes == 0
 
 
 def test_what_everybody_is_told_makes_nobody_full(hall: Hall) -> None:
@@ -477,7 +477,7 @@ def test_what_everybody_is_told_makes_nobody_full(hall: Hall) -> None:
     choke(ann)
     hall.tell("x" * 1_000_000)
     hall.tell("y" * 1_000_000)
-    assert not ann.reader.full
+    assert not ann.reader.congested
 
 
 def test_who_was_not_full_is_not_relieved(hall: Hall) -> None:
@@ -492,9 +492,9 @@ def test_who_was_not_full_is_not_relieved(hall: Hall) -> None:
 def test_receipts_and_private_lines_of_one_burst_may_fill_an_author_who_is_relieved_later(straight: Hall) -> None:
     (ann,) = straight.listeners(1)
     ann.stop(10)
-    private = [Whispered(2, "bob", 1, f"{number} " + "x" * 4000) for number in range(20)]
+    private = [PrivateMessage(2, "bob", 1, f"{number} " + "x" * 4000) for number in range(20)]
     straight.tell(*private, edits={ann: list(enumerate(private))})
-    assert ann.reader.full
+    assert ann.reader.congested
     ann.go_on()
     assert ann.lines() == [f"[{number} " + "x" * 4000 + "]" for number in range(20)]
     assert ann.relieved == 1
@@ -506,7 +506,7 @@ def test_receipts_and_private_lines_of_one_burst_may_fill_an_author_who_is_relie
 def test_who_has_read_everything_is_finished_at_once(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
     ann.show("bye")
-    ann.reader.finish()
+    ann.reader.close_when_drained()
     hall.tell("too late")
     assert ann.lines() == ["bye"]
     assert ann.transport.finished
@@ -517,7 +517,7 @@ def test_who_lags_gets_everything_up_to_their_goodbye_and_is_finished_then(hall:
     choke(ann)
     hall.tell("one")
     ann.show("bye")
-    ann.reader.finish()
+    ann.reader.close_when_drained()
     hall.tell("too late")
     finished = [ann.transport.finished]
     ann.go_on()
@@ -535,7 +535,7 @@ def test_who_has_left_has_missed_nothing_of_what_came_afterwards(straight: Hall,
     straight.tell("2")
     straight.tell("3")
     ann.show(*goodbye)
-    ann.reader.finish()
+    ann.reader.close_when_drained()
     for _ in range(20):
         straight.tell("x")
     ann.go_on()
@@ -547,13 +547,13 @@ def test_who_lags_and_leaves_has_ten_seconds_in_all(hall: Hall) -> None:
     (ann,) = hall.listeners(1)
     choke(ann)
     hall.tell("one")
-    ann.reader.finish()
+    ann.reader.close_when_drained()
     hall.clock.advance(DEFAULTS.linger_seconds - 1)
     aborted = [ann.transport.aborted]
     hall.clock.advance(1)
     aborted.append(ann.transport.aborted)
     assert aborted == [False, True]
-    ann.reader.lost()
+    ann.reader.connection_lost()
     assert not hall.clock.getDelayedCalls()
 
 
@@ -561,7 +561,7 @@ def test_who_never_listened_is_finished_too(hall: Hall) -> None:
     ann = hall.connect()
     choke(ann)
     ann.show("sorry")
-    ann.reader.finish()
+    ann.reader.close_when_drained()
     hall.tell("hi")
     ann.go_on()
     assert lines(ann) == ["sorry"]
@@ -571,14 +571,14 @@ def test_who_never_listened_is_finished_too(hall: Hall) -> None:
 def test_a_lost_reader_is_told_nothing_and_holds_nothing(hall: Hall) -> None:
     ann, bob = hall.listeners(2)
     choke(ann)
-    ann.show("y" * DEFAULTS.pending_bytes)
-    ann.show("y" * DEFAULTS.pending_bytes)
-    ann.reader.lost()
+    ann.show("y" * DEFAULTS.private_queue_bytes)
+    ann.show("y" * DEFAULTS.private_queue_bytes)
+    ann.reader.connection_lost()
     held = ann.held
     hall.tell("hi", Announced("x"), edits={ann: [(0, None)]})
-    assert not ann.reader.full
+    assert not ann.reader.congested
     assert ann.held == held
-    assert ann.reader._held == 0
+    assert ann.reader._queued_bytes == 0
     assert bob.lines() == ["hi"]
 
 
@@ -593,4 +593,4 @@ def test_many_who_lag_share_one_rendering(kind: Kind) -> None:
     for listener in listeners:
         listener.go_on()
         assert lines(listener) == ["a", "b"] * 10
-    assert len([event for event in hall.wire.encoded if not isinstance(event, Answered)]) == 20
+    assert len([event for event in hall.wire.encoded if not isinstance(event, CommandReply)]) == 20

@@ -8,45 +8,45 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from broadcast.doors.line.codec import OVERLONG, Again, LineCodec, Overlong
-from broadcast.doors.line.telnet import Command
+from broadcast.doors.line.codec import LINE_TOO_LONG, LineCodec, LineTooLong, Paused
+from broadcast.doors.line.telnet import Edit
 from tests.fuzz import telnet
 
 _LF, _CR, _NUL = 10, 13, 0
 
 
-def taken(chunks: Iterable[bytes], limit: int) -> tuple[list[bytes | Overlong], bytes]:
+def taken(chunks: Iterable[bytes], limit: int) -> tuple[list[bytes | LineTooLong], bytes]:
     """The lines and the answers that the codec makes of *chunks*."""
     codec = LineCodec()
-    lines: list[bytes | Overlong] = []
+    lines: list[bytes | LineTooLong] = []
     answers = b""
 
     def take() -> None:
         nonlocal answers
-        while (line := codec.take(limit)) is not None:
-            answers += codec.answers()
-            if not isinstance(line, Again):
+        while (line := codec.next_line(limit)) is not None:
+            answers += codec.data_to_send()
+            if not isinstance(line, Paused):
                 lines.append(line)
-        answers += codec.answers()
+        answers += codec.data_to_send()
         held = len(codec._text) + len(codec._line) + len(codec._telnet._raw)
         assert held <= limit + 2, "more is held than an unfinished line, and an unfinished command"
 
     for chunk in chunks:
-        codec.feed(chunk)
+        codec.receive_data(chunk)
         take()
-    codec.finish()
+    codec.receive_eof()
     take()
     return lines, answers
 
 
-def expected(pieces: Iterable[telnet.Out], limit: int) -> Iterator[bytes | Overlong]:  # noqa: C901 -- a table
+def expected(pieces: Iterable[telnet.Out], limit: int) -> Iterator[bytes | LineTooLong]:  # noqa: C901 -- a table
     """The lines that *pieces* are, text among them byte by byte."""
     line = b""
     dropping = after_cr = False
     for piece in pieces:
-        if piece is Command.ERASE_LINE:
+        if piece is Edit.ERASE_LINE:
             line, dropping = b"", False
-        elif piece is Command.ERASE_CHARACTER:
+        elif piece is Edit.ERASE_CHARACTER:
             line = re.sub(rb"[^\x80-\xbf]?[\x80-\xbf]*\Z", b"", line)
         elif isinstance(piece, bytes):
             byte = piece[0]
@@ -61,7 +61,7 @@ def expected(pieces: Iterable[telnet.Out], limit: int) -> Iterator[bytes | Overl
             elif not dropping:
                 line += piece
                 if len(line) > limit:
-                    yield OVERLONG
+                    yield LINE_TOO_LONG
                     line, dropping = b"", True
     if line:
         yield line
@@ -78,4 +78,4 @@ def check(data: bytes) -> None:
     for chunks in telnet.cuts(stream, size):
         assert taken(chunks, limit) == (lines, answers)
     for line in lines:
-        assert isinstance(line, Overlong) or (len(line) <= limit and not set(line) & {_CR, _LF})
+        assert isinstance(line, LineTooLong) or (len(line) <= limit and not set(line) & {_CR, _LF})

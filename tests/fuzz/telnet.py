@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from broadcast.doors.line.telnet import HERE, REPEATED, Command, Telnet
+from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS, Edit, Telnet
 
 _IAC, _DONT, _DO, _WONT, _WILL, _SB, _EL, _EC, _AYT, _IP, _BRK, _SE = (
     255, 254, 253, 252, 251, 250, 248, 247, 246, 244, 243, 240,
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     data: bytes
 
 
-Out: TypeAlias = "bytes | Command | Answer"
+Out: TypeAlias = "bytes | Edit | Answer"
 
 
 def joined(pieces: Iterable[Out]) -> list[Out]:
@@ -35,7 +35,7 @@ def joined(pieces: Iterable[Out]) -> list[Out]:
             out[-1] = last + piece
         elif isinstance(piece, Answer) and isinstance(last, Answer):
             out[-1] = Answer(last.data + piece.data)
-        elif piece is not Command.NOTHING:
+        elif piece is not Edit.NOTHING:
             out.append(piece)
     return out
 
@@ -44,14 +44,14 @@ def taken(chunks: Iterable[bytes]) -> Iterator[Out]:
     """Everything that the parser makes of *chunks*, in order."""
     telnet = Telnet()
     for chunk in chunks:
-        telnet.feed(chunk)
-        while (piece := telnet.take()) is not None:
+        telnet.receive_data(chunk)
+        while (piece := telnet.next_piece()) is not None:
             assert piece != b""
             yield piece
-            if answers := telnet.answers():
+            if answers := telnet.data_to_send():
                 yield Answer(answers)
         assert len(telnet._raw) <= 2, "more than an unfinished command is held"
-        assert telnet.answers() == b""
+        assert telnet.data_to_send() == b""
 
 
 def expected(stream: bytes) -> Iterator[Out]:  # noqa: C901, PLR0912 -- the RFCs as one table
@@ -68,7 +68,7 @@ def expected(stream: bytes) -> Iterator[Out]:  # noqa: C901, PLR0912 -- the RFCs
         elif state == "option":
             state = "text"
             asked[verb, byte] += 1
-            if verb in (_DO, _WILL) and (asked[verb, byte] <= REPEATED or (verb, byte) == (_DO, _TIMING_MARK)):
+            if verb in (_DO, _WILL) and (asked[verb, byte] <= MAX_REFUSALS or (verb, byte) == (_DO, _TIMING_MARK)):
                 yield Answer(bytes((_IAC, _WONT if verb == _DO else _DONT, byte)))
         elif state == "inside":
             if byte == _IAC:
@@ -84,11 +84,11 @@ def expected(stream: bytes) -> Iterator[Out]:  # noqa: C901, PLR0912 -- the RFCs
             elif byte == _IAC:
                 yield b"\xff"
             elif byte == _AYT:
-                yield Answer(HERE)
+                yield Answer(AYT_REPLY)
             elif byte == _EC:
-                yield Command.ERASE_CHARACTER
+                yield Edit.ERASE_CHARACTER
             elif byte in (_EL, _IP, _BRK):
-                yield Command.ERASE_LINE
+                yield Edit.ERASE_LINE
 
 
 def cuts(stream: bytes, size: int) -> Iterator[list[bytes]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from unicodedata import category, is_normalized
 
-from broadcast.core.sanitize import MARKS, clean
+from broadcast.core.sanitize import MAX_MARKS, sanitize
 
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NO_WIDTH = set("\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff") | set(map(chr, range(0xE0000, 0xE0080)))
@@ -25,8 +25,8 @@ def characters(data: bytes) -> str:
 def check(data: bytes) -> None:
     """Nothing that harms a terminal, one line, NFC, not too many marks; and cleaning it again changes nothing."""
     text = characters(data)
-    cleaned = clean(text)
-    assert clean(cleaned) == cleaned
+    cleaned = sanitize(text)
+    assert sanitize(cleaned) == cleaned
     assert is_normalized("NFC", cleaned)
     assert not {character for character in cleaned if category(character) in {"Cc", "Cs", "Zl", "Zp"}}
     assert not set(cleaned) & (_BIDI | _NO_WIDTH)
@@ -40,6 +40,6 @@ def check(data: bytes) -> None:
                 pass
             case _:
                 marks = 0
-        assert marks <= MARKS
+        assert marks <= MAX_MARKS
     if text.isascii() and text.isprintable():
         assert cleaned == text

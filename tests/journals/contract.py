@@ -16,9 +16,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Announced, Emoted, Event, Joined, Kept, Left, NotKept, Renamed, Said, Whispered
+from broadcast.core.events import (
+    Action,
+    Announced,
+    Event,
+    Joined,
+    Left,
+    Message,
+    PrivateMessage,
+    Renamed,
+    Stored,
+    StoreFailed,
+)
 from broadcast.core.interfaces import Journal
-from broadcast.core.search_query import LONGEST, Words, parse
+from broadcast.core.search_query import MAX_QUERY_CHARS, SearchQuery, parse_query
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 PATIENCE = 60.0
@@ -58,7 +69,7 @@ class Harness:
         self.tail = journal.open(tail)
         self.back: list[Event] = []
         self.batches = 0
-        journal.listen(self._take)
+        journal.subscribe(self._take)
 
     def _take(self, events: Sequence[Event]) -> None:
         self.back.extend(events)
@@ -72,28 +83,28 @@ class Harness:
         self.turns.until(lambda: len(self.back) >= before + len(events))
         return self.back[before:]
 
-    def ask(self, first: int, last: int) -> Sequence[Kept] | JournalError:
+    def ask(self, first: int, last: int) -> Sequence[Stored] | JournalError:
         """The answer to a read."""
-        answers: list[Sequence[Kept] | JournalError] = []
+        answers: list[Sequence[Stored] | JournalError] = []
         self.journal.read(first, last, answers.append)
         self.turns.until(lambda: bool(answers))
         return answers[0]
 
-    def search_for(self, words: Words, last: int, most: int) -> Sequence[Kept] | JournalError:
+    def search_for(self, words: SearchQuery, last: int, most: int) -> Sequence[Stored] | JournalError:
         """The answer to a search."""
-        answers: list[Sequence[Kept] | JournalError] = []
+        answers: list[Sequence[Stored] | JournalError] = []
         self.journal.search(words, last, most, answers.append)
         assert answers == []
         self.turns.until(lambda: bool(answers))
         return answers[0]
 
-    def search(self, line: str, last: int = 10**30, most: int = 50) -> Sequence[Kept]:
+    def search(self, line: str, last: int = 10**30, most: int = 50) -> Sequence[Stored]:
         """The same, as people ask, where it must not be an error."""
-        answer = self.search_for(parse(line), last, most)
+        answer = self.search_for(parse_query(line), last, most)
         assert not isinstance(answer, JournalError), answer
         return answer
 
-    def read(self, first: int, last: int) -> Sequence[Kept]:
+    def read(self, first: int, last: int) -> Sequence[Stored]:
         """The same, where it must not be an error."""
         answer = self.ask(first, last)
         assert not isinstance(answer, JournalError), answer
@@ -109,13 +120,13 @@ def opened(journal: Journal, turns: Turns, tail: int = 0, kind: type[Harness] = 
         journal.close()
 
 
-def said(text: str, who: int = 7) -> Said:
-    return Said(who, "ann", text, 1_700_000_000.25)
+def said(text: str, who: int = 7) -> Message:
+    return Message(who, "ann", text, 1_700_000_000.25)
 
 
-def recalled(event: Event) -> Kept:
+def recalled(event: Event) -> Stored:
     """A kept event as a journal reads it: the session is not remembered."""
-    assert isinstance(event, (Said, Emoted))
+    assert isinstance(event, (Message, Action))
     return type(event)(0, event.nick, event.text, event.at, event.seq)
 
 
@@ -124,14 +135,14 @@ PASSING: list[Event] = [
     Left(1, "ann", "tired"),
     Renamed(1, "ann", "bob"),
     Announced("closing"),
-    Whispered(1, "ann", 2, "psst"),
-    NotKept(said("x"), "because"),
+    PrivateMessage(1, "ann", 2, "psst"),
+    StoreFailed(said("x"), "because"),
 ]
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 kept_events = st.builds(
     lambda kind, who, nick, text, at: kind(who, nick, text, at),
-    st.sampled_from([Said, Emoted]),
+    st.sampled_from([Message, Action]),
     st.integers(0, 2**70),
     texts,
     texts,
@@ -227,7 +238,7 @@ def _model(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", plain)
 
 
-def _holds(text: str, wanted: Words) -> bool:
+def _holds(text: str, wanted: SearchQuery) -> bool:
     """Whether *text* holds *wanted*, likewise."""
     words = _model(text)
     phrases = [phrase for phrase in map(_model, wanted.phrases) if phrase]
@@ -249,7 +260,7 @@ class SearchContract:
 
     def test_it_finds_events_as_a_read_does(self) -> None:
         with self.fresh() as run:
-            back = run.append(said("a line"), Emoted(8, "line", "waves", 2.0), Emoted(8, "bob", "draws a line", 3.0))
+            back = run.append(said("a line"), Action(8, "line", "waves", 2.0), Action(8, "bob", "draws a line", 3.0))
             assert run.search("line") == [recalled(back[0]), recalled(back[2])]
             assert run.search("ann") == []
 
@@ -278,17 +289,20 @@ class SearchContract:
                 run.append(said(f"line{number}"))
                 assert [event.seq for event in run.search(f"line{number}")] == [number]
 
-    @pytest.mark.parametrize("line", ["a " * LONGEST, f'"{"a " * LONGEST}', "a" * LONGEST, "1 2 3 4 5 " * LONGEST])
+    @pytest.mark.parametrize(
+        "line",
+        ["a " * MAX_QUERY_CHARS, f'"{"a " * MAX_QUERY_CHARS}', "a" * MAX_QUERY_CHARS, "1 2 3 4 5 " * MAX_QUERY_CHARS],
+    )
     def test_the_longest_questions_are_answered(self, line: str) -> None:
         with self.fresh() as run:
             run.append(said("b"), said(line))
-            assert [event.seq for event in run.search(line[:LONGEST])] == [2]
+            assert [event.seq for event in run.search(line[:MAX_QUERY_CHARS])] == [2]
 
     @pytest.mark.parametrize("character", '"()*^:+-\\')
     def test_the_longest_questions_for_nothing_are_answered(self, character: str) -> None:
         with self.fresh() as run:
-            run.append(said("b"), said(character * LONGEST))
-            assert run.search(character * LONGEST) == []
+            run.append(said("b"), said(character * MAX_QUERY_CHARS))
+            assert run.search(character * MAX_QUERY_CHARS) == []
 
     def test_many_thousand_lines_are_all_looked_through(self) -> None:
         with self.fresh() as run:
@@ -301,7 +315,7 @@ class SearchContract:
         with self.fresh() as run:
             run.append(said("a"))
             run.journal.close()
-            assert isinstance(run.search_for(parse("a"), 1, 1), (list, JournalError))
+            assert isinstance(run.search_for(parse_query("a"), 1, 1), (list, JournalError))
 
     def test_words_are_what_the_tokenizer_takes_for_words(self) -> None:
         phrase = _spelled.map('"{}"'.format)
@@ -309,7 +323,7 @@ class SearchContract:
         @settings(max_examples=600 if LONG else 25, deadline=None)
         @given(st.lists(_spelled, min_size=1, max_size=12), st.lists(st.one_of(_spelled, phrase), max_size=3))
         def check(lines: list[str], parts: list[str]) -> None:
-            wanted = parse(" ".join(parts))
+            wanted = parse_query(" ".join(parts))
             with self.fresh() as run:
                 run.append(*map(said, lines))
                 answer = run.search_for(wanted, 99, 99)
@@ -319,7 +333,7 @@ class SearchContract:
         check()
 
     def test_no_question_is_an_error_and_a_line_is_found_by_itself(self) -> None:
-        anything = st.text(max_size=LONGEST)
+        anything = st.text(max_size=MAX_QUERY_CHARS)
 
         @settings(max_examples=600 if LONG else 25, deadline=None)
         @given(anything.filter(lambda text: max(text, default="") < "\ud800" or text.isprintable()), anything)
@@ -329,7 +343,7 @@ class SearchContract:
             with self.fresh() as run:
                 (back,) = run.append(said(text))
                 run.search(other)
-                if not isinstance(back, NotKept):
+                if not isinstance(back, StoreFailed):
                     found = [event.text for event in run.search(text)]
                     assert found in ([text], [])
                     assert found or not re.search("[0-9A-Za-z]", text)
@@ -351,18 +365,18 @@ class JournalContract(SearchContract):
 
     def test_kept_events_come_back_with_dense_numbers_from_one(self) -> None:
         with self.fresh() as run:
-            back = run.append(said("a"), Emoted(8, "bob", "waves", 2.0), said("c"))
-            assert back == [said("a").numbered(1), Emoted(8, "bob", "waves", 2.0, 2), said("c").numbered(3)]
+            back = run.append(said("a"), Action(8, "bob", "waves", 2.0), said("c"))
+            assert back == [said("a").with_seq(1), Action(8, "bob", "waves", 2.0, 2), said("c").with_seq(3)]
 
     def test_thousands_of_events_come_back_in_the_order_of_the_calls(self) -> None:
         events = [said(str(number)) for number in range(3000)]
         with self.fresh() as run:
-            assert run.append(*events) == [event.numbered(seq) for seq, event in enumerate(events, 1)]
+            assert run.append(*events) == [event.with_seq(seq) for seq, event in enumerate(events, 1)]
 
     def test_passing_events_keep_their_place_and_take_no_number(self) -> None:
         with self.fresh() as run:
             back = run.append(*PASSING[:3], said("a"), *PASSING[3:], said("b"))
-            assert back == [*PASSING[:3], said("a").numbered(1), *PASSING[3:], said("b").numbered(2)]
+            assert back == [*PASSING[:3], said("a").with_seq(1), *PASSING[3:], said("b").with_seq(2)]
             assert [event.text for event in run.read(1, 9)] == ["a", "b"]
 
     def test_whatever_is_appended_comes_back_and_is_read_as_it_was(self) -> None:
@@ -374,12 +388,12 @@ class JournalContract(SearchContract):
                 back = run.append(*events)
                 seq = 0
                 for event, returned in zip(events, back, strict=True):
-                    if isinstance(event, (Said, Emoted)):
+                    if isinstance(event, (Message, Action)):
                         seq += 1
-                        assert returned == event.numbered(seq)
+                        assert returned == event.with_seq(seq)
                     else:
                         assert returned == event
-                kept = [recalled(event) for event in back if isinstance(event, (Said, Emoted))]
+                kept = [recalled(event) for event in back if isinstance(event, (Message, Action))]
                 assert run.read(1, seq) == kept
 
         check()
@@ -392,14 +406,14 @@ class JournalContract(SearchContract):
 
     def test_what_is_not_unicode_is_not_kept_and_its_neighbours_are(self) -> None:
         with self.fresh() as run:
-            broken, nameless = said("\ud800"), Emoted(1, "\udfff", "waves", 1.0)
+            broken, nameless = said("\ud800"), Action(1, "\udfff", "waves", 1.0)
             first, second, third, fourth = run.append(said("a"), broken, nameless, said("b"))
-            assert (first, fourth) == (said("a").numbered(1), said("b").numbered(2))
+            assert (first, fourth) == (said("a").with_seq(1), said("b").with_seq(2))
             for event, back in ((broken, second), (nameless, third)):
-                assert isinstance(back, NotKept)
+                assert isinstance(back, StoreFailed)
                 assert back.event == event
-                assert back.why
-                assert "\n" not in back.why
+                assert back.reason
+                assert "\n" not in back.reason
             assert [event.seq for event in run.read(1, 9)] == [1, 2]
 
     def test_a_read_includes_both_ends_and_leaves_out_numbers_never_given(self) -> None:
@@ -427,7 +441,7 @@ class JournalContract(SearchContract):
     def test_whoever_reads_learns_no_sessions(self) -> None:
         with self.fresh() as run:
             run.append(said("a", who=3))
-            assert [event.who for event in run.read(1, 1)] == [0]
+            assert [event.session for event in run.read(1, 1)] == [0]
 
     def test_no_answer_comes_from_within_the_call_that_asked(self) -> None:
         with self.fresh() as run:
@@ -441,7 +455,7 @@ class JournalContract(SearchContract):
     def test_answers_come_on_the_thread_that_runs_the_turns_and_on_no_other(self) -> None:
         with self.fresh() as run:
             threads: list[int] = []
-            run.journal.listen(lambda _: threads.append(threading.get_ident()))
+            run.journal.subscribe(lambda _: threads.append(threading.get_ident()))
             run.journal.append(said("a"))
             run.turns.until(lambda: len(threads) == 1)
             run.journal.read(1, 1, lambda _: threads.append(threading.get_ident()))
@@ -460,7 +474,7 @@ class JournalContract(SearchContract):
             assert run.batches == 0
             flush()
             run.turns.until(lambda: len(run.back) == 6)
-            assert [event.text for event in run.back if isinstance(event, Said)] == list("abcdef")
+            assert [event.text for event in run.back if isinstance(event, Message)] == list("abcdef")
 
     def test_after_a_flush_the_next_event_asks_for_another(self) -> None:
         with self.fresh() as run:
@@ -490,4 +504,4 @@ class JournalContract(SearchContract):
     def test_it_counts_what_it_could_not_keep(self) -> None:
         with self.fresh() as run:
             run.append(said("a"), said("\ud800"), *PASSING, said("b"))
-            assert (run.journal.keeping.refused, run.journal.keeping.trouble) == (1, "")
+            assert (run.journal.commit_stats.failed_events, run.journal.commit_stats.last_error) == (1, "")

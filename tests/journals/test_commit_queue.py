@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from broadcast.core.events import Event
-from broadcast.journals.commit_queue import Returns, unkeepable
+from broadcast.journals.commit_queue import CommittedQueue, why_unstorable
 from tests.journals.contract import Turns, said
 
 
 def test_batches_that_come_before_the_reactor_gets_to_them_are_told_as_one() -> None:
     turns = Turns()
     told: list[Sequence[Event]] = []
-    returns = Returns(turns.wake)
-    returns.listen(told.append)
+    returns = CommittedQueue(turns.wake)
+    returns.subscribe(told.append)
     returns.add([said("a")])
     returns.add([said("b"), said("c")])
     assert turns.calls.qsize() == 1
@@ -24,8 +24,8 @@ def test_batches_that_come_before_the_reactor_gets_to_them_are_told_as_one() -> 
 def test_nothing_is_told_after_stop_not_even_what_was_on_its_way() -> None:
     turns = Turns()
     told: list[Sequence[Event]] = []
-    returns = Returns(turns.wake)
-    returns.listen(told.append)
+    returns = CommittedQueue(turns.wake)
+    returns.subscribe(told.append)
     returns.add([said("a")])
     returns.stop()
     returns.add([said("b")])
@@ -35,5 +35,5 @@ def test_nothing_is_told_after_stop_not_even_what_was_on_its_way() -> None:
 
 
 def test_only_surrogates_cannot_be_kept() -> None:
-    assert unkeepable(said("a\0\U0001f600")) == ""
-    assert unkeepable(said("a\udc80")) != ""
+    assert why_unstorable(said("a\0\U0001f600")) == ""
+    assert why_unstorable(said("a\udc80")) != ""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Kept
-from broadcast.core.search_query import parse
+from broadcast.core.events import Stored
+from broadcast.core.search_query import parse_query
 from broadcast.journals import memory
 from broadcast.journals.memory import MemoryJournal
 from tests.journals.contract import Harness, JournalContract, Turns, opened, said
@@ -38,18 +38,18 @@ def test_it_numbers_on_when_it_forgets() -> None:
     turns = Turns()
     with opened(MemoryJournal(turns.wake, limit=2), turns) as run:
         back = run.append(*(said("x") for _ in range(5)))
-        assert back == [said("x").numbered(number) for number in range(1, 6)]
+        assert back == [said("x").with_seq(number) for number in range(1, 6)]
 
 
 @given(count=st.integers(0, 12), later=st.integers(0, 12))
 def test_a_search_looks_through_what_is_remembered_some_lines_a_turn(count: int, later: int) -> None:
     turns = Turns()
     with pytest.MonkeyPatch.context() as patch, opened(MemoryJournal(turns.wake, limit=8), turns) as run:
-        patch.setattr(memory, "TURN", 3)
+        patch.setattr(memory, "SEARCH_ROWS_PER_TURN", 3)
         run.append(*(said(f"line {number}") for number in range(1, count + 1)))
         assert [event.seq for event in run.search("line")] == list(range(max(1, count - 7), count + 1))
-        answers: list[Sequence[Kept] | JournalError] = []
-        run.journal.search(parse("line"), 99, 99, answers.append)
+        answers: list[Sequence[Stored] | JournalError] = []
+        run.journal.search(parse_query("line"), 99, 99, answers.append)
         if not turns.calls.empty():
             turns.calls.get()()
         run.append(*(said("later") for _ in range(later)))  # and meanwhile it forgets

@@ -20,9 +20,17 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.python.systemd import ListenFDs
 
-from broadcast.core.errors import CannotStart
-from broadcast.core.limits import DEFAULTS, Connections
-from broadcast.net.endpoints import ATTEMPTS, Described, Numbered, close_now, place, resolve, whereabouts
+from broadcast.core.errors import StartupError
+from broadcast.core.limits import DEFAULTS, ConnectionLimiter
+from broadcast.net.endpoints import (
+    ATTEMPTS,
+    EndpointListener,
+    PortListener,
+    close_now,
+    format_address,
+    parse_listener,
+    resolve,
+)
 from broadcast.net.proxy_protocol import ProxiedFactory
 
 RUSH = 100
@@ -65,7 +73,7 @@ class FakeReactor:
 
 def listen(reactor: FakeReactor, port: str, interface: str | None = None) -> str:
     """What the log says, or what the refusal does."""
-    where = place(cast(IReactorTCP, reactor), port, interface)
+    where = parse_listener(cast(IReactorTCP, reactor), port, interface)
     said: list[str] = []
     where.listen(Factory()).addCallbacks(
         lambda ports: said.append(where.describe(ports)), lambda failure: said.append(failure.getErrorMessage())
@@ -127,8 +135,8 @@ def test_why_nothing_can_listen_is_said_with_what_to_do(number: int, port: str, 
     "port", ["5555,5556", "tcp:5555:foo=1", "tcp:x", "nonsense:1", "tcp", "stdio:", "\\", "haproxy:x", "haproxy:stdio:"]
 )
 def test_a_bad_endpoint_description_is_refused_with_what_to_say_instead(port: str) -> None:
-    with pytest.raises(CannotStart) as refused:
-        place(cast(IReactorTCP, FakeReactor()), port, None)
+    with pytest.raises(StartupError) as refused:
+        parse_listener(cast(IReactorTCP, FakeReactor()), port, None)
     assert str(refused.value).startswith(f"--port {port} ")
     assert "Give it a number" in str(refused.value)
 
@@ -139,8 +147,8 @@ def test_a_colon_in_a_value_and_a_number_behind_a_proxy_are_refused_with_the_way
         ("haproxy:4444", "behind haproxy: stands a place, as in haproxy:tcp:4444."),
         ("haproxy:haproxy:tcp:1", "behind haproxy: stands a place, as in haproxy:tcp:5555."),
     ):
-        with pytest.raises(CannotStart) as refused:
-            place(cast(IReactorTCP, FakeReactor()), port, None)
+        with pytest.raises(StartupError) as refused:
+            parse_listener(cast(IReactorTCP, FakeReactor()), port, None)
         assert str(refused.value).endswith(said)
 
 
@@ -148,8 +156,8 @@ def test_a_colon_in_a_value_and_a_number_behind_a_proxy_are_refused_with_the_way
     "port", ["systemd:domain=INET6:index=0", "systemd:domain=INET6:name=x", "haproxy:systemd:domain=INET6:index=0"]
 )
 def test_a_socket_that_systemd_has_not_handed_over_is_refused_with_what_to_do(port: str) -> None:
-    with pytest.raises(CannotStart) as refused:
-        place(cast(IReactorTCP, FakeReactor()), port, None)
+    with pytest.raises(StartupError) as refused:
+        parse_listener(cast(IReactorTCP, FakeReactor()), port, None)
     assert str(refused.value) == (
         f"--port {port} is a socket that systemd hands over, and it has handed over none of this index or name. "
         "Give it a number, or start the server through its socket unit."
@@ -169,7 +177,7 @@ class FakeEndpoint:
 def described(error: Exception) -> str:
     endpoint = FakeEndpoint()
     said: list[str] = []
-    listening = Described("odd:1", cast(Any, endpoint)).listen(Factory())
+    listening = EndpointListener("odd:1", cast(Any, endpoint)).listen(Factory())
     listening.addErrback(lambda failure: said.append(failure.getErrorMessage()))
     assert said == []
     endpoint.later.errback(Failure(error))  # type: ignore[no-untyped-call]
@@ -207,7 +215,7 @@ def unix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_unix_socket_is_listened_on_and_leaves_nothing_behind(reactor: IReactorTCP, unix: Path) -> None:
-    where = place(reactor, "unix:chat.sock", None)
+    where = parse_listener(reactor, "unix:chat.sock", None)
     ports: list[IListeningPort] = []
     where.listen(Factory()).addCallback(ports.extend)
     assert where.describe(ports) == "Listening on chat.sock."
@@ -222,7 +230,7 @@ def test_a_rush_of_people_finds_room_to_wait_unless_the_description_says_how_muc
 ) -> None:
     """Nobody is accepted here: the reactor does not run meanwhile."""
     ports: list[IListeningPort] = []
-    place(reactor, f"unix:chat.sock{options}", None).listen(Factory()).addCallback(ports.extend)
+    parse_listener(reactor, f"unix:chat.sock{options}", None).listen(Factory()).addCallback(ports.extend)
     people = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) for _ in range(RUSH)]
     try:
         assert sum(person.connect_ex(str(unix.name)) == 0 for person in people) == room
@@ -237,8 +245,8 @@ def test_a_path_at_which_there_can_be_no_socket_is_refused_and_nothing_is_left_b
 ) -> None:
     unix.write_text("notes")
     for path, said in (("chat.sock", "there is a file already that is no socket"), ("", "names no file")):
-        with pytest.raises(CannotStart, match=said):
-            place(reactor, f"unix:{path}", None)
+        with pytest.raises(StartupError, match=said):
+            parse_listener(reactor, f"unix:{path}", None)
     assert list(unix.parent.iterdir()) == [unix]
     assert unix.read_text() == "notes"
 
@@ -249,13 +257,13 @@ def test_who_lacks_what_tls_needs_is_told_how_to_get_it(monkeypatch: pytest.Monk
         raise error
 
     monkeypatch.setattr("broadcast.net.endpoints.serverFromString", fail)
-    with pytest.raises(CannotStart, match=r"ssl:5555 needs what TLS needs: pip install 'Twisted\[tls\]'\.$"):
-        place(cast(IReactorTCP, FakeReactor()), "ssl:5555", None)
+    with pytest.raises(StartupError, match=r"ssl:5555 needs what TLS needs: pip install 'Twisted\[tls\]'\.$"):
+        parse_listener(cast(IReactorTCP, FakeReactor()), "ssl:5555", None)
 
 
 def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(reactor: IReactorTCP, unix: Path) -> None:
-    admitted = Connections(DEFAULTS)
-    where = place(reactor, "haproxy:unix:chat.sock:mode=600", None, admitted=admitted)
+    admitted = ConnectionLimiter(DEFAULTS)
+    where = parse_listener(reactor, "haproxy:unix:chat.sock:mode=600", None, connection_limiter=admitted)
     ports: list[IListeningPort] = []
     where.listen(Factory()).addCallback(ports.extend)
     try:
@@ -263,14 +271,14 @@ def test_behind_a_proxy_the_rest_of_the_description_is_what_it_is_without_one(re
         assert unix.stat().st_mode & 0o777 == 0o600
         factory = cast(Any, ports[0]).factory
         assert isinstance(factory, ProxiedFactory)
-        assert factory.admitted is admitted
+        assert factory.connection_limiter is admitted
     finally:
         close_now(ports)
 
 
 def test_real_ports_are_free_again_once_they_are_closed(reactor: IReactorTCP) -> None:
-    where = place(reactor, "0", None)
-    assert isinstance(where, Numbered)
+    where = parse_listener(reactor, "0", None)
+    assert isinstance(where, PortListener)
     ports: list[IListeningPort] = []
     where.listen(Factory()).addCallback(ports.extend)
     host = ports[0].getHost()
@@ -301,7 +309,7 @@ def test_a_socket_that_was_handed_over_goes_on_listening_when_the_server_is_gone
     with socket.create_server(("127.0.0.1", 0)) as manager:
         number = manager.getsockname()[1]
         hand_over(os.dup(manager.fileno()))
-        where = place(reactor, f"{prefix}systemd:domain=INET:index=0", None)
+        where = parse_listener(reactor, f"{prefix}systemd:domain=INET:index=0", None)
         ports: list[IListeningPort] = []
         where.listen(Factory()).addCallback(ports.extend)
         assert where.describe(ports) == f"Listening on 127.0.0.1 port {number}."
@@ -327,8 +335,8 @@ def test_a_socket_that_will_not_do_is_refused_with_what_to_change(
     port = f"systemd:domain={domain}:index=0"
     with given() as manager:
         hand_over(manager.fileno())
-        with pytest.raises(CannotStart) as refused:
-            place(cast(IReactorTCP, FakeReactor()), port, None)
+        with pytest.raises(StartupError) as refused:
+            parse_listener(cast(IReactorTCP, FakeReactor()), port, None)
         assert str(refused.value) == f"--port {port}: what was handed over {said}"
         os.fstat(manager.fileno())  # it is still the manager's
 
@@ -338,8 +346,8 @@ def test_nor_will_a_unix_socket_which_twisted_would_remove(hand_over: Callable[[
         manager.bind(unix.name)
         manager.listen()
         hand_over(manager.fileno())
-        with pytest.raises(CannotStart, match=r"Give it the path instead, as in unix:chat\.sock:mode=660\.$"):
-            place(cast(IReactorTCP, FakeReactor()), "systemd:domain=UNIX:index=0", None)
+        with pytest.raises(StartupError, match=r"Give it the path instead, as in unix:chat\.sock:mode=660\.$"):
+            parse_listener(cast(IReactorTCP, FakeReactor()), "systemd:domain=UNIX:index=0", None)
 
 
 def test_a_name_stands_for_its_addresses() -> None:
@@ -350,22 +358,24 @@ def test_a_name_stands_for_its_addresses() -> None:
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "x" * 300])
 def test_a_name_that_nobody_knows_is_refused(host: str) -> None:
-    with pytest.raises(CannotStart, match=r"--interface .* is no address that is known here"):
+    with pytest.raises(StartupError, match=r"--interface .* is no address that is known here"):
         resolve(host)
 
 
 def test_an_address_is_one_line_for_the_log() -> None:
-    assert whereabouts(IPv6Address("TCP", "::1", 5)) == "::1 port 5"
-    assert whereabouts(UNIXAddress(b"/srv/a\nb")) == "/srv/ab"
-    assert whereabouts(UNIXAddress(None)) == "a socket without a name"
-    assert whereabouts("some\nthing") == "something"
+    assert format_address(IPv6Address("TCP", "::1", 5)) == "::1 port 5"
+    assert format_address(UNIXAddress(b"/srv/a\nb")) == "/srv/ab"
+    assert format_address(UNIXAddress(None)) == "a socket without a name"
+    assert format_address("some\nthing") == "something"
 
 
 def test_what_else_listens_is_told_of_its_own_option() -> None:
     taken = FakeReactor(lambda _port, _interface: errno.EADDRINUSE)
-    with pytest.raises(CannotStart, match=r"^--metrics x:1 cannot be used .* such as tcp:5555:interface=0\.0\.0\.0\.$"):
-        place(cast(IReactorTCP, taken), "x:1", None, "--metrics")
+    with pytest.raises(
+        StartupError, match=r"^--metrics x:1 cannot be used .* such as tcp:5555:interface=0\.0\.0\.0\.$"
+    ):
+        parse_listener(cast(IReactorTCP, taken), "x:1", None, "--metrics")
     said: list[str] = []
-    where = place(cast(IReactorTCP, taken), "9464", "127.0.0.1", "--metrics")
+    where = parse_listener(cast(IReactorTCP, taken), "9464", "127.0.0.1", "--metrics")
     where.listen(Factory()).addErrback(lambda failure: said.append(failure.getErrorMessage()))
     assert said == ["port 9464 on 127.0.0.1 is in use: stop what listens there, or choose another with --metrics."]

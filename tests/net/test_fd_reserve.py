@@ -20,7 +20,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from broadcast.net import fd_reserve as descriptors
 from broadcast.net.endpoints import close_now
-from broadcast.net.fd_reserve import LOG_SECONDS, REST_SECONDS, Door, Guarded, guard
+from broadcast.net.fd_reserve import LOG_SECONDS, PAUSE_SECONDS, FdReserveListener, ReserveSocket, install_fd_reserve
 
 FULL = b" * This server is full.\r\n"
 PATIENCE = 60
@@ -52,7 +52,7 @@ class Hall:
         self.address = listening.getsockname()
         self.rests = 0
         self.clock = Clock()
-        self.door = Door(listening.detach(), FULL, self._rest, self.clock.seconds)
+        self.door = ReserveSocket(listening.detach(), FULL, self._rest, self.clock.seconds)
         self._all: list[socket.socket] = []
 
     def _rest(self) -> None:
@@ -115,7 +115,7 @@ def test_without_one_everybody_who_waits_reads_why_and_is_closed_and_then_it_goe
 def test_the_reserve_helps_again_and_again(hall: Hall) -> None:
     one, other = hall.knock(), hall.knock()
     with exhausted(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(descriptors, "AT_ONCE", 1)
+        patch.setattr(descriptors, "MAX_REJECTED_PER_ACCEPT", 1)
         hall.nobody_comes_in()
         hall.nobody_comes_in()
         hall.nobody_comes_in()
@@ -227,7 +227,7 @@ def knock(port: Port) -> socket.socket:
 
 def test_a_guarded_port_is_the_same_for_the_system_and_the_reactor(port: Port) -> None:
     before = cast(Any, port).fileno(), cast(Any, port).getHost()
-    guard(port, FULL, Clock())
+    install_fd_reserve(port, FULL, Clock())
     assert (cast(Any, port).fileno(), cast(Any, port).getHost()) == before
     assert is_read(port)
     with knock(port):
@@ -237,7 +237,7 @@ def test_a_guarded_port_is_the_same_for_the_system_and_the_reactor(port: Port) -
 
 def test_a_guarded_port_rests_and_goes_on(port: Port) -> None:
     clock = Clock()
-    guard(port, FULL, clock)
+    install_fd_reserve(port, FULL, clock)
     with knock(port):
         with exhausted():
             cast(Any, port).socket._release_reserve()
@@ -245,7 +245,7 @@ def test_a_guarded_port_rests_and_goes_on(port: Port) -> None:
             port.doRead()  # type: ignore[no-untyped-call]
             os.close(last)
         assert not is_read(port)
-        clock.advance(REST_SECONDS)
+        clock.advance(PAUSE_SECONDS)
         assert is_read(port)
         port.doRead()  # type: ignore[no-untyped-call]
     assert cast(Welcomes, port.factory).came == 1
@@ -253,14 +253,14 @@ def test_a_guarded_port_rests_and_goes_on(port: Port) -> None:
 
 def test_a_port_that_is_closed_while_it_rests_stays_closed(port: Port) -> None:
     clock = Clock()
-    guard(port, FULL, clock)
+    install_fd_reserve(port, FULL, clock)
     with knock(port), exhausted():
         cast(Any, port).socket._release_reserve()
         last = os.open(os.devnull, os.O_RDONLY)
         port.doRead()  # type: ignore[no-untyped-call]
         os.close(last)
     close_now([cast(IListeningPort, port)])
-    clock.advance(REST_SECONDS)
+    clock.advance(PAUSE_SECONDS)
     assert not is_read(port)
 
 
@@ -279,9 +279,9 @@ class FakePlace:
 
 def test_a_guarded_place_guards_the_ports_of_twisteds_own_and_leaves_others_alone(port: Port) -> None:
     place = FakePlace(port, object())
-    guarded = Guarded(place, FULL, Clock())
+    guarded = FdReserveListener(place, FULL, Clock())
     ports: list[IListeningPort] = []
     guarded.listen(cast(IProtocolFactory, Factory())).addCallback(ports.extend)
     assert ports == place.ports
-    assert isinstance(port.socket, Door)
+    assert isinstance(port.socket, ReserveSocket)
     assert guarded.describe(ports) == "Listening on 2 ports."

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from broadcast.core.time_slice import TURN_SECONDS
-from broadcast.net.keepalive import SLICE, Connection, Heartbeat
-from broadcast.net.tcp_info import Patience, Vitals
+from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.net.keepalive import CHECKS_PER_SLICE, Connection, DeadPeerDetector
+from broadcast.net.tcp_info import KeepalivePolicy, TcpInfo
 
-PATIENCE = Patience(60, 150)
+PATIENCE = KeepalivePolicy(60, 150)
 
 
 class FakeTransport:
@@ -34,12 +34,12 @@ class FakeConnection:
 
     def __init__(self, handle: socket.socket) -> None:
         self.transport = FakeTransport(handle)
-        self.heard = True
+        self.heard_from = True
         self.nudges = 0
-        self.vitals: Vitals | None = Vitals(closed=False, sent=0, received=0)
+        self.vitals: TcpInfo | None = TcpInfo(closed=False, sent=0, received=0)
         self.looks = 0
 
-    def nudge(self) -> None:
+    def send_noop(self) -> None:
         self.nudges += 1
 
     @property
@@ -50,7 +50,7 @@ class FakeConnection:
     def move(self, sent: int = 0, received: int = 0) -> None:
         """So many segments more."""
         assert self.vitals is not None
-        self.vitals = Vitals(
+        self.vitals = TcpInfo(
             self.vitals.closed, (self.vitals.sent + sent) % 2**32, (self.vitals.received + received) % 2**32
         )
 
@@ -71,16 +71,16 @@ class TickingClock(Clock):
 class Ward:
     """A heartbeat, and those whom it looks after."""
 
-    def __init__(self, patience: Patience = PATIENCE) -> None:
+    def __init__(self, patience: KeepalivePolicy = PATIENCE) -> None:
         self.clock = TickingClock()
         self.clock.advance(1000)
         self.soon: list[Callable[[], None]] = []
         self.people: set[FakeConnection] = set()
         self.sockets: list[socket.socket] = []
-        self.heartbeat = Heartbeat(self.people, patience, self.vitals, self.clock, self.soon.append)
+        self.heartbeat = DeadPeerDetector(self.people, patience, self.vitals, self.clock, self.soon.append)
         self.heartbeat.start()
 
-    def vitals(self, handle: socket.socket) -> Vitals | None:
+    def vitals(self, handle: socket.socket) -> TcpInfo | None:
         for person in self.people:
             if person.transport.handle is handle:
                 person.looks += 1
@@ -188,9 +188,9 @@ def test_who_reads_nothing_and_answers_nothing_is_gone_after_the_second_question
     for _ in range(2):
         ward.wait(120)
         ann.move(sent=1)
-    ward.wait(PATIENCE.look)
+    ward.wait(PATIENCE.sweep_interval)
     assert not ann.gone, "the answer may be on its way"
-    ward.wait(PATIENCE.look)
+    ward.wait(PATIENCE.sweep_interval)
     assert ann.gone
 
 
@@ -203,11 +203,11 @@ def test_what_went_in_front_of_the_first_look_counts_for_nothing(ward: Ward, ann
 
 def test_the_counters_of_the_system_may_run_over(ward: Ward, ann: FakeConnection) -> None:
     ann.move(sent=2**32 - 1, received=2**32 - 1)
-    ward.wait(PATIENCE.look)
+    ward.wait(PATIENCE.sweep_interval)
     ward.wait(PATIENCE.gone, lambda _at: ann.move(sent=1, received=1))
     assert not ann.gone
     ann.move(sent=2**32 - 1, received=1)
-    ward.wait(PATIENCE.look)
+    ward.wait(PATIENCE.sweep_interval)
     ann.move(sent=2)
     ward.wait(PATIENCE.gone)
     assert ann.gone
@@ -217,20 +217,20 @@ def test_a_clock_that_leaps_ends_nobody(ward: Ward, ann: FakeConnection) -> None
     """The machine slept: nothing was sent meanwhile, so nothing was in vain."""
     ward.wait(PATIENCE.gone, lambda _at: ann.move(sent=1, received=1))
     ward.clock.rightNow += 3600
-    ward.wait(PATIENCE.look)
+    ward.wait(PATIENCE.sweep_interval)
     ann.move(sent=1)
-    ward.wait(PATIENCE.look)
+    ward.wait(PATIENCE.sweep_interval)
     assert not ann.gone
 
 
 def test_a_connection_that_has_ended_unnoticed_is_ended(ward: Ward, ann: FakeConnection) -> None:
     """The reactor notices only what it reads from or writes to."""
-    ann.vitals = Vitals(closed=True, sent=0, received=0)
-    ward.wait(PATIENCE.look)
+    ann.vitals = TcpInfo(closed=True, sent=0, received=0)
+    ward.wait(PATIENCE.sweep_interval)
     assert ann.gone
     bob = ward.connect()
-    bob.vitals = Vitals(closed=True, sent=0, received=5)
-    ward.wait(PATIENCE.look)
+    bob.vitals = TcpInfo(closed=True, sent=0, received=5)
+    ward.wait(PATIENCE.sweep_interval)
     assert bob.gone
 
 
@@ -256,9 +256,9 @@ def test_a_new_connection_is_probed_by_the_system(ward: Ward, ann: FakeConnectio
 def test_who_is_silent_is_nudged_again_and_again(ward: Ward, ann: FakeConnection) -> None:
     ward.wait(PATIENCE.probe - 1)
     nudges = [ann.nudges]
-    ward.wait(PATIENCE.look)
+    ward.wait(PATIENCE.sweep_interval)
     nudges.append(ann.nudges)
-    ward.wait(3 * (PATIENCE.probe + PATIENCE.look))
+    ward.wait(3 * (PATIENCE.probe + PATIENCE.sweep_interval))
     nudges.append(ann.nudges)
     assert nudges == [0, 1, 4]
 
@@ -266,7 +266,7 @@ def test_who_is_silent_is_nudged_again_and_again(ward: Ward, ann: FakeConnection
 def test_who_types_is_not_nudged(ward: Ward, ann: FakeConnection) -> None:
     def type_now_and_then(passed: float) -> None:
         if passed % 30 == 0:
-            ann.heard = True
+            ann.heard_from = True
 
     ward.wait(600, type_now_and_then)
     assert ann.nudges == 0
@@ -277,8 +277,8 @@ def test_who_types_is_not_nudged(ward: Ward, ann: FakeConnection) -> None:
 
 def test_it_goes_on_for_as_many_turns_as_it_takes_and_skips_who_leaves_meanwhile(wards: Callable[[], Ward]) -> None:
     ward = wards()
-    people = [ward.connect() for _ in range(5 * SLICE // 2)]
-    ward.clock.tick = TURN_SECONDS
+    people = [ward.connect() for _ in range(5 * CHECKS_PER_SLICE // 2)]
+    ward.clock.tick = SLICE_SECONDS
     ward.beat()
     turns = [sum(person.looks for person in people)]
     ward.people -= {person for person in people if not person.looks}
@@ -286,22 +286,22 @@ def test_it_goes_on_for_as_many_turns_as_it_takes_and_skips_who_leaves_meanwhile
     while ward.soon:
         ward.soon.pop(0)()
         turns.append(sum(person.looks for person in people))
-    assert turns == [SLICE] * 4, "the last one finds nobody left"
+    assert turns == [CHECKS_PER_SLICE] * 4, "the last one finds nobody left"
     ward.beat()
     ward.settle()
-    assert [person.looks for person in people if person in ward.people] == [2] * SLICE
+    assert [person.looks for person in people if person in ward.people] == [2] * CHECKS_PER_SLICE
 
 
 def test_whoever_cannot_be_looked_at_the_others_are(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     people = [ward.connect() for _ in range(3)]
-    look = ward.heartbeat._look
+    look = ward.heartbeat._check
 
     def fail(connection: FakeConnection, now: float) -> None:
         if connection is people[0]:
             raise RuntimeError("a look")
         look(connection, now)
 
-    monkeypatch.setattr(ward.heartbeat, "_look", fail)
+    monkeypatch.setattr(ward.heartbeat, "_check", fail)
     failed = 0
     for _ in range(2):
         turns = [ward.beat]
@@ -318,23 +318,23 @@ def test_whoever_cannot_be_looked_at_the_others_are(ward: Ward, monkeypatch: pyt
 
 def test_those_who_have_left_are_forgotten(ward: Ward, ann: FakeConnection) -> None:
     ward.people.clear()
-    ward.wait(PATIENCE.look)
-    assert not ward.heartbeat._pulses
-    assert not ward.heartbeat._before
+    ward.wait(PATIENCE.sweep_interval)
+    assert not ward.heartbeat._states
+    assert not ward.heartbeat._previous_states
 
 
 def test_it_stops_in_the_middle(wards: Callable[[], Ward]) -> None:
     ward = wards()
-    people = [ward.connect() for _ in range(2 * SLICE)]
-    ward.clock.tick = TURN_SECONDS
+    people = [ward.connect() for _ in range(2 * CHECKS_PER_SLICE)]
+    ward.clock.tick = SLICE_SECONDS
     ward.beat()
     ward.heartbeat.stop()
     ward.settle()
-    assert sum(person.looks for person in people) == SLICE
+    assert sum(person.looks for person in people) == CHECKS_PER_SLICE
     assert ward.next_beat is None
 
 
 def test_where_nobody_is_to_be_probed_it_does_not_begin() -> None:
-    ward = Ward(Patience(0, 150))
+    ward = Ward(KeepalivePolicy(0, 150))
     assert ward.next_beat is None
     ward.heartbeat.stop()

@@ -27,18 +27,18 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, directlyProvides
 from zope.interface.verify import verifyObject
 
-from broadcast.core.limits import Connections, Limits
+from broadcast.core.limits import ConnectionLimiter, Limits
 from broadcast.net.proxy_protocol import (
     BadHeaderError,
     Header,
     ProxiedEndpoint,
     ProxiedFactory,
     ProxiedProtocol,
-    read,
+    parse_header,
 )
-from broadcast.net.refusal_log import SECONDS
+from broadcast.net.refusal_log import LOG_SECONDS
 from broadcast.net.tcp_info import tcp_socket
-from broadcast.net.writers import DirectOutlet, StreamTransport, outlet_for
+from broadcast.net.writers import SocketWriter, StreamTransport, writer_for
 from tests.harness import DirectWorld, MemoryTransport, World
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -122,27 +122,27 @@ NO_HEADERS = [
 
 @pytest.mark.parametrize("header", HEADERS, ids=lambda header: repr(header[:40]))
 def test_a_header_tells_where_somebody_is(header: bytes) -> None:
-    assert read(header) == Header(len(header), HEADERS[header])
-    assert read(bytearray(header + b"bob\r\n")) == Header(len(header), HEADERS[header])
+    assert parse_header(header) == Header(len(header), HEADERS[header])
+    assert parse_header(bytearray(header + b"bob\r\n")) == Header(len(header), HEADERS[header])
 
 
 @pytest.mark.parametrize("header", HEADERS, ids=lambda header: repr(header[:40]))
 def test_a_header_that_is_not_complete_is_waited_for(header: bytes) -> None:
     for end in {1, 5, 6, 11, 12, 13, 15, 16, 17, len(header) - 2, len(header) - 1}:
         if 0 < end < len(header):
-            assert read(header[:end]) is None
+            assert parse_header(header[:end]) is None
 
 
 @pytest.mark.parametrize("start", NO_HEADERS, ids=lambda start: repr(start[:60]))
 def test_what_is_no_header_is_noticed(start: bytes) -> None:
     with pytest.raises(BadHeaderError):
-        read(start)
+        parse_header(start)
 
 
 @given(st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", b"PROXY TCP6 ", SIGNATURE, SIGNATURE + b"\x21"]), st.binary())
 def test_whatever_comes_is_a_header_or_is_not_or_not_yet(start: bytes, data: bytes) -> None:
     try:
-        header = read(start + data)
+        header = parse_header(start + data)
     except BadHeaderError:
         return
     assert header is None or 0 < header.length <= len(start + data)
@@ -187,7 +187,7 @@ class Proxied:
 @pytest.fixture(params=[World, DirectWorld])
 def world(request: pytest.FixtureRequest) -> World:
     """A server with nobody in it, over each kind of outlet."""
-    world = request.param(limits=LIMITS.lifted())
+    world = request.param(limits=LIMITS.without_client_limits())
     assert isinstance(world, World)
     return world
 
@@ -195,7 +195,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture
 def factory(world: World) -> Iterator[ProxiedFactory]:
     """What makes the connections; nothing may be left of them."""
-    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.factory.admitted)
+    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.factory.connection_limiter)
     yield factory
     assert not factory.waiting
 
@@ -286,18 +286,18 @@ def test_a_plain_socket_behind_a_proxy_is_sent_to_directly() -> None:
 
     class Outlets(Whole):
         def connectionMade(self) -> None:
-            self.outlet = outlet_for(reactor, cast(StreamTransport, self.transport))
+            self.outlet = writer_for(reactor, cast(StreamTransport, self.transport))
             self.socket = tcp_socket(self.transport)
 
     reactor = Reactor()
     directlyProvides(reactor, IReactorFDSet)
     behind = Outlets()
-    factory = ProxiedFactory(cast(IProtocolFactory, OneFactory(behind)), reactor, Connections(LIMITS))
+    factory = ProxiedFactory(cast(IProtocolFactory, OneFactory(behind)), reactor, ConnectionLimiter(LIMITS))
     protocol = cast(ProxiedProtocol, factory.buildProtocol(PROXY))
     with socket.socket() as handle:
         protocol.makeConnection(cast(Any, Handled(handle)))  # type: ignore[no-untyped-call]  # Twisted's own
         protocol.dataReceived(four())
-        assert isinstance(behind.outlet, DirectOutlet)
+        assert isinstance(behind.outlet, SocketWriter)
         assert behind.socket is handle
 
 
@@ -316,9 +316,9 @@ def test_who_sends_no_header_is_told_and_closed(somebody: Proxied, start: bytes,
     ]
     assert not somebody.world.factory.connections
     somebody.vanish(ConnectionDone())
-    somebody.world.clock.advance(SECONDS)
+    somebody.world.clock.advance(LOG_SECONDS)
     assert somebody.world.clock.getDelayedCalls() == []
-    assert somebody.world.factory.admitted.total == 0
+    assert somebody.world.factory.connection_limiter.total == 0
 
 
 def test_those_who_are_refused_do_not_fill_the_log(world: World, factory: ProxiedFactory) -> None:
@@ -327,7 +327,7 @@ def test_those_who_are_refused_do_not_fill_the_log(world: World, factory: Proxie
             somebody = Proxied(world, factory)
             somebody.send(b"bob\n")
             somebody.vanish(ConnectionDone())
-        world.clock.advance(SECONDS)
+        world.clock.advance(LOG_SECONDS)
     assert [event["count"] for event in events] == [1, 49]
 
 
@@ -339,13 +339,13 @@ def test_who_waits_with_no_header_counts_until_it_is_known_who_they_are(world: W
     late.send(four())
     assert not world.factory.connections
     people[0].send(four() + b"ann\n")
-    assert world.factory.admitted.total == 3
+    assert world.factory.connection_limiter.total == 3
     people[1].vanish(ConnectionLost())
     bob = Proxied(world, factory)
     bob.send(four() + b"bob\n")
     assert b"You are bob." in bob.read()
     people[2].send(b"no header\n")
-    assert world.factory.admitted.total == 3, "the connection is still there"
+    assert world.factory.connection_limiter.total == 3, "the connection is still there"
     for person in (late, people[2]):
         person.vanish(ConnectionDone())
 
@@ -380,7 +380,7 @@ def test_who_closes_without_a_header_is_let_go_without_a_word(somebody: Proxied)
         somebody.protocol.writeConnectionLost()
         assert somebody.transport.closed
         somebody.vanish(ConnectionDone())
-    assert (somebody.read(), events, somebody.world.factory.admitted.total) == (b"", [], 0)
+    assert (somebody.read(), events, somebody.world.factory.connection_limiter.total) == (b"", [], 0)
     assert somebody.world.clock.getDelayedCalls() == []
 
 
@@ -438,7 +438,7 @@ def proxied(behind: OneFactory) -> tuple[ProxiedProtocol, Closing]:
     """A connection for what *behind* makes."""
     transport = Closing(PROXY)
     alsoProvides(transport, ISSLTransport)
-    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), Connections(LIMITS))
+    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), ConnectionLimiter(LIMITS))
     protocol = cast(ProxiedProtocol, factory.buildProtocol(PROXY))
     protocol.makeConnection(cast(Any, transport))  # type: ignore[no-untyped-call]  # Twisted's own
     return protocol, transport
@@ -481,7 +481,7 @@ def test_a_protocol_that_knows_no_half_closing_is_closed_at_the_end_of_input() -
 
 def test_the_factory_behind_is_told_of_ports() -> None:
     behind = OneFactory(None)
-    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), Connections(LIMITS))
+    factory = ProxiedFactory(cast(IProtocolFactory, behind), Clock(), ConnectionLimiter(LIMITS))
     factory.doStart()
     ports = [behind.numPorts]
     factory.doStop()
@@ -495,9 +495,9 @@ def test_an_endpoint_listens_for_proxies_only() -> None:
         def listen(self, factory: object) -> None:
             listening.append(factory)
 
-    endpoint = ProxiedEndpoint(cast(IStreamServerEndpoint, Endpoint()), Clock(), Connections(LIMITS))
+    endpoint = ProxiedEndpoint(cast(IStreamServerEndpoint, Endpoint()), Clock(), ConnectionLimiter(LIMITS))
     assert verifyObject(IStreamServerEndpoint, endpoint)
     behind = cast(IProtocolFactory, OneFactory(None))
     endpoint.listen(behind)
     assert isinstance(listening[0], ProxiedFactory)
-    assert listening[0].behind is behind
+    assert listening[0].wrapped is behind

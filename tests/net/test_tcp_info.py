@@ -9,7 +9,14 @@ from time import monotonic, sleep
 
 import pytest
 
-from broadcast.net.tcp_info import TCP_RTO_MAX_MS, TCP_RXT_CONNDROPTIME, Patience, keep_alive, tcp_socket, vitals
+from broadcast.net.tcp_info import (
+    TCP_RTO_MAX_MS,
+    TCP_RXT_CONNDROPTIME,
+    KeepalivePolicy,
+    keep_alive,
+    read_tcp_info,
+    tcp_socket,
+)
 from broadcast.server.config import GONE_LIMIT, PROBE_LIMIT
 
 SECONDS = 60
@@ -58,18 +65,18 @@ class Noted(socket.socket):
 def test_keepalives_begin_after_the_probe_and_end_before_the_peer_is_gone(
     probe: int, gone: int, keepalive: tuple[int, int, int]
 ) -> None:
-    patience = Patience(probe, gone)
+    patience = KeepalivePolicy(probe, gone)
     assert patience.keepalive == keepalive
 
 
 @pytest.mark.parametrize("probe", [1, 2, 59, 60, PROBE_LIMIT])
 @pytest.mark.parametrize("more", [1, 2, 3, 10, 100, GONE_LIMIT - PROBE_LIMIT])
 def test_every_patience_that_can_be_chosen_is_one_that_the_system_takes(probe: int, more: int) -> None:
-    patience = Patience(probe, probe + more)
+    patience = KeepalivePolicy(probe, probe + more)
     idle, interval, count = patience.keepalive
     assert idle + interval * count <= patience.gone
-    assert 0 < patience.look < patience.silence < patience.gone
-    assert patience.look * 4 <= probe, "who is to be probed is not kept waiting for long"
+    assert 0 < patience.sweep_interval < patience.dead_after < patience.gone
+    assert patience.sweep_interval * 4 <= probe, "who is to be probed is not kept waiting for long"
     with socket.socket() as connection:
         keep_alive(connection, patience)
         if sys.platform == "linux":
@@ -87,7 +94,7 @@ def test_on_linux_a_peer_whose_buffer_is_full_is_asked_often_enough(monkeypatch:
     pauses = []
     for gone in (2, 150, GONE_LIMIT):
         with Noted() as connection:
-            keep_alive(connection, Patience(1, gone))
+            keep_alive(connection, KeepalivePolicy(1, gone))
             pauses.append(connection.options[socket.IPPROTO_TCP, TCP_RTO_MAX_MS])
             assert connection.options[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
     assert pauses == [1000, 50_000, 120_000]
@@ -98,7 +105,7 @@ def test_on_macos_data_is_not_sent_again_for_ever(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(socket, "TCP_KEEPIDLE", raising=False)
     monkeypatch.setattr(socket, "TCP_KEEPALIVE", 0x10, raising=False)
     with Noted() as connection:
-        keep_alive(connection, Patience(60, 150))
+        keep_alive(connection, KeepalivePolicy(60, 150))
     assert connection.options[socket.IPPROTO_TCP, 0x10] == 60
     assert connection.options[socket.IPPROTO_TCP, TCP_RXT_CONNDROPTIME] == 150
     assert (socket.IPPROTO_TCP, TCP_RTO_MAX_MS) not in connection.options
@@ -109,13 +116,13 @@ def test_a_system_that_has_less_does_with_less(monkeypatch: pytest.MonkeyPatch) 
     for option in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
         monkeypatch.delattr(socket, option, raising=False)
     with Noted() as connection:
-        keep_alive(connection, Patience(60, 150))
+        keep_alive(connection, KeepalivePolicy(60, 150))
     assert connection.options == {(socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1}
 
 
 def test_a_connection_that_has_just_been_reset_is_left_alone() -> None:
     with Noted(OSError("reset")) as connection:
-        keep_alive(connection, Patience(60, 150))
+        keep_alive(connection, KeepalivePolicy(60, 150))
     assert connection.options == {}
 
 
@@ -126,7 +133,7 @@ def eventually(pair: Pair, sent: int, received: int) -> bool:
     """Whether the near end comes to have sent and received at least so many segments."""
     until = monotonic() + SECONDS
     while monotonic() < until:
-        seen = vitals(pair.near)
+        seen = read_tcp_info(pair.near)
         assert seen is not None
         if seen.sent >= sent and seen.received >= received:
             return True
@@ -136,7 +143,7 @@ def eventually(pair: Pair, sent: int, received: int) -> bool:
 
 @linux
 def test_segments_that_go_and_come_are_counted(pair: Pair) -> None:
-    before = vitals(pair.near)
+    before = read_tcp_info(pair.near)
     assert before is not None
     for _ in range(10):
         pair.near.send(b"x")
@@ -144,7 +151,7 @@ def test_segments_that_go_and_come_are_counted(pair: Pair) -> None:
         pair.far.send(b"y")
         pair.near.recv(1)
     assert eventually(pair, before.sent + 10, before.received + 10)
-    after = vitals(pair.near)
+    after = read_tcp_info(pair.near)
     assert after is not None
     assert after.sent - before.sent < 100, "these are no numbers of segments"
     assert after.received - before.received < 100
@@ -159,7 +166,7 @@ def test_a_question_for_room_is_a_segment_and_so_is_its_answer(pair: Pair) -> No
             pair.near.send(b"x" * 65536)
         except BlockingIOError:
             break
-    full = vitals(pair.near)
+    full = read_tcp_info(pair.near)
     assert full is not None
     assert eventually(pair, full.sent + 2, full.received + 2)
 
@@ -169,18 +176,18 @@ def test_a_connection_that_was_reset_is_closed_although_nobody_has_read_it(pair:
     pair.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     pair.far.close()
     until = monotonic() + SECONDS
-    while not (seen := vitals(pair.near)) or not seen.closed:
+    while not (seen := read_tcp_info(pair.near)) or not seen.closed:
         assert monotonic() < until
 
 
 def test_nothing_is_told_of_a_socket_that_is_closed(pair: Pair) -> None:
     pair.near.close()
-    assert vitals(pair.near) is None
+    assert read_tcp_info(pair.near) is None
 
 
 def test_nothing_is_told_by_other_systems(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert vitals(pair.near) is None
+    assert read_tcp_info(pair.near) is None
 
 
 def test_nothing_is_told_by_a_system_that_is_too_old() -> None:
@@ -189,7 +196,7 @@ def test_nothing_is_told_by_a_system_that_is_too_old() -> None:
             return b"\1" * 104
 
     with Old() as connection:
-        assert vitals(connection) is None
+        assert read_tcp_info(connection) is None
 
 
 # Which socket

@@ -14,7 +14,7 @@ from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
 from broadcast.core.limits import DEFAULTS
-from broadcast.net.writers import DirectOutlet, Outlet, StreamTransport, TransportOutlet, outlet_for
+from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer, writer_for
 from tests.harness import ROOM_FOR_OUTPUT, MemoryTransport, SocketTransport
 
 
@@ -30,22 +30,22 @@ class TLSTransport(MemoryTransport):
 
 
 _transport: type[StreamTransport] = MemoryTransport
-_outlets: tuple[type[Outlet], ...] = (DirectOutlet, TransportOutlet)
+_outlets: tuple[type[Writer], ...] = (SocketWriter, TransportWriter)
 
 
-def through(transport: MemoryTransport, clock: Clock) -> Outlet:
-    return TransportOutlet(transport, clock)
+def through(transport: MemoryTransport, clock: Clock) -> Writer:
+    return TransportWriter(transport, clock)
 
 
-def direct(transport: MemoryTransport, clock: Clock) -> Outlet:
+def direct(transport: MemoryTransport, clock: Clock) -> Writer:
     assert isinstance(transport, SocketTransport)
-    return DirectOutlet(transport, clock, transport.socket.handle)
+    return SocketWriter(transport, clock, transport.socket.handle)
 
 
 class Given:
     """An outlet and everything around it; *drained* is how often it asked for more."""
 
-    def __init__(self, transport: MemoryTransport, outlet: Callable[[MemoryTransport, Clock], Outlet]) -> None:
+    def __init__(self, transport: MemoryTransport, outlet: Callable[[MemoryTransport, Clock], Writer]) -> None:
         self.clock = Clock()
         self.transport = transport
         self.outlet = outlet(transport, self.clock)
@@ -53,7 +53,7 @@ class Given:
 
     def asked(self) -> None:
         self.drained += 1
-        self.outlet.release()
+        self.outlet.stop_drain()
 
 
 @pytest.fixture(params=["transport", "TLS", "direct"])
@@ -87,7 +87,7 @@ def test_what_is_held_goes_before_what_is_taken_afterwards(given: Given) -> None
     except BlockingIOError:
         taken = 0
     assert taken < len(big)
-    given.outlet.hold(b"the rest ", given.asked)
+    given.outlet.write_rest(b"the rest ", given.asked)
     drained = [given.drained]
     given.transport.take_again()
     drained.append(given.drained)
@@ -104,17 +104,17 @@ def test_it_asks_for_more_until_it_is_released(given: Given) -> None:
     def asked() -> None:
         drained.append(len(drained))
         given.transport.takes = False
-        with pytest.raises(BlockingIOError) if isinstance(given.outlet, DirectOutlet) else nullcontext():
+        with pytest.raises(BlockingIOError) if isinstance(given.outlet, SocketWriter) else nullcontext():
             given.outlet.send(b"y" * 4 * ROOM_FOR_OUTPUT)
-        given.outlet.hold(b"more ", asked)
+        given.outlet.write_rest(b"more ", asked)
 
     given.transport.takes = False
-    if isinstance(given.outlet, TransportOutlet):
+    if isinstance(given.outlet, TransportWriter):
         given.outlet.send(b"y" * 4 * ROOM_FOR_OUTPUT)
-    given.outlet.hold(b"first ", asked)
+    given.outlet.write_rest(b"first ", asked)
     for _ in range(3):
         given.transport.take_again()
-    given.outlet.release()
+    given.outlet.stop_drain()
     given.transport.take_again()
     assert drained == [0, 1, 2]
     assert given.transport.sent.replace(b"y", b"") == b"first more more more "
@@ -122,11 +122,11 @@ def test_it_asks_for_more_until_it_is_released(given: Given) -> None:
 
 @pytest.mark.parametrize(("transport", "outlet"), [(MemoryTransport, through), (SocketTransport, direct)])
 def test_finishing_closes_our_direction_and_waits_for_theirs(
-    transport: type[MemoryTransport], outlet: Callable[[MemoryTransport, Clock], Outlet]
+    transport: type[MemoryTransport], outlet: Callable[[MemoryTransport, Clock], Writer]
 ) -> None:
     given = Given(transport(), outlet)
     given.outlet.send(b"bye")
-    given.outlet.finish()
+    given.outlet.close()
     assert given.transport.finished
     assert not given.transport.closed
     assert given.transport.producer is None
@@ -135,13 +135,13 @@ def test_finishing_closes_our_direction_and_waits_for_theirs(
 def test_finishing_closes_tls_whole() -> None:
     given = Given(TLSTransport(), through)
     given.outlet.send(b"bye")
-    given.outlet.finish()
+    given.outlet.close()
     assert given.transport.closed
     assert not given.transport.aborted
 
 
 def test_who_does_not_let_go_is_aborted_in_time(given: Given) -> None:
-    given.outlet.finish()
+    given.outlet.close()
     aborted = []
     for seconds in (DEFAULTS.linger_seconds - 0.1, 0.1):
         given.clock.advance(seconds)
@@ -150,34 +150,34 @@ def test_who_does_not_let_go_is_aborted_in_time(given: Given) -> None:
 
 
 def test_the_time_to_read_the_rest_begins_once(given: Given) -> None:
-    given.outlet.expire()
+    given.outlet.start_linger()
     given.clock.advance(DEFAULTS.linger_seconds - 1)
-    given.outlet.expire()
-    given.outlet.finish()
+    given.outlet.start_linger()
+    given.outlet.close()
     given.clock.advance(1)
     assert given.transport.aborted
 
 
 def test_who_is_gone_is_not_aborted(given: Given) -> None:
-    given.outlet.finish()
-    given.outlet.lost()
+    given.outlet.close()
+    given.outlet.connection_lost()
     assert not given.clock.getDelayedCalls()
 
 
 def test_a_connection_may_be_lost_before_it_was_finished(given: Given) -> None:
-    given.outlet.lost()
+    given.outlet.connection_lost()
     assert not given.clock.getDelayedCalls()
 
 
 def test_a_connection_may_be_lost_after_it_was_aborted(given: Given) -> None:
-    given.outlet.finish()
+    given.outlet.close()
     given.clock.advance(DEFAULTS.linger_seconds)
-    given.outlet.lost()
+    given.outlet.connection_lost()
     assert given.transport.aborted
 
 
 def test_stop_producing_is_only_news_of_the_loss(given: Given) -> None:
-    assert isinstance(given.outlet, DirectOutlet | TransportOutlet)
+    assert isinstance(given.outlet, SocketWriter | TransportWriter)
     given.outlet.stopProducing()
     assert given.outlet.send(b"x") == 1
 
@@ -205,13 +205,13 @@ def test_a_faulty_socket_says_so_and_what_is_held_goes_to_the_transport(straight
     straight.transport.socket.fault = fault
     with pytest.raises(type(fault)):
         straight.outlet.send(b"x")
-    straight.outlet.hold(b"x", straight.asked)
+    straight.outlet.write_rest(b"x", straight.asked)
     assert straight.transport.held == b"x"
 
 
 def test_the_transport_is_asked_for_as_much_as_a_line_and_has_no_producer_otherwise(straight: Given) -> None:
     producers = [straight.transport.producer]
-    straight.outlet.hold(b"rest", straight.asked)
+    straight.outlet.write_rest(b"rest", straight.asked)
     producers.append(straight.transport.producer)
     assert straight.transport.held == b"rest"
     straight.transport.take_again()
@@ -222,8 +222,8 @@ def test_the_transport_is_asked_for_as_much_as_a_line_and_has_no_producer_otherw
 
 
 def test_being_asked_for_more_after_the_release_does_nothing(straight: Given) -> None:
-    assert isinstance(straight.outlet, DirectOutlet)
-    straight.outlet.release()
+    assert isinstance(straight.outlet, SocketWriter)
+    straight.outlet.stop_drain()
     straight.outlet.resumeProducing()
     assert straight.transport.sent == b""
 
@@ -244,7 +244,7 @@ def test_what_a_transport_holds_is_bounded_whatever_it_is_offered() -> None:
 
 def test_the_transport_is_followed_when_it_asks_for_a_pause() -> None:
     given = Given(MemoryTransport(), through)
-    assert isinstance(given.outlet, TransportOutlet)
+    assert isinstance(given.outlet, TransportWriter)
     assert verifyObject(IPushProducer, given.outlet)
     given.outlet.pauseProducing()
     taken = [given.outlet.send(b"x")]
@@ -285,8 +285,8 @@ class Waits(Clock):
 
 def test_a_plain_socket_is_sent_to_directly(sockets: tuple[socket.socket, socket.socket]) -> None:
     one, other = sockets
-    outlet = outlet_for(Waits(), Handled(one))
-    assert isinstance(outlet, DirectOutlet)
+    outlet = writer_for(Waits(), Handled(one))
+    assert isinstance(outlet, SocketWriter)
     outlet.send(b"hi")
     assert other.recv(9) == b"hi"
 
@@ -297,12 +297,12 @@ def test_everything_else_goes_through_the_transport(sockets: tuple[socket.socket
         (Waits(), Handled(object())),  # TLS: its handle has a send that strands what it encrypts
         (Waits(), MemoryTransport()),
     ):
-        assert isinstance(outlet_for(clock, transport), TransportOutlet)
+        assert isinstance(writer_for(clock, transport), TransportWriter)
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_a_burst_is_sent_at_once_over_tcp(family: socket.AddressFamily) -> None:
     """Nagle's algorithm would wait for the acknowledgement of the last one."""
     with socket.socket(family) as handle:
-        outlet_for(Waits(), Handled(handle))
+        writer_for(Waits(), Handled(handle))
         assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -257,7 +257,7 @@ class Programs:
         parsed.parseOptions(["--port", "tcp:0:interface=127.0.0.1", "--ephemeral", *options])
         service = makeService(parsed)
         # The signals of this process are pytest's.
-        service._around = replace(service._around, take_signals=lambda: None)
+        service._context = replace(service._context, take_signals=lambda: None)
         self._rooms.append(service)
         service.privilegedStartService()
         service.startService()

@@ -24,11 +24,11 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from broadcast.core.events import Answered, Event, Receipt, Said, Whispered
-from broadcast.core.interfaces import Burst, Edit
+from broadcast.core.events import CommandReply, Event, Message, PrivateMessage, Receipt
+from broadcast.core.interfaces import Batch, Override
 from broadcast.delivery.fanout import Fanout
-from broadcast.delivery.subscriber import Reader
-from broadcast.net.writers import TransportOutlet, outlet_for
+from broadcast.delivery.subscriber import Subscriber
+from broadcast.net.writers import TransportWriter, writer_for
 from tests.listeners import PlainWire
 from tests.real.programs import PATIENCE, Programs
 
@@ -84,7 +84,7 @@ class Hall:
         self.reactor = reactor
         self.fanout = Fanout(reactor.callFromThread, monotonic)
         self.wire = PlainWire()
-        self.came: Deferred[Reader] = Deferred()
+        self.came: Deferred[Subscriber] = Deferred()
         self.left: Deferred[None] = Deferred()
         self.last = 0
         self.expected: list[str] = []
@@ -92,10 +92,10 @@ class Hall:
     async def tell(self, *what: str | Event) -> None:
         """Tell a burst, and wait until the reader was offered it: texts are lines of others, other events their own."""
         events: list[Event] = []
-        edits: list[Edit] = []
+        edits: list[Override] = []
         last = self.last
         for event in what:
-            if isinstance(event, Whispered):
+            if isinstance(event, PrivateMessage):
                 edits.append((len(events), event))
                 self.expected.append(f"[{event.text}]")
             elif not isinstance(event, str):
@@ -105,18 +105,18 @@ class Hall:
             else:
                 self.last += 1
                 self.expected.append(event)
-            events.append(Said(1, "eve", event, 0.0, self.last) if isinstance(event, str) else event)
+            events.append(Message(1, "eve", event, 0.0, self.last) if isinstance(event, str) else event)
         told: Deferred[None] = Deferred()
 
         then = iter([lambda: told.callback(None)])
-        self.fanout.tell(Burst(events, {ANN: edits} if edits else {}, last), then)
+        self.fanout.publish(Batch(events, {ANN: edits} if edits else {}, last), then)
         await told
         await deferLater(self.reactor, 0)
 
-    def show(self, reader: Reader, text: str) -> None:
+    def show(self, reader: Subscriber, text: str) -> None:
         """Answer the reader."""
         self.expected.append(text)
-        reader.show(self.wire.encode(Answered(text)))
+        reader.send(self.wire.encode(CommandReply(text)))
 
 
 class ServerSide(Protocol):
@@ -126,15 +126,15 @@ class ServerSide(Protocol):
         self.hall = hall
 
     def connectionMade(self) -> None:
-        outlet = outlet_for(self.hall.reactor, self.transport)  # type: ignore[arg-type]  # typed as less than it is
-        assert isinstance(outlet, TransportOutlet)
-        self.reader = Reader(self.hall.fanout, outlet, self.hall.wire, lambda: None)
+        outlet = writer_for(self.hall.reactor, self.transport)  # type: ignore[arg-type]  # typed as less than it is
+        assert isinstance(outlet, TransportWriter)
+        self.reader = Subscriber(self.hall.fanout, outlet, self.hall.wire, lambda: None)
         self.reader.session = ANN
-        self.reader.listen(self.hall.wire)
+        self.reader.subscribe(self.hall.wire)
         self.hall.came.callback(self.reader)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.reader.lost()
+        self.reader.connection_lost()
         self.hall.left.callback(None)
 
 
@@ -188,13 +188,13 @@ def connect(reactor: Reactor, port: int, other: OtherSide) -> None:
         reactor.adoptStreamConnection(connection.fileno(), socket.AF_INET, Given(other))
 
 
-async def all_sorts(hall: Hall, reader: Reader, number: int) -> None:
+async def all_sorts(hall: Hall, reader: Subscriber, number: int) -> None:
     """A burst of all that a reader may be told, and an answer."""
     texts: Sequence[str | Event] = [f"line {number} " + "x" * 500, f"öäü {number}"]
     if number % 3 == 0:
-        texts = [*texts, Said(ANN, "ann", "own", 0.0, hall.last + 3), f"behind {number}"]
+        texts = [*texts, Message(ANN, "ann", "own", 0.0, hall.last + 3), f"behind {number}"]
     if number % 5 == 0:
-        texts = [Whispered(1, "eve", ANN, f"psst {number}"), *texts]
+        texts = [PrivateMessage(1, "eve", ANN, f"psst {number}"), *texts]
     await hall.tell(*texts)
     if number % 7 == 0:
         hall.show(reader, f"answer {number}")
@@ -220,7 +220,7 @@ async def test_what_waits_for_who_does_not_read_keeps_its_order_over_tls(program
                 assert number < 10_000
                 await all_sorts(hall, reader, number)
                 behind = behind + 1 if reader.lagging else 0
-                waited += bool(reader._pending)
+                waited += bool(reader._private_queue)
             other.go_on()
             for _ in range(20):
                 number += 1

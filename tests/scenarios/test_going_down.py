@@ -32,7 +32,7 @@ def test_at_the_end_everybody_reads_that_the_server_is_going_down(world: World) 
     world.hub.close(lambda: told.append("told"))
     world.settle()
     assert told
-    late.protocol.session.turn_away(GOING_DOWN)
+    late.protocol.session.reject(GOING_DOWN)
     gone = fired(world.factory.disconnect())
     assert bob.lines() == ["ann: taken in", "ann: this too", " * The server is going down."]
     assert ann.lines() == ["-> #1 [12:00] ann: taken in", " * The server is going down."]
@@ -42,7 +42,7 @@ def test_at_the_end_everybody_reads_that_the_server_is_going_down(world: World) 
         assert person.transport.finished
         person.hang_up()
     assert gone
-    assert world.hub.room.last == 2
+    assert world.hub.room.last_seq == 2
 
 
 def test_who_takes_a_nickname_as_the_server_goes_down_reads_so(world: World) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from broadcast.core.events import Kept, NotKept
+from broadcast.core.events import Stored, StoreFailed
 from broadcast.journals.memory import MemoryJournal
 from tests.harness import World
 from tests.scenarios.conftest import Opens
@@ -17,8 +17,8 @@ class FaultyJournal(MemoryJournal):
 
     fault = ""
 
-    def _keep(self, event: Kept) -> Kept | NotKept:
-        return NotKept(event, self.fault) if self.fault else super()._keep(event)
+    def _keep(self, event: Stored) -> Stored | StoreFailed:
+        return StoreFailed(event, self.fault) if self.fault else super()._store(event)
 
 
 class SlowJournal(MemoryJournal):

@@ -16,13 +16,13 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from broadcast.core.errors import CannotStart, JournalError
-from broadcast.core.events import Event, Kept
+from broadcast.core.errors import JournalError, StartupError
+from broadcast.core.events import Event, Stored
 from broadcast.journals.memory import MemoryJournal
-from broadcast.net.keepalive import Heartbeat
-from broadcast.net.tcp_info import Patience, vitals
-from broadcast.server.lifecycle import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, Server, Surroundings
-from broadcast.server.sd_notify import Manager
+from broadcast.net.keepalive import DeadPeerDetector
+from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
+from broadcast.server.lifecycle import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, ProcessContext, Server
+from broadcast.server.sd_notify import SdNotifier
 from tests.harness import World
 
 PATIENCE = 60
@@ -60,7 +60,7 @@ class FakePlace:
 
     def fail(self) -> FakePlace:
         """Find that nothing can listen here."""
-        self.listening.errback(Failure(CannotStart(f"{self.name} is in use")))  # type: ignore[no-untyped-call]
+        self.listening.errback(Failure(StartupError(f"{self.name} is in use")))  # type: ignore[no-untyped-call]
         return self
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
@@ -75,7 +75,7 @@ class FakeMonitor:
     """Measures nothing."""
 
     def __init__(self) -> None:
-        self.place = FakePlace("a tower")
+        self.listener = FakePlace("a tower")
         self.factory: IProtocolFactory = Factory()
         self.measures = False
 
@@ -94,7 +94,7 @@ class TestedJournal(MemoryJournal):
     opened = closed = stuck = False
     may_close = ThreadEvent()
 
-    def open(self, tail: int) -> Sequence[Kept]:
+    def open(self, tail: int) -> Sequence[Stored]:
         self.opened = True
         if self.trouble:
             raise JournalError(self.trouble)
@@ -110,7 +110,7 @@ class TestedJournal(MemoryJournal):
         self.closed = True
 
 
-class NotingManager(Manager):
+class NotingManager(SdNotifier):
     """Notes what it is told."""
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class Running:
         self.manager = NotingManager()
         self.signals: list[str] = []
         self.pulse = Clock()
-        around = Surroundings(
+        around = ProcessContext(
             self._give_up,
             self.clock,
             self._terminate,
@@ -148,8 +148,8 @@ class Running:
             lambda: self.signals.append("taken"),
             log,
         )
-        heartbeat = Heartbeat(
-            self.world.factory.connections, Patience(60, 150), vitals, self.pulse, self.world._soon.append
+        heartbeat = DeadPeerDetector(
+            self.world.factory.connections, KeepalivePolicy(60, 150), read_tcp_info, self.pulse, self.world._soon.append
         )
         self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around, heartbeat, monitor)
         self.stopped: list[None] = []
@@ -399,33 +399,33 @@ _monitor: type[Monitor] = FakeMonitor
 
 def test_the_monitor_has_a_place_of_its_own_and_measures_once_the_server_has_started(logged: list[str]) -> None:
     here, monitor = FakePlace("here").succeed(), FakeMonitor()
-    monitor.place.succeed()
+    monitor.listener.succeed()
     running = Running(here, monitor=monitor)
     running.server.privilegedStartService()
     before = monitor.measures
     running.server.startService()
     assert (before, monitor.measures) == (False, True)
-    assert (here.factory, monitor.place.factory) == (running.world.factory, monitor.factory)
+    assert (here.factory, monitor.listener.factory) == (running.world.factory, monitor.factory)
     assert logged == ["Listening on here.", "Listening on a tower.", "Nothing is kept."]
 
 
 def test_the_monitor_is_the_last_to_close() -> None:
     here, monitor = FakePlace("here").succeed(), FakeMonitor()
-    monitor.place.succeed()
+    monitor.listener.succeed()
     running = Running(here, monitor=monitor)
     running.start()
     (ann,) = running.world.join("ann")
     running.stop()
-    assert (here.port.open, monitor.place.port.open, monitor.measures) == (False, True, True)
+    assert (here.port.open, monitor.listener.port.open, monitor.measures) == (False, True, True)
     ann.vanish(clean=True)
     running.settle()
     assert running.journal.closed
-    assert (monitor.place.port.open, monitor.measures) == (False, False)
+    assert (monitor.listener.port.open, monitor.measures) == (False, False)
 
 
 def test_a_monitor_that_finds_no_place_ends_the_start() -> None:
     monitor = FakeMonitor()
-    monitor.place.fail()
+    monitor.listener.fail()
     running = Running(FakePlace("here").succeed(), monitor=monitor)
     with pytest.raises(GaveUpError):
         running.start()

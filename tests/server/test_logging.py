@@ -19,7 +19,7 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from broadcast.core.errors import CannotStart
+from broadcast.core.errors import StartupError
 from broadcast.server.logging import as_json, json_log
 from tests.harness import World
 
@@ -222,6 +222,6 @@ def test_a_signal_that_somebody_else_wants_stays_theirs() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(twistd: dict[str, object], said: str) -> None:
-    with pytest.raises(CannotStart) as refused:
+    with pytest.raises(StartupError) as refused:
         json_log(twistd, run)
     assert said in str(refused.value)

@@ -21,11 +21,11 @@ from twisted.python.failure import Failure
 
 import broadcast
 from broadcast import __version__
-from broadcast.core.stats import Histogram, Refusal
-from broadcast.net.endpoints import Place
+from broadcast.core.stats import Histogram, Rejection
+from broadcast.net.endpoints import Listener
 from broadcast.server import metrics
 from broadcast.server.lifecycle import Monitor as IsMonitor
-from broadcast.server.metrics import Monitor, Sampler, Watchtower
+from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor
 from tests.harness import DirectWorld, logged
 
 DOCS = Path(broadcast.__file__).parents[1] / "docs" / "metrics.rst"
@@ -61,7 +61,7 @@ class Watched:
         self.aside: Callable[[Callable[[], bytes]], Deferred[bytes]] = lambda work: succeed(work())
         """What is done with work that is not the reactor's."""
         self.monitor = Monitor(
-            cast(Place, FakePlace()),
+            cast(Listener, FakePlace()),
             self.world.factory,
             self.world.journal,
             self.world.clock,
@@ -140,7 +140,7 @@ def test_the_figures_are_those_of_the_parts(watched: Watched) -> None:
 def test_every_kind_of_refusal_is_there_from_the_start_and_no_other(watched: Watched) -> None:
     watched.world.connect().say("<b>x</b>", "ann", '/a"b', "/\u00e9")
     kinds = {name for name in watched.figures() if name.startswith("refusals_total")}
-    assert kinds == {f"refusals_total kind={kind}" for kind in [*(kind.value for kind in Refusal), "not_kept"]}
+    assert kinds == {f"refusals_total kind={kind}" for kind in [*(kind.value for kind in Rejection), "not_kept"]}
 
 
 def test_nothing_that_people_type_is_shown(watched: Watched) -> None:
@@ -150,10 +150,10 @@ def test_nothing_that_people_type_is_shown(watched: Watched) -> None:
 
 
 def test_the_journal_shows_how_it_keeps(watched: Watched) -> None:
-    keeping = watched.world.journal.keeping
+    keeping = watched.world.journal.commit_stats
     for seconds in (0.0004, 0.004, 0.0045, 30.0):
-        keeping.succeeded(seconds)
-    keeping.failed("the disk is full", 7)
+        keeping.record_success(seconds)
+    keeping.record_failure("the disk is full", 7)
     now = watched.figures()
     assert now["commit_seconds_count"] == now["commit_seconds_bucket le=+Inf"] == 4
     assert now["commit_seconds_sum"] == pytest.approx(30.0089)
@@ -233,12 +233,12 @@ def test_without_the_figures_of_the_process_there_are_the_others(watched: Watche
 
 
 def test_all_is_well_until_a_commit_fails_and_again_when_one_succeeds(watched: Watched) -> None:
-    keeping = watched.world.journal.keeping
+    keeping = watched.world.journal.commit_stats
     well = (200, "ok\n")
     asked = [watched.ask("/healthz")]
-    keeping.failed("the disk is full", 1)
+    keeping.record_failure("the disk is full", 1)
     asked.append(watched.ask("/healthz"))
-    keeping.succeeded(0.1)
+    keeping.record_success(0.1)
     asked.append(watched.ask("/healthz"))
     assert [(status, body) for status, _, body in asked] == [
         well, (503, "nothing is kept: the disk is full\n"), well
@@ -298,7 +298,7 @@ def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
 
 def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
     """Who opens connections and only waits must not take away those of people, nor keep anybody from looking."""
-    people = [watched.connect() for _ in range(metrics.CONNECTIONS)]
+    people = [watched.connect() for _ in range(metrics.MAX_CONNECTIONS)]
     before = [transport.disconnected for _protocol, transport in people]
     assert watched.ask("/healthz")[0] == 200
     assert not any(before)
@@ -310,7 +310,7 @@ def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
 
 def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> None:
     """In one turn of the reactor none of those that are ended is gone yet, and descriptors are for people."""
-    for _ in range(2 * metrics.CONNECTIONS):
+    for _ in range(2 * metrics.MAX_CONNECTIONS):
         watched.connect()
     assert watched.monitor.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)) is None
 
@@ -330,7 +330,7 @@ def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> No
     ],
 )
 def test_the_log_says_where_they_are_and_for_whom(hosts: list[object], said: str) -> None:
-    tower = Watchtower(cast(Place, FakePlace()))
+    tower = MetricsListener(cast(Listener, FakePlace()))
     ports = [cast(IListeningPort, FakePort(host)) for host in hosts]
     assert tower.describe(ports) == said
     assert tower.listen(Factory()).called
@@ -343,7 +343,7 @@ def test_a_sample_is_how_long_it_waited_for_the_reactor_and_one_is_taken_at_a_ti
     soon: list[Callable[[], None]] = []
     now = 0.0
     delays = Histogram((0.1, 1.0))
-    sampler = Sampler(soon.append, lambda: now, delays)
+    sampler = LoopLagSampler(soon.append, lambda: now, delays)
     sampler.sample()
     now = 0.5
     sampler.sample()
@@ -359,7 +359,7 @@ def test_samples_are_taken_from_the_start_to_the_stop(monkeypatch: pytest.Monkey
     monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 0.001)
     asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
     delays = Histogram((1.0,))
-    sampler = Sampler(asked.put, lambda: 0.0, delays)
+    sampler = LoopLagSampler(asked.put, lambda: 0.0, delays)
     sampler.start()
     for _ in range(3):
         asked.get(timeout=60)()

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.base import ReactorBase
 
-from broadcast.server.monotonic_clock import steady
+from broadcast.server.monotonic_clock import use_monotonic_clock
 
 NOON = 1_768_478_400.0
 HOUR = 3600.0
@@ -32,7 +32,7 @@ class Clocks:
 
     def make_steady(self) -> None:
         """Do what the server does at its start."""
-        steady(cast(Any, self.reactor), lambda: self.wall, lambda: self.steady)
+        use_monotonic_clock(cast(Any, self.reactor), lambda: self.wall, lambda: self.steady)
 
     def later(self, seconds: float, name: str) -> None:
         """Note *name* after so many seconds."""

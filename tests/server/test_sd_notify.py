@@ -15,7 +15,7 @@ from typing import TypeAlias
 import pytest
 from twisted.internet.task import Clock
 
-from broadcast.server.sd_notify import OFTEN, Manager
+from broadcast.server.sd_notify import MAX_WATCHDOG_SECONDS, SdNotifier
 from tests.harness import logged
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there are no such service managers elsewhere")
@@ -59,16 +59,16 @@ def listening() -> Iterator[Callable[[str], FakeManager]]:
             manager.socket.close()
 
 
-Managed: TypeAlias = Callable[[dict[str, str]], Manager]
+Managed: TypeAlias = Callable[[dict[str, str]], SdNotifier]
 
 
 @pytest.fixture
 def managed(clock: Clock) -> Iterator[Managed]:
     """What an environment tells of; its end comes with the test's."""
-    made: list[Manager] = []
+    made: list[SdNotifier] = []
 
-    def manage(environment: dict[str, str]) -> Manager:
-        made.append(Manager(environment, clock))
+    def manage(environment: dict[str, str]) -> SdNotifier:
+        made.append(SdNotifier(environment, clock))
         return made[-1]
 
     yield manage
@@ -120,7 +120,7 @@ def test_the_status_does_not_grow_old_before_a_patient_watchdog(
 ) -> None:
     there = listening("notify")
     managed({**there.environment, "WATCHDOG_USEC": "18446744073709551615"}).ready(nobody)
-    assert [call.getTime() for call in clock.getDelayedCalls()] == [OFTEN]
+    assert [call.getTime() for call in clock.getDelayedCalls()] == [MAX_WATCHDOG_SECONDS]
 
 
 @pytest.mark.parametrize(

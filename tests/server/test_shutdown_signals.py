@@ -8,7 +8,7 @@ from types import FrameType
 
 import pytest
 
-from broadcast.server.shutdown_signals import FirstOnly
+from broadcast.server.shutdown_signals import ShutdownSignalFilter
 from tests.harness import logged
 
 
@@ -37,7 +37,7 @@ def soon() -> list[Callable[[], None]]:
 def test_the_first_one_counts_and_the_second_is_answered_in_the_log(
     received: list[int], soon: list[Callable[[], None]], first: int, second: int
 ) -> None:
-    FirstOnly(soon.append, 10.0).install()
+    ShutdownSignalFilter(soon.append, 10.0).install()
     signal.raise_signal(first)
     assert (received, soon) == ([first], [])
     for _ in range(3):
@@ -53,7 +53,7 @@ def test_the_first_one_counts_and_the_second_is_answered_in_the_log(
 
 def test_a_signal_that_is_ignored_goes_on_being_ignored(received: list[int], soon: list[Callable[[], None]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    FirstOnly(soon.append, 10.0).install()
+    ShutdownSignalFilter(soon.append, 10.0).install()
     signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.raise_signal(signal.SIGTERM)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from broadcast.doors.line.telnet import Command, Telnet
+from broadcast.doors.line.telnet import Edit, Telnet
 
-PIECES: Final = 16
+COMMANDS_PER_LINE: Final = 16
 """So many pieces of telnet are worked on for one line, in some tens of microseconds; then ``take`` wants a pause.
 
 64 KiB can hold 32,768 of them and no line at all.
@@ -24,16 +24,16 @@ A class of three ranges is looked up in a table; ``[^\\r\\n]`` is compared twice
 """
 
 
-class Overlong:
+class LineTooLong:
     """Stands for a line that was longer than the limit, and was dropped."""
 
 
-class Again:
+class Paused:
     """Stands for no line: there may be one in what was fed already, and ``take`` is to be called again for it."""
 
 
-OVERLONG: Final = Overlong()
-AGAIN: Final = Again()
+LINE_TOO_LONG: Final = LineTooLong()
+PAUSED: Final = Paused()
 
 
 class LineCodec:
@@ -45,9 +45,9 @@ class LineCodec:
 
     def __init__(self) -> None:
         self._telnet = Telnet()
-        self.feed = self._telnet.feed
+        self.receive_data = self._telnet.receive_data
         """Take bytes in."""
-        self.answers = self._telnet.answers
+        self.data_to_send = self._telnet.data_to_send
         """The telnet answers to what has been taken out so far, each once."""
         self._text = b""
         self._pos = 0
@@ -61,11 +61,11 @@ class LineCodec:
         """Whether the other side has asked for anything that only a telnet client asks for."""
         return self._telnet.negotiated
 
-    def finish(self) -> None:
+    def receive_eof(self) -> None:
         """Nothing more will be fed: an unfinished line counts."""
         self._ended = True
 
-    def take(self, limit: int) -> bytes | Overlong | Again | None:
+    def next_line(self, max_bytes: int) -> bytes | LineTooLong | Paused | None:
         """The next line without its end; ``OVERLONG`` in place of one of more than *limit* bytes; None: no more yet.
 
         ``AGAIN`` after so many telnet commands that others should have their turn, and the answers be sent.
@@ -73,24 +73,24 @@ class LineCodec:
         pieces = 0
         while True:
             if self._pos < len(self._text):
-                if (line := self._cut(limit)) is not None:
+                if (line := self._cut(max_bytes)) is not None:
                     return line
-            elif pieces == PIECES:
-                return AGAIN
-            elif (piece := self._telnet.take()) is None:
+            elif pieces == COMMANDS_PER_LINE:
+                return PAUSED
+            elif (piece := self._telnet.next_piece()) is None:
                 self._text, self._pos = b"", 0
                 return self._finished() if self._ended and self._line else None
             else:
                 pieces += 1
                 if isinstance(piece, bytes):
                     self._text, self._pos = piece, 0
-                elif piece is Command.ERASE_LINE:
+                elif piece is Edit.ERASE_LINE:
                     self._line.clear()
                     self._dropping = False
-                elif piece is Command.ERASE_CHARACTER:
+                elif piece is Edit.ERASE_CHARACTER:
                     self._erase()
 
-    def _cut(self, limit: int) -> bytes | Overlong | None:
+    def _cut(self, limit: int) -> bytes | LineTooLong | None:
         """Go on to the next line end, or to the end of the stretch; the line that ended there, or grew too long.
 
         One match for the text and its end, and a slice where nothing was held: half the time of a search for the end
@@ -108,7 +108,7 @@ class LineCodec:
             self._pos = end
             self._line.clear()
             self._dropping = True
-            return OVERLONG
+            return LINE_TOO_LONG
         if self._pos == end:
             if not self._dropping:
                 self._line += text[start:end]

@@ -7,39 +7,39 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from broadcast.core.events import (
+    Action,
     Announced,
-    Answered,
-    Arrived,
-    Emoted,
+    Barrier,
+    CommandReply,
+    ErrorReply,
+    Gap,
+    HistoryLine,
+    JoinConfirmed,
+    JoinCount,
     Joined,
+    LeaveCount,
     Left,
-    ManyJoined,
-    ManyLeft,
-    Marked,
-    Missed,
-    Noted,
-    NotKept,
-    Prompted,
-    Recalled,
+    Message,
+    PrivateMessage,
+    Prompt,
     Receipt,
-    Refused,
     Renamed,
-    Replayed,
-    Running,
-    Said,
-    Welcomed,
-    Whispered,
+    ReplayLine,
+    ServerNotice,
+    StoreFailed,
+    Uptime,
+    Welcome,
 )
 
 if TYPE_CHECKING:
-    from broadcast.core.events import Event, Kept, Notice
+    from broadcast.core.events import Event, Notice, Stored
     from broadcast.core.interfaces import View
 
 END = "\r\n"
 """What ends a line (PROTOCOL)."""
 
 
-class LineWire:
+class LineEncoder:
     """One view of the line door.
 
     *now* gives the time (seconds since the epoch), for a line of another day shows its date; *zone* is the time zone
@@ -58,42 +58,42 @@ class LineWire:
 
     def _line(self, event: Event | Notice) -> str:  # noqa: C901, PLR0911, PLR0912 -- PROTOCOL.md's table, a row each
         match event:
-            case Said() | Emoted():
-                return (f"[{self._time(event.at)}] " if self._times else "") + _spoken(event) + END
-            case Joined() | Left() | ManyJoined() | ManyLeft():
-                return "" if self._quiet else f" * {_passage(event)}{END}"
+            case Message() | Action():
+                return (f"[{self._time(event.at)}] " if self._times else "") + _format_message(event) + END
+            case Joined() | Left() | JoinCount() | LeaveCount():
+                return "" if self._quiet else f" * {_format_presence(event)}{END}"
             case Renamed(nick=nick, new=new):
                 return f" * {nick} is now {new}.{END}"
-            case Announced(text=text) | Noted(text=text):
+            case Announced(text=text) | ServerNotice(text=text):
                 return f" * {text}{END}"
-            case Whispered(nick=nick, text=text):
+            case PrivateMessage(nick=nick, text=text):
                 return f"[{nick}] {text}{END}"
-            case Missed(first=first, last=last):
-                missed = _counted(last - first + 1, "line", "lines")
+            case Gap(first=first, last=last):
+                missed = _format_count(last - first + 1, "line", "lines")
                 return f" * You missed {missed} (#{first}-#{last}).{END}"
             case Receipt(seq=seq):
                 return f"-> #{seq}{END}"
-            case Answered(text=text):
+            case CommandReply(text=text):
                 return f"-> {text}{END}"
-            case Refused(why=why):
+            case ErrorReply(reason=why):
                 return f"-> Error: {why}{END}"
-            case NotKept(why=why):
+            case StoreFailed(reason=why):
                 return f"-> Error: not kept: {why}{END}"
-            case Recalled(event=kept):
-                return f"-> #{kept.seq} [{self._time(kept.at)}] {_spoken(kept)}{END}"
-            case Replayed(event=kept):
-                return f"[{self._time(kept.at)}] {_spoken(kept)}{END}"
-            case Marked():
+            case HistoryLine(event=kept):
+                return f"-> #{kept.seq} [{self._time(kept.at)}] {_format_message(kept)}{END}"
+            case ReplayLine(event=kept):
+                return f"[{self._time(kept.at)}] {_format_message(kept)}{END}"
+            case Barrier():
                 return ""
-            case Prompted(text=text):
+            case Prompt(text=text):
                 return f"{text} "
-            case Welcomed(name=name, motd=motd):
+            case Welcome(name=name, motd=motd):
                 return "".join(line + END for line in (f"Welcome to {name}.", *motd))
-            case Arrived(nick=nick):
-                return f" * You are {nick}. {_company(event)} /help lists the commands, quit leaves.{END}"
-            case Running(since=since, people=people, lines=lines):
+            case JoinConfirmed(nick=nick):
+                return f" * You are {nick}. {_format_others(event)} /help lists the commands, quit leaves.{END}"
+            case Uptime(since=since, people=people, lines=lines):
                 up = self._local(since).strftime("%Y-%m-%d %H:%M")
-                here, said = _counted(people, "person", "people"), _counted(lines, "line", "lines")
+                here, said = _format_count(people, "person", "people"), _format_count(lines, "line", "lines")
                 return f"-> up since {up}, {here}, {said}.{END}"
 
     def _local(self, at: float) -> datetime:
@@ -105,25 +105,25 @@ class LineWire:
         return then.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
 
 
-def _spoken(event: Kept) -> str:
-    return f"{event.nick}: {event.text}" if isinstance(event, Said) else f"** {event.nick} {event.text}"
+def _format_message(event: Stored) -> str:
+    return f"{event.nick}: {event.text}" if isinstance(event, Message) else f"** {event.nick} {event.text}"
 
 
-def _passage(event: Joined | Left | ManyJoined | ManyLeft) -> str:
+def _format_presence(event: Joined | Left | JoinCount | LeaveCount) -> str:
     match event:
         case Joined(nick=nick):
             return f"{nick} joined."
-        case Left(nick=nick, why=""):
+        case Left(nick=nick, reason=""):
             return f"{nick} left."
-        case Left(nick=nick, why=why):
+        case Left(nick=nick, reason=why):
             return f"{nick} left: {why}"
-        case ManyJoined(count=count):
+        case JoinCount(count=count):
             return f"{count} people joined."
-        case ManyLeft(count=count):
+        case LeaveCount(count=count):
             return f"{count} people left."
 
 
-def _company(event: Arrived) -> str:
+def _format_others(event: JoinConfirmed) -> str:
     if not event.others:
         return "Nobody else is here."
     verb = "other is" if event.others == 1 else "others are"
@@ -132,5 +132,5 @@ def _company(event: Arrived) -> str:
     return f"{event.others} {verb} here: {names}{f' and {unnamed} more' if unnamed else ''}."
 
 
-def _counted(count: int, one: str, many: str) -> str:
+def _format_count(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"

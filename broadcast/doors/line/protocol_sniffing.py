@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-ENOUGH: Final = 16
+PREFIX_BYTES: Final = 16
 """So many bytes from the beginning of a connection are enough for ``unfinished``."""
 
 # RFC 9112, section 3: request-line = method SP request-target SP HTTP-version. Methods are case-sensitive.
@@ -33,7 +33,7 @@ _PROXIED: Final = (
 )
 
 
-def unfinished(start: bytes) -> str | None:
+def sniff_prefix(start: bytes) -> str | None:
     """What to tell a connection that began with *start*, whether or not a line has ended there; None: it may go on.
 
     For what need not end a line where a person would: TLS and PROXY headers, whose first bytes may hold a line end
@@ -41,24 +41,24 @@ def unfinished(start: bytes) -> str | None:
     ``ENOUGH`` matters.
     """
     if start.startswith(_handshake):
-        return _tell("TLS")
+        return _wrong_protocol("TLS")
     if _request.match(start):
-        return _tell("HTTP")
+        return _wrong_protocol("HTTP")
     if start.startswith(_proxy_binary):
         return _PROXIED
     return None
 
 
-def finished(line: bytes) -> str | None:
+def sniff_first_line(line: bytes) -> str | None:
     """What to tell a connection whose first line, without its end, was *line*; None: it may go on."""
     if _identification.match(line):
-        return _tell("SSH")
+        return _wrong_protocol("SSH")
     if _request_line.match(line):
-        return _tell("HTTP")
+        return _wrong_protocol("HTTP")
     if _proxy_text.match(line):
         return _PROXIED
-    return unfinished(line)
+    return sniff_prefix(line)
 
 
-def _tell(spoken: str) -> str:
+def _wrong_protocol(spoken: str) -> str:
     return f"This port speaks plain lines of text, not {spoken}: connect with telnet or nc."

@@ -23,9 +23,9 @@ import re
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
-REPEATED: Final = 10
+MAX_REFUSALS: Final = 10
 """So often the same request is refused; after that it is passed over."""
-HERE: Final = b"[yes]\r\n"
+AYT_REPLY: Final = b"[yes]\r\n"
 """What an Are You There is answered with: visible evidence that we are (RFC 854)."""
 
 _IAC, _DONT, _DO, _WONT, _WILL, _SB = 255, 254, 253, 252, 251, 250
@@ -45,7 +45,7 @@ _SUBNEGOTIATION: Final = re.compile(rb"(?:[^\xff]++|\xff\xff)*+")
 """What belongs to it, up to the IAC that ends it."""
 
 
-class Command(Enum):
+class Edit(Enum):
     """What a command means for the text before it."""
 
     NOTHING = auto()
@@ -56,7 +56,7 @@ class Command(Enum):
     """Take back what was typed of the line: Erase Line, and also Interrupt Process and Break."""
 
 
-Piece: TypeAlias = bytes | Command
+Piece: TypeAlias = bytes | Edit
 
 
 class Telnet:
@@ -73,16 +73,16 @@ class Telnet:
         """
         self._raw = b""
         self._pos = 0
-        self._within = False
+        self._in_subnegotiation = False
         self._refused = bytearray()  # how often each request was; nothing where nobody negotiates
         self._answers = bytearray()
 
-    def feed(self, data: bytes) -> None:
+    def receive_data(self, data: bytes) -> None:
         """Take *data* in."""
         self._raw = self._raw[self._pos :] + data if self._raw else data
         self._pos = 0
 
-    def answers(self) -> bytes:
+    def data_to_send(self) -> bytes:
         """The answers to what has been taken out so far, each once."""
         if not self._answers:
             return b""
@@ -90,12 +90,12 @@ class Telnet:
         self._answers.clear()
         return answers
 
-    def take(self) -> Piece | None:
+    def next_piece(self) -> Piece | None:
         """The next stretch of text, not empty, or what a command means for what was typed; None: no more yet."""
         raw, pos = self._raw, self._pos
         if not raw:
             return None
-        if self._within:
+        if self._in_subnegotiation:
             return self._subnegotiation()
         end = raw.find(_IAC, pos)
         if end == pos:
@@ -110,7 +110,7 @@ class Telnet:
         """Take the command, or the run of such that mean the same, that begins here."""
         command = _COMMAND.match(self._raw, self._pos)
         if command is None:
-            self._wait()
+            self._keep_unfinished()
             return None
         self._pos = command.end()
         match command.lastgroup:
@@ -120,20 +120,20 @@ class Telnet:
                 self._refuse(*command["request"])
             case "command":
                 return self._do(command["command"][0])
-        return Command.NOTHING
+        return Edit.NOTHING
 
-    def _do(self, command: int) -> Command:
+    def _do(self, command: int) -> Edit:
         """Do what *command*, the byte behind the IAC, asks for."""
         if command == _EC:
-            return Command.ERASE_CHARACTER
+            return Edit.ERASE_CHARACTER
         if command in (_EL, _IP, _BRK):
-            return Command.ERASE_LINE
+            return Edit.ERASE_LINE
         if command == _AYT:
-            self._answers += HERE
+            self._answers += AYT_REPLY
         else:
             assert command == _SB
-            self._within = True
-        return Command.NOTHING
+            self._in_subnegotiation = True
+        return Edit.NOTHING
 
     def _refuse(self, verb: int, option: int) -> None:
         """Refuse the request *verb* for *option*, unless that was said often enough."""
@@ -144,7 +144,7 @@ class Telnet:
         if not self._refused:
             self._refused = bytearray(2 * 256)
         request = option if verb == _DO else 256 + option
-        if self._refused[request] < REPEATED:
+        if self._refused[request] < MAX_REFUSALS:
             self._refused[request] += 1
             self._answers += bytes((_IAC, _WONT if verb == _DO else _DONT, option))
 
@@ -158,13 +158,13 @@ class Telnet:
         assert passed is not None  # it matches the empty string
         self._pos = passed.end()
         if len(raw) - self._pos < 2:
-            self._wait()
+            self._keep_unfinished()
             return None
-        self._within = False
+        self._in_subnegotiation = False
         if raw[self._pos + 1] == _SE:
             self._pos += 2
-        return Command.NOTHING
+        return Edit.NOTHING
 
-    def _wait(self) -> None:
+    def _keep_unfinished(self) -> None:
         """Hold only what a command's end is still to come for."""
         self._raw, self._pos = self._raw[self._pos :], 0

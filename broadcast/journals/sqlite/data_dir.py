@@ -17,7 +17,7 @@ if sys.platform == "win32":  # pragma: no cover - what measures it runs on Linux
         except OSError as error:
             raise BlockingIOError from error  # it tells a held lock from other trouble by no code of its own
 
-    def sync_folder(folder: Path) -> None:
+    def fsync_directory(folder: Path) -> None:
         """Nothing: this system keeps a folder's entries by itself."""
 
 else:
@@ -26,7 +26,7 @@ else:
     def _hold(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def sync_folder(folder: Path) -> None:
+    def fsync_directory(folder: Path) -> None:
         """Make the names in *folder* survive a crash of the machine; raises OSError."""
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -35,7 +35,7 @@ else:
             os.close(descriptor)
 
 
-class FolderLock:
+class DirectoryLock:
     """The right to use *folder*, held from ``acquire`` to ``release`` or to the end of the process.
 
     It is a lock on the file ``lock`` in it, which stays there: to remove a lock file is a race with whoever has just

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse, JournalTooNew
-from broadcast.core.events import Emoted, Kept, Said
-from broadcast.journals.sqlite.data_dir import sync_folder
+from broadcast.core.events import Action, Message, Stored
+from broadcast.journals.sqlite.data_dir import fsync_directory
 
 Row: TypeAlias = tuple[int, float, str, str, str]
 """seq, at, kind, nick, text; what comes from a file may hold anything."""
@@ -38,7 +38,7 @@ FTS = "fts5"
 TOKENIZER = "unicode61 remove_diacritics 2"
 """What takes texts apart into words (SQLite 3.27 or newer)."""
 
-BUSY = 2.0
+BUSY_SECONDS = 2.0
 """Seconds to wait for another program that has locked the file."""
 
 _EXAMINED = 1000  # so many of the most recent events are looked at when a journal is opened: some milliseconds
@@ -49,16 +49,16 @@ _REMEDY = (
 )
 _UNSOUND = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_KINDS: dict[str, type[Kept]] = {"said": Said, "emoted": Emoted}
+_KINDS: dict[str, type[Stored]] = {"said": Message, "emoted": Action}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-def row_of(event: Kept) -> Row:
+def to_row(event: Stored) -> Row:
     """A numbered event as its row."""
     return event.seq, event.at, _NAMES[type(event)], event.nick, event.text
 
 
-def event_of(row: Row) -> Kept:
+def from_row(row: Row) -> Stored:
     """The event that *row* holds, of no session; raises ``JournalDamaged``."""
     seq, at, kind, nick, text = row
     if kind not in _KINDS or [type(value) for value in (at, nick, text)] != [float, str, str]:
@@ -72,7 +72,7 @@ def code_of(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def connect(path: Path, *, writing: bool, timeout: float = BUSY) -> sqlite3.Connection:
+def connect(path: Path, *, writing: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Open the existing file *path*, never a new one; *timeout* in seconds. Raises ``sqlite3.Error``, ``JournalError``.
 
     Every statement is a transaction of its own unless one is begun. A connection may be handed to another thread, not
@@ -98,26 +98,26 @@ def _make_durable(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves the data in the drive's cache
 
 
-def fetch(db: sqlite3.Connection, first: int, last: int) -> list[Kept]:
+def fetch(db: sqlite3.Connection, first: int, last: int) -> list[Stored]:
     """The events numbered *first* to *last*, in order; raises ``sqlite3.Error``, ``JournalDamaged``."""
     first, last = max(first, 1), min(last, 2**63 - 1)  # what the database can take
     if first > last:
         return []
     query = "SELECT seq, at, kind, nick, text FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
-    return [event_of(row) for row in db.execute(query, (first, last))]
+    return [from_row(row) for row in db.execute(query, (first, last))]
 
 
-def highest(db: sqlite3.Connection) -> int:
+def last_seq(db: sqlite3.Connection) -> int:
     """The number of the last event; 0 where there is none."""
     return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
 
-def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Kept], int]:
+def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Stored], int]:
     """Open *path* for writing, made or brought up to date: the connection, the last *tail* events, the last number.
 
     Raises a ``JournalError``. The time that it takes does not depend on how much the journal holds.
     """
-    with _explained(path):
+    with _translate_errors(path):
         if path.exists():
             _examine(path)
         else:
@@ -141,7 +141,7 @@ def full_text(content: str) -> str:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
@@ -173,7 +173,7 @@ def _create(path: Path) -> None:
     with closing(sqlite3.connect(draft, isolation_level=None)) as db:
         _migrate(db, path)
     draft.replace(path)
-    sync_folder(path.parent)
+    fsync_directory(path.parent)
 
 
 def _examine(path: Path) -> None:
@@ -265,10 +265,10 @@ def _check_index(db: sqlite3.Connection, last: int) -> bool:
     return bool(marks == (1,))
 
 
-def _recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Kept], int]:
+def _recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Stored], int]:
     """The last *count* events and the last number, having looked whether the numbers are dense."""
     db.execute("DELETE FROM events WHERE FALSE")  # find out now whether it can be written
-    last = highest(db)
+    last = last_seq(db)
     first = db.execute("SELECT coalesce(min(seq), 1) FROM events").fetchone()[0]
     try:
         events = fetch(db, last - count + 1, last)

@@ -12,17 +12,17 @@ from collections.abc import Iterable
 from contextlib import closing
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Kept
-from broadcast.core.search_query import Words
-from broadcast.journals.sqlite.database import code_of, event_of, full_text, highest
+from broadcast.core.events import Stored
+from broadcast.core.search_query import SearchQuery
+from broadcast.journals.sqlite.database import code_of, from_row, full_text, last_seq
 
-STEP = 256
+STEP_ROWS = 256
 """At most so many lines are indexed in one step, which takes about a millisecond."""
-PIECE = 8
+MERGE_PAGES = 8
 """In a step, about so many pages of the index are merged."""
-UNINDEXED = 4096
+UNINDEXED_ROWS = 4096
 """At most so many lines that are in no index are looked through at once; some 20 ms."""
-WINDOW = 50_000
+SCAN_ROWS = 50_000
 """At most so many lines of the index are looked through at once; a tenth of a second for the dearest question."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR})
@@ -30,24 +30,24 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3
 _NO_FTS5 = "its SQLite has no FTS5."
 
 
-class Index:
+class SearchIndexer:
     """How far the index of a journal's database goes, and its next step. For the one thread that writes.
 
     *db* is the connection that writes; where its SQLite has no FTS5, or the index is damaged, nothing is ever due.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._upto = int(db.execute("SELECT upto FROM indexed").fetchone()[0])
+        self._indexed_to = int(db.execute("SELECT upto FROM indexed").fetchone()[0])
         self._merging = False
-        self._possible = True
+        self._usable = True
         try:
             db.execute("SELECT rowid FROM words LIMIT 0")
         except sqlite3.Error:
-            self._possible = False  # whatever it is, lines are kept all the same; who searches is told
+            self._usable = False  # whatever it is, lines are kept all the same; who searches is told
 
     def behind(self, last: int) -> int:
         """How many of the lines up to *last* are not indexed and shall be."""
-        return last - self._upto if self._possible else 0
+        return last - self._indexed_to if self._usable else 0
 
     def due(self, last: int) -> bool:
         """Whether there is anything to do, when *last* is the number of the last line."""
@@ -64,18 +64,18 @@ class Index:
         except sqlite3.DatabaseError as error:
             if code_of(error) not in _DAMAGED:
                 raise
-            self._possible = self._merging = False  # lines are kept all the same; who searches is told
+            self._usable = self._merging = False  # lines are kept all the same; who searches is told
 
     def _step(self, db: sqlite3.Connection, last: int) -> None:
         # One statement each, and so one transaction and one release of the interpreter's lock.
         if self._merging:
             before = db.total_changes
-            db.execute("INSERT INTO words(words, rank) VALUES ('merge', ?)", (PIECE,))
+            db.execute("INSERT INTO words(words, rank) VALUES ('merge', ?)", (MERGE_PAGES,))
             self._merging = db.total_changes - before >= 2  # FTS5 documentation, "The 'merge' command"
         else:
-            upto = min(self._upto + STEP, last)
+            upto = min(self._indexed_to + STEP_ROWS, last)
             db.execute("UPDATE indexed SET upto = max(upto, ?)", (upto,))
-            self._upto = upto
+            self._indexed_to = upto
             self._merging = True
 
 
@@ -85,13 +85,13 @@ class Search:
     Finds the newest *most* of the lines numbered at most *last* that hold *words*.
     """
 
-    def __init__(self, words: Words, last: int, most: int) -> None:
-        self._words = words
+    def __init__(self, words: SearchQuery, last: int, most: int) -> None:
+        self._query = words
         self._last = last
-        self._most = most
-        self._found: list[Kept] = []
+        self._limit = most
+        self._found: list[Stored] = []
 
-    def __call__(self, db: sqlite3.Connection) -> list[Kept] | None:
+    def __call__(self, db: sqlite3.Connection) -> list[Stored] | None:
         """Look through some more lines: what was found in ascending order, or None where there are more to look at.
 
         What a look costs does not grow with the journal. Raises ``sqlite3.Error``, ``JournalError``.
@@ -99,30 +99,30 @@ class Search:
         _make_scratch(db)
         db.execute("BEGIN")  # how far the index goes and what it holds must be of the same moment
         try:
-            return self._look(db)
+            return self._search_some(db)
         finally:
             _undo(db)
 
-    def _look(self, db: sqlite3.Connection) -> list[Kept] | None:
-        last = self._last = min(self._last, highest(db))
-        missing = self._most - len(self._found)
-        if last < 1 or missing < 1 or not self._words.phrases:
+    def _search_some(self, db: sqlite3.Connection) -> list[Stored] | None:
+        last = self._last = min(self._last, last_seq(db))
+        missing = self._limit - len(self._found)
+        if last < 1 or missing < 1 or not self._query.phrases:
             return self._found
         indexed = int(db.execute("SELECT upto FROM indexed").fetchone()[0])
         if last > indexed:
-            table, first = "scratch", max(last - UNINDEXED, indexed) + 1
+            table, first = "scratch", max(last - UNINDEXED_ROWS, indexed) + 1
             fill = "INSERT INTO scratch(rowid, text) SELECT seq, text FROM events WHERE seq BETWEEN ? AND ?"
             db.execute(fill, (first, last))
         else:
-            table, first = "words", max(last - WINDOW, 0) + 1
+            table, first = "words", max(last - SCAN_ROWS, 0) + 1
         query = f"SELECT seq, at, kind, nick, text FROM events WHERE seq IN ({_newest(table)}) ORDER BY seq"  # noqa: S608 - a name of ours
-        rows = db.execute(query, (_expression(self._words), first, last, missing))
-        self._found[:0] = map(event_of, rows)
+        rows = db.execute(query, (_expression(self._query), first, last, missing))
+        self._found[:0] = map(from_row, rows)
         self._last = first - 1
-        return self._found if self._last < 1 or len(self._found) == self._most else None
+        return self._found if self._last < 1 or len(self._found) == self._limit else None
 
 
-def matching(words: Words, lines: Iterable[tuple[int, str]], most: int) -> list[int]:
+def matching(words: SearchQuery, lines: Iterable[tuple[int, str]], most: int) -> list[int]:
     """The numbers of the newest *most* of *lines* that hold *words*, in descending order; raises ``JournalError``."""
     if not words.phrases:
         return []
@@ -157,7 +157,7 @@ def _newest(table: str) -> str:
     return f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608 - a name of ours
 
 
-def _expression(words: Words) -> str:
+def _expression(words: SearchQuery) -> str:
     """*words* in FTS5's language: all of the quoted strings, in which nothing but a quote means anything.
 
     A NUL would end it, and surrogates cannot be encoded; neither is part of a word.

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broadcast.doors.line.codec import AGAIN, OVERLONG, PIECES, Again, LineCodec, Overlong
-from broadcast.doors.line.telnet import HERE, REPEATED
+from broadcast.doors.line.codec import COMMANDS_PER_LINE, LINE_TOO_LONG, PAUSED, LineCodec, LineTooLong, Paused
+from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS
 from tests.cuts import WAYS
 from tests.harness import Counted
 
@@ -30,13 +30,13 @@ EL, EC, AYT, AO, IP, BRK, DM, NOP, SE = (
 TIMING_MARK, NAWS = b"\x06", b"\x1f"
 LIMIT = 16
 
-Got = bytes | Overlong
+Got = bytes | LineTooLong
 
 
 def taken(codec: LineCodec, limit: int = LIMIT) -> Iterator[Got]:
     """Every line that can be taken now."""
-    while (line := codec.take(limit)) is not None:
-        if not isinstance(line, Again):
+    while (line := codec.next_line(limit)) is not None:
+        if not isinstance(line, Paused):
             yield line
 
 
@@ -46,13 +46,13 @@ def run(chunks: Iterable[bytes], limit: int = LIMIT, *, end: bool = True) -> tup
     lines: list[Got] = []
     answers = b""
     for chunk in chunks:
-        codec.feed(chunk)
+        codec.receive_data(chunk)
         lines += taken(codec, limit)
-        answers += codec.answers()
+        answers += codec.data_to_send()
     if end:
-        codec.finish()
+        codec.receive_eof()
         lines += taken(codec, limit)
-    return lines, answers + codec.answers()
+    return lines, answers + codec.data_to_send()
 
 
 def lines_of(data: bytes, limit: int = LIMIT, *, end: bool = True) -> list[Got]:
@@ -125,9 +125,9 @@ def test_the_end_of_the_input_after_a_line_end_adds_no_line(data: bytes) -> None
 
 def test_lines_are_taken_one_at_a_time_and_what_is_fed_meanwhile_comes_after_them() -> None:
     codec = LineCodec()
-    codec.feed(b"a\nb\nc")
-    assert codec.take(LIMIT) == b"a"
-    codec.feed(b"d\n")
+    codec.receive_data(b"a\nb\nc")
+    assert codec.next_line(LIMIT) == b"a"
+    codec.receive_data(b"d\n")
     assert list(taken(codec)) == [b"b", b"cd"]
 
 
@@ -140,30 +140,30 @@ def test_a_line_of_exactly_the_limit_is_a_line() -> None:
 
 
 def test_a_line_of_one_byte_more_is_dropped_up_to_its_end() -> None:
-    assert lines_of(b"x" * (LIMIT + 1) + b"\r\nnext\r\n") == [OVERLONG, b"next"]
+    assert lines_of(b"x" * (LIMIT + 1) + b"\r\nnext\r\n") == [LINE_TOO_LONG, b"next"]
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r", b"\r\0"])
 def test_after_an_overlong_line_every_line_end_leads_back(end: bytes) -> None:
-    assert lines_of(b"x" * 1000 + end + b"next" + end + b"y" * 1000 + end) == [OVERLONG, b"next", OVERLONG]
+    assert lines_of(b"x" * 1000 + end + b"next" + end + b"y" * 1000 + end) == [LINE_TOO_LONG, b"next", LINE_TOO_LONG]
 
 
 def test_an_overlong_line_is_told_before_its_end_and_once() -> None:
-    assert lines_of(b"x" * (LIMIT + 1), end=False) == [OVERLONG]
-    assert lines_of(b"x" * 10_000) == [OVERLONG]
+    assert lines_of(b"x" * (LIMIT + 1), end=False) == [LINE_TOO_LONG]
+    assert lines_of(b"x" * 10_000) == [LINE_TOO_LONG]
 
 
 def test_the_limit_of_each_line_is_the_one_it_is_taken_with() -> None:
     codec = LineCodec()
-    codec.feed(b"12345\n12345\n12345\n")
-    assert [codec.take(5), codec.take(4), codec.take(5)] == [b"12345", OVERLONG, b"12345"]
+    codec.receive_data(b"12345\n12345\n12345\n")
+    assert [codec.next_line(5), codec.next_line(4), codec.next_line(5)] == [b"12345", LINE_TOO_LONG, b"12345"]
 
 
 def test_the_limit_may_grow_while_a_line_is_dropped() -> None:
     codec = LineCodec()
-    codec.feed(b"12345")
-    assert codec.take(4) is OVERLONG
-    codec.feed(b"6789\nab\n")
+    codec.receive_data(b"12345")
+    assert codec.next_line(4) is LINE_TOO_LONG
+    codec.receive_data(b"6789\nab\n")
     assert list(taken(codec, 8)) == [b"ab"]
 
 
@@ -175,8 +175,8 @@ def test_the_limit_counts_bytes_of_text_without_telnet_commands() -> None:
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_a_line_that_an_escaped_255_makes_too_long_is_dropped(end: bytes) -> None:
     assert lines_of(b"x" * (LIMIT - 1) + IAC * 2 + end) == [b"x" * (LIMIT - 1) + b"\xff"]
-    assert lines_of(b"x" * LIMIT + IAC * 2 + end) == [OVERLONG]
-    assert lines_of(IAC * 2 * 1000 + end) == [OVERLONG]
+    assert lines_of(b"x" * LIMIT + IAC * 2 + end) == [LINE_TOO_LONG]
+    assert lines_of(IAC * 2 * 1000 + end) == [LINE_TOO_LONG]
 
 
 # Telnet negotiates
@@ -195,11 +195,11 @@ def test_what_begins_with_the_negotiation_of_a_telnet_client_is_a_line_all_the_s
 
 def test_what_is_answered_when_a_line_is_taken_stood_before_its_end() -> None:
     codec = LineCodec()
-    codec.feed(AYT + b"a\n" + AYT * 2 + b"b\n" + AYT * 3)
+    codec.receive_data(AYT + b"a\n" + AYT * 2 + b"b\n" + AYT * 3)
     answers = []
     for line in (b"a", b"b", None):
-        assert codec.take(LIMIT) == line
-        answers.append(codec.answers().count(b"[yes]\r\n"))
+        assert codec.next_line(LIMIT) == line
+        answers.append(codec.data_to_send().count(b"[yes]\r\n"))
     assert answers == [1, 2, 3]
 
 
@@ -234,7 +234,7 @@ def test_interrupt_break_and_erase_line_take_back_what_was_typed_of_the_line(com
 
 @pytest.mark.parametrize("command", [IP, EL, BRK])
 def test_they_also_end_an_overlong_line(command: bytes) -> None:
-    assert lines_of(b"x" * 1000 + command + b"next\n") == [OVERLONG, b"next"]
+    assert lines_of(b"x" * 1000 + command + b"next\n") == [LINE_TOO_LONG, b"next"]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_erase_character_takes_one_character_back(typed: bytes, left: bytes) -> 
 
 def test_erase_character_takes_nothing_from_the_line_before_or_from_an_overlong_one() -> None:
     assert lines_of(b"a\n" + EC * 3 + b"b\n") == [b"a", b"b"]
-    assert lines_of(b"x" * 1000 + EC * 1000 + b"b\nc\n") == [OVERLONG, b"c"]
+    assert lines_of(b"x" * 1000 + EC * 1000 + b"b\nc\n") == [LINE_TOO_LONG, b"c"]
 
 
 def test_erase_character_takes_a_255_back() -> None:
@@ -289,10 +289,10 @@ def test_another_command_inside_a_subnegotiation_ends_it_and_counts() -> None:
 
 def test_the_codec_tells_who_negotiates() -> None:
     codec = LineCodec()
-    codec.feed(b"hi\n" + WILL + NAWS + b"hi\n")
-    assert codec.take(LIMIT) == b"hi"
+    codec.receive_data(b"hi\n" + WILL + NAWS + b"hi\n")
+    assert codec.next_line(LIMIT) == b"hi"
     assert not codec.negotiated
-    assert codec.take(LIMIT) == b"hi"
+    assert codec.next_line(LIMIT) == b"hi"
     assert codec.negotiated
 
 
@@ -313,37 +313,37 @@ def test_a_storm_is_answered_with_at_most_four_times_its_bytes(storm: bytes) -> 
 @pytest.mark.parametrize("storm", [*REQUESTS, AYT, IP, EC, EL, SB, SB + SE, b"x" + NOP, IAC * 2 + NOP, IAC * 2 + EC])
 def test_after_so_many_commands_the_others_have_their_turn_and_the_answers_go_out(storm: bytes) -> None:
     codec = LineCodec()
-    codec.feed(storm * (65536 // len(storm)) + SE + b"\n")
-    pieces = Counted(codec._telnet.take)
-    line: bytes | Overlong | Again | None = AGAIN
-    while isinstance(line, Again):
+    codec.receive_data(storm * (65536 // len(storm)) + SE + b"\n")
+    pieces = Counted(codec._telnet.next_piece)
+    line: bytes | LineTooLong | Paused | None = PAUSED
+    while isinstance(line, Paused):
         pieces.calls = 0
         with mock.patch.object(codec._telnet, "take", pieces):
-            line = codec.take(65536)
-        assert pieces.calls <= PIECES
-        assert len(codec.answers()) <= PIECES * len(HERE)
+            line = codec.next_line(65536)
+        assert pieces.calls <= COMMANDS_PER_LINE
+        assert len(codec.data_to_send()) <= COMMANDS_PER_LINE * len(AYT_REPLY)
     assert isinstance(line, bytes)
 
 
 def test_a_pause_comes_only_where_no_line_has_ended() -> None:
     codec = LineCodec()
-    codec.feed((NOP + b"x\n") * 1000 + b"x" + AYT * (PIECES + 1) + b"\n")
-    assert [codec.take(LIMIT) for _ in range(1000)] == [b"x"] * 1000
-    assert codec.take(LIMIT) is AGAIN
-    assert codec.take(LIMIT) == b"x"
+    codec.receive_data((NOP + b"x\n") * 1000 + b"x" + AYT * (COMMANDS_PER_LINE + 1) + b"\n")
+    assert [codec.next_line(LIMIT) for _ in range(1000)] == [b"x"] * 1000
+    assert codec.next_line(LIMIT) is PAUSED
+    assert codec.next_line(LIMIT) == b"x"
 
 
 def test_a_loop_of_requests_ends() -> None:
     """Whoever answers a refusal with the same request, as two servers that are connected to each other might."""
     codec = LineCodec()
     refusals = 0
-    while refusals <= REPEATED:
-        codec.feed(DO + NAWS)
-        assert codec.take(LIMIT) is None
-        if not codec.answers():
+    while refusals <= MAX_REFUSALS:
+        codec.receive_data(DO + NAWS)
+        assert codec.next_line(LIMIT) is None
+        if not codec.data_to_send():
             break
         refusals += 1
-    assert refusals == REPEATED
+    assert refusals == MAX_REFUSALS
 
 
 @pytest.mark.parametrize("byte", [b"\r", b"\n"])
@@ -358,17 +358,17 @@ def test_without_a_line_end_no_more_than_the_limit_is_held(chunk: bytes) -> None
     codec = LineCodec()
     told: list[Got] = []
     for _ in range(16):
-        codec.feed(chunk)
+        codec.receive_data(chunk)
         told += taken(codec)
         assert held(codec) <= LIMIT + 2
-        assert codec.answers() == b""
-    assert told == ([] if chunk.startswith(SB) else [OVERLONG])
+        assert codec.data_to_send() == b""
+    assert told == ([] if chunk.startswith(SB) else [LINE_TOO_LONG])
 
 
 def test_without_a_line_end_no_more_than_the_limit_is_held_when_it_comes_in_single_bytes() -> None:
     codec = LineCodec()
     for _ in range(1000):
-        codec.feed(b"x")
+        codec.receive_data(b"x")
         list(taken(codec))
         assert held(codec) <= LIMIT + 2
 
@@ -406,9 +406,9 @@ def test_it_makes_no_difference_when_the_lines_are_taken(stream: tuple[bytes, Se
     data, chunks = stream
     codec = LineCodec()
     for chunk in chunks:
-        codec.feed(chunk)
-    codec.finish()
-    assert (list(taken(codec)), codec.answers()) == run([data])
+        codec.receive_data(chunk)
+    codec.receive_eof()
+    assert (list(taken(codec)), codec.data_to_send()) == run([data])
 
 
 @given(st.lists(STREAMS, max_size=6))
@@ -417,11 +417,11 @@ def test_whatever_comes_lines_memory_and_answers_are_bounded(chunks: Sequence[by
     fed = 0
     answered = 0
     for chunk in chunks:
-        codec.feed(chunk)
+        codec.receive_data(chunk)
         fed += len(chunk)
         for line in taken(codec):
-            assert isinstance(line, Overlong) or (len(line) <= LIMIT and not set(line) & set(b"\r\n"))
-        answered += len(codec.answers())
+            assert isinstance(line, LineTooLong) or (len(line) <= LIMIT and not set(line) & set(b"\r\n"))
+        answered += len(codec.data_to_send())
         assert held(codec) <= LIMIT + 2
         assert answered <= 4 * fed
 

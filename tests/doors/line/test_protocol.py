@@ -17,11 +17,11 @@ from zope.interface.verify import verifyObject
 
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
-from broadcast.core.time_slice import TURN_SECONDS
-from broadcast.delivery.subscriber import ITEM
-from broadcast.doors.line.codec import PIECES
-from broadcast.doors.line.protocol import LINES_A_TURN, BroadcastFactory, BroadcastProtocol
-from broadcast.doors.line.telnet import HERE
+from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.delivery.subscriber import ITEM_OVERHEAD
+from broadcast.doors.line.codec import COMMANDS_PER_LINE
+from broadcast.doors.line.protocol import LINES_PER_TURN, BroadcastFactory, BroadcastProtocol
+from broadcast.doors.line.telnet import AYT_REPLY
 from tests.harness import Counted, DirectWorld, Person, World
 
 
@@ -74,8 +74,8 @@ def test_the_factory_makes_protocols_and_holds_the_connected_ones(world: World) 
 
 
 def test_readers_with_the_same_view_share_one_wire(world: World) -> None:
-    assert world.factory.wire(View()) is world.factory.wire(View())
-    assert world.factory.wire(View(times=True)) is not world.factory.wire(View())
+    assert world.factory.encoder_for(View()) is world.factory.encoder_for(View())
+    assert world.factory.encoder_for(View(times=True)) is not world.factory.encoder_for(View())
 
 
 def test_a_line_handed_over_without_its_end_is_a_line(bob: Person, ann: Person) -> None:
@@ -88,21 +88,21 @@ def test_a_line_handed_over_without_its_end_is_a_line(bob: Person, ann: Person) 
 
 
 def test_whatever_comes_is_a_sign_of_life(ann: Person) -> None:
-    ann.protocol.heard = False
+    ann.protocol.heard_from = False
     ann.put("no line yet")
-    assert ann.protocol.heard
+    assert ann.protocol.heard_from
 
 
 def test_a_telnet_is_sent_what_it_does_not_show(ann: Person) -> None:
     ann.send(b"\xff\xfb\x18")  # IAC WILL TERMINAL-TYPE
     ann.transport.sent.clear()
-    ann.protocol.nudge()
+    ann.protocol.send_noop()
     assert ann.transport.sent == b"\xff\xf1"
 
 
 def test_netcat_is_not(ann: Person) -> None:
     ann.send(b"hi\xff\xff\r\n")
-    ann.protocol.nudge()
+    ann.protocol.send_noop()
     assert ann.transport.sent == b""
 
 
@@ -113,7 +113,7 @@ def test_who_does_not_read_is_not_sent_more_of_it(world: World, ann: Person, bob
     for _ in range(2):
         ann.say(*["x" * DEFAULTS.line_bytes] * 20)
     for _ in range(100):
-        bob.protocol.nudge()
+        bob.protocol.send_noop()
     bob.transport.take_again()
     world.settle()
     assert b"\xff" not in bob.transport.sent
@@ -124,7 +124,7 @@ def test_who_has_left_is_sent_nothing(ann: Person) -> None:
     ann.send(b"\xff\xfb\x18")
     ann.say("quit")
     ann.transport.sent.clear()
-    ann.protocol.nudge()
+    ann.protocol.send_noop()
     assert ann.transport.sent == b""
 
 
@@ -151,13 +151,13 @@ def test_the_limit_of_a_line_is_that_of_the_moment_when_it_is_taken_out(world: W
 
 
 def test_after_many_lines_the_others_have_their_turn(bob: Person, ann: Person) -> None:
-    bob.put("x\r\n" * (LINES_A_TURN * 2 + 10))
+    bob.put("x\r\n" * (LINES_PER_TURN * 2 + 10))
     assert not is_read_from(bob)
     said = []
     while bob.world.turn():
         said.append(len(ann.lines()))
-    assert sum(said) == LINES_A_TURN * 2 + 10
-    assert max(said) <= LINES_A_TURN
+    assert sum(said) == LINES_PER_TURN * 2 + 10
+    assert max(said) <= LINES_PER_TURN
     assert is_read_from(bob)
 
 
@@ -167,11 +167,11 @@ def test_who_changes_their_view_in_mid_burst_gets_every_answer_and_in_their_orde
     world = DirectWorld()
     ann, bob, carol = world.join("ann", "bob", "carol")
     carol.say("one")
-    ticks = count(0.0, TURN_SECONDS)
-    world.fanout._tell_share._now = lambda: next(ticks)
+    ticks = count(0.0, SLICE_SECONDS)
+    world.fanout._delivery_slice._now = lambda: next(ticks)
     ann.put("/msg bob x\r\n" * 256)
     carol.put("two\r\n")
-    world.until(lambda: bob.protocol._peer._reader in world.fanout._apart)
+    world.until(lambda: bob.protocol._peer._subscriber in world.fanout._overridden)
     bob.put(f"/timestamp on\r\n/history\r\n{last}\r\n")
     world.settle()
     answers = [re.sub(r"\[..:..\] ", "", line) for line in bob.lines() if line[:3] in {"-> ", " * "}]
@@ -188,12 +188,12 @@ def test_who_changes_their_view_in_mid_burst_gets_every_answer_and_in_their_orde
 )
 def test_however_many_telnet_commands_come_the_others_have_their_turn(bob: Person, ann: Person, storm: bytes) -> None:
     """64 KiB hold 32,768 commands, and none of them needs to be a line."""
-    pieces = Counted(bob.protocol._codec._telnet.take)
+    pieces = Counted(bob.protocol._codec._telnet.next_piece)
     with mock.patch.object(bob.protocol._codec._telnet, "take", pieces):
         bob.put(storm * (65_536 // len(storm)) + b"\nhi\n")
         turns = 0
         while not is_read_from(bob):
-            assert pieces.calls <= LINES_A_TURN * PIECES
+            assert pieces.calls <= LINES_PER_TURN * COMMANDS_PER_LINE
             pieces.calls = 0
             assert bob.world.turn()
             turns += 1
@@ -204,10 +204,10 @@ def test_however_many_telnet_commands_come_the_others_have_their_turn(bob: Perso
 
 def test_a_chunk_that_comes_while_the_others_have_their_turn_waits(bob: Person, ann: Person) -> None:
     """A transport may still deliver what it had read before it was paused."""
-    bob.put("x\r\n" * (LINES_A_TURN + 1))
+    bob.put("x\r\n" * (LINES_PER_TURN + 1))
     bob.put("y\r\n")
     bob.world.settle()
-    assert ann.lines() == ["bob: x"] * (LINES_A_TURN + 1) + ["bob: y"]
+    assert ann.lines() == ["bob: x"] * (LINES_PER_TURN + 1) + ["bob: y"]
 
 
 @pytest.mark.parametrize("cuts", [(), range(1, 200), (7, 8)])
@@ -252,11 +252,14 @@ def test_who_does_not_read_the_answers_of_telnet_is_not_read_from(bob: Person, a
         bob.world.settle()
         sent += often
         assert sent < 200_000
-    assert bob.protocol._peer._reader._held < DEFAULTS.pending_bytes + ITEM + PIECES * len(HERE)
+    assert (
+        bob.protocol._peer._subscriber._queued_bytes
+        < DEFAULTS.private_queue_bytes + ITEM_OVERHEAD + COMMANDS_PER_LINE * len(AYT_REPLY)
+    )
     bob.transport.take_again()
     bob.world.settle()
     assert is_read_from(bob)
-    assert len(bob.transport.sent) == sent * (len(HERE) if asked == b"\xff\xf6" else 3)
+    assert len(bob.transport.sent) == sent * (len(AYT_REPLY) if asked == b"\xff\xf6" else 3)
 
 
 def test_who_does_not_read_what_everybody_is_told_is_read_from(bob: Person, ann: Person) -> None:
@@ -303,8 +306,8 @@ def test_a_long_history_waits_while_it_is_not_read(world: World, bob: Person, an
     most = 0
     while not is_read_from(bob):
         assert ann.read() == ""
-        reader = bob.protocol._peer._reader
-        most = max(most, len(bob.transport.held) + reader._held)
+        reader = bob.protocol._peer._subscriber
+        most = max(most, len(bob.transport.held) + reader._queued_bytes)
         bob.transport.take_again(100_000)
         world.settle()
     bob.transport.take_again()
@@ -398,10 +401,10 @@ def test_a_loss_fires_and_leaves_no_timer_behind(world: World) -> None:
 
 
 def test_a_loss_in_mid_turn_is_survived(bob: Person, ann: Person) -> None:
-    bob.put("x\r\n" * (LINES_A_TURN + 5))
+    bob.put("x\r\n" * (LINES_PER_TURN + 5))
     bob.protocol.connectionLost()
     bob.world.settle()
-    assert ann.lines() == ["bob: x"] * (LINES_A_TURN + 5) + [" * bob left."]
+    assert ann.lines() == ["bob: x"] * (LINES_PER_TURN + 5) + [" * bob left."]
 
 
 # Strangers
@@ -513,17 +516,17 @@ def test_an_unfinished_line_of_somebody_who_is_disconnected_is_not_said(world: W
     bob.protocol.close()
     bob.hang_up()
     assert ann.read() == ""
-    assert world.hub.room.last == 0
+    assert world.hub.room.last_seq == 0
 
 
 def test_the_lines_that_people_type_are_counted_whatever_they_are(world: World) -> None:
     ann = world.connect()
     ann.send("no nickname\r\nann\r\nhi\r\n/ping\r\n" + "x" * 5000 + "\r\n\r\nunfin")
-    assert world.factory.lines == 6
-    ann.send("ished\r\n" + "\n" * LINES_A_TURN * 2, cuts=(3, 100))
-    assert world.factory.lines == 7 + LINES_A_TURN * 2
+    assert world.factory.line_count == 6
+    ann.send("ished\r\n" + "\n" * LINES_PER_TURN * 2, cuts=(3, 100))
+    assert world.factory.line_count == 7 + LINES_PER_TURN * 2
     ann.say("quit")
-    assert world.factory.lines == 8 + LINES_A_TURN * 2
+    assert world.factory.line_count == 8 + LINES_PER_TURN * 2
 
 
 def test_what_the_log_says_of_somebody_is_in_fields_of_its_own(world: World, bob: Person) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.doors.line.telnet import HERE, REPEATED, Command, Piece, Telnet
+from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS, Edit, Piece, Telnet
 from tests.cuts import WAYS, Way
 from tests.fuzz.telnet import Answer, Out, check, joined, taken
 
@@ -19,7 +19,7 @@ EL, EC, AYT, AO, IP, BRK, DM, NOP, SE = (
     b"\xff\xf8", b"\xff\xf7", b"\xff\xf6", b"\xff\xf5", b"\xff\xf4", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf0",
 )  # fmt: skip
 TIMING_MARK, NAWS = b"\x06", b"\x1f"
-CHARACTER, LINE = Command.ERASE_CHARACTER, Command.ERASE_LINE
+CHARACTER, LINE = Edit.ERASE_CHARACTER, Edit.ERASE_LINE
 
 
 @pytest.fixture(params=WAYS.values(), ids=list(WAYS))
@@ -49,11 +49,11 @@ def test_wont_and_dont_are_what_is_the_case_anyway_and_are_not_answered(option: 
 
 def test_answers_come_once() -> None:
     telnet = Telnet()
-    telnet.feed(DO + b"\x01")
-    assert telnet.answers() == b""
-    assert telnet.take() is Command.NOTHING
-    assert telnet.answers() == WONT + b"\x01"
-    assert telnet.answers() == b""
+    telnet.receive_data(DO + b"\x01")
+    assert telnet.data_to_send() == b""
+    assert telnet.next_piece() is Edit.NOTHING
+    assert telnet.data_to_send() == WONT + b"\x01"
+    assert telnet.data_to_send() == b""
 
 
 # The rows of HARDENING, each whole, byte by byte, and between CR and LF
@@ -80,7 +80,7 @@ def test_a_command_that_asks_for_nothing_is_passed_over(command: int, cut: Way) 
         (SB + b"\x18 one" + SB + b"\x18 two" + SE + b"b", [b"b"]),
         (SB + b"\x18" + EL + b"b", [LINE, b"b"]),
         (SB + b"\x18" + NOP + b"b", [b"b"]),
-        (b"a\r\n" + AYT + b"b\r\n", [b"a\r\n", Answer(HERE), b"b\r\n"]),
+        (b"a\r\n" + AYT + b"b\r\n", [b"a\r\n", Answer(AYT_REPLY), b"b\r\n"]),
         (b"a" + IP + b"b\r\n", [b"a", LINE, b"b\r\n"]),
         (b"a" + BRK + b"b\r\n", [b"a", LINE, b"b\r\n"]),
         (b"a" + EL + b"b\r\n", [b"a", LINE, b"b\r\n"]),
@@ -115,20 +115,20 @@ def test_a_command_waits_for_its_end(unfinished: bytes, cut: Way) -> None:
     [(DO + NAWS, WONT + NAWS), (WILL + NAWS, DONT + NAWS), (WILL + TIMING_MARK, DONT + TIMING_MARK)],
 )
 def test_the_same_request_is_refused_only_so_often(asked: bytes, refused: bytes, cut: Way) -> None:
-    assert out_of(cut((asked + b"\r\n") * 1000)).count(Answer(refused)) == REPEATED
+    assert out_of(cut((asked + b"\r\n") * 1000)).count(Answer(refused)) == MAX_REFUSALS
 
 
 def test_a_storm_of_every_request_is_refused_only_so_often(cut: Way) -> None:
     options = [bytes((option,)) for option in range(256) if option != TIMING_MARK[0]]
     storm = b"".join(DO + option + WILL + option for option in options)
-    (answers,) = out_of(cut(storm * (REPEATED + 5)))
+    (answers,) = out_of(cut(storm * (MAX_REFUSALS + 5)))
     assert isinstance(answers, Answer)
-    assert len(answers.data) == len(storm) * REPEATED
+    assert len(answers.data) == len(storm) * MAX_REFUSALS
 
 
 def test_who_loops_on_one_option_is_still_answered_on_another(cut: Way) -> None:
     (answers,) = out_of(cut((DO + b"\x01") * 1000 + WILL + b"\x01" + DO + b"\x03"))
-    assert answers == Answer((WONT + b"\x01") * REPEATED + DONT + b"\x01" + WONT + b"\x03")
+    assert answers == Answer((WONT + b"\x01") * MAX_REFUSALS + DONT + b"\x01" + WONT + b"\x03")
 
 
 def test_every_timing_mark_is_answered(cut: Way) -> None:
@@ -137,21 +137,21 @@ def test_every_timing_mark_is_answered(cut: Way) -> None:
 
 
 def test_every_are_you_there_is_answered(cut: Way) -> None:
-    assert out_of(cut(AYT * 1000)) == [Answer(HERE * 1000)]
+    assert out_of(cut(AYT * 1000)) == [Answer(AYT_REPLY * 1000)]
 
 
 @pytest.mark.parametrize(
     ("storm", "piece"),
     [
-        *((idle, Command.NOTHING) for idle in (NOP, GA, DM, AO, SE, WONT + NAWS, DONT + IAC, b"\xff\x01")),
+        *((idle, Edit.NOTHING) for idle in (NOP, GA, DM, AO, SE, WONT + NAWS, DONT + IAC, b"\xff\x01")),
         (IAC * 2, IAC * 10_000),
     ],
 )
 def test_a_storm_that_asks_for_nothing_is_passed_at_once(storm: bytes, piece: Piece) -> None:
     telnet = Telnet()
-    telnet.feed(storm * 10_000)
-    assert telnet.take() == piece
-    assert telnet.take() is None
+    telnet.receive_data(storm * 10_000)
+    assert telnet.next_piece() == piece
+    assert telnet.next_piece() is None
 
 
 # Who negotiates
@@ -160,8 +160,8 @@ def test_a_storm_that_asks_for_nothing_is_passed_at_once(storm: bytes, piece: Pi
 def negotiated(chunks: Iterable[bytes]) -> bool:
     telnet = Telnet()
     for chunk in chunks:
-        telnet.feed(chunk)
-        while telnet.take() is not None:
+        telnet.receive_data(chunk)
+        while telnet.next_piece() is not None:
             pass
     return telnet.negotiated
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from broadcast.core.events import Announced, Event, NotKept, Said
-from broadcast.core.stats import Keeping
+from broadcast.core.events import Announced, Event, Message, StoreFailed
+from broadcast.core.stats import CommitStats
 from broadcast.journals.sqlite import commit_thread as writer
 from broadcast.journals.sqlite.database import MIGRATIONS, connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
@@ -50,10 +50,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 def refused(event: Event) -> str:
     """Why *event* was not kept."""
-    assert isinstance(event, NotKept), event
-    assert event.why
-    assert event.why.isprintable()
-    return event.why
+    assert isinstance(event, StoreFailed), event
+    assert event.reason
+    assert event.reason.isprintable()
+    return event.reason
 
 
 def in_the_file(folder: Path) -> list[tuple[int, str]]:
@@ -87,7 +87,7 @@ def test_all_that_is_appended_while_a_commit_runs_is_the_next_commit_up_to_512(r
         for number in range(1000):
             run.journal.append(said(str(number)))
     run.turns.until(lambda: len(run.back) == 1001)
-    assert run.back[-1] == said("999").numbered(1001)
+    assert run.back[-1] == said("999").with_seq(1001)
     assert [statements.get(timeout=PATIENCE).split()[0] for _ in range(2)] == ["INSERT", "INSERT"]
     assert statements.empty()
 
@@ -95,8 +95,8 @@ def test_all_that_is_appended_while_a_commit_runs_is_the_next_commit_up_to_512(r
 def test_batches_of_every_size_are_kept_whole(run: Harness) -> None:
     seq = 0
     for size in (*range(1, 20), 127, 128, 129, 511, 512):
-        back = writer_of(run)._keep([said(str(number)) for number in range(size)])
-        assert back == [said(str(number)).numbered(seq + number + 1) for number in range(size)]
+        back = writer_of(run)._store([said(str(number)) for number in range(size)])
+        assert back == [said(str(number)).with_seq(seq + number + 1) for number in range(size)]
         seq += size
     assert [event.seq for event in run.read(1, seq + 1)] == list(range(1, seq + 1))
 
@@ -116,13 +116,13 @@ def test_a_commit_is_on_disk_before_it_comes_back(run: Harness) -> None:
 
 def test_while_the_journal_is_locked_nothing_is_kept_and_then_it_goes_on(run: Harness, tmp_path: Path) -> None:
     connection_of(run).execute("PRAGMA busy_timeout = 10")
-    assert run.append(said("a")) == [said("a").numbered(1)]
+    assert run.append(said("a")) == [said("a").with_seq(1)]
     with locked(tmp_path):
         for text in "bc":
             announced, back = run.append(Announced("x"), said(text))
             assert announced == Announced("x")
             assert refused(back) == "another program has locked the journal"
-    assert run.append(said("d")) == [said("d").numbered(2)]
+    assert run.append(said("d")) == [said("d").with_seq(2)]
     assert connection_of(run).execute("PRAGMA busy_timeout").fetchone() == (2000,)
     assert in_the_file(tmp_path) == [(1, "a"), (2, "d")]
 
@@ -135,8 +135,8 @@ def test_on_a_full_database_nothing_is_kept_and_then_it_goes_on(run: Harness, tm
     long = said("x" * 100_000)
     first, second = run.append(Announced("x"), long)
     assert first == Announced("x")
-    assert second == NotKept(long, "the disk is full")
-    assert run.append(said("b")) == [said("b").numbered(2)]
+    assert second == StoreFailed(long, "the disk is full")
+    assert run.append(said("b")) == [said("b").with_seq(2)]
     assert in_the_file(tmp_path) == [(1, "a"), (2, "b")]
 
 
@@ -154,7 +154,7 @@ def append(count):
         journal.append(Said(1, "ann", "x" * 2000, 1.0))
     while len(back) < count:
         calls.get()()
-    return [getattr(event, "seq", None) or event.why for event in back]
+    return [getattr(event, "seq", None) or event.reason for event in back]
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 told = [append(20)]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
@@ -198,7 +198,7 @@ def test_what_was_reported_as_not_kept_is_not_in_the_file(
     writer_of(run)._db = flawed
     assert [refused(event) for event in run.append(said("b"))] == [why]
     assert in_the_file(tmp_path) == [(1, "a")]
-    assert run.append(said("c")) == [said("c").numbered(2)]
+    assert run.append(said("c")) == [said("c").with_seq(2)]
     assert in_the_file(tmp_path) == [(1, "a"), (2, "c")]
 
 
@@ -212,7 +212,7 @@ def test_a_commit_in_doubt_is_undone_as_soon_as_the_file_can_be_reached_again(
         patch.setattr(writer, "connect", failing(sqlite3.OperationalError("unable to open database file")))
         refused(run.append(said("b"))[0])
         assert "unable to open" in refused(run.append(said("c"))[0])
-    assert run.append(said("d")) == [said("d").numbered(2)]
+    assert run.append(said("d")) == [said("d").with_seq(2)]
     assert in_the_file(tmp_path) == [(1, "a"), (2, "d")]
 
 
@@ -234,11 +234,11 @@ def test_a_file_that_lost_lines_meanwhile_takes_no_more(run: Harness, tmp_path: 
 
 
 def test_an_event_that_the_database_refuses_does_not_end_the_thread(run: Harness) -> None:
-    why = refused(run.append(Said(1, "ann", "x", float("nan")))[0])
+    why = refused(run.append(Message(1, "ann", "x", float("nan")))[0])
     assert "NOT NULL" in why
     wrong: Any = b"bytes"
     refused(run.append(said(wrong))[0])
-    assert run.append(said("a")) == [said("a").numbered(1)]
+    assert run.append(said("a")) == [said("a").with_seq(1)]
 
 
 def test_close_ends_while_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,27 +256,27 @@ def test_close_ends_while_nothing_can_be_written(tmp_path: Path, monkeypatch: py
 # How it goes
 
 
-def figures(keeping: Keeping) -> tuple[int, int, int, str]:
+def figures(keeping: CommitStats) -> tuple[int, int, int, str]:
     """Commits that succeeded, commits that failed, events not kept, and why."""
-    return sum(keeping.seconds.counts), keeping.failures, keeping.refused, keeping.trouble
+    return sum(keeping.durations.counts), keeping.failed_commits, keeping.failed_events, keeping.last_error
 
 
 def test_it_is_told_how_long_a_commit_took_and_that_one_failed_until_one_succeeds(tmp_path: Path) -> None:
     turns, told, times = Turns(), SimpleQueue[str](), iter(range(0, 1000, 3))
-    keeping = Keeping(lambda: next(times), told.put)
+    keeping = CommitStats(lambda: next(times), told.put)
     with opened(SqliteJournal(tmp_path, turns.wake, keeping), turns) as run:
         connection_of(run).execute("PRAGMA busy_timeout = 10")
         run.append(said("a"), *PASSING)
         commits, failures, refusals, trouble = figures(keeping)
         assert (failures, refusals, trouble) == (0, 0, "")
         assert commits >= 1
-        assert keeping.seconds.sum == 3 * commits
+        assert keeping.durations.sum == 3 * commits
         with locked(tmp_path):
             run.append(said("b"))
             run.append(Announced("x"), said("\ud800"))
             run.append(said("c"))
         assert figures(keeping) == (commits, 2, 3, "another program has locked the journal")
-        assert told.get(timeout=PATIENCE) == keeping.trouble
+        assert told.get(timeout=PATIENCE) == keeping.last_error
         run.append(said("d"))
         assert figures(keeping) == (commits + 1, 2, 3, "")
         assert told.get(timeout=PATIENCE) == ""
@@ -289,17 +289,17 @@ def test_that_a_fault_has_ended_shows_although_nobody_says_anything(
     for pause in ("QUIET", "PROBE", "RETRY"):
         monkeypatch.setattr(writer, pause, 0.005)
     turns, told = Turns(), SimpleQueue[str]()
-    with opened(SqliteJournal(tmp_path, turns.wake, Keeping(changed=told.put)), turns) as run:
-        keeping = run.journal.keeping
+    with opened(SqliteJournal(tmp_path, turns.wake, CommitStats(on_change=told.put)), turns) as run:
+        keeping = run.journal.commit_stats
         connection_of(run).execute("PRAGMA busy_timeout = 5")
         run.append(said("a"))
         with locked(tmp_path):
             refused(run.append(said("b"))[0])
             assert told.get(timeout=PATIENCE) == "another program has locked the journal"
-            until(lambda: keeping.failures > 2)
-            assert keeping.refused == 1
+            until(lambda: keeping.failed_commits > 2)
+            assert keeping.failed_events == 1
         assert told.get(timeout=PATIENCE) == ""
-        assert run.append(said("c")) == [said("c").numbered(2)]
+        assert run.append(said("c")) == [said("c").with_seq(2)]
     assert in_the_file(tmp_path) == [(1, "a"), (2, "c")]
 
 
@@ -308,31 +308,31 @@ def test_a_look_whether_a_fault_has_ended_writes_to_the_file(run: Harness, tmp_p
     run.append(said("a"))
     log = tmp_path / f"{FILE}-wal"
     before = log.stat().st_size
-    writer_of(run)._probe()  # the thread itself waits for an event
+    writer_of(run)._probe_recovery()  # the thread itself waits for an event
     assert log.stat().st_size > before
     assert connection_of(run).execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     flawed: Any = Flawed(connection_of(run), sqlite3.OperationalError("disk I/O error"), after=False)
     writer_of(run)._db = flawed
-    writer_of(run)._probe()
-    assert run.journal.keeping.trouble == "the journal cannot be written: disk I/O error"
-    writer_of(run)._probe()
-    assert run.journal.keeping.trouble == ""
+    writer_of(run)._probe_recovery()
+    assert run.journal.commit_stats.last_error == "the journal cannot be written: disk I/O error"
+    writer_of(run)._probe_recovery()
+    assert run.journal.commit_stats.last_error == ""
 
 
 def test_a_disk_on_which_a_page_would_fit_is_still_full(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = [writer.ROOM - 1]
+    free = [writer.MIN_FREE_BYTES - 1]
     monkeypatch.setattr(writer, "disk_usage", lambda _path: Usage(free[0]))
-    keeping = run.journal.keeping
-    keeping.failed("the disk is full", 1)
-    writer_of(run)._probe()
-    assert (keeping.trouble, keeping.failures) == ("the disk is full", 2)
-    free[0] = writer.ROOM
-    writer_of(run)._probe()
-    assert keeping.trouble == ""
+    keeping = run.journal.commit_stats
+    keeping.record_failure("the disk is full", 1)
+    writer_of(run)._probe_recovery()
+    assert (keeping.last_error, keeping.failed_commits) == ("the disk is full", 2)
+    free[0] = writer.MIN_FREE_BYTES
+    writer_of(run)._probe_recovery()
+    assert keeping.last_error == ""
     free[0] = 0
-    keeping.failed("another program has locked the journal", 1)
-    writer_of(run)._probe()
-    assert keeping.trouble == ""
+    keeping.record_failure("another program has locked the journal", 1)
+    writer_of(run)._probe_recovery()
+    assert keeping.last_error == ""
 
 
 class Usage(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse, JournalTooNew
-from broadcast.core.events import Said
+from broadcast.core.events import Message
 from broadcast.journals.sqlite import database
 from broadcast.journals.sqlite.database import MIGRATIONS, connect, prepare
 
@@ -115,7 +115,7 @@ def test_an_older_journal_is_brought_up_to_date_and_keeps_its_lines(
     with closing(db):
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 2,)
         assert [row[1] for row in db.execute("PRAGMA table_info(events)")][-1] == "room"
-    assert (recent, last) == ([Said(0, "ann", "hello", 1.5, 3000)], 3000)
+    assert (recent, last) == ([Message(0, "ann", "hello", 1.5, 3000)], 3000)
 
 
 def test_a_migration_that_fails_leaves_the_version_before_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_a_log_that_a_crash_left_behind_is_played_in(path: Path) -> None:
         (folder / name).write_bytes(data)
     db, recent, last = prepare(folder / path.name, 1)
     db.close()
-    assert (recent, last) == ([Said(0, "ann", "late", 1.5, 3001)], 3001)
+    assert (recent, last) == ([Message(0, "ann", "late", 1.5, 3001)], 3001)
 
 
 def test_a_journal_that_another_program_has_locked_is_refused_as_in_use(
@@ -187,10 +187,10 @@ def test_a_folder_in_the_file_s_place_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_disk_that_takes_no_new_journal_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
-    def sync_folder(_: Path) -> None:
+    def fsync_directory(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr(database, "sync_folder", sync_folder)
+    monkeypatch.setattr(database, "fsync_directory", sync_folder)
     with pytest.raises(JournalError, match=error.strerror or "odd"):
         prepare(tmp_path / "journal.sqlite", 0)
 

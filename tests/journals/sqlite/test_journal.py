@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
-from broadcast.core.events import Emoted, Kept
-from broadcast.core.search_query import Words
+from broadcast.core.events import Action, Stored
+from broadcast.core.search_query import SearchQuery
 from broadcast.journals.sqlite import journal as sqlite
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from tests.journals.contract import Harness, JournalContract, SearchContract, Turns, opened, recalled, said
@@ -47,7 +47,7 @@ class Indexed(Harness):
 
     spare = 0
 
-    def search_for(self, words: Words, last: int, most: int) -> Sequence[Kept] | JournalError:
+    def search_for(self, words: SearchQuery, last: int, most: int) -> Sequence[Stored] | JournalError:
         index_all(self, self.spare)
         return super().search_for(words, last, most)
 
@@ -83,10 +83,10 @@ class TestSearchOfLinesThatAreNotIndexed(TestSearchOfIndexedLines):
 
 def test_what_was_kept_is_there_after_a_restart_and_the_numbers_go_on(tmp_path: Path) -> None:
     with use(tmp_path) as run:
-        before = run.append(said("a"), Emoted(1, "bob", "waves", 2.0))
+        before = run.append(said("a"), Action(1, "bob", "waves", 2.0))
     with use(tmp_path, tail=9) as run:
         assert run.tail == [recalled(event) for event in before]
-        assert run.append(said("c")) == [said("c").numbered(3)]
+        assert run.append(said("c")) == [said("c").with_seq(3)]
         assert [event.seq for event in run.read(1, 9)] == [1, 2, 3]
 
 
@@ -120,7 +120,7 @@ def test_close_answers_what_was_asked_and_leaves_one_file_and_no_threads(tmp_pat
         run.journal.read(1, 1, answers.append)
         assert len(journal_threads()) == 2
     run.turns.settle()
-    assert answers == [[recalled(said("a").numbered(1))]]
+    assert answers == [[recalled(said("a").with_seq(1))]]
     assert journal_threads() == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, "lock"]
 
@@ -132,7 +132,7 @@ def test_a_second_open_in_the_same_process_is_refused_and_does_the_first_no_harm
             second.open(0)
         assert str(tmp_path) in str(caught.value)
         second.close()
-        assert run.append(said("a")) == [said("a").numbered(1)]
+        assert run.append(said("a")) == [said("a").with_seq(1)]
         with pytest.raises(JournalInUse):
             SqliteJournal(tmp_path, Turns().wake).open(0)
 
@@ -186,7 +186,7 @@ def test_a_failed_open_holds_nothing(tmp_path: Path) -> None:
     assert journal_threads() == []
     (tmp_path / FILE).unlink()
     with use(tmp_path) as run:
-        assert run.append(said("a")) == [said("a").numbered(1)]
+        assert run.append(said("a")) == [said("a").with_seq(1)]
 
 
 def test_an_open_that_fails_late_holds_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def test_an_open_that_fails_late_holds_nothing_either(tmp_path: Path, monkeypatc
         raise RuntimeError(msg)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "Reader", no_thread)
+        patch.setattr(sqlite, "QueryThread", no_thread)
         with pytest.raises(RuntimeError):
             SqliteJournal(tmp_path, Turns().wake).open(0)
     assert journal_threads() == []

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Kept
+from broadcast.core.events import Stored
 from broadcast.journals.sqlite import journal as sqlite
 from broadcast.journals.sqlite import query_thread as reader
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from broadcast.journals.sqlite.query_thread import Reader
+from broadcast.journals.sqlite.query_thread import QueryThread
 from tests.journals.contract import PATIENCE, Harness, Turns, opened, said
 
 
@@ -64,34 +64,34 @@ def test_a_row_that_is_no_event_is_told_and_the_others_are_read(run: Harness, tm
 def test_questions_beyond_the_bound_are_refused_and_all_are_answered(
     run: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PENDING", 0)
+    monkeypatch.setattr(reader, "MAX_PENDING", 0)
     assert "too many" in str(run.ask(1, 2))
     monkeypatch.undo()
     answers: list[object] = []
-    for _ in range(reader.PENDING * 2):
+    for _ in range(reader.MAX_PENDING * 2):
         run.journal.read(1, 2, answers.append)
-    run.turns.until(lambda: len(answers) == reader.PENDING * 2)
+    run.turns.until(lambda: len(answers) == reader.MAX_PENDING * 2)
 
 
 def test_a_question_that_is_not_through_lets_the_others_go_first(run: Harness, tmp_path: Path) -> None:
-    asked = Reader(tmp_path / FILE, run.turns.wake)
+    asked = QueryThread(tmp_path / FILE, run.turns.wake)
     order: list[str] = []
     looks: list[int] = []
 
-    def long(_: sqlite3.Connection) -> list[Kept] | None:
+    def long(_: sqlite3.Connection) -> list[Stored] | None:
         if not looks:
-            asked.ask(lambda _: [], lambda _: order.append("short"))
+            asked.submit(lambda _: [], lambda _: order.append("short"))
         looks.append(1)
         return [] if len(looks) == 3 else None
 
-    asked.ask(long, lambda _: order.append("long"))
+    asked.submit(long, lambda _: order.append("long"))
     run.turns.until(lambda: len(order) == 2)
     asked.close()
     assert order == ["short", "long"]
 
 
 def test_a_question_that_is_not_through_at_the_end_is_answered_with_that(run: Harness, tmp_path: Path) -> None:
-    asked = Reader(tmp_path / FILE, run.turns.wake)
+    asked = QueryThread(tmp_path / FILE, run.turns.wake)
     answers: list[object] = []
     begun, ending = threading.Event(), threading.Event()
 
@@ -99,7 +99,7 @@ def test_a_question_that_is_not_through_at_the_end_is_answered_with_that(run: Ha
         begun.set()
         assert ending.wait(PATIENCE)
 
-    asked.ask(endless, answers.append)
+    asked.submit(endless, answers.append)
     assert begun.wait(PATIENCE)
     asked._questions.put(None)  # as close does
     ending.set()
@@ -112,8 +112,8 @@ def test_reading_never_writes(run: Harness) -> None:
     run.read(1, 2)
     assert [event.text for event in run.search("a")] == ["a"]
     assert isinstance(run.journal, SqliteJournal)
-    assert run.journal._reader is not None
-    db = run.journal._reader._db
+    assert run.journal._query_thread is not None
+    db = run.journal._query_thread._db
     assert db is not None
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         db.execute("DELETE FROM events")

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broadcast.core.errors import JournalDamaged, JournalError
-from broadcast.core.search_query import LONGEST, parse
+from broadcast.core.search_query import MAX_QUERY_CHARS, parse_query
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite import commit_thread as writer
 from broadcast.journals.sqlite import database
@@ -69,12 +69,12 @@ def check(folder: Path) -> int:
 
 
 def test_where_there_is_quiet_all_that_was_kept_is_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "QUIET", 0.0)
+    monkeypatch.setattr(writer, "INDEX_AFTER_IDLE", 0.0)
     turns = Turns()
     with opened(SqliteJournal(tmp_path, turns.wake), turns) as run:
         run.append(*(said(f"line {number}") for number in range(1000)))
         until(lambda: mark(tmp_path) == 1000)
-        until(lambda: not writer_of(run)._index.due(1000))
+        until(lambda: not writer_of(run)._indexer.due(1000))
         run.append(said("line 1001"))
         until(lambda: mark(tmp_path) == 1001)
         assert [event.seq for event in run.search("1001")] == [1001]
@@ -83,18 +83,18 @@ def test_where_there_is_quiet_all_that_was_kept_is_indexed(tmp_path: Path, monke
 
 def test_a_step_indexes_a_few_lines_and_then_puts_them_in_order(run: Harness, tmp_path: Path) -> None:
     run.append(*(said(f"line {number}") for number in range(600)))
-    steps = writer_of(run)._index
+    steps = writer_of(run)._indexer
     marks = []
     while steps.due(600):
         steps.step(connection_of(run), 600)
         marks.append(mark(tmp_path))
-    assert sorted(set(marks)) == [index.STEP, 2 * index.STEP, 600]
+    assert sorted(set(marks)) == [index.STEP_ROWS, 2 * index.STEP_ROWS, 600]
     assert len(marks) >= 6  # a look after each whether anything is to be merged
     assert check(tmp_path) == 600
 
 
 def test_many_steps_leave_few_segments(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "STEP", 2)
+    monkeypatch.setattr(index, "STEP_ROWS", 2)
     run.append(*(said(f"line {number}") for number in range(600)))
     index_all(run)
     (segments,) = connection_of(run).execute("SELECT count(DISTINCT segid) FROM words_idx").fetchone()
@@ -105,8 +105,8 @@ def test_many_steps_leave_few_segments(run: Harness, monkeypatch: pytest.MonkeyP
 def test_under_load_without_a_pause_it_is_indexed_too(
     run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "BACKLOG", 10)
-    monkeypatch.setattr(writer, "EVERY", 3)
+    monkeypatch.setattr(writer, "INDEX_BACKLOG", 10)
+    monkeypatch.setattr(writer, "INDEX_EVERY_BATCHES", 3)
     for number in range(13):
         run.append(said(f"line {number}"))
     until(lambda: mark(tmp_path) == 12)  # at batch 12 more than 10 were waiting, and neither at batch 3 nor 9
@@ -115,7 +115,7 @@ def test_under_load_without_a_pause_it_is_indexed_too(
 
 def test_a_step_that_took_place_and_was_reported_as_failed_is_not_taken_twice(run: Harness, tmp_path: Path) -> None:
     run.append(*(said(f"line {number}") for number in range(700)))
-    again = index.Index(connection_of(run))
+    again = index.SearchIndexer(connection_of(run))
     index_all(run)
     while again.due(700):
         again.step(connection_of(run), 700)
@@ -128,30 +128,30 @@ def test_a_fault_while_indexing_harms_no_line_and_with_the_next_one_it_goes_on(
 ) -> None:
     failed: list[int] = []
 
-    def step(self: index.Index, db: sqlite3.Connection, last: int) -> None:
+    def step(self: index.SearchIndexer, db: sqlite3.Connection, last: int) -> None:
         failed.append(last)
         raise error
 
     turns = Turns()
     with opened(SqliteJournal(tmp_path, turns.wake), turns) as run:
         with monkeypatch.context() as patch:
-            patch.setattr(writer, "QUIET", 0.0)
-            patch.setattr(index.Index, "step", step)
-            assert run.append(said("a")) == [said("a").numbered(1)]
+            patch.setattr(writer, "INDEX_AFTER_IDLE", 0.0)
+            patch.setattr(index.SearchIndexer, "step", step)
+            assert run.append(said("a")) == [said("a").with_seq(1)]
             until(lambda: bool(failed))
             until(lambda: writer_of(run)._db is None)
         assert [event.seq for event in run.search("a")] == [1]
-        assert run.append(said("b")) == [said("b").numbered(2)]
+        assert run.append(said("b")) == [said("b").with_seq(2)]
         until(lambda: mark(tmp_path) == 2)
     assert check(tmp_path) == 2
 
 
 def test_while_the_file_cannot_be_reached_nothing_is_indexed(run: Harness) -> None:
     run.append(said("a"))
-    writer_of(run)._drop()
-    assert not writer_of(run)._advance()
-    assert run.append(said("b")) == [said("b").numbered(2)]
-    assert writer_of(run)._advance()
+    writer_of(run)._disconnect()
+    assert not writer_of(run)._index_step()
+    assert run.append(said("b")) == [said("b").with_seq(2)]
+    assert writer_of(run)._index_step()
 
 
 def test_an_old_journal_is_indexed_after_it_was_opened_and_searched_before(
@@ -183,14 +183,14 @@ def test_an_old_journal_is_indexed_after_it_was_opened_and_searched_before(
 
 
 def test_a_search_goes_on_where_the_index_has_come_to_meanwhile(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "UNINDEXED", 3)
-    monkeypatch.setattr(index, "WINDOW", 5)
-    monkeypatch.setattr(index, "STEP", 1)
+    monkeypatch.setattr(index, "UNINDEXED_ROWS", 3)
+    monkeypatch.setattr(index, "SCAN_ROWS", 5)
+    monkeypatch.setattr(index, "STEP_ROWS", 1)
     run.append(*(said("odd" if number % 2 else "even") for number in range(1, 41)))
     for last in range(41):
         assert [event.seq for event in run.search("odd", last=last)] == list(range(1, last + 1, 2))
-    question = index.Search(parse("odd"), 10**30, 50)
-    steps, answer, looks = writer_of(run)._index, None, 0
+    question = index.Search(parse_query("odd"), 10**30, 50)
+    steps, answer, looks = writer_of(run)._indexer, None, 0
     reading = database.connect(Path(connection_of(run).execute("PRAGMA database_list").fetchone()[2]), writing=False)
     with closing(reading):
         while answer is None:
@@ -251,9 +251,9 @@ def test_without_fts5_the_journal_keeps_and_a_search_says_so(tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr(database, "FTS", "none_such")
         with opened(SqliteJournal(tmp_path, turns.wake), turns) as run:
-            assert run.append(said("a")) == [said("a").numbered(1)]
-            assert not writer_of(run)._index.due(1)
-            answer = run.search_for(parse("a"), 1, 1)
+            assert run.append(said("a")) == [said("a").with_seq(1)]
+            assert not writer_of(run)._indexer.due(1)
+            answer = run.search_for(parse_query("a"), 1, 1)
             assert isinstance(answer, JournalError)
             assert str(answer) == "its SQLite has no FTS5."
             assert len(run.read(1, 1)) == 1
@@ -267,7 +267,7 @@ def test_the_journal_in_memory_says_so_too(monkeypatch: pytest.MonkeyPatch) -> N
     turns = Turns()
     with opened(MemoryJournal(turns.wake), turns) as run:
         run.append(said("a"))
-        assert str(run.search_for(parse("a"), 1, 1)) == "its SQLite has no FTS5."
+        assert str(run.search_for(parse_query("a"), 1, 1)) == "its SQLite has no FTS5."
 
 
 def test_other_trouble_is_not_taken_for_a_lack_of_fts5(tmp_path: Path) -> None:
@@ -315,9 +315,9 @@ def test_a_damaged_index_keeps_nobody_from_talking(run: Harness, tmp_path: Path)
         db.execute("DELETE FROM words_config")
     turns = Turns()
     with opened(SqliteJournal(tmp_path, turns.wake), turns) as again:
-        assert again.append(said("b")) == [said("b").numbered(2)]
-        assert not writer_of(again)._index.due(2)
-        assert isinstance(again.search_for(parse("a"), 2, 2), JournalError)
+        assert again.append(said("b")) == [said("b").with_seq(2)]
+        assert not writer_of(again)._indexer.due(2)
+        assert isinstance(again.search_for(parse_query("a"), 2, 2), JournalError)
         assert len(again.read(1, 2)) == 2
 
 
@@ -331,11 +331,11 @@ def test_an_index_that_turns_out_to_be_damaged_is_left_alone(run: Harness, tmp_p
     turns = Turns()
     with opened(SqliteJournal(tmp_path, turns.wake), turns) as again:
         again.append(said("b"))
-        connection, work = connection_of(again), writer_of(again)._index
+        connection, work = connection_of(again), writer_of(again)._indexer
         before = work.due(2)
         work.step(connection, 2)
         assert (before, work.due(2)) == (True, False)
-        assert again.append(said("c")) == [said("c").numbered(3)]
+        assert again.append(said("c")) == [said("c").with_seq(3)]
         assert connection_of(again) is connection
 
 
@@ -363,7 +363,7 @@ def test_indexed_or_not_and_in_memory_the_answers_are_the_same(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], data: st.DataObject
 ) -> None:
     pieces = [piece for text in texts for piece in text.split()] or ["x"]
-    line = " ".join(data.draw(st.lists(st.one_of(st.sampled_from(pieces), st.text()), max_size=4)))[:LONGEST]
+    line = " ".join(data.draw(st.lists(st.one_of(st.sampled_from(pieces), st.text()), max_size=4)))[:MAX_QUERY_CHARS]
     most = data.draw(st.integers(1, 4))
     turns = Turns()
     answers = []
