@@ -237,13 +237,13 @@ class TheWholeHub(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.stack.enter_context(logged())
         for module, name, value in (
-            (broadcast.core.room, "plan", self.write_down),
-            (broadcast.delivery.subscriber, "CHUNK", 60),
-            (broadcast.delivery.subscriber, "BURSTS", 3),
-            (broadcast.delivery.subscriber, "ITEM", 5),
-            (broadcast.delivery.subscriber, "PIECE", 40),
-            (broadcast.net.writers, "_CHUNK", 80),
-            (broadcast.delivery.fanout, "SLICE", 1),
+            (broadcast.core.room, "build_batch", self.write_down),
+            (broadcast.delivery.subscriber, "SEND_BYTES", 60),
+            (broadcast.delivery.subscriber, "SEND_BATCHES", 3),
+            (broadcast.delivery.subscriber, "ITEM_OVERHEAD", 5),
+            (broadcast.delivery.subscriber, "LAZY_CHUNK_BYTES", 40),
+            (broadcast.net.writers, "_CHUNK_BYTES", 80),
+            (broadcast.delivery.fanout, "SENDS_PER_SLICE", 1),
             (tests.harness, "ROOM_FOR_OUTPUT", 80),
         ):
             self.stack.enter_context(mock.patch.object(module, name, value))
@@ -707,17 +707,17 @@ def test_whatever_people_do_what_happened_explains_what_each_of_them_reads() -> 
 
 
 def forget_private_lines(reader: Subscriber, told: object) -> None:
-    """Instead of ``Reader.keep``."""
+    """Instead of ``Subscriber.queue_overrides``."""
 
 
 def forget_a_line(reader: Subscriber) -> object:
-    """Instead of ``Reader._missed``: the notice begins one line too late."""
+    """Instead of ``Subscriber._skip_gap``: the notice begins one line too late."""
     reader._seq += 1
     return MISSED_LINES(reader)
 
 
 def forget_the_rest(reader: Subscriber, data: bytes, taken: int) -> bytes:
-    """Instead of ``Reader._hold``: of what was taken in part, only the line that was cut is sent to its end."""
+    """Instead of ``Subscriber._hand_off_partial``: of what was taken in part, only the line that was cut is sent to its end."""
     HOLD(reader, data, taken)
     return b""
 
@@ -729,11 +729,11 @@ def leave_twice(room: Room, member: Member, why: str) -> None:
 
 
 def hide_nothing(shown: object, ignoring: object, edits: object) -> None:
-    """Instead of ``burst._hide``."""
+    """Instead of ``_apply_ignores``."""
 
 
 def free(hub: Hub, name: str, owner: Member | None) -> str:
-    """Instead of ``Hub._free``: no nickname is ever taken."""
+    """Instead of ``Hub._validate_nick``: no nickname is ever taken."""
     return name
 
 
@@ -744,12 +744,12 @@ MISSED_LINES, HOLD, LEAVE = Subscriber._skip_gap, Subscriber._hand_off_partial, 
 @pytest.mark.parametrize(
     ("part", "name", "broken"),
     [
-        (Subscriber, "keep", forget_private_lines),
-        (Subscriber, "_missed", forget_a_line),
-        (Subscriber, "_hold", forget_the_rest),
+        (Subscriber, "queue_overrides", forget_private_lines),
+        (Subscriber, "_skip_gap", forget_a_line),
+        (Subscriber, "_hand_off_partial", forget_the_rest),
         (Room, "leave", leave_twice),
-        (broadcast.core.batching, "_hide", hide_nothing),
-        (Hub, "_free", free),
+        (broadcast.core.batching, "_apply_ignores", hide_nothing),
+        (Hub, "_validate_nick", free),
     ],
 )
 def test_the_model_notices_what_is_broken(part: object, name: str, broken: object) -> None:

@@ -95,8 +95,8 @@ def parse_listener(
         several = ", and repeat it for several" if option == "--port" else ""
         colons = r" A colon in a value is written \:, as in interface=\:\:1." if "::" in description else ""
         raise StartupError(
-            f"{option} {port} cannot be used ({_error_text(error)}). Give it a number, or a Twisted endpoint description "
-            f"such as tcp:5555:interface=0.0.0.0{several}.{colons}"
+            f"{option} {port} cannot be used ({_error_text(error)}). Give it a number, or a Twisted endpoint "
+            f"description such as tcp:5555:interface=0.0.0.0{several}.{colons}"
         ) from error
     if isinstance(endpoint, StandardIOEndpoint):
         raise StartupError(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")

@@ -529,14 +529,14 @@ def test_who_whispers_a_lot_waits_until_it_is_told_and_is_never_refused(stage: S
     ] * 100
     assert len([event for event in bob.look() if isinstance(event, PrivateMessage)]) == 100
     assert waited > 10
-    bob.full = True
+    bob.congested = True
     carol.say("/msg bob hm")
     assert carol.look() == [ErrorReply("bob does not read what is sent to them.")]
 
 
 def test_history_is_shown_in_pages_each_when_there_is_room(stage: Stage, ann: Seat) -> None:
     ann.say(*(f"{number}" for number in range(1, 51)))
-    ann.full = True
+    ann.congested = True
     ann.say("/history 40")
     pages = []
     while ann.waiting is not None:
@@ -552,7 +552,7 @@ def test_history_is_shown_in_pages_each_when_there_is_room(stage: Stage, ann: Se
 
 def test_what_is_said_while_a_history_is_shown_is_no_part_of_it(stage: Stage, ann: Seat) -> None:
     ann.say(*(f"{number}" for number in range(1, 21)))
-    ann.full = True
+    ann.congested = True
     ann.say("/history #1-#99")
     (bob,) = stage.join("bob")
     bob.say("too late")
@@ -565,7 +565,7 @@ def test_what_is_said_while_a_history_is_shown_is_no_part_of_it(stage: Stage, an
 
 def test_a_history_that_cannot_be_read_on_says_so(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
     ann.say(*(f"{number}" for number in range(1, 21)))
-    ann.full = True
+    ann.congested = True
     ann.say("/history")
     ann.look()
     monkeypatch.setattr(stage.journal, "read", lambda _first, _last, found: found(JournalError("I/O error")))

@@ -151,7 +151,7 @@ def test_everything_comes_back_in_the_order_of_the_calls(stage: Stage) -> None:
     stage.room.announce("tea")
     stage.settle()
     assert [type(event).__name__ for event in stage.bursts[-1].events] == [
-        "Said", "Whispered", "Renamed", "Emoted", "Announced",
+        "Message", "PrivateMessage", "Renamed", "Action", "Announced",
     ]  # fmt: skip
     assert stage.bursts[-1].events[0] == Message(1, "ann", "hi", AT, 1, receipt=True)
     assert stage.bursts[-1].events[1:3] == [PrivateMessage(1, "ann", 2, "psst"), Renamed(1, "ann", "anna")]
@@ -277,7 +277,7 @@ def test_history_is_what_was_told(stage: Stage, first: int, last: int, lines: li
 
 
 def test_of_many_events_some_are_told_at_once_and_then_the_next(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcast.core.room.BURST", 3)
+    monkeypatch.setattr("broadcast.core.room.MAX_BATCH_EVENTS", 3)
     for number in range(7):
         stage.room.announce(f"{number}")
     stage.settle()

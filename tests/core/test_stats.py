@@ -94,7 +94,7 @@ def test_what_is_refused_in_the_room_is_counted_by_its_kind(stage: Stage) -> Non
     ann, bob = stage.join("ann", "bob")
     ann.say("hi", "/nonsense", "/msg", "/msg zoe psst", "/nick bob", "/nick b b")
     ann.session.line_too_long(4096)
-    bob.full = True
+    bob.congested = True
     ann.say("/msg bob psst")
     assert counted(stage.hub) == {
         Rejection.COMMAND: 3,

@@ -53,12 +53,12 @@ def small() -> Iterator[None]:
     """Everything that has a limit has a small one, and each reader a turn of their own."""
     with ExitStack() as stack:
         for module, name, value in (
-            (broadcast.delivery.subscriber, "CHUNK", 30),
-            (broadcast.delivery.subscriber, "BURSTS", 3),
-            (broadcast.delivery.subscriber, "ITEM", ITEM),
-            (broadcast.delivery.subscriber, "PIECE", PIECE),
-            (broadcast.net.writers, "_CHUNK", HELD),
-            (broadcast.delivery.fanout, "SLICE", 1),
+            (broadcast.delivery.subscriber, "SEND_BYTES", 30),
+            (broadcast.delivery.subscriber, "SEND_BATCHES", 3),
+            (broadcast.delivery.subscriber, "ITEM_OVERHEAD", ITEM),
+            (broadcast.delivery.subscriber, "LAZY_CHUNK_BYTES", PIECE),
+            (broadcast.net.writers, "_CHUNK_BYTES", HELD),
+            (broadcast.delivery.fanout, "SENDS_PER_SLICE", 1),
             (tests.harness, "ROOM_FOR_OUTPUT", HELD),
         ):
             stack.enter_context(mock.patch.object(module, name, value))

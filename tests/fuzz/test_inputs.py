@@ -55,16 +55,16 @@ def hold_everything(telnet: broadcast.doors.line.telnet.Telnet) -> None:
 @pytest.mark.parametrize(
     ("name", "module", "attribute", "broken"),
     [
-        ("text", text, "clean", unchanged),
+        ("text", text, "sanitize", unchanged),
         ("text", broadcast.core.sanitize, "_allowed", re.compile("(?:.){12}")),
         ("text", broadcast.core.sanitize, "_removed", re.compile("[\0-\x1f]")),
-        ("telnet", broadcast.doors.line.telnet, "REPEATED", 11),
+        ("telnet", broadcast.doors.line.telnet, "MAX_REFUSALS", 11),
         ("telnet", broadcast.doors.line.telnet, "_TIMING_MARK", 7),
         ("telnet", broadcast.doors.line.telnet, "_SUBNEGOTIATION", re.compile(rb"[^\xff]*+")),
         ("telnet", broadcast.doors.line.telnet, "_EC", 249),
         ("framing", broadcast.doors.line.codec, "_STRETCH", re.compile(rb"([^\r\n]*+)(?:\n|\r\n?)?")),
         ("framing", broadcast.doors.line.codec, "_NUL", 1),
-        ("framing", broadcast.doors.line.telnet.Telnet, "_wait", hold_everything),
+        ("framing", broadcast.doors.line.telnet.Telnet, "_keep_unfinished", hold_everything),
     ],
 )
 def test_the_seeds_alone_show_what_is_broken(name: str, module: object, attribute: str, broken: object) -> None:

@@ -17,7 +17,7 @@ class FaultyJournal(MemoryJournal):
 
     fault = ""
 
-    def _keep(self, event: Stored) -> Stored | StoreFailed:
+    def _store(self, event: Stored) -> Stored | StoreFailed:
         return StoreFailed(event, self.fault) if self.fault else super()._store(event)
 
 

@@ -318,7 +318,7 @@ def test_after_so_many_commands_the_others_have_their_turn_and_the_answers_go_ou
     line: bytes | LineTooLong | Paused | None = PAUSED
     while isinstance(line, Paused):
         pieces.calls = 0
-        with mock.patch.object(codec._telnet, "take", pieces):
+        with mock.patch.object(codec._telnet, "next_piece", pieces):
             line = codec.next_line(65536)
         assert pieces.calls <= COMMANDS_PER_LINE
         assert len(codec.data_to_send()) <= COMMANDS_PER_LINE * len(AYT_REPLY)

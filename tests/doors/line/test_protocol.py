@@ -189,7 +189,7 @@ def test_who_changes_their_view_in_mid_burst_gets_every_answer_and_in_their_orde
 def test_however_many_telnet_commands_come_the_others_have_their_turn(bob: Person, ann: Person, storm: bytes) -> None:
     """64 KiB hold 32,768 commands, and none of them needs to be a line."""
     pieces = Counted(bob.protocol._codec._telnet.next_piece)
-    with mock.patch.object(bob.protocol._codec._telnet, "take", pieces):
+    with mock.patch.object(bob.protocol._codec._telnet, "next_piece", pieces):
         bob.put(storm * (65_536 // len(storm)) + b"\nhi\n")
         turns = 0
         while not is_read_from(bob):

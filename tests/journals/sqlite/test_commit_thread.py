@@ -142,16 +142,16 @@ def test_on_a_full_database_nothing_is_kept_and_then_it_goes_on(run: Harness, tm
 
 LIMITED = """
 import json, pathlib, queue, resource, sys
-from broadcast.core.events import Said
+from broadcast.core.events import Message
 from broadcast.journals.sqlite.journal import SqliteJournal
 calls, back = queue.SimpleQueue(), []
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
 journal.open(0)
-journal.listen(back.extend)
+journal.subscribe(back.extend)
 def append(count):
     del back[:]
     for _ in range(count):
-        journal.append(Said(1, "ann", "x" * 2000, 1.0))
+        journal.append(Message(1, "ann", "x" * 2000, 1.0))
     while len(back) < count:
         calls.get()()
     return [getattr(event, "seq", None) or event.reason for event in back]
@@ -286,7 +286,7 @@ def test_it_is_told_how_long_a_commit_took_and_that_one_failed_until_one_succeed
 def test_that_a_fault_has_ended_shows_although_nobody_says_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for pause in ("QUIET", "PROBE", "RETRY"):
+    for pause in ("INDEX_AFTER_IDLE", "PROBE_SECONDS", "RETRY_SECONDS"):
         monkeypatch.setattr(writer, pause, 0.005)
     turns, told = Turns(), SimpleQueue[str]()
     with opened(SqliteJournal(tmp_path, turns.wake, CommitStats(on_change=told.put)), turns) as run:

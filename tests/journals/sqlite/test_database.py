@@ -190,7 +190,7 @@ def test_a_disk_that_takes_no_new_journal_is_a_clear_error(
     def fsync_directory(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr(database, "fsync_directory", sync_folder)
+    monkeypatch.setattr(database, "fsync_directory", fsync_directory)
     with pytest.raises(JournalError, match=error.strerror or "odd"):
         prepare(tmp_path / "journal.sqlite", 0)
 

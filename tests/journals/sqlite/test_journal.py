@@ -230,18 +230,18 @@ def test_a_folder_without_rights_is_a_clear_error(tmp_path: Path) -> None:
 
 STREAM = """
 import os, pathlib, queue, sys
-from broadcast.core.events import Said
+from broadcast.core.events import Message
 from broadcast.journals.sqlite.journal import SqliteJournal
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
 journal.open(0)
 def told(events):
     for _ in events:
-        journal.append(Said(1, "ann", "x" * 200, 1.0))
+        journal.append(Message(1, "ann", "x" * 200, 1.0))
     os.write(1, b"%d\\n" % events[-1].seq)
-journal.listen(told)
+journal.subscribe(told)
 for _ in range(100):
-    journal.append(Said(1, "ann", "x" * 200, 1.0))
+    journal.append(Message(1, "ann", "x" * 200, 1.0))
 while True:
     calls.get()()
 """

@@ -203,21 +203,21 @@ def test_a_search_goes_on_where_the_index_has_come_to_meanwhile(run: Harness, mo
 
 STREAM = """
 import os, pathlib, queue, sys
-from broadcast.core.events import Said
+from broadcast.core.events import Message
 from broadcast.journals.sqlite import search_indexer as index
 from broadcast.journals.sqlite import commit_thread as writer
 from broadcast.journals.sqlite.journal import SqliteJournal
-writer.QUIET, writer.EVERY, writer.BACKLOG, index.STEP = 0.0, 1, 0, 7
+writer.INDEX_AFTER_IDLE, writer.INDEX_EVERY_BATCHES, writer.INDEX_BACKLOG, index.STEP_ROWS = 0.0, 1, 0, 7
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
 journal.open(0)
 def told(events):
     for _ in events:
-        journal.append(Said(1, "ann", "x y z", 1.0))
+        journal.append(Message(1, "ann", "x y z", 1.0))
     os.write(1, b"%d\\n" % events[-1].seq)
-journal.listen(told)
+journal.subscribe(told)
 for _ in range(5):
-    journal.append(Said(1, "ann", "x y z", 1.0))
+    journal.append(Message(1, "ann", "x y z", 1.0))
 while True:
     calls.get()()
 """
