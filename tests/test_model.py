@@ -717,7 +717,7 @@ def forget_a_line(reader: Subscriber) -> object:
 
 
 def forget_the_rest(reader: Subscriber, data: bytes, taken: int) -> bytes:
-    """Instead of ``Subscriber._hand_off_partial``: of what was taken in part, only the line that was cut is sent to its end."""
+    """Instead of ``Subscriber._hand_off_partial``: only the line that was cut is sent to its end."""
     HOLD(reader, data, taken)
     return b""
 
