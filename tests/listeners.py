@@ -78,7 +78,7 @@ class Listener:
     @property
     def held(self) -> int:
         """How many bytes wait for them in the server, apart from the window that all share."""
-        return self.reader._queued_bytes + len(self.transport.held)
+        return self.reader._queue.size + len(self.transport.held)
 
     def stop(self, room: int = 0) -> None:
         """Take *room* bytes, and then no more."""
@@ -90,7 +90,7 @@ class Listener:
 
     def show(self, *texts: str) -> None:
         """Put answers into their stream, all at once."""
-        self.reader.send(b"".join(map(self.reader.encoder.encode, map(CommandReply, texts))))
+        self.reader.send([*map(self.reader.encoder.encode, map(CommandReply, texts))])
 
     def show_each(self, *texts: str) -> None:
         """The same, each line made when it can be sent."""

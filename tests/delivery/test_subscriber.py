@@ -10,8 +10,10 @@ import pytest
 from broadcast.core.events import Announced, Barrier, CommandReply, Joined, PrivateMessage, Receipt
 from broadcast.core.interfaces import Override, View
 from broadcast.core.limits import DEFAULTS
+from broadcast.delivery.cursor import RUN_BATCHES, RUN_BYTES
+from broadcast.delivery.private_queue import CHUNK_OVERHEAD
 from broadcast.delivery.replay_buffer import ReplayBuffer
-from broadcast.delivery.subscriber import ITEM_OVERHEAD, LAZY_CHUNK_BYTES, SEND_BATCHES, SEND_BYTES
+from broadcast.delivery.subscriber import LAZY_CHUNK_BYTES
 from tests.harness import ROOM_FOR_OUTPUT
 from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
 
@@ -19,13 +21,13 @@ from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
 @pytest.fixture(params=KINDS)
 def hall(request: pytest.FixtureRequest) -> Hall:
     """A room with an outlet of each kind, and a window of 8 events."""
-    return Hall(request.param, ReplayBuffer(events=8))
+    return Hall(request.param, ReplayBuffer(max_events=8))
 
 
 @pytest.fixture
 def straight() -> Hall:
     """The one that sends to the sockets."""
-    return Hall("direct", ReplayBuffer(events=8))
+    return Hall("direct", ReplayBuffer(max_events=8))
 
 
 def choke(listener: Listener) -> None:
@@ -133,11 +135,11 @@ def test_what_waits_in_the_window_is_sent_in_large_pieces_and_always_a_whole_lin
     hall = Hall("direct")
     (ann,) = hall.listeners(1)
     ann.stop()
-    hall.tell("first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * SEND_BYTES, "last")
+    hall.tell("first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * RUN_BYTES, "last")
     before = ann.outlet.send.__self__.sends  # type: ignore[attr-defined]
     ann.go_on()
-    assert ann.lines() == ["first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * SEND_BYTES, "last"]
-    assert ann.outlet.send.__self__.sends - before <= 200_000 // SEND_BYTES + 6  # type: ignore[attr-defined]
+    assert ann.lines() == ["first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * RUN_BYTES, "last"]
+    assert ann.outlet.send.__self__.sends - before <= 200_000 // RUN_BYTES + 6  # type: ignore[attr-defined]
 
 
 def test_many_small_bursts_that_wait_are_joined_to_few_offers() -> None:
@@ -150,7 +152,7 @@ def test_many_small_bursts_that_wait_are_joined_to_few_offers() -> None:
     ann.go_on()
     assert ann.lines() == [f"{number}" for number in range(1000)]
     offers = ann.outlet.send.__self__.offers - before  # type: ignore[attr-defined]
-    assert 1000 // SEND_BATCHES <= offers <= 1000 // SEND_BATCHES + 2
+    assert 1000 // RUN_BATCHES <= offers <= 1000 // RUN_BATCHES + 2
 
 
 @pytest.mark.parametrize("room", range(40))
@@ -206,7 +208,7 @@ def test_lines_are_made_when_those_before_them_were_taken(hall: Hall) -> None:
     assert log == texts
     assert lines(ann) == [*texts, "after", "answer"]
     assert not ann.reader.lagging
-    assert ann.reader._queued_bytes == 0
+    assert ann.reader._queue.size == 0
 
 
 def test_who_reads_gets_them_at_once_and_is_current(hall: Hall) -> None:
@@ -466,10 +468,10 @@ def test_many_tiny_ones_fill_them_too(hall: Hall) -> None:
     while not ann.reader.congested:
         ann.show("z")
         shown += 1
-    assert shown <= DEFAULTS.private_queue_bytes // ITEM_OVERHEAD + 1
+    assert shown <= DEFAULTS.private_queue_bytes // CHUNK_OVERHEAD + 1
     ann.go_on()
     assert len(lines(ann)) == shown
-    assert ann.reader._queued_bytes == 0
+    assert ann.reader._queue.size == 0
 
 
 def test_what_everybody_is_told_makes_nobody_full(hall: Hall) -> None:
@@ -578,7 +580,7 @@ def test_a_lost_reader_is_told_nothing_and_holds_nothing(hall: Hall) -> None:
     hall.tell("hi", Announced("x"), edits={ann: [(0, None)]})
     assert not ann.reader.congested
     assert ann.held == held
-    assert ann.reader._queued_bytes == 0
+    assert ann.reader._queue.size == 0
     assert bob.lines() == ["hi"]
 
 

@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.time_slice import SLICE_SECONDS
-from broadcast.delivery.subscriber import ITEM_OVERHEAD
+from broadcast.delivery.private_queue import CHUNK_OVERHEAD
 from broadcast.doors.line.codec import COMMANDS_PER_LINE
 from broadcast.doors.line.protocol import LINES_PER_TURN, BroadcastFactory, BroadcastProtocol
 from broadcast.doors.line.telnet import AYT_REPLY
@@ -253,8 +253,8 @@ def test_who_does_not_read_the_answers_of_telnet_is_not_read_from(bob: Person, a
         sent += often
         assert sent < 200_000
     assert (
-        bob.protocol._peer._subscriber._queued_bytes
-        < DEFAULTS.private_queue_bytes + ITEM_OVERHEAD + COMMANDS_PER_LINE * len(AYT_REPLY)
+        bob.protocol._peer._subscriber._queue.size
+        < DEFAULTS.private_queue_bytes + CHUNK_OVERHEAD + COMMANDS_PER_LINE * len(AYT_REPLY)
     )
     bob.transport.take_again()
     bob.world.settle()
@@ -307,7 +307,7 @@ def test_a_long_history_waits_while_it_is_not_read(world: World, bob: Person, an
     while not is_read_from(bob):
         assert ann.read() == ""
         reader = bob.protocol._peer._subscriber
-        most = max(most, len(bob.transport.held) + reader._queued_bytes)
+        most = max(most, len(bob.transport.held) + reader._queue.size)
         bob.transport.take_again(100_000)
         world.settle()
     bob.transport.take_again()
