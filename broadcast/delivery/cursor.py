@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -46,13 +47,13 @@ class Run(NamedTuple):
 
         Where an event ends at *accepted*, the rest is the whole next event.
         """
-        for batch, start, data in self.slices:
-            if accepted < len(data):
-                encoded = batch.encoded(self.encoder)
-                index = encoded.index_at(start + accepted)
-                return encoded.payload[start + accepted : encoded.ends[index]], batch.start + index + 1
-            accepted -= len(data)
-        raise ValueError(accepted)
+        ends = list(accumulate(len(part.data) for part in self.slices))
+        part = bisect_right(ends, accepted)
+        batch, start, _ = self.slices[part]
+        place = start + accepted - (ends[part - 1] if part else 0)
+        encoded = batch.encoded(self.encoder)
+        index = encoded.index_at(place)
+        return encoded.payload[place : encoded.ends[index]], batch.start + index + 1
 
 
 class Cursor:
