@@ -5,7 +5,8 @@
     BroadcastError
     ├── RefusedError        somebody asked for what they cannot have; the text says why
     │   ├── NicknameRefused a nickname
-    │   └── DoesNotRead     that somebody is told who does not read
+    │   ├── DoesNotRead     that somebody is told who does not read
+    │   └── TooManyConnections  a connection above a limit
     ├── JournalError        the record of the room cannot be used
     │   ├── JournalInUse    another server holds it open
     │   ├── JournalDamaged  its contents cannot be trusted
@@ -39,6 +40,12 @@ class RecipientNotReading(RefusedError):
     """Nothing can be told to somebody who does not read what they are sent."""
 
     kind = Rejection.UNREAD
+
+
+class TooManyConnections(RefusedError):
+    """The number of connections, in total or from one address, is at its limit."""
+
+    kind = Rejection.FULL
 
 
 class JournalError(BroadcastError):

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
+from broadcast.core.errors import TooManyConnections
 from broadcast.core.events import ServerNotice
 from broadcast.core.hub import GOING_DOWN
 from broadcast.core.limits import DEFAULTS, RateLimiter
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Encoder, View
+    from broadcast.core.limits import Lease
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.fanout import Fanout
     from broadcast.net.connections import Connections
@@ -85,14 +87,14 @@ class BroadcastProtocol(LineReceiver):
         seconds = factory.limits.nickname_seconds
         self._deadline = factory.clock.callLater(seconds, self.session.reject, f"No nickname in {seconds:g} seconds.")
         factory.connections.add(self)
-        self._host = peer_ip(self.transport.getPeer())
-        refused = factory.connections.limiter.acquire(self._host)
-        self._counted = refused is None
-        if refused is None:
-            self.session.start()
-        else:
-            self.session.reject(refused)
+        self._lease: Lease | None = None
+        try:
+            self._lease = factory.connections.limiter.acquire(peer_ip(self.transport.getPeer()))
+        except TooManyConnections as error:
+            self.session.reject(str(error))
             factory.connections.disconnect_rejected(self)
+        else:
+            self.session.start()
 
     # What comes in
 
@@ -256,7 +258,7 @@ class BroadcastProtocol(LineReceiver):
         self._session_over = True
         self._cancel_deadline()
         nick, why = self.session.nick, self.session.leave_reason
-        if not self._counted:
+        if self._lease is None:
             self.factory.refusal_log.record(why)
             return
         # The text is put together of what it says, so that each thing is a field of its own too.
@@ -276,9 +278,8 @@ class BroadcastProtocol(LineReceiver):
         self._cancel_deadline()
         self._lift_throttle()
         self.factory.connections.remove_backlogged(self)
-        if self._counted:
-            self._counted = False
-            self.factory.connections.limiter.release(self._host)
+        if self._lease is not None:
+            self._lease.release()
 
     def _where(self) -> str:
         """For the log."""
