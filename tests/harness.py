@@ -18,6 +18,7 @@ from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
+from broadcast.net.connections import Connections
 from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer
 from tests.sockets import FakeSocket
 
@@ -249,7 +250,10 @@ class World:
         self.fanout = Fanout(self._soon.append, lambda: 0.0)
         settings = replace(settings or Settings(version="0.0"), limits=limits or DEFAULTS.without_client_limits())
         self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
-        self.factory = BroadcastFactory(self.hub, self.fanout, self.clock, self._soon.append, self.wall, self.outlet)
+        self.connections = Connections(settings.limits)
+        self.factory = BroadcastFactory(
+            self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.outlet
+        )
         self.hub.open()
 
     def wall(self) -> float:

@@ -5,7 +5,8 @@
     BroadcastError
     ├── RefusedError                a request was rejected; the text says why
     │   ├── NicknameRefused         ... because of the nickname
-    │   └── RecipientNotReading     ... because the recipient does not read
+    │   ├── RecipientNotReading     ... because the recipient does not read
+    │   └── TooManyConnections      ... because a limit of connections is reached
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
     │   ├── JournalDamaged          ... because its contents cannot be trusted
@@ -39,6 +40,12 @@ class RecipientNotReading(RefusedError):
     """The recipient of a private message does not read."""
 
     kind = Rejection.UNREAD
+
+
+class TooManyConnections(RefusedError):
+    """The number of connections, in total or from one address, is at its limit."""
+
+    kind = Rejection.FULL
 
 
 class JournalError(BroadcastError):

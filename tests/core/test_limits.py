@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcast.core.errors import TooManyConnections
 from broadcast.core.limits import ConnectionLimiter, Limits, RateLimiter
 
 LIMITS = Limits(paste_lines=3, lines_per_second=2)
@@ -79,57 +80,74 @@ def test_never_more_than_the_paste_and_what_follows_each_second(pauses: list[flo
 # Connections
 
 
-def test_so_many_of_one_address_and_not_one_more_until_one_leaves() -> None:
-    connections = ConnectionLimiter(Limits(address_connections=2))
-    assert connections.acquire("192.0.2.1") is None
-    assert connections.acquire("192.0.2.1") is None
-    refused = connections.acquire("192.0.2.1")
-    assert refused == "Too many connections from 192.0.2.1: this server takes 2 from one address."
-    assert connections.acquire("192.0.2.2") is None
-    assert connections.total == 3
-    connections.release("192.0.2.1")
-    assert connections.acquire("192.0.2.1") is None
-    assert connections.acquire("192.0.2.1") is not None
+def rejection(limiter: ConnectionLimiter, host: str | None) -> str:
+    """Return the reason why a connection from *host* is rejected."""
+    with pytest.raises(TooManyConnections) as rejected:
+        limiter.acquire(host)
+    return str(rejected.value)
+
+
+def test_connections_of_one_address_are_limited_until_one_is_released() -> None:
+    limiter = ConnectionLimiter(Limits(address_connections=2))
+    first, _second = limiter.acquire("192.0.2.1"), limiter.acquire("192.0.2.1")
+    reason = rejection(limiter, "192.0.2.1")
+    assert reason == "Too many connections from 192.0.2.1: this server takes 2 from one address."
+    limiter.acquire("192.0.2.2")
+    assert limiter.total == 3
+    first.release()
+    limiter.acquire("192.0.2.1")
+    rejection(limiter, "192.0.2.1")
+
+
+def test_lease_released_again_changes_nothing() -> None:
+    limiter = ConnectionLimiter(Limits(address_connections=2))
+    first, _second = limiter.acquire("192.0.2.1"), limiter.acquire("192.0.2.1")
+    for _ in range(3):
+        first.release()
+        assert limiter.total == 1
+    limiter.acquire("192.0.2.1")
+    rejection(limiter, "192.0.2.1")
 
 
 def test_one_ipv6_site_is_one_address() -> None:
-    connections = ConnectionLimiter(Limits(address_connections=1))
-    assert connections.acquire("2001:db8:0:1::1") is None
-    refused = connections.acquire("2001:db8:0:1:ffff::2")
-    assert refused == "Too many connections from 2001:db8:0:1::/64: this server takes 1 from one address."
-    assert connections.acquire("2001:db8:0:2::1") is None
+    limiter = ConnectionLimiter(Limits(address_connections=1))
+    limiter.acquire("2001:db8:0:1::1")
+    reason = rejection(limiter, "2001:db8:0:1:ffff::2")
+    assert reason == "Too many connections from 2001:db8:0:1::/64: this server takes 1 from one address."
+    limiter.acquire("2001:db8:0:2::1")
 
 
 def test_on_a_link_without_a_router_each_address_counts_for_itself() -> None:
-    connections = ConnectionLimiter(Limits(address_connections=1))
-    assert connections.acquire("fe80::1%eth0") is None
-    assert connections.acquire("fe80::2%eth0") is None
-    assert connections.acquire("fe80::2%eth0") is not None
+    limiter = ConnectionLimiter(Limits(address_connections=1))
+    limiter.acquire("fe80::1%eth0")
+    limiter.acquire("fe80::2%eth0")
+    rejection(limiter, "fe80::2%eth0")
 
 
 def test_an_ipv4_address_is_the_same_on_an_ipv6_socket() -> None:
-    connections = ConnectionLimiter(Limits(address_connections=1))
-    assert connections.acquire("192.0.2.1") is None
-    assert connections.acquire("::ffff:192.0.2.1") is not None
-    connections.release("::ffff:192.0.2.1")
-    assert connections.acquire("192.0.2.1") is None
+    limiter = ConnectionLimiter(Limits(address_connections=1))
+    lease = limiter.acquire("192.0.2.1")
+    rejection(limiter, "::ffff:192.0.2.1")
+    lease.release()
+    limiter.acquire("::ffff:192.0.2.1")
+    rejection(limiter, "192.0.2.1")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", None, "not an address"])
 def test_this_machine_is_not_limited(host: str | None) -> None:
-    connections = ConnectionLimiter(Limits(address_connections=1))
-    assert [connections.acquire(host) for _ in range(5)] == [None] * 5
-    connections.release(host)
-    assert connections.total == 4
+    limiter = ConnectionLimiter(Limits(address_connections=1))
+    leases = [limiter.acquire(host) for _ in range(5)]
+    leases[0].release()
+    assert limiter.total == 4
 
 
-def test_a_full_server_says_so_whoever_comes() -> None:
-    connections = ConnectionLimiter(Limits(connections=2))
-    assert connections.acquire("127.0.0.1") is None
-    assert connections.acquire("192.0.2.1") is None
-    assert connections.acquire(None) == "This server is full. Try again later."
-    connections.release("127.0.0.1")
-    assert connections.acquire(None) is None
+def test_full_server_rejects_every_address() -> None:
+    limiter = ConnectionLimiter(Limits(connections=2))
+    lease = limiter.acquire("127.0.0.1")
+    limiter.acquire("192.0.2.1")
+    assert rejection(limiter, None) == "This server is full. Try again later."
+    lease.release()
+    limiter.acquire(None)
 
 
 def test_lifted_are_the_limits_on_people_and_addresses_alone() -> None:
@@ -138,9 +156,8 @@ def test_lifted_are_the_limits_on_people_and_addresses_alone() -> None:
     assert (lifted.connections, lifted.line_bytes, lifted.private_queue_bytes) == (5, 4096, 64 << 10)
 
 
-def test_whoever_left_is_not_remembered() -> None:
-    connections = ConnectionLimiter(Limits())
+def test_released_addresses_are_forgotten() -> None:
+    limiter = ConnectionLimiter(Limits())
     for number in range(100):
-        connections.acquire(f"192.0.2.{number}")
-        connections.release(f"192.0.2.{number}")
-    assert not connections._counts
+        limiter.acquire(f"192.0.2.{number}").release()
+    assert not limiter._counts
