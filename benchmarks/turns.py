@@ -42,16 +42,16 @@ from broadcast.net.writers import writer_for
 from broadcast.service import raise_file_limit
 
 MANY = 9_000
-"""Both ends of so many connections fit into the 20,000 files that a process often may have."""
+"""Number of connections. Both ends fit into 20,000 files, a common limit of a process."""
 TINY = 100
 """The tiny form divides every number by this."""
 LINE = "x" * 60
 QUIET_SECONDS = 0.5
-"""When next to nothing is done for so long, a case is over."""
+"""Seconds with almost no work after which a case is over."""
 
 
 class Watched(EPollReactor):
-    """Knows how much processor time its turns took, in seconds."""
+    """A reactor that measures the CPU time of its turns, in seconds."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -71,7 +71,7 @@ class Watched(EPollReactor):
             self._last += now - self._began
 
     def runUntilCurrent(self) -> None:  # noqa: N802 - Twisted's name
-        """A turn begins, and so the one before is over."""
+        """Start a new turn, and record the one before."""
         self._end()
         super().runUntilCurrent()
 
@@ -83,30 +83,30 @@ class Watched(EPollReactor):
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
-        """What is done meanwhile is no part of the turn."""
+        """Exclude the work in this context from the turn."""
         before, last = time.thread_time(), self._last
         yield
         self._last = last + time.thread_time() - before
 
     def begin(self) -> None:
-        """Everything counts from here on."""
+        """Reset all measurements."""
         self._end()
         self.longest = self.total = self.collecting = 0.0
 
 
 class Doors(BroadcastFactory):
-    """Remembers what it made last."""
+    """A factory that remembers its newest protocol."""
 
     newest: BroadcastProtocol
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ANN401 - as Twisted's
-        """One more."""
+        """Build a protocol and remember it."""
         self.newest = cast(BroadcastProtocol, super().buildProtocol(addr))
         return self.newest
 
 
 class Crowd:
-    """A server, and its clients: they read, in a thread of their own, while they shall."""
+    """A server and its clients, which read in a thread of their own once ``read`` was called."""
 
     def __init__(self, reactor: Watched, replay: int, scale: int) -> None:
         self.reactor = reactor
@@ -122,11 +122,11 @@ class Crowd:
         Thread(target=self._read, daemon=True).start()
 
     def some(self, count: int) -> int:
-        """*count*, or, in the tiny form, fewer."""
+        """Return *count*, or less in the tiny form."""
         return max(count // self._scale, 2)
 
     def come(self, count: int) -> list[BroadcastProtocol]:
-        """So many connections, which have no nickname yet."""
+        """Open *count* connections without a nickname."""
         made = []
         for _ in range(count):
             ours, theirs = socket.socketpair()
@@ -139,7 +139,7 @@ class Crowd:
         return made
 
     async def join(self, count: int) -> list[BroadcastProtocol]:
-        """So many people, all of whom know that the others have come."""
+        """Let *count* people join, and wait until all joins are delivered."""
         people = self.come(count)
         for at in range(0, count, 100):
             for number, person in enumerate(people[at : at + 100], at):
@@ -149,7 +149,7 @@ class Crowd:
         return people
 
     def read(self, people: Sequence[BroadcastProtocol]) -> None:
-        """Let their clients read from here on."""
+        """Let the clients of *people* read from now on."""
         for person in people:
             self._selector.register(self._clients[person], selectors.EVENT_READ)
 
@@ -169,7 +169,7 @@ class Crowd:
         await turned
 
     async def quiet(self, seconds: float = QUIET_SECONDS) -> None:
-        """Wait until nothing is left to do."""
+        """Wait until the server is idle."""
         seconds /= self._scale
         while True:
             total = self.reactor.total
@@ -179,7 +179,7 @@ class Crowd:
                 return
 
     def say(self, people: Sequence[BroadcastProtocol]) -> None:
-        """All of them say a line, in one burst."""
+        """Let each of *people* say a line, all in one batch."""
         with self.reactor.unseen():
             for person in people:
                 self.hub.room.say(person.session.member, LINE, 0.0)
