@@ -186,7 +186,7 @@ class Crowd:
 
 
 async def one_who_catches_up(crowd: Crowd) -> None:
-    """One person reads on after 9,000 bursts of one line."""
+    """One person reads on after 9,000 batches of one line."""
     slow, fast = await crowd.join(2)
     crowd.read([fast])
     await lag(crowd, fast, 9_000)
@@ -195,7 +195,7 @@ async def one_who_catches_up(crowd: Crowd) -> None:
 
 
 async def many_who_catch_up(crowd: Crowd) -> None:
-    """1,000 people read on at once after 4,000 bursts of one line."""
+    """1,000 people read on at once after 4,000 batches of one line."""
     fast, *slow = await crowd.join(crowd.some(1_001))
     crowd.read([fast])
     await lag(crowd, fast, 4_000)
@@ -203,9 +203,9 @@ async def many_who_catch_up(crowd: Crowd) -> None:
     crowd.read(slow)
 
 
-async def lag(crowd: Crowd, fast: BroadcastProtocol, bursts: int) -> None:
-    """Say so much, a line in each burst, that those who do not read have fallen behind."""
-    for _ in range(crowd.some(bursts)):
+async def lag(crowd: Crowd, fast: BroadcastProtocol, batches: int) -> None:
+    """Say one line per batch until the clients that do not read lag behind."""
+    for _ in range(crowd.some(batches)):
         crowd.say([fast])
         await crowd.turn()
         await crowd.turn()
@@ -213,7 +213,7 @@ async def lag(crowd: Crowd, fast: BroadcastProtocol, bursts: int) -> None:
 
 
 async def all_talk(crowd: Crowd) -> None:
-    """9,000 people say a line each, in one burst."""
+    """9,000 people say a line each, in one batch."""
     people = await crowd.join(crowd.some(MANY))
     crowd.read(people)
     await crowd.quiet()
@@ -222,7 +222,7 @@ async def all_talk(crowd: Crowd) -> None:
 
 
 async def all_come(crowd: Crowd) -> None:
-    """9,000 people come, in one burst."""
+    """9,000 people join in one batch."""
     fast, *_ = await crowd.join(2)
     for _ in range(20):
         crowd.say([fast])
@@ -237,7 +237,7 @@ async def all_come(crowd: Crowd) -> None:
 
 
 async def long_replay(crowd: Crowd) -> None:
-    """100 people come, in one burst, and are shown 1,000 lines each."""
+    """100 people join in one batch and receive 1,000 lines each."""
     (fast,) = await crowd.join(1)
     for _ in range(crowd.some(1_000)):
         crowd.say([fast])
@@ -251,7 +251,7 @@ async def long_replay(crowd: Crowd) -> None:
 
 
 async def all_leave(crowd: Crowd) -> None:
-    """9,000 people leave, in one burst."""
+    """9,000 people leave in one batch."""
     people = await crowd.join(crowd.some(MANY))
     crowd.read(people)
     await crowd.quiet()
@@ -272,7 +272,7 @@ async def many_ask(crowd: Crowd) -> None:
 
 
 async def talk(crowd: Crowd) -> None:
-    """500 people are told 2,000 lines, one in each burst."""
+    """500 people receive 2,000 lines, one in each batch."""
     people = await crowd.join(crowd.some(500))
     crowd.read(people)
     await crowd.quiet()
@@ -297,7 +297,7 @@ CASES: dict[str, tuple[Case, int]] = {
 
 
 def measure(name: str, scale: int) -> None:
-    """Run one case, and print the seconds of its longest turn, of all of them, and of the longest collection."""
+    """Run one case. Print the seconds of its longest turn, of all turns, and of the longest collection."""
     raise_file_limit()
     case, replay = CASES[name]
     reactor = Watched()
@@ -322,13 +322,13 @@ def measure(name: str, scale: int) -> None:
 
 
 def shown(values: Sequence[float]) -> str:
-    """The median of *values* in milliseconds, with the extremes."""
+    """Return the median of *values* in milliseconds, with the extremes."""
     low, median, high = (1000 * value for value in (min(values), statistics.median(values), max(values)))
     return f"{median:9,.1f} ({low:,.1f} to {high:,.1f})"
 
 
 def main(runs: int, scale: int) -> None:
-    """Run everything, each case in turn with the others, and print it."""
+    """Run all cases in turn, *runs* times, and print the results."""
     print(f"Python {platform.python_version()}, Twisted {twisted.__version__}, Linux {platform.release()}")
     results: dict[str, list[list[float]]] = {name: [] for name in CASES}
     for _ in range(runs):
