@@ -119,10 +119,10 @@ def test_the_command_line_wins_over_the_config_file() -> None:
         ("--replay -1", "--replay takes a whole number from 0 to 1000, not '-1'."),
         ("--replay 99999999999999", "--replay takes a whole number from 0 to 1000"),
         ("--probe soon", "--probe takes a whole number from 0 to 3600, not 'soon'."),
-        ("--gone 30", "gone (30) must be more seconds than probe (60): who has been silent is probed"),
+        ("--gone 30", "gone (30) must be more seconds than probe (60): a silent client is probed first"),
         ("--motd nowhere", "--motd: cannot read "),
         ("--config nowhere", "--config: cannot read "),
-        ("--ephemeral --data x", "--ephemeral keeps nothing, --data says where to keep it: choose one."),
+        ("--ephemeral --data x", "--ephemeral stores nothing on disk, --data names a folder: choose one."),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: str, said: str) -> None:
@@ -543,7 +543,7 @@ def test_a_log_that_cannot_be_is_refused() -> None:
     options: Any = parsed("--ephemeral", "--log-format", "json")
     options.parent = usage.Options()  # type: ignore[no-untyped-call]
     options.parent["syslog"] = 1
-    with pytest.raises(SystemExit, match=r"^broadcast: --log-format json writes .* leave out twistd's --syslog\.$"):
+    with pytest.raises(SystemExit, match=r"^broadcast: --log-format json writes .* remove twistd's option --syslog\.$"):
         makeService(options)
 
 

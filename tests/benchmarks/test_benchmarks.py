@@ -71,7 +71,7 @@ def test_every_case_of_long_turns_runs() -> None:
 def test_the_page_is_not_written_from_a_part_of_the_scenarios() -> None:
     done = run("--write", "--only", "loaded")
     assert done.returncode == 2
-    assert "--write takes everything" in done.stderr
+    assert "--write needs all scenarios and peers" in done.stderr
 
 
 def results(*names: str, plan: object = FULL) -> Results:

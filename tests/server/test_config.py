@@ -175,7 +175,7 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ('log-format = "xml"', "log-format in chat.toml takes text or json, not 'xml'."),
         ("log-format = [1]", "log-format in chat.toml takes text or json, not [1]."),
         ('data = ""', "data in chat.toml takes a text that is not empty, not ''."),
-        ('ephemeral = true\ndata = "x"', "ephemeral in chat.toml keeps nothing, data in chat.toml says where"),
+        ('ephemeral = true\ndata = "x"', "ephemeral in chat.toml stores nothing on disk, data in chat.toml names"),
         ("port = 1\nname =\n", "chat.toml is not valid TOML: Invalid value (at line 2, column 7). Correct it there."),
         ("port = 1\nname =", "chat.toml is not valid TOML: Invalid value (at the end, line 2). Correct it there."),
     ],

@@ -215,8 +215,8 @@ def test_a_signal_that_somebody_else_wants_stays_theirs() -> None:
 @pytest.mark.parametrize(
     ("twistd", "said"),
     [
-        ({"syslog": 1, "nodaemon": True}, "leave out twistd's --syslog."),
-        ({"logger": object(), "nodaemon": True}, "leave out twistd's --logger."),
+        ({"syslog": 1, "nodaemon": True}, "remove twistd's option --syslog."),
+        ({"logger": object(), "nodaemon": True}, "remove twistd's option --logger."),
         ({"logfile": "-"}, "a daemon cannot log to stdout."),
         ({"logfile": "nowhere/chat.log"}, "cannot write the log nowhere/chat.log: "),
     ],

@@ -162,7 +162,7 @@ def test_a_manager_that_cannot_be_told_is_named_once_in_the_log(tmp_path: Path, 
         manager.stopping("Going down.")
     (event,) = events
     assert event["log_format"].format(**event) == (
-        "The service manager cannot be told READY=1: No such file or directory."
+        "Cannot notify the service manager of READY=1: No such file or directory. Check the socket in NOTIFY_SOCKET."
     )
 
 
