@@ -55,13 +55,13 @@ class _State(Enum):
 
     ::
 
-        OPEN ──────────EOF──────────> INPUT_ENDED ──connection lost──> LOST
-          │ └──────────────────connection lost──────────────────────────^│
-          │ session over                  │ session over                 │ session over
-          v                               v                              v
-        CLOSING ──one direction closed──> HALF_CLOSED ─connection lost─> CLOSED
+        event              OPEN         INPUT_ENDED  LOST    CLOSING      HALF_CLOSED
+        client sends EOF   INPUT_ENDED                       HALF_CLOSED  (close)
+        server's EOF sent                                    HALF_CLOSED  (close)
+        session is over    CLOSING      HALF_CLOSED  CLOSED
+        connection lost    LOST         LOST                 CLOSED       CLOSED
 
-    In HALF_CLOSED, the end of the second direction makes the transport close the connection.
+    An empty field means no change. (close): the transport closes the connection, whose loss follows.
     """
 
     OPEN = auto()
