@@ -73,7 +73,7 @@ def answers_to(data: bytes) -> bytes:
 
 def held(codec: LineCodec) -> int:
     """So many bytes the codec holds."""
-    return len(codec._text) + len(codec._line) + len(codec._telnet._raw) + len(codec._telnet._answers)
+    return len(codec._text) + len(codec._line) + len(codec._telnet._raw) + len(codec._telnet._replies)
 
 
 # Line ends
