@@ -96,7 +96,7 @@ def test_authors_get_a_receipt_or_nothing_in_place_of_their_own_lines(room: dict
 
 def test_events_without_a_subscriber_of_their_own_are_the_same_for_all(room: dict[int, Member]) -> None:
     """A message with another session was stored by another server."""
-    events = [message(0, "zoe", "hi", 1), Joined(ANN, "ann"), Announced("tea"), Barrier()]
+    events: list[Event] = [message(0, "zoe", "hi", 1), Joined(ANN, "ann"), Announced("tea"), Barrier()]
     assert build_batch(events, room, ()) == Batch(events, {})
     assert build(room, PrivateMessage(ANN, "ann", 9, "psst")).overrides == {}
 

@@ -328,14 +328,15 @@ def test_replay_may_be_read_late_and_names_the_lines_that_are_gone(
 def test_every_event_counts_until_it_has_come_back() -> None:
     room = RecordedRoom(Limits(high_water_events=4))
     ann, bob = room.join("ann", "bob")
-    above = []
-    for act in (
+    acts: list[Callable[[], None]] = [
         lambda: room.say(ann, "x", NOON),
         lambda: room.act(ann, "x", NOON),
         lambda: room.whisper(ann, bob, "x"),
         lambda: room.rename(ann, "anna"),
         room.settle,
-    ):
+    ]
+    above = []
+    for act in acts:
         above.append(room.above_high_water)
         act()
     assert [*above, room.above_high_water] == [False] * 4 + [True, False]
@@ -380,13 +381,11 @@ def test_private_messages_in_flight_throttle_their_authors_and_are_limited(room:
     ann, bob = room.join("ann", "bob")
     half = DEFAULTS.private_queue_bytes // 2
     states = []
-    for act in (
-        lambda: room.whisper(ann, bob, "x" * (half - 1)),
-        lambda: room.whisper(ann, bob, "x"),
-        lambda: room.whisper(ann, bob, "x" * half),
-        room.settle,
-    ):
-        act()
+    for size in (half - 1, 1, half, 0):
+        if size:
+            room.whisper(ann, bob, "x" * size)
+        else:
+            room.settle()
         states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
     assert states == [(True, False), (True, True), (False, True), (True, False)]
     room.leave(bob, "")
