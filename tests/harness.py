@@ -24,6 +24,7 @@ from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.session import Session
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.peer import StreamPeer
+from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer
@@ -166,6 +167,11 @@ class SocketTransport(MemoryTransport):
         self.socket.room = room
 
 
+def writer_of(transport: StreamTransport, clock: Clock) -> SocketWriter:
+    """Return the writer of a ``SocketTransport``, which may be behind a proxy protocol's transport."""
+    return SocketWriter(transport, clock, cast(SocketTransport, transport).socket.handle)
+
+
 class Counted:
     """A function that counts its calls. ``mock.Mock`` also stores each call, which takes much longer."""
 
@@ -178,13 +184,28 @@ class Counted:
         return self._function(*arguments)
 
 
-class Person:
+class Client:
+    """The other side of a connection, which reads as much as the test says."""
+
+    def __init__(self, world: World, transport: MemoryTransport) -> None:
+        self.world = world
+        self.transport = transport
+
+    def stop_reading(self, room: int = 0) -> None:
+        """Read *room* more bytes, and nothing after that until ``read_on``."""
+        self.transport.room = room
+
+    def read_on(self, room: int | None = None) -> None:
+        """Read on, beginning with the bytes that wait: *room* bytes or, by default, everything."""
+        self.transport.take_again(room)
+
+
+class Person(Client):
     """A person at the line door."""
 
     def __init__(self, world: World, protocol: BroadcastProtocol, transport: MemoryTransport) -> None:
-        self.world = world
+        super().__init__(world, transport)
         self.protocol = protocol
-        self.transport = transport
         self._gone = False
 
     def put(self, data: bytes | str) -> None:
@@ -259,18 +280,17 @@ class TokenEncoder:
         return f"{len(self._encoded) - 1:0{TOKEN_BYTES - 1}}\n".encode()
 
 
-class SessionClient:
+class SessionClient(Client):
     """A client of the core without a door: a real session and peer, and events instead of text."""
 
     def __init__(self, world: World) -> None:
-        self.world = world
-        self.transport = SocketTransport()
+        super().__init__(world, SocketTransport())
         self.views: list[View] = []
         """The views of which the peer has asked for the encoder. It does so once when it is made."""
         self.ready_calls = 0
         """Number of times that the peer has asked for the next line."""
         self.closed = False
-        writer = SocketWriter(self.transport, world.clock, self.transport.socket.handle)
+        writer = writer_of(self.transport, world.clock)
         self.peer = StreamPeer(world.fanout, writer, self._encoder_for, self._count_ready, self._note_closed)
         self.session = Session(world.hub, self.peer)
         self.peer.bind_session(self.session.id)
@@ -298,29 +318,24 @@ class SessionClient:
         self.transport.sent.clear()
         return [self.world.encoded[int(token)] for token in tokens]
 
-    def stop_reading(self) -> None:
-        """Read nothing more until ``read_on``."""
-        self.transport.room = 0
-
     def congest(self) -> None:
         """Stop reading, and let so much output pile up that the server counts the connection as congested."""
         self.stop_reading()
         self.peer.send_bytes(b"\n" * (1 + self.world.fanout.private_queue_bytes))
 
-    def read_on(self, events: int | None = None) -> None:
-        """Read *events* more events, or everything; then settle."""
-        self.transport.take_again(None if events is None else events * TOKEN_BYTES)
-        self.world.settle()
-
 
 class World:
     """A server with the memory journal, unless *journal* makes another, and without the limits on people."""
+
+    direct = False
+    """Whether the server sends to the sockets directly."""
 
     def __init__(
         self,
         settings: Settings | None = None,
         journal: Callable[[Callable[[Callable[[], None]], object]], Journal] | None = None,
         limits: Limits | None = None,
+        replay_buffer: ReplayBuffer | None = None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(NOON)
@@ -335,7 +350,7 @@ class World:
         self._soon: list[Callable[[], None]] = []
         limits = limits or DEFAULTS.without_client_limits()
         self.journal = (journal or MemoryJournal)(self._soon.append)
-        self.fanout = Fanout(self._soon.append, self._fanout_clock, private_queue_bytes=limits.private_queue_bytes)
+        self.fanout = Fanout(self._soon.append, self._fanout_clock, replay_buffer, limits.private_queue_bytes)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
         self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
         self.room = self.hub.room
@@ -352,11 +367,11 @@ class World:
 
     def transport(self, address: IAddress | None) -> MemoryTransport:
         """Return the transport of a new connection from *address*."""
-        return MemoryTransport(address)
+        return SocketTransport(address) if self.direct else MemoryTransport(address)
 
     def writer(self, transport: StreamTransport) -> Writer:
         """Return the writer of a connection."""
-        return TransportWriter(transport, self.clock)
+        return writer_of(transport, self.clock) if self.direct else TransportWriter(transport, self.clock)
 
     def token_encoder(self, view: View) -> TokenEncoder:
         """Return the encoder of *view* for the clients of the core."""
@@ -423,11 +438,4 @@ class World:
 class DirectWorld(World):
     """A server that sends to the sockets directly."""
 
-    def transport(self, address: IAddress | None) -> MemoryTransport:
-        """Return the transport of a new connection from *address*."""
-        return SocketTransport(address)
-
-    def writer(self, transport: StreamTransport) -> Writer:
-        """Return the writer of a connection."""
-        handle = cast(SocketTransport, transport).socket.handle  # perhaps behind a proxy
-        return SocketWriter(transport, self.clock, handle)
+    direct = True

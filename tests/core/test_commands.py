@@ -22,7 +22,7 @@ from broadcast.core.events import Action, CommandReply, ErrorReply, HistoryLine,
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import Limits
-from tests.harness import NOON, SessionClient, World
+from tests.harness import NOON, TOKEN_BYTES, SessionClient, World
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
@@ -374,9 +374,11 @@ def test_history_is_read_page_by_page_as_the_client_reads() -> None:
     for _ in range(3):
         pages.append(sum(isinstance(event, HistoryLine) for event in world.encoded))
         assert not ann.session.ready or pages[2:]
-        ann.read_on(events=16)
+        ann.read_on(16 * TOKEN_BYTES)
+        world.settle()
     assert pages == [16, 32, 40]
     ann.read_on()
+    world.settle()
     found = [event.event.text for event in ann.read() if isinstance(event, HistoryLine)]
     assert found == [f"{number}" for number in range(1, 41)]
     assert ann.session.ready
@@ -417,6 +419,7 @@ def test_history_that_fails_between_two_pages_is_reported(
     ann.say("/history")
     monkeypatch.setattr(world.journal, "read", lambda _first, _last, found: found(JournalError("I/O error")))
     ann.read_on()
+    world.settle()
     assert ann.read()[16:] == [ErrorReply("the history cannot be read: I/O error")]
     assert ann.session.ready
 
