@@ -38,6 +38,7 @@ from broadcast.core.limits import Limits
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
+from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
 from broadcast.service import raise_file_limit
 
@@ -115,7 +116,8 @@ class Crowd:
         fanout = Fanout(soon, time.thread_time)
         settings = Settings(replay=replay, limits=Limits().without_client_limits())
         self.hub = Hub(MemoryJournal(soon), fanout, settings, reactor.seconds())
-        self.doors = Doors(self.hub, fanout, reactor, soon, time.time, partial(writer_for, reactor))
+        connections = Connections(settings.limits)
+        self.doors = Doors(self.hub, fanout, connections, reactor, soon, time.time, partial(writer_for, reactor))
         self.hub.open()
         self._clients: dict[BroadcastProtocol, socket.socket] = {}
         self._selector = selectors.DefaultSelector()

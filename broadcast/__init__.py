@@ -1,3 +1,3 @@
-"""One room, every door: a chat server for whatever client is at hand."""
+"""A chat server with one room, for netcat, telnet, programs and its own client."""
 
 __version__ = "0.1.0"

@@ -32,13 +32,14 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.connections import Connections
 from broadcast.net.endpoints import parse_listener
 from broadcast.net.fd_reserve import FdReserveListener
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.writers import writer_for
 from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
-from broadcast.server.lifecycle import STOP_SECONDS, ProcessContext, Server
+from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import json_log
 from broadcast.server.monotonic_clock import use_monotonic_clock
 from broadcast.server.sd_notify import SdNotifier
@@ -196,39 +197,46 @@ def makeService(options: Options) -> Server:
     )
     hub = Hub(journal, fanout, settings, started=time())
     outlet = partial(writer_for, reactor, linger=limits.linger_seconds)
-    factory = BroadcastFactory(hub, fanout, reactor, soon, time, outlet)
+    connections = Connections(limits)
+    factory = BroadcastFactory(hub, fanout, connections, reactor, soon, time, outlet)
     full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
     twistd: Mapping[str, Any] = options.parent or {}
     try:
         places = [
             FdReserveListener(
-                parse_listener(reactor, port, config.interface, connection_limiter=factory.connection_limiter),
+                parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter),
                 full,
                 reactor,
             )
             for port in config.ports
         ]
-        monitor = None if config.metrics is None else _monitor(reactor, config.metrics, factory, journal)
+        monitor = (
+            None if config.metrics is None else _monitor(reactor, config.metrics, connections, hub, fanout, journal)
+        )
         log = json_log(twistd, soon) if config.log_format == "json" else None
     except StartupError as error:
         raise SystemExit(_line(str(error))) from error
     around = ProcessContext(
         give_up=partial(give_up, twistd),
         clock=reactor,
+        call_soon=soon,
         terminate=partial(signal.raise_signal, signal.SIGTERM),
         notifier=SdNotifier(os.environ, reactor),
         take_signals=ShutdownSignalFilter(soon, STOP_SECONDS).install,
         log=log,
     )
     patience = KeepalivePolicy(config.probe, config.gone)
-    heartbeat = DeadPeerDetector(factory.connections, patience, read_tcp_info, reactor, soon)
-    return Server(journal, factory, places, keeps, around, heartbeat, monitor)
+    heartbeat = DeadPeerDetector(connections, patience, read_tcp_info, reactor, soon)
+    entrances = [Entrance(place, factory) for place in places]
+    return Server(journal, hub, connections, entrances, keeps, around, heartbeat, monitor=monitor)
 
 
 def _monitor(
     reactor: Any,  # noqa: ANN401 - as in makeService
     port: str,
-    factory: BroadcastFactory,
+    connections: Connections,
+    hub: Hub,
+    fanout: Fanout,
     journal: Journal,
 ) -> Monitor:
     """What shows figures at *port*; raises ``CannotStart``."""
@@ -243,7 +251,8 @@ def _monitor(
     def aside(work: Callable[[], bytes]) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    return metrics.Monitor(where, factory, journal, reactor, reactor.callFromThread, aside, monotonic)
+    sources = metrics.Sources(connections, hub, fanout, journal)
+    return metrics.Monitor(where, sources, reactor, reactor.callFromThread, aside, monotonic)
 
 
 def _tell(trouble: str) -> None:

@@ -27,6 +27,7 @@ from broadcast.delivery.peer import StreamPeer
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
+from broadcast.net.connections import Connections
 from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer
 from tests.sockets import FakeSocket
 
@@ -321,7 +322,8 @@ class SessionClient(Client):
     def congest(self) -> None:
         """Stop reading, and let so much output pile up that the server counts the connection as congested."""
         self.stop_reading()
-        self.peer.send_bytes(b"\n" * (1 + self.world.fanout.private_queue_bytes))
+        while not self.peer.congested:
+            self.peer.send_bytes(b"\n")
 
 
 class World:
@@ -354,7 +356,10 @@ class World:
         settings = replace(settings or Settings(version="0.0"), limits=limits)
         self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
         self.room = self.hub.room
-        self.factory = BroadcastFactory(self.hub, self.fanout, self.clock, self._soon.append, self.wall, self.writer)
+        self.connections = Connections(limits)
+        self.factory = BroadcastFactory(
+            self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.writer
+        )
         self.hub.open()
 
     def _fanout_clock(self) -> float:

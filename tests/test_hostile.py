@@ -325,7 +325,7 @@ def test_a_program_of_another_protocol_is_told_so_and_never_becomes_anybody(data
     assert lost.lines() == [f" * This port speaks plain lines of text, not {spoken}: connect with telnet or nc."]
     lost.hang_up()
     assert ann.read() == ""
-    assert len(world.factory.connections) == 1
+    assert len(world.connections) == 1
 
 
 # The end of the input
@@ -421,7 +421,7 @@ def test_ten_thousand_who_never_give_a_nickname_are_gone_after_60_seconds() -> N
     for person in silent:
         assert person.read().endswith(PROMPT + " * No nickname in 60 seconds.\r\n")
         person.hang_up()
-    assert world.factory.connections == {ann.protocol}
+    assert set(world.connections) == {ann.protocol}
     assert not world.clock.getDelayedCalls()
     assert ann.read() == ""
 

@@ -34,13 +34,15 @@ from twisted.python.failure import Failure
 
 import broadcast.core.batching
 import broadcast.core.room
+import broadcast.delivery.cursor
 import broadcast.delivery.fanout
+import broadcast.delivery.private_queue
 import broadcast.delivery.subscriber
 import broadcast.net.writers
 import tests.harness
 from broadcast.core.batching import COALESCE_ABOVE, build_batch
 from broadcast.core.commands import COMMANDS
-from broadcast.core.events import Action, Event, Joined, Left, Message, PrivateMessage, Renamed
+from broadcast.core.events import Action, Event, Gap, Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import Batch
 from broadcast.core.limits import DEFAULTS
@@ -48,6 +50,8 @@ from broadcast.core.membership import Member
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.room import Room
 from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.delivery.cursor import Cursor
+from broadcast.delivery.private_queue import PrivateChunk
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.delivery.subscriber import Subscriber
 from tests.harness import DirectWorld, Person, World, logged
@@ -238,9 +242,9 @@ class TheWholeHub(RuleBasedStateMachine):
         self.stack.enter_context(logged())
         for module, name, value in (
             (broadcast.core.room, "build_batch", self.write_down),
-            (broadcast.delivery.subscriber, "SEND_BYTES", 60),
-            (broadcast.delivery.subscriber, "SEND_BATCHES", 3),
-            (broadcast.delivery.subscriber, "ITEM_OVERHEAD", 5),
+            (broadcast.delivery.cursor, "RUN_BYTES", 60),
+            (broadcast.delivery.cursor, "RUN_BATCHES", 3),
+            (broadcast.delivery.private_queue, "CHUNK_OVERHEAD", 5),
             (broadcast.delivery.subscriber, "LAZY_CHUNK_BYTES", 40),
             (broadcast.net.writers, "_CHUNK_BYTES", 80),
             (broadcast.delivery.fanout, "SENDS_PER_SLICE", 1),
@@ -710,16 +714,16 @@ def forget_private_lines(reader: Subscriber, told: object) -> None:
     """Instead of ``Subscriber.queue_overrides``."""
 
 
-def forget_a_line(reader: Subscriber) -> object:
-    """Instead of ``Subscriber._skip_gap``: the notice begins one line too late."""
-    reader._seq += 1
-    return MISSED_LINES(reader)
+def forget_a_line(cursor: Cursor, offset: int, seq: int) -> Gap | None:
+    """Instead of ``Cursor.skip_to``: the notice begins one line too late."""
+    cursor.seq += 1
+    return SKIP_TO(cursor, offset, seq)
 
 
-def forget_the_rest(reader: Subscriber, data: bytes, taken: int) -> bytes:
-    """Instead of ``Subscriber._hand_off_partial``: only the line that was cut is sent to its end."""
-    HOLD(reader, data, taken)
-    return b""
+def forget_the_rest(chunk: PrivateChunk, accepted: int) -> tuple[bytes, PrivateChunk]:
+    """Instead of ``PrivateChunk.split``: only the line that was cut is sent to its end."""
+    rest, following = SPLIT(chunk, accepted)
+    return rest, following._replace(data=b"", ends=[])
 
 
 def leave_twice(room: Room, member: Member, why: str) -> None:
@@ -737,7 +741,7 @@ def free(hub: Hub, name: str, owner: Member | None) -> str:
     return name
 
 
-MISSED_LINES, HOLD, LEAVE = Subscriber._skip_gap, Subscriber._hand_off_partial, Room.leave
+SKIP_TO, SPLIT, LEAVE = Cursor.skip_to, PrivateChunk.split, Room.leave
 
 
 @pytest.mark.skipif(not LONG, reason="it is about the model, not the server: .ci/long runs it")
@@ -745,8 +749,8 @@ MISSED_LINES, HOLD, LEAVE = Subscriber._skip_gap, Subscriber._hand_off_partial, 
     ("part", "name", "broken"),
     [
         (Subscriber, "queue_overrides", forget_private_lines),
-        (Subscriber, "_skip_gap", forget_a_line),
-        (Subscriber, "_hand_off_partial", forget_the_rest),
+        (Cursor, "skip_to", forget_a_line),
+        (PrivateChunk, "split", forget_the_rest),
         (Room, "leave", leave_twice),
         (broadcast.core.batching, "_apply_ignores", hide_nothing),
         (Hub, "_validate_nick", free),

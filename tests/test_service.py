@@ -28,6 +28,7 @@ import broadcast
 from broadcast import __version__
 from broadcast.core.errors import StartupError
 from broadcast.core.limits import Limits
+from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.tcp_info import KeepalivePolicy
@@ -39,7 +40,7 @@ from broadcast.service import Options, give_up, makeService, most_connections, r
 PATIENCE = 60
 """How long, in seconds, anything may take that takes milliseconds; only a hang or a bug takes longer."""
 DOWN = b" * The server is going down.\r\n"
-CUTTING_OFF = "Cutting off those who have not read everything: "
+CUTTING_OFF = "Aborting connections that have not received everything: "
 
 # Options
 
@@ -171,7 +172,7 @@ def test_what_is_said_is_kept_in_the_folder_of_the_start(tmp_path: Path) -> None
 def test_those_who_are_silent_are_looked_after_as_the_options_say() -> None:
     server = makeService(parsed("--probe", "30", "--gone", "90"))
     assert server._dead_peers._policy == KeepalivePolicy(30, 90)
-    assert server._dead_peers._connections is server._factory.connections
+    assert server._dead_peers._connections is server._connections
 
 
 def test_that_limits_are_off_is_in_the_log() -> None:
@@ -241,7 +242,9 @@ def test_more_connections_than_files_are_refused_at_the_start() -> None:
 def test_the_limits_reach_what_they_are_about() -> None:
     options = "--ephemeral --window-events 5 --window-bytes 6 --pending-bytes 4096 --queue-events 8 --connections 9"
     server = makeService(parsed(*options.split()))
-    fanout, limits = server._factory.fanout, server._factory.limits
+    factory = server._entrances[0].factory
+    assert isinstance(factory, BroadcastFactory)
+    fanout, limits = factory.fanout, factory.limits
     assert (fanout.replay_buffer._max_events, fanout.replay_buffer._max_bytes, fanout.private_queue_bytes) == (
         5,
         6,

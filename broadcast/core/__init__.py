@@ -1,1 +1,1 @@
-"""The chat itself: text, names, events and numbers; no socket, clock, reactor, encoding or database."""
+"""The domain of the chat: texts, nicknames, events, rooms. No socket, clock, reactor, encoding or database."""

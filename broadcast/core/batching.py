@@ -1,4 +1,4 @@
-"""How the events of one burst are told: crowds as a number, and who gets something else than everybody."""
+"""Preparation of a batch: many joins or leaves become a count, and overrides hold what differs for single sessions."""
 
 from __future__ import annotations
 
@@ -26,71 +26,79 @@ if TYPE_CHECKING:
     from broadcast.core.membership import Member
 
 _SAME_FOR_ALL = (Joined, JoinCount, Announced, Barrier)
-"""What is the same for everybody."""
+"""Events without overrides."""
 COALESCE_ABOVE = 5
-"""Up to so many joins (or leaves) in one burst are told one by one (PROTOCOL)."""
+"""Maximum number of joins, and of leaves, that one batch shows one by one."""
 
 
 def coalesce_presence(events: Sequence[Event]) -> Sequence[Event]:
-    """Tell a crowd's joins as one number where the first stood, its leaves where the last stood.
+    """Replace many joins by a count in the place of the first, and many leaves by a count in the place of the last.
 
-    So nobody speaks before they came or after they left.
+    So no member's lines appear before its join or after its leave.
     """
-    joins = [at for at, event in enumerate(events) if type(event) is Joined]
-    leaves = [at for at, event in enumerate(events) if type(event) is Left]
-    instead: dict[int, Event | None] = {}
+    joins = [index for index, event in enumerate(events) if type(event) is Joined]
+    leaves = [index for index, event in enumerate(events) if type(event) is Left]
+    replaced: dict[int, Event | None] = {}
     if len(joins) > COALESCE_ABOVE:
-        instead |= dict.fromkeys(joins)
-        instead[joins[0]] = JoinCount(len(joins))
+        replaced |= dict.fromkeys(joins)
+        replaced[joins[0]] = JoinCount(len(joins))
     if len(leaves) > COALESCE_ABOVE:
-        instead |= dict.fromkeys(leaves)
-        instead[leaves[-1]] = LeaveCount(len(leaves))
-    if not instead:
+        replaced |= dict.fromkeys(leaves)
+        replaced[leaves[-1]] = LeaveCount(len(leaves))
+    if not replaced:
         return events
-    told = (instead.get(at, event) for at, event in enumerate(events))
-    return [event for event in told if event is not None]
+    shown = (replaced.get(index, event) for index, event in enumerate(events))
+    return [event for event in shown if event is not None]
 
 
 class _RenameTracker:
-    """Under which names somebody may be ignored who was renamed in this burst: whoever is ignored stays so."""
+    """The earlier nicknames of members that were renamed in this batch: an ignore entry follows the member."""
 
     def __init__(self) -> None:
-        self._before: dict[str, frozenset[str]] = {}
+        self._keys: dict[str, frozenset[str]] = {}
 
     def keys_before(self, nick: str) -> frozenset[str]:
-        """The comparison keys that *nick* had before the burst, or that were ignored for their own sake."""
-        name = casefold_key(nick)
-        return self._before.get(name, frozenset((name,)))
+        """Return the comparison keys under which the member that is now *nick* may be ignored."""
+        key = casefold_key(nick)
+        return self._keys.get(key, frozenset((key,)))
 
     def record(self, event: Renamed) -> None:
-        """From here on the new name is the same person; whoever takes the old one is somebody else."""
-        either = self.keys_before(event.nick) | self.keys_before(event.new)
-        self._before[casefold_key(event.nick)] = frozenset()
-        self._before[casefold_key(event.new)] = either
+        """Follow one rename.
+
+        Ignore entries for either nickname apply to the new one. A later user of the old one is another member.
+        """
+        keys = self.keys_before(event.nick) | self.keys_before(event.new)
+        self._keys[casefold_key(event.nick)] = frozenset()
+        self._keys[casefold_key(event.new)] = keys
 
 
 def build_batch(
-    events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last: int = 0
+    events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last_seq: int = 0
 ) -> Batch:
-    """Turn what has come back from the journal into what the readers are told.
+    """Build the batch for *events*, which the journal has returned.
 
-    Nobody gets their own line back: a receipt stands in its place for who asked for receipts. Nor are people told that
-    they left or that their own name changed. Private lines and what could not be kept show to one reader. *ignoring*
-    are the members who hide somebody, *last* the number of the last line before. The cost is that of the
-    events and of what differs, never readers times events.
+    The overrides say what differs for single members:
+
+    * An author receives a receipt in place of the own line, or nothing if receipts are off.
+    * Members receive nothing about their own leave and rename.
+    * Only the recipient receives a private message, and only the author a failure to store.
+    * *ignoring* are the members that ignore somebody. They do not receive the ignored lines.
+
+    *last_seq* is the number of the last stored event before the batch. The cost grows with the events and the
+    overrides, never with subscribers times events.
     """
     shown = coalesce_presence(events)
-    edits: dict[int, list[Override]] = {}
+    overrides: dict[int, list[Override]] = {}
     names = _RenameTracker()
-    for at, event in enumerate(shown):
+    for index, event in enumerate(shown):
         if isinstance(event, STORED):
             if event.session in members:
-                edits.setdefault(event.session, []).append((at, Receipt(event.seq) if event.receipt else None))
+                overrides.setdefault(event.session, []).append((index, Receipt(event.seq) if event.receipt else None))
         elif not isinstance(event, _SAME_FOR_ALL):
-            for reader, instead in _recipient_overrides(event, events, members, names):
-                edits.setdefault(reader, []).append((at, instead))
-    _apply_ignores(shown, ignoring, edits)
-    return Batch(shown, edits, last)
+            for session, replacement in _recipient_overrides(event, events, members, names):
+                overrides.setdefault(session, []).append((index, replacement))
+    _apply_ignores(shown, ignoring, overrides)
+    return Batch(shown, overrides, last_seq)
 
 
 def _recipient_overrides(
@@ -99,59 +107,59 @@ def _recipient_overrides(
     members: Mapping[int, Member],
     names: _RenameTracker,
 ) -> Iterator[tuple[int, Event | None]]:
-    """Who sees something else than everybody in the place of *event*, and what."""
+    """Yield the sessions that receive something else in the place of *event*, and what they receive."""
     match event:
-        case Left(session=who):
-            yield who, None
-        case Renamed(session=who):
+        case Left(session=session):
+            yield session, None
+        case Renamed(session=session):
             names.record(event)
-            yield who, None
+            yield session, None
         case LeaveCount():
             yield from ((left.session, None) for left in events if isinstance(left, Left))
-        case StoreFailed(session=who):
-            yield who, event
+        case StoreFailed(session=session):
+            yield session, event
         case _:
-            to = members.get(event.to)
-            if to is not None and not ignores(to, event.session, names.keys_before(event.nick)):
-                yield to.id, event
+            recipient = members.get(event.to)
+            if recipient is not None and not ignores(recipient, event.session, names.keys_before(event.nick)):
+                yield recipient.id, event
 
 
-def ignores(member: Member, who: int, names: Iterable[str]) -> bool:
-    """Whether *member* hides what the session *who* says, which has the comparison keys *names*."""
-    return who != member.id and not member.ignored.keys().isdisjoint(names)
+def ignores(member: Member, author: int, keys: Iterable[str]) -> bool:
+    """Return whether *member* ignores the session *author*, which has the comparison keys *keys*."""
+    return author != member.id and not member.ignored.keys().isdisjoint(keys)
 
 
-def _apply_ignores(shown: Sequence[Event], ignoring: Iterable[Member], edits: dict[int, list[Override]]) -> None:
-    """Take out of each *ignoring* member's stream what is said by those they ignore.
+def _apply_ignores(shown: Sequence[Event], ignoring: Iterable[Member], overrides: dict[int, list[Override]]) -> None:
+    """Hide from each *ignoring* member the lines of the nicknames that it ignores.
 
-    What a hundred members hide alike is put together once, for all of them.
+    Members that ignore the same authors share one list, so it is built once, however many they are.
     """
-    spoken: dict[str, list[int]] | None = None
-    alike: dict[frozenset[str], list[Override]] = {}
+    lines: dict[str, list[int]] | None = None
+    shared: dict[frozenset[str], list[Override]] = {}
     for member in ignoring:
-        if spoken is None:
-            spoken = _messages_by_author(shown)
-        names = frozenset(member.ignored.keys() & spoken.keys())
-        if not names:
+        if lines is None:
+            lines = _lines_by_author(shown)
+        keys = frozenset(member.ignored.keys() & lines.keys())
+        if not keys:
             continue
-        hidden = alike.get(names)
+        hidden = shared.get(keys)
         if hidden is None:
-            hidden = alike[names] = [(at, None) for at in sorted({at for name in names for at in spoken[name]})]
-        own = edits.get(member.id)
+            hidden = shared[keys] = [(index, None) for index in sorted({index for key in keys for index in lines[key]})]
+        own = overrides.get(member.id)
         if own is not None:
-            # Their own lines stay receipts, should they have taken a name that they ignore.
-            hidden = sorted((dict(hidden) | dict(own)).items(), key=lambda edit: edit[0])
-        edits[member.id] = hidden
+            # A member may have taken a nickname that it ignores: its own lines remain receipts.
+            hidden = sorted((dict(hidden) | dict(own)).items(), key=lambda override: override[0])
+        overrides[member.id] = hidden
 
 
-def _messages_by_author(shown: Sequence[Event]) -> dict[str, list[int]]:
-    """What is said, by the names under which it may be ignored."""
+def _lines_by_author(shown: Sequence[Event]) -> dict[str, list[int]]:
+    """Return the indexes of stored events by the comparison keys under which their author may be ignored."""
     names = _RenameTracker()
-    spoken: dict[str, list[int]] = {}
-    for at, event in enumerate(shown):
+    lines: dict[str, list[int]] = {}
+    for index, event in enumerate(shown):
         if isinstance(event, Renamed):
             names.record(event)
         elif isinstance(event, STORED):
-            for name in names.keys_before(event.nick):
-                spoken.setdefault(name, []).append(at)
-    return spoken
+            for key in names.keys_before(event.nick):
+                lines.setdefault(key, []).append(index)
+    return lines

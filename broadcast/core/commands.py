@@ -1,4 +1,4 @@
-"""The command table: what a line means in the room, and what each ``/word`` does; no bytes, no connection."""
+"""The command table: what a line in the room means, and what each ``/word`` does; no bytes, no connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from broadcast.core.errors import JournalError, RecipientNotReading, RefusedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
@@ -17,44 +17,75 @@ from broadcast.core.stats import Rejection
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from broadcast.core.interfaces import ReadCallback
+    from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import Peer, ReadCallback, View
     from broadcast.core.membership import Member
-    from broadcast.core.session import Session
 
     Query: TypeAlias = Callable[[ReadCallback], None]
 
 HISTORY_DEFAULT_LINES = 20
-"""What ``/history`` shows when it is not told how much."""
+"""Number of lines that ``/history`` shows without an argument."""
 HISTORY_MAX_LINES = 1000
-"""The most that it shows at once (PROTOCOL)."""
+"""Maximum number of lines that ``/history`` shows."""
 NAMES_PER_LINE = 100
-"""So many people stand in one line of ``/names``, at most, ..."""
+"""Maximum number of members in one line of ``/names``."""
 NAMES_LINE_CHARS = 4_000
-"""... and so many characters, unless one of them says more about being away."""
+"""Maximum number of characters in one line of ``/names``, unless one member alone has more."""
 PAGE_LINES = 16
-"""So many lines of an answer are shown at once, at most 64 KiB; the next when the peer has room for them."""
+"""Number of lines of a history that are sent at once (at most 64 KiB); the next when the peer has room."""
 SEARCH_MAX_LINES = 50
-"""The most that ``/search`` shows (PROTOCOL)."""
+"""Maximum number of lines that ``/search`` shows."""
 MAX_IGNORED = 100
-"""So many people one person may ignore: it is kept for them as long as they are here."""
+"""Maximum number of nicknames that one member can ignore: the room holds them for as long as the member is here."""
 IDLE_AFTER_SECONDS = 5 * 60
-"""From so many seconds on, ``/names`` tells since when nobody has typed there."""
+"""Time without a line after which ``/names`` shows how long a member has been idle."""
 QUIT_WORDS = frozenset({"quit", "exit"})
-"""Lines that leave: the whole line, in any case, surrounding blanks ignored (PROTOCOL)."""
+"""The lines that leave, in any case, with or without blanks around them."""
+
+
+class CommandContext(Protocol):
+    """The session of the user who has typed a command."""
+
+    hub: Hub
+    peer: Peer
+    view: View
+    ready: bool
+    """Whether the session accepts the next line."""
+
+    @property
+    def member(self) -> Member:
+        """The user as a member of the room."""
+
+    @property
+    def nick(self) -> str:
+        """The user's nickname."""
+
+    @property
+    def leave(self) -> Callable[[str], None]:
+        """End the session, with a reason."""
+
+    def pause(self) -> None:
+        """Accept no line until ``resume``."""
+
+    def resume(self) -> None:
+        """Accept the next line."""
+
+    def set_view(self, view: View) -> None:
+        """Send the room's events in *view* from here on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """One ``/word``.
 
-    *run* takes the session, what stands behind the word and its blank, and the time (seconds since the epoch). It may
-    raise ``RefusedError`` as long as it has not changed anything.
+    *run* takes the context, the text after the word and its blank, and the time (seconds since the epoch). It may raise
+    ``RefusedError`` as long as it has not changed anything.
     """
 
     name: str
     usage: str
     help: str
-    run: Callable[[Session, str, float], None]
+    run: Callable[[CommandContext, str, float], None]
     aliases: tuple[str, ...] = ()
 
     @property
@@ -64,62 +95,62 @@ class Command:
 
 
 def is_quit(line: str) -> bool:
-    """Whether the whole *line* says that somebody wants to leave."""
+    """Whether the whole *line* is a word that leaves."""
     return line.strip().casefold() in QUIT_WORDS
 
 
-def interpret(session: Session, line: str, at: float) -> None:
-    """Do what *line* (clean) means in the room; raises ``RefusedError``."""
-    if line != "/ping":  # programs send that by themselves
-        session.member.last_active = at
+def interpret(context: CommandContext, line: str, at: float) -> None:
+    """Say *line* (sanitized) in the room, or run the command that it is; raises ``RefusedError``."""
+    if line != "/ping":  # programs send it to keep the connection alive
+        context.member.last_active = at
     if not line.startswith("/"):
         if is_quit(line):
-            session.leave("")
+            context.leave("")
         elif line and not line.isspace():
-            session.hub.room.say(session.member, line, at)
+            context.hub.room.say(context.member, line, at)
     elif line.startswith("//"):
-        session.hub.room.say(session.member, line[1:], at)
+        context.hub.room.say(context.member, line[1:], at)
     else:
-        verb, _, words = line[1:].partition(" ")
+        verb, _, argument = line[1:].partition(" ")
         command = _BY_NAME.get(verb.casefold())
         if command is None:
             raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
-        command.run(session, words, at)
-    if session.hub.room.above_high_water and session.ready:
-        session.pause()
-        session.hub.room.when_below_low_water(session.resume)
+        command.run(context, argument, at)
+    if context.hub.room.above_high_water and context.ready:
+        context.pause()
+        context.hub.room.when_below_low_water(context.resume)
 
 
-def _reply_lines(session: Session, *lines: str) -> None:
-    session.peer.send(*map(CommandReply, lines))
+def _reply_lines(context: CommandContext, *lines: str) -> None:
+    context.peer.send(*map(CommandReply, lines))
 
 
-def _require_args(words: str, command: str) -> str:
-    """*words*, if there are any."""
-    if not words.strip():
+def _require_args(argument: str, command: str) -> str:
+    """Return *argument*; raise ``RefusedError`` with the usage of *command* if it is blank."""
+    if not argument.strip():
         raise _usage_error(command)
-    return words
+    return argument
 
 
 def _usage_error(command: str) -> RefusedError:
     return RefusedError(f"usage: {_BY_NAME[command].syntax}")
 
 
-def _help(session: Session, words: str, at: float) -> None:
-    if not words.strip():
-        _reply_lines(session, *(f"{command.syntax}   {command.help}" for command in COMMANDS))
+def _help(context: CommandContext, argument: str, at: float) -> None:
+    if not argument.strip():
+        _reply_lines(context, *(f"{command.syntax}   {command.help}" for command in COMMANDS))
         return
-    verb = words.strip().removeprefix("/")
+    verb = argument.strip().removeprefix("/")
     command = _BY_NAME.get(verb.casefold())
     if command is None:
         raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
-    _reply_lines(session, f"{command.syntax}   {command.help}")
+    _reply_lines(context, f"{command.syntax}   {command.help}")
     if command.aliases:
-        _reply_lines(session, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
+        _reply_lines(context, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
 
 
 def _format_idle(seconds: float) -> str:
-    """So much time, in words: whole minutes, from an hour on whole hours, from a day on whole days."""
+    """Return *seconds* in words: in minutes, from an hour on in hours, from a day on in days, rounded down."""
     minutes = int(seconds) // 60
     if minutes < 60:
         return f"idle {minutes}m"
@@ -127,7 +158,7 @@ def _format_idle(seconds: float) -> str:
 
 
 def _format_member(member: Member, at: float) -> str:
-    """How *member* is listed at the time *at*: ``bob``, ``bob (idle 12m)``, ``bob (away: lunch, idle 12m)``."""
+    """Return *member* as listed at the time *at*: ``bob``, ``bob (idle 12m)``, ``bob (away: lunch, idle 12m)``."""
     states = []
     if member.away:
         states.append(f"away: {member.away_reason}" if member.away_reason else "away")
@@ -136,86 +167,86 @@ def _format_member(member: Member, at: float) -> str:
     return f"{member.nick} ({', '.join(states)})" if states else member.nick
 
 
-def _wrap_list(before: str, items: Iterable[str]) -> Iterator[str]:
-    """*items* behind *before*, in as many lines as it takes; all but the last end with a comma."""
+def _wrap_list(prefix: str, items: Iterable[str]) -> Iterator[str]:
+    """Yield *items* after *prefix* as lines that are short enough; all but the last end with a comma."""
     line: list[str] = []
-    text = len(before)
+    chars = len(prefix)
     for item in items:
-        if line and (len(line) == NAMES_PER_LINE or text + len(item) > NAMES_LINE_CHARS):
-            yield f"{before}{', '.join(line)},"
-            before, text, line = "", 0, []
+        if line and (len(line) == NAMES_PER_LINE or chars + len(item) > NAMES_LINE_CHARS):
+            yield f"{prefix}{', '.join(line)},"
+            prefix, chars, line = "", 0, []
         line.append(item)
-        text += len(item) + 2
-    yield before + ", ".join(line)
+        chars += len(item) + 2
+    yield prefix + ", ".join(line)
 
 
-def _names(session: Session, words: str, at: float) -> None:
-    room = session.hub.room
+def _names(context: CommandContext, argument: str, at: float) -> None:
+    room = context.hub.room
 
     def show() -> None:
         members = list(room.members.values())
         lines = _wrap_list(f"{len(members)} here: ", (_format_member(member, at) for member in members))
-        session.peer.send_lazily(map(CommandReply, lines))
-        if not session.ready:
-            session.resume()
+        context.peer.send_lazily(map(CommandReply, lines))
+        if not context.ready:
+            context.resume()
 
     if room.delivering:
-        # Who has read that somebody came is to find them here.
-        session.pause()
+        # The list comes after the delivery: a user who has read that somebody joined finds the name in it.
+        context.pause()
         room.when_delivered(show)
     else:
         show()
 
 
-def _nick(session: Session, words: str, at: float) -> None:
-    session.hub.rename(session.member, _require_args(words, "nick"))
-    _reply_lines(session, f"You are {session.nick}.")
+def _nick(context: CommandContext, argument: str, at: float) -> None:
+    context.hub.rename(context.member, _require_args(argument, "nick"))
+    _reply_lines(context, f"You are {context.nick}.")
 
 
-def _me(session: Session, words: str, at: float) -> None:
-    session.hub.room.act(session.member, _require_args(words, "me").strip(), at)
+def _me(context: CommandContext, argument: str, at: float) -> None:
+    context.hub.room.act(context.member, _require_args(argument, "me").strip(), at)
 
 
-def _say(session: Session, words: str, at: float) -> None:
-    session.hub.room.say(session.member, _require_args(words, "say"), at)
+def _say(context: CommandContext, argument: str, at: float) -> None:
+    context.hub.room.say(context.member, _require_args(argument, "say"), at)
 
 
-def _send_private(session: Session, to: Member, text: str) -> None:
-    room = session.hub.room
+def _send_private(context: CommandContext, to: Member, text: str) -> None:
+    room = context.hub.room
     if not room.can_receive_private(to):
         raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
-    room.whisper(session.member, to, text)
+    room.whisper(context.member, to, text)
     if not to.away:
-        _reply_lines(session, f"sent to {to.nick}.")
+        _reply_lines(context, f"sent to {to.nick}.")
     elif to.away_reason:
-        _reply_lines(session, f"sent to {to.nick}, who is away: {to.away_reason}")
+        _reply_lines(context, f"sent to {to.nick}, who is away: {to.away_reason}")
     else:
-        _reply_lines(session, f"sent to {to.nick}, who is away.")
+        _reply_lines(context, f"sent to {to.nick}, who is away.")
     if room.should_throttle_sender(to):
-        session.pause()
-        room.after_barrier(session.resume)
+        context.pause()
+        room.after_barrier(context.resume)
 
 
-def _msg(session: Session, words: str, at: float) -> None:
-    name, _, text = words.strip().partition(" ")
+def _msg(context: CommandContext, argument: str, at: float) -> None:
+    name, _, text = argument.strip().partition(" ")
     if not text:
         raise _usage_error("msg")
-    _send_private(session, session.hub.find(name), text.strip())
+    _send_private(context, context.hub.find(name), text.strip())
 
 
-def _reply(session: Session, words: str, at: float) -> None:
-    text = _require_args(words, "reply").strip()
-    if not session.member.last_private_sender:
+def _reply(context: CommandContext, argument: str, at: float) -> None:
+    text = _require_args(argument, "reply").strip()
+    if not context.member.last_private_sender:
         raise RefusedError("nobody has written to you yet.")
-    to = session.hub.member_by_session(session.member.last_private_sender)
+    to = context.hub.member_by_session(context.member.last_private_sender)
     if to is None:
         raise RefusedError("the one who wrote to you last is not here.")
-    _send_private(session, to, text)
+    _send_private(context, to, text)
 
 
-def _parse_range(words: str) -> Callable[[int], tuple[int, int]]:
-    """What ``/history`` is asked for: the newest number to the first and last one to show."""
-    asked = words.strip()
+def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
+    """Return a function that takes the number of the newest line and returns the first and last number to show."""
+    asked = argument.strip()
     if span := re.fullmatch(r"#([0-9]{1,18})(?:-#?([0-9]{1,18}))?", asked):
         first = int(span[1])
         last = int(span[2] or first)
@@ -230,142 +261,142 @@ def _parse_range(words: str) -> Callable[[int], tuple[int, int]]:
     raise _usage_error("history")
 
 
-def _page_results(session: Session, plan: Callable[[], list[Query]], nothing: str, failed: str) -> None:
-    """Show the lines that the questions of *plan* find, page by page, as the peer has room for them; then go on.
+def _page_results(context: CommandContext, plan: Callable[[], list[Query]], if_none: str, if_failed: str) -> None:
+    """Send the lines that the queries of *plan* find, page by page, as the peer has room for them; then resume.
 
-    *plan* is made when everything said before has been told: that is to be found too. *nothing* is the answer where
-    there are no lines, *failed* what to say in front of why that cannot be known.
+    *plan* is called when everything said before has been delivered: the queries find that too. *if_none* is the reply
+    if there are no lines, *if_failed* precedes the reason of an error.
     """
-    questions: list[Query] = []
-    some = False
+    queries: list[Query] = []
+    found_any = False
 
-    def begin() -> None:
-        questions.extend(reversed(plan()))
-        questions.pop()(found)
+    def start() -> None:
+        queries.extend(reversed(plan()))
+        queries.pop()(on_result)
 
-    def found(lines: Sequence[Stored] | JournalError) -> None:
-        if isinstance(lines, JournalError):
-            session.hub.rejections[Rejection.NOT_FOUND] += 1
-            session.peer.send(ErrorReply(f"{failed}: {lines}"))
-            session.resume()
+    def on_result(result: Sequence[Stored] | JournalError) -> None:
+        if isinstance(result, JournalError):
+            context.hub.rejections[Rejection.NOT_FOUND] += 1
+            context.peer.send(ErrorReply(f"{if_failed}: {result}"))
+            context.resume()
         else:
-            show(lines)
+            send_page(result)
 
-    def show(lines: Sequence[Stored]) -> None:
-        nonlocal some
-        some = some or bool(lines)
-        session.peer.send(*map(HistoryLine, lines[:PAGE_LINES]))
+    def send_page(lines: Sequence[Stored]) -> None:
+        nonlocal found_any
+        found_any = found_any or bool(lines)
+        context.peer.send(*map(HistoryLine, lines[:PAGE_LINES]))
         if rest := lines[PAGE_LINES:]:
-            session.peer.when_writable(lambda: show(rest))
-        elif questions:
-            session.peer.when_writable(lambda: questions.pop()(found))
+            context.peer.when_writable(lambda: send_page(rest))
+        elif queries:
+            context.peer.when_writable(lambda: queries.pop()(on_result))
         else:
-            if not some:
-                _reply_lines(session, nothing)
-            session.resume()
+            if not found_any:
+                _reply_lines(context, if_none)
+            context.resume()
 
-    session.pause()
-    session.hub.room.after_barrier(begin)
+    context.pause()
+    context.hub.room.after_barrier(start)
 
 
-def _history(session: Session, words: str, at: float) -> None:
-    span = _parse_range(words)
-    room = session.hub.room
+def _history(context: CommandContext, argument: str, at: float) -> None:
+    to_range = _parse_range(argument)
+    room = context.hub.room
 
     def plan() -> list[Query]:
-        first, last = span(room.last_seq)
+        first, last = to_range(room.last_seq)
         first, last = max(first, 1), min(last, room.last_seq)
         return [
             partial(room.history, page, min(page + PAGE_LINES - 1, last))
             for page in range(first, max(first, last) + 1, PAGE_LINES)
         ]
 
-    _page_results(session, plan, nothing="nothing was said yet.", failed="the history cannot be read")
+    _page_results(context, plan, if_none="nothing was said yet.", if_failed="the history cannot be read")
 
 
-def _search(session: Session, words: str, at: float) -> None:
-    question = partial(session.hub.room.search, parse_query(_require_args(words, "search")), SEARCH_MAX_LINES)
-    _page_results(session, lambda: [question], nothing="nothing found.", failed="this server cannot search")
+def _search(context: CommandContext, argument: str, at: float) -> None:
+    query = partial(context.hub.room.search, parse_query(_require_args(argument, "search")), SEARCH_MAX_LINES)
+    _page_results(context, lambda: [query], if_none="nothing found.", if_failed="this server cannot search")
 
 
-def _parse_toggle(words: str, now: bool, command: str) -> bool:
-    """What a switch that is *now* on or off becomes."""
-    switch = {"": not now, "on": True, "off": False}.get(words.strip().casefold())
-    if switch is None:
+def _parse_toggle(argument: str, now: bool, command: str) -> bool:
+    """Return what a switch that is *now* on or off becomes; without an argument it is toggled."""
+    switched = {"": not now, "on": True, "off": False}.get(argument.strip().casefold())
+    if switched is None:
         raise _usage_error(command)
-    return switch
+    return switched
 
 
-def _timestamp(session: Session, words: str, at: float) -> None:
-    times = _parse_toggle(words, session.view.times, "timestamp")
-    session.set_view(replace(session.view, times=times))
-    _reply_lines(session, f"timestamps are {'on' if times else 'off'}.")
+def _timestamp(context: CommandContext, argument: str, at: float) -> None:
+    times = _parse_toggle(argument, context.view.times, "timestamp")
+    context.set_view(replace(context.view, times=times))
+    _reply_lines(context, f"timestamps are {'on' if times else 'off'}.")
 
 
-def _receipts(session: Session, words: str, at: float) -> None:
-    session.member.receipts = _parse_toggle(words, session.member.receipts, "receipts")
-    _reply_lines(session, f"receipts are {'on' if session.member.receipts else 'off'}.")
+def _receipts(context: CommandContext, argument: str, at: float) -> None:
+    context.member.receipts = _parse_toggle(argument, context.member.receipts, "receipts")
+    _reply_lines(context, f"receipts are {'on' if context.member.receipts else 'off'}.")
 
 
-def _quiet(session: Session, words: str, at: float) -> None:
-    quiet = _parse_toggle(words, session.view.quiet, "quiet")
-    session.set_view(replace(session.view, quiet=quiet))
-    _reply_lines(session, f"joins and leaves are {'off' if quiet else 'on'}.")
+def _quiet(context: CommandContext, argument: str, at: float) -> None:
+    quiet = _parse_toggle(argument, context.view.quiet, "quiet")
+    context.set_view(replace(context.view, quiet=quiet))
+    _reply_lines(context, f"joins and leaves are {'off' if quiet else 'on'}.")
 
 
-def _ignore(session: Session, words: str, at: float) -> None:
-    name = words.strip()
-    ignored = session.member.ignored
+def _ignore(context: CommandContext, argument: str, at: float) -> None:
+    name = argument.strip()
+    ignored = context.member.ignored
     if not name:
-        _reply_lines(session, f"you ignore {', '.join(ignored.values())}." if ignored else "you ignore nobody.")
+        _reply_lines(context, f"you ignore {', '.join(ignored.values())}." if ignored else "you ignore nobody.")
         return
-    if casefold_key(name) == casefold_key(session.nick):
+    if casefold_key(name) == casefold_key(context.nick):
         raise RefusedError("you cannot ignore yourself.")
-    nick = session.hub.find(name).nick
+    nick = context.hub.find(name).nick
     if len(ignored) >= MAX_IGNORED:
         raise RefusedError(f"you ignore {MAX_IGNORED} people already. /unignore NAME makes room.")
-    session.hub.room.ignore(session.member, nick)
-    _reply_lines(session, f"you ignore {nick}. /unignore {nick} ends that.")
+    context.hub.room.ignore(context.member, nick)
+    _reply_lines(context, f"you ignore {nick}. /unignore {nick} ends that.")
 
 
-def _unignore(session: Session, words: str, at: float) -> None:
-    name = _require_args(words, "unignore").strip()
-    was = session.hub.room.unignore(session.member, name)
+def _unignore(context: CommandContext, argument: str, at: float) -> None:
+    name = _require_args(argument, "unignore").strip()
+    was = context.hub.room.unignore(context.member, name)
     if was is None:
         raise RefusedError(f"you do not ignore {name[:24]}.")
-    _reply_lines(session, f"you no longer ignore {was}.")
+    _reply_lines(context, f"you no longer ignore {was}.")
 
 
-def _away(session: Session, words: str, at: float) -> None:
-    why = words.strip()
-    session.member.away, session.member.away_reason = True, why
-    _reply_lines(session, f"You are away: {why}" if why else "You are away.")
+def _away(context: CommandContext, argument: str, at: float) -> None:
+    why = argument.strip()
+    context.member.away, context.member.away_reason = True, why
+    _reply_lines(context, f"You are away: {why}" if why else "You are away.")
 
 
-def _back(session: Session, words: str, at: float) -> None:
-    session.member.away, session.member.away_reason = False, ""
-    _reply_lines(session, "Welcome back.")
+def _back(context: CommandContext, argument: str, at: float) -> None:
+    context.member.away, context.member.away_reason = False, ""
+    _reply_lines(context, "Welcome back.")
 
 
-def _ping(session: Session, words: str, at: float) -> None:
-    _reply_lines(session, "pong")
+def _ping(context: CommandContext, argument: str, at: float) -> None:
+    _reply_lines(context, "pong")
 
 
-def _uptime(session: Session, words: str, at: float) -> None:
-    room = session.hub.room
-    session.peer.send(Uptime(session.hub.started, len(room.members), room.last_seq))
+def _uptime(context: CommandContext, argument: str, at: float) -> None:
+    room = context.hub.room
+    context.peer.send(Uptime(context.hub.started, len(room.members), room.last_seq))
 
 
-def _version(session: Session, words: str, at: float) -> None:
-    _reply_lines(session, f"broadcast {session.hub.settings.version}")
+def _version(context: CommandContext, argument: str, at: float) -> None:
+    _reply_lines(context, f"broadcast {context.hub.settings.version}")
 
 
-def _motd(session: Session, words: str, at: float) -> None:
-    _reply_lines(session, *(session.hub.settings.motd or ("there is no message of the day.",)))
+def _motd(context: CommandContext, argument: str, at: float) -> None:
+    _reply_lines(context, *(context.hub.settings.motd or ("there is no message of the day.",)))
 
 
-def _quit(session: Session, words: str, at: float) -> None:
-    session.leave(words.strip())
+def _quit(context: CommandContext, argument: str, at: float) -> None:
+    context.leave(argument.strip())
 
 
 COMMANDS: tuple[Command, ...] = (

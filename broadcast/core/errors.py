@@ -1,16 +1,17 @@
-"""What can go wrong, as one shallow tree; each door puts it into its own words.
+"""The errors of the package, as one shallow tree. Each door turns them into its own words.
 
 ::
 
     BroadcastError
-    ├── RefusedError        somebody asked for what they cannot have; the text says why
-    │   ├── NicknameRefused a nickname
-    │   └── DoesNotRead     that somebody is told who does not read
-    ├── JournalError        the record of the room cannot be used
-    │   ├── JournalInUse    another server holds it open
-    │   ├── JournalDamaged  its contents cannot be trusted
-    │   └── JournalTooNew   a newer version of this program wrote it
-    └── CannotStart         the server cannot start with these settings
+    ├── RefusedError                a request was rejected; the text says why
+    │   ├── NicknameRefused         ... because of the nickname
+    │   ├── RecipientNotReading     ... because the recipient does not read
+    │   └── TooManyConnections      ... because a limit of connections is reached
+    ├── JournalError                the journal cannot be used
+    │   ├── JournalInUse            ... because another server has it open
+    │   ├── JournalDamaged          ... because its contents cannot be trusted
+    │   └── JournalTooNew           ... because a newer version of the program wrote it
+    └── StartupError                the server cannot start with these settings
 """
 
 from __future__ import annotations
@@ -19,34 +20,40 @@ from broadcast.core.stats import Rejection
 
 
 class BroadcastError(Exception):
-    """Anything that this package raises on purpose; its text is one line for people."""
+    """Base class of the errors that this package raises on purpose. The text is one line for people."""
 
 
 class RefusedError(BroadcastError):
-    """Somebody asked for what they cannot have; nothing was changed."""
+    """A request was rejected and nothing was changed. The text says why."""
 
     kind = Rejection.COMMAND
-    """What it counts as."""
+    """The counter of such rejections."""
 
 
 class NicknameRefused(RefusedError):
-    """Nobody can have this nickname, or somebody has it."""
+    """The nickname is taken or not allowed."""
 
     kind = Rejection.NICKNAME
 
 
 class RecipientNotReading(RefusedError):
-    """Nothing can be told to somebody who does not read what they are sent."""
+    """The recipient of a private message does not read."""
 
     kind = Rejection.UNREAD
 
 
+class TooManyConnections(RefusedError):
+    """The number of connections, in total or from one address, is at its limit."""
+
+    kind = Rejection.FULL
+
+
 class JournalError(BroadcastError):
-    """The record of the room cannot be used."""
+    """The journal cannot be used. The text says what is wrong and, on opening, what to do."""
 
 
 class JournalInUse(JournalError):
-    """Another server holds the journal open."""
+    """Another server has the journal open."""
 
 
 class JournalDamaged(JournalError):
@@ -54,8 +61,8 @@ class JournalDamaged(JournalError):
 
 
 class JournalTooNew(JournalError):
-    """A newer version of this program wrote the journal."""
+    """A newer version of the program wrote the journal."""
 
 
 class StartupError(BroadcastError):
-    """The server cannot start; the text is one line that says why, and what to do."""
+    """The server cannot start with these settings. The text is one line that says why and what to do."""

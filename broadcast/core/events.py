@@ -1,15 +1,15 @@
-"""What happens in a room and what one person is told, as frozen values; no text for people, no bytes.
+"""The events of a room and the notices for single subscribers, as frozen values. Only encoders make text of them.
 
-Three families:
+There are three families:
 
-* *Kept* events have a number ``seq`` (dense, from 1; 0 until a journal has kept them) and a time ``at`` (seconds
-  since the epoch).
-* *Passing* events have their place in the stream, but no number, and no journal keeps them.
-* *Notices* are for one person: answers, prompts, receipts. They are never part of a room's stream, though some
-  stand in one reader's stream in the place of an event (a receipt where the reader's own line would be).
+* *Stored* events have a number ``seq`` (dense, from 1; 0 until a journal has stored the event) and a time ``at``
+  (seconds since the epoch).
+* *Transient* events have a place in the stream, but no number, and no journal stores them.
+* *Notices* are for one subscriber: replies, prompts, receipts. They are never part of a room's stream. In one
+  subscriber's stream a notice can replace an event (a receipt replaces the author's own message).
 
-``who`` is the id of the session that an event is about, unique in this process; 0 where the session belongs to an
-earlier process. A nickname can change hands, an id cannot.
+``session`` is the id of the session that an event is about, unique in this process. It is 0 if the session belongs to
+an earlier process. A nickname can pass to another session, an id cannot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Somebody said a line."""
+    """A line of text from a member."""
 
     session: int
     nick: str
@@ -28,16 +28,16 @@ class Message:
     at: float
     seq: int = 0
     receipt: bool = False
-    """Whether the author wants to know the number."""
+    """Whether the author receives the number as a ``Receipt``."""
 
     def with_seq(self, seq: int) -> Message:
-        """The same event, kept under *seq* (1 or more)."""
+        """Return the same event, stored under *seq* (1 or more)."""
         return Message(self.session, self.nick, self.text, self.at, seq, self.receipt)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Somebody does something: ``/me waves``."""
+    """Something that a member does: ``/me waves``."""
 
     session: int
     nick: str
@@ -45,16 +45,16 @@ class Action:
     at: float
     seq: int = 0
     receipt: bool = False
-    """Whether the author wants to know the number."""
+    """Whether the author receives the number as a ``Receipt``."""
 
     def with_seq(self, seq: int) -> Action:
-        """The same event, kept under *seq* (1 or more)."""
+        """Return the same event, stored under *seq* (1 or more)."""
         return Action(self.session, self.nick, self.text, self.at, seq, self.receipt)
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Somebody came into the room."""
+    """A member joined the room."""
 
     session: int
     nick: str
@@ -62,7 +62,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Somebody left, and what they gave as the reason, if anything."""
+    """A member left the room. *reason* is empty if the member gave none."""
 
     session: int
     nick: str
@@ -71,21 +71,21 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class JoinCount:
-    """So many joins in one burst that they are told as a number (PROTOCOL: more than five)."""
+    """The number of joins in one batch, in place of too many single ones (see ``batching.COALESCE_ABOVE``)."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class LeaveCount:
-    """So many leaves in one burst that they are told as a number."""
+    """The number of leaves in one batch, in place of too many single ones."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """*nick* is now *new*."""
+    """A member changed the nickname from *nick* to *new*."""
 
     session: int
     nick: str
@@ -94,19 +94,19 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """The server speaks to everybody."""
+    """A text from the server to everybody."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A place in the stream: somebody waits until everything before it has been told. It shows to nobody."""
+    """A place in the stream. Its callback runs when everything before it has been delivered. No encoder shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrivateMessage:
-    """A private line from the session *who* to the session *to*."""
+    """A line from the session *session* to the session *to* alone."""
 
     session: int
     nick: str
@@ -116,7 +116,7 @@ class PrivateMessage:
 
 @dataclass(frozen=True, slots=True)
 class StoreFailed:
-    """The journal could not keep *event*; only its author is told, and why."""
+    """The journal could not store *event*. Only the author receives this, with the reason."""
 
     event: Message | Action
     reason: str
@@ -129,7 +129,7 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The server's name and the lines of its message of the day: what a connection is told first."""
+    """The first notice of a connection: the server's name and the lines of the message of the day."""
 
     name: str
     motd: tuple[str, ...]
@@ -137,14 +137,14 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question on which the next line is the answer; the only output without a line end."""
+    """A question that the next line answers. It is the only output without a line end."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class JoinConfirmed:
-    """You are *nick*; *others* are in the room, of whom *named* (at most twenty) are listed."""
+    """The subscriber has joined as *nick*. *others* counts the other members; *named* lists the first of them."""
 
     nick: str
     named: tuple[str, ...]
@@ -153,21 +153,21 @@ class JoinConfirmed:
 
 @dataclass(frozen=True, slots=True)
 class ReplayLine:
-    """A line that was said before the reader came."""
+    """An event from before the subscriber joined."""
 
     event: Message | Action
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """A line that the reader asked for, with its number."""
+    """An event that the subscriber asked for. It is shown with its number."""
 
     event: Message | Action
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The reader was not told of the lines *first* to *last*: they did not read for too long."""
+    """The subscriber missed the events *first* to *last*, both included, because it did not read for too long."""
 
     first: int
     last: int
@@ -175,14 +175,14 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The reader's own line is kept under *seq*."""
+    """The subscriber's own event is stored under *seq*."""
 
     seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class Uptime:
-    """The server runs since *since* (seconds since the epoch), with so many people and lines in the room."""
+    """The start of the server (*since*, seconds since the epoch), and the members and stored events of the room."""
 
     since: float
     people: int
@@ -191,21 +191,21 @@ class Uptime:
 
 @dataclass(frozen=True, slots=True)
 class CommandReply:
-    """One line of the answer to a command."""
+    """One line of a command's output."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """What was asked for was refused, and why; nothing was changed."""
+    """The server rejected a request for this reason and changed nothing."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServerNotice:
-    """The server says something to one person: that it closes, and why."""
+    """A text from the server to one subscriber, for example why it closes the connection."""
 
     text: str
 
@@ -215,18 +215,29 @@ Transient: TypeAlias = (
     Joined | Left | JoinCount | LeaveCount | Renamed | Announced | Barrier | PrivateMessage | StoreFailed
 )
 Event: TypeAlias = Stored | Transient
-Shown: TypeAlias = ReplayLine | HistoryLine | Gap | Receipt
-Notice: TypeAlias = Welcome | Prompt | JoinConfirmed | Shown | Uptime | CommandReply | ErrorReply | ServerNotice
+Notice: TypeAlias = (
+    Welcome
+    | Prompt
+    | JoinConfirmed
+    | ReplayLine
+    | HistoryLine
+    | Gap
+    | Receipt
+    | Uptime
+    | CommandReply
+    | ErrorReply
+    | ServerNotice
+)
 
 STORED: Final = (Message, Action)
-"""For ``isinstance`` where each event passes: the union would be made anew each time."""
+"""``Stored`` for ``isinstance``: a union in that place would be built anew for each event."""
 PRIVATE_EVENTS: Final = (PrivateMessage, StoreFailed)
-"""What shows to one reader only."""
+"""Events that at most one subscriber sees."""
 _WITH_TEXT: Final = (Message, Action, PrivateMessage)
 
 
 def text_length(event: Event) -> int:
-    """How many characters *event* holds that somebody wrote."""
+    """Return the number of characters in *event* that a member wrote."""
     if isinstance(event, StoreFailed):
         event = event.event
     return len(event.text) if isinstance(event, _WITH_TEXT) else 0

@@ -1,4 +1,4 @@
-"""The room and the one nickname space that all doors share, and what everybody may know of the server."""
+"""The room and the nickname space that all doors share, and the settings and counters of the server."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ GOING_DOWN = "The server is going down."
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the one who runs the server decides."""
+    """Server settings that the operator chooses."""
 
     name: str = "Broadcast"
-    """Stands in the first line that anybody sees."""
+    """Name of the server, shown in the first line of every connection."""
     version: str = ""
-    """What ``/version`` answers behind the program's name."""
+    """Version of the program, as ``/version`` shows it."""
     motd: tuple[str, ...] = ()
-    """The lines of the message of the day."""
+    """Lines of the message of the day."""
     replay: int = 20
-    """How many lines a newcomer is shown; 0 or more."""
+    """Number of stored events that a new member receives; 0 or more."""
     unicode_nicknames: bool = False
-    """Whether nicknames may hold letters and digits of any script."""
+    """Whether nicknames may contain letters and digits of any script."""
     limits: Limits = DEFAULTS
 
 
 class Hub:
-    """Where every session finds the room, and every nickname its owner.
+    """The room, the owner of each nickname, and the counters of sessions and rejections.
 
-    *started* is when the server started, in seconds since the epoch.
+    *started* is the start of the server, in seconds since the epoch.
     """
 
     def __init__(self, journal: Journal, publisher: Publisher, settings: Settings, started: float) -> None:
@@ -44,28 +44,28 @@ class Hub:
         self.started = started
         self.room = Room(journal, publisher, settings.replay, settings.limits)
         self.session_count = 0
-        """How many sessions there have been."""
+        """Number of sessions since the start."""
         self.rejections = dict.fromkeys(Rejection, 0)
-        """How often what was refused."""
+        """Number of rejections of each kind."""
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
 
     def open(self) -> None:
-        """Open the journal; raises ``JournalError``."""
+        """Open the journal. Raises ``JournalError``."""
         self.room.open()
 
     def close(self, delivered: Callable[[], None]) -> None:
-        """Tell everybody that the server is going down; *told* is called when all that was taken in has been told."""
+        """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered."""
         self.room.announce(GOING_DOWN)
         self.room.after_barrier(delivered)
 
     def next_session_id(self) -> int:
-        """An id that no other session of this process has."""
+        """Return an id that no other session of this process has."""
         self.session_count += 1
         return self.session_count
 
     def admit(self, session: int, name: str, listener: MemberListener) -> Member:
-        """Give *name* to a newcomer and let them into the room; raises ``RefusedError``."""
+        """Give the nickname *name* to *session* and let it into the room. Raises ``RefusedError``."""
         nick = self._validate_nick(name, None)
         member = Member(session, nick, listener)
         self._claim(member)
@@ -73,7 +73,7 @@ class Hub:
         return member
 
     def rename(self, member: Member, name: str) -> None:
-        """Give *member* another nickname; raises ``RefusedError``."""
+        """Give *member* another nickname. Raises ``RefusedError``."""
         nick = self._validate_nick(name, member)
         if nick == member.nick:
             return
@@ -81,32 +81,32 @@ class Hub:
         self.room.rename(member, nick)
         self._claim(member)
 
-    def remove(self, member: Member, why: str) -> None:
-        """Let *member* leave; the nickname is free at once, for in the stream its next owner comes later."""
+    def remove(self, member: Member, reason: str) -> None:
+        """Let *member* leave. The nickname is free at once: in the stream, the next owner joins after this leave."""
         self._release(member)
-        self.room.leave(member, why)
+        self.room.leave(member, reason)
 
     def find(self, name: str) -> Member:
-        """The one who is here under *name*; raises ``RefusedError``."""
+        """Return the member with the nickname *name*, if its join was announced. Raises ``RefusedError``."""
         member = self._owners.get(nicknames.casefold_key(name))
         if member is None or not member.announced_nick:
             raise RefusedError(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
         return member
 
     def member_by_session(self, session: int) -> Member | None:
-        """The one whose session this is; None where they have left, or are just leaving."""
+        """Return the member with this session, or None if it has left or is leaving."""
         member = self.room.members.get(session)
         return member if member and self._owners.get(nicknames.casefold_key(member.nick)) is member else None
 
     def _validate_nick(self, name: str, owner: Member | None) -> str:
-        """*name* as a nickname that nobody but *owner* has."""
+        """Return the nickname in *name*. Raises ``NicknameRefused`` unless it is free or belongs to *owner*."""
         nick = nicknames.validate(name, unicode=self.settings.unicode_nicknames)
         if self._owners.get(nicknames.casefold_key(nick), owner) is not owner:
             raise NicknameRefused(f"{nick} is taken.")
         if self.settings.unicode_nicknames:
-            like = self._skeletons.get(nicknames.skeleton(nick))
-            if like is not None and like is not owner:
-                raise NicknameRefused(f"{nick} looks too much like {like.nick}, who is here.")
+            lookalike = self._skeletons.get(nicknames.skeleton(nick))
+            if lookalike is not None and lookalike is not owner:
+                raise NicknameRefused(f"{nick} looks too much like {lookalike.nick}, who is here.")
         return nick
 
     def _claim(self, member: Member) -> None:

@@ -1,7 +1,7 @@
-"""What the core asks of its surroundings; protocols with no logic.
+"""The interfaces between the core and its surroundings, as protocols without logic.
 
-The core is called from one thread, the reactor's. Whoever implements these calls it from that thread too, and never
-from within the call that asked: an answer comes in a later turn.
+All calls happen on one thread, the reactor's. An implementation calls back on that thread too, and never from within
+the call that asked: the result arrives in a later turn of the reactor.
 """
 
 from __future__ import annotations
@@ -18,131 +18,129 @@ from broadcast.core.stats import CommitStats
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What changes a reader's bytes for a whole group of readers."""
+    """The settings that change the bytes of a room's stream. All subscribers with one view share these bytes."""
 
     times: bool = False
-    """Whether each kept line shows its time."""
+    """Whether each stored event is shown with its time."""
     quiet: bool = False
     """Whether joins and leaves are hidden."""
 
 
 Override: TypeAlias = tuple[int, Event | Notice | None]
-"""An index into a burst's events, and what one reader gets in that place: another event, a notice, or nothing."""
+"""An index into a batch's events, and what one session receives in that place: an event, a notice, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that has come back from the journal when the reactor gets to it, as it is told to the readers.
+    """All events that were committed when the reactor gets to them, prepared for delivery.
 
-    *edits* maps the id of a session to what differs for it, in ascending order of the index. Whoever is not in it gets
-    exactly what everybody gets. A ``Whispered`` or ``NotKept`` event is nothing to everybody: it shows only where an
-    edit puts it.
+    ``overrides`` maps the id of a session to what differs for it, in ascending order of the index. All other sessions
+    receive the events as they are. A ``PrivateMessage`` or ``StoreFailed`` is visible only through an override.
     """
 
     events: Sequence[Event]
     overrides: Mapping[int, Sequence[Override]]
     last_seq: int = 0
-    """The number of the last kept event before this burst."""
+    """Number of the last stored event before this batch."""
 
 
 class Encoder(Protocol):
-    """How events look to one kind of door, in one view."""
+    """The conversion of events to bytes, for one kind of door and one view."""
 
     def encode(self, event: Event | Notice) -> bytes:
-        """The bytes of *event*; empty where this view does not show it."""
+        """Return the bytes of *event*, empty if the view hides it."""
 
 
 Callback: TypeAlias = Callable[[], None]
-"""A short piece of work. What it raises does not keep the next from being done."""
+"""A short piece of work. The next callback runs even if this one raises an exception."""
 
 
 class Publisher(Protocol):
-    """The readers of one room."""
+    """Delivery to the subscribers of one room."""
 
-    def publish(self, burst: Batch, then: Iterator[Callback]) -> None:
-        """Show *burst* to everybody; once every reader was offered it, exhaust *then*, and do each step as it comes.
+    def publish(self, batch: Batch, callbacks: Iterator[Callback]) -> None:
+        """Offer *batch* to every subscriber. Then exhaust *callbacks* and run each one as it is produced.
 
-        All that may have happened before this returns, or take several turns. It is not called again before then,
-        but perhaps while *then* ends.
+        All of this can happen before the call returns, or take several turns of the reactor. The next call comes only
+        after that, but possibly while *callbacks* produces its end.
         """
 
 
 class Peer(Protocol):
-    """What a session may tell its connection. A peer whose connection is gone takes every call and does nothing."""
+    """The connection, as a session sees it. After the connection is lost, every call does nothing."""
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for this peer alone that nothing should be added: they do not read."""
+        """Whether the peer reads so slowly that nothing more should be queued for it alone."""
 
     def send(self, *notices: Notice) -> None:
-        """Put *notices* at the end of this one reader's stream."""
+        """Append *notices* to this subscriber's stream."""
 
     def send_lazily(self, notices: Iterator[Notice]) -> None:
-        """Put all of *notices* there; each is asked for when there is room for it, which may be much later."""
+        """Append all of *notices*, but produce each only when it can be sent, which may be much later."""
 
     def subscribe(self, view: View) -> None:
-        """From here on, show what is told to the room, in this view; again with another view to change it."""
+        """Start to deliver the room's stream in *view*, or change the view."""
 
     def when_writable(self, call: Callable[[], None]) -> None:
-        """Call *call* once the peer is not full: at once, or when it has room, and its turn; at most one call waits."""
+        """Call *call* as soon as the peer is not congested and has its turn. At most one such call can be pending."""
 
     def ready_for_line(self) -> None:
-        """The session is ready for its next line."""
+        """Continue with the input: the session is ready for its next line."""
 
     def close(self) -> None:
-        """Stop listening; deliver everything shown so far, then end the connection."""
+        """Unsubscribe, deliver everything sent so far, then end the connection."""
 
 
 ReadCallback: TypeAlias = Callable[[Sequence[Stored] | JournalError], None]
-"""Takes what was read from a journal, or why that failed."""
+"""Receives the events that were read from a journal, or the reason why that failed."""
 
 
 class Journal(Protocol):
-    """The ordered, durable record of a room's kept events.
+    """The ordered, durable record of a room's stored events.
 
-    Everything that happens in a room goes through it and comes back in the order of the calls: kept events with their
-    number, after they are safe (a crash of the process or the machine does not lose them); passing events as they
-    are. Where keeping fails, a ``NotKept`` comes back in the event's place, the number stays free for the next, and
-    passing events pass all the same.
+    Every event of a room passes through it and returns in the order of ``append``. A stored event returns with its
+    number once it is durable: neither a crash of the process nor one of the machine loses it. A transient event returns
+    as it is. If storing fails, a ``StoreFailed`` returns in the event's place and the next event receives the number.
+    Transient events pass even then.
     """
 
     @property
     def commit_stats(self) -> CommitStats:
-        """How its commits go."""
+        """The durations and failures of commits."""
 
     def open(self, tail: int) -> Sequence[Stored]:
-        """Make ready, and return the last *tail* (0 or more) kept events. May block; called once, first.
+        """Open the journal and return the last *tail* (0 or more) stored events. Called once, first. May block.
 
-        Raises a ``JournalError`` whose text says what is wrong and what to do.
+        Raises ``JournalError``, whose text says what is wrong and what to do.
         """
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        """Call *listener* with each batch of what has come back, in order, from the reactor's thread.
+        """Call *listener* on the reactor's thread with the returned events, in order. Called once, before ``append``.
 
-        At most one such call is on its way at any moment: whatever comes back meanwhile is part of it. Called once,
-        before the first ``append``.
+        At most one call is scheduled at a time. Events that return before it runs are part of it.
         """
 
     def append(self, event: Event) -> None:
-        """Take *event* (a kept one with ``seq`` 0) into the queue. Never blocks, never raises."""
+        """Queue *event*, whose ``seq`` is 0 if it has one. Never blocks, never raises."""
 
-    def read(self, first: int, last: int, found: ReadCallback) -> None:
-        """Find the kept events numbered *first* to *last*, both included, in ascending order. Does not block.
+    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
+        """Read the stored events *first* to *last*, both included, in ascending order. Does not block.
 
-        Numbers that were never given are left out; so ``first > last`` finds nothing.
+        Numbers that do not exist are left out, so the result is empty if ``first > last``.
         """
 
-    def search(self, query: SearchQuery, last: int, limit: int, found: ReadCallback) -> None:
-        """Find the kept events in whose text all of *words* occur, in ascending order. Does not block.
+    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Find the stored events whose text holds all phrases of *query*, in ascending order. Does not block.
 
-        Of those numbered at most *last*, the newest *most* (1 or more). Words are what SQLite's ``unicode61
-        remove_diacritics 2`` takes for words: runs of letters, digits and private-use characters, whatever their case
-        and their diacritics. A phrase is words that stand one right behind the other; phrases of other characters are
-        ignored, and where there are no others, nothing is found.
+        The result is the newest *limit* (1 or more) of those numbered at most *last*. Words are what SQLite's tokenizer
+        ``unicode61 remove_diacritics 2`` makes of a text: runs of letters, digits and private-use characters, without
+        case and diacritics. The words of a phrase must follow one another directly. A phrase without words is ignored.
+        If no phrase has words, the result is empty.
         """
 
     def close(self) -> None:
-        """Keep what is in the queue, then release everything. Blocks until then; called once, last.
+        """Store all queued events, then release everything. Called once, last. Blocks until it is done.
 
-        What comes back after this is not told to the listener any more.
+        Events that return after this call do not reach the listener.
         """

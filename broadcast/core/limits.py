@@ -1,54 +1,59 @@
-"""How much anybody may take: the limits, and the counting of lines and connections; no clock, no sockets.
+"""Limits, and the counters that enforce them for lines and connections; no clock and no sockets.
 
-Nobody is disconnected for having much to say, and nothing of it is dropped: past the allowance their input is read
-more slowly.
+A client that sends too many lines is neither disconnected nor loses lines: its input is read more slowly.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from math import inf
 from typing import Final, TypeAlias
 
+from broadcast.core.errors import TooManyConnections
+
 SERVER_FULL: Final = "This server is full. Try again later."
-"""What those read who come when there is no room for another connection."""
+"""The reason that a client receives if the server is at its limit of connections."""
 _ROUNDING = 1e-6
-"""Seconds: a timer that was set for the rest of a wait is not to find that a trillionth of it is left."""
+"""Shortest delay, in seconds. Rounding may leave a trillionth of a second when a timer has fired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every limit with its default (HARDENING); each is an option of the same name."""
+    """All limits with their defaults; each is an option of the command line."""
 
     line_bytes: int = 4096
-    """The longest line, in bytes without its end; and the most that is held of an unfinished one (PROTOCOL)."""
+    """Maximum length of a line in bytes, without its end; also the buffer for an unfinished line."""
     nickname_bytes: int = 512
-    """The same before the nickname."""
+    """The same before the client has a nickname."""
     nickname_seconds: float = 60
-    """The time to a nickname."""
+    """Time to choose a nickname."""
     paste_lines: int = 40
-    """So many lines one person may send at once."""
+    """Maximum number of lines that a client may send at once: the size of the token bucket."""
     lines_per_second: float = 2
-    """So many follow each second; infinite: as they come."""
+    """Number of lines per second that a client may send after that; infinite for no limit."""
     address_connections: int | None = 64
-    """Connections of one address, or IPv6 network of 64 bits; None: any number."""
+    """Maximum number of connections from one IPv4 address or IPv6 network of 64 bits; None for no limit."""
     connections: int | None = None
-    """Connections in all; None: any number."""
+    """Maximum number of connections in total; None for no limit."""
     linger_seconds: float = 10
-    """How long a closing connection may take to read what it was sent."""
+    """Time for the client of a closing connection to receive the rest."""
     replay_events: int = 10_000
+    """Maximum number of events in the replay buffer."""
     replay_bytes: int = 4 * 1024 * 1024
-    """So much of the room's stream is kept in memory for those who lag."""
+    """Maximum number of bytes in the replay buffer."""
     private_queue_bytes: int = 64 * 1024
-    """So many bytes of answers and private lines wait for one reader."""
+    """Maximum size of the queue of replies and private messages for one subscriber, in bytes."""
     high_water_events: int = 10_000
+    """Number of events not yet stored and delivered at which the room pauses the authors."""
     high_water_bytes: int = 8 * 1024 * 1024
-    """Past so much that was not kept and told yet, those who write are to wait; bytes of text, roughly."""
+    """The same for the size of these events, in bytes of text, approximately."""
 
     def without_client_limits(self) -> Limits:
-        """Without those on people and addresses: for a room of trusted programs."""
+        """Return the limits without those on single clients and addresses, for a room of trusted programs."""
         return replace(self, lines_per_second=inf, address_connections=None)
 
 
@@ -56,7 +61,10 @@ DEFAULTS: Final = Limits()
 
 
 class RateLimiter:
-    """The lines of one person: so many at once, then so many a second (a token bucket, counted as a time)."""
+    """The rate limit of one client: a token bucket, implemented as GCRA with a single time as its state.
+
+    Times are seconds of a monotonic clock.
+    """
 
     __slots__ = ("_burst_tolerance", "_emission_interval", "_theoretical_arrival")
 
@@ -64,49 +72,68 @@ class RateLimiter:
         self._emission_interval = 1 / limits.lines_per_second
         self._burst_tolerance = (limits.paste_lines - 1) * self._emission_interval
         self._theoretical_arrival = -inf
-        """When the allowance is whole again."""
+        """Time at which the bucket is full again."""
 
     def delay(self, now: float) -> float:
-        """How many seconds it is until another line may be taken; 0.0 where it may be now."""
+        """Return the seconds until the next line is allowed, 0.0 if it is allowed now."""
         wait = self._theoretical_arrival - now - self._burst_tolerance
         return wait if wait > _ROUNDING else 0.0
 
     def consume(self, now: float) -> None:
-        """A line was taken at the time *now*, in seconds of a clock that never goes back."""
+        """Count a line at the time *now*."""
         self._theoretical_arrival = max(self._theoretical_arrival, now) + self._emission_interval
 
 
 _Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
 
 
+class Lease:
+    """A claim that ``release`` gives back."""
+
+    __slots__ = ("_on_release",)
+
+    def __init__(self, on_release: Callable[[], None]) -> None:
+        self._on_release: Callable[[], None] | None = on_release
+
+    def release(self) -> None:
+        """Give the claim back. Further calls have no effect."""
+        on_release, self._on_release = self._on_release, None
+        if on_release is not None:
+            on_release()
+
+
 class ConnectionLimiter:
-    """How many connections there are, in all and of each address. What comes from this machine counts in all only."""
+    """Limits the number of connections, in total and from each address.
+
+    Connections from this machine count toward the total only.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._counts: Counter[_Source] = Counter()
         self.total = 0
+        """Number of connections that hold a lease."""
+        self._counts: Counter[_Source] = Counter()
 
-    def acquire(self, host: str | None) -> str | None:
-        """Count a connection from *host*, an IP address, or None for a local socket; why it must not be, if so.
+    def acquire(self, host: str | None) -> Lease:
+        """Count a connection from *host* until its lease is released. Raises ``TooManyConnections``.
 
-        What was refused is not counted, and is not to ``leave``.
+        *host* is an IP address, or None for a local socket.
         """
-        most, each = self.limits.connections, self.limits.address_connections
-        if most is not None and self.total >= most:
-            return SERVER_FULL
+        total_limit, address_limit = self.limits.connections, self.limits.address_connections
+        if total_limit is not None and self.total >= total_limit:
+            raise TooManyConnections(SERVER_FULL)
         source = _source(host)
         if source is not None:
-            if each is not None and self._counts[source] >= each:
-                return f"Too many connections from {source}: this server takes {each} from one address."
+            if address_limit is not None and self._counts[source] >= address_limit:
+                raise TooManyConnections(
+                    f"Too many connections from {source}: this server takes {address_limit} from one address."
+                )
             self._counts[source] += 1
         self.total += 1
-        return None
+        return Lease(partial(self._release, source))
 
-    def release(self, host: str | None) -> None:
-        """The connection from *host* is over."""
+    def _release(self, source: _Source | None) -> None:
         self.total -= 1
-        source = _source(host)
         if source is not None:
             self._counts[source] -= 1
             if not self._counts[source]:
@@ -114,18 +141,18 @@ class ConnectionLimiter:
 
 
 def _source(host: str | None) -> _Source | None:
-    """What *host* is counted as: one IPv4 address, or the network of 64 bits that a site has; None: not counted."""
+    """Return what *host* counts as: an IPv4 address, or the IPv6 network of 64 bits of a site; None for nothing."""
     if host is None:
         return None
     try:
         address = ip_address(host)
     except ValueError:
-        return None  # what a proxy made of a local socket
+        return None  # a local socket, as a proxy has named it
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     if address.is_loopback:
         return None
     if isinstance(address, IPv4Address) or address.is_link_local:
-        # Everybody on a link shares its network of 64 bits.
+        # All machines on a link share its network of 64 bits.
         return address
     return IPv6Network((int(address), 64), strict=False)

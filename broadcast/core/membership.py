@@ -1,4 +1,4 @@
-"""Somebody in a room, as the room and the others know them; no connection, and of their visit only how to tell it."""
+"""A member of a room, as the room and the other members see it. No connection, and of the session only a listener."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from broadcast.core.events import Gap, ReplayLine
 
 
 class MemberListener(Protocol):
-    """What a room tells the session of a member."""
+    """The calls that a room makes to the session of a member."""
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for you alone that nothing should be added."""
+        """Whether the member reads so slowly that nothing more should be queued for it alone."""
 
     def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """The room has told everybody of your coming; *others* are present, *replay* was said before.
+        """Handle the join, which all subscribers have received.
 
-        It may be read at leisure, also when the room has gone on.
+        *others* are the members, *replay* yields the events from before. It remains valid while the room goes on.
         """
 
     def leave_delivered(self) -> None:
-        """The room has told everybody of your leaving; nothing else will come."""
+        """Handle the leave, which all subscribers have received. No other call follows."""
 
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """Somebody in the room, as far as others need to know."""
+    """A session in the room, as far as other members need to know it."""
 
     id: int
     nick: str
     listener: MemberListener
     announced_nick: str = ""
-    """The nickname under which the stream knows them: a rename on its way has not happened yet for a newcomer.
+    """The nickname in the stream so far. It is empty until the delivery of the join begins.
 
-    Empty until people are told that they come.
+    It differs from ``nick`` while a rename has not been delivered.
     """
     away: bool = False
     away_reason: str = ""
     receipts: bool = False
     ignored: dict[str, str] = field(default_factory=dict)
-    """Nicknames whose lines are hidden: comparison key to the name as it was typed."""
+    """Nicknames whose lines are hidden: from the comparison key to the nickname itself."""
     private_in_flight: int = 0
-    """How many characters of private lines are on their way to this member."""
+    """Number of characters in private messages to this member that have not been delivered."""
     last_private_sender: int = 0
-    """The session that whispered last to this member; 0 for nobody yet."""
+    """The session that sent the last private message to this member; 0 if none did."""
     last_active: float = 0.0
-    """When they last typed something, in seconds since the epoch."""
+    """Time of the last input, in seconds since the epoch."""

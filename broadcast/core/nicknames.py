@@ -1,6 +1,6 @@
-"""Which nicknames there may be, and when two of them are the same or look the same; not who has which.
+"""The rules for nicknames: which are allowed, which count as the same, and which look the same.
 
-The rules are those of PROTOCOL.md. What is typed here has passed the text gate: it is NFC, and holds no controls.
+Nicknames have passed ``sanitize`` before: they are NFC and contain no control characters.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from unicodedata import bidirectional, category, normalize
 from broadcast.core.errors import NicknameRefused
 
 MAX_NICKNAME_CHARS: Final = 24
-"""A nickname has at most so many characters (code points in NFC)."""
+"""Maximum length of a nickname, in code points of its NFC form."""
 
 RESERVED: Final = frozenset({"server", "system", "admin", "root", "operator", "here", "all", "quit", "exit"})
-"""Nobody may be called that: it would read as the server speaking, as everybody, or as the words that leave."""
+"""Nicknames that are not allowed: they read as the server, as all members, or as the words that end a session."""
 
 _plain: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
-# Letters and marks that nothing shows: the Default_Ignorable_Code_Point property of the Unicode character database
-# (DerivedCoreProperties.txt), as far as it is letters and marks; the gate removes most of the others.
+# Invisible letters and marks: those with the property Default_Ignorable_Code_Point in the Unicode character database
+# (DerivedCoreProperties.txt). ``sanitize`` removes most other characters with this property.
 _invisible: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
-# What looks like an ASCII letter or digit: from confusables.txt of Unicode 17.0 (UTS #39, section 4), those letters and
-# decimal digits that look like one ASCII character and are Latin, Greek, Coptic, Cyrillic, Armenian, Cherokee, Lisu, or
-# a digit of any script. Compatibility forms (fullwidth, mathematical, ...) are left to NFKD where it says the same.
+# Characters that look like an ASCII letter or digit, from confusables.txt of Unicode 17.0 (UTS #39, section 4): letters
+# of Latin, Greek, Coptic, Cyrillic, Armenian, Cherokee and Lisu, and decimal digits of all scripts, that look like one
+# ASCII character. The table omits compatibility forms (fullwidth, mathematical, ...) that NFKD covers.
 #
-# Two things differ from that file. Capitals that it equates with l, because they look like a capital I, stand under i:
-# nicknames are compared regardless of case. And no two ASCII characters are equated, neither 0 and O nor 1, l and I:
-# two nicknames of a server without --unicode-nicknames are two with it as well, and ALI is not the reserved "all".
-_LOOKS: Final = {
+# The table differs from that file in two respects:
+# * Capitals that look like a capital I are equated with l there, and with i here: nicknames are compared without case.
+# * No two ASCII characters are equated, neither 0 and O nor 1, l and I. So nicknames that are different on a server
+#   without --unicode-nicknames are different with it, too, and ALI is not the reserved "all".
+_LOOKALIKES: Final = {
     "2": "ƧϨꙄꝚ",
     "3": "ƷȜЗӠ\u0969\u0ae9ⲜⳄⳌꝪꞫ",
     "4": "Ꮞ",
@@ -72,7 +73,7 @@ _LOOKS: Final = {
     "z": "ΖᏃᴢꓜꮓ\U000118e5",
 }
 
-# The same for marks that differ by less than a terminal shows.
+# Combining marks that look alike in a terminal.
 _MARKS: Final = {
     "\u0302": "\u0311",  # circumflex: inverted breve
     "\u0303": "\u0342",  # tilde: perispomeni
@@ -88,10 +89,14 @@ _MARKS: Final = {
 
 
 def _prototypes() -> dict[int, str]:
-    """Look-alikes to what they look like. A small letter that looks like nothing by itself goes with its capital."""
-    table = {ord(like): look for look, likes in (_LOOKS | _MARKS).items() for like in likes}
-    capitals = {chr(like).casefold(): look for like, look in table.items()}
-    return {ord(small): look for small, look in capitals.items() if len(small) == 1 and not small.isascii()} | table
+    """Return the prototype of each look-alike, as a table for ``str.translate``.
+
+    A small letter that is not in the tables has the prototype of its capital.
+    """
+    table = {ord(alike): prototype for prototype, all_alike in (_LOOKALIKES | _MARKS).items() for alike in all_alike}
+    folded = {chr(alike).casefold(): prototype for alike, prototype in table.items()}
+    small = {ord(key): prototype for key, prototype in folded.items() if len(key) == 1 and not key.isascii()}
+    return small | table
 
 
 _prototype: Final = _prototypes()
@@ -99,13 +104,14 @@ _dotted: Final = re.compile("(?<=[ij])\u0307")
 
 
 def validate(name: str, *, unicode: bool = False) -> str:
-    """The nickname that somebody who typed *name* asks for; raises ``NicknameRefused``, whose text says why not.
+    """Return the nickname in *name*, without surrounding blanks. Raises ``NicknameRefused``, whose text says why.
 
-    Surrounding blanks are not part of it. It has 1 to 24 ASCII letters, digits, ``_``, ``-`` and ``.``; with *unicode*,
-    letters and decimal digits of any script, and combining marks behind the letters that they belong to. Letters and
-    marks that nothing shows are refused, and so are names that read from left to right in one part and from right to
-    left in another: in what order those are shown depends on what stands around them. Reserved names are refused
-    however they are capitalized; with *unicode*, also what looks like one.
+    * A nickname has 1 to 24 characters: ASCII letters, digits, ``_``, ``-`` and ``.``.
+    * With *unicode*, letters and decimal digits of any script are allowed, and combining marks after a letter.
+    * Invisible letters and marks are rejected.
+    * Nicknames that mix left-to-right and right-to-left letters are rejected: their order on the screen depends on the
+      text around them.
+    * Reserved nicknames are rejected, with any capitalization; with *unicode*, also nicknames that look like one.
     """
     name = name.strip()
     if unicode:
@@ -124,10 +130,11 @@ def validate(name: str, *, unicode: bool = False) -> str:
 
 
 def casefold_key(name: str) -> str:
-    """What two spellings of one nickname have in common: case and compatibility forms make no difference.
+    """Return the comparison key of *name*. Two nicknames are the same if their keys are equal.
 
-    The compatibility caseless match of the Unicode Standard (section 3.13, D146): ``ANN`` is ``ann``, and so
-    are their fullwidth forms; ``STRASSE`` is ``straße``. Takes any clean text.
+    The key ignores case and compatibility forms, by the compatibility caseless match of the Unicode Standard (section
+    3.13, D146): ``ANN`` is ``ann``, and so are their fullwidth forms; ``STRASSE`` is ``straße``. *name* can be any
+    sanitized text.
     """
     if name.isascii():
         return name.lower()
@@ -136,30 +143,30 @@ def casefold_key(name: str) -> str:
 
 
 def skeleton(name: str) -> str:
-    """What nicknames that look alike have in common, in capitals or in small letters; to be compared, never shown.
+    """Return the skeleton of *name*, for comparison only. Two nicknames look alike if their skeletons are equal.
 
-    The idea is that of UTS #39, section 4, the facts are from its confusables.txt. Accents count: they are how many
-    languages tell words apart, and in many scripts the vowels are marks. Nicknames of ASCII characters look alike only
-    where they are the same.
+    This is the method of UTS #39, section 4, with the data of its confusables.txt, and without regard to case. Accents
+    count, because many languages distinguish words by them, and in many scripts the vowels are marks. ASCII nicknames
+    look alike only if they are the same.
 
-    One name can still pass for another where a letter looks like one letter as a capital and like another as a small
-    one (such as Greek nu): each is taken for what it looks like as typed.
+    One case is not covered: a letter can look like one letter as a capital and like another as a small letter, for
+    example Greek nu. The skeleton follows only its look as typed.
     """
-    look = normalize("NFKD", name.translate(_prototype)).translate(_prototype)
-    folded = normalize("NFKD", look.casefold()).translate(_prototype)
+    typed = normalize("NFKD", name.translate(_prototype)).translate(_prototype)
+    folded = normalize("NFKD", typed.casefold()).translate(_prototype)
     return _dotted.sub("", normalize("NFKD", folded))
 
 
 def _is_word(name: str) -> bool:
-    """Whether *name* holds only letters, the marks behind them, decimal digits, ``_``, ``-`` and ``.``."""
+    """Return whether *name* has only letters, marks after letters, decimal digits, ``_``, ``-`` and ``.``."""
     if _invisible.search(name):
         return False
     after_letter = False
     for character in name:
-        kind = category(character)
-        if after_letter and kind in {"Mn", "Mc"}:
+        general_category = category(character)
+        if after_letter and general_category in {"Mn", "Mc"}:
             continue
-        after_letter = kind.startswith("L")
-        if not (after_letter or kind == "Nd" or character in "_-."):
+        after_letter = general_category.startswith("L")
+        if not (after_letter or general_category == "Nd" or character in "_-."):
             return False
     return True

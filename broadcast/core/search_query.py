@@ -1,7 +1,7 @@
-"""What somebody looks for: a line typed behind ``/search``, taken apart into words and phrases; no database.
+"""Search queries: the arguments of ``/search``, split into words and phrases. No database.
 
-What counts as the same word (case, diacritics, punctuation) is the journals' business, and all of them let one
-tokenizer decide it: SQLite's ``unicode61``.
+The journals decide which words are equal (case, diacritics, punctuation). All of them follow one tokenizer: SQLite's
+``unicode61``.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ from dataclasses import dataclass
 from broadcast.core.errors import RefusedError
 
 MAX_QUERY_CHARS = 100
-"""At most so many characters are searched for: what a search costs grows with its words (docs/searching.rst)."""
+"""Maximum length of a query, in characters. The cost of a search grows with its words (docs/searching.rst)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What a line must hold to be found: each of *phrases*, its words one right behind the other.
+    """The phrases that a line must contain. The words of a phrase must follow one another directly.
 
-    A single word is a phrase too. Every string has a character other than a blank, none has a double quote. One that
-    consists of punctuation asks for nothing.
+    A single word is a phrase, too. No phrase is blank or contains a double quote. Journals ignore a phrase that is only
+    punctuation.
     """
 
     phrases: tuple[str, ...]
 
 
 def parse_query(line: str) -> SearchQuery:
-    """What *line* asks for; raises ``RefusedError`` where it is too long.
+    """Return the query in *line*. Raises ``RefusedError`` if it is too long.
 
-    Blanks separate words; what stands between double quotes is a phrase, also where the second quote is missing. No
-    other character means anything, so there is no line that is wrong::
+    Blanks separate words. Text between double quotes is a phrase, even if the second quote is missing. No other
+    character has a meaning, so no line has a syntax error::
 
         deploy "the build" not: don't   ->   deploy, the build, not:, don't
     """
     if len(line) > MAX_QUERY_CHARS:
         raise RefusedError(f"at most {MAX_QUERY_CHARS} characters can be searched for.")
     phrases: list[str] = []
-    for number, part in enumerate(line.split('"')):
-        phrases += [" ".join(part.split())] if number % 2 else part.split()
+    for index, part in enumerate(line.split('"')):
+        in_quotes = index % 2 == 1
+        phrases += [" ".join(part.split())] if in_quotes else part.split()
     return SearchQuery(tuple(dict.fromkeys(filter(None, phrases))))

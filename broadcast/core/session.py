@@ -1,11 +1,12 @@
-"""One visit, from the welcome to the goodbye: a state machine fed with lines of text; no bytes, no connection.
+"""One session, from the welcome to the goodbye: a state machine fed with lines of text; no bytes, no connection.
 
 ::
 
-    welcome ──greet──> nickname ──admit──> broadcast ──leave──> quit
-                          └─leave, turn_away, the tenth refusal──┘
+    welcome ──start──> nickname ──admit──> broadcast ──leave──> quit
+                          └─leave, reject, the tenth rejected nickname──┘
 
-One line at a time: while ``Session.ready`` is false, the door keeps what follows and waits for ``Peer.proceed``.
+A session processes one line at a time. While ``Session.ready`` is false, the door holds the lines that follow and waits
+for ``Peer.ready_for_line``.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import Rejection
 
 MAX_REJECTED_NICKS = 10
-"""So many refused nicknames end the visit."""
+"""Number of rejected nicknames after which the session ends."""
 ARRIVAL_NAMES = 20
-"""So many people are named to a newcomer; the rest is a number."""
+"""Maximum number of members that a newcomer is given by name; the rest is a number."""
 CONNECTION_LOST = "connection lost"
-"""Why somebody left who did not say so."""
+"""The leave reason of a session whose connection broke."""
 
 
 class Session:
-    """One visit. A door makes one for each connection, calls ``greet`` (or ``turn_away`` at once), then feeds it.
+    """One visit: what a door creates for each connection and feeds with lines.
 
-    While ``ready``, the door calls ``line``, or ``overlong`` for a line past ``limit``; after the last line, ``leave``,
-    with ``LOST`` where the connection broke. ``turn_away`` may come at any time and does nothing once there is a
-    nickname.
+    A door calls ``start``, or ``reject`` at once. While ``ready``, it calls ``line``, or ``line_too_long`` for a line
+    of more than ``max_line_bytes``. After the last line it calls ``leave``, with ``CONNECTION_LOST`` if the connection
+    broke. It may call ``reject`` at any time; that does nothing once there is a nickname.
     """
 
     def __init__(self, hub: Hub, peer: Peer) -> None:
@@ -46,10 +47,10 @@ class Session:
         self.hub = hub
         self.peer = peer
         self.ready = False
-        """Whether the next line may come."""
+        """Whether the session accepts the next line."""
         self.view = View()
         self.leave_reason = ""
-        """Why they left; empty where they gave no reason, or are still here."""
+        """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
         self._rejected_nicks = 0
         self._machine = _new_machine(self)
@@ -62,7 +63,7 @@ class Session:
 
     @property
     def member(self) -> Member:
-        """Who this is in the room, once a nickname was accepted."""
+        """The member of the room; only after a nickname was accepted."""
         assert self._member is not None
         return self._member
 
@@ -73,37 +74,38 @@ class Session:
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for them alone that nothing should be added."""
+        """Whether so much waits for this session alone that nothing should be added."""
         return self.peer.congested
 
     @property
     def max_line_bytes(self) -> int:
-        """The longest line that is taken now, in bytes without its end."""
+        """The longest line that the session accepts now, in bytes without its end."""
         limits = self.hub.settings.limits
         return limits.nickname_bytes if self._member is None else limits.line_bytes
 
     def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """The room has told everybody of your coming; *others* are present, *replay* was said before."""
+        """Continue after the room has delivered this session's join; see ``MemberListener``."""
         self._machine.join_delivered(others, replay)
         if self.ready:
-            # Not from within the transition: Automat would queue the lines that come now, and none would wait.
+            # Outside of the transition: within it, Automat would queue the lines that this call causes, and the
+            # session would process several of them at a time.
             self.peer.ready_for_line()
 
     def pause(self) -> None:
-        """Take no line until ``resume``: the answer to this one is still to come."""
+        """Accept no line until ``resume``: the reply to this one is still to come."""
         self.ready = False
 
     def resume(self) -> None:
-        """Take the next line."""
+        """Accept the next line."""
         self.ready = True
         self.peer.ready_for_line()
 
     def set_view(self, view: View) -> None:
-        """See the room in another *view* from here on."""
+        """Send the room's events in *view* from here on."""
         self.view = view
         self.peer.subscribe(view)
 
-    # What happens in the transitions
+    # The outputs of the state machine
 
     def _welcome(self) -> None:
         self.peer.send(Welcome(self.hub.settings.name, self.hub.settings.motd))
@@ -113,33 +115,34 @@ class Session:
     def _prompt(self) -> None:
         self.peer.send(Prompt("Nickname:"))
 
-    def _try_nick(self, visit: _Inputs, name: str, at: float) -> None:
+    def _try_nick(self, machine: _Inputs, name: str, at: float) -> None:
         if commands.is_quit(name):
-            visit.leave("")
+            machine.leave("")
             return
         try:
             member = self.hub.admit(self.id, name, self)
         except RefusedError as error:
-            self._reject_nick(visit, error)
+            self._reject_nick(machine, error)
         else:
             member.last_active = at
-            visit.admit(member)
+            machine.admit(member)
 
-    def _reject_nick(self, visit: _Inputs, error: RefusedError) -> None:
+    def _reject_nick(self, machine: _Inputs, error: RefusedError) -> None:
         self._rejected_nicks += 1
         self._send_error(error)
         if self._rejected_nicks < MAX_REJECTED_NICKS:
             self._prompt()
         else:
-            visit.leave(f"no nickname in {MAX_REJECTED_NICKS} tries")
+            machine.leave(f"no nickname in {MAX_REJECTED_NICKS} tries")
 
     def _enter_room(self, member: Member) -> None:
         self._member = member
         self.ready = False
 
     def _send_replay(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        named = tuple(islice((other.announced_nick for other in others.values() if other.id != self.id), ARRIVAL_NAMES))
-        self.peer.send_lazily(chain((JoinConfirmed(self.nick, named, len(others) - 1),), replay))
+        nicks = (other.announced_nick for other in others.values() if other.id != self.id)
+        joined = JoinConfirmed(self.nick, tuple(islice(nicks, ARRIVAL_NAMES)), len(others) - 1)
+        self.peer.send_lazily(chain((joined,), replay))
         self.peer.subscribe(self.view)
         self.ready = True
 
@@ -153,15 +156,15 @@ class Session:
         self.hub.rejections[error.kind] += 1
         self.peer.send(ErrorReply(str(error)))
 
-    def _leave_room(self, why: str) -> None:
+    def _leave_room(self, reason: str) -> None:
         self.ready = False
-        self.leave_reason = why
-        self.hub.remove(self.member, why)
+        self.leave_reason = reason
+        self.hub.remove(self.member, reason)
 
-    def _reject(self, why: str, kind: Rejection) -> None:
-        self.leave_reason = why
+    def _reject(self, reason: str, kind: Rejection) -> None:
+        self.leave_reason = reason
         self.hub.rejections[kind] += 1
-        self._close(why)
+        self._close(reason)
 
     def _close(self, text: str) -> None:
         self.ready = False
@@ -170,31 +173,31 @@ class Session:
 
 
 class _Inputs(Protocol):
-    """The inputs of the machine."""
+    """The inputs of the state machine."""
 
     def start(self) -> None:
-        """Somebody has come to the door."""
+        """The connection is open."""
 
     def line(self, text: str, at: float) -> None:
-        """They typed *text* (without its line end) at the time *at*."""
+        """A line *text* (without its end) has arrived at the time *at*, in seconds since the epoch."""
 
     def line_too_long(self, limit: int) -> None:
-        """They typed a line of more than *limit* bytes, and it was dropped."""
+        """A line of more than *limit* bytes has arrived, and was dropped."""
 
     def admit(self, member: Member) -> None:
-        """Their nickname was accepted."""
+        """The hub has accepted the nickname."""
 
     def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """The room has told everybody of their coming."""
+        """The room has delivered the join to all subscribers."""
 
-    def leave(self, why: str) -> None:
-        """They want to leave, or are gone."""
+    def leave(self, reason: str) -> None:
+        """The user leaves, or the connection is lost."""
 
     def leave_delivered(self) -> None:
-        """The room has told everybody of their leaving."""
+        """The room has delivered the leave to all subscribers."""
 
-    def reject(self, why: str) -> None:
-        """They cannot have a nickname: there are too many, the time is over, or they speak another protocol."""
+    def reject(self, reason: str) -> None:
+        """The connection cannot have a session: the server is full, the time is over, or it is another protocol."""
 
 
 def _build_machine() -> Callable[[Session], _Inputs]:
@@ -204,7 +207,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     broadcast = builder.state("broadcast")
     quit_ = builder.state("quit")
 
-    # Silent: what comes too early or too late changes nothing.
+    # Inputs that come too early or too late change nothing.
     welcome.upon(_Inputs.line).loop().returns(None)
     welcome.upon(_Inputs.line_too_long).loop().returns(None)
     welcome.upon(_Inputs.admit).loop().returns(None)
@@ -226,63 +229,63 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     quit_.upon(_Inputs.leave).loop().returns(None)
     quit_.upon(_Inputs.reject).loop().returns(None)
 
-    # With behaviour.
+    # Transitions with outputs.
     @welcome.upon(_Inputs.start).to(nickname)
-    def greet(visit: _Inputs, session: Session) -> None:
+    def start(machine: _Inputs, session: Session) -> None:
         session._welcome()
 
     @nickname.upon(_Inputs.line).loop()
-    def propose(visit: _Inputs, session: Session, text: str, at: float) -> None:
-        session._try_nick(visit, sanitize(text), at)
+    def try_nick(machine: _Inputs, session: Session, text: str, at: float) -> None:
+        session._try_nick(machine, sanitize(text), at)
 
     @nickname.upon(_Inputs.line_too_long).loop()
-    def too_long(visit: _Inputs, session: Session, limit: int) -> None:
-        session._reject_nick(visit, _LineTooLongError(limit))
+    def reject_long_nick(machine: _Inputs, session: Session, limit: int) -> None:
+        session._reject_nick(machine, _LineTooLongError(limit))
 
     @nickname.upon(_Inputs.admit).to(broadcast)
-    def admit(visit: _Inputs, session: Session, member: Member) -> None:
+    def admit(machine: _Inputs, session: Session, member: Member) -> None:
         session._enter_room(member)
 
     @nickname.upon(_Inputs.leave).to(quit_)
-    def give_up(visit: _Inputs, session: Session, why: str) -> None:
-        session.leave_reason = why
+    def leave_without_nick(machine: _Inputs, session: Session, reason: str) -> None:
+        session.leave_reason = reason
         session._close("Goodbye.")
 
     @welcome.upon(_Inputs.reject).to(quit_)
-    def refuse_entry(visit: _Inputs, session: Session, why: str) -> None:
-        session._reject(why, Rejection.FULL)
+    def reject_at_start(machine: _Inputs, session: Session, reason: str) -> None:
+        session._reject(reason, Rejection.FULL)
 
     @nickname.upon(_Inputs.reject).to(quit_)
-    def turn_away(visit: _Inputs, session: Session, why: str) -> None:
-        session._reject(why, Rejection.TURNED_AWAY)
+    def reject(machine: _Inputs, session: Session, reason: str) -> None:
+        session._reject(reason, Rejection.TURNED_AWAY)
 
     @broadcast.upon(_Inputs.join_delivered).loop()
-    def settle(
-        visit: _Inputs, session: Session, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
+    def send_replay(
+        machine: _Inputs, session: Session, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
     ) -> None:
         session._send_replay(others, replay)
 
     @broadcast.upon(_Inputs.line).loop()
-    def interpret(visit: _Inputs, session: Session, text: str, at: float) -> None:
+    def interpret(machine: _Inputs, session: Session, text: str, at: float) -> None:
         session._interpret(sanitize(text), at)
 
     @broadcast.upon(_Inputs.line_too_long).loop()
-    def drop(visit: _Inputs, session: Session, limit: int) -> None:
+    def reject_long_line(machine: _Inputs, session: Session, limit: int) -> None:
         session._send_error(_LineTooLongError(limit))
 
     @broadcast.upon(_Inputs.leave).to(quit_)
-    def go(visit: _Inputs, session: Session, why: str) -> None:
-        session._leave_room(why)
+    def leave(machine: _Inputs, session: Session, reason: str) -> None:
+        session._leave_room(reason)
 
     @quit_.upon(_Inputs.leave_delivered).loop()
-    def depart(visit: _Inputs, session: Session) -> None:
+    def close(machine: _Inputs, session: Session) -> None:
         session._close(f"Goodbye, {session.nick}.")
 
     return builder.build()
 
 
 class _LineTooLongError(RefusedError):
-    """A line of more than *limit* bytes."""
+    """The line has more than *limit* bytes."""
 
     kind = Rejection.LINE_TOO_LONG
 

@@ -1,7 +1,7 @@
-"""What the parts count of their own work: plain numbers that anybody may read at any moment, and nobody is told of.
+"""Counters of the server's own work: plain numbers that any thread may read at any time.
 
-Counting costs an addition, once for a burst, a commit or a refusal. What becomes of the numbers is no business of
-those who count.
+Counting costs one addition for each batch, commit or rejection. The parts that count do not know how the numbers are
+used.
 """
 
 from __future__ import annotations
@@ -13,35 +13,36 @@ from enum import Enum
 from typing import Final
 
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-"""A commit waits for the disk: a fraction of a millisecond on a good one; 2 seconds at most for another program."""
+"""Bounds for the durations of commits. A good disk takes a fraction of a millisecond; another program that locks the
+journal can delay a commit by at most 2 seconds."""
 
 
 class Rejection(Enum):
-    """What was refused to somebody; the value names it in figures, and is all that these ever say about it."""
+    """The kinds of rejections. The value is the kind's name in metrics."""
 
     NICKNAME = "nickname"
-    """A nickname that is taken, or that nobody may have."""
+    """A nickname that is taken or not allowed."""
     TURNED_AWAY = "turned_away"
-    """A visit without a nickname: none in time, another protocol, or the server is going down."""
+    """A connection without a nickname: the time was over, it speaks another protocol, or the server is going down."""
     FULL = "full"
-    """A connection: there are too many, in all or from one address."""
+    """A connection above the limit, in all or of one address."""
     LINE_TOO_LONG = "overlong"
-    """A line of too many bytes."""
+    """A line with too many bytes."""
     COMMAND = "command"
-    """A command that is unknown, misused or impossible."""
+    """An unknown command, wrong arguments, or a command that is not possible now."""
     UNREAD = "unread"
-    """A private line to somebody who does not read what is sent to them."""
+    """A private message to a member that does not read."""
     NOT_FOUND = "not_found"
-    """A look into the journal that failed."""
+    """A failed read or search in the journal."""
 
 
 class Histogram:
-    """How often values fell between *bounds* (ascending). One thread may add while others read."""
+    """The number of values between *bounds* (ascending). One thread may add while others read."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """How many values were at most as large as each bound and larger than the one before; the last, than all."""
+        """Number of values up to each bound and above the previous one. The last is for values above all bounds."""
         self.sum = 0.0
 
     def add(self, value: float) -> None:
@@ -51,47 +52,47 @@ class Histogram:
 
 
 def _zero() -> float:
-    """A clock for where nobody looks at the times."""
+    """Return 0: the clock if durations are not needed."""
     return 0.0
 
 
-def _ignore(_trouble: str) -> None:
-    """Nobody wants to know."""
+def _ignore(_error: str) -> None:
+    """Do nothing: the callback if changes are not needed."""
 
 
 @dataclass(slots=True)
 class CommitStats:
-    """How a journal's commits go. The thread that commits writes it, any may read it.
+    """Durations and failures of a journal's commits. The committing thread writes them, any thread may read them.
 
-    *now* tells seconds that never go back; *changed* is called from that thread with each new ``trouble``.
+    *now* returns monotonic seconds. *on_change* is called on the committing thread with each new ``last_error``.
     """
 
     now: Callable[[], float] = _zero
     on_change: Callable[[str], object] = _ignore
     durations: Histogram = field(default_factory=lambda: Histogram(COMMIT_SECONDS))
-    """How long the commits took that succeeded, in seconds."""
+    """Durations of the successful commits, in seconds."""
     last_duration: float = 0.0
-    """How long the last of them took."""
+    """Duration of the last successful commit, in seconds."""
     failed_commits: int = 0
-    """How many commits failed."""
+    """Number of failed commits."""
     failed_events: int = 0
-    """How many events were not kept."""
+    """Number of events that could not be stored."""
     last_error: str = ""
-    """Why the last commit failed, as one short line; empty where it succeeded, or there was none."""
+    """Why the last commit failed, as one short line. Empty if it succeeded or there was none."""
 
-    def record_failure(self, why: str, events: int) -> None:
-        """A commit of *events* (0 or more) failed."""
+    def record_failure(self, error: str, events: int) -> None:
+        """Record that a commit of *events* (0 or more) failed."""
         self.failed_commits += 1
         self.failed_events += events
-        self._set_error(why)
+        self._set_error(error)
 
     def record_success(self, seconds: float) -> None:
-        """A commit is done; it took *seconds*."""
+        """Record that a commit succeeded after *seconds*."""
         self.durations.add(seconds)
         self.last_duration = seconds
         self._set_error("")
 
-    def _set_error(self, trouble: str) -> None:
-        if trouble != self.last_error:
-            self.last_error = trouble
-            self.on_change(trouble)
+    def _set_error(self, error: str) -> None:
+        if error != self.last_error:
+            self.last_error = error
+            self.on_change(error)

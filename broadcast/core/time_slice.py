@@ -1,4 +1,4 @@
-"""The reactor's turns, and how work that may be much is spread over them: nobody waits long for their own turn."""
+"""Time slices: long work is spread over several turns of the reactor, so that other work is not delayed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 SLICE_SECONDS: Final = 0.005
-"""So long one kind of work may go on in one turn. There are few kinds, and a turn is to be over within 20 ms
-(PERFORMANCE)."""
+"""Duration of a slice. The slices of all kinds of work together should end a turn of the reactor within 20 ms."""
 
 CallSoon: TypeAlias = Callable[[Callable[[], None]], object]
+"""Schedules a call for a later turn of the reactor, for example ``reactor.callFromThread``."""
 
 
 class TimeSlice:
-    """What one kind of work may take of each turn.
+    """The share of one kind of work in each turn of the reactor.
 
-    *work* is done in small steps, and stops before one when ``over``; it is called again in the next turn, also when
-    nothing is left of it. *soon* runs a function in a later turn of the reactor, *now* tells seconds that never go
-    back.
+    *work* proceeds in small steps while the slice is not ``exhausted``. It is called again in the next turn, even if
+    nothing is left to do. *now* returns monotonic seconds.
     """
 
     def __init__(self, work: Callable[[], None], call_soon: CallSoon, now: Callable[[], float]) -> None:
@@ -27,14 +26,14 @@ class TimeSlice:
         self._deadline: float | None = None
 
     def exhausted(self) -> bool:
-        """Whether the share of this turn has been used up; the first question begins it."""
+        """Return whether the slice of this turn is used up. The first call in a turn begins the slice."""
         now = self._now()
         if self._deadline is None:
             self._deadline = now + SLICE_SECONDS
-            self._call_soon(self._begin)
+            self._call_soon(self._resume)
         return now >= self._deadline
 
-    def _begin(self) -> None:
-        """Another turn has come."""
+    def _resume(self) -> None:
+        """Continue in the next turn, with a new slice."""
         self._deadline = None
         self._work()

@@ -1,15 +1,15 @@
-"""The hot path: why telling five hundred people costs little more than telling one, five hundred times over in C.
+"""The hot path: delivery of each batch to all subscribers of a room.
 
-* A *burst* is all that has come back from the journal when the reactor gets to it. It is rendered once for each view,
-  and the same bytes object goes to every reader: the work per reader is one ``send``, however many lines there are.
-* Readers who owe nothing stand in one flat mapping, *reader to bound* ``socket.send``. ``Fanout._offer`` walks it and
-  does nothing else: no membership test, no attribute look-up, no call of ours.
-* Authors are taken out of it first. They get the burst without their own lines: slices of the same bytes, one
-  ``sendmsg``.
-* Who does not take everything leaves the mapping and becomes a cursor in the window (``subscriber.py``) until they have
-  caught up. They cost nobody anything.
-* Telling many readers lets the reactor go on every few milliseconds, and so do many who catch up. One
-  burst at a time: what is committed meanwhile is the next.
+* Each batch is encoded once for each view, and the same bytes object goes to every subscriber with that view: the work
+  per subscriber is one ``send``, however many events the batch has.
+* The current subscribers of a view are one flat mapping, *subscriber to bound* ``socket.send``. ``Fanout._send_slice``
+  walks it and does nothing else: no membership test, no attribute look-up, no Python call.
+* Subscribers with overrides, mostly the authors, are taken out of the mapping first. Each is sent slices of the same
+  bytes with one ``sendmsg``, without its own messages.
+* A subscriber whose socket accepts only part of a batch is removed from the mapping. From then on it is a cursor into
+  the replay buffer (``subscriber.py``), until it has caught up, and costs the others nothing.
+* Delivery to many subscribers, and the catching up of many, are spread over several turns of the reactor. One batch is
+  delivered at a time; what is committed meanwhile is the next.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from broadcast.net.writers import Send
 
 SENDS_PER_SLICE: Final = 128
-"""So many sends between two looks at the clock: about a millisecond."""
+"""Maximum number of sends between two looks at the clock; they take about a millisecond."""
 SLICE_BYTES: Final = 4 * 1024 * 1024
-"""At most so much is sent between them, or one send: large ones take longer."""
+"""Maximum number of bytes sent between two looks at the clock, or one send: large ones take longer."""
 
 Sends: TypeAlias = "dict[Subscriber, Send]"
 
 
 class Fanout:
-    """All readers of one room; its audience.
+    """All subscribers of one room: a ``core.interfaces.Publisher`` and a ``delivery.subscriber.Registry``.
 
-    *soon* runs a function in a later turn of the reactor, *now* tells seconds that never go back.
+    *now* returns the seconds of a clock that never goes back.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class Fanout:
     ) -> None:
         self.replay_buffer = replay_buffer or ReplayBuffer()
         self.private_queue_bytes = private_queue_bytes
-        """So many bytes of answers and private lines wait for one reader (HARDENING)."""
+        """The size in bytes from which the queue of replies and private messages of one subscriber is congested."""
         self.sent_bytes = 0
-        """How many bytes were sent to readers."""
+        """Number of bytes sent to subscribers."""
         self.deliveries = 0
-        """How many lines readers took as they were told, each once for each reader."""
+        """Number of events that current subscribers accepted, counted once for each subscriber."""
         self.missed_messages = 0
-        """How many lines lagging readers were told that they have missed, each once for each reader."""
+        """Number of messages in gap notices, counted once for each subscriber."""
         self._subscribers: dict[int, Subscriber] = {}
         self._current: dict[Encoder, Sends] = {}
-        # Whom the burst that is being told has not reached: authors, and the others.
+        # The subscribers that have not been offered the batch under way: those with overrides, and the others.
         self._overridden: dict[Subscriber, None] = {}
         self._unsent: dict[Encoder, Sends] = {}
         self._batch: PlacedBatch | None = None
@@ -72,95 +72,100 @@ class Fanout:
         self._stepping = False
         self._step_slice = TimeSlice(self._run_steps, call_soon, now)
 
-    def publish(self, burst: Batch, then: Iterator[Callback]) -> None:
-        """Offer *burst* to every reader, then do the steps of *then*, all of it perhaps over several turns.
+    # Delivery of a batch
 
-        A step that raises an exception is not done again, and the next turn goes on with the next one: whatever is
-        wrong with one peer, the others are told.
+    def publish(self, batch: Batch, callbacks: Iterator[Callback]) -> None:
+        """Offer *batch* to every subscriber, then call each of *callbacks*; all of it may take several turns.
+
+        A callback that raises an exception is not called again, and the next turn goes on with the next one. So a
+        fault of one peer does not keep the batch from the others.
         """
-        self._batch = told = self.replay_buffer.add(burst)
-        for session in burst.overrides:
-            reader = self._subscribers.get(session)
-            if reader is None:
+        self._batch = placed = self.replay_buffer.add(batch)
+        for session in batch.overrides:
+            subscriber = self._subscribers.get(session)
+            if subscriber is None:
                 continue
-            if reader.lagging:
-                reader.queue_overrides(told)
+            if subscriber.lagging:
+                subscriber.queue_overrides(placed)
             else:
-                self._current[reader.encoder].pop(reader, None)
-                self._overridden[reader] = None
-        self._unsent = {wire: sends.copy() for wire, sends in self._current.items() if sends}
-        self._delivery = chain(self._delivery_steps(told), then)
+                self._current[subscriber.encoder].pop(subscriber, None)
+                self._overridden[subscriber] = None
+        self._unsent = {encoder: sends.copy() for encoder, sends in self._current.items() if sends}
+        self._delivery = chain(self._delivery_steps(placed), callbacks)
         self._continue_delivery()
 
     def _continue_delivery(self) -> None:
-        """Go on with what is being told, as far as this turn's share goes."""
-        while (telling := self._delivery) is not None and not self._delivery_slice.exhausted():
-            step = next(telling, None)
+        """Continue the delivery under way until the time slice of this turn is used up."""
+        while (delivery := self._delivery) is not None and not self._delivery_slice.exhausted():
+            step = next(delivery, None)
             if step is not None:
                 step()
-            elif self._delivery is telling:  # its end may have begun to tell the next burst
+            elif self._delivery is delivery:  # the last callback may have published the next batch
                 self._delivery = None
 
-    def _delivery_steps(self, told: PlacedBatch) -> Iterator[Callback]:
-        """The steps of telling: authors, then the others, slice by slice."""
+    def _delivery_steps(self, batch: PlacedBatch) -> Iterator[Callback]:
+        """Yield the steps of a delivery: subscribers with overrides, then the others, slice by slice."""
         while self._overridden:
-            reader, _ = self._overridden.popitem()
-            yield partial(self._send_overridden, reader, told)
+            subscriber, _ = self._overridden.popitem()
+            yield partial(self._send_overridden, subscriber, batch)
         while self._unsent:
-            wire, sends = next(iter(self._unsent.items()))
-            rendering = told.encoded(wire)
-            size = len(rendering.payload)
-            step = max(1, min(SENDS_PER_SLICE, SLICE_BYTES // (size or 1)))
+            encoder, sends = next(iter(self._unsent.items()))
+            encoded = batch.encoded(encoder)
+            size = len(encoded.payload)
+            slice_size = max(1, min(SENDS_PER_SLICE, SLICE_BYTES // (size or 1)))
             while sends and size:
-                yield partial(self._send_slice, rendering, [sends.popitem() for _ in range(min(step, len(sends)))])
-            del self._unsent[wire]
-        # Who has taken all of it never comes back to it.
-        told.drop_overrides_except(session for session in told.overrides if self._may_reread(session))
+                yield partial(self._send_slice, encoded, [sends.popitem() for _ in range(min(slice_size, len(sends)))])
+            del self._unsent[encoder]
+        # A subscriber that has accepted all of the batch never reads its overrides again.
+        batch.drop_overrides_except(session for session in batch.overrides if self._may_reread(session))
         self.replay_buffer.trim()
         self._batch = None
 
     def _may_reread(self, session: int) -> bool:
-        """Whether *session* may still have to read what has been told: as a cursor, perhaps one that departs."""
-        reader = self._subscribers.get(session)
-        return reader is None or reader.lagging
+        """Whether the subscriber of *session* may still read the batch from the replay buffer.
 
-    def _send_overridden(self, reader: Subscriber, told: PlacedBatch) -> None:
-        if reader.send_batch(told):
-            self.mark_current(reader)
+        A subscriber that has unsubscribed may lag too.
+        """
+        subscriber = self._subscribers.get(session)
+        return subscriber is None or subscriber.lagging
 
-    def _send_slice(self, rendering: EncodedBatch, readers: Sequence[tuple[Subscriber, Send]]) -> None:
-        """The loop that everything else is there for."""
-        payload = rendering.payload
+    def _send_overridden(self, subscriber: Subscriber, batch: PlacedBatch) -> None:
+        if subscriber.send_batch(batch):
+            self.mark_current(subscriber)
+
+    def _send_slice(self, encoded: EncodedBatch, subscribers: Sequence[tuple[Subscriber, Send]]) -> None:
+        """Send the same bytes to each of *subscribers*: the loop that decides how fast the server is."""
+        payload = encoded.payload
         size = len(payload)
         behind = []
-        for reader, send in readers:
+        for subscriber, send in subscribers:
             try:
-                taken = send(payload)
+                accepted = send(payload)
             except OSError as error:
-                taken = reader.send_failed(error)
-            if taken != size:
-                behind.append((reader, taken))
-        self.sent_bytes += size * len(readers)
-        self.deliveries += rendering.shown * (len(readers) - len(behind))
-        for reader, taken in behind:
-            self.sent_bytes -= size - taken
-            self.mark_behind(reader)
+                accepted = subscriber.send_failed(error)
+            if accepted != size:
+                behind.append((subscriber, accepted))
+        self.sent_bytes += size * len(subscribers)
+        self.deliveries += encoded.shown * (len(subscribers) - len(behind))
+        for subscriber, accepted in behind:
+            self.sent_bytes -= size - accepted
+            self.mark_behind(subscriber)
             assert self._batch is not None
-            reader.fall_behind(self._batch, taken)
+            subscriber.fall_behind(self._batch, accepted)
 
-    # What each of many may have to do
+    # Steps that each of many subscribers may have to take
 
     def schedule(self, step: Callable[[], bool]) -> None:
         """Call *step* (short, for one peer) in turn with those of others, again for as long as it returns True.
 
-        Where there is time in this turn of the reactor, that is at once.
+        It is called at once if the time slice of this turn allows.
         """
         self._steps[step] = None
         if not self._stepping:
             self._run_steps()
 
     def _run_steps(self) -> None:
-        """Take steps, one of each peer, then the next of each, as far as this turn's share goes."""
+        """Run one step of each peer, then the next of each, until the time slice of this turn is used up."""
         self._stepping = True
         try:
             while self._steps and not self._step_slice.exhausted():
@@ -170,34 +175,34 @@ class Fanout:
         finally:
             self._stepping = False
 
-    # Who is where
+    # Subscribers
 
     @property
     def lagging_count(self) -> int:
-        """How many readers lag now; it looks at each of them."""
-        return sum(reader.lagging for reader in self._subscribers.values())
+        """Number of subscribers that lag; it looks at each subscriber."""
+        return sum(subscriber.lagging for subscriber in self._subscribers.values())
 
-    def subscribe(self, reader: Subscriber) -> None:
-        """*reader* is told what happens from here on; those who have caught up are to ``enter`` too."""
-        self._subscribers[reader.session] = reader
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Add *subscriber*: batches from here on are for it. If it is current, call ``mark_current`` too."""
+        self._subscribers[subscriber.session] = subscriber
 
-    def unsubscribe(self, reader: Subscriber) -> None:
-        """*reader* is told nothing more."""
-        if self._subscribers.get(reader.session) is reader:
-            del self._subscribers[reader.session]
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Remove *subscriber*."""
+        if self._subscribers.get(subscriber.session) is subscriber:
+            del self._subscribers[subscriber.session]
 
-    def mark_current(self, reader: Subscriber) -> None:
-        """*reader* owes nothing: the next burst can be offered to them with the others."""
-        sends = self._current.get(reader.encoder)
+    def mark_current(self, subscriber: Subscriber) -> None:
+        """Offer the next batches to *subscriber* directly: it owes nothing."""
+        sends = self._current.get(subscriber.encoder)
         if sends is None:
-            sends = self._current[reader.encoder] = {}
-        sends[reader] = reader.writer.send
+            sends = self._current[subscriber.encoder] = {}
+        sends[subscriber] = subscriber.writer.send
 
-    def mark_behind(self, reader: Subscriber) -> PlacedBatch | None:
-        """Take *reader* out of those who owe nothing; the burst that has not reached them, if there is one."""
-        if reader.encoder in self._current:
-            self._current[reader.encoder].pop(reader, None)
-        waits = reader in self._overridden or reader in self._unsent.get(reader.encoder, ())
-        self._overridden.pop(reader, None)
-        self._unsent.get(reader.encoder, {}).pop(reader, None)
-        return self._batch if waits else None
+    def mark_behind(self, subscriber: Subscriber) -> PlacedBatch | None:
+        """Offer it no more batches, and return the batch under way if *subscriber* has not been offered that."""
+        if subscriber.encoder in self._current:
+            self._current[subscriber.encoder].pop(subscriber, None)
+        was_waiting = subscriber in self._overridden or subscriber in self._unsent.get(subscriber.encoder, ())
+        self._overridden.pop(subscriber, None)
+        self._unsent.get(subscriber.encoder, {}).pop(subscriber, None)
+        return self._batch if was_waiting else None

@@ -1,4 +1,4 @@
-"""What a session may tell a connection that carries a stream of bytes; shared by the doors."""
+"""The peer of a session whose connection carries a stream of bytes; shared by the doors."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from broadcast.delivery.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from broadcast.core.events import Notice
-    from broadcast.delivery.fanout import Fanout
+    from broadcast.delivery.subscriber import Registry
     from broadcast.net.writers import Writer
 
 
 class StreamPeer:
-    """A session's peer: notices to bytes, for its reader.
+    """A ``core.interfaces.Peer``: encodes notices and passes them to its subscriber.
 
-    *wires* gives the wire of a view, the same one each time, so that readers who share a view share its rendering.
-    *proceed* is called when the session is ready for its next line or the reader has room again, *closed* when the
-    session has ended.
+    *encoder_for* returns the encoder of a view, the same object each time: subscribers with the same encoder share the
+    encoded batches. *ready_for_line* is called when the session is ready for its next line, or when the connection is
+    no longer congested; *on_closed* is called when the session has ended.
     """
 
     def __init__(
         self,
-        fanout: Fanout,
+        registry: Registry,
         writer: Writer,
         encoder_for: Callable[[View], Encoder],
         ready_for_line: Callable[[], None],
         on_closed: Callable[[], None],
     ) -> None:
         self.ready_for_line = ready_for_line
-        self._fanout = fanout
-        self._subscriber = Subscriber(fanout, writer, encoder_for(View()), self._on_writable)
+        self._registry = registry
+        self._subscriber = Subscriber(registry, writer, encoder_for(View()), self._on_writable)
         self._waiting: Callable[[], None] | None = None
         self._open = True
         self._encoder_for = encoder_for
         self._on_closed = on_closed
 
     def bind_session(self, session: int) -> None:
-        """It is the session *session* that this peer is for; once, first."""
+        """Set the id of the session that this peer belongs to; called once, first."""
         self._subscriber.session = session
 
     @property
@@ -49,35 +49,36 @@ class StreamPeer:
 
     @property
     def lagging(self) -> bool:
-        """Whether they have not read everything yet that the system could not take at once."""
+        """Whether the connection has not accepted everything yet."""
         return self._subscriber.lagging
 
     def send(self, *notices: Notice) -> None:
         """Put *notices* at the end of the stream."""
-        self.send_bytes(b"".join(map(self._subscriber.encoder.encode, notices)))
+        if self._open:
+            self._subscriber.send([*map(self._subscriber.encoder.encode, notices)])
 
     def send_lazily(self, notices: Iterator[Notice]) -> None:
-        """Put all of *notices* there, each made when there is room for it."""
+        """Put *notices* there; each is taken from the iterator when there is room for it."""
         if self._open:
             self._subscriber.send_lazily(map(self._subscriber.encoder.encode, notices))
 
     def send_bytes(self, data: bytes) -> None:
-        """Put *data* there."""
-        if self._open and data:
-            self._subscriber.send(data)
+        """Put *data*, which is no notice but part of the door's own protocol, there."""
+        if self._open:
+            self._subscriber.send((data,))
 
     def subscribe(self, view: View) -> None:
-        """Get what is told to the room, in *view*."""
+        """Send the room's events from here on, in *view*."""
         if self._open:
             self._subscriber.subscribe(self._encoder_for(view))
 
     def when_writable(self, call: Callable[[], None]) -> None:
-        """Call *call* once the peer is not full, in turn with what others wait for."""
+        """Call *call* once the peer is not congested, in turn with the calls of others."""
         self._waiting = call
         if self._subscriber.congested:
-            self.ready_for_line()  # who waits for this peer should know that it is full
+            self.ready_for_line()  # the connection stops reading, now that the peer is congested
         else:
-            self._fanout.schedule(self._run_waiting)
+            self._registry.schedule(self._run_waiting)
 
     def _on_writable(self) -> None:
         self._run_waiting()
@@ -91,14 +92,14 @@ class StreamPeer:
         return False
 
     def close(self) -> None:
-        """Stop listening; deliver everything shown so far, then end the connection."""
+        """Unsubscribe, send everything up to here, then close the connection."""
         if self._open:
             self._open = False
             self._subscriber.close_when_drained()
         self._on_closed()
 
     def connection_lost(self) -> None:
-        """The connection is gone: every call goes on being taken, and does nothing."""
+        """Accept every call from here on, and do nothing: the connection is gone."""
         self._open = False
         self._subscriber.connection_lost()
         self._run_waiting()

@@ -1,203 +1,136 @@
-"""One reader: current, or a cursor in the window; what they were sent stands in order, whole, and once.
+"""One subscriber of a room: its bytes go to its writer in order, whole, and once.
 
-Who is current owes nothing: bursts and answers go straight to their outlet. Who does not take everything becomes a
-cursor: they cost one unfinished line, and of what is for them alone at most ``Limits.pending_bytes``; the rest of what
-they have not read is the room's window. Where that has moved on, they are told which lines they missed (the numbers may
-include lines of their own: to know would cost memory for each line that somebody says who does not read).
+A *current* subscriber owes nothing: batches and replies go straight to its writer. A subscriber whose writer accepts
+only part of something *lags*. It is then a cursor into the replay buffer, and a queue of what is for it alone, of at
+most ``Limits.private_queue_bytes``. Besides these it costs the rest of one event, which its writer holds. Where the
+replay buffer has moved past the cursor, the subscriber is sent a gap notice.
 
-Who can be sent more goes on step by step, in turn with all others who can: the fan-out says when.
+When the writer accepts more, a lagging subscriber goes on in steps. The fan-out schedules them, in turn with those of
+all others.
 """
 
 from __future__ import annotations
 
 import errno
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Iterator
-from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
-from broadcast.core.events import Gap
+from broadcast.delivery.cursor import Cursor
+from broadcast.delivery.private_queue import PrivateChunk, PrivateQueue, private_chunk
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Encoder
-    from broadcast.delivery.fanout import Fanout
-    from broadcast.delivery.replay_buffer import PlacedBatch
+    from broadcast.delivery.replay_buffer import PlacedBatch, ReplayBuffer
     from broadcast.net.writers import Bytes, Send, Writer
 
-ITEM_OVERHEAD: Final = 256
-"""What something that waits takes besides its bytes, roughly: else a flood of tiny ones would take many times the
-limit."""
-SEND_BYTES: Final = 64 * 1024
-"""The most that is offered to a socket at once while a reader catches up, in bytes; but always a whole line."""
-SEND_BATCHES: Final = 256
-"""The most that are joined for one such offer: what a step costs is bounded, even if they show nothing."""
 LAZY_CHUNK_BYTES: Final = 64 * 1024
-"""So many bytes, and the line that they end in, are made at once of what is made only when it can be sent. The first
-two are made in any case: in them is all that a newcomer is shown by default, however slowly they read."""
+"""About how many bytes of a lazy reply are encoded at once.
 
+The first two chunks are encoded in any case. By default they hold all that a newcomer is sent, however slowly it reads.
+"""
 
-_NO_MORE: Iterator[bytes] = iter(())
-
-
-_BROKEN: Final = frozenset(
-    {errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+_DISCONNECTED: Final = frozenset(
+    {
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    }
 )
-"""Why a connection has ended that nobody has closed (send(2), tcp(7))."""
+"""The errors of a connection that neither side has closed (send(2), tcp(7))."""
 
 
-class _PrivateChunk(NamedTuple):
-    """Something for this reader alone: it stands before the event at *position*, behind the kept line *seq*."""
+class Registry(Protocol):
+    """What a subscriber needs of the fan-out that serves it."""
 
-    offset: int
-    seq: int
-    data: bytes
-    more: Iterator[bytes] = _NO_MORE
-    """What follows *data*, made piece by piece when it can be sent."""
+    replay_buffer: ReplayBuffer
+    private_queue_bytes: int
+    """The size from which a private queue is congested."""
+    sent_bytes: int
+    deliveries: int
+    missed_messages: int
 
-    @property
-    def size(self) -> int:
-        """What it counts for."""
-        return ITEM_OVERHEAD + len(self.data)
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Add *subscriber*: batches from here on are for it."""
 
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Remove *subscriber*."""
 
-class _SharedSlice(NamedTuple):
-    """A part of what everybody gets: *data* begins at the byte *begin* of the rendering of *told*."""
+    def mark_current(self, subscriber: Subscriber) -> None:
+        """Offer the next batches to *subscriber* directly."""
 
-    told: PlacedBatch
-    begin: int
-    data: bytes
+    def mark_behind(self, subscriber: Subscriber) -> PlacedBatch | None:
+        """Offer it no more batches, and return the batch under way if *subscriber* has not been offered that."""
+
+    def schedule(self, step: Callable[[], bool]) -> None:
+        """Call *step* in turn with those of others, again for as long as it returns True."""
 
 
 class Subscriber:
-    """One peer's stream. *relieved* is called when there is room again after ``full``."""
+    """One peer's stream. *on_writable* is called when there is room again after ``congested``."""
 
-    def __init__(self, fanout: Fanout, outlet: Writer, wire: Encoder, relieved: Callable[[], None]) -> None:
+    def __init__(self, registry: Registry, writer: Writer, encoder: Encoder, on_writable: Callable[[], None]) -> None:
         self.session = 0
-        """The session's id; set before ``listen``."""
-        self.writer = outlet
-        self.encoder = wire
-        """How events look to them."""
+        """The session's id; set before ``subscribe``."""
+        self.writer = writer
+        self.encoder = encoder
         self.lagging = False
-        self._fanout = fanout
-        self._replay_buffer = fanout.replay_buffer
-        self._on_writable = relieved
+        self._registry = registry
+        self._replay_buffer = registry.replay_buffer
+        self._on_writable = on_writable
         self._subscribed = False
         self._closing = False
-        self._offset = 0
-        self._seq = 0
         self._end_offset = 0
-        self._private_queue: deque[_PrivateChunk] = deque()
-        self._queued_bytes = 0
+        self._cursor = Cursor(registry.replay_buffer)
+        self._queue = PrivateQueue()
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for them alone that nothing may be added; what is under way still is."""
-        return self._queued_bytes >= self._fanout.private_queue_bytes
+        """Whether so much waits for this subscriber alone that nothing should be added."""
+        return self._queue.size >= self._registry.private_queue_bytes
 
-    # What happens to them
+    # Calls from the peer
 
-    def send(self, data: bytes) -> None:
-        """Put *data*, whole lines or a prompt, at the end of their stream."""
-        if not self.lagging:
-            taken = self._send(data)
-            if taken < len(data):
-                self._start_lagging(self._fanout.mark_behind(self), self._hand_off_partial(data, taken))
-        elif data:
-            self._enqueue(_PrivateChunk(self._replay_buffer.end, self._replay_buffer.seq, data))
+    def send(self, pieces: Sequence[bytes]) -> None:
+        """Put *pieces* (encoded notices) at the end of the stream."""
+        chunk = private_chunk(self._replay_buffer.end, self._replay_buffer.seq, pieces)
+        if not chunk.data:
+            return
+        if self.lagging:
+            self._queue.append(chunk)
+        elif (accepted := self._write(chunk.data)) < len(chunk.data):
+            batch = self._registry.mark_behind(self)
+            rest, following = chunk.split(accepted)
+            self._write_rest(rest)
+            self._start_lagging(batch, following)
 
-    def send_lazily(self, lines: Iterator[bytes]) -> None:
-        """The same with all of *lines*; each is made when those before it have been taken."""
-        pieces = _chunks(lines)
-        self.send(next(pieces, b""))
-        more = next(pieces, b"")
-        if more and self.lagging:
-            self._enqueue(_PrivateChunk(self._replay_buffer.end, self._replay_buffer.seq, more, pieces))
-        elif more:
-            self._start_lagging(self._fanout.mark_behind(self), more, pieces)
-            self._fanout.schedule(self._continue)
+    def send_lazily(self, pieces: Iterator[bytes]) -> None:
+        """Put *pieces* there; each is encoded when those before it have been accepted."""
+        groups = _groups(pieces)
+        self.send(next(groups, ()))
+        if second := next(groups, ()):
+            chunk = private_chunk(self._replay_buffer.end, self._replay_buffer.seq, second, groups)
+            if self.lagging:
+                self._queue.append(chunk)
+            else:
+                self._start_lagging(self._registry.mark_behind(self), chunk)
+                self._registry.schedule(self._continue)
 
-    def subscribe(self, wire: Encoder) -> None:
-        """From here on they are told what happens, as *wire* shows it; again to change the wire."""
-        if not self._subscribed:
-            self._subscribed = True
-            self._offset, self._seq = self._replay_buffer.end, self._replay_buffer.seq
-            self._fanout.subscribe(self)
-        else:
+    def subscribe(self, encoder: Encoder) -> None:
+        """Send the room's events from here on, as *encoder* encodes them. Call it again to change the encoder."""
+        if self._subscribed:
             self._detach_before_batch()
-        self.encoder = wire
+        else:
+            self._subscribed = True
+            self._cursor.move_to(self._replay_buffer.end, self._replay_buffer.seq)
+            self._registry.subscribe(self)
+        self.encoder = encoder
         if not self.lagging:
-            self._fanout.mark_current(self)
-
-    def send_batch(self, told: PlacedBatch) -> bool:
-        """Send *told*, in which something differs for them, to this current reader; whether they took all of it."""
-        rendering = told.encoded(self.encoder)
-        view = memoryview(rendering.payload)
-        parts: list[Bytes] = []
-        start = 0
-        shown = rendering.shown
-        for index, event in told.overrides[self.session]:
-            begin = rendering.start_of(index)
-            parts.append(view[start:begin])
-            if event is not None:
-                parts.append(self.encoder.encode(event))
-            start = rendering.ends[index]
-            shown -= start > begin
-        parts.append(view[start:])
-        parts = [part for part in parts if part]
-        try:
-            taken = self.writer.send_parts(parts) if parts else 0
-        except OSError as error:
-            taken = self.send_failed(error)
-        self._fanout.sent_bytes += taken
-        if taken == sum(map(len, parts)):
-            self._fanout.deliveries += shown
-            return True
-        self.fall_behind(told, taken)
-        return False
-
-    def queue_overrides(self, told: PlacedBatch) -> None:
-        """Keep for this lagging reader what *told* has for them alone."""
-        for index, event in told.overrides.get(self.session, ()):
-            if event is not None:
-                self._enqueue(_PrivateChunk(told.start + index, told.seq_before(index), self.encoder.encode(event)))
-
-    def fall_behind(self, told: PlacedBatch, taken: int) -> None:
-        """They took only *taken* bytes of *told*: from there on they are a cursor."""
-        self._start_lagging(told)
-        left = taken
-
-        def took(data: bytes) -> int:
-            nonlocal left
-            now = min(left, len(data))
-            left -= now
-            return now
-
-        while self._step(took):
-            pass
-
-    def _continue(self) -> bool:
-        """Send on from the cursor, once, to an outlet that takes more; whether it does so still, and there is more."""
-        if not self.lagging:
-            return False
-        full = self.congested
-        going = self._step(self._send)
-        if full and not self.congested:
-            self._on_writable()
-        return going and self.lagging
-
-    def send_failed(self, error: OSError) -> int:
-        """A send to them has failed with *error*; the bytes that were taken: none.
-
-        The transport finds out too, but not why: the system says once that a connection was reset, or timed out. Who
-        reads or sends next is told that it has ended, as if they had closed it.
-        """
-        if error.errno in _BROKEN:
-            self.writer.abort()
-        return 0
+            self._registry.mark_current(self)
 
     def close_when_drained(self) -> None:
-        """Deliver everything up to here, then close."""
+        """Send everything up to here, then close."""
         self._unsubscribe()
         if self.lagging:
             self._closing = True
@@ -206,197 +139,203 @@ class Subscriber:
             self.writer.close()
 
     def connection_lost(self) -> None:
-        """The connection is gone."""
-        self._fanout.mark_behind(self)
-        self._fanout.unsubscribe(self)
+        """Forget everything: the connection is gone."""
+        self._registry.mark_behind(self)
+        self._registry.unsubscribe(self)
         self.lagging = False
-        self._private_queue.clear()
-        self._queued_bytes = 0
+        self._queue.clear()
         self.writer.connection_lost()
 
     def _unsubscribe(self) -> None:
-        """Be told nothing from here on, but all of what was told."""
+        """End the stream after the events up to here."""
         if self._subscribed:
             self._detach_before_batch()
-            self._fanout.unsubscribe(self)
+            self._registry.unsubscribe(self)
             self._subscribed = False
             self._end_offset = self._replay_buffer.end
             if self.lagging:
-                # Should the window move on, they have missed nothing that comes after this.
-                self._enqueue(_PrivateChunk(self._end_offset, self._replay_buffer.seq, b""))
+                # An empty chunk marks the end: a gap that the replay buffer leaves later does not reach beyond it.
+                self._queue.append(private_chunk(self._end_offset, self._replay_buffer.seq, ()))
 
     def _detach_before_batch(self) -> None:
-        """Leave the others who owe nothing; with the burst that is being told, if that had not reached them."""
-        if (told := self._fanout.mark_behind(self)) is not None:
-            self._start_lagging(told)
-            self._fanout.schedule(self._continue)
-            self._fanout.mark_behind(self)
+        """Leave the current subscribers; if the batch under way was not offered yet, lag from its start."""
+        if (batch := self._registry.mark_behind(self)) is not None:
+            self._start_lagging(batch)
+            self._registry.schedule(self._continue)
+            self._registry.mark_behind(self)
 
-    # The cursor
+    # Calls from the fan-out
 
-    def _start_lagging(self, told: PlacedBatch | None, data: bytes = b"", more: Iterator[bytes] = _NO_MORE) -> None:
-        """Become a cursor, at the beginning of *told*, or at the end of the stream; *data* and *more* stand before."""
+    def send_batch(self, batch: PlacedBatch) -> bool:
+        """Send *batch*, which has overrides for this current subscriber; return whether all of it was accepted."""
+        encoded = batch.encoded(self.encoder)
+        view = memoryview(encoded.payload)
+        parts: list[Bytes] = []
+        start = 0
+        shown = encoded.shown
+        for index, override in batch.overrides[self.session]:
+            end = encoded.start_of(index)
+            parts.append(view[start:end])
+            if override is not None:
+                parts.append(self.encoder.encode(override))
+            start = encoded.ends[index]
+            shown -= start > end
+        parts.append(view[start:])
+        parts = [part for part in parts if part]
+        try:
+            accepted = self.writer.send_parts(parts) if parts else 0
+        except OSError as error:
+            accepted = self.send_failed(error)
+        self._registry.sent_bytes += accepted
+        if accepted == sum(map(len, parts)):
+            self._registry.deliveries += shown
+            return True
+        self.fall_behind(batch, accepted)
+        return False
+
+    def queue_overrides(self, batch: PlacedBatch) -> None:
+        """Queue the overrides that *batch* has for this lagging subscriber."""
+        for index, override in batch.overrides.get(self.session, ()):
+            if override is not None:
+                piece = self.encoder.encode(override)
+                self._queue.append(private_chunk(batch.start + index, batch.seq_before(index), (piece,)))
+
+    def fall_behind(self, batch: PlacedBatch, accepted: int) -> None:
+        """Lag from the byte *accepted* of *batch* on: the writer accepted only that many."""
+        self._start_lagging(batch)
+
+        def count_accepted(data: bytes) -> int:
+            nonlocal accepted
+            count = min(accepted, len(data))
+            accepted -= count
+            return count
+
+        while self._send_next(count_accepted):
+            pass
+
+    def send_failed(self, error: OSError) -> int:
+        """Handle the failure *error* of a send; return the number of accepted bytes, which is 0.
+
+        The system reports a reset or a time-out once. The transport would take the end that it sees afterwards for a
+        regular close, so the connection is aborted here.
+        """
+        if error.errno in _DISCONNECTED:
+            self.writer.abort()
+        return 0
+
+    # Lagging
+
+    def _start_lagging(self, batch: PlacedBatch | None, chunk: PrivateChunk | None = None) -> None:
+        """Lag from the start of *batch*, or from the end of the stream; *chunk* comes first."""
         self.lagging = True
-        self._offset, self._seq = (
-            (self._replay_buffer.end, self._replay_buffer.seq) if told is None else (told.start, told.seq)
-        )
-        if data:
-            self._enqueue(_PrivateChunk(self._offset, self._seq, data, more))
-        if told is not None:
-            self.queue_overrides(told)
+        if batch is None:
+            self._cursor.move_to(self._replay_buffer.end, self._replay_buffer.seq)
+        else:
+            self._cursor.move_to(batch.start, batch.seq)
+        if chunk is not None and chunk.data:
+            self._queue.append(chunk._replace(offset=self._cursor.offset, seq=self._cursor.seq))
+        if batch is not None:
+            self.queue_overrides(batch)
 
-    def _drained(self) -> None:
-        """The outlet takes more."""
-        self._fanout.schedule(self._continue)
+    def _writer_drained(self) -> None:
+        self._registry.schedule(self._continue)
 
-    def _step(self, send: Send) -> bool:
-        """Send something of what lies between the cursor and the end; whether all of it was taken, and more may be."""
-        if self._private_queue and self._private_queue[0].offset <= self._offset:
-            item = self._private_queue.popleft()
-            self._queued_bytes -= item.size
-            return self._send_item(item, send)
-        if self._offset >= self._end:
-            if self._private_queue:
-                self._offset = self._private_queue[0].offset  # of what was told meanwhile they see nothing
+    def _continue(self) -> bool:
+        """Send one step of what is left; return whether there is more, and the writer accepts it."""
+        if not self.lagging:
+            return False
+        was_congested = self.congested
+        accepted = self._send_next(self._write)
+        if was_congested and not self.congested:
+            self._on_writable()
+        return accepted and self.lagging
+
+    def _send_next(self, send: Send) -> bool:
+        """Pass the next piece of the stream to *send*; return whether it was accepted whole, and more may follow."""
+        cursor, queue = self._cursor, self._queue
+        end = self._replay_buffer.end if self._subscribed else self._end_offset
+        if queue.is_due(cursor.offset):
+            return self._send_chunk(queue.pop(), send)
+        if cursor.offset >= end:
+            if queue:
+                cursor.offset = queue.first.offset  # the events before it are not for this subscriber
                 return True
             self._caught_up()
             return False
-        if self._offset < self._replay_buffer.start:
-            return self._send_item(self._skip_gap(), send)
-        return self._send_run(send)
-
-    @property
-    def _end(self) -> int:
-        """The position up to which they are told what happens."""
-        return self._replay_buffer.end if self._subscribed else self._end_offset
+        if cursor.has_gap:
+            return self._send_gap(send)
+        return self._send_run(min(end, queue.first.offset) if queue else end, send)
 
     def _caught_up(self) -> None:
-        """They have read everything."""
+        """Be current again, or close where that was asked for."""
         self.lagging = False
         self.writer.stop_drain()
         if self._closing:
             self.writer.close()
         elif self._subscribed:
-            self._fanout.mark_current(self)
+            self._registry.mark_current(self)
 
-    def _skip_gap(self) -> _PrivateChunk:
-        """Move the cursor on to what the window holds, or what waits; tell what lay between."""
-        if self._private_queue and self._private_queue[0].offset < self._replay_buffer.start:
-            position, seq = self._private_queue[0][:2]
+    def _send_gap(self, send: Send) -> bool:
+        """Move the cursor to the start of the replay buffer, or to a chunk before it, and send a notice of the gap."""
+        if self._queue.is_due(self._replay_buffer.start - 1):
+            offset, seq = self._queue.first.offset, self._queue.first.seq
         else:
-            position, seq = self._replay_buffer.start, self._replay_buffer.seq_before
-        first, self._offset, self._seq = self._seq + 1, position, seq
-        if first > seq:
-            return _PrivateChunk(position, seq, b"")
-        self._fanout.missed_messages += seq + 1 - first
-        return _PrivateChunk(position, seq, self.encoder.encode(Gap(first, seq)))
-
-    def _send_run(self, send: Send) -> bool:
-        """Send events that nothing interrupts for this reader: slices of what everybody gets, joined."""
-        run, position = self._next_run()
-        data = run[0].data if len(run) == 1 else b"".join([part.data for part in run])
-        taken = send(data) if data else 0
-        if taken == len(data):
-            self._advance(position)
+            offset, seq = self._replay_buffer.start, self._replay_buffer.seq_before
+        gap = self._cursor.skip_to(offset, seq)
+        if gap is None:
             return True
-        for told, begin, part in run:
-            if taken < len(part):
-                rendering = told.encoded(self.encoder)
-                cut = rendering.index_at(begin + taken)
-                self._advance(told.start + cut + 1)
-                self._finish_line(rendering.payload[begin + taken : rendering.ends[cut]])
-                break
-            taken -= len(part)
+        self._registry.missed_messages += gap.last - gap.first + 1
+        return self._send_chunk(private_chunk(offset, seq, (self.encoder.encode(gap),)), send)
+
+    def _send_run(self, end: int, send: Send) -> bool:
+        """Send events before the offset *end* that all subscribers share."""
+        run = self._cursor.next_run(end, self.session, self.encoder)
+        data = run.data
+        accepted = send(data) if data else 0
+        if accepted == len(data):
+            self._cursor.advance(run.end)
+            return True
+        rest, offset = run.split(accepted)
+        self._cursor.advance(offset)
+        self._write_rest(rest)
         return False
 
-    def _next_run(self) -> tuple[list[_SharedSlice], int]:
-        """What to send from the cursor on, about ``CHUNK`` bytes at most, and where the cursor is behind it.
+    def _send_chunk(self, chunk: PrivateChunk, send: Send) -> bool:
+        """Send *chunk*, and put back what follows: the pieces that were not accepted, or the next group."""
+        accepted = send(chunk.data)
+        is_whole = accepted == len(chunk.data)
+        if not is_whole:
+            rest, chunk = chunk.split(accepted)
+            self._write_rest(rest)
+        if is_whole or not chunk.data:
+            chunk = private_chunk(chunk.offset, chunk.seq, next(chunk.more, ()), chunk.more)
+        if chunk.data:
+            self._queue.put_back(chunk._replace(offset=self._cursor.offset, seq=self._cursor.seq))
+        return is_whole
 
-        It ends before the next of what is for this reader alone.
-        """
-        end = min(self._end, self._private_queue[0].offset) if self._private_queue else self._end
-        run: list[_SharedSlice] = []
-        room = SEND_BYTES
-        position = self._offset
-        for told in self._replay_buffer.from_offset(self._offset, SEND_BATCHES):
-            rendering = told.encoded(self.encoder)
-            first, stop = position - told.start, min(end, told.end) - told.start
-            for index in self._override_indexes(told, first, stop):
-                if first < index:
-                    begin = rendering.start_of(first)
-                    cut = min(index, max(first + 1, rendering.index_at(begin + room)))
-                    data = rendering.payload[begin : rendering.start_of(cut)]
-                    run.append(_SharedSlice(told, begin, data))
-                    room -= len(data)
-                    if cut < index or room <= 0:
-                        return run, told.start + cut
-                first = index + 1
-            position = told.start + stop
-            if position == end:
-                break
-        return run, position
-
-    def _override_indexes(self, told: PlacedBatch, first: int, stop: int) -> Iterator[int]:
-        """Where from *first* to before *stop* this reader gets something else than everybody, or nothing; then *stop*.
-
-        What stands in the place of the first waits with this position, and has been sent.
-        """
-        if edits := told.overrides.get(self.session, ()):
-            for at in range(bisect_left(edits, first, key=itemgetter(0)), len(edits)):
-                if (index := edits[at][0]) >= stop:
-                    break
-                yield index
-        yield stop
-
-    def _send_item(self, item: _PrivateChunk, send: Send) -> bool:
-        taken = send(item.data)
-        whole = taken == len(item.data)
-        rest = b"" if whole else self._hand_off_partial(item.data, taken)
-        if rest := rest or next(item.more, b""):
-            rest_of_it = _PrivateChunk(self._offset, self._seq, rest, item.more)
-            self._private_queue.appendleft(rest_of_it)
-            self._queued_bytes += rest_of_it.size
-        return whole
-
-    def _hand_off_partial(self, data: bytes, taken: int) -> bytes:
-        """Give the outlet the rest of the line that *taken* bytes of *data* end in; what follows it."""
-        end = data.find(b"\n", taken) + 1 or len(data)
-        self._finish_line(data[taken:end])
-        return data[end:]
-
-    def _finish_line(self, rest: bytes) -> None:
-        """Let the outlet hold *rest*, of a line of which it has taken the beginning, until it has sent it."""
-        self._fanout.sent_bytes += len(rest)
-        self.writer.write_rest(rest, self._drained)
-
-    def _advance(self, position: int) -> None:
-        """Put the cursor to *position*, behind an event of the window."""
-        told = next(self._replay_buffer.from_offset(position - 1, 1))
-        self._offset = position
-        self._seq = told.seq_before(position - told.start)
-
-    def _enqueue(self, item: _PrivateChunk) -> None:
-        self._private_queue.append(item)
-        self._queued_bytes += item.size
-
-    def _send(self, data: bytes) -> int:
+    def _write(self, data: bytes) -> int:
         try:
-            taken = self.writer.send(data)
+            accepted = self.writer.send(data)
         except OSError as error:
             return self.send_failed(error)
-        self._fanout.sent_bytes += taken
-        return taken
+        self._registry.sent_bytes += accepted
+        return accepted
+
+    def _write_rest(self, rest: bytes) -> None:
+        """Let the writer hold *rest*, of a piece that it has accepted in part, until it has sent it."""
+        self._registry.sent_bytes += len(rest)
+        self.writer.write_rest(rest, self._writer_drained)
 
 
-def _chunks(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """*lines*, joined to pieces of about ``PIECE`` bytes."""
-    piece: list[bytes] = []
+def _groups(pieces: Iterator[bytes]) -> Iterator[Sequence[bytes]]:
+    """Return *pieces* in groups of about ``LAZY_CHUNK_BYTES``."""
+    group: list[bytes] = []
     size = 0
-    for line in lines:
-        piece.append(line)
-        size += len(line)
+    for piece in pieces:
+        group.append(piece)
+        size += len(piece)
         if size >= LAZY_CHUNK_BYTES:
-            yield b"".join(piece)
-            piece, size = [], 0
-    if piece:
-        yield b"".join(piece)
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

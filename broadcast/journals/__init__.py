@@ -1,1 +1,1 @@
-"""The ordered, durable record of what was said."""
+"""The journals: ordered records of a room's stored events, behind ``core.interfaces.Journal``."""

@@ -1,4 +1,4 @@
-"""The journal in memory: for tests and ``--ephemeral``; it lives as long as the process."""
+"""The journal in memory, for tests and ``--ephemeral``. It lives as long as the process."""
 
 from __future__ import annotations
 
@@ -10,95 +10,99 @@ from broadcast.core.events import Action, Event, Message, Stored, StoreFailed
 from broadcast.core.interfaces import Journal, ReadCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
-from broadcast.journals.commit_queue import CommittedQueue, Wake, why_unstorable
+from broadcast.core.time_slice import CallSoon
+from broadcast.journals.commit_queue import CommittedQueue, why_unstorable
 from broadcast.journals.sqlite.search_indexer import matching
 
 SEARCH_ROWS_PER_TURN = 500
-"""So many lines are searched in one turn of the reactor, some milliseconds: there is no other thread here."""
+"""Number of lines to search in one reactor turn, which takes some milliseconds. This journal has no thread for it."""
 
 
 class MemoryJournal:
-    """A journal that survives nothing, with no thread of its own.
+    """A journal without durability and without a thread of its own.
 
-    It remembers the *limit* (1 or more) most recent kept events; older ones are forgotten, and ``read`` leaves them
-    out. 100,000 lines of 64 characters take about 25 MB.
+    It holds the *limit* (1 or more) most recent stored events. ``read`` leaves out older ones. 100,000 lines of 64
+    characters take about 25 MB.
     """
 
-    def __init__(self, wake: Wake, limit: int = 100_000) -> None:
+    def __init__(self, call_soon: CallSoon, limit: int = 100_000) -> None:
         if limit < 1:
-            msg = f"a journal remembers at least one event, not {limit}"
+            msg = f"a journal holds at least one event, not {limit}: choose a higher limit"
             raise ValueError(msg)
         self.commit_stats = CommitStats()
-        self._call_soon = wake
+        self._call_soon = call_soon
         self._limit = limit
-        self._committed = CommittedQueue(wake)
+        self._committed = CommittedQueue(call_soon)
         self._last = 0
-        self._ring: list[Stored] = []  # the event numbered n stands at (n - 1) % limit
+        self._ring: list[Stored] = []  # the event with number n is at index (n - 1) % limit
 
-    def open(self, tail: int) -> Sequence[Stored]:  # noqa: ARG002 - there is nothing yet, however much is asked for
-        """Nothing: a room in memory begins empty."""
+    def open(self, tail: int) -> Sequence[Stored]:  # noqa: ARG002 - the journal is empty whatever the tail
+        """Return no events, because a room in memory begins empty."""
         return []
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        """Call *listener* with what comes back."""
+        """Call *listener* with each batch of committed events."""
         self._committed.subscribe(listener)
 
     def append(self, event: Event) -> None:
-        """Number *event* where it is a kept one, and let it come back in a later turn."""
+        """Number *event* if it is a stored one, and pass it to the listener in a later turn."""
         if isinstance(event, (Message, Action)):
             event = self._store(event)
         self._committed.add((event,))
 
     def read(self, first: int, last: int, found: ReadCallback) -> None:
-        """Find the events numbered *first* to *last* that are still remembered."""
+        """Find the events numbered *first* to *last* that the journal still holds."""
         numbers = range(max(first, self._oldest), min(last, self._last) + 1)
         self._call_soon(partial(found, [_as_read(self._numbered(number)) for number in numbers]))
 
     def search(self, query: SearchQuery, last: int, limit: int, found: ReadCallback) -> None:
-        """Look through the remembered events, the newest first: there is no index."""
+        """Search all events, the newest first. There is no index."""
         self._call_soon(partial(self._search_some, query, min(last, self._last), limit, [], found))
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Call the listener no more."""
         self._committed.stop()
 
     @property
     def _oldest(self) -> int:
-        """The number of the oldest event that is remembered."""
+        """Number of the oldest event that the journal holds."""
         return self._last - len(self._ring) + 1
 
     def _numbered(self, number: int) -> Stored:
         return self._ring[(number - 1) % self._limit]
 
-    def _search_some(self, words: SearchQuery, last: int, most: int, lines: list[Stored], found: ReadCallback) -> None:
-        """Find at most *most* events up to *last*, to be put in front of *lines*; in this turn, some of them."""
+    def _search_some(self, query: SearchQuery, last: int, limit: int, lines: list[Stored], found: ReadCallback) -> None:
+        """Search the next rows up to *last* for at most *limit* events, and put them in front of *lines*.
+
+        If rows are left to search, continue in the next turn.
+        """
         numbers = range(max(last - SEARCH_ROWS_PER_TURN + 1, self._oldest), last + 1)
         try:
-            hits = matching(words, ((number, self._numbered(number).text) for number in numbers), most)
+            hits = matching(query, ((number, self._numbered(number).text) for number in numbers), limit)
         except JournalError as error:
             found(error)
             return
         lines = [_as_read(self._numbered(number)) for number in reversed(hits)] + lines
-        if len(hits) == most or numbers.start <= self._oldest:
+        if len(hits) == limit or numbers.start <= self._oldest:
             found(lines)
         else:
-            self._call_soon(partial(self._search_some, words, numbers.start - 1, most - len(hits), lines, found))
+            self._call_soon(partial(self._search_some, query, numbers.start - 1, limit - len(hits), lines, found))
 
     def _store(self, event: Stored) -> Stored | StoreFailed:
-        if why := why_unstorable(event):
+        if reason := why_unstorable(event):
             self.commit_stats.failed_events += 1
-            return StoreFailed(event, why)
+            return StoreFailed(event, reason)
         self._last += 1
-        kept = event.with_seq(self._last)
+        stored = event.with_seq(self._last)
         if len(self._ring) < self._limit:
-            self._ring.append(kept)
+            self._ring.append(stored)
         else:
-            self._ring[(self._last - 1) % self._limit] = kept
-        return kept
+            self._ring[(self._last - 1) % self._limit] = stored
+        return stored
 
 
 def _as_read(event: Stored) -> Stored:
-    """*event* as a journal on disk would give it: of no session, so that nobody comes to rely on one."""
+    """Return *event* without its session, as a journal on disk does, so that no caller relies on the session."""
     return type(event)(0, event.nick, event.text, event.at, event.seq)
 
 

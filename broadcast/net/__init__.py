@@ -1,1 +1,1 @@
-"""Sockets: where the server listens, how bytes leave it, and how it learns that a peer is gone."""
+"""Sockets: where the server listens, how it writes to a connection, and how it notices dead peers."""

@@ -1,4 +1,4 @@
-"""Where people can connect: a port number on the addresses of this machine, or a Twisted endpoint description."""
+"""The listeners of the server: a port number on addresses of this machine, or a Twisted endpoint description."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ if TYPE_CHECKING:
     )
 
 THIS_MACHINE: Final = ("127.0.0.1", "::1")
-"""Both, because ``localhost`` may mean either first."""
+"""Both loopback addresses: ``localhost`` can resolve to either of them first."""
 LISTEN_BACKLOG: Final = 1024
-"""How many may wait to be accepted (the system may allow fewer). With Twisted's 50, most of a rush of three hundred
-believe that they are connected, and are never welcomed: the system has dropped what ended their handshake."""
+"""Maximum number of connections that wait for ``accept``; the system may allow fewer. With Twisted's 50, most clients
+in a rush of 300 seem connected but never receive a welcome, because the system drops the end of their handshake."""
 ATTEMPTS: Final = 20
-"""How often a free port is looked for that is free on every address."""
+"""Number of attempts to find a port that is free on every address."""
 
 _PROXIED: Final = "haproxy:"
-"""In front of a description: only proxies connect there. Twisted takes it too, see ``haproxy.py``."""
+"""Prefix of a description: clients connect through a proxy. The server handles it itself (``proxy_protocol.py``)."""
 _closed: Final = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class Listener(Protocol):
-    """Somewhere to listen."""
+    """A place to listen."""
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        """Listen there for *factory*; fails with ``CannotStart``."""
+        """Listen there for *factory*. The Deferred fails with ``StartupError``."""
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """What *ports*, which came from ``listen``, mean for those who want to connect: one line for the log."""
+        """Return one line for the log that says where *ports* (the result of ``listen``) are and who can connect."""
 
 
 def parse_listener(
@@ -70,9 +70,10 @@ def parse_listener(
     option: str = "--port",
     connection_limiter: ConnectionLimiter | None = None,
 ) -> Listener:
-    """The place that *port* names, on *interface* where it is a bare number; raises ``CannotStart``.
+    """Return the listener for *port*, which is on *interface* if it is a bare number. Raises ``StartupError``.
 
-    *option* is what it was given with; *admitted* counts those whose proxy has not said yet where they are.
+    *option* is the command line option for error texts. *connection_limiter* counts proxied connections until the PROXY
+    header has arrived.
     """
     if is_number(port):
         return PortListener(reactor, int(port), interface, option)
@@ -90,8 +91,8 @@ def parse_listener(
             ) from error
         if isinstance(error, ImportError | NameError) and description.startswith(("ssl:", "tls:")):
             raise StartupError(f"{option} {port} needs what TLS needs: pip install 'Twisted[tls]'.") from error
-        # Whatever the parsers, which can be plugins, make of what they do not understand: ValueError, TypeError for
-        # an unknown argument, ImportError, OSError.
+        # Parsers can be plugins and raise various errors: ValueError, TypeError for an unknown argument, ImportError,
+        # OSError.
         several = ", and repeat it for several" if option == "--port" else ""
         colons = r" A colon in a value is written \:, as in interface=\:\:1." if "::" in description else ""
         raise StartupError(
@@ -102,7 +103,7 @@ def parse_listener(
         raise StartupError(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")
     if isinstance(endpoint, UNIXServerEndpoint):
         _check_path(f"{option} {port}", endpoint)
-    # Where nobody says otherwise: neither the description nor a unit of systemd's.
+    # A backlog in the description takes precedence, and so does that of the systemd unit that opened the socket.
     backlog = None if "backlog=" in description else LISTEN_BACKLOG
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         _check_handed_over(f"{option} {port}", endpoint)
@@ -115,20 +116,20 @@ def parse_listener(
 
 
 def _check_path(given: str, endpoint: UNIXServerEndpoint) -> None:
-    """Refuse a path where there can be no socket; Twisted would leave its lock file beside it.
+    """Raise ``StartupError`` if no socket can be made at the path. Twisted would leave its lock file there.
 
     *given* is the option and its value.
     """
-    path = os.fspath(endpoint._address)  # noqa: SLF001 - nothing else knows it before it listens
+    path = os.fspath(endpoint._address)  # noqa: SLF001 - not public before it listens
     if not path:
         raise StartupError(f"{given} names no file. Write it as in unix:chat.sock.")
-    with suppress(OSError, ValueError):  # nothing is there; a name in the abstract namespace is no path
-        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - perhaps bytes
+    with suppress(OSError, ValueError):  # no file is there, or the name is in the abstract namespace
+        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - the path can be bytes
             raise StartupError(f"{given}: there is a file already that is no socket. Give it another path.")
 
 
 def _check_handed_over(given: str, endpoint: AdoptedStreamServerEndpoint) -> None:
-    """Refuse a socket of systemd's that would not do what it should, with what to change in its unit or here.
+    """Raise ``StartupError`` if the socket from systemd is unsuitable. The text says what to change.
 
     *given* is the option and its value.
     """
@@ -140,17 +141,17 @@ def _check_handed_over(given: str, endpoint: AdoptedStreamServerEndpoint) -> Non
         family = handed_over.family
         listens = handed_over.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     finally:
-        handed_over.detach()  # it is the endpoint's
+        handed_over.detach()  # the endpoint owns the descriptor
     if not listens:
         raise StartupError(
             f"{given}: what was handed over does not listen. Its socket unit needs ListenStream= and Accept=no."
         )
     if family is not endpoint.addressFamily:
-        # Twisted would not notice, and cut off half of every address.
+        # Twisted would not notice this and would cut every address in half.
         name = getattr(family, "name", str(family)).removeprefix("AF_")
         raise StartupError(f"{given}: what was handed over is of another domain. Write domain={name}.")
     if family is socket.AF_UNIX:
-        # Twisted opens it to everybody, and removes the file at the end.
+        # Twisted makes the file accessible to all users and removes it at the end.
         raise StartupError(
             f"{given}: a unix socket of systemd's would not outlive a restart. "
             "Give it the path instead, as in unix:chat.sock:mode=660."
@@ -158,7 +159,7 @@ def _check_handed_over(given: str, endpoint: AdoptedStreamServerEndpoint) -> Non
 
 
 class PortListener:
-    """The port *number* (0: a free one) on every address of *interface*; None: on this machine only."""
+    """The port *number* (0: a free one) on every address of *interface* (None: on this machine only)."""
 
     def __init__(self, reactor: IReactorTCP, number: int, interface: str | None, option: str = "--port") -> None:
         self._option = option
@@ -167,11 +168,11 @@ class PortListener:
         self._interface = interface
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        """Listen on all of the addresses, under the same number."""
+        """Listen on all addresses, with the same port number."""
         return execute(self._listen, factory)
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """The addresses, and whom they let in."""
+        """Return the addresses and whether other machines can connect."""
         return _describe(ports, ": this machine only. --interface 0.0.0.0 lets others in.")
 
     def _listen(self, factory: IProtocolFactory) -> Sequence[IListeningPort]:
@@ -180,23 +181,23 @@ class PortListener:
         while True:
             attempts -= 1
             try:
-                return self._together(factory, addresses)
+                return self._listen_on_all(factory, addresses)
             except CannotListenError as error:
-                if attempts == 0 or _number_of(error) != errno.EADDRINUSE:
+                if attempts == 0 or _errno(error) != errno.EADDRINUSE:
                     raise StartupError(_explain(error, self._option)) from error
 
-    def _together(self, factory: IProtocolFactory, addresses: Sequence[str]) -> Sequence[IListeningPort]:
-        """Listen on those of *addresses* that this machine has; raises CannotListenError."""
+    def _listen_on_all(self, factory: IProtocolFactory, addresses: Sequence[str]) -> Sequence[IListeningPort]:
+        """Listen on those of *addresses* that this machine has. Raises ``CannotListenError``."""
         ports: list[IListeningPort] = []
         absent: CannotListenError | None = None
         number = self._number
         for address in addresses:
             try:
-                # It asks for a base class, and takes whatever has the interface.
+                # The annotation demands a base class, but the interface suffices.
                 port = self._reactor.listenTCP(number, factory, LISTEN_BACKLOG, address)  # type: ignore[arg-type]
             except CannotListenError as error:
-                if _number_of(error) in _ABSENT:
-                    absent = error  # ::1 where there is no IPv6, although /etc/hosts may know it
+                if _errno(error) in _ABSENT:
+                    absent = error  # ::1 on a machine without IPv6; /etc/hosts may list it all the same
                     continue
                 close_now(ports)
                 raise
@@ -210,7 +211,7 @@ class PortListener:
 
 
 class EndpointListener:
-    """What an endpoint description says, whatever it is; with room for *backlog* people who wait (None: as it says)."""
+    """A Twisted endpoint. *backlog* replaces the endpoint's own unless it is None."""
 
     def __init__(
         self, description: str, endpoint: IStreamServerEndpoint, option: str = "--port", backlog: int | None = None
@@ -221,60 +222,60 @@ class EndpointListener:
         self._endpoint = endpoint
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        """Listen there; not every kind of endpoint is done before this returns."""
-        return maybeDeferred(self._endpoint.listen, factory).addCallbacks(self._listens, self._refuse)
+        """Listen on the endpoint. Some kinds of endpoints take several turns of the reactor."""
+        return maybeDeferred(self._endpoint.listen, factory).addCallbacks(self._set_backlog, self._fail)
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """The address, and whether it lets others in."""
+        """Return the address and whether other machines can connect."""
         return _describe(ports, ".")
 
-    def _listens(self, port: IListeningPort) -> Sequence[IListeningPort]:
+    def _set_backlog(self, port: IListeningPort) -> Sequence[IListeningPort]:
         if self._backlog is not None and isinstance(port, Port):
-            port.socket.listen(self._backlog)  # once more, which changes that and nothing else (listen(2))
+            port.socket.listen(self._backlog)  # a second listen(2) changes only the backlog
         return [port]
 
-    def _refuse(self, failure: Failure) -> NoReturn:
+    def _fail(self, failure: Failure) -> NoReturn:
         error = failure.value
         if isinstance(error, CannotListenError):
-            why = _explain(error, self._option)
+            reason = _explain(error, self._option)
         else:
-            why = f"{_error_text(error)}: give it another place."
-        raise StartupError(f"{self._option} {self._description}: {why}") from error
+            reason = f"{_error_text(error)}: give it another place."
+        raise StartupError(f"{self._option} {self._description}: {reason}") from error
 
 
-def _describe(ports: Sequence[IListeningPort], closed: str) -> str:
-    """Where *ports* are, and whom that lets in; *closed* is what to say where it is nobody from elsewhere."""
-    hint = ": whoever can reach this machine can read and write here." if is_public(ports) else closed
+def _describe(ports: Sequence[IListeningPort], private_hint: str) -> str:
+    """Return one line with the addresses of *ports*. It ends with *private_hint* if no other machine can connect."""
+    hint = ": whoever can reach this machine can read and write here." if is_public(ports) else private_hint
     return f"Listening on {' and '.join(format_address(port.getHost()) for port in ports)}{hint}"
 
 
 def is_public(ports: Sequence[IListeningPort]) -> bool:
-    """Whether people on other machines may be able to connect to one of *ports*."""
+    """Return whether other machines may be able to connect to one of *ports*."""
     hosts = [port.getHost() for port in ports]
     return any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
 
 
 def resolve(host: str) -> Sequence[str]:
-    """The addresses of *host*, an address or a name, in the system's order; raises ``CannotStart``."""
+    """Return the addresses of *host*, an address or a name, in the system's order. Raises ``StartupError``."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise StartupError(
             f"--interface {host} is no address that is known here ({_error_text(error)}). "
             "Give it an address of this machine; 0.0.0.0 stands for all of them."
         ) from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in results))
 
 
 def is_number(port: str) -> bool:
-    """Whether *port* is a bare number, not an endpoint description."""
+    """Return whether *port* is a bare number, not an endpoint description."""
     return re.fullmatch(r"[0-9]{1,5}", port) is not None
 
 
 def close_now(ports: Sequence[IListeningPort]) -> None:
-    """Close *ports* although the reactor does not run: ``stopListening`` would wait for its next turn.
+    """Close *ports* before this call returns. ``stopListening`` would need another turn of the reactor.
 
-    The process may end after this without leaving the file of a unix socket behind.
+    The file of a unix socket is removed, so that the process can end after this call.
     """
     for port in ports:
         if isinstance(port, Port):
@@ -283,7 +284,7 @@ def close_now(ports: Sequence[IListeningPort]) -> None:
 
 
 def format_address(host: object) -> str:
-    """The address *host* as one line for people, and for programs that look for ``port 5555`` in it."""
+    """Return *host* as one line. Programs may search it for ``port 5555``."""
     match host:
         case IPv4Address(host=name, port=port) | IPv6Address(host=name, port=port):
             return f"{name} port {port}"
@@ -297,24 +298,24 @@ def _is_loopback(host: str) -> bool:
     return ip_address(host).is_loopback
 
 
-def _number_of(error: CannotListenError) -> int | None:
-    """The system's number for why; None where the reason is none of the system's."""
+def _errno(error: CannotListenError) -> int | None:
+    """Return the ``errno`` of *error*, or None if it did not come from the system."""
     return getattr(error.socketError, "errno", None)
 
 
 def _error_text(error: object) -> str:
-    """What *error* says, without a number and a stop."""
+    """Return the text of *error* without its number and without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).rstrip(".")
 
 
 def _explain(error: CannotListenError, option: str) -> str:
-    """Why nothing can listen there, and what to do; *option* is what it was given with."""
+    """Return why the address cannot be used and what to do. *option* is the command line option."""
     if isinstance(error.port, int):
         where = f"port {error.port} on {error.interface}" if error.interface else f"port {error.port}"
     else:
         where = os.fsdecode(error.port)
-    match _number_of(error):
+    match _errno(error):
         case errno.EADDRINUSE:
             return f"{where} is in use: stop what listens there, or choose another with {option}."
         case errno.EACCES | errno.EPERM if isinstance(error.port, int):
@@ -325,7 +326,7 @@ def _explain(error: CannotListenError, option: str) -> str:
         case errno.EADDRNOTAVAIL:
             return f"{error.interface} is no address of this machine: name another interface, or none."
         case None if not isinstance(error.socketError, OSError):
-            # Twisted's own: the lock file beside a unix socket is held.
+            # This error is Twisted's own: another process holds the lock file of the unix socket.
             return (
                 f"{where} is in use ({_error_text(error.socketError)}): stop what listens there, or choose another. "
                 f"If nothing does, remove {where}.lock."

@@ -1,8 +1,8 @@
-"""What becomes of those who knock when the process is out of file descriptors: a line, and a closed connection.
+"""Rejection of connections while the process is out of file descriptors: a line, then a close.
 
-``accept`` fails then, and whoever knocked stays in the queue, so that the socket stays readable: a reactor would ask
-again at once, for ever. Twisted keeps a descriptor in reserve for that. But who is closed with it is told nothing, and
-where the reserve is gone, because something else took it meanwhile, it asks for ever all the same.
+``accept`` fails in that state and the connection remains in the queue. The socket stays readable, so a reactor would
+call ``accept`` again at once, for ever. Twisted holds one descriptor in reserve for this case. But it closes the
+connection without a line. And if something else has taken the reserve meanwhile, it loops for ever all the same.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from broadcast.net.endpoints import Listener
 
 MAX_REJECTED_PER_ACCEPT: Final = 100
-"""So many are turned away before the others have their turn."""
+"""Maximum number of connections that one call of ``accept`` rejects, before other work has its turn."""
 PAUSE_SECONDS: Final = 1.0
-"""How long nobody is asked in where even the reserve does not help."""
+"""Time without ``accept`` after even the reserve was not enough, in seconds."""
 LOG_SECONDS: Final = 10.0
-"""It is in the log once in so long: the log is no place to fill."""
+"""Minimum time between two log lines, in seconds. A flood of connections must not flood the log."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Of this process, of the machine, and what else some systems say (accept(2))."""
+"""Out of descriptors in the process or in the system, and what some systems report instead (accept(2))."""
 
 
 class FdReserveListener:
-    """The same *place*; whoever there is no descriptor for reads *line* there, and is closed."""
+    """A listener that sends *line* to connections for which there is no descriptor, and closes them."""
 
-    def __init__(self, place: Listener, line: bytes, clock: IReactorTime) -> None:
-        self._place = place
+    def __init__(self, listener: Listener, line: bytes, clock: IReactorTime) -> None:
+        self._listener = listener
         self._line = line
         self._clock = clock
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        """Listen for *factory*."""
-        return self._place.listen(factory).addCallback(self._guard)
+        """Listen for *factory*, with a reserve on each port."""
+        return self._listener.listen(factory).addCallback(self._install)
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """Where, as a line for the log."""
-        return self._place.describe(ports)
+        """Return where *ports* are, as one line for the log."""
+        return self._listener.describe(ports)
 
-    def _guard(self, ports: Sequence[IListeningPort]) -> Sequence[IListeningPort]:
+    def _install(self, ports: Sequence[IListeningPort]) -> Sequence[IListeningPort]:
         for port in ports:
             if isinstance(port, Port):
                 install_fd_reserve(port, self._line, self._clock)
@@ -58,36 +58,37 @@ class FdReserveListener:
 
 
 def install_fd_reserve(port: Port, line: bytes, clock: IReactorTime) -> None:
-    """Give the listening *port* a ``Door`` for its socket, which is the same for the system and the reactor."""
+    """Replace the socket of the listening *port* by a ``ReserveSocket`` with the same descriptor."""
 
-    def rest() -> None:
+    def pause() -> None:
         port.stopReading()  # type: ignore[no-untyped-call]
-        clock.callLater(PAUSE_SECONDS, go_on)
+        clock.callLater(PAUSE_SECONDS, resume)
 
-    def go_on() -> None:
+    def resume() -> None:
         if port.connected and not port.disconnecting:
             port.startReading()  # type: ignore[no-untyped-call]
 
-    door = ReserveSocket(port.socket.detach(), line, rest, clock.seconds)
-    port.socket = door
-    port.fileno = door.fileno  # type: ignore[method-assign]  # as Twisted does
+    reserve_socket = ReserveSocket(port.socket.detach(), line, pause, clock.seconds)
+    port.socket = reserve_socket
+    port.fileno = reserve_socket.fileno  # type: ignore[method-assign]  # as Twisted does
 
 
 class ReserveSocket(socket.socket):
-    """A listening socket that always says that nobody waits, where there is no descriptor for who does.
+    """A listening socket that rejects connections while there are no descriptors for them.
 
-    It is the socket with the number *descriptor*. Whoever waits then is accepted with a descriptor that is held in
-    reserve, reads *line*, and is closed. Where that is gone too, *rest* is called, which is to stop asking for a while.
-    *now* tells seconds that never go back.
+    It takes over *descriptor*, and holds another one in reserve. If ``accept`` finds no free descriptor, it closes the
+    reserve and uses its place to accept the waiting connections one by one, send *line* and close them. Then it
+    reports an empty queue. If that fails, too, it calls *pause*, which stops calls of ``accept`` for a while. *now*
+    returns monotonic seconds.
     """
 
     _log = Logger()
 
-    def __init__(self, descriptor: int, line: bytes, rest: Callable[[], None], now: Callable[[], float]) -> None:
+    def __init__(self, descriptor: int, line: bytes, pause: Callable[[], None], now: Callable[[], float]) -> None:
         super().__init__(fileno=descriptor)
         self.setblocking(False)
         self._line = line
-        self._pause_accepting = rest
+        self._pause = pause
         self._now = now
         self._rejected = 0
         self._silent_until = 0.0
@@ -95,7 +96,7 @@ class ReserveSocket(socket.socket):
         self._take_reserve()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; raises ``BlockingIOError`` where none waits, or there is no descriptor for it."""
+        """Accept a connection. Raises ``BlockingIOError`` if none waits or there is no descriptor for it."""
         try:
             accepted = super().accept()
         except OSError as error:
@@ -112,12 +113,12 @@ class ReserveSocket(socket.socket):
         return accepted
 
     def close(self) -> None:
-        """Close it, and give up the reserve."""
+        """Close the socket and the reserve."""
         self._release_reserve()
         super().close()
 
     def _reject_waiting(self) -> None:
-        """Tell those who wait, and close."""
+        """Send the line to the waiting connections and close them."""
         try:
             for _ in range(MAX_REJECTED_PER_ACCEPT):
                 connection, _address = super().accept()
@@ -126,11 +127,11 @@ class ReserveSocket(socket.socket):
                     _send_and_shut_down(connection, self._line)
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                self._pause_accepting()
+                self._pause()
 
     def _take_reserve(self) -> None:
         if self._reserve is None:
-            with suppress(OSError):  # something else was quicker; the next time, perhaps
+            with suppress(OSError):  # something else took the descriptor; the next accept tries again
                 self._reserve = os.open(os.devnull, os.O_RDONLY)
 
     def _release_reserve(self) -> None:
@@ -148,10 +149,10 @@ class ReserveSocket(socket.socket):
 
 
 def _send_and_shut_down(connection: socket.socket, line: bytes) -> None:
-    """Send *line*, whatever the other side does."""
+    """Send *line* and shut down, without waiting for the other side."""
     with suppress(OSError):
         connection.setblocking(False)
         connection.send(line)
         connection.shutdown(socket.SHUT_WR)
-        # To close with unread input would be a reset, which may take the line with it (RFC 2525, 2.17).
+        # A close with unread input would send a reset, which can discard the line (RFC 2525, 2.17).
         connection.recv(65536)

@@ -1,23 +1,27 @@
-"""Who is still there: a probe for those who are silent, and the end of connections whose other side has vanished.
+"""Keepalive: probes for silent peers, and the end of connections whose peer has vanished.
 
-Nobody is ended for being idle, for being slow, or for not reading. A connection is over when nothing at all has come
-from its other side for ``Patience.silence``, not even an acknowledgement, although something was sent again and again:
-data, a probe for room in a full buffer, a keepalive.
+A peer is not disconnected for being idle, slow, or not reading. It is dead if nothing has arrived from it for
+``KeepalivePolicy.dead_after`` seconds, not even an acknowledgement, although several segments were sent: data, probes
+for room in a full buffer, keepalives.
 
-* Where nothing is under way, TCP's keepalive sees to it, in the system. It rests while data is.
-* Then, on Linux, the sweep does: it reads from the system how many segments went and came (``tcp_info``). Two that were
-  sent in vain are wanted, apart from what went within the first look: one may be lost, and while somebody does not
-  read, Linux before 6.15 asks only every two minutes. So there, one who had not read for minutes, and then vanishes, is
-  noticed after four minutes; all others in time.
-* On macOS, the system drops who does not acknowledge data. One who vanishes while their buffer is full is noticed when
-  it gives up, which takes minutes. Elsewhere that holds for all who vanish while data is under way.
+* While no data is in flight, TCP's keepalive in the system detects a dead peer. It pauses while data is in flight.
+* Meanwhile, on Linux, the sweep detects it: it reads from the system how many segments were sent and received
+  (``tcp_info``). It requires two unanswered segments, because one can be lost; segments sent before the first check
+  after the last answer do not count. Linux before 6.15 probes a peer that does not read only every two minutes. So
+  there, a peer that had not read for minutes and then vanishes is detected after four minutes, all others in time.
+* On macOS, the system drops a peer that does not acknowledge data. A peer that vanishes while its buffer is full is
+  detected when the system gives up, which takes minutes. On other systems, this holds for every peer that vanishes
+  while data is in flight.
 
-With the defaults, Linux 6.18, and a machine that vanished from a network of namespaces: gone after 131 s where nothing
-was said, 135 s with a line on its way, and 91 s where it had not read for 150 s (its last answer was older than that);
-as on older Linux, without ``TCP_RTO_MAX_MS``, that took 203 s (2026-11-21, 2 processors, one run each;
-``tests/real/test_silence.py`` does the same with shorter times).
+Measured with the defaults on Linux 6.18, with a peer that vanished from a network of namespaces (2026-11-21, 2
+processors, one run each; ``tests/real/test_silence.py`` does the same with shorter times):
 
-A telnet gets a NOP besides, which keeps those routers awake that forget quiet connections.
+* no data in flight: detected after 131 s
+* a line in flight: after 135 s
+* a peer that had not read for 150 s: after 91 s (its last answer was older than that)
+* the same as on older Linux, without ``TCP_RTO_MAX_MS``: after 203 s
+
+Telnet clients receive a NOP, too. It keeps the connection in the tables of routers that forget quiet connections.
 """
 
 from __future__ import annotations
@@ -37,48 +41,48 @@ if TYPE_CHECKING:
     from broadcast.net.writers import StreamTransport
 
 CHECKS_PER_SLICE: Final = 64
-"""So many connections are looked at between two looks at the clock: about a third of a millisecond."""
+"""Number of connections checked between two looks at the clock: about a third of a millisecond."""
 UNANSWERED_SEGMENTS: Final = 2
-"""So many segments must have been sent without any answer: one may have been lost."""
+"""Number of segments without an answer that make a peer suspect. One alone can have been lost."""
 
 
 class Connection(Protocol):
-    """What a door shows of one of its connections."""
+    """A connection of a door."""
 
     heard_from: bool
-    """Whether anything has come since this was last set to False."""
+    """Whether any bytes have arrived since this was last set to False."""
 
     @property
     def transport(self) -> object:
-        """Twisted's transport."""
+        """The Twisted transport."""
 
     def send_noop(self) -> None:
-        """Send something that shows nothing, if this door has such a thing and they read what they are sent."""
+        """Send bytes without a visible effect, if the protocol has such and the peer reads."""
 
 
 class _PeerState:
-    """What was seen of one connection."""
+    """The observations of one connection."""
 
     __slots__ = ("last_heard", "received", "sent", "since", "socket", "suspect")
 
     def __init__(self, handle: socket.socket | None, now: float) -> None:
         self.socket = handle
         self.last_heard = now
-        """When they were last heard, or nudged."""
+        """Time of the last input or the last ``send_noop``."""
         self.received = -1
+        """Number of segments received at the last change of that number."""
         self.sent = 0
-        """How many segments had come and gone at the first look after the last one came."""
+        """Number of segments sent at the same check."""
         self.since = now
-        """When that look was."""
+        """Time of that check."""
         self.suspect = False
-        """Whether, since then, enough has been sent in vain."""
+        """Whether enough segments have been sent since then without an answer."""
 
 
 class DeadPeerDetector:
-    """Looks after *connections*, which change as people come and go.
+    """Periodic sweeps over *connections*, a live collection. They probe silent peers and disconnect dead ones.
 
-    *vitals* tells how a TCP connection is, or None. No step of the wall clock changes the seconds of *clock*; *soon*
-    runs a function in a later turn of the reactor.
+    *read_tcp_info* returns the state of a TCP connection, or None. The seconds of *clock* are monotonic.
     """
 
     def __init__(
@@ -100,18 +104,18 @@ class DeadPeerDetector:
         self._next: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin; does nothing where nobody is to be probed."""
+        """Start the sweeps, unless the policy has no probes."""
         if self._policy.probe:
             self._next = self._clock.callLater(self._policy.sweep_interval, self._sweep)
 
     def stop(self) -> None:
-        """Look at nobody any more."""
+        """Stop the sweeps."""
         self._remaining.clear()
         if self._next is not None:
             self._next.cancel()
 
     def _sweep(self) -> None:
-        """Look at everybody, in as many turns as it takes; one sweep at a time."""
+        """Start a sweep, which can take several turns of the reactor, unless one is still running."""
         self._next = self._clock.callLater(self._policy.sweep_interval, self._sweep)
         if not self._remaining:
             self._remaining = list(self._connections)
@@ -119,7 +123,7 @@ class DeadPeerDetector:
             self._continue_sweep()
 
     def _continue_sweep(self) -> None:
-        """Look at some; whatever is wrong with one of them, the next turn goes on with the others."""
+        """Check the next connections. If a check raises an exception, the next turn continues with the others."""
         while self._remaining and not self._time_slice.exhausted():
             now = self._clock.seconds()
             for _ in range(min(CHECKS_PER_SLICE, len(self._remaining))):
@@ -130,29 +134,29 @@ class DeadPeerDetector:
             self._previous_states = {}
 
     def _check(self, connection: Connection, now: float) -> None:
-        pulse = self._previous_states.get(connection) or self._begin(connection, now)
-        self._states[connection] = pulse
+        state = self._previous_states.get(connection) or self._new_state(connection, now)
+        self._states[connection] = state
         if connection.heard_from:
             connection.heard_from = False
-            pulse.last_heard = now
-        elif now - pulse.last_heard >= self._policy.probe:
-            pulse.last_heard = now
+            state.last_heard = now
+        elif now - state.last_heard >= self._policy.probe:
+            state.last_heard = now
             connection.send_noop()
-        if pulse.socket is not None:
-            vitals = self._read_tcp_info(pulse.socket)
-            if vitals is not None and self._is_gone(pulse, vitals, now):
+        if state.socket is not None:
+            info = self._read_tcp_info(state.socket)
+            if info is not None and self._is_dead(state, info, now):
                 cast("StreamTransport", connection.transport).abortConnection()
 
-    def _begin(self, connection: Connection, now: float) -> _PeerState:
+    def _new_state(self, connection: Connection, now: float) -> _PeerState:
         handle = tcp_socket(connection.transport)
         if handle is not None:
             keep_alive(handle, self._policy)
         return _PeerState(handle, now)
 
-    def _is_gone(self, pulse: _PeerState, vitals: TcpInfo, now: float) -> bool:
-        if vitals.received != pulse.received:
-            pulse.received, pulse.sent, pulse.since, pulse.suspect = vitals.received, vitals.sent, now, False
-            return vitals.closed
-        # The look before this one: what has just been sent may still be answered.
-        doubtful, pulse.suspect = pulse.suspect, (vitals.sent - pulse.sent) % 2**32 >= UNANSWERED_SEGMENTS
-        return vitals.closed or (doubtful and now - pulse.since >= self._policy.dead_after)
+    def _is_dead(self, state: _PeerState, info: TcpInfo, now: float) -> bool:
+        if info.received != state.received:
+            state.received, state.sent, state.since, state.suspect = info.received, info.sent, now, False
+            return info.closed
+        # The previous check must have found the peer suspect, because segments sent since then may still be answered.
+        was_suspect, state.suspect = state.suspect, (info.sent - state.sent) % 2**32 >= UNANSWERED_SEGMENTS
+        return info.closed or (was_suspect and now - state.since >= self._policy.dead_after)

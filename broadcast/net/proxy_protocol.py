@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamServerEnd
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from zope.interface import directlyProvides, implementer, providedBy
 
+from broadcast.core.errors import TooManyConnections
 from broadcast.core.hub import GOING_DOWN
 from broadcast.net.addresses import format_peer
 from broadcast.net.refusal_log import RefusalLog
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IProtocolFactory, IReactorTime
     from twisted.python.failure import Failure
 
-    from broadcast.core.limits import ConnectionLimiter
+    from broadcast.core.limits import ConnectionLimiter, Lease
     from broadcast.net.writers import StreamTransport
 
 _NO_PROXY: Final = "This port is for a proxy, which says first where you are: connect to the proxy."
@@ -162,16 +163,17 @@ class ProxiedProtocol(Protocol):
         self._transport = cast("StreamTransport", self.transport)
         self._start = bytearray()
         self._wrapped: Protocol | None = None
+        self._lease: Lease | None = None
         self._refused = False
         seconds = factory.connection_limiter.limits.nickname_seconds
         self._deadline: IDelayedCall = factory.clock.callLater(seconds, self._reject_missing_header)
-        full = factory.connection_limiter.acquire(None)
-        self._counted = full is None
-        if full is None:
-            factory.waiting.add(self)
+        try:
+            self._lease = factory.connection_limiter.acquire(None)
+        except TooManyConnections as error:
+            self._reject(str(error))
+            factory.refusal_log.record(str(error))
         else:
-            self._reject(full)
-            factory.refusal_log.record(full)
+            factory.waiting.add(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Take in a chunk of the header, or of what follows it."""
@@ -209,10 +211,9 @@ class ProxiedProtocol(Protocol):
             self._deadline.cancel()
 
     def _release(self) -> None:
-        """They are counted no more, or by whoever is behind the proxy."""
-        if self._counted:
-            self._counted = False
-            self.factory.connection_limiter.release(None)
+        """Stop counting this connection. The wrapped protocol counts it with the address of the client."""
+        if self._lease is not None:
+            self._lease.release()
 
     def _reject_missing_header(self) -> None:
         """No header has come."""

@@ -1,4 +1,4 @@
-"""How the log is told of connections that are refused: gathered, for it is no place to fill."""
+"""Log lines about rejected connections, limited in rate: a flood of connections must not flood the log."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 LOG_SECONDS: Final = 10.0
-"""They are in the log once in so long, with their number."""
+"""Minimum time between two log lines, in seconds. Each line has the number of rejections since the last."""
 
 
 class RefusalLog:
-    """The refusals at one door; no step of the wall clock changes the seconds of *clock*."""
+    """The rejected connections of one door. The seconds of *clock* are monotonic."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._count = 0
-        self._resting = False
-        self._why = ""
+        self._throttled = False
+        self._reason = ""
 
-    def record(self, why: str) -> None:
-        """Log that a connection was refused, and *why*; or count it, where that was logged just now."""
+    def record(self, reason: str) -> None:
+        """Log a rejected connection with its *reason*, or only count it if a line was logged just now."""
         self._count += 1
-        self._why = why
-        if not self._resting:
+        self._reason = reason
+        if not self._throttled:
             self._write()
 
     def _write(self) -> None:
-        self._resting = self._count > 0
-        if self._resting:
-            self._log.info("Connections refused: {count}, the last one: {why}", count=self._count, why=self._why)
+        self._throttled = self._count > 0
+        if self._throttled:
+            self._log.info("Connections refused: {count}, the last one: {why}", count=self._count, why=self._reason)
             self._count = 0
             self._clock.callLater(LOG_SECONDS, self._write)

@@ -1,8 +1,8 @@
-"""Where a peer's bytes go: everything for them, burst or answer, goes through their one outlet, in order.
+"""Writers: all bytes for a peer, batches and replies alike, pass through one writer, in order.
 
-``transport.write`` only appends to a list and asks the reactor to watch the socket: two system calls, another turn of
-the loop and a logging context, where one ``send`` would have done. So where there is a socket, bytes are offered to it
-first, and the transport gets only the rest of a line that it did not take whole.
+``transport.write`` only appends to a list and asks the reactor to watch the socket. This costs two system calls, a turn
+of the reactor and a logging context, where one ``send`` suffices. So a writer offers bytes to the socket first, if
+there is one. The transport receives only the rest of a line that the socket has accepted in part.
 """
 
 from __future__ import annotations
@@ -27,70 +27,76 @@ Send: TypeAlias = Callable[[bytes], int]
 
 
 class StreamTransport(Protocol):
-    """What Twisted's stream transports (TCP, unix, TLS) have in common; no zope interface holds all of it."""
+    """The methods that all stream transports of Twisted have (TCP, unix, TLS). No zope interface has all of them."""
 
     def write(self, data: bytes, /) -> None:
-        """Send *data*, or hold what cannot be sent yet."""
+        """Send *data*, or buffer what cannot be sent yet."""
 
     def registerProducer(self, producer: IProducer, /, streaming: bool) -> None:
-        """Pause *producer* while too much is held (*streaming*), or call it whenever nothing is."""
+        """Pause *producer* while the buffer is full (*streaming*), or call it whenever the buffer is empty."""
 
     def unregisterProducer(self) -> None:
-        """Forget it."""
+        """Remove the producer."""
 
     def pauseProducing(self) -> None:
-        """Stop reading."""
+        """Pause reading."""
 
     def resumeProducing(self) -> None:
-        """Read on."""
+        """Resume reading."""
 
     def loseWriteConnection(self) -> None:
-        """Close our direction once everything is sent; TLS has none of its own."""
+        """Close the sending direction once everything is sent. TLS cannot close one direction."""
 
     def loseConnection(self) -> None:
-        """Close both once everything is sent."""
+        """Close both directions once everything is sent."""
 
     def abortConnection(self) -> None:
-        """Close both now."""
+        """Close both directions now."""
 
     def getPeer(self) -> IAddress:
-        """Where the other side is."""
+        """Return the address of the peer."""
 
 
 class Writer(Protocol):
-    """Takes bytes for one peer."""
+    """The output of one connection."""
 
     @property
     def send(self) -> Send:
-        """Send bytes; how many of them were taken. ``BlockingIOError``: none; another ``OSError``: it is broken."""
+        """A function that offers bytes to the connection and returns the number of accepted bytes.
+
+        It raises ``BlockingIOError`` if none are accepted, and another ``OSError`` if the connection is broken.
+        """
 
     def send_parts(self, parts: Sequence[Bytes]) -> int:
-        """The same for the concatenation of *parts*."""
+        """Do the same for the concatenation of *parts*."""
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
-        """Send *rest* (not empty) as soon as possible, and call *drained* when more can be taken.
+        """Send *rest* (not empty) as soon as possible, and call *drained* when more bytes can be accepted.
 
-        After a ``send`` that did not take everything, before any other.
+        Call this after a ``send`` that did not accept everything, before any other ``send``.
         """
 
     def stop_drain(self) -> None:
-        """All is taken that ``drained`` was wanted for: do not call it any more."""
+        """Stop calling *drained*: no bytes are waiting."""
 
     def close(self) -> None:
-        """Deliver what was taken, then close; abort after ``Limits.linger_seconds``. Only ``lost`` may follow."""
+        """Deliver the accepted bytes, then close. Only ``connection_lost`` may follow.
+
+        The connection is aborted after ``Limits.linger_seconds``.
+        """
 
     def start_linger(self) -> None:
-        """From here on the other side has ``Limits.linger_seconds`` to read what it is still sent."""
+        """Give the peer ``Limits.linger_seconds`` to read the remaining bytes, then abort."""
 
     def abort(self) -> None:
-        """The connection is broken: it will be lost in a later turn. What comes until then may be dropped."""
+        """End the connection at once, because it is broken. It is lost in a later turn of the reactor."""
 
     def connection_lost(self) -> None:
-        """The connection is gone. No other call may follow."""
+        """Clean up after the connection. No other call may follow."""
 
 
 class _LingeringClose:
-    """How every outlet ends."""
+    """The end of a connection, which is the same for all writers."""
 
     def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
         self._transport = transport
@@ -99,10 +105,10 @@ class _LingeringClose:
         self._linger: IDelayedCall | None = None
 
     def close(self) -> None:
-        """Close our direction only, where there are two: bytes that still come in must not reset the connection.
+        """Close the sending direction only (except with TLS), and abort after the linger time.
 
-        A close with unread input sends a reset (RFC 2525, 2.17), and a reset may take with it what the other side has
-        not read yet. So the other side closes last, or the time is over.
+        A close with unread input sends a reset (RFC 2525, 2.17), which can discard bytes that the peer has not read
+        yet. So the peer closes last, unless the time is over.
         """
         self._transport.unregisterProducer()
         if ISSLTransport.providedBy(self._transport):
@@ -112,26 +118,26 @@ class _LingeringClose:
         self.start_linger()
 
     def start_linger(self) -> None:
-        """From here on the other side has its time to read what it is still sent."""
+        """Abort after the linger time, unless the peer closes before."""
         if self._linger is None:
             self._linger = self._clock.callLater(self._seconds, self._transport.abortConnection)
 
     def abort(self) -> None:
-        """The connection is broken."""
+        """End the connection at once."""
         self._transport.abortConnection()
 
     def connection_lost(self) -> None:
-        """Nothing is left to abort."""
+        """Cancel the abort."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
 
 
 @implementer(IPullProducer)
 class SocketWriter(_LingeringClose):
-    """Straight to *handle*, the socket of *transport*.
+    """A writer that sends directly to *handle*, the socket of *transport*.
 
-    Safe only while the transport holds nothing back, or the bytes would arrive in another order. So what was not taken
-    goes to the transport, and nobody sends before that has called back for more.
+    Bytes stay in order only while the transport's buffer is empty. So after ``write_rest``, the caller must not send
+    before the transport has sent the rest and *drained* is called.
     """
 
     def __init__(
@@ -144,21 +150,21 @@ class SocketWriter(_LingeringClose):
         self._drained: Callable[[], None] | None = None
 
     def send_parts(self, parts: Sequence[Bytes]) -> int:
-        """Send the same bytes that others get, without copying them; the kernel takes at most 1,024 pieces."""
+        """Send *parts* without a copy if there are at most 1,024, the maximum of the kernel."""
         return self._sendmsg(parts) if len(parts) <= _MAX_SENDMSG_PARTS else self.send(b"".join(parts))
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
-        """Give *rest* to the transport, as what its pull producer has to say; it asks for more when that is sent."""
+        """Give *rest* to the transport as a pull producer. The transport asks for more once it is sent."""
         if self._drained is not None:
             self._transport.write(rest)
         else:
-            # The transport asks for the first piece at once.
+            # registerProducer calls resumeProducing at once.
             self._rest = rest
             self._drained = drained
             self._transport.registerProducer(self, streaming=False)
 
     def resumeProducing(self) -> None:
-        """The transport holds nothing."""
+        """Write the rest, or report that the transport's buffer is empty."""
         rest, self._rest = self._rest, b""
         if rest:
             self._transport.write(rest)
@@ -166,10 +172,10 @@ class SocketWriter(_LingeringClose):
             self._drained()
 
     def stopProducing(self) -> None:
-        """The transport is about to tell of the connection's loss."""
+        """Do nothing: the transport reports the loss of the connection, too."""
 
     def stop_drain(self) -> None:
-        """The reader has caught up."""
+        """Remove the producer."""
         if self._drained is not None:
             self._drained = None
             self._transport.unregisterProducer()
@@ -177,7 +183,7 @@ class SocketWriter(_LingeringClose):
 
 @implementer(IPushProducer)
 class TransportWriter(_LingeringClose):
-    """Through the transport, which takes everything until it asks for a pause: for TLS and the rest."""
+    """A writer for all other transports, such as TLS. It writes to the transport until that asks for a pause."""
 
     def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
         super().__init__(transport, clock, linger)
@@ -186,56 +192,56 @@ class TransportWriter(_LingeringClose):
         transport.registerProducer(self, streaming=True)
 
     def send(self, data: bytes) -> int:
-        """Hand *data* to the transport, piece by piece, until it asks for a pause."""
-        taken = 0
-        while taken < len(data) and not self._paused:
-            self._transport.write(data[taken : taken + _CHUNK_BYTES])
-            taken += _CHUNK_BYTES
-        return min(taken, len(data))
+        """Write *data* to the transport in chunks until it asks for a pause."""
+        accepted = 0
+        while accepted < len(data) and not self._paused:
+            self._transport.write(data[accepted : accepted + _CHUNK_BYTES])
+            accepted += _CHUNK_BYTES
+        return min(accepted, len(data))
 
     def send_parts(self, parts: Sequence[Bytes]) -> int:
-        """The same for *parts*."""
+        """Write the concatenation of *parts* in the same way."""
         return self.send(b"".join(parts))
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
-        """Hand *rest* to the transport in spite of the pause; it is a line at most."""
+        """Write *rest*, which is one line at most, in spite of the pause."""
         self._drained = drained
         self._transport.write(rest)
 
     def stop_drain(self) -> None:
-        """The reader has caught up."""
+        """Forget *drained*."""
         self._drained = None
 
     def pauseProducing(self) -> None:
-        """The transport holds too much."""
+        """Pause: the transport's buffer is full."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """The transport holds nothing."""
+        """Continue: the transport's buffer is empty."""
         self._paused = False
         if self._drained is not None:
             self._drained()
 
     def stopProducing(self) -> None:
-        """The transport is about to tell of the connection's loss."""
+        """Do nothing: the transport reports the loss of the connection, too."""
 
 
 _MAX_SENDMSG_PARTS = 1024
 _CHUNK_BYTES = 64 * 1024
-"""So many bytes the transport is handed at once. It asks for a pause when it holds as many."""
+"""Maximum number of bytes in one write. The transport asks for a pause when it buffers as many."""
 
 
 def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float = _LINGER) -> Writer:
-    """The quickest outlet that is right for *transport*; *linger* seconds after its end it is aborted.
+    """Return the fastest writer that suits *transport*. *linger* is the time from the close to the abort, in seconds.
 
-    A TLS transport's handle has a ``send`` too, which would leave the ciphertext behind; and only a reactor that waits
-    for file descriptors leaves the socket to us.
+    A ``SocketWriter`` needs a plain socket and a reactor that watches file descriptors. The handle of a TLS transport
+    also has a ``send``, but that would not send the ciphertext.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
     if isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6):
-        # A burst is as large as it is going to be. Nagle's algorithm would hold it back until the last one is
-        # acknowledged, which who only reads does after up to 40 ms.
-        with suppress(OSError):  # macOS: of a connection that was reset meanwhile
+        # A batch is complete, so waiting for more bytes is useless. Nagle's algorithm would hold it back until the peer
+        # acknowledges the previous one, which a peer that only reads does after up to 40 ms.
+        with suppress(OSError):  # macOS, if the connection was reset meanwhile
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
         return SocketWriter(transport, reactor, handle, linger)

@@ -1,4 +1,4 @@
-"""The running server: it starts in an order that leaves nothing half open, and stops in one that loses nothing."""
+"""The life cycle of the server process: a start that leaves nothing half open, and a stop that loses nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -15,50 +15,52 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import ServerNotice
-from broadcast.core.hub import GOING_DOWN, Hub
-from broadcast.net.endpoints import Listener, close_now
+from broadcast.net.endpoints import close_now
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
+    from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Journal
-    from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
+    from broadcast.core.time_slice import CallSoon
+    from broadcast.net.connections import Connections
+    from broadcast.net.endpoints import Listener
     from broadcast.net.keepalive import DeadPeerDetector
-    from broadcast.net.writers import StreamTransport
     from broadcast.server.sd_notify import SdNotifier
 
 STOP_SECONDS: Final = 10.0
-"""The end comes at most so long after the signal, whatever anybody does (HARDENING)."""
+"""Maximum duration of a stop, whatever the clients and the journal do."""
 DRAIN_SECONDS: Final = 3.0
-"""Of these, for what has come in and was not worked on yet."""
+"""Maximum duration of each of the first two steps: to close the ports, and to handle the input received before."""
 KEEP_SECONDS: Final = 1.0
-"""Of these, at the end, for the journal alone."""
+"""Part of ``STOP_SECONDS``, at the end, that only the journal uses."""
 LINGER_SECONDS: Final = 1.0
-"""How long those who were told of the end may take to close their side; nearly all do so at once."""
+"""Time for the clients to close their side after the notice; nearly all of them do so at once."""
 
 GiveUp: TypeAlias = Callable[[str], NoReturn]
-"""Ends the process, before the reactor runs, with one line that says why."""
+"""Ends the process before the reactor runs, with one line that gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessContext:
-    """What a server needs from the process that it runs in."""
+    """The services of the process that a server runs in."""
 
     give_up: GiveUp
     clock: IReactorTime
-    """The reactor's; no step of the wall clock changes its seconds."""
+    """The reactor's clock, which is monotonic."""
+    call_soon: CallSoon
+    """Runs a function in a later turn of the reactor; any thread may call it."""
     terminate: Callable[[], None]
-    """Ends the process while the reactor runs, with an exit status that is not 0."""
+    """Ends the process while the reactor runs, with a non-zero exit status."""
     notifier: SdNotifier
     take_signals: Callable[[], None]
-    """Makes one signal enough to end the process, and further ones harmless; called once the reactor runs."""
+    """Makes one signal enough to stop the process, and further ones harmless. Called once the reactor runs."""
     log: ILogObserver | None = None
-    """Where the log goes; None: where twistd sends it."""
+    """Destination of the log; None for the one that twistd has chosen."""
 
 
 class Monitor(Protocol):
-    """Shows what goes on, at a place of its own that is the last to close."""
+    """A source of metrics with a listener of its own, which closes last."""
 
     @property
     def listener(self) -> Listener:
@@ -66,34 +68,43 @@ class Monitor(Protocol):
 
     @property
     def factory(self) -> IProtocolFactory:
-        """What to do there."""
+        """The factory for the connections of that listener."""
 
     def start(self) -> None:
-        """The reactor is about to run; twistd has forked."""
+        """Start to measure. The reactor is about to run, and twistd has forked."""
 
     def stop(self) -> None:
-        """Nothing is left to show."""
+        """Stop to measure."""
+
+
+class Entrance(NamedTuple):
+    """A listener, and the factory of the door that its connections are for."""
+
+    listener: Listener
+    factory: IProtocolFactory
 
 
 class Server(Service):
-    """Listens at *places*; *keeps* says, as one line for the log, what becomes of what is said."""
+    """The service that twistd runs. It logs *storage_note*, one line about where messages are stored, at the start."""
 
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a server
         self,
         journal: Journal,
-        factory: BroadcastFactory,
-        listeners: Sequence[Listener],
+        hub: Hub,
+        connections: Connections,
+        entrances: Sequence[Entrance],
         storage_note: str,
         context: ProcessContext,
         dead_peers: DeadPeerDetector,
+        *,
         monitor: Monitor | None = None,
     ) -> None:
         self._journal = journal
-        self._factory = factory
-        self._hub: Hub = factory.hub
-        self._listeners = listeners
+        self._hub = hub
+        self._connections = connections
+        self._entrances = entrances
         self._storage_note = storage_note
         self._context = context
         self._monitor = monitor
@@ -108,28 +119,29 @@ class Server(Service):
     # The start
 
     def setServiceParent(self, parent: Any) -> None:  # noqa: ANN401, N802 - Twisted's
-        """Become a part of twistd's application *parent*.
+        """Become a part of *parent*, and give it the log observer if it is twistd's application.
 
-        It takes its log from the application, if that has one, and reads that right after this call: so twistd's own
-        first lines go there too, which it has held back until then. ``makeService`` does not see the application, and
-        an observer that is added later misses them, beside the one that twistd has chosen.
+        twistd looks for an observer in its application right after this call, then writes the lines that it has held
+        back until then. An observer that is added later would miss these lines, and would run beside twistd's own.
+        ``makeService`` cannot add one because it does not see the application.
         """
         if self._context.log is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._context.log)  # type: ignore[no-untyped-call]
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
-        """Bind the ports, while twistd still has the rights for low numbers.
+        """Bind the ports while twistd still has the privileges for low port numbers.
 
-        Nobody is let in before the journal is open: the reactor does not run yet, and the system lets people wait.
+        No connection is accepted before the journal is open, because the reactor does not run yet. Until then, clients
+        wait in the kernel's queue.
         """
-        for place in self._listeners:
-            self._open(place, self._factory, self._ports)
+        for entrance in self._entrances:
+            self._listen(entrance, self._ports)
         if self._monitor is not None:
-            self._open(self._monitor.listener, self._monitor.factory, self._monitor_ports)
+            self._listen(Entrance(self._monitor.listener, self._monitor.factory), self._monitor_ports)
 
     def startService(self) -> None:
-        """Open the journal, as the user that the server will run as: files in its folder shall be theirs."""
+        """Open the journal, as the user that the server runs as, because this user must own the files."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self._hub.open()
@@ -141,31 +153,32 @@ class Server(Service):
         self._dead_peers.start()
         if self._monitor is not None:
             self._monitor.start()
-        # Not now: what is said to be ready shall answer, and the reactor does not run yet.
-        self._factory.call_soon(self._context.take_signals)
-        DeferredList(self._attempts).addCallback(lambda _all: self._factory.call_soon(self._ready))
+        # Later, because the reactor does not run yet: a server that has reported to be ready must answer.
+        self._context.call_soon(self._context.take_signals)
+        DeferredList(self._attempts).addCallback(lambda _all: self._context.call_soon(self._report_ready))
 
-    def _ready(self) -> None:
-        """Every port listens, or one never will."""
+    def _report_ready(self) -> None:
+        """Tell the service manager that the server is ready, unless a port could not be opened."""
         if self._listen_error is None and not self._stopping:
-            self._context.notifier.ready(lambda: f"{len(self._factory.connections)} connected.")
+            self._context.notifier.ready(lambda: f"{len(self._connections)} connected.")
 
-    def _open(self, place: Listener, factory: IProtocolFactory, opened: list[IListeningPort]) -> None:
-        listening = place.listen(factory).addCallback(self._listens, place, opened)
-        listening.addErrback(self._does_not_listen)
+    def _listen(self, entrance: Entrance, opened: list[IListeningPort]) -> None:
+        """Listen at *entrance*, now or, with some endpoints, later. The ports are added to *opened*."""
+        attempt = entrance.listener.listen(entrance.factory).addCallback(self._listening, entrance.listener, opened)
+        attempt.addErrback(self._listening_failed)
         if self._listen_error is not None:
             self._give_up(self._listen_error)
-        self._attempts.append(listening)
+        self._attempts.append(attempt)
 
-    def _listens(self, ports: Sequence[IListeningPort], place: Listener, opened: list[IListeningPort]) -> None:
+    def _listening(self, ports: Sequence[IListeningPort], listener: Listener, opened: list[IListeningPort]) -> None:
         opened += ports
-        line = place.describe(ports)
+        line = listener.describe(ports)
         if self.running:
             self._log.info("{line}", line=line)
         else:
             self._lines.append(line)
 
-    def _does_not_listen(self, failure: Failure) -> None:
+    def _listening_failed(self, failure: Failure) -> None:
         if self._stopping:
             return
         self._listen_error = str(failure.value)
@@ -180,78 +193,77 @@ class Server(Service):
     # The end
 
     def stopService(self) -> Deferred[None]:
-        """Tell everybody, keep and deliver what was taken in; fires when all that is done, or the time is over."""
+        """Notify all clients, and store and deliver all input received. The result fires at the end of ``_stop``."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        end = self._context.clock.seconds() + STOP_SECONDS
+        deadline = self._context.clock.seconds() + STOP_SECONDS
         self._stopping = True
         self._dead_peers.stop()
-        line = f"Going down: {len(self._factory.connections)} connected."
+        line = f"Going down: {len(self._connections)} connected."
         self._log.info("{line}", line=line)
         self._context.notifier.stopping(line)
-        for listening in self._attempts:
-            listening.cancel()  # does nothing to those that have come to something
+        for attempt in self._attempts:
+            attempt.cancel()  # has no effect on attempts that have finished
         closed = [maybeDeferred(port.stopListening) for port in self._ports]
         await self._with_timeout(DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
-        await self._with_timeout(DRAIN_SECONDS, self._factory.drain())
-        told: Deferred[None] = Deferred()
-        self._hub.close(partial(told.callback, None))
-        if not await self._before(end - KEEP_SECONDS - LINGER_SECONDS, told):
-            # The journal is stuck, and with it all that is told to the room.
-            for connection in self._factory.connections:
-                if connection.session.nick:
-                    connection.session.peer.send(ServerNotice(GOING_DOWN))
-        await self._disconnect(end - KEEP_SECONDS)
-        if not await self._before(end, self._in_thread(self._journal.close)):
-            self._log.error("The journal did not close in time; what it had not kept, nobody has read.")
+        await self._with_timeout(DRAIN_SECONDS, self._connections.drain())
+        delivered: Deferred[None] = Deferred()
+        self._hub.close(partial(delivered.callback, None))
+        if not await self._before(deadline - KEEP_SECONDS - LINGER_SECONDS, delivered):
+            # The journal is stuck, and with it the notice in the stream of the room.
+            for connection in self._connections:
+                connection.send_shutdown_notice()
+        await self._disconnect(deadline - KEEP_SECONDS)
+        if not await self._before(deadline, self._in_thread(self._journal.close)):
+            self._log.error("The journal did not close in time. Messages that it had not stored reached nobody.")
         if self._monitor is not None:
             self._monitor.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._monitor_ports], consumeErrors=True)
 
-    async def _disconnect(self, end: float) -> None:
-        """Close all connections, the slowest at the time *end*."""
-        connections = self._factory.connections
-        gone = self._factory.disconnect()
+    async def _disconnect(self, deadline: float) -> None:
+        """Close all connections. Abort those that are still open at *deadline*."""
+        gone = self._connections.disconnect()
         if await self._with_timeout(LINGER_SECONDS, gone):
             return
-        # Some programs keep their side open for as long as their user likes. Those who have been sent everything are
-        # closed now, and the system delivers what it still holds for them. loseConnection waits for the others.
-        for connection in list(connections):
-            _transport(connection).loseConnection()
-        if await self._before(end, gone):
+        # Some clients keep their side open as long as their user likes. loseConnection closes the connections to which
+        # everything was sent, and the kernel delivers what it still holds. On the others, it waits for the rest.
+        for connection in list(self._connections):
+            connection.transport.loseConnection()
+        if await self._before(deadline, gone):
             return
-        self._log.warn("Cutting off those who have not read everything: {count}.", count=len(connections))
-        for connection in list(connections):
-            _transport(connection).abortConnection()
+        self._log.warn("Aborting connections that have not received everything: {count}.", count=len(self._connections))
+        for connection in list(self._connections):
+            connection.transport.abortConnection()
         await self._with_timeout(KEEP_SECONDS / 2, gone)
 
-    async def _before(self, end: float, event: Deferred[Any]) -> bool:
-        """Wait for *event* until the time *end*; whether it came."""
-        return await self._with_timeout(max(0.0, end - self._context.clock.seconds()), event)
+    async def _before(self, deadline: float, event: Deferred[Any]) -> bool:
+        """Wait for *event* until *deadline*, and return whether it has fired."""
+        return await self._with_timeout(max(0.0, deadline - self._context.clock.seconds()), event)
 
     def _with_timeout(self, seconds: float, event: Deferred[Any]) -> Deferred[bool]:
-        """Fires with whether *event* came within *seconds*."""
-        came: Deferred[bool] = Deferred()
+        """Return a Deferred that fires with whether *event* has fired within *seconds*."""
+        result: Deferred[bool] = Deferred()
 
-        def expire() -> None:
-            if not came.called:
-                came.callback(False)
+        def time_out() -> None:
+            if not result.called:
+                result.callback(False)
 
-        def arrive(_result: object) -> None:
-            if not came.called:
-                expiry.cancel()
-                came.callback(True)
+        def fire(_result: object) -> None:
+            if not result.called:
+                timer.cancel()
+                result.callback(True)
 
-        expiry = self._context.clock.callLater(seconds, expire)
-        event.addBoth(arrive)
-        return came
+        timer = self._context.clock.callLater(seconds, time_out)
+        event.addBoth(fire)
+        return result
 
     def _in_thread(self, work: Callable[[], None]) -> Deferred[None]:
-        """Fires when *work* is done, in a thread that does not hold the process if it never is.
+        """Run *work* in a daemon thread, and return a Deferred that fires at its end.
 
-        (The reactor's own pool would: it is waited for when the reactor stops.)
+        The reactor waits for the threads of its own pool when it stops. A daemon thread that hangs does not keep the
+        process from ending.
         """
         done: Deferred[None] = Deferred()
 
@@ -259,11 +271,7 @@ class Server(Service):
             try:
                 work()
             finally:
-                self._factory.call_soon(partial(done.callback, None))
+                self._context.call_soon(partial(done.callback, None))
 
         Thread(target=run, name="journal closer", daemon=True).start()
         return done
-
-
-def _transport(connection: BroadcastProtocol) -> StreamTransport:
-    return cast("StreamTransport", connection.transport)

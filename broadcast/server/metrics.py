@@ -1,13 +1,14 @@
-"""What goes on, for Prometheus, and whether all is well, for whoever asks; the one module that knows prometheus_client.
+"""Metrics for Prometheus, and a health check.
 
-It is imported where ``--metrics`` is given and nowhere else. The parts count for themselves, in plain numbers
-(``core/stats.py``); they are read when somebody looks, and only then made into anything.
+No other module imports prometheus_client, and this one is only imported if ``--metrics`` is given. The parts of the
+server count in plain numbers. A scrape reads them and turns them into metrics.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import accumulate
@@ -39,250 +40,261 @@ from broadcast.net.endpoints import format_address, is_public
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 
+    from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
-    from broadcast.doors.line.protocol import BroadcastFactory
+    from broadcast.delivery.fanout import Fanout
+    from broadcast.net.connections import Connections
     from broadcast.net.endpoints import Listener
 
 SAMPLE_SECONDS: Final = 0.25
-"""How often the reactor's delay is measured."""
+"""Time between two samples of the reactor's delay."""
 MAX_CONNECTIONS: Final = 20
-"""So many may look at once: those who look and do not read must not take the files away that people need."""
+"""Maximum number of open connections for metrics. Clients that do not read must not use up the file descriptors."""
 DELAY_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""No turn should take longer than 20 ms (PERFORMANCE)."""
+"""Buckets of the reactor's delay. No turn should take longer than 20 ms."""
 
 RunInThread: TypeAlias = Callable[[Callable[[], bytes]], Deferred[bytes]]
-"""Does some work in another thread."""
+"""Runs a function in another thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The parts of the server that the metrics are read from."""
+
+    connections: Connections
+    hub: Hub
+    fanout: Fanout
+    journal: Journal
 
 
 class MetricsCollector(Collector):
-    """The server's figures as they are when they are asked for; in the reactor's thread, for it looks at each reader.
+    """Reads all metrics from *sources*. Call it in the reactor's thread, because it looks at each subscriber.
 
-    *delays* is what a ``Sampler`` adds to, *now* tells seconds that never go back.
+    A ``LoopLagSampler`` adds to *delays*. *now* is a monotonic clock.
     """
 
-    def __init__(
-        self, factory: BroadcastFactory, journal: Journal, delays: Histogram, now: Callable[[], float]
-    ) -> None:
-        self._factory = factory
-        self._journal = journal
+    def __init__(self, sources: Sources, delays: Histogram, now: Callable[[], float]) -> None:
+        self._sources = sources
         self._delays = delays
         self._now = now
-        self._began = now()
+        self._started = now()
 
     def collect(self) -> Iterator[Metric]:
-        """Every figure; ``docs/metrics.rst`` says what to make of them."""
-        factory, hub, fanout = self._factory, self._factory.hub, self._factory.fanout
-        room, keeping = hub.room, self._journal.commit_stats
+        """Yield all metrics. ``docs/metrics.rst`` explains them."""
+        connections, hub, fanout = self._sources.connections, self._sources.hub, self._sources.fanout
+        room, commits = hub.room, self._sources.journal.commit_stats
         yield InfoMetricFamily(
             "broadcast",
-            "What runs here.",
+            "Versions of the server, Python and Twisted.",
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
-        yield _gauge("uptime_seconds", "Since when the server runs.", self._now() - self._began)
+        yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
         yield _gauge("people", "People in the room.", len(room.members))
-        yield _gauge("connections", "Open connections.", len(factory.connections))
-        yield _counter("sessions", "Connections that have come.", hub.session_count)
-        yield _counter("lines_received", "Lines that people typed, commands and nicknames too.", factory.line_count)
-        yield _counter("slowed", "Pauses in reading from somebody who types too fast.", factory.throttle_count)
-        yield _counter("lines_told", "Lines that were kept and told to the room.", room.message_count)
+        yield _gauge("connections", "Open connections.", len(connections))
+        yield _counter("sessions", "Connections accepted.", hub.session_count)
         yield _counter(
-            "deliveries", "Lines that readers took as they were told, each once a reader.", fanout.deliveries
+            "lines_received", "Lines received, including commands and nicknames.", connections.lines_received
         )
-        yield _counter("sent_bytes", "Bytes sent to people.", fanout.sent_bytes)
-        yield _gauge("readers_lagging", "Readers who have not taken all that was told.", fanout.lagging_count)
+        yield _counter("slowed", "Pauses in reading because of the rate limit.", connections.throttle_count)
+        yield _counter("lines_told", "Lines stored and delivered to the room.", room.message_count)
         yield _counter(
-            "missed_lines", "Lines that lagging readers have missed, each once a reader.", fanout.missed_messages
+            "deliveries", "Events that subscribers accepted at their delivery, once per subscriber.", fanout.deliveries
         )
-        yield _gauge(
-            "keeping", "1 while the journal keeps what is said, 0 after a failed commit.", not keeping.last_error
+        yield _counter("sent_bytes", "Bytes sent to clients.", fanout.sent_bytes)
+        yield _gauge("readers_lagging", "Subscribers that have not accepted everything yet.", fanout.lagging_count)
+        yield _counter(
+            "missed_lines", "Lines that lagging subscribers have missed, once per subscriber.", fanout.missed_messages
         )
-        yield _histogram("commit_seconds", "How long the journal's commits took that succeeded.", keeping.durations)
-        yield _counter("commit_failures", "Commits of the journal that failed.", keeping.failed_commits)
+        yield _gauge("keeping", "1 while the journal stores messages, 0 after a failed commit.", not commits.last_error)
+        yield _histogram("commit_seconds", "Duration of successful commits.", commits.durations)
+        yield _counter("commit_failures", "Failed commits.", commits.failed_commits)
         yield _gauge("journal_queue_events", "Events that wait for the journal.", room.queued_events)
         yield _gauge(
             "journal_queue_characters", "Characters of text that wait for the journal.", room.queued_characters
         )
-        refusals = CounterMetricFamily("broadcast_refusals", "What was refused to people.", labels=["kind"])
-        for kind, times in hub.rejections.items():
-            refusals.add_metric([kind.value], times)
-        refusals.add_metric(["not_kept"], keeping.failed_events)
-        yield refusals
-        yield _histogram(
-            "reactor_delay_seconds", "How long what comes in waits until the reactor gets to it.", self._delays
-        )
+        rejections = CounterMetricFamily("broadcast_refusals", "Rejections, by kind.", labels=["kind"])
+        for kind, count in hub.rejections.items():
+            rejections.add_metric([kind.value], count)
+        rejections.add_metric(["not_kept"], commits.failed_events)
+        yield rejections
+        yield _histogram("reactor_delay_seconds", "Delay until the reactor handles an input.", self._delays)
 
 
-def _gauge(name: str, meaning: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"broadcast_{name}", meaning, value)
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"broadcast_{name}", description, value)
 
 
-def _counter(name: str, meaning: str, value: float) -> Metric:
-    return CounterMetricFamily(f"broadcast_{name}", meaning, value)
+def _counter(name: str, description: str, value: float) -> Metric:
+    return CounterMetricFamily(f"broadcast_{name}", description, value)
 
 
-def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
+def _histogram(name: str, description: str, histogram: Histogram) -> Metric:
     bounds = [*map(str, histogram.bounds), "+Inf"]
     buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
-    return HistogramMetricFamily(f"broadcast_{name}", meaning, buckets, histogram.sum)
+    return HistogramMetricFamily(f"broadcast_{name}", description, buckets, histogram.sum)
 
 
 class LoopLagSampler:
-    """Measures how late the reactor is, now and then, from a thread of its own.
+    """Measures the delay of the reactor regularly, from a thread of its own.
 
-    Somebody's line comes at any moment of a turn, and waits until the reactor gets to it. So does what this hands to
-    *soon* (``reactor.callFromThread``): the time until it is run, as *now* tells it, is added to *delays*. That is the
-    rest of the turn under way and all that stands in front of it; long turns are met more often than short ones, as
-    people meet them. On the reactor's side, the length of each turn would have to be measured in every turn. One sample
-    at a time: a reactor that hangs for a minute is one sample of a minute.
+    The thread hands a function to *call_soon* and measures, with the monotonic clock *now*, the time until it runs. An
+    input that arrives at that moment waits as long: for the rest of the current turn, and for the calls before it. Long
+    turns are sampled more often than short ones, as often as inputs meet them. To measure in the reactor's thread would
+    cost something in each turn.
+
+    There is one sample at a time, so a reactor that hangs for a minute adds one sample of a minute to *delays*.
     """
 
-    def __init__(self, soon: CallSoon, now: Callable[[], float], delays: Histogram) -> None:
-        self._soon = soon
+    def __init__(self, call_soon: CallSoon, now: Callable[[], float], delays: Histogram) -> None:
+        self._call_soon = call_soon
         self._now = now
         self._delays = delays
-        self._over = Event()
-        self._waiting = False
+        self._stopped = Event()
+        self._pending = False
 
     def start(self) -> None:
-        """Begin; after twistd has forked."""
+        """Start the thread. Call this after twistd has forked."""
         Thread(target=self._run, name="metrics sampler", daemon=True).start()
 
     def stop(self) -> None:
-        """Do not take another sample."""
-        self._over.set()
+        """Take no further samples."""
+        self._stopped.set()
 
     def sample(self) -> None:
-        """Take a sample, unless the last one has not come back yet."""
-        if not self._waiting:
-            self._waiting = True
-            self._soon(partial(self._arrive, self._now()))
+        """Take a sample, unless the last one is still pending."""
+        if not self._pending:
+            self._pending = True
+            self._call_soon(partial(self._record, self._now()))
 
-    def _arrive(self, asked: float) -> None:
-        self._delays.add(self._now() - asked)
-        self._waiting = False
+    def _record(self, started: float) -> None:
+        self._delays.add(self._now() - started)
+        self._pending = False
 
     def _run(self) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
+        while not self._stopped.wait(SAMPLE_SECONDS):
             self.sample()
 
 
-def health_problem(factory: BroadcastFactory, journal: Journal) -> str:
-    """Why nobody should be sent here now, as one line; empty where all is well."""
-    if factory.stopping:
+def health_problem(connections: Connections, journal: Journal) -> str:
+    """Return the reason why the server is not healthy, as one line, or an empty string if it is."""
+    if connections.stopping:
         return "the server is going down"
-    why = journal.commit_stats.last_error
-    return f"nothing is kept: {why}" if why else ""
+    error = journal.commit_stats.last_error
+    return f"nothing is kept: {error}" if error else ""
 
 
 class _Pages(Resource):
-    """``/metrics``, the figures of the server and of its process; and ``/healthz``: 200 and ``ok``, or 503 and why."""
+    """The pages ``/metrics``, for the server and its process, and ``/healthz``: 200 and ``ok``, or 503 and a reason."""
 
     isLeaf = True  # noqa: N815 - Twisted's name
     _log = Logger()
 
-    def __init__(self, figures: MetricsCollector, trouble: Callable[[], str], aside: RunInThread) -> None:
+    def __init__(
+        self, collector: MetricsCollector, health_problem: Callable[[], str], run_in_thread: RunInThread
+    ) -> None:
         super().__init__()
-        self._figures = CollectorRegistry(auto_describe=False)
-        self._figures.register(figures)
-        # They are read from /proc, which lists the open files, as many as there are connections: not in the reactor.
-        self._process = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._process)
-        self._trouble = trouble
-        self._aside = aside
+        self._server_metrics = CollectorRegistry(auto_describe=False)
+        self._server_metrics.register(collector)
+        # Process metrics are read in a thread: they list the open files in /proc, one for each connection.
+        self._process_metrics = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process_metrics)
+        self._health_problem = health_problem
+        self._run_in_thread = run_in_thread
 
     def render(self, request: Request) -> int:
-        """Answer; Twisted's own way would answer in HTML to what is not there."""
+        """Answer *request*, also for unknown paths, for which Twisted's resources would answer in HTML."""
         if request.method not in {b"GET", b"HEAD"}:
             request.setHeader(b"allow", b"GET, HEAD")
-            _answer(request, 405, b"There is nothing to do here but look.\n")
+            _answer(request, 405, b"Only GET and HEAD are allowed.\n")
         elif request.path == b"/metrics":
-            self._show_figures(request)
+            self._answer_metrics(request)
         elif request.path == b"/healthz":
-            why = self._trouble()
-            _answer(request, 503 if why else 200, f"{why or 'ok'}\n".encode())
+            problem = self._health_problem()
+            _answer(request, 503 if problem else 200, f"{problem or 'ok'}\n".encode())
         else:
             _answer(request, 404, b"There are /metrics and /healthz.\n")
         return NOT_DONE_YET
 
-    def _show_figures(self, request: Request) -> None:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-        figures = generate_latest(self._figures)
+    def _answer_metrics(self, request: Request) -> None:
+        disconnected: list[object] = []
+        request.notifyFinish().addErrback(disconnected.append)
+        server_metrics = generate_latest(self._server_metrics)
 
-        def answer(process: bytes) -> None:
-            if not gone:
-                _answer(request, 200, figures + process, CONTENT_TYPE_PLAIN_0_0_4)
+        def answer(process_metrics: bytes) -> None:
+            if not disconnected:
+                _answer(request, 200, server_metrics + process_metrics, CONTENT_TYPE_PLAIN_0_0_4)
 
-        def fail(failure: object) -> bytes:
-            self._log.warn("No figures of the process: {failure}", failure=failure)
+        def log_failure(failure: object) -> bytes:
+            self._log.warn("Cannot read the process metrics: {failure}", failure=failure)
             return b""
 
-        self._aside(partial(generate_latest, self._process)).addErrback(fail).addCallback(answer)
+        metrics = self._run_in_thread(partial(generate_latest, self._process_metrics))
+        metrics.addErrback(log_failure).addCallback(answer)
 
 
-def _answer(request: Request, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
+def _answer(request: Request, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
     request.setResponseCode(status)
-    request.setHeader(b"content-type", kind.encode())
+    request.setHeader(b"content-type", content_type.encode())
     request.setHeader(b"content-length", str(len(body)).encode())
-    request.write(body)  # nothing, where it is a HEAD
+    request.write(body)  # without effect for HEAD
     request.finish()
 
 
 class _Request(Request):
-    """One whose body nobody wants: it is not stored, neither in memory nor on the disk."""
+    """A request whose body is dropped instead of stored in memory or on disk."""
 
     def gotLength(self, length: int | None) -> None:  # noqa: ARG002, N802 - Twisted's
-        """Make no file for it."""
+        """Create no temporary file for a body of *length* bytes."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """Drop it."""
+        """Drop *data*."""
 
 
 class _Site(Site):
-    """The two pages; a look at them is no line in the log."""
+    """The site with the two pages. Requests are not logged."""
 
     noisy = False
     requestFactory = _Request  # noqa: N815
 
     def log(self, request: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class _ConnectionCap(WrappingFactory):
-    """Lets a few look at once. When one more comes, who has been there longest goes: a look takes milliseconds."""
+    """Limits the number of connections. One too many aborts the oldest: a request takes milliseconds."""
 
     noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]  # as Twisted's limits do
-        """Nobody where many come at once: Twisted takes them in before any of those that were ended is gone."""
+        """Reject connections of a storm: Twisted accepts many in one turn, before the aborted ones are gone."""
         return super().buildProtocol(addr) if len(self.protocols) < 2 * MAX_CONNECTIONS else None
 
     def registerProtocol(self, p: ProtocolWrapper) -> None:  # noqa: N802
-        """One more has come."""
+        """Add *p*, and abort the oldest connections above the limit."""
         super().registerProtocol(p)
         for oldest in list(self.protocols)[:-MAX_CONNECTIONS]:
-            oldest.abortConnection()  # in the next turn; to ask again changes nothing
+            oldest.abortConnection()  # in the next turn; a second call has no effect
 
 
 class MetricsListener:
-    """Where the log says that figures can be had: *place*, for whom it is a place of another kind."""
+    """*listener*, described in the log as the address of the metrics."""
 
-    def __init__(self, place: Listener) -> None:
-        self._place = place
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        """Listen there."""
-        return self._place.listen(factory)
+        """Listen for *factory*."""
+        return self._listener.listen(factory)
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """The addresses, and whom they let in."""
+        """Return the URLs for *ports*, with a warning if they are public."""
         hint = ": whoever can reach this machine can read them." if is_public(ports) else "."
-        return f"Metrics on {' and '.join(_address(port.getHost()) for port in ports)}{hint}"
+        return f"Metrics on {' and '.join(_metrics_url(port.getHost()) for port in ports)}{hint}"
 
 
-def _address(host: object) -> str:
+def _metrics_url(host: object) -> str:
     match host:
         case IPv4Address(host=name, port=port):
             return f"http://{name}:{port}/metrics"
@@ -293,34 +305,28 @@ def _address(host: object) -> str:
 
 
 class Monitor:
-    """Shows what goes on at *place*, from the start of the server to its end.
-
-    *soon* runs a function in a later turn of the reactor, *aside* in another thread; *now* tells seconds that never go
-    back.
-    """
+    """Serves the metrics of *sources* at *listener*, from the start of the server to its end."""
 
     def __init__(
         self,
-        place: Listener,
-        factory: BroadcastFactory,
-        journal: Journal,
+        listener: Listener,
+        sources: Sources,
         clock: IReactorTime,
-        soon: CallSoon,
-        aside: RunInThread,
+        call_soon: CallSoon,
+        run_in_thread: RunInThread,
         now: Callable[[], float],
     ) -> None:
         delays = Histogram(DELAY_SECONDS)
-        pages = _Pages(
-            MetricsCollector(factory, journal, delays, now), partial(health_problem, factory, journal), aside
-        )
-        self.listener: Listener = MetricsListener(place)
+        problem = partial(health_problem, sources.connections, sources.journal)
+        pages = _Pages(MetricsCollector(sources, delays, now), problem, run_in_thread)
+        self.listener: Listener = MetricsListener(listener)
         self.factory: IProtocolFactory = _ConnectionCap(_Site(pages, parsePOSTFormSubmission=False, reactor=clock))
-        self._sampler = LoopLagSampler(soon, now, delays)
+        self._sampler = LoopLagSampler(call_soon, now, delays)
 
     def start(self) -> None:
-        """Begin to measure."""
+        """Start to sample the reactor's delay."""
         self._sampler.start()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop to sample the reactor's delay."""
         self._sampler.stop()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcast.core.errors import TooManyConnections
 from broadcast.core.limits import ConnectionLimiter, Limits, RateLimiter
 
 LIMITS = Limits(paste_lines=3, lines_per_second=2)
@@ -74,16 +75,26 @@ def test_lines_never_exceed_the_paste_and_the_rate(pauses: list[float], paste: i
 # Connections
 
 
-def test_connections_of_one_address_are_limited_until_one_closes() -> None:
+def rejection(limiter: ConnectionLimiter, host: str | None) -> str:
+    """Return the reason why a connection from *host* is rejected."""
+    with pytest.raises(TooManyConnections) as rejected:
+        limiter.acquire(host)
+    return str(rejected.value)
+
+
+def test_connections_of_one_address_are_limited_until_one_is_released() -> None:
+    """A lease that is released again changes nothing."""
     limiter = ConnectionLimiter(Limits(address_connections=2))
-    assert limiter.acquire("192.0.2.1") is limiter.acquire("192.0.2.1") is None
-    reason = limiter.acquire("192.0.2.1")
+    first, _second = limiter.acquire("192.0.2.1"), limiter.acquire("192.0.2.1")
+    reason = rejection(limiter, "192.0.2.1")
     assert reason == "Too many connections from 192.0.2.1: this server takes 2 from one address."
-    assert limiter.acquire("192.0.2.2") is None
+    limiter.acquire("192.0.2.2")
     assert limiter.total == 3
-    limiter.release("192.0.2.1")
-    assert limiter.acquire("192.0.2.1") is None
-    assert limiter.acquire("192.0.2.1") is not None
+    for _ in range(3):
+        first.release()
+        assert limiter.total == 2
+    limiter.acquire("192.0.2.1")
+    rejection(limiter, "192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -96,32 +107,34 @@ def test_connections_of_one_address_are_limited_until_one_closes() -> None:
 )
 def test_addresses_of_one_client_count_together(first: str, same: str, other: str, shown: str) -> None:
     limiter = ConnectionLimiter(Limits(address_connections=1))
-    assert limiter.acquire(first) is None
-    assert limiter.acquire(same) == f"Too many connections from {shown}: this server takes 1 from one address."
-    assert limiter.acquire(other) is None
-    limiter.release(same)
-    assert limiter.acquire(first) is None
+    lease = limiter.acquire(first)
+    reason = rejection(limiter, same)
+    assert reason == f"Too many connections from {shown}: this server takes 1 from one address."
+    limiter.acquire(other)
+    lease.release()
+    limiter.acquire(same).release()
+    limiter.acquire(first)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", None, "not an address"])
 def test_this_machine_is_not_limited(host: str | None) -> None:
     limiter = ConnectionLimiter(Limits(address_connections=1))
-    assert [limiter.acquire(host) for _ in range(5)] == [None] * 5
-    limiter.release(host)
+    leases = [limiter.acquire(host) for _ in range(5)]
+    leases[0].release()
     assert limiter.total == 4
 
 
 def test_full_server_rejects_every_address() -> None:
     limiter = ConnectionLimiter(Limits(connections=2))
-    assert limiter.acquire("127.0.0.1") is limiter.acquire("192.0.2.1") is None
-    assert limiter.acquire(None) == "This server is full. Try again later."
-    limiter.release("127.0.0.1")
-    assert limiter.acquire(None) is None
+    lease = limiter.acquire("127.0.0.1")
+    limiter.acquire("192.0.2.1")
+    assert rejection(limiter, None) == "This server is full. Try again later."
+    lease.release()
+    limiter.acquire(None)
 
 
-def test_addresses_without_a_connection_are_not_stored() -> None:
+def test_released_addresses_are_forgotten() -> None:
     limiter = ConnectionLimiter(Limits())
     for number in range(100):
-        limiter.acquire(f"192.0.2.{number}")
-        limiter.release(f"192.0.2.{number}")
+        limiter.acquire(f"192.0.2.{number}").release()
     assert not limiter._counts

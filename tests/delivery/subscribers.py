@@ -72,11 +72,11 @@ class SubscriberClient(Client):
     @property
     def held_bytes(self) -> int:
         """Number of bytes that the server holds for this client alone."""
-        return self.subscriber._queued_bytes + len(self.transport.held)
+        return self.subscriber._queue.size + len(self.transport.held)
 
     def answer(self, *texts: str) -> None:
         """Send command replies to the client, all at once."""
-        self.subscriber.send(b"".join(map(self.subscriber.encoder.encode, map(CommandReply, texts))))
+        self.subscriber.send([*map(self.subscriber.encoder.encode, map(CommandReply, texts))])
 
     def answer_lazily(self, *texts: str) -> None:
         """Send command replies, each of which is encoded when it can be sent."""

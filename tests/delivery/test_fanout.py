@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from broadcast.core.events import Barrier, CommandReply, Event, Joined, Message, PrivateMessage, Receipt, StoreFailed
 from broadcast.core.interfaces import Batch, Callback, Override, Publisher, View
 from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.delivery.cursor import RUN_BYTES
 from broadcast.delivery.fanout import SENDS_PER_SLICE, SLICE_BYTES, Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
-from broadcast.delivery.subscriber import SEND_BYTES
 from tests.delivery.subscribers import KINDS, Kind, PlainEncoder, SubscriberClient, SubscriberWorld
 from tests.harness import SocketTransport
 from tests.sockets import FakeSocket
@@ -238,7 +238,7 @@ def test_an_author_of_more_lines_than_the_kernel_takes_pieces_gets_one_offer_too
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_who_do_not_read_cost_no_memory_however_much_is_said(kind: Kind) -> None:
     """Lines in bursts of 10: what is held when the window has filled is all that is ever held."""
-    world = SubscriberWorld(kind, ReplayBuffer(events=1000))
+    world = SubscriberWorld(kind, ReplayBuffer(max_events=1000))
     people = world.subscribers(1000)
     (ann,) = world.subscribers(1)
     for person in people:
@@ -430,7 +430,7 @@ def test_an_answer_between_two_turns_that_is_not_taken_whole_comes_before_the_bu
 
 
 def test_who_is_answered_between_two_turns_and_does_not_read_is_told_exactly_what_they_missed() -> None:
-    world = SubscriberWorld("direct", ReplayBuffer(events=2))
+    world = SubscriberWorld("direct", ReplayBuffer(max_events=2))
     _, to_come = in_between(world)
     person = to_come[0]
     person.stop_reading()
@@ -611,7 +611,7 @@ def test_those_who_catch_up_take_turns_and_let_the_reactor_go_on() -> None:
     people = world.subscribers(3)
     for person in people:
         person.stop_reading()
-    text = "x" * SEND_BYTES
+    text = "x" * RUN_BYTES
     for _ in range(4):
         world.publish(text)
     world.tick = SLICE_SECONDS
@@ -619,7 +619,7 @@ def test_those_who_catch_up_take_turns_and_let_the_reactor_go_on() -> None:
         person.read_on()
     got = []
     while True:
-        got.append([len(person.transport.sent) // SEND_BYTES for person in people])
+        got.append([len(person.transport.sent) // RUN_BYTES for person in people])
         if not world.turn():
             break
     assert got[:5] == [[2, 1, 1], [3, 1, 1], [3, 2, 1], [3, 2, 2], [4, 2, 2]]
@@ -645,7 +645,7 @@ def test_a_step_that_fails_costs_the_others_nothing(world: SubscriberWorld) -> N
 
 
 def test_the_window_lets_go_of_nothing_while_a_burst_is_told() -> None:
-    world = SubscriberWorld("direct", ReplayBuffer(events=2))
+    world = SubscriberWorld("direct", ReplayBuffer(max_events=2))
     people = slow(world, 2 * SENDS_PER_SLICE)
     world.publish("a", "b", "c")
     person = next(person for person in people if not person.transport.sent)
@@ -723,7 +723,7 @@ def test_bytes_are_counted_once_however_many_of_them_a_reader_takes_at_a_time(
 
 
 def test_missed_lines_are_counted_for_each_who_missed_them() -> None:
-    world = SubscriberWorld("direct", ReplayBuffer(events=3))
+    world = SubscriberWorld("direct", ReplayBuffer(max_events=3))
     ann, bob, eve = world.subscribers(3)
     ann.stop_reading()
     bob.stop_reading()

@@ -44,7 +44,7 @@ def test_a_position_is_found_in_its_burst() -> None:
 
 @pytest.mark.parametrize("bursts", [1, 2, 7])
 def test_past_so_many_events_the_oldest_bursts_go(bursts: int) -> None:
-    window = ReplayBuffer(events=6)
+    window = ReplayBuffer(max_events=6)
     for number in range(bursts):
         add(window, said(2 * number + 1), said(2 * number + 2))
     assert window.start == max(0, 2 * bursts - 6)
@@ -53,7 +53,7 @@ def test_past_so_many_events_the_oldest_bursts_go(bursts: int) -> None:
 
 
 def test_past_so_many_bytes_the_oldest_bursts_go() -> None:
-    window = ReplayBuffer(size=100)
+    window = ReplayBuffer(max_bytes=100)
     wire = PlainEncoder()
     for number in range(20):
         window.add(Batch([said(number + 1, "x" * 29)], {}, number)).encoded(wire)
@@ -62,7 +62,7 @@ def test_past_so_many_bytes_the_oldest_bursts_go() -> None:
 
 
 def test_the_last_burst_stays_however_large_it_is() -> None:
-    window = ReplayBuffer(events=2, size=10)
+    window = ReplayBuffer(2, 10)
     add(window, said(1, "x" * 100))
     told = add(window, *(said(number, "x" * 100) for number in range(2, 9)))
     assert list(window.from_offset(window.start, 9)) == [told]
@@ -116,7 +116,7 @@ def test_a_rendering_knows_where_each_event_begins_and_which_one_holds_a_byte() 
     ids=["whisper", "lost"],
 )
 def test_what_shows_to_one_reader_only_takes_room_too(event: Event) -> None:
-    window = ReplayBuffer(size=100_000)
+    window = ReplayBuffer(max_bytes=100_000)
     for _ in range(100):
         add(window, event)
     assert 20 <= window.end - window.start <= 25

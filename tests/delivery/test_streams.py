@@ -23,7 +23,9 @@ from unittest import mock
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+import broadcast.delivery.cursor
 import broadcast.delivery.fanout
+import broadcast.delivery.private_queue
 import broadcast.delivery.subscriber
 import broadcast.net.writers
 import tests.harness
@@ -53,9 +55,9 @@ def small() -> Iterator[None]:
     """Everything that has a limit has a small one, and each reader a turn of their own."""
     with ExitStack() as stack:
         for module, name, value in (
-            (broadcast.delivery.subscriber, "SEND_BYTES", 30),
-            (broadcast.delivery.subscriber, "SEND_BATCHES", 3),
-            (broadcast.delivery.subscriber, "ITEM_OVERHEAD", ITEM),
+            (broadcast.delivery.cursor, "RUN_BYTES", 30),
+            (broadcast.delivery.cursor, "RUN_BATCHES", 3),
+            (broadcast.delivery.private_queue, "CHUNK_OVERHEAD", ITEM),
             (broadcast.delivery.subscriber, "LAZY_CHUNK_BYTES", PIECE),
             (broadcast.net.writers, "_CHUNK_BYTES", HELD),
             (broadcast.delivery.fanout, "SENDS_PER_SLICE", 1),
@@ -380,7 +382,7 @@ def test_who_stops_and_goes_on_at_random_places_gets_every_line_or_is_told_that_
     kind: Kind, what: Sequence[Step]
 ) -> None:
     with small():
-        play = Play(kind, ReplayBuffer(events=7, size=100))
+        play = Play(kind, ReplayBuffer(7, 100))
         for step in what:
             play.do(step)
         play.end(all_of_it=False)
@@ -441,7 +443,7 @@ def test_the_bytes_held_for_a_peer_never_exceed_the_cap(
 
     def look() -> None:
         for person in people:
-            assert len(person.transport.held) + person.protocol._peer._subscriber._queued_bytes <= cap
+            assert len(person.transport.held) + person.protocol._peer._subscriber._queue.size <= cap
 
     for number, line, times in what:
         person = people[number]
@@ -456,9 +458,7 @@ def test_the_bytes_held_for_a_peer_never_exceed_the_cap(
         for person in people:
             person.transport.take_again()
         world.settle()
-    assert [len(person.transport.held) + person.protocol._peer._subscriber._queued_bytes for person in people] == [
-        0
-    ] * 4
+    assert [len(person.transport.held) + person.protocol._peer._subscriber._queue.size for person in people] == [0] * 4
     assert all(person.transport.reading for person in people)
 
 

@@ -1,35 +1,40 @@
-"""A reader gets their stream whole, once and in order, however they read; what they lost is named, and nothing else."""
+"""A subscriber gets its stream whole, once and in order, however it reads; gap notices name exactly what it missed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import SupportsIndex
+from collections.abc import Callable, Iterator, Sequence
+from typing import SupportsIndex, TypeAlias
 
 import pytest
 
 from broadcast.core.events import Announced, Barrier, CommandReply, Joined, PrivateMessage, Receipt
 from broadcast.core.interfaces import Override, View
 from broadcast.core.limits import DEFAULTS
+from broadcast.delivery.cursor import RUN_BATCHES, RUN_BYTES
+from broadcast.delivery.private_queue import CHUNK_OVERHEAD
 from broadcast.delivery.replay_buffer import ReplayBuffer
-from broadcast.delivery.subscriber import ITEM_OVERHEAD, LAZY_CHUNK_BYTES, SEND_BATCHES, SEND_BYTES
+from broadcast.delivery.subscriber import LAZY_CHUNK_BYTES
 from tests.delivery.subscribers import KINDS, Kind, PlainEncoder, SubscriberClient, SubscriberWorld
-from tests.harness import ROOM_FOR_OUTPUT
+from tests.harness import ROOM_FOR_OUTPUT, SocketTransport
+
+PRIVATE = PrivateMessage(2, "bob", 1, "psst")
+Script: TypeAlias = Callable[[SubscriberWorld, SubscriberClient], object]
 
 
 @pytest.fixture(params=KINDS)
 def world(request: pytest.FixtureRequest) -> SubscriberWorld:
-    """A room with an outlet of each kind, and a window of 8 events."""
-    return SubscriberWorld(request.param, ReplayBuffer(events=8))
+    """A fan-out with a writer of each kind, and a replay buffer of 8 events."""
+    return SubscriberWorld(request.param, ReplayBuffer(max_events=8))
 
 
 @pytest.fixture
-def straight() -> SubscriberWorld:
-    """The one that sends to the sockets."""
-    return SubscriberWorld("direct", ReplayBuffer(events=8))
+def direct() -> SubscriberWorld:
+    """The same, where the writers send to sockets."""
+    return SubscriberWorld("direct", ReplayBuffer(max_events=8))
 
 
-def choke(client: SubscriberClient) -> None:
-    """Let *client* stop reading, and the transport, if there is one, take no more."""
+def stop(client: SubscriberClient) -> None:
+    """Let *client* stop reading, and its transport, if there is one, hold as much as it does."""
     client.stop_reading()
     if not client.world.direct:
         client.answer("x" * ROOM_FOR_OUTPUT)
@@ -37,576 +42,464 @@ def choke(client: SubscriberClient) -> None:
 
 
 def lines(client: SubscriberClient) -> list[str]:
-    """What came, but for what ``choke`` had to send."""
+    """Return the lines that came, without those that ``stop`` had to send."""
     return [line for line in client.lines() if not line.startswith("xxx")]
 
 
-# Who keeps up
+def offers(client: SubscriberClient) -> int:
+    """Return how often the socket was offered bytes."""
+    assert isinstance(client.transport, SocketTransport)
+    return client.transport.socket.offers
 
 
-def test_answers_and_bursts_are_one_stream(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    ann.answer("one")
-    world.publish("two", "three")
-    ann.answer("four", "five")
-    assert ann.lines() == ["one", "two", "three", "four", "five"]
-    assert not ann.subscriber.lagging
-    assert not ann.subscriber.congested
-
-
-def test_nothing_is_told_to_who_does_not_listen_yet(world: SubscriberWorld) -> None:
-    ann = world.connect_subscriber()
-    world.publish("before")
-    ann.answer("hello")
-    ann.subscriber.subscribe(world.encoder)
-    world.publish("after")
-    assert ann.lines() == ["hello", "after"]
-
-
-def test_listening_again_changes_the_view(world: SubscriberWorld) -> None:
-    ann, bob = world.subscribers(2)
-    ann.subscriber.subscribe(PlainEncoder(View(quiet=True)))
-    world.publish(Joined(9, "zoe"), "hi")
-    assert (ann.lines(), bob.lines()) == (["hi"], ["+zoe", "hi"])
-
-
-# Who does not
-
-
-@pytest.mark.parametrize("room", range(20))
-def test_a_burst_that_was_taken_in_part_is_completed_wherever_it_was_cut(straight: SubscriberWorld, room: int) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading(room)
-    straight.publish("one", Barrier(), "zwölf", Joined(9, "zoe"), "two")
-    straight.publish("three")
-    ann.read_on()
-    assert ann.lines() == ["one", "zwölf", "+zoe", "two", "three"]
-    straight.publish("four")
-    assert ann.lines() == ["four"]
-
-
-@pytest.mark.parametrize("room", range(12))
-def test_an_answer_that_was_taken_in_part_is_completed_wherever_it_was_cut(
-    straight: SubscriberWorld, room: int
-) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading(room)
-    ann.answer("one", "zwölf", "")
-    ann.answer("two")
-    straight.publish("three")
-    ann.read_on()
-    assert ann.lines() == ["one", "zwölf", "", "two", "three"]
-
-
-@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
-def test_who_reads_byte_by_byte_gets_the_same(straight: SubscriberWorld, step: int) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading()
-    said = [f"ö{number}" for number in range(7)]
-    for text in said:
-        straight.publish(text)
-        ann.answer(f"answer {text}")
-    for _ in range(1000):
-        ann.read_on(step)
-    expected = [line for text in said for line in (text, f"answer {text}")]
-    assert ann.lines() == expected
-    assert not ann.subscriber.lagging
-    assert ann.transport.producer is None
-
-
-def test_who_lags_holds_one_unfinished_line_of_what_everybody_gets(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading(3)
-    straight.publish("x" * 50, "y" * 5000)
-    straight.publish("z" * 5000)
-    assert ann.held_bytes == 51 - 3
-
-
-def test_who_lags_is_offered_nothing_until_the_transport_asks(straight: SubscriberWorld) -> None:
-    ann, bob = straight.subscribers(2)
-    ann.stop_reading()
-    for number in range(5):
-        straight.publish(f"{number}")
-    assert ann.writer.send.__self__.sends == 1  # type: ignore[attr-defined]  # the fake socket's
-    assert bob.writer.send.__self__.sends == 5  # type: ignore[attr-defined]
-
-
-def test_what_waits_in_the_window_is_sent_in_large_pieces_and_always_a_whole_line() -> None:
-    world = SubscriberWorld("direct")
-    (ann,) = world.subscribers(1)
-    ann.stop_reading()
-    world.publish("first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * SEND_BYTES, "last")
-    before = ann.writer.send.__self__.sends  # type: ignore[attr-defined]
-    ann.read_on()
-    assert ann.lines() == ["first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * SEND_BYTES, "last"]
-    assert ann.writer.send.__self__.sends - before <= 200_000 // SEND_BYTES + 6  # type: ignore[attr-defined]
-
-
-def test_many_small_bursts_that_wait_are_joined_to_few_offers() -> None:
-    world = SubscriberWorld("direct")
-    (ann,) = world.subscribers(1)
-    ann.stop_reading()
-    for number in range(1000):
-        world.publish(f"{number}")
-    before = ann.writer.send.__self__.offers  # type: ignore[attr-defined]
-    ann.read_on()
-    assert ann.lines() == [f"{number}" for number in range(1000)]
-    offers = ann.writer.send.__self__.offers - before  # type: ignore[attr-defined]
-    assert 1000 // SEND_BATCHES <= offers <= 1000 // SEND_BATCHES + 2
-
-
-@pytest.mark.parametrize("room", range(40))
-def test_joined_bursts_that_are_taken_in_part_are_completed_wherever_they_were_cut(
-    straight: SubscriberWorld, room: int
-) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading()
-    straight.publish("one")
-    straight.publish(Barrier())
-    straight.say(ann, "own")
-    straight.publish("two", "own", "zwölf", "own", overrides={ann: [(1, None), (3, None)]})
-    straight.publish("three")
-    ann.read_on(room)
-    ann.read_on()
-    assert ann.lines() == ["one", "two", "zwölf", "three"]
-
-
-def test_bursts_are_joined_up_to_an_answer_that_waits_between_them(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading()
-    for text in "abc":
-        straight.publish(text)
-    ann.answer("answer")
-    for text in "def":
-        straight.publish(text)
-    before = ann.writer.send.__self__.offers  # type: ignore[attr-defined]
-    ann.read_on()
-    assert ann.lines() == ["a", "b", "c", "answer", "d", "e", "f"]
-    assert ann.writer.send.__self__.offers - before == 3  # type: ignore[attr-defined]
-
-
-# What is made when it can be sent
-
-
-def made(texts: Sequence[str], log: list[str]) -> Iterator[bytes]:
-    """The lines of *texts*; each stands in *log* when it was made."""
+def encoding(texts: Sequence[str], log: list[str]) -> Iterator[bytes]:
+    """Yield the lines of *texts*; each is in *log* once it was encoded."""
     for text in texts:
         log.append(text)
         yield f"{text}\n".encode()
 
 
-def test_lines_are_made_when_those_before_them_were_taken(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    choke(ann)
-    log: list[str] = []
-    texts = [f"{number:1000}" for number in range(600)]
-    ann.subscriber.send_lazily(made(texts, log))
-    world.publish("after")
-    held = ann.held_bytes
-    ann.answer("answer")
-    assert len(log) < 2 * LAZY_CHUNK_BYTES // 1000 + 2
-    assert held < 4 * LAZY_CHUNK_BYTES + ROOM_FOR_OUTPUT * (not world.direct) * 2
-    ann.read_on()
-    assert log == texts
-    assert lines(ann) == [*texts, "after", "answer"]
-    assert not ann.subscriber.lagging
-    assert ann.subscriber._queued_bytes == 0
+# A subscriber that keeps up
 
 
-def test_who_reads_gets_them_at_once_and_is_current(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    ann.subscriber.send_lazily(made([], []))
-    texts = [f"{number:100}" for number in range(500)]
-    ann.subscriber.send_lazily(made(texts, []))
-    assert not ann.subscriber.lagging
-    world.publish("after")
-    assert ann.lines() == [*texts, "after"]
-
-
-def test_few_of_them_are_one_offer(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.subscriber.send_lazily(made([f"{number:100}" for number in range(20)], []))
-    assert ann.writer.send.__self__.offers == 1  # type: ignore[attr-defined]
-
-
-def test_who_lags_already_gets_them_in_their_place(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    choke(ann)
+def test_replies_and_batches_are_one_stream_from_subscription_on(world: SubscriberWorld) -> None:
+    ann, quiet = world.connect_subscriber(), world.subscribe()
     world.publish("before")
-    texts = [f"{number:100}" for number in range(500)]
-    ann.subscriber.send_lazily(made(texts, []))
-    world.publish("after")
-    ann.read_on()
-    assert lines(ann) == ["before", *texts, "after"]
-
-
-@pytest.mark.parametrize("room", [0, 1, 150, 5000, 9000])
-def test_they_stand_where_they_were_shown_however_the_reader_stops(straight: SubscriberWorld, room: int) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading(room)
-    texts = [f"{number:100}" for number in range(100)]
-    ann.subscriber.send_lazily(made(texts, []))
-    straight.publish("after")
-    for _ in range(10):
-        ann.read_on(1777)
-    ann.read_on()
-    assert ann.lines() == [*texts, "after"]
-
-
-def test_answers_and_private_lines_keep_their_place(world: SubscriberWorld) -> None:
-    ann, bob = world.subscribers(2)
-    choke(ann)
-    world.publish("1")
-    ann.answer("2")
-    world.publish("3", PrivateMessage(2, "bob", 1, "4"), "5", overrides={ann: [(1, PrivateMessage(2, "bob", 1, "4"))]})
-    ann.answer("6", "7")
-    world.say(ann, "8", receipt=True)
-    world.say(ann, "own")
-    world.publish("9", "own", "10", overrides={ann: [(1, None)]})
-    ann.read_on()
-    assert lines(ann) == ["1", "2", "3", "[4]", "5", "6", "7", "#4", "9", "10"]
-    assert bob.lines() == ["1", "3", "5", "8", "own", "9", "own", "10"]
-
-
-@pytest.mark.parametrize("room", range(30))
-def test_what_differs_for_an_author_who_does_not_take_all_of_it_keeps_its_place(
-    straight: SubscriberWorld, room: int
-) -> None:
-    ann, _ = straight.subscribers(2)
-    ann.stop_reading(room)
-    private = PrivateMessage(2, "bob", 1, "psst")
-    edits = {ann: [(0, None), (2, Receipt(3)), (3, private), (5, None)]}
-    straight.publish("own", "a", "own", private, "b", "own", overrides=edits)
-    straight.publish("c")
-    ann.read_on()
-    assert ann.lines() == ["a", "#3", "[psst]", "b", "c"]
-    straight.say(ann, "own", receipt=True)
-    assert ann.lines() == ["#7"]
-
-
-@pytest.mark.parametrize("room", range(45))
-def test_an_answer_of_several_lines_that_waited_is_completed_wherever_it_was_cut(
-    straight: SubscriberWorld, room: int
-) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading()
-    straight.publish("one")
-    ann.answer("two", "three", "four")
-    ann.answer("and", "so", "on")
-    straight.publish("five")
-    ann.answer("six")
-    ann.read_on(room)
-    straight.publish("seven")
-    ann.answer("eight")
-    ann.read_on()
-    assert ann.lines() == ["one", "two", "three", "four", "and", "so", "on", "five", "six", "seven", "eight"]
-
-
-def test_the_calls_to_catch_up_grow_with_what_was_missed_however_much_of_it_is_their_own(
-    straight: SubscriberWorld,
-) -> None:
-    """Ten thousand own lines in one burst, and the same again: twice the work, not four times."""
-    (ann,) = straight.subscribers(1)
-    steps = []
-    for count in (1000, 2000):
-        looked = 0
-
-        class Edits(list[Override]):
-            """Counts the looks."""
-
-            def __getitem__(self, at: SupportsIndex) -> Override:  # type: ignore[override]  # nobody slices it
-                nonlocal looked
-                looked += 1
-                return super().__getitem__(at)
-
-            def __iter__(self) -> Iterator[Override]:
-                nonlocal looked
-                for edit in super().__iter__():
-                    looked += 1
-                    yield edit
-
-        ann.stop_reading()
-        straight.publish("x", *["own"] * count, overrides={ann: Edits((at, None) for at in range(1, count + 1))})
-        ann.read_on()
-        assert ann.lines() == ["x"]
-        steps.append(looked)
-    assert steps[1] < 3 * steps[0]
-
-
-def test_a_burst_of_nothing_but_own_lines_is_no_offer(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    straight.publish("a", "b", overrides={ann: [(0, None), (1, None)]})
-    assert ann.writer.send.__self__.offers == 0  # type: ignore[attr-defined]
-    straight.publish("c")
-    assert ann.lines() == ["c"]
-
-
-def test_who_lagged_before_they_listened_gets_what_they_were_shown_and_then_the_room(world: SubscriberWorld) -> None:
-    ann = world.connect_subscriber()
-    choke(ann)
-    ann.answer("one", "two")
-    world.publish("before")
-    ann.answer("three")
-    ann.subscriber.subscribe(world.encoder)
-    world.publish("after")
-    ann.read_on()
-    assert lines(ann) == ["one", "two", "three", "after"]
-    world.publish("and on")
-    assert ann.lines() == ["and on"]
-
-
-def test_who_lagged_and_does_not_listen_is_not_told_what_was_said(world: SubscriberWorld) -> None:
-    ann = world.connect_subscriber()
-    choke(ann)
     ann.answer("one")
-    world.publish("before")
-    ann.answer("two")
-    ann.read_on()
-    assert lines(ann) == ["one", "two"]
-    assert not ann.subscriber.lagging
+    ann.subscriber.subscribe(world.encoder)
+    quiet.subscriber.subscribe(PlainEncoder(View(quiet=True)))
+    world.publish("two", Joined(9, "zoe"))
+    ann.answer("three", "four")
+    ann.subscriber.send_lazily(iter(()))
+    ann.subscriber.send_lazily(encoding(["five", "six"], []))
+    assert (ann.lines(), quiet.lines()) == (["one", "two", "+zoe", "three", "four", "five", "six"], ["before", "two"])
+    assert (ann.subscriber.lagging, ann.subscriber.congested) == (False, False)
 
 
-def test_the_view_may_be_changed_while_lagging(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    choke(ann)
+def test_batch_of_own_messages_only_is_not_offered(direct: SubscriberWorld) -> None:
+    (ann,) = direct.subscribers(1)
+    direct.publish("a", "b", overrides={ann: [(0, None), (1, None)]})
+    assert offers(ann) == 0
+
+
+# A writer that accepts only a part
+
+
+def batch(world: SubscriberWorld, ann: SubscriberClient) -> None:
+    world.publish("one", Barrier(), "zwölf", Joined(9, "zoe"), "two")
+
+
+def reply(world: SubscriberWorld, ann: SubscriberClient) -> None:
+    ann.answer("one", "zwölf", "", "two")
+
+
+def lazy_reply(world: SubscriberWorld, ann: SubscriberClient) -> None:
+    ann.subscriber.send_lazily(encoding(["one", "zwölf", "", "two"], []))
+
+
+def batch_with_overrides(world: SubscriberWorld, ann: SubscriberClient) -> None:
+    overrides = [(0, None), (2, Receipt(3)), (3, PRIVATE), (5, None)]
+    world.publish("own", "a", "own", PRIVATE, "b", "own", overrides={ann: overrides})
+
+
+def batches_while_lagging(world: SubscriberWorld, ann: SubscriberClient) -> None:
     world.publish("one")
-    ann.subscriber.subscribe(PlainEncoder(View(quiet=True)))
-    ann.answer("quiet")
-    world.publish(Joined(9, "zoe"), "two")
-    world.say(ann, "own", receipt=True)
+    world.publish(Barrier())
+    world.say(ann, "own")
+    world.publish("two", "own", "zwölf", "own", overrides={ann: [(1, None), (3, None)]})
+
+
+def replies_while_lagging(world: SubscriberWorld, ann: SubscriberClient) -> None:
+    world.publish("one")
+    ann.answer("two", "three")
+    ann.answer("and")
+    world.publish("four")
+    ann.answer("five")
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (batch, ["one", "zwölf", "+zoe", "two"]),
+        (reply, ["one", "zwölf", "", "two"]),
+        (lazy_reply, ["one", "zwölf", "", "two"]),
+        (batch_with_overrides, ["a", "#3", "[psst]", "b"]),
+        (batches_while_lagging, ["one", "two", "zwölf"]),
+        (replies_while_lagging, ["one", "two", "three", "and", "four", "five"]),
+    ],
+)
+@pytest.mark.parametrize("room", range(36))
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "on draining"])
+def test_stream_continues_wherever_it_was_cut(
+    direct: SubscriberWorld, script: Script, expected: list[str], room: int, later: bool
+) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.stop_reading(0 if later else room)
+    script(direct, ann)
+    if later:
+        ann.read_on(room)
+    direct.publish("then")
+    ann.answer("at last")
     ann.read_on()
-    assert lines(ann) == ["one", "quiet", "two", "#3"]
-    world.publish(Joined(9, "zoe"), "three")
-    assert ann.lines() == ["three"]
+    assert ann.lines() == [*expected, "then", "at last"]
+    direct.publish("current")
+    assert ann.lines() == ["current"]
+    assert ann.subscriber._queue.size == 0
 
 
-# What the window has lost
-
-
-def test_lines_that_the_window_has_lost_are_named(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    straight.publish("1", "2")
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
+def test_stream_is_the_same_however_few_bytes_are_read_at_a_time(direct: SubscriberWorld, step: int) -> None:
+    (ann,) = direct.subscribers(1)
     ann.stop_reading()
-    for number in range(3, 21):
-        straight.publish(f"{number}")
-    ann.read_on()
-    assert ann.lines() == ["1", "2", "3", "missed 4-12", *(f"{number}" for number in range(13, 21))]
+    texts = [f"ö{number}" for number in range(7)]
+    for text in texts:
+        direct.publish(text)
+        ann.answer(f"reply {text}")
+    for _ in range(1000):
+        ann.read_on(step)
+    assert ann.lines() == [line for text in texts for line in (text, f"reply {text}")]
+    assert (ann.subscriber.lagging, ann.transport.producer) == (False, None)
 
 
-def test_a_second_time_is_a_second_notice(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    for _ in range(2):
-        ann.stop_reading()
-        for _ in range(20):
-            straight.publish("x")
-        ann.read_on()
-    seen = ann.lines()
-    assert [line for line in seen if line != "x"] == ["missed 2-12", "missed 22-32"]
-    assert len(seen) == 20
+def test_lagging_subscriber_holds_the_rest_of_one_event_and_is_offered_nothing(direct: SubscriberWorld) -> None:
+    ann, bob = direct.subscribers(2)
+    ann.stop_reading(3)
+    direct.publish("x" * 50, "y" * 5000)
+    for _ in range(4):
+        direct.publish("z" * 5000)
+    assert ann.held_bytes == 51 - 3
+    assert (offers(ann), offers(bob)) == (1, 5)
 
 
-def test_when_only_passing_events_are_lost_nothing_is_named(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading()
-    straight.publish("1")
-    for _ in range(20):
-        straight.publish(Joined(9, "zoe"))
-    straight.publish("2")
-    ann.read_on()
-    assert ann.lines() == ["1", *["+zoe"] * 7, "2"]
-
-
-def test_answers_and_private_lines_stand_among_the_lost_lines(straight: SubscriberWorld) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading()
-    straight.publish("1")
-    straight.publish("2")
-    ann.answer("answer")
-    ann.answer("another")
-    straight.publish(
-        "3", PrivateMessage(2, "bob", 1, "psst"), overrides={ann: [(1, PrivateMessage(2, "bob", 1, "psst"))]}
-    )
-    for _ in range(4, 21):
-        straight.publish("x")
-    ann.read_on()
-    assert ann.lines() == ["1", "missed 2-2", "answer", "another", "missed 3-3", "[psst]", "missed 4-12", *["x"] * 8]
-
-
-@pytest.mark.parametrize("room", range(2, 20))
-def test_a_notice_that_is_taken_in_part_is_completed(straight: SubscriberWorld, room: int) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading()
-    for number in range(1, 21):
-        straight.publish(f"{number}")
-    ann.read_on(room)
-    straight.publish("21")
-    ann.read_on()
-    seen = ann.lines()
-    assert seen[:2] == ["1", "missed 2-12"]
-    assert seen[2:] in (
-        [f"{number}" for number in range(13, 22)],
-        ["missed 13-13", *(f"{number}" for number in range(14, 22))],
-    )
-
-
-# What is for them alone
-
-
-def test_past_so_much_that_is_for_them_alone_they_are_full(world: SubscriberWorld) -> None:
+def test_lagging_subscriber_is_not_congested_by_what_all_are_sent(world: SubscriberWorld) -> None:
     (ann,) = world.subscribers(1)
-    choke(ann)
-    full = []
-    for _ in range(3):
-        ann.answer("y" * (DEFAULTS.private_queue_bytes // 2))
-        full.append(ann.subscriber.congested)
-    ann.answer("z")
-    assert full[0] is False
-    assert full[-1] is True
-    relieved = [ann.writable_calls]
-    ann.read_on()
-    relieved.append(ann.writable_calls)
-    assert not ann.subscriber.congested
-    assert relieved == [0, 1]
-    assert [line[:1] for line in lines(ann)] == ["y", "y", "y", "z"]
-
-
-def test_many_tiny_ones_fill_them_too(world: SubscriberWorld) -> None:
-    """Each takes more memory than its bytes."""
-    (ann,) = world.subscribers(1)
-    choke(ann)
-    shown = 0
-    while not ann.subscriber.congested:
-        ann.answer("z")
-        shown += 1
-    assert shown <= DEFAULTS.private_queue_bytes // ITEM_OVERHEAD + 1
-    ann.read_on()
-    assert len(lines(ann)) == shown
-    assert ann.subscriber._queued_bytes == 0
-
-
-def test_what_everybody_is_told_makes_nobody_full(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    choke(ann)
+    stop(ann)
     world.publish("x" * 1_000_000)
     world.publish("y" * 1_000_000)
     assert not ann.subscriber.congested
 
 
-def test_who_was_not_full_is_not_relieved(world: SubscriberWorld) -> None:
+# Catching up
+
+
+def test_runs_are_large_and_hold_whole_events() -> None:
+    world = SubscriberWorld("direct")
     (ann,) = world.subscribers(1)
-    choke(ann)
-    ann.answer("one")
-    ann.answer("two")
-    ann.read_on()
-    assert ann.writable_calls == 0
-
-
-def test_receipts_and_private_lines_of_one_burst_may_fill_an_author_who_is_relieved_later(
-    straight: SubscriberWorld,
-) -> None:
-    (ann,) = straight.subscribers(1)
-    ann.stop_reading(10)
-    private = [PrivateMessage(2, "bob", 1, f"{number} " + "x" * 4000) for number in range(20)]
-    straight.publish(*private, overrides={ann: list(enumerate(private))})
-    assert ann.subscriber.congested
-    ann.read_on()
-    assert ann.lines() == [f"[{number} " + "x" * 4000 + "]" for number in range(20)]
-    assert ann.writable_calls == 1
-
-
-# The end
-
-
-def test_who_has_read_everything_is_finished_at_once(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    ann.answer("bye")
-    ann.subscriber.close_when_drained()
-    world.publish("too late")
-    assert ann.lines() == ["bye"]
-    assert ann.transport.finished
-
-
-def test_who_lags_gets_everything_up_to_their_goodbye_and_is_finished_then(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    choke(ann)
-    world.publish("one")
-    ann.answer("bye")
-    ann.subscriber.close_when_drained()
-    world.publish("too late")
-    finished = [ann.transport.finished]
-    ann.read_on()
-    finished.append(ann.transport.finished)
-    assert lines(ann) == ["one", "bye"]
-    assert finished == [False, True]
-    assert not ann.transport.aborted
-
-
-@pytest.mark.parametrize("goodbye", [(), ("bye",)])
-def test_who_has_left_has_missed_nothing_of_what_came_afterwards(
-    straight: SubscriberWorld, goodbye: Sequence[str]
-) -> None:
-    (ann,) = straight.subscribers(1)
     ann.stop_reading()
-    straight.publish("1")
-    straight.publish("2")
-    straight.publish("3")
-    ann.answer(*goodbye)
-    ann.subscriber.close_when_drained()
-    for _ in range(20):
-        straight.publish("x")
+    texts = ["first", *(f"{number:9}" for number in range(20_000)), "x" * 3 * RUN_BYTES, "last"]
+    world.publish(*texts)
+    before = offers(ann)
     ann.read_on()
-    assert ann.lines() == ["1", "missed 2-3", *goodbye]
-    assert ann.transport.finished
+    assert ann.lines() == texts
+    assert offers(ann) - before <= 200_000 // RUN_BYTES + 6
 
 
-def test_who_lags_and_leaves_has_ten_seconds_in_all(world: SubscriberWorld) -> None:
+def test_small_batches_are_joined_up_to_a_private_chunk() -> None:
+    world = SubscriberWorld("direct")
     (ann,) = world.subscribers(1)
-    choke(ann)
-    world.publish("one")
-    ann.subscriber.close_when_drained()
-    world.clock.advance(DEFAULTS.linger_seconds - 1)
-    aborted = [ann.transport.aborted]
-    world.clock.advance(1)
-    aborted.append(ann.transport.aborted)
-    assert aborted == [False, True]
-    ann.subscriber.connection_lost()
-    assert not world.clock.getDelayedCalls()
-
-
-def test_who_never_listened_is_finished_too(world: SubscriberWorld) -> None:
-    ann = world.connect_subscriber()
-    choke(ann)
-    ann.answer("sorry")
-    ann.subscriber.close_when_drained()
-    world.publish("hi")
+    ann.stop_reading()
+    for number in range(1000):
+        world.publish(f"{number}")
+    ann.answer("reply")
+    world.publish("a")
+    world.publish("b")
+    before = offers(ann)
     ann.read_on()
-    assert lines(ann) == ["sorry"]
-    assert ann.transport.finished
+    assert ann.lines() == [*(f"{number}" for number in range(1000)), "reply", "a", "b"]
+    runs = 1000 // RUN_BATCHES
+    assert runs + 2 <= offers(ann) - before <= runs + 4
 
 
-def test_a_lost_reader_is_told_nothing_and_holds_nothing(world: SubscriberWorld) -> None:
-    ann, bob = world.subscribers(2)
-    choke(ann)
-    ann.answer("y" * DEFAULTS.private_queue_bytes)
-    ann.answer("y" * DEFAULTS.private_queue_bytes)
-    ann.subscriber.connection_lost()
-    held = ann.held_bytes
-    world.publish("hi", Announced("x"), overrides={ann: [(0, None)]})
-    assert not ann.subscriber.congested
-    assert ann.held_bytes == held
-    assert ann.subscriber._queued_bytes == 0
-    assert bob.lines() == ["hi"]
+def test_work_of_catching_up_grows_with_overrides_not_with_their_square(direct: SubscriberWorld) -> None:
+    (ann,) = direct.subscribers(1)
+    work = []
+    for count in (1000, 2000):
+        looks = 0
+
+        class Overrides(list[Override]):
+            """Counts the looks at its items."""
+
+            def __getitem__(self, index: SupportsIndex) -> Override:  # type: ignore[override]  # nobody slices it
+                nonlocal looks
+                looks += 1
+                return super().__getitem__(index)
+
+            def __iter__(self) -> Iterator[Override]:
+                nonlocal looks
+                for override in super().__iter__():
+                    looks += 1
+                    yield override
+
+        ann.stop_reading()
+        direct.publish(
+            "x", *["own"] * count, overrides={ann: Overrides((index, None) for index in range(1, count + 1))}
+        )
+        ann.read_on()
+        assert ann.lines() == ["x"]
+        work.append(looks)
+    assert work[1] < 3 * work[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_who_lag_share_one_rendering(kind: Kind) -> None:
+def test_lagging_subscribers_share_one_encoded_batch(kind: Kind) -> None:
     world = SubscriberWorld(kind)
     listeners = world.subscribers(20)
     for client in listeners:
-        choke(client)
+        stop(client)
     for _ in range(10):
         world.publish("a", "b")
     for client in listeners:
         client.read_on()
         assert lines(client) == ["a", "b"] * 10
     assert len([event for event in world.encoder.encoded if not isinstance(event, CommandReply)]) == 20
+
+
+def test_private_chunks_keep_their_place_among_the_events(world: SubscriberWorld) -> None:
+    ann, bob = world.subscribers(2)
+    stop(ann)
+    world.publish("1")
+    ann.answer("2")
+    world.publish("3", PRIVATE, "4", overrides={ann: [(1, PRIVATE)]})
+    ann.answer("5", "6")
+    world.say(ann, "7", receipt=True)
+    world.say(ann, "own")
+    world.publish("8", "own", "9", overrides={ann: [(1, None)]})
+    ann.read_on()
+    assert lines(ann) == ["1", "2", "3", "[psst]", "4", "5", "6", "#4", "8", "9"]
+    assert bob.lines() == ["1", "3", "4", "7", "own", "8", "own", "9"]
+
+
+def test_view_can_change_while_lagging(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
+    stop(ann)
+    world.publish("one")
+    ann.subscriber.subscribe(PlainEncoder(View(quiet=True)))
+    ann.answer("quiet")
+    world.publish(Joined(9, "zoe"), "two")
+    world.say(ann, "own", receipt=True)
+    ann.read_on()
+    world.publish(Joined(9, "zoe"), "three")
+    assert lines(ann) == ["one", "quiet", "two", "#3", "three"]
+
+
+@pytest.mark.parametrize("subscribes", [False, True])
+def test_peer_that_lags_before_it_subscribes_gets_replies_and_then_the_room(
+    world: SubscriberWorld, subscribes: bool
+) -> None:
+    ann = world.connect_subscriber()
+    stop(ann)
+    ann.answer("one", "two")
+    world.publish("before")
+    ann.answer("three")
+    if subscribes:
+        ann.subscriber.subscribe(world.encoder)
+    world.publish("after")
+    ann.read_on()
+    world.publish("and on")
+    assert lines(ann) == ["one", "two", "three", *(["after", "and on"] if subscribes else [])]
+    assert not ann.subscriber.lagging
+
+
+# Lazy replies
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("lags", [False, True])
+def test_lazy_reply_is_encoded_when_the_pieces_before_it_were_accepted(
+    world: SubscriberWorld, reads: bool, lags: bool
+) -> None:
+    (ann,) = world.subscribers(1)
+    if not reads:
+        stop(ann)
+    if lags:
+        ann.answer("x" * 100)
+    log: list[str] = []
+    texts = [f"{number:1000}" for number in range(600)]
+    ann.subscriber.send_lazily(encoding(texts, log))
+    world.publish("after")
+    if not reads:
+        assert len(log) < 2 * LAZY_CHUNK_BYTES // 1000 + 2
+        assert ann.held_bytes < 4 * LAZY_CHUNK_BYTES + ROOM_FOR_OUTPUT * (not world.direct) * 2
+    ann.answer("reply")
+    ann.read_on()
+    assert log == texts
+    assert lines(ann) == [*texts, "after", "reply"]
+    assert (ann.subscriber.lagging, ann.subscriber._queue.size) == (False, 0)
+
+
+def test_short_lazy_reply_is_one_offer(direct: SubscriberWorld) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.subscriber.send_lazily(encoding([f"{number:100}" for number in range(20)], []))
+    assert offers(ann) == 1
+
+
+@pytest.mark.parametrize("room", [0, 1, 150, 5000, 9000])
+def test_long_lazy_reply_keeps_its_place_however_it_is_read(direct: SubscriberWorld, room: int) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.stop_reading(room)
+    texts = [f"{number:100}" for number in range(100)]
+    ann.subscriber.send_lazily(encoding(texts, []))
+    direct.publish("after")
+    for _ in range(10):
+        ann.read_on(1777)
+    ann.read_on()
+    assert ann.lines() == [*texts, "after"]
+
+
+# Gaps
+
+
+def test_gap_names_the_messages_that_the_replay_buffer_dropped(direct: SubscriberWorld) -> None:
+    (ann,) = direct.subscribers(1)
+    for first in (1, 21):
+        ann.stop_reading()
+        for number in range(first, first + 20):
+            direct.publish(f"{number}")
+        ann.read_on()
+        kept = [f"{number}" for number in range(first + 12, first + 20)]
+        assert ann.lines() == [f"{first}", f"missed {first + 1}-{first + 11}", *kept]
+
+
+def test_gap_of_transient_events_only_is_silent(direct: SubscriberWorld) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.stop_reading()
+    direct.publish("1")
+    for _ in range(20):
+        direct.publish(Joined(9, "zoe"))
+    direct.publish("2")
+    ann.read_on()
+    assert ann.lines() == ["1", *["+zoe"] * 7, "2"]
+
+
+def test_private_chunks_stand_between_the_gaps(direct: SubscriberWorld) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.stop_reading()
+    direct.publish("1")
+    direct.publish("2")
+    ann.answer("reply")
+    ann.answer("another")
+    direct.publish("3", PRIVATE, overrides={ann: [(1, PRIVATE)]})
+    for _ in range(4, 21):
+        direct.publish("x")
+    ann.read_on()
+    assert ann.lines() == ["1", "missed 2-2", "reply", "another", "missed 3-3", "[psst]", "missed 4-12", *["x"] * 8]
+
+
+@pytest.mark.parametrize("room", range(2, 20))
+def test_gap_notice_that_is_cut_is_completed(direct: SubscriberWorld, room: int) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.stop_reading()
+    for number in range(1, 21):
+        direct.publish(f"{number}")
+    ann.read_on(room)
+    direct.publish("21")
+    ann.read_on()
+    seen = ann.lines()
+    assert seen[:2] == ["1", "missed 2-12"]
+    complete = [f"{number}" for number in range(13, 22)]
+    assert seen[2:] in (complete, ["missed 13-13", *complete[1:]])
+
+
+# Congestion
+
+
+def test_full_private_queue_is_congested_until_it_is_sent(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
+    stop(ann)
+    ann.answer("a")
+    ann.answer("b")
+    ann.read_on()
+    assert (ann.subscriber.congested, ann.writable_calls) == (False, 0)
+    stop(ann)
+    congested = []
+    for _ in range(3):
+        ann.answer("y" * (DEFAULTS.private_queue_bytes // 2))
+        congested.append(ann.subscriber.congested)
+    ann.answer("z")
+    assert (congested[0], congested[-1], ann.writable_calls) == (False, True, 0)
+    ann.read_on()
+    assert (ann.subscriber.congested, ann.writable_calls) == (False, 1)
+    assert [line[:1] for line in lines(ann)] == ["a", "b", "y", "y", "y", "z"]
+
+
+def test_tiny_replies_congest_by_their_memory(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
+    stop(ann)
+    count = 0
+    while not ann.subscriber.congested:
+        ann.answer("z")
+        count += 1
+    assert count <= DEFAULTS.private_queue_bytes // CHUNK_OVERHEAD + 1
+    ann.read_on()
+    assert (len(lines(ann)), ann.subscriber._queue.size) == (count, 0)
+
+
+def test_overrides_of_one_batch_can_congest_their_author(direct: SubscriberWorld) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.stop_reading(10)
+    private = [PrivateMessage(2, "bob", 1, f"{number} " + "x" * 4000) for number in range(20)]
+    direct.publish(*private, overrides={ann: list(enumerate(private))})
+    assert ann.subscriber.congested
+    ann.read_on()
+    assert ann.lines() == [f"[{event.text}]" for event in private]
+    assert ann.writable_calls == 1
+
+
+# The end
+
+
+@pytest.mark.parametrize("subscribed", [True, False])
+@pytest.mark.parametrize("lags", [False, True])
+def test_closing_sends_everything_up_to_it(world: SubscriberWorld, subscribed: bool, lags: bool) -> None:
+    ann = world.subscribe() if subscribed else world.connect_subscriber()
+    if lags:
+        stop(ann)
+    world.publish("one")
+    ann.answer("bye")
+    ann.subscriber.close_when_drained()
+    world.publish("too late")
+    assert ann.transport.finished is not lags
+    ann.read_on()
+    assert lines(ann) == [*(["one"] if subscribed else []), "bye"]
+    assert (ann.transport.finished, ann.transport.aborted) == (True, False)
+
+
+@pytest.mark.parametrize("goodbye", [(), ("bye",)])
+def test_gap_ends_where_the_subscription_ended(direct: SubscriberWorld, goodbye: Sequence[str]) -> None:
+    (ann,) = direct.subscribers(1)
+    ann.stop_reading()
+    for text in "123":
+        direct.publish(text)
+    ann.answer(*goodbye)
+    ann.subscriber.close_when_drained()
+    for _ in range(20):
+        direct.publish("x")
+    ann.read_on()
+    assert ann.lines() == ["1", "missed 2-3", *goodbye]
+    assert ann.transport.finished
+
+
+def test_closing_a_lagging_subscriber_aborts_after_the_linger_time(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
+    stop(ann)
+    world.publish("one")
+    ann.subscriber.close_when_drained()
+    aborted = []
+    for seconds in (DEFAULTS.linger_seconds - 1, 1):
+        world.clock.advance(seconds)
+        aborted.append(ann.transport.aborted)
+    assert aborted == [False, True]
+    ann.subscriber.connection_lost()
+    assert not world.clock.getDelayedCalls()
+
+
+def test_lost_subscriber_holds_nothing_and_is_sent_nothing(world: SubscriberWorld) -> None:
+    ann, bob = world.subscribers(2)
+    stop(ann)
+    ann.answer("y" * DEFAULTS.private_queue_bytes)
+    ann.answer("y" * DEFAULTS.private_queue_bytes)
+    ann.subscriber.connection_lost()
+    held = ann.held_bytes
+    world.publish("hi", Announced("x"), overrides={ann: [(0, None)]})
+    assert (ann.subscriber.congested, ann.held_bytes, ann.subscriber._queue.size) == (False, held, 0)
+    assert bob.lines() == ["hi"]

@@ -70,7 +70,7 @@ async def test_under_load_everybody_is_told_and_what_anybody_saw_is_kept(
         assert person.whole_lines()[-1] == DOWN
         assert sum(line.startswith("-> #") for line in person.whole_lines()) == len(mine), "each has its receipt"
     if seed == 0:
-        assert "Cutting off those who have not read everything: " in server.program.text()
+        assert "Aborting connections that have not received everything: " in server.program.text()
     assert "Traceback" not in server.program.text()
 
 

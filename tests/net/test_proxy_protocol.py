@@ -195,7 +195,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture
 def factory(world: World) -> Iterator[ProxiedFactory]:
     """What makes the connections; nothing may be left of them."""
-    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.factory.connection_limiter)
+    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.connections.limiter)
     yield factory
     assert not factory.waiting
 
@@ -228,11 +228,11 @@ def test_the_session_begins_when_the_header_is_complete_with_the_right_address(
 ) -> None:
     *chunks, last = cut(header)
     somebody.send(*chunks)
-    before = (somebody.read(), set(somebody.world.factory.connections))
+    before = (somebody.read(), set(somebody.world.connections))
     somebody.send(last)
     assert before == (b"", set())
     assert somebody.read() == WELCOME
-    (connection,) = somebody.world.factory.connections
+    (connection,) = somebody.world.connections
     transport = cast(Any, connection.transport)
     assert transport.getPeer() == HEADERS[header] or (HEADERS[header] is None and transport.getPeer() == PROXY)
 
@@ -256,7 +256,7 @@ def test_the_end_of_input_counts_as_it_does_without_a_proxy(somebody: Proxied) -
     somebody.protocol.writeConnectionLost()
     assert somebody.transport.closed
     somebody.vanish(ConnectionDone())
-    assert not somebody.world.factory.connections
+    assert not somebody.world.connections
 
 
 def test_the_loss_of_the_connection_is_passed_on_with_its_reason(somebody: Proxied) -> None:
@@ -314,11 +314,11 @@ def test_who_sends_no_header_is_told_and_closed(somebody: Proxied, start: bytes,
     assert [formatEvent(event) for event in events] == [
         "Connections refused: 1, the last one: no PROXY header from 127.0.0.1 port 40000"
     ]
-    assert not somebody.world.factory.connections
+    assert not somebody.world.connections
     somebody.vanish(ConnectionDone())
     somebody.world.clock.advance(LOG_SECONDS)
     assert somebody.world.clock.getDelayedCalls() == []
-    assert somebody.world.factory.connection_limiter.total == 0
+    assert somebody.world.connections.limiter.total == 0
 
 
 def test_those_who_are_refused_do_not_fill_the_log(world: World, factory: ProxiedFactory) -> None:
@@ -337,15 +337,15 @@ def test_who_waits_with_no_header_counts_until_it_is_known_who_they_are(world: W
     late = Proxied(world, factory)
     assert (late.read(), late.transport.closed) == (b" * This server is full. Try again later.\r\n", True)
     late.send(four())
-    assert not world.factory.connections
+    assert not world.connections
     people[0].send(four() + b"ann\n")
-    assert world.factory.connection_limiter.total == 3
+    assert world.connections.limiter.total == 3
     people[1].vanish(ConnectionLost())
     bob = Proxied(world, factory)
     bob.send(four() + b"bob\n")
     assert b"You are bob." in bob.read()
     people[2].send(b"no header\n")
-    assert world.factory.connection_limiter.total == 3, "the connection is still there"
+    assert world.connections.limiter.total == 3, "the connection is still there"
     for person in (late, people[2]):
         person.vanish(ConnectionDone())
 
@@ -380,7 +380,7 @@ def test_who_closes_without_a_header_is_let_go_without_a_word(somebody: Proxied)
         somebody.protocol.writeConnectionLost()
         assert somebody.transport.closed
         somebody.vanish(ConnectionDone())
-    assert (somebody.read(), events, somebody.world.factory.connection_limiter.total) == (b"", [], 0)
+    assert (somebody.read(), events, somebody.world.connections.limiter.total) == (b"", [], 0)
     assert somebody.world.clock.getDelayedCalls() == []
 
 
@@ -390,7 +390,7 @@ def test_nobody_begins_after_the_port_was_closed(somebody: Proxied, factory: Pro
     assert somebody.transport.closed
     somebody.send(four() + b"bob\n")
     assert somebody.read() == b" * The server is going down.\r\n"
-    assert not somebody.world.factory.connections
+    assert not somebody.world.connections
 
 
 # Other factories

@@ -116,7 +116,7 @@ class Hall:
     def show(self, reader: Subscriber, text: str) -> None:
         """Answer the reader."""
         self.expected.append(text)
-        reader.send(self.wire.encode(CommandReply(text)))
+        reader.send([self.wire.encode(CommandReply(text))])
 
 
 class ServerSide(Protocol):
@@ -220,7 +220,7 @@ async def test_what_waits_for_who_does_not_read_keeps_its_order_over_tls(program
                 assert number < 10_000
                 await all_sorts(hall, reader, number)
                 behind = behind + 1 if reader.lagging else 0
-                waited += bool(reader._private_queue)
+                waited += bool(reader._queue)
             other.go_on()
             for _ in range(20):
                 number += 1

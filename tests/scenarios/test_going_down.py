@@ -23,7 +23,7 @@ def test_at_the_end_everybody_reads_that_the_server_is_going_down(world: World) 
     for person in (ann, bob, late):
         person.read()
     ann.put("taken in\r\n/history\r\nthis too\r\nnot finished")
-    drained = fired(world.factory.drain())
+    drained = fired(world.connections.drain())
     assert not drained
     assert not bob.transport.reading
     world.settle()
@@ -33,7 +33,7 @@ def test_at_the_end_everybody_reads_that_the_server_is_going_down(world: World) 
     world.settle()
     assert told
     late.protocol.session.reject(GOING_DOWN)
-    gone = fired(world.factory.disconnect())
+    gone = fired(world.connections.disconnect())
     assert bob.lines() == ["ann: taken in", "ann: this too", " * The server is going down."]
     assert ann.lines() == ["-> #1 [12:00] ann: taken in", " * The server is going down."]
     assert late.lines() == [" * The server is going down."]
@@ -49,7 +49,7 @@ def test_who_takes_a_nickname_as_the_server_goes_down_reads_so(world: World) -> 
     (ann,) = world.join("ann")
     bob = world.connect()
     bob.put("bob\r\nhi\r\n")
-    drained = fired(world.factory.drain())
+    drained = fired(world.connections.drain())
     world.settle()
     assert drained
     world.hub.close(lambda: None)
@@ -62,7 +62,7 @@ def test_a_paste_that_has_come_in_is_said_before_the_server_goes_down(world: Wor
     ann, bob = world.join("ann", "bob")
     ann.read()
     bob.put("x\r\n" * 1000)
-    drained = fired(world.factory.drain())
+    drained = fired(world.connections.drain())
     world.settle()
     assert drained
     world.hub.close(lambda: None)
@@ -74,7 +74,7 @@ def test_a_paste_that_has_come_in_is_said_before_the_server_goes_down(world: Wor
 def test_who_is_leaving_as_the_server_goes_down_says_goodbye_first(world: World, typed: str) -> None:
     (ann,) = world.join("ann")
     ann.put(typed)
-    drained = fired(world.factory.drain())
+    drained = fired(world.connections.drain())
     world.settle()
     assert drained
     assert ann.lines() == [" * Goodbye, ann."]
@@ -84,8 +84,8 @@ def test_who_has_left_does_not_keep_the_server(world: World) -> None:
     ann, bob = world.join("ann", "bob")
     ann.say("quit")
     bob.vanish()
-    assert fired(world.factory.drain())
-    gone = fired(world.factory.disconnect())
+    assert fired(world.connections.drain())
+    gone = fired(world.connections.disconnect())
     assert not gone
     ann.hang_up()
     assert gone
@@ -95,8 +95,8 @@ def test_who_does_not_read_keeps_the_server_for_ten_seconds_more(world: World) -
     ann, bob = world.join("ann", "bob")
     ann.transport.takes = False
     bob.say(*["x" * 2000] * 40)
-    assert fired(world.factory.drain())
-    gone = fired(world.factory.disconnect())
+    assert fired(world.connections.drain())
+    gone = fired(world.connections.disconnect())
     bob.hang_up()
     world.clock.advance(10)
     assert ann.transport.aborted
@@ -107,7 +107,7 @@ def test_who_does_not_read_keeps_the_server_for_ten_seconds_more(world: World) -
 def test_nobody_is_told_that_those_left_whom_the_server_disconnects(world: World, log: Log) -> None:
     ann, bob = world.join("ann", "bob")
     ann.read()
-    world.factory.drain()
+    world.connections.drain()
     ann.protocol.close()
     ann.put("too late")
     ann.hang_up()

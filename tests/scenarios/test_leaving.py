@@ -43,7 +43,7 @@ def test_both_directions_are_closed_once_both_sides_have_finished(world: World) 
     ann.hang_up()
     assert not ann.transport.aborted
     assert not world.clock.getDelayedCalls()
-    assert not world.factory.connections
+    assert not world.connections
 
 
 def test_a_closing_connection_that_does_not_read_is_aborted_after_ten_seconds(world: World) -> None:
@@ -56,7 +56,7 @@ def test_a_closing_connection_that_does_not_read_is_aborted_after_ten_seconds(wo
         aborted.append(ann.transport.aborted)
     assert aborted == [False, True]
     ann.vanish()
-    assert not world.factory.connections
+    assert not world.connections
 
 
 def test_who_has_left_is_not_here_any_more(world: World) -> None:
@@ -172,7 +172,7 @@ def test_who_quits_and_never_reads_is_aborted_after_ten_seconds(world: World) ->
         aborted.append(bob.transport.aborted)
     assert aborted == [False, True]
     bob.vanish()
-    assert len(world.factory.connections) == 1
+    assert len(world.connections) == 1
     assert not world.clock.getDelayedCalls()
 
 

@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.doors.line.codec import COMMANDS_PER_LINE
-from broadcast.doors.line.protocol import MAX_REFUSED
+from broadcast.net.connections import MAX_REJECTED
 from tests.harness import Person, World
 from tests.scenarios.conftest import Log, Opens
 
@@ -58,7 +58,7 @@ def test_what_is_more_comes_two_a_second_and_nothing_of_it_is_dropped(limited: W
         advance(limited, 1.0)
         came.append(len(ann.lines()))
     assert came == [40, 2, 2, 2, 2, 2, 0]
-    assert limited.factory.throttle_count >= 5
+    assert limited.connections.throttle_count >= 5
     assert [*reading, bob.transport.reading] == [False, True]
     assert not bob.transport.finished
 
@@ -139,8 +139,8 @@ def test_what_was_sent_before_the_connection_was_lost_is_said_at_the_same_pace(o
     assert came == [3, 1, 1, 1]
     advance(world, 0.5)
     assert ann.lines() == [" * bob left: connection lost"]
-    assert world.factory.connection_limiter.total == 1
-    assert not world.factory.backlogged
+    assert world.connections.limiter.total == 1
+    assert not world.connections.backlogged
 
 
 def test_but_nobody_waits_for_ever_for_who_is_gone(open_world: Opens, log: Log) -> None:
@@ -153,8 +153,8 @@ def test_but_nobody_waits_for_ever_for_who_is_gone(open_world: Opens, log: Log) 
     assert seen[-1] == " * bob left: connection lost"
     assert 250 < len(seen) < 310
     assert "bob was not heard to the end: too many lines." in log
-    assert world.factory.connection_limiter.total == 1
-    assert not world.factory.backlogged
+    assert world.connections.limiter.total == 1
+    assert not world.connections.backlogged
     assert len(world.clock.getDelayedCalls()) == 0
 
 
@@ -167,8 +167,8 @@ def test_not_even_for_who_was_gone_before_they_had_come(open_world: Opens) -> No
     for _ in range(151):
         advance(world, 1)
     assert [member.nick for member in world.hub.room.members.values()] == ["ann"]
-    assert world.factory.connection_limiter.total == 1
-    assert not world.factory.backlogged
+    assert world.connections.limiter.total == 1
+    assert not world.connections.backlogged
     assert len(world.clock.getDelayedCalls()) == 0
 
 
@@ -181,7 +181,7 @@ def test_at_the_end_of_the_server_everything_that_came_in_is_said_at_once(open_w
     carol.put("x\r\n" * 100)
     carol.vanish()
     drained: list[object] = []
-    world.factory.drain().addCallback(drained.append)
+    world.connections.drain().addCallback(drained.append)
     world.settle()
     assert len(drained) == 1
     lines = ann.lines()
@@ -269,8 +269,8 @@ def test_those_who_are_refused_and_do_not_let_go_are_few(open_world: Opens) -> N
     """As over TLS, where nobody can be told before the handshake has ended."""
     world = open_world(limits=Limits(connections=1))
     world.join("ann")
-    refused = [world.connect() for _ in range(MAX_REFUSED + 2)]
-    assert [person.transport.aborted for person in refused] == [False] * MAX_REFUSED + [True] * 2
+    refused = [world.connect() for _ in range(MAX_REJECTED + 2)]
+    assert [person.transport.aborted for person in refused] == [False] * MAX_REJECTED + [True] * 2
     for person in refused:
         person.vanish(clean=True)
     assert not world.connect().transport.aborted

@@ -87,10 +87,10 @@ def test_what_people_say_is_not_in_the_log(world: World, log: Log) -> None:
 def test_everybody_leaves_the_log_once_whatever_comes_together(world: World, log: Log) -> None:
     ann, bob = world.join("ann", "bob")
     ann.say("quit")
-    world.factory.drain()
+    world.connections.drain()
     world.hub.close(lambda: None)
     world.settle()
-    world.factory.disconnect()
+    world.connections.disconnect()
     ann.hang_up()
     bob.hang_up()
     assert [line for line in log if "left" in line] == [f"ann left ({HERE})", f"bob left ({HERE})"]

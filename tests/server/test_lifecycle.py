@@ -21,7 +21,15 @@ from broadcast.core.events import Event, Stored
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
-from broadcast.server.lifecycle import KEEP_SECONDS, LINGER_SECONDS, STOP_SECONDS, Monitor, ProcessContext, Server
+from broadcast.server.lifecycle import (
+    KEEP_SECONDS,
+    LINGER_SECONDS,
+    STOP_SECONDS,
+    Entrance,
+    Monitor,
+    ProcessContext,
+    Server,
+)
 from broadcast.server.sd_notify import SdNotifier
 from tests.harness import World
 
@@ -143,15 +151,26 @@ class Running:
         around = ProcessContext(
             self._give_up,
             self.clock,
+            self.world._soon.append,
             self._terminate,
             self.manager,
             lambda: self.signals.append("taken"),
             log,
         )
         heartbeat = DeadPeerDetector(
-            self.world.factory.connections, KeepalivePolicy(60, 150), read_tcp_info, self.pulse, self.world._soon.append
+            self.world.connections, KeepalivePolicy(60, 150), read_tcp_info, self.pulse, self.world._soon.append
         )
-        self.server = Server(self.journal, self.world.factory, places, "Nothing is kept.", around, heartbeat, monitor)
+        entrances = [Entrance(place, self.world.factory) for place in places]
+        self.server = Server(
+            self.journal,
+            self.world.hub,
+            self.world.connections,
+            entrances,
+            "Nothing is kept.",
+            around,
+            heartbeat,
+            monitor=monitor,
+        )
         self.stopped: list[None] = []
 
     def start(self) -> None:
@@ -359,7 +378,7 @@ def test_who_does_not_read_is_cut_off_in_time_for_the_journal_to_close(logged: l
     assert (ann.transport.closed, ann.transport.aborted) == (True, False)
     running.advance(0.1)
     assert (ann.transport.closed, ann.transport.aborted) == (True, True)
-    assert logged[-1] == "Cutting off those who have not read everything: 1."
+    assert logged[-1] == "Aborting connections that have not received everything: 1."
     ann.vanish()
     running.settle()
     assert running.journal.closed
@@ -387,7 +406,7 @@ def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
     running.stop()
     running.advance(STOP_SECONDS)
     assert running.stopped
-    assert logged[-1] == "The journal did not close in time; what it had not kept, nobody has read."
+    assert logged[-1] == "The journal did not close in time. Messages that it had not stored reached nobody."
     running.journal.may_close.set()
 
 

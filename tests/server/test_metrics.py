@@ -25,7 +25,7 @@ from broadcast.core.stats import Histogram, Rejection
 from broadcast.net.endpoints import Listener
 from broadcast.server import metrics
 from broadcast.server.lifecycle import Monitor as IsMonitor
-from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor
+from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor, Sources
 from tests.harness import DirectWorld, logged
 
 DOCS = Path(broadcast.__file__).parents[1] / "docs" / "metrics.rst"
@@ -62,8 +62,7 @@ class Watched:
         """What is done with work that is not the reactor's."""
         self.monitor = Monitor(
             cast(Listener, FakePlace()),
-            self.world.factory,
-            self.world.journal,
+            Sources(self.world.connections, self.world.hub, self.world.fanout, self.world.journal),
             self.world.clock,
             self.world._soon.append,
             self._aside,
@@ -247,7 +246,7 @@ def test_all_is_well_until_a_commit_fails_and_again_when_one_succeeds(watched: W
 
 
 def test_who_is_going_down_is_not_well(watched: Watched) -> None:
-    watched.world.factory.drain()
+    watched.world.connections.drain()
     status, _, body = watched.ask("/healthz")
     assert (status, body) == (503, "the server is going down\n")
 

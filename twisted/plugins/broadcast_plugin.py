@@ -1,4 +1,4 @@
-"""Tell twistd of ``twistd broadcast``."""
+"""The plugin that adds ``twistd broadcast``."""
 
 from twisted.application.service import ServiceMaker
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
@@ -13,8 +13,10 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
+from broadcast.core.errors import TooManyConnections
+from broadcast.core.events import ServerNotice
 from broadcast.core.hub import GOING_DOWN
-from broadcast.core.limits import DEFAULTS, ConnectionLimiter, RateLimiter
+from broadcast.core.limits import DEFAULTS, RateLimiter
 from broadcast.core.session import CONNECTION_LOST, Session
 from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line import protocol_sniffing as strangers
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Encoder, View
+    from broadcast.core.limits import Lease
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.fanout import Fanout
+    from broadcast.net.connections import Connections
 
 NOP = b"\xff\xf1"
 """Telnet's No Operation (RFC 854)."""
@@ -42,9 +46,6 @@ A line's worth of telnet commands without a line (``framing.PIECES``) counts as 
 """
 BACKLOG_SECONDS = 150
 """So long a connection that is gone goes on saying what it had sent too fast; then nobody waits for the rest."""
-MAX_REFUSED = 32
-"""So many may wait for the line that says why they are refused, as over TLS those do who never end the handshake. They
-are counted in no limit, so they must take fewer files than those that are not for connections."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -60,12 +61,12 @@ class BroadcastProtocol(LineReceiver):
 
     MAX_LENGTH = DEFAULTS.line_bytes
     factory: BroadcastFactory
+    transport: StreamTransport  # type: ignore[assignment]  # there is one while Twisted calls this
     _log = Logger()
 
     def connectionMade(self) -> None:
         """Open the session."""
         factory = self.factory
-        self._transport = cast(StreamTransport, self.transport)
         self._codec = LineCodec()
         self._sniff_buffer: bytes | None = b""
         self._eof_reason: str | None = None
@@ -79,26 +80,21 @@ class BroadcastProtocol(LineReceiver):
         """Fires when the connection is gone."""
         self.heard_from = True
         """Whether anything has come since the heartbeat looked last."""
-        outlet = factory.writer_for(self._transport)
+        outlet = factory.writer_for(self.transport)
         self._peer = StreamPeer(factory.fanout, outlet, factory.encoder_for, self._ready_for_line, self._session_ended)
         self.session = Session(factory.hub, self._peer)
         self._peer.bind_session(self.session.id)
         seconds = factory.limits.nickname_seconds
         self._deadline = factory.clock.callLater(seconds, self.session.reject, f"No nickname in {seconds:g} seconds.")
         factory.connections.add(self)
-        self._host = peer_ip(self._transport.getPeer())
-        refused = factory.connection_limiter.acquire(self._host)
-        self._counted = refused is None
-        if refused is None:
-            self.session.start()
+        self._lease: Lease | None = None
+        try:
+            self._lease = factory.connections.limiter.acquire(peer_ip(self.transport.getPeer()))
+        except TooManyConnections as error:
+            self.session.reject(str(error))
+            factory.connections.disconnect_rejected(self)
         else:
-            self.session.reject(refused)
-            # At once: whoever opens too many must not hold them open. The system still delivers the line.
-            factory.refused.add(self)
-            if len(factory.refused) > MAX_REFUSED:
-                self._transport.abortConnection()
-            else:
-                self._transport.loseConnection()
+            self.session.start()
 
     # What comes in
 
@@ -135,12 +131,11 @@ class BroadcastProtocol(LineReceiver):
         self._connected = False
         self._peer.connection_lost()
         self._finish("" if isinstance(reason.value, ConnectionDone) else CONNECTION_LOST)
-        self.factory.connections.discard(self)
-        self.factory.refused.discard(self)
+        self.factory.connections.remove(self)
         if self._session_over:
             self._release()
         else:
-            self.factory.backlogged.add(self)
+            self.factory.connections.add_backlogged(self)
             self._cancel_deadline()
             self._deadline = self.factory.clock.callLater(BACKLOG_SECONDS, self._discard_backlog)
         self.lost.callback(None)
@@ -179,7 +174,7 @@ class BroadcastProtocol(LineReceiver):
         while self.session.ready and not self._peer.congested and not self._session_over:
             if self._rate_limiter is not None and (wait := self._rate_limiter.delay(self.factory.clock.seconds())):
                 self._throttle_timer = self.factory.clock.callLater(wait, self._resume)
-                self.factory.throttle_count += 1
+                self.factory.connections.throttle_count += 1
                 break
             if lines == LINES_PER_TURN:
                 self._turn_pending = True
@@ -202,7 +197,7 @@ class BroadcastProtocol(LineReceiver):
                 self._hand_over(line, limit)
 
     def _hand_over(self, line: bytes | LineTooLong, limit: int) -> None:
-        self.factory.line_count += 1
+        self.factory.connections.lines_received += 1
         if self.session.nick:
             self._consume_rate()
         if isinstance(line, LineTooLong):
@@ -237,14 +232,14 @@ class BroadcastProtocol(LineReceiver):
             and not self._peer.congested
             and not self._turn_pending
             and self._throttle_timer is None
-            and not self.factory.stopping
+            and not self.factory.connections.stopping
         )
         if self._connected and self._eof_reason is None and wanted is not self._reading:
             self._reading = wanted
             if wanted:
-                self._transport.resumeProducing()
+                self.transport.resumeProducing()
             else:
-                self._transport.pauseProducing()
+                self.transport.pauseProducing()
 
     # What the session tells
 
@@ -263,7 +258,7 @@ class BroadcastProtocol(LineReceiver):
         self._session_over = True
         self._cancel_deadline()
         nick, why = self.session.nick, self.session.leave_reason
-        if not self._counted:
+        if self._lease is None:
             self.factory.refusal_log.record(why)
             return
         # The text is put together of what it says, so that each thing is a field of its own too.
@@ -282,14 +277,13 @@ class BroadcastProtocol(LineReceiver):
         """The connection is gone, and nothing that came over it is left to be said."""
         self._cancel_deadline()
         self._lift_throttle()
-        self.factory.backlogged.discard(self)
-        if self._counted:
-            self._counted = False
-            self.factory.connection_limiter.release(self._host)
+        self.factory.connections.remove_backlogged(self)
+        if self._lease is not None:
+            self._lease.release()
 
     def _where(self) -> str:
         """For the log."""
-        return format_peer(self._transport.getPeer())
+        return format_peer(self.transport.getPeer())
 
     def _cancel_deadline(self) -> None:
         if self._deadline.active():
@@ -311,7 +305,7 @@ class BroadcastProtocol(LineReceiver):
 
     def _close_if_done(self) -> None:
         if self._eof_sent and self._eof_reason is not None:
-            self._transport.loseConnection()
+            self.transport.loseConnection()
 
     # The end of the server
 
@@ -332,6 +326,11 @@ class BroadcastProtocol(LineReceiver):
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.callback(None)
+
+    def send_shutdown_notice(self) -> None:
+        """Send the notice to a client that has a nickname. Other clients receive it when the connection closes."""
+        if self.session.nick:
+            self._peer.send(ServerNotice(GOING_DOWN))
 
     def close(self) -> None:
         """Close the connection once everything is delivered; nobody is told that they left.
@@ -357,6 +356,7 @@ class BroadcastFactory(Factory):
         self,
         hub: Hub,
         fanout: Fanout,
+        connections: Connections,
         clock: IReactorTime,
         call_soon: CallSoon,
         wall_clock: Callable[[], float],
@@ -364,22 +364,12 @@ class BroadcastFactory(Factory):
     ) -> None:
         self.hub = hub
         self.fanout = fanout
+        self.connections = connections
         self.clock = clock
         self.wall_clock = wall_clock
         self.writer_for = writer_for
         self.call_soon = call_soon
         self.limits = hub.settings.limits
-        self.connection_limiter = ConnectionLimiter(self.limits)
-        self.connections: set[BroadcastProtocol] = set()
-        self.backlogged: set[BroadcastProtocol] = set()
-        """Those whose connection is gone, while what they said is still to be told."""
-        self.stopping = False
-        self.line_count = 0
-        """How many lines people have typed."""
-        self.throttle_count = 0
-        """How often nothing was read from somebody for a while, because they typed too fast."""
-        self.refused: set[BroadcastProtocol] = set()
-        """Those who were not let in, and are not gone yet."""
         self.refusal_log = RefusalLog(clock)
         self._encoders: dict[View, Encoder] = {}
 
@@ -388,15 +378,3 @@ class BroadcastFactory(Factory):
         if view not in self._encoders:
             self._encoders[view] = LineEncoder(view, self.wall_clock)
         return self._encoders[view]
-
-    def drain(self) -> Deferred[list[tuple[bool, None]]]:
-        """Read nothing more from anybody; fires when the sessions have taken every line that has come in."""
-        self.stopping = True
-        return DeferredList([connection.drain() for connection in [*self.connections, *self.backlogged]])
-
-    def disconnect(self) -> Deferred[list[tuple[bool, None]]]:
-        """Close every connection once everything is delivered; fires when the last one is gone."""
-        connections = list(self.connections)
-        for connection in connections:
-            connection.close()
-        return DeferredList([connection.lost for connection in connections])

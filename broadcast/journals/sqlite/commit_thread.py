@@ -1,4 +1,4 @@
-"""The thread that keeps events in an SQLite journal, all that has gathered in one commit, and then indexes them."""
+"""The thread that stores events in an SQLite journal with group commit, and indexes them when it is idle."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from broadcast.journals.sqlite.database import BUSY_SECONDS, MIGRATIONS, Row, co
 from broadcast.journals.sqlite.search_indexer import SearchIndexer
 
 MAX_BATCH_EVENTS = 512
-"""At most so many events a commit."""
+"""Maximum number of events in one commit."""
 
 RETRY_SECONDS = 0.2
-"""Seconds to wait for a lock while the last attempt has failed: passing events must not wait long in between."""
+"""Seconds to wait for a lock after a failed commit. It is short because transient events wait for the attempt."""
 
 INDEX_AFTER_IDLE = 0.02
-"""Seconds without an event after which those that were kept are indexed."""
+"""Seconds without an event after which stored events are indexed."""
 
 PROBE_SECONDS = 2.0
-"""After a fault, so many seconds without an event pass between two looks whether it has ended."""
+"""Seconds between two checks whether storing works again, while no event arrives after a failure."""
 
 INDEX_BACKLOG = 4096
-"""Where so many are waiting to be indexed, it is done although there is no quiet..."""
+"""Number of unindexed events above which the thread indexes even though it is never idle."""
 INDEX_EVERY_BATCHES = 64
-"""...one step for so many batches: a few per cent of the time."""
+"""Number of batches per index step while the thread is never idle. A step then takes a few per cent of the time."""
 
 MIN_FREE_BYTES = 64 * 1024
-"""So many bytes must be free on a disk that was full before a look finds that it is not: a line is more than a page."""
+"""Bytes that must be free before a full disk counts as usable again. An event may take more than one page."""
 
 _COLUMNS = 5
 _FULL = "the disk is full"
@@ -47,16 +47,16 @@ _REASONS = {
 
 
 def describe_error(error: Exception) -> str:
-    """Why an event was not kept, as one short line."""
+    """Return why an event was not stored, as one short line."""
     known = _REASONS.get(code_of(error)) if isinstance(error, sqlite3.Error) else None
     return known or " ".join(f"the journal cannot be written: {error}".split())
 
 
 class CommitThread:
-    """The one thread, and the one connection, that writes the file *path*.
+    """The only thread and the only connection that write the file *path*.
 
-    *db* is a connection to it, given away to this thread; *last* is the number of the last event in it. What was kept,
-    and what was not, goes to *returns* in order; how it goes, into *keeping*.
+    *db* is a connection to the file and belongs to this thread from now on. *last* is the number of the last stored
+    event. All events go to *committed* in order, each as stored or as ``StoreFailed``; *stats* records the commits.
     """
 
     def __init__(
@@ -68,40 +68,40 @@ class CommitThread:
         self._indexer = SearchIndexer(db)
         self._committed = committed
         self._stats = stats
-        # Older SQLite takes no more than 999 parameters.
+        # SQLite before 3.32 allows at most 999 parameters.
         self._max_batch = min(MAX_BATCH_EVENTS, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
-        # Its put wakes the thread only where that waits, and costs the caller a tenth of a microsecond otherwise.
+        # SimpleQueue.put wakes the thread only if it waits. Otherwise a put costs a tenth of a microsecond.
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
-        # A daemon: a process that dies without closing must not hang on its way out.
+        # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Take *event* into the queue."""
+        """Queue *event*."""
         self._queue.put(event)
 
     def close(self) -> None:
-        """Keep what is in the queue, move the log into the database, end; blocks until then."""
+        """Store the queued events, checkpoint the write-ahead log, and end the thread. Blocks until then."""
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        going = True
+        running = True
         batches = 0
-        while going:
-            batch, going = self._next_batch()
+        while running:
+            batch, running = self._next_batch()
             if batch:
                 self._committed.add(self._store(batch))
                 batches += 1
                 if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._last) > INDEX_BACKLOG:
                     self._index_step()
         if self._db is not None:
-            with suppress(sqlite3.Error):  # everything is kept already; the next start does it otherwise
+            with suppress(sqlite3.Error):  # all events are durable in the log; the next start checkpoints it
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._disconnect()
 
     def _next_batch(self) -> tuple[list[Event], bool]:
-        """Wait for an event and take all that is there by then; and whether to go on afterwards."""
+        """Wait for an event. Return all events that are queued by then, and whether more may follow."""
         batch: list[Event] = []
         event = self._next_event()
         try:
@@ -115,13 +115,13 @@ class CommitThread:
         return batch, False
 
     def _next_event(self) -> Event | None:
-        """Wait for the next event; while there is quiet, index what was kept."""
+        """Wait for the next event and return it. Index stored events meanwhile."""
         pause = INDEX_AFTER_IDLE
         while self._indexer.due(self._last):
             with suppress(Empty):
                 return self._queue.get(timeout=pause)
             if not self._index_step():
-                break  # the next event will try again; a search finds what is not indexed, too
+                break  # the next idle period tries again; a search also reads unindexed events
             pause = 0.0
         while self._stats.last_error:
             with suppress(Empty):
@@ -130,70 +130,69 @@ class CommitThread:
         return self._queue.get()
 
     def _probe_recovery(self) -> None:
-        """Commit something that changes nothing: where nobody says anything, nothing else would show that it works."""
+        """Commit a transaction that changes nothing. Without new events, only this shows that storing works again."""
         try:
             if self._stats.last_error == _FULL and disk_usage(self._path.parent).free < MIN_FREE_BYTES:
-                self._stats.record_failure(
-                    _FULL, 0
-                )  # what is looked with below is small, and may fit where no line does
+                # The probe below is so small that it may succeed where an event does not fit.
+                self._stats.record_failure(_FULL, 0)
                 return
             db = self._db or self._reconnect()
             began = self._stats.now()
-            # It writes a page, so it wants the lock, space, and a disk that works, as a line does.
+            # It writes a page, so like an event it needs the lock, free space, and a working disk.
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-            took = self._stats.now() - began
-        except Exception as error:  # noqa: BLE001 - as in _keep
+            duration = self._stats.now() - began
+        except Exception as error:  # noqa: BLE001 - as in _store
             self._disconnect()
             self._stats.record_failure(describe_error(error), 0)
         else:
-            self._stats.record_success(took)
+            self._stats.record_success(duration)
 
     def _index_step(self) -> bool:
-        """Take a step with the index; whether that was possible."""
+        """Index some events and return whether that succeeded."""
         if self._db is None:
             return False
         try:
             self._indexer.step(self._db, self._last)
-        except Exception:  # noqa: BLE001 - nobody waits for it; and a fault that lasts is told with the next commit
+        except Exception:  # noqa: BLE001 - nobody waits for the index; a lasting fault also fails the next commit
             self._disconnect()
             return False
         return True
 
     def _store(self, batch: Sequence[Event]) -> list[Event]:
-        """*batch* as it comes back; never raises."""
-        back: list[Event] = []
-        took: float | None = None
-        refused = 0
+        """Commit *batch* and return the events to deliver, in order. Never raises."""
+        result: list[Event] = []
+        duration: float | None = None
+        unstorable = 0
         try:
             rows: list[Row] = []
             for event in batch:
                 if not isinstance(event, (Message, Action)):
-                    back.append(event)
-                elif why := why_unstorable(event):
-                    refused += 1
-                    back.append(StoreFailed(event, why))
+                    result.append(event)
+                elif reason := why_unstorable(event):
+                    unstorable += 1
+                    result.append(StoreFailed(event, reason))
                 else:
-                    kept = event.with_seq(self._last + len(rows) + 1)
-                    rows.append(to_row(kept))
-                    back.append(kept)
+                    stored = event.with_seq(self._last + len(rows) + 1)
+                    rows.append(to_row(stored))
+                    result.append(stored)
             if rows:
-                took = self._commit(rows)
+                duration = self._commit(rows)
                 self._last += len(rows)
-        except Exception as error:  # noqa: BLE001 - whatever happened, the authors are told, and the thread lives on
-            why = describe_error(error)
-            self._stats.record_failure(why, sum(isinstance(event, (Message, Action)) for event in batch))
-            return [StoreFailed(event, why) if isinstance(event, (Message, Action)) else event for event in batch]
-        self._stats.failed_events += refused
-        if took is not None:
-            self._stats.record_success(took)
-        return back
+        except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the authors must learn of it
+            reason = describe_error(error)
+            self._stats.record_failure(reason, sum(isinstance(event, (Message, Action)) for event in batch))
+            return [StoreFailed(event, reason) if isinstance(event, (Message, Action)) else event for event in batch]
+        self._stats.failed_events += unstorable
+        if duration is not None:
+            self._stats.record_success(duration)
+        return result
 
     def _commit(self, rows: Sequence[Row]) -> float:
-        """Keep all of *rows* or, raising an exception, none; how many seconds it took."""
+        """Commit all of *rows* and return the duration in seconds. If it raises, none is stored."""
         db = self._db or self._reconnect()
-        # One statement is one transaction, and one release of the interpreter's lock. With a call per row, a reactor
-        # that computes lets this thread go on only every 5 ms for each: 16 rows took six times as long. The sizes are
-        # powers of two, filled up with NULL, so that ten prepared statements do.
+        # One statement is one transaction and one release of the GIL. With one call per row, this thread waits up to
+        # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
+        # padded with NULL rows, so that ten prepared statements are enough.
         size = min(1 << (len(rows) - 1).bit_length(), self._max_batch)
         values: list[float | str | None] = [value for row in rows for value in row]
         values.extend([None] * (size * _COLUMNS - len(values)))
@@ -201,8 +200,8 @@ class CommitThread:
         try:
             db.execute(_insert(size), values)
         except BaseException:
-            # Whether a commit that failed half-way is in the file is known only after a look at it. Where that fails
-            # too, the next batch begins with it.
+            # Only the file shows whether a commit that failed half-way took effect. If reconnecting fails too, the next
+            # batch tries it again.
             self._disconnect()
             with suppress(Exception):
                 self._reconnect()
@@ -210,7 +209,7 @@ class CommitThread:
         return self._stats.now() - began
 
     def _reconnect(self) -> sqlite3.Connection:
-        """Connect again after a fault, and make sure that the file holds what was said to be kept, and nothing else."""
+        """Connect again after a fault, and make the file hold exactly the events that were reported as stored."""
         db = connect(self._path, writing=True, timeout=RETRY_SECONDS)
         try:
             self._reconcile(db)
@@ -225,7 +224,7 @@ class CommitThread:
             msg = "the file no longer holds what was kept in it"
             raise JournalDamaged(msg)
         db.execute("DELETE FROM events WHERE seq > ?", (self._last,))
-        with suppress(sqlite3.Error):  # cuts off what the failed commit may have left behind the log's end
+        with suppress(sqlite3.Error):  # truncates what the failed commit may have left in the log
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
 
@@ -240,9 +239,9 @@ _statements: dict[int, str] = {}
 
 
 def _insert(size: int) -> str:
-    """The statement that inserts *size* rows, but for those that begin with NULL."""
+    """Return the statement that inserts *size* rows and skips rows that begin with NULL."""
     if size not in _statements:
         row = f"({', '.join('?' * _COLUMNS)})"
         values = ", ".join([row] * size)
-        _statements[size] = f"INSERT INTO events SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"  # noqa: S608 - no value is in it
+        _statements[size] = f"INSERT INTO events SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"  # noqa: S608 - it holds no values
     return _statements[size]

@@ -1,4 +1,4 @@
-"""The database file of the SQLite journal: made, checked, brought up to date, and its rows as events."""
+"""The database file of the SQLite journal: creation, checks, migrations, and conversion between rows and events."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from broadcast.core.events import Action, Message, Stored
 from broadcast.journals.sqlite.data_dir import fsync_directory
 
 Row: TypeAlias = tuple[int, float, str, str, str]
-"""seq, at, kind, nick, text; what comes from a file may hold anything."""
+"""seq, at, kind, nick, text. In a row from a file, the values may have other types."""
 
 APPLICATION_ID = 0x62636A31
-"""What the file's header calls itself ("bcj1"): somebody else's database is never taken for a journal."""
+"""The application id in the file's header ("bcj1"), so that no other program's database is taken for a journal."""
 
 MIGRATIONS: list[Sequence[str]] = [
     (
         f"PRAGMA application_id = {APPLICATION_ID}",
-        # Not STRICT: SQLite before 3.37 cannot open a file that holds such a table, and Python 3.11 runs on older ones.
+        # Not STRICT: SQLite before 3.37 cannot open a file with such a table, and Python 3.11 supports older ones.
         """CREATE TABLE events (
             seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, nick TEXT NOT NULL, text TEXT NOT NULL
         )""",
     ),
-    # The lines up to this number are in the full-text index, each once.
+    # Each line up to this number is in the full-text index exactly once.
     ("CREATE TABLE indexed (upto INTEGER NOT NULL)", "INSERT INTO indexed VALUES (0)"),
 ]
-"""Entry n (from 0) is the statements that lead from schema version n to n + 1, in one transaction of their own."""
+"""Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 
 FTS = "fts5"
-"""SQLite's module for full-text search; some are built without it."""
+"""SQLite's module for full-text search. Some builds lack it."""
 TOKENIZER = "unicode61 remove_diacritics 2"
-"""What takes texts apart into words (SQLite 3.27 or newer)."""
+"""The tokenizer, which splits texts into words (SQLite 3.27 or newer)."""
 
 BUSY_SECONDS = 2.0
-"""Seconds to wait for another program that has locked the file."""
+"""Seconds to wait while another program has locked the file."""
 
-_EXAMINED = 1000  # so many of the most recent events are looked at when a journal is opened: some milliseconds
+_EXAMINED = 1000  # number of recent events to check when a journal is opened, which takes some milliseconds
 _MAGIC = b"SQLite format 3\0"
-_HEADER = 100  # bytes; file format, section 1.3
+_HEADER_BYTES = 100  # SQLite file format, section 1.3
 _REMEDY = (
     "restore it from a backup, save what can be saved (docs/backup.rst says how), or move its folder away to begin anew"
 )
@@ -54,12 +54,12 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 def to_row(event: Stored) -> Row:
-    """A numbered event as its row."""
+    """Return the row of a numbered event."""
     return event.seq, event.at, _NAMES[type(event)], event.nick, event.text
 
 
 def from_row(row: Row) -> Stored:
-    """The event that *row* holds, of no session; raises ``JournalDamaged``."""
+    """Return the event in *row*, without a session. Raises ``JournalDamaged``."""
     seq, at, kind, nick, text = row
     if kind not in _KINDS or [type(value) for value in (at, nick, text)] != [float, str, str]:
         msg = f"the journal's line #{seq} cannot be read"
@@ -68,16 +68,16 @@ def from_row(row: Row) -> Stored:
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """The primary result code of *error*; 0 where it came from Python's side."""
+    """Return the primary result code of *error*, or 0 if the error did not come from SQLite."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def connect(path: Path, *, writing: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
-    """Open the existing file *path*, never a new one; *timeout* in seconds. Raises ``sqlite3.Error``, ``JournalError``.
+    """Open the existing file *path*; never create one. Raises ``sqlite3.Error`` or ``JournalError``.
 
-    Every statement is a transaction of its own unless one is begun. A connection may be handed to another thread, not
-    shared. There may be one that writes, and it alone moves the write-ahead log into the database: SQLite up to 3.51.2
-    can lose commits where two do.
+    *timeout* is the time to wait for a lock, in seconds. Each statement is a transaction, unless one was begun. A
+    connection may be handed over to another thread, but not shared. There may be one writing connection, and only it
+    checkpoints the write-ahead log: with two, SQLite up to 3.51.2 can lose commits.
     """
     uri = f"{path.as_uri()}?mode={'rw' if writing else 'ro'}"
     db = sqlite3.connect(uri, timeout=timeout, isolation_level=None, check_same_thread=False, uri=True)
@@ -95,12 +95,12 @@ def _make_durable(db: sqlite3.Connection) -> None:
         msg = "the journal's file system allows no write-ahead log: give --data a folder on a local disk"
         raise JournalError(msg)
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves the data in the drive's cache
+    db.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone leaves the data in the cache of the drive
 
 
 def fetch(db: sqlite3.Connection, first: int, last: int) -> list[Stored]:
-    """The events numbered *first* to *last*, in order; raises ``sqlite3.Error``, ``JournalDamaged``."""
-    first, last = max(first, 1), min(last, 2**63 - 1)  # what the database can take
+    """Return the events numbered *first* to *last*, in order. Raises ``sqlite3.Error`` or ``JournalDamaged``."""
+    first, last = max(first, 1), min(last, 2**63 - 1)  # the range of integers in SQLite
     if first > last:
         return []
     query = "SELECT seq, at, kind, nick, text FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
@@ -108,26 +108,26 @@ def fetch(db: sqlite3.Connection, first: int, last: int) -> list[Stored]:
 
 
 def last_seq(db: sqlite3.Connection) -> int:
-    """The number of the last event; 0 where there is none."""
+    """Return the number of the last event, or 0 if there is none."""
     return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
 
 def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Stored], int]:
-    """Open *path* for writing, made or brought up to date: the connection, the last *tail* events, the last number.
+    """Create or migrate *path* and open it. Return a writing connection, the last *tail* events and the last number.
 
-    Raises a ``JournalError``. The time that it takes does not depend on how much the journal holds.
+    Raises ``JournalError``. The duration does not depend on the size of the journal.
     """
     with _translate_errors(path):
         if path.exists():
             _examine(path)
         else:
             _create(path)
-        with closing(connect(path, writing=False)) as db:  # somebody else's database must stay as it is
+        with closing(connect(path, writing=False)) as db:  # read-only: it may belong to another program
             _identify(db, path)
         db = connect(path, writing=True)
         try:
             _migrate(db, path)
-            _make_index(db)
+            _create_index(db)
             recent, last = _recent(db, path, max(tail, _EXAMINED))
         except BaseException:
             db.close()
@@ -136,7 +136,7 @@ def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Stored], in
 
 
 def full_text(content: str) -> str:
-    """How a table for full-text search is declared; *content* says where the texts themselves are, if anywhere."""
+    """Return the declaration of a full-text table. *content* names the table that holds the texts, if any."""
     return f"USING {FTS}(text, content='{content}', content_rowid='seq', columnsize=0, tokenize='{TOKENIZER}')"
 
 
@@ -157,14 +157,14 @@ def _translate_errors(path: Path) -> Iterator[None]:
         raise JournalError(msg) from error
 
 
-def _damaged(path: Path, what: str) -> JournalDamaged:
-    return JournalDamaged(f"the journal {path} {what}: {_REMEDY}")
+def _damaged(path: Path, problem: str) -> JournalDamaged:
+    return JournalDamaged(f"the journal {path} {problem}: {_REMEDY}")
 
 
 def _create(path: Path) -> None:
-    """Make a journal that appears under its name only when it is complete: a crash on the way leaves no half of one."""
+    """Create a journal under a temporary name and rename it, so that a crash leaves no incomplete journal."""
     log = path.with_name(path.name + "-wal")
-    if log.exists():  # SQLite would play it into the new file
+    if log.exists():  # SQLite would apply the old log to the new file
         raise _damaged(path, f"is missing, but not its write-ahead log {log.name}")
     draft = path.with_name(path.name + ".new")
     for leftover in (draft, draft.with_name(draft.name + "-journal")):
@@ -177,14 +177,14 @@ def _create(path: Path) -> None:
 
 
 def _examine(path: Path) -> None:
-    """Refuse a file that is no SQLite database or was cut short, by its header (file format, section 1.3)."""
+    """Reject a file whose header is not SQLite's, or that is truncated (SQLite file format, section 1.3)."""
     with path.open("rb") as file:
-        header = file.read(_HEADER)
-    if len(header) < _HEADER or not header.startswith(_MAGIC):
+        header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         raise _damaged(path, "is no SQLite database")
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
-        return  # after a crash the missing end may stand there
+        return  # after a crash, the missing pages may be in the log
     size, page = path.stat().st_size, int.from_bytes(header[16:18])
     expected = int.from_bytes(header[28:32]) * (65536 if page == 1 else page)
     if size < expected:
@@ -216,13 +216,13 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         except sqlite3.Error as error:
             if code_of(error) != sqlite3.SQLITE_ERROR:
                 raise
-            # The file is sound; more likely this SQLite was built without something.
+            # The file is valid. Probably this build of SQLite lacks a feature.
             msg = f"cannot bring {path} to schema version {version}: {error} (SQLite {sqlite3.sqlite_version})"
             raise JournalError(msg) from error
 
 
 def _apply(db: sqlite3.Connection, *statements: str) -> None:
-    """Execute all of *statements* or, raising ``sqlite3.Error``, none."""
+    """Execute *statements* in one transaction. If it raises ``sqlite3.Error``, none has taken effect."""
     db.execute("BEGIN IMMEDIATE")
     try:
         for statement in statements:
@@ -234,10 +234,10 @@ def _apply(db: sqlite3.Connection, *statements: str) -> None:
         raise
 
 
-def _make_index(db: sqlite3.Connection) -> None:
-    """Make the full-text index, with nothing in it, unless there is one, or this SQLite cannot.
+def _create_index(db: sqlite3.Connection) -> None:
+    """Create an empty full-text index unless there is one, or this SQLite has no FTS5.
 
-    It is no part of a migration: a journal may be used with an SQLite without it, and then again with one that has it.
+    This is not a migration, because a journal may be used by an SQLite without FTS5 and later by one that has it.
     """
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'words'").fetchone() != (0,):
         return
@@ -245,11 +245,11 @@ def _make_index(db: sqlite3.Connection) -> None:
         _apply(
             db,
             f"CREATE VIRTUAL TABLE words {full_text(content='events')}",
-            # What FTS5 merges within an insertion holds up whoever waits for it: 25 ms now and then. It is done in
-            # pieces instead (index.py), and this is for the case that they fall behind.
+            # A merge that FTS5 does within an insertion delays the commit by 25 ms now and then. Therefore automerge is
+            # off, and search_indexer.py merges in small steps. crisismerge is for the case that they fall behind.
             "INSERT INTO words(words, rank) VALUES ('automerge', 0)",
             "INSERT INTO words(words, rank) VALUES ('crisismerge', 64)",
-            # So no line is ever missing or there twice: whoever moves the mark indexes what it passes.
+            # Moving the mark indexes the lines that it passes, so that no line is ever missing or indexed twice.
             """CREATE TRIGGER indexing AFTER UPDATE OF upto ON indexed BEGIN
                 INSERT INTO words(rowid, text) SELECT seq, text FROM events WHERE seq > old.upto AND seq <= new.upto;
             END""",
@@ -260,14 +260,14 @@ def _make_index(db: sqlite3.Connection) -> None:
 
 
 def _check_index(db: sqlite3.Connection, last: int) -> bool:
-    """Whether there is a mark of how far the index goes, and the journal goes as far: *last* is its last number."""
+    """Return whether the index has exactly one mark, and it is not past *last*, the journal's last number."""
     marks = db.execute("SELECT count(*) FROM indexed WHERE upto BETWEEN 0 AND ?", (last,)).fetchone()
     return bool(marks == (1,))
 
 
 def _recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Stored], int]:
-    """The last *count* events and the last number, having looked whether the numbers are dense."""
-    db.execute("DELETE FROM events WHERE FALSE")  # find out now whether it can be written
+    """Return the last *count* events and the last number. Raise ``JournalDamaged`` if a number is missing."""
+    db.execute("DELETE FROM events WHERE FALSE")  # fails now if the file cannot be written
     last = last_seq(db)
     first = db.execute("SELECT coalesce(min(seq), 1) FROM events").fetchone()[0]
     try:

@@ -1,4 +1,4 @@
-"""The journal in an SQLite database: the default, safe against a crash of the process and of the machine."""
+"""The journal in an SQLite database: its threads put together behind ``core.interfaces.Journal``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from broadcast.core.events import Event, Stored
 from broadcast.core.interfaces import Journal, ReadCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
-from broadcast.journals.commit_queue import CommittedQueue, Wake
+from broadcast.core.time_slice import CallSoon
+from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
 from broadcast.journals.sqlite.data_dir import DirectoryLock
 from broadcast.journals.sqlite.database import fetch, prepare
@@ -19,31 +20,31 @@ from broadcast.journals.sqlite.query_thread import Query, QueryThread
 from broadcast.journals.sqlite.search_indexer import Search
 
 FILE = "journal.sqlite"
-"""The database's name in its folder."""
+"""File name of the database in its folder."""
 
 
 class SqliteJournal:
     """A journal in the file ``journal.sqlite`` of *folder*, with one thread that writes and one that reads.
 
-    All that was appended while a commit ran is the next commit, up to 512 events. A commit that fails takes all its
-    events with it; the next one tries again. While nothing is appended, the thread that writes indexes for ``search``
-    what it has kept. How that goes is written into *keeping*.
+    Events that are appended while a commit runs form the next commit, up to 512 events (group commit). If a commit
+    fails, none of its events is stored; the next commit tries again. While no event arrives, the writing thread adds
+    stored events to the search index. It records its commits in *commit_stats*.
     """
 
-    def __init__(self, folder: Path, wake: Wake, commit_stats: CommitStats | None = None) -> None:
+    def __init__(self, folder: Path, call_soon: CallSoon, commit_stats: CommitStats | None = None) -> None:
         self.commit_stats = commit_stats or CommitStats()
-        self._folder = folder.absolute()  # a daemon changes its working folder
-        self._call_soon = wake
+        self._folder = folder.absolute()  # absolute, because a daemon changes its working directory
+        self._call_soon = call_soon
         self._lock = DirectoryLock(self._folder)
-        self._committed = CommittedQueue(wake)
+        self._committed = CommittedQueue(call_soon)
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
 
     def open(self, tail: int) -> Sequence[Stored]:
-        """Make or check the database, start the threads, and return the last *tail* events.
+        """Create or check the database, start the threads, and return the last *tail* events.
 
-        Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``; nothing stays held
-        then.
+        Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``. Everything is
+        released before that.
         """
         path = self._folder / FILE
         self._lock.acquire()
@@ -57,37 +58,37 @@ class SqliteJournal:
         return events
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        """Call *listener* with what comes back."""
+        """Call *listener* with each batch of committed events."""
         self._committed.subscribe(listener)
 
     def append(self, event: Event) -> None:
-        """Take *event* into the queue; outside of open and close it is lost."""
-        writer = self._commit_thread  # another thread may be closing
-        if writer is not None:
-            writer.put(event)
+        """Queue *event*. It is lost before ``open`` and after ``close``."""
+        commit_thread = self._commit_thread  # read once, because another thread may call close
+        if commit_thread is not None:
+            commit_thread.put(event)
 
     def read(self, first: int, last: int, found: ReadCallback) -> None:
-        """Find the events numbered *first* to *last*, all at once in memory: ask for thousands, not for millions."""
+        """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
         self._submit(lambda db: fetch(db, first, last), found)
 
     def search(self, query: SearchQuery, last: int, limit: int, found: ReadCallback) -> None:
-        """Find the newest *most* events up to *last* that hold *words*, whether they are indexed yet or not."""
+        """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
         self._submit(Search(query, last, limit), found)
 
     def close(self) -> None:
-        """Keep what is in the queue, then release everything; safe at any time, and more than once."""
+        """Store the queued events, then release everything. May be called at any time, and more than once."""
         self._committed.stop()
-        reader, self._query_thread = self._query_thread, None
-        if reader is not None:
-            reader.close()
-        writer, self._commit_thread = self._commit_thread, None
-        if writer is not None:
-            writer.close()
+        query_thread, self._query_thread = self._query_thread, None
+        if query_thread is not None:
+            query_thread.close()
+        commit_thread, self._commit_thread = self._commit_thread, None
+        if commit_thread is not None:
+            commit_thread.close()
         self._lock.release()
 
-    def _submit(self, question: Query, found: ReadCallback) -> None:
+    def _submit(self, query: Query, found: ReadCallback) -> None:
         if self._query_thread is not None:
-            self._query_thread.submit(question, found)
+            self._query_thread.submit(query, found)
         else:
             self._call_soon(partial(found, JournalError("the journal is closed")))
 

@@ -1,4 +1,4 @@
-"""The thread that looks up events in an SQLite journal."""
+"""The thread that reads and searches an SQLite journal."""
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ from typing import TypeAlias
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
 from broadcast.core.interfaces import ReadCallback
-from broadcast.journals.commit_queue import Wake
+from broadcast.core.time_slice import CallSoon
 from broadcast.journals.sqlite.database import connect
 
 Query: TypeAlias = Callable[[sqlite3.Connection], Sequence[Stored] | None]
-"""Finds events by a connection; None where it has not found them all yet, and is to be called again."""
+"""Takes a connection and returns the events found, or None if it is not finished and must be called again."""
 
 MAX_PENDING = 1000
-"""At most so many questions wait; more are refused. A session asks one at a time."""
+"""Maximum number of waiting queries; more are rejected. A session has at most one at a time."""
 
 
 class QueryThread:
-    """One thread that reads the file *path* and answers through *wake*, one question after the other.
+    """A thread that runs queries on the file *path*, one after the other, and passes results through *call_soon*.
 
-    A question that is not through yet lets the others go first.
+    A query that is not finished goes to the end of the queue, so that a long search does not delay the others.
     """
 
-    def __init__(self, path: Path, wake: Wake) -> None:
+    def __init__(self, path: Path, call_soon: CallSoon) -> None:
         self._path = path
-        self._call_soon = wake
+        self._call_soon = call_soon
         self._db: sqlite3.Connection | None = None
-        self._questions: SimpleQueue[tuple[Query, ReadCallback] | None] = SimpleQueue()
+        self._queries: SimpleQueue[tuple[Query, ReadCallback] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="journal reader", daemon=True)
         self._thread.start()
 
-    def submit(self, question: Query, found: ReadCallback) -> None:
-        """Call *found* in a later turn with what *question* finds, or with why not."""
-        if self._questions.qsize() < MAX_PENDING:
-            self._questions.put((question, found))
+    def submit(self, query: Query, found: ReadCallback) -> None:
+        """Call *found* in a later turn with the events that *query* finds, or with the error."""
+        if self._queries.qsize() < MAX_PENDING:
+            self._queries.put((query, found))
         else:
             self._call_soon(partial(found, JournalError("too many are reading the journal just now")))
 
     def close(self) -> None:
-        """Answer what was asked, then end; blocks until then."""
-        self._questions.put(None)
+        """Call every waiting query once more, then end the thread. Unfinished queries fail. Blocks until then."""
+        self._queries.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (asked := self._questions.get()) is not None:
-            question, found = asked
-            answer = self._answer(question)
-            if answer is None:
-                self._questions.put(asked)
+        while (pending := self._queries.get()) is not None:
+            query, found = pending
+            result = self._execute(query)
+            if result is None:
+                self._queries.put(pending)
             else:
-                self._call_soon(partial(found, answer))
-        while not self._questions.empty():
-            if (unfinished := self._questions.get()) is not None:
+                self._call_soon(partial(found, result))
+        while not self._queries.empty():
+            if (unfinished := self._queries.get()) is not None:
                 self._call_soon(partial(unfinished[1], JournalError("the journal is closed")))
         self._disconnect()
 
-    def _answer(self, question: Query) -> Sequence[Stored] | JournalError | None:
+    def _execute(self, query: Query) -> Sequence[Stored] | JournalError | None:
         try:
             if self._db is None:
                 self._db = connect(self._path, writing=False)
-            return question(self._db)
+            return query(self._db)
         except JournalError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - whatever happened, who asked is told, and the thread lives on
+        except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the caller must learn of it
             self._disconnect()
             return JournalError(" ".join(f"the journal cannot be read: {error}".split()))
 

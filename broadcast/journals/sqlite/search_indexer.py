@@ -1,8 +1,7 @@
-"""Full-text search in SQLite: how the index grows, how it is asked, and how lines are searched that are in none.
+"""Full-text search in SQLite: growing the index, querying it, and searching lines that are not indexed.
 
-FTS5's tokenizer ``unicode61 remove_diacritics 2`` decides everywhere what a word is: a run of letters, digits and
-private-use characters, compared without case and diacritics. So a line is found by the same words whether the index
-has it already or not, and in every journal.
+FTS5's tokenizer ``unicode61 remove_diacritics 2`` defines a word everywhere: a run of letters, digits and private-use
+characters, compared without case and diacritics. Hence the same query finds a line in every journal, indexed or not.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from broadcast.core.search_query import SearchQuery
 from broadcast.journals.sqlite.database import code_of, from_row, full_text, last_seq
 
 STEP_ROWS = 256
-"""At most so many lines are indexed in one step, which takes about a millisecond."""
+"""Maximum number of lines to index in one step, which takes about a millisecond."""
 MERGE_PAGES = 8
-"""In a step, about so many pages of the index are merged."""
+"""Approximate number of index pages to merge in one step."""
 UNINDEXED_ROWS = 4096
-"""At most so many lines that are in no index are looked through at once; some 20 ms."""
+"""Maximum number of unindexed lines to search in one call, which takes about 20 ms."""
 SCAN_ROWS = 50_000
-"""At most so many lines of the index are looked through at once; a tenth of a second for the dearest question."""
+"""Maximum number of indexed lines to search in one call. The most expensive query takes a tenth of a second."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR})
-"""What a step says of an index that is not what it should be; all else is the machine's, and may pass."""
+"""Result codes of a step that mean a damaged index. Other errors come from the machine and may be temporary."""
 _NO_FTS5 = "its SQLite has no FTS5."
 
 
 class SearchIndexer:
-    """How far the index of a journal's database goes, and its next step. For the one thread that writes.
+    """The progress of a journal's full-text index. Only the writing thread may use it.
 
-    *db* is the connection that writes; where its SQLite has no FTS5, or the index is damaged, nothing is ever due.
+    *db* is the writing connection. If its SQLite has no FTS5, or the index is damaged, no work is ever due.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -43,31 +42,31 @@ class SearchIndexer:
         try:
             db.execute("SELECT rowid FROM words LIMIT 0")
         except sqlite3.Error:
-            self._usable = False  # whatever it is, lines are kept all the same; who searches is told
+            self._usable = False  # lines are stored without the index, and a search reports the error
 
     def behind(self, last: int) -> int:
-        """How many of the lines up to *last* are not indexed and shall be."""
+        """Return the number of lines up to *last* that are still to be indexed."""
         return last - self._indexed_to if self._usable else 0
 
     def due(self, last: int) -> bool:
-        """Whether there is anything to do, when *last* is the number of the last line."""
+        """Return whether there is work to do, if *last* is the number of the last line."""
         return self._merging or self.behind(last) > 0
 
     def step(self, db: sqlite3.Connection, last: int) -> None:
-        """Index some of the lines up to *last*, or put in order what was indexed; some milliseconds at most.
+        """Index some of the lines up to *last*, or merge a part of the index. Takes at most some milliseconds.
 
-        Raises ``sqlite3.Error``; whether the step took place does not matter then to the next one. An index that turns
-        out to be damaged is left alone from then on.
+        May raise ``sqlite3.Error``; the next step is correct whether or not this one took effect. An index that turns
+        out to be damaged is not used again.
         """
         try:
             self._step(db, last)
         except sqlite3.DatabaseError as error:
             if code_of(error) not in _DAMAGED:
                 raise
-            self._usable = self._merging = False  # lines are kept all the same; who searches is told
+            self._usable = self._merging = False  # lines are stored without it, and a search reports the error
 
     def _step(self, db: sqlite3.Connection, last: int) -> None:
-        # One statement each, and so one transaction and one release of the interpreter's lock.
+        # Each step is one statement, and so one transaction and one release of the GIL.
         if self._merging:
             before = db.total_changes
             db.execute("INSERT INTO words(words, rank) VALUES ('merge', ?)", (MERGE_PAGES,))
@@ -80,24 +79,21 @@ class SearchIndexer:
 
 
 class Search:
-    """A search in a journal's database, the newest lines first.
+    """A search in a journal's database for the newest *limit* lines up to number *last* that match *query*."""
 
-    Finds the newest *most* of the lines numbered at most *last* that hold *words*.
-    """
-
-    def __init__(self, words: SearchQuery, last: int, most: int) -> None:
-        self._query = words
+    def __init__(self, query: SearchQuery, last: int, limit: int) -> None:
+        self._query = query
         self._last = last
-        self._limit = most
+        self._limit = limit
         self._found: list[Stored] = []
 
     def __call__(self, db: sqlite3.Connection) -> list[Stored] | None:
-        """Look through some more lines: what was found in ascending order, or None where there are more to look at.
+        """Search some more lines. Return all matches in ascending order, or None if lines are left to search.
 
-        What a look costs does not grow with the journal. Raises ``sqlite3.Error``, ``JournalError``.
+        The cost of a call does not grow with the journal. Raises ``sqlite3.Error`` or ``JournalError``.
         """
         _make_scratch(db)
-        db.execute("BEGIN")  # how far the index goes and what it holds must be of the same moment
+        db.execute("BEGIN")  # the mark and the content of the index must come from the same snapshot
         try:
             return self._search_some(db)
         finally:
@@ -115,28 +111,28 @@ class Search:
             db.execute(fill, (first, last))
         else:
             table, first = "words", max(last - SCAN_ROWS, 0) + 1
-        query = f"SELECT seq, at, kind, nick, text FROM events WHERE seq IN ({_newest(table)}) ORDER BY seq"  # noqa: S608 - a name of ours
-        rows = db.execute(query, (_expression(self._query), first, last, missing))
+        statement = f"SELECT seq, at, kind, nick, text FROM events WHERE seq IN ({_newest(table)}) ORDER BY seq"  # noqa: S608 - a constant name
+        rows = db.execute(statement, (_expression(self._query), first, last, missing))
         self._found[:0] = map(from_row, rows)
         self._last = first - 1
         return self._found if self._last < 1 or len(self._found) == self._limit else None
 
 
-def matching(words: SearchQuery, lines: Iterable[tuple[int, str]], most: int) -> list[int]:
-    """The numbers of the newest *most* of *lines* that hold *words*, in descending order; raises ``JournalError``."""
-    if not words.phrases:
+def matching(query: SearchQuery, lines: Iterable[tuple[int, str]], limit: int) -> list[int]:
+    """Return the numbers of the newest *limit* of *lines* that match *query*, descending. Raises ``JournalError``."""
+    if not query.phrases:
         return []
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         _make_scratch(db)
         db.execute("BEGIN")
         db.executemany("INSERT INTO scratch(rowid, text) VALUES (?, ?)", lines)
-        return [number for (number,) in db.execute(_newest("scratch"), (_expression(words), 1, 2**63 - 1, most))]
+        return [number for (number,) in db.execute(_newest("scratch"), (_expression(query), 1, 2**63 - 1, limit))]
 
 
 def _make_scratch(db: sqlite3.Connection) -> None:
-    """Make sure that *db* has a table, of its own and in memory, in which lines can be searched that are in no index.
+    """Create a table in memory, private to *db*, for the search in unindexed lines, unless it exists.
 
-    It is filled within a transaction that is undone.
+    Callers fill it within a transaction that they roll back.
     """
     db.execute("PRAGMA temp_store = MEMORY")
     try:
@@ -148,19 +144,19 @@ def _make_scratch(db: sqlite3.Connection) -> None:
 
 
 def _undo(db: sqlite3.Connection) -> None:
-    if db.in_transaction:  # some faults have done it already
+    if db.in_transaction:  # some errors have rolled it back already
         db.execute("ROLLBACK")
 
 
 def _newest(table: str) -> str:
-    """The query for the newest numbers in *table*: what to match, the first and the last number, how many."""
-    return f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608 - a name of ours
+    """Return the statement for the newest matches. Its parameters: expression, first number, last number, limit."""
+    return f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608 - a constant name
 
 
-def _expression(words: SearchQuery) -> str:
-    """*words* in FTS5's language: all of the quoted strings, in which nothing but a quote means anything.
+def _expression(query: SearchQuery) -> str:
+    """Return *query* as an FTS5 expression of quoted strings, in which only a quote has a meaning.
 
-    A NUL would end it, and surrogates cannot be encoded; neither is part of a word.
+    A NUL would end the expression, and surrogates cannot be encoded. Both are replaced, as neither is part of a word.
     """
-    quoted = " ".join(f'"{phrase}"' for phrase in words.phrases)
+    quoted = " ".join(f'"{phrase}"' for phrase in query.phrases)
     return quoted.replace("\0", " ").encode(errors="replace").decode()

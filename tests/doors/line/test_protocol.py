@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.time_slice import SLICE_SECONDS
-from broadcast.delivery.subscriber import ITEM_OVERHEAD
+from broadcast.delivery.private_queue import CHUNK_OVERHEAD
 from broadcast.doors.line.codec import COMMANDS_PER_LINE
 from broadcast.doors.line.protocol import LINES_PER_TURN, BroadcastFactory, BroadcastProtocol
 from broadcast.doors.line.telnet import AYT_REPLY
@@ -68,9 +68,9 @@ def test_the_factory_makes_protocols_and_holds_the_connected_ones(world: World) 
     assert isinstance(world.factory, BroadcastFactory)
     ann, bob = world.connect(), world.connect()
     assert isinstance(ann.protocol, BroadcastProtocol)
-    assert world.factory.connections == {ann.protocol, bob.protocol}
+    assert set(world.connections) == {ann.protocol, bob.protocol}
     bob.vanish()
-    assert world.factory.connections == {ann.protocol}
+    assert set(world.connections) == {ann.protocol}
 
 
 def test_readers_with_the_same_view_share_one_wire(world: World) -> None:
@@ -253,8 +253,8 @@ def test_who_does_not_read_the_answers_of_telnet_is_not_read_from(bob: Person, a
         sent += often
         assert sent < 200_000
     assert (
-        bob.protocol._peer._subscriber._queued_bytes
-        < DEFAULTS.private_queue_bytes + ITEM_OVERHEAD + COMMANDS_PER_LINE * len(AYT_REPLY)
+        bob.protocol._peer._subscriber._queue.size
+        < DEFAULTS.private_queue_bytes + CHUNK_OVERHEAD + COMMANDS_PER_LINE * len(AYT_REPLY)
     )
     bob.transport.take_again()
     bob.world.settle()
@@ -307,7 +307,7 @@ def test_a_long_history_waits_while_it_is_not_read(world: World, bob: Person, an
     while not is_read_from(bob):
         assert ann.read() == ""
         reader = bob.protocol._peer._subscriber
-        most = max(most, len(bob.transport.held) + reader._queued_bytes)
+        most = max(most, len(bob.transport.held) + reader._queue.size)
         bob.transport.take_again(100_000)
         world.settle()
     bob.transport.take_again()
@@ -446,7 +446,7 @@ def test_a_connection_drains_when_every_line_was_taken(bob: Person) -> None:
 def test_a_connection_that_is_over_has_drained(world: World, bob: Person) -> None:
     bob.say("quit")
     assert fired(bob.protocol.drain())
-    assert fired(world.factory.drain())
+    assert fired(world.connections.drain())
 
 
 def test_a_connection_drains_by_leaving(bob: Person) -> None:
@@ -478,7 +478,7 @@ def test_who_is_full_when_an_answer_has_come_is_not_waited_for_any_more(world: W
 def test_while_the_server_stops_nothing_is_read(world: World, bob: Person) -> None:
     eve = world.connect()
     choke(bob)
-    fired(world.factory.drain())
+    fired(world.connections.drain())
     assert not is_read_from(bob)
     assert not is_read_from(eve)
     bob.transport.take_again()
@@ -487,14 +487,14 @@ def test_while_the_server_stops_nothing_is_read(world: World, bob: Person) -> No
 
 
 def test_disconnecting_closes_everybody_and_fires_when_the_last_is_gone(world: World, bob: Person, ann: Person) -> None:
-    gone = fired(world.factory.disconnect())
+    gone = fired(world.connections.disconnect())
     assert bob.transport.finished
     bob.hang_up()
     assert not gone
     ann.hang_up()
     assert gone
     assert bob.read() == ann.read() == ""
-    assert fired(world.factory.disconnect())
+    assert fired(world.connections.disconnect())
 
 
 def test_who_is_disconnected_twice_is_logged_once(world: World, bob: Person) -> None:
@@ -522,11 +522,11 @@ def test_an_unfinished_line_of_somebody_who_is_disconnected_is_not_said(world: W
 def test_the_lines_that_people_type_are_counted_whatever_they_are(world: World) -> None:
     ann = world.connect()
     ann.send("no nickname\r\nann\r\nhi\r\n/ping\r\n" + "x" * 5000 + "\r\n\r\nunfin")
-    assert world.factory.line_count == 6
+    assert world.connections.lines_received == 6
     ann.send("ished\r\n" + "\n" * LINES_PER_TURN * 2, cuts=(3, 100))
-    assert world.factory.line_count == 7 + LINES_PER_TURN * 2
+    assert world.connections.lines_received == 7 + LINES_PER_TURN * 2
     ann.say("quit")
-    assert world.factory.line_count == 8 + LINES_PER_TURN * 2
+    assert world.connections.lines_received == 8 + LINES_PER_TURN * 2
 
 
 def test_what_the_log_says_of_somebody_is_in_fields_of_its_own(world: World, bob: Person) -> None:

@@ -101,7 +101,7 @@ def test_a_question_that_is_not_through_at_the_end_is_answered_with_that(run: Ha
 
     asked.submit(endless, answers.append)
     assert begun.wait(PATIENCE)
-    asked._questions.put(None)  # as close does
+    asked._queries.put(None)  # as close does
     ending.set()
     asked.close()
     run.turns.until(lambda: bool(answers))

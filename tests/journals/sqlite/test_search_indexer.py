@@ -159,7 +159,7 @@ def test_an_old_journal_is_indexed_after_it_was_opened_and_searched_before(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])
-        patch.setattr(database, "_make_index", lambda _: None)
+        patch.setattr(database, "_create_index", lambda _: None)
         patch.setattr(database, "_check_index", lambda *_: True)
         db, _, _ = prepare(tmp_path / FILE, 0)
     with closing(db):
