@@ -370,24 +370,26 @@ def test_stored_lines_count_until_they_are_delivered(limits: Limits) -> None:
         above.append(room.above_high_water)
         room.say(ann, text, NOON)
         room.settle()
-    calls: list[str] = []
-    room.when_below_low_water(lambda: calls.append("below"))
+    calls: list[int] = []
+    room.when_below_low_water(lambda: calls.append(len(room.batches)))
     assert [*above, room.queued_events, room.above_high_water, calls] == [False] * 5 + [0, True, []]
     room.finish()
-    assert (room.above_high_water, calls) == (False, ["below"])
+    assert (room.above_high_water, calls) == (False, [3]), "the first batch leaves more than half of it"
 
 
 def test_private_messages_in_flight_throttle_their_authors_and_are_limited(room: RecordedRoom) -> None:
     ann, bob = room.join("ann", "bob")
     half = DEFAULTS.private_queue_bytes // 2
+
+    def state() -> tuple[bool, bool]:
+        return room.can_receive_private(bob), room.should_throttle_sender(bob)
+
     states = []
-    for size in (half - 1, 1, half, 0):
-        if size:
-            room.whisper(ann, bob, "x" * size)
-        else:
-            room.settle()
-        states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
-    assert states == [(True, False), (True, True), (False, True), (True, False)]
+    for size in (half - 1, 1, half):
+        room.whisper(ann, bob, "x" * size)
+        states.append(state())
+    room.settle()
+    assert [*states, state()] == [(True, False), (True, True), (False, True), (True, False)]
     room.leave(bob, "")
     room.whisper(ann, bob, "x")
     room.settle()
