@@ -52,7 +52,7 @@ def coalesce_presence(events: Sequence[Event]) -> Sequence[Event]:
 
 
 class _RenameTracker:
-    """The earlier nicknames of members that were renamed in this batch: an ignore entry follows the member."""
+    """The nicknames of members that were renamed in this batch. An ignore entry follows the member to the new one."""
 
     def __init__(self) -> None:
         self._keys: dict[str, frozenset[str]] = {}
@@ -82,7 +82,7 @@ def build_batch(
     * An author receives a receipt in place of the own line, or nothing if receipts are off.
     * Members receive nothing about their own leave and rename.
     * Only the recipient receives a private message, and only the author a failure to store.
-    * *ignoring* are the members that ignore somebody. They do not receive the ignored lines.
+    * Members in *ignoring* do not receive the lines of the nicknames that they ignore.
 
     *last_seq* is the number of the last stored event before the batch. The cost grows with the events and the
     overrides, never with subscribers times events.
@@ -118,7 +118,7 @@ def _recipient_overrides(
             yield from ((left.session, None) for left in events if isinstance(left, Left))
         case StoreFailed(session=session):
             yield session, event
-        case _:
+        case _:  # PrivateMessage
             recipient = members.get(event.to)
             if recipient is not None and not ignores(recipient, event.session, names.keys_before(event.nick)):
                 yield recipient.id, event

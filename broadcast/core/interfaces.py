@@ -61,8 +61,8 @@ class Publisher(Protocol):
     def publish(self, batch: Batch, callbacks: Iterator[Callback]) -> None:
         """Offer *batch* to every subscriber. Then exhaust *callbacks* and run each one as it is produced.
 
-        All of this can happen before the call returns, or take several turns of the reactor. The next call comes only
-        after that, but possibly while *callbacks* produces its end.
+        All of this can happen before the call returns, or take several turns of the reactor. The room publishes the
+        next batch only after that, possibly at the end of *callbacks*.
         """
 
 

@@ -16,10 +16,10 @@ class MemberListener(Protocol):
     def congested(self) -> bool:
         """Whether the member reads so slowly that nothing more should be queued for it alone."""
 
-    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         """Handle the join, which all subscribers have received.
 
-        *others* are the members, *replay* yields the events from before. It remains valid while the room goes on.
+        *members* are all members, including this one. *replay* yields the events from before, and can be read later.
         """
 
     def leave_delivered(self) -> None:

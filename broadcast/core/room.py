@@ -1,8 +1,8 @@
 """A room: its members and its stream of events. No bytes, no texts for people.
 
 Every event passes through the journal, which returns it in order. All events that have returned when the publisher is
-free form the next batch. The batch is delivered to the subscribers first. Then the members that it is about are called
-back (those who joined or left).
+free form the next batch. The batch is delivered to the subscribers first. Then the listeners of the members that joined
+or left are called.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Room:
 
     def __init__(self, journal: Journal, publisher: Publisher, replay: int, limits: Limits = DEFAULTS) -> None:
         self.members: dict[int, Member] = {}
-        """Members by session, in the order of joining. Joins and leaves count once they have been delivered."""
+        """Members by session id, in the order of joining. Joins and leaves count once they have been delivered."""
         self.last_seq = 0
         """Number of the last stored event whose delivery has begun; after ``open``, of the last one in the journal."""
         self.message_count = 0
@@ -63,6 +63,7 @@ class Room:
         self._limits = limits
         self._recent: deque[Stored] = deque(maxlen=replay)
         self._joining: dict[int, Member] = {}
+        """Members by session id whose join has not been delivered."""
         self._ignoring: set[Member] = set()
         """Members that ignore somebody, so that a batch need not look at all members."""
         self._barrier_callbacks: deque[Callable[[], None]] = deque()
@@ -228,7 +229,7 @@ class Room:
                     self.members[recipient].last_private_sender = shown.session
 
     def _finish_delivery(self, events: Sequence[Event]) -> Iterator[Callback]:
-        """Yield the callbacks of delivered *events* one by one, then those of writers below the low-water mark.
+        """Yield the callbacks of delivered *events* one by one, then those that wait for the low-water mark.
 
         The next batch starts only after the last callback, so a new member's stream begins with that batch.
         """

@@ -83,9 +83,9 @@ class Session:
         limits = self.hub.settings.limits
         return limits.nickname_bytes if self._member is None else limits.line_bytes
 
-    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue after the room has delivered this session's join; see ``MemberListener``."""
-        self._machine.join_delivered(others, replay)
+        self._machine.join_delivered(members, replay)
         if self.ready:
             # Outside of the transition: within it, Automat would queue the lines that this call causes, and the
             # session would process several of them at a time.
@@ -139,9 +139,9 @@ class Session:
         self._member = member
         self.ready = False
 
-    def _send_replay(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        nicks = (other.announced_nick for other in others.values() if other.id != self.id)
-        joined = JoinConfirmed(self.nick, tuple(islice(nicks, ARRIVAL_NAMES)), len(others) - 1)
+    def _send_replay(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        nicks = (other.announced_nick for other in members.values() if other.id != self.id)
+        joined = JoinConfirmed(self.nick, tuple(islice(nicks, ARRIVAL_NAMES)), len(members) - 1)
         self.peer.send_lazily(chain((joined,), replay))
         self.peer.subscribe(self.view)
         self.ready = True
@@ -187,7 +187,7 @@ class _Inputs(Protocol):
     def admit(self, member: Member) -> None:
         """The hub has accepted the nickname."""
 
-    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         """The room has delivered the join to all subscribers."""
 
     def leave(self, reason: str) -> None:
@@ -261,9 +261,9 @@ def _build_machine() -> Callable[[Session], _Inputs]:
 
     @broadcast.upon(_Inputs.join_delivered).loop()
     def send_replay(
-        machine: _Inputs, session: Session, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
+        machine: _Inputs, session: Session, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
     ) -> None:
-        session._send_replay(others, replay)
+        session._send_replay(members, replay)
 
     @broadcast.upon(_Inputs.line).loop()
     def interpret(machine: _Inputs, session: Session, text: str, at: float) -> None:

@@ -1,9 +1,9 @@
-"""Behind a proxy: HAProxy's PROXY header, in front of what people send, says where they are.
+"""The PROXY protocol of HAProxy: a header in front of a connection's input, with the address of the client.
 
-Twisted has this too. But there an end of input without ``quit`` loses every answer, since half-closing does not get
-through; the address is right only after the welcome; and a header that comes in pieces is refused. Here, whoever is
-behind the header begins when it is complete, with a transport that has the right address and is the plain one in all
-else. The format: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+Twisted supports it, too, but not well enough for this server: an end of input without ``quit`` loses every reply,
+because half-closing does not pass through; the address is right only after the welcome; and a header that arrives in
+pieces is rejected. Here, the wrapped protocol starts when the header is complete. Its transport differs from the plain
+one only in the peer's address. The format: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ _NO_PROXY: Final = "This port is for a proxy, which says first where you are: co
 _CR: Final = 13
 _TEXT: Final = b"PROXY "
 _TEXT_BYTES: Final = 107
-"""The longest header of version 1, with its line end (section 2.1)."""
+"""Maximum length of a header of version 1, with its line end (section 2.1)."""
 _BINARY: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _PREFIX: Final = struct.Struct("!12sBBH")
-"""Version 2: the signature, version and command, family and protocol, the bytes that follow (section 2.2)."""
+"""Version 2: signature, version and command, family and protocol, number of bytes that follow (section 2.2)."""
 
 
 class BadHeaderError(Exception):
-    """What came is no header."""
+    """The input does not begin with a valid header."""
 
 
 class Header(NamedTuple):
-    """A header of *length* bytes; *source* is where the proxy was connected from, None where it does not say."""
+    """A header of *length* bytes. *source* is the address of the client, or None if the proxy does not give it."""
 
     length: int
     source: IAddress | None
 
 
 def parse_header(data: bytes | bytearray) -> Header | None:
-    """The header with which *data* begins; None: there is more to come. Raises ``BadHeaderError``."""
+    """Return the header at the start of *data*, or None if it is incomplete. Raises ``BadHeaderError``."""
     if _BINARY.startswith(data[: len(_BINARY)]):
         return _read_binary(data) if len(data) >= _PREFIX.size else None
     if not _TEXT.startswith(data[: len(_TEXT)]):
@@ -67,12 +67,12 @@ def parse_header(data: bytes | bytearray) -> Header | None:
         raise BadHeaderError
     try:
         return Header(end + 2, _read_text(data[:end].decode("ascii")))
-    except ValueError as error:  # also of what is not ASCII
+    except ValueError as error:  # also if it is not ASCII
         raise BadHeaderError from error
 
 
 def _read_text(line: str) -> IAddress | None:
-    """The source in a header of version 1, without its line end; raises ValueError."""
+    """Return the source in a header of version 1 without its line end. Raises ``ValueError``."""
     match line.split(" "):
         case ["PROXY", "TCP4", source, destination, source_port, destination_port]:
             Four(destination)
@@ -95,21 +95,21 @@ def _port(text: str) -> int:
 
 
 def _six(host: Six, port: int) -> IAddress:
-    """An address of IPv6, or the one of IPv4 that it stands for: limits know people by it."""
+    """Return the IPv6 address, or the IPv4 address that is mapped in it, because limits count by that."""
     if host.ipv4_mapped is not None:
         return IPv4Address("TCP", str(host.ipv4_mapped), port)
     return IPv6Address("TCP", str(host), port)
 
 
 def _read_binary(data: bytes | bytearray) -> Header | None:
-    """A header of version 2."""
+    """Return the header of version 2 at the start of *data*, or None if it is incomplete."""
     _, version, family, size = _PREFIX.unpack_from(data)
     if version not in {0x20, 0x21}:
         raise BadHeaderError
     length = _PREFIX.size + size
     if len(data) < length:
         return None
-    if version == 0x20:  # LOCAL: the proxy speaks for itself, to see whether the server is well
+    if version == 0x20:  # LOCAL: a connection of the proxy itself, for a health check
         return Header(length, None)
     try:
         return Header(length, _source(family, data[_PREFIX.size : length]))
@@ -118,7 +118,7 @@ def _read_binary(data: bytes | bytearray) -> Header | None:
 
 
 def _source(family: int, body: bytes | bytearray) -> IAddress | None:
-    """The source in what follows the prefix of version 2; raises struct.error where that is too short."""
+    """Return the source in *body*, the bytes after the prefix. Raises ``struct.error`` if they are too few."""
     match family >> 4, family & 15:
         case (0, 0 | 1 | 2) | (1 | 2 | 3, 0):
             return None
@@ -136,7 +136,7 @@ def _source(family: int, body: bytes | bytearray) -> IAddress | None:
 
 
 class _ProxiedTransport:
-    """*transport*, for whoever is behind the proxy: it is the same but for the address of the *peer*."""
+    """The *transport* of a wrapped protocol, with *peer* as the address of the other side."""
 
     def __init__(self, transport: StreamTransport, peer: IAddress) -> None:
         self._transport = transport
@@ -144,27 +144,27 @@ class _ProxiedTransport:
         directlyProvides(self, providedBy(transport))
 
     def getPeer(self) -> IAddress:
-        """Where the other side of the proxy is."""
+        """Return the address of the client."""
         return self._peer
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the transport
         return getattr(self._transport, name)
 
 
 @implementer(IHalfCloseableProtocol)
 class ProxiedProtocol(Protocol):
-    """Reads the header, then lets the protocol behind it begin, and stands between only for what comes in."""
+    """Reads the header, then starts the wrapped protocol and forwards input to it. Output does not pass through."""
 
     factory: ProxiedFactory
 
     def connectionMade(self) -> None:
-        """Wait for the header. Until it has come, they are counted among all connections, at no address."""
+        """Wait for the header. Until it is complete, the connection counts in the total, but for no address."""
         factory = self.factory
         self._transport = cast("StreamTransport", self.transport)
         self._start = bytearray()
         self._wrapped: Protocol | None = None
         self._lease: Lease | None = None
-        self._refused = False
+        self._rejected = False
         seconds = factory.connection_limiter.limits.nickname_seconds
         self._deadline: IDelayedCall = factory.clock.callLater(seconds, self._reject_missing_header)
         try:
@@ -176,10 +176,10 @@ class ProxiedProtocol(Protocol):
             factory.waiting.add(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in a chunk of the header, or of what follows it."""
+        """Receive a part of the header, or forward input to the wrapped protocol."""
         if self._wrapped is not None:
             self._wrapped.dataReceived(data)
-        elif not self._refused:
+        elif not self._rejected:
             self._start += data
             try:
                 header = parse_header(self._start)
@@ -199,13 +199,13 @@ class ProxiedProtocol(Protocol):
         if self._wrapped is None:
             self._close()
             return
-        # It has all interfaces that the transport has.
+        # The proxied transport provides all interfaces of the transport.
         self._wrapped.makeConnection(_ProxiedTransport(self._transport, peer))  # type: ignore[no-untyped-call]
         if rest and not getattr(self._transport, "disconnecting", False):
             self._wrapped.dataReceived(rest)
 
     def _stop_waiting(self) -> None:
-        """It is decided what comes of this connection."""
+        """Stop waiting for the header."""
         self.factory.waiting.discard(self)
         if self._deadline.active():
             self._deadline.cancel()
@@ -216,28 +216,28 @@ class ProxiedProtocol(Protocol):
             self._lease.release()
 
     def _reject_missing_header(self) -> None:
-        """No header has come."""
+        """Reject the connection, because no valid header arrived in time."""
         self.factory.refusal_log.record(f"no PROXY header from {format_peer(self._transport.getPeer())}")
         self._reject(_NO_PROXY)
 
-    def _reject(self, why: str) -> None:
+    def _reject(self, text: str) -> None:
         self._stop_waiting()
-        self._transport.write(f" * {why}\r\n".encode())
+        self._transport.write(f" * {text}\r\n".encode())
         self._close()
 
     def reject_stopping(self) -> None:
-        """The server is going down, before the header has come."""
+        """Reject the connection, because the server is going down."""
         self._reject(GOING_DOWN)
 
     def _close(self) -> None:
-        """Close the connection before anybody was behind it."""
-        self._refused = True
+        """Close the connection, which has no wrapped protocol."""
+        self._rejected = True
         self._transport.loseConnection()
         linger = self.factory.connection_limiter.limits.linger_seconds
         self._deadline = self.factory.clock.callLater(linger, self._transport.abortConnection)
 
     def readConnectionLost(self) -> None:
-        """The end of their input."""
+        """Forward the end of the input."""
         half = self._half_closeable()
         if half is not None:
             half.readConnectionLost()
@@ -245,31 +245,31 @@ class ProxiedProtocol(Protocol):
             self._transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Everything has been sent."""
+        """Forward the end of the output."""
         half = self._half_closeable()
         if half is not None:
             half.writeConnectionLost()
 
     def _half_closeable(self) -> IHalfCloseableProtocol | None:
-        """Whoever is behind the proxy, as far as they know of half-closing."""
+        """Return the wrapped protocol if it supports half-closing."""
         return IHalfCloseableProtocol(self._wrapped, None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
+        """Clean up, and forward the loss of the connection."""
         self._stop_waiting()
         self._release()
-        behind, self._wrapped = self._wrapped, None
-        if behind is not None:
-            behind.connectionLost(reason)
+        wrapped, self._wrapped = self._wrapped, None
+        if wrapped is not None:
+            wrapped.connectionLost(reason)
 
 
 class ProxiedFactory(Factory):
-    """Lets the protocols of the factory *behind* begin when it is known who is there.
+    """A factory whose protocols read the header, then start a protocol of the factory *wrapped*.
 
-    Until then they are counted by *admitted*. The header may take as long as a nickname.
+    *connection_limiter* counts the connections until then. The time limit for the header is that for a nickname.
     """
 
-    protocol = ProxiedProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
+    protocol = ProxiedProtocol  # type: ignore[assignment]  # its factory has a narrower type than in Twisted
     noisy = False
 
     def __init__(self, wrapped: IProtocolFactory, clock: IReactorTime, connection_limiter: ConnectionLimiter) -> None:
@@ -278,27 +278,27 @@ class ProxiedFactory(Factory):
         self.connection_limiter = connection_limiter
         self.refusal_log = RefusalLog(clock)
         self.waiting: set[ProxiedProtocol] = set()
-        """Those whose header is not complete."""
+        """Connections whose header is not complete."""
 
     def doStart(self) -> None:  # noqa: N802 - Twisted's name
-        """A port listens."""
+        """Start the wrapped factory."""
         self.wrapped.doStart()
-        super().doStart()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated, as below
+        super().doStart()  # type: ignore[no-untyped-call]  # Twisted's method is not annotated, as below
 
     def doStop(self) -> None:  # noqa: N802
-        """A port listens no more."""
+        """Stop the wrapped factory."""
         super().doStop()  # type: ignore[no-untyped-call]
         self.wrapped.doStop()
 
     def stopFactory(self) -> None:  # noqa: N802
-        """Nobody may begin after the end."""
+        """Reject all connections whose header is not complete."""
         for protocol in list(self.waiting):
             protocol.reject_stopping()
 
 
 @implementer(IStreamServerEndpoint)
 class ProxiedEndpoint:
-    """*endpoint*, where only proxies connect; *admitted* counts them until it is known who they are."""
+    """An *endpoint* to which only proxies connect. *connection_limiter* counts connections without a header."""
 
     def __init__(
         self, endpoint: IStreamServerEndpoint, clock: IReactorTime, connection_limiter: ConnectionLimiter
@@ -308,5 +308,5 @@ class ProxiedEndpoint:
         self._connection_limiter = connection_limiter
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:  # noqa: N803 - Twisted's name
-        """Listen there."""
+        """Listen on the endpoint for *protocolFactory*, behind a ``ProxiedFactory``."""
         return self._endpoint.listen(ProxiedFactory(protocolFactory, self._clock, self._connection_limiter))
