@@ -294,7 +294,7 @@ def test_msg_and_reply_are_confirmed_and_say_who_is_away(ann: SessionClient, bob
     ]
 
 
-def test_newcomer_can_be_addressed_and_is_named_from_the_delivery_of_the_join(world: World, ann: SessionClient) -> None:
+def test_newcomer_is_addressed_and_named_from_the_delivery_of_the_join(world: World, ann: SessionClient) -> None:
     bob = world.open_session()
     bob.session.line("bob", NOON)
     ann.session.line("/msg bob hi", NOON)

@@ -85,7 +85,7 @@ def test_other_ascii_characters_are_rejected_without_repeating_them(unicode: boo
 
 
 @in_both_modes
-def test_reserved_words_are_rejected_in_any_case_but_not_what_resembles_them_in_ascii(unicode: bool) -> None:
+def test_reserved_words_are_rejected_in_any_case_but_not_similar_ascii(unicode: bool) -> None:
     assert {"server", "system", "admin", "root", "operator", "here", "all", "quit", "exit"} == RESERVED
     for word in RESERVED:
         for typed in (word, word.upper(), word.title(), f" {word} "):
@@ -240,7 +240,7 @@ def test_nicknames_that_look_alike_have_one_skeleton(genuine: str, others: str) 
     ],
     ids=ascii,
 )
-def test_accents_vowels_and_different_ascii_characters_distinguish_nicknames(one: str, other: str) -> None:
+def test_accents_vowels_and_other_ascii_characters_distinguish_nicknames(one: str, other: str) -> None:
     assert skeleton(one) != skeleton(other)
 
 
@@ -259,7 +259,7 @@ def test_skeleton_of_a_skeleton_is_itself_for_every_character() -> None:
 
 
 @given(st.text())
-def test_any_input_is_a_nickname_or_rejected_in_one_line_that_does_not_repeat_it(typed: str) -> None:
+def test_any_input_is_a_nickname_or_rejected_without_repeating_it(typed: str) -> None:
     reasons = {EMPTY, TOO_LONG, LETTERS_ONLY, ASCII_ONLY, TWO_DIRECTIONS}
     for unicode in (False, True):
         result = outcome(sanitize(typed), unicode=unicode)

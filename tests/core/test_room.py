@@ -167,7 +167,7 @@ def test_history_and_search_find_only_what_was_delivered(
 # Presence
 
 
-def test_members_are_present_from_the_delivery_of_the_join_to_that_of_the_leave(room: RecordedRoom) -> None:
+def test_members_are_present_from_delivered_join_to_delivered_leave(room: RecordedRoom) -> None:
     (ann,) = room.come("ann")
     assert not room.members
     room.busy = True
@@ -342,7 +342,7 @@ def test_every_event_counts_until_it_has_come_back() -> None:
     assert [*above, room.above_high_water] == [False] * 4 + [True, False]
 
 
-def test_text_of_lines_and_private_messages_counts_even_if_it_cannot_be_stored() -> None:
+def test_text_counts_even_if_it_is_private_or_cannot_be_stored() -> None:
     room = RecordedRoom(Limits(high_water_bytes=20))
     ann, bob = room.join("ann", "bob")
     room.say(ann, "x" * 10, NOON)

@@ -28,7 +28,7 @@ def test_histogram_counts_a_value_at_the_first_bound_that_is_not_smaller() -> No
     assert (histogram.counts, histogram.sum) == ([2, 2, 2], 107.0)
 
 
-def test_commit_error_lasts_until_a_commit_succeeds_and_each_change_is_reported() -> None:
+def test_commit_error_lasts_until_a_success_and_each_change_is_reported() -> None:
     changes: list[str] = []
     stats = CommitStats(on_change=changes.append)
     assert stats.now() == 0.0
