@@ -33,8 +33,8 @@ from broadcast.core.events import Event, Joined, Message, PrivateMessage, Receip
 from broadcast.core.interfaces import Override, View
 from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from tests.delivery.subscribers import KINDS, Kind, PlainEncoder, SubscriberWorld
 from tests.harness import DirectWorld, Person, World
-from tests.listeners import KINDS, Hall, Kind, PlainWire
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 PENDING = 60
@@ -251,12 +251,12 @@ class Play:
     """Plays the steps with real readers, and writes down what each is to get."""
 
     def __init__(self, kind: Kind, window: ReplayBuffer) -> None:
-        self.hall = Hall(kind, window)
-        self.hall.fanout.private_queue_bytes = PENDING
-        self.hall.tick = SLICE_SECONDS
-        self.people = self.hall.listeners(READERS)
+        self.world = SubscriberWorld(kind, window)
+        self.world.fanout.private_queue_bytes = PENDING
+        self.world.tick = SLICE_SECONDS
+        self.people = self.world.subscribers(READERS)
         self.models = [Model() for _ in range(READERS)]
-        self.wires = {quiet: PlainWire(View(quiet=quiet)) for quiet in (False, True)}
+        self.wires = {quiet: PlainEncoder(View(quiet=quiet)) for quiet in (False, True)}
         self.bursts = self.count = self.happened = 0
         transport = 2 * HELD + LINE if kind == "transport" else 0
         self.cap = PENDING + LINE + ITEM + transport
@@ -268,45 +268,47 @@ class Play:
             case Tell(what=what):
                 self._tell(what)
             case Turn():
-                self.hall.turn()
-            case Show(to=at, lines=lines, each=each) if self.models[at].here and not self.people[at].reader.congested:
+                self.world.turn()
+            case Show(to=at, lines=lines, each=each) if (
+                self.models[at].here and not self.people[at].subscriber.congested
+            ):
                 texts = [self._text("a", "") for _ in range(lines)]
                 for text in texts:
-                    self._expect(at, text, "answer", loose=self.hall.told < self.bursts)
-                show, size = self.people[at].show, ITEM + sum(len(text) + 1 for text in texts)
+                    self._expect(at, text, "answer", loose=self.world.delivered < self.bursts)
+                show, size = self.people[at].answer, ITEM + sum(len(text) + 1 for text in texts)
                 if each:
-                    show, size = self.people[at].show_each, 2 * (ITEM + PIECE + LINE)
+                    show, size = self.people[at].answer_lazily, 2 * (ITEM + PIECE + LINE)
                 show(*texts)
                 self.under_way[at] = max(self.under_way[at], size)
             case Room(whose=at, bytes=most, at_once=at_once) if not self.models[at].lost:
                 if at_once:
-                    self.people[at].go_on(most)
+                    self.people[at].read_on(most)
                 else:
                     self.people[at].transport.room = most
             case Look(who=at, quiet=quiet) if self.models[at].here:
                 self.models[at].quiet |= quiet
-                self.people[at].reader.subscribe(self.wires[quiet])
+                self.people[at].subscriber.subscribe(self.wires[quiet])
             case Finish(who=at) if self.models[at].here:
                 self.models[at].here = False
-                self.people[at].reader.close_when_drained()
+                self.people[at].subscriber.close_when_drained()
             case Lose(who=at) if not self.models[at].lost:
                 self.models[at].here = False
                 self.models[at].lost = True
-                self.people[at].reader.connection_lost()
+                self.people[at].subscriber.connection_lost()
             case _:
                 pass
         for person, model, under_way in zip(self.people, self.models, self.under_way, strict=True):
             if not model.lost:
-                assert person.held <= self.cap + under_way
+                assert person.held_bytes <= self.cap + under_way
 
     def _tell(self, what: Sequence[Line | Join | Private]) -> None:  # noqa: C901 -- a table
-        self.hall.settle()
-        assert self.hall.told == self.bursts
+        self.world.settle()
+        assert self.world.delivered == self.bursts
         self.bursts += 1
         events: list[Event] = []
         edits: dict[int, list[Override]] = {}
         alone = [0] * READERS
-        seq = self.hall.last
+        seq = self.world.last_seq
         for item in what:
             match item:
                 case Line(author=author, receipt=receipt, padding=padding):
@@ -337,11 +339,11 @@ class Play:
                         alone[to] += ITEM + len(private.text.encode()) + 3
                         events.append(private)
         self.under_way = [max(pair) for pair in zip(self.under_way, alone, strict=True)]
-        self.hall.tell(*events, edits={self.people[at]: given for at, given in edits.items()})
+        self.world.publish(*events, overrides={self.people[at]: given for at, given in edits.items()})
 
     def _may(self, at: int) -> bool:
         """Whether they are read from, and may be whispered to."""
-        return self.models[at].here and not self.people[at].reader.congested
+        return self.models[at].here and not self.people[at].subscriber.congested
 
     def _text(self, kind: str, padding: str) -> str:
         self.count += 1
@@ -357,20 +359,20 @@ class Play:
         """Let everybody read everything, and judge it."""
         for person, model in zip(self.people, self.models, strict=True):
             if not model.lost:
-                person.go_on()
-        self.hall.settle()
+                person.read_on()
+        self.world.settle()
         for person, model in zip(self.people, self.models, strict=True):
             if model.lost:
                 whole = bytes(person.transport.sent).split(b"\n")[:-1]
                 model.check([line.decode() for line in whole], complete=False, all_of_it=all_of_it)
                 continue
-            person.go_on()
+            person.read_on()
             lines = person.lines()
             if any(line.startswith("missed") for line in lines):
                 event("somebody missed something")
             model.check(lines, complete=True, all_of_it=all_of_it)
-            assert not person.reader.lagging
-            assert person.held == 0
+            assert not person.subscriber.lagging
+            assert person.held_bytes == 0
             assert person.transport.finished is not model.here
 
 
