@@ -342,7 +342,7 @@ class JournalContract(SearchContract):
         assert run.append_texts(texts) == [message(text).with_seq(seq) for seq, text in enumerate(texts, 1)]
 
     def test_event_that_is_not_unicode_is_counted_and_not_stored(self, run: Harness) -> None:
-        invalid = [message("\ud800"), Action(1, "\udfff", "waves", 1.0)]
+        invalid: list[Event] = [message("\ud800"), Action(1, "\udfff", "waves", 1.0)]
         first, *failed, last = run.append(message("a"), *invalid, *TRANSIENT, message("b"))
         assert (first, last) == (message("a").with_seq(1), message("b").with_seq(2))
         for event, failure in zip(invalid, failed[:2], strict=True):
