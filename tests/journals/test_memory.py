@@ -43,6 +43,7 @@ def test_search_in_several_turns_covers_what_is_still_remembered(count: int, lat
         patch.setattr(memory, "SEARCH_ROWS_PER_TURN", 3)
         run.append_texts(f"line {number}" for number in range(1, count + 1))
         assert run.matches("line") == list(range(max(1, count - 7), count + 1))
+        assert run.matches("line", limit=4) == list(range(max(1, count - 3), count + 1))
         answers: list[Sequence[Stored] | JournalError] = []
         run.journal.search(parse_query("line"), 99, 99, answers.append)
         if not run.calls.queue.empty():

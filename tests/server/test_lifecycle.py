@@ -200,7 +200,7 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observer)
 
 
-def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(logged: list[str]) -> None:
+def test_start_listens_before_it_opens_the_journal_and_logs_both(logged: list[str]) -> None:
     running = Running(FakePlace("here").succeed(), FakePlace("there").succeed())
     running.server.privilegedStartService()
     opened_before, logged_before = running.journal.opened, list(logged)
@@ -210,7 +210,7 @@ def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(l
     assert logged == ["Listening on here.", "Listening on there.", "Nothing is kept."]
 
 
-def test_the_heart_beats_from_the_start_to_the_stop() -> None:
+def test_dead_peer_detector_runs_from_start_to_stop() -> None:
     running = Running(FakePlace("here").succeed())
     running.server.privilegedStartService()
     beats = [len(running.pulse.getDelayedCalls())]
@@ -221,7 +221,7 @@ def test_the_heart_beats_from_the_start_to_the_stop() -> None:
     running.settle()
 
 
-def test_a_port_in_use_ends_the_start_and_leaves_the_journal_alone(logged: list[str]) -> None:
+def test_port_in_use_ends_the_start_before_the_journal_is_opened(logged: list[str]) -> None:
     running = Running(FakePlace("here").succeed(), FakePlace("there").fail())
     with pytest.raises(GaveUpError):
         running.start()
@@ -230,7 +230,7 @@ def test_a_port_in_use_ends_the_start_and_leaves_the_journal_alone(logged: list[
     assert logged == []
 
 
-def test_a_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None:
+def test_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None:
     running = Running(FakePlace("here").succeed())
     running.journal.trouble = "another server has it open"
     with pytest.raises(GaveUpError):
@@ -239,7 +239,7 @@ def test_a_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> No
     assert logged == []
 
 
-def test_a_port_that_takes_its_time_is_logged_when_it_listens(logged: list[str]) -> None:
+def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
     place = FakePlace("slow")
     running = Running(place)
     running.start()
@@ -251,7 +251,7 @@ def test_a_port_that_takes_its_time_is_logged_when_it_listens(logged: list[str])
     assert not place.port.open
 
 
-def test_a_port_that_fails_late_ends_the_process_as_a_failure(logged: list[str]) -> None:
+def test_port_that_fails_late_terminates_the_process(logged: list[str]) -> None:
     place = FakePlace("slow")
     running = Running(place)
     running.start()
@@ -260,7 +260,7 @@ def test_a_port_that_fails_late_ends_the_process_as_a_failure(logged: list[str])
     assert running.terminated == 1
 
 
-def test_a_port_that_was_still_on_its_way_does_not_disturb_the_stop() -> None:
+def test_slow_port_does_not_disturb_the_stop() -> None:
     running = Running(FakePlace("slow"))
     running.start()
     running.stop()
@@ -268,7 +268,7 @@ def test_a_port_that_was_still_on_its_way_does_not_disturb_the_stop() -> None:
     assert running.terminated == 0
 
 
-def test_it_is_ready_once_everything_listens_and_the_reactor_turns() -> None:
+def test_server_is_ready_once_all_ports_listen_and_the_reactor_runs() -> None:
     slow = FakePlace("slow")
     running = Running(FakePlace("here").succeed(), slow)
     running.start()
@@ -283,7 +283,7 @@ def test_it_is_ready_once_everything_listens_and_the_reactor_turns() -> None:
     assert running.manager.status() == "2 connected."
 
 
-def test_a_server_that_lacks_a_port_or_stops_already_is_never_ready() -> None:
+def test_server_without_a_port_or_already_stopping_is_never_ready() -> None:
     failing, slow = FakePlace("failing"), FakePlace("slow")
     for place in (failing, slow):
         running = Running(place)
@@ -297,7 +297,7 @@ def test_a_server_that_lacks_a_port_or_stops_already_is_never_ready() -> None:
         assert running.manager.told == ["Going down: 0 connected."]
 
 
-def test_everybody_reads_that_the_server_goes_down_whether_they_have_a_nickname_or_not(logged: list[str]) -> None:
+def test_stop_notifies_all_clients_with_and_without_a_nickname(logged: list[str]) -> None:
     place = FakePlace("here").succeed()
     running = Running(place)
     running.start()
@@ -316,7 +316,7 @@ def test_everybody_reads_that_the_server_goes_down_whether_they_have_a_nickname_
     assert running.journal.closed
 
 
-def test_what_was_typed_before_is_said_before() -> None:
+def test_stop_delivers_earlier_messages_first() -> None:
     running = Running()
     running.start()
     ann, bob = running.world.join("ann", "bob")
@@ -326,7 +326,7 @@ def test_what_was_typed_before_is_said_before() -> None:
     assert bob.lines() == ["ann: one", "ann: two", DOWN]
 
 
-def test_nothing_is_left_to_wait_for_where_nobody_is_connected() -> None:
+def test_stop_without_clients_does_not_wait() -> None:
     running = Running(FakePlace("here").succeed())
     running.start()
     running.stop()
@@ -335,7 +335,7 @@ def test_nothing_is_left_to_wait_for_where_nobody_is_connected() -> None:
     assert running.clock.getDelayedCalls() == []
 
 
-def test_who_keeps_their_side_open_is_not_waited_for_long() -> None:
+def test_stop_closes_clients_that_do_not_close_within_the_linger_time() -> None:
     running = Running()
     running.start()
     (ann,) = running.world.join("ann")
@@ -348,7 +348,7 @@ def test_who_keeps_their_side_open_is_not_waited_for_long() -> None:
     running.settle()
 
 
-def test_who_does_not_read_is_cut_off_in_time_for_the_journal_to_close(logged: list[str]) -> None:
+def test_stop_aborts_clients_that_do_not_read_before_the_journal_closes(logged: list[str]) -> None:
     running = Running()
     running.start()
     (ann,) = running.world.join("ann")
@@ -365,7 +365,7 @@ def test_who_does_not_read_is_cut_off_in_time_for_the_journal_to_close(logged: l
     assert running.journal.closed
 
 
-def test_a_journal_that_is_stuck_holds_neither_the_news_nor_the_end() -> None:
+def test_stuck_journal_does_not_delay_the_notice_or_the_stop() -> None:
     running = Running()
     running.start()
     (ann,) = running.world.join("ann")
@@ -380,7 +380,7 @@ def test_a_journal_that_is_stuck_holds_neither_the_news_nor_the_end() -> None:
     running.settle()
 
 
-def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
+def test_journal_that_does_not_close_does_not_delay_the_stop(logged: list[str]) -> None:
     running = Running()
     running.start()
     running.journal.may_close.clear()
@@ -397,7 +397,7 @@ def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
 _monitor: type[Monitor] = FakeMonitor
 
 
-def test_the_monitor_has_a_place_of_its_own_and_measures_once_the_server_has_started(logged: list[str]) -> None:
+def test_monitor_has_its_own_listener_and_runs_from_the_start(logged: list[str]) -> None:
     here, monitor = FakePlace("here").succeed(), FakeMonitor()
     monitor.listener.succeed()
     running = Running(here, monitor=monitor)
@@ -409,7 +409,7 @@ def test_the_monitor_has_a_place_of_its_own_and_measures_once_the_server_has_sta
     assert logged == ["Listening on here.", "Listening on a tower.", "Nothing is kept."]
 
 
-def test_the_monitor_is_the_last_to_close() -> None:
+def test_monitor_is_closed_last() -> None:
     here, monitor = FakePlace("here").succeed(), FakeMonitor()
     monitor.listener.succeed()
     running = Running(here, monitor=monitor)
@@ -423,7 +423,7 @@ def test_the_monitor_is_the_last_to_close() -> None:
     assert (monitor.listener.port.open, monitor.measures) == (False, False)
 
 
-def test_a_monitor_that_finds_no_place_ends_the_start() -> None:
+def test_monitor_that_cannot_listen_ends_the_start() -> None:
     monitor = FakeMonitor()
     monitor.listener.fail()
     running = Running(FakePlace("here").succeed(), monitor=monitor)
@@ -436,7 +436,7 @@ def test_a_monitor_that_finds_no_place_ends_the_start() -> None:
 # The log
 
 
-def test_twistd_takes_its_log_from_the_application_and_that_from_the_server() -> None:
+def test_application_takes_its_log_observer_from_the_server() -> None:
     observer = cast(ILogObserver, [].append)
     for log in (observer, None):
         application = Application("x")  # type: ignore[no-untyped-call]
@@ -446,7 +446,7 @@ def test_twistd_takes_its_log_from_the_application_and_that_from_the_server() ->
         assert list(cast(MultiService, IService(application))) == [server]
 
 
-def test_a_server_can_be_part_of_another_service_too() -> None:
+def test_server_can_be_part_of_another_service() -> None:
     services = MultiService()  # type: ignore[no-untyped-call]
     server = Running(log=cast(ILogObserver, [].append)).server
     server.setServiceParent(services)

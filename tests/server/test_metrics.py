@@ -107,7 +107,7 @@ def watched() -> Watched:
     return Watched()
 
 
-def test_the_figures_are_those_of_the_parts(watched: Watched) -> None:
+def test_metrics_show_the_counters_of_the_parts(watched: Watched) -> None:
     world = watched.world
     ann, bob, _carol = world.join("ann", "bob", "carol")
     world.connect()
@@ -137,19 +137,19 @@ def test_the_figures_are_those_of_the_parts(watched: Watched) -> None:
     assert now["lines_told_total"] == 3
 
 
-def test_every_kind_of_refusal_is_there_from_the_start_and_no_other(watched: Watched) -> None:
+def test_every_kind_of_rejection_is_shown_from_the_start(watched: Watched) -> None:
     watched.world.connect().say("<b>x</b>", "ann", '/a"b', "/\u00e9")
     kinds = {name for name in watched.figures() if name.startswith("refusals_total")}
     assert kinds == {f"refusals_total kind={kind}" for kind in [*(kind.value for kind in Rejection), "not_kept"]}
 
 
-def test_nothing_that_people_type_is_shown(watched: Watched) -> None:
+def test_metrics_show_no_text_of_clients(watched: Watched) -> None:
     (ann,) = watched.world.join("zanzibar")
     ann.say("zanzibar", "/zanzibar", "/nick zanzibar2", "/quit zanzibar")
     assert "zanzibar" not in watched.ask("/metrics")[2]
 
 
-def test_the_journal_shows_how_it_keeps(watched: Watched) -> None:
+def test_metrics_show_commits_and_failures(watched: Watched) -> None:
     keeping = watched.world.journal.commit_stats
     for seconds in (0.0004, 0.004, 0.0045, 30.0):
         keeping.record_success(seconds)
@@ -161,7 +161,7 @@ def test_the_journal_shows_how_it_keeps(watched: Watched) -> None:
     assert (now["keeping"], now["commit_failures_total"], now["refusals_total kind=not_kept"]) == (0, 1, 7)
 
 
-def test_what_waits_for_the_journal_is_shown(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_show_the_journal_queue(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     (ann,) = watched.world.join("ann")
     monkeypatch.setattr(watched.world.journal, "append", lambda _event: None)
     ann.say("hello", "world!")
@@ -169,12 +169,12 @@ def test_what_waits_for_the_journal_is_shown(watched: Watched, monkeypatch: pyte
     assert (now["journal_queue_events"], now["journal_queue_characters"]) == (2, 11)
 
 
-def test_it_says_what_runs_here(watched: Watched) -> None:
+def test_metrics_show_the_version(watched: Watched) -> None:
     (info,) = [name for name in watched.figures() if name.startswith("info ")]
     assert f" version={__version__}" in info
 
 
-def test_every_figure_is_explained_in_the_docs_with_its_type_and_no_other_is(watched: Watched) -> None:
+def test_documentation_lists_exactly_the_metrics_with_their_types(watched: Watched) -> None:
     shown = {
         (name, kind)
         for name, kind in re.findall(r"^# TYPE (broadcast_\w+) (\w+)$", watched.ask("/metrics")[2], re.MULTILINE)
@@ -187,7 +187,7 @@ def test_every_figure_is_explained_in_the_docs_with_its_type_and_no_other_is(wat
     assert explained == shown
 
 
-def test_the_figures_of_the_process_are_read_in_another_thread(watched: Watched) -> None:
+def test_process_metrics_are_read_in_another_thread(watched: Watched) -> None:
     works: list[Callable[[], bytes]] = []
     done: Deferred[bytes] = Deferred()
 
@@ -206,7 +206,7 @@ def test_the_figures_of_the_process_are_read_in_another_thread(watched: Watched)
         assert b"process_open_fds " in body
 
 
-def test_whoever_does_not_wait_for_the_answer_disturbs_nobody(watched: Watched) -> None:
+def test_client_that_disconnects_early_causes_no_error(watched: Watched) -> None:
     done: Deferred[bytes] = Deferred()
     watched.aside = lambda _work: done
     protocol, transport = watched.connect()
@@ -217,7 +217,7 @@ def test_whoever_does_not_wait_for_the_answer_disturbs_nobody(watched: Watched) 
     assert transport.value() == b""
 
 
-def test_without_the_figures_of_the_process_there_are_the_others(watched: Watched) -> None:
+def test_other_metrics_are_shown_without_process_metrics(watched: Watched) -> None:
     def aside(_work: Callable[[], bytes]) -> Deferred[bytes]:
         failed: Deferred[bytes] = Deferred()
         failed.errback(OSError("too many open files"))
@@ -232,7 +232,7 @@ def test_without_the_figures_of_the_process_there_are_the_others(watched: Watche
 # Health
 
 
-def test_all_is_well_until_a_commit_fails_and_again_when_one_succeeds(watched: Watched) -> None:
+def test_health_follows_the_last_commit(watched: Watched) -> None:
     keeping = watched.world.journal.commit_stats
     well = (200, "ok\n")
     asked = [watched.ask("/healthz")]
@@ -246,7 +246,7 @@ def test_all_is_well_until_a_commit_fails_and_again_when_one_succeeds(watched: W
     assert {headers["content-type"] for _, headers, _ in asked} == {"text/plain; charset=utf-8"}
 
 
-def test_who_is_going_down_is_not_well(watched: Watched) -> None:
+def test_stopping_server_is_not_healthy(watched: Watched) -> None:
     watched.world.factory.drain()
     status, _, body = watched.ask("/healthz")
     assert (status, body) == (503, "the server is going down\n")
@@ -256,7 +256,7 @@ def test_who_is_going_down_is_not_well(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
-def test_looking_is_all_that_can_be_done(watched: Watched, path: str) -> None:
+def test_pages_allow_only_get_and_head(watched: Watched, path: str) -> None:
     asked = watched.ask(path)
     looked = watched.ask(path, "HEAD")
     assert (looked[0], looked[1]["content-type"], looked[2]) == (200, asked[1]["content-type"], "")
@@ -264,11 +264,11 @@ def test_looking_is_all_that_can_be_done(watched: Watched, path: str) -> None:
     assert watched.ask(f"{path}/x")[0] == 404
 
 
-def test_there_are_no_other_pages(watched: Watched) -> None:
+def test_other_paths_are_not_found(watched: Watched) -> None:
     assert [watched.ask(path)[0] for path in ("/", "/x", "/metricsx", "//metrics")] == [404] * 4
 
 
-def test_what_is_sent_along_is_not_stored(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_body_is_not_stored(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     protocol, transport = watched.connect()
     monkeypatch.setattr("tempfile.TemporaryFile", None)
     protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
@@ -280,14 +280,14 @@ def test_what_is_sent_along_is_not_stored(watched: Watched, monkeypatch: pytest.
 @pytest.mark.parametrize(
     "data", [b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\xff" * 70000]
 )
-def test_nonsense_is_no_error(watched: Watched, data: bytes) -> None:
+def test_malformed_request_causes_no_error(watched: Watched, data: bytes) -> None:
     protocol, _ = watched.connect()
     with logged():
         protocol.dataReceived(data)
         protocol.connectionLost(Failure(ConnectionDone()))
 
 
-def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
+def test_requests_are_not_logged(watched: Watched) -> None:
     with capturedLogs() as events:
         watched.monitor.factory.doStart()
         watched.ask("/metrics")
@@ -296,7 +296,7 @@ def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
     assert events == []
 
 
-def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
+def test_oldest_connection_is_closed_above_the_limit(watched: Watched) -> None:
     """Who opens connections and only waits must not take away those of people, nor keep anybody from looking."""
     people = [watched.connect() for _ in range(metrics.MAX_CONNECTIONS)]
     before = [transport.disconnected for _protocol, transport in people]
@@ -308,7 +308,7 @@ def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
     assert [transport.disconnected for _protocol, transport in people[1:]] == [True] + [False] * (len(people) - 2)
 
 
-def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> None:
+def test_connections_far_above_the_limit_are_rejected_at_once(watched: Watched) -> None:
     """In one turn of the reactor none of those that are ended is gone yet, and descriptors are for people."""
     for _ in range(2 * metrics.MAX_CONNECTIONS):
         watched.connect()
@@ -329,7 +329,7 @@ def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> No
         ([UNIXAddress(b"metrics.sock")], "Metrics on metrics.sock."),
     ],
 )
-def test_the_log_says_where_they_are_and_for_whom(hosts: list[object], said: str) -> None:
+def test_log_shows_the_address_and_who_can_reach_it(hosts: list[object], said: str) -> None:
     tower = MetricsListener(cast(Listener, FakePlace()))
     ports = [cast(IListeningPort, FakePort(host)) for host in hosts]
     assert tower.describe(ports) == said
@@ -339,7 +339,7 @@ def test_the_log_says_where_they_are_and_for_whom(hosts: list[object], said: str
 # The reactor's delay
 
 
-def test_a_sample_is_how_long_it_waited_for_the_reactor_and_one_is_taken_at_a_time() -> None:
+def test_sample_measures_the_delay_and_only_one_is_pending() -> None:
     soon: list[Callable[[], None]] = []
     now = 0.0
     delays = Histogram((0.1, 1.0))
@@ -355,7 +355,7 @@ def test_a_sample_is_how_long_it_waited_for_the_reactor_and_one_is_taken_at_a_ti
     assert delays.counts == [1, 1, 0]
 
 
-def test_samples_are_taken_from_the_start_to_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_taken_from_start_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 0.001)
     asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
     delays = Histogram((1.0,))
@@ -367,7 +367,7 @@ def test_samples_are_taken_from_the_start_to_the_stop(monkeypatch: pytest.Monkey
     assert delays.counts == [3, 0]
 
 
-def test_the_monitor_shows_the_samples(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_show_the_samples(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 3600.0)
     watched.monitor.start()
     watched.monitor._sampler.sample()
