@@ -1,4 +1,4 @@
-"""How the server starts and stops."""
+"""The server starts and stops its parts in order and within its time limits."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from broadcast.server.lifecycle import KEEP_SECONDS, LINGER_SECONDS, STOP_SECOND
 from broadcast.server.sd_notify import SdNotifier
 from tests.harness import World
 
-PATIENCE = 60
-"""How long, in seconds, a thread may take for what takes it microseconds."""
+TIMEOUT = 60
+"""Seconds after which a test gives up waiting for a thread."""
 DOWN = " * The server is going down."
 
 
 class GaveUpError(Exception):
-    """The process would have ended."""
+    """Raised where the process would end."""
 
 
 class FakePort:
-    """A port that somebody listens on."""
+    """A port that listens until it is stopped."""
 
     def __init__(self) -> None:
         self.open: bool = True
@@ -44,8 +44,8 @@ class FakePort:
         self.open = False
 
 
-class FakePlace:
-    """Listens when the test says so."""
+class FakeListener:
+    """A listener that succeeds or fails when the test says so."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -53,13 +53,13 @@ class FakePlace:
         self.factory: IProtocolFactory | None = None
         self.listening: Deferred[Sequence[IListeningPort]] = Deferred()
 
-    def succeed(self) -> FakePlace:
-        """Listen; done already if this comes before ``listen``."""
+    def succeed(self) -> FakeListener:
+        """Let it listen. May be called before ``listen``."""
         self.listening.callback([cast(IListeningPort, self.port)])
         return self
 
-    def fail(self) -> FakePlace:
-        """Find that nothing can listen here."""
+    def fail(self) -> FakeListener:
+        """Let it fail."""
         self.listening.errback(Failure(StartupError(f"{self.name} is in use")))  # type: ignore[no-untyped-call]
         return self
 
@@ -72,10 +72,10 @@ class FakePlace:
 
 
 class FakeMonitor:
-    """Measures nothing."""
+    """A monitor that records whether it runs."""
 
     def __init__(self) -> None:
-        self.listener = FakePlace("a tower")
+        self.listener = FakeListener("a tower")
         self.factory: IProtocolFactory = Factory()
         self.measures = False
 
@@ -87,17 +87,17 @@ class FakeMonitor:
 
 
 class TestedJournal(MemoryJournal):
-    """Notes what happens to it, and fails where the test says so."""
+    """A journal that records what happens to it, and fails or hangs when the test says so."""
 
     __test__ = False
-    trouble = ""
+    open_error = ""
     opened = closed = stuck = False
     may_close = ThreadEvent()
 
     def open(self, tail: int) -> Sequence[Stored]:
         self.opened = True
-        if self.trouble:
-            raise JournalError(self.trouble)
+        if self.open_error:
+            raise JournalError(self.open_error)
         return super().open(tail)
 
     def append(self, event: Event) -> None:
@@ -105,30 +105,32 @@ class TestedJournal(MemoryJournal):
             super().append(event)
 
     def close(self) -> None:
-        assert self.may_close.wait(PATIENCE)
+        assert self.may_close.wait(TIMEOUT)
         super().close()
         self.closed = True
 
 
-class NotingManager(SdNotifier):
-    """Notes what it is told."""
+class RecordingNotifier(SdNotifier):
+    """A notifier that records its notifications."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.sent: list[str] = []
         self.status: Callable[[], str] = str
 
     def ready(self, status: Callable[[], str]) -> None:
-        self.told.append("ready")
+        self.sent.append("ready")
         self.status = status
 
     def stopping(self, status: str) -> None:
-        self.told.append(status)
+        self.sent.append(status)
 
 
 class Running:
-    """A server on fake ports, with a clock of its own for the stop."""
+    """A server on fake ports. The time limits of its stop have their own clock."""
 
-    def __init__(self, *places: FakePlace, monitor: FakeMonitor | None = None, log: ILogObserver | None = None) -> None:
+    def __init__(
+        self, *places: FakeListener, monitor: FakeMonitor | None = None, log: ILogObserver | None = None
+    ) -> None:
         self.world = World(journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
         self.journal.opened = False
@@ -137,7 +139,7 @@ class Running:
         self.clock = Clock()
         self.terminated = 0
         self.gave_up: list[str] = []
-        self.manager = NotingManager()
+        self.manager = RecordingNotifier()
         self.signals: list[str] = []
         self.pulse = Clock()
         around = ProcessContext(
@@ -145,7 +147,7 @@ class Running:
             self.clock,
             self._terminate,
             self.manager,
-            lambda: self.signals.append("taken"),
+            lambda: self.signals.append("installed"),
             log,
         )
         heartbeat = DeadPeerDetector(
@@ -160,20 +162,20 @@ class Running:
         self.server.startService()
 
     def stop(self) -> None:
-        """Begin to stop as twistd does."""
+        """Start to stop as twistd does."""
         self.server.stopService().addCallback(self.stopped.append)
         self.world.settle()
 
     def settle(self) -> None:
-        """Let everything happen until the server has stopped, threads included."""
-        until = monotonic() + PATIENCE
+        """Run the reactor and the threads until the server has stopped."""
+        until = monotonic() + TIMEOUT
         while not self.stopped:
             assert monotonic() < until
             self.world.settle()
             sleep(0.001)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock of the stop."""
         self.clock.advance(seconds)
         self.world.settle()
 
@@ -187,7 +189,7 @@ class Running:
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """What this package logs."""
+    """The lines that this package logs."""
     lines: list[str] = []
 
     def observe(event: LogEvent) -> None:
@@ -201,7 +203,7 @@ def logged() -> Iterator[list[str]]:
 
 
 def test_start_listens_before_it_opens_the_journal_and_logs_both(logged: list[str]) -> None:
-    running = Running(FakePlace("here").succeed(), FakePlace("there").succeed())
+    running = Running(FakeListener("here").succeed(), FakeListener("there").succeed())
     running.server.privilegedStartService()
     opened_before, logged_before = running.journal.opened, list(logged)
     running.server.startService()
@@ -211,7 +213,7 @@ def test_start_listens_before_it_opens_the_journal_and_logs_both(logged: list[st
 
 
 def test_dead_peer_detector_runs_from_start_to_stop() -> None:
-    running = Running(FakePlace("here").succeed())
+    running = Running(FakeListener("here").succeed())
     running.server.privilegedStartService()
     beats = [len(running.pulse.getDelayedCalls())]
     running.server.startService()
@@ -222,7 +224,7 @@ def test_dead_peer_detector_runs_from_start_to_stop() -> None:
 
 
 def test_port_in_use_ends_the_start_before_the_journal_is_opened(logged: list[str]) -> None:
-    running = Running(FakePlace("here").succeed(), FakePlace("there").fail())
+    running = Running(FakeListener("here").succeed(), FakeListener("there").fail())
     with pytest.raises(GaveUpError):
         running.start()
     assert running.gave_up == ["there is in use"]
@@ -231,8 +233,8 @@ def test_port_in_use_ends_the_start_before_the_journal_is_opened(logged: list[st
 
 
 def test_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None:
-    running = Running(FakePlace("here").succeed())
-    running.journal.trouble = "another server has it open"
+    running = Running(FakeListener("here").succeed())
+    running.journal.open_error = "another server has it open"
     with pytest.raises(GaveUpError):
         running.start()
     assert running.gave_up == ["another server has it open"]
@@ -240,7 +242,7 @@ def test_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None
 
 
 def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
-    place = FakePlace("slow")
+    place = FakeListener("slow")
     running = Running(place)
     running.start()
     assert logged == ["Nothing is kept."]
@@ -252,7 +254,7 @@ def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
 
 
 def test_port_that_fails_late_terminates_the_process(logged: list[str]) -> None:
-    place = FakePlace("slow")
+    place = FakeListener("slow")
     running = Running(place)
     running.start()
     place.fail()
@@ -261,7 +263,7 @@ def test_port_that_fails_late_terminates_the_process(logged: list[str]) -> None:
 
 
 def test_slow_port_does_not_disturb_the_stop() -> None:
-    running = Running(FakePlace("slow"))
+    running = Running(FakeListener("slow"))
     running.start()
     running.stop()
     running.settle()
@@ -269,22 +271,22 @@ def test_slow_port_does_not_disturb_the_stop() -> None:
 
 
 def test_server_is_ready_once_all_ports_listen_and_the_reactor_runs() -> None:
-    slow = FakePlace("slow")
-    running = Running(FakePlace("here").succeed(), slow)
+    slow = FakeListener("slow")
+    running = Running(FakeListener("here").succeed(), slow)
     running.start()
     assert running.signals == []
     running.world.settle()
-    assert (running.signals, running.manager.told) == (["taken"], [])
+    assert (running.signals, running.manager.sent) == (["installed"], [])
     slow.succeed()
-    assert running.manager.told == []
+    assert running.manager.sent == []
     running.world.settle()
-    assert running.manager.told == ["ready"]
+    assert running.manager.sent == ["ready"]
     running.world.join("ann", "bob")
     assert running.manager.status() == "2 connected."
 
 
 def test_server_without_a_port_or_already_stopping_is_never_ready() -> None:
-    failing, slow = FakePlace("failing"), FakePlace("slow")
+    failing, slow = FakeListener("failing"), FakeListener("slow")
     for place in (failing, slow):
         running = Running(place)
         running.start()
@@ -294,11 +296,11 @@ def test_server_without_a_port_or_already_stopping_is_never_ready() -> None:
             running.world.settle()
         running.stop()
         running.settle()
-        assert running.manager.told == ["Going down: 0 connected."]
+        assert running.manager.sent == ["Going down: 0 connected."]
 
 
 def test_stop_notifies_all_clients_with_and_without_a_nickname(logged: list[str]) -> None:
-    place = FakePlace("here").succeed()
+    place = FakeListener("here").succeed()
     running = Running(place)
     running.start()
     ann, bob = running.world.join("ann", "bob")
@@ -327,7 +329,7 @@ def test_stop_delivers_earlier_messages_first() -> None:
 
 
 def test_stop_without_clients_does_not_wait() -> None:
-    running = Running(FakePlace("here").succeed())
+    running = Running(FakeListener("here").succeed())
     running.start()
     running.stop()
     running.settle()
@@ -398,7 +400,7 @@ _monitor: type[Monitor] = FakeMonitor
 
 
 def test_monitor_has_its_own_listener_and_runs_from_the_start(logged: list[str]) -> None:
-    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+    here, monitor = FakeListener("here").succeed(), FakeMonitor()
     monitor.listener.succeed()
     running = Running(here, monitor=monitor)
     running.server.privilegedStartService()
@@ -410,7 +412,7 @@ def test_monitor_has_its_own_listener_and_runs_from_the_start(logged: list[str])
 
 
 def test_monitor_is_closed_last() -> None:
-    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+    here, monitor = FakeListener("here").succeed(), FakeMonitor()
     monitor.listener.succeed()
     running = Running(here, monitor=monitor)
     running.start()
@@ -426,7 +428,7 @@ def test_monitor_is_closed_last() -> None:
 def test_monitor_that_cannot_listen_ends_the_start() -> None:
     monitor = FakeMonitor()
     monitor.listener.fail()
-    running = Running(FakePlace("here").succeed(), monitor=monitor)
+    running = Running(FakeListener("here").succeed(), monitor=monitor)
     with pytest.raises(GaveUpError):
         running.start()
     assert running.gave_up == ["a tower is in use"]
