@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
@@ -59,8 +59,21 @@ def newcomer(world: World) -> Person:
     return person
 
 
-def at_once(*typed: tuple[Person, *tuple[str, ...]]) -> None:
-    """Have people type lines before the server delivers any of them; then let everything happen."""
+def is_read_from(person: Person) -> bool:
+    """Return whether the server reads from *person*."""
+    return person.transport.reading
+
+
+def is_aborted(person: Person) -> bool:
+    """Return whether the server has aborted the connection of *person*."""
+    return person.transport.aborted
+
+
+def at_once(*typed: tuple[Any, ...]) -> None:
+    """Have people type lines before the server delivers any of them; then let everything happen.
+
+    Each of *typed* is a person and their lines.
+    """
     for person, *lines in typed:
         person.put("".join(f"{line}\r\n" for line in lines))
     typed[0][0].world.settle()

@@ -8,7 +8,7 @@ import pytest
 
 from broadcast.journals.sqlite import database
 from tests.harness import Person, World
-from tests.scenarios.conftest import Opens, at_once
+from tests.scenarios.conftest import Opens, at_once, is_read_from
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_answer_holds_no_line_that_was_not_delivered_before_it(
     world: World, ann: Person, bob: Person, question: str
 ) -> None:
     ann.put(f"line from ann\r\n{question}\r\n/ping\r\n")
-    assert not ann.transport.reading
+    assert not is_read_from(ann)
     world.turn()
     bob.put("line from bob\r\n")
     world.settle()
     assert [line for line in ann.lines() if line.startswith("->")] == ["-> #1 [12:00] ann: line from ann", "-> pong"]
-    assert ann.transport.reading
+    assert is_read_from(ann)
 
 
 # /search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import Person, World
-from tests.scenarios.conftest import at_once, newcomer
+from tests.scenarios.conftest import at_once, is_aborted, newcomer
 
 
 def test_leaving_person_gets_everything_before_the_connection_closes(world: World, ann: Person, bob: Person) -> None:
@@ -30,9 +30,9 @@ def test_leaving_person_who_never_reads_is_aborted_after_ten_seconds(
     ann.say(*["x" * 2000] * unread)
     bob.say("quit")
     world.clock.advance(9.9)
-    assert not bob.transport.aborted
+    assert not is_aborted(bob)
     world.clock.advance(0.1)
-    assert bob.transport.aborted
+    assert is_aborted(bob)
     bob.vanish()
     assert ann.lines() == [" * bob left."]
     assert not world.clock.getDelayedCalls()

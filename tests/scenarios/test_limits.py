@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.doors.line.protocol import MAX_REFUSED
 from tests.harness import Person, World
-from tests.scenarios.conftest import Opens, at_once, newcomer
+from tests.scenarios.conftest import Opens, at_once, is_read_from, newcomer
 
 FAST = Limits(paste_lines=3, lines_per_second=2)
 WELCOME = "Welcome to Broadcast.\r\nNickname: "
@@ -49,9 +49,9 @@ def test_forty_lines_pass_at_once_and_more_at_two_a_second(open_world: Opens) ->
     assert ann.lines() == [f"bob: {number}" for number in range(40)]
     advance(world, 60)
     at_once((bob, *["x"] * 50))
-    assert not bob.transport.reading
+    assert not is_read_from(bob)
     assert numbers_after(world, ann, [1.0] * 6) == [40, 2, 2, 2, 2, 2, 0]
-    assert bob.transport.reading
+    assert is_read_from(bob)
     assert not bob.transport.finished
     assert world.factory.throttle_count >= 5
     carol = newcomer(world)
