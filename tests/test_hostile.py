@@ -100,14 +100,10 @@ def said(name: str, text: bytes | str, shown: str, end: bytes = b"\r\n") -> Row:
 
 FRAMING = [
     said("exactly the limit", b"x" * 4096, "x" * 4096),
-    Row("the limit + 1", b"x" * 4097 + b"\r\n", "", TOO_LONG),
     Row("far over the limit", b"x" * 65536 + b"\r\n", "", TOO_LONG),
     Row("resync after too long a line", b"x" * 5000 + b"\r\nhi\r\n", "bob: hi\r\n", TOO_LONG),
     Row("resync at a bare CR", b"x" * 5000 + b"\rhi\r", "bob: hi\r\n", TOO_LONG),
     Row("16 KiB of LF", b"\n" * 16384),
-    Row("16 KiB of CR", b"\r" * 16384),
-    Row("bare CR", b"one\rtwo\r", "bob: one\r\nbob: two\r\n"),
-    Row("CR NUL", b"one\r\0two\r\0", "bob: one\r\nbob: two\r\n"),
     Row("all four line ends", b"1\r\n2\n3\r4\r\0", "".join(f"bob: {n}\r\n" for n in (1, 2, 3, 4))),
     said("NUL bytes", b"\0a\0\0b\0", "ab"),
     Row("nothing but NUL bytes", b"\0" * 4096 + b"\r\n"),
@@ -124,16 +120,13 @@ ENCODING = [
     said("FF FE at the end of a line takes its CR as the option", b"a\xff\xfe", "a"),
     said("FF FF is one byte that is no UTF-8", b"a\xff\xffb", "a\ufffdb"),
     said("cut off after one of two bytes", b"a\xc3", "a\ufffd"),
-    said("cut off after two of three bytes", b"a\xe2\x82", "a\ufffd"),
     said("cut off after three of four bytes", b"a\xf0\x9f\x98", "a\ufffd"),
-    said("a continuation byte alone", b"\x80a", "\ufffda"),
     said("a character that just fits", b"x" * 4094 + "é".encode(), "x" * 4094 + "é"),
     Row("cut at the limit in mid-codepoint", b"x" * 4095 + "é".encode() + b"\r\n", "", TOO_LONG),
     said("a lone C1 byte", b"a\x9b31m\x9d0;x\x9cb", "a\ufffd31m\ufffd0;x\ufffdb"),
 ]
 
 TERMINAL = [
-    said("TAB", "a\tb", "a b"),
     said("ESC [2J", "\x1b[2Ja", "[2Ja"),
     said("OSC 0, a title", "\x1b]0;root@here\x07a", "]0;root@herea"),
     said("OSC 8, a link", "\x1b]8;;http://evil\x1b\\a\x1b]8;;\x1b\\", "]8;;http://evil\\a]8;;\\"),
@@ -143,10 +136,7 @@ TERMINAL = [
     said("backspaces", "bad\b\b\bgood\x7f", "badgood"),
     said("a storm of BEL with a word in it", b"\x07" * 2000 + b"hi" + b"\x07" * 2000, "hi"),
     said("bidi embeddings and overrides", "a\u202ab\u202bc\u202cd\u202de\u202ef", "abcdef"),
-    said("bidi isolates", "a\u2066b\u2067c\u2068d\u2069e", "abcde"),
-    said("no width", "a\u200bb\ufeffc\u2060d", "abcd"),
     said("ZWNJ and ZWJ stay", "می\u200cخواهم 👩\u200d💻", "می\u200cخواهم 👩\u200d💻"),
-    said("tags", "a" + "".join(chr(0xE0000 + ord(letter)) for letter in "hidden") + "b", "ab"),
     said("two thousand marks on one letter", "x" + "\u0301" * 2000 + "y", "x" + "\u0301" * 8 + "y"),
     Row("ten thousand marks on one letter", ("x" + "\u0301" * 10_000).encode() + b"\r\n", "", TOO_LONG),
 ]
