@@ -335,6 +335,7 @@ def test_connection_closes_when_both_directions_are_closed(world: World, ann: Pe
 def test_client_that_closes_only_its_own_direction_is_aborted_after_ten_seconds(bob: Person) -> None:
     bob.say("quit")
     bob.protocol.readConnectionLost()
+    assert not is_closed(bob)
     bob.world.clock.advance(10)
     assert bob.transport.aborted
     bob.vanish()
