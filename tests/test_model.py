@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import accumulate, count, pairwise, repeat
+from itertools import accumulate, count, repeat
 from typing import Any, ClassVar, TypeVar
-from unicodedata import category, is_normalized
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, example, given, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -98,7 +97,7 @@ class Line:
     """A line that a client must read."""
 
     text: str
-    batch: int | None
+    batch: int | None = None
     """Index of its batch. For a reply: number of the batches before it, or None if the command may have to wait."""
     seq: int = 0
     is_presence: bool = False
@@ -157,6 +156,10 @@ class Client:
     def held(self) -> int:
         """Number of bytes that the server holds for it alone."""
         return len(self.person.transport.held) + self.person.protocol._peer._subscriber._queue.size
+
+    def expect(self, line: Line) -> None:
+        if self.connected:
+            self.expected.append(line)
 
     def read(self) -> list[str]:
         """Return the whole lines that came since the last call, without prompts and idle times."""
@@ -277,49 +280,49 @@ class Server(RuleBasedStateMachine):
             client.joined, client.gone = True, client.leaving
             self.expect_arrival(client)
         for client in leavers:
-            self.expect(client, f" * Goodbye, {client.nick}.", len(self.batches) - 1)
+            client.expect(Line(f" * Goodbye, {client.nick}.", len(self.batches) - 1))
         return build_batch(events, members, ignoring, last)
 
     @property
     def messages(self) -> Sequence[Message | Action]:
         return [event for batch in self.batches for event in batch if isinstance(event, Message | Action)]
 
-    def expect(self, client: Client, text: str, batch: int | None, seq: int = 0, **how: Any) -> None:
-        if client.connected:
-            client.expected.append(Line(text, batch, seq, **how))
-
     def expect_batch(self, client: Client, events: Sequence[Event]) -> None:
         """Expect the lines of a batch at a *client* that is present."""
-        batch = len(self.batches)
         joins = [event for event in events if isinstance(event, Joined)]
         leaves = [event for event in events if isinstance(event, Left)]
         for event in events:
-            if isinstance(event, Barrier):
-                continue
-            assert isinstance(event, Message | Action | PrivateMessage | Joined | Left | Renamed)
-            is_own = event.session == client.id
-            is_hidden = not is_own and casefold_key(event.nick) in client.ignored
             match event:
-                case Message() | Action():
-                    client.seqs.add(event.seq)
-                    if is_own and event.receipt:
-                        self.expect(client, f"-> #{event.seq}", batch)
-                    elif not is_own and not is_hidden:
-                        stamp = NOON_STAMP * (self.prompt and client.options["timestamp"])
-                        self.expect(client, stamp + spoken(event), batch, event.seq)
-                case PrivateMessage(to=to):
-                    if to == client.id and not is_hidden:
-                        self.expect(client, f"[{event.nick}] {event.text}", batch)
-                case Renamed(nick=nick, new=new):
-                    if not is_own:
-                        self.expect(client, f" * {nick} is now {new}.", batch, is_presence=True)
-                    if is_hidden:
-                        del client.ignored[casefold_key(nick)]
-                        client.ignored[casefold_key(new)] = new
+                case Message() | Action() | PrivateMessage() | Renamed():
+                    self.expect_event(client, event)
                 case Joined() | Left():
                     line = presence_line(event, client, joins, leaves)
                     if line and not client.options["quiet"]:
-                        self.expect(client, line, batch, is_presence=True)
+                        client.expect(Line(line, len(self.batches), is_presence=True))
+                case _:
+                    assert isinstance(event, Barrier)
+
+    def expect_event(self, client: Client, event: Message | Action | PrivateMessage | Renamed) -> None:
+        batch = len(self.batches)
+        is_own = event.session == client.id
+        is_hidden = not is_own and casefold_key(event.nick) in client.ignored
+        match event:
+            case PrivateMessage(to=to):
+                if to == client.id and not is_hidden:
+                    client.expect(Line(f"[{event.nick}] {event.text}", batch))
+            case Renamed(nick=nick, new=new):
+                if not is_own:
+                    client.expect(Line(f" * {nick} is now {new}.", batch, is_presence=True))
+                if is_hidden:
+                    del client.ignored[casefold_key(nick)]
+                    client.ignored[casefold_key(new)] = new
+            case _:
+                client.seqs.add(event.seq)
+                if is_own and event.receipt:
+                    client.expect(Line(f"-> #{event.seq}", batch))
+                elif not is_own and not is_hidden:
+                    stamp = NOON_STAMP * (self.prompt and client.options["timestamp"])
+                    client.expect(Line(stamp + spoken(event), batch, event.seq))
 
     def expect_arrival(self, client: Client) -> None:
         """Expect what a *client* reads first that has joined in the last batch, and the replay."""
@@ -329,12 +332,12 @@ class Server(RuleBasedStateMachine):
         if others:
             company = f"{len(others)} {'other is' if len(others) == 1 else 'others are'} here: {', '.join(others)}."
         you = f" * You are {self.present[client.id]}."
-        self.expect(client, f"{you} {company} /help lists the commands, quit leaves.", batch)
+        client.expect(Line(f"{you} {company} /help lists the commands, quit leaves.", batch))
         for event in self.messages[-REPLAY:]:
             client.seqs.add(event.seq)
-            self.expect(client, NOON_STAMP * self.prompt + spoken(event), batch, event.seq)
+            client.expect(Line(NOON_STAMP * self.prompt + spoken(event), batch, event.seq))
         for reply in client.later_replies:
-            self.expect(client, reply, None)
+            client.expect(Line(reply))
 
     # Clients and words
     def word(self, client: Client, *, at_once: bool) -> str:
@@ -372,7 +375,7 @@ class Server(RuleBasedStateMachine):
         """Let *client* type *line*, to which the server replies immediately."""
         room = self.world.hub.room
         for reply in replies:
-            self.expect(client, f"-> {reply}", len(self.batches), in_delivery=room.delivering)
+            client.expect(Line(f"-> {reply}", len(self.batches), in_delivery=room.delivering))
         client.person.put(f"{line}\r\n")
 
     def settle_renames(self) -> None:
@@ -385,14 +388,14 @@ class Server(RuleBasedStateMachine):
     def connect(self) -> Client:
         client = Client(self.world.connect(), self.world.clock.seconds())
         self.clients.append(client)
-        self.expect(client, "Welcome to Broadcast.", None)
+        client.expect(Line("Welcome to Broadcast."))
         return client
 
     def give_name(self, client: Client, name: str, words: int = 0, *, receipts: bool = False) -> None:
         """Let *client* take *name*, and say so many *words* without waiting for the answer."""
         typed = [name]
         if self.owner(name) is not None:
-            self.expect(client, f"-> Error: {name} is taken.", None)
+            client.expect(Line(f"-> Error: {name} is taken."))
         else:
             client.nick = name
             client.did.append(Joined(client.id, name))
@@ -535,13 +538,13 @@ class Server(RuleBasedStateMachine):
         words = [self.word(client, at_once=False)] * behind
         client.did += [Message(client.id, client.nick, word, 0.0, receipt=client.options["receipts"]) for word in words]
         if not self.prompt:
-            self.expect(client, "", None, history=lines)
+            client.expect(Line("", history=lines))
         else:
             for event in self.messages[-lines:]:
-                self.expect(client, f"-> #{event.seq} {NOON_STAMP}{spoken(event)}", None)
+                client.expect(Line(f"-> #{event.seq} {NOON_STAMP}{spoken(event)}"))
             if not self.messages:
-                self.expect(client, NO_HISTORY, None)
-        self.expect(client, "-> pong", None)
+                client.expect(Line(NO_HISTORY))
+        client.expect(Line("-> pong"))
         client.person.put("".join(f"{line}\n" for line in (f"/history {lines}", *words, "/ping")))
         if self.prompt:
             self.world.settle()
@@ -563,7 +566,7 @@ class Server(RuleBasedStateMachine):
             if client.nick:
                 client.did.append(Left(client.id, client.nick, reason))
             else:
-                self.expect(client, " * Goodbye.", None)
+                client.expect(Line(" * Goodbye."))
 
     @if_any(others)
     @rule(data=st.data(), how=st.sampled_from(["quit", " EXIT ", "/quit", "/q tired", "half-close", "reset"]))
@@ -762,7 +765,7 @@ class SlowClients(Server):
         for client in self.others():
             if not client.nick and not client.leaving and self.world.clock.seconds() - client.connected_at >= 60:
                 client.leaving = True
-                self.expect(client, " * No nickname in 60 seconds.", None)
+                client.expect(Line(" * No nickname in 60 seconds."))
             if client.person.transport.aborted:
                 self.lose(client)
 
@@ -868,10 +871,6 @@ def test_each_client_reads_what_happened_in_order_and_once(machine: type[Server]
 # Mutations of the server
 
 
-def queue_no_overrides(subscriber: Subscriber, batch: object) -> None:
-    """Lose private lines. Instead of ``Subscriber.queue_overrides``."""
-
-
 def skip_too_far(cursor: Cursor, offset: int, seq: int) -> Gap | None:
     """Begin the gap notice one line too late. Instead of ``Cursor.skip_to``."""
     cursor.seq += 1
@@ -890,15 +889,6 @@ def leave_twice(room: Room, member: Member, reason: str) -> None:
     room._append(Renamed(member.id, member.nick, member.nick))
 
 
-def apply_no_ignores(shown: object, ignoring: object, overrides: object) -> None:
-    """Instead of ``_apply_ignores``."""
-
-
-def accept_any_nick(hub: Hub, name: str, owner: Member | None) -> str:
-    """Instead of ``Hub._validate_nick``."""
-    return name
-
-
 SKIP_TO, SPLIT, LEAVE = Cursor.skip_to, PrivateChunk.split, Room.leave
 
 
@@ -906,12 +896,12 @@ SKIP_TO, SPLIT, LEAVE = Cursor.skip_to, PrivateChunk.split, Room.leave
 @pytest.mark.parametrize(
     ("owner", "name", "mutant"),
     [
-        (Subscriber, "queue_overrides", queue_no_overrides),
+        (Subscriber, "queue_overrides", lambda _subscriber, _batch: None),
         (Cursor, "skip_to", skip_too_far),
         (PrivateChunk, "split", split_and_drop),
         (Room, "leave", leave_twice),
-        (broadcast.core.batching, "_apply_ignores", apply_no_ignores),
-        (Hub, "_validate_nick", accept_any_nick),
+        (broadcast.core.batching, "_apply_ignores", lambda *_: None),
+        (Hub, "_validate_nick", lambda _hub, name, _owner: name),
     ],
 )
 def test_model_notices_a_broken_server(owner: object, name: str, mutant: object) -> None:

@@ -131,7 +131,7 @@ def test_line_that_was_read_and_is_said_again_arrives_the_same(line: bytes) -> N
         assert ann.read() == first
 
 
-HELD_BYTES = {DirectWorld: 64 * 1024 + 16 * (4096 + 64) + 64 * 1024 + 4096}
+HELD_BYTES: dict[type[World], int] = {DirectWorld: 64 * 1024 + 16 * (4096 + 64) + 64 * 1024 + 4096}
 """The private queue; one page of a history, which may be queued before it is full; private lines on their way (64 Ki
 characters); the rest of a line that the socket took in part. No line here is longer than 4,096 bytes."""
 HELD_BYTES[World] = HELD_BYTES[DirectWorld] + 128 * 1024 + 4096
