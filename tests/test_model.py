@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import accumulate, count, repeat
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -53,8 +53,6 @@ from broadcast.delivery.private_queue import PrivateChunk
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.delivery.subscriber import Subscriber
 from tests.harness import NOON, DirectWorld, Person, World, logged
-
-Rule = TypeVar("Rule", bound=Callable[..., None])
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 
@@ -118,6 +116,8 @@ class Client:
     joined: bool = False
     """Whether its join was logged."""
     leaving: bool = False
+    receipts_first: bool = False
+    """Whether it has asked for receipts before it joined."""
     gone: bool = False
     """Whether it has left, so that its nickname is free."""
     connected: bool = True
@@ -129,8 +129,6 @@ class Client:
     ignored: dict[str, str] = field(default_factory=dict)
     did: list[Event] = field(default_factory=list)
     """The events that it has caused, in order, without times and numbers."""
-    later_replies: list[str] = field(default_factory=list)
-    """Replies to commands that were typed before it joined."""
     expected: list[Line] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     """The lines that it has read."""
@@ -215,9 +213,20 @@ def check_presence(lines: Sequence[str]) -> None:
     assert not names
 
 
-def if_any(clients: Callable[[Any], Sequence[Client]]) -> Callable[[Rule], Rule]:
-    """Return the precondition that there are such *clients*."""
-    return precondition(lambda server: bool(clients(server)))
+def rule_for(
+    clients: Callable[[Any], Sequence[Client]], **arguments: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator: the method is a rule for one of *clients*, if there are any, with drawn *arguments*."""
+
+    def decorate(method: Callable[..., None]) -> Callable[..., None]:
+        def step(server: Server, data: st.DataObject, **drawn: object) -> None:
+            method(server, data.draw(st.sampled_from(clients(server)), label="client"), **drawn)
+
+        step.__name__ = method.__name__
+        decorated: Callable[..., None] = rule(data=st.data(), **arguments)(step)
+        return precondition(lambda server: bool(clients(server)))(decorated)
+
+    return decorate
 
 
 class Server(RuleBasedStateMachine):
@@ -336,16 +345,20 @@ class Server(RuleBasedStateMachine):
         for event in self.messages[-REPLAY:]:
             client.seqs.add(event.seq)
             client.expect(Line(NOON_STAMP * self.prompt + spoken(event), batch, event.seq))
-        for reply in client.later_replies:
-            client.expect(Line(reply))
+        if client.receipts_first:
+            client.expect(Line("-> receipts are on."))
 
     # Clients and words
-    def word(self, client: Client, *, at_once: bool) -> str:
+    def word(self, client: Client) -> str:
         word = f"w{next(self.numbers)}w"
         self.authors[word] = client
-        if at_once:
-            self.ordered.append(word)
         return word
+
+    def words(self, client: Client, count: int, kind: type[Message | Action] = Message) -> list[str]:
+        """Return *count* words that *client* is about to say."""
+        words = [self.word(client) for _ in range(count)]
+        client.did += [kind(client.id, client.nick, word, 0.0, receipt=client.options["receipts"]) for word in words]
+        return words
 
     def others(self) -> list[Client]:
         """Return all connected clients except the witness, which only reads."""
@@ -359,12 +372,6 @@ class Server(RuleBasedStateMachine):
 
     def nameless(self) -> list[Client]:
         return [client for client in self.others() if not client.nick and client.at_once]
-
-    def one(self, data: st.DataObject, clients: Sequence[Client]) -> Client:
-        return data.draw(st.sampled_from(clients))
-
-    def name(self, data: st.DataObject) -> str:
-        return data.draw(st.sampled_from([*(client.nick for client in self.others() if client.nick), *NAMES[:4]]))
 
     def owner(self, name: str) -> Client | None:
         """Return the client that the server gives *name* to. ``PromptClients`` checks the owners."""
@@ -401,11 +408,9 @@ class Server(RuleBasedStateMachine):
             client.did.append(Joined(client.id, name))
             if receipts:
                 client.options["receipts"] = True
-                client.later_replies.append("-> receipts are on.")
+                client.receipts_first = True
                 typed.append("/receipts on")
-            for _ in range(words):
-                typed.append(self.word(client, at_once=False))
-                client.did.append(Message(client.id, name, typed[-1], 0.0, receipt=receipts))
+            typed += self.words(client, words)
         client.person.put("".join(f"{line}\r\n" for line in typed))
 
     @rule()
@@ -416,10 +421,9 @@ class Server(RuleBasedStateMachine):
     def come(self, name: str, words: int, receipts: bool) -> None:
         self.give_name(self.connect(), name, words, receipts=receipts)
 
-    @if_any(nameless)
-    @rule(data=st.data(), name=st.sampled_from(NAMES))
-    def take_a_name(self, data: st.DataObject, name: str) -> None:
-        self.give_name(self.one(data, self.nameless()), name)
+    @rule_for(nameless, name=st.sampled_from(NAMES))
+    def take_a_name(self, client: Client, name: str) -> None:
+        self.give_name(client, name)
 
     @rule(names=st.lists(st.sampled_from(NAMES), min_size=6, max_size=9, unique_by=casefold_key))
     def come_in_a_crowd(self, names: list[str]) -> None:
@@ -428,28 +432,21 @@ class Server(RuleBasedStateMachine):
 
     # Talking
 
-    @if_any(typing)
-    @rule(
-        data=st.data(),
+    @rule_for(
+        typing,
         how=st.sampled_from(["", "/say ", "/me "]),
         times=st.integers(1, 9),
         end=st.sampled_from(["\n", "\r\n", "\r"]),
     )
-    def say(self, data: st.DataObject, how: str, times: int, end: str) -> None:
-        client = self.one(data, self.typing())
-        words = [self.word(client, at_once=client.at_once) for _ in range(times)]
-        kind = Action if how == "/me " else Message
-        client.did += [kind(client.id, client.nick, word, 0.0, receipt=client.options["receipts"]) for word in words]
+    def say(self, client: Client, how: str, times: int, end: str) -> None:
+        words = self.words(client, times, Action if how == "/me " else Message)
+        self.ordered += words if client.at_once else []
         client.person.put("".join(f"{how}{word}{end}" for word in words))
 
-    @if_any(ready)
-    @rule(data=st.data(), times=st.integers(1, 9))
-    def whisper(self, data: st.DataObject, times: int) -> None:
-        client, name = self.one(data, self.ready()), self.name(data)
-        for _ in range(times):
-            if not client.at_once:
-                break
-            word, to, room = self.word(client, at_once=False), self.owner(name), self.world.hub.room
+    @rule_for(ready, name=st.sampled_from(NAMES[:6]), times=st.integers(1, 9))
+    def whisper(self, client: Client, name: str, times: int) -> None:
+        to, room = self.owner(name), self.world.hub.room
+        for word in (self.word(client) for _ in range(times) if client.at_once):
             if to is None or not to.joined:
                 answer = f"Error: {name} is not here."
             elif not self.prompt and not room.can_receive_private(self.world.hub._owners[casefold_key(name)]):
@@ -459,10 +456,8 @@ class Server(RuleBasedStateMachine):
                 answer = f"sent to {to.nick}" + (f", who is away: {to.away}" if to.away else ".")
             self.reply(client, f"/msg {name} {word}", answer)
 
-    @if_any(ready)
-    @rule(data=st.data(), name=st.sampled_from(NAMES))
-    def rename(self, data: st.DataObject, name: str) -> None:
-        client = self.one(data, self.ready())
+    @rule_for(ready, name=st.sampled_from(NAMES))
+    def rename(self, client: Client, name: str) -> None:
         if self.owner(name) not in {client, None}:
             self.reply(client, f"/nick {name}", f"Error: {name} is taken.")
             return
@@ -472,71 +467,54 @@ class Server(RuleBasedStateMachine):
             client.nick = name
         self.reply(client, f"/nick {name}", f"You are {name}.")
 
-    @if_any(ready)
-    @rule(data=st.data())
-    def ignore(self, data: st.DataObject) -> None:
+    @rule_for(ready, name=st.sampled_from(NAMES[:6]))
+    def ignore(self, client: Client, name: str) -> None:
         self.settle_renames()
-        if self.ready():
-            client, name = self.one(data, self.ready()), self.name(data)
-            other = self.owner(name)
-            if other is client:
-                answer = "Error: you cannot ignore yourself."
-            elif other is None or not other.joined:
-                answer = f"Error: {name} is not here."
-            else:
-                client.ignored[casefold_key(name)] = other.nick
-                answer = f"you ignore {other.nick}. /unignore {other.nick} ends that."
-            self.reply(client, f"/ignore {name}", answer)
+        other = self.owner(name)
+        if not client.at_once:
+            return
+        if other is client:
+            answer = "Error: you cannot ignore yourself."
+        elif other is None or not other.joined:
+            answer = f"Error: {name} is not here."
+        else:
+            client.ignored[casefold_key(name)] = other.nick
+            answer = f"you ignore {other.nick}. /unignore {other.nick} ends that."
+        self.reply(client, f"/ignore {name}", answer)
 
-    @if_any(lambda server: [client for client in server.ready() if client.ignored])
-    @rule(data=st.data())
-    def unignore(self, data: st.DataObject) -> None:
+    @rule_for(lambda server: [c for c in server.ready() if c.ignored], name=st.none() | st.sampled_from(NAMES))
+    def unignore(self, client: Client, name: str | None) -> None:
         self.settle_renames()
-        if self.ready():
-            client = max(self.ready(), key=lambda client: len(client.ignored))
-            name = data.draw(st.sampled_from([*client.ignored.values(), "nobody"]))
-            was = client.ignored.pop(casefold_key(name), None)
-            self.reply(
-                client,
-                f"/unignore {name}",
-                f"you no longer ignore {was}." if was else f"Error: you do not ignore {name}.",
-            )
+        if client.at_once:
+            name = name or next(iter(client.ignored.values()), "nobody")
+            was = client.ignored.pop(casefold_key(name), "")
+            answer = f"you no longer ignore {was}." if was else f"Error: you do not ignore {name}."
+            self.reply(client, f"/unignore {name}", answer)
 
-    @if_any(ready)
-    @rule(
-        data=st.data(),
-        option=st.sampled_from(["timestamp", "receipts", "quiet"]),
-        value=st.sampled_from(["", " on", " off"]),
+    @rule_for(
+        ready, option=st.sampled_from(["timestamp", "receipts", "quiet"]), value=st.sampled_from(["", " on", " off"])
     )
-    def switch(self, data: st.DataObject, option: str, value: str) -> None:
-        client = self.one(data, self.ready())
+    def switch(self, client: Client, option: str, value: str) -> None:
         is_on = client.options[option] = value == " on" if value else not client.options[option]
         client.was_quiet |= client.options["quiet"]
         shown = "joins and leaves are" if option == "quiet" else f"{option.removesuffix('s')}s are"
         self.reply(client, f"/{option}{value}", f"{shown} {'on' if is_on != (option == 'quiet') else 'off'}.")
 
-    @if_any(ready)
-    @rule(data=st.data(), away=st.booleans())
-    def be_away(self, data: st.DataObject, away: bool) -> None:
-        client = self.one(data, self.ready())
+    @rule_for(ready, away=st.booleans())
+    def be_away(self, client: Client, away: bool) -> None:
         client.away = "lunch" if away else ""
         self.reply(client, *(("/away lunch", "You are away: lunch") if away else ("/back", "Welcome back.")))
 
-    @if_any(ready)
-    @rule(data=st.data())
-    def ask_for_help(self, data: st.DataObject) -> None:
-        client = self.one(data, self.ready())
+    @rule_for(ready)
+    def ask_for_help(self, client: Client) -> None:
         self.reply(client, "/help", *(line.removeprefix("-> ") for line in HELP))
 
-    @if_any(ready)
-    @rule(data=st.data(), lines=st.integers(1, 30), behind=st.booleans())
-    def ask_for_history(self, data: st.DataObject, lines: int, behind: bool) -> None:
+    @rule_for(ready, lines=st.integers(1, 30), behind=st.booleans())
+    def ask_for_history(self, client: Client, lines: int, behind: bool) -> None:
         """Input behind ``/history`` waits for the reply, and others go on meanwhile."""
         if self.prompt:
             self.world.settle()
-        client = self.one(data, self.ready())
-        words = [self.word(client, at_once=False)] * behind
-        client.did += [Message(client.id, client.nick, word, 0.0, receipt=client.options["receipts"]) for word in words]
+        words = self.words(client, int(behind))
         if not self.prompt:
             client.expect(Line("", history=lines))
         else:
@@ -549,14 +527,13 @@ class Server(RuleBasedStateMachine):
         if self.prompt:
             self.world.settle()
 
-    @if_any(ready)
-    @rule(data=st.data())
-    def ask_for_names(self, data: st.DataObject) -> None:
+    @rule_for(ready)
+    def ask_for_names(self, client: Client) -> None:
         self.world.settle()
-        if self.ready():
-            away = {client.id: f" (away: {client.away})" for client in self.clients if client.away}
+        if client.at_once:
+            away = {other.id: f" (away: {other.away})" for other in self.clients if other.away}
             names = ", ".join(nick + away.get(session, "") for session, nick in self.present.items())
-            self.reply(self.one(data, self.ready()), "/names", f"{len(self.present)} here: {names}")
+            self.reply(client, "/names", f"{len(self.present)} here: {names}")
 
     # Leaving
 
@@ -568,10 +545,8 @@ class Server(RuleBasedStateMachine):
             else:
                 client.expect(Line(" * Goodbye."))
 
-    @if_any(others)
-    @rule(data=st.data(), how=st.sampled_from(["quit", " EXIT ", "/quit", "/q tired", "half-close", "reset"]))
-    def leave(self, data: st.DataObject, how: str) -> None:
-        client = self.one(data, self.others())
+    @rule_for(others, how=st.sampled_from(["quit", " EXIT ", "/quit", "/q tired", "half-close", "reset"]))
+    def leave(self, client: Client, how: str) -> None:
         if how == "reset":
             self.lose(client)
         elif how == "half-close":
@@ -582,9 +557,9 @@ class Server(RuleBasedStateMachine):
             client.person.put(f"{how}\r\nnever said\r\n")
 
     @precondition(lambda self: len(self.others()) > COALESCE_ABOVE)
-    @rule(data=st.data())
-    def reset_many(self, data: st.DataObject) -> None:
-        for client in self.others()[: data.draw(st.integers(COALESCE_ABOVE + 1, len(self.others())))]:
+    @rule(more=st.integers(1, 9))
+    def reset_many(self, more: int) -> None:
+        for client in self.others()[: COALESCE_ABOVE + more]:
             self.lose(client)
 
     def lose(self, client: Client) -> None:
@@ -747,16 +722,14 @@ class SlowClients(Server):
                 client.ignored["ann"] = "ann"
                 self.reply(client, "/ignore ann", "you ignore ann. /unignore ann ends that.")
 
-    @if_any(Server.others)
-    @rule(data=st.data(), room=st.integers(0, 60))
-    def stop_reading(self, data: st.DataObject, room: int) -> None:
+    @rule_for(Server.others, room=st.integers(0, 60))
+    def stop_reading(self, client: Client, room: int) -> None:
         """Let a client read *room* bytes more, and then nothing."""
-        self.one(data, self.others()).person.transport.room = room
+        client.person.transport.room = room
 
-    @if_any(Server.others)
-    @rule(data=st.data(), room=st.none() | st.integers(1, 400))
-    def read_on(self, data: st.DataObject, room: int | None) -> None:
-        self.one(data, self.others()).person.transport.take_again(room)
+    @rule_for(Server.others, room=st.none() | st.integers(1, 400))
+    def read_on(self, client: Client, room: int | None) -> None:
+        client.person.transport.take_again(room)
 
     @rule(seconds=st.sampled_from([1, 9, 11, 61]))
     def time_passes(self, seconds: int) -> None:
