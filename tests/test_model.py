@@ -250,8 +250,10 @@ class Server(RuleBasedStateMachine):
         """Words that the server took immediately: it must keep their order across clients."""
         self.pending_renames = 0
 
-    def open(self, kind: type[World], limits: Limits) -> None:
+    def open(self, kind: type[World], limits: Limits, buffer: ReplayBuffer | None = None) -> None:
         self.world = kind(Settings(version="0.0", replay=REPLAY), limits=limits)
+        self.world.fanout.private_queue_bytes = limits.private_queue_bytes
+        self.world.fanout.replay_buffer = buffer or ReplayBuffer()
         self.witness = self.connect()
         self.give_name(self.witness, "witness")
         self.world.settle()
@@ -666,9 +668,7 @@ class PromptClients(Server):
     @invariant()
     def nicknames_belong_to_those_that_took_them(self) -> None:
         if self.clients:
-            owners = {
-                casefold_key(client.nick): client.id for client in self.clients if client.nick and not client.gone
-            }
+            owners = {casefold_key(each.nick): each.id for each in self.clients if each.nick and not each.gone}
             assert {name: member.id for name, member in self.world.hub._owners.items()} == owners
 
     def before_loss(self, client: Client) -> None:
@@ -706,12 +706,10 @@ class SlowClients(Server):
     def begin(self, kind: type[World], slow_delivery: bool, large_buffer: bool, rooms: list[int | None]) -> None:
         """Let some clients join that ignore the first of them, and read only so many bytes."""
         self.loses_nothing = large_buffer
-        self.open(kind, replace(DEFAULTS.without_client_limits(), private_queue_bytes=PRIVATE_QUEUE_BYTES))
-        fanout = self.world.fanout
-        fanout.private_queue_bytes = PRIVATE_QUEUE_BYTES
-        fanout.replay_buffer = ReplayBuffer() if large_buffer else ReplayBuffer(*REPLAY_BUFFER)
+        limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PRIVATE_QUEUE_BYTES)
+        self.open(kind, limits, None if large_buffer else ReplayBuffer(*REPLAY_BUFFER))
         if slow_delivery:  # each look at the clock uses up the turn, so that each send has a turn of its own
-            for time_slice in (fanout._delivery_slice, fanout._step_slice):
+            for time_slice in (self.world.fanout._delivery_slice, self.world.fanout._step_slice):
                 time_slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
         for name, room in zip(("ann", "bob", "carol", "dave"), rooms, strict=False):
             client = self.connect()
@@ -749,12 +747,10 @@ class SlowClients(Server):
 
     def finish(self) -> None:
         def all_have_read() -> bool:
-            connected = [client for client in self.clients if client.connected]
-            for client in connected:
-                client.person.transport.take_again()
-            return all(client.person.protocol._session_over for client in self.clients if client.leaving) and all(
-                client.may_type for client in connected if not client.leaving
-            )
+            for client in self.clients:
+                if client.connected:
+                    client.person.transport.take_again()
+            return all(each.person.protocol._session_over if each.leaving else each.may_type for each in self.clients)
 
         self.wait_until(all_have_read)
         self.world.settle()
