@@ -120,7 +120,7 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
         ("--probe soon", "--probe takes a whole number from 0 to 3600, not 'soon'."),
         ("--gone 30", "gone (30) must be more seconds than probe (60): a silent client is probed first"),
         ("--motd nowhere", "--motd: cannot read "),
-        ("--ephemeral --data x", "--ephemeral keeps nothing, --data says where to keep it: choose one."),
+        ("--ephemeral --data x", "--ephemeral stores nothing on disk, --data names a folder: choose one."),
     ],
 )
 def test_invalid_option_is_reported_in_one_line(arguments: str, message: str) -> None:
@@ -166,7 +166,7 @@ def test_service_passes_the_settings_to_its_parts(tmp_path: Path) -> None:
     settings = server._hub.settings
     assert (settings.name, settings.replay, settings.version) == ("Pub", 3, __version__)
     assert server._dead_peers._policy == KeepalivePolicy(30, 90)
-    assert server._dead_peers._connections is server._factory.connections
+    assert server._dead_peers._connections is server._connections
     assert server._monitor is None
 
 
@@ -174,7 +174,9 @@ def test_service_passes_the_limits_to_its_parts() -> None:
     server = make_service(
         "--ephemeral --window-events 5 --window-bytes 6 --pending-bytes 4096 --queue-events 8 --connections 9"
     )
-    fanout, limits = server._factory.fanout, server._factory.limits
+    factory = server._entrances[0].factory
+    assert isinstance(factory, BroadcastFactory)
+    fanout, limits = factory.fanout, factory.limits
     buffer = fanout.replay_buffer
     assert (buffer._max_events, buffer._max_bytes, fanout.private_queue_bytes) == (5, 6, 4096)
     assert server._hub.room._limits is limits
@@ -216,7 +218,7 @@ def test_unusable_json_log_is_reported() -> None:
     options: Any = parse("--ephemeral", "--log-format", "json")
     options.parent = usage.Options()  # type: ignore[no-untyped-call]
     options.parent["syslog"] = 1
-    with pytest.raises(SystemExit, match=r"^broadcast: --log-format json writes .* leave out twistd's --syslog\.$"):
+    with pytest.raises(SystemExit, match=r"^broadcast: --log-format json writes .* remove twistd's option --syslog\.$"):
         makeService(options)
 
 

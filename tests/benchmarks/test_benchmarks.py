@@ -75,7 +75,7 @@ def test_every_case_of_long_turns_runs() -> None:
 def test_page_is_written_only_from_all_scenarios() -> None:
     process = run("-m", "benchmarks", "--write", "--only", "loaded")
     assert process.returncode == 2
-    assert "--write takes everything" in process.stderr
+    assert "--write needs all scenarios and peers" in process.stderr
 
 
 def results_of(*names: str, plan: Plan = FULL) -> Results:

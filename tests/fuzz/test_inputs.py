@@ -52,9 +52,9 @@ def check_seeds(name: str) -> None:
         ("telnet", broadcast.doors.line.telnet, "_TIMING_MARK", 7),
         ("telnet", broadcast.doors.line.telnet, "_SUBNEGOTIATION", re.compile(rb"[^\xff]*+")),
         ("telnet", broadcast.doors.line.telnet, "_EC", 249),
-        ("framing", broadcast.doors.line.codec, "_STRETCH", re.compile(rb"([^\r\n]*+)(?:\n|\r\n?)?")),
+        ("framing", broadcast.doors.line.codec, "_TEXT_AND_END", re.compile(rb"([^\r\n]*+)(?:\n|\r\n?)?")),
         ("framing", broadcast.doors.line.codec, "_NUL", 1),
-        ("framing", broadcast.doors.line.telnet.Telnet, "_keep_unfinished", lambda _telnet: None),
+        ("framing", broadcast.doors.line.telnet.Telnet, "_buffer_unfinished", lambda _telnet: None),
     ],
 )
 def test_seeds_alone_find_what_is_broken(name: str, module: object, attribute: str, broken: object) -> None:

@@ -175,7 +175,7 @@ class ProxiedClient:
     @property
     def admitted(self) -> int:
         """Number of connections that count towards the limits."""
-        return self.world.factory.connection_limiter.total
+        return self.world.connections.limiter.total
 
     def check_no_timers(self) -> None:
         assert self.world.clock.getDelayedCalls() == []
@@ -192,7 +192,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture
 def factory(world: World) -> Iterator[ProxiedFactory]:
     """The factory of the connections. None may still be waiting for a header at the end."""
-    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.factory.connection_limiter)
+    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.connections.limiter)
     yield factory
     assert not factory.waiting
 
@@ -223,10 +223,10 @@ def in_halves(data: bytes) -> Sequence[bytes]:
 def test_session_starts_with_the_address_of_a_complete_header(client: ProxiedClient, header: bytes, cut: Cut) -> None:
     *chunks, last = cut(header)
     client.send(*chunks)
-    assert (client.read(), set(client.world.factory.connections)) == (b"", set())
+    assert (client.read(), set(client.world.connections)) == (b"", set())
     client.send(last)
     assert client.read() == WELCOME
-    (connection,) = client.world.factory.connections
+    (connection,) = client.world.connections
     assert cast(Any, connection.transport).getPeer() == (HEADERS[header] or PROXY)
 
 
@@ -255,7 +255,7 @@ def test_end_of_input_works_as_without_a_proxy(client: ProxiedClient) -> None:
     client.protocol.writeConnectionLost()
     assert client.transport.closed
     client.disconnect(ConnectionDone())
-    assert not client.world.factory.connections
+    assert not client.world.connections
 
 
 def test_plain_socket_behind_a_proxy_is_written_directly() -> None:
@@ -296,7 +296,7 @@ def test_invalid_header_is_rejected_logged_and_closed(client: ProxiedClient, sta
     assert [formatEvent(event) for event in events] == [
         "Connections refused: 1, the last one: no PROXY header from 127.0.0.1 port 40000"
     ]
-    assert not client.world.factory.connections
+    assert not client.world.connections
     client.disconnect(ConnectionDone())
     client.world.clock.advance(LOG_SECONDS)
     client.check_no_timers()
@@ -319,7 +319,7 @@ def test_connection_counts_before_its_header_is_complete(world: World, factory: 
     late = ProxiedClient(world, factory)
     assert (late.read(), late.transport.closed) == (b" * This server is full. Try again later.\r\n", True)
     late.send(v2_ipv4())
-    assert not world.factory.connections
+    assert not world.connections
     clients[0].send(v2_ipv4() + b"ann\n")
     assert clients[0].admitted == 3
     clients[1].disconnect(ConnectionLost())
@@ -368,7 +368,7 @@ def test_no_session_starts_after_the_port_was_closed(client: ProxiedClient, fact
     assert client.transport.closed
     client.send(v2_ipv4() + b"bob\n")
     assert client.read() == b" * The server is going down.\r\n"
-    assert not client.world.factory.connections
+    assert not client.world.connections
 
 
 # Other wrapped factories

@@ -13,7 +13,7 @@ GOING_DOWN = " * The server is going down."
 
 def drain(world: World) -> Deferred[list[tuple[bool, None]]]:
     """Stop reading from everybody, and work on what has come in."""
-    drained = world.factory.drain()
+    drained = world.connections.drain()
     world.settle()
     return drained
 
@@ -25,7 +25,7 @@ def shut_down(world: World) -> Deferred[list[tuple[bool, None]]]:
     world.hub.close(lambda: closed.append("closed"))
     world.settle()
     assert closed
-    return world.factory.disconnect()
+    return world.connections.disconnect()
 
 
 def test_everybody_reads_accepted_lines_and_that_the_server_is_going_down(

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.doors.line.protocol import MAX_REFUSED
+from broadcast.net.connections import MAX_REJECTED
 from tests.harness import Person, World
 from tests.scenarios.conftest import Opens, at_once, is_read_from, newcomer
 
@@ -53,7 +53,7 @@ def test_forty_lines_pass_at_once_and_more_at_two_a_second(open_world: Opens) ->
     assert numbers_after(world, ann, [1.0] * 6) == [40, 2, 2, 2, 2, 2, 0]
     assert is_read_from(bob)
     assert not bob.transport.finished
-    assert world.factory.throttle_count >= 5
+    assert world.connections.throttle_count >= 5
     carol = newcomer(world)
     at_once((carol, "carol", *["x"] * 41))
     assert ann.lines() == [" * carol joined.", *["carol: x"] * 40]
@@ -121,7 +121,7 @@ def test_everything_typed_is_said_at_once_when_the_server_goes_down(open_world: 
     bob.put("".join(f"{number}\r\n" for number in range(100)))
     carol.put("x\r\n" * 100)
     carol.vanish()
-    drained = world.factory.drain()
+    drained = world.connections.drain()
     world.settle()
     assert drained.called
     lines = ann.lines()
@@ -191,8 +191,8 @@ def test_only_few_rejected_connections_may_stay_open(open_world: Opens) -> None:
     """As over TLS, where the reason can only be sent after the handshake."""
     world = open_world(limits=Limits(connections=1))
     world.join("ann")
-    rejected = [world.connect() for _ in range(MAX_REFUSED + 2)]
-    assert [person.transport.aborted for person in rejected] == [False] * MAX_REFUSED + [True] * 2
+    rejected = [world.connect() for _ in range(MAX_REJECTED + 2)]
+    assert [person.transport.aborted for person in rejected] == [False] * MAX_REJECTED + [True] * 2
     for person in rejected:
         person.vanish(clean=True)
     assert not world.connect().transport.aborted

@@ -62,8 +62,7 @@ class Watched:
         """Runs work that must not run on the reactor's thread."""
         self.monitor = Monitor(
             cast(Listener, FakeListener()),
-            self.world.factory,
-            self.world.journal,
+            Sources(self.world.connections, self.world.hub, self.world.fanout, self.world.journal),
             self.world.clock,
             self.world._soon.append,
             self._run_in_thread,
@@ -247,7 +246,7 @@ def test_health_follows_the_last_commit(watched: Watched) -> None:
 
 
 def test_stopping_server_is_not_healthy(watched: Watched) -> None:
-    watched.world.factory.drain()
+    watched.world.connections.drain()
     status, _, body = watched.ask("/healthz")
     assert (status, body) == (503, "the server is going down\n")
 

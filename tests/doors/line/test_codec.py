@@ -55,7 +55,7 @@ def lines_of(data: bytes, limit: int = LIMIT, *, end: bool = True) -> list[Got]:
 
 def held(codec: LineCodec) -> int:
     """Return the number of bytes that *codec* holds."""
-    return len(codec._text) + len(codec._line) + len(codec._telnet._raw) + len(codec._telnet._answers)
+    return len(codec._text) + len(codec._line) + len(codec._telnet._raw) + len(codec._telnet._replies)
 
 
 # Line ends

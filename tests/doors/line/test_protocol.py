@@ -74,7 +74,7 @@ def choke(person: Person) -> None:
 
 def queued(person: Person) -> int:
     """Return the number of bytes that the server holds for *person* alone, without those in the transport."""
-    return person.protocol._peer._subscriber._queued_bytes
+    return person.protocol._peer._subscriber._queue.size
 
 
 def test_connection_is_a_line_receiver_that_may_be_half_closed(bob: Person, ann: Person) -> None:
@@ -88,12 +88,12 @@ def test_connection_is_a_line_receiver_that_may_be_half_closed(bob: Person, ann:
 
 def test_factory_holds_open_connections_and_shares_encoders(world: World) -> None:
     ann, bob = world.connect(), world.connect()
-    assert world.factory.connections == {ann.protocol, bob.protocol}
+    assert set(world.connections) == {ann.protocol, bob.protocol}
     lost = bob.protocol.lost
     assert not has_fired(lost)
     bob.vanish()
     assert has_fired(lost)
-    assert world.factory.connections == {ann.protocol}
+    assert set(world.connections) == {ann.protocol}
     assert world.factory.encoder_for(View()) is world.factory.encoder_for(View())
     assert world.factory.encoder_for(View(times=True)) is not world.factory.encoder_for(View())
 
@@ -101,9 +101,9 @@ def test_factory_holds_open_connections_and_shares_encoders(world: World) -> Non
 def test_all_lines_of_people_are_counted(world: World) -> None:
     ann = world.connect()
     ann.send("no nickname\r\nann\r\nhi\r\n/ping\r\n" + "x" * 5000 + "\r\n\r\nunfin")
-    assert world.factory.line_count == 6
+    assert world.connections.lines_received == 6
     ann.send("ished\r\n" + "\n" * LINES_PER_TURN * 2 + "quit\r\n", cuts=(3, 100))
-    assert world.factory.line_count == 8 + LINES_PER_TURN * 2
+    assert world.connections.lines_received == 8 + LINES_PER_TURN * 2
 
 
 def test_log_entries_have_fields_of_their_own(world: World, bob: Person) -> None:
@@ -264,7 +264,7 @@ def test_client_that_does_not_read_answers_of_telnet_is_not_read_from(bob: Perso
         bob.world.settle()
         sent += often
         assert sent < 200_000
-    assert queued(bob) < DEFAULTS.private_queue_bytes + ITEM_OVERHEAD + COMMANDS_PER_LINE * len(AYT_REPLY)
+    assert queued(bob) < DEFAULTS.private_queue_bytes + CHUNK_OVERHEAD + COMMANDS_PER_LINE * len(AYT_REPLY)
     bob.transport.take_again()
     bob.world.settle()
     assert is_read_from(bob)
@@ -301,7 +301,6 @@ def test_long_history_is_made_as_it_is_read(world: World, bob: Person, ann: Pers
     assert said == "bob: hi\r\n"
     assert [line.partition(" [12:00] ")[0] for line in bob.lines()] == [f"-> #{number}" for number in range(1, 501)]
     assert most < 4 * 64 * 1024
-    assert is_read_from(bob)
 
 
 def test_client_that_is_lost_in_the_middle_of_a_long_history_has_left(bob: Person, ann: Person) -> None:
@@ -378,7 +377,7 @@ def test_connection_that_is_over_or_congested_has_drained(world: World, bob: Per
     bob.put("/ping\r\n")
     assert has_fired(ann.protocol.drain())
     assert has_fired(bob.protocol.drain())
-    assert has_fired(world.factory.drain())
+    assert has_fired(world.connections.drain())
     assert not is_read_from(eve)
     bob.transport.take_again()
     world.settle()
@@ -402,7 +401,7 @@ def test_disconnecting_closes_all_connections_and_says_no_unfinished_line(
 ) -> None:
     bob.put("not finished")
     with capturedLogs() as events:
-        gone = world.factory.disconnect()
+        gone = world.connections.disconnect()
         bob.protocol.close()
         assert bob.transport.finished
         bob.hang_up()
@@ -412,4 +411,4 @@ def test_disconnecting_closes_all_connections_and_says_no_unfinished_line(
     assert bob.read() == ann.read() == ""
     assert world.hub.room.last_seq == 0
     assert sorted(map(formatEvent, events)) == [f"ann left ({WHERE})", f"bob left ({WHERE})"]
-    assert has_fired(world.factory.disconnect())
+    assert has_fired(world.connections.disconnect())

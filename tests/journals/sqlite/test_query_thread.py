@@ -93,7 +93,7 @@ def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> 
 
     queries.submit(endless_query, answers.append)
     assert started.wait(TIMEOUT)
-    queries._questions.put(None)  # as close does
+    queries._queries.put(None)  # as close does
     closing.set()
     queries.close()
     run.calls.run_until(lambda: bool(answers))
