@@ -64,7 +64,7 @@ class StreamPeer:
 
     def send_bytes(self, data: bytes) -> None:
         """Put *data*, which is no notice but part of the door's own protocol, there."""
-        if self._open:
+        if self._open and data:
             self._subscriber.send((data,))
 
     def subscribe(self, view: View) -> None:

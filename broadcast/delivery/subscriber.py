@@ -94,12 +94,16 @@ class Subscriber:
 
     def send(self, pieces: Sequence[bytes]) -> None:
         """Put *pieces* (encoded notices) at the end of the stream."""
-        chunk = private_chunk(self._replay_buffer.end, self._replay_buffer.seq, pieces)
-        if not chunk.data:
+        data = b"".join(pieces)
+        if not data:
             return
+        accepted = 0 if self.lagging else self._write(data)
+        if accepted == len(data):
+            return
+        chunk = private_chunk(self._replay_buffer.end, self._replay_buffer.seq, pieces)
         if self.lagging:
             self._queue.append(chunk)
-        elif (accepted := self._write(chunk.data)) < len(chunk.data):
+        else:
             batch = self._registry.mark_behind(self)
             rest, following = chunk.split(accepted)
             self._write_rest(rest)
