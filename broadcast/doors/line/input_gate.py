@@ -20,6 +20,9 @@ class PauseReason(Enum):
     STOPPING = auto()
     """The server is shutting down."""
 
+    # The gate is asked for each chunk of input, and Enum's own hash, of the name, is computed in Python.
+    __hash__ = object.__hash__
+
 
 class PausableTransport(Protocol):
     """The part of a transport that the gate uses."""
