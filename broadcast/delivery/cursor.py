@@ -81,7 +81,7 @@ class Cursor:
         self.move_to(offset, batch.seq_before(offset - batch.start))
 
     def skip_to(self, offset: int, seq: int) -> Gap | None:
-        """Do the same as ``move_to``. Return the skipped numbers as a gap, or None if no stored event was skipped.
+        """Move as with ``move_to``. Return the skipped numbers as a gap, or None if no stored event was skipped.
 
         The gap may include the subscriber's own messages. To leave them out would cost memory for each message.
         """

@@ -2,8 +2,8 @@
 
 * Each batch is encoded once for each view. All subscribers with the view are sent the same bytes object. The work per
   subscriber is one ``send``, however many events the batch has.
-* The current subscribers of a view are one flat mapping from subscriber to bound ``socket.send``. The loop in
-  ``Fanout._send_slice`` makes no other call, no membership test and no attribute look-up per subscriber.
+* The current subscribers of a view are one flat mapping from subscriber to bound ``socket.send``. Per subscriber, the
+  loop in ``Fanout._send_slice`` does nothing but this call: no membership test, no attribute look-up.
 * Subscribers with overrides, mostly the authors, leave the mapping first and are served separately. Each is sent slices
   of the same bytes, and its overrides, with one ``sendmsg``.
 * A subscriber whose socket accepts only part of a batch leaves the mapping. From then on it is a cursor into the replay

@@ -145,7 +145,7 @@ def test_everything_comes_back_in_the_order_of_the_calls(stage: Stage) -> None:
     stage.settle()
     ann.receipts = True
     stage.room.say(ann, "hi", AT)
-    stage.room.whisper(ann, bob, "psst")
+    stage.room.send_private(ann, bob, "psst")
     stage.room.rename(ann, "anna")
     stage.room.act(ann, "waves", AT)
     stage.room.announce("tea")
@@ -250,9 +250,9 @@ def test_the_correspondent_is_who_whispered_last_and_is_not_ignored(stage: Stage
     carol, _ = come(stage.room, 3, "carol")
     stage.settle()
     stage.room.ignore(ann, "carol")
-    stage.room.whisper(bob, ann, "psst")
-    stage.room.whisper(carol, ann, "psst")
-    stage.room.whisper(ann, Member(9, "gone", Listener()), "psst")
+    stage.room.send_private(bob, ann, "psst")
+    stage.room.send_private(carol, ann, "psst")
+    stage.room.send_private(ann, Member(9, "gone", Listener()), "psst")
     stage.settle()
     assert (ann.last_private_sender, bob.last_private_sender) == (2, 0)
 
@@ -360,7 +360,7 @@ def test_everything_that_somebody_does_counts_until_it_has_come_back() -> None:
     acts: list[Callable[[], None]] = [
         lambda: room.say(ann, "x", 0.0),
         lambda: room.act(ann, "x", 0.0),
-        lambda: room.whisper(ann, bob, "x"),
+        lambda: room.send_private(ann, bob, "x"),
         lambda: room.rename(ann, "anna"),
         stage.settle,
     ]
@@ -376,7 +376,7 @@ def test_the_text_of_lines_and_private_lines_counts_too() -> None:
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     stage.room.say(ann, "x" * 10, 0.0)
     full = [stage.room.above_high_water]
-    stage.room.whisper(ann, bob, "x" * 10)
+    stage.room.send_private(ann, bob, "x" * 10)
     full.append(stage.room.above_high_water)
     called: list[str] = []
     stage.room.when_below_low_water(lambda: called.append("roomy"))
@@ -415,11 +415,11 @@ def test_what_could_not_be_kept_has_come_back_too() -> None:
 def test_who_whispers_is_to_wait_for_what_is_on_its_way_and_is_refused_past_the_limit(stage: Stage) -> None:
     ann, bob = (seat.session.member for seat in stage.join("ann", "bob"))
     room = stage.room
-    room.whisper(ann, bob, "x" * (DEFAULTS.private_queue_bytes // 2 - 1))
+    room.send_private(ann, bob, "x" * (DEFAULTS.private_queue_bytes // 2 - 1))
     states = [(room.can_receive_private(bob), room.should_throttle_sender(bob))]
-    room.whisper(ann, bob, "x")
+    room.send_private(ann, bob, "x")
     states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
-    room.whisper(ann, bob, "x" * (DEFAULTS.private_queue_bytes // 2))
+    room.send_private(ann, bob, "x" * (DEFAULTS.private_queue_bytes // 2))
     states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
     stage.settle()
     states.append((room.can_receive_private(bob), room.should_throttle_sender(bob)))
@@ -429,7 +429,7 @@ def test_who_whispers_is_to_wait_for_what_is_on_its_way_and_is_refused_past_the_
 def test_a_whisper_to_who_has_left_meanwhile_is_over(stage: Stage) -> None:
     ann, bob = stage.join("ann", "bob")
     bob.session.leave("")
-    stage.room.whisper(ann.session.member, bob.session.member, "x")
+    stage.room.send_private(ann.session.member, bob.session.member, "x")
     stage.settle()
     assert not stage.room.above_high_water
 
