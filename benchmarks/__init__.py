@@ -1,1 +1,1 @@
-"""What a delivery costs here, in other chat servers, and in a C program that does nothing else."""
+"""The cost of a delivery in broadcast, in other chat servers, and in a C program that only delivers (the floor)."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: run the scenarios one after the other, the peers in turn, and print what was measured."""
+"""``python -m benchmarks``: run each scenario for each peer in turn, and print the results."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from benchmarks.tools import HERE, build
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; 1 when broadcast or the floor could not be measured."""
+    """Run the benchmarks. Return 1 if broadcast or the floor could not be measured, otherwise 0."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.write and (options.tiny or options.only or options.peers):
-        parser.error("--write takes everything, in full or --quick")
+        parser.error("--write needs all scenarios and peers: leave out --tiny, --only and --peers")
     if options.tiny and not options.peers:
         options.peers = ["broadcast", "with limits", "floor", "naive twisted"]
     plan = TINY if options.tiny else QUICK if options.quick else FULL
     wanted = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # exit normally, so that the started servers end too
     with TemporaryDirectory(prefix="broadcast-benchmarks-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # ngIRCd reads its configuration as another user
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(bench: Bench, scenario: Scenario, results: Results, runs: int | None) -> None:
-    """All runs of *scenario*: one of each peer, then the next of each."""
+    """Run *scenario* once for each peer, then again, until all runs are complete."""
     times = runs or bench.plan.runs
     others = {"always": times, "seldom": min(times, bench.plan.seldom), "never": 0}[scenario.others]
     for run in range(times):
@@ -82,14 +82,14 @@ def _progress(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--quick", action="store_true", help="smaller and once, in about two minutes")
-    sizes.add_argument("--tiny", action="store_true", help="only to see that everything works, in some seconds")
+    sizes.add_argument("--quick", action="store_true", help="one smaller run, in about two minutes")
+    sizes.add_argument("--tiny", action="store_true", help="the smallest run, which only shows that everything works")
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--only", action="append", choices=names, help="this scenario; can be given several times")
-    parser.add_argument("--peers", type=_names, help="these servers, separated by commas; by default all there are")
-    parser.add_argument("--runs", type=_positive, help="so many runs of each; by default 5, with --quick 1")
+    parser.add_argument("--only", action="append", choices=names, help="run only this scenario; can be repeated")
+    parser.add_argument("--peers", type=_names, help="run only these servers, separated by commas; by default all")
+    parser.add_argument("--runs", type=_positive, help="number of runs; by default 5, with --quick 1")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw the pictures, as PNG files, into DIR")
-    parser.add_argument("--write", action="store_true", help="put the table and the pictures into benchmarks/")
+    parser.add_argument("--write", action="store_true", help="write the tables and the pictures into benchmarks/")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""One run of the load generator, as the events that it reports."""
+"""One run of the load generator, and the events that it reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.tools import Tools
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run found out; times in seconds unless a name says otherwise."""
+    """The result of one run. Times are in seconds unless noted."""
 
     deliveries: int
     lines: int
@@ -24,64 +24,64 @@ class Measured:
     server_cpu: float
     load_cpu: float
     p50: float
-    """Milliseconds from when a line was said (open loop: due) until a reader had it."""
+    """Milliseconds from sending a line (in open loop: from when it was due) until a subscriber has read it."""
     p99: float
     worst: float
     p99_last: float
-    """The same until the last reader had it."""
+    """The same, until the last subscriber has read it."""
     exact: bool
     gone: int
     stalled_took: float
-    """Which part of what was said the kernel still took in for those who never read; -1: not known."""
+    """Share of the sent bytes that the kernel accepted for clients that never read; -1 if unknown."""
 
     @property
     def rate(self) -> float:
-        """Deliveries a second."""
+        """Deliveries per second."""
         return self.deliveries / self.seconds
 
     @property
     def cpu(self) -> float:
-        """Microseconds of the server's processor time for one delivery."""
+        """Microseconds of the server's CPU time per delivery."""
         return self.server_cpu / self.deliveries * 1e6
 
     @property
     def load_share(self) -> float:
-        """How much of one processor the load generator took."""
+        """Share of one processor that the load generator used."""
         return self.load_cpu / self.seconds
 
 
 class Generator:
-    """A load generator that runs."""
+    """A running load generator."""
 
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self._popen = popen
 
     def event(self, name: str) -> dict[str, Any]:
-        """Wait for the event *name*; raises ``BenchmarkError`` when something else happened."""
+        """Wait for the event *name* and return it. Raise ``BenchmarkError`` if another event arrives."""
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
         if not line:
-            raise BenchmarkError("the load generator ended without a word")
+            raise BenchmarkError("the load generator ended without a report")
         event: dict[str, Any] = json.loads(line)
         if event["event"] != name:
-            why = [str(event.pop("why"))] if "why" in event else []
-            details = ", ".join(why + [f"{key} {value}" for key, value in event.items() if key != "event"])
+            reasons = [str(event.pop("why"))] if "why" in event else []
+            details = ", ".join(reasons + [f"{key} {value}" for key, value in event.items() if key != "event"])
             raise BenchmarkError(details or f"the load generator did not get as far as {name!r}")
         return event
 
     def measured(self) -> Measured:
-        """Wait for the end; raises ``BenchmarkError``, also when what was said did not arrive."""
+        """Wait for the end and return the result. Raise ``BenchmarkError``, also if lines are missing."""
         event = self.event("end")
         del event["event"]
         measured = Measured(**event)
         if not measured.deliveries:
-            raise BenchmarkError("nothing was delivered in the time")
+            raise BenchmarkError("no line was delivered in time")
         if not measured.exact:
-            raise BenchmarkError(f"not everything that was said arrived; {measured.gone} connections were cut off")
+            raise BenchmarkError(f"some lines did not arrive; {measured.gone} connections were closed")
         return measured
 
     def go_on(self) -> None:
-        """Let it go on after a hold."""
+        """Let the generator continue after a hold."""
         assert self._popen.stdin is not None
         self._popen.stdin.write("\n")
         self._popen.stdin.flush()
@@ -89,7 +89,7 @@ class Generator:
 
 @contextmanager
 def generate(tools: Tools, started: Started, **settings: float) -> Iterator[Generator]:
-    """Run the load generator against *started* with *settings* (those of load.c); it is gone afterwards."""
+    """Run the load generator against *started* with *settings* (see load.c), and kill it at the end."""
     peer = started.peer
     everything = {
         "port": started.port, "pid": started.server.pid, "echo": int(peer.echo), "settle": peer.settle,

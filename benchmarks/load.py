@@ -1,4 +1,4 @@
-"""The load generator for where there is no C compiler: what load.c does, more slowly. See there how it measures."""
+"""The load generator without a C compiler: the same as load.c, which documents it, but slower."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Person:
     socket: socket.socket
     number: int
     text: bytes = b""
-    """What they read, until everybody is in."""
+    """The newest text that the connection has received, until all have joined."""
     state: str = "new"
     read: int = 0
-    """Bytes."""
+    """Number of bytes received."""
     got: int = 0
     own: int = 0
     owed: bytes = b""
 
 
 class Load:
-    """One run with *given* settings."""
+    """One run with the settings *given*."""
 
     def __init__(self, dialect: str, given: dict[str, float]) -> None:
         self.dialect = dialect
@@ -57,14 +57,14 @@ class Load:
         self.said = self.least = self.total = 0
         self.levels: Counter[int] = Counter()
         self.said_at: deque[float] = deque()
-        """When the lines from ``least`` on were said."""
+        """The times at which the lines from ``least`` on were sent."""
         self.timed: list[float] | None = None
         self.timed_last: list[float] = []
 
     # Arriving
 
     def arrive(self) -> None:
-        """One more comes in."""
+        """Open one more connection."""
         number = len(self.people)
         connection = socket.create_connection(("127.0.0.1", int(self.given["port"])))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -83,14 +83,14 @@ class Load:
             connection.send(greetings[self.dialect].encode())
 
     def enter(self, person: Person) -> None:
-        """*person* is in."""
+        """Record that *person* has joined."""
         person.state = "in"
         self.inside += 1
         if person.number >= self.readers:
             self.selector.unregister(person.socket)
 
     def look(self, person: Person, data: bytes) -> None:
-        """Answer what must be answered in *data*, and see who is in."""
+        """Answer pings in *data*, and check whether *person* has joined."""
         person.text = (person.text + data)[-4096:]
         if b"PING" in data and self.dialect in {"irc", "nats"}:
             for line in data.splitlines(keepends=True):
@@ -107,7 +107,7 @@ class Load:
             self.enter(person)
 
     def everybody_hears(self, word: str, author: int) -> None:
-        """Say a line with *word* in it and wait until all readers have it."""
+        """Send a line with *word* and wait until all readers have it."""
         needle = f"-{word}-".encode()
         line = self.line.replace(b"x" * len(needle), needle, 1)
         for person in self.people:
@@ -122,7 +122,7 @@ class Load:
             waiting = [each for each in waiting if needle not in each.text]
 
     def get_ready(self) -> None:
-        """Let everybody in, and learn how long a delivery is."""
+        """Let all clients join, and measure the length of a delivery."""
         began = monotonic()
         everybody = self.readers + int(self.given["stalled"])
         while self.inside < everybody:
@@ -151,7 +151,7 @@ class Load:
     # Talking
 
     def turn(self, wait: float) -> None:
-        """One turn of the loop."""
+        """Run one turn of the loop."""
         for key, events in self.selector.select(wait):
             person: Person = key.data
             if events & selectors.EVENT_WRITE:
@@ -174,13 +174,13 @@ class Load:
             self.least += 1
 
     def counted(self, person: Person) -> None:
-        """*person* has read something."""
+        """Count the deliveries that *person* has read."""
         got = person.read // self.delivery
         level, before = got + person.own, person.got + person.own
         if level == before:
             return
         if level > self.said:
-            fail("a reader got more than was said")
+            fail("a reader received more lines than were sent")
         if self.timed is not None and person.number >= self.senders:
             now = monotonic()
             self.timed += [now - self.said_at[number - self.least] for number in range(before, level)]
@@ -190,14 +190,14 @@ class Load:
         person.got = got
 
     def let_out(self, person: Person) -> None:
-        """Send what *person* has to say."""
+        """Send the pending bytes of *person*."""
         with suppress(BlockingIOError):
             person.owed = person.owed[person.socket.send(person.owed) :]
         if person.owed:
             self.selector.modify(person.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, person)
 
     def say(self, at: float) -> None:
-        """The next author says a line."""
+        """Let the next author send a line."""
         person = self.people[self.said % self.senders]
         if not self.given["echo"]:
             level = person.got + person.own
@@ -223,7 +223,7 @@ class Load:
                 following += mark
 
     def talk(self, seconds: float) -> None:
-        """Go on for so many *seconds*."""
+        """Send lines for *seconds*."""
         until = monotonic() + seconds
         if not self.given["rate"]:
             self.closed_loop(self.given["window"], float("inf"), until)
@@ -236,7 +236,7 @@ class Load:
             self.turn(max(0, due - monotonic()))
 
     def measure(self) -> None:
-        """The measurement."""
+        """Measure, and report the result."""
         given = self.given
         if given["fill"]:
             self.closed_loop(64, given["fill"], float("inf"))
@@ -268,38 +268,38 @@ class Load:
         )  # fmt: skip
 
     def server_cpu(self) -> float:
-        """Seconds that the server has used, in ticks of 10 ms."""
+        """Return the server's CPU time in seconds, in steps of 10 ms."""
         if not self.given["pid"]:
             return 0.0
         fields = Path(f"/proc/{int(self.given['pid'])}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
 
     def pause(self, seconds: float) -> None:
-        """Only read."""
+        """Read for *seconds* without sending."""
         until = monotonic() + seconds
         while monotonic() < until:
             self.turn(0.01)
 
 
 def quantile(ordered: list[float], share: float) -> float:
-    """That of *ordered*, in milliseconds; -1 where there is none."""
+    """Return a quantile of *ordered* in milliseconds, or -1 if it is empty."""
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)] * 1000 if ordered else -1
 
 
 def tell(**event: object) -> None:
-    """One event, on stdout."""
+    """Print one event as JSON."""
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
 
 
 def fail(why: str) -> NoReturn:
-    """Say why, and end."""
+    """Report the reason and exit with status 1."""
     tell(event="failed", why=why)
     raise SystemExit(1)
 
 
 def main(words: list[str]) -> None:
-    """Do what the KEY=VALUE *words* say."""
+    """Run with the settings in the KEY=VALUE *words*."""
     given = dict(word.split("=", 1) for word in words)
     dialect = given.pop("dialect", "plain")
     load = Load(dialect, SETTINGS | {key: float(value) for key, value in given.items()})

@@ -1,4 +1,4 @@
-"""A peer: the chat server that everybody writes first on Twisted, ``sendLine`` to each reader in a loop."""
+"""A peer: the simplest chat server on Twisted, which calls ``sendLine`` for each client in a loop."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from twisted.protocols.basic import LineReceiver
 
 
 class Naive(LineReceiver):
-    """Passes each line on to everybody else."""
+    """A connection that sends each line to all other connections."""
 
     factory: Naives
 
     def connectionMade(self) -> None:
-        """Be one of them."""
+        """Register the connection."""
         self.factory.connected.add(self)
 
-    def connectionLost(self, reason: object = None) -> None:  # noqa: ARG002 - Twisted's
-        """Be none of them."""
+    def connectionLost(self, reason: object = None) -> None:  # noqa: ARG002 - Twisted's signature
+        """Unregister the connection."""
         self.factory.connected.discard(self)
 
     def lineReceived(self, line: bytes) -> None:
-        """Say *line* to the others."""
+        """Send *line* to the others."""
         for other in self.factory.connected:
             if other is not self:
                 other.sendLine(line)  # type: ignore[no-untyped-call]
 
 
 class Naives(protocol.Factory):
-    """All who are connected."""
+    """The factory, with the set of open connections."""
 
     protocol = Naive  # type: ignore[assignment]
 
@@ -40,10 +40,10 @@ class Naives(protocol.Factory):
 
 
 def main(port: int, seconds: float) -> None:
-    """Listen on *port* of 127.0.0.1 for so many *seconds*."""
+    """Serve on *port* of 127.0.0.1 for *seconds*."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    installed = cast(Any, reactor)  # no interface has all that it has
+    installed = cast(Any, reactor)  # no interface has all methods of a reactor
     installed.listenTCP(port, Naives(), backlog=4096, interface="127.0.0.1")
     installed.callLater(seconds, installed.stop)
     installed.run()

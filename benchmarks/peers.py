@@ -1,4 +1,4 @@
-"""The servers that are measured: where they are, how they are configured without flood control, how they start."""
+"""The measured servers: finding them, configuring them without flood control, and starting them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmarks.processes import Running, free_port
 from benchmarks.tools import HERE, NO_COMPILER, Tools
 
 OURS, LIMITED = "broadcast", "with limits"
-"""What is compared with the others, and the same with its limits on."""
+"""Names of broadcast with ``--limits off``, and with its limits on."""
 LIFETIME = "900"
-"""Seconds after which the peers that are ours end by themselves."""
+"""Seconds after which the peers in this folder end by themselves."""
 
 _NGIRCD = """\
 [Global]
@@ -87,18 +87,18 @@ logging: [{{method: stderr, type: "*", level: warn}}]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A kind of server; *command* prepares an empty folder and returns what to start there for a port."""
+    """A server to measure. *command* prepares an empty folder and returns the command to run there."""
 
     name: str
     dialect: str
     version: str
     command: Callable[[Path, int], Sequence[str]]
     echo: bool = False
-    """Whether authors get their own lines too."""
+    """Whether authors receive their own lines, too."""
     settle: float = 0.0
-    """Seconds after which a client hears nothing more of the server's own accord."""
+    """Seconds after which the server sends nothing more on its own."""
     arriving: int = 256
-    """So many may be on their way in at once: fewer than its backlog, enough that its timers hold nobody up."""
+    """Number of clients that join at once: below the backlog, and enough to hide the server's timers."""
 
     @property
     def ours(self) -> bool:
@@ -108,7 +108,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A peer that cannot be measured here, and why."""
+    """A peer that cannot be measured here, with the reason."""
 
     name: str
     why: str
@@ -116,7 +116,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A peer that runs."""
+    """A running peer."""
 
     peer: Peer
     server: Running
@@ -125,7 +125,7 @@ class Started:
 
 @contextmanager
 def started(peer: Peer, folder: Path) -> Iterator[Started]:
-    """Start *peer* in the empty *folder*; it has ended afterwards."""
+    """Start *peer* in the empty *folder*, and end it at the end of the context."""
     folder.mkdir(parents=True)
     port = free_port()
     server = Running(peer.command(folder, port), folder)

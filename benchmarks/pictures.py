@@ -1,4 +1,4 @@
-"""The figures as pictures, where matplotlib is installed."""
+"""The results as pictures. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.results import Results
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Draw what was measured into *folder*, and return the files; says so where there is nothing to draw with."""
+    """Draw the results into *folder* and return the files. Without matplotlib, print a note and return none."""
     try:
         import_module("matplotlib").use("Agg")
     except ImportError:
@@ -21,12 +21,12 @@ def draw(results: Results, folder: Path) -> list[Path]:
     return [path for path in (_cost(results, folder), _growth(results, folder)) if path is not None]
 
 
-def _pyplot() -> Any:  # noqa: ANN401 - an extra: neither the figures nor the type checker need it
+def _pyplot() -> Any:  # noqa: ANN401 - matplotlib is optional, also for the type checker
     return import_module("matplotlib.pyplot")
 
 
 def _cost(results: Results, folder: Path) -> Path | None:
-    """Deliveries a second against what one costs."""
+    """Draw deliveries per second against CPU time per delivery."""
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
     drawn = False
@@ -53,7 +53,7 @@ def _cost(results: Results, folder: Path) -> Path | None:
 
 
 def _growth(results: Results, folder: Path) -> Path | None:
-    """The 99th percentile of a delivery against the number of connections."""
+    """Draw the 99th percentile of a delivery against the number of connections."""
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
     drawn = False

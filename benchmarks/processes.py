@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts: each is ended by its pid, and measured by what the operating system says of it."""
+"""Processes that a benchmark starts: starting, measuring by means of /proc, and ending them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from time import monotonic, sleep
 
 GRACE = 20.0
-"""Seconds that a process may take to end before it is killed."""
+"""Maximum number of seconds for a process to end before it is killed."""
 PATIENCE = 60.0
-"""Seconds that a server may take until its port answers."""
+"""Maximum number of seconds until a server's port must answer."""
 
 
 class BenchmarkError(Exception):
-    """A measurement could not be made; the text says why."""
+    """A failed measurement. The text gives the reason."""
 
 
 class Running:
-    """A program that runs in *folder* and writes its output to the file ``log`` there."""
+    """A program that runs in *folder* and writes its output to the file ``log`` in it."""
 
     def __init__(self, argv: Sequence[str], folder: Path) -> None:
         self.log = folder / "log"
-        # Whatever becomes of this process, the server ends with it. The pid stays the same: setpriv becomes it.
+        # setpriv ends the server if this process dies. The pid stays the same, because setpriv executes the server.
         tied = [setpriv, "--pdeathsig", "TERM"] if (setpriv := shutil.which("setpriv")) else []
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
@@ -35,7 +35,7 @@ class Running:
         self.pid = self._popen.pid
 
     def wait_for(self, port: int) -> None:
-        """Wait until *port* of 127.0.0.1 accepts a connection; raises ``BenchmarkError``."""
+        """Wait until *port* of 127.0.0.1 accepts a connection, or raise ``BenchmarkError``."""
         end = monotonic() + PATIENCE
         while monotonic() < end:
             if self._popen.poll() is not None:
@@ -49,12 +49,12 @@ class Running:
         raise BenchmarkError(f"the server does not answer: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last line of its log."""
+        """Return the last line of the log."""
         lines = self.log.read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "the log is empty")
 
     def memory(self) -> int:
-        """Bytes of memory that are its own: the proportional set size, which shares shared pages among their users."""
+        """Return the proportional set size in bytes, which divides shared pages among their users."""
         try:
             lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
         except OSError as error:
@@ -62,12 +62,12 @@ class Running:
         return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
 
     def processor(self) -> float:
-        """Seconds of user and system time that all its threads have used so far, as ``/proc/PID/stat`` has them."""
+        """Return the seconds of user and system time of all threads so far, from ``/proc/PID/stat``."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> int:
-        """Ask it to end, wait, and kill it when it does not; its exit status, or minus the signal that ended it."""
+        """Terminate the process, or kill it after ``GRACE``. Return its exit status, or minus the signal number."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
         try:
@@ -79,7 +79,7 @@ class Running:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now."""
+    """Return a port of 127.0.0.1 that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

@@ -1,4 +1,4 @@
-"""The figures as tables: on the terminal, and in README.rst between its two marks."""
+"""The results as tables, on the terminal and between the two marks in README.rst."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from benchmarks.scenarios import FULL, OUTSTANDING, RATE, Plan
 BEGIN, END = ".. table begins: written by python -m benchmarks --write", ".. table ends"
 
 Row = tuple[str, str, str]
-"""The figure's name, the scenario that it is from, and how it is called in the table."""
+"""Name of the figure, its scenario, and its label in the table."""
 
 
 def brief(figures: Mapping[str, float]) -> str:
-    """One run's *figures* in one line."""
+    """Return the *figures* of one run in one line."""
     return ", ".join(f"{name.partition(' ')[2]} {_number(value)}" for name, value in figures.items())
 
 
 def text(results: Results) -> str:
-    """Everything, for a terminal or a page in reStructuredText."""
+    """Return the whole report as reStructuredText."""
     plan = results.plan
     parts = [_conditions(results)]
     if plan is not FULL:
@@ -46,7 +46,7 @@ def text(results: Results) -> str:
 
 
 def write(results: Results, path: Path, drawn: Sequence[Path]) -> None:
-    """Put the tables, and the pictures that were *drawn*, between the marks of the page at *path*."""
+    """Write the tables and the pictures *drawn* between the marks of the page at *path*."""
     page = path.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -71,7 +71,7 @@ def _conditions(results: Results) -> str:
 
 
 def _processor() -> str:
-    """In brackets what Linux calls the processor: a delivery is mostly the kernel's work, and that differs with it."""
+    """Return the processor's name in brackets. A delivery is mostly kernel work, whose cost depends on it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -102,7 +102,7 @@ def _goals(results: Results) -> list[list[str]]:
 
 
 def _shared(plan: Plan) -> list[Row]:
-    """What is measured of every peer."""
+    """Return the rows for all peers."""
     return [
         *(
             (f"{name} {figure}", name, f"{name}: {figure}")
@@ -117,7 +117,7 @@ def _shared(plan: Plan) -> list[Row]:
 
 
 def _own(plan: Plan) -> list[Row]:
-    """What is measured of broadcast only."""
+    """Return the rows for broadcast only."""
     return [
         ("alone p99 ms", "stalled", f"{plan.hearers} readers at {RATE} lines/s: p99 ms"),
         ("stalled p99 ms", "stalled", f"the same with {plan.stalled:,} who never read: p99 ms"),
@@ -130,7 +130,7 @@ def _own(plan: Plan) -> list[Row]:
 
 
 _NO_RATIO = ("load", "growth MiB", "stalled ratio")
-"""Figures that end so say nothing as a ratio of two servers: shares, differences near nothing, ratios."""
+"""Ends of names whose ratio means nothing: shares, differences near zero, and ratios."""
 
 
 def _tables(results: Results) -> list[list[list[str]]]:
@@ -145,7 +145,7 @@ def _tables(results: Results) -> list[list[list[str]]]:
 
 
 def _columns(what: str, rows: Sequence[Row], results: Results, peers: Sequence[Peer]) -> list[list[str]]:
-    """A table with a column for each of *peers*; only the *rows* in which there is something."""
+    """Return a table with a column per peer and those of *rows* that are not empty."""
     table = [[what, *(peer.name for peer in peers)]]
     for figure, scenario, label in rows:
         cells = [_cell(results, figure, scenario, peer.name) for peer in peers]
@@ -155,7 +155,7 @@ def _columns(what: str, rows: Sequence[Row], results: Results, peers: Sequence[P
 
 
 def _limits(rows: Sequence[Row], results: Results) -> list[list[str]]:
-    """What the limits make of those of *rows* that were measured with and without."""
+    """Return a table of the ratios with and without limits."""
     table = [["with limits, by ``--limits off``, run by run", "x"]]
     for figure, _, label in rows:
         ratio = results.ratio(figure, LIMITED, OURS)
@@ -205,7 +205,7 @@ def _spread(summary: Summary) -> str:
 
 
 def _grid(rows: Sequence[Sequence[str]]) -> str:
-    """*rows*, the first of which is the head, as a simple table of reStructuredText."""
+    """Return *rows* as a simple table of reStructuredText. The first row is the header."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     rule = "  ".join("=" * width for width in widths)
     pad: Callable[[Sequence[str]], str] = lambda row: "  ".join(  # noqa: E731

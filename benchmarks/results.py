@@ -1,4 +1,4 @@
-"""What one invocation measured: every figure of every run, medians and spreads, and what must be reached."""
+"""The results of one invocation: all values, their medians and ratios, and the goals."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from benchmarks.scenarios import BOTTLENECK, FULL, TINY, Plan
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A figure over all runs."""
+    """The values of one figure over all runs."""
 
     values: Sequence[float]
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """Median of the values."""
         return median(self.values)
 
 
 class Results:
-    """All figures of one invocation, and only of that."""
+    """All figures of one invocation."""
 
     def __init__(self, plan: Plan, peers: Sequence[Peer], notes: Sequence[str]) -> None:
         self.plan = plan
@@ -31,36 +31,36 @@ class Results:
         self.notes = notes
         self.absent: Sequence[Absent] = ()
         self.wanted: Sequence[str] = ()
-        """The scenarios that were asked for."""
+        """Names of the requested scenarios."""
         self.failures: dict[tuple[str, str], str] = {}
-        """Scenario and peer, and why it could not be measured."""
+        """Reason for each scenario and peer that could not be measured."""
         self._figures: dict[tuple[str, str], dict[int, float]] = {}
 
     def record(self, run: int, peer: str, figures: Mapping[str, float]) -> None:
-        """Keep what *run* measured of *peer*."""
+        """Record the *figures* of *peer* in *run*."""
         for name, value in figures.items():
             self._figures.setdefault((name, peer), {})[run] = value
 
     def summary(self, figure: str, peer: str) -> Summary | None:
-        """All runs of *figure* for *peer*; None where there is none."""
+        """Return all values of *figure* for *peer*, or None if there are none."""
         values = self._figures.get((figure, peer))
         return Summary(list(values.values())) if values else None
 
     def ratio(self, figure: str, one: str, other: str) -> Summary | None:
-        """*figure* of *one* by that of *other*, run by run; None where they have no run in common."""
+        """Return *figure* of *one* divided by that of *other*, per run, or None without a common run."""
         ones, others = self._figures.get((figure, one), {}), self._figures.get((figure, other), {})
         ratios = [ones[run] / others[run] for run in ones if others.get(run)]
         return Summary(ratios) if ratios else None
 
     def bottleneck(self, scenario: str, peer: str) -> bool:
-        """Whether the load generator was busier than *peer*, and nearly all the time."""
+        """Return whether the load generator was the bottleneck: nearly always busy, and busier than *peer*."""
         load, server = self.summary(f"{scenario} load", peer), self.summary(f"{scenario} server", peer)
         return load is not None and server is not None and load.median > max(BOTTLENECK, server.median)
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Something that must be reached: at most *must*, or at least where *more* is better."""
+    """A goal for a figure: at most *must*, or at least *must* if *more* is better."""
 
     what: str
     command: str
@@ -70,10 +70,10 @@ class Goal:
     of: Callable[[Results], Summary | None]
     more: bool = False
     full_size: bool = False
-    """Whether it means something only in its full size, and not in the quick form; in the tiny one, nothing does."""
+    """Whether the goal holds only for the full size. No goal holds for the tiny size."""
 
     def verdict(self, results: Results) -> str:
-        """What the median says."""
+        """Return the verdict on the median."""
         summary = self.of(results)
         if summary is None:
             return "not measured"

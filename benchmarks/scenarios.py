@@ -1,4 +1,4 @@
-"""What is measured: each scenario starts a server of its own, and returns its figures by name."""
+"""The scenarios. Each starts a server of its own and returns its results by name."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from benchmarks.tools import Tools
 KIB, MIB = 1 << 10, 1 << 20
 OUTSTANDING = 64
 RATE = 200
-"""Lines a second in open loop."""
+"""Lines per second in open loop."""
 SETTLED = 0.3
-"""Seconds that a server is left alone before its memory is read."""
+"""Seconds to wait before a server's memory is read."""
 FULL_ENOUGH = 0.05
-"""Sockets of those who never read that still take more than this part of what is said are not full."""
+"""Sockets that accept more than this share of the sent bytes are not full."""
 BOTTLENECK = 0.9
-"""From this share of one processor on, the load generator may be what was measured."""
+"""Share of one processor above which the load generator may be the bottleneck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything."""
+    """The sizes and durations of all scenarios."""
 
     name: str
     runs: int
@@ -43,13 +43,13 @@ class Plan:
     stalled: int = 1000
     hearers: int = 100
     fill: int = 50_000
-    """Lines after which the sockets of those who never read are full."""
+    """Number of lines that fill the sockets of clients that never read."""
     said: int = 1_000_000
     filled: int = 200_000
-    """Lines after which the window of recent lines is taken to be full."""
+    """Number of lines after which the replay buffer counts as full."""
     journal: int = 1_000_000
     seldom: int = 2
-    """So many runs of the peers in scenarios that take long and give no ratio."""
+    """Number of runs of the peers in long scenarios without a ratio."""
     growth: tuple[int, ...] = (50, 200, 500, 1000, 2000, 5000)
 
 
@@ -75,7 +75,7 @@ class Bench:
         self.journal: Path | None = None
 
     def fresh(self) -> Path:
-        """A folder that does not exist yet."""
+        """Return a folder that does not exist yet."""
         return self._folder / f"server-{next(self._numbers)}"
 
 
@@ -83,7 +83,7 @@ Figures = Mapping[str, float]
 
 
 def _talk(bench: Bench, peer: Peer, **settings: float) -> Measured:
-    """One measurement of *peer* with the plan's people, or other *settings* of the load generator."""
+    """Measure *peer* once with the plan's values, overridden by *settings* of the load generator."""
     plan = bench.plan
     folder = bench.fresh()
     everything = {"people": plan.people, "senders": plan.senders, "warm": plan.warm, "seconds": plan.seconds}
@@ -110,22 +110,22 @@ def _figures(name: str, measured: Measured) -> Figures:
 
 
 def unloaded(bench: Bench, peer: Peer) -> Figures:
-    """One line outstanding: the next is said when all have the last."""
+    """Measure with one line outstanding: the next is sent when all clients have the last."""
     return _figures("unloaded", _talk(bench, peer, window=1))
 
 
 def loaded(bench: Bench, peer: Peer) -> Figures:
-    """So many lines outstanding that there is always something to do."""
+    """Measure with so many lines outstanding that the server is never idle."""
     return _figures("loaded", _talk(bench, peer, window=OUTSTANDING))
 
 
 def latency(bench: Bench, peer: Peer) -> Figures:
-    """As many people as in the others, and a steady stream of lines."""
+    """Measure the latency with a constant rate of lines (open loop)."""
     return _figures("steady", _talk(bench, peer, rate=RATE, seconds=bench.plan.open_seconds))
 
 
 def growth(bench: Bench, peer: Peer) -> Figures:
-    """The same with few and with many people; at most 200,000 deliveries a second."""
+    """Measure the latency with few and with many people, and at most 200,000 deliveries per second."""
     figures = {}
     for people in bench.plan.growth:
         rate = min(RATE, 200_000 / people)
@@ -137,7 +137,7 @@ def growth(bench: Bench, peer: Peer) -> Figures:
 
 
 def crowd(bench: Bench, peer: Peer) -> Figures:
-    """Very many come in, and then say nothing."""
+    """Measure how long many people take to join, and the memory of idle connections."""
     folder = bench.fresh()
     plan = bench.plan
     try:
@@ -154,7 +154,7 @@ def crowd(bench: Bench, peer: Peer) -> Figures:
 
 
 def stalled(bench: Bench, peer: Peer) -> Figures:
-    """Some read and many never do; against the same without the many."""
+    """Measure the latency of readers with and without many clients that never read."""
     plan = bench.plan
     settings = {
         "people": plan.hearers, "senders": min(plan.senders, plan.hearers // 2), "fill": plan.fill, "rate": RATE,
@@ -170,7 +170,7 @@ def stalled(bench: Bench, peer: Peer) -> Figures:
 
 
 def memory(bench: Bench, peer: Peer) -> Figures:
-    """Very much is said while many never read."""
+    """Measure the memory while many lines are sent and many clients never read."""
     plan = bench.plan
     folder = bench.fresh()
     sizes = {}
@@ -196,7 +196,7 @@ def memory(bench: Bench, peer: Peer) -> Figures:
 
 
 def startup(bench: Bench, peer: Peer) -> Figures:
-    """From the command until a newcomer is greeted, with a long journal; and with none."""
+    """Measure the time from the command to the first greeting, with a long journal and without one."""
     folder = bench.journal or _long_journal(bench, peer)
     bench.journal = folder
     empty = bench.fresh()
@@ -225,7 +225,7 @@ def _greeted(peer: Peer, folder: Path) -> float:
 
 
 def _long_journal(bench: Bench, peer: Peer) -> Path:
-    """A folder in which a server of *peer* has run, with a journal of the plan's length."""
+    """Return a data folder of *peer* with a journal of the plan's length."""
     from broadcast.core.events import Message  # noqa: PLC0415 - the other scenarios do without the package
     from broadcast.journals.sqlite.database import prepare, to_row  # noqa: PLC0415
 
@@ -246,7 +246,7 @@ def _long_journal(bench: Bench, peer: Peer) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A measurement with a name; *others* says how often those that are not broadcast are measured too."""
+    """A named measurement. *others* is how often servers other than broadcast are measured."""
 
     name: str
     measure: Callable[[Bench, Peer], Figures]

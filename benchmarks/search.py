@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How long searches take in a long journal, and what the index costs: ``python benchmarks/search.py [LINES]``.
+"""The duration of searches in a long journal, and the cost of the index: ``python benchmarks/search.py [LINES]``.
 
-Makes a journal of so many lines (1,000,000) in a temporary folder, lets it be indexed as a server would, searches it
-through the journal that the server uses, and prints the figures of ``docs/searching.rst``.
+Makes a journal of LINES lines (1,000,000) in a temporary folder, indexes and searches it with the journal that the
+server uses, and prints the figures of ``docs/searching.rst``.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from broadcast.journals.sqlite.database import connect, prepare, to_row
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 
 Turns: TypeAlias = queue.SimpleQueue[Callable[[], None]]
-"""Stands in for the reactor: what the journal wants to be run in its thread."""
+"""A replacement for the reactor: the functions that the journal schedules."""
 
 VOCABULARY = 30_000
-"""So many different words, the n-th of them in proportion to 1/n, as in the languages that people speak."""
+"""Number of different words. The frequency of the n-th is proportional to 1/n, as in natural languages."""
 RARE = "xylophone"
-"""Stands in seven lines."""
+"""A word in seven of the lines."""
 NOBODY_SAID = "unheard"
 RUNS = 9
-"""Each search is made so often; the median counts."""
+"""Number of runs of each search. The median counts."""
 
 
 def talk(lines: int, words: Sequence[str]) -> Iterator[Stored]:
-    """So many lines of 3 to 18 *words*, the same ones each time."""
-    chance = random.Random(20_261_121)  # noqa: S311 - nothing is to be kept secret
+    """Yield *lines* lines of 3 to 18 *words*, the same ones in each run."""
+    chance = random.Random(20_261_121)  # noqa: S311 - not for cryptography
     weights = list(accumulate(1 / rank for rank in range(2, VOCABULARY + 2)))
     rare = {lines * part // 8 for part in range(1, 8)}
     for seq in range(1, lines + 1):
@@ -55,41 +55,41 @@ def talk(lines: int, words: Sequence[str]) -> Iterator[Stored]:
 
 
 def vocabulary() -> list[str]:
-    """The words, the most common first."""
+    """Return the words, the most common first."""
     chance = random.Random(3)  # noqa: S311 - likewise
     letters = "abcdefghijklmnopqrstuvwxyz"
     return ["".join(chance.choices(letters, k=chance.randint(2, 10))) for _ in range(VOCABULARY)]
 
 
 def progress(text: str) -> None:
-    """Show how far it is, on a terminal or in a log."""
+    """Print the progress to stderr."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def megabytes(path: Path) -> float:
-    """The size of the database with its log."""
+    """Return the size of the database and its write-ahead log."""
     return sum(file.stat().st_size for file in path.parent.glob(path.name + "*") if "-shm" not in file.name) / 1e6
 
 
 def index(path: Path, journal: SqliteJournal, lines: int) -> float:
-    """Open *journal*, and wait until everything is indexed: the seconds that it took."""
+    """Open *journal* and wait until all lines are indexed. Return the seconds."""
     began = time.perf_counter()
     journal.open(0)
     print(f"opened after               {(time.perf_counter() - began) * 1000:10.1f} ms")
     with closing(connect(path, writing=False)) as db:
-        told = began
+        reported = began
         while (upto := db.execute("SELECT upto FROM indexed").fetchone()[0]) < lines:
-            if time.perf_counter() - told > 1:
-                told = time.perf_counter()
+            if time.perf_counter() - reported > 1:
+                reported = time.perf_counter()
                 progress(f"{upto:,} lines indexed")
             time.sleep(0.01)
     return time.perf_counter() - began
 
 
-def search(journal: SqliteJournal, turns: Turns, words: SearchQuery) -> int:
-    """Search as ``/search`` does: how many lines were found."""
+def search(journal: SqliteJournal, turns: Turns, query: SearchQuery) -> int:
+    """Search as ``/search`` does. Return the number of lines found."""
     answers: list[Sequence[Stored] | JournalError] = []
-    journal.search(words, 10**18, 50, answers.append)
+    journal.search(query, 10**18, 50, answers.append)
     while not answers:
         turns.get(timeout=600)()
     if isinstance(answers[0], JournalError):

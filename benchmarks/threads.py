@@ -1,4 +1,4 @@
-"""A peer: a thread for each client, and ``sendall`` to each of the others in a loop."""
+"""A peer: a server with one thread per client, which calls ``sendall`` for each other client in a loop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _lock = threading.Lock()
 
 
 def _send(client: socket.socket, line: bytes) -> None:
-    with suppress(OSError):  # their own thread sees it too
+    with suppress(OSError):  # the client's own thread handles the error
         client.sendall(line)
 
 
 def serve(client: socket.socket) -> None:
-    """Pass on what *client* says, until they leave."""
+    """Send each line of *client* to the others until it disconnects."""
     with _lock:
         _clients.add(client)
     try:
@@ -29,7 +29,7 @@ def serve(client: socket.socket) -> None:
                     if other is not client:
                         _send(other, line)
     except OSError:
-        pass  # a connection that broke
+        pass  # the connection is lost
     finally:
         with _lock:
             _clients.discard(client)
@@ -37,7 +37,7 @@ def serve(client: socket.socket) -> None:
 
 
 def main(port: int, seconds: float) -> None:
-    """Listen on *port* of 127.0.0.1 for so many *seconds*."""
+    """Serve on *port* of 127.0.0.1 for *seconds*."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     threading.stack_size(128 * 1024)

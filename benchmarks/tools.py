@@ -1,4 +1,4 @@
-"""The C programs of the benchmarks, compiled for this machine, and the stand-in where there is no compiler."""
+"""The C programs of the benchmarks, compiled for this machine, and their replacement without a compiler."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ NO_COMPILER = "no C compiler (cc) is installed"
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What measures and what is measured against."""
+    """The load generator and the floor."""
 
     load: list[str]
-    """The load generator's command."""
+    """Command of the load generator."""
     floor: str | None
-    """The floor's program; None without a compiler."""
+    """Path of the floor, or None without a compiler."""
     notes: list[str]
-    """What a reader of the figures should know about them."""
+    """Remarks to print with the results."""
     compiler: str
-    """Its name and version."""
+    """Name and version of the compiler."""
 
 
 def build(folder: Path) -> Tools:
-    """Compile what can be compiled into *folder*."""
+    """Compile the C programs into *folder* and return the tools."""
     compiler = shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
-        why = NO_COMPILER if compiler is None else "the C programs need Linux"
-        note = f"The load generator was the one in Python, because {why}: it is slow, and may be what was measured."
+        reason = NO_COMPILER if compiler is None else "the C programs need Linux"
+        note = f"The load generator was the one in Python, because {reason}. It is slow and may be the bottleneck."
         return Tools([sys.executable, str(HERE / "load.py")], None, [note], "none")
     for name in ("floor", "load"):
         command = [compiler, "-O2", "-o", str(folder / name), str(HERE / f"{name}.c")]

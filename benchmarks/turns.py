@@ -43,16 +43,16 @@ from broadcast.net.writers import writer_for
 from broadcast.service import raise_file_limit
 
 MANY = 9_000
-"""Both ends of so many connections fit into the 20,000 files that a process often may have."""
+"""Number of connections. Both ends fit into 20,000 files, a common limit of a process."""
 TINY = 100
 """The tiny form divides every number by this."""
 LINE = "x" * 60
 QUIET_SECONDS = 0.5
-"""When next to nothing is done for so long, a case is over."""
+"""Seconds with almost no work after which a case is over."""
 
 
 class Watched(EPollReactor):
-    """Knows how much processor time its turns took, in seconds."""
+    """A reactor that measures the CPU time of its turns, in seconds."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -72,7 +72,7 @@ class Watched(EPollReactor):
             self._last += now - self._began
 
     def runUntilCurrent(self) -> None:  # noqa: N802 - Twisted's name
-        """A turn begins, and so the one before is over."""
+        """Start a new turn, and record the one before."""
         self._end()
         super().runUntilCurrent()
 
@@ -84,30 +84,30 @@ class Watched(EPollReactor):
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
-        """What is done meanwhile is no part of the turn."""
+        """Exclude the work in this context from the turn."""
         before, last = time.thread_time(), self._last
         yield
         self._last = last + time.thread_time() - before
 
     def begin(self) -> None:
-        """Everything counts from here on."""
+        """Reset all measurements."""
         self._end()
         self.longest = self.total = self.collecting = 0.0
 
 
 class Doors(BroadcastFactory):
-    """Remembers what it made last."""
+    """A factory that remembers its newest protocol."""
 
     newest: BroadcastProtocol
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ANN401 - as Twisted's
-        """One more."""
+        """Build a protocol and remember it."""
         self.newest = cast(BroadcastProtocol, super().buildProtocol(addr))
         return self.newest
 
 
 class Crowd:
-    """A server, and its clients: they read, in a thread of their own, while they shall."""
+    """A server and its clients, which read in a thread of their own once ``read`` was called."""
 
     def __init__(self, reactor: Watched, replay: int, scale: int) -> None:
         self.reactor = reactor
@@ -124,11 +124,11 @@ class Crowd:
         Thread(target=self._read, daemon=True).start()
 
     def some(self, count: int) -> int:
-        """*count*, or, in the tiny form, fewer."""
+        """Return *count*, or less in the tiny form."""
         return max(count // self._scale, 2)
 
     def come(self, count: int) -> list[BroadcastProtocol]:
-        """So many connections, which have no nickname yet."""
+        """Open *count* connections without a nickname."""
         made = []
         for _ in range(count):
             ours, theirs = socket.socketpair()
@@ -141,7 +141,7 @@ class Crowd:
         return made
 
     async def join(self, count: int) -> list[BroadcastProtocol]:
-        """So many people, all of whom know that the others have come."""
+        """Let *count* people join, and wait until all joins are delivered."""
         people = self.come(count)
         for at in range(0, count, 100):
             for number, person in enumerate(people[at : at + 100], at):
@@ -151,7 +151,7 @@ class Crowd:
         return people
 
     def read(self, people: Sequence[BroadcastProtocol]) -> None:
-        """Let their clients read from here on."""
+        """Let the clients of *people* read from now on."""
         for person in people:
             self._selector.register(self._clients[person], selectors.EVENT_READ)
 
@@ -171,7 +171,7 @@ class Crowd:
         await turned
 
     async def quiet(self, seconds: float = QUIET_SECONDS) -> None:
-        """Wait until nothing is left to do."""
+        """Wait until the server is idle."""
         seconds /= self._scale
         while True:
             total = self.reactor.total
@@ -181,14 +181,14 @@ class Crowd:
                 return
 
     def say(self, people: Sequence[BroadcastProtocol]) -> None:
-        """All of them say a line, in one burst."""
+        """Let each of *people* say a line, all in one batch."""
         with self.reactor.unseen():
             for person in people:
                 self.hub.room.say(person.session.member, LINE, 0.0)
 
 
 async def one_who_catches_up(crowd: Crowd) -> None:
-    """One person reads on after 9,000 bursts of one line."""
+    """One person reads on after 9,000 batches of one line."""
     slow, fast = await crowd.join(2)
     crowd.read([fast])
     await lag(crowd, fast, 9_000)
@@ -197,7 +197,7 @@ async def one_who_catches_up(crowd: Crowd) -> None:
 
 
 async def many_who_catch_up(crowd: Crowd) -> None:
-    """1,000 people read on at once after 4,000 bursts of one line."""
+    """1,000 people read on at once after 4,000 batches of one line."""
     fast, *slow = await crowd.join(crowd.some(1_001))
     crowd.read([fast])
     await lag(crowd, fast, 4_000)
@@ -205,9 +205,9 @@ async def many_who_catch_up(crowd: Crowd) -> None:
     crowd.read(slow)
 
 
-async def lag(crowd: Crowd, fast: BroadcastProtocol, bursts: int) -> None:
-    """Say so much, a line in each burst, that those who do not read have fallen behind."""
-    for _ in range(crowd.some(bursts)):
+async def lag(crowd: Crowd, fast: BroadcastProtocol, batches: int) -> None:
+    """Say one line per batch until the clients that do not read lag behind."""
+    for _ in range(crowd.some(batches)):
         crowd.say([fast])
         await crowd.turn()
         await crowd.turn()
@@ -215,7 +215,7 @@ async def lag(crowd: Crowd, fast: BroadcastProtocol, bursts: int) -> None:
 
 
 async def all_talk(crowd: Crowd) -> None:
-    """9,000 people say a line each, in one burst."""
+    """9,000 people say a line each, in one batch."""
     people = await crowd.join(crowd.some(MANY))
     crowd.read(people)
     await crowd.quiet()
@@ -224,7 +224,7 @@ async def all_talk(crowd: Crowd) -> None:
 
 
 async def all_come(crowd: Crowd) -> None:
-    """9,000 people come, in one burst."""
+    """9,000 people join in one batch."""
     fast, *_ = await crowd.join(2)
     for _ in range(20):
         crowd.say([fast])
@@ -239,7 +239,7 @@ async def all_come(crowd: Crowd) -> None:
 
 
 async def long_replay(crowd: Crowd) -> None:
-    """100 people come, in one burst, and are shown 1,000 lines each."""
+    """100 people join in one batch and receive 1,000 lines each."""
     (fast,) = await crowd.join(1)
     for _ in range(crowd.some(1_000)):
         crowd.say([fast])
@@ -253,7 +253,7 @@ async def long_replay(crowd: Crowd) -> None:
 
 
 async def all_leave(crowd: Crowd) -> None:
-    """9,000 people leave, in one burst."""
+    """9,000 people leave in one batch."""
     people = await crowd.join(crowd.some(MANY))
     crowd.read(people)
     await crowd.quiet()
@@ -274,7 +274,7 @@ async def many_ask(crowd: Crowd) -> None:
 
 
 async def talk(crowd: Crowd) -> None:
-    """500 people are told 2,000 lines, one in each burst."""
+    """500 people receive 2,000 lines, one in each batch."""
     people = await crowd.join(crowd.some(500))
     crowd.read(people)
     await crowd.quiet()
@@ -299,7 +299,7 @@ CASES: dict[str, tuple[Case, int]] = {
 
 
 def measure(name: str, scale: int) -> None:
-    """Run one case, and print the seconds of its longest turn, of all of them, and of the longest collection."""
+    """Run one case. Print the seconds of its longest turn, of all turns, and of the longest collection."""
     raise_file_limit()
     case, replay = CASES[name]
     reactor = Watched()
@@ -324,13 +324,13 @@ def measure(name: str, scale: int) -> None:
 
 
 def shown(values: Sequence[float]) -> str:
-    """The median of *values* in milliseconds, with the extremes."""
+    """Return the median of *values* in milliseconds, with the extremes."""
     low, median, high = (1000 * value for value in (min(values), statistics.median(values), max(values)))
     return f"{median:9,.1f} ({low:,.1f} to {high:,.1f})"
 
 
 def main(runs: int, scale: int) -> None:
-    """Run everything, each case in turn with the others, and print it."""
+    """Run all cases in turn, *runs* times, and print the results."""
     print(f"Python {platform.python_version()}, Twisted {twisted.__version__}, Linux {platform.release()}")
     results: dict[str, list[list[float]]] = {name: [] for name in CASES}
     for _ in range(runs):

@@ -1,4 +1,4 @@
-"""What ``twistd broadcast`` runs: the options, and the one place where everything is put together."""
+"""The twistd service: its command-line options, and the only place where the parts of the server are connected."""
 
 from __future__ import annotations
 
@@ -54,73 +54,74 @@ if TYPE_CHECKING:
 
 _DEFAULTS: Final = Config()
 _INTERFACE: Final = (
-    "The address on which port numbers listen; 0.0.0.0 lets others in. By default 127.0.0.1 and ::1: this machine only."
+    "Address to listen on, for ports given as a number; 0.0.0.0 accepts connections from other machines. By default "
+    "127.0.0.1 and ::1: this machine only."
 )
 OTHER_FILES: Final = 64
-"""So many of the files that may be open are not for connections (HARDENING): the journal, the log, what listens."""
+"""File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
 _METRICS: Final = (
-    "Where to show figures to Prometheus, at /metrics, and at /healthz whether all is well: a number, on this machine "
-    "only, or an endpoint description. By default nowhere."
+    "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
+    "machine only, or an endpoint description. By default nowhere."
 )
 _log = Logger()
 
 
 class Options(usage.Options):
-    """The command line of ``twistd broadcast``: it holds what was given, under the options' names, and nothing else."""
+    """The command line of ``twistd broadcast``. As a mapping, it holds the options that were given, and no others."""
 
     synopsis = "[options]"
     longdesc = (
-        "The config file has the same names: port = [5555, 'unix:chat.sock'] or ephemeral = true. What stands on the "
-        "command line wins. All paths start from the folder in which twistd is started."
+        "The config file has the same names: port = [5555, 'unix:chat.sock'] or ephemeral = true. The command line "
+        "overrides it. All paths are relative to the directory in which twistd is started."
     )
     optParameters = (  # noqa: N815 - Twisted's name, as those below
         ("interface", "i", None, _INTERFACE),
-        ("name", None, _DEFAULTS.name, "The server's name, in the first line that people see."),
+        ("name", None, _DEFAULTS.name, "Name of the server, shown in the welcome line."),
         (
             "motd",
             None,
             None,
-            "A text file that people are shown when they come, the message of the day. By default none.",
+            "Text file with the message of the day, shown after the welcome line. By default none.",
         ),
-        ("replay", None, _DEFAULTS.replay, f"How many of the last lines a newcomer is shown, 0 to {REPLAY_LIMIT}."),
+        ("replay", None, _DEFAULTS.replay, f"Number of recent lines shown to a person who joins, 0 to {REPLAY_LIMIT}."),
         (
             "probe",
             None,
             _DEFAULTS.probe,
-            f"After how many seconds of silence somebody is asked for a sign of life, up to {PROBE_LIMIT}; 0: never.",
+            f"Seconds of silence after which a client is probed, up to {PROBE_LIMIT}; 0 for never.",
         ),
         (
             "gone",
             None,
             _DEFAULTS.gone,
-            f"After how many seconds without a sign of life somebody has left, up to {GONE_LIMIT}.",
+            f"Seconds without any answer after which a client is disconnected, up to {GONE_LIMIT}.",
         ),
-        ("data", None, _DEFAULTS.data, "The folder in which what is said is kept; made for its owner alone."),
+        ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
         ("metrics", None, None, _METRICS),
-        ("log-format", None, _DEFAULTS.log_format, f"How the log is written: {' or '.join(LOG_FORMATS)}."),
-        ("config", None, None, "A TOML file with settings, see below. By default none."),
+        ("log-format", None, _DEFAULTS.log_format, f"Format of the log: {' or '.join(LOG_FORMATS)}."),
+        ("config", None, None, "TOML file with settings, see below. By default none."),
         (
             "limits",
             None,
             "on",
-            "off lifts those on people and addresses: for benchmarks, and a room of trusted programs.",
+            "off removes the limits on people and addresses: for benchmarks and rooms of trusted programs.",
         ),
         *((name, None, getattr(_DEFAULTS.limits, limit.field), limit.help) for name, limit in LIMITS.items()),
     )
     optFlags = (  # noqa: N815
-        ("unicode-nicknames", None, "Nicknames may have letters of any script. By default only ASCII."),
-        ("ephemeral", None, "Keep what is said in memory, and write nothing. By default it is kept in --data."),
+        ("unicode-nicknames", None, "Allow letters of any script in nicknames. By default ASCII only."),
+        ("ephemeral", None, "Keep messages in memory and write no files. By default they are stored in --data."),
     )
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.defaults["port"] = _DEFAULTS.ports[0]  # the others are there; they are for --help only
-        self.clear()
+        self.defaults["port"] = _DEFAULTS.ports[0]  # opt_port has none of its own
+        self.clear()  # the defaults are for --help only
         self.config = _DEFAULTS
         """The settings, once the options have been parsed."""
 
     def opt_port(self, port: str) -> None:
-        """Where to listen: a number, 0 for a free one, or a Twisted endpoint description such as
+        """Where to listen: a port number, 0 for any free one, or a Twisted endpoint description such as
         tcp:5555:interface=0.0.0.0, unix:chat.sock or haproxy:tcp:5555. Can be given several times.
         """  # noqa: D205 - --help shows all of it
         self.setdefault("port", []).append(port)
@@ -133,14 +134,14 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def parseArgs(self, *arguments: str) -> None:
-        """Take options only."""
+        """Reject arguments that are not options."""
         if arguments:
             raise usage.UsageError(f"{arguments[0]!r} is not an option (a port is given as --port 5555)")
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:  # noqa: N802
-        """Parse *options*; whatever is wrong ends the process with one line on stderr.
+        """Parse *options*. An error ends the process with one line on stderr.
 
-        Left to twistd, it would stand on stdout, below the whole help.
+        twistd would print the error on stdout, below the whole help text.
         """
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
@@ -150,7 +151,7 @@ class Options(usage.Options):
             raise SystemExit(_line(str(error))) from error
 
     def postOptions(self) -> None:
-        """Check everything, and read the files, while the folder is the one that twistd was started in."""
+        """Validate all settings and read their files, before twistd changes the working directory."""
         given: dict[str, object] = dict(self)
         for flag, *_ in self.optFlags:
             if flag in given:
@@ -161,77 +162,69 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> Server:
-    """Put the server together as *options* say."""
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - nowhere else, and not before twistd chose it
+    """Create the server that *options* describe."""
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - twistd installs the reactor before this call
 
-    # No interface has all that the reactors have.
+    # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
     use_monotonic_clock(reactor, time, monotonic)
+    call_soon: CallSoon = reactor.callFromThread
     config = options.config
-    soon: CallSoon = reactor.callFromThread
-    journal: Journal
-    if config.data is None:
-        journal = MemoryJournal(soon)
-        keeps = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
-    else:
-        keeping = CommitStats(monotonic, lambda trouble: soon(partial(_tell, trouble)))
-        journal = SqliteJournal(config.data, soon, keeping)
-        keeps = f"What is said is kept in {sanitize(str(config.data))}."
-    limits = config.limits
-    if limits.lines_per_second == inf:
-        keeps += " The limits on people and addresses are off."
-    try:
-        limits = replace(limits, connections=most_connections(limits.connections, raise_file_limit()))
-    except StartupError as error:
-        raise SystemExit(_line(str(error))) from error
-    fanout = Fanout(
-        soon, monotonic, ReplayBuffer(limits.replay_events, limits.replay_bytes), limits.private_queue_bytes
-    )
-    settings = Settings(
-        name=config.name,
-        version=__version__,
-        motd=config.motd,
-        replay=config.replay,
-        unicode_nicknames=config.unicode_nicknames,
-        limits=limits,
-    )
-    hub = Hub(journal, fanout, settings, started=time())
-    outlet = partial(writer_for, reactor, linger=limits.linger_seconds)
-    connections = Connections(limits)
-    factory = BroadcastFactory(hub, fanout, connections, reactor, soon, time, outlet)
-    full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
     twistd: Mapping[str, Any] = options.parent or {}
+    journal, storage_note = _make_journal(config.data, call_soon)
     try:
-        places = [
-            FdReserveListener(
-                parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter),
-                full,
-                reactor,
-            )
-            for port in config.ports
-        ]
-        monitor = (
-            None if config.metrics is None else _monitor(reactor, config.metrics, connections, hub, fanout, journal)
+        limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
+        if limits.lines_per_second == inf:
+            storage_note += " The limits on people and addresses are off."
+        settings = Settings(
+            name=config.name,
+            version=__version__,
+            motd=config.motd,
+            replay=config.replay,
+            unicode_nicknames=config.unicode_nicknames,
+            limits=limits,
         )
-        log = json_log(twistd, soon) if config.log_format == "json" else None
+        replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
+        fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
+        hub = Hub(journal, fanout, settings, started=time())
+        connections = Connections(limits)
+        make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
+        factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
+        full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
+        entrances = []
+        for port in config.ports:
+            listener = parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter)
+            entrances.append(Entrance(FdReserveListener(listener, full, reactor), factory))
+        monitor = None
+        if config.metrics is not None:
+            monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)
+        log = json_log(twistd, call_soon) if config.log_format == "json" else None
     except StartupError as error:
         raise SystemExit(_line(str(error))) from error
-    around = ProcessContext(
+    context = ProcessContext(
         give_up=partial(give_up, twistd),
         clock=reactor,
-        call_soon=soon,
+        call_soon=call_soon,
         terminate=partial(signal.raise_signal, signal.SIGTERM),
         notifier=SdNotifier(os.environ, reactor),
-        take_signals=ShutdownSignalFilter(soon, STOP_SECONDS).install,
+        take_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
         log=log,
     )
-    patience = KeepalivePolicy(config.probe, config.gone)
-    heartbeat = DeadPeerDetector(connections, patience, read_tcp_info, reactor, soon)
-    entrances = [Entrance(place, factory) for place in places]
-    return Server(journal, hub, connections, entrances, keeps, around, heartbeat, monitor=monitor)
+    policy = KeepalivePolicy(config.probe, config.gone)
+    dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
+    return Server(journal, hub, connections, entrances, storage_note, context, dead_peers, monitor=monitor)
 
 
-def _monitor(
+def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:
+    """Return the journal in *directory* (None for memory), and the line for the log that says where it stores."""
+    if directory is None:
+        note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+        return MemoryJournal(call_soon), note
+    stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
+    return SqliteJournal(directory, call_soon, stats), f"What is said is kept in {sanitize(str(directory))}."
+
+
+def _make_monitor(
     reactor: Any,  # noqa: ANN401 - as in makeService
     port: str,
     connections: Connections,
@@ -239,35 +232,35 @@ def _monitor(
     fanout: Fanout,
     journal: Journal,
 ) -> Monitor:
-    """What shows figures at *port*; raises ``CannotStart``."""
+    """Return the monitor that serves metrics at *port*; raises ``StartupError``."""
     try:
-        from broadcast.server import metrics  # noqa: PLC0415 - what it imports need not be installed, and takes its time
+        from broadcast.server import metrics  # noqa: PLC0415 - slow to import, and its dependency is optional
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise
         raise StartupError("--metrics needs prometheus_client: pip install prometheus_client") from error
-    where = parse_listener(reactor, port, "127.0.0.1", "--metrics")
+    listener = parse_listener(reactor, port, "127.0.0.1", "--metrics")
+    sources = metrics.Sources(connections, hub, fanout, journal)
 
-    def aside(work: Callable[[], bytes]) -> Deferred[bytes]:
+    def run_in_thread(work: Callable[[], bytes]) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
-    sources = metrics.Sources(connections, hub, fanout, journal)
-    return metrics.Monitor(where, sources, reactor, reactor.callFromThread, aside, monotonic)
+    return metrics.Monitor(listener, sources, reactor, reactor.callFromThread, run_in_thread, monotonic)
 
 
-def _tell(trouble: str) -> None:
-    """Log that keeping goes wrong, and why, or that it goes right again."""
-    if trouble:
-        _log.error("Nothing that is said is kept: {why}.", why=trouble)
+def _log_storage_change(error: str) -> None:
+    """Log that the journal cannot store messages, because of *error*, or that it can again."""
+    if error:
+        _log.error("Nothing that is said is kept: {why}.", why=error)
     else:
         _log.info("What is said is kept again.")
 
 
 def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
-    """End the process, before the reactor runs, with *line* for whoever started it; *twistd* are twistd's options.
+    """End the process before the reactor runs, and report *line* to the person who started it.
 
-    An exception that twistd knows would print a traceback, and for one that it does not know it leaves its pid file
-    behind. So what it would do is done here.
+    *twistd* holds twistd's options. This function does what twistd would do, because twistd prints a traceback for the
+    exceptions that it handles, and leaves its pid file behind after others.
     """
     if twistd.get("pidfile"):
         with suppress(OSError):
@@ -276,43 +269,41 @@ def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
     if status is not None or twistd.get("syslog") or twistd.get("logfile") not in (None, "-"):
         _log.critical("{line}", line=sanitize(line))
     if status is not None:
-        # A daemon has no stderr. The one who started it waits for this, prints it, and exits with status 1; more than
-        # 100 bytes it does not read, and refers to the log for the rest.
+        # A daemon has no stderr. Its parent process waits for this status, prints it, and exits with status 1. It reads
+        # at most 100 bytes, and refers to the log for the rest.
         os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
     elif sys.__stderr__ is not None:
-        # Not sys.stderr: twistd has turned that into the log.
+        # twistd has redirected sys.stderr to the log.
         sys.__stderr__.write(f"{_line(line)}\n")
         sys.__stderr__.flush()
     raise SystemExit(1)
 
 
 def most_connections(wanted: int | None, files: int | None) -> int | None:
-    """How many connections there may be, where *files* can be open at once (None: any number).
+    """Return the maximum number of connections, None for no limit.
 
-    *wanted* of them, or as many as there can be. Raises ``CannotStart``.
+    This is *wanted* if given, otherwise the highest number that *files*, the maximum number of open files (None for no
+    limit), allows. Raises ``StartupError`` if *wanted* is higher than that.
     """
     if files is None:
         return wanted
-    most = max(files - OTHER_FILES, 1)
-    if wanted is not None and wanted > most:
+    highest = max(files - OTHER_FILES, 1)
+    if wanted is not None and wanted > highest:
         raise StartupError(
             f"--connections {wanted} is more than the file limit allows, which is {files}: raise it to "
-            f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {most}."
+            f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {highest}."
         )
-    return wanted or most
+    return wanted or highest
 
 
 def raise_file_limit() -> int | None:
-    """Let this process have as many files, and so connections, as the system allows it; often it begins with 1,024.
-
-    How many these are; None where there is no limit.
-    """
+    """Raise this process's soft limit of open files, often 1,024, to the hard limit. Return it, None for no limit."""
     try:
-        import resource  # noqa: PLC0415 - Windows has none, and no such limit
+        import resource  # noqa: PLC0415 - Windows has neither the module nor the limit
     except ImportError:
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS says that there is no limit, and refuses more than its OPEN_MAX.
+    # macOS reports no hard limit, but rejects more than its OPEN_MAX.
     for limit in (hard, max(soft, 10240)):
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
@@ -322,12 +313,12 @@ def raise_file_limit() -> int | None:
 
 
 def _number(text: str) -> float | str:
-    """*text* as the number that it is; who checks it says what it should have been."""
+    """Return *text* as a number if it is one, otherwise unchanged: the validators report what is wrong."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
         return text
     return float(text) if "." in text else int(text)
 
 
 def _line(text: str) -> str:
-    """*text* for whoever starts the server; one line, whatever is in it."""
+    """Return *text* as one line for stderr, whatever characters it holds."""
     return f"broadcast: {sanitize(text)}"

@@ -1,4 +1,8 @@
-"""The whole server in memory: a clock, a journal, and people on transports that take what the test says."""
+"""The whole server in memory, and clients of it whose side of the connection reads as much as the test says.
+
+``World`` is the server. Its clients are people at the line door (``World.join`` returns a ``Person`` for each) and
+clients of the core alone (``World.join_sessions`` returns a ``SessionClient`` for each).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,14 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
+from broadcast.core.events import Barrier, Event, Notice
 from broadcast.core.hub import Hub, Settings
+from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.core.session import Session
 from broadcast.delivery.fanout import Fanout
+from broadcast.delivery.peer import StreamPeer
+from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
@@ -29,14 +38,16 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Journal
 
 NOON = 1_768_478_400.0
-"""2026-01-15 12:00 UTC, when every world begins."""
+"""Time at which every world begins: 2026-01-15 12:00 UTC."""
 ROOM_FOR_OUTPUT = 65536
-"""What a transport holds before it pauses its producer, as Twisted's do."""
+"""Number of bytes above which a transport pauses its producer, as in Twisted."""
+TOKEN_BYTES = 8
+"""Size of one event on the connection of a ``SessionClient``."""
 
 
 @contextmanager
 def logged() -> Iterator[list[LogEvent]]:
-    """Collect what is logged meanwhile; an error among it fails the test."""
+    """Collect the events that are logged in the block. An error among them fails the test."""
     events: list[LogEvent] = []
     observer = cast("ILogObserver", events.append)
     globalLogPublisher.addObserver(observer)
@@ -49,7 +60,10 @@ def logged() -> Iterator[list[LogEvent]]:
 
 
 class MemoryTransport:
-    """A stream transport without a socket; the other side reads as much as there is *room* for: None is no limit."""
+    """A stream transport without a socket.
+
+    The other side reads *room* more bytes, or everything while *room* is None. The transport holds the rest.
+    """
 
     def __init__(self, address: IAddress | None = None) -> None:
         self.address = address or IPv4Address("TCP", "127.0.0.1", 40000)
@@ -63,7 +77,7 @@ class MemoryTransport:
 
     @property
     def takes(self) -> bool:
-        """Whether the other side reads."""
+        """Whether the other side reads anything."""
         return self.room != 0
 
     @takes.setter
@@ -83,7 +97,7 @@ class MemoryTransport:
             cast("IPushProducer", self.producer).pauseProducing()
 
     def _move(self) -> None:
-        """Send what is held, as far as there is room."""
+        """Send the bytes that are held, as far as there is room."""
         moved = bytes(self.held[: self.room])
         self.sent += moved
         del self.held[: len(moved)]
@@ -91,9 +105,10 @@ class MemoryTransport:
             self.room -= len(moved)
 
     def take_again(self, most: int | None = None) -> None:
-        """The other side reads on, *most* bytes or without a limit. Whatever is held goes first, then the producer's.
+        """Let the other side read *most* more bytes, or everything.
 
-        (A pull producer's bytes wait for this even where there is room: a reactor sends them in a later turn.)
+        The bytes that are held go first, then those of the producer. A pull producer is asked for bytes only here,
+        even where there is room, because a reactor asks in a later turn.
         """
         self.room = most
         self._move()
@@ -136,7 +151,7 @@ class MemoryTransport:
 
 
 class SocketTransport(MemoryTransport):
-    """One with a socket, for an outlet that sends to it directly."""
+    """A transport with a socket, for a writer that sends to the socket directly."""
 
     def __init__(self, address: IAddress | None = None) -> None:
         self.socket = FakeSocket()
@@ -145,7 +160,7 @@ class SocketTransport(MemoryTransport):
 
     @property
     def room(self) -> int | None:
-        """How many bytes the other side still takes."""
+        """Number of bytes that the other side still reads; None for any number."""
         return self.socket.room
 
     @room.setter
@@ -153,8 +168,13 @@ class SocketTransport(MemoryTransport):
         self.socket.room = room
 
 
+def writer_of(transport: StreamTransport, clock: Clock) -> SocketWriter:
+    """Return the writer of a ``SocketTransport``, which may be behind a proxy protocol's transport."""
+    return SocketWriter(transport, clock, cast(SocketTransport, transport).socket.handle)
+
+
 class Counted:
-    """A function that counts its calls. ``mock.Mock`` remembers each call, which takes much longer."""
+    """A function that counts its calls. ``mock.Mock`` also stores each call, which takes much longer."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.calls = 0
@@ -165,21 +185,36 @@ class Counted:
         return self._function(*arguments)
 
 
-class Person:
-    """Somebody at the line door."""
+class Client:
+    """The other side of a connection, which reads as much as the test says."""
+
+    def __init__(self, world: World, transport: MemoryTransport) -> None:
+        self.world = world
+        self.transport = transport
+
+    def stop_reading(self, room: int = 0) -> None:
+        """Read *room* more bytes, and nothing after that until ``read_on``."""
+        self.transport.room = room
+
+    def read_on(self, room: int | None = None) -> None:
+        """Read on, beginning with the bytes that wait: *room* bytes or, by default, everything."""
+        self.transport.take_again(room)
+
+
+class Person(Client):
+    """A person at the line door."""
 
     def __init__(self, world: World, protocol: BroadcastProtocol, transport: MemoryTransport) -> None:
-        self.world = world
+        super().__init__(world, transport)
         self.protocol = protocol
-        self.transport = transport
         self._gone = False
 
     def put(self, data: bytes | str) -> None:
-        """Type *data*, whole, and let nothing happen yet: what others do before the next turn is in the same burst."""
+        """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""
         self.protocol.dataReceived(data.encode() if isinstance(data, str) else data)
 
     def send(self, data: bytes | str, cuts: Iterable[int] = ()) -> None:
-        """Type *data*, cut into chunks at *cuts*, each read when the server reads; then let everything happen."""
+        """Type *data*, cut into chunks at *cuts*, each as soon as the server reads; then settle."""
         raw = data.encode() if isinstance(data, str) else data
         start = 0
         for end in [*sorted({cut for cut in cuts if 0 < cut < len(raw)}), len(raw)]:
@@ -189,29 +224,29 @@ class Person:
         self.world.settle()
 
     def say(self, *lines: str) -> None:
-        """Type whole lines."""
+        """Type whole lines, then settle."""
         self.send("".join(line + "\r\n" for line in lines))
 
     def read(self) -> str:
-        """What came since the last look."""
+        """Return the text that arrived since the last call."""
         seen = self.transport.sent.decode()
         self.transport.sent.clear()
         return seen
 
     def lines(self) -> list[str]:
-        """The same as lines without their ends."""
+        """Return the same as lines without their ends."""
         seen = self.read()
         assert seen.endswith("\r\n") or not seen, seen
         return seen.split("\r\n")[:-1]
 
     def end_input(self) -> None:
-        """Close their direction, as ``nc -N`` does; the server closes its own when it is done."""
+        """Close their direction, as ``nc -N`` does. The server closes its own when it has answered."""
         self.protocol.readConnectionLost()
         self.world.settle()
         self._hang_up_if_finished()
 
     def hang_up(self) -> None:
-        """Do what ``telnet`` and ``nc`` do once the server has closed its direction: close the other."""
+        """Close their direction after the server has closed its own, as ``telnet`` and ``nc`` do."""
         assert self.transport.finished
         self.protocol.writeConnectionLost()
         self.protocol.readConnectionLost()
@@ -225,68 +260,152 @@ class Person:
             self.vanish(clean=True)
 
     def vanish(self, *, clean: bool = False) -> None:
-        """The connection is gone; *clean*: both sides had closed it."""
+        """Lose the connection; *clean* after both sides have closed it."""
         self._gone = True
         reason: Exception = ConnectionDone() if clean else ConnectionLost()
         self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # likewise
         self.world.settle()
 
 
+class TokenEncoder:
+    """An encoder for tests of the core: the bytes of an event are its index in *encoded*."""
+
+    def __init__(self, encoded: list[Event | Notice]) -> None:
+        self._encoded = encoded
+
+    def encode(self, event: Event | Notice) -> bytes:
+        """Return the token of *event*. As at every door, a barrier has no bytes."""
+        if isinstance(event, Barrier):
+            return b""
+        self._encoded.append(event)
+        return f"{len(self._encoded) - 1:0{TOKEN_BYTES - 1}}\n".encode()
+
+
+class SessionClient(Client):
+    """A client of the core without a door: a real session and peer, and events instead of text."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, SocketTransport())
+        self.views: list[View] = []
+        """The views of which the peer has asked for the encoder. It does so once when it is made."""
+        self.ready_calls = 0
+        """Number of times that the peer has asked for the next line."""
+        self.closed = False
+        writer = writer_of(self.transport, world.clock)
+        self.peer = StreamPeer(world.fanout, writer, self._encoder_for, self._count_ready, self._note_closed)
+        self.session = Session(world.hub, self.peer)
+        self.peer.bind_session(self.session.id)
+
+    def _encoder_for(self, view: View) -> TokenEncoder:
+        self.views.append(view)
+        return self.world.token_encoder(view)
+
+    def _count_ready(self) -> None:
+        self.ready_calls += 1
+
+    def _note_closed(self) -> None:
+        self.closed = True
+
+    def say(self, *lines: str, at: float = NOON) -> None:
+        """Type *lines* at the time *at*, each when the session is ready for it; then settle."""
+        for line in lines:
+            self.world.until(lambda: self.session.ready)
+            self.session.line(line, at)
+        self.world.settle()
+
+    def read(self) -> list[Event | Notice]:
+        """Return the events and notices that arrived since the last call."""
+        tokens = self.transport.sent.split()
+        self.transport.sent.clear()
+        return [self.world.encoded[int(token)] for token in tokens]
+
+    def congest(self) -> None:
+        """Stop reading, and let so much output pile up that the server counts the connection as congested."""
+        self.stop_reading()
+        while not self.peer.congested:
+            self.peer.send_bytes(b"\n")
+
+
 class World:
-    """A server, with the memory journal unless it is given another, and without the limits on people."""
+    """A server with the memory journal, unless *journal* makes another, and without the limits on people."""
+
+    direct = False
+    """Whether the server sends to the sockets directly."""
 
     def __init__(
         self,
         settings: Settings | None = None,
         journal: Callable[[Callable[[Callable[[], None]], object]], Journal] | None = None,
         limits: Limits | None = None,
+        replay_buffer: ReplayBuffer | None = None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(NOON)
         self.leap = 0.0
-        """How far, in seconds, the wall clock has jumped."""
+        """Seconds by which the wall clock has jumped."""
+        self.tick = 0.0
+        """Seconds that pass whenever the fan-out looks at its clock. With 1.0, it does one step of its work a turn."""
+        self.encoded: list[Event | Notice] = []
+        """Everything that was encoded for the clients of the core."""
+        self._encoders: dict[View, TokenEncoder] = {}
+        self._fanout_seconds = 0.0
         self._soon: list[Callable[[], None]] = []
+        limits = limits or DEFAULTS.without_client_limits()
         self.journal = (journal or MemoryJournal)(self._soon.append)
-        self.fanout = Fanout(self._soon.append, lambda: 0.0)
-        settings = replace(settings or Settings(version="0.0"), limits=limits or DEFAULTS.without_client_limits())
+        self.fanout = Fanout(self._soon.append, self._fanout_clock, replay_buffer, limits.private_queue_bytes)
+        settings = replace(settings or Settings(version="0.0"), limits=limits)
         self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
-        self.connections = Connections(settings.limits)
+        self.room = self.hub.room
+        self.connections = Connections(limits)
         self.factory = BroadcastFactory(
-            self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.outlet
+            self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )
         self.hub.open()
 
+    def _fanout_clock(self) -> float:
+        self._fanout_seconds += self.tick
+        return self._fanout_seconds
+
     def wall(self) -> float:
-        """The time of day."""
+        """Return the time of day."""
         return self.clock.seconds() + self.leap
 
     def transport(self, address: IAddress | None) -> MemoryTransport:
-        """A new connection from *address*."""
-        return MemoryTransport(address)
+        """Return the transport of a new connection from *address*."""
+        return SocketTransport(address) if self.direct else MemoryTransport(address)
 
-    def outlet(self, transport: StreamTransport) -> Writer:
-        """The outlet of a connection."""
-        return TransportWriter(transport, self.clock)
+    def writer(self, transport: StreamTransport) -> Writer:
+        """Return the writer of a connection."""
+        return writer_of(transport, self.clock) if self.direct else TransportWriter(transport, self.clock)
+
+    def token_encoder(self, view: View) -> TokenEncoder:
+        """Return the encoder of *view* for the clients of the core."""
+        return self._encoders.setdefault(view, TokenEncoder(self.encoded))
 
     def turn(self) -> bool:
-        """One turn of the reactor; whether there was anything to do."""
+        """Run one turn of the reactor. Return whether there was anything to do."""
         now, self._soon[:] = list(self._soon), []
         for call in now:
             call()
         return bool(now)
 
     def settle(self) -> None:
-        """Turns, until nothing is left to do."""
+        """Run turns until nothing is left to do."""
         while self.turn():
             pass
 
     def until(self, done: Callable[[], bool]) -> None:
-        """Turns, until *done*."""
+        """Run turns until *done*."""
         while not done():
             assert self.turn(), "nothing is left to do, but it is not done"
 
+    def deliver_in_part(self) -> None:
+        """Run turns until the next batch has reached its first subscribers, but nobody else; ``settle`` finishes it."""
+        self.tick = 1.0
+        self.until(lambda: self.hub.room.delivering)
+
     def connect(self, address: IAddress | None = None) -> Person:
-        """Somebody who has read the welcome."""
+        """Return a person who has received the welcome."""
         transport = self.transport(address)
         protocol = cast(BroadcastProtocol, self.factory.buildProtocol(transport.address))
         person = Person(self, protocol, transport)
@@ -294,7 +413,7 @@ class World:
         return person
 
     def join(self, *nicks: str) -> list[Person]:
-        """People who have taken a nickname and read what came."""
+        """Return people who have taken these nicknames and read everything."""
         people = []
         for nick in nicks:
             person = self.connect()
@@ -304,15 +423,24 @@ class World:
             person.read()
         return people
 
+    def open_session(self) -> SessionClient:
+        """Return a client of the core that has received the welcome."""
+        client = SessionClient(self)
+        client.session.start()
+        client.read()
+        return client
+
+    def join_sessions(self, *nicks: str) -> list[SessionClient]:
+        """Return clients of the core that have taken these nicknames and read everything."""
+        clients = [self.open_session() for _ in nicks]
+        for client, nick in zip(clients, nicks, strict=True):
+            client.say(nick)
+        for client in clients:
+            client.read()
+        return clients
+
 
 class DirectWorld(World):
-    """A server that sends straight to the sockets."""
+    """A server that sends to the sockets directly."""
 
-    def transport(self, address: IAddress | None) -> MemoryTransport:
-        """A new connection from *address*."""
-        return SocketTransport(address)
-
-    def outlet(self, transport: StreamTransport) -> Writer:
-        """The outlet of a connection."""
-        handle = cast(SocketTransport, transport).socket.handle  # perhaps behind a proxy
-        return SocketWriter(transport, self.clock, handle)
+    direct = True

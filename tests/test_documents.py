@@ -1,4 +1,4 @@
-"""The commands in the documents exist with their options, and the systemd units fit the server."""
+"""The commands in the documents use existing options, and the systemd units fit the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).parents[1]
 UNITS = CHECKOUT / "contrib" / "systemd"
 DOCUMENTS = sorted([*CHECKOUT.glob("*.rst"), *CHECKOUT.glob("docs/*.rst"), *UNITS.glob("*.service")])
 
-_SPOKEN = re.compile(r"``([^`]+)``|^ +(\S(?:\\\n|.)*)|^ExecStart=(.*)", re.MULTILINE)
+_QUOTED = re.compile(r"``([^`]+)``|^ +(\S(?:\\\n|.)*)|^ExecStart=(.*)", re.MULTILINE)
 """A literal between double backquotes, a line of a literal block, or the command of a unit."""
 _TWISTD = re.compile(r"\btwistd((?: +-[^ ]*| +\"[^\"]*\")*) +broadcast\b([^|;&#]*)")
 _CLIENT = re.compile(r"\bbroadcast-client\b([^|;&#]*)")
@@ -43,8 +43,8 @@ class Command(NamedTuple):
 
 def commands(text: str) -> Iterator[Command]:
     """Yield the commands of this project in *text*."""
-    for spoken in _SPOKEN.finditer(text):
-        line = " ".join("".join(group or "" for group in spoken.groups()).replace("\\\n", " ").split())
+    for quoted in _QUOTED.finditer(text):
+        line = " ".join("".join(group or "" for group in quoted.groups()).replace("\\\n", " ").split())
         for command in _TWISTD.finditer(line):
             yield Command("twistd", command[1].split())
             yield Command("twistd broadcast", command[2].split())
@@ -57,14 +57,14 @@ def options(command: Command) -> list[str]:
     return [word.strip("'\".,:)").partition("=")[0] for word in command.words if re.match(r"-\w|--\w", word)]
 
 
-def known_to_the_client() -> set[str]:
+def client_options() -> set[str]:
     """Return the names of the client's options, from its help."""
-    with redirect_stdout(StringIO()) as said, suppress(SystemExit):
+    with redirect_stdout(StringIO()) as output, suppress(SystemExit):
         parse(["--help"])
-    return set(re.findall(r"(?<!\S)--?\w[\w-]*", said.getvalue()))
+    return set(re.findall(r"(?<!\S)--?\w[\w-]*", output.getvalue()))
 
 
-def known(options: usage.Options) -> set[str]:
+def option_names(options: usage.Options) -> set[str]:
     """Return the names of all *options*, with their dashes."""
     return {f"--{name.rstrip('=')}" for name in options.longOpt} | {
         f"-{name}" for name in options.shortOpt.replace(":", "")
@@ -72,11 +72,11 @@ def known(options: usage.Options) -> set[str]:
 
 
 KNOWN: Mapping[str, set[str]] = {
-    "twistd": known(ServerOptions()),  # type: ignore[no-untyped-call]
-    "twistd broadcast": known(Options()),
-    "broadcast-client": known_to_the_client(),
+    "twistd": option_names(ServerOptions()),  # type: ignore[no-untyped-call]
+    "twistd broadcast": option_names(Options()),
+    "broadcast-client": client_options(),
 }
-SPOKEN = {
+DOCUMENTED = {
     f"{path.relative_to(CHECKOUT)}: {command}": command
     for path in DOCUMENTS
     for command in commands(path.read_text("utf-8"))
@@ -84,14 +84,14 @@ SPOKEN = {
 }
 
 
-@pytest.mark.parametrize("command", SPOKEN.values(), ids=SPOKEN)
-def test_every_option_in_the_documents_is_one(command: Command) -> None:
+@pytest.mark.parametrize("command", DOCUMENTED.values(), ids=DOCUMENTED)
+def test_every_documented_option_exists(command: Command) -> None:
     assert set(options(command)) <= KNOWN[command.program]
 
 
-def test_commands_are_found_however_they_are_written() -> None:
-    """Without this, the test above would pass for any text."""
-    assert {command.program for command in SPOKEN.values()} == KNOWN.keys()
+def test_commands_are_found_in_every_notation() -> None:
+    """If no command was found, the test above would pass."""
+    assert {command.program for command in DOCUMENTED.values()} == KNOWN.keys()
     text = """
 Start it with ``twistd -n
 broadcast --one``, or::
@@ -102,14 +102,14 @@ broadcast --one``, or::
 
 ExecStart=/opt/bin/twistd --four broadcast --five systemd:index=0 $MORE
 """
-    assert [options(command) for command in commands(text)] == [
-        ["-n"],
-        ["--one"],
-        ["--nodaemon", "--pidfile"],
-        ["-p", "--two"],
-        ["--three"],
-        ["--four"],
-        ["--five"],
+    assert [" ".join(options(command)) for command in commands(text)] == [
+        "-n",
+        "--one",
+        "--nodaemon --pidfile",
+        "-p --two",
+        "--three",
+        "--four",
+        "--five",
     ]
 
 
@@ -132,9 +132,7 @@ def unit(name: str) -> dict[str, list[str]]:
     return settings
 
 
-def test_the_service_starts_the_server_as_the_server_understands_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_service_unit_starts_the_server_with_valid_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     service = unit("broadcast.service")
     (start,) = service["Service.ExecStart"]
@@ -151,28 +149,25 @@ def test_the_service_starts_the_server_as_the_server_understands_it(
     assert config.data == Path("/var/lib") / service["Service.StateDirectory"][0]
 
 
-def test_the_service_leaves_the_server_the_time_that_it_needs() -> None:
+def test_units_give_the_server_time_to_stop_and_a_local_socket() -> None:
     service = unit("broadcast.service")
     assert service["Service.Type"] == ["notify"]
     assert int(service["Service.TimeoutStopSec"][0]) > STOP_SECONDS
     assert service["Service.KillSignal"] == ["SIGTERM"]
     assert int(service["Service.WatchdogSec"][0]) >= 10
-
-
-def test_the_socket_is_of_the_domain_that_the_service_says_and_open_to_this_machine_only() -> None:
     assert unit("broadcast.socket")["Socket.ListenStream"] == ["127.0.0.1:5555"]
 
 
-def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     analyze = found("systemd-analyze")
     for path in UNITS.iterdir():
         text = path.read_text("utf-8").replace("/opt/broadcast/bin/twistd", str(Path(sys.executable)))
         (tmp_path / path.name).write_text(text)
-    checked = subprocess.run(  # noqa: S603 -- what stands here
+    process = subprocess.run(  # noqa: S603 -- the test's own text
         [analyze, "verify", "--man=no", "--recursive-errors=no", *map(str, sorted(tmp_path.iterdir()))],
         capture_output=True,
         check=False,
         text=True,
         timeout=PATIENCE,
     )
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")

@@ -1,21 +1,19 @@
-"""The whole server against what happened in it: people who talk, stop reading anywhere, and vanish, while time passes.
+"""The whole server in memory against a model of what each client must read, and properties of any input.
 
-What each of them must read, line by line, is foretold in ``test_properties.py``, of people who always read. Here nobody
-foretells anything. What happens is written down as it comes back from the journal, and afterwards it must explain
-everybody's stream: each line came, whole, once and in order, or was named in one notice as missed, and there is no
-other line. Windows and buffers are small, so that little is enough to lag behind, to miss something, and not to be read
-from.
+``BROADCAST_LONG=1`` tries many more examples.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import accumulate, count, repeat
-from typing import TypeVar
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -42,10 +40,10 @@ import broadcast.net.writers
 import tests.harness
 from broadcast.core.batching import COALESCE_ABOVE, build_batch
 from broadcast.core.commands import COMMANDS
-from broadcast.core.events import Action, Event, Gap, Joined, Left, Message, PrivateMessage, Renamed
+from broadcast.core.events import Action, Barrier, Event, Gap, Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import Batch
-from broadcast.core.limits import DEFAULTS
+from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.room import Room
@@ -54,97 +52,122 @@ from broadcast.delivery.cursor import Cursor
 from broadcast.delivery.private_queue import PrivateChunk
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.delivery.subscriber import Subscriber
-from tests.harness import DirectWorld, Person, World, logged
-
-Rule = TypeVar("Rule", bound=Callable[..., None])
+from tests.harness import NOON, DirectWorld, Person, World, logged
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 
+# The model
+
 NAMES = ["ann", "Ann", "bob", "rob", "carol", "dave", "eve", "frank", "grace", "heidi", "ivan", "judy"]
 REPLAY = 4
-PENDING = 100
-WINDOW = 6, 300
-"""In events and bytes."""
-
-STAMP = r"\[(?:\d{4}-\d\d-\d\d )?\d\d:\d\d\] "
-MISSED = re.compile(r" \* You missed (\d+) lines? \(#(\d+)-#(\d+)\)\.")
-RECEIPT = re.compile(r"-> #\d+")
-RECALLED = re.compile(rf"-> #(\d+) {STAMP}(.+)")
-SWITCHED = r"-> (?:timestamps|receipts|joins and leaves) are (?:on|off)\."
-RENAMED = r"-> You are \w+\.|-> Error: \w+ is taken\."
-SENT = r"-> sent to \w+\.|-> Error: \w+ (?:is not here|does not read what is sent to them)\."
-IGNORED = r"-> you ignore \w+\. .+|-> Error: (?:\w+ is not here|you cannot ignore yourself)\."
-UNIGNORED = r"-> you no longer ignore \w+\.|-> Error: you do not ignore \w+\."
-HELP = r"-> /.+   .+"
-IDLE = r"(?: \(idle \w+\))?"
-DOOR = re.compile(r"Welcome to Broadcast\.|-> Error: \w+ is taken\.| \* Goodbye\.| \* No nickname in 60 seconds\.")
-PASSED = re.compile(
-    r" \* (?:(?P<joins>\d+) people joined|(?P<leaves>\d+) people left"
-    r"|(?P<joined>\w+) joined|(?P<left>\w+) left(?:: .+|)|(?P<old>\w+) is now (?P<new>\w+))\.?"
+PRIVATE_QUEUE_BYTES = 100
+REPLAY_BUFFER = 6, 300
+"""Events and bytes. Small, like all limits of slow clients, so that few lines make a client lag."""
+SMALL_LIMITS: Sequence[tuple[object, str, int]] = (
+    (broadcast.delivery.cursor, "RUN_BYTES", 60),
+    (broadcast.delivery.cursor, "RUN_BATCHES", 3),
+    (broadcast.delivery.private_queue, "CHUNK_OVERHEAD", 5),
+    (broadcast.delivery.subscriber, "LAZY_CHUNK_BYTES", 40),
+    (broadcast.net.writers, "_CHUNK_BYTES", 80),
+    (broadcast.delivery.fanout, "SENDS_PER_SLICE", 1),
+    (tests.harness, "ROOM_FOR_OUTPUT", 80),
 )
+HELP = [f"-> {command.syntax}   {command.help}" for command in COMMANDS]
+HELD_BYTES = 3_000
+"""The private queue, one reply of ``/help``, the receipts of one batch, and the transport's buffer."""
+
+NOON_STAMP = datetime.fromtimestamp(NOON).astimezone().strftime("[%H:%M] ")
+STAMP = r"\[(?:\d{4}-\d\d-\d\d )?\d\d:\d\d\] "
+GAP = re.compile(r" \* You missed (\d+) lines? \(#(\d+)-#(\d+)\)\.")
+RECEIPT = re.compile(r"-> #\d+")
+HISTORY = re.compile(rf"-> #(\d+) {STAMP}(.+)")
+NO_HISTORY = "-> nothing was said yet."
+IDLE = re.compile(r" \(idle \w+\)|, idle \w+(?=\))")
 
 
 @dataclass(frozen=True)
-class Told:
-    """One burst, as it came back from the journal, and whom it was told to: each with the names that they ignored."""
+class Line:
+    """A line that a client must read."""
 
-    events: Sequence[Event]
-    ignored: Mapping[int, Collection[str]]
-
-
-@dataclass(frozen=True)
-class Item:
-    """A line in somebody's stream; *certain* unless it may be left out (True), or must be (False)."""
-
-    line: str
+    text: str
+    batch: int | None = None
+    """Index of its batch. For a reply: number of the batches before it, or None if the command may have to wait."""
     seq: int = 0
-    """The number of what is kept."""
-    certain: bool | None = None
-    """True: it comes, or its number is missed. False: it does not come. None: either."""
+    is_presence: bool = False
+    """Whether the line is lost without a notice if the replay buffer moves past it."""
+    in_delivery: bool = False
+    """For a reply: whether the batch before it was still being delivered, so that the reply may overtake that."""
+    history: int = 0
+    """For the reply to ``/history``: the number of lines that were asked for."""
 
 
 @dataclass(eq=False)
-class Guest:
-    """Somebody at the door or in the room, what they typed, and what they read."""
+class Client:
+    """A connection, and what the model knows of it."""
 
     person: Person
-    words: list[str] = field(default_factory=list)
-    """What they said and did, in order."""
-    asked: list[str] = field(default_factory=list)
-    """Patterns of what they are answered, in order; ``history N`` stands for a history's lines."""
+    connected_at: float
+    nick: str = ""
+    joined: bool = False
+    """Whether its join was logged."""
     leaving: bool = False
+    receipts_first: bool = False
+    """Whether it has asked for receipts before it joined."""
+    gone: bool = False
+    """Whether it has left, so that its nickname is free."""
     connected: bool = True
     cut: bool = False
-    """Whether the connection broke before they had everything."""
+    """Whether the connection was lost before everything had been sent."""
+    options: dict[str, bool] = field(default_factory=lambda: {"timestamp": False, "receipts": False, "quiet": False})
+    was_quiet: bool = False
+    away: str = ""
+    ignored: dict[str, str] = field(default_factory=dict)
+    did: list[Event] = field(default_factory=list)
+    """The events that it has caused, in order, without times and numbers."""
+    expected: list[Line] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """The lines that it has read."""
+    seqs: set[int] = field(default_factory=set)
+    """Numbers of the messages that a gap notice may name: those of its time, and its replay."""
 
     @property
     def id(self) -> int:
         return self.person.protocol.session.id
 
     @property
-    def nick(self) -> str:
-        return self.person.protocol.session.nick
+    def may_type(self) -> bool:
+        """Whether the server reads from it."""
+        return self.connected and not self.leaving and self.person.transport.reading
 
     @property
-    def may_type(self) -> bool:
+    def at_once(self) -> bool:
+        """Whether the server acts on its next line immediately."""
         protocol = self.person.protocol
-        return self.connected and not self.leaving and not protocol._session_over and self.person.transport.reading
+        return self.may_type and protocol.session.ready and not protocol._peer.congested
 
-    def read(self) -> list[str]:
-        """What came since they connected, as whole lines, without the prompts."""
-        whole, _end, rest = self.person.transport.sent.decode().rpartition("\r\n")
-        if not self.cut:
-            assert rest in {"", "Nickname: "}, "the end of their stream is half a line"
-        return [line.removeprefix("Nickname: ") for line in whole.split("\r\n")] if whole else []
+    @property
+    def held(self) -> int:
+        """Number of bytes that the server holds for it alone."""
+        return len(self.person.transport.held) + self.person.protocol._peer._subscriber._queue.size
+
+    def expect(self, line: Line) -> None:
+        if self.connected:
+            self.expected.append(line)
+
+    def read(self) -> None:
+        """Take in the whole lines that came since the last call, without prompts and idle times."""
+        whole, _end, rest = self.person.read().rpartition("\r\n")
+        assert rest in {"", "Nickname: "} or self.cut, "the stream ends within a line"
+        if whole:
+            self.lines += [IDLE.sub("", line.removeprefix("Nickname: ")) for line in whole.split("\r\n")]
 
 
-def unstamped(line: str) -> str:
-    """*line* without the time in front of it, if there is one."""
+def without_time(line: str) -> str:
     return re.sub(f"^{STAMP}", "", line)
 
 
-def answers(line: str) -> bool:
-    """Whether *line* answers a command; receipts have their place among what is told."""
+def is_reply(line: str) -> bool:
+    """Return whether *line* answers a command. A receipt is part of the stream."""
     return line.startswith("-> ") and not RECEIPT.fullmatch(line)
 
 
@@ -152,550 +175,605 @@ def spoken(event: Message | Action) -> str:
     return f"{event.nick}: {event.text}" if isinstance(event, Message) else f"** {event.nick} {event.text}"
 
 
-def items(told: Told, who: int) -> Iterator[Item]:  # noqa: C901, PLR0912 -- a table
-    """The lines of one burst in the stream of *who*, who was there."""
-    joins = [event for event in told.events if isinstance(event, Joined)]
-    leaves = [event for event in told.events if isinstance(event, Left)]
-    renamed = any(isinstance(event, Renamed) for event in told.events)
-    ignored = told.ignored[who]
-
-    def heard(event: Message | Action | PrivateMessage) -> bool | None:
-        if event.session == who or not ignored:
-            return True
-        return None if renamed else casefold_key(event.nick) not in ignored
-
-    for event in told.events:
-        match event:
-            case Message() | Action() if event.session == who:
-                if event.receipt:
-                    yield Item(f"-> #{event.seq}", certain=True)
-            case Message() | Action():
-                yield Item(spoken(event), event.seq, heard(event))
-            case PrivateMessage(to=to) if to == who:
-                yield Item(f"[{event.nick}] {event.text}", certain=heard(event))
-            case Joined() if len(joins) > COALESCE_ABOVE:
-                if event is joins[0]:
-                    yield Item(f" * {len(joins)} people joined.")
-            case Joined():
-                yield Item(f" * {event.nick} joined.")
-            case Left() if len(leaves) > COALESCE_ABOVE:
-                if event is leaves[-1] and all(leave.session != who for leave in leaves):
-                    yield Item(f" * {len(leaves)} people left.")
-            case Left() if event.session != who:
-                yield Item(f" * {event.nick} left: {event.reason}" if event.reason else f" * {event.nick} left.")
-            case Renamed() if event.session != who:
-                yield Item(f" * {event.nick} is now {event.new}.")
-            case _:
-                pass
+def presence_line(event: Joined | Left, client: Client, joins: Sequence[Joined], leaves: Sequence[Left]) -> str:
+    """Return how *client* sees a join or leave, if it does: a crowd is a number."""
+    if isinstance(event, Joined):
+        if len(joins) <= COALESCE_ABOVE:
+            return f" * {event.nick} joined."
+        return f" * {len(joins)} people joined." if event is joins[0] else ""
+    if len(leaves) <= COALESCE_ABOVE:
+        reason = f": {event.reason}" if event.reason else "."
+        return f" * {event.nick} left{reason}" if event.session != client.id else ""
+    is_counted = event is leaves[-1] and all(leave.session != client.id for leave in leaves)
+    return f" * {len(leaves)} people left." if is_counted else ""
 
 
-class Witness:
-    """Who is here, by nothing but the lines that somebody reads who never lags and never leaves."""
+def rule_for(
+    clients: Callable[[Any], Sequence[Client]], **arguments: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator: the method is a rule for one of *clients*, if there are any, with drawn *arguments*."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.names: set[str] | None = set()
-        """None where a crowd has come or gone: it is not named, and told as one, so also before or after a rename."""
+    def decorate(method: Callable[..., None]) -> Callable[..., None]:
+        def step(server: Server, data: st.DataObject, **drawn: object) -> None:
+            method(server, data.draw(st.sampled_from(clients(server)), label="client"), **drawn)
 
-    def reads(self, lines: Sequence[str]) -> None:
-        if any(" people " in line for line in lines):
-            self.names = None
-        for line in lines:
-            passed = PASSED.fullmatch(line)
-            if passed is None:
-                continue
-            if passed["joins"] or passed["leaves"]:
-                self.count += int(passed["joins"] or 0) - int(passed["leaves"] or 0)
-            elif passed["new"]:
-                self._goes(passed["old"])
-                self._comes(passed["new"])
-            elif passed["joined"]:
-                self._comes(passed["joined"])
-            else:
-                self._goes(passed["left"])
-            assert self.count >= 0, "more have left than came"
+        step.__name__ = method.__name__
+        decorated: Callable[..., None] = rule(data=st.data(), **arguments)(step)
+        return precondition(lambda server: bool(clients(server)))(decorated)
 
-    def _comes(self, nick: str) -> None:
-        self.count += 1
-        if self.names is not None:
-            assert nick not in self.names, "came twice"
-            self.names.add(nick)
-
-    def _goes(self, nick: str) -> None:
-        self.count -= 1
-        if self.names is not None:
-            assert nick in self.names, "left without having come"
-            self.names.remove(nick)
+    return decorate
 
 
-def if_any(guests: Callable[[TheWholeHub], Sequence[Guest]]) -> Callable[[Rule], Rule]:
-    """The precondition that there are any such *guests*."""
-    return precondition(lambda hub: bool(guests(hub)))
+class Server(RuleBasedStateMachine):
+    """Clients of one server. The model derives what each must read from the log of events and from what was typed."""
 
-
-class TheWholeHub(RuleBasedStateMachine):
-    """People at the line door of one server, each on a transport that takes as many bytes as they read."""
+    prompt: ClassVar[bool]
+    """Whether all clients always read everything at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
         self.stack.enter_context(logged())
-        for module, name, value in (
-            (broadcast.core.room, "build_batch", self.write_down),
-            (broadcast.delivery.cursor, "RUN_BYTES", 60),
-            (broadcast.delivery.cursor, "RUN_BATCHES", 3),
-            (broadcast.delivery.private_queue, "CHUNK_OVERHEAD", 5),
-            (broadcast.delivery.subscriber, "LAZY_CHUNK_BYTES", 40),
-            (broadcast.net.writers, "_CHUNK_BYTES", 80),
-            (broadcast.delivery.fanout, "SENDS_PER_SLICE", 1),
-            (tests.harness, "ROOM_FOR_OUTPUT", 80),
-        ):
-            self.stack.enter_context(mock.patch.object(module, name, value))
-        self.told: list[Told] = []
-        self.after: list[Mapping[int, str]] = []
-        """After each burst: who is here, by session, in the order of coming."""
+        self.stack.enter_context(mock.patch.object(broadcast.core.room, "build_batch", self.log_batch))
+        self.batches: list[Sequence[Event]] = []
+        self.clients: list[Client] = []
+        self.present: dict[int, str] = {}
+        """Nicknames of those present after the last batch, by session, in the order of joining."""
         self.numbers = count(1)
-        self.guests: list[Guest] = []
+        self.ordered: list[str] = []
+        """Words that the server took immediately: it must keep their order across clients."""
+        self.pending_renames = 0
 
-    def write_down(
+    def open(self, kind: type[World], limits: Limits, buffer: ReplayBuffer | None = None) -> None:
+        self.world = kind(Settings(version="0.0", replay=REPLAY), limits=limits)
+        self.world.fanout.private_queue_bytes = limits.private_queue_bytes
+        self.world.fanout.replay_buffer = buffer or ReplayBuffer()
+        self.witness = self.connect()
+        self.give_name(self.witness, "witness")
+        self.world.settle()
+
+    # The log
+
+    def log_batch(
         self, events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last: int
     ) -> Batch:
-        """Stand in for ``plan``: where what has come back is about to be told."""
-        self.told.append(Told(tuple(events), {who: tuple(member.ignored) for who, member in members.items()}))
+        """Stand in for ``build_batch``: the events are stored, and about to be delivered."""
+        assert list(members) == list(self.present)
+        clients = {client.id: client for client in self.clients}
+        for session in self.present:
+            self.expect_batch(clients[session], events)
+        self.batches.append(tuple(events))
+        joiners, leavers = [], []
+        for event in events:
+            match event:
+                case Joined(session=session, nick=nick):
+                    joiners.append(clients[session])
+                    self.present[session] = nick
+                case Left(session=session, nick=nick):
+                    leavers.append(clients[session])
+                    assert self.present.pop(session) == nick
+                case Renamed(session=session, nick=nick, new=new):
+                    assert self.present[session] == nick
+                    self.present[session] = new
+                    self.pending_renames -= 1
+                case Message() | Action() | PrivateMessage():
+                    assert self.present[event.session] == event.nick
+                case _:
+                    pass
+            assert len({*map(casefold_key, self.present.values())}) == len(self.present)
+        for client in joiners:
+            client.joined, client.gone = True, client.leaving
+            self.expect_arrival(client)
+        for client in leavers:
+            client.expect(Line(f" * Goodbye, {client.nick}.", len(self.batches) - 1))
         return build_batch(events, members, ignoring, last)
 
-    @initialize(
-        kind=st.sampled_from([World, DirectWorld]),
-        slow=st.booleans(),
-        rooms=st.lists(st.none() | st.integers(0, 150), max_size=4),
-    )
-    def begin(self, kind: type[World], slow: bool, rooms: list[int | None]) -> None:
-        """Some are here, who ignore the first of them, and some of them soon read no more."""
-        limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PENDING)
-        self.world = kind(Settings(version="0.0", replay=REPLAY), limits=limits)
-        self.world.fanout.private_queue_bytes = PENDING
-        self.world.fanout.replay_buffer = ReplayBuffer(*WINDOW)
-        if slow:  # each look at the clock costs a turn's time, so that everybody needs a turn of their own
-            for share in (self.world.fanout._delivery_slice, self.world.fanout._step_slice):
-                share._now = accumulate(repeat(SLICE_SECONDS)).__next__
-        self.witness = self.connect()
-        self.witness.person.put("witness\n")
-        self.world.settle()
-        for name, room in zip(("ann", "bob", "carol", "dave"), rooms, strict=False):
-            self.say_name(self.connect(), name, 0, receipts=name < "c")
-            self.guests[-1].person.transport.room = room
-            self.world.settle()
-            if self.guests[-1].may_type and name != "ann":
-                self.guests[-1].asked.append(IGNORED)
-                self.guests[-1].person.put("/ignore ann\r\n")
+    @property
+    def messages(self) -> Sequence[Message | Action]:
+        return [event for batch in self.batches for event in batch if isinstance(event, Message | Action)]
 
-    # Who does something
+    def expect_batch(self, client: Client, events: Sequence[Event]) -> None:
+        """Expect the lines of a batch at a *client* that is present."""
+        joins = [event for event in events if isinstance(event, Joined)]
+        leaves = [event for event in events if isinstance(event, Left)]
+        for event in events:
+            match event:
+                case Message() | Action() | PrivateMessage() | Renamed():
+                    self.expect_event(client, event)
+                case Joined() | Left():
+                    line = presence_line(event, client, joins, leaves)
+                    if line and not client.options["quiet"]:
+                        client.expect(Line(line, len(self.batches), is_presence=True))
+                case _:
+                    assert isinstance(event, Barrier)
 
-    def typing(self) -> list[Guest]:
-        """Those in the room whom the server reads from; but the witness only reads."""
-        return [guest for guest in self.others() if guest.nick and guest.may_type]
+    def expect_event(self, client: Client, event: Message | Action | PrivateMessage | Renamed) -> None:
+        batch = len(self.batches)
+        is_own = event.session == client.id
+        is_hidden = not is_own and casefold_key(event.nick) in client.ignored
+        match event:
+            case PrivateMessage(to=to):
+                if to == client.id and not is_hidden:
+                    client.expect(Line(f"[{event.nick}] {event.text}", batch))
+            case Renamed(nick=nick, new=new):
+                if not is_own:
+                    client.expect(Line(f" * {nick} is now {new}.", batch, is_presence=True))
+                if is_hidden:
+                    del client.ignored[casefold_key(nick)]
+                    client.ignored[casefold_key(new)] = new
+            case _:
+                client.seqs.add(event.seq)
+                if is_own and event.receipt:
+                    client.expect(Line(f"-> #{event.seq}", batch))
+                elif not is_own and not is_hidden:
+                    stamp = NOON_STAMP * (self.prompt and client.options["timestamp"])
+                    client.expect(Line(stamp + spoken(event), batch, event.seq))
 
-    def others(self) -> list[Guest]:
-        """Everybody who is connected, but for the witness."""
-        return [guest for guest in self.guests if guest.connected and guest is not self.witness]
+    def expect_arrival(self, client: Client) -> None:
+        """Expect what a *client* reads first that has joined in the last batch, and the replay."""
+        batch = len(self.batches) - 1
+        others = [nick for session, nick in self.present.items() if session != client.id]
+        company = "Nobody else is here."
+        if others:
+            company = f"{len(others)} {'other is' if len(others) == 1 else 'others are'} here: {', '.join(others)}."
+        you = f" * You are {self.present[client.id]}."
+        client.expect(Line(f"{you} {company} /help lists the commands, quit leaves.", batch))
+        for event in self.messages[-REPLAY:]:
+            client.seqs.add(event.seq)
+            client.expect(Line(NOON_STAMP * self.prompt + spoken(event), batch, event.seq))
+        if client.receipts_first:
+            client.expect(Line("-> receipts are on."))
 
-    def one(self, data: st.DataObject, guests: Sequence[Guest]) -> Guest:
-        return data.draw(st.sampled_from(guests))
-
+    # Clients and words
     def word(self) -> str:
         return f"w{next(self.numbers)}w"
 
-    # Coming
+    def words(self, client: Client, count: int, kind: type[Message | Action] = Message) -> list[str]:
+        """Return *count* words that *client* is about to say."""
+        words = [self.word() for _ in range(count)]
+        client.did += [kind(client.id, client.nick, word, 0.0, receipt=client.options["receipts"]) for word in words]
+        return words
 
-    def connect(self) -> Guest:
-        guest = Guest(self.world.connect())
-        self.guests.append(guest)
-        return guest
+    def others(self) -> list[Client]:
+        """Return all connected clients except the witness, which only reads."""
+        return [client for client in self.clients if client.connected and client is not self.witness]
+
+    def typing(self) -> list[Client]:
+        return [client for client in self.others() if client.joined and client.may_type]
+
+    def ready(self) -> list[Client]:
+        return [client for client in self.typing() if client.at_once]
+
+    def nameless(self) -> list[Client]:
+        return [client for client in self.others() if not client.nick and client.at_once]
+
+    def owner(self, name: str) -> Client | None:
+        """Return the client that the server gives *name* to. ``PromptClients`` checks the owners."""
+        member = self.world.hub._owners.get(casefold_key(name))
+        return next((client for client in self.clients if member and client.id == member.id), None)
+
+    def reply(self, client: Client, line: str, *replies: str) -> None:
+        """Let *client* type *line*, to which the server replies immediately."""
+        room = self.world.hub.room
+        for reply in replies:
+            client.expect(Line(f"-> {reply}", len(self.batches), in_delivery=room.delivering))
+        client.person.put(f"{line}\r\n")
+
+    def settle_renames(self) -> None:
+        """Let renames happen: which client a changing name means would depend on the moment."""
+        if self.pending_renames or self.world.hub.room.delivering:
+            self.world.settle()
+
+    # Arriving
+
+    def connect(self) -> Client:
+        client = Client(self.world.connect(), self.world.clock.seconds())
+        self.clients.append(client)
+        client.expect(Line("Welcome to Broadcast."))
+        return client
+
+    def give_name(self, client: Client, name: str, words: int = 0, *, receipts: bool = False) -> None:
+        """Let *client* take *name*, and say so many *words* without waiting for the answer."""
+        typed = [name]
+        if self.owner(name) is not None:
+            client.expect(Line(f"-> Error: {name} is taken."))
+        else:
+            client.nick = name
+            client.did.append(Joined(client.id, name))
+            if receipts:
+                client.options["receipts"] = True
+                client.receipts_first = True
+                typed.append("/receipts on")
+            typed += self.words(client, words)
+        client.person.put("".join(f"{line}\r\n" for line in typed))
 
     @rule()
-    def knock(self) -> None:
+    def come_without_a_name(self) -> None:
         self.connect()
 
     @rule(name=st.sampled_from(NAMES), words=st.integers(0, 2), receipts=st.booleans())
     def come(self, name: str, words: int, receipts: bool) -> None:
-        self.say_name(self.connect(), name, words, receipts=receipts)
+        self.give_name(self.connect(), name, words, receipts=receipts)
 
-    def nameless(self) -> list[Guest]:
-        return [guest for guest in self.others() if not guest.nick and guest.may_type]
-
-    @if_any(nameless)
-    @rule(data=st.data(), name=st.sampled_from(NAMES))
-    def give_a_name(self, data: st.DataObject, name: str) -> None:
-        self.say_name(self.one(data, self.nameless()), name, 0)
+    @rule_for(nameless, name=st.sampled_from(NAMES))
+    def take_a_name(self, client: Client, name: str) -> None:
+        self.give_name(client, name)
 
     @rule(names=st.lists(st.sampled_from(NAMES), min_size=6, max_size=9, unique_by=casefold_key))
     def come_in_a_crowd(self, names: list[str]) -> None:
         for name in names:
-            self.say_name(self.connect(), name, 0)
-
-    def say_name(self, guest: Guest, name: str, words: int, *, receipts: bool = False) -> None:
-        typed = []
-        if casefold_key(name) not in self.world.hub._owners:  # else what follows would be another nickname
-            guest.words += (typed := [self.word() for _ in range(words)])
-            if receipts:
-                guest.asked.append(SWITCHED)
-                typed = ["/receipts on", *typed]
-        guest.person.put("".join(f"{line}\r\n" for line in (name, *typed)))
+            self.give_name(self.connect(), name)
 
     # Talking
 
-    @if_any(typing)
-    @rule(
-        data=st.data(),
+    @rule_for(
+        typing,
         how=st.sampled_from(["", "/say ", "/me "]),
         times=st.integers(1, 9),
         end=st.sampled_from(["\n", "\r\n", "\r"]),
     )
-    def say(self, data: st.DataObject, how: str, times: int, end: str) -> None:
-        guest = self.one(data, self.typing())
-        words = [self.word() for _ in range(times)]
-        guest.words += words
-        guest.person.put("".join(f"{how}{word}{end}" for word in words))
+    def say(self, client: Client, how: str, times: int, end: str) -> None:
+        words = self.words(client, times, Action if how == "/me " else Message)
+        self.ordered += words if client.at_once else []
+        client.person.put("".join(f"{how}{word}{end}" for word in words))
 
-    @if_any(typing)
-    @rule(data=st.data(), times=st.integers(1, 3))
-    def whisper(self, data: st.DataObject, times: int) -> None:
-        name = self.name(data)
-        self.ask(
-            self.one(data, self.typing()),
-            "\r\n".join(f"/msg {name} {self.word()}" for _ in range(times)),
-            *[SENT] * times,
-        )
+    @rule_for(ready, name=st.sampled_from(NAMES[:6]), times=st.integers(1, 9))
+    def whisper(self, client: Client, name: str, times: int) -> None:
+        to, room = self.owner(name), self.world.hub.room
+        for word in (self.word() for _ in range(times) if client.at_once):
+            if to is None or not to.joined:
+                answer = f"Error: {name} is not here."
+            elif not self.prompt and not room.can_receive_private(self.world.hub._owners[casefold_key(name)]):
+                answer = f"Error: {to.nick} does not read what is sent to them."
+            else:
+                client.did.append(PrivateMessage(client.id, client.nick, to.id, word))
+                answer = f"sent to {to.nick}" + (f", who is away: {to.away}" if to.away else ".")
+            self.reply(client, f"/msg {name} {word}", answer)
 
-    @if_any(typing)
-    @rule(data=st.data(), name=st.sampled_from(NAMES))
-    def rename(self, data: st.DataObject, name: str) -> None:
-        self.ask(self.one(data, self.typing()), f"/nick {name}", RENAMED)
+    @rule_for(ready, name=st.sampled_from(NAMES))
+    def rename(self, client: Client, name: str) -> None:
+        if self.owner(name) not in {client, None}:
+            self.reply(client, f"/nick {name}", f"Error: {name} is taken.")
+            return
+        if name != client.nick:
+            client.did.append(Renamed(client.id, client.nick, name))
+            self.pending_renames += 1
+            client.nick = name
+        self.reply(client, f"/nick {name}", f"You are {name}.")
 
-    @if_any(typing)
-    @rule(data=st.data())
-    def ignore(self, data: st.DataObject) -> None:
-        self.ask(self.one(data, self.typing()), f"/ignore {self.name(data)}", IGNORED)
+    @rule_for(ready, name=st.sampled_from(NAMES[:6]))
+    def ignore(self, client: Client, name: str) -> None:
+        self.settle_renames()
+        other = self.owner(name)
+        if not client.at_once:
+            return
+        if other is client:
+            answer = "Error: you cannot ignore yourself."
+        elif other is None or not other.joined:
+            answer = f"Error: {name} is not here."
+        else:
+            client.ignored[casefold_key(name)] = other.nick
+            answer = f"you ignore {other.nick}. /unignore {other.nick} ends that."
+        self.reply(client, f"/ignore {name}", answer)
 
-    @if_any(typing)
-    @rule(data=st.data())
-    def unignore(self, data: st.DataObject) -> None:
-        self.ask(self.one(data, self.typing()), f"/unignore {self.name(data)}", UNIGNORED)
+    @rule_for(lambda server: [c for c in server.ready() if c.ignored], name=st.none() | st.sampled_from(NAMES))
+    def unignore(self, client: Client, name: str | None) -> None:
+        self.settle_renames()
+        if client.at_once:
+            name = name or next(iter(client.ignored.values()), "nobody")
+            was = client.ignored.pop(casefold_key(name), "")
+            answer = f"you no longer ignore {was}." if was else f"Error: you do not ignore {name}."
+            self.reply(client, f"/unignore {name}", answer)
 
-    def name(self, data: st.DataObject) -> str:
-        """The nickname of somebody who is here, or of nobody."""
-        return data.draw(st.sampled_from([*(guest.nick for guest in self.others() if guest.nick), "nobody"]))
+    @rule_for(
+        ready, option=st.sampled_from(["timestamp", "receipts", "quiet"]), value=st.sampled_from(["", " on", " off"])
+    )
+    def switch(self, client: Client, option: str, value: str) -> None:
+        is_on = client.options[option] = value == " on" if value else not client.options[option]
+        client.was_quiet |= client.options["quiet"]
+        shown = "joins and leaves are" if option == "quiet" else f"{option.removesuffix('s')}s are"
+        self.reply(client, f"/{option}{value}", f"{shown} {'on' if is_on != (option == 'quiet') else 'off'}.")
 
-    @if_any(typing)
-    @rule(data=st.data(), what=st.sampled_from(["/timestamp", "/receipts", "/quiet"]))
-    def switch(self, data: st.DataObject, what: str) -> None:
-        self.ask(self.one(data, self.typing()), what, SWITCHED)
+    @rule_for(ready, away=st.booleans())
+    def be_away(self, client: Client, away: bool) -> None:
+        client.away = "lunch" if away else ""
+        self.reply(client, *(("/away lunch", "You are away: lunch") if away else ("/back", "Welcome back.")))
 
-    @if_any(typing)
-    @rule(data=st.data())
-    def ask_for_much(self, data: st.DataObject) -> None:
-        self.ask(self.one(data, self.typing()), "/help", *[HELP] * len(COMMANDS))
+    @rule_for(ready)
+    def ask_for_help(self, client: Client) -> None:
+        self.reply(client, "/help", *(line.removeprefix("-> ") for line in HELP))
 
-    @if_any(typing)
-    @rule(data=st.data(), lines=st.integers(1, 30), behind=st.booleans())
-    def ask_for_the_history(self, data: st.DataObject, lines: int, behind: bool) -> None:
-        """What follows waits until it is answered."""
-        guest = self.one(data, self.typing())
-        words = [self.word()] * behind
-        guest.words += words
-        guest.asked += [f"history {lines}", "-> pong"]
-        guest.person.put("".join(f"{line}\n" for line in (f"/history {lines}", *words, "/ping")))
+    @rule_for(ready, lines=st.integers(1, 30), behind=st.booleans())
+    def ask_for_history(self, client: Client, lines: int, behind: bool) -> None:
+        """Input behind ``/history`` waits for the reply, and others go on meanwhile."""
+        if self.prompt:
+            self.world.settle()
+        words = self.words(client, int(behind))
+        if not self.prompt:
+            client.expect(Line("", history=lines))
+        else:
+            for event in self.messages[-lines:]:
+                client.expect(Line(f"-> #{event.seq} {NOON_STAMP}{spoken(event)}"))
+            if not self.messages:
+                client.expect(Line(NO_HISTORY))
+        client.expect(Line("-> pong"))
+        client.person.put("".join(f"{line}\n" for line in (f"/history {lines}", *words, "/ping")))
+        if self.prompt:
+            self.world.settle()
 
-    @if_any(typing)
-    @rule(data=st.data())
-    def ask_who_is_here(self, data: st.DataObject) -> None:
-        """One for whom so much waits that their lines wait too would be told who is here later."""
-        self.everything_happens()
-        self.nicknames_are_unique()
-        if heard := [guest for guest in self.typing() if not guest.person.protocol._peer.congested]:
-            names = self.after[-1].values()
-            here = f"-> {len(names)} here: {', '.join(f'{name}{IDLE}' for name in names)}"
-            self.ask(self.one(data, heard), "/names", here)
+    @rule_for(ready)
+    def ask_for_names(self, client: Client) -> None:
+        self.world.settle()
+        if client.at_once:
+            away = {other.id: f" (away: {other.away})" for other in self.clients if other.away}
+            names = ", ".join(nick + away.get(session, "") for session, nick in self.present.items())
+            self.reply(client, "/names", f"{len(self.present)} here: {names}")
 
-    def ask(self, guest: Guest, line: str, *answers: str) -> None:
-        guest.asked += answers
-        guest.person.put(f"{line}\r\n")
+    # Leaving
 
-    # Reading
+    def start_leaving(self, client: Client, reason: str) -> None:
+        if not client.leaving:
+            client.leaving, client.gone = True, client.joined
+            if client.nick:
+                client.did.append(Left(client.id, client.nick, reason))
+            else:
+                client.expect(Line(" * Goodbye."))
 
-    @if_any(others)
-    @rule(data=st.data(), room=st.integers(0, 60))
-    def lag(self, data: st.DataObject, room: int) -> None:
-        """They read so many bytes more, and then no more."""
-        self.one(data, self.others()).person.transport.room = room
-
-    def lagging(self) -> list[Guest]:
-        return [guest for guest in self.others() if guest.person.transport.room is not None]
-
-    @if_any(lagging)
-    @rule(data=st.data(), room=st.none() | st.integers(1, 400))
-    def read_on(self, data: st.DataObject, room: int | None) -> None:
-        self.one(data, self.lagging()).person.transport.take_again(room)
-
-    # Going
-
-    @if_any(others)
-    @rule(data=st.data(), how=st.sampled_from(["quit", " EXIT ", "/quit", "/q tired", "half-close", "reset"]))
-    def leave(self, data: st.DataObject, how: str) -> None:
-        guest = self.one(data, self.others())
+    @rule_for(others, how=st.sampled_from(["quit", " EXIT ", "/quit", "/q tired", "half-close", "reset"]))
+    def leave(self, client: Client, how: str) -> None:
         if how == "reset":
-            self.lose(guest)
-        elif how == "half-close" and not guest.leaving:
-            guest.leaving = True
-            guest.person.protocol.readConnectionLost()
-        elif guest in self.typing():
-            guest.leaving = True
-            guest.person.put(f"{how}\r\nnever said\r\n")
+            self.lose(client)
+        elif how == "half-close":
+            self.start_leaving(client, "")
+            client.person.protocol.readConnectionLost()
+        elif client in self.typing():
+            self.start_leaving(client, "tired" if "tired" in how else "")
+            client.person.put(f"{how}\r\nnever said\r\n")
 
     @precondition(lambda self: len(self.others()) > COALESCE_ABOVE)
-    @rule(data=st.data())
-    def reset_many(self, data: st.DataObject) -> None:
-        for guest in self.others()[: data.draw(st.integers(COALESCE_ABOVE + 1, len(self.others())))]:
-            self.lose(guest)
+    @rule(more=st.integers(1, 9))
+    def reset_many(self, more: int) -> None:
+        for client in self.others()[: COALESCE_ABOVE + more]:
+            self.lose(client)
 
-    def lose(self, guest: Guest) -> None:
-        protocol, transport = guest.person.protocol, guest.person.transport
-        guest.cut = not protocol._session_over or protocol._peer._subscriber.lagging or bool(transport.held)
-        guest.leaving, guest.connected = True, False
-        guest.person.protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
+    def lose(self, client: Client) -> None:
+        """Reset the connection of *client*."""
+        self.compare(client)
+        protocol = client.person.protocol
+        client.cut = not protocol._session_over or protocol._peer._subscriber.lagging or client.held > 0
+        client.connected = False
+        self.start_leaving(client, "connection lost")
+        protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
 
-    # Time
+    def compare(self, client: Client) -> None:
+        """Compare what *client* has read up to now with what is expected, if that is exact."""
 
-    @rule(seconds=st.sampled_from([1, 9, 11, 61]))
-    def time_passes(self, seconds: int) -> None:
-        """So much time is many turns."""
-        self.world.settle()
-        self.world.clock.advance(seconds)
-        for guest in self.others():
-            if guest.person.transport.aborted:
-                self.lose(guest)
+    @rule(all_turns=st.booleans())
+    def turn(self, all_turns: bool) -> None:
+        (self.world.settle if all_turns else self.world.turn)()
 
-    @rule()
-    def a_turn(self) -> None:
-        self.world.turn()
-
-    @rule()
-    def everything_happens(self) -> None:
-        self.world.settle()
-
-    # What holds at every moment
+    # What holds at every moment, and in the end
 
     @invariant()
     def nicknames_are_unique(self) -> None:
-        """Those that people have now, and those that were told, event by event."""
-        nicks = [casefold_key(guest.nick) for guest in self.guests if guest.nick and not guest.leaving]
+        nicks = [casefold_key(c.person.protocol.session.nick) for c in self.clients if c.nick and not c.leaving]
         assert len(set(nicks)) == len(nicks)
-        for told in self.told[len(self.after) :]:
-            here = dict(self.after[-1]) if self.after else {}
-            for event in told.events:
-                self.happens(event, here)
-                assert len(set(map(casefold_key, here.values()))) == len(here)
-            self.after.append(here)
-
-    @staticmethod
-    def happens(event: Event, here: dict[int, str]) -> None:
-        """Who is *here* after *event*; who does something is here, under the name that they do it under."""
-        match event:
-            case Joined(session=who, nick=nick):
-                assert who not in here
-                here[who] = nick
-            case Left(session=who, nick=nick):
-                assert here.pop(who) == nick
-            case Renamed(session=who, nick=nick, new=new):
-                assert here[who] == nick
-                here[who] = new
-            case (
-                Message(session=who, nick=nick)
-                | Action(session=who, nick=nick)
-                | PrivateMessage(session=who, nick=nick)
-            ):
-                assert here[who] == nick
-            case _:
-                pass
-
-    # What is explained in the end
 
     def teardown(self) -> None:
         try:
-            if self.guests:
-                self.let_everybody_read_everything()
-                for guest in self.guests:
-                    self.explain(guest)
-                self.see_them_all_leave()
+            if self.clients:
+                self.finish()
+                for client in self.others():
+                    self.lose(client)
+                self.wait_until(lambda: all(c.person.protocol._session_over for c in self.clients if not c.connected))
+                self.check_log()
         finally:
             self.stack.close()
 
-    def let_everybody_read_everything(self) -> None:
-        def read() -> bool:
-            connected = [guest for guest in self.guests if guest.connected]
-            for guest in connected:
-                guest.person.transport.take_again()
-            over = [guest.person.protocol._session_over for guest in self.guests if guest.leaving]
-            return all(over) and all(guest.person.transport.reading for guest in connected if not guest.leaving)
-
-        self.wait_until(read)
-        self.nicknames_are_unique()
+    def finish(self) -> None:
+        """Let all clients read everything, and check what they have read."""
+        raise NotImplementedError
 
     def wait_until(self, done: Callable[[], bool]) -> None:
         for _ in range(1000):
             self.world.settle()
             if done():
-                break
+                return
             self.world.clock.advance(1)
-        else:
-            raise AssertionError("nothing goes on")
+        raise AssertionError("nothing goes on")
+
+    def check_log(self) -> None:
+        """Check that the log holds what each client has done, in its order, and nothing else."""
+        assert list(self.present) == [self.witness.id]
+        assert [event.seq for event in self.messages] == list(range(1, len(self.messages) + 1)), "numbers are dense"
+        ordered = set(self.ordered)
+        assert [event.text for event in self.messages if event.text in ordered] == self.ordered
+        log: dict[int, list[Event]] = {client.id: [] for client in self.clients}
+        for event in (event for batch in self.batches for event in batch if not isinstance(event, Barrier)):
+            plain = replace(event, at=0.0, seq=0) if isinstance(event, Message | Action) else event
+            log[plain.session].append(plain)  # type: ignore[union-attr]  # every event here has an author
+        for client in self.clients:
+            assert log[client.id] == client.did
+
+
+class PromptClients(Server):
+    """All clients read at once: at every step, each has read exactly what the model expects."""
+
+    prompt = True
+
+    @initialize(kind=st.sampled_from([World, DirectWorld]), names=st.integers(0, 4))
+    def begin(self, kind: type[World], names: int) -> None:
+        self.open(kind, DEFAULTS.without_client_limits())
+        for name in NAMES[:names]:
+            self.give_name(self.connect(), name)
         self.world.settle()
 
-    def see_them_all_leave(self) -> None:
-        """Joins and leaves balance: in the end, by what the witness reads, there is nobody."""
-        for guest in self.others():
-            self.lose(guest)
-        self.wait_until(
-            lambda: all(guest.person.protocol._session_over for guest in self.guests if not guest.connected)
-        )
-        self.nicknames_are_unique()
-        assert list(self.after[-1]) == [self.witness.id]
-        witness = Witness()
-        witness.reads(self.witness.read())
-        assert witness.count == 0
-        assert not witness.names
+    @rule()
+    def one_turn_delivers_everything(self) -> None:
+        self.world.turn()
+        assert {event.text for event in self.messages}.issuperset(self.ordered)
 
-    def explain(self, guest: Guest) -> None:
-        """Everything that they read follows from what happened; and the other way round, unless they were cut off."""
-        read = guest.read()
-        door = next((at for at, line in enumerate(read) if not DOOR.fullmatch(line)), len(read))
-        assert door or guest.cut
-        if not guest.nick:
-            assert door == len(read)
-            return
-        came = next(at for at, here in enumerate(self.after) if guest.id in here)
-        arrival = self.arrival(guest, came)
-        body = read[door:]
-        if body:
-            assert body.pop(0) == arrival
-            self.explain_replay(guest, body, came)
-        if guest.leaving and not guest.cut:
-            assert guest.person.transport.finished
-            assert body.pop() == f" * Goodbye, {guest.nick}."
-        told = [told for told in self.told[came + 1 :] if guest.id in told.ignored]
-        self.explain_answers(guest, [line for line in body if answers(line)])
-        lines = [line for line in body if not answers(line)]
-        if guest is self.witness:
-            assert lines == [item.line for burst in told for item in items(burst, guest.id)]
-        else:
-            self.explain_lines(guest, lines, told)
-        assert [event.text for event in self.kept() if event.session == guest.id] == guest.words
+    @invariant()
+    def each_client_has_read_exactly_what_is_expected(self) -> None:
+        for client in self.clients:
+            self.compare(client)
+        owners = {casefold_key(client.nick): client.id for client in self.clients if client.nick and not client.gone}
+        assert not self.clients or {nick: owner.id for nick, owner in self.world.hub._owners.items()} == owners
 
-    def kept(self) -> Sequence[Message | Action]:
-        kept = [event for told in self.told for event in told.events if isinstance(event, Message | Action)]
-        assert [event.seq for event in kept] == list(range(1, len(kept) + 1)), "numbers are dense"
-        return kept
+    def compare(self, client: Client) -> None:
+        if client.connected:
+            checked = len(client.lines)
+            client.read()
+            assert client.lines[checked:] == [line.text for line in client.expected[checked:]]
 
-    def arrival(self, guest: Guest, came: int) -> str:
-        """What somebody reads first, who came in the burst *came*."""
-        nick = next(event.nick for event in self.done_by(guest) if isinstance(event, Joined))
-        others = [other for who, other in self.after[came].items() if who != guest.id]
-        company = "Nobody else is here."
-        if others:
-            verb = "other is" if len(others) == 1 else "others are"
-            company = f"{len(others)} {verb} here: {', '.join(others)}."
-        return f" * You are {nick}. {company} /help lists the commands, quit leaves."
+    def finish(self) -> None:
+        self.world.settle()
+        self.each_client_has_read_exactly_what_is_expected()
+        for client in self.others():
+            assert client.person.transport.finished is client.leaving
 
-    def explain_replay(self, guest: Guest, body: list[str], came: int) -> None:
-        """Take the last lines before the burst *came* off their stream; some may be missed, of who reads slowly."""
-        before = [
-            event for told in self.told[: came + 1] for event in told.events if isinstance(event, Message | Action)
-        ]
-        replay = before[-REPLAY:]
-        while replay and body:
-            line = body.pop(0)
-            if notice := MISSED.fullmatch(line):
-                assert replay[0].seq == int(notice[2])
-                assert int(notice[1]) == int(notice[3]) - int(notice[2]) + 1 <= len(replay)
-                del replay[: int(notice[1])]
-            else:
-                assert re.match(STAMP, line)
-                assert unstamped(line) == spoken(replay.pop(0))
-        assert not replay or guest.cut
 
-    def explain_lines(self, guest: Guest, lines: Sequence[str], bursts: Sequence[Told]) -> None:
-        """What others said, did and whispered, receipts, and who came and went."""
-        expected = [item for told in bursts for item in items(told, guest.id)]
+class SlowClients(Server):
+    """Clients stop and go on reading anywhere. In the end, the log explains what each has read.
+
+    Each line has come, whole, once and in order, or a gap notice names it. Private lines and replies always come.
+    """
+
+    prompt = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for module, name, value in SMALL_LIMITS:
+            self.stack.enter_context(mock.patch.object(module, name, value))
+
+    @initialize(
+        kind=st.sampled_from([World, DirectWorld]),
+        slow_delivery=st.booleans(),
+        large_buffer=st.booleans(),
+        rooms=st.lists(st.none() | st.integers(0, 150), max_size=4),
+    )
+    def begin(self, kind: type[World], slow_delivery: bool, large_buffer: bool, rooms: list[int | None]) -> None:
+        """Let some clients join that ignore the first of them, and read only so many bytes."""
+        self.loses_nothing = large_buffer
+        limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PRIVATE_QUEUE_BYTES)
+        self.open(kind, limits, None if large_buffer else ReplayBuffer(*REPLAY_BUFFER))
+        if slow_delivery:  # each look at the clock uses up the turn, so that each send has a turn of its own
+            for time_slice in (self.world.fanout._delivery_slice, self.world.fanout._step_slice):
+                time_slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
+        for name, room in zip(("ann", "bob", "carol", "dave"), rooms, strict=False):
+            client = self.connect()
+            self.give_name(client, name, receipts=name < "c")
+            client.person.transport.room = room
+            self.world.settle()
+            if client.at_once and name != "ann":
+                client.ignored["ann"] = "ann"
+                self.reply(client, "/ignore ann", "you ignore ann. /unignore ann ends that.")
+
+    @rule_for(Server.others, room=st.integers(0, 60))
+    def stop_reading(self, client: Client, room: int) -> None:
+        """Let a client read *room* bytes more, and then nothing."""
+        client.person.transport.room = room
+
+    @rule_for(Server.others, room=st.none() | st.integers(1, 400))
+    def read_on(self, client: Client, room: int | None) -> None:
+        client.person.transport.take_again(room)
+
+    @rule(seconds=st.sampled_from([1, 9, 11, 61]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.settle()
+        self.world.clock.advance(seconds)
+        for client in self.others():
+            if not client.nick and not client.leaving and self.world.clock.seconds() - client.connected_at >= 60:
+                client.leaving = True
+                client.expect(Line(" * No nickname in 60 seconds."))
+            if client.person.transport.aborted:
+                self.lose(client)
+
+    @invariant()
+    def held_bytes_are_bounded(self) -> None:
+        for client in self.clients:
+            assert not client.connected or client.held <= HELD_BYTES
+
+    def finish(self) -> None:
+        def all_have_read() -> bool:
+            for client in self.clients:
+                if client.connected:
+                    client.person.transport.take_again()
+            return all(each.person.protocol._session_over if each.leaving else each.may_type for each in self.clients)
+
+        self.wait_until(all_have_read)
+        self.world.settle()
+        for client in self.clients:
+            if client.connected:
+                assert client.person.transport.finished is client.leaving
+                assert not client.held
+                assert not client.person.protocol._peer._subscriber.lagging
+            self.explain(client)
+
+    def explain(self, client: Client) -> None:  # noqa: C901 -- a line is a gap notice, a reply, or part of the stream
+        """Check that each line that *client* has read is expected there, and that no other is missing."""
+        stream = [line for line in client.expected if not is_reply(line.text) and not line.history]
+        replies = deque(line for line in client.expected if is_reply(line.text) or line.history)
+        history: list[int] = []
         seen: set[int] = set()
         missed: set[int] = set()
-        latest = at = 0
-        for line in lines:
-            if notice := MISSED.fullmatch(line):
-                lost = range(int(notice[2]), int(notice[3]) + 1)
-                assert int(notice[1]) == len(lost) > 0
-                assert lost[0] > latest, "named twice, or after it came"
-                latest = lost[-1]
+        seq = at = floor = 0
+        batch = -1
+        client.read()
+        for text in map(without_time, client.lines):
+            if gap := GAP.fullmatch(text):
+                lost = range(int(gap[2]), int(gap[3]) + 1)
+                assert int(gap[1]) == len(lost) > 0
+                assert lost[0] > seq, "named twice, or after it came"
+                assert not self.loses_nothing
+                seq = lost[-1]
                 missed.update(lost)
-                continue
-            text = unstamped(line)
-            while at < len(expected) and (expected[at].line != text or expected[at].certain is False):
-                at += 1
-            assert at < len(expected), f"{line!r} came twice, or out of order, or to the wrong one"
-            assert not expected[at].seq or expected[at].seq > latest, "it came after it was named as missed"
-            latest = expected[at].seq or latest
-            seen.add(at)
-            at += 1
-        for index, item in enumerate(expected[:at] if guest.cut else expected):
-            assert index in seen or not item.certain or item.seq in missed, f"{item} neither came nor is named"
-        told = {event.seq for burst in bursts for event in burst.events if isinstance(event, Message | Action)}
-        assert missed <= told, "what is named was said while they were here"
-
-    def done_by(self, guest: Guest) -> Sequence[Event]:
-        return [event for told in self.told for event in told.events if getattr(event, "session", None) == guest.id]
-
-    def explain_answers(self, guest: Guest, answers: Sequence[str]) -> None:
-        """Each command was answered, in order, and the answer says what became of it."""
-        left = list(answers)
-        for asked in guest.asked:
-            if not left:
-                assert guest.cut
-                break
-            if asked.startswith("history "):
-                self.explain_history(left, int(asked.split()[1]), cut=guest.cut)
+            elif is_reply(text):
+                if replies and replies[0].history:
+                    if self.is_history(text, history):
+                        continue
+                    asked = replies.popleft().history
+                    assert len(history) == asked or (len(history) < asked and history[:1] in ([], [1]))
+                    if not history:
+                        assert text == NO_HISTORY
+                        continue
+                    history = []
+                assert replies, f"unexpected reply {text!r}"
+                reply = replies.popleft()
+                assert text == reply.text
+                if reply.batch is not None:
+                    assert batch < reply.batch, "the reply comes after a later batch"
+                    floor = reply.batch - (reply.in_delivery and batch < reply.batch - 1)
             else:
-                assert re.fullmatch(asked, left[0]), f"{left[0]!r} does not answer what {asked!r} would"
-                left.pop(0)
-        assert not left
-        nick, *became = [
-            event.new if isinstance(event, Renamed) else event.nick
-            for event in self.done_by(guest)
-            if isinstance(event, Joined | Renamed)
-        ]
-        told = []
-        for line in answers:
-            if line.startswith("-> You are ") and line != f"-> You are {nick}.":
-                nick = line.removeprefix("-> You are ").removesuffix(".")
-                told.append(nick)
-        assert told == (became[: len(told)] if guest.cut else became)
-        whispers = sum(isinstance(event, PrivateMessage) for event in self.done_by(guest))
-        sent = sum(line.startswith("-> sent to ") for line in answers)
-        assert sent <= whispers if guest.cut else sent == whispers
+                while at < len(stream) and stream[at].text != text:
+                    at += 1
+                assert at < len(stream), f"{text!r} came twice, out of order, or to the wrong client"
+                line = stream[at]
+                assert not line.seq or line.seq > seq, "the message came after it was named as missed"
+                seq = line.seq or seq
+                if not line.is_presence and line.batch is not None:
+                    batch = line.batch
+                    assert batch >= floor, "the reply comes before an earlier batch, or in one"
+                seen.add(at)
+                at += 1
+        loses_nothing = client is self.witness or (self.loses_nothing and not client.was_quiet)
+        for index, line in enumerate(stream[:at] if client.cut else stream):
+            is_optional = line.seq in missed or (line.is_presence and not loses_nothing)
+            assert index in seen or is_optional, f"{line} neither came nor is it named"
+        assert not replies or client.cut
+        assert missed <= client.seqs, "a gap names only messages of the client's time"
 
-    def explain_history(self, left: list[str], most: int, *, cut: bool) -> None:
-        """Take a history of at most so many lines off what is *left* of the answers."""
-        numbers: list[int] = []
-        while left and (recalled := RECALLED.fullmatch(left[0])):
-            numbers.append(int(recalled[1]))
-            assert spoken(self.kept()[numbers[-1] - 1]) == recalled[2]
-            left.pop(0)
-        if numbers:
-            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-            assert len(numbers) == most or (len(numbers) < most and (numbers[0] == 1 or (cut and not left)))
-        else:
-            assert left.pop(0) == "-> nothing was said yet."
+    def is_history(self, text: str, numbers: list[int]) -> bool:
+        """Check *text* and add its number to *numbers*, if it is a line of the history."""
+        if (line := HISTORY.fullmatch(text)) is None:
+            return False
+        numbers.append(int(line[1]))
+        assert spoken(self.messages[numbers[-1] - 1]) == line[2]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        return True
 
 
-HOW = settings(
+MODEL = settings(
     max_examples=3_000 if LONG else 100,
     stateful_step_count=100 if LONG else 40,
     deadline=None,
@@ -703,61 +781,48 @@ HOW = settings(
 )
 
 
-def test_whatever_people_do_what_happened_explains_what_each_of_them_reads() -> None:
-    run_state_machine_as_test(TheWholeHub, settings=HOW)
+@pytest.mark.parametrize("machine", [PromptClients, SlowClients])
+def test_each_client_reads_what_happened_in_order_and_once(machine: type[Server]) -> None:
+    run_state_machine_as_test(machine, settings=MODEL)
 
 
-# The test of the test
+# Mutations of the server
 
 
-def forget_private_lines(reader: Subscriber, told: object) -> None:
-    """Instead of ``Subscriber.queue_overrides``."""
-
-
-def forget_a_line(cursor: Cursor, offset: int, seq: int) -> Gap | None:
-    """Instead of ``Cursor.skip_to``: the notice begins one line too late."""
+def skip_too_far(cursor: Cursor, offset: int, seq: int) -> Gap | None:
+    """Begin the gap notice one line too late. Instead of ``Cursor.skip_to``."""
     cursor.seq += 1
     return SKIP_TO(cursor, offset, seq)
 
 
-def forget_the_rest(chunk: PrivateChunk, accepted: int) -> tuple[bytes, PrivateChunk]:
-    """Instead of ``PrivateChunk.split``: only the line that was cut is sent to its end."""
+def split_and_drop(chunk: PrivateChunk, accepted: int) -> tuple[bytes, PrivateChunk]:
+    """Lose what follows a line that was sent in part. Instead of ``PrivateChunk.split``."""
     rest, following = SPLIT(chunk, accepted)
     return rest, following._replace(data=b"", ends=[])
 
 
-def leave_twice(room: Room, member: Member, why: str) -> None:
+def leave_twice(room: Room, member: Member, reason: str) -> None:
     """Instead of ``Room.leave``."""
-    LEAVE(room, member, why)
-    room.announce(f"{member.nick} left.")
-
-
-def hide_nothing(shown: object, ignoring: object, edits: object) -> None:
-    """Instead of ``_apply_ignores``."""
-
-
-def free(hub: Hub, name: str, owner: Member | None) -> str:
-    """Instead of ``Hub._validate_nick``: no nickname is ever taken."""
-    return name
+    LEAVE(room, member, reason)
+    room._append(Renamed(member.id, member.nick, member.nick))
 
 
 SKIP_TO, SPLIT, LEAVE = Cursor.skip_to, PrivateChunk.split, Room.leave
 
 
-@pytest.mark.skipif(not LONG, reason="it is about the model, not the server: .ci/long runs it")
+@pytest.mark.skipif(not LONG, reason="it tests the model, not the server: .ci/long runs it")
 @pytest.mark.parametrize(
-    ("part", "name", "broken"),
+    ("owner", "name", "mutant"),
     [
-        (Subscriber, "queue_overrides", forget_private_lines),
-        (Cursor, "skip_to", forget_a_line),
-        (PrivateChunk, "split", forget_the_rest),
+        (Subscriber, "queue_overrides", lambda _subscriber, _batch: None),
+        (Cursor, "skip_to", skip_too_far),
+        (PrivateChunk, "split", split_and_drop),
         (Room, "leave", leave_twice),
-        (broadcast.core.batching, "_apply_ignores", hide_nothing),
-        (Hub, "_validate_nick", free),
+        (broadcast.core.batching, "_apply_ignores", lambda *_: None),
+        (Hub, "_validate_nick", lambda _hub, name, _owner: name),
     ],
 )
-def test_the_model_notices_what_is_broken(part: object, name: str, broken: object) -> None:
-    with mock.patch.object(part, name, broken), pytest.raises((AssertionError, KeyError)):
-        run_state_machine_as_test(
-            TheWholeHub, settings=settings(HOW, max_examples=1_000, phases=[Phase.generate], database=None)
-        )
+def test_model_notices_a_broken_server(owner: object, name: str, mutant: object) -> None:
+    once = settings(MODEL, max_examples=1_000, phases=[Phase.generate], database=None)
+    with mock.patch.object(owner, name, mutant), pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(SlowClients, settings=once)

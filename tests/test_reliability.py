@@ -1,4 +1,4 @@
-"""Each row of docs/reliability.rst names a test, and each of these tests exists. They are not run here."""
+"""Every row of docs/reliability.rst names tests, and these tests exist. They are not run here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.rst"
 SECTIONS = ("Limits", "Faults", "Hostile input", "Properties")
 
-_NAME = re.compile(r"``(tests/[^`]+)``")
+_TEST = re.compile(r"``(tests/[^`]+)``")
 
 
 def sections(page: str) -> dict[str, list[list[str]]]:
@@ -26,21 +26,21 @@ def sections(page: str) -> dict[str, list[list[str]]]:
     return found
 
 
-def complaints(page: str) -> Iterator[str]:
-    """Yield what is wrong with the tables of *page*."""
+def problems(page: str) -> Iterator[str]:
+    """Yield the problems of the tables in *page*."""
     found = sections(page)
     yield from (f"{title}: no rows" for title in SECTIONS if not found.get(title))
     for title, rows in found.items():
         for cells in rows:
-            where = f"{title}, {cells[0]}"
+            row_name = f"{title}, {cells[0]}"
             if len(cells) != 3 or not all(cells):
-                yield f"{where}: not three cells"
-            named = _NAME.findall(cells[-1])
+                yield f"{row_name}: not three cells"
+            named = _TEST.findall(cells[-1])
             if not named:
-                yield f"{where}: no test"
-            if _NAME.sub("", cells[-1]).strip():
-                yield f"{where}: something that is no test"
-            yield from (f"{where}: there is no {name}" for name in named if not exists(name))
+                yield f"{row_name}: no test"
+            if _TEST.sub("", cells[-1]).strip():
+                yield f"{row_name}: text that is no test"
+            yield from (f"{row_name}: there is no {name}" for name in named if not exists(name))
 
 
 def exists(name: str) -> bool:
@@ -65,4 +65,4 @@ def defined_in(path: Path) -> frozenset[str]:
 
 
 def test_every_row_has_tests_and_all_of_them_exist() -> None:
-    assert list(complaints(PAGE.read_text("utf-8"))) == []
+    assert list(problems(PAGE.read_text("utf-8"))) == []

@@ -1,4 +1,4 @@
-"""The addresses of peers: for the limits, and as text for the log."""
+"""Addresses of clients, for the limits and for the log."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def peer_ip(address: IAddress) -> str | None:
-    """The IP address that somebody came from; None where there is none, as on a local socket."""
+    """Return the IP address of a client, None if it has none, as on a local socket."""
     return address.host if isinstance(address, IPv4Address | IPv6Address) else None
 
 
 def format_peer(address: IAddress) -> str:
-    """Where somebody came from, as one line for the log, whatever the address holds."""
+    """Return *address* as one line for the log, whatever characters it holds."""
     match address:
         case IPv4Address(host=host, port=port) | IPv6Address(host=host, port=port):
             if "." in host:
-                host = host.removeprefix("::ffff:")  # IPv4 on a socket for both; a firewall knows it without this
+                host = host.removeprefix("::ffff:")  # IPv4 on a dual-stack socket; firewalls use the plain form
             return f"{sanitize(host)} port {port}"
         case _:
             return "a local socket"

@@ -71,10 +71,10 @@ class Monitor(Protocol):
         """The factory for the connections of that listener."""
 
     def start(self) -> None:
-        """Start to measure. The reactor is about to run, and twistd has forked."""
+        """Start measuring. The reactor is about to run, and twistd has forked."""
 
     def stop(self) -> None:
-        """Stop to measure."""
+        """Stop measuring."""
 
 
 class Entrance(NamedTuple):

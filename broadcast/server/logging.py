@@ -1,4 +1,4 @@
-"""The log as JSON: a flat object a line, whatever is in it."""
+"""The log in JSON format: one flat object per line."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ from broadcast.core.errors import StartupError
 if TYPE_CHECKING:
     from broadcast.core.time_slice import CallSoon
 
-OWN: Final = ("time", "level", "system", "message", "traceback")
-"""The names that are in every object, or would be; what an event calls so itself is left out."""
-LEGACY: Final = {"isError", "format", "failure", "debug", "log_legacy"}
-"""What ``twisted.python.log`` puts into its events for itself."""
+OWN_FIELDS: Final = ("time", "level", "system", "message", "traceback")
+"""Fields that this module sets. Fields of an event with the same name are left out."""
+LEGACY_FIELDS: Final = {"isError", "format", "failure", "debug", "log_legacy"}
+"""Fields that ``twisted.python.log`` adds to its events for its own use."""
 
 Plain: TypeAlias = str | int | float | None
 
 
 def as_json(event: LogEvent) -> str:
-    """*event* as one line of ASCII with its end; empty where it says nothing. Never raises.
+    """Return *event* as one line of ASCII with a line end, or an empty string if it has no message. Never raises.
 
-    Its fields are those that the event brings and that are plain: texts, numbers, true, false, null. Whatever it
-    holds, ``json`` escapes line ends, control characters and all that is not ASCII.
+    The object holds those fields of the event that are strings, numbers, booleans or None. ``json`` escapes line ends,
+    control characters and all non-ASCII characters.
     """
     message, traceback = formatEvent(event), _traceback(event)
     if traceback is not None and "log_text" in event and not event.get("message"):
-        # twisted.python.log has put the traceback into its text.
+        # twisted.python.log has put the traceback into the message.
         message = safe_str(event.get("why") or "Unhandled Error")
     if not message and traceback is None:
         return ""
-    shown: dict[str, Plain] = {
+    fields: dict[str, Plain] = {
         "time": _time(event.get("log_time")),
         "level": getattr(event.get("log_level"), "name", None),
         "system": safe_str(event.get("log_system") or event.get("log_namespace") or "-"),
         "message": message,
     }
     if traceback is not None:
-        shown["traceback"] = traceback
+        fields["traceback"] = traceback
     for name, value in event.items():
-        # A value that is the whole message would only stand there twice.
-        if name not in OWN and name not in LEGACY and not name.startswith("log_") and value != message:
+        # A value that equals the message would only repeat it.
+        if name not in OWN_FIELDS and name not in LEGACY_FIELDS and not name.startswith("log_") and value != message:
             if isinstance(value, float) and not isfinite(value):
-                shown[name] = str(value)  # JSON has no such numbers
+                fields[name] = str(value)  # JSON has no infinity and no NaN
             elif isinstance(value, int) and value.bit_length() > 63:
-                continue  # nor do those who read it have these
+                continue  # many JSON readers only have 64-bit integers
             elif isinstance(value, str | int | float | None):
-                shown[name] = value
-    return json.dumps(shown) + "\n"
+                fields[name] = value
+    return json.dumps(fields) + "\n"
 
 
 def _time(seconds: object) -> str | None:
-    """ISO 8601, in UTC, to the millisecond."""
+    """Return the time in ISO 8601, in UTC, with milliseconds, or None if it is not a valid time."""
     if not isinstance(seconds, int | float):
         return None
     try:
@@ -77,18 +77,18 @@ def _traceback(event: LogEvent) -> str | None:
         return None
     try:
         return str(failure.getTraceback())
-    except Exception as error:  # noqa: BLE001 - it may have parts that cannot be shown; that it failed is told anyway
+    except Exception as error:  # noqa: BLE001 - it formats objects of any class; the failure itself is logged anyway
         return f"(no traceback: {type(error).__name__})"
 
 
-def json_log(twistd: Mapping[str, Any], soon: CallSoon) -> ILogObserver:
-    """An observer that writes JSON where twistd, with these options of its own, would write text.
+def json_log(twistd: Mapping[str, Any], call_soon: CallSoon) -> ILogObserver:
+    """Return an observer that writes JSON to the place where twistd, with its options *twistd*, would write text.
 
-    That is stdout, or a file that is rotated by its size and on SIGUSR1. Raises ``CannotStart``.
+    The place is stdout, or a file that is rotated by size and on SIGUSR1. Raises ``StartupError``.
     """
     for option in ("logger", "syslog"):
         if twistd.get(option):
-            raise StartupError(f"--log-format json writes to stdout or to a file: leave out twistd's --{option}.")
+            raise StartupError(f"--log-format json writes to stdout or to a file: remove twistd's option --{option}.")
     path = twistd.get("logfile")
     foreground = twistd.get("nodaemon")
     if path == "-" and not foreground:
@@ -101,5 +101,5 @@ def json_log(twistd: Mapping[str, Any], soon: CallSoon) -> ILogObserver:
         raise StartupError(f"cannot write the log {path or 'twistd.log'}: {error.strerror or error}.") from error
     with suppress(AttributeError):  # Windows has no such signal
         if not signal.getsignal(signal.SIGUSR1):
-            signal.signal(signal.SIGUSR1, lambda _number, _frame: soon(file.rotate) and None)
+            signal.signal(signal.SIGUSR1, lambda _number, _frame: call_soon(file.rotate) and None)
     return FileLogObserver(file, as_json)

@@ -324,9 +324,9 @@ class Monitor:
         self._sampler = LoopLagSampler(call_soon, now, delays)
 
     def start(self) -> None:
-        """Start to sample the reactor's delay."""
+        """Start sampling the reactor's delay."""
         self._sampler.start()
 
     def stop(self) -> None:
-        """Stop to sample the reactor's delay."""
+        """Stop sampling the reactor's delay."""
         self._sampler.stop()

@@ -1,4 +1,4 @@
-"""A clock for deadlines that no step of the wall clock changes."""
+"""A monotonic clock for the reactor, so that steps of the wall clock change no deadline."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Timed(Protocol):
-    """A reactor, as far as its clock goes: ``callLater`` asks ``seconds`` for the time, then and ever after."""
+class ReactorClock(Protocol):
+    """The clock of a reactor. ``callLater`` and the reactor's loop call ``seconds`` for the time."""
 
     seconds: Callable[[], float]
 
 
-def use_monotonic_clock(reactor: Timed, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
-    """Let *reactor* go by *monotonic*, and be as late as *wall* is now; once, however often it is asked for.
+def use_monotonic_clock(reactor: ReactorClock, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
+    """Make *reactor* use *monotonic*, shifted so that it agrees with *wall* now. Further calls change nothing.
 
-    Twisted's reactors go by the wall clock. A step forward, as when a machine learns the time, would end everything
-    that has a deadline at once; a step back puts off all deadlines, and even ``callLater(0)``, with which Twisted
-    aborts a connection. What was scheduled before this stays where it is.
+    Twisted's reactors use the wall clock. A step forward, as after time synchronization, would reach all deadlines at
+    once. A step back would delay all deadlines, and even ``callLater(0)``, with which Twisted aborts a connection.
+    Calls that were scheduled before keep their time.
     """
     if "seconds" not in vars(reactor):
-        ahead = wall() - monotonic()
-        reactor.seconds = lambda: monotonic() + ahead
+        offset = wall() - monotonic()
+        reactor.seconds = lambda: monotonic() + offset

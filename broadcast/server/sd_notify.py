@@ -1,4 +1,4 @@
-"""What the service manager is told, in the words of sd_notify(3): the server is ready, alive, or on its way out."""
+"""Notifications to the service manager by sd_notify(3): ready, alive (watchdog), and stopping."""
 
 from __future__ import annotations
 
@@ -15,75 +15,76 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 SEND_TIMEOUT_SECONDS: Final = 0.1
-"""Seconds for which a manager that does not read may hold the reactor."""
+"""Maximum number of seconds for which a manager that does not read can block the reactor."""
 MAX_WATCHDOG_SECONDS: Final = 30.0
-"""The most seconds between two signs of life, so that the status which comes with them is of some use."""
+"""Maximum number of seconds between two watchdog messages, so that their status text is up to date."""
 
 
 class SdNotifier:
-    """The service manager that *environment* tells of, systemd mostly; where it tells of none, nothing happens.
+    """The connection to the service manager that *environment* names, usually systemd.
 
-    No step of the wall clock changes the seconds of *clock*.
+    Without a manager, all methods do nothing. *clock* must be monotonic.
     """
 
     _log = Logger()
 
     def __init__(self, environment: Mapping[str, str], clock: IReactorTime) -> None:
-        self._address = _address(environment.get("NOTIFY_SOCKET", ""))
-        self._pause = _pause(environment)
+        self._address = _parse_address(environment.get("NOTIFY_SOCKET", ""))
+        self._pause = _watchdog_pause(environment)
         self._clock = clock
         self._socket: socket.socket | None = None
         self._stopping = self._failed = False
 
     def ready(self, status: Callable[[], str]) -> None:
-        """The start is over. From now on, a manager with a watchdog is shown that the reactor turns, with *status*.
+        """Report that the start is complete, and from now on feed the manager's watchdog, if any, with *status*.
 
-        What hangs stays silent, and is restarted; what does not is left alone.
+        The messages come from the reactor thread. If the reactor hangs, they stop, and the manager restarts the server.
         """
-        self._tell("READY=1")
+        self._send("READY=1")
         if self._address is not None and self._pause is not None:
-            self._live(self._pause, status)
+            self._feed_watchdog(self._pause, status)
 
     def stopping(self, status: str) -> None:
-        """The end has begun; the manager gives it the time that it gives to stops."""
+        """Report that the shutdown has begun. The manager's stop time-out starts now."""
         self._stopping = True
-        self._tell(f"STOPPING=1\nSTATUS={status}")
+        self._send(f"STOPPING=1\nSTATUS={status}")
         if self._socket is not None:
             self._socket.close()
 
-    def _live(self, pause: float, status: Callable[[], str]) -> None:
+    def _feed_watchdog(self, pause: float, status: Callable[[], str]) -> None:
         if not self._stopping:
-            self._tell(f"WATCHDOG=1\nSTATUS={status()}")
-            self._clock.callLater(pause, self._live, pause, status)
+            self._send(f"WATCHDOG=1\nSTATUS={status()}")
+            self._clock.callLater(pause, self._feed_watchdog, pause, status)
 
-    def _tell(self, what: str) -> None:
+    def _send(self, message: str) -> None:
         if self._address is None:
             return
         try:
-            if self._socket is None:  # kept: who is out of file descriptors is alive, and must be able to say so
+            if self._socket is None:  # reused, so that a server without free file descriptors can still send
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.settimeout(SEND_TIMEOUT_SECONDS)
-            self._socket.sendto(what.encode(), self._address)
+            self._socket.sendto(message.encode(), self._address)
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                why = sanitize(error.strerror or str(error))
                 self._log.warn(
-                    "The service manager cannot be told {what}: {why}.", what=what.partition("\n")[0], why=why
+                    "Cannot notify the service manager of {what}: {why}. Check the socket in NOTIFY_SOCKET.",
+                    what=message.partition("\n")[0],
+                    why=sanitize(error.strerror or str(error)),
                 )
 
 
-def _address(given: str) -> str | None:
-    """Where the manager listens: a path, or a name in the abstract namespace; None: nowhere that is known here."""
-    if given.startswith("@"):
-        return f"\0{given[1:]}"
-    return given if given.startswith("/") else None
+def _parse_address(value: str) -> str | None:
+    """Return the manager's socket: a path, a name in the abstract namespace, or None if the form is unknown."""
+    if value.startswith("@"):
+        return f"\0{value[1:]}"
+    return value if value.startswith("/") else None
 
 
-def _pause(environment: Mapping[str, str]) -> float | None:
-    """Seconds between two signs of life: half of what the watchdog waits for (sd_watchdog_enabled(3)), or None."""
-    given = environment.get("WATCHDOG_USEC", "")
-    meant = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
-    if not (meant and given.isascii() and given.isdigit() and int(given)):
+def _watchdog_pause(environment: Mapping[str, str]) -> float | None:
+    """Return half of the watchdog's time-out in seconds (sd_watchdog_enabled(3)), or None without a watchdog."""
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    is_for_us = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
+    if not (is_for_us and microseconds.isascii() and microseconds.isdigit() and int(microseconds)):
         return None
-    return min(int(given) / 2e6, MAX_WATCHDOG_SECONDS)
+    return min(int(microseconds) / 2e6, MAX_WATCHDOG_SECONDS)

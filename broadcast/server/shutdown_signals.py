@@ -1,4 +1,4 @@
-"""The signals that end the server: one of them is enough, and those that come while it ends change nothing."""
+"""The signals that shut down the server. The first one counts; later ones change nothing."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from broadcast.core.time_slice import CallSoon
 
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class ShutdownSignalFilter:
-    """Lets the first signal of all those that end the server through to whoever handles it now.
+    """A filter that passes only the first shutdown signal to the installed handler.
 
-    Twisted's handlers would stop the reactor each time, which logs a traceback where it stops already. *seconds* is how
-    long the end takes at most, for the log; *soon* runs a function in a later turn of the reactor.
+    Twisted's handlers stop the reactor at each signal, which logs a traceback if it is stopping already. *seconds* is
+    the maximum duration of a shutdown, for the log.
     """
 
     _log = Logger()
 
-    def __init__(self, soon: CallSoon, seconds: float) -> None:
-        self._soon = soon
+    def __init__(self, call_soon: CallSoon, seconds: float) -> None:
+        self._call_soon = call_soon
         self._seconds = seconds
-        self._ending = self._told = False
+        self._stopping = self._logged = False
 
     def install(self) -> None:
-        """Stand in front of the handlers that are there; the reactor has to run, for its own to be among them."""
-        for number in _ENDING:
+        """Wrap the installed handlers. Call this while the reactor runs, because it installs its own at its start."""
+        for number in _SHUTDOWN_SIGNALS:
             handler = signal.getsignal(number)
-            if callable(handler):  # else it is ignored, as SIGINT is in what a shell has put into the background
+            if callable(handler):  # otherwise it is ignored, as SIGINT is in a background job of a shell
                 signal.signal(number, partial(self._handle, handler))
 
     def _handle(self, handler: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
-        if not self._ending:
-            self._ending = True
+        if not self._stopping:
+            self._stopping = True
             handler(number, frame)
-        elif not self._told:
-            self._told = True
-            self._soon(self._tell)
+        elif not self._logged:
+            self._logged = True
+            self._call_soon(self._log_shutdown)
 
-    def _tell(self) -> None:
+    def _log_shutdown(self) -> None:
         self._log.info(
             "Going down already, in {seconds:.0f} seconds at most. SIGKILL ends it at once, and loses nothing that "
             "anybody has read.",

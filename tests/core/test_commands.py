@@ -1,4 +1,4 @@
-"""The command table: what a line means, and what each command tells, changes or refuses."""
+"""What a line means in the room, and what each command answers, changes or rejects."""
 
 from __future__ import annotations
 
@@ -18,60 +18,47 @@ from broadcast.core.commands import (
     is_quit,
 )
 from broadcast.core.errors import JournalError
-from broadcast.core.events import (
-    Action,
-    CommandReply,
-    ErrorReply,
-    Event,
-    HistoryLine,
-    Message,
-    Notice,
-    PrivateMessage,
-    Uptime,
-)
+from broadcast.core.events import Action, CommandReply, ErrorReply, HistoryLine, Message, Notice, PrivateMessage, Uptime
 from broadcast.core.hub import Settings
-from broadcast.core.interfaces import ReadCallback, View
+from broadcast.core.interfaces import View
 from broadcast.core.limits import Limits
-from broadcast.core.search_query import SearchQuery
-from tests.core.stage import AT, Seat, Stage
+from tests.harness import NOON, TOKEN_BYTES, SessionClient, World
+
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 
 
 @pytest.fixture
-def stage() -> Stage:
-    """An open room."""
-    stage = Stage(Settings(version="1.2"))
-    stage.hub.open()
-    return stage
+def world() -> World:
+    return World(Settings(version="1.2"))
 
 
 @pytest.fixture
-def ann(stage: Stage) -> Seat:
-    """Somebody in it."""
-    return stage.join("ann")[0]
+def ann(world: World) -> SessionClient:
+    return world.join_sessions("ann")[0]
 
 
 @pytest.fixture
-def bob(stage: Stage, ann: Seat) -> Seat:
-    """Somebody else."""
-    (bob,) = stage.join("bob")
-    ann.look()
+def bob(world: World, ann: SessionClient) -> SessionClient:
+    (bob,) = world.join_sessions("bob")
+    ann.read()
     return bob
 
 
-def answers(*lines: str) -> list[Event | Notice]:
-    return [CommandReply(line) for line in lines]
+def replies(*texts: str) -> list[Notice]:
+    return [CommandReply(text) for text in texts]
+
+
+def reply_texts(client: SessionClient) -> list[str]:
+    """Return the texts of the command replies that *client* has received, and of nothing else."""
+    return [notice.text for notice in client.read() if isinstance(notice, CommandReply)]
 
 
 # The table
 
 
-def test_no_word_calls_two_commands() -> None:
-    words = [word for command in COMMANDS for word in (command.name, *command.aliases)]
-    assert len(words) == len(set(words)) == len(commands._BY_NAME)
-    assert all(word == word.casefold() for word in words)
-
-
-def test_the_table_is_that_of_the_protocol() -> None:
+def test_command_table_is_that_of_the_protocol_and_no_word_is_ambiguous() -> None:
     assert [(command.syntax, command.aliases) for command in COMMANDS] == [
         ("/help [COMMAND]", ("h", "?")),
         ("/names", ("who", "users", "list")),
@@ -95,40 +82,34 @@ def test_the_table_is_that_of_the_protocol() -> None:
         ("/motd", ()),
         ("/quit [WHY]", ("exit", "q")),
     ]
-
-
-@pytest.mark.parametrize("line", ["quit", "exit", " QUIT ", "Exit"])
-def test_lines_that_leave(line: str) -> None:
-    assert is_quit(line)
-
-
-@pytest.mark.parametrize("line", ["", "/quit", "quit now", "quits", "q"])
-def test_lines_that_do_not(line: str) -> None:
-    assert not is_quit(line)
+    words = [word for command in COMMANDS for word in (command.name, *command.aliases)]
+    assert len(words) == len(set(words)) == len(commands._BY_NAME)
+    assert all(word == word.casefold() for word in words)
 
 
 # Lines
 
 
-@pytest.mark.parametrize(("line", "text"), [("hi", "hi"), ("  hi", "  hi"), ("//x", "/x"), ("//", "/")])
-def test_text_is_said(ann: Seat, bob: Seat, line: str, text: str) -> None:
-    ann.say(line)
-    assert bob.look() == [Message(ann.session.id, "ann", text, AT, 1)]
-
-
-@pytest.mark.parametrize("line", ["", " ", "\u3000"])
-def test_nothing_is_not_said(ann: Seat, bob: Seat, line: str) -> None:
-    ann.say(line)
-    assert ann.look() == bob.look() == []
-
-
-def test_the_whole_line_quit_leaves(ann: Seat) -> None:
+def test_only_the_whole_line_quit_or_exit_leaves(ann: SessionClient) -> None:
+    assert all(map(is_quit, ["quit", "exit", " QUIT ", "Exit"]))
+    assert not any(map(is_quit, ["", "/quit", "quit now", "quits", "q"]))
     ann.say("quit")
     assert ann.closed
 
 
+def test_text_is_said_and_blank_lines_are_not(ann: SessionClient, bob: SessionClient) -> None:
+    ann.say("hi", "  hi", "//x", "//", "", " ", "\u3000", "/say quit", "/me  waves ")
+    said = [Message(ann.session.id, "ann", text, NOON, seq) for seq, text in enumerate(["hi", "  hi", "/x", "/"], 1)]
+    assert bob.read() == [
+        *said,
+        Message(ann.session.id, "ann", "quit", NOON, 5),
+        Action(ann.session.id, "ann", "waves", NOON, 6),
+    ]
+    assert ann.read() == []
+
+
 @pytest.mark.parametrize(
-    ("line", "why"),
+    ("line", "reason"),
     [
         ("/x", "unknown command /x. /help lists them."),
         ("/help x", "unknown command /x. /help lists them."),
@@ -147,35 +128,75 @@ def test_the_whole_line_quit_leaves(ann: Seat) -> None:
         ("/nick server", "server is reserved."),
     ],
 )
-def test_refusals(ann: Seat, bob: Seat, line: str, why: str) -> None:
+def test_rejected_command_answers_its_author_alone(
+    ann: SessionClient, bob: SessionClient, line: str, reason: str
+) -> None:
     ann.say(line)
-    assert ann.look() == [ErrorReply(why)]
-    assert bob.look() == []
+    assert ann.read() == [ErrorReply(reason)]
+    assert bob.read() == []
 
 
-# Commands
+# Commands that answer at once
 
 
-def test_help(ann: Seat) -> None:
+def test_help_lists_all_commands_or_explains_one(ann: SessionClient) -> None:
     ann.say("/help")
-    assert len(ann.look()) == len(COMMANDS)
+    assert len(ann.read()) == len(COMMANDS)
     ann.say("/help /Q", "/? back")
-    assert ann.look() == answers("/quit [WHY]   leaves", "also /exit, /q", "/back   you are here again")
+    assert ann.read() == replies("/quit [WHY]   leaves", "also /exit, /q", "/back   you are here again")
 
 
-def test_names(ann: Seat, bob: Seat) -> None:
-    bob.say("/away")
-    ann.say("/names")
-    bob.say("/away lunch")
-    ann.say("/names")
-    bob.say("/back")
-    ann.say("/names")
-    assert ann.look() == answers("2 here: ann, bob (away)", "2 here: ann, bob (away: lunch)", "2 here: ann, bob")
+def test_commands_about_oneself_and_the_server(ann: SessionClient) -> None:
+    ann.say("/away", "/away lunch", "/back", "/nick anna", "/ping", "/uptime", "/version", "/motd")
+    assert ann.read() == [
+        *replies("You are away.", "You are away: lunch", "Welcome back.", "You are anna.", "pong"),
+        Uptime(NOON, 1, 0),
+        *replies("broadcast 1.2", "there is no message of the day."),
+    ]
+    assert (ann.session.nick, ann.session.member.away) == ("anna", False)
+    ann.say("/quit  tired ")
+    assert (ann.closed, ann.session.leave_reason) == (True, "tired")
 
 
-MINUTE = 60.0
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+def test_switches_toggle_or_take_on_and_off(ann: SessionClient, bob: SessionClient) -> None:
+    ann.say("/timestamp", "/quiet ON", "/receipts on", "hi", "/me waves", "/timestamp off", "/quiet", "/receipts Off")
+    ann.say("ho")
+    assert reply_texts(ann) == [
+        "timestamps are on.",
+        "joins and leaves are off.",
+        "receipts are on.",
+        "timestamps are off.",
+        "joins and leaves are on.",
+        "receipts are off.",
+    ]
+    assert ann.views[1:] == [View(), View(times=True), View(times=True, quiet=True), View(quiet=True), View()]
+    assert [event.receipt for event in bob.read() if isinstance(event, Message | Action)] == [True, True, False]
+
+
+def test_ignore_hides_a_person_until_unignore(ann: SessionClient, bob: SessionClient) -> None:
+    ann.say("/ignore", "/ignore BOB", "/ignore")
+    bob.say("hi")
+    ann.say("/unignore Bob")
+    bob.say("ho")
+    assert ann.read() == [
+        *replies("you ignore nobody.", "you ignore bob. /unignore bob ends that.", "you ignore bob."),
+        *replies("you no longer ignore bob."),
+        Message(bob.session.id, "bob", "ho", NOON, 2),
+    ]
+
+
+def test_number_of_ignored_people_is_limited(world: World, ann: SessionClient) -> None:
+    nicks = [f"p{number}" for number in range(MAX_IGNORED + 1)]
+    world.join_sessions(*nicks)
+    ann.read()
+    ann.say(*(f"/ignore {nick}" for nick in nicks))
+    assert ann.read()[MAX_IGNORED:] == [ErrorReply("you ignore 100 people already. /unignore NAME makes room.")]
+    assert len(ann.session.member.ignored) == MAX_IGNORED
+    ann.say("/unignore p0", f"/ignore {nicks[-1]}")
+    assert len(ann.session.member.ignored) == MAX_IGNORED
+
+
+# /names
 
 
 @pytest.mark.parametrize(
@@ -191,95 +212,72 @@ DAY = 24 * HOUR
         (1000 * DAY, "bob (idle 1000d)"),
     ],
 )
-def test_names_tells_who_has_typed_nothing_for_how_long(ann: Seat, bob: Seat, seconds: float, shown: str) -> None:
-    ann.session.line("/names", AT + seconds)
-    assert ann.look() == answers(f"2 here: ann, {shown}")
+def test_names_shows_how_long_a_person_is_idle(
+    ann: SessionClient, bob: SessionClient, seconds: float, shown: str
+) -> None:
+    ann.say("/names", at=NOON + seconds)
+    assert ann.read() == replies(f"2 here: ann, {shown}")
 
 
-def test_names_tells_it_of_those_who_are_away_too(ann: Seat, bob: Seat) -> None:
-    bob.say("/away lunch")
-    ann.session.line("/names", AT + 12 * MINUTE)
-    bob.say("/away")
-    ann.session.line("/names", AT + 12 * MINUTE)
-    assert ann.look() == answers("2 here: ann, bob (away: lunch, idle 12m)", "2 here: ann, bob (away, idle 12m)")
+def test_names_shows_who_is_away_and_idle(ann: SessionClient, bob: SessionClient) -> None:
+    for line in ("/away lunch", "/away", "/back"):
+        bob.say(line)
+        ann.say("/names")
+        ann.say("/names", at=NOON + 12 * MINUTE)
+    states = ["bob (away: lunch)", "bob (away: lunch, idle 12m)", "bob (away)", "bob (away, idle 12m)"]
+    states += ["bob", "bob (idle 12m)"]
+    assert ann.read() == replies(*(f"2 here: ann, {state}" for state in states))
 
 
 @pytest.mark.parametrize(
     ("line", "shown"),
-    [
-        ("hi", "bob"),
-        ("", "bob"),
-        ("/nonsense", "bob"),
-        ("/back", "bob"),
-        ("/ping", "bob (idle 10m)"),
-    ],
+    [("hi", "bob"), ("", "bob"), ("/nonsense", "bob"), ("/back", "bob"), ("/ping", "bob (idle 10m)")],
 )
-def test_every_line_is_a_sign_of_somebody_but_for_the_ping_that_programs_send(
-    ann: Seat, bob: Seat, line: str, shown: str
-) -> None:
-    bob.session.line(line, AT + 9 * MINUTE)
-    ann.session.line("/names", AT + 10 * MINUTE)
-    assert ann.look() == answers(f"2 here: ann, {shown}")
+def test_every_line_but_ping_ends_idleness(ann: SessionClient, bob: SessionClient, line: str, shown: str) -> None:
+    bob.say(line, at=NOON + 9 * MINUTE)
+    ann.read()
+    ann.say("/names", at=NOON + 10 * MINUTE)
+    assert ann.read() == replies(f"2 here: ann, {shown}")
 
 
-def test_who_has_just_come_has_just_typed_a_nickname(stage: Stage, ann: Seat) -> None:
-    bob = Seat(stage)
-    bob.session.start()
-    bob.session.line("bob", AT + HOUR)
-    stage.settle()
-    bob.look()
-    bob.session.line("/names", AT + HOUR + MINUTE)
-    assert bob.look() == answers("2 here: ann (idle 1h), bob")
+def test_newcomer_is_not_idle(world: World, ann: SessionClient) -> None:
+    bob = world.open_session()
+    bob.say("bob", at=NOON + HOUR)
+    bob.read()
+    bob.say("/names", at=NOON + HOUR + MINUTE)
+    assert bob.read() == replies("2 here: ann (idle 1h), bob")
 
 
-def test_many_names_are_several_lines(stage: Stage, ann: Seat) -> None:
-    stage.join(*(f"p{number}" for number in range(250)))
-    ann.look()
+def test_many_names_take_several_lines(world: World, ann: SessionClient) -> None:
+    nicks = [f"p{number}" for number in range(250)]
+    first_line = NAMES_PER_LINE - 1  # beside ann
+    world.join_sessions(*nicks[:first_line])
+    ann.read()
+    ann.say("/names")
+    assert reply_texts(ann) == [f"{NAMES_PER_LINE} here: {', '.join(['ann', *nicks[:first_line]])}"]
+    world.join_sessions(*nicks[first_line:])
     ann.say("/names", "/ping")
-    first, second, third, pong = (notice.text for notice in ann.look() if isinstance(notice, CommandReply))
-    assert first.startswith("251 here: ann, p0, p1, ")
-    assert [line.endswith(",") for line in (first, second, third)] == [True, True, False]
-    named = " ".join([first.removeprefix("251 here: "), second, third]).split(", ")
-    assert named == ["ann", *(f"p{number}" for number in range(250))]
-    assert [line.count(",") for line in (first, second)] == [NAMES_PER_LINE, NAMES_PER_LINE]
-    assert pong == "pong"
+    assert reply_texts(ann) == [
+        f"251 here: {', '.join(['ann', *nicks[:first_line]])},",
+        f"{', '.join(nicks[first_line : first_line + NAMES_PER_LINE])},",
+        ", ".join(nicks[first_line + NAMES_PER_LINE :]),
+        "pong",
+    ]
 
 
-def test_as_many_as_one_line_holds_are_one_line(stage: Stage, ann: Seat) -> None:
-    stage.join(*(f"p{number}" for number in range(NAMES_PER_LINE - 1)))
-    ann.look()
+def test_line_of_names_has_limited_length(world: World, ann: SessionClient) -> None:
+    for client in world.join_sessions("b", "c", "d"):
+        client.say("/away " + "z" * (NAMES_LINE_CHARS // 2))
     ann.say("/names")
-    (line,) = ann.look()
-    assert isinstance(line, CommandReply)
-    assert line.text.count(", ") == NAMES_PER_LINE - 1
-
-
-def test_a_line_of_names_is_no_longer_than_a_line_may_be(stage: Stage, ann: Seat) -> None:
-    people = stage.join("b", "c", "d")
-    for person in people:
-        person.say("/away " + "z" * (NAMES_LINE_CHARS // 2))
-    ann.look()
-    ann.say("/names")
-    texts = [notice.text for notice in ann.look() if isinstance(notice, CommandReply)]
+    texts = reply_texts(ann)
     assert [text[:14] for text in texts] == ["4 here: ann, b", "c (away: zzzzz", "d (away: zzzzz"]
     assert all(len(text) <= NAMES_LINE_CHARS + 1 for text in texts)
 
 
-def test_nick(ann: Seat) -> None:
-    ann.say("/nick anna")
-    assert ann.look() == answers("You are anna.")
-    assert ann.session.nick == "anna"
+# Private messages
 
 
-def test_me_and_say(ann: Seat, bob: Seat) -> None:
-    ann.say("/me  waves ", "/say quit")
-    assert bob.look() == [
-        Action(ann.session.id, "ann", "waves", AT, 1),
-        Message(ann.session.id, "ann", "quit", AT, 2),
-    ]
-
-
-def test_msg_and_reply(ann: Seat, bob: Seat) -> None:
+def test_msg_and_reply_are_confirmed_and_say_who_is_away(ann: SessionClient, bob: SessionClient) -> None:
     ann.say("/away", "/msg bob  psst ")
     bob.say("/reply what?")
     ann.say("/away lunch")
@@ -287,74 +285,49 @@ def test_msg_and_reply(ann: Seat, bob: Seat) -> None:
     ann.say("/back")
     bob.say("/r hm")
     a, b = ann.session.id, bob.session.id
-    assert bob.look() == [
+    assert bob.read() == [
         PrivateMessage(a, "ann", b, "psst"),
-        CommandReply("sent to ann, who is away."),
-        CommandReply("sent to ann, who is away: lunch"),
-        CommandReply("sent to ann."),
+        *replies("sent to ann, who is away.", "sent to ann, who is away: lunch", "sent to ann."),
     ]
-    assert [event for event in ann.look() if not isinstance(event, CommandReply)] == [
-        PrivateMessage(b, "bob", a, "what?"),
-        PrivateMessage(b, "bob", a, "now?"),
-        PrivateMessage(b, "bob", a, "hm"),
+    assert [event for event in ann.read() if not isinstance(event, CommandReply)] == [
+        PrivateMessage(b, "bob", a, text) for text in ("what?", "now?", "hm")
     ]
 
 
-def comes_and_is_seen_by_some(stage: Stage, nick: str) -> Seat:
-    """Somebody of whose coming not everybody has been told yet."""
-    newcomer = Seat(stage)
-    newcomer.session.start()
-    stage.holds = True
-    newcomer.session.line(nick, AT)
-    stage.settle()
-    newcomer.look()
-    return newcomer
+def test_newcomer_is_addressed_and_named_from_the_delivery_of_the_join(world: World, ann: SessionClient) -> None:
+    bob = world.open_session()
+    bob.session.line("bob", NOON)
+    ann.session.line("/msg bob hi", NOON)
+    assert ann.read() == [ErrorReply("bob is not here.")]
+    world.deliver_in_part()
+    ann.session.line("/msg bob hi", NOON)
+    ann.session.line("/names", NOON)
+    assert ann.read()[1:] == replies("sent to bob.")
+    ready = ann.session.ready
+    world.settle()
+    assert ann.read() == replies("2 here: ann, bob")
+    assert (ready, ann.session.ready) == (False, True)
+    assert bob.read()[-1:] == [PrivateMessage(ann.session.id, "ann", bob.session.id, "hi")]
 
 
-def test_whom_one_has_seen_coming_can_be_written_to(stage: Stage, ann: Seat) -> None:
-    bob = comes_and_is_seen_by_some(stage, "bob")
-    ann.session.line("/msg bob hi", AT)
-    assert ann.look()[1:] == [CommandReply("sent to bob.")]
-    stage.go_on()
-    assert bob.look()[-1:] == [PrivateMessage(1, "ann", 2, "hi")]
-
-
-def test_whom_one_has_not_seen_coming_cannot(stage: Stage, ann: Seat) -> None:
-    bob = Seat(stage)
-    bob.session.start()
-    bob.session.line("bob", AT)
-    ann.session.line("/msg bob hi", AT)
-    assert ann.look() == [ErrorReply("bob is not here.")]
-
-
-def test_whom_one_has_seen_coming_is_named(stage: Stage, ann: Seat) -> None:
-    comes_and_is_seen_by_some(stage, "bob")
-    ann.session.line("/names", AT)
-    assert not ann.session.ready
-    stage.go_on()
-    assert ann.look()[1:] == [CommandReply("2 here: ann, bob")]
-    assert ann.session.ready
-
-
-def test_reply_goes_to_the_last_one_who_was_read_also_while_others_are_still_told(
-    stage: Stage, ann: Seat, bob: Seat
+def test_reply_goes_to_the_author_of_the_last_message_that_arrived(
+    world: World, ann: SessionClient, bob: SessionClient
 ) -> None:
-    (carol,) = stage.join("carol")
+    (carol,) = world.join_sessions("carol")
     carol.say("/msg ann first")
-    stage.holds = True
-    bob.say("/msg ann second")
-    ann.look()
-    ann.session.line("/reply yes", AT)
-    assert ann.look() == [CommandReply("sent to bob.")]
-    stage.go_on()
-    assert bob.look()[-1:] == [PrivateMessage(1, "ann", 2, "yes")]
-
-
-def test_reply_to_who_has_left_is_refused(ann: Seat, bob: Seat) -> None:
-    bob.say("/msg ann psst", "quit")
-    ann.look()
+    bob.session.line("/msg ann second", NOON)
+    world.deliver_in_part()
+    ann.read()
+    ann.session.line("/reply yes", NOON)
+    assert ann.read() == replies("sent to bob.")
+    world.settle()
+    assert bob.read()[-1:] == [PrivateMessage(ann.session.id, "ann", bob.session.id, "yes")]
+    bob.say("quit")
     ann.say("/reply hm")
-    assert ann.look() == [ErrorReply("the one who wrote to you last is not here.")]
+    assert ann.read()[1:] == [ErrorReply("the one who wrote to you last is not here.")]
+
+
+# /history and /search
 
 
 @pytest.mark.parametrize(
@@ -368,208 +341,128 @@ def test_reply_to_who_has_left_is_refused(ann: Seat, bob: Seat) -> None:
         ("#29-40", [29, 30]),
     ],
 )
-def test_history(stage: Stage, ann: Seat, asked: str, numbers: Sequence[int]) -> None:
+def test_history_shows_the_last_lines_or_a_range(ann: SessionClient, asked: str, numbers: Sequence[int]) -> None:
     ann.say(*(f"line {number}" for number in range(1, 31)), f"/history {asked}")
-    assert ann.look() == [HistoryLine(Message(0, "ann", f"line {number}", AT, number)) for number in numbers]
+    assert ann.read() == [HistoryLine(Message(0, "ann", f"line {number}", NOON, number)) for number in numbers]
     assert ann.session.ready
 
 
 @pytest.mark.parametrize("newest", [0, 5, 5000])
-def test_history_never_asks_for_more_than_it_shows(newest: int) -> None:
+def test_history_never_reads_more_than_it_shows(newest: int) -> None:
     first, last = commands._parse_range("123456789")(newest)
     assert (first, last) == (newest - HISTORY_MAX_LINES + 1, newest)
 
 
-def test_history_of_nothing(ann: Seat) -> None:
-    ann.say("/history")
-    assert ann.look() == answers("nothing was said yet.")
+def test_next_line_waits_for_the_history_even_if_that_is_empty(world: World, ann: SessionClient) -> None:
+    ann.session.line("/history", NOON)
+    ready = ann.session.ready
+    world.settle()
+    assert (ready, ann.session.ready) == (False, True)
+    assert ann.read() == replies("nothing was said yet.")
 
 
-def test_the_next_line_waits_for_the_history(stage: Stage, ann: Seat) -> None:
-    ann.session.line("/history", AT)
-    assert not ann.session.ready
-    stage.settle()
+def test_history_is_read_page_by_page_as_the_client_reads() -> None:
+    """Lines that are said meanwhile are no part of it."""
+    world = World(limits=Limits(private_queue_bytes=1))
+    ann, bob = world.join_sessions("ann", "bob")
+    bob.say(*(f"{number}" for number in range(1, 41)))
+    ann.read()
+    ann.stop_reading()
+    ann.say("/history #1-#99")
+    bob.say("too late")
+    pages = []
+    for _ in range(3):
+        pages.append(sum(isinstance(event, HistoryLine) for event in world.encoded))
+        assert not ann.session.ready or pages[2:]
+        ann.read_on(16 * TOKEN_BYTES)
+        world.settle()
+    assert pages == [16, 32, 40]
+    ann.read_on()
+    world.settle()
+    found = [event.event.text for event in ann.read() if isinstance(event, HistoryLine)]
+    assert found == [f"{number}" for number in range(1, 41)]
     assert ann.session.ready
 
 
-def test_history_that_cannot_be_read(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(first: int, last: int, found: ReadCallback) -> None:
-        found(JournalError("I/O error"))
-
-    monkeypatch.setattr(stage.journal, "read", read)
-    ann.say("/history")
-    assert ann.look() == [ErrorReply("the history cannot be read: I/O error")]
-    assert ann.session.ready
-
-
-def test_search(stage: Stage, ann: Seat) -> None:
+def test_search_finds_the_newest_lines_that_match(ann: SessionClient) -> None:
     ann.say(*(f"line {number}" for number in range(1, 61)), "/search LINE", '/search "line 7"', "/search lines")
-    found = [(event.event.seq if isinstance(event, HistoryLine) else event) for event in ann.look()]
+    found = [(event.event.seq if isinstance(event, HistoryLine) else event) for event in ann.read()]
     assert found == [*range(61 - SEARCH_MAX_LINES, 61), 7, CommandReply("nothing found.")]
 
 
-def test_search_that_cannot_be_done(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(words: SearchQuery, last: int, most: int, found: ReadCallback) -> None:
-        found(JournalError("its SQLite has no FTS5."))
+@pytest.mark.parametrize(
+    ("line", "method", "error"),
+    [
+        ("/history", "read", "the history cannot be read: I/O error"),
+        ("/search x", "search", "this server cannot search: I/O error"),
+    ],
+)
+def test_journal_that_fails_is_reported(
+    world: World, ann: SessionClient, monkeypatch: pytest.MonkeyPatch, line: str, method: str, error: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        *_, found = arguments
+        assert callable(found)
+        found(JournalError("I/O error"))
 
-    monkeypatch.setattr(stage.journal, "search", search)
-    ann.say("/search x")
-    assert ann.look() == [ErrorReply("this server cannot search: its SQLite has no FTS5.")]
+    monkeypatch.setattr(world.journal, method, fail)
+    ann.say(line)
+    assert ann.read() == [ErrorReply(error)]
     assert ann.session.ready
 
 
-def test_switches(ann: Seat) -> None:
-    ann.say("/timestamp", "/quiet ON", "/receipts on", "/timestamp off", "/quiet", "/receipts Off")
-    assert ann.look() == answers(
-        "timestamps are on.",
-        "joins and leaves are off.",
-        "receipts are on.",
-        "timestamps are off.",
-        "joins and leaves are on.",
-        "receipts are off.",
-    )
-    assert ann.views == [View(), View(times=True), View(times=True, quiet=True), View(quiet=True), View()]
+def test_history_that_fails_between_two_pages_is_reported(
+    world: World, ann: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann.say(*(f"{number}" for number in range(1, 21)))
+    ann.congest()
+    ann.say("/history")
+    monkeypatch.setattr(world.journal, "read", lambda _first, _last, found: found(JournalError("I/O error")))
+    ann.read_on()
+    world.settle()
+    assert ann.read()[16:] == [ErrorReply("the history cannot be read: I/O error")]
+    assert ann.session.ready
 
 
-def test_receipts_are_asked_for_with_each_line(ann: Seat, bob: Seat) -> None:
-    ann.say("/receipts on", "hi", "/me waves", "/receipts off", "ho")
-    assert [event.receipt for event in bob.look() if isinstance(event, Message | Action)] == [True, True, False]
+# Backpressure
 
 
-def test_so_many_can_be_ignored_and_not_one_more(stage: Stage, ann: Seat) -> None:
-    stage.join(*(f"p{number}" for number in range(MAX_IGNORED + 1)))
-    ann.say(*(f"/ignore p{number}" for number in range(MAX_IGNORED)))
-    assert len(ann.session.member.ignored) == MAX_IGNORED
-    ann.look()
-    ann.say(f"/ignore p{MAX_IGNORED}")
-    assert ann.look() == [ErrorReply("you ignore 100 people already. /unignore NAME makes room.")]
-    ann.say("/unignore p0", f"/ignore p{MAX_IGNORED}")
-    assert len(ann.session.member.ignored) == MAX_IGNORED
-
-
-def test_ignore_and_unignore(ann: Seat, bob: Seat) -> None:
-    ann.say("/ignore", "/ignore BOB", "/ignore")
-    bob.say("hi")
-    ann.say("/unignore Bob")
-    bob.say("ho")
-    assert ann.look() == [
-        *answers("you ignore nobody.", "you ignore bob. /unignore bob ends that.", "you ignore bob."),
-        *answers("you no longer ignore bob."),
-        Message(bob.session.id, "bob", "ho", AT, 2),
-    ]
-
-
-def test_away_and_back(ann: Seat) -> None:
-    ann.say("/away", "/away lunch", "/back")
-    assert ann.look() == answers("You are away.", "You are away: lunch", "Welcome back.")
-    assert not ann.session.member.away
-
-
-def test_what_the_server_says_of_itself(ann: Seat) -> None:
-    ann.say("/ping", "/uptime", "/version", "/motd")
-    assert ann.look() == [
-        CommandReply("pong"),
-        Uptime(AT, 1, 0),
-        CommandReply("broadcast 1.2"),
-        CommandReply("there is no message of the day."),
-    ]
-
-
-def test_quit_says_why(ann: Seat) -> None:
-    ann.say("/quit  tired ")
-    assert ann.closed
-    assert ann.session.leave_reason == "tired"
-
-
-# Faster than the journal, or than those who read
-
-
-def limited(limits: Limits) -> Stage:
-    """A room with other limits."""
-    stage = Stage(Settings(limits=limits))
-    stage.hub.open()
-    return stage
-
-
-def test_who_says_more_than_the_journal_has_kept_waits_and_nothing_is_lost() -> None:
-    stage = limited(Limits(high_water_events=3))
-    (ann,) = stage.join("ann")
+def test_author_waits_while_the_journal_has_too_much_and_nothing_is_lost() -> None:
+    world = World(limits=Limits(high_water_events=3))
+    (ann,) = world.join_sessions("ann")
     ready = []
     for line in ("one", "/me two", "/nick anna"):
         ready.append(ann.session.ready)
-        ann.session.line(line, AT)
+        ann.session.line(line, NOON)
     ready.append(ann.session.ready)
-    stage.settle()
+    world.settle()
     ready.append(ann.session.ready)
     assert ready == [True, True, True, False, True]
-    assert stage.room.last_seq == 2
+    assert world.room.last_seq == 2
 
 
-def test_who_waits_for_an_answer_is_not_let_on_by_the_journal() -> None:
-    stage = limited(Limits(high_water_events=1))
-    (ann,) = stage.join("ann")
+def test_client_that_waits_for_an_answer_is_resumed_once() -> None:
+    world = World(limits=Limits(high_water_events=1))
+    (ann,) = world.join_sessions("ann")
     ann.say("one")
-    proceeded = ann.proceeded
-    ann.session.line("/history", AT)
-    stage.settle()
-    assert ann.proceeded == proceeded + 1
+    calls = ann.ready_calls
+    ann.say("/history")
+    assert ann.ready_calls == calls + 1
 
 
-def test_who_whispers_a_lot_waits_until_it_is_told_and_is_never_refused(stage: Stage, ann: Seat) -> None:
-    bob, carol = stage.join("bob", "carol")
+def test_author_of_many_private_messages_waits_until_they_are_delivered(world: World, ann: SessionClient) -> None:
+    bob, carol = world.join_sessions("bob", "carol")
+    ann.read()
     waited = 0
     for number in range(100):
-        ann.session.line(f"/msg bob {number} " + "x" * 4000, AT)
+        ann.session.line(f"/msg bob {number} " + "x" * 4000, NOON)
         if not ann.session.ready:
             waited += 1
-            stage.settle()
-    stage.settle()
-    assert [notice for notice in ann.look() if isinstance(notice, CommandReply | ErrorReply)] == [
-        CommandReply("sent to bob.")
-    ] * 100
-    assert len([event for event in bob.look() if isinstance(event, PrivateMessage)]) == 100
+            world.settle()
+    world.settle()
     assert waited > 10
-    bob.congested = True
+    assert ann.read() == replies("sent to bob.") * 100
+    assert sum(isinstance(event, PrivateMessage) for event in bob.read()) == 100
+    bob.congest()
     carol.say("/msg bob hm")
-    assert carol.look() == [ErrorReply("bob does not read what is sent to them.")]
-
-
-def test_history_is_shown_in_pages_each_when_there_is_room(stage: Stage, ann: Seat) -> None:
-    ann.say(*(f"{number}" for number in range(1, 51)))
-    ann.congested = True
-    ann.say("/history 40")
-    pages = []
-    while ann.waiting is not None:
-        pages.append(len(ann.look()))
-        assert not ann.session.ready
-        waiting, ann.waiting = ann.waiting, None
-        waiting()
-        stage.settle()
-    pages.append(len(ann.look()))
-    assert pages == [16, 16, 8]
-    assert ann.session.ready
-
-
-def test_what_is_said_while_a_history_is_shown_is_no_part_of_it(stage: Stage, ann: Seat) -> None:
-    ann.say(*(f"{number}" for number in range(1, 21)))
-    ann.congested = True
-    ann.say("/history #1-#99")
-    (bob,) = stage.join("bob")
-    bob.say("too late")
-    ann.look()
-    assert ann.waiting is not None
-    ann.waiting()
-    stage.settle()
-    assert [notice.event.text for notice in ann.look() if isinstance(notice, HistoryLine)] == ["17", "18", "19", "20"]
-
-
-def test_a_history_that_cannot_be_read_on_says_so(stage: Stage, ann: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
-    ann.say(*(f"{number}" for number in range(1, 21)))
-    ann.congested = True
-    ann.say("/history")
-    ann.look()
-    monkeypatch.setattr(stage.journal, "read", lambda _first, _last, found: found(JournalError("I/O error")))
-    assert ann.waiting is not None
-    ann.waiting()
-    assert ann.look() == [ErrorReply("the history cannot be read: I/O error")]
-    assert ann.session.ready
+    assert carol.read() == [ErrorReply("bob does not read what is sent to them.")]

@@ -1,4 +1,4 @@
-"""What happens in a room is a value: nobody changes it, and a number makes another one of it."""
+"""Events are frozen, and a number makes a copy."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from broadcast.core.events import Action, Event, Joined, Message, PrivateMessage
 
 
 @pytest.mark.parametrize("event", [Message(7, "ann", "hi", 1.5, receipt=True), Action(7, "ann", "waves", 1.5)])
-def test_a_kept_event_is_the_same_but_for_its_number(event: Stored) -> None:
-    kept = event.with_seq(12)
+def test_numbered_event_is_a_copy_of_a_frozen_one(event: Stored) -> None:
+    assert event.with_seq(12) == type(event)(7, "ann", event.text, 1.5, 12, event.receipt)
     assert event.seq == 0
-    assert kept == type(event)(7, "ann", event.text, 1.5, 12, event.receipt)
-
-
-def test_an_event_never_changes() -> None:
     with pytest.raises(FrozenInstanceError):
-        Message(7, "ann", "hi", 1.5).text = "ho"  # type: ignore[misc]  # that is the point
+        event.text = "ho"  # type: ignore[misc]  # that is the point
 
 
-def test_what_was_not_kept_is_its_authors() -> None:
+def test_event_that_was_not_stored_has_the_session_of_its_author() -> None:
     assert StoreFailed(Message(7, "ann", "hi", 1.5), "the disk is full").session == 7
 
 
@@ -34,5 +30,5 @@ def test_what_was_not_kept_is_its_authors() -> None:
         (Joined(7, "ann"), 0),
     ],
 )
-def test_what_somebody_wrote_is_counted(event: Event, characters: int) -> None:
+def test_text_length_counts_only_text_that_somebody_wrote(event: Event, characters: int) -> None:
     assert text_length(event) == characters

@@ -1,121 +1,104 @@
-"""One nickname space: a name has one owner at every moment, and is free as soon as the owner goes."""
+"""Each nickname has one owner at every moment, and is free as soon as the owner leaves."""
 
 from __future__ import annotations
 
 import pytest
 
 from broadcast.core.errors import RefusedError
-from broadcast.core.events import Announced, Event
+from broadcast.core.events import Announced
 from broadcast.core.hub import GOING_DOWN, Hub, Settings
 from broadcast.core.membership import Member
-from tests.core.stage import AT, Stage
-from tests.core.test_room import Listener
+from tests.harness import NOON, SessionClient, World
 
 
-@pytest.fixture(params=[False, True], ids=["ascii", "unicode"])
-def stage(request: pytest.FixtureRequest) -> Stage:
-    """An open hub, with both kinds of nicknames."""
-    stage = Stage(Settings(unicode_nicknames=request.param))
-    stage.hub.open()
-    return stage
+@pytest.fixture(params=[False, True], ids=["ASCII", "any script"])
+def world(request: pytest.FixtureRequest) -> World:
+    return World(Settings(unicode_nicknames=request.param))
 
 
-def admit(hub: Hub, name: str) -> Member:
-    return hub.admit(hub.next_session_id(), name, Listener())
+@pytest.fixture
+def hub(world: World) -> Hub:
+    return world.hub
 
 
-def everything(stage: Stage) -> list[Event]:
-    return [event for burst in stage.bursts for event in burst.events]
+def admit(world: World, name: str) -> Member:
+    client = SessionClient(world)
+    client.session.start()
+    return world.hub.admit(client.session.id, name, client.session)
 
 
-def test_no_two_sessions_have_the_same_id(stage: Stage) -> None:
-    assert [stage.hub.next_session_id() for _ in range(3)] == [1, 2, 3]
+def test_hub_numbers_the_sessions_and_knows_when_it_was_started(hub: Hub) -> None:
+    assert [hub.next_session_id() for _ in range(3)] == [1, 2, 3]
+    assert hub.started == NOON
 
 
-def test_a_hub_knows_when_it_was_started(stage: Stage) -> None:
-    assert stage.hub.started == AT
-
-
-def test_a_name_is_taken_from_the_moment_it_is_given(stage: Stage) -> None:
-    assert admit(stage.hub, " Ann ").nick == "Ann"
+def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, hub: Hub) -> None:
+    ann = admit(world, " Ann ")
+    assert ann.nick == "Ann"
     with pytest.raises(RefusedError, match=r"^ann is taken\.$"):
-        admit(stage.hub, "ann")
-    stage.settle()
-    assert len(everything(stage)) == 1
-
-
-def test_a_name_that_is_none_is_refused(stage: Stage) -> None:
+        admit(world, "ann")
     with pytest.raises(RefusedError, match="reserved"):
-        admit(stage.hub, "server")
+        admit(world, "server")
+    world.settle()
+    assert list(hub.room.members.values()) == [ann]
+    hub.remove(ann, "")
+    heir = admit(world, "ann")
+    world.settle()
+    assert hub.find("ann") is heir
 
 
-def test_a_name_is_free_from_the_moment_its_owner_goes(stage: Stage) -> None:
-    ann = admit(stage.hub, "ann")
-    stage.hub.remove(ann, "")
-    heir = admit(stage.hub, "ann")
-    stage.settle()
-    assert stage.hub.find("ann") is heir
-
-
-def test_a_rename_frees_the_old_name_and_takes_the_new(stage: Stage) -> None:
-    ann, bob = admit(stage.hub, "ann"), admit(stage.hub, "bob")
+def test_rename_frees_the_old_nickname_and_takes_the_new(world: World, hub: Hub) -> None:
+    ann, bob = admit(world, "ann"), admit(world, "bob")
     with pytest.raises(RefusedError, match=r"^BOB is taken\.$"):
-        stage.hub.rename(ann, "BOB")
-    stage.hub.rename(ann, "anna")
-    stage.hub.rename(bob, "ann")
+        hub.rename(ann, "BOB")
+    hub.rename(ann, "anna")
+    hub.rename(bob, "ann")
     assert (ann.nick, bob.nick) == ("anna", "ann")
-    stage.hub.rename(bob, "Ann")
+    hub.rename(bob, "Ann")
     assert bob.nick == "Ann"
 
 
-def test_a_rename_to_the_same_name_is_told_to_nobody(stage: Stage) -> None:
-    ann = admit(stage.hub, "ann")
-    stage.hub.rename(ann, " ann")
-    stage.settle()
-    assert len(everything(stage)) == 1
+def test_rename_to_the_same_nickname_is_no_event(world: World, hub: Hub) -> None:
+    ann, bob = world.join_sessions("ann", "bob")
+    hub.rename(ann.session.member, " ann")
+    world.settle()
+    assert bob.read() == []
 
 
-def test_only_who_is_here_is_found(stage: Stage) -> None:
-    ann = admit(stage.hub, "ann")
+def test_only_members_who_have_joined_and_stay_are_found(world: World, hub: Hub) -> None:
+    ann = admit(world, "ann")
     with pytest.raises(RefusedError, match=r"^ann is not here\.$"):
-        stage.hub.find("ann")
-    stage.settle()
-    assert stage.hub.find("ANN") is ann
+        hub.find("ann")
+    assert hub.member_by_session(ann.id) is None
+    world.settle()
+    assert hub.find("ANN") is hub.member_by_session(ann.id) is ann
     with pytest.raises(RefusedError, match=f"^{'x' * 24} is not here"):
-        stage.hub.find("x" * 25)
-    stage.hub.remove(ann, "")
-    with pytest.raises(RefusedError, match=r"^ann is not here\.$"):
-        stage.hub.find("ann")
+        hub.find("x" * 25)
+    hub.rename(ann, "anna")
+    assert hub.member_by_session(ann.id) is ann
+    hub.remove(ann, "")
+    with pytest.raises(RefusedError, match=r"^anna is not here\.$"):
+        hub.find("anna")
+    admit(world, "anna")
+    assert hub.member_by_session(ann.id) is None
 
 
-def test_only_who_is_here_and_stays_is_reached(stage: Stage) -> None:
-    ann = admit(stage.hub, "ann")
-    assert stage.hub.member_by_session(ann.id) is None
-    stage.settle()
-    assert stage.hub.member_by_session(ann.id) is ann
-    stage.hub.rename(ann, "anna")
-    assert stage.hub.member_by_session(ann.id) is ann
-    stage.hub.remove(ann, "")
-    admit(stage.hub, "anna")
-    assert stage.hub.member_by_session(ann.id) is None
+def test_close_announces_the_end_and_then_calls_back(world: World, hub: Hub) -> None:
+    (ann,) = world.join_sessions("ann")
+    calls: list[object] = []
+    hub.close(lambda: calls.append(ann.read()))
+    assert not calls
+    world.settle()
+    assert calls == [[Announced(GOING_DOWN)]]
 
 
-def test_at_the_end_everybody_is_told_and_then_the_caller(stage: Stage) -> None:
-    told: list[list[Event]] = []
-    stage.hub.close(lambda: told.append(everything(stage)))
-    assert not told
-    stage.settle()
-    assert told[0][0] == Announced(GOING_DOWN)
-
-
-def test_a_look_alike_of_who_is_here_is_refused() -> None:
-    stage = Stage(Settings(unicode_nicknames=True))
-    stage.hub.open()
-    anna = admit(stage.hub, "anna")
+def test_nickname_that_looks_like_that_of_a_member_is_rejected() -> None:
+    world = World(Settings(unicode_nicknames=True))
+    anna = admit(world, "anna")
     with pytest.raises(RefusedError, match=r"looks too much like anna, who is here\.$"):
-        admit(stage.hub, "\u0430nna")
-    stage.hub.rename(anna, "\u0430nna")
+        admit(world, "\u0430nna")
+    world.hub.rename(anna, "\u0430nna")
     with pytest.raises(RefusedError, match="looks too much like"):
-        admit(stage.hub, "anna")
-    stage.hub.rename(anna, "zoe")
-    assert admit(stage.hub, "anna").nick == "anna"
+        admit(world, "anna")
+    world.hub.rename(anna, "zoe")
+    assert admit(world, "anna").nick == "anna"

@@ -1,4 +1,4 @@
-"""A line is taken apart into words and phrases, and no line is wrong."""
+"""A search is a line of words and phrases, and every line is valid."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from broadcast.core.search_query import MAX_QUERY_CHARS, parse_query
         ("OR NEAR(a* ^b", ("OR", "NEAR(a*", "^b")),
     ],
 )
-def test_words_stand_alone_and_phrases_between_quotes(line: str, phrases: tuple[str, ...]) -> None:
+def test_query_is_words_and_quoted_phrases(line: str, phrases: tuple[str, ...]) -> None:
     assert parse_query(line).phrases == phrases
 
 
 @given(st.text(max_size=MAX_QUERY_CHARS))
-def test_every_line_that_is_not_too_long_asks_for_something_or_nothing(line: str) -> None:
+def test_any_line_gives_phrases_with_single_blanks(line: str) -> None:
     for phrase in parse_query(line).phrases:
         assert phrase.strip()
         assert '"' not in phrase
         assert " ".join(phrase.split()) == phrase
 
 
-def test_a_line_past_the_limit_is_refused() -> None:
+def test_line_above_the_limit_is_rejected() -> None:
     assert parse_query("x" * MAX_QUERY_CHARS).phrases == ("x" * MAX_QUERY_CHARS,)
     with pytest.raises(RefusedError, match="at most 100 characters"):
         parse_query("x" * (MAX_QUERY_CHARS + 1))

@@ -1,10 +1,11 @@
-"""One visit: what each input means in each state, and one line at a time."""
+"""What each input does in each state of a session."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from broadcast.core.errors import RefusedError
 from broadcast.core.events import (
     CommandReply,
     ErrorReply,
@@ -21,252 +22,198 @@ from broadcast.core.hub import Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.session import CONNECTION_LOST, MAX_REJECTED_NICKS, Session
-from tests.core.stage import AT, Seat, Stage
+from tests.harness import NOON, SessionClient, World
 
 PROMPT = Prompt("Nickname:")
+TOO_LONG = ErrorReply("a line holds at most 512 bytes.")
 
 
 @pytest.fixture
-def stage() -> Stage:
-    """An open room."""
-    stage = Stage(Settings(name="The Den", motd=("Be kind.",)))
-    stage.hub.open()
-    return stage
-
-
-def greeted(stage: Stage) -> Seat:
-    """Somebody at the prompt."""
-    seat = Seat(stage)
-    seat.session.start()
-    seat.look()
-    return seat
-
-
-def is_ready(seat: Seat) -> bool:
-    """Whether the next line may come."""
-    return seat.session.ready
-
-
-def is_over(seat: Seat) -> bool:
-    """Whether the connection was closed."""
-    return seat.closed
+def world() -> World:
+    return World(Settings(name="The Den", motd=("Be kind.",)))
 
 
 # welcome
 
 
-def test_who_is_turned_away_at_once_reads_only_why(stage: Stage) -> None:
-    seat = Seat(stage)
-    seat.session.reject("The server is full.")
-    assert seat.look() == [ServerNotice("The server is full.")]
-    assert seat.closed
-    seat.session.reject("again")
-    seat.session.line("ann", AT)
-    assert seat.look() == []
+def test_reject_before_start_sends_only_the_reason(world: World) -> None:
+    client = SessionClient(world)
+    client.session.reject("The server is full.")
+    assert client.read() == [ServerNotice("The server is full.")]
+    assert client.closed
+    client.session.reject("again")
+    client.session.line("ann", NOON)
+    assert client.read() == []
 
 
-def test_before_the_greeting_only_leaving_means_anything(stage: Stage) -> None:
-    seat = Seat(stage)
-    assert not is_ready(seat)
-    seat.session.line("ann", AT)
-    seat.session.line_too_long(512)
-    seat.session.leave_delivered()
-    seat.session.join_delivered({}, iter(()))
-    seat.session._machine.admit(stage.join("zoe")[0].session.member)
-    assert seat.look() == []
-    seat.session.leave("")
-    seat.session.start()
-    assert seat.look() == []
-    assert not is_ready(seat)
+def test_welcome_state_ignores_everything_but_start_leave_and_reject(world: World) -> None:
+    client = SessionClient(world)
+    session = client.session
+    session.line("ann", NOON)
+    session.line_too_long(512)
+    session.leave_delivered()
+    session.join_delivered({}, iter(()))
+    session._machine.admit(world.join_sessions("zoe")[0].session.member)
+    assert client.read() == []
+    session.leave("")
+    session.start()
+    assert client.read() == []
+    assert not session.ready
 
 
-def test_the_greeting_welcomes_and_prompts(stage: Stage) -> None:
-    seat = Seat(stage)
-    seat.session.start()
-    assert seat.look() == [Welcome("The Den", ("Be kind.",)), PROMPT]
-    assert is_ready(seat)
-    assert (seat.session.nick, seat.session.max_line_bytes) == ("", DEFAULTS.nickname_bytes)
+def test_start_sends_welcome_and_prompt(world: World) -> None:
+    client = SessionClient(world)
+    client.session.start()
+    assert client.read() == [Welcome("The Den", ("Be kind.",)), PROMPT]
+    assert (client.session.ready, client.session.nick) == (True, "")
+    assert client.session.max_line_bytes == DEFAULTS.nickname_bytes
 
 
 # nickname
 
 
-def test_a_second_greeting_and_what_the_room_tells_too_early_mean_nothing(stage: Stage) -> None:
-    seat = greeted(stage)
-    seat.session.start()
-    seat.session.leave_delivered()
-    seat.session._machine.join_delivered({}, iter(()))
-    assert seat.look() == []
+def test_nickname_state_ignores_start_and_the_room(world: World) -> None:
+    client = world.open_session()
+    client.session.start()
+    client.session.leave_delivered()
+    client.session._machine.join_delivered({}, iter(()))
+    assert client.read() == []
 
 
-def test_a_nickname_leads_into_the_room(stage: Stage) -> None:
-    (bob,) = stage.join("bob")
+def test_nickname_leads_into_the_room_once_the_join_is_delivered(world: World) -> None:
+    (bob,) = world.join_sessions("bob")
     bob.say("hi")
-    ann = greeted(stage)
-    ann.session.line(" ann\x07 ", AT)
-    assert not is_ready(ann)
-    assert (ann.session.nick, ann.session.max_line_bytes) == ("ann", DEFAULTS.line_bytes)
-    assert ann.look() == []
-    stage.settle()
-    assert is_ready(ann)
-    assert ann.proceeded == 1
-    assert ann.views == [View()]
-    assert ann.look() == [JoinConfirmed("ann", ("bob",), 1), ReplayLine(Message(bob.session.id, "bob", "hi", AT, 1))]
-    assert bob.look() == [Joined(ann.session.id, "ann")]
+    ann = world.open_session()
+    ann.session.line(" ann\x07 ", NOON)
+    assert (ann.session.ready, ann.session.nick) == (False, "ann")
+    assert ann.session.max_line_bytes == DEFAULTS.line_bytes
+    assert ann.read() == []
+    world.settle()
+    assert (ann.session.ready, ann.ready_calls, ann.views[1:]) == (True, 1, [View()])
+    assert ann.read() == [JoinConfirmed("ann", ("bob",), 1), ReplayLine(Message(bob.session.id, "bob", "hi", NOON, 1))]
+    assert bob.read() == [Joined(ann.session.id, "ann")]
 
 
-def test_twenty_of_those_present_are_named(stage: Stage) -> None:
-    stage.join(*(f"p{number}" for number in range(22)))
-    ann = greeted(stage)
+def test_twenty_of_those_present_are_named_to_a_newcomer(world: World) -> None:
+    present = [f"p{number}" for number in range(22)]
+    world.join_sessions(*present)
+    ann = world.open_session()
     ann.say("ann")
-    assert ann.look() == [JoinConfirmed("ann", tuple(f"p{number}" for number in range(20)), 22)]
+    assert ann.read() == [JoinConfirmed("ann", tuple(present[:20]), 22)]
 
 
-def test_a_refused_nickname_is_asked_for_again(stage: Stage) -> None:
-    stage.join("bob")
-    seat = greeted(stage)
-    seat.session.line("bob", AT)
-    seat.session.line_too_long(512)
-    assert seat.look() == [
-        ErrorReply("bob is taken."),
-        PROMPT,
-        ErrorReply("a line holds at most 512 bytes."),
-        PROMPT,
-    ]
-    assert is_ready(seat)
+def test_rejected_nickname_is_asked_again_until_the_tenth(world: World) -> None:
+    world.join_sessions("bob")
+    client = world.open_session()
+    client.session.line("bob", NOON)
+    client.session.line_too_long(512)
+    assert client.read() == [ErrorReply("bob is taken."), PROMPT, TOO_LONG, PROMPT]
+    for _ in range(MAX_REJECTED_NICKS - 3):
+        client.session.line("server", NOON)
+    assert (client.session.ready, client.closed) == (True, False)
+    client.read()
+    client.session.line_too_long(512)
+    assert client.read() == [TOO_LONG, ServerNotice("Goodbye.")]
+    assert (client.session.ready, client.closed) == (False, True)
+    assert client.session.leave_reason == "no nickname in 10 tries"
 
 
-def test_the_tenth_refusal_ends_the_visit(stage: Stage) -> None:
-    seat = greeted(stage)
-    for _ in range(MAX_REJECTED_NICKS - 1):
-        seat.session.line("server", AT)
-    assert not is_over(seat)
-    seat.look()
-    seat.session.line_too_long(512)
-    assert seat.look() == [ErrorReply("a line holds at most 512 bytes."), ServerNotice("Goodbye.")]
-    assert is_over(seat)
-    assert not is_ready(seat)
-    assert seat.session.leave_reason == "no nickname in 10 tries"
-
-
-@pytest.mark.parametrize("word", ["quit", " EXIT "])
-def test_the_words_that_leave_are_no_nicknames(stage: Stage, word: str) -> None:
-    seat = greeted(stage)
-    seat.session.line(word, AT)
-    assert seat.look() == [ServerNotice("Goodbye.")]
-    assert is_over(seat)
-    assert seat.session.leave_reason == ""
-
-
-def test_who_is_lost_before_a_nickname_leaves_nothing(stage: Stage) -> None:
-    seat = greeted(stage)
-    seat.session.leave(CONNECTION_LOST)
-    stage.settle()
-    assert is_over(seat)
-    assert seat.session.leave_reason == CONNECTION_LOST
-    assert stage.bursts == []
-
-
-def test_who_is_turned_away_is_told_why(stage: Stage) -> None:
-    seat = greeted(stage)
-    seat.session.reject("It is late.")
-    assert seat.look() == [ServerNotice("It is late.")]
-    assert is_over(seat)
-    assert seat.session.leave_reason == "It is late."
+@pytest.mark.parametrize(
+    ("leave", "notice", "reason"),
+    [
+        pytest.param(lambda session: session.line("quit", NOON), "Goodbye.", "", id="quit"),
+        pytest.param(lambda session: session.line(" EXIT ", NOON), "Goodbye.", "", id="exit"),
+        pytest.param(lambda session: session.leave(CONNECTION_LOST), "Goodbye.", CONNECTION_LOST, id="lost"),
+        pytest.param(lambda session: session.reject("It is late."), "It is late.", "It is late.", id="rejected"),
+    ],
+)
+def test_leaving_before_a_nickname_is_not_published(
+    world: World, leave: Callable[[Session], None], notice: str, reason: str
+) -> None:
+    (bob,) = world.join_sessions("bob")
+    client = world.open_session()
+    leave(client.session)
+    world.settle()
+    assert client.read() == [ServerNotice(notice)]
+    assert (client.closed, client.session.leave_reason) == (True, reason)
+    assert bob.read() == []
 
 
 # broadcast
 
 
-def test_in_the_room_nobody_is_greeted_admitted_turned_away_or_gone_by_mistake(stage: Stage) -> None:
-    (ann,) = stage.join("ann")
+def test_broadcast_state_ignores_inputs_of_other_states(world: World) -> None:
+    (ann,) = world.join_sessions("ann")
     ann.session.start()
     ann.session.reject("It is late.")
     ann.session._machine.leave_delivered()
     ann.session._machine.admit(ann.session.member)
-    assert ann.look() == []
-    assert is_ready(ann)
+    assert ann.read() == []
+    assert ann.session.ready
 
 
-def test_a_line_is_cleaned_and_said(stage: Stage) -> None:
-    ann, bob = stage.join("ann", "bob")
-    ann.say("h\x1bi\t!")
-    assert bob.look() == [Message(ann.session.id, "ann", "hi !", AT, 1)]
-    assert ann.look() == []
-
-
-def test_a_refusal_changes_nothing(stage: Stage) -> None:
-    (ann,) = stage.join("ann")
-    ann.say("/x")
-    assert ann.look() == [ErrorReply("unknown command /x. /help lists them.")]
+def test_line_is_sanitized_and_said_but_a_rejected_one_changes_nothing(world: World) -> None:
+    ann, bob = world.join_sessions("ann", "bob")
+    ann.say("h\x1bi\t!", "/x")
     ann.session.line_too_long(4096)
-    assert ann.look() == [ErrorReply("a line holds at most 4096 bytes.")]
-    assert is_ready(ann)
+    assert bob.read() == [Message(ann.session.id, "ann", "hi !", NOON, 1)]
+    assert ann.read() == [
+        ErrorReply("unknown command /x. /help lists them."),
+        ErrorReply("a line holds at most 4096 bytes."),
+    ]
+    assert ann.session.ready
 
 
-def test_while_an_answer_is_to_come_no_line_is_taken(stage: Stage) -> None:
-    (ann,) = stage.join("ann")
+def test_paused_session_takes_no_line_until_it_is_resumed(world: World) -> None:
+    (ann,) = world.join_sessions("ann")
     ann.session.pause()
-    assert not is_ready(ann)
+    assert not ann.session.ready
     ann.session.resume()
-    assert is_ready(ann)
-    assert ann.proceeded == 2
+    assert (ann.session.ready, ann.ready_calls) == (True, 2)
 
 
-def test_another_view_holds_from_here_on(stage: Stage) -> None:
-    (ann,) = stage.join("ann")
+def test_set_view_changes_the_view_of_the_peer(world: World) -> None:
+    (ann,) = world.join_sessions("ann")
     ann.session.set_view(View(times=True))
-    assert ann.session.view == View(times=True)
-    assert ann.views == [View(), View(times=True)]
+    assert ann.session.view == ann.views[-1] == View(times=True)
 
 
-@pytest.mark.parametrize("why", ["", "tired", CONNECTION_LOST])
-def test_who_leaves_says_goodbye_after_everything_else(stage: Stage, why: str) -> None:
-    ann, bob = stage.join("ann", "bob")
-    bob.session.line("hi", AT)
-    ann.session.leave(why)
-    assert not is_ready(ann)
-    assert not is_over(ann)
-    stage.settle()
-    assert ann.look() == [Message(bob.session.id, "bob", "hi", AT, 1), ServerNotice("Goodbye, ann.")]
-    assert is_over(ann)
-    assert ann.session.leave_reason == why
-    assert bob.look() == [Left(ann.session.id, "ann", why)]
+@pytest.mark.parametrize("reason", ["", "tired", CONNECTION_LOST])
+def test_goodbye_follows_everything_else_and_others_stay(world: World, reason: str) -> None:
+    ann, bob = world.join_sessions("ann", "bob")
+    bob.session.line("hi", NOON)
+    ann.session.leave(reason)
+    assert (ann.session.ready, ann.closed) == (False, False)
+    world.settle()
+    assert ann.read() == [Message(bob.session.id, "bob", "hi", NOON, 1), ServerNotice("Goodbye, ann.")]
+    assert (ann.closed, ann.session.leave_reason) == (True, reason)
+    bob.say("/ping")
+    assert bob.read() == [Left(ann.session.id, "ann", reason), CommandReply("pong")]
 
 
 # quit
 
 
-def test_after_leaving_nothing_means_anything(stage: Stage) -> None:
-    ann, bob = stage.join("ann", "bob")
+def test_quit_state_ignores_every_input_but_the_delivered_leave(world: World) -> None:
+    ann, bob = world.join_sessions("ann", "bob")
     ann.session.leave("")
     ann.session.leave(CONNECTION_LOST)
-    ann.session.line("hi", AT)
+    ann.session.line("hi", NOON)
     ann.session.line_too_long(4096)
     ann.session.reject("It is late.")
     ann.session.start()
     ann.session._machine.admit(ann.session.member)
-    stage.settle()
-    assert ann.look() == [ServerNotice("Goodbye, ann.")]
-    assert bob.look() == [Left(ann.session.id, "ann")]
+    world.settle()
+    assert ann.read() == [ServerNotice("Goodbye, ann.")]
+    assert bob.read() == [Left(ann.session.id, "ann")]
 
 
-def test_who_leaves_before_the_room_has_them_comes_and_goes(stage: Stage) -> None:
-    (bob,) = stage.join("bob")
-    ann = greeted(stage)
-    ann.session.line("ann", AT)
+def test_leaving_before_the_join_is_delivered_joins_and_leaves(world: World) -> None:
+    (bob,) = world.join_sessions("bob")
+    ann = world.open_session()
+    ann.session.line("ann", NOON)
     ann.session.leave(CONNECTION_LOST)
-    stage.settle()
-    assert ann.look() == [ServerNotice("Goodbye, ann.")]
-    assert (ann.proceeded, ann.views) == (0, [])
-    assert bob.look() == [Joined(ann.session.id, "ann"), Left(ann.session.id, "ann", CONNECTION_LOST)]
-
-
-def test_a_machine_is_made_for_each_visit(stage: Stage) -> None:
-    ann, bob = stage.join("ann", "bob")
-    ann.say("quit")
-    bob.say("/ping")
-    assert bob.look() == [Left(ann.session.id, "ann"), CommandReply("pong")]
-    assert isinstance(bob.session, Session)
-    with pytest.raises(RefusedError):
-        stage.hub.find("ann")
+    world.settle()
+    assert ann.read() == [ServerNotice("Goodbye, ann.")]
+    assert (ann.ready_calls, ann.views[1:]) == (0, [])
+    assert bob.read() == [Joined(ann.session.id, "ann"), Left(ann.session.id, "ann", CONNECTION_LOST)]

@@ -1,4 +1,4 @@
-"""Work that may be much goes on in later turns, and wakes nobody when nothing is left of it."""
+"""Long work continues in later turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from broadcast.core.time_slice import SLICE_SECONDS, TimeSlice
 
 
 class Work:
-    """So many steps, each of which takes *seconds*."""
+    """Work in *steps*, each of which takes *seconds*."""
 
     def __init__(self, steps: int, seconds: float) -> None:
         self.left = steps
@@ -16,24 +16,24 @@ class Work:
         self.soon: list[Callable[[], None]] = []
         self._now = 100.0
         self._seconds = seconds
-        self._share = TimeSlice(self.go_on, self.soon.append, lambda: self._now)
+        self._slice = TimeSlice(self.run, self.soon.append, lambda: self._now)
 
-    def go_on(self) -> None:
-        while self.left and not self._share.exhausted():
+    def run(self) -> None:
+        while self.left and not self._slice.exhausted():
             self.left -= 1
             self.done += 1
             self._now += self._seconds
 
     def turn(self) -> None:
-        """Another turn of the reactor."""
+        """Run another turn of the reactor."""
         now, self.soon[:] = list(self.soon), []
         for call in now:
             call()
 
 
-def test_what_fits_is_done_at_once_and_the_rest_in_later_turns() -> None:
+def test_work_that_does_not_fit_a_turn_continues_in_later_ones() -> None:
     work = Work(10, SLICE_SECONDS / 4)
-    work.go_on()
+    work.run()
     done = [work.done]
     while work.soon:
         work.turn()
@@ -41,24 +41,24 @@ def test_what_fits_is_done_at_once_and_the_rest_in_later_turns() -> None:
     assert done == [4, 8, 10, 10]
 
 
-def test_what_comes_later_in_the_same_turn_has_no_share_of_its_own() -> None:
+def test_all_work_of_a_turn_shares_one_slice() -> None:
     work = Work(3, SLICE_SECONDS / 4)
-    work.go_on()
+    work.run()
     work.left += 3
-    work.go_on()
+    work.run()
     assert (work.done, len(work.soon)) == (4, 1)
     work.turn()
     assert work.done == 6
 
 
-def test_a_step_may_take_longer_than_the_share() -> None:
+def test_each_turn_does_a_step_even_if_it_takes_longer_than_the_slice() -> None:
     work = Work(2, 3 * SLICE_SECONDS)
-    work.go_on()
+    work.run()
     work.turn()
     assert work.done == 2
 
 
-def test_nothing_to_do_begins_no_turn() -> None:
+def test_no_work_schedules_no_turn() -> None:
     work = Work(0, 1.0)
-    work.go_on()
+    work.run()
     assert not work.soon

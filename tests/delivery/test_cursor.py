@@ -9,7 +9,7 @@ from broadcast.core.interfaces import Batch
 from broadcast.delivery import cursor as module
 from broadcast.delivery.cursor import Cursor
 from broadcast.delivery.replay_buffer import ReplayBuffer
-from tests.listeners import PlainWire
+from tests.delivery.subscribers import PlainEncoder
 
 ANN, BOB = 1, 2
 
@@ -41,7 +41,7 @@ def test_run_holds_the_events_that_the_session_shares(
 ) -> None:
     cursor = Cursor(filled())
     cursor.move_to(offset, 0)
-    run = cursor.next_run(end, session, PlainWire())
+    run = cursor.next_run(end, session, PlainEncoder())
     assert (run.data, run.end, cursor.offset) == (data, run_end, offset)
 
 
@@ -50,7 +50,7 @@ def test_run_holds_the_events_that_the_session_shares(
     [(0, b"a\n", 1), (1, b"\n", 1), (2, b"b\n", 2), (5, b"wn\n", 3), (8, b"c\n", 5), (11, b"\n", 6)],
 )
 def test_run_splits_after_the_event_that_was_cut(accepted: int, rest: bytes, offset: int) -> None:
-    assert Cursor(filled()).next_run(6, BOB, PlainWire()).split(accepted) == (rest, offset)
+    assert Cursor(filled()).next_run(6, BOB, PlainEncoder()).split(accepted) == (rest, offset)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_run_splits_after_the_event_that_was_cut(accepted: int, rest: bytes, off
 )
 def test_run_ends_at_its_limits(monkeypatch: pytest.MonkeyPatch, limit: str, value: int, data: bytes) -> None:
     monkeypatch.setattr(module, limit, value)
-    assert Cursor(filled()).next_run(6, BOB, PlainWire()).data == data
+    assert Cursor(filled()).next_run(6, BOB, PlainEncoder()).data == data
 
 
 def test_cursor_knows_its_number_and_the_gap_that_it_skips() -> None:

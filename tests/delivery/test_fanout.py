@@ -21,8 +21,8 @@ from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.delivery.cursor import RUN_BYTES
 from broadcast.delivery.fanout import SENDS_PER_SLICE, SLICE_BYTES, Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from tests.delivery.subscribers import KINDS, Kind, PlainEncoder, SubscriberClient, SubscriberWorld
 from tests.harness import SocketTransport
-from tests.listeners import KINDS, Hall, Kind, Listener, PlainWire
 from tests.sockets import FakeSocket
 
 _audience: type[Publisher] = Fanout
@@ -31,27 +31,29 @@ BURSTS = 10_000 if os.environ.get("BROADCAST_LONG") else 3_000
 """How many bursts a crowd that does not read is offered."""
 
 
-def socket_of(listener: Listener) -> FakeSocket:
-    assert isinstance(listener.transport, SocketTransport)
-    return listener.transport.socket
+def socket_of(client: SubscriberClient) -> FakeSocket:
+    assert isinstance(client.transport, SocketTransport)
+    return client.transport.socket
 
 
 @pytest.fixture
-def hall() -> Hall:
+def world() -> SubscriberWorld:
     """A room whose people are sent to directly."""
-    return Hall()
+    return SubscriberWorld()
 
 
 @pytest.fixture(params=KINDS)
-def either(request: pytest.FixtureRequest) -> Hall:
+def either(request: pytest.FixtureRequest) -> SubscriberWorld:
     """A room with an outlet of each kind."""
-    return Hall(request.param)
+    return SubscriberWorld(request.param)
 
 
 # Once for each view, once for each reader
 
 
-def test_every_reader_is_offered_the_same_bytes_object_once(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_reader_is_offered_the_same_bytes_object_once(
+    world: SubscriberWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offers: list[object] = []
 
     def send(self: FakeSocket, data: bytes) -> int:
@@ -59,44 +61,44 @@ def test_every_reader_is_offered_the_same_bytes_object_once(hall: Hall, monkeypa
         return len(data)
 
     monkeypatch.setattr(FakeSocket, "send", send)
-    hall.listeners(3)
-    hall.tell("a", "b")
+    world.subscribers(3)
+    world.publish("a", "b")
     assert offers == [b"a\nb\n"] * 3
     assert all(offer is offers[0] for offer in offers)
-    assert len(hall.wire.encoded) == 2
+    assert len(world.encoder.encoded) == 2
 
 
-def test_who_gets_something_else_gets_it_in_its_place(either: Hall) -> None:
-    people = either.listeners(6)
-    edits: dict[Listener, Sequence[Override]] = {
+def test_who_gets_something_else_gets_it_in_its_place(either: SubscriberWorld) -> None:
+    people = either.subscribers(6)
+    edits: dict[SubscriberClient, Sequence[Override]] = {
         people[0]: [(0, None)],
         people[1]: [(1, Receipt(7))],
         people[2]: [(2, None)],
         people[3]: [(0, Receipt(1)), (1, None), (2, Receipt(3))],
         people[4]: [(0, None), (2, CommandReply("x"))],
     }
-    either.tell("a", "b", "c", edits=edits)
+    either.publish("a", "b", "c", overrides=edits)
     assert ["".join(person.lines()) for person in people] == ["bc", "a#7c", "ab", "#1#3", "bx", "abc"]
 
 
-def test_private_events_show_only_where_an_edit_puts_them(either: Hall) -> None:
-    ann, bob, carol = either.listeners(3)
+def test_private_events_show_only_where_an_edit_puts_them(either: SubscriberWorld) -> None:
+    ann, bob, carol = either.subscribers(3)
     psst, lost = PrivateMessage(9, "zoe", 0, "psst"), StoreFailed(Message(1, "ann", "x", 0.0), "full")
-    either.tell(psst, "a", lost, Barrier(), edits={ann: [(0, psst)], bob: [(2, CommandReply("lost"))]})
+    either.publish(psst, "a", lost, Barrier(), overrides={ann: [(0, psst)], bob: [(2, CommandReply("lost"))]})
     assert (ann.lines(), bob.lines(), carol.lines()) == (["[psst]", "a"], ["a", "lost"], ["a"])
 
 
-def test_nobody_is_offered_nothing(hall: Hall) -> None:
-    ann, bob = hall.listeners(2)
-    hall.tell(Barrier(), "a", edits={ann: [(1, None)]})
-    hall.tell(Barrier())
+def test_nobody_is_offered_nothing(world: SubscriberWorld) -> None:
+    ann, bob = world.subscribers(2)
+    world.publish(Barrier(), "a", overrides={ann: [(1, None)]})
+    world.publish(Barrier())
     assert (socket_of(ann).offers, socket_of(bob).offers) == (0, 1)
-    assert hall.told == 2
+    assert world.delivered == 2
 
 
-def test_edits_for_who_is_no_reader_change_nothing(either: Hall) -> None:
-    (ann,) = either.listeners(1)
-    either.tell("a", edits={either.connect(): [(0, None)]})
+def test_edits_for_who_is_no_reader_change_nothing(either: SubscriberWorld) -> None:
+    (ann,) = either.subscribers(1)
+    either.publish("a", overrides={either.connect_subscriber(): [(0, None)]})
     assert ann.lines() == ["a"]
 
 
@@ -110,53 +112,55 @@ def test_edits_for_who_is_no_reader_change_nothing(either: Hall) -> None:
 def test_cutting_out_is_the_same_as_rendering_for_each_reader(
     texts: list[str], edits: dict[int, dict[int, Receipt | None]], kind: Kind
 ) -> None:
-    hall = Hall(kind)
-    people = hall.listeners(4)
-    fitting: dict[Listener, Sequence[Override]] = {
+    world = SubscriberWorld(kind)
+    people = world.subscribers(4)
+    fitting: dict[SubscriberClient, Sequence[Override]] = {
         people[reader]: sorted((at, event) for at, event in changes.items() if at < len(texts))
         for reader, changes in edits.items()
     }
-    hall.tell(*texts, edits=fitting)
+    world.publish(*texts, overrides=fitting)
     for person in people:
         changed = dict(fitting.get(person, ()))
         stream = [changed.get(at, CommandReply(text)) for at, text in enumerate(texts)]
-        expected = b"".join(PlainWire().encode(event) for event in stream if event is not None)
+        expected = b"".join(PlainEncoder().encode(event) for event in stream if event is not None)
         assert person.transport.sent == expected
         if kind == "direct":
             assert socket_of(person).offers <= 1
 
 
-def test_each_view_is_rendered_once(hall: Hall) -> None:
-    wires = [PlainWire(), PlainWire(View(quiet=True))]
-    people = [hall.listener(wires[number % 2]) for number in range(10)]
-    hall.tell("a", Joined(9, "zoe"))
+def test_each_view_is_rendered_once(world: SubscriberWorld) -> None:
+    wires = [PlainEncoder(), PlainEncoder(View(quiet=True))]
+    people = [world.subscribe(wires[number % 2]) for number in range(10)]
+    world.publish("a", Joined(9, "zoe"))
     assert [len(wire.encoded) for wire in wires] == [2, 2]
     assert [person.lines() for person in people] == [["a", "+zoe"], ["a"]] * 5
 
 
-def test_who_has_parted_gets_nothing_more(either: Hall) -> None:
-    ann, bob = either.listeners(2)
-    ann.reader.close_when_drained()
-    bob.reader.connection_lost()
-    either.tell("a", edits={ann: [(0, Receipt(1))]})
-    either.fanout.unsubscribe(ann.reader)
+def test_who_has_parted_gets_nothing_more(either: SubscriberWorld) -> None:
+    ann, bob = either.subscribers(2)
+    ann.subscriber.close_when_drained()
+    bob.subscriber.connection_lost()
+    either.publish("a", overrides={ann: [(0, Receipt(1))]})
+    either.fanout.unsubscribe(ann.subscriber)
     assert ann.lines() == bob.lines() == []
 
 
-def test_the_first_in_their_view_may_lag_and_be_an_author(hall: Hall) -> None:
-    (ann,) = hall.listeners(1)
-    ann.stop()
-    hall.tell("a")
-    ann.reader.subscribe(PlainWire(View(quiet=True)))
-    hall.say(ann, "own", receipt=True)
-    ann.go_on()
+def test_the_first_in_their_view_may_lag_and_be_an_author(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
+    ann.stop_reading()
+    world.publish("a")
+    ann.subscriber.subscribe(PlainEncoder(View(quiet=True)))
+    world.say(ann, "own", receipt=True)
+    ann.read_on()
     assert ann.lines() == ["a", "#2"]
 
 
 # What it costs
 
 
-def calls(hall: Hall, *texts: str, edits: dict[Listener, Sequence[Override]] | None = None) -> int:
+def calls(
+    world: SubscriberWorld, *texts: str, overrides: dict[SubscriberClient, Sequence[Override]] | None = None
+) -> int:
     """How many functions of ours one burst takes, without those of the fake sockets."""
     count = 0
 
@@ -167,52 +171,54 @@ def calls(hall: Hall, *texts: str, edits: dict[Listener, Sequence[Override]] | N
 
     sys.setprofile(profile)
     try:
-        hall.tell(*texts, edits=edits)
+        world.publish(*texts, overrides=overrides)
     finally:
         sys.setprofile(None)
     return count
 
 
-def test_a_burst_is_one_offer_to_each_reader_and_no_call_of_ours_for_any_of_them(hall: Hall) -> None:
-    people = hall.listeners(100)
-    few = calls(hall, *"abc")
-    people += hall.listeners(900)
-    many = calls(hall, *"abc")
+def test_a_burst_is_one_offer_to_each_reader_and_no_call_of_ours_for_any_of_them(world: SubscriberWorld) -> None:
+    people = world.subscribers(100)
+    few = calls(world, *"abc")
+    people += world.subscribers(900)
+    many = calls(world, *"abc")
     assert many - few <= 4 * (900 // SENDS_PER_SLICE + 1), "for a slice, not for a reader"
     assert [socket_of(person).offers for person in people] == [2] * 100 + [1] * 900
 
 
-def test_the_calls_of_a_burst_grow_with_its_lines_and_its_authors_not_with_lines_times_readers(hall: Hall) -> None:
-    people = hall.listeners(500)
-    cost = calls(hall, *["x"] * 1000)
+def test_the_calls_of_a_burst_grow_with_its_lines_and_its_authors_not_with_lines_times_readers(
+    world: SubscriberWorld,
+) -> None:
+    people = world.subscribers(500)
+    cost = calls(world, *["x"] * 1000)
     assert cost <= 4 * 1000
-    everybody: dict[Listener, Sequence[Override]] = {person: [(at, None)] for at, person in enumerate(people)}
-    cost = calls(hall, *["x"] * 500, edits=everybody)
+    everybody: dict[SubscriberClient, Sequence[Override]] = {person: [(at, None)] for at, person in enumerate(people)}
+    cost = calls(world, *["x"] * 500, overrides=everybody)
     assert cost <= 4 * 500 + 20 * 500
     assert [socket_of(person).offers for person in people] == [2] * 500
 
 
-def test_who_lags_costs_no_offer_and_no_call(hall: Hall) -> None:
-    (ann,) = hall.listeners(1)
-    hall.tell("0")
-    few = calls(hall, "a")
-    lagging = hall.listeners(1000)
-    for listener in lagging:
-        listener.stop()
-    hall.tell("b")
-    assert calls(hall, "c") <= few
-    assert [socket_of(listener).offers for listener in lagging] == [1] * 1000
+def test_who_lags_costs_no_offer_and_no_call(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
+    world.publish("0")
+    few = calls(world, "a")
+    lagging = world.subscribers(1000)
+    for client in lagging:
+        client.stop_reading()
+    world.publish("b")
+    assert calls(world, "c") <= few
+    assert [socket_of(client).offers for client in lagging] == [1] * 1000
     assert ann.lines() == ["0", "a", "b", "c"]
 
 
-def test_everybody_talks_at_once_and_each_gets_all_but_their_own_lines_in_one_offer(hall: Hall) -> None:
-    people = hall.listeners(500)
+def test_everybody_talks_at_once_and_each_gets_all_but_their_own_lines_in_one_offer(world: SubscriberWorld) -> None:
+    people = world.subscribers(500)
     texts = [f"{number % 500} says {number}" for number in range(1000)]
-    edits: dict[Listener, Sequence[Override]] = {
+    edits: dict[SubscriberClient, Sequence[Override]] = {
         person: [(at, Receipt(at + 1) if at % 2 else None), (at + 500, Receipt(at + 501))]
         for at, person in enumerate(people)
     }
-    hall.tell(*texts, edits=edits)
+    world.publish(*texts, overrides=edits)
     for at, person in enumerate(people):
         expected = list(texts)
         expected[at + 500] = f"#{at + 501}"
@@ -221,10 +227,10 @@ def test_everybody_talks_at_once_and_each_gets_all_but_their_own_lines_in_one_of
         assert (socket_of(person).sends, socket_of(person).sendmsgs) == (0, 1)
 
 
-def test_an_author_of_more_lines_than_the_kernel_takes_pieces_gets_one_offer_too(hall: Hall) -> None:
-    (ann,) = hall.listeners(1)
+def test_an_author_of_more_lines_than_the_kernel_takes_pieces_gets_one_offer_too(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
     texts = [f"{number}" for number in range(3000)]
-    hall.tell(*texts, edits={ann: [(at, Receipt(at + 1)) for at in range(0, 3000, 2)]})
+    world.publish(*texts, overrides={ann: [(at, Receipt(at + 1)) for at in range(0, 3000, 2)]})
     assert ann.lines() == [f"{at}" if at % 2 else f"#{at + 1}" for at in range(3000)]
     assert socket_of(ann).offers == 1
 
@@ -232,16 +238,16 @@ def test_an_author_of_more_lines_than_the_kernel_takes_pieces_gets_one_offer_too
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_who_do_not_read_cost_no_memory_however_much_is_said(kind: Kind) -> None:
     """Lines in bursts of 10: what is held when the window has filled is all that is ever held."""
-    hall = Hall(kind, ReplayBuffer(max_events=1000))
-    people = hall.listeners(1000)
-    (ann,) = hall.listeners(1)
+    world = SubscriberWorld(kind, ReplayBuffer(max_events=1000))
+    people = world.subscribers(1000)
+    (ann,) = world.subscribers(1)
     for person in people:
-        person.stop()
+        person.stop_reading()
 
     def say(bursts: int) -> int:
         for number in range(bursts):
-            hall.tell(*(f"{number} {line}" + "x" * 50 for line in range(10)))
-            hall.wire.encoded.clear()
+            world.publish(*(f"{number} {line}" + "x" * 50 for line in range(10)))
+            world.encoder.encoded.clear()
             ann.transport.sent.clear()
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
@@ -254,7 +260,7 @@ def test_a_thousand_who_do_not_read_cost_no_memory_however_much_is_said(kind: Ki
     finally:
         tracemalloc.stop()
     assert peak - full < 52 * BURSTS
-    assert all(person.held <= (64 if kind == "direct" else 68 * 1024) for person in people)
+    assert all(person.held_bytes <= (64 if kind == "direct" else 68 * 1024) for person in people)
 
 
 # Sockets that break
@@ -262,12 +268,14 @@ def test_a_thousand_who_do_not_read_cost_no_memory_however_much_is_said(kind: Ki
 
 @pytest.mark.parametrize("code", [errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOBUFS])
 @pytest.mark.parametrize("author", [False, True])
-def test_a_socket_that_breaks_in_mid_loop_costs_nobody_else_anything(hall: Hall, code: int, author: bool) -> None:
-    people = hall.listeners(5)
+def test_a_socket_that_breaks_in_mid_loop_costs_nobody_else_anything(
+    world: SubscriberWorld, code: int, author: bool
+) -> None:
+    people = world.subscribers(5)
     broken = people[2]
     socket_of(broken).fault = OSError(code, "broken")
-    hall.tell("a", "b", edits={broken: [(0, Receipt(1))]} if author else {})
-    hall.tell("c")
+    world.publish("a", "b", overrides={broken: [(0, Receipt(1))]} if author else {})
+    world.publish("c")
     assert [person.lines() for person in people if person is not broken] == [["a", "b", "c"]] * 4
     assert socket_of(broken).offers == 1
     if code == errno.ECONNRESET:
@@ -276,37 +284,37 @@ def test_a_socket_that_breaks_in_mid_loop_costs_nobody_else_anything(hall: Hall,
         # The transport has something to send, and so finds out.
         assert not broken.transport.aborted
         assert bytes(broken.transport.held) == (b"#1\n" if author else b"a\n")
-    broken.reader.connection_lost()
-    hall.tell("d")
+    broken.subscriber.connection_lost()
+    world.publish("d")
     assert [person.lines() for person in people if person is not broken] == [["d"]] * 4
 
 
-def test_a_socket_that_is_only_full_goes_on_where_it_was(hall: Hall) -> None:
-    people = hall.listeners(3)
-    people[1].stop()
-    hall.tell("a", "b")
-    hall.tell("c")
-    people[1].go_on()
+def test_a_socket_that_is_only_full_goes_on_where_it_was(world: SubscriberWorld) -> None:
+    people = world.subscribers(3)
+    people[1].stop_reading()
+    world.publish("a", "b")
+    world.publish("c")
+    people[1].read_on()
     assert [person.lines() for person in people] == [["a", "b", "c"]] * 3
 
 
 # Turns
 
 
-def slow(hall: Hall, people: int) -> list[Listener]:
+def slow(world: SubscriberWorld, people: int) -> list[SubscriberClient]:
     """So many people, of whom one slice is offered the burst in each turn."""
-    listeners = hall.listeners(people)
-    hall.tick = SLICE_SECONDS
+    listeners = world.subscribers(people)
+    world.tick = SLICE_SECONDS
     return listeners
 
 
-def test_a_flush_over_many_readers_lets_the_reactor_go_on(either: Hall) -> None:
+def test_a_flush_over_many_readers_lets_the_reactor_go_on(either: SubscriberWorld) -> None:
     people = slow(either, 3 * SENDS_PER_SLICE + 5)
-    either.tell("a")
+    either.publish("a")
     reached = []
     while True:
         reached.append(sum(bool(person.transport.sent) for person in people))
-        if either.told:
+        if either.delivered:
             break
         assert either.turn()
     assert reached == [
@@ -319,186 +327,190 @@ def test_a_flush_over_many_readers_lets_the_reactor_go_on(either: Hall) -> None:
     assert [person.lines() for person in people] == [["a"]] * len(people)
 
 
-def test_a_flush_over_many_views_lets_the_reactor_go_on_too(hall: Hall) -> None:
-    people = [hall.listener(PlainWire()) for _ in range(10)]
-    hall.tick = SLICE_SECONDS
-    hall.tell("a")
+def test_a_flush_over_many_views_lets_the_reactor_go_on_too(world: SubscriberWorld) -> None:
+    people = [world.subscribe(PlainEncoder()) for _ in range(10)]
+    world.tick = SLICE_SECONDS
+    world.publish("a")
     turns = 0
-    while not hall.told:
-        assert hall.turn()
+    while not world.delivered:
+        assert world.turn()
         turns += 1
     assert turns == 10
     assert [person.lines() for person in people] == [["a"]] * 10
-    assert hall.told == 1
+    assert world.delivered == 1
 
 
-def test_a_flush_over_few_readers_is_one_turn(either: Hall) -> None:
-    either.listeners(2 * SENDS_PER_SLICE)
-    either.tell("a")
-    assert either.told == 1
+def test_a_flush_over_few_readers_is_one_turn(either: SubscriberWorld) -> None:
+    either.subscribers(2 * SENDS_PER_SLICE)
+    either.publish("a")
+    assert either.delivered == 1
     assert either.turn()
-    assert not either.soon, "one look whether anything is left, and no more"
+    assert not either._soon, "one look whether anything is left, and no more"
 
 
-def in_between(hall: Hall) -> tuple[list[Listener], list[Listener]]:
+def in_between(world: SubscriberWorld) -> tuple[list[SubscriberClient], list[SubscriberClient]]:
     """Begin to tell "a"; who has it, and who is still to get it."""
-    people = slow(hall, 2 * SENDS_PER_SLICE)
-    hall.tell("a")
-    assert not hall.told
+    people = slow(world, 2 * SENDS_PER_SLICE)
+    world.publish("a")
+    assert not world.delivered
     had = [person for person in people if person.transport.sent]
     return had, [person for person in people if person not in had]
 
 
-def test_who_joins_between_two_turns_gets_what_comes_after_the_burst(either: Hall) -> None:
+def test_who_joins_between_two_turns_gets_what_comes_after_the_burst(either: SubscriberWorld) -> None:
     in_between(either)
-    newcomer = either.listener()
+    newcomer = either.subscribe()
     either.settle()
-    either.tell("b")
+    either.publish("b")
     either.settle()
     assert newcomer.lines() == ["b"]
 
 
-def test_who_leaves_between_two_turns_gets_the_burst_first(either: Hall) -> None:
+def test_who_leaves_between_two_turns_gets_the_burst_first(either: SubscriberWorld) -> None:
     had, to_come = in_between(either)
     for person in (had[0], to_come[0], to_come[1]):
-        person.reader.close_when_drained()
+        person.subscriber.close_when_drained()
     either.settle()
-    either.tell("b")
+    either.publish("b")
     either.settle()
     assert (had[0].lines(), to_come[0].lines(), to_come[1].lines()) == (["a"], ["a"], ["a"])
     assert to_come[0].transport.finished
 
 
-def test_who_leaves_between_two_turns_and_does_not_read_gets_the_burst_when_they_do(hall: Hall) -> None:
-    _, to_come = in_between(hall)
-    to_come[0].stop(1)
-    to_come[0].reader.close_when_drained()
-    hall.settle()
-    hall.tell("b")
-    hall.settle()
+def test_who_leaves_between_two_turns_and_does_not_read_gets_the_burst_when_they_do(world: SubscriberWorld) -> None:
+    _, to_come = in_between(world)
+    to_come[0].stop_reading(1)
+    to_come[0].subscriber.close_when_drained()
+    world.settle()
+    world.publish("b")
+    world.settle()
     assert not to_come[0].transport.finished
-    to_come[0].go_on()
-    hall.settle()
+    to_come[0].read_on()
+    world.settle()
     assert to_come[0].lines() == ["a"]
     assert to_come[0].transport.finished
 
 
-def test_who_changes_their_view_between_two_turns_neither_misses_nor_doubles_anything(either: Hall) -> None:
+def test_who_changes_their_view_between_two_turns_neither_misses_nor_doubles_anything(either: SubscriberWorld) -> None:
     had, to_come = in_between(either)
-    quiet = PlainWire(View(quiet=True))
+    quiet = PlainEncoder(View(quiet=True))
     for person in (had[0], to_come[0]):
-        person.reader.subscribe(quiet)
-        person.show("quiet")
+        person.subscriber.subscribe(quiet)
+        person.answer("quiet")
     either.settle()
-    either.tell(Joined(9, "zoe"), "b")
+    either.publish(Joined(9, "zoe"), "b")
     either.settle()
     assert had[0].lines() == to_come[0].lines() == ["a", "quiet", "b"]
     assert to_come[1].lines() == ["a", "+zoe", "b"]
 
 
-def test_an_answer_between_two_turns_stands_before_or_after_the_burst(either: Hall) -> None:
+def test_an_answer_between_two_turns_stands_before_or_after_the_burst(either: SubscriberWorld) -> None:
     had, to_come = in_between(either)
-    had[0].show("answer")
-    to_come[0].show("answer")
+    had[0].answer("answer")
+    to_come[0].answer("answer")
     either.settle()
-    either.tell("b")
+    either.publish("b")
     either.settle()
     assert had[0].lines() == ["a", "answer", "b"]
     assert to_come[0].lines() == ["answer", "a", "b"]
 
 
 @pytest.mark.parametrize("room", range(9))
-def test_an_answer_between_two_turns_that_is_not_taken_whole_comes_before_the_burst(hall: Hall, room: int) -> None:
-    _, to_come = in_between(hall)
-    to_come[0].stop(room)
-    to_come[0].show("one", "two")
-    hall.settle()
-    to_come[0].go_on()
-    hall.tell("b")
-    hall.settle()
+def test_an_answer_between_two_turns_that_is_not_taken_whole_comes_before_the_burst(
+    world: SubscriberWorld, room: int
+) -> None:
+    _, to_come = in_between(world)
+    to_come[0].stop_reading(room)
+    to_come[0].answer("one", "two")
+    world.settle()
+    to_come[0].read_on()
+    world.publish("b")
+    world.settle()
     assert to_come[0].lines() == ["one", "two", "a", "b"]
 
 
 def test_who_is_answered_between_two_turns_and_does_not_read_is_told_exactly_what_they_missed() -> None:
-    hall = Hall("direct", ReplayBuffer(max_events=2))
-    _, to_come = in_between(hall)
+    world = SubscriberWorld("direct", ReplayBuffer(max_events=2))
+    _, to_come = in_between(world)
     person = to_come[0]
-    person.stop()
-    person.show("one", "two")
-    hall.settle()
+    person.stop_reading()
+    person.answer("one", "two")
+    world.settle()
     for text in "bcd":
-        hall.tell(text)
-        hall.settle()
-    person.go_on()
-    hall.settle()
+        world.publish(text)
+        world.settle()
+    person.read_on()
+    world.settle()
     assert person.lines() == ["one", "two", "missed 1-2", "c", "d"]
 
 
-def test_who_is_lost_between_two_turns_is_offered_nothing(hall: Hall) -> None:
-    had, to_come = in_between(hall)
+def test_who_is_lost_between_two_turns_is_offered_nothing(world: SubscriberWorld) -> None:
+    had, to_come = in_between(world)
     for person in (had[0], to_come[0]):
-        person.reader.connection_lost()
-    hall.settle()
+        person.subscriber.connection_lost()
+    world.settle()
     assert (socket_of(had[0]).offers, socket_of(to_come[0]).offers) == (1, 0)
-    assert hall.told == 1
+    assert world.delivered == 1
 
 
-def test_when_all_who_are_left_are_lost_the_burst_is_told(either: Hall) -> None:
+def test_when_all_who_are_left_are_lost_the_burst_is_told(either: SubscriberWorld) -> None:
     _, to_come = in_between(either)
     for person in to_come:
-        person.reader.connection_lost()
+        person.subscriber.connection_lost()
     either.settle()
-    assert either.told == 1
+    assert either.delivered == 1
 
 
-def test_who_catches_up_between_two_turns_gets_the_burst_once(hall: Hall) -> None:
-    people = hall.listeners(2 * SENDS_PER_SLICE)
+def test_who_catches_up_between_two_turns_gets_the_burst_once(world: SubscriberWorld) -> None:
+    people = world.subscribers(2 * SENDS_PER_SLICE)
     late, early = people[-1], people[0]  # whichever of them comes first
     for person in (late, early):
-        person.stop()
-    hall.tell("a")
-    hall.tick = SLICE_SECONDS
-    hall.tell("b")
+        person.stop_reading()
+    world.publish("a")
+    world.tick = SLICE_SECONDS
+    world.publish("b")
     for person in (late, early):
-        person.go_on()
-    hall.settle()
-    hall.tell("c")
-    hall.settle()
+        person.read_on()
+    world.settle()
+    world.publish("c")
+    world.settle()
     assert late.lines() == early.lines() == ["a", "b", "c"]
 
 
-def test_authors_come_first_and_let_the_reactor_go_on_too(either: Hall) -> None:
+def test_authors_come_first_and_let_the_reactor_go_on_too(either: SubscriberWorld) -> None:
     people = slow(either, 3)
-    edits: dict[Listener, Sequence[Override]] = {people[2]: [(0, None)], people[0]: [(1, Receipt(2))]}
-    either.tell("a", "b", edits=edits)
+    edits: dict[SubscriberClient, Sequence[Override]] = {people[2]: [(0, None)], people[0]: [(1, Receipt(2))]}
+    either.publish("a", "b", overrides=edits)
     had = [bool(person.transport.sent) for person in people]
     assert had in ([True, False, False], [False, False, True])
     either.turn()
     assert [bool(person.transport.sent) for person in people] == [True, False, True]
     either.settle()
     assert [person.lines() for person in people] == [["a", "#2"], ["a", "b"], ["b"]]
-    either.tell("c")
+    either.publish("c")
     either.settle()
     assert [person.lines() for person in people] == [["c"]] * 3
 
 
-def authors_in_between(hall: Hall) -> list[Listener]:
+def authors_in_between(world: SubscriberWorld) -> list[SubscriberClient]:
     """Begin to tell "a", "own" and "b" to six authors of "own"; those who are still to get it, with a receipt."""
-    people = slow(hall, 6)
-    hall.tell("a", "own", "b", edits={person: [(1, Receipt(2))] for person in people})
+    people = slow(world, 6)
+    world.publish("a", "own", "b", overrides={person: [(1, Receipt(2))] for person in people})
     waiting = [person for person in people if not person.transport.sent]
     assert len(waiting) == 5
     return waiting
 
 
-def test_an_author_who_waits_for_their_turn_may_be_answered_leave_look_elsewhere_or_be_lost(either: Hall) -> None:
+def test_an_author_who_waits_for_their_turn_may_be_answered_leave_look_elsewhere_or_be_lost(
+    either: SubscriberWorld,
+) -> None:
     answered, leaves, looks, is_lost, waits = authors_in_between(either)
-    answered.show("answer")
-    leaves.reader.close_when_drained()
-    looks.reader.subscribe(PlainWire(View(quiet=True)))
-    is_lost.reader.connection_lost()
+    answered.answer("answer")
+    leaves.subscriber.close_when_drained()
+    looks.subscriber.subscribe(PlainEncoder(View(quiet=True)))
+    is_lost.subscriber.connection_lost()
     either.settle()
-    either.tell(Joined(9, "zoe"), "c")
+    either.publish(Joined(9, "zoe"), "c")
     either.settle()
     assert answered.lines() == ["answer", "a", "#2", "b", "+zoe", "c"]
     assert leaves.lines() == ["a", "#2", "b"]
@@ -509,48 +521,50 @@ def test_an_author_who_waits_for_their_turn_may_be_answered_leave_look_elsewhere
 
 
 @pytest.mark.parametrize("room", range(12))
-def test_an_author_who_waits_for_their_turn_and_does_not_read_gets_it_all_in_order(hall: Hall, room: int) -> None:
-    answered, leaves, waits = authors_in_between(hall)[:3]
+def test_an_author_who_waits_for_their_turn_and_does_not_read_gets_it_all_in_order(
+    world: SubscriberWorld, room: int
+) -> None:
+    answered, leaves, waits = authors_in_between(world)[:3]
     for person in (answered, leaves, waits):
-        person.stop(room)
-    answered.show("one", "two")
-    leaves.reader.close_when_drained()
-    hall.settle()
-    hall.tell("c")
-    hall.settle()
+        person.stop_reading(room)
+    answered.answer("one", "two")
+    leaves.subscriber.close_when_drained()
+    world.settle()
+    world.publish("c")
+    world.settle()
     for person in (answered, leaves, waits):
-        person.go_on()
-    hall.settle()
+        person.read_on()
+    world.settle()
     assert answered.lines() == ["one", "two", "a", "#2", "b", "c"]
     assert leaves.lines() == ["a", "#2", "b"]
     assert leaves.transport.finished
     assert waits.lines() == ["a", "#2", "b", "c"]
 
 
-def test_a_large_burst_is_offered_to_few_between_two_looks_at_the_clock(hall: Hall) -> None:
-    people = slow(hall, 9)
-    hall.tell("x" * (SLICE_BYTES // 4))
+def test_a_large_burst_is_offered_to_few_between_two_looks_at_the_clock(world: SubscriberWorld) -> None:
+    people = slow(world, 9)
+    world.publish("x" * (SLICE_BYTES // 4))
     reached = []
     while True:
         reached.append(sum(bool(person.transport.sent) for person in people))
         if reached[-1] == len(people):
             break
-        assert hall.turn()
+        assert world.turn()
     assert reached == [3, 6, 9]
 
 
-def test_what_follows_from_a_burst_lets_the_reactor_go_on_after_each_step(hall: Hall) -> None:
-    slow(hall, 1)
+def test_what_follows_from_a_burst_lets_the_reactor_go_on_after_each_step(world: SubscriberWorld) -> None:
+    slow(world, 1)
     steps: list[int] = []
     then = (partial(steps.append, number) for number in range(3))
-    hall.fanout.publish(Batch([Barrier()], {}), then)
+    world.fanout.publish(Batch([Barrier()], {}), then)
     counts = [len(steps)]
-    while hall.turn():
+    while world.turn():
         counts.append(len(steps))
     assert counts[:3] == [1, 2, 3]
 
 
-def test_a_step_that_fails_keeps_nothing_else_from_being_done(hall: Hall) -> None:
+def test_a_step_that_fails_keeps_nothing_else_from_being_done(world: SubscriberWorld) -> None:
     done: list[str] = []
 
     def fail() -> None:
@@ -558,34 +572,34 @@ def test_a_step_that_fails_keeps_nothing_else_from_being_done(hall: Hall) -> Non
 
     steps = [fail, lambda: done.append("the next step")]
     with pytest.raises(RuntimeError, match="a step"):
-        hall.fanout.publish(Batch([Barrier()], {}), iter(steps))
-    hall.settle()
-    hall.fanout.publish(Batch([Barrier()], {}), iter([lambda: done.append("the next burst")]))
+        world.fanout.publish(Batch([Barrier()], {}), iter(steps))
+    world.settle()
+    world.fanout.publish(Batch([Barrier()], {}), iter([lambda: done.append("the next burst")]))
     assert done == ["the next step", "the next burst"]
 
 
-def test_whoever_cannot_be_served_the_others_are_told(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
-    ann, bob = hall.listeners(2)
+def test_whoever_cannot_be_served_the_others_are_told(world: SubscriberWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, bob = world.subscribers(2)
     edits = {ann: [(0, Receipt(1))]}
     with monkeypatch.context() as patched:
-        patched.setattr(ann.reader, "send_batch", lambda _told: 1 // 0)
+        patched.setattr(ann.subscriber, "send_batch", lambda _told: 1 // 0)
         with pytest.raises(ZeroDivisionError):
-            hall.tell("a", edits=edits)
-        hall.settle()
-    hall.tell("b", edits=edits)
+            world.publish("a", overrides=edits)
+        world.settle()
+    world.publish("b", overrides=edits)
     assert bob.lines() == ["a", "b"]
-    assert hall.told == 2
+    assert world.delivered == 2
 
 
-def test_the_end_of_a_telling_may_tell_the_next_burst(hall: Hall) -> None:
-    (ann,) = hall.listeners(1)
+def test_the_end_of_a_telling_may_tell_the_next_burst(world: SubscriberWorld) -> None:
+    (ann,) = world.subscribers(1)
 
     def then() -> Iterator[Callback]:
         yield lambda: None
-        hall.fanout.publish(Batch([Message(0, "eve", "b", 0.0, 2)], {}), iter([]))
+        world.fanout.publish(Batch([Message(0, "eve", "b", 0.0, 2)], {}), iter([]))
 
-    hall.fanout.publish(Batch([Message(0, "eve", "a", 0.0, 1)], {}), then())
-    hall.settle()
+    world.fanout.publish(Batch([Message(0, "eve", "a", 0.0, 1)], {}), then())
+    world.settle()
     assert ann.lines() == ["a", "b"]
 
 
@@ -593,31 +607,31 @@ def test_the_end_of_a_telling_may_tell_the_next_burst(hall: Hall) -> None:
 
 
 def test_those_who_catch_up_take_turns_and_let_the_reactor_go_on() -> None:
-    hall = Hall()
-    people = hall.listeners(3)
+    world = SubscriberWorld()
+    people = world.subscribers(3)
     for person in people:
-        person.stop()
+        person.stop_reading()
     text = "x" * RUN_BYTES
     for _ in range(4):
-        hall.tell(text)
-    hall.tick = SLICE_SECONDS
+        world.publish(text)
+    world.tick = SLICE_SECONDS
     for person in people:
-        person.go_on()
+        person.read_on()
     got = []
     while True:
         got.append([len(person.transport.sent) // RUN_BYTES for person in people])
-        if not hall.turn():
+        if not world.turn():
             break
     assert got[:5] == [[2, 1, 1], [3, 1, 1], [3, 2, 1], [3, 2, 2], [4, 2, 2]]
     assert [person.lines() for person in people] == [[text] * 4] * 3
-    assert not any(person.reader.lagging for person in people)
+    assert not any(person.subscriber.lagging for person in people)
 
 
-def test_a_step_that_fails_costs_the_others_nothing(hall: Hall) -> None:
+def test_a_step_that_fails_costs_the_others_nothing(world: SubscriberWorld) -> None:
     done = []
 
     def fail() -> bool:
-        hall.fanout.schedule(after)
+        world.fanout.schedule(after)
         raise ZeroDivisionError
 
     def after() -> bool:
@@ -625,38 +639,38 @@ def test_a_step_that_fails_costs_the_others_nothing(hall: Hall) -> None:
         return len(done) < 2
 
     with pytest.raises(ZeroDivisionError):
-        hall.fanout.schedule(fail)
-    hall.settle()
+        world.fanout.schedule(fail)
+    world.settle()
     assert done == ["after", "after"]
 
 
 def test_the_window_lets_go_of_nothing_while_a_burst_is_told() -> None:
-    hall = Hall("direct", ReplayBuffer(max_events=2))
-    people = slow(hall, 2 * SENDS_PER_SLICE)
-    hall.tell("a", "b", "c")
+    world = SubscriberWorld("direct", ReplayBuffer(max_events=2))
+    people = slow(world, 2 * SENDS_PER_SLICE)
+    world.publish("a", "b", "c")
     person = next(person for person in people if not person.transport.sent)
-    person.stop()
-    person.show("x")
-    hall.settle()
-    person.go_on()
-    hall.settle()
+    person.stop_reading()
+    person.answer("x")
+    world.settle()
+    person.read_on()
+    world.settle()
     assert person.lines() == ["x", "a", "b", "c"]
 
 
-def test_what_differs_is_held_for_those_only_who_have_not_taken_it(either: Hall) -> None:
+def test_what_differs_is_held_for_those_only_who_have_not_taken_it(either: SubscriberWorld) -> None:
     """Else five hundred who ignore one who floods would take hundreds of megabytes."""
-    ann, bob, carol = either.listeners(3)
-    carol.stop()
+    ann, bob, carol = either.subscribers(3)
+    carol.stop_reading()
     held: list[set[int]] = []
     for text in ("one", "two"):
-        either.tell(text, edits={person: [(0, None)] for person in (ann, bob, carol)})
+        either.publish(text, overrides={person: [(0, None)] for person in (ann, bob, carol)})
         either.settle()
         (told,) = either.fanout.replay_buffer.from_offset(either.fanout.replay_buffer.end - 1, 1)
         held.append(set(told.overrides))
-        either.tell("x" * 200_000)  # more than a transport takes
+        either.publish("x" * 200_000)  # more than a transport takes
         either.settle()
-    assert held == [set(), {carol.reader.session}], "nobody lags at first: there was nothing to take"
-    carol.go_on()
+    assert held == [set(), {carol.subscriber.session}], "nobody lags at first: there was nothing to take"
+    carol.read_on()
     either.settle()
     assert carol.lines() == ["x" * 200_000] * 2
 
@@ -673,49 +687,51 @@ def test_a_fan_out_makes_its_own_window() -> None:
 # What is counted
 
 
-def test_every_line_that_a_reader_took_is_a_delivery_and_every_byte_is_counted(either: Hall) -> None:
-    people = either.listeners(3)
-    quiet = either.listener(PlainWire(View(quiet=True)))
+def test_every_line_that_a_reader_took_is_a_delivery_and_every_byte_is_counted(either: SubscriberWorld) -> None:
+    people = either.subscribers(3)
+    quiet = either.subscribe(PlainEncoder(View(quiet=True)))
     psst = PrivateMessage(9, "zoe", 0, "psst")
-    edits: dict[Listener, Sequence[Override]] = {people[0]: [(0, Receipt(1)), (1, psst), (3, None)]}
-    either.tell("a", psst, Joined(9, "zoe"), "b", Barrier(), edits=edits)
+    edits: dict[SubscriberClient, Sequence[Override]] = {people[0]: [(0, Receipt(1)), (1, psst), (3, None)]}
+    either.publish("a", psst, Joined(9, "zoe"), "b", Barrier(), overrides=edits)
     # One who has said both lines, two who see all three events, and one who hides joins.
     assert either.fanout.deliveries == 1 + 3 + 3 + 2
-    either.tell("c")
+    either.publish("c")
     assert either.fanout.deliveries == 9 + 4
-    people[1].show("answer", "another")
+    people[1].answer("answer", "another")
     assert either.fanout.sent_bytes == sum(len(person.transport.sent) for person in [*people, quiet])
     assert (either.fanout.lagging_count, either.fanout.missed_messages) == (0, 0)
 
 
 @pytest.mark.parametrize("room", range(0, 30, 3))
-def test_bytes_are_counted_once_however_many_of_them_a_reader_takes_at_a_time(hall: Hall, room: int) -> None:
-    ann, bob = hall.listeners(2)
-    ann.stop(room)
-    hall.tell("one", "two", edits={bob: [(0, None)]})
-    ann.show("three", "four")
-    hall.tell("five", "six", edits={ann: [(1, Receipt(6))]})
-    lagging = hall.fanout.lagging_count
-    while hall.fanout.lagging_count:
-        ann.go_on(1)
+def test_bytes_are_counted_once_however_many_of_them_a_reader_takes_at_a_time(
+    world: SubscriberWorld, room: int
+) -> None:
+    ann, bob = world.subscribers(2)
+    ann.stop_reading(room)
+    world.publish("one", "two", overrides={bob: [(0, None)]})
+    ann.answer("three", "four")
+    world.publish("five", "six", overrides={ann: [(1, Receipt(6))]})
+    lagging = world.fanout.lagging_count
+    while world.fanout.lagging_count:
+        ann.read_on(1)
     assert (lagging, ann.lines(), bob.lines()) == (
         1 if room < 27 else 0,
         ["one", "two", "three", "four", "five", "#6"],
         ["two", "five", "six"],
     )
-    assert hall.fanout.sent_bytes == len("one\ntwo\nthree\nfour\nfive\n#6\n" + "two\nfive\nsix\n")
+    assert world.fanout.sent_bytes == len("one\ntwo\nthree\nfour\nfive\n#6\n" + "two\nfive\nsix\n")
 
 
 def test_missed_lines_are_counted_for_each_who_missed_them() -> None:
-    hall = Hall("direct", ReplayBuffer(max_events=3))
-    ann, bob, eve = hall.listeners(3)
-    ann.stop()
-    bob.stop()
+    world = SubscriberWorld("direct", ReplayBuffer(max_events=3))
+    ann, bob, eve = world.subscribers(3)
+    ann.stop_reading()
+    bob.stop_reading()
     for number in range(1, 8):
-        hall.tell(str(number))
-    assert (hall.fanout.lagging_count, hall.fanout.missed_messages) == (2, 0)
-    ann.go_on()
-    bob.go_on()
+        world.publish(str(number))
+    assert (world.fanout.lagging_count, world.fanout.missed_messages) == (2, 0)
+    ann.read_on()
+    bob.read_on()
     assert ann.lines() == bob.lines() == ["1", "missed 2-4", "5", "6", "7"]
-    assert (hall.fanout.lagging_count, hall.fanout.missed_messages) == (0, 6)
+    assert (world.fanout.lagging_count, world.fanout.missed_messages) == (0, 6)
     assert len(eve.lines()) == 7

@@ -7,7 +7,7 @@ import pytest
 from broadcast.core.events import Action, Announced, Barrier, Event, Joined, Message, PrivateMessage, StoreFailed
 from broadcast.core.interfaces import Batch, Override
 from broadcast.delivery.replay_buffer import OVERRIDE_BYTES, PlacedBatch, ReplayBuffer
-from tests.listeners import PlainWire
+from tests.delivery.subscribers import PlainEncoder
 
 
 def said(seq: int, text: str = "x") -> Message:
@@ -54,7 +54,7 @@ def test_past_so_many_events_the_oldest_bursts_go(bursts: int) -> None:
 
 def test_past_so_many_bytes_the_oldest_bursts_go() -> None:
     window = ReplayBuffer(max_bytes=100)
-    wire = PlainWire()
+    wire = PlainEncoder()
     for number in range(20):
         window.add(Batch([said(number + 1, "x" * 29)], {}, number)).encoded(wire)
         window.trim()
@@ -85,7 +85,7 @@ def test_what_nobody_was_shown_counts_by_its_text(event: Event, bytes_: int) -> 
 
 def test_what_was_shown_counts_by_its_longest_rendering_and_private_lines_besides() -> None:
     told = ReplayBuffer().add(Batch([said(1, "x" * 50), PrivateMessage(1, "ann", 2, "y" * 20)], {}))
-    told.encoded(PlainWire())
+    told.encoded(PlainEncoder())
     assert told.measure() == 51 + 20
 
 
@@ -95,7 +95,7 @@ def test_its_limits_are_those_of_the_documentation() -> None:
 
 def test_a_burst_is_rendered_once_for_each_wire() -> None:
     told = ReplayBuffer().add(Batch([said(1, "a"), said(2, "b")], {}))
-    one, other = PlainWire(), PlainWire()
+    one, other = PlainEncoder(), PlainEncoder()
     assert told.encoded(one) is told.encoded(one)
     assert told.encoded(other) is not told.encoded(one)
     assert (len(one.encoded), len(other.encoded)) == (2, 2)
@@ -104,7 +104,7 @@ def test_a_burst_is_rendered_once_for_each_wire() -> None:
 def test_a_rendering_knows_where_each_event_begins_and_which_one_holds_a_byte() -> None:
     private = PrivateMessage(1, "ann", 2, "psst")
     events: list[Event] = [Barrier(), said(1, "abc"), private, StoreFailed(said(0), "full"), said(2, "é"), Barrier()]
-    rendering = ReplayBuffer().add(Batch(events, {})).encoded(PlainWire())
+    rendering = ReplayBuffer().add(Batch(events, {})).encoded(PlainEncoder())
     assert rendering.payload == "abc\né\n".encode()
     assert [rendering.start_of(index) for index in range(7)] == [0, 0, 4, 4, 4, 7, 7]
     assert [rendering.index_at(offset) for offset in range(8)] == [1, 1, 1, 1, 4, 4, 4, 6]

@@ -1,6 +1,6 @@
-"""The line codec against one that goes byte by byte, behind a telnet parser that does.
+"""The line codec against a simple one that goes byte by byte, behind a telnet parser that does the same.
 
-An input is one byte that says how long a line may be, one that says how the rest is cut, and the rest.
+The first byte of an input gives the maximum length of a line, the second the size of the chunks of the rest.
 """
 
 from __future__ import annotations
@@ -16,31 +16,27 @@ _LF, _CR, _NUL = 10, 13, 0
 
 
 def taken(chunks: Iterable[bytes], limit: int) -> tuple[list[bytes | LineTooLong], bytes]:
-    """The lines and the answers that the codec makes of *chunks*."""
+    """Return the lines and the answers that the codec makes of *chunks*."""
     codec = LineCodec()
     lines: list[bytes | LineTooLong] = []
     answers = b""
-
-    def take() -> None:
-        nonlocal answers
+    for chunk in (*chunks, None):
+        if chunk is None:
+            codec.receive_eof()
+        else:
+            codec.receive_data(chunk)
         while (line := codec.next_line(limit)) is not None:
             answers += codec.data_to_send()
             if not isinstance(line, Paused):
                 lines.append(line)
         answers += codec.data_to_send()
         held = len(codec._text) + len(codec._line) + len(codec._telnet._raw)
-        assert held <= limit + 2, "more is held than an unfinished line, and an unfinished command"
-
-    for chunk in chunks:
-        codec.receive_data(chunk)
-        take()
-    codec.receive_eof()
-    take()
+        assert held <= limit + 2, "the codec holds more than an unfinished line and an unfinished command"
     return lines, answers
 
 
 def expected(pieces: Iterable[telnet.Out], limit: int) -> Iterator[bytes | LineTooLong]:  # noqa: C901 -- a table
-    """The lines that *pieces* are, text among them byte by byte."""
+    """Yield the lines that *pieces* form. Each piece of text is one byte."""
     line = b""
     dropping = after_cr = False
     for piece in pieces:
@@ -68,7 +64,7 @@ def expected(pieces: Iterable[telnet.Out], limit: int) -> Iterator[bytes | LineT
 
 
 def check(data: bytes) -> None:
-    """However it is cut, the same lines come out as by the book, none too long, and next to nothing is held."""
+    """Check that the lines are the expected ones, however the stream is cut, and that almost nothing is buffered."""
     if len(data) < 2:
         return
     limit, size, stream = 1 + data[0] % 64, 2 + data[1], data[2:]

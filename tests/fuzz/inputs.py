@@ -1,4 +1,4 @@
-"""The harnesses by name, and the inputs that are kept for each."""
+"""The names of the harnesses, and the inputs that are stored for each."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 
 HARNESSES: Final = ("framing", "telnet", "text")
 SEEDS: Final = Path(__file__).with_name("seeds")
-"""A folder for each harness, with inputs that lead to most of the code."""
+"""Folder with a folder for each harness: inputs that reach most of the code."""
 FOUND: Final = Path(__file__).with_name("found")
-"""A folder for each harness, with inputs that something was wrong with."""
+"""Folder with a folder for each harness: inputs that once failed."""
 
 
-def kept(name: str) -> Iterator[Path]:
-    """Every input that is kept for the harness *name*."""
+def stored(name: str) -> Iterator[Path]:
+    """Yield every input that is stored for the harness *name*."""
     for folder in (SEEDS, FOUND):
         yield from sorted((folder / name).glob("*"))

@@ -1,6 +1,6 @@
-"""The telnet parser against one that goes byte by byte and is as simple as can be.
+"""The telnet parser against a simple one that goes byte by byte.
 
-An input is one byte that says how the rest is cut, and the rest.
+The first byte of an input gives the size of the chunks of the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TIMING_MARK = 6
 
 
 class Answer(NamedTuple):
-    """What goes back."""
+    """Bytes that the parser sends back."""
 
     data: bytes
 
@@ -27,7 +27,7 @@ Out: TypeAlias = "bytes | Edit | Answer"
 
 
 def joined(pieces: Iterable[Out]) -> list[Out]:
-    """*pieces*, with texts that follow each other as one, and answers likewise; what means nothing is left out."""
+    """Return *pieces* with adjacent texts joined, and adjacent answers too, and without ``Edit.NOTHING``."""
     out: list[Out] = []
     for piece in pieces:
         last = out[-1] if out else None
@@ -41,7 +41,7 @@ def joined(pieces: Iterable[Out]) -> list[Out]:
 
 
 def taken(chunks: Iterable[bytes]) -> Iterator[Out]:
-    """Everything that the parser makes of *chunks*, in order."""
+    """Yield everything that the parser makes of *chunks*, in order."""
     telnet = Telnet()
     for chunk in chunks:
         telnet.receive_data(chunk)
@@ -50,12 +50,12 @@ def taken(chunks: Iterable[bytes]) -> Iterator[Out]:
             yield piece
             if answers := telnet.data_to_send():
                 yield Answer(answers)
-        assert len(telnet._raw) <= 2, "more than an unfinished command is held"
+        assert len(telnet._raw) <= 2, "the parser holds more than an unfinished command"
         assert telnet.data_to_send() == b""
 
 
 def expected(stream: bytes) -> Iterator[Out]:  # noqa: C901, PLR0912 -- the RFCs as one table
-    """What comes of *stream*: text byte by byte, erasures, and answers."""
+    """Yield the text of *stream* byte by byte, erasures, and answers."""
     state = "text"
     verb = 0
     asked: Counter[tuple[int, int]] = Counter()
@@ -92,13 +92,13 @@ def expected(stream: bytes) -> Iterator[Out]:  # noqa: C901, PLR0912 -- the RFCs
 
 
 def cuts(stream: bytes, size: int) -> Iterator[list[bytes]]:
-    """*stream* whole, byte by byte, and in chunks of *size*."""
+    """Yield *stream* whole, byte by byte, and in chunks of *size*."""
     for step in {max(len(stream), 1), 1, size}:
         yield [stream[at : at + step] for at in range(0, len(stream), step)]
 
 
 def check(data: bytes) -> None:
-    """However it is cut, the same comes out as by the book; and not too many answers."""
+    """Check that the output is the expected one, however the stream is cut, and that the answers are few."""
     size, stream = 2 + (data[0] if data else 0), data[1:]
     out = joined(expected(stream))
     for chunks in cuts(stream, size):

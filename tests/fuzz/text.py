@@ -1,7 +1,7 @@
-"""The text gate against the character database.
+"""``sanitize`` against the character database.
 
-An input is one byte that says how the rest becomes characters: as UTF-8, or, so that every character is near, as
-numbers of three bytes.
+The first byte of an input says how the rest becomes characters: as UTF-8, or as numbers of three bytes. With numbers,
+a small change of the input reaches any character.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NO_WIDTH = set("\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff") | set(map(ch
 
 
 def characters(data: bytes) -> str:
-    """The text that an input stands for; surrogates may be among it."""
+    """Return the text of an input, which may hold surrogates."""
     if data[:1] < b"\x80":
         return data[1:].decode("utf-8", "replace")
     numbers = (int.from_bytes(data[at : at + 3]) for at in range(1, len(data), 3))
@@ -23,16 +23,16 @@ def characters(data: bytes) -> str:
 
 
 def check(data: bytes) -> None:
-    """Nothing that harms a terminal, one line, NFC, not too many marks; and cleaning it again changes nothing."""
+    """Check that the text is safe for a terminal, one line, NFC, with few marks, and does not change again."""
     text = characters(data)
-    cleaned = sanitize(text)
-    assert sanitize(cleaned) == cleaned
-    assert is_normalized("NFC", cleaned)
-    assert not {character for character in cleaned if category(character) in {"Cc", "Cs", "Zl", "Zp"}}
-    assert not set(cleaned) & (_BIDI | _NO_WIDTH)
-    assert len(cleaned.splitlines()) <= 1
+    sanitized = sanitize(text)
+    assert sanitize(sanitized) == sanitized
+    assert is_normalized("NFC", sanitized)
+    assert not {character for character in sanitized if category(character) in {"Cc", "Cs", "Zl", "Zp"}}
+    assert not set(sanitized) & (_BIDI | _NO_WIDTH)
+    assert len(sanitized.splitlines()) <= 1
     marks = 0
-    for character in cleaned:
+    for character in sanitized:
         match category(character):
             case "Mn" | "Me":
                 marks += 1
@@ -42,4 +42,4 @@ def check(data: bytes) -> None:
                 marks = 0
         assert marks <= MAX_MARKS
     if text.isascii() and text.isprintable():
-        assert cleaned == text
+        assert sanitized == text

@@ -1,4 +1,4 @@
-"""What every journal promises, as tests that each implementation runs."""
+"""The contract suite of the journals, and the harness that runs a journal without a reactor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from queue import Empty, SimpleQueue
+from typing import TypeAlias
 from unicodedata import normalize
 
 import pytest
@@ -32,125 +33,140 @@ from broadcast.core.interfaces import Journal
 from broadcast.core.search_query import MAX_QUERY_CHARS, SearchQuery, parse_query
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
-PATIENCE = 60.0
-"""Seconds after which a test gives up waiting."""
+TIMEOUT = 60.0
+"""Seconds after which a test gives up waiting for another thread."""
 
 
-class Turns:
-    """Stands in for the reactor: what was asked for waits here until the test lets it run."""
+CallSoon: TypeAlias = Callable[[Callable[[], None]], object]
+
+
+class ReactorCalls:
+    """The calls that a journal scheduled on the reactor. They run when the test runs them."""
 
     def __init__(self) -> None:
-        self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
-    def wake(self, call: Callable[[], None]) -> None:
-        self.calls.put(call)
+    def run_until(self, condition: Callable[[], bool]) -> None:
+        """Run calls in order, waiting for new ones, until *condition* holds."""
+        while not condition():
+            self.queue.get(timeout=TIMEOUT)()
 
-    def until(self, done: Callable[[], bool]) -> None:
-        """Run what was asked for until *done*."""
-        while not done():
-            self.calls.get(timeout=PATIENCE)()
-
-    def settle(self) -> None:
-        """Run what was asked for so far."""
+    def run_pending(self) -> None:
+        """Run all calls that are in the queue, and those that they add."""
         while True:
             try:
-                call = self.calls.get_nowait()
+                call = self.queue.get_nowait()
             except Empty:
                 return
             call()
 
 
 class Harness:
-    """A journal in use, and what has come back from it."""
+    """An open journal and the events that it has delivered."""
 
-    def __init__(self, journal: Journal, turns: Turns, tail: int = 0) -> None:
+    def __init__(self, journal: Journal, calls: ReactorCalls, tail: int = 0) -> None:
         self.journal = journal
-        self.turns = turns
+        self.calls = calls
         self.tail = journal.open(tail)
-        self.back: list[Event] = []
+        self.delivered: list[Event] = []
         self.batches = 0
-        journal.subscribe(self._take)
+        journal.subscribe(self._receive)
 
-    def _take(self, events: Sequence[Event]) -> None:
-        self.back.extend(events)
+    def _receive(self, events: Sequence[Event]) -> None:
+        self.delivered.extend(events)
         self.batches += 1
 
     def append(self, *events: Event) -> list[Event]:
-        """Append *events*; what comes back for them."""
-        before = len(self.back)
+        """Append *events* and return what the journal delivers for them."""
+        before = len(self.delivered)
         for event in events:
             self.journal.append(event)
-        self.turns.until(lambda: len(self.back) >= before + len(events))
-        return self.back[before:]
+        self.calls.run_until(lambda: len(self.delivered) >= before + len(events))
+        return self.delivered[before:]
 
-    def ask(self, first: int, last: int) -> Sequence[Stored] | JournalError:
-        """The answer to a read."""
+    def append_texts(self, texts: Iterable[str]) -> list[Event]:
+        """Append one message for each of *texts*."""
+        return self.append(*map(message, texts))
+
+    def try_read(self, first: int, last: int) -> Sequence[Stored] | JournalError:
+        """Return the answer to a read, which may be an error."""
         answers: list[Sequence[Stored] | JournalError] = []
         self.journal.read(first, last, answers.append)
-        self.turns.until(lambda: bool(answers))
+        self.calls.run_until(lambda: bool(answers))
         return answers[0]
 
-    def search_for(self, words: SearchQuery, last: int, most: int) -> Sequence[Stored] | JournalError:
-        """The answer to a search."""
+    def try_search(self, query: SearchQuery, last: int, limit: int) -> Sequence[Stored] | JournalError:
+        """Return the answer to a search, which may be an error."""
         answers: list[Sequence[Stored] | JournalError] = []
-        self.journal.search(words, last, most, answers.append)
+        self.journal.search(query, last, limit, answers.append)
         assert answers == []
-        self.turns.until(lambda: bool(answers))
+        self.calls.run_until(lambda: bool(answers))
         return answers[0]
-
-    def search(self, line: str, last: int = 10**30, most: int = 50) -> Sequence[Stored]:
-        """The same, as people ask, where it must not be an error."""
-        answer = self.search_for(parse_query(line), last, most)
-        assert not isinstance(answer, JournalError), answer
-        return answer
 
     def read(self, first: int, last: int) -> Sequence[Stored]:
-        """The same, where it must not be an error."""
-        answer = self.ask(first, last)
+        """Return the events that a read finds."""
+        answer = self.try_read(first, last)
         assert not isinstance(answer, JournalError), answer
         return answer
+
+    def search(self, line: str, last: int = 10**30, limit: int = 50) -> Sequence[Stored]:
+        """Return the events that a search for *line*, as a person types it, finds."""
+        answer = self.try_search(parse_query(line), last, limit)
+        assert not isinstance(answer, JournalError), answer
+        return answer
+
+    def matches(self, line: str, last: int = 10**30, limit: int = 50) -> list[int]:
+        """Return the numbers of the events that a search for *line* finds."""
+        return seqs(self.search(line, last, limit))
 
 
 @contextmanager
-def opened(journal: Journal, turns: Turns, tail: int = 0, kind: type[Harness] = Harness) -> Iterator[Harness]:
-    """*journal*, open, and closed at the end."""
+def open_journal(
+    make: Callable[[CallSoon], Journal], tail: int = 0, kind: type[Harness] = Harness
+) -> Iterator[Harness]:
+    """Open the journal that *make* returns for a ``call_soon``, and close it at the end."""
+    calls = ReactorCalls()
+    journal = make(calls.queue.put)
     try:
-        yield kind(journal, turns, tail)
+        yield kind(journal, calls, tail)
     finally:
         journal.close()
 
 
-def said(text: str, who: int = 7) -> Message:
-    return Message(who, "ann", text, 1_700_000_000.25)
+def message(text: str) -> Message:
+    return Message(7, "ann", text, 1_700_000_000.25)
 
 
-def recalled(event: Event) -> Stored:
-    """A kept event as a journal reads it: the session is not remembered."""
+def as_read(event: Event) -> Stored:
+    """Return *event* as a journal reads it: without the session, which is not stored."""
     assert isinstance(event, (Message, Action))
     return type(event)(0, event.nick, event.text, event.at, event.seq)
 
 
-PASSING: list[Event] = [
+def seqs(events: Iterable[Stored]) -> list[int]:
+    return [event.seq for event in events]
+
+
+TRANSIENT: list[Event] = [
     Joined(1, "ann"),
     Left(1, "ann", "tired"),
     Renamed(1, "ann", "bob"),
     Announced("closing"),
     PrivateMessage(1, "ann", 2, "psst"),
-    StoreFailed(said("x"), "because"),
+    StoreFailed(message("x"), "because"),
 ]
 
-texts = st.text(st.characters(exclude_categories=["Cs"]))
-kept_events = st.builds(
-    lambda kind, who, nick, text, at: kind(who, nick, text, at),
+_texts = st.text(st.characters(exclude_categories=["Cs"]))
+_stored_events = st.builds(
+    lambda kind, session, nick, text, at: kind(session, nick, text, at),
     st.sampled_from([Message, Action]),
     st.integers(0, 2**70),
-    texts,
-    texts,
+    _texts,
+    _texts,
     st.floats(allow_nan=False),
 )
 
-
-SAID = [
+SEARCHED_LINES = [
     "The build is red",
     "the BUILD is green, is it not?",
     "Crème brûlée; naïve façade. Ångström ẞ",
@@ -165,174 +181,119 @@ SAID = [
     "!!! ... ---",
     "private \ue000\ue001 use, ½ and 42nd",
 ]
-FOUND: dict[str, list[int]] = {
-    "build": [1, 2, 9],
-    "BuIlD ReD": [1, 9],
-    '"the build"': [1, 2],
-    '"build the"': [9],
-    '"the build" green': [2],
-    'green"the build"is': [2],
-    '"the build': [1, 2],
-    "buil": [],
-    "creme BRULEE": [3],
-    "crème": [3],
-    "cre\u0300me": [3],
-    "angstrom": [3],
-    "éa": [10],
-    "pinata": [10],
-    "don't": [4],
-    "dont": [],
-    "parser.py": [4],
-    "src/parser": [4],
-    "parser src": [4],
-    "example.org": [4],
-    "org.example": [],
-    "你好": [5],
-    "你": [],
-    "ПРИВЕТ": [6],
-    "Мир": [6],
-    "NOT": [2, 7],
-    "build NOT red": [],
-    "and OR near": [7],
-    "NEAR(a b)": [7],
-    "near(a": [7],
-    "text:x": [7],
-    "nick:x": [],
-    "^y": [7],
-    "bu*": [],
-    "z*": [7],
-    "{q}": [7],
-    "a + b": [7],
-    "😀": [],
-    "🚀 ok": [8],
-    "!!!": [],
-    "!!! build !!!": [1, 2, 9],
-    '"..." "---"': [],
-    '""': [],
-    '"': [],
-    '"""': [],
-    '"" ""': [],
-    '" "': [],
-    ' " build " ': [1, 2, 9],
-    "'; DROP TABLE events; --": [],
-    "build\0red": [],
-    "the\0build": [1, 2],
-    "\0": [],
-    "\x01\x1b": [],
-    "the\ud800build": [1, 2],
-    "\ud800": [],
-    "\ue000\ue001": [13],
-    "42ND": [13],
-    "is is is": [1, 2],
-    '"is is"': [],
-}
-"""What is asked, and the numbers of the lines of ``SAID`` that hold it."""
+QUERIES_BY_MATCHES: list[tuple[list[int], list[str]]] = [
+    ([1, 2, 9], ["build", "!!! build !!!", ' " build " ']),
+    ([1, 2], ['"the build"', '"the build', "the\0build", "the\ud800build", "is is is"]),
+    ([1, 9], ["BuIlD ReD"]),
+    ([2], ['"the build" green', 'green"the build"is']),
+    ([3], ["creme BRULEE", "crème", "cre\u0300me", "angstrom"]),
+    ([4], ["don't", "parser.py", "src/parser", "parser src", "example.org"]),
+    ([5], ["你好"]),
+    ([6], ["ПРИВЕТ", "Мир"]),
+    ([2, 7], ["NOT"]),
+    ([7], ["and OR near", "NEAR(a b)", "near(a", "text:x", "^y", "z*", "{q}", "a + b"]),
+    ([8], ["🚀 ok"]),
+    ([9], ['"build the"']),
+    ([10], ["éa", "pinata"]),
+    ([13], ["\ue000\ue001", "42ND"]),
+    ([], ["buil", "dont", "org.example", "你", "build NOT red", "nick:x", "bu*", "build\0red", '"is is"']),
+    ([], ["😀", "!!!", '"..." "---"', '""', '"', '"""', '"" ""', '" "', "\0", "\x01\x1b", "\ud800"]),
+    ([], ["'; DROP TABLE events; --"]),
+]
+"""The numbers of the ``SEARCHED_LINES`` that match, and queries that match just these."""
 
-_LETTERS = "aAbBzZéÉüçÑž19"
-_spelled = st.text(st.sampled_from(_LETTERS + "_-'.,:!*^()你好жЖ😀 "), max_size=12)
+_searched_text = st.text(st.sampled_from("aAbBzZéÉüçÑž19_-'.,:!*^()你好жЖ😀 "), max_size=12)
 
 
-def _model(text: str) -> list[str]:
-    """The words of *text*, as far as the characters of ``_spelled`` go."""
+def _model_words(text: str) -> list[str]:
+    """Return the words of *text*; exact for the characters of ``_searched_text``."""
     plain = re.sub("[\u0300-\u036f]", "", normalize("NFD", text)).casefold()
     return re.findall(r"[^\W_]+", plain)
 
 
-def _holds(text: str, wanted: SearchQuery) -> bool:
-    """Whether *text* holds *wanted*, likewise."""
-    words = _model(text)
-    phrases = [phrase for phrase in map(_model, wanted.phrases) if phrase]
-    spans = [[words[at : at + len(phrase)] for at in range(len(words))] for phrase in phrases]
-    return bool(phrases) and all(phrase in span for phrase, span in zip(phrases, spans, strict=True))
+def _model_matches(text: str, query: SearchQuery) -> bool:
+    """Return whether *text* matches *query*, by the words of ``_model_words``."""
+    words = _model_words(text)
+    phrases = [phrase for phrase in map(_model_words, query.phrases) if phrase]
+    return bool(phrases) and all(
+        phrase in [words[start : start + len(phrase)] for start in range(len(words))] for phrase in phrases
+    )
 
 
 class SearchContract:
-    """What a search finds, mixed into the test class of each implementation and of each way that it searches."""
+    """The promises about searches. Each implementation, and each state of an index, runs them."""
 
     def fresh(self) -> AbstractContextManager[Harness]:
-        """A new, empty journal in use."""
+        """Open a new, empty journal."""
         raise NotImplementedError
 
-    def test_it_finds_the_lines_that_hold_all_words_whatever_is_asked(self) -> None:
+    @pytest.fixture
+    def run(self) -> Iterator[Harness]:
         with self.fresh() as run:
-            run.append(*map(said, SAID))
-            assert {line: [event.seq for event in run.search(line)] for line in FOUND} == FOUND
+            yield run
 
-    def test_it_finds_events_as_a_read_does(self) -> None:
-        with self.fresh() as run:
-            back = run.append(said("a line"), Action(8, "line", "waves", 2.0), Action(8, "bob", "draws a line", 3.0))
-            assert run.search("line") == [recalled(back[0]), recalled(back[2])]
-            assert run.search("ann") == []
+    def test_search_finds_lines_with_all_words_and_phrases(self, run: Harness) -> None:
+        run.append_texts(SEARCHED_LINES)
+        found = [
+            (expected, {query: run.matches(query) for query in queries}) for expected, queries in QUERIES_BY_MATCHES
+        ]
+        assert found == [(expected, dict.fromkeys(queries, expected)) for expected, queries in QUERIES_BY_MATCHES]
 
-    def test_it_finds_the_newest_and_hands_them_back_ascending(self) -> None:
-        with self.fresh() as run:
-            run.append(*(said(f"line {number % 3}") for number in range(1, 31)))
-            assert [event.seq for event in run.search("line", most=4)] == [27, 28, 29, 30]
-            assert [event.seq for event in run.search("1", most=4)] == [19, 22, 25, 28]
-            assert [event.seq for event in run.search("1", most=99)] == list(range(1, 31, 3))
-            assert [event.seq for event in run.search("line", most=1)] == [30]
+    def test_search_returns_the_same_events_as_read(self, run: Harness) -> None:
+        assert run.search("line") == []
+        events = run.append(message("a line"), Action(8, "line", "waves", 2.0), Action(8, "bob", "draws a line", 3.0))
+        assert run.search("line") == [as_read(events[0]), as_read(events[2])]
+        assert run.search("ann") == []
 
-    def test_it_finds_nothing_beyond_the_last_that_it_is_given(self) -> None:
-        with self.fresh() as run:
-            run.append(*(said("x") for _ in range(9)))
-            assert [event.seq for event in run.search("x", last=5, most=2)] == [4, 5]
-            assert [event.seq for event in run.search("x", last=9, most=1)] == [9]
-            assert run.search("x", last=0) == run.search("x", last=-(10**30)) == []
+    def test_search_returns_newest_matches_up_to_last_in_order(self, run: Harness) -> None:
+        run.append_texts(f"line {number % 3}" for number in range(1, 31))
+        assert run.matches("line", limit=4) == [27, 28, 29, 30]
+        assert run.matches("line", limit=1) == [30]
+        assert run.matches("1", limit=4) == [19, 22, 25, 28]
+        assert run.matches("1", limit=99) == list(range(1, 31, 3))
+        assert run.matches("line", last=5, limit=2) == [4, 5]
+        assert run.matches("line", last=9, limit=1) == [9]
+        assert run.matches("line", last=0) == run.matches("line", last=-(10**30)) == []
 
-    def test_a_journal_without_lines_holds_nothing(self) -> None:
-        with self.fresh() as run:
-            assert run.search("x") == []
-
-    def test_a_line_is_found_as_soon_as_it_has_come_back(self) -> None:
-        with self.fresh() as run:
-            for number in range(1, 30):
-                run.append(said(f"line{number}"))
-                assert [event.seq for event in run.search(f"line{number}")] == [number]
+    def test_line_is_found_as_soon_as_it_is_delivered(self, run: Harness) -> None:
+        for number in range(1, 30):
+            run.append_texts([f"line{number}"])
+            assert run.matches(f"line{number}") == [number]
 
     @pytest.mark.parametrize(
-        "line",
-        ["a " * MAX_QUERY_CHARS, f'"{"a " * MAX_QUERY_CHARS}', "a" * MAX_QUERY_CHARS, "1 2 3 4 5 " * MAX_QUERY_CHARS],
+        ("line", "expected"),
+        [
+            *((piece * MAX_QUERY_CHARS, [2]) for piece in ("a", "a ", "1 2 3 4 5 ")),
+            ('"' + "a " * MAX_QUERY_CHARS, [2]),
+            *((mark * MAX_QUERY_CHARS, []) for mark in '"()*^:+-\\'),
+        ],
+        ids=lambda value: str(value)[:10],
     )
-    def test_the_longest_questions_are_answered(self, line: str) -> None:
-        with self.fresh() as run:
-            run.append(said("b"), said(line))
-            assert [event.seq for event in run.search(line[:MAX_QUERY_CHARS])] == [2]
+    def test_longest_query_is_answered(self, run: Harness, line: str, expected: list[int]) -> None:
+        run.append_texts(["b", line])
+        assert run.matches(line[:MAX_QUERY_CHARS]) == expected
 
-    @pytest.mark.parametrize("character", '"()*^:+-\\')
-    def test_the_longest_questions_for_nothing_are_answered(self, character: str) -> None:
-        with self.fresh() as run:
-            run.append(said("b"), said(character * MAX_QUERY_CHARS))
-            assert run.search(character * MAX_QUERY_CHARS) == []
+    def test_search_covers_thousands_of_lines(self, run: Harness) -> None:
+        run.append_texts("rare" if number % 4000 == 1 else "common" for number in range(1, 10_001))
+        assert run.matches("RARE") == [1, 4001, 8001]
+        assert run.matches("common", limit=2, last=8001) == [7999, 8000]
+        assert run.search("common rare") == []
 
-    def test_many_thousand_lines_are_all_looked_through(self) -> None:
-        with self.fresh() as run:
-            run.append(*(said("rare" if number % 4000 == 1 else "common") for number in range(1, 10_001)))
-            assert [event.seq for event in run.search("RARE")] == [1, 4001, 8001]
-            assert [event.seq for event in run.search("common", most=2, last=8001)] == [7999, 8000]
-            assert run.search("common rare") == []
-
-    def test_after_close_it_neither_raises_nor_blocks(self) -> None:
-        with self.fresh() as run:
-            run.append(said("a"))
-            run.journal.close()
-            assert isinstance(run.search_for(parse_query("a"), 1, 1), (list, JournalError))
-
-    def test_words_are_what_the_tokenizer_takes_for_words(self) -> None:
-        phrase = _spelled.map('"{}"'.format)
+    def test_search_splits_words_like_the_tokenizer(self) -> None:
+        parts = st.one_of(_searched_text, _searched_text.map('"{}"'.format))
 
         @settings(max_examples=600 if LONG else 25, deadline=None)
-        @given(st.lists(_spelled, min_size=1, max_size=12), st.lists(st.one_of(_spelled, phrase), max_size=3))
+        @given(st.lists(_searched_text, min_size=1, max_size=12), st.lists(parts, max_size=3))
         def check(lines: list[str], parts: list[str]) -> None:
-            wanted = parse_query(" ".join(parts))
+            query = " ".join(parts)
             with self.fresh() as run:
-                run.append(*map(said, lines))
-                answer = run.search_for(wanted, 99, 99)
-                assert not isinstance(answer, JournalError), answer
-                assert [event.text for event in answer] == [line for line in lines if _holds(line, wanted)]
+                run.append_texts(lines)
+                matching = [line for line in lines if _model_matches(line, parse_query(query))]
+                assert [event.text for event in run.search(query, 99, 99)] == matching
 
         check()
 
-    def test_no_question_is_an_error_and_a_line_is_found_by_itself(self) -> None:
+    def test_any_text_is_a_valid_query_and_finds_itself(self) -> None:
         anything = st.text(max_size=MAX_QUERY_CHARS)
 
         @settings(max_examples=600 if LONG else 25, deadline=None)
@@ -341,9 +302,9 @@ class SearchContract:
         @example("a", '\ud800\0"')
         def check(text: str, other: str) -> None:
             with self.fresh() as run:
-                (back,) = run.append(said(text))
+                (event,) = run.append_texts([text])
                 run.search(other)
-                if not isinstance(back, StoreFailed):
+                if not isinstance(event, StoreFailed):
                     found = [event.text for event in run.search(text)]
                     assert found in ([text], [])
                     assert found or not re.search("[0-9A-Za-z]", text)
@@ -352,156 +313,90 @@ class SearchContract:
 
 
 class JournalContract(SearchContract):
-    """Mixed into the test class of each implementation."""
+    """All promises of a journal. The test class of each implementation inherits them."""
 
-    def fresh(self) -> AbstractContextManager[Harness]:
-        """A new, empty journal in use."""
-        raise NotImplementedError
-
-    def test_a_new_journal_is_empty(self) -> None:
-        with self.fresh() as run:
-            assert run.tail == []
-            assert run.read(1, 100) == []
-
-    def test_kept_events_come_back_with_dense_numbers_from_one(self) -> None:
-        with self.fresh() as run:
-            back = run.append(said("a"), Action(8, "bob", "waves", 2.0), said("c"))
-            assert back == [said("a").with_seq(1), Action(8, "bob", "waves", 2.0, 2), said("c").with_seq(3)]
-
-    def test_thousands_of_events_come_back_in_the_order_of_the_calls(self) -> None:
-        events = [said(str(number)) for number in range(3000)]
-        with self.fresh() as run:
-            assert run.append(*events) == [event.with_seq(seq) for seq, event in enumerate(events, 1)]
-
-    def test_passing_events_keep_their_place_and_take_no_number(self) -> None:
-        with self.fresh() as run:
-            back = run.append(*PASSING[:3], said("a"), *PASSING[3:], said("b"))
-            assert back == [*PASSING[:3], said("a").with_seq(1), *PASSING[3:], said("b").with_seq(2)]
-            assert [event.text for event in run.read(1, 9)] == ["a", "b"]
-
-    def test_whatever_is_appended_comes_back_and_is_read_as_it_was(self) -> None:
-        # The property stands inside: pytest-twisted would wrap a @given method once for each class that inherits it.
+    def test_events_are_delivered_in_order_and_stored_ones_are_read_back(self) -> None:
+        # The property is a local function: pytest-twisted would wrap a @given method once for each inheriting class.
         @settings(max_examples=400 if LONG else 25, deadline=None)
-        @given(st.lists(st.one_of(kept_events, st.sampled_from(PASSING)), min_size=1, max_size=40))
+        @given(st.lists(st.one_of(_stored_events, st.sampled_from(TRANSIENT)), min_size=1, max_size=40))
+        @example([*TRANSIENT[:3], message("a"), *TRANSIENT[3:], Action(8, "bob", "waves", 2.0), message("c")])
+        @example([message("a\0b \U0001f600 \U0010ffff \ufeff \u2028 é e\u0301")])
         def check(events: list[Event]) -> None:
             with self.fresh() as run:
-                back = run.append(*events)
-                seq = 0
-                for event, returned in zip(events, back, strict=True):
+                assert (run.tail, run.read(1, 100)) == ([], [])
+                expected: list[Event] = []
+                stored: list[Stored] = []
+                for event in events:
                     if isinstance(event, (Message, Action)):
-                        seq += 1
-                        assert returned == event.with_seq(seq)
+                        stored.append(event.with_seq(len(stored) + 1))
+                        expected.append(stored[-1])
                     else:
-                        assert returned == event
-                kept = [recalled(event) for event in back if isinstance(event, (Message, Action))]
-                assert run.read(1, seq) == kept
+                        expected.append(event)
+                assert run.append(*events) == expected
+                assert run.read(1, len(stored)) == [as_read(event) for event in stored]
 
         check()
 
-    def test_nul_and_characters_beyond_the_basic_plane_are_kept_as_they_are(self) -> None:
-        text = "a\0b \U0001f600 \U0010ffff \ufeff \u2028 é e\u0301"
-        with self.fresh() as run:
-            run.append(said(text))
-            assert [event.text for event in run.read(1, 1)] == [text]
+    def test_thousands_of_events_are_delivered_in_order(self, run: Harness) -> None:
+        texts = [str(number) for number in range(3000)]
+        assert run.append_texts(texts) == [message(text).with_seq(seq) for seq, text in enumerate(texts, 1)]
 
-    def test_what_is_not_unicode_is_not_kept_and_its_neighbours_are(self) -> None:
-        with self.fresh() as run:
-            broken, nameless = said("\ud800"), Action(1, "\udfff", "waves", 1.0)
-            first, second, third, fourth = run.append(said("a"), broken, nameless, said("b"))
-            assert (first, fourth) == (said("a").with_seq(1), said("b").with_seq(2))
-            for event, back in ((broken, second), (nameless, third)):
-                assert isinstance(back, StoreFailed)
-                assert back.event == event
-                assert back.reason
-                assert "\n" not in back.reason
-            assert [event.seq for event in run.read(1, 9)] == [1, 2]
+    def test_event_that_is_not_unicode_is_counted_and_not_stored(self, run: Harness) -> None:
+        invalid: list[Event] = [message("\ud800"), Action(1, "\udfff", "waves", 1.0)]
+        first, *failed, last = run.append(message("a"), *invalid, *TRANSIENT, message("b"))
+        assert (first, last) == (message("a").with_seq(1), message("b").with_seq(2))
+        for event, failure in zip(invalid, failed[:2], strict=True):
+            assert isinstance(failure, StoreFailed)
+            assert failure.event == event
+            assert failure.reason
+            assert "\n" not in failure.reason
+        assert seqs(run.read(1, 9)) == [1, 2]
+        assert (run.journal.commit_stats.failed_events, run.journal.commit_stats.last_error) == (2, "")
 
-    def test_a_read_includes_both_ends_and_leaves_out_numbers_never_given(self) -> None:
-        with self.fresh() as run:
-            kept = [recalled(event) for event in run.append(*(said(letter) for letter in "abcde"))]
-            assert run.read(2, 4) == kept[1:4]
-            assert run.read(5, 5) == kept[4:]
-            assert run.read(4, 99) == kept[3:]
-            assert run.read(-5, 2) == kept[:2]
-            assert run.read(6, 9) == []
-            assert run.read(-9, 0) == []
+    def test_read_takes_any_range_and_includes_both_ends(self, run: Harness) -> None:
+        stored = [as_read(event) for event in run.append_texts("abcde")]
+        assert run.read(2, 4) == stored[1:4]
+        assert run.read(5, 5) == stored[4:]
+        assert run.read(4, 99) == stored[3:]
+        assert run.read(-5, 2) == stored[:2]
+        assert run.read(-(10**30), 10**30) == stored
+        for first, last in ((6, 9), (-9, 0), (2, 1), (10**29, 10**30), (-(10**30), -(10**29))):
+            assert run.read(first, last) == []
 
-    def test_a_read_from_behind_its_end_finds_nothing(self) -> None:
-        with self.fresh() as run:
-            run.append(said("a"), said("b"))
-            assert run.read(2, 1) == []
+    def test_callbacks_run_later_and_on_the_reactor_thread(self, run: Harness) -> None:
+        threads: list[int] = []
+        run.journal.subscribe(lambda _: threads.append(threading.get_ident()))
+        run.journal.append(message("a"))
+        run.journal.read(1, 1, lambda _: threads.append(threading.get_ident()))
+        assert threads == []
+        run.calls.run_until(lambda: len(threads) == 2)
+        assert set(threads) == {threading.get_ident()}
 
-    def test_a_read_takes_numbers_of_any_size(self) -> None:
-        with self.fresh() as run:
-            run.append(said("a"))
-            assert len(run.read(-(10**30), 10**30)) == 1
-            assert run.read(10**29, 10**30) == []
-            assert run.read(-(10**30), -(10**29)) == []
+    def test_one_flush_delivers_everything_committed_before_it(self, run: Harness) -> None:
+        run.journal.append(message("a"))
+        flush = run.calls.queue.get(timeout=TIMEOUT)
+        for text in "bcdef":
+            run.journal.append(message(text))
+        deadline = time.monotonic() + TIMEOUT
+        while len(run.read(1, 6)) < 6:  # these reads would run a second flush if one was scheduled
+            assert time.monotonic() < deadline
+        assert run.batches == 0
+        flush()
+        run.calls.run_until(lambda: len(run.delivered) == 6)
+        assert [event.text for event in run.delivered if isinstance(event, Message)] == list("abcdef")
 
-    def test_whoever_reads_learns_no_sessions(self) -> None:
-        with self.fresh() as run:
-            run.append(said("a", who=3))
-            assert [event.session for event in run.read(1, 1)] == [0]
+        before = run.batches
+        run.append_texts("g")
+        assert run.batches == before + 1
+        assert run.calls.queue.empty()
 
-    def test_no_answer_comes_from_within_the_call_that_asked(self) -> None:
-        with self.fresh() as run:
-            answers: list[object] = []
-            run.journal.append(said("a"))
-            run.journal.read(1, 1, answers.append)
-            assert run.back == []
-            assert answers == []
-            run.turns.until(lambda: bool(run.back and answers))
-
-    def test_answers_come_on_the_thread_that_runs_the_turns_and_on_no_other(self) -> None:
-        with self.fresh() as run:
-            threads: list[int] = []
-            run.journal.subscribe(lambda _: threads.append(threading.get_ident()))
-            run.journal.append(said("a"))
-            run.turns.until(lambda: len(threads) == 1)
-            run.journal.read(1, 1, lambda _: threads.append(threading.get_ident()))
-            run.turns.until(lambda: len(threads) == 2)
-            assert set(threads) == {threading.get_ident()}
-
-    def test_while_a_flush_is_pending_no_second_one_is_asked_for(self) -> None:
-        with self.fresh() as run:
-            run.journal.append(said("a"))
-            flush = run.turns.calls.get(timeout=PATIENCE)
-            for text in "bcdef":
-                run.journal.append(said(text))
-            deadline = time.monotonic() + PATIENCE
-            while len(run.read(1, 6)) < 6:  # the turns that this takes would run a second flush, were there one
-                assert time.monotonic() < deadline
-            assert run.batches == 0
-            flush()
-            run.turns.until(lambda: len(run.back) == 6)
-            assert [event.text for event in run.back if isinstance(event, Message)] == list("abcdef")
-
-    def test_after_a_flush_the_next_event_asks_for_another(self) -> None:
-        with self.fresh() as run:
-            run.append(said("a"))
-            assert run.batches == 1
-            run.append(said("b"))
-            assert run.batches == 2
-            assert run.turns.calls.empty()
-
-    def test_nothing_is_told_after_close(self) -> None:
-        with self.fresh() as run:
-            for number in range(1000):
-                run.journal.append(said(str(number)))
-            run.journal.close()
-            run.turns.settle()
-            assert run.back == []
-
-    def test_calls_after_close_neither_raise_nor_block(self) -> None:
-        with self.fresh() as run:
-            run.journal.close()
-            run.journal.close()
-            run.journal.append(said("a"))
-            assert isinstance(run.ask(1, 1), (list, JournalError))
-            run.turns.settle()
-            assert run.back == []
-
-    def test_it_counts_what_it_could_not_keep(self) -> None:
-        with self.fresh() as run:
-            run.append(said("a"), said("\ud800"), *PASSING, said("b"))
-            assert (run.journal.commit_stats.failed_events, run.journal.commit_stats.last_error) == (1, "")
+    def test_close_ends_deliveries_and_later_calls_do_no_harm(self, run: Harness) -> None:
+        for number in range(1000):
+            run.journal.append(message(str(number)))
+        run.journal.close()
+        run.journal.close()
+        run.journal.append(message("a"))
+        assert isinstance(run.try_read(1, 1), (list, JournalError))
+        assert isinstance(run.try_search(parse_query("a"), 1, 1), (list, JournalError))
+        run.calls.run_pending()
+        assert run.delivered == []

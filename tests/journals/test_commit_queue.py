@@ -1,4 +1,4 @@
-"""What comes back is told once, in order, and not after the end."""
+"""The commit queue delivers events once, in order, and not after it was stopped."""
 
 from __future__ import annotations
 
@@ -6,34 +6,28 @@ from collections.abc import Sequence
 
 from broadcast.core.events import Event
 from broadcast.journals.commit_queue import CommittedQueue, why_unstorable
-from tests.journals.contract import Turns, said
+from tests.journals.contract import ReactorCalls, message
 
 
-def test_batches_that_come_before_the_reactor_gets_to_them_are_told_as_one() -> None:
-    turns = Turns()
-    told: list[Sequence[Event]] = []
-    returns = CommittedQueue(turns.wake)
-    returns.subscribe(told.append)
-    returns.add([said("a")])
-    returns.add([said("b"), said("c")])
-    assert turns.calls.qsize() == 1
-    turns.settle()
-    assert told == [[said("a"), said("b"), said("c")]]
+def test_commits_are_delivered_together_until_the_queue_is_stopped() -> None:
+    calls = ReactorCalls()
+    delivered: list[Sequence[Event]] = []
+    queue = CommittedQueue(calls.queue.put)
+    queue.subscribe(delivered.append)
+    queue.add([message("a")])
+    queue.add([message("b"), message("c")])
+    assert calls.queue.qsize() == 1
+    calls.run_pending()
+    assert delivered == [[message("a"), message("b"), message("c")]]
+
+    queue.add([message("d")])
+    queue.stop()
+    queue.add([message("e")])
+    assert calls.queue.qsize() == 1
+    calls.run_pending()
+    assert len(delivered) == 1
 
 
-def test_nothing_is_told_after_stop_not_even_what_was_on_its_way() -> None:
-    turns = Turns()
-    told: list[Sequence[Event]] = []
-    returns = CommittedQueue(turns.wake)
-    returns.subscribe(told.append)
-    returns.add([said("a")])
-    returns.stop()
-    returns.add([said("b")])
-    assert turns.calls.qsize() == 1
-    turns.settle()
-    assert told == []
-
-
-def test_only_surrogates_cannot_be_kept() -> None:
-    assert why_unstorable(said("a\0\U0001f600")) == ""
-    assert why_unstorable(said("a\udc80")) != ""
+def test_only_surrogates_cannot_be_stored() -> None:
+    assert why_unstorable(message("a\0\U0001f600")) == ""
+    assert why_unstorable(message("a\udc80")) != ""

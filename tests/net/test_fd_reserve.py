@@ -1,4 +1,4 @@
-"""Who knocks when there is no file descriptor is told so, and the reactor does not ask for ever."""
+"""The descriptor reserve rejects clients with a message while no descriptor is free, or pauses the port."""
 
 from __future__ import annotations
 
@@ -18,254 +18,216 @@ from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
 
-from broadcast.net import fd_reserve as descriptors
+from broadcast.net import fd_reserve
 from broadcast.net.endpoints import close_now
 from broadcast.net.fd_reserve import LOG_SECONDS, PAUSE_SECONDS, FdReserveListener, ReserveSocket, install_fd_reserve
 
 FULL = b" * This server is full.\r\n"
-PATIENCE = 60
+TIMEOUT = 60
 LIMIT = 1024
 
 
 @contextmanager
-def exhausted() -> Iterator[None]:
-    """There is not one file descriptor left in this process."""
+def no_free_descriptor(*, drain_reserve_of: ReserveSocket | None = None) -> Iterator[None]:
+    """Open files until this process has no descriptor left, and also use up the reserve of a socket."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    eaten: list[int] = []
+    opened: list[int] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(LIMIT, soft), hard))
     try:
         with suppress(OSError):
             while True:
-                eaten.append(os.open(os.devnull, os.O_RDONLY))
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        if drain_reserve_of is not None:
+            drain_reserve_of._release_reserve()
+            opened.append(os.open(os.devnull, os.O_RDONLY))
         yield
     finally:
-        for descriptor in eaten:
+        for descriptor in opened:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-class Hall:
-    """A door, and people who knock at it."""
+class Listening:
+    """A ``ReserveSocket`` and its clients."""
 
     def __init__(self) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         self.address = listening.getsockname()
-        self.rests = 0
+        self.pauses = 0
         self.clock = Clock()
-        self.door = ReserveSocket(listening.detach(), FULL, self._rest, self.clock.seconds)
-        self._all: list[socket.socket] = []
+        self.socket = ReserveSocket(listening.detach(), FULL, self._pause, self.clock.seconds)
+        self._clients: list[socket.socket] = []
 
-    def _rest(self) -> None:
-        self.rests += 1
+    def _pause(self) -> None:
+        self.pauses += 1
 
-    def knock(self, data: bytes = b"") -> socket.socket:
-        """Somebody knocks, and types *data*."""
-        knocking = socket.create_connection(self.address, PATIENCE)
-        self._all.append(knocking)
-        knocking.sendall(data)
-        return knocking
+    def connect(self, data: bytes = b"") -> socket.socket:
+        """Return a client that has sent *data*."""
+        client = socket.create_connection(self.address, TIMEOUT)
+        self._clients.append(client)
+        client.sendall(data)
+        return client
 
-    def nobody_comes_in(self) -> None:
-        """Ask for somebody, in vain."""
+    def accept_none(self) -> None:
+        """Check that ``accept`` returns no connection."""
         with pytest.raises(BlockingIOError) as caught:
-            self.door.accept()
+            self.socket.accept()
         assert caught.value.errno == errno.EAGAIN
 
-    def let_in(self) -> None:
-        """Ask for somebody, and find them."""
-        accepted, _address = self.door.accept()
+    def accept(self) -> None:
+        """Check that ``accept`` returns a connection."""
+        accepted, _address = self.socket.accept()
         accepted.close()
 
     def close(self) -> None:
-        """Everybody goes home."""
-        self.door.close()
-        for knocking in self._all:
-            knocking.close()
+        self.socket.close()
+        for client in self._clients:
+            client.close()
 
 
 @pytest.fixture
-def hall() -> Iterator[Hall]:
-    with closing(Hall()) as hall:
-        yield hall
+def listening() -> Iterator[Listening]:
+    with closing(Listening()) as listening:
+        yield listening
 
 
-def everything(knocking: socket.socket) -> bytes:
-    """What *knocking* reads, to the end; a reset fails the test."""
-    with knocking.makefile("rb") as file:
+def read_all(client: socket.socket) -> bytes:
+    """Return what *client* reads until the end of the stream. A reset fails the test."""
+    with client.makefile("rb") as file:
         return file.read()
 
 
-def test_with_descriptors_it_is_a_listening_socket_like_any_other(hall: Hall) -> None:
-    hall.nobody_comes_in()
-    hall.knock()
-    hall.let_in()
-    hall.nobody_comes_in()
+def test_clients_are_rejected_with_a_message_while_no_descriptor_is_free(listening: Listening) -> None:
+    listening.accept_none()
+    listening.connect()
+    listening.accept()
+    listening.accept_none()
 
-
-def test_without_one_everybody_who_waits_reads_why_and_is_closed_and_then_it_goes_on(hall: Hall) -> None:
-    people = [hall.knock(), hall.knock(b"ann\r\nhello\r\n"), hall.knock()]
-    with exhausted():
-        hall.nobody_comes_in()
-    assert [everything(person) for person in people] == [FULL] * 3
-    assert hall.rests == 0
-    hall.knock()
-    hall.let_in()
-
-
-def test_the_reserve_helps_again_and_again(hall: Hall) -> None:
-    one, other = hall.knock(), hall.knock()
-    with exhausted(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(descriptors, "MAX_REJECTED_PER_ACCEPT", 1)
-        hall.nobody_comes_in()
-        hall.nobody_comes_in()
-        hall.nobody_comes_in()
-    assert [everything(one), everything(other)] == [FULL] * 2
-    assert hall.rests == 0
-
-
-def test_where_the_reserve_is_gone_too_nobody_is_asked_for_a_while_and_who_waits_waits(hall: Hall) -> None:
-    hall.knock()
-    with exhausted():
-        hall.door._release_reserve()
-        last = os.open(os.devnull, os.O_RDONLY)  # something else was quicker
-        hall.nobody_comes_in()
-        assert hall.rests == 1
-        hall.nobody_comes_in()
-        assert hall.rests == 2
-        os.close(last)
-    hall.let_in()
-
-
-def test_a_reserve_that_was_lost_is_taken_again(hall: Hall) -> None:
-    hall.knock()
-    with exhausted():
-        hall.door._release_reserve()
-        last = os.open(os.devnull, os.O_RDONLY)
-        hall.nobody_comes_in()
-        os.close(last)
-    hall.let_in()
-    person = hall.knock()
-    with exhausted():
-        hall.nobody_comes_in()
-    assert everything(person) == FULL
-
-
-def test_whoever_has_gone_before_they_were_turned_away_does_no_harm(hall: Hall) -> None:
-    gone = hall.knock(b"ann")
+    gone = listening.connect(b"ann")
     gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    gone.close()
-    stays = hall.knock()
-    with exhausted():
-        hall.nobody_comes_in()
-    assert everything(stays) == FULL
+    gone.close()  # resets the connection before it is rejected
+    clients = [listening.connect(), listening.connect(b"ann\r\nhello\r\n"), listening.connect()]
+    with no_free_descriptor():
+        listening.accept_none()
+    assert [read_all(client) for client in clients] == [FULL] * 3
+    assert listening.pauses == 0
+    listening.connect()
+    listening.accept()
 
 
-def test_the_log_is_told_once_in_a_while_with_how_many(hall: Hall) -> None:
+def test_reserve_is_used_again_for_each_accept(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = [listening.connect(), listening.connect()]
+    monkeypatch.setattr(fd_reserve, "MAX_REJECTED_PER_ACCEPT", 1)
+    with no_free_descriptor():
+        for _ in range(3):
+            listening.accept_none()
+    assert [read_all(client) for client in clients] == [FULL] * 2
+    assert listening.pauses == 0
+
+
+def test_lost_reserve_pauses_the_port_until_it_is_restored(listening: Listening) -> None:
+    listening.connect()
+    with no_free_descriptor(drain_reserve_of=listening.socket):
+        listening.accept_none()
+        assert listening.pauses == 1
+        listening.accept_none()
+        assert listening.pauses == 2
+    listening.accept()
+    client = listening.connect()
+    with no_free_descriptor():
+        listening.accept_none()
+    assert read_all(client) == FULL
+
+
+def test_rejections_are_logged_once_per_interval_with_their_number(listening: Listening) -> None:
     with capturedLogs() as events:
-        for people, seconds in ((2, 0.0), (3, LOG_SECONDS - 0.1), (1, 0.1)):
-            hall.clock.advance(seconds)
-            for _ in range(people):
-                hall.knock()
-            with exhausted():
-                hall.nobody_comes_in()
+        for clients, seconds in ((2, 0.0), (3, LOG_SECONDS - 0.1), (1, 0.1)):
+            listening.clock.advance(seconds)
+            for _ in range(clients):
+                listening.connect()
+            with no_free_descriptor():
+                listening.accept_none()
     assert [formatEvent(event) for event in events] == [
         "Nobody can be let in: Too many open files. Turned away: 2.",
         "Nobody can be let in: Too many open files. Turned away: 4.",
     ]
 
 
-def test_other_faults_are_those_of_any_socket(hall: Hall) -> None:
-    hall.door.close()
+def test_closed_socket_releases_the_reserve_and_raises_other_errors() -> None:
+    with closing(Listening()) as listening:
+        reserve = listening.socket._reserve
+        assert reserve is not None
+        os.fstat(reserve)
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(reserve)
     with pytest.raises(OSError, match="descriptor") as caught:
-        hall.door.accept()
+        listening.socket.accept()
     assert caught.value.errno == errno.EBADF
 
 
-def test_a_closed_door_holds_nothing() -> None:
-    with closing(Hall()) as hall:
-        held = hall.door._reserve
-        assert held is not None
-        os.fstat(held)
-    with pytest.raises(OSError, match="descriptor"):
-        os.fstat(held)
+# On a port of the reactor
 
 
-# At a port of the reactor's
-
-
-class Welcomes(ServerFactory):
-    """Counts who comes."""
+class CountingFactory(ServerFactory):
+    """Counts connections."""
 
     noisy = False
 
     def __init__(self) -> None:
-        self.came = 0
+        self.connections = 0
 
     def buildProtocol(self, address: object) -> None:
-        self.came += 1
+        self.connections += 1
 
 
 @pytest.fixture
-def port() -> Iterator[Port]:
+def port() -> Iterator[Any]:
     from twisted.internet import reactor  # noqa: PLC0415 -- the one that pytest-twisted has installed
 
-    port = cast(IReactorTCP, reactor).listenTCP(0, Welcomes(), interface="127.0.0.1")
+    port = cast(IReactorTCP, reactor).listenTCP(0, CountingFactory(), interface="127.0.0.1")
     assert isinstance(port, Port)
     yield port
     if port.connected:
         close_now([cast(IListeningPort, port)])
 
 
-def is_read(port: Port) -> bool:
-    """Whether the reactor looks at *port*."""
+def is_reading(port: Any) -> bool:  # noqa: ANN401 -- Twisted's Port is not annotated
     return port in port.reactor.getReaders()
 
 
-def knock(port: Port) -> socket.socket:
-    return socket.create_connection(cast(socket.socket, port.socket).getsockname(), PATIENCE)
+def connect(port: Any) -> socket.socket:  # noqa: ANN401 -- likewise
+    return socket.create_connection(port.socket.getsockname(), TIMEOUT)
 
 
-def test_a_guarded_port_is_the_same_for_the_system_and_the_reactor(port: Port) -> None:
-    before = cast(Any, port).fileno(), cast(Any, port).getHost()
+def test_guarded_port_accepts_with_the_same_descriptor_and_address(port: Any) -> None:  # noqa: ANN401 -- likewise
+    before = port.fileno(), port.getHost()
     install_fd_reserve(port, FULL, Clock())
-    assert (cast(Any, port).fileno(), cast(Any, port).getHost()) == before
-    assert is_read(port)
-    with knock(port):
-        port.doRead()  # type: ignore[no-untyped-call]
-    assert cast(Welcomes, port.factory).came == 1
+    assert (port.fileno(), port.getHost()) == before
+    assert is_reading(port)
+    with connect(port):
+        port.doRead()
+    assert port.factory.connections == 1
 
 
-def test_a_guarded_port_rests_and_goes_on(port: Port) -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_guarded_port_resumes_after_a_pause_unless_it_was_closed(port: Any, *, closed: bool) -> None:  # noqa: ANN401 -- likewise
     clock = Clock()
     install_fd_reserve(port, FULL, clock)
-    with knock(port):
-        with exhausted():
-            cast(Any, port).socket._release_reserve()
-            last = os.open(os.devnull, os.O_RDONLY)
-            port.doRead()  # type: ignore[no-untyped-call]
-            os.close(last)
-        assert not is_read(port)
+    with connect(port):
+        with no_free_descriptor(drain_reserve_of=port.socket):
+            port.doRead()
+        assert not is_reading(port)
+        if closed:
+            close_now([port])
         clock.advance(PAUSE_SECONDS)
-        assert is_read(port)
-        port.doRead()  # type: ignore[no-untyped-call]
-    assert cast(Welcomes, port.factory).came == 1
+        assert is_reading(port) is not closed
+        if not closed:
+            port.doRead()
+            assert port.factory.connections == 1
 
 
-def test_a_port_that_is_closed_while_it_rests_stays_closed(port: Port) -> None:
-    clock = Clock()
-    install_fd_reserve(port, FULL, clock)
-    with knock(port), exhausted():
-        cast(Any, port).socket._release_reserve()
-        last = os.open(os.devnull, os.O_RDONLY)
-        port.doRead()  # type: ignore[no-untyped-call]
-        os.close(last)
-    close_now([cast(IListeningPort, port)])
-    clock.advance(PAUSE_SECONDS)
-    assert not is_read(port)
-
-
-class FakePlace:
-    """Has listened already."""
+class FakeListener:
+    """A listener that returns given ports."""
 
     def __init__(self, *ports: object) -> None:
         self.ports = [cast(IListeningPort, port) for port in ports]
@@ -277,11 +239,11 @@ class FakePlace:
         return f"Listening on {len(ports)} ports."
 
 
-def test_a_guarded_place_guards_the_ports_of_twisteds_own_and_leaves_others_alone(port: Port) -> None:
-    place = FakePlace(port, object())
-    guarded = FdReserveListener(place, FULL, Clock())
+def test_guarded_listener_guards_only_ports_of_twisted(port: Any) -> None:  # noqa: ANN401 -- likewise
+    listener = FakeListener(port, object())
+    guarded = FdReserveListener(listener, FULL, Clock())
     ports: list[IListeningPort] = []
     guarded.listen(cast(IProtocolFactory, Factory())).addCallback(ports.extend)
-    assert ports == place.ports
+    assert ports == listener.ports
     assert isinstance(port.socket, ReserveSocket)
     assert guarded.describe(ports) == "Listening on 2 ports."

@@ -1,10 +1,11 @@
-"""The system's own probes, and what it tells of a connection: on real sockets, for only they show it."""
+"""Keepalive options and TCP counters, on real sockets because only the system can show them."""
 
 from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic, sleep
 
 import pytest
@@ -13,19 +14,21 @@ from broadcast.net.tcp_info import (
     TCP_RTO_MAX_MS,
     TCP_RXT_CONNDROPTIME,
     KeepalivePolicy,
+    TcpInfo,
     keep_alive,
     read_tcp_info,
     tcp_socket,
 )
 from broadcast.server.config import GONE_LIMIT, PROBE_LIMIT
 
-SECONDS = 60
-"""How long the system may take for what takes it microseconds."""
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+TIMEOUT = 60
+"""Seconds after which a test gives up waiting for the system, which usually takes microseconds."""
+TCP = socket.IPPROTO_TCP
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports TCP counters")
 
 
 class Pair:
-    """Two ends of a TCP connection."""
+    """The two ends of a TCP connection."""
 
     def __init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -35,190 +38,167 @@ class Pair:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """One, that ends with the test."""
     pair = Pair()
     with pair.near, pair.far:
         yield pair
 
 
-class Noted(socket.socket):
-    """A socket that only notes what is set."""
+class RecordingSocket(socket.socket):
+    """A socket that records options instead of setting them, or raises *error*."""
 
-    def __init__(self, fault: OSError | None = None) -> None:
+    def __init__(self, error: OSError | None = None) -> None:
         super().__init__()
         self.options: dict[tuple[int, int], object] = {}
-        self.fault = fault
+        self.error = error
 
     def setsockopt(self, level: int, option: int, value: object) -> None:  # type: ignore[override]  # one form of it
-        if self.fault is not None:
-            raise self.fault
+        if self.error is not None:
+            raise self.error
         self.options[level, option] = value
 
 
-# How long
+def recorded_options(policy: KeepalivePolicy, error: OSError | None = None) -> dict[tuple[int, int], object]:
+    """Return the options that ``keep_alive`` sets."""
+    with RecordingSocket(error) as connection:
+        keep_alive(connection, policy)
+        return connection.options
+
+
+# Keepalive options
 
 
 @pytest.mark.parametrize(
     ("probe", "gone", "keepalive"),
     [(60, 150, (60, 16, 5)), (1, 3, (1, 1, 1)), (1, 2, (1, 1, 1)), (10, 20, (10, 1, 5)), (60, 61, (60, 1, 1))],
 )
-def test_keepalives_begin_after_the_probe_and_end_before_the_peer_is_gone(
+def test_policy_starts_keepalives_after_the_probe_interval(
     probe: int, gone: int, keepalive: tuple[int, int, int]
 ) -> None:
-    patience = KeepalivePolicy(probe, gone)
-    assert patience.keepalive == keepalive
+    assert KeepalivePolicy(probe, gone).keepalive == keepalive
 
 
 @pytest.mark.parametrize("probe", [1, 2, 59, 60, PROBE_LIMIT])
 @pytest.mark.parametrize("more", [1, 2, 3, 10, 100, GONE_LIMIT - PROBE_LIMIT])
-def test_every_patience_that_can_be_chosen_is_one_that_the_system_takes(probe: int, more: int) -> None:
-    patience = KeepalivePolicy(probe, probe + more)
-    idle, interval, count = patience.keepalive
-    assert idle + interval * count <= patience.gone
-    assert 0 < patience.sweep_interval < patience.dead_after < patience.gone
-    assert patience.sweep_interval * 4 <= probe, "who is to be probed is not kept waiting for long"
+def test_system_accepts_every_policy_that_can_be_configured(probe: int, more: int) -> None:
+    policy = KeepalivePolicy(probe, probe + more)
+    idle, interval, count = policy.keepalive
+    assert idle + interval * count <= policy.gone
+    assert 0 < policy.sweep_interval < policy.dead_after < policy.gone
+    assert policy.sweep_interval * 4 <= probe, "a probe that is due is not delayed for long"
     with socket.socket() as connection:
-        keep_alive(connection, patience)
+        keep_alive(connection, policy)
         if sys.platform == "linux":
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == interval
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == count
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+            options = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT
+            assert [connection.getsockopt(TCP, option) for option in options] == [idle, interval, count, 0]
 
 
-# The system's probes
-
-
-def test_on_linux_a_peer_whose_buffer_is_full_is_asked_often_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linux_limits_the_interval_of_window_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    pauses = []
-    for gone in (2, 150, GONE_LIMIT):
-        with Noted() as connection:
-            keep_alive(connection, KeepalivePolicy(1, gone))
-            pauses.append(connection.options[socket.IPPROTO_TCP, TCP_RTO_MAX_MS])
-            assert connection.options[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
-    assert pauses == [1000, 50_000, 120_000]
+    for gone, milliseconds in ((2, 1000), (150, 50_000), (GONE_LIMIT, 120_000)):
+        options = recorded_options(KeepalivePolicy(1, gone))
+        assert options[TCP, TCP_RTO_MAX_MS] == milliseconds
+        assert options[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
 
 
-def test_on_macos_data_is_not_sent_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_macos_limits_the_time_of_retransmissions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.delattr(socket, "TCP_KEEPIDLE", raising=False)
     monkeypatch.setattr(socket, "TCP_KEEPALIVE", 0x10, raising=False)
-    with Noted() as connection:
-        keep_alive(connection, KeepalivePolicy(60, 150))
-    assert connection.options[socket.IPPROTO_TCP, 0x10] == 60
-    assert connection.options[socket.IPPROTO_TCP, TCP_RXT_CONNDROPTIME] == 150
-    assert (socket.IPPROTO_TCP, TCP_RTO_MAX_MS) not in connection.options
+    options = recorded_options(KeepalivePolicy(60, 150))
+    assert options[TCP, 0x10] == 60
+    assert options[TCP, TCP_RXT_CONNDROPTIME] == 150
+    assert (TCP, TCP_RTO_MAX_MS) not in options
 
 
-def test_a_system_that_has_less_does_with_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_options_and_reset_connections_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recorded_options(KeepalivePolicy(60, 150), OSError("reset")) == {}
     monkeypatch.setattr(sys, "platform", "other")
     for option in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
         monkeypatch.delattr(socket, option, raising=False)
-    with Noted() as connection:
-        keep_alive(connection, KeepalivePolicy(60, 150))
-    assert connection.options == {(socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1}
+    assert recorded_options(KeepalivePolicy(60, 150)) == {(socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1}
 
 
-def test_a_connection_that_has_just_been_reset_is_left_alone() -> None:
-    with Noted(OSError("reset")) as connection:
-        keep_alive(connection, KeepalivePolicy(60, 150))
-    assert connection.options == {}
+# TCP counters
 
 
-# What the system tells
+def tcp_info(pair: Pair) -> TcpInfo:
+    info = read_tcp_info(pair.near)
+    assert info is not None
+    return info
 
 
-def eventually(pair: Pair, sent: int, received: int) -> bool:
-    """Whether the near end comes to have sent and received at least so many segments."""
-    until = monotonic() + SECONDS
-    while monotonic() < until:
-        seen = read_tcp_info(pair.near)
-        assert seen is not None
-        if seen.sent >= sent and seen.received >= received:
-            return True
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + TIMEOUT
+    while not condition():
+        assert monotonic() < deadline
         sleep(0.001)
-    return False
+
+
+def wait_for_segments(pair: Pair, sent: int, received: int) -> None:
+    """Wait until the near end has sent and received at least so many segments."""
+    wait_until(lambda: tcp_info(pair).sent >= sent and tcp_info(pair).received >= received)
 
 
 @linux
-def test_segments_that_go_and_come_are_counted(pair: Pair) -> None:
-    before = read_tcp_info(pair.near)
-    assert before is not None
+def test_segments_in_both_directions_are_counted(pair: Pair) -> None:
+    before = tcp_info(pair)
     for _ in range(10):
         pair.near.send(b"x")
         pair.far.recv(1)
         pair.far.send(b"y")
         pair.near.recv(1)
-    assert eventually(pair, before.sent + 10, before.received + 10)
-    after = read_tcp_info(pair.near)
-    assert after is not None
-    assert after.sent - before.sent < 100, "these are no numbers of segments"
+    wait_for_segments(pair, before.sent + 10, before.received + 10)
+    after = tcp_info(pair)
+    assert after.sent - before.sent < 100, "this is no number of segments"
     assert after.received - before.received < 100
     assert not after.closed
 
 
 @linux
-def test_a_question_for_room_is_a_segment_and_so_is_its_answer(pair: Pair) -> None:
+def test_window_probe_and_its_answer_are_counted(pair: Pair) -> None:
     pair.near.setblocking(False)
-    while True:
-        try:
+    with suppress(BlockingIOError):
+        while True:
             pair.near.send(b"x" * 65536)
-        except BlockingIOError:
-            break
-    full = read_tcp_info(pair.near)
-    assert full is not None
-    assert eventually(pair, full.sent + 2, full.received + 2)
+    full = tcp_info(pair)
+    wait_for_segments(pair, full.sent + 2, full.received + 2)
 
 
 @linux
-def test_a_connection_that_was_reset_is_closed_although_nobody_has_read_it(pair: Pair) -> None:
+def test_reset_connection_is_closed_although_nobody_has_read_it(pair: Pair) -> None:
     pair.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     pair.far.close()
-    until = monotonic() + SECONDS
-    while not (seen := read_tcp_info(pair.near)) or not seen.closed:
-        assert monotonic() < until
+    wait_until(lambda: (info := read_tcp_info(pair.near)) is not None and info.closed)
 
 
-def test_nothing_is_told_of_a_socket_that_is_closed(pair: Pair) -> None:
+def test_no_counters_for_closed_sockets_old_kernels_and_other_systems(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SocketOfOldKernel(socket.socket):
+        def getsockopt(self, level: int, option: int, length: int = 0) -> bytes:  # type: ignore[override]  # likewise
+            return b"\1" * 104
+
+    with SocketOfOldKernel() as connection:
+        assert read_tcp_info(connection) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        assert read_tcp_info(pair.near) is None
     pair.near.close()
     assert read_tcp_info(pair.near) is None
 
 
-def test_nothing_is_told_by_other_systems(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert read_tcp_info(pair.near) is None
-
-
-def test_nothing_is_told_by_a_system_that_is_too_old() -> None:
-    class Old(socket.socket):
-        def getsockopt(self, level: int, option: int, length: int = 0) -> bytes:  # type: ignore[override]  # likewise
-            return b"\1" * 104
-
-    with Old() as connection:
-        assert read_tcp_info(connection) is None
-
-
-# Which socket
-
-
 class Layer:
-    """A transport with a handle, above another one."""
+    """A transport with a handle, perhaps on top of another transport."""
 
     def __init__(self, handle: object, transport: object = None) -> None:
         self.getHandle = lambda: handle
         self.transport = transport
 
 
-def test_the_socket_is_found_beneath_whatever_lies_over_it(pair: Pair) -> None:
+def test_tcp_socket_is_found_below_other_layers(pair: Pair) -> None:
     encrypted = object()
     assert tcp_socket(Layer(pair.near)) is pair.near
     assert tcp_socket(Layer(encrypted, Layer(pair.near))) is pair.near
-
-
-def test_there_may_be_none() -> None:
     with socket.socket(socket.AF_UNIX) as local:
-        assert tcp_socket(Layer(local)) is None
-    assert tcp_socket(Layer(None)) is None
-    assert tcp_socket(object()) is None
-    assert tcp_socket(None) is None
+        for transport in (Layer(local), Layer(None), object(), None):
+            assert tcp_socket(transport) is None

@@ -29,7 +29,7 @@ from broadcast.core.interfaces import Batch, Override
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.subscriber import Subscriber
 from broadcast.net.writers import TransportWriter, writer_for
-from tests.listeners import PlainWire
+from tests.delivery.subscribers import PlainEncoder
 from tests.real.programs import PATIENCE, Programs
 
 ANN = 7
@@ -83,7 +83,7 @@ class Hall:
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
         self.fanout = Fanout(reactor.callFromThread, monotonic)
-        self.wire = PlainWire()
+        self.wire = PlainEncoder()
         self.came: Deferred[Subscriber] = Deferred()
         self.left: Deferred[None] = Deferred()
         self.last = 0

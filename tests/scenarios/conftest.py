@@ -1,73 +1,97 @@
-"""What the scenarios ask for: a world behind each door, in UTC, and what the server logs of it."""
+"""The doors that the scenarios use, people in the room, and what the server logs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias, cast
 
 import pytest
-from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Journal
-from broadcast.core.limits import Limits
-from tests.harness import DirectWorld, World
+from tests.harness import DirectWorld, Person, World
 
-
-class Opens(Protocol):
-    """Starts a server: with other settings, with another journal, or with limits on people and addresses."""
-
-    def __call__(
-        self,
-        settings: Settings | None = None,
-        journal: Callable[[Callable[[Callable[[], None]], object]], Journal] | None = None,
-        limits: Limits | None = None,
-    ) -> World: ...
-
+Opens: TypeAlias = Callable[..., World]
+"""Starts a server. The arguments are those of ``World``."""
 
 DOORS: dict[str, Opens] = {"line": World, "line, direct": DirectWorld}
-"""Every scenario is played at each of these doors, and over both kinds of outlet."""
-
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times are shown in the server's own zone, which is UTC here: the worlds begin at 12:00."""
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
+"""Every scenario runs once for each of these doors, and over both kinds of writer."""
 
 
 @pytest.fixture(params=DOORS)
 def open_world(request: pytest.FixtureRequest) -> Opens:
-    """Starts a server whose people come in by the door under test."""
+    """Start a server behind the door under test."""
     return DOORS[request.param]
 
 
 @pytest.fixture
 def world(open_world: Opens) -> World:
-    """A server as it comes."""
+    """A server with the default settings and without limits on people."""
     return open_world()
 
 
-class Log(Sequence[str]):
-    """What was logged, an entry each."""
+@pytest.fixture
+def ann(world: World) -> Person:
+    """The first person in the room. She has read everything so far, and so have bob and carol."""
+    return world.join("ann")[0]
 
-    def __init__(self, events: Sequence[LogEvent]) -> None:
-        self._events = events
 
-    def __getitem__(self, at: int) -> str:  # type: ignore[override]  # nobody slices it
-        return formatEvent(self._events[at])
+@pytest.fixture
+def bob(world: World, ann: Person) -> Person:
+    """The second person in the room."""
+    (bob,) = world.join("bob")
+    ann.read()
+    return bob
 
-    def __len__(self) -> int:
-        return len(self._events)
+
+@pytest.fixture
+def carol(world: World, ann: Person, bob: Person) -> Person:
+    """The third person in the room."""
+    (carol,) = world.join("carol")
+    ann.read()
+    bob.read()
+    return carol
+
+
+def newcomer(world: World) -> Person:
+    """Return somebody who has read the welcome and is asked for a nickname."""
+    person = world.connect()
+    person.read()
+    return person
+
+
+def is_read_from(person: Person) -> bool:
+    """Return whether the server reads from *person*."""
+    return person.transport.reading
+
+
+def is_aborted(person: Person) -> bool:
+    """Return whether the server has aborted the connection of *person*."""
+    return person.transport.aborted
+
+
+def at_once(*typed: tuple[Any, ...]) -> None:
+    """Have people type lines before the server delivers any of them; then let everything happen.
+
+    Each of *typed* is a person and their lines.
+    """
+    for person, *lines in typed:
+        person.put("".join(f"{line}\r\n" for line in lines))
+    typed[0][0].world.settle()
 
 
 @pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """What the server logs, and never an error."""
-    with capturedLogs() as events:
-        yield Log(events)
-    assert [event for event in events if event["log_level"] >= LogLevel.warn] == []
+def log() -> Iterator[list[str]]:
+    """The log of the server, an entry each. A warning or an error in it fails the test."""
+    lines: list[str] = []
+    warnings: list[LogEvent] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+        if event["log_level"] >= LogLevel.warn:
+            warnings.append(event)
+
+    observer = cast("ILogObserver", observe)
+    globalLogPublisher.addObserver(observer)
+    yield lines
+    globalLogPublisher.removeObserver(observer)
+    assert warnings == []

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, "Commands": what each of them answers, by every name that it has; but for those of the other files."""
+"""Commands: what each of them answers, by every name that it has. Other files show the larger ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from broadcast.core.commands import COMMANDS
 from broadcast.core.hub import Settings
-from tests.harness import World
-from tests.scenarios.conftest import Opens
+from tests.harness import Person, World
+from tests.scenarios.conftest import Opens, at_once
 
 TABLE = """\
 -> /help [COMMAND]   lists the commands, or explains one
@@ -33,218 +33,101 @@ TABLE = """\
 -> /quit [WHY]   leaves
 """.splitlines()
 
+MISUSES = {
+    "/me TEXT": ["/me", "/me  "],
+    "/say TEXT": ["/say", "/say  "],
+    "/nick NAME": ["/nick"],
+    "/msg NAME TEXT": ["/msg", "/msg bob", "/msg bob  ", "/w bob"],
+    "/reply TEXT": ["/reply", "/r  "],
+    "/search WORDS": ["/search", "/search ", "/search   "],
+    "/unignore NAME": ["/unignore"],
+    "/timestamp [on/off]": ["/timestamp maybe"],
+    "/receipts [on/off]": ["/receipts 1"],
+    "/quiet [on/off]": ["/quiet on off"],
+    "/history [N]": [f"/history {asked}" for asked in ("x", "0", "-1", "#", "#1-", "1-3", "٣", "9" * 19)],
+}
+ERRORS = [
+    *((typed, f"usage: {usage}") for usage, lines in MISUSES.items() for typed in lines),
+    *(
+        (typed, f"unknown command /{verb}. /help lists them.")
+        for typed, verb in [
+            *(("/x", "x"), ("/X y z", "X"), ("/", ""), ("/ help", ""), ("/" + "y" * 99, "y" * 24)),
+            *(("/help frobnicate", "frobnicate"), ("/\x1b[2J", "[2J")),
+        ]
+    ),
+    *(("/nick bob", "bob is taken."), ("/nick  BOB ", "BOB is taken."), ("/nick bo\u200bb", "bob is taken.")),
+    ("/nick root", "root is reserved."),
+    ("/nick two words", "a nickname holds only ASCII letters, digits, _, - and ."),
+    ("/nick " + "x" * 25, "a nickname has at most 24 characters."),
+    *((f"/msg {nick} hi", f"{nick} is not here.") for nick in ("zoe", "x" * 24)),
+    ("/msg \x1b[2J hi", "[2J is not here."),
+    ("/reply hello?", "nobody has written to you yet."),
+    ("/ignore Ann", "you cannot ignore yourself."),
+    ("/ignore zoe", "zoe is not here."),
+    ("/unignore zoe", "you do not ignore zoe."),
+    ("/history #2-#1002", "at most 1000 lines at once: /history #2-#1001"),
+    ("/search " + "x" * 101, "at most 100 characters can be searched for."),
+]
 
-@pytest.mark.parametrize(
-    ("typed", "answer"),
-    [
-        ("/me", "/me TEXT"),
-        ("/me  ", "/me TEXT"),
-        ("/say", "/say TEXT"),
-        ("/say  ", "/say TEXT"),
-        ("/nick", "/nick NAME"),
-        ("/msg", "/msg NAME TEXT"),
-        ("/msg bob", "/msg NAME TEXT"),
-        ("/msg bob  ", "/msg NAME TEXT"),
-        ("/w bob", "/msg NAME TEXT"),
-        ("/reply", "/reply TEXT"),
-        ("/r  ", "/reply TEXT"),
-        ("/unignore", "/unignore NAME"),
-        ("/timestamp maybe", "/timestamp [on/off]"),
-        ("/receipts 1", "/receipts [on/off]"),
-        ("/quiet on off", "/quiet [on/off]"),
-        ("/history x", "/history [N]"),
-        ("/history 0", "/history [N]"),
-        ("/history -1", "/history [N]"),
-        ("/history #", "/history [N]"),
-        ("/history #1-", "/history [N]"),
-        ("/history 1-3", "/history [N]"),
-        ("/history ٣", "/history [N]"),
-        ("/history " + "9" * 19, "/history [N]"),
-    ],
-)
-def test_what_is_misused_is_refused_with_its_usage(world: World, typed: str, answer: str) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    ann.say(typed)
-    assert ann.lines() == [f"-> Error: usage: {answer}"]
-    assert bob.read() == ""
 
-
-# /help
+@pytest.mark.parametrize(("typed", "error"), ERRORS)
+def test_rejected_command_reads_why_and_others_see_nothing(ann: Person, bob: Person, typed: str, error: str) -> None:
+    ann.say(typed, "still ann")
+    assert ann.lines() == [f"-> Error: {error}"]
+    assert bob.lines() == ["ann: still ann"]
 
 
 @pytest.mark.parametrize("verb", ["/help", "/h", "/?", "/HELP", "/help  "])
-def test_help_lists_every_command(world: World, verb: str) -> None:
-    (ann,) = world.join("ann")
+def test_help_lists_every_command(ann: Person, verb: str) -> None:
     ann.say(verb)
     assert ann.lines() == TABLE
 
 
-@pytest.mark.parametrize("asked", ["msg", "/msg", "w", "/Tell", " m "])
-def test_help_explains_one_command_by_any_of_its_names(world: World, asked: str) -> None:
-    (ann,) = world.join("ann")
-    ann.say(f"/help {asked}")
-    assert ann.lines() == ["-> /msg NAME TEXT   private to one person", "-> also /m, /tell, /w"]
-
-
-def test_help_explains_a_command_with_one_name(world: World) -> None:
-    (ann,) = world.join("ann")
-    ann.say("/help ping")
-    assert ann.lines() == ["-> /ping   answers pong"]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_help_knows_every_command(world: World, command: object) -> None:
-    assert command in COMMANDS
-    (ann,) = world.join("ann")
-    ann.say(*(f"/help {each.name}" for each in COMMANDS if each is command))
-    assert ann.lines()[0] in TABLE
-
-
-def test_help_refuses_what_it_does_not_know(world: World) -> None:
-    (ann,) = world.join("ann")
-    ann.say("/help frobnicate")
-    assert ann.lines() == ["-> Error: unknown command /frobnicate. /help lists them."]
-
-
-# /names
+def test_help_explains_a_command_by_each_of_its_names(ann: Person) -> None:
+    for command, line in zip(COMMANDS, TABLE, strict=True):
+        also = [f"-> also {', '.join(f'/{alias}' for alias in command.aliases)}"] if command.aliases else []
+        for name in (command.name, *command.aliases):
+            ann.say(f"/help {name}", f"/help  /{name.title()} ")
+            assert ann.lines() == [line, *also] * 2
 
 
 @pytest.mark.parametrize("verb", ["/names", "/who", "/users", "/list"])
-def test_names_lists_who_is_here_and_who_is_away(world: World, verb: str) -> None:
-    ann, bob, carol = world.join("ann", "bob", "carol")
+def test_names_lists_who_is_here_and_who_is_away(ann: Person, bob: Person, carol: Person, verb: str) -> None:
     bob.say("/away lunch")
     carol.say("/away")
-    ann.read()
     ann.say(verb)
-    assert ann.lines() == ["-> 3 here: ann, bob (away: lunch), carol (away)"]
     bob.say("/back")
     carol.say("quit")
-    ann.read()
     ann.say(verb)
-    assert ann.lines() == ["-> 2 here: ann, bob"]
+    assert ann.lines() == [
+        *("-> 3 here: ann, bob (away: lunch), carol (away)", " * carol left.", "-> 2 here: ann, bob")
+    ]
 
 
 # /nick
 
 
-def test_nick_takes_another_nickname_at_once(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say("as bob", "/nick rob", "as rob", "/names")
-    assert bob.lines() == ["-> You are rob.", "-> 2 here: ann, rob"]
-    assert ann.lines() == ["bob: as bob", " * bob is now rob.", "rob: as rob"]
+def test_nick_changes_name_at_once_and_its_case_too(ann: Person, bob: Person) -> None:
+    bob.say("as bob", "/nick rob", "as rob", "/names", "/nick Rob", "/nick  Rob ")
+    assert bob.lines() == ["-> You are rob.", "-> 2 here: ann, rob", "-> You are Rob.", "-> You are Rob."]
+    assert ann.lines() == ["bob: as bob", " * bob is now rob.", "rob: as rob", " * rob is now Rob."]
 
 
-@pytest.mark.parametrize(
-    ("nick", "why"),
-    [
-        ("ann", "ann is taken."),
-        ("Ann", "Ann is taken."),
-        ("root", "root is reserved."),
-        ("two words", "a nickname holds only ASCII letters, digits, _, - and ."),
-        ("x" * 25, "a nickname has at most 24 characters."),
-    ],
-)
-def test_nick_refuses_as_the_prompt_does(world: World, nick: str, why: str) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say(f"/nick {nick}", "still bob")
-    assert bob.lines() == [f"-> Error: {why}"]
-    assert ann.lines() == ["bob: still bob"]
-
-
-def test_nick_may_change_the_case_of_the_same_name(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say("/nick Bob", "/nick  Bob ")
-    assert bob.lines() == ["-> You are Bob.", "-> You are Bob."]
-    assert ann.lines() == [" * bob is now Bob."]
-
-
-def test_the_old_nickname_is_free_and_the_new_one_taken(world: World) -> None:
-    bob, carol = world.join("bob", "carol")
-    bob.put("/nick rob\r\n")
-    carol.put("/nick rob\r\n/nick bob\r\n")
-    world.settle()
+def test_nick_frees_the_old_name_and_takes_the_new_one_at_once(bob: Person, carol: Person) -> None:
+    at_once((bob, "/nick rob"), (carol, "/nick rob", "/nick bob"))
     assert carol.lines() == ["-> Error: rob is taken.", "-> You are bob.", " * bob is now rob."]
 
 
-def test_nick_keeps_unicode_nicknames_apart_from_their_look_alikes(open_world: Opens) -> None:
-    world = open_world(Settings(unicode_nicknames=True))
-    anna, bob = world.join("anna", "bob")
+def test_nick_rejects_lookalikes_of_unicode_nicknames(open_world: Opens) -> None:
+    anna, bob = open_world(Settings(unicode_nicknames=True)).join("anna", "bob")
     bob.say("/nick \u0430nna", "/nick b\u043eb")
     anna.read()
-    assert bob.lines() == [
-        "-> Error: \u0430nna looks too much like anna, who is here.",
-        "-> You are b\u043eb.",
-    ]
     anna.say("/nick bob")
+    assert bob.lines() == ["-> Error: \u0430nna looks too much like anna, who is here.", "-> You are b\u043eb."]
     assert anna.lines() == ["-> Error: bob looks too much like b\u043eb, who is here."]
 
 
-# /me, /say
-
-
-@pytest.mark.parametrize(
-    ("typed", "seen"),
-    [
-        ("/me waves", "** bob waves"),
-        ("/ME  waves  ", "** bob waves"),
-        ("/say quit", "bob: quit"),
-        ("/say /help", "bob: /help"),
-        ("/say //x", "bob: //x"),
-        ("/say  two blanks", "bob:  two blanks"),
-    ],
-)
-def test_me_acts_and_say_is_literal(world: World, typed: str, seen: str) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say(typed)
-    assert ann.lines() == [seen]
-    assert bob.read() == ""
-
-
 # Switches
-
-
-def test_timestamp_shows_the_time_of_each_line(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    ann.say("/timestamp on")
-    bob.say("hi", "/me waves", "/msg ann psst", "/nick rob")
-    ann.say("/timestamp off")
-    bob.say("bye")
-    assert ann.lines() == [
-        "-> timestamps are on.",
-        "[12:00] bob: hi",
-        "[12:00] ** bob waves",
-        "[bob] psst",
-        " * bob is now rob.",
-        "-> timestamps are off.",
-        "rob: bye",
-    ]
-
-
-def test_quiet_hides_joins_and_leaves_and_nothing_else(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    ann.say("/quiet on")
-    (carol,) = world.join("carol")
-    carol.say("hi", "/nick caro", "quit")
-    crowd = [world.connect() for _ in range(6)]
-    for number, person in enumerate(crowd):
-        person.put(f"p{number}\r\nquit\r\n")
-    world.settle()
-    ann.say("/quiet off")
-    bob.say("quit")
-    assert ann.lines() == [
-        "-> joins and leaves are off.",
-        "carol: hi",
-        " * carol is now caro.",
-        "-> joins and leaves are on.",
-        " * bob left.",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -255,80 +138,92 @@ def test_quiet_hides_joins_and_leaves_and_nothing_else(world: World) -> None:
         ("/quiet", "joins and leaves are off.", "joins and leaves are on."),
     ],
 )
-def test_a_switch_without_a_word_toggles(world: World, command: str, on: str, off: str) -> None:
-    (ann,) = world.join("ann")
+def test_switch_without_a_word_toggles(ann: Person, command: str, on: str, off: str) -> None:
     ann.say(command, command, f"{command} off", f"{command} ON", f"{command} on ", f"{command} Off")
     assert ann.lines() == [f"-> {answer}" for answer in (on, off, off, on, on, off)]
 
 
-def test_views_are_each_readers_own(world: World) -> None:
-    ann, bob, carol, dave = world.join("ann", "bob", "carol", "dave")
+def test_timestamp_shows_the_time_of_each_stored_line(ann: Person, bob: Person) -> None:
+    ann.say("/timestamp on")
+    bob.say("hi", "/me waves", "/msg ann psst", "/nick rob")
+    ann.say("/timestamp off")
+    bob.say("bye")
+    assert ann.lines() == [
+        *("-> timestamps are on.", "[12:00] bob: hi", "[12:00] ** bob waves", "[bob] psst", " * bob is now rob."),
+        *("-> timestamps are off.", "rob: bye"),
+    ]
+
+
+def test_quiet_hides_joins_and_leaves_and_nothing_else(world: World, ann: Person, bob: Person) -> None:
+    ann.say("/quiet on")
+    (carol,) = world.join("carol")
+    carol.say("hi", "/nick caro", "quit")
+    crowd = [world.connect() for _ in range(6)]
+    at_once(*((person, f"p{number}", "quit") for number, person in enumerate(crowd)))
+    ann.say("/quiet off")
+    bob.say("quit")
+    assert ann.lines() == [
+        *("-> joins and leaves are off.", "carol: hi", " * carol is now caro."),
+        *("-> joins and leaves are on.", " * bob left."),
+    ]
+
+
+def test_each_person_has_a_view_of_their_own(world: World, ann: Person, bob: Person, carol: Person) -> None:
     ann.say("/timestamp")
     bob.say("/quiet")
     carol.say("/quiet", "/timestamp")
-    for person in (ann, bob, carol, dave):
+    (dave,) = world.join("dave")
+    for person in (ann, bob, carol):
         person.read()
-    (eve,) = world.join("eve")
-    eve.say("hi")
+    world.join("eve")[0].say("hi")
     assert ann.lines() == [" * eve joined.", "[12:00] eve: hi"]
     assert bob.lines() == ["eve: hi"]
     assert carol.lines() == ["[12:00] eve: hi"]
     assert dave.lines() == [" * eve joined.", "eve: hi"]
 
 
-# /away, /back, and what the server says of itself
+# What the server says of people and of itself
 
 
-def test_away_and_back(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    ann.say("/away  lunch ", "/away", "/back", "/back")
-    assert ann.lines() == ["-> You are away: lunch", "-> You are away.", "-> Welcome back.", "-> Welcome back."]
+def test_away_and_back_are_answered(ann: Person, bob: Person) -> None:
+    ann.say("/away  lunch ", "/away \x1b]0;x\x07\u0085y", "/away", "/back", "/back")
+    assert ann.lines() == [
+        *("-> You are away: lunch", "-> You are away: ]0;x y", "-> You are away.", "-> Welcome back."),
+        "-> Welcome back.",
+    ]
     assert bob.read() == ""
 
 
-def test_ping(world: World) -> None:
-    (ann,) = world.join("ann")
-    ann.say("/ping")
-    assert ann.read() == "-> pong\r\n"
-
-
-def test_uptime_tells_since_when_and_how_many_people_and_lines(world: World) -> None:
-    (ann,) = world.join("ann")
-    ann.say("/uptime")
-    assert ann.lines() == ["-> up since 2026-01-15 12:00, 1 person, 0 lines."]
+def test_server_answers_questions_about_itself(open_world: Opens, ann: Person) -> None:
+    world = open_world(Settings(version="1.2.3", motd=("Be kind.", "Or else.")))
+    (zoe,) = world.join("zoe")
+    zoe.say("/PING", "/Ping", "/version", "/motd", "/uptime")
     world.join("bob")
     world.clock.advance(3600)
-    ann.read()
-    ann.say("hi")
-    ann.say("/uptime")
-    assert ann.lines() == ["-> up since 2026-01-15 12:00, 2 people, 1 line."]
-
-
-def test_version(open_world: Opens) -> None:
-    (ann,) = open_world(Settings(version="1.2.3")).join("ann")
-    ann.say("/version")
-    assert ann.lines() == ["-> broadcast 1.2.3"]
-
-
-def test_motd(open_world: Opens, world: World) -> None:
-    (ann,) = world.join("ann")
+    zoe.say("hi")
+    zoe.say("/uptime")
+    assert zoe.lines() == [
+        *("-> pong", "-> pong", "-> broadcast 1.2.3", "-> Be kind.", "-> Or else."),
+        "-> up since 2026-01-15 12:00, 1 person, 0 lines.",
+        " * bob joined.",
+        "-> up since 2026-01-15 12:00, 2 people, 1 line.",
+    ]
     ann.say("/motd")
     assert ann.lines() == ["-> there is no message of the day."]
-    (bob,) = open_world(Settings(motd=("Be kind.", "Or else."))).join("bob")
-    bob.say("/motd")
-    assert bob.lines() == ["-> Be kind.", "-> Or else."]
 
 
-# /quit
-
-
-@pytest.mark.parametrize("verb", ["/quit", "/exit", "/q", "/QUIT"])
-@pytest.mark.parametrize(("why", "told"), [("", " * bob left."), (" tired ", " * bob left: tired")])
-def test_quit_leaves_and_may_say_why(world: World, verb: str, why: str, told: str) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say(verb + why, "not said any more")
+@pytest.mark.parametrize(
+    ("typed", "end"),
+    [
+        *((word, ".") for word in ("quit", "exit", "QUIT", "Exit", "  quit  ", "\texit")),
+        *((verb, ".") for verb in ("/quit", "/exit", "/q", "/QUIT")),
+        *((f"{verb} tired ", ": tired") for verb in ("/quit", "/exit", "/q", "/QUIT")),
+    ],
+)
+def test_quit_leaves_at_once_and_says_why(ann: Person, bob: Person, typed: str, end: str) -> None:
+    bob.say("my last words", typed, "not said any more")
+    assert ann.lines() == ["bob: my last words", f" * bob left{end}"]
     assert bob.lines() == [" * Goodbye, bob."]
-    assert ann.lines() == [told]
     assert bob.transport.finished
+    ann.say("/names", "/msg bob hm")
+    assert ann.lines() == ["-> 1 here: ann", "-> Error: bob is not here."]

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, "Talking": what a line means, what the others see of it, and what its typer sees."""
+"""Talking: the meaning of a line, and what the others and its author see of it."""
 
 from __future__ import annotations
 
@@ -6,375 +6,264 @@ from collections.abc import Callable
 
 import pytest
 
-from broadcast.core.events import Stored, StoreFailed
+from broadcast.core.events import Action, Event, Message, StoreFailed
+from broadcast.core.limits import Limits
 from broadcast.journals.memory import MemoryJournal
-from tests.harness import World
-from tests.scenarios.conftest import Opens
+from tests.harness import Person, World
+from tests.scenarios.conftest import Opens, at_once, is_read_from, newcomer
 
 
 class FaultyJournal(MemoryJournal):
-    """Keeps nothing while there is a *fault*."""
+    """A journal that stores nothing while it has a *fault*."""
 
     fault = ""
 
-    def _store(self, event: Stored) -> Stored | StoreFailed:
-        return StoreFailed(event, self.fault) if self.fault else super()._store(event)
+    def append(self, event: Event) -> None:
+        if self.fault and isinstance(event, (Message, Action)):
+            event = StoreFailed(event, self.fault)
+        super().append(event)
 
 
 class SlowJournal(MemoryJournal):
-    """What comes back waits until the test lets it."""
+    """A journal that commits only when the test says so."""
 
     def __init__(self, wake: Callable[[Callable[[], None]], object]) -> None:
-        self.held: list[Callable[[], None]] = []
-        super().__init__(self.held.append)
+        self._uncommitted: list[Callable[[], None]] = []
+        super().__init__(self._uncommitted.append)
 
     def commit(self) -> None:
-        """Let what was appended so far come back."""
-        held, self.held[:] = list(self.held), []
-        for call in held:
+        """Return what was appended so far."""
+        uncommitted, self._uncommitted[:] = list(self._uncommitted), []
+        for call in uncommitted:
             call()
 
 
-# What a line means
+# The meaning of a line
 
 
 @pytest.mark.parametrize(
     ("typed", "seen"),
     [
-        ("hi", ["bob: hi"]),
-        ("  indented", ["bob:   indented"]),
-        ("trailing  ", ["bob: trailing  "]),
-        (" /help", ["bob:  /help"]),
-        (" * ann left.", ["bob:  * ann left."]),
-        ("I quit", ["bob: I quit"]),
-        ("quit it", ["bob: quit it"]),
-        ("//help", ["bob: /help"]),
-        ("///x", ["bob: //x"]),
-        ("//", ["bob: /"]),
-        ("héllo wörld ✓", ["bob: héllo wörld ✓"]),
-        ("", []),
-        ("   ", []),
-        ("\t", []),
-        ("a\tb", ["bob: a b"]),
+        *((text, f"bob: {text}") for text in ("hi", "  indented", "trailing  ", " /help", "I quit", "quit it")),
+        *((text, f"bob: {text}") for text in (" * ann left.", "[ann] psst", "-> Error: your password?", "-> #1")),
+        *((text, f"bob: {text}") for text in ("GET / HTTP/1.1", "héllo wörld ✓", "שלום a", "🙂", "x" * 4096)),
+        *(("//help", "bob: /help"), ("///x", "bob: //x"), ("//", "bob: /"), ("a\tb", "bob: a b")),
+        *(("/me waves", "** bob waves"), ("/ME  waves  ", "** bob waves"), ("/me \x1b[1Aann: hi", "** bob [1Aann: hi")),
+        *((f"/say {text}", f"bob: {text}") for text in ("quit", "/help", "//x", " two blanks")),
+        *((blank, None) for blank in ("", "   ", "\t", "\u2028\u2028", "\x07" * 4096)),
     ],
 )
-def test_a_line_is_said_to_everybody_else(world: World, typed: str, seen: list[str]) -> None:
-    ann, bob, carol = world.join("ann", "bob", "carol")
-    ann.read()
-    bob.read()
+def test_line_is_said_to_everybody_else(ann: Person, bob: Person, carol: Person, typed: str, seen: str | None) -> None:
     bob.say(typed)
-    assert ann.lines() == carol.lines() == seen
+    assert ann.lines() == carol.lines() == ([seen] if seen else [])
     assert bob.read() == ""
 
 
-@pytest.mark.parametrize("word", ["quit", "exit", "QUIT", "Exit", "  quit  ", "\texit"])
-def test_quit_or_exit_as_the_whole_line_leaves(world: World, word: str) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say(word)
-    assert ann.lines() == [" * bob left."]
-    assert bob.lines() == [" * Goodbye, bob."]
-    assert bob.transport.finished
-
-
-@pytest.mark.parametrize(
-    ("typed", "verb"), [("/x", "x"), ("/X y z", "X"), ("/", ""), ("/ help", ""), ("/" + "y" * 99, "y" * 24)]
-)
-def test_an_unknown_command_is_refused_and_never_said(world: World, typed: str, verb: str) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say(typed)
-    assert bob.lines() == [f"-> Error: unknown command /{verb}. /help lists them."]
-    assert ann.read() == ""
-
-
-def test_verbs_are_read_in_any_case(world: World) -> None:
-    (ann,) = world.join("ann")
-    ann.say("/PING", "/Ping")
-    assert ann.lines() == ["-> pong", "-> pong"]
-
-
-# What the others see
-
-
 @pytest.mark.parametrize(
     ("typed", "seen"),
     [
-        ("hi", "bob: hi"),
-        ("/me waves", "** bob waves"),
-        ("quit", " * bob left."),
-        ("/quit tired", " * bob left: tired"),
-        ("/nick rob", " * bob is now rob."),
-        ("/msg ann psst", "[bob] psst"),
+        ("\x1b[2Jhi\x07", "[2Jhi"),
+        ("\x9b2Jhi", "2Jhi"),
+        ("a\x00b\x7fc", "abc"),
+        ("\u202ehi\u2066", "hi"),
+        ("a\u200bb\ufeffc\u200cd\u200de", "abc\u200cd\u200de"),
+        ("hi\U000e0041", "hi"),
+        ("a\u2028b\u2029c\x85d\te", "a b c d e"),
+        ("e" + "\u0330" * 20, "\u1e1b" + "\u0330" * 7),
     ],
 )
-def test_what_others_see(world: World, typed: str, seen: str) -> None:
+def test_unsafe_characters_are_removed_before_anybody_sees_them(
+    ann: Person, bob: Person, typed: str, seen: str
+) -> None:
+    bob.say(typed, f"/me {typed}", f"/msg ann {typed}", f"/quit {typed}")
+    assert ann.lines() == [f"bob: {seen}", f"** bob {seen}", f"[bob] {seen}", f" * bob left: {seen}"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "line_bytes", "nick_bytes"), [(None, 4096, 512), (Limits(line_bytes=200, nickname_bytes=30), 200, 30)]
+)
+def test_longer_line_than_the_limit_in_bytes_is_rejected_and_the_next_is_said(
+    open_world: Opens, limits: Limits | None, line_bytes: int, nick_bytes: int
+) -> None:
+    world = open_world(limits=limits)
     ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say(typed)
-    assert ann.read() == seen + "\r\n"
+    bob.say("x" * line_bytes, "y" * (line_bytes + 1), "é" * (line_bytes // 2), "é" * (line_bytes // 2 + 1), "z")
+    assert ann.lines() == ["bob: " + "x" * line_bytes, "bob: " + "é" * (line_bytes // 2), "bob: z"]
+    assert bob.lines() == [f"-> Error: a line holds at most {line_bytes} bytes."] * 2
+    eve = newcomer(world)
+    eve.say("x" * (nick_bytes + 1), "eve")
+    assert eve.read().startswith(f"-> Error: a line holds at most {nick_bytes} bytes.\r\nNickname:  * You are eve.")
 
 
-def test_only_the_one_it_is_for_sees_a_whisper(world: World) -> None:
-    ann, bob, carol = world.join("ann", "bob", "carol")
-    ann.read()
-    bob.read()
-    bob.say("before", "/msg ann psst", "after")
-    assert ann.lines() == ["bob: before", "[bob] psst", "bob: after"]
-    assert carol.lines() == ["bob: before", "bob: after"]
-    assert bob.lines() == ["-> sent to ann."]
+# Joins and leaves of many
 
 
 @pytest.mark.parametrize("people", [1, 5])
-def test_up_to_five_joins_and_leaves_of_a_burst_are_told_one_by_one(world: World, people: int) -> None:
-    (ann,) = world.join("ann")
-    crowd = [world.connect() for _ in range(people)]
-    for number, person in enumerate(crowd):
-        person.put(f"p{number}\r\n")
-    world.settle()
-    assert ann.lines() == [f" * p{number} joined." for number in range(people)]
-    for person in crowd:
-        person.put("quit\r\n")
-    world.settle()
-    assert ann.lines() == [f" * p{number} left." for number in range(people)]
+def test_up_to_five_joins_or_leaves_of_a_batch_are_shown_one_by_one(world: World, ann: Person, people: int) -> None:
+    crowd = [(world.connect(), f"p{number}") for number in range(people)]
+    at_once(*crowd)
+    assert ann.lines() == [f" * {nick} joined." for _, nick in crowd]
+    at_once(*((person, "quit") for person, _ in crowd))
+    assert ann.lines() == [f" * {nick} left." for _, nick in crowd]
 
 
-def test_more_than_five_joins_or_leaves_of_a_burst_are_told_as_a_number(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    crowd = [world.connect() for _ in range(214)]
-    bob.put("before\r\n")
-    for number, person in enumerate(crowd):
-        person.put(f"p{number}\r\n")
-        if number == 100:
-            bob.put("between\r\n")
-    bob.put("after\r\n")
-    world.settle()
+def test_more_than_five_joins_or_leaves_of_a_batch_are_shown_as_a_number(
+    world: World, ann: Person, bob: Person
+) -> None:
+    crowd = [(world.connect(), f"p{number}") for number in range(214)]
+    at_once((bob, "before"), *crowd[:100], (bob, "between"), *crowd[100:], (bob, "after"))
     assert ann.lines() == ["bob: before", " * 214 people joined.", "bob: between", "bob: after"]
-    bob.put("before\r\n")
-    for number, person in enumerate(crowd):
-        person.put(f"bye from {number}\r\nquit\r\n" if number % 100 == 0 else "/quit tired\r\n")
-    bob.put("after\r\n")
-    world.settle()
-    assert ann.lines() == [
-        "bob: before",
-        "p0: bye from 0",
-        "p100: bye from 100",
-        "p200: bye from 200",
-        " * 214 people left.",
-        "bob: after",
-    ]
-
-
-def test_everybody_of_a_crowd_that_leaves_reads_their_goodbye_and_no_leaves_of_their_burst(world: World) -> None:
-    crowd = world.join(*(f"p{number}" for number in range(7)))
-    for person in crowd:
+    for person, _ in crowd:
         person.read()
-        person.put("quit\r\n")
-    world.settle()
-    assert [person.read() for person in crowd] == [f" * Goodbye, p{number}.\r\n" for number in range(7)]
+    typed = [["/quit tired"] if number % 100 else [f"bye from {number}", "quit"] for number in range(214)]
+    at_once(
+        (bob, "before"), *((person, *lines) for (person, _), lines in zip(crowd, typed, strict=True)), (bob, "after")
+    )
+    byes = [f"p{number}: bye from {number}" for number in (0, 100, 200)]
+    assert ann.lines() == ["bob: before", *byes, " * 214 people left.", "bob: after"]
+    assert crowd[213][0].lines() == ["bob: before", *byes, "bob: after", " * Goodbye, p213."]
 
 
-# What the typer sees
+def test_member_of_a_crowd_that_leaves_reads_only_their_own_goodbye(world: World) -> None:
+    crowd = world.join(*(f"p{number}" for number in range(7)))
+    at_once(*((person, "quit") for person in crowd))
+    assert [person.lines() for person in crowd] == [[f" * Goodbye, p{number}."] for number in range(7)]
 
 
-def test_the_typer_does_not_see_their_own_line_again(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    ann.put("from ann\r\n")
-    bob.put("from bob\r\n")
-    ann.put("/me waves\r\n")
-    world.settle()
+# What the author sees
+
+
+def test_author_does_not_see_their_own_line_again(ann: Person, bob: Person) -> None:
+    at_once((ann, "from ann"), (bob, "from bob"), (ann, "/me waves"))
     assert ann.lines() == ["bob: from bob"]
     assert bob.lines() == ["ann: from ann", "** ann waves"]
 
 
-def test_receipts_come_for_what_is_said_after_asking_for_them_and_for_nothing_else(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    ann.put("one\r\n/receipts on\r\ntwo\r\n/me three\r\n")
-    bob.put("four\r\n")
-    ann.put("/say five\r\n/msg bob psst\r\n//six\r\n\r\n/receipts off\r\nseven\r\n")
-    world.settle()
+def test_receipts_come_for_later_lines_only_and_before_the_goodbye(ann: Person, bob: Person) -> None:
+    at_once(
+        (ann, "one", "/receipts on", "two", "/me three"),
+        (bob, "four"),
+        (ann, "/say five", "/msg bob psst", "//six", "", "/receipts off", "seven"),
+    )
     assert ann.lines() == [
-        "-> receipts are on.",
-        "-> sent to bob.",
-        "-> receipts are off.",
-        "-> #2",
-        "-> #3",
-        "bob: four",
-        "-> #5",
-        "-> #6",
+        *("-> receipts are on.", "-> sent to bob.", "-> receipts are off."),
+        *("-> #2", "-> #3", "bob: four", "-> #5", "-> #6"),
     ]
     bob.read()
     bob.say("/history #1-#7")
     assert [line.partition(" [12:00] ")[2] for line in bob.lines()] == [
-        "ann: one",
-        "ann: two",
-        "** ann three",
-        "bob: four",
-        "ann: five",
-        "ann: /six",
-        "ann: seven",
+        *("ann: one", "ann: two", "** ann three", "bob: four", "ann: five", "ann: /six", "ann: seven")
     ]
-
-
-def test_a_receipt_comes_before_the_goodbye(world: World) -> None:
-    (ann,) = world.join("ann")
     ann.say("/receipts on", "my last words", "quit")
-    assert ann.lines() == ["-> receipts are on.", "-> #1", " * Goodbye, ann."]
+    assert ann.lines() == ["-> receipts are on.", "-> #8", " * Goodbye, ann."]
 
 
-def test_a_line_is_told_only_once_it_is_kept(open_world: Opens) -> None:
+def test_line_is_delivered_only_after_its_commit(open_world: Opens) -> None:
     world = open_world(journal=SlowJournal)
-    journal = world.journal
-    assert isinstance(journal, SlowJournal)
-    ann, bob = world.connect(), world.connect()
-    ann.put("ann\r\n")
-    bob.put("bob\r\n")
-    journal.commit()
+    assert isinstance(world.journal, SlowJournal)
+    ann, bob = newcomer(world), newcomer(world)
+    at_once((ann, "ann", "/receipts on"), (bob, "bob"))
+    world.journal.commit()
+    world.settle()
     ann.read()
     bob.read()
-    ann.say("/receipts on")
-    ann.read()
     ann.say("hi")
     assert ann.read() == bob.read() == ""
-    journal.commit()
+    world.journal.commit()
     assert (ann.read(), bob.read()) == ("-> #1\r\n", "ann: hi\r\n")
 
 
-def test_what_could_not_be_kept_is_told_to_its_author_alone(open_world: Opens) -> None:
-    world = open_world(journal=FaultyJournal)
-    journal = world.journal
-    assert isinstance(journal, FaultyJournal)
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    ann.say("/receipts on", "kept")
-    journal.fault = "the disk is full"
-    ann.say("lost", "/me is lost", "/nick anna", "/msg bob psst")
-    assert ann.lines() == [
-        "-> receipts are on.",
-        "-> #1",
-        "-> You are anna.",
-        "-> sent to bob.",
-        "-> Error: not kept: the disk is full",
-        "-> Error: not kept: the disk is full",
-    ]
-    assert bob.lines() == ["ann: kept", " * ann is now anna.", "[anna] psst"]
-    journal.fault = ""
-    ann.say("kept again")
-    assert ann.lines() == ["-> #2"]
-    assert bob.lines() == ["anna: kept again"]
-    bob.say("/history")
-    assert bob.lines() == ["-> #1 [12:00] ann: kept", "-> #2 [12:00] anna: kept again"]
-
-
-def test_people_come_and_go_while_nothing_can_be_kept(open_world: Opens) -> None:
+def test_only_the_author_reads_that_a_line_was_not_stored_and_the_room_goes_on(open_world: Opens) -> None:
     world = open_world(journal=FaultyJournal)
     assert isinstance(world.journal, FaultyJournal)
-    world.journal.fault = "the disk is full"
     ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say("lost", "quit")
-    assert bob.lines() == ["-> Error: not kept: the disk is full", " * Goodbye, bob."]
-    assert ann.lines() == [" * bob left."]
+    ann.say("/receipts on", "kept")
+    world.journal.fault = "the disk is full"
+    ann.say("lost", "/me is lost", "/nick anna", "/msg bob psst")
+    assert ann.lines() == [
+        *("-> receipts are on.", "-> #1", "-> You are anna.", "-> sent to bob."),
+        *["-> Error: not kept: the disk is full"] * 2,
+    ]
+    assert bob.lines() == ["ann: kept", " * ann is now anna.", "[anna] psst"]
+    (carol,) = world.join("carol")
+    carol.say("lost", "quit")
+    assert carol.lines() == ["-> Error: not kept: the disk is full", " * Goodbye, carol."]
+    assert bob.lines() == [" * carol joined.", " * carol left."]
+    world.journal.fault = ""
+    ann.say("kept again")
+    assert ann.lines()[2:] == ["-> #2"]
+    bob.say("/history")
+    assert bob.lines() == ["anna: kept again", "-> #1 [12:00] ann: kept", "-> #2 [12:00] anna: kept again"]
 
 
 # Order
 
 
-def test_answers_come_in_the_order_of_the_questions(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
+def test_answers_come_in_the_order_of_the_questions(ann: Person, bob: Person) -> None:
     bob.say("hi")
     ann.read()
     ann.say("/ping", "/history", "/ping", "/history 1", "/away", "/names", "/x", "/back")
     assert ann.lines() == [
-        "-> pong",
-        "-> #1 [12:00] bob: hi",
-        "-> pong",
-        "-> #1 [12:00] bob: hi",
-        "-> You are away.",
-        "-> 2 here: ann (away), bob",
-        "-> Error: unknown command /x. /help lists them.",
-        "-> Welcome back.",
+        *("-> pong", "-> #1 [12:00] bob: hi", "-> pong", "-> #1 [12:00] bob: hi", "-> You are away."),
+        *("-> 2 here: ann (away), bob", "-> Error: unknown command /x. /help lists them.", "-> Welcome back."),
     ]
 
 
-def test_everybody_reads_the_lines_in_the_same_order(world: World) -> None:
-    people = world.join("ann", "bob", "carol")
-    for person in people:
-        person.read()
-    for turn in range(3):
-        for nick, person in zip(("ann", "bob", "carol"), people, strict=True):
-            person.put(f"{nick} {turn}\r\n")
-    world.settle()
-    said = [f"{nick}: {nick} {turn}" for turn in range(3) for nick in ("ann", "bob", "carol")]
-    for nick, person in zip(("ann", "bob", "carol"), people, strict=True):
-        assert person.lines() == [line for line in said if not line.startswith(nick)]
+def test_everybody_reads_all_lines_in_the_same_order(ann: Person, bob: Person, carol: Person) -> None:
+    people = {"ann": ann, "bob": bob, "carol": carol}
+    said = [(nick, f"{nick} {turn}") for turn in range(3) for nick in people]
+    at_once(*((people[nick], text) for nick, text in said))
+    for nick, person in people.items():
+        assert person.lines() == [f"{author}: {text}" for author, text in said if author != nick]
 
 
-def test_a_paste_of_a_thousand_lines_is_said_whole_and_in_order(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
-    bob.say(*(f"{number}" for number in range(1000)), "quit")
-    assert ann.lines() == [*(f"bob: {number}" for number in range(1000)), " * bob left."]
-
-
-def test_others_have_their_turn_during_a_long_paste(world: World) -> None:
-    ann, bob, carol = world.join("ann", "bob", "carol")
-    ann.put("ann\r\n" * 1000)
-    bob.put("/receipts on\r\nbob\r\n")
-    world.settle()
+def test_paste_of_a_thousand_lines_is_said_whole_while_others_take_turns(
+    ann: Person, bob: Person, carol: Person
+) -> None:
+    at_once((ann, *(f"{number}" for number in range(1000)), "quit"), (bob, "hi"))
     lines = carol.lines()
-    assert lines.index("bob: bob") < 1000
-    assert lines.count("ann: ann") == 1000
+    assert lines.index("bob: hi") < 1000
+    lines.remove("bob: hi")
+    assert lines == [*(f"ann: {number}" for number in range(1000)), " * ann left."]
 
 
-@pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\r\0"])
-def test_lines_may_end_in_any_of_four_ways(world: World, end: str) -> None:
-    (ann,) = world.join("ann")
-    bob = world.connect()
-    bob.send(f"bob{end}one{end}{end}two{end}quit{end}")
-    assert ann.lines() == [" * bob joined.", "bob: one", "bob: two", " * bob left."]
+# People who do not read
 
 
-# A peer that does not read
-
-
-def test_who_does_not_read_what_the_room_says_may_talk_on_and_gets_everything_in_order_afterwards(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
+def test_person_who_does_not_read_the_room_talks_on_and_gets_everything_later(
+    ann: Person, bob: Person, carol: Person
+) -> None:
     ann.transport.takes = False
-    for number in range(40):
-        bob.say(f"{number} " + "x" * 2000)
+    bob.say(*(f"{number} " + "x" * 2000 for number in range(40)), "/ping")
     ann.say("/receipts on", "hello", "/ping")
-    assert bob.lines() == ["ann: hello"]
+    assert bob.lines() == ["-> pong", "ann: hello"]
+    assert len(carol.lines()) == 41
     bob.say("still here?", "/msg ann psst")
     ann.transport.take_again()
     assert ann.lines() == [
         *(f"bob: {number} " + "x" * 2000 for number in range(40)),
-        "-> receipts are on.",
-        "-> pong",
-        "-> #41",
-        "bob: still here?",
-        "[bob] psst",
+        *("-> receipts are on.", "-> pong", "-> #41", "bob: still here?", "[bob] psst"),
     ]
     bob.say("and now?")
     assert ann.lines() == ["bob: and now?"]
 
 
-def test_who_does_not_read_their_answers_is_not_read_from_and_goes_on_afterwards_in_order(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
+def test_person_who_does_not_read_answers_is_not_read_from_until_they_do(
+    world: World, ann: Person, bob: Person
+) -> None:
     ann.transport.takes = False
-    ann.put("/help\r\n" * 200 + "hello\r\n/ping\r\n")
-    world.settle()
-    reading = [ann.transport.reading]
+    at_once((ann, *["/help"] * 200, "hello", "/ping"))
+    assert not is_read_from(ann)
+    assert len(ann.transport.held) < 70_000
     bob.say("hi")
     assert bob.read() == ""
+    for _ in range(200):
+        ann.transport.take_again()
+        ann.transport.takes = False
+        world.settle()
     ann.transport.take_again()
     world.settle()
-    assert [*reading, ann.transport.reading] == [False, True]
+    assert is_read_from(ann)
     assert bob.lines() == ["ann: hello"]
     lines = ann.lines()
     assert lines.count("bob: hi") == 1
@@ -382,47 +271,37 @@ def test_who_does_not_read_their_answers_is_not_read_from_and_goes_on_afterwards
     assert lines[-1] == "-> pong"
 
 
-def test_a_private_line_to_somebody_who_does_not_read_theirs_is_refused_to_its_sender(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    bob.read()
+def test_private_line_to_a_person_who_does_not_read_theirs_is_rejected(ann: Person, bob: Person) -> None:
     ann.transport.takes = False
-    for number in range(100):
-        bob.say(f"/msg ann {number} " + "x" * 2000)
-    sent = [line == "-> sent to ann." for line in bob.lines()]
-    assert sent == [True] * sum(sent) + [False] * (100 - sum(sent))
-    assert sum(sent) * 2300 >= 64 * 1024, "64 KiB, with what each of them takes besides its text"
-    assert sum(sent) * 2000 < 136 * 1024, "and as many in a transport"
-    bob.say("/msg ann hello?")
-    assert bob.lines() == ["-> Error: ann does not read what is sent to them."]
+    bob.say(*(f"/msg ann {number} " + "x" * 2000 for number in range(100)))
+    answers = bob.lines()
+    sent = answers.count("-> sent to ann.")
+    assert answers == ["-> sent to ann."] * sent + ["-> Error: ann does not read what is sent to them."] * (100 - sent)
+    assert sent * 2300 >= 64 * 1024, "64 KiB, with what each of them takes besides its text"
+    assert sent * 2000 < 136 * 1024, "and as many in a transport"
     ann.transport.take_again()
     bob.say("/msg ann hello!")
-    lines = ann.lines()
-    assert len(lines) == sum(sent) + 1
-    assert lines[-1] == "[bob] hello!"
+    assert [line[:10] for line in ann.lines()] == [*(f"[bob] {n} xx"[:10] for n in range(sent)), "[bob] hell"]
 
 
-def test_who_was_behind_for_too_long_is_told_which_lines_they_missed(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    bob.say("before")
-    ann.read()
+def test_person_who_is_too_far_behind_reads_which_lines_they_missed(ann: Person, bob: Person) -> None:
+    said = {number: f"bob: {number} " + "x" * 4000 for number in range(1, 1200)}
     ann.transport.takes = False
-    bob.say(*(f"{number} " + "x" * 4000 for number in range(2, 1200)))
+    bob.say(*(line.removeprefix("bob: ") for line in said.values()))
     ann.transport.take_again()
     lines = ann.lines()
     (at,) = (at for at, line in enumerate(lines) if line.startswith(" * You missed "))
-    first, last = at + 2, 1199 - len(lines[at + 1 :])
+    first, last = at + 1, 1200 - len(lines[at:])
     assert lines == [
-        *(f"bob: {number} " + "x" * 4000 for number in range(2, first)),
+        *(said[number] for number in range(1, first)),
         f" * You missed {last - first + 1} lines (#{first}-#{last}).",
-        *(f"bob: {number} " + "x" * 4000 for number in range(last + 1, 1200)),
+        *(said[number] for number in range(last + 1, 1200)),
     ]
     ann.say(f"/history #{last}")
-    assert ann.lines() == [f"-> #{last} [12:00] bob: {last} " + "x" * 4000]
+    assert ann.lines() == [f"-> #{last} [12:00] {said[last]}"]
 
 
-def test_who_changes_what_they_see_while_they_do_not_read_can_talk_on(world: World) -> None:
-    ann, bob = world.join("ann", "bob")
-    ann.read()
+def test_view_may_change_while_its_person_does_not_read(ann: Person, bob: Person) -> None:
     ann.transport.takes = False
     bob.say("one")
     ann.say("/timestamp on", "hello")
@@ -430,29 +309,3 @@ def test_who_changes_what_they_see_while_they_do_not_read_can_talk_on(world: Wor
     ann.transport.take_again()
     assert [line.removeprefix("[12:00] ") for line in ann.lines()] == ["bob: one", "-> timestamps are on.", "bob: two"]
     assert bob.lines() == ["ann: hello"]
-
-
-def test_others_are_read_from_while_one_does_not_read(world: World) -> None:
-    ann, bob, carol = world.join("ann", "bob", "carol")
-    ann.transport.takes = False
-    carol.read()
-    bob.say(*["x" * 2000] * 50, "/ping")
-    assert bob.lines()[-1] == "-> pong"
-    assert len(carol.lines()) == 50
-
-
-def test_who_asks_for_more_than_they_read_is_answered_as_they_read(world: World) -> None:
-    (ann,) = world.join("ann")
-    ann.transport.takes = False
-    ann.put("/help\r\n" * 200 + "/ping\r\n")
-    world.settle()
-    assert len(ann.transport.held) < 70_000
-    for _ in range(200):
-        ann.transport.take_again()
-        ann.transport.takes = False
-        world.settle()
-    ann.transport.take_again()
-    world.settle()
-    lines = ann.lines()
-    assert lines[-1] == "-> pong"
-    assert lines.count("-> /help [COMMAND]   lists the commands, or explains one") == 200

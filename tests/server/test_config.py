@@ -1,4 +1,4 @@
-"""The settings: what wins, and what is said about what is wrong."""
+"""Settings come from the command line, the config file and the defaults, and errors name the setting."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.server.config import LIMITS, MOTD_BYTES, MOTD_LINES, Config, load_config
 
 
-def from_file(folder: Path, toml: str, **given: object) -> Config:
-    """The settings that the config file *toml* makes, below what is *given* on the command line."""
+def load(folder: Path, toml: str, **command_line: object) -> Config:
+    """Return the settings from a config file that holds *toml*, and from the *command_line*."""
     (folder / "chat.toml").write_text(toml, encoding="utf-8")
-    return load_config({"config": "chat.toml", **given}, folder)
+    return load_config({"config": "chat.toml", **command_line}, folder)
 
 
-def test_nothing_given_is_the_defaults_in_the_folder_of_the_start(tmp_path: Path) -> None:
+def load_error(folder: Path, **command_line: object) -> str:
+    """Return the message with which the *command_line* is rejected."""
+    with pytest.raises(StartupError) as caught:
+        load_config(command_line, folder)
+    return str(caught.value)
+
+
+def test_defaults(tmp_path: Path) -> None:
     config = load_config({}, tmp_path)
     assert config == Config(data=tmp_path / "broadcast-data")
     assert config.ports == ("5555",)
@@ -28,9 +35,9 @@ def test_nothing_given_is_the_defaults_in_the_folder_of_the_start(tmp_path: Path
     assert (config.probe, config.gone) == (60, 150)
 
 
-def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) -> None:
+def test_config_file_has_all_settings(tmp_path: Path) -> None:
     (tmp_path / "motd").write_text("Hello.\n")
-    config = from_file(
+    config = load(
         tmp_path,
         """
         port = [0, "unix:chat.sock"]
@@ -62,24 +69,18 @@ def test_the_config_file_knows_every_name_of_the_command_line(tmp_path: Path) ->
     )
 
 
-def test_every_limit_is_a_setting(tmp_path: Path) -> None:
-    """Each is set to the lowest that it may be."""
+def test_every_limit_is_a_setting_and_accepts_its_lowest_value_and_default(tmp_path: Path) -> None:
     assert {limit.field for limit in LIMITS.values()} == {field.name for field in fields(Limits)}
-    toml = "".join(f"{name} = {limit.low}\n" for name, limit in LIMITS.items())
-    limits = from_file(tmp_path, toml).limits
+    limits = load(tmp_path, "".join(f"{name} = {limit.low}\n" for name, limit in LIMITS.items())).limits
     assert limits == Limits(**{limit.field: limit.low for limit in LIMITS.values()})  # type: ignore[arg-type]
     assert limits != DEFAULTS
-
-
-@pytest.mark.parametrize("name", LIMITS)
-def test_its_default_is_one_that_it_may_be(name: str) -> None:
-    limit = LIMITS[name]
-    default = getattr(DEFAULTS, limit.field)
-    assert default is None or limit.low <= default <= limit.high
+    for limit in LIMITS.values():
+        default = getattr(DEFAULTS, limit.field)
+        assert default is None or limit.low <= default <= limit.high
 
 
 @pytest.mark.parametrize(
-    ("toml", "given", "lifted"),
+    ("toml", "command_line", "disabled"),
     [
         ("", {}, False),
         ('limits = "off"', {}, True),
@@ -88,54 +89,47 @@ def test_its_default_is_one_that_it_may_be(name: str) -> None:
         ("limits = false", {"limits": "on"}, False),
     ],
 )
-def test_limits_on_people_and_addresses_can_be_lifted(
-    tmp_path: Path, toml: str, given: dict[str, object], *, lifted: bool
+def test_client_limits_can_be_disabled(
+    tmp_path: Path, toml: str, command_line: dict[str, object], *, disabled: bool
 ) -> None:
-    limits = from_file(tmp_path, "paste-lines = 5\n" + toml, **given).limits
+    limits = load(tmp_path, "paste-lines = 5\n" + toml, **command_line).limits
     expected = Limits(paste_lines=5)
-    assert limits == (expected.without_client_limits() if lifted else expected)
-
-
-def test_the_command_line_wins(tmp_path: Path) -> None:
-    config = from_file(tmp_path, 'port = 1\nname = "file"\nreplay = 3', port=["2", "3"], name="line")
-    assert (config.ports, config.name, config.replay) == (("2", "3"), "line", 3)
-
-
-def test_who_is_silent_need_not_be_probed(tmp_path: Path) -> None:
-    assert load_config({"probe": 0, "gone": 1}, tmp_path).probe == 0
+    assert limits == (expected.without_client_limits() if disabled else expected)
 
 
 @pytest.mark.parametrize(
-    ("toml", "given", "data"),
+    ("toml", "command_line", "data"),
     [
         ("ephemeral = true", {}, None),
         ("ephemeral = true", {"data": "there"}, "there"),
         ('data = "there"', {"ephemeral": True}, None),
         ('data = "there"', {"data": "here"}, "here"),
+        ("", {"data": "/srv/chat"}, "/srv/chat"),
     ],
 )
-def test_it_wins_about_where_to_keep_what_is_said_too(
-    tmp_path: Path, toml: str, given: dict[str, object], data: str | None
+def test_command_line_overrides_the_config_file(
+    tmp_path: Path, toml: str, command_line: dict[str, object], data: str | None
 ) -> None:
-    assert from_file(tmp_path, toml, **given).data == (None if data is None else tmp_path / data)
+    file = f'port = 1\nname = "file"\nreplay = 3\n{toml}'
+    config = load(tmp_path, file, port=["2", "tcp:5555:interface=a,b"], name="line", **command_line)
+    assert (config.ports, config.name, config.replay) == (("2", "tcp:5555:interface=a,b"), "line", 3)
+    assert config.data == (None if data is None else tmp_path / data)
 
 
-def test_an_absolute_folder_stays_what_it_is(tmp_path: Path) -> None:
-    assert load_config({"data": "/srv/chat"}, tmp_path).data == Path("/srv/chat")
-
-
-def test_commas_do_not_split_a_port(tmp_path: Path) -> None:
-    assert load_config({"port": ["tcp:5555:interface=a,b"]}, tmp_path).ports == ("tcp:5555:interface=a,b",)
+def test_probe_can_be_disabled(tmp_path: Path) -> None:
+    assert load_config({"probe": 0, "gone": 1}, tmp_path).probe == 0
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "+5", "", " ", "٣", pytest.param("9" * 5000, id="5000 digits")])
-def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
-    with pytest.raises(StartupError, match=r"--port takes a number from 0 to 65535 or .* endpoint .*, not "):
-        load_config({"port": [port]}, tmp_path)
+def test_invalid_port_number_is_rejected(tmp_path: Path, port: str) -> None:
+    message = "--port takes a number from 0 to 65535 or a Twisted endpoint description"
+    error = load_error(tmp_path, port=[port])
+    assert error.startswith(message)
+    assert ", not '" in error
 
 
 @pytest.mark.parametrize(
-    ("toml", "said"),
+    ("toml", "message"),
     [
         ("prot = 1", "prot in chat.toml is not a setting. Did you mean port?"),
         ("unicode_nicknames = true", "Did you mean unicode-nicknames?"),
@@ -175,36 +169,32 @@ def test_a_number_that_is_no_port_is_refused(tmp_path: Path, port: str) -> None:
         ('log-format = "xml"', "log-format in chat.toml takes text or json, not 'xml'."),
         ("log-format = [1]", "log-format in chat.toml takes text or json, not [1]."),
         ('data = ""', "data in chat.toml takes a text that is not empty, not ''."),
-        ('ephemeral = true\ndata = "x"', "ephemeral in chat.toml keeps nothing, data in chat.toml says where"),
+        ('ephemeral = true\ndata = "x"', "ephemeral in chat.toml stores nothing on disk, data in chat.toml names"),
         ("port = 1\nname =\n", "chat.toml is not valid TOML: Invalid value (at line 2, column 7). Correct it there."),
         ("port = 1\nname =", "chat.toml is not valid TOML: Invalid value (at the end, line 2). Correct it there."),
     ],
 )
-def test_what_is_wrong_in_the_config_file_is_named(tmp_path: Path, toml: str, said: str) -> None:
-    with pytest.raises(StartupError) as refused:
-        from_file(tmp_path, toml)
-    assert said in str(refused.value)
-    assert "\n" not in str(refused.value)
+def test_error_in_the_config_file_is_one_line_that_names_it(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(StartupError) as caught:
+        load(tmp_path, toml)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_long_value_is_not_shown_whole(tmp_path: Path) -> None:
-    with pytest.raises(StartupError) as refused:
-        load_config({"replay": "9" * 5000}, tmp_path)
-    assert len(str(refused.value)) < 150
+def test_error_on_the_command_line_names_the_option(tmp_path: Path) -> None:
+    assert len(load_error(tmp_path, replay="9" * 5000)) < 150
+    message = load_error(tmp_path, config="nowhere.toml")
+    assert message.startswith("--config: cannot read ")
+    assert "nowhere.toml: No such file or directory" in message
 
 
-def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"--config: cannot read .*nowhere\.toml: No such file or directory"):
-        load_config({"config": "nowhere.toml"}, tmp_path)
-
-
-def test_an_interface_without_a_number_is_refused_for_it_would_protect_nobody(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"tcp:5555:interface=127\.0\.0\.1"):
-        load_config({"port": ["tcp:5555"], "interface": "127.0.0.1"}, tmp_path)
+def test_interface_needs_a_port_number_to_apply_to(tmp_path: Path) -> None:
+    message = load_error(tmp_path, port=["tcp:5555"], interface="127.0.0.1")
+    assert "tcp:5555:interface=127.0.0.1" in message
     assert load_config({"port": ["tcp:5555", "0"], "interface": "127.0.0.1"}, tmp_path).interface == "127.0.0.1"
 
 
-def test_the_name_is_one_line_that_is_safe_to_show(tmp_path: Path) -> None:
+def test_name_is_sanitized(tmp_path: Path) -> None:
     assert load_config({"name": " The\x1b[2J\r\nPub\u202e "}, tmp_path).name == "The[2JPub"
 
 
@@ -215,29 +205,25 @@ def test_the_name_is_one_line_that_is_safe_to_show(tmp_path: Path) -> None:
         (b"\xef\xbb\xbfone\n\n  two  \n\n\n", ("one", "", "  two")),
         (b"a\x1b[31m\tb\x0cc\xe2\x80\xa8d", ("a[31m bc d",)),
         (b"", ()),
+        (b"x\n" * MOTD_LINES, ("x",) * MOTD_LINES),
     ],
+    ids=["line ends", "byte order mark and blank lines", "control characters", "empty", "longest"],
 )
-def test_the_message_of_the_day_is_clean_lines(tmp_path: Path, text: bytes, lines: tuple[str, ...]) -> None:
+def test_message_of_the_day_is_sanitized_lines(tmp_path: Path, text: bytes, lines: tuple[str, ...]) -> None:
     (tmp_path / "motd").write_bytes(text)
     assert load_config({"motd": "motd"}, tmp_path).motd == lines
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"fine\n\xff\n", "line 2 of "),
         (b"x\n" * (MOTD_LINES + 1), f"Shorten it to {MOTD_LINES}."),
         (b"x" * (MOTD_BYTES + 1), f"Shorten it to {MOTD_BYTES} bytes."),
     ],
+    ids=["not UTF-8", "too many lines", "too many bytes"],
 )
-def test_a_message_of_the_day_that_cannot_be_shown_is_refused(tmp_path: Path, text: bytes, said: str) -> None:
+def test_invalid_message_of_the_day_is_rejected(tmp_path: Path, text: bytes, message: str) -> None:
     (tmp_path / "motd").write_bytes(text)
-    with pytest.raises(StartupError) as refused:
-        load_config({"motd": "motd"}, tmp_path)
-    assert str(refused.value).startswith("--motd: ")
-    assert said in str(refused.value)
-
-
-def test_the_longest_message_of_the_day_is_shown(tmp_path: Path) -> None:
-    (tmp_path / "motd").write_bytes(b"x\n" * MOTD_LINES)
-    assert len(load_config({"motd": "motd"}, tmp_path).motd) == MOTD_LINES
+    assert load_error(tmp_path, motd="motd").startswith("--motd: ")
+    assert message in load_error(tmp_path, motd="motd")

@@ -1,4 +1,4 @@
-"""How the server starts and stops."""
+"""The server starts and stops its parts in order and within its time limits."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from broadcast.server.lifecycle import (
 from broadcast.server.sd_notify import SdNotifier
 from tests.harness import World
 
-PATIENCE = 60
-"""How long, in seconds, a thread may take for what takes it microseconds."""
+TIMEOUT = 60
+"""Seconds after which a test gives up waiting for a thread."""
 DOWN = " * The server is going down."
 
 
 class GaveUpError(Exception):
-    """The process would have ended."""
+    """Raised where the process would end."""
 
 
 class FakePort:
-    """A port that somebody listens on."""
+    """A port that listens until it is stopped."""
 
     def __init__(self) -> None:
         self.open: bool = True
@@ -52,8 +52,8 @@ class FakePort:
         self.open = False
 
 
-class FakePlace:
-    """Listens when the test says so."""
+class FakeListener:
+    """A listener that succeeds or fails when the test says so."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,13 +61,13 @@ class FakePlace:
         self.factory: IProtocolFactory | None = None
         self.listening: Deferred[Sequence[IListeningPort]] = Deferred()
 
-    def succeed(self) -> FakePlace:
-        """Listen; done already if this comes before ``listen``."""
+    def succeed(self) -> FakeListener:
+        """Let it listen. May be called before ``listen``."""
         self.listening.callback([cast(IListeningPort, self.port)])
         return self
 
-    def fail(self) -> FakePlace:
-        """Find that nothing can listen here."""
+    def fail(self) -> FakeListener:
+        """Let it fail."""
         self.listening.errback(Failure(StartupError(f"{self.name} is in use")))  # type: ignore[no-untyped-call]
         return self
 
@@ -80,10 +80,10 @@ class FakePlace:
 
 
 class FakeMonitor:
-    """Measures nothing."""
+    """A monitor that records whether it runs."""
 
     def __init__(self) -> None:
-        self.listener = FakePlace("a tower")
+        self.listener = FakeListener("a tower")
         self.factory: IProtocolFactory = Factory()
         self.measures = False
 
@@ -95,17 +95,17 @@ class FakeMonitor:
 
 
 class TestedJournal(MemoryJournal):
-    """Notes what happens to it, and fails where the test says so."""
+    """A journal that records what happens to it, and fails or hangs when the test says so."""
 
     __test__ = False
-    trouble = ""
+    open_error = ""
     opened = closed = stuck = False
     may_close = ThreadEvent()
 
     def open(self, tail: int) -> Sequence[Stored]:
         self.opened = True
-        if self.trouble:
-            raise JournalError(self.trouble)
+        if self.open_error:
+            raise JournalError(self.open_error)
         return super().open(tail)
 
     def append(self, event: Event) -> None:
@@ -113,30 +113,32 @@ class TestedJournal(MemoryJournal):
             super().append(event)
 
     def close(self) -> None:
-        assert self.may_close.wait(PATIENCE)
+        assert self.may_close.wait(TIMEOUT)
         super().close()
         self.closed = True
 
 
-class NotingManager(SdNotifier):
-    """Notes what it is told."""
+class RecordingNotifier(SdNotifier):
+    """A notifier that records its notifications."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.sent: list[str] = []
         self.status: Callable[[], str] = str
 
     def ready(self, status: Callable[[], str]) -> None:
-        self.told.append("ready")
+        self.sent.append("ready")
         self.status = status
 
     def stopping(self, status: str) -> None:
-        self.told.append(status)
+        self.sent.append(status)
 
 
 class Running:
-    """A server on fake ports, with a clock of its own for the stop."""
+    """A server on fake ports. The time limits of its stop have their own clock."""
 
-    def __init__(self, *places: FakePlace, monitor: FakeMonitor | None = None, log: ILogObserver | None = None) -> None:
+    def __init__(
+        self, *places: FakeListener, monitor: FakeMonitor | None = None, log: ILogObserver | None = None
+    ) -> None:
         self.world = World(journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
         self.journal.opened = False
@@ -145,7 +147,7 @@ class Running:
         self.clock = Clock()
         self.terminated = 0
         self.gave_up: list[str] = []
-        self.manager = NotingManager()
+        self.manager = RecordingNotifier()
         self.signals: list[str] = []
         self.pulse = Clock()
         around = ProcessContext(
@@ -154,7 +156,7 @@ class Running:
             self.world._soon.append,
             self._terminate,
             self.manager,
-            lambda: self.signals.append("taken"),
+            lambda: self.signals.append("installed"),
             log,
         )
         heartbeat = DeadPeerDetector(
@@ -179,20 +181,20 @@ class Running:
         self.server.startService()
 
     def stop(self) -> None:
-        """Begin to stop as twistd does."""
+        """Start to stop as twistd does."""
         self.server.stopService().addCallback(self.stopped.append)
         self.world.settle()
 
     def settle(self) -> None:
-        """Let everything happen until the server has stopped, threads included."""
-        until = monotonic() + PATIENCE
+        """Run the reactor and the threads until the server has stopped."""
+        until = monotonic() + TIMEOUT
         while not self.stopped:
             assert monotonic() < until
             self.world.settle()
             sleep(0.001)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock of the stop."""
         self.clock.advance(seconds)
         self.world.settle()
 
@@ -206,7 +208,7 @@ class Running:
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """What this package logs."""
+    """The lines that this package logs."""
     lines: list[str] = []
 
     def observe(event: LogEvent) -> None:
@@ -219,8 +221,8 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observer)
 
 
-def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(logged: list[str]) -> None:
-    running = Running(FakePlace("here").succeed(), FakePlace("there").succeed())
+def test_start_listens_before_it_opens_the_journal_and_logs_both(logged: list[str]) -> None:
+    running = Running(FakeListener("here").succeed(), FakeListener("there").succeed())
     running.server.privilegedStartService()
     opened_before, logged_before = running.journal.opened, list(logged)
     running.server.startService()
@@ -229,8 +231,8 @@ def test_the_ports_come_first_then_the_journal_and_the_log_says_where_both_are(l
     assert logged == ["Listening on here.", "Listening on there.", "Nothing is kept."]
 
 
-def test_the_heart_beats_from_the_start_to_the_stop() -> None:
-    running = Running(FakePlace("here").succeed())
+def test_dead_peer_detector_runs_from_start_to_stop() -> None:
+    running = Running(FakeListener("here").succeed())
     running.server.privilegedStartService()
     beats = [len(running.pulse.getDelayedCalls())]
     running.server.startService()
@@ -240,8 +242,8 @@ def test_the_heart_beats_from_the_start_to_the_stop() -> None:
     running.settle()
 
 
-def test_a_port_in_use_ends_the_start_and_leaves_the_journal_alone(logged: list[str]) -> None:
-    running = Running(FakePlace("here").succeed(), FakePlace("there").fail())
+def test_port_in_use_ends_the_start_before_the_journal_is_opened(logged: list[str]) -> None:
+    running = Running(FakeListener("here").succeed(), FakeListener("there").fail())
     with pytest.raises(GaveUpError):
         running.start()
     assert running.gave_up == ["there is in use"]
@@ -249,17 +251,17 @@ def test_a_port_in_use_ends_the_start_and_leaves_the_journal_alone(logged: list[
     assert logged == []
 
 
-def test_a_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None:
-    running = Running(FakePlace("here").succeed())
-    running.journal.trouble = "another server has it open"
+def test_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None:
+    running = Running(FakeListener("here").succeed())
+    running.journal.open_error = "another server has it open"
     with pytest.raises(GaveUpError):
         running.start()
     assert running.gave_up == ["another server has it open"]
     assert logged == []
 
 
-def test_a_port_that_takes_its_time_is_logged_when_it_listens(logged: list[str]) -> None:
-    place = FakePlace("slow")
+def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
+    place = FakeListener("slow")
     running = Running(place)
     running.start()
     assert logged == ["Nothing is kept."]
@@ -270,8 +272,8 @@ def test_a_port_that_takes_its_time_is_logged_when_it_listens(logged: list[str])
     assert not place.port.open
 
 
-def test_a_port_that_fails_late_ends_the_process_as_a_failure(logged: list[str]) -> None:
-    place = FakePlace("slow")
+def test_port_that_fails_late_terminates_the_process(logged: list[str]) -> None:
+    place = FakeListener("slow")
     running = Running(place)
     running.start()
     place.fail()
@@ -279,31 +281,31 @@ def test_a_port_that_fails_late_ends_the_process_as_a_failure(logged: list[str])
     assert running.terminated == 1
 
 
-def test_a_port_that_was_still_on_its_way_does_not_disturb_the_stop() -> None:
-    running = Running(FakePlace("slow"))
+def test_slow_port_does_not_disturb_the_stop() -> None:
+    running = Running(FakeListener("slow"))
     running.start()
     running.stop()
     running.settle()
     assert running.terminated == 0
 
 
-def test_it_is_ready_once_everything_listens_and_the_reactor_turns() -> None:
-    slow = FakePlace("slow")
-    running = Running(FakePlace("here").succeed(), slow)
+def test_server_is_ready_once_all_ports_listen_and_the_reactor_runs() -> None:
+    slow = FakeListener("slow")
+    running = Running(FakeListener("here").succeed(), slow)
     running.start()
     assert running.signals == []
     running.world.settle()
-    assert (running.signals, running.manager.told) == (["taken"], [])
+    assert (running.signals, running.manager.sent) == (["installed"], [])
     slow.succeed()
-    assert running.manager.told == []
+    assert running.manager.sent == []
     running.world.settle()
-    assert running.manager.told == ["ready"]
+    assert running.manager.sent == ["ready"]
     running.world.join("ann", "bob")
     assert running.manager.status() == "2 connected."
 
 
-def test_a_server_that_lacks_a_port_or_stops_already_is_never_ready() -> None:
-    failing, slow = FakePlace("failing"), FakePlace("slow")
+def test_server_without_a_port_or_already_stopping_is_never_ready() -> None:
+    failing, slow = FakeListener("failing"), FakeListener("slow")
     for place in (failing, slow):
         running = Running(place)
         running.start()
@@ -313,11 +315,11 @@ def test_a_server_that_lacks_a_port_or_stops_already_is_never_ready() -> None:
             running.world.settle()
         running.stop()
         running.settle()
-        assert running.manager.told == ["Going down: 0 connected."]
+        assert running.manager.sent == ["Going down: 0 connected."]
 
 
-def test_everybody_reads_that_the_server_goes_down_whether_they_have_a_nickname_or_not(logged: list[str]) -> None:
-    place = FakePlace("here").succeed()
+def test_stop_notifies_all_clients_with_and_without_a_nickname(logged: list[str]) -> None:
+    place = FakeListener("here").succeed()
     running = Running(place)
     running.start()
     ann, bob = running.world.join("ann", "bob")
@@ -335,7 +337,7 @@ def test_everybody_reads_that_the_server_goes_down_whether_they_have_a_nickname_
     assert running.journal.closed
 
 
-def test_what_was_typed_before_is_said_before() -> None:
+def test_stop_delivers_earlier_messages_first() -> None:
     running = Running()
     running.start()
     ann, bob = running.world.join("ann", "bob")
@@ -345,8 +347,8 @@ def test_what_was_typed_before_is_said_before() -> None:
     assert bob.lines() == ["ann: one", "ann: two", DOWN]
 
 
-def test_nothing_is_left_to_wait_for_where_nobody_is_connected() -> None:
-    running = Running(FakePlace("here").succeed())
+def test_stop_without_clients_does_not_wait() -> None:
+    running = Running(FakeListener("here").succeed())
     running.start()
     running.stop()
     running.settle()
@@ -354,7 +356,7 @@ def test_nothing_is_left_to_wait_for_where_nobody_is_connected() -> None:
     assert running.clock.getDelayedCalls() == []
 
 
-def test_who_keeps_their_side_open_is_not_waited_for_long() -> None:
+def test_stop_closes_clients_that_do_not_close_within_the_linger_time() -> None:
     running = Running()
     running.start()
     (ann,) = running.world.join("ann")
@@ -367,7 +369,7 @@ def test_who_keeps_their_side_open_is_not_waited_for_long() -> None:
     running.settle()
 
 
-def test_who_does_not_read_is_cut_off_in_time_for_the_journal_to_close(logged: list[str]) -> None:
+def test_stop_aborts_clients_that_do_not_read_before_the_journal_closes(logged: list[str]) -> None:
     running = Running()
     running.start()
     (ann,) = running.world.join("ann")
@@ -384,7 +386,7 @@ def test_who_does_not_read_is_cut_off_in_time_for_the_journal_to_close(logged: l
     assert running.journal.closed
 
 
-def test_a_journal_that_is_stuck_holds_neither_the_news_nor_the_end() -> None:
+def test_stuck_journal_does_not_delay_the_notice_or_the_stop() -> None:
     running = Running()
     running.start()
     (ann,) = running.world.join("ann")
@@ -399,7 +401,7 @@ def test_a_journal_that_is_stuck_holds_neither_the_news_nor_the_end() -> None:
     running.settle()
 
 
-def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
+def test_journal_that_does_not_close_does_not_delay_the_stop(logged: list[str]) -> None:
     running = Running()
     running.start()
     running.journal.may_close.clear()
@@ -416,8 +418,8 @@ def test_nor_does_one_that_does_not_close(logged: list[str]) -> None:
 _monitor: type[Monitor] = FakeMonitor
 
 
-def test_the_monitor_has_a_place_of_its_own_and_measures_once_the_server_has_started(logged: list[str]) -> None:
-    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+def test_monitor_has_its_own_listener_and_runs_from_the_start(logged: list[str]) -> None:
+    here, monitor = FakeListener("here").succeed(), FakeMonitor()
     monitor.listener.succeed()
     running = Running(here, monitor=monitor)
     running.server.privilegedStartService()
@@ -428,8 +430,8 @@ def test_the_monitor_has_a_place_of_its_own_and_measures_once_the_server_has_sta
     assert logged == ["Listening on here.", "Listening on a tower.", "Nothing is kept."]
 
 
-def test_the_monitor_is_the_last_to_close() -> None:
-    here, monitor = FakePlace("here").succeed(), FakeMonitor()
+def test_monitor_is_closed_last() -> None:
+    here, monitor = FakeListener("here").succeed(), FakeMonitor()
     monitor.listener.succeed()
     running = Running(here, monitor=monitor)
     running.start()
@@ -442,10 +444,10 @@ def test_the_monitor_is_the_last_to_close() -> None:
     assert (monitor.listener.port.open, monitor.measures) == (False, False)
 
 
-def test_a_monitor_that_finds_no_place_ends_the_start() -> None:
+def test_monitor_that_cannot_listen_ends_the_start() -> None:
     monitor = FakeMonitor()
     monitor.listener.fail()
-    running = Running(FakePlace("here").succeed(), monitor=monitor)
+    running = Running(FakeListener("here").succeed(), monitor=monitor)
     with pytest.raises(GaveUpError):
         running.start()
     assert running.gave_up == ["a tower is in use"]
@@ -455,7 +457,7 @@ def test_a_monitor_that_finds_no_place_ends_the_start() -> None:
 # The log
 
 
-def test_twistd_takes_its_log_from_the_application_and_that_from_the_server() -> None:
+def test_application_takes_its_log_observer_from_the_server() -> None:
     observer = cast(ILogObserver, [].append)
     for log in (observer, None):
         application = Application("x")  # type: ignore[no-untyped-call]
@@ -465,7 +467,7 @@ def test_twistd_takes_its_log_from_the_application_and_that_from_the_server() ->
         assert list(cast(MultiService, IService(application))) == [server]
 
 
-def test_a_server_can_be_part_of_another_service_too() -> None:
+def test_server_can_be_part_of_another_service() -> None:
     services = MultiService()  # type: ignore[no-untyped-call]
     server = Running(log=cast(ILogObserver, [].append)).server
     server.setServiceParent(services)

@@ -1,4 +1,4 @@
-"""What is shown to Prometheus and to whoever asks whether all is well, and that looking costs the others nothing."""
+"""The metrics and the health page show the state of the server, and requests do not disturb clients."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class FakePort:
         return self.host
 
 
-class FakePlace:
-    """Nobody listens here."""
+class FakeListener:
+    """A listener without ports."""
 
     def listen(self, factory: IProtocolFactory) -> Deferred[list[IListeningPort]]:
         return succeed([])
@@ -53,42 +53,42 @@ class FakePlace:
 
 
 class Watched:
-    """A server in memory, and its monitor."""
+    """A server in memory and its monitor."""
 
     def __init__(self) -> None:
         self.world = DirectWorld()
         self.now = 100.0
-        self.aside: Callable[[Callable[[], bytes]], Deferred[bytes]] = lambda work: succeed(work())
-        """What is done with work that is not the reactor's."""
+        self.run_in_thread: Callable[[Callable[[], bytes]], Deferred[bytes]] = lambda work: succeed(work())
+        """Runs work that must not run on the reactor's thread."""
         self.monitor = Monitor(
-            cast(Listener, FakePlace()),
+            cast(Listener, FakeListener()),
             Sources(self.world.connections, self.world.hub, self.world.fanout, self.world.journal),
             self.world.clock,
             self.world._soon.append,
-            self._aside,
+            self._run_in_thread,
             lambda: self.now,
         )
 
-    def _aside(self, work: Callable[[], bytes]) -> Deferred[bytes]:
-        return self.aside(work)
+    def _run_in_thread(self, work: Callable[[], bytes]) -> Deferred[bytes]:
+        return self.run_in_thread(work)
 
     def connect(self) -> tuple[Protocol, StringTransport]:
-        """Somebody who wants to look."""
+        """Connect an HTTP client."""
         protocol = cast(Protocol, self.monitor.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)))
         transport = StringTransport()
         protocol.makeConnection(transport)
         return protocol, transport
 
     def ask(self, path: str, method: str = "GET", rest: bytes = b"") -> tuple[int, dict[str, str], str]:
-        """The status, the headers and the body of the answer."""
+        """Send a request and return the status, the headers and the body of the answer."""
         protocol, transport = self.connect()
         protocol.dataReceived(f"{method} {path} HTTP/1.0\r\n".encode() + rest + b"\r\n" * (not rest))
         head, _, body = transport.value().decode().partition("\r\n\r\n")
         status, *headers = head.split("\r\n")
         return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in headers), body
 
-    def figures(self) -> dict[str, float]:
-        """Every figure that is shown, by its name and labels."""
+    def metrics(self) -> dict[str, float]:
+        """Return every metric by its name and labels."""
         status, headers, body = self.ask("/metrics")
         assert status == 200
         assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -102,20 +102,20 @@ class Watched:
 
 @pytest.fixture
 def watched() -> Watched:
-    """A server with nobody in it."""
+    """A server without clients."""
     return Watched()
 
 
-def test_the_figures_are_those_of_the_parts(watched: Watched) -> None:
+def test_metrics_show_the_counters_of_the_parts(watched: Watched) -> None:
     world = watched.world
     ann, bob, _carol = world.join("ann", "bob", "carol")
     world.connect()
-    before = watched.figures()
+    before = watched.metrics()
     bob.transport.takes = False
     ann.say("one", "/me two", "three", "/nonsense")
     bob.say("/msg zoe hi")
     watched.now += 60
-    now = watched.figures()
+    now = watched.metrics()
     assert {name: now[name] for name in ("people", "connections", "sessions_total", "uptime_seconds", "keeping")} == {
         "people": 3,
         "connections": 4,
@@ -136,44 +136,44 @@ def test_the_figures_are_those_of_the_parts(watched: Watched) -> None:
     assert now["lines_told_total"] == 3
 
 
-def test_every_kind_of_refusal_is_there_from_the_start_and_no_other(watched: Watched) -> None:
+def test_every_kind_of_rejection_is_shown_from_the_start(watched: Watched) -> None:
     watched.world.connect().say("<b>x</b>", "ann", '/a"b', "/\u00e9")
-    kinds = {name for name in watched.figures() if name.startswith("refusals_total")}
+    kinds = {name for name in watched.metrics() if name.startswith("refusals_total")}
     assert kinds == {f"refusals_total kind={kind}" for kind in [*(kind.value for kind in Rejection), "not_kept"]}
 
 
-def test_nothing_that_people_type_is_shown(watched: Watched) -> None:
+def test_metrics_show_no_text_of_clients(watched: Watched) -> None:
     (ann,) = watched.world.join("zanzibar")
     ann.say("zanzibar", "/zanzibar", "/nick zanzibar2", "/quit zanzibar")
     assert "zanzibar" not in watched.ask("/metrics")[2]
 
 
-def test_the_journal_shows_how_it_keeps(watched: Watched) -> None:
-    keeping = watched.world.journal.commit_stats
+def test_metrics_show_commits_and_failures(watched: Watched) -> None:
+    stats = watched.world.journal.commit_stats
     for seconds in (0.0004, 0.004, 0.0045, 30.0):
-        keeping.record_success(seconds)
-    keeping.record_failure("the disk is full", 7)
-    now = watched.figures()
+        stats.record_success(seconds)
+    stats.record_failure("the disk is full", 7)
+    now = watched.metrics()
     assert now["commit_seconds_count"] == now["commit_seconds_bucket le=+Inf"] == 4
     assert now["commit_seconds_sum"] == pytest.approx(30.0089)
     assert [now[f"commit_seconds_bucket le={bound}"] for bound in ("0.0005", "0.002", "0.005", "2.0")] == [1, 1, 3, 3]
     assert (now["keeping"], now["commit_failures_total"], now["refusals_total kind=not_kept"]) == (0, 1, 7)
 
 
-def test_what_waits_for_the_journal_is_shown(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_show_the_journal_queue(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     (ann,) = watched.world.join("ann")
     monkeypatch.setattr(watched.world.journal, "append", lambda _event: None)
     ann.say("hello", "world!")
-    now = watched.figures()
+    now = watched.metrics()
     assert (now["journal_queue_events"], now["journal_queue_characters"]) == (2, 11)
 
 
-def test_it_says_what_runs_here(watched: Watched) -> None:
-    (info,) = [name for name in watched.figures() if name.startswith("info ")]
+def test_metrics_show_the_version(watched: Watched) -> None:
+    (info,) = [name for name in watched.metrics() if name.startswith("info ")]
     assert f" version={__version__}" in info
 
 
-def test_every_figure_is_explained_in_the_docs_with_its_type_and_no_other_is(watched: Watched) -> None:
+def test_documentation_lists_exactly_the_metrics_with_their_types(watched: Watched) -> None:
     shown = {
         (name, kind)
         for name, kind in re.findall(r"^# TYPE (broadcast_\w+) (\w+)$", watched.ask("/metrics")[2], re.MULTILINE)
@@ -186,15 +186,15 @@ def test_every_figure_is_explained_in_the_docs_with_its_type_and_no_other_is(wat
     assert explained == shown
 
 
-def test_the_figures_of_the_process_are_read_in_another_thread(watched: Watched) -> None:
+def test_process_metrics_are_read_in_another_thread(watched: Watched) -> None:
     works: list[Callable[[], bytes]] = []
     done: Deferred[bytes] = Deferred()
 
-    def aside(work: Callable[[], bytes]) -> Deferred[bytes]:
+    def run_in_thread(work: Callable[[], bytes]) -> Deferred[bytes]:
         works.append(work)
         return done
 
-    watched.aside = aside
+    watched.run_in_thread = run_in_thread
     protocol, transport = watched.connect()
     protocol.dataReceived(b"GET /metrics HTTP/1.0\r\n\r\n")
     assert transport.value() == b""
@@ -205,9 +205,9 @@ def test_the_figures_of_the_process_are_read_in_another_thread(watched: Watched)
         assert b"process_open_fds " in body
 
 
-def test_whoever_does_not_wait_for_the_answer_disturbs_nobody(watched: Watched) -> None:
+def test_client_that_disconnects_early_causes_no_error(watched: Watched) -> None:
     done: Deferred[bytes] = Deferred()
-    watched.aside = lambda _work: done
+    watched.run_in_thread = lambda _work: done
     protocol, transport = watched.connect()
     with logged():
         protocol.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -216,28 +216,28 @@ def test_whoever_does_not_wait_for_the_answer_disturbs_nobody(watched: Watched) 
     assert transport.value() == b""
 
 
-def test_without_the_figures_of_the_process_there_are_the_others(watched: Watched) -> None:
-    def aside(_work: Callable[[], bytes]) -> Deferred[bytes]:
+def test_other_metrics_are_shown_without_process_metrics(watched: Watched) -> None:
+    def run_in_thread(_work: Callable[[], bytes]) -> Deferred[bytes]:
         failed: Deferred[bytes] = Deferred()
         failed.errback(OSError("too many open files"))
         return failed
 
-    watched.aside = aside
+    watched.run_in_thread = run_in_thread
     with capturedLogs() as events:
-        assert watched.figures()["people"] == 0
+        assert watched.metrics()["people"] == 0
     assert [event["log_level"].name for event in events] == ["warn"]
 
 
 # Health
 
 
-def test_all_is_well_until_a_commit_fails_and_again_when_one_succeeds(watched: Watched) -> None:
-    keeping = watched.world.journal.commit_stats
+def test_health_follows_the_last_commit(watched: Watched) -> None:
+    stats = watched.world.journal.commit_stats
     well = (200, "ok\n")
     asked = [watched.ask("/healthz")]
-    keeping.record_failure("the disk is full", 1)
+    stats.record_failure("the disk is full", 1)
     asked.append(watched.ask("/healthz"))
-    keeping.record_success(0.1)
+    stats.record_success(0.1)
     asked.append(watched.ask("/healthz"))
     assert [(status, body) for status, _, body in asked] == [
         well, (503, "nothing is kept: the disk is full\n"), well
@@ -245,7 +245,7 @@ def test_all_is_well_until_a_commit_fails_and_again_when_one_succeeds(watched: W
     assert {headers["content-type"] for _, headers, _ in asked} == {"text/plain; charset=utf-8"}
 
 
-def test_who_is_going_down_is_not_well(watched: Watched) -> None:
+def test_stopping_server_is_not_healthy(watched: Watched) -> None:
     watched.world.connections.drain()
     status, _, body = watched.ask("/healthz")
     assert (status, body) == (503, "the server is going down\n")
@@ -255,7 +255,7 @@ def test_who_is_going_down_is_not_well(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
-def test_looking_is_all_that_can_be_done(watched: Watched, path: str) -> None:
+def test_pages_allow_only_get_and_head(watched: Watched, path: str) -> None:
     asked = watched.ask(path)
     looked = watched.ask(path, "HEAD")
     assert (looked[0], looked[1]["content-type"], looked[2]) == (200, asked[1]["content-type"], "")
@@ -263,11 +263,11 @@ def test_looking_is_all_that_can_be_done(watched: Watched, path: str) -> None:
     assert watched.ask(f"{path}/x")[0] == 404
 
 
-def test_there_are_no_other_pages(watched: Watched) -> None:
+def test_other_paths_are_not_found(watched: Watched) -> None:
     assert [watched.ask(path)[0] for path in ("/", "/x", "/metricsx", "//metrics")] == [404] * 4
 
 
-def test_what_is_sent_along_is_not_stored(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_body_is_not_stored(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     protocol, transport = watched.connect()
     monkeypatch.setattr("tempfile.TemporaryFile", None)
     protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
@@ -279,14 +279,14 @@ def test_what_is_sent_along_is_not_stored(watched: Watched, monkeypatch: pytest.
 @pytest.mark.parametrize(
     "data", [b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\xff" * 70000]
 )
-def test_nonsense_is_no_error(watched: Watched, data: bytes) -> None:
+def test_malformed_request_causes_no_error(watched: Watched, data: bytes) -> None:
     protocol, _ = watched.connect()
     with logged():
         protocol.dataReceived(data)
         protocol.connectionLost(Failure(ConnectionDone()))
 
 
-def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
+def test_requests_are_not_logged(watched: Watched) -> None:
     with capturedLogs() as events:
         watched.monitor.factory.doStart()
         watched.ask("/metrics")
@@ -295,8 +295,8 @@ def test_a_look_leaves_no_line_in_the_log(watched: Watched) -> None:
     assert events == []
 
 
-def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
-    """Who opens connections and only waits must not take away those of people, nor keep anybody from looking."""
+def test_oldest_connection_is_closed_above_the_limit(watched: Watched) -> None:
+    """Idle HTTP connections must not use up the descriptors of clients, nor block other requests."""
     people = [watched.connect() for _ in range(metrics.MAX_CONNECTIONS)]
     before = [transport.disconnected for _protocol, transport in people]
     assert watched.ask("/healthz")[0] == 200
@@ -307,18 +307,18 @@ def test_a_few_may_look_at_once_and_no_more(watched: Watched) -> None:
     assert [transport.disconnected for _protocol, transport in people[1:]] == [True] + [False] * (len(people) - 2)
 
 
-def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> None:
-    """In one turn of the reactor none of those that are ended is gone yet, and descriptors are for people."""
+def test_connections_far_above_the_limit_are_rejected_at_once(watched: Watched) -> None:
+    """Within one reactor turn, no closed connection has released its descriptor yet."""
     for _ in range(2 * metrics.MAX_CONNECTIONS):
         watched.connect()
     assert watched.monitor.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)) is None
 
 
-# Where
+# The log line
 
 
 @pytest.mark.parametrize(
-    ("hosts", "said"),
+    ("hosts", "line"),
     [
         ([IPv4Address("TCP", "127.0.0.1", 9464)], "Metrics on http://127.0.0.1:9464/metrics."),
         (
@@ -328,50 +328,50 @@ def test_where_many_come_at_once_most_are_closed_at_once(watched: Watched) -> No
         ([UNIXAddress(b"metrics.sock")], "Metrics on metrics.sock."),
     ],
 )
-def test_the_log_says_where_they_are_and_for_whom(hosts: list[object], said: str) -> None:
-    tower = MetricsListener(cast(Listener, FakePlace()))
+def test_log_shows_the_address_and_who_can_reach_it(hosts: list[object], line: str) -> None:
+    listener = MetricsListener(cast(Listener, FakeListener()))
     ports = [cast(IListeningPort, FakePort(host)) for host in hosts]
-    assert tower.describe(ports) == said
-    assert tower.listen(Factory()).called
+    assert listener.describe(ports) == line
+    assert listener.listen(Factory()).called
 
 
-# The reactor's delay
+# The delay of the reactor
 
 
-def test_a_sample_is_how_long_it_waited_for_the_reactor_and_one_is_taken_at_a_time() -> None:
-    soon: list[Callable[[], None]] = []
+def test_sample_measures_the_delay_and_only_one_is_pending() -> None:
+    calls: list[Callable[[], None]] = []
     now = 0.0
     delays = Histogram((0.1, 1.0))
-    sampler = LoopLagSampler(soon.append, lambda: now, delays)
+    sampler = LoopLagSampler(calls.append, lambda: now, delays)
     sampler.sample()
     now = 0.5
     sampler.sample()
-    soon.pop()()
-    assert soon == []
+    calls.pop()()
+    assert calls == []
     assert (delays.counts, delays.sum) == ([0, 1, 0], 0.5)
     sampler.sample()
-    soon.pop()()
+    calls.pop()()
     assert delays.counts == [1, 1, 0]
 
 
-def test_samples_are_taken_from_the_start_to_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_taken_from_start_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 0.001)
-    asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
     delays = Histogram((1.0,))
-    sampler = LoopLagSampler(asked.put, lambda: 0.0, delays)
+    sampler = LoopLagSampler(calls.put, lambda: 0.0, delays)
     sampler.start()
     for _ in range(3):
-        asked.get(timeout=60)()
+        calls.get(timeout=60)()
     sampler.stop()
     assert delays.counts == [3, 0]
 
 
-def test_the_monitor_shows_the_samples(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_show_the_samples(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SAMPLE_SECONDS", 3600.0)
     watched.monitor.start()
     watched.monitor._sampler.sample()
     watched.now += 0.015
     watched.world.settle()
-    now = watched.figures()
+    now = watched.metrics()
     assert (now["reactor_delay_seconds_bucket le=0.01"], now["reactor_delay_seconds_bucket le=0.02"]) == (0, 1)
     watched.monitor.stop()

@@ -1,4 +1,4 @@
-"""One signal ends the server, and those that follow change nothing."""
+"""The first signal stops the server, and later ones are only logged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness import logged
 
 @pytest.fixture
 def received() -> Iterator[list[int]]:
-    """What handlers that stand there received, as the reactor's do."""
+    """The signals that the previous handlers receive. The reactor has such handlers."""
     numbers: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
@@ -26,34 +26,28 @@ def received() -> Iterator[list[int]]:
         signal.signal(number, handler)
 
 
-@pytest.fixture
-def soon() -> list[Callable[[], None]]:
-    """What is to be done in a later turn of the reactor."""
-    return []
-
-
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_one_counts_and_the_second_is_answered_in_the_log(
-    received: list[int], soon: list[Callable[[], None]], first: int, second: int
-) -> None:
-    ShutdownSignalFilter(soon.append, 10.0).install()
+def test_first_signal_is_passed_on_and_later_ones_are_logged_once(received: list[int], first: int, second: int) -> None:
+    calls: list[Callable[[], None]] = []
+    ShutdownSignalFilter(calls.append, 10.0).install()
     signal.raise_signal(first)
-    assert (received, soon) == ([first], [])
+    assert (received, calls) == ([first], [])
     for _ in range(3):
         signal.raise_signal(second)
     assert received == [first]
     with logged() as events:
-        (tell,) = soon
-        tell()
+        (log,) = calls
+        log()
     assert events[0]["log_format"].format(**events[0]) == (
         "Going down already, in 10 seconds at most. SIGKILL ends it at once, and loses nothing that anybody has read."
     )
 
 
-def test_a_signal_that_is_ignored_goes_on_being_ignored(received: list[int], soon: list[Callable[[], None]]) -> None:
+def test_ignored_signal_stays_ignored(received: list[int]) -> None:
+    calls: list[Callable[[], None]] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ShutdownSignalFilter(soon.append, 10.0).install()
+    ShutdownSignalFilter(calls.append, 10.0).install()
     signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.raise_signal(signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""Bytes in; lines out, and the answers that telnet wants: the codec of the line door, with no Twisted in it.
+"""The codec of the line door: it turns bytes into lines, and produces the telnet replies; no Twisted.
 
-A line ends with CRLF, LF, CR or CR NUL (PROTOCOL; RFC 854 has CR LF and CR NUL). What telnet puts between the bytes of
-a line, even between its CR and its LF, is taken out first (``telnet.py``).
+A line ends with CRLF, LF, CR or CR NUL (RFC 854 has CR LF and CR NUL). Telnet commands are removed first
+(``telnet.py``), even between a CR and its LF.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from typing import Final
 from broadcast.doors.line.telnet import Edit, Telnet
 
 COMMANDS_PER_LINE: Final = 16
-"""So many pieces of telnet are worked on for one line, in some tens of microseconds; then ``take`` wants a pause.
+"""Maximum number of telnet commands that one call of ``next_line`` handles, in some tens of microseconds.
 
 64 KiB can hold 32,768 of them and no line at all.
 """
 _LF, _CR, _NUL = 10, 13, 0
-_STRETCH: Final = re.compile(rb"([\x00-\x09\x0b\x0c\x0e-\xff]*+)(?:\n|\r[\n\0]?)?")
-"""Text, and the line end behind it unless it ends with the stretch.
+_TEXT_AND_END: Final = re.compile(rb"([\x00-\x09\x0b\x0c\x0e-\xff]*+)(?:\n|\r[\n\0]?)?")
+"""Text up to a line end, with that line end, or up to the end of the text.
 
-A class of three ranges is looked up in a table; ``[^\\r\\n]`` is compared twice for each byte, which takes longer.
+The regular expression engine looks up a class of three ranges in a table. ``[^\\r\\n]`` is slower, because it takes two
+comparisons for each byte.
 """
 
 
 class LineTooLong:
-    """Stands for a line that was longer than the limit, and was dropped."""
+    """The type of ``LINE_TOO_LONG``, which stands for a line above the limit. The line was dropped."""
 
 
 class Paused:
-    """Stands for no line: there may be one in what was fed already, and ``take`` is to be called again for it."""
+    """The type of ``PAUSED``, which asks for another call: the data received so far may hold another line."""
 
 
 LINE_TOO_LONG: Final = LineTooLong()
@@ -37,18 +38,18 @@ PAUSED: Final = Paused()
 
 
 class LineCodec:
-    """Lines are taken out one by one, each with the limit that holds for it; it makes no difference how they came in.
+    """A decoder that returns lines one by one, each with its own length limit.
 
-    Held are at most what was fed and not taken out yet, ``limit`` bytes of an unfinished line, and two of an
-    unfinished telnet command.
+    The lines do not depend on how the data is cut into chunks. The codec buffers the data that was received and not
+    returned yet, at most ``max_bytes`` of an unfinished line, and two bytes of an unfinished telnet command.
     """
 
     def __init__(self) -> None:
         self._telnet = Telnet()
         self.receive_data = self._telnet.receive_data
-        """Take bytes in."""
+        """Add bytes to decode."""
         self.data_to_send = self._telnet.data_to_send
-        """The telnet answers to what has been taken out so far, each once."""
+        """Return the telnet replies to the lines returned so far, each once."""
         self._text = b""
         self._pos = 0
         self._line = bytearray()
@@ -58,30 +59,31 @@ class LineCodec:
 
     @property
     def negotiated(self) -> bool:
-        """Whether the other side has asked for anything that only a telnet client asks for."""
+        """Whether the client has sent a request that only a telnet client sends."""
         return self._telnet.negotiated
 
     def receive_eof(self) -> None:
-        """Nothing more will be fed: an unfinished line counts."""
+        """End the data. An unfinished line becomes the last line."""
         self._ended = True
 
     def next_line(self, max_bytes: int) -> bytes | LineTooLong | Paused | None:
-        """The next line without its end; ``OVERLONG`` in place of one of more than *limit* bytes; None: no more yet.
+        """Return the next line without its end, or None if there is none yet.
 
-        ``AGAIN`` after so many telnet commands that others should have their turn, and the answers be sent.
+        Return ``LINE_TOO_LONG`` in place of a line above *max_bytes*, and ``PAUSED`` after ``COMMANDS_PER_LINE`` telnet
+        commands, so that the caller can send the replies and let other connections go first.
         """
-        pieces = 0
+        commands = 0
         while True:
             if self._pos < len(self._text):
                 if (line := self._cut(max_bytes)) is not None:
                     return line
-            elif pieces == COMMANDS_PER_LINE:
+            elif commands == COMMANDS_PER_LINE:
                 return PAUSED
             elif (piece := self._telnet.next_piece()) is None:
                 self._text, self._pos = b"", 0
                 return self._finished() if self._ended and self._line else None
             else:
-                pieces += 1
+                commands += 1
                 if isinstance(piece, bytes):
                     self._text, self._pos = piece, 0
                 elif piece is Edit.ERASE_LINE:
@@ -90,21 +92,21 @@ class LineCodec:
                 elif piece is Edit.ERASE_CHARACTER:
                     self._erase()
 
-    def _cut(self, limit: int) -> bytes | LineTooLong | None:
-        """Go on to the next line end, or to the end of the stretch; the line that ended there, or grew too long.
+    def _cut(self, max_bytes: int) -> bytes | LineTooLong | None:
+        """Advance to the next line end, or to the end of the text. Return the line that ended or grew too long.
 
-        One match for the text and its end, and a slice where nothing was held: half the time of a search for the end
-        and a copy through the buffer, and a chunk without an end is passed three times as fast.
+        One match finds the text and its end, and one slice returns it if nothing was buffered. This takes half the time
+        of a search and a copy through the buffer, and a third of it for a chunk without a line end.
         """
         text, start = self._text, self._pos
         if self._after_cr:
             self._after_cr = False
             if text[start] in (_LF, _NUL):
                 start += 1
-        stretch = _STRETCH.match(text, start)
-        assert stretch is not None  # it matches the empty string
-        end, self._pos = stretch.end(1), stretch.end()
-        if not self._dropping and len(self._line) + end - start > limit:
+        match = _TEXT_AND_END.match(text, start)
+        assert match is not None  # it matches the empty string
+        end, self._pos = match.end(1), match.end()
+        if not self._dropping and len(self._line) + end - start > max_bytes:
             self._pos = end
             self._line.clear()
             self._dropping = True
@@ -128,6 +130,6 @@ class LineCodec:
         return line
 
     def _erase(self) -> None:
-        """Take the last character off the line: its last byte, and while that was a UTF-8 continuation, one more."""
+        """Remove the last character of the line: its UTF-8 continuation bytes and the byte before them."""
         while self._line and self._line.pop() & 0xC0 == 0x80:
             pass

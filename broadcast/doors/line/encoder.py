@@ -1,4 +1,4 @@
-"""How events look on the line door: UTF-8 text, lines ended with CRLF; the words that every other door carries too."""
+"""The encoder of the line door: events as lines of UTF-8 text that end with CRLF."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import View
 
 END = "\r\n"
-"""What ends a line (PROTOCOL)."""
+"""The end of a line."""
 
 
 class LineEncoder:
-    """One view of the line door.
+    """The encoder for one view.
 
-    *now* gives the time (seconds since the epoch), for a line of another day shows its date; *zone* is the time zone
-    of the times shown, None for the machine's own.
+    *now* returns the time in seconds since the epoch; messages of another day are shown with their date. *zone* is the
+    time zone of the times shown, None for that of the machine.
     """
 
     def __init__(self, view: View, now: Callable[[], float], zone: tzinfo | None = None) -> None:
@@ -53,10 +53,10 @@ class LineEncoder:
         self._zone = zone
 
     def encode(self, event: Event | Notice) -> bytes:
-        """The bytes of *event*: whole lines, except of a prompt; nothing for what this view does not show."""
+        """Return *event* as whole lines, or without a line end for a prompt; empty if the view does not show it."""
         return self._line(event).encode()
 
-    def _line(self, event: Event | Notice) -> str:  # noqa: C901, PLR0911, PLR0912 -- PROTOCOL.md's table, a row each
+    def _line(self, event: Event | Notice) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for each kind of event
         match event:
             case Message() | Action():
                 return (f"[{self._time(event.at)}] " if self._times else "") + _format_message(event) + END
@@ -75,14 +75,14 @@ class LineEncoder:
                 return f"-> #{seq}{END}"
             case CommandReply(text=text):
                 return f"-> {text}{END}"
-            case ErrorReply(reason=why):
-                return f"-> Error: {why}{END}"
-            case StoreFailed(reason=why):
-                return f"-> Error: not kept: {why}{END}"
-            case HistoryLine(event=kept):
-                return f"-> #{kept.seq} [{self._time(kept.at)}] {_format_message(kept)}{END}"
-            case ReplayLine(event=kept):
-                return f"[{self._time(kept.at)}] {_format_message(kept)}{END}"
+            case ErrorReply(reason=reason):
+                return f"-> Error: {reason}{END}"
+            case StoreFailed(reason=reason):
+                return f"-> Error: not kept: {reason}{END}"
+            case HistoryLine(event=stored):
+                return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
+            case ReplayLine(event=stored):
+                return f"[{self._time(stored.at)}] {_format_message(stored)}{END}"
             case Barrier():
                 return ""
             case Prompt(text=text):
@@ -92,17 +92,17 @@ class LineEncoder:
             case JoinConfirmed(nick=nick):
                 return f" * You are {nick}. {_format_others(event)} /help lists the commands, quit leaves.{END}"
             case Uptime(since=since, people=people, lines=lines):
-                up = self._local(since).strftime("%Y-%m-%d %H:%M")
-                here, said = _format_count(people, "person", "people"), _format_count(lines, "line", "lines")
-                return f"-> up since {up}, {here}, {said}.{END}"
+                start = self._local(since).strftime("%Y-%m-%d %H:%M")
+                present, sent = _format_count(people, "person", "people"), _format_count(lines, "line", "lines")
+                return f"-> up since {start}, {present}, {sent}.{END}"
 
     def _local(self, at: float) -> datetime:
         return datetime.fromtimestamp(at, UTC).astimezone(self._zone)
 
     def _time(self, at: float) -> str:
-        then = self._local(at)
-        same_day = then.date() == self._local(self._now()).date()
-        return then.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
+        local = self._local(at)
+        same_day = local.date() == self._local(self._now()).date()
+        return local.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
 
 
 def _format_message(event: Stored) -> str:
@@ -115,8 +115,8 @@ def _format_presence(event: Joined | Left | JoinCount | LeaveCount) -> str:
             return f"{nick} joined."
         case Left(nick=nick, reason=""):
             return f"{nick} left."
-        case Left(nick=nick, reason=why):
-            return f"{nick} left: {why}"
+        case Left(nick=nick, reason=reason):
+            return f"{nick} left: {reason}"
         case JoinCount(count=count):
             return f"{count} people joined."
         case LeaveCount(count=count):

@@ -1,8 +1,9 @@
-"""The line door: telnet, netcat and every program that reads and writes lines."""
+"""The line door: telnet, netcat and all programs that read and write lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -19,9 +20,10 @@ from broadcast.core.hub import GOING_DOWN
 from broadcast.core.limits import DEFAULTS, RateLimiter
 from broadcast.core.session import CONNECTION_LOST, Session
 from broadcast.delivery.peer import StreamPeer
-from broadcast.doors.line import protocol_sniffing as strangers
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder
+from broadcast.doors.line.input_gate import InputGate, PauseReason
+from broadcast.doors.line.protocol_sniffing import Sniffer, sniff_first_line
 from broadcast.net.addresses import format_peer, peer_ip
 from broadcast.net.refusal_log import RefusalLog
 from broadcast.net.writers import StreamTransport, Writer
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Encoder, View
-    from broadcast.core.limits import Lease
+    from broadcast.core.limits import Lease, Limits
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.fanout import Fanout
     from broadcast.net.connections import Connections
@@ -40,48 +42,115 @@ if TYPE_CHECKING:
 NOP = b"\xff\xf1"
 """Telnet's No Operation (RFC 854)."""
 LINES_PER_TURN = 256
-"""So many lines of one peer are worked on before the others have their turn (64 KiB can hold 65,536).
+"""Maximum number of lines of one connection that are handled in one turn of the reactor; 64 KiB can hold 65,536.
 
-A line's worth of telnet commands without a line (``framing.PIECES``) counts as one, here and in the allowance.
+``COMMANDS_PER_LINE`` telnet commands without a line count as one line, here and in the rate limit.
 """
 BACKLOG_SECONDS = 150
-"""So long a connection that is gone goes on saying what it had sent too fast; then nobody waits for the rest."""
+"""Time for which the lines of a lost connection are still handled at its rate limit. Then the rest is discarded."""
+
+
+class _State(Enum):
+    """The life of a connection and its session.
+
+    ::
+
+        event              OPEN         INPUT_ENDED  LOST    CLOSING      HALF_CLOSED
+        client sends EOF   INPUT_ENDED                       HALF_CLOSED  (close)
+        server's EOF sent                                    HALF_CLOSED  (close)
+        session is over    CLOSING      HALF_CLOSED  CLOSED
+        connection lost    LOST         LOST                 CLOSED       CLOSED
+
+    An empty field means no change. (close): the transport closes the connection, whose loss follows.
+    """
+
+    OPEN = auto()
+    """The client can send lines."""
+    INPUT_ENDED = auto()
+    """The client has closed its direction. The lines before that, and the replies to them, are still handled."""
+    LOST = auto()
+    """The connection is gone. The lines that it has brought are still handled."""
+    CLOSING = auto()
+    """The session is over. Input is read and dropped until its end."""
+    HALF_CLOSED = auto()
+    """The session is over, and one of the directions is closed."""
+    CLOSED = auto()
+    """The session is over, and the connection is gone."""
+
+
+class _Throttle:
+    """The rate limit of one connection, with the timer that calls *on_elapsed* when the next line is allowed."""
+
+    def __init__(self, limits: Limits, clock: IReactorTime, on_elapsed: Callable[[], None]) -> None:
+        self._limiter: RateLimiter | None = RateLimiter(limits)
+        self._clock = clock
+        self._on_elapsed = on_elapsed
+        self._timer: IDelayedCall | None = None
+
+    def start_delay(self) -> bool:
+        """Start the timer if the next line is not allowed yet. Return whether that is so."""
+        if self._limiter is not None and (wait := self._limiter.delay(self._clock.seconds())):
+            self._timer = self._clock.callLater(wait, self._elapse)
+            return True
+        return False
+
+    def consume(self) -> None:
+        """Count a line, or telnet commands that cost as much."""
+        if self._limiter is not None:
+            self._limiter.consume(self._clock.seconds())
+
+    def lift(self) -> bool:
+        """Allow all further lines at once. Return whether one was delayed."""
+        self._limiter = None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
+
+    def _elapse(self) -> None:
+        self._timer = None
+        self._on_elapsed()
 
 
 @implementer(IHalfCloseableProtocol)
 class BroadcastProtocol(LineReceiver):
-    """One connection: bytes to lines, lines to a session.
+    """One connection: it turns bytes into lines and hands them to its session.
 
-    The lines of a chunk are taken out one at a time, each when the session is ready for it; until then nothing more is
-    read. (``LineReceiver.dataReceived`` would wait for CRLF, and is quadratic in the number of lines of a chunk.)
+    The lines of a chunk are handed over one at a time, each when the session is ready for it. Until then, nothing more
+    is read. ``LineReceiver.dataReceived`` is not used: it waits for CRLF, and its time is quadratic in the number of
+    lines of a chunk.
 
-    While the peer does not read what it is sent for itself, nothing is read from it either; and who says more than the
-    limits allow is read more slowly. What they sent before the connection was lost is said at the same pace.
+    While the client does not read the replies to it, nothing is read from it either. A client above the rate limit is
+    read more slowly. Lines that were received before the connection was lost are handled at the same rate.
     """
 
     MAX_LENGTH = DEFAULTS.line_bytes
     factory: BroadcastFactory
-    transport: StreamTransport  # type: ignore[assignment]  # there is one while Twisted calls this
+    transport: StreamTransport  # type: ignore[assignment]  # set before Twisted calls any method
     _log = Logger()
 
     def connectionMade(self) -> None:
-        """Open the session."""
+        """Start the session, or reject the connection."""
         factory = self.factory
+        self._state = _State.OPEN
         self._codec = LineCodec()
-        self._sniff_buffer: bytes | None = b""
-        self._eof_reason: str | None = None
-        self._connected = self._reading = True
-        self._session_over = self._eof_sent = self._turn_pending = self._pumping = False
-        self._rate_limiter: RateLimiter | None = RateLimiter(factory.limits)
-        self._throttle_timer: IDelayedCall | None = None
+        self._sniffer: Sniffer | None = Sniffer()
+        """None once the first line is complete."""
+        self._gate = InputGate(self.transport)
+        self._throttle = _Throttle(factory.limits, factory.clock, self._end_delay)
+        self._processing = False
+        """True while lines are handed to the session. Callbacks of the session may arrive meanwhile."""
+        self._leave_reason = ""
+        """The reason to leave with, after the last line."""
         self._drained: Deferred[None] | None = None
         self._joined_as = ""
+        """The first nickname."""
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
         self.heard_from = True
-        """Whether anything has come since the heartbeat looked last."""
-        outlet = factory.writer_for(self.transport)
-        self._peer = StreamPeer(factory.fanout, outlet, factory.encoder_for, self._ready_for_line, self._session_ended)
+        """True if anything was received since the dead-peer detector has reset this."""
+        writer = factory.writer_for(self.transport)
+        self._peer = StreamPeer(factory.fanout, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
         self.session = Session(factory.hub, self._peer)
         self._peer.bind_session(self.session.id)
         seconds = factory.limits.nickname_seconds
@@ -96,225 +165,214 @@ class BroadcastProtocol(LineReceiver):
         else:
             self.session.start()
 
-    # What comes in
+    # Input
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in a chunk."""
+        """Handle a chunk of bytes."""
         self.heard_from = True
-        if self._session_over:
+        if self._state is not _State.OPEN:
             return
         self._codec.receive_data(data)
-        if self._sniff_buffer is not None and not self.session.nick:
-            self._sniff_buffer = (self._sniff_buffer + data[: strangers.PREFIX_BYTES])[: strangers.PREFIX_BYTES]
-            if (introduction := strangers.sniff_prefix(self._sniff_buffer)) is not None:
-                self.session.reject(introduction)
-                return
+        if self._sniffer is not None and (reason := self._sniffer.sniff_data(data)) is not None:
+            self.session.reject(reason)
+            return
         self._process_input()
 
     def lineReceived(self, line: bytes) -> None:
         """Hand one line, without its end, to the session."""
-        if self._sniff_buffer is not None:
-            self._sniff_buffer = None
-            if (introduction := strangers.sniff_first_line(line)) is not None:
-                self.session.reject(introduction)
+        if self._sniffer is not None:
+            self._sniffer = None
+            if (reason := sniff_first_line(line)) is not None:
+                self.session.reject(reason)
                 return
         self.session.line(line.decode("utf-8", "replace"), self.factory.wall_clock())
 
-    def readConnectionLost(self) -> None:
-        """The end of their input: everything before it counts, and what is answered still reaches them."""
-        self._finish("")
-        if self._session_over:
-            self._close_if_done()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone; what they said before still counts."""
-        self._connected = False
-        self._peer.connection_lost()
-        self._finish("" if isinstance(reason.value, ConnectionDone) else CONNECTION_LOST)
-        self.factory.connections.remove(self)
-        if self._session_over:
-            self._release()
-        else:
-            self.factory.connections.add_backlogged(self)
-            self._cancel_deadline()
-            self._deadline = self.factory.clock.callLater(BACKLOG_SECONDS, self._discard_backlog)
-        self.lost.callback(None)
-
-    def _discard_backlog(self) -> None:
-        """Nobody waits any longer for what they said too fast."""
-        if self._throttle_timer is not None:
-            self._log.info("{nick} was not heard to the end: too many lines.", nick=self.session.nick)
-        self._codec = LineCodec()
-        self._codec.receive_eof()
-        self._lift_throttle()
-        self._process_input()
-
-    def _finish(self, why: str) -> None:
-        if self._eof_reason is None:
-            self._eof_reason = why
-            self._codec.receive_eof()
-        self._process_input()
-
     def _process_input(self) -> None:
-        """Hand lines to the session while it is ready for them and the peer reads what it is sent."""
-        if self._turn_pending or self._pumping or self._throttle_timer is not None:
+        """Hand lines to the session while it is ready for them and the client reads the replies."""
+        gate = self._gate
+        if self._processing or PauseReason.TURN_USED in gate or PauseReason.RATE_LIMITED in gate:
             return
-        self._pumping = True
+        self._processing = True
         try:
-            self._take_lines()
+            self._hand_over_lines()
         finally:
-            self._pumping = False
+            self._processing = False
         if self._peer.congested:
             self._notify_drained()
-        self._update_reading()
+        if self._state is _State.OPEN:
+            gate.set(PauseReason.SESSION_BUSY, not self.session.ready)
+            gate.set(PauseReason.CONGESTED, self._peer.congested)
+            gate.apply()
 
-    def _take_lines(self) -> None:
-        """One after the other: who is told to proceed by what a line does goes on when that line is done."""
+    def _hand_over_lines(self) -> None:
         lines = 0
-        while self.session.ready and not self._peer.congested and not self._session_over:
-            if self._rate_limiter is not None and (wait := self._rate_limiter.delay(self.factory.clock.seconds())):
-                self._throttle_timer = self.factory.clock.callLater(wait, self._resume)
+        # After the end, the session is not ready, but close() can end the connection of a session that is.
+        while self.session.ready and not self._peer.congested and self._state in _WITH_SESSION:
+            if self._throttle.start_delay():
+                self._gate.set(PauseReason.RATE_LIMITED)
                 self.factory.connections.throttle_count += 1
                 break
             if lines == LINES_PER_TURN:
-                self._turn_pending = True
-                self.factory.call_soon(self._go_on)
+                self._gate.set(PauseReason.TURN_USED)
+                self.factory.call_soon(self._start_turn)
                 break
             lines += 1
-            limit = self.session.max_line_bytes
-            line = self._codec.next_line(limit)
-            # In the order of what was asked, however it was cut into chunks: before what this line is answered with.
+            max_bytes = self.session.max_line_bytes
+            line = self._codec.next_line(max_bytes)
+            # Before the reply to this line: the replies keep the order of the requests, however they were cut.
             self._peer.send_bytes(self._codec.data_to_send())
             if line is None:
-                if self._eof_reason is not None:
-                    self.session.leave(self._eof_reason)
-                else:
+                if self._state is _State.OPEN:
                     self._notify_drained()
+                else:
+                    self.session.leave(self._leave_reason)
                 break
             if isinstance(line, Paused):
-                self._consume_rate()
+                # Telnet commands without end are limited with a nickname and without.
+                self._throttle.consume()
             else:
-                self._hand_over(line, limit)
+                self._hand_over(line, max_bytes)
 
-    def _hand_over(self, line: bytes | LineTooLong, limit: int) -> None:
+    def _hand_over(self, line: bytes | LineTooLong, max_bytes: int) -> None:
         self.factory.connections.lines_received += 1
         if self.session.nick:
-            self._consume_rate()
+            self._throttle.consume()
         if isinstance(line, LineTooLong):
-            self.session.line_too_long(limit)
+            self.session.line_too_long(max_bytes)
         else:
             self.lineReceived(line)
 
-    def _consume_rate(self) -> None:
-        """A line has been taken, or telnet commands that cost as much: with a nickname or without, they have no end."""
-        if self._rate_limiter is not None:
-            self._rate_limiter.consume(self.factory.clock.seconds())
-
-    def _go_on(self) -> None:
-        self._turn_pending = False
+    def _start_turn(self) -> None:
+        self._gate.clear(PauseReason.TURN_USED)
         self._process_input()
 
-    def _resume(self) -> None:
-        self._throttle_timer = None
+    def _end_delay(self) -> None:
+        self._gate.clear(PauseReason.RATE_LIMITED)
         self._process_input()
 
-    def _lift_throttle(self) -> None:
-        """Take what comes as it comes from here on."""
-        self._rate_limiter = None
-        if self._throttle_timer is not None:
-            self._throttle_timer.cancel()
-            self._throttle_timer = None
+    def _lift_throttle(self) -> bool:
+        """Handle all further lines without delay. Return whether one was delayed."""
+        self._gate.clear(PauseReason.RATE_LIMITED)
+        return self._throttle.lift()
 
-    def _update_reading(self) -> None:
-        """Read from the peer or not, as things are now. What is over is read, and dropped, to see its end."""
-        wanted = self._session_over or (
-            self.session.ready
-            and not self._peer.congested
-            and not self._turn_pending
-            and self._throttle_timer is None
-            and not self.factory.connections.stopping
-        )
-        if self._connected and self._eof_reason is None and wanted is not self._reading:
-            self._reading = wanted
-            if wanted:
-                self.transport.resumeProducing()
-            else:
-                self.transport.pauseProducing()
+    # Callbacks of the session
 
-    # What the session tells
+    @property
+    def _session_over(self) -> bool:
+        return self._state not in _WITH_SESSION
 
     def _ready_for_line(self) -> None:
         if not self._joined_as and self.session.nick:
             self._joined_as = self.session.nick
-            if self._connected:  # else it is that of what they have said
+            if self._state is not _State.LOST:  # then the deadline is that of the backlog
                 self._cancel_deadline()
             self._log.info("{nick} joined from {where}", nick=self._joined_as, where=self._where())
         self._process_input()
 
     def _session_ended(self) -> None:
-        """The session is over, and everything that it says has been sent."""
-        if self._session_over:
+        """Close the connection: the session is over, and everything for the client was sent or queued."""
+        after = _AFTER_SESSION.get(self._state)
+        if after is None:
             return
-        self._session_over = True
+        read_to_end = self._state is _State.OPEN
+        self._state = after
         self._cancel_deadline()
-        nick, why = self.session.nick, self.session.leave_reason
         if self._lease is None:
-            self.factory.refusal_log.record(why)
+            self.factory.refusal_log.record(self.session.leave_reason)
             return
-        # The text is put together of what it says, so that each thing is a field of its own too.
-        who = "{nick}" if nick else "somebody without a nickname"
-        if self._joined_as and nick != self._joined_as:
-            who += ", who came as {came_as},"
-        because = ": {why}" if why else ""
-        came_as, where = self._joined_as, self._where()
-        self._log.info(f"{who} left{because} ({{where}})", nick=nick, came_as=came_as, why=why, where=where)
+        self._log_leaving()
         self._notify_drained()
-        self._update_reading()
-        if not self._connected:
+        if read_to_end:
+            self._gate.open()
+        if after is _State.CLOSED:
             self._release()
 
+    def _log_leaving(self) -> None:
+        # The message is a format string, so that a JSON log has the values in fields of their own.
+        nick, why = self.session.nick, self.session.leave_reason
+        subject = "{nick}" if nick else "somebody without a nickname"
+        if self._joined_as and nick != self._joined_as:
+            subject += ", who came as {came_as},"
+        reason = ": {why}" if why else ""
+        came_as, where = self._joined_as, self._where()
+        self._log.info(f"{subject} left{reason} ({{where}})", nick=nick, came_as=came_as, why=why, where=where)
+
+    # Callbacks of the transport
+
+    def readConnectionLost(self) -> None:
+        """Handle the client's EOF. The lines before it are still handled, and the replies still reach the client."""
+        if self._state is _State.OPEN:
+            self._state = _State.INPUT_ENDED
+            self._codec.receive_eof()
+            self._process_input()
+        else:
+            self._direction_closed()
+
+    def writeConnectionLost(self) -> None:
+        """Handle the end of the server's direction: everything has been sent."""
+        self._direction_closed()
+
+    def _direction_closed(self) -> None:
+        if self._state is _State.CLOSING:
+            self._state = _State.HALF_CLOSED
+        elif self._state is _State.HALF_CLOSED:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Handle the loss of the connection. The lines before it are still handled."""
+        if self._state is _State.OPEN:
+            self._codec.receive_eof()
+            if not isinstance(reason.value, ConnectionDone):
+                self._leave_reason = CONNECTION_LOST
+        self._state = _State.CLOSED if self._session_over else _State.LOST
+        self._peer.connection_lost()
+        self._process_input()
+        self.factory.connections.remove(self)
+        if self._state is _State.LOST:
+            self.factory.connections.add_backlogged(self)
+            self._cancel_deadline()
+            self._deadline = self.factory.clock.callLater(BACKLOG_SECONDS, self._discard_backlog)
+        else:
+            self._release()
+        self.lost.callback(None)
+
+    def _discard_backlog(self) -> None:
+        """Discard the input that is still queued behind the rate limit."""
+        if self._lift_throttle():
+            self._log.info("{nick} was not heard to the end: too many lines.", nick=self.session.nick)
+        self._codec = LineCodec()
+        self._codec.receive_eof()
+        self._process_input()
+
     def _release(self) -> None:
-        """The connection is gone, and nothing that came over it is left to be said."""
+        """Give back everything that this connection holds: it is gone, and all of its input was handled."""
         self._cancel_deadline()
         self._lift_throttle()
         self.factory.connections.remove_backlogged(self)
         if self._lease is not None:
             self._lease.release()
 
-    def _where(self) -> str:
-        """For the log."""
-        return format_peer(self.transport.getPeer())
-
     def _cancel_deadline(self) -> None:
         if self._deadline.active():
             self._deadline.cancel()
 
-    # What the heartbeat wants
+    def _where(self) -> str:
+        return format_peer(self.transport.getPeer())
+
+    # Calls of the server
 
     def send_noop(self) -> None:
-        """Let something come to a telnet that shows nothing there; netcat would show it."""
+        """Send a NOP to a telnet client, which shows nothing of it. netcat would show it."""
         if self._codec.negotiated and not self._peer.lagging:
             self._peer.send_bytes(NOP)
 
-    # What the transport tells
-
-    def writeConnectionLost(self) -> None:
-        """Everything has been sent; close, if their direction is closed too."""
-        self._eof_sent = True
-        self._close_if_done()
-
-    def _close_if_done(self) -> None:
-        if self._eof_sent and self._eof_reason is not None:
-            self.transport.loseConnection()
-
-    # The end of the server
-
     def drain(self) -> Deferred[None]:
-        """Read nothing more; fires when the session has taken every line that has come in.
+        """Stop reading. The result fires when all lines received before were handled.
 
-        Who does not read what they are sent, and so is not listened to either, is not waited for.
+        A client that does not read, and is therefore not read from either, is not waited for.
         """
         self._drained = drained = Deferred[None]()
+        self._gate.set(PauseReason.STOPPING)
         self._lift_throttle()
         self._process_input()
         if self._session_over:
@@ -322,31 +380,38 @@ class BroadcastProtocol(LineReceiver):
         return drained
 
     def _notify_drained(self) -> None:
-        """Whatever has come in was taken."""
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.callback(None)
 
     def send_shutdown_notice(self) -> None:
-        """Send the notice to a client that has a nickname. Other clients receive it when the connection closes."""
+        """Send the notice to a client that has a nickname. ``close`` sends it to the others."""
         if self.session.nick:
             self._peer.send(ServerNotice(GOING_DOWN))
 
     def close(self) -> None:
-        """Close the connection once everything is delivered; nobody is told that they left.
+        """Close the connection once everything is delivered. The room receives no notice of it.
 
-        Who has no nickname yet was not told in the room why.
+        A client without a nickname receives the notice now, because it does not receive that of the room.
         """
         self.session.reject(GOING_DOWN)
         self._peer.close()
 
 
-class BroadcastFactory(Factory):
-    """Makes the protocols of the line door, and holds the connected ones.
+_WITH_SESSION = (_State.OPEN, _State.INPUT_ENDED, _State.LOST)
+_AFTER_SESSION = {
+    _State.OPEN: _State.CLOSING,
+    _State.INPUT_ENDED: _State.HALF_CLOSED,
+    _State.LOST: _State.CLOSED,
+}
 
-    *clock* is for deadlines, and goes steadily. *soon* runs a function in a later turn of the reactor
-    (``reactor.callFromThread``), *wall* tells the time of day, in seconds since the epoch, which may jump, *outlet*
-    makes the outlet of a connection.
+
+class BroadcastFactory(Factory):
+    """Makes the protocols of the line door, and their encoders.
+
+    *clock* is monotonic, for deadlines. *call_soon* runs a function in a later turn of the reactor
+    (``reactor.callFromThread``). *wall_clock* returns the time of day in seconds since the epoch, which may jump.
+    *writer_for* makes the writer of a connection.
     """
 
     protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
@@ -366,15 +431,15 @@ class BroadcastFactory(Factory):
         self.fanout = fanout
         self.connections = connections
         self.clock = clock
+        self.call_soon = call_soon
         self.wall_clock = wall_clock
         self.writer_for = writer_for
-        self.call_soon = call_soon
         self.limits = hub.settings.limits
         self.refusal_log = RefusalLog(clock)
         self._encoders: dict[View, Encoder] = {}
 
     def encoder_for(self, view: View) -> Encoder:
-        """The one wire of this door for *view*."""
+        """Return the encoder for *view*, the same one each time: subscribers with one encoder share its bytes."""
         if view not in self._encoders:
             self._encoders[view] = LineEncoder(view, self.wall_clock)
         return self._encoders[view]

@@ -1,8 +1,8 @@
-"""Who comes to the wrong door: programs whose first bytes are no nickname, and what to tell them.
+"""Recognition of clients that speak another protocol, and the text that rejects them.
 
-Somebody who opens ``http://host:5555`` or points an SSH client at the port would otherwise wait for ever, or sit in
-the room as ``SSH-2.0-OpenSSH_9.2p1``, which is a nickname by its characters. And a web page could make its readers'
-browsers talk here: the lines of a form that they post would be a nickname and what it says.
+A browser on ``http://host:5555`` or an SSH client on this port would otherwise wait forever, or join the room as
+``SSH-2.0-OpenSSH_9.2p1``, whose characters are those of a nickname. Besides, a web page could make its visitors'
+browsers talk here: the lines of a posted form would be a nickname and messages.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import re
 from typing import Final
 
 PREFIX_BYTES: Final = 16
-"""So many bytes from the beginning of a connection are enough for ``unfinished``."""
+"""Number of bytes, from the start of a connection, that ``sniff_prefix`` looks at."""
 
 # RFC 9112, section 3: request-line = method SP request-target SP HTTP-version. Methods are case-sensitive.
 _request_line: Final = re.compile(rb"[A-Z][A-Z-]* +[^ ]+ +HTTP/[0-9]")
 
-# How it begins, for one that is too long to be seen whole; no nickname has a blank and a slash in it.
+# The start of a request line that is too long to be seen whole. No nickname holds a blank and a slash.
 _request: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE) (?:/|\*|https?:)|PRI \* HTTP")
 
-# RFC 4253, section 4.2: SSH-protoversion-softwareversion. Whoever would like to be called SSH-fan may.
+# RFC 4253, section 4.2: SSH-protoversion-softwareversion. The nickname SSH-fan is allowed.
 _identification: Final = re.compile(rb"SSH-[0-9]+\.[0-9]+-")
 
 # RFC 8446, section 5.1: a record of type 22 (handshake), whose version begins with 3 in SSL 3.0 and every TLS.
 _handshake: Final = b"\x16\x03"
 
-# HAProxy's PROXY protocol, sections 2.1 and 2.2: what a proxy sends to a port that does not expect one.
+# HAProxy's PROXY protocol, sections 2.1 and 2.2, from a proxy on a port that does not expect it.
 _proxy_text: Final = re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)(?: |$)")
 _proxy_binary: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _PROXIED: Final = (
@@ -33,12 +33,24 @@ _PROXIED: Final = (
 )
 
 
-def sniff_prefix(start: bytes) -> str | None:
-    """What to tell a connection that began with *start*, whether or not a line has ended there; None: it may go on.
+class Sniffer:
+    """Checks the first bytes and the first line of one connection."""
 
-    For what need not end a line where a person would: TLS and PROXY headers, whose first bytes may hold a line end
-    anywhere, and HTTP requests that are longer than a line may be. *start* may be of any length from 0; nothing past
-    ``ENOUGH`` matters.
+    def __init__(self) -> None:
+        self._prefix = b""
+
+    def sniff_data(self, data: bytes) -> str | None:
+        """Check *data*, the next chunk before the end of the first line. Return why to reject the client, or None."""
+        self._prefix = (self._prefix + data[:PREFIX_BYTES])[:PREFIX_BYTES]
+        return sniff_prefix(self._prefix)
+
+
+def sniff_prefix(start: bytes) -> str | None:
+    """Return why to reject a client whose first bytes are *start*, or None.
+
+    This recognizes protocols whose first line may be missing or too long: TLS and binary PROXY headers, whose first
+    bytes may hold a line end anywhere, and long HTTP requests. *start* may have any length; bytes after the first
+    ``PREFIX_BYTES`` make no difference.
     """
     if start.startswith(_handshake):
         return _wrong_protocol("TLS")
@@ -50,7 +62,7 @@ def sniff_prefix(start: bytes) -> str | None:
 
 
 def sniff_first_line(line: bytes) -> str | None:
-    """What to tell a connection whose first line, without its end, was *line*; None: it may go on."""
+    """Return why to reject a client whose first line, without its end, is *line*, or None."""
     if _identification.match(line):
         return _wrong_protocol("SSH")
     if _request_line.match(line):
@@ -60,5 +72,5 @@ def sniff_first_line(line: bytes) -> str | None:
     return sniff_prefix(line)
 
 
-def _wrong_protocol(spoken: str) -> str:
-    return f"This port speaks plain lines of text, not {spoken}: connect with telnet or nc."
+def _wrong_protocol(protocol: str) -> str:
+    return f"This port speaks plain lines of text, not {protocol}: connect with telnet or nc."

@@ -45,7 +45,7 @@ _EXAMINED = 1000  # number of recent events to check when a journal is opened, w
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100  # SQLite file format, section 1.3
 _REMEDY = (
-    "restore it from a backup, save what can be saved (docs/backup.rst says how), or move its folder away to begin anew"
+    "restore it from a backup, recover it as docs/backup.rst describes, or move its folder away to start with a new one"
 )
 _UNSOUND = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -150,10 +150,10 @@ def _translate_errors(path: Path) -> Iterator[None]:
         if code_of(error) in _LOCKED:
             msg = f"another program has locked {path}: end it, or give --data another folder"
             raise JournalInUse(msg) from error
-        msg = f"cannot use {path}: {error}; look at its rights and at the space on its disk"
+        msg = f"cannot use {path}: {error}; check its permissions and the free space on its disk"
         raise JournalError(msg) from error
     except OSError as error:
-        msg = f"cannot use {path}: {error.strerror or error}; look at its rights and at the space on its disk"
+        msg = f"cannot use {path}: {error.strerror or error}; check its permissions and the free space on its disk"
         raise JournalError(msg) from error
 
 
@@ -181,19 +181,19 @@ def _examine(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
-        raise _damaged(path, "is no SQLite database")
+        raise _damaged(path, "is not an SQLite database")
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         return  # after a crash, the missing pages may be in the log
     size, page = path.stat().st_size, int.from_bytes(header[16:18])
     expected = int.from_bytes(header[28:32]) * (65536 if page == 1 else page)
     if size < expected:
-        raise _damaged(path, f"was cut short ({size} bytes of {expected})")
+        raise _damaged(path, f"is truncated ({size} bytes of {expected})")
 
 
 def _identify(db: sqlite3.Connection, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise _damaged(path, "is a database, but no journal of this program")
+        raise _damaged(path, "is a database, but not a journal of this program")
     version, newest = _version(db), len(MIGRATIONS)
     if version > newest:
         msg = (

@@ -1,4 +1,4 @@
-"""The words of PROTOCOL.md, as bytes: whole lines that end with CRLF, but for the prompt."""
+"""The line encoder: an event is a whole line that ends with CRLF, except for the prompt."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ from broadcast.core.events import (
     Uptime,
     Welcome,
 )
-from broadcast.core.interfaces import Encoder, View
+from broadcast.core.interfaces import View
 from broadcast.doors.line.encoder import LineEncoder
 
 NOW = datetime(2026, 1, 31, 14, 2, tzinfo=UTC).timestamp()
 HI = Message(2, "bob", "hi", NOW, 12)
 WAVES = Action(2, "bob", "waves", NOW, 13)
 PASSAGES: list[Event] = [Joined(2, "bob"), Left(2, "bob"), Left(2, "bob", "tired"), JoinCount(214), LeaveCount(6)]
+OTHERS: list[Event] = [Renamed(2, "bob", "rob"), Announced("tea"), PrivateMessage(2, "bob", 1, "psst")]
 
 
-def wire(*, times: bool = False, quiet: bool = False) -> Encoder:
-    return LineEncoder(View(times=times, quiet=quiet), lambda: NOW, UTC)
+def encode(event: Event | Notice, *, times: bool = False, quiet: bool = False) -> bytes:
+    """Return the bytes of *event* in a view."""
+    return LineEncoder(View(times=times, quiet=quiet), lambda: NOW, UTC).encode(event)
 
 
 @pytest.mark.parametrize(
@@ -73,73 +75,56 @@ def wire(*, times: bool = False, quiet: bool = False) -> Encoder:
         (Welcome("Broadcast", ()), "Welcome to Broadcast."),
         (Welcome("Broadcast", ("Be kind.", "")), "Welcome to Broadcast.\r\nBe kind.\r\n"),
         (Message(2, "bob", "héllo ✓ \U0001f600", NOW), "bob: héllo ✓ \U0001f600"),
+        *(
+            (JoinConfirmed("ann", nicks, others), f" * You are ann. {company} /help lists the commands, quit leaves.")
+            for nicks, others, company in [
+                ((), 0, "Nobody else is here."),
+                (("bob",), 1, "1 other is here: bob."),
+                (("bob", "carol"), 2, "2 others are here: bob, carol."),
+                (("bob", "carol"), 216, "216 others are here: bob, carol and 214 more."),
+            ]
+        ),
     ],
 )
-def test_an_event_is_a_line(event: Event | Notice, line: str) -> None:
-    assert wire().encode(event) == (line + "\r\n").encode()
+def test_event_is_a_line(event: Event | Notice, line: str) -> None:
+    assert encode(event) == (line + "\r\n").encode()
 
 
-@pytest.mark.parametrize(
-    ("named", "others", "company"),
-    [
-        ((), 0, "Nobody else is here."),
-        (("bob",), 1, "1 other is here: bob."),
-        (("bob", "carol"), 2, "2 others are here: bob, carol."),
-        (("bob", "carol"), 216, "216 others are here: bob, carol and 214 more."),
-    ],
-)
-def test_who_arrives_is_told_who_is_here(named: tuple[str, ...], others: int, company: str) -> None:
-    line = f" * You are ann. {company} /help lists the commands, quit leaves.\r\n"
-    assert wire().encode(JoinConfirmed("ann", named, others)) == line.encode()
-
-
-def test_a_prompt_has_one_blank_behind_it_and_no_line_end() -> None:
-    assert wire().encode(Prompt("Nickname:")) == b"Nickname: "
-
-
-def test_a_mark_shows_to_nobody() -> None:
-    assert wire().encode(Barrier()) == b""
+def test_prompt_has_no_line_end_and_barrier_has_no_bytes() -> None:
+    assert encode(Prompt("Nickname:")) == b"Nickname: "
+    assert encode(Barrier()) == b""
 
 
 @pytest.mark.parametrize("event", [HI, WAVES])
-def test_with_times_a_kept_line_shows_its_own(event: Message | Action) -> None:
-    assert wire(times=True).encode(event) == b"[14:02] " + wire().encode(event)
+def test_view_with_times_shows_the_time_of_a_stored_line(event: Message | Action) -> None:
+    assert encode(event, times=True) == b"[14:02] " + encode(event)
+
+
+@pytest.mark.parametrize("event", [*PASSAGES, *OTHERS, ReplayLine(HI)])
+def test_view_with_times_shows_all_other_events_as_without(event: Event | Notice) -> None:
+    assert encode(event, times=True) == encode(event)
+
+
+@pytest.mark.parametrize("event", [*PASSAGES, HI, WAVES, *OTHERS])
+def test_quiet_view_hides_joins_and_leaves_and_nothing_else(event: Event) -> None:
+    assert encode(event, quiet=True) == (b"" if event in PASSAGES else encode(event))
 
 
 @pytest.mark.parametrize(
-    "event", [*PASSAGES, Renamed(2, "bob", "rob"), PrivateMessage(2, "bob", 1, "psst"), ReplayLine(HI)]
-)
-def test_with_times_everything_else_is_as_without(event: Event | Notice) -> None:
-    assert wire(times=True).encode(event) == wire().encode(event)
-
-
-@pytest.mark.parametrize("event", PASSAGES)
-def test_the_quiet_do_not_see_joins_and_leaves(event: Event) -> None:
-    assert wire(quiet=True).encode(event) == b""
-
-
-@pytest.mark.parametrize(
-    "event", [HI, WAVES, Renamed(2, "bob", "rob"), Announced("tea"), PrivateMessage(2, "bob", 1, "psst")]
-)
-def test_the_quiet_see_everything_else(event: Event) -> None:
-    assert wire(quiet=True).encode(event) == wire().encode(event)
-
-
-@pytest.mark.parametrize(
-    ("hours", "then", "shown"),
+    ("hours", "seconds", "shown"),
     [
-        (0, NOW - 14 * 3600 - 120, b"[00:00] bob: hi\r\n"),
-        (0, NOW - 14 * 3600 - 121, b"[2026-01-30 23:59] bob: hi\r\n"),
-        (0, NOW + 86400, b"[2026-02-01 14:02] bob: hi\r\n"),
-        (10, NOW - 120, b"[00:00] bob: hi\r\n"),
-        (10, NOW - 121, b"[2026-01-31 23:59] bob: hi\r\n"),
+        (0, -14 * 3600 - 120, b"[00:00] bob: hi\r\n"),
+        (0, -14 * 3600 - 121, b"[2026-01-30 23:59] bob: hi\r\n"),
+        (0, 86400, b"[2026-02-01 14:02] bob: hi\r\n"),
+        (10, -120, b"[00:00] bob: hi\r\n"),
+        (10, -121, b"[2026-01-31 23:59] bob: hi\r\n"),
     ],
 )
-def test_a_line_of_another_day_where_the_server_is_shows_its_date(hours: int, then: float, shown: bytes) -> None:
-    zone = timezone(timedelta(hours=hours))
-    assert LineEncoder(View(), lambda: NOW, zone).encode(ReplayLine(Message(2, "bob", "hi", then))) == shown
+def test_line_of_another_day_in_the_zone_of_the_server_shows_its_date(hours: int, seconds: float, shown: bytes) -> None:
+    encoder = LineEncoder(View(), lambda: NOW, timezone(timedelta(hours=hours)))
+    assert encoder.encode(ReplayLine(Message(2, "bob", "hi", NOW + seconds))) == shown
 
 
-def test_without_a_zone_it_is_the_machines_own() -> None:
+def test_default_zone_is_that_of_the_machine() -> None:
     local = datetime.fromtimestamp(NOW).astimezone().strftime("%H:%M")
     assert LineEncoder(View(), lambda: NOW).encode(ReplayLine(HI)) == f"[{local}] bob: hi\r\n".encode()

@@ -1,19 +1,20 @@
-"""Programs that speak something else are told so, and never become somebody in the room."""
+"""Protocol sniffing: a client of another protocol is recognized, and no nickname is mistaken for one."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broadcast.core.errors import RefusedError
 from broadcast.core.nicknames import validate
 from broadcast.doors.line.protocol_sniffing import PREFIX_BYTES, sniff_first_line, sniff_prefix
 
-HTTP = "This port speaks plain lines of text, not HTTP: connect with telnet or nc."
-SSH = "This port speaks plain lines of text, not SSH: connect with telnet or nc."
+HTTP, SSH, TLS = (
+    f"This port speaks plain lines of text, not {spoken}: connect with telnet or nc."
+    for spoken in ("HTTP", "SSH", "TLS")
+)
 PROXY = "A proxy sends a PROXY header here, which this port does not take: start the server with haproxy:tcp:PORT."
-TLS = "This port speaks plain lines of text, not TLS: connect with telnet or nc."
 
 CLIENT_HELLO = bytes.fromhex("16030100c8010000c40303") + b"\nbob\r\nhi\r\n" + bytes(180)
 
@@ -35,91 +36,59 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("line", REQUESTS)
-def test_an_http_request_is_told_that_this_is_not_http(line: bytes) -> None:
-    assert sniff_first_line(line) == HTTP
+LINES = [
+    *((line, HTTP) for line in REQUESTS),
+    *((line, SSH) for line in (b"SSH-2.0-OpenSSH_9.2p1", b"SSH-1.99-x", b"SSH-2.0-PuTTY_Release_0.80 Debian")),
+    *((b"PROXY " + rest, PROXY) for rest in (b"TCP4 192.0.2.7 192.0.2.1 4000 5555", b"TCP6 ::1 ::2 1 2", b"UNKNOWN")),
+    (CLIENT_HELLO.partition(b"\n")[0], TLS),
+    *((line, None) for line in NICKNAMES),
+    *((line, None) for line in (b"PROXY", b"PROXY ", b"PROXY ann", b"proxy TCP4 x", b"PROXY TCP5 x")),
+    *((line, None) for line in (b"* bob HTTP/1.1", b"get / http/1.1", b"A B C HTTP", b"http://x/", b"get it")),
+]
+PREFIXES = [
+    (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", PROXY),
+    *((bytes([0x16, 3, version, 0, 200]), TLS) for version in (0, 1, 3, 4)),
+    *((CLIENT_HELLO[:length], TLS if length > 1 else None) for length in (1, 2, len(CLIENT_HELLO))),
+    *((line + end, None) for line in NICKNAMES for end in (b"", b"\r\nhi\r\n")),
+]
 
 
-@pytest.mark.parametrize("line", [b"SSH-2.0-OpenSSH_9.2p1", b"SSH-1.99-x", b"SSH-2.0-PuTTY_Release_0.80 Debian"])
-def test_an_ssh_client_is_told_that_this_is_not_ssh(line: bytes) -> None:
-    assert sniff_first_line(line) == SSH
+@pytest.mark.parametrize(("line", "answer"), LINES)
+def test_first_line_of_another_protocol_is_recognized_and_no_other(line: bytes, answer: str | None) -> None:
+    assert sniff_first_line(line) == answer
 
 
-def test_the_identification_of_ssh_would_otherwise_be_a_nickname() -> None:
-    assert validate("SSH-2.0-OpenSSH_9.2p1") == "SSH-2.0-OpenSSH_9.2p1"
-
-
-@pytest.mark.parametrize(
-    "header", [b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 5555", b"PROXY TCP6 ::1 ::2 1 2", b"PROXY UNKNOWN"]
-)
-def test_a_proxy_at_the_wrong_port_is_told_which_would_be_right(header: bytes) -> None:
-    assert sniff_first_line(header) == PROXY
-    assert sniff_prefix(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c") == PROXY
-
-
-@pytest.mark.parametrize("line", [b"PROXY", b"PROXY ", b"PROXY ann", b"proxy TCP4 x", b"PROXY TCP5 x"])
-def test_who_would_like_to_be_called_proxy_is_no_proxy(line: bytes) -> None:
-    assert sniff_first_line(line) is None
-
-
-@pytest.mark.parametrize("version", [0, 1, 3, 4])
-def test_a_tls_hello_is_told_that_this_is_not_tls(version: int) -> None:
-    assert sniff_prefix(bytes([0x16, 3, version, 0, 200])) == TLS
-
-
-def test_the_first_two_bytes_of_a_tls_hello_are_enough_and_one_is_not() -> None:
-    assert sniff_prefix(CLIENT_HELLO[:1]) is None
-    assert sniff_prefix(CLIENT_HELLO[:2]) == TLS
-
-
-def test_a_line_end_within_a_tls_hello_makes_no_nickname_of_it() -> None:
-    assert sniff_prefix(CLIENT_HELLO) == TLS
-    assert sniff_first_line(CLIENT_HELLO.partition(b"\n")[0]) == TLS
+@pytest.mark.parametrize(("prefix", "answer"), PREFIXES)
+def test_first_bytes_of_another_protocol_are_recognized_and_no_others(prefix: bytes, answer: str | None) -> None:
+    assert sniff_prefix(prefix) == answer
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"])
 @pytest.mark.parametrize("target", [b"/", b"*", b"http://", b"https://"])
-def test_an_http_request_is_known_before_its_line_ends_for_that_may_be_too_long_to_be_a_line(
-    method: bytes, target: bytes
-) -> None:
+def test_http_request_is_recognized_before_its_line_ends(method: bytes, target: bytes) -> None:
+    """The line may be too long to be taken."""
     request = method + b" " + target + b"x" * 65536
-    assert sniff_prefix(request) == HTTP
-    assert sniff_prefix(request[:PREFIX_BYTES]) == HTTP
+    assert sniff_prefix(request) == sniff_prefix(request[:PREFIX_BYTES]) == HTTP
 
 
-@pytest.mark.parametrize("line", NICKNAMES)
-def test_a_nickname_is_no_stranger_whatever_it_reminds_of(line: bytes) -> None:
-    assert sniff_first_line(line) is None
-    assert sniff_prefix(line) is None
-    assert sniff_prefix(line + b"\r\nhi\r\n") is None
-
-
-@pytest.mark.parametrize("line", [b"* bob HTTP/1.1", b"get / http/1.1", b"A B C HTTP", b"http://x/", b"get it"])
-def test_what_people_might_type_first_is_left_to_the_prompt(line: bytes) -> None:
-    assert sniff_first_line(line) is None
-
-
-@pytest.mark.parametrize("stranger", [*REQUESTS, CLIENT_HELLO, b"SSH-2.0-x"])
-def test_one_byte_at_a_time_comes_to_the_same(stranger: bytes) -> None:
-    told = [sniff_prefix(stranger[:length]) for length in range(len(stranger) + 1)]
-    first = next((answer for answer in told if answer is not None), sniff_first_line(stranger))
+@pytest.mark.parametrize("data", [*REQUESTS, CLIENT_HELLO, b"SSH-2.0-x"])
+def test_result_is_the_same_one_byte_at_a_time(data: bytes) -> None:
+    answers = [sniff_prefix(data[:length]) for length in range(len(data) + 1)]
+    first = next((answer for answer in answers if answer is not None), sniff_first_line(data))
     assert first is not None
-    assert first == (sniff_prefix(stranger) or sniff_first_line(stranger))
-
-
-@given(st.binary())
-def test_nothing_past_the_first_bytes_matters_before_the_line_has_ended(start: bytes) -> None:
-    assert sniff_prefix(start) == sniff_prefix(start[:PREFIX_BYTES])
+    assert first == (sniff_prefix(data) or sniff_first_line(data))
 
 
 @given(st.binary(), st.sampled_from([b"GET ", b"PRI * HTTP", b"\x16\x03", b"TRACE https:", b""]))
-def test_once_told_nothing_that_follows_takes_it_back(more: bytes, start: bytes) -> None:
-    told = sniff_prefix(start)
-    assert told is None or sniff_prefix(start + more) == told
+def test_later_bytes_do_not_change_the_result(more: bytes, start: bytes) -> None:
+    answer = sniff_prefix(start)
+    assert answer is None or sniff_prefix(start + more) == answer
+    assert sniff_prefix(more) == sniff_prefix(more[:PREFIX_BYTES])
 
 
-@given(st.from_regex(r"[A-Za-z0-9_.-]{1,24}", fullmatch=True))
-def test_only_the_identification_of_ssh_costs_anybody_their_nickname(name: str) -> None:
+@given(st.from_regex(r"(SSH-)?[A-Za-z0-9_.-]{1,20}", fullmatch=True))
+@example("SSH-2.0-OpenSSH_9.2p1")
+def test_only_the_identification_of_ssh_cannot_be_a_nickname(name: str) -> None:
     try:
         validate(name)
     except RefusedError:
@@ -128,5 +97,5 @@ def test_only_the_identification_of_ssh_costs_anybody_their_nickname(name: str) 
 
 
 @given(st.binary(max_size=600))
-def test_any_bytes_are_answered_with_one_plain_line_or_nothing(line: bytes) -> None:
+def test_any_line_gives_one_of_the_answers_or_none(line: bytes) -> None:
     assert sniff_first_line(line) in {None, HTTP, SSH, TLS, PROXY}

@@ -1,4 +1,4 @@
-"""What gathers is one commit, and no fault stops the writing thread or loses count."""
+"""The commit thread commits together what has arrived, reports every failure, and recovers from it."""
 
 from __future__ import annotations
 
@@ -6,63 +6,78 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from broadcast.core.events import Announced, Event, Message, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.sqlite import commit_thread as writer
+from broadcast.journals.sqlite import commit_thread
 from broadcast.journals.sqlite.database import MIGRATIONS, connect
-from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from tests.journals.contract import PASSING, PATIENCE, Harness, Turns, opened, said
-from tests.journals.sqlite.indexing import by_hand, connection_of, writer_of
+from broadcast.journals.sqlite.journal import FILE
+from tests.journals.contract import TIMEOUT, TRANSIENT, Harness, message
+from tests.journals.sqlite.support import (
+    commit_thread_of,
+    connection_of,
+    index_on_demand,
+    open_file,
+    open_sqlite,
+    wait_until,
+)
 
-ROOT = Path(__file__).parents[2]
+IO_ERROR = sqlite3.OperationalError("disk\nI/O  error")
+WRITE_ERROR = "the journal cannot be written: disk I/O error"
+LOCKED = "another program has locked the journal"
+
+
+@pytest.fixture(autouse=True)
+def _no_indexing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disable indexing: these tests look at every statement."""
+    index_on_demand(monkeypatch)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Harness]:
-    turns = Turns()
-    with opened(SqliteJournal(tmp_path, turns.wake), turns) as harness:
+    with open_sqlite(tmp_path) as harness:
         yield harness
-
-
-@pytest.fixture(autouse=True)
-def _no_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is indexed: these tests look at every statement."""
-    by_hand(monkeypatch)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Another program holds the journal locked."""
-    with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as other:
+    """Hold a lock on the journal as another program."""
+    with open_file(folder) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
 
 
-def refused(event: Event) -> str:
-    """Why *event* was not kept."""
-    assert isinstance(event, StoreFailed), event
-    assert event.reason
-    assert event.reason.isprintable()
-    return event.reason
+def append_failing(run: Harness, event: Event) -> str:
+    """Append *event*, which must fail, and return the reason."""
+    (failure,) = run.append(event)
+    assert isinstance(failure, StoreFailed), failure
+    assert failure.event == event
+    assert failure.reason
+    assert failure.reason.isprintable()
+    return failure.reason
 
 
-def in_the_file(folder: Path) -> list[tuple[int, str]]:
+def append_stored(run: Harness, text: str, seq: int) -> None:
+    """Append a message, which must get the number *seq*."""
+    assert run.append_texts([text]) == [message(text).with_seq(seq)]
+
+
+def stored_in(folder: Path) -> list[tuple[int, str]]:
     with closing(connect(folder / FILE, writing=False)) as db:
         return list(db.execute("SELECT seq, text FROM events ORDER BY seq"))
 
 
-class Flawed:
-    """A connection on which every statement fails, before or *after* it took place."""
+class FailingConnection:
+    """A connection on which every statement fails, either before or *after* it was executed."""
 
     def __init__(self, db: sqlite3.Connection, error: Exception, *, after: bool) -> None:
         self._db = db
@@ -78,272 +93,241 @@ class Flawed:
         self._db.close()
 
 
-def test_all_that_is_appended_while_a_commit_runs_is_the_next_commit_up_to_512(run: Harness, tmp_path: Path) -> None:
+def break_connection(run: Harness, error: Exception = IO_ERROR, *, after: bool = False) -> None:
+    """Let the next statement fail; the thread then connects again."""
+    failing: Any = FailingConnection(connection_of(run), error, after=after)
+    commit_thread_of(run)._db = failing
+
+
+def prevent_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(commit_thread, "connect", connect)
+
+
+def test_events_that_arrive_during_a_commit_form_the_next_up_to_512(run: Harness, tmp_path: Path) -> None:
     statements: SimpleQueue[str] = SimpleQueue()
     connection_of(run).set_trace_callback(statements.put)
+    assert run.append(*TRANSIENT) == TRANSIENT
+    assert statements.empty(), "transient events need no transaction"
     with locked(tmp_path):
-        run.journal.append(said("first"))
-        assert statements.get(timeout=PATIENCE).startswith("INSERT")  # it runs, and waits for the lock
+        run.journal.append(message("first"))
+        assert statements.get(timeout=TIMEOUT).startswith("INSERT")  # this statement waits for the lock
         for number in range(1000):
-            run.journal.append(said(str(number)))
-    run.turns.until(lambda: len(run.back) == 1001)
-    assert run.back[-1] == said("999").with_seq(1001)
-    assert [statements.get(timeout=PATIENCE).split()[0] for _ in range(2)] == ["INSERT", "INSERT"]
+            run.journal.append(message(str(number)))
+    run.calls.run_until(lambda: len(run.delivered) == len(TRANSIENT) + 1001)
+    assert run.delivered[-1] == message("999").with_seq(1001)
+    assert [statements.get(timeout=TIMEOUT).split()[0] for _ in range(2)] == ["INSERT", "INSERT"]
     assert statements.empty()
 
 
-def test_batches_of_every_size_are_kept_whole(run: Harness) -> None:
-    seq = 0
+def test_batches_of_every_size_are_stored_completely(run: Harness) -> None:
+    last = 0
     for size in (*range(1, 20), 127, 128, 129, 511, 512):
-        back = writer_of(run)._store([said(str(number)) for number in range(size)])
-        assert back == [said(str(number)).with_seq(seq + number + 1) for number in range(size)]
-        seq += size
-    assert [event.seq for event in run.read(1, seq + 1)] == list(range(1, seq + 1))
+        committed = commit_thread_of(run)._store([message(str(number)) for number in range(size)])
+        assert committed == [message(str(number)).with_seq(last + number + 1) for number in range(size)]
+        last += size
+    assert [event.seq for event in run.read(1, last + 1)] == list(range(1, last + 1))
 
 
-def test_passing_events_alone_need_no_transaction(run: Harness) -> None:
-    statements: list[str] = []
-    connection_of(run).set_trace_callback(statements.append)
-    assert run.append(*PASSING) == PASSING
-    assert statements == []
-
-
-def test_a_commit_is_on_disk_before_it_comes_back(run: Harness) -> None:
+def test_commit_is_synchronous_on_a_write_ahead_log(run: Harness) -> None:
     db = connection_of(run)
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_while_the_journal_is_locked_nothing_is_kept_and_then_it_goes_on(run: Harness, tmp_path: Path) -> None:
+def test_locked_journal_stores_nothing_until_it_is_unlocked(run: Harness, tmp_path: Path) -> None:
     connection_of(run).execute("PRAGMA busy_timeout = 10")
-    assert run.append(said("a")) == [said("a").with_seq(1)]
+    append_stored(run, "a", 1)
     with locked(tmp_path):
         for text in "bc":
-            announced, back = run.append(Announced("x"), said(text))
-            assert announced == Announced("x")
-            assert refused(back) == "another program has locked the journal"
-    assert run.append(said("d")) == [said("d").with_seq(2)]
+            assert run.append(Announced("x"), message(text)) == [Announced("x"), StoreFailed(message(text), LOCKED)]
+    append_stored(run, "d", 2)
     assert connection_of(run).execute("PRAGMA busy_timeout").fetchone() == (2000,)
-    assert in_the_file(tmp_path) == [(1, "a"), (2, "d")]
+    assert stored_in(tmp_path) == [(1, "a"), (2, "d")]
 
 
-def test_on_a_full_database_nothing_is_kept_and_then_it_goes_on(run: Harness, tmp_path: Path) -> None:
-    run.append(said("a"))
+def test_full_database_stores_nothing_until_there_is_space(run: Harness, tmp_path: Path) -> None:
+    append_stored(run, "a", 1)
     db = connection_of(run)
-    pages = db.execute("PRAGMA page_count").fetchone()[0]
-    db.execute(f"PRAGMA max_page_count = {pages}")
-    long = said("x" * 100_000)
-    first, second = run.append(Announced("x"), long)
-    assert first == Announced("x")
-    assert second == StoreFailed(long, "the disk is full")
-    assert run.append(said("b")) == [said("b").with_seq(2)]
-    assert in_the_file(tmp_path) == [(1, "a"), (2, "b")]
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    long = message("x" * 100_000)
+    assert run.append(Announced("x"), long) == [Announced("x"), StoreFailed(long, "the disk is full")]
+    append_stored(run, "b", 2)
+    assert stored_in(tmp_path) == [(1, "a"), (2, "b")]
 
 
-LIMITED = """
+FILL_LIMITED_FILE = """
 import json, pathlib, queue, resource, sys
 from broadcast.core.events import Message
 from broadcast.journals.sqlite.journal import SqliteJournal
-calls, back = queue.SimpleQueue(), []
+calls, delivered = queue.SimpleQueue(), []
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
 journal.open(0)
-journal.subscribe(back.extend)
+journal.subscribe(delivered.extend)
 def append(count):
-    del back[:]
+    del delivered[:]
     for _ in range(count):
         journal.append(Message(1, "ann", "x" * 2000, 1.0))
-    while len(back) < count:
+    while len(delivered) < count:
         calls.get()()
-    return [getattr(event, "seq", None) or event.reason for event in back]
+    return [getattr(event, "seq", None) or event.reason for event in delivered]
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-told = [append(20)]
+results = [append(20)]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-told += [append(100), append(1)]
+results += [append(100), append(1)]
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-told += [append(20)]
+results += [append(20)]
 journal.close()
-print(json.dumps(told))
+print(json.dumps(results))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="files are not limited in size there")
-def test_when_the_system_takes_no_more_bytes_nothing_is_kept_and_then_it_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)  # noqa: S603
-    before, many, one, after = json.loads(ended.stdout)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_file_at_its_size_limit_stores_nothing_more_until_the_limit_is_raised(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FILL_LIMITED_FILE, str(tmp_path)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)  # noqa: S603
+    before, many, one, after = json.loads(process.stdout)
     assert before == list(range(1, 21))
     numbers = [number for number in many + one + after if isinstance(number, int)]
-    whys = {why for why in many + one if isinstance(why, str)}
     assert len(many) == 100
-    assert any(isinstance(why, str) for why in many)
-    assert all(why.startswith(("the disk is full", "the journal cannot be written: ")) for why in whys)
+    assert any(isinstance(reason, str) for reason in many)
+    for reason in {reason for reason in many + one if isinstance(reason, str)}:
+        assert reason.startswith(("the disk is full", "the journal cannot be written: "))
     assert numbers == list(range(21, 21 + len(numbers)))
     assert numbers[-20:] == after
-    assert [seq for seq, _ in in_the_file(tmp_path)] == list(range(1, numbers[-1] + 1))
+    assert [seq for seq, _ in stored_in(tmp_path)] == list(range(1, numbers[-1] + 1))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before it took place", "after it took place"])
+@pytest.mark.parametrize("after", [False, True], ids=["before execution", "after execution"])
 @pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (sqlite3.OperationalError("disk\nI/O  error"), "the journal cannot be written: disk I/O error"),
-        (MemoryError("out of\nmemory"), "the journal cannot be written: out of memory"),
-    ],
+    ("error", "reason"),
+    [(IO_ERROR, WRITE_ERROR), (MemoryError("out of\nmemory"), "the journal cannot be written: out of memory")],
 )
-def test_what_was_reported_as_not_kept_is_not_in_the_file(
-    run: Harness, tmp_path: Path, error: Exception, why: str, *, after: bool
+def test_event_reported_as_failed_is_not_in_the_file(
+    run: Harness, tmp_path: Path, error: Exception, reason: str, *, after: bool
 ) -> None:
-    run.append(said("a"))
-    flawed: Any = Flawed(connection_of(run), error, after=after)
-    writer_of(run)._db = flawed
-    assert [refused(event) for event in run.append(said("b"))] == [why]
-    assert in_the_file(tmp_path) == [(1, "a")]
-    assert run.append(said("c")) == [said("c").with_seq(2)]
-    assert in_the_file(tmp_path) == [(1, "a"), (2, "c")]
+    append_stored(run, "a", 1)
+    break_connection(run, error, after=after)
+    assert append_failing(run, message("b")) == reason
+    assert stored_in(tmp_path) == [(1, "a")]
+    append_stored(run, "c", 2)
+    assert stored_in(tmp_path) == [(1, "a"), (2, "c")]
 
 
-def test_a_commit_in_doubt_is_undone_as_soon_as_the_file_can_be_reached_again(
+def test_doubtful_commit_is_undone_once_the_file_is_reachable(
     run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run.append(said("a"))
-    flawed: Any = Flawed(connection_of(run), sqlite3.OperationalError("disk I/O error"), after=True)
-    writer_of(run)._db = flawed
+    append_stored(run, "a", 1)
+    break_connection(run, after=True)
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "connect", failing(sqlite3.OperationalError("unable to open database file")))
-        refused(run.append(said("b"))[0])
-        assert "unable to open" in refused(run.append(said("c"))[0])
-    assert run.append(said("d")) == [said("d").with_seq(2)]
-    assert in_the_file(tmp_path) == [(1, "a"), (2, "d")]
+        prevent_connecting(patch)
+        append_failing(run, message("b"))
+        assert "unable to open" in append_failing(run, message("c"))
+    append_stored(run, "d", 2)
+    assert stored_in(tmp_path) == [(1, "a"), (2, "d")]
 
 
-def failing(error: Exception) -> Callable[..., sqlite3.Connection]:
-    def connect(*_: object, **__: object) -> sqlite3.Connection:
-        raise error
-
-    return connect
-
-
-def test_a_file_that_lost_lines_meanwhile_takes_no_more(run: Harness, tmp_path: Path) -> None:
-    run.append(said("a"), said("b"))
-    with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+def test_file_that_has_lost_lines_is_not_written(run: Harness, tmp_path: Path) -> None:
+    run.append_texts("ab")
+    with open_file(tmp_path) as other:
         other.execute("DELETE FROM events")
-    flawed: Any = Flawed(connection_of(run), sqlite3.OperationalError("disk I/O error"), after=False)
-    writer_of(run)._db = flawed
-    refused(run.append(said("c"))[0])
-    assert "no longer holds what was kept" in refused(run.append(said("d"))[0])
+    break_connection(run)
+    append_failing(run, message("c"))
+    assert "no longer holds what was kept" in append_failing(run, message("d"))
 
 
-def test_an_event_that_the_database_refuses_does_not_end_the_thread(run: Harness) -> None:
-    why = refused(run.append(Message(1, "ann", "x", float("nan")))[0])
-    assert "NOT NULL" in why
+def test_event_that_the_database_rejects_does_not_end_the_thread(run: Harness) -> None:
+    assert "NOT NULL" in append_failing(run, Message(1, "ann", "x", float("nan")))
     wrong: Any = b"bytes"
-    refused(run.append(said(wrong))[0])
-    assert run.append(said("a")) == [said("a").with_seq(1)]
+    append_failing(run, message(wrong))
+    append_stored(run, "a", 1)
 
 
 def test_close_ends_while_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = Turns()
-    with opened(SqliteJournal(tmp_path, turns.wake), turns) as run:
-        run.append(said("a"))
-        flawed: Any = Flawed(connection_of(run), sqlite3.OperationalError("disk I/O error"), after=False)
-        writer_of(run)._db = flawed
-        monkeypatch.setattr(writer, "connect", failing(sqlite3.OperationalError("unable to open database file")))
+    with open_sqlite(tmp_path) as run:
+        append_stored(run, "a", 1)
+        break_connection(run)
+        prevent_connecting(monkeypatch)
         for _ in range(600):
-            run.journal.append(said("b"))
-    assert in_the_file(tmp_path) == [(1, "a")]
+            run.journal.append(message("b"))
+    assert stored_in(tmp_path) == [(1, "a")]
 
 
-# How it goes
+# Statistics and recovery
 
 
-def figures(keeping: CommitStats) -> tuple[int, int, int, str]:
-    """Commits that succeeded, commits that failed, events not kept, and why."""
-    return sum(keeping.durations.counts), keeping.failed_commits, keeping.failed_events, keeping.last_error
+def test_stats_count_commits_and_failures_and_report_the_last_error(tmp_path: Path) -> None:
+    errors, times = SimpleQueue[str](), iter(range(0, 1000, 3))
+    stats = CommitStats(lambda: next(times), errors.put)
 
+    def counts() -> tuple[int, int, int, str]:
+        return sum(stats.durations.counts), stats.failed_commits, stats.failed_events, stats.last_error
 
-def test_it_is_told_how_long_a_commit_took_and_that_one_failed_until_one_succeeds(tmp_path: Path) -> None:
-    turns, told, times = Turns(), SimpleQueue[str](), iter(range(0, 1000, 3))
-    keeping = CommitStats(lambda: next(times), told.put)
-    with opened(SqliteJournal(tmp_path, turns.wake, keeping), turns) as run:
+    with open_sqlite(tmp_path, stats=stats) as run:
         connection_of(run).execute("PRAGMA busy_timeout = 10")
-        run.append(said("a"), *PASSING)
-        commits, failures, refusals, trouble = figures(keeping)
-        assert (failures, refusals, trouble) == (0, 0, "")
+        run.append(message("a"), *TRANSIENT)
+        commits = counts()[0]
         assert commits >= 1
-        assert keeping.durations.sum == 3 * commits
+        assert counts() == (commits, 0, 0, "")
+        assert stats.durations.sum == 3 * commits
         with locked(tmp_path):
-            run.append(said("b"))
-            run.append(Announced("x"), said("\ud800"))
-            run.append(said("c"))
-        assert figures(keeping) == (commits, 2, 3, "another program has locked the journal")
-        assert told.get(timeout=PATIENCE) == keeping.last_error
-        run.append(said("d"))
-        assert figures(keeping) == (commits + 1, 2, 3, "")
-        assert told.get(timeout=PATIENCE) == ""
-        assert told.empty()
+            run.append_texts("b")
+            run.append(Announced("x"), message("\ud800"))
+            run.append_texts("c")
+        assert counts() == (commits, 2, 3, LOCKED)
+        assert errors.get(timeout=TIMEOUT) == LOCKED
+        run.append_texts("d")
+        assert counts() == (commits + 1, 2, 3, "")
+        assert errors.get(timeout=TIMEOUT) == ""
+        assert errors.empty()
 
 
-def test_that_a_fault_has_ended_shows_although_nobody_says_anything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recovery_is_noticed_while_no_event_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for pause in ("INDEX_AFTER_IDLE", "PROBE_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(writer, pause, 0.005)
-    turns, told = Turns(), SimpleQueue[str]()
-    with opened(SqliteJournal(tmp_path, turns.wake, CommitStats(on_change=told.put)), turns) as run:
-        keeping = run.journal.commit_stats
+        monkeypatch.setattr(commit_thread, pause, 0.005)
+    errors = SimpleQueue[str]()
+    stats = CommitStats(on_change=errors.put)
+    with open_sqlite(tmp_path, stats=stats) as run:
         connection_of(run).execute("PRAGMA busy_timeout = 5")
-        run.append(said("a"))
+        append_stored(run, "a", 1)
         with locked(tmp_path):
-            refused(run.append(said("b"))[0])
-            assert told.get(timeout=PATIENCE) == "another program has locked the journal"
-            until(lambda: keeping.failed_commits > 2)
-            assert keeping.failed_events == 1
-        assert told.get(timeout=PATIENCE) == ""
-        assert run.append(said("c")) == [said("c").with_seq(2)]
-    assert in_the_file(tmp_path) == [(1, "a"), (2, "c")]
+            append_failing(run, message("b"))
+            assert errors.get(timeout=TIMEOUT) == LOCKED
+            wait_until(lambda: stats.failed_commits > 2)
+            assert stats.failed_events == 1
+        assert errors.get(timeout=TIMEOUT) == ""
+        append_stored(run, "c", 2)
+    assert stored_in(tmp_path) == [(1, "a"), (2, "c")]
 
 
-def test_a_look_whether_a_fault_has_ended_writes_to_the_file(run: Harness, tmp_path: Path) -> None:
-    """Where the disk is full, or broken, a look that writes nothing would find all well."""
-    run.append(said("a"))
-    log = tmp_path / f"{FILE}-wal"
+def test_recovery_probe_writes_to_the_file(run: Harness, tmp_path: Path) -> None:
+    """A probe that only reads would succeed on a full or broken disk."""
+    append_stored(run, "a", 1)
+    log, stats = tmp_path / f"{FILE}-wal", run.journal.commit_stats
     before = log.stat().st_size
-    writer_of(run)._probe_recovery()  # the thread itself waits for an event
+    commit_thread_of(run)._probe_recovery()  # the thread itself is waiting for an event
     assert log.stat().st_size > before
     assert connection_of(run).execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-    flawed: Any = Flawed(connection_of(run), sqlite3.OperationalError("disk I/O error"), after=False)
-    writer_of(run)._db = flawed
-    writer_of(run)._probe_recovery()
-    assert run.journal.commit_stats.last_error == "the journal cannot be written: disk I/O error"
-    writer_of(run)._probe_recovery()
-    assert run.journal.commit_stats.last_error == ""
+    break_connection(run)
+    commit_thread_of(run)._probe_recovery()
+    assert stats.last_error == WRITE_ERROR
+    commit_thread_of(run)._probe_recovery()
+    assert stats.last_error == ""
 
 
-def test_a_disk_on_which_a_page_would_fit_is_still_full(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = [writer.MIN_FREE_BYTES - 1]
-    monkeypatch.setattr(writer, "disk_usage", lambda _path: Usage(free[0]))
-    keeping = run.journal.commit_stats
-    keeping.record_failure("the disk is full", 1)
-    writer_of(run)._probe_recovery()
-    assert (keeping.last_error, keeping.failed_commits) == ("the disk is full", 2)
-    free[0] = writer.MIN_FREE_BYTES
-    writer_of(run)._probe_recovery()
-    assert keeping.last_error == ""
-    free[0] = 0
-    keeping.record_failure("another program has locked the journal", 1)
-    writer_of(run)._probe_recovery()
-    assert keeping.last_error == ""
-
-
-class Usage(NamedTuple):
-    """How much of a disk is free."""
-
-    free: int
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Wait for the other thread."""
-    deadline = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+def test_full_disk_has_recovered_when_enough_bytes_are_free(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimpleNamespace(free=commit_thread.MIN_FREE_BYTES - 1)
+    monkeypatch.setattr(commit_thread, "disk_usage", lambda _path: disk)
+    stats = run.journal.commit_stats
+    stats.record_failure("the disk is full", 1)
+    commit_thread_of(run)._probe_recovery()
+    assert (stats.last_error, stats.failed_commits) == ("the disk is full", 2)
+    disk.free = commit_thread.MIN_FREE_BYTES
+    commit_thread_of(run)._probe_recovery()
+    assert stats.last_error == ""
+    disk.free = 0
+    stats.record_failure(LOCKED, 1)
+    commit_thread_of(run)._probe_recovery()
+    assert stats.last_error == ""

@@ -1,11 +1,10 @@
-"""Reading goes on after every fault, and its queue has an end."""
+"""The query thread answers every query, survives every error, and limits its queue."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,104 +12,97 @@ import pytest
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
 from broadcast.journals.sqlite import journal as sqlite
-from broadcast.journals.sqlite import query_thread as reader
+from broadcast.journals.sqlite import query_thread
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.query_thread import QueryThread
-from tests.journals.contract import PATIENCE, Harness, Turns, opened, said
+from tests.journals.contract import TIMEOUT, Harness
+from tests.journals.sqlite.support import open_file, open_sqlite
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Harness]:
-    turns = Turns()
-    with opened(SqliteJournal(tmp_path, turns.wake), turns) as harness:
-        harness.append(said("a"), said("b"))
+    """A journal with two lines."""
+    with open_sqlite(tmp_path) as harness:
+        harness.append_texts("ab")
         yield harness
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("disk\nI/O error"), MemoryError("too\nmuch")])
-def test_a_fault_is_the_answer_in_one_line_and_the_next_question_is_answered(
-    run: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize(("module", "function"), [(sqlite, "fetch"), (query_thread, "connect")])
+def test_error_is_answered_in_one_line_and_the_next_query_succeeds(
+    run: Harness, monkeypatch: pytest.MonkeyPatch, module: object, function: str, error: Exception
 ) -> None:
-    def fetch(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "fetch", fetch)
-        answer = run.ask(1, 2)
+        patch.setattr(module, function, fail)
+        answer = run.try_read(1, 2)
     assert isinstance(answer, JournalError)
     assert str(answer) == " ".join(f"the journal cannot be read: {error}".split())
     assert len(run.read(1, 2)) == 2
 
 
-def test_a_file_that_cannot_be_opened_is_the_answer(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(*_: object, **__: object) -> None:
-        msg = "unable to open database file"
-        raise sqlite3.OperationalError(msg)
-
-    monkeypatch.setattr(reader, "connect", connect)
-    assert "unable to open" in str(run.ask(1, 2))
-
-
 @pytest.mark.parametrize("change", ["kind = 'sang'", "text = x'00ff'", "text = CAST(x'ff' AS TEXT)"])
-def test_a_row_that_is_no_event_is_told_and_the_others_are_read(run: Harness, tmp_path: Path, change: str) -> None:
-    with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
-        other.execute(f"UPDATE events SET {change} WHERE seq = 2")  # noqa: S608 - the test's own text
-    answer = run.ask(1, 2)
+def test_invalid_row_is_an_error_and_other_rows_are_read(run: Harness, tmp_path: Path, change: str) -> None:
+    with open_file(tmp_path) as db:
+        db.execute(f"UPDATE events SET {change} WHERE seq = 2")  # noqa: S608 -- the test's own text
+    answer = run.try_read(1, 2)
     assert isinstance(answer, JournalError)
     assert str(answer).isprintable()
     assert len(run.read(1, 1)) == 1
 
 
-def test_questions_beyond_the_bound_are_refused_and_all_are_answered(
+def test_queries_beyond_the_limit_are_rejected_and_all_are_answered(
     run: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "MAX_PENDING", 0)
-    assert "too many" in str(run.ask(1, 2))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(query_thread, "MAX_PENDING", 0)
+        assert "too many" in str(run.try_read(1, 2))
     answers: list[object] = []
-    for _ in range(reader.MAX_PENDING * 2):
+    for _ in range(query_thread.MAX_PENDING * 2):
         run.journal.read(1, 2, answers.append)
-    run.turns.until(lambda: len(answers) == reader.MAX_PENDING * 2)
+    run.calls.run_until(lambda: len(answers) == query_thread.MAX_PENDING * 2)
 
 
-def test_a_question_that_is_not_through_lets_the_others_go_first(run: Harness, tmp_path: Path) -> None:
-    asked = QueryThread(tmp_path / FILE, run.turns.wake)
+def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> None:
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
     order: list[str] = []
-    looks: list[int] = []
+    steps: list[int] = []
 
-    def long(_: sqlite3.Connection) -> list[Stored] | None:
-        if not looks:
-            asked.submit(lambda _: [], lambda _: order.append("short"))
-        looks.append(1)
-        return [] if len(looks) == 3 else None
+    def long_query(_: sqlite3.Connection) -> list[Stored] | None:
+        if not steps:
+            queries.submit(lambda _: [], lambda _: order.append("short"))
+        steps.append(1)
+        return [] if len(steps) == 3 else None
 
-    asked.submit(long, lambda _: order.append("long"))
-    run.turns.until(lambda: len(order) == 2)
-    asked.close()
+    queries.submit(long_query, lambda _: order.append("long"))
+    run.calls.run_until(lambda: len(order) == 2)
+    queries.close()
     assert order == ["short", "long"]
 
 
-def test_a_question_that_is_not_through_at_the_end_is_answered_with_that(run: Harness, tmp_path: Path) -> None:
-    asked = QueryThread(tmp_path / FILE, run.turns.wake)
+def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> None:
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
     answers: list[object] = []
-    begun, ending = threading.Event(), threading.Event()
+    started, closing = threading.Event(), threading.Event()
 
-    def endless(_: sqlite3.Connection) -> None:
-        begun.set()
-        assert ending.wait(PATIENCE)
+    def endless_query(_: sqlite3.Connection) -> None:
+        started.set()
+        assert closing.wait(TIMEOUT)
 
-    asked.submit(endless, answers.append)
-    assert begun.wait(PATIENCE)
-    asked._queries.put(None)  # as close does
-    ending.set()
-    asked.close()
-    run.turns.until(lambda: bool(answers))
+    queries.submit(endless_query, answers.append)
+    assert started.wait(TIMEOUT)
+    queries._queries.put(None)  # as close does
+    closing.set()
+    queries.close()
+    run.calls.run_until(lambda: bool(answers))
     assert str(answers[0]) == "the journal is closed"
 
 
-def test_reading_never_writes(run: Harness) -> None:
+def test_connection_is_read_only(run: Harness) -> None:
     run.read(1, 2)
-    assert [event.text for event in run.search("a")] == ["a"]
+    assert run.matches("a") == [1]
     assert isinstance(run.journal, SqliteJournal)
     assert run.journal._query_thread is not None
     db = run.journal._query_thread._db

@@ -1,0 +1,74 @@
+"""The gate in front of the input of one connection; no Twisted and no clock."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Protocol
+
+
+class PauseReason(Enum):
+    """A reason not to read from a connection."""
+
+    SESSION_BUSY = auto()
+    """The session is still working on the last line."""
+    CONGESTED = auto()
+    """The client does not read what it is sent."""
+    RATE_LIMITED = auto()
+    """The client has sent lines faster than its rate limit allows."""
+    TURN_USED = auto()
+    """So many lines were handled in this turn of the reactor that other connections go first."""
+    STOPPING = auto()
+    """The server is shutting down."""
+
+
+class PausableTransport(Protocol):
+    """The part of a transport that the gate uses."""
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+
+
+class InputGate:
+    """The set of reasons why a connection is not read from. The transport reads while the set is empty.
+
+    ``set`` changes a reason, and ``apply`` lets the transport follow. They are separate because a reason can come and
+    go several times while one chunk is handled, and each change on the transport costs a system call.
+    """
+
+    def __init__(self, transport: PausableTransport) -> None:
+        self._transport = transport
+        self._reasons: set[PauseReason] = set()
+        self._reading = True
+
+    def __contains__(self, reason: PauseReason) -> bool:
+        """Return whether *reason* is in the set."""
+        return reason in self._reasons
+
+    def set(self, reason: PauseReason, active: bool = True) -> None:
+        """Add *reason* to the set, or remove it if it is not *active*."""
+        if active:
+            self._reasons.add(reason)
+        else:
+            self._reasons.discard(reason)
+
+    def clear(self, reason: PauseReason) -> None:
+        """Remove *reason* from the set."""
+        self._reasons.discard(reason)
+
+    def apply(self) -> None:
+        """Pause or resume the transport, if it does not do yet what the set demands."""
+        reading = not self._reasons
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self._transport.resumeProducing()
+            else:
+                self._transport.pauseProducing()
+
+    def open(self) -> None:
+        """Remove all reasons, and let the transport read."""
+        self._reasons.clear()
+        self.apply()

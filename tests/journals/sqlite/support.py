@@ -1,0 +1,99 @@
+"""Helpers for tests of the SQLite journal: they open it, look into it, and index on demand."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from broadcast.core.stats import CommitStats
+from broadcast.journals.sqlite import commit_thread
+from broadcast.journals.sqlite.commit_thread import CommitThread
+from broadcast.journals.sqlite.journal import FILE, SqliteJournal
+from tests.journals.contract import TIMEOUT, Harness, open_journal
+
+_WRITE_UNTIL_KILLED = """
+import os, pathlib, queue, sys
+from broadcast.core.events import Message
+from broadcast.journals.sqlite import commit_thread, search_indexer
+from broadcast.journals.sqlite.journal import SqliteJournal
+{setup}
+calls = queue.SimpleQueue()
+journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
+journal.open(0)
+def append(count):
+    for _ in range(count):
+        journal.append(Message(1, "ann", "x y z" * 40, 1.0))
+def receive(events):
+    append(len(events))
+    os.write(1, b"%d\\n" % events[-1].seq)
+journal.subscribe(receive)
+append({count})
+while True:
+    calls.get()()
+"""
+
+
+def open_sqlite(
+    folder: Path, tail: int = 0, stats: CommitStats | None = None, kind: type[Harness] = Harness
+) -> AbstractContextManager[Harness]:
+    """Open the journal in *folder*."""
+    return open_journal(lambda call_soon: SqliteJournal(folder, call_soon, stats), tail, kind)
+
+
+@contextmanager
+def open_file(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Connect to the journal's file as another program does."""
+    with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+        yield db
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for another thread until *condition* holds."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def write_until_killed(folder: Path, batches: int, count: int, setup: str = "") -> int:
+    """Write *count* messages at a time in a process, kill it after *batches*, and return the last number it printed."""
+    command = [sys.executable, "-c", _WRITE_UNTIL_KILLED.format(setup=setup, count=count), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:  # noqa: S603
+        assert server.stdout is not None
+        lines = [server.stdout.readline() for _ in range(batches)]
+        assert all(lines)
+        server.kill()
+        lines += server.stdout.readlines()
+    return int([line for line in lines if line.endswith(b"\n")][-1])
+
+
+def index_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disable everything that the commit thread does while no event arrives, such as indexing."""
+    monkeypatch.setattr(commit_thread, "INDEX_AFTER_IDLE", 3600.0)
+    monkeypatch.setattr(commit_thread, "PROBE_SECONDS", 3600.0)
+
+
+def commit_thread_of(run: Harness) -> CommitThread:
+    assert isinstance(run.journal, SqliteJournal)
+    assert run.journal._commit_thread is not None
+    return run.journal._commit_thread
+
+
+def connection_of(run: Harness) -> sqlite3.Connection:
+    db = commit_thread_of(run)._db
+    assert db is not None
+    return db
+
+
+def index_all(run: Harness, except_last: int = 0) -> None:
+    """Index all lines except the *except_last* newest. The commit thread must be waiting for an event meanwhile."""
+    indexer, db, last = commit_thread_of(run)._indexer, connection_of(run), commit_thread_of(run)._last - except_last
+    while indexer.due(last):
+        indexer.step(db, last)

@@ -1,0 +1,97 @@
+"""The registry of connections, with connections of no particular door."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from broadcast.core.limits import Limits
+from broadcast.net.connections import MAX_REJECTED, Connection, Connections
+from tests.harness import MemoryTransport
+
+
+class FakeConnection:
+    """A connection that records what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.transport = MemoryTransport()
+        self.heard_from = True
+        self.lost: Deferred[None] = Deferred()
+        self.drained: Deferred[None] = Deferred()
+        self.calls: list[str] = []
+
+    def send_noop(self) -> None:
+        self.calls.append("send_noop")
+
+    def send_shutdown_notice(self) -> None:
+        self.calls.append("send_shutdown_notice")
+
+    def drain(self) -> Deferred[None]:
+        self.calls.append("drain")
+        return self.drained
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+_conforms: type[Connection] = FakeConnection
+
+
+@pytest.fixture
+def connections() -> Connections:
+    """A registry without connections."""
+    return Connections(Limits())
+
+
+def test_registry_is_the_collection_of_open_connections(connections: Connections) -> None:
+    ann, bob = FakeConnection(), FakeConnection()
+    connections.add(ann)
+    connections.add(bob)
+    assert (set(connections), len(connections), ann in connections) == ({ann, bob}, 2, True)
+    connections.remove(ann)
+    assert (set(connections), len(connections), ann in connections) == ({bob}, 1, False)
+
+
+def test_drain_waits_for_open_and_backlogged_connections(connections: Connections) -> None:
+    still_open, backlogged, gone = FakeConnection(), FakeConnection(), FakeConnection()
+    for connection in (still_open, backlogged, gone):
+        connections.add(connection)
+    for connection in (backlogged, gone):
+        connections.remove(connection)
+        connections.add_backlogged(connection)
+    connections.remove_backlogged(gone)
+    before = connections.stopping
+    drained = connections.drain()
+    assert (before, connections.stopping) == (False, True)
+    assert (still_open.calls, backlogged.calls, gone.calls) == (["drain"], ["drain"], [])
+    still_open.drained.callback(None)
+    assert not drained.called
+    backlogged.drained.callback(None)
+    assert drained.called
+
+
+def test_disconnect_closes_all_and_waits_for_the_last(connections: Connections) -> None:
+    both = [FakeConnection(), FakeConnection()]
+    for connection in both:
+        connections.add(connection)
+    gone = connections.disconnect()
+    assert [connection.calls for connection in both] == [["close"], ["close"]]
+    for connection in both:
+        assert not gone.called
+        connections.remove(connection)
+        connection.lost.callback(None)
+    assert gone.called
+    assert connections.disconnect().called
+
+
+def test_rejected_connections_above_the_limit_are_aborted(connections: Connections) -> None:
+    rejected = [FakeConnection() for _ in range(MAX_REJECTED + 2)]
+    for connection in rejected[:-1]:
+        connections.add(connection)
+        connections.disconnect_rejected(connection)
+    connections.remove(rejected[0])
+    connections.remove(rejected[1])
+    connections.disconnect_rejected(rejected[-1])
+    assert [connection.transport.closed for connection in rejected] == [True] * len(rejected)
+    aborted = [connection.transport.aborted for connection in rejected]
+    assert aborted == [False] * MAX_REJECTED + [True, False]
