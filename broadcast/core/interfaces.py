@@ -133,10 +133,10 @@ class Journal(Protocol):
     def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Find the stored events whose text holds all phrases of *query*, in ascending order. Does not block.
 
-        The result is the newest *limit* (1 or more) of those numbered at most *last*. Words are what SQLite's tokenizer
-        ``unicode61 remove_diacritics 2`` makes of a text: runs of letters, digits and private-use characters, without
-        case and diacritics. The words of a phrase must follow one another directly. A phrase without words is ignored.
-        If no phrase has words, the result is empty.
+        The result is the newest *limit* (1 or more) of those numbered at most *last*. A word is a run of letters,
+        digits and private-use characters, without case and diacritics, as in SQLite's tokenizer ``unicode61
+        remove_diacritics 2``. The words of a phrase must follow one another directly. A phrase without words is
+        ignored. If no phrase has words, the result is empty.
         """
 
     def close(self) -> None:

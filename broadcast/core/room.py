@@ -69,9 +69,11 @@ class Room:
         self._joining: dict[int, Member] = {}
         """Members by session id whose join has not been delivered."""
         self._ignoring: set[Member] = set()
-        """Members that ignore somebody, so that a batch need not look at all members."""
+        """Members that ignore a nickname. A batch needs only these, not all members."""
         self._barrier_callbacks: deque[Callable[[], None]] = deque()
+        """Callbacks of the barriers that have not been delivered, in the same order."""
         self._delivery_callbacks: list[Callable[[], None]] = []
+        """Callbacks that wait for the end of the current delivery."""
         self._committed: list[Event] = []
         """Events that the journal has returned and that are not in delivery yet."""
         self._committed_text = 0

@@ -92,8 +92,8 @@ class Cursor:
     def next_run(self, end: int, session: int, encoder: Encoder) -> Run:
         """Return the events from the cursor up to the offset *end*, which is excluded. The cursor does not move.
 
-        The run ends early after about ``RUN_BYTES``. It omits events for which *session* has an override: the private
-        queue holds what replaces them.
+        The run ends early after about ``RUN_BYTES``. It omits events for which *session* has an override, because the
+        private queue holds their replacements.
         """
         slices: list[_SharedSlice] = []
         bytes_left = RUN_BYTES
@@ -118,7 +118,10 @@ class Cursor:
 
 
 def _ends_of_shared(batch: PlacedBatch, session: int, first: int, stop: int) -> Iterator[int]:
-    """Yield the index of each override of *session* from *first* to before *stop*, then *stop*."""
+    """Yield the end of each range of shared events from *first* to before *stop*.
+
+    The ends are the indexes of the overrides of *session*, and *stop*.
+    """
     overrides = batch.overrides.get(session, ())
     for number in range(bisect_left(overrides, first, key=itemgetter(0)), len(overrides)):
         if (index := overrides[number][0]) >= stop:

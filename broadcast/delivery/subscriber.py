@@ -1,9 +1,9 @@
 """One subscriber of a room: its writer receives all bytes of its stream in order, and each only once.
 
 The writer of a *current* subscriber has accepted everything, so batches and replies go to it directly. A subscriber
-whose writer accepts only part of something *lags*. It is then a cursor into the replay buffer and a private queue. The
-queue holds what is for this subscriber alone; it is congested at ``Limits.private_queue_bytes``. The writer holds the
-rest of one event. If the replay buffer has moved past the cursor, the subscriber receives a gap notice.
+whose writer accepts only part of something *lags*. It is then a cursor into the replay buffer, and a private queue of
+replies, overrides and gap notices. The writer holds the rest of one event. A subscriber is *congested* while its queue
+has ``Limits.private_queue_bytes`` or more. If the replay buffer has moved past the cursor, a gap notice is sent.
 
 When the writer accepts more, a lagging subscriber continues in steps. The fan-out runs them in turn with the steps of
 other subscribers.
