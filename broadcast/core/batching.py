@@ -1,4 +1,4 @@
-"""Preparation of a batch: many joins or leaves become a count, and overrides hold what differs for single sessions."""
+"""Preparation of a batch: many joins or leaves become a count, and single sessions receive overrides."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def build_batch(
 ) -> Batch:
     """Build the batch for *events*, which the journal has returned.
 
-    The overrides say what differs for single members:
+    The overrides for single members:
 
     * An author receives a receipt in place of the own line, or nothing if receipts are off.
     * Members receive nothing about their own leave and rename.
@@ -107,7 +107,7 @@ def _recipient_overrides(
     members: Mapping[int, Member],
     names: _RenameTracker,
 ) -> Iterator[tuple[int, Event | None]]:
-    """Yield the sessions that receive something else in the place of *event*, and what they receive."""
+    """Yield the sessions that receive something else in the place of *event*, each with its replacement."""
     match event:
         case Left(session=session):
             yield session, None

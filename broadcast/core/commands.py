@@ -1,4 +1,4 @@
-"""The command table: what a line in the room means, and what each ``/word`` does; no bytes, no connection."""
+"""The interpretation of lines in the room, and the table of commands. No bytes, no connection."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broadcast.core.membership import Member
 
     Query: TypeAlias = Callable[[ReadCallback], None]
+    """Starts one query of the journal, whose result the callback receives."""
 
 HISTORY_DEFAULT_LINES = 20
 """Number of lines that ``/history`` shows without an argument."""
@@ -32,15 +33,15 @@ NAMES_PER_LINE = 100
 NAMES_LINE_CHARS = 4_000
 """Maximum number of characters in one line of ``/names``, unless one member alone has more."""
 PAGE_LINES = 16
-"""Number of lines of a history that are sent at once (at most 64 KiB); the next when the peer has room."""
+"""Number of lines in a page of results, at most 64 KiB. The next page follows when the peer is not congested."""
 SEARCH_MAX_LINES = 50
 """Maximum number of lines that ``/search`` shows."""
 MAX_IGNORED = 100
-"""Maximum number of nicknames that one member can ignore: the room holds them for as long as the member is here."""
+"""Maximum number of nicknames that one member can ignore. They are in memory until the member leaves."""
 IDLE_AFTER_SECONDS = 5 * 60
 """Time without a line after which ``/names`` shows how long a member has been idle."""
 QUIT_WORDS = frozenset({"quit", "exit"})
-"""The lines that leave, in any case, with or without blanks around them."""
+"""Lines that end the session, regardless of case and surrounding blanks."""
 
 
 class CommandContext(Protocol):
@@ -62,7 +63,7 @@ class CommandContext(Protocol):
 
     @property
     def leave(self) -> Callable[[str], None]:
-        """End the session, with a reason."""
+        """A function that ends the session, with a reason."""
 
     def pause(self) -> None:
         """Accept no line until ``resume``."""
@@ -95,13 +96,13 @@ class Command:
 
 
 def is_quit(line: str) -> bool:
-    """Whether the whole *line* is a word that leaves."""
+    """Return whether the whole *line* is one of ``QUIT_WORDS``."""
     return line.strip().casefold() in QUIT_WORDS
 
 
 def interpret(context: CommandContext, line: str, at: float) -> None:
-    """Say *line* (sanitized) in the room, or run the command that it is; raises ``RefusedError``."""
-    if line != "/ping":  # programs send it to keep the connection alive
+    """Say the sanitized *line* in the room, or run its command. Raises ``RefusedError``."""
+    if line != "/ping":  # no sign of activity: programs send it to keep the connection alive
         context.member.last_active = at
     if not line.startswith("/"):
         if is_quit(line):
@@ -150,7 +151,7 @@ def _help(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _format_idle(seconds: float) -> str:
-    """Return *seconds* in words: in minutes, from an hour on in hours, from a day on in days, rounded down."""
+    """Return *seconds* as text, rounded down: in minutes below an hour, in hours below a day, else in days."""
     minutes = int(seconds) // 60
     if minutes < 60:
         return f"idle {minutes}m"
@@ -168,7 +169,7 @@ def _format_member(member: Member, at: float) -> str:
 
 
 def _wrap_list(prefix: str, items: Iterable[str]) -> Iterator[str]:
-    """Yield *items* after *prefix* as lines that are short enough; all but the last end with a comma."""
+    """Yield *items* after *prefix* as lines of limited length. All but the last end with a comma."""
     line: list[str] = []
     chars = len(prefix)
     for item in items:
@@ -191,7 +192,7 @@ def _names(context: CommandContext, argument: str, at: float) -> None:
             context.resume()
 
     if room.delivering:
-        # The list comes after the delivery: a user who has read that somebody joined finds the name in it.
+        # The list changes only after the delivery. So the reply waits: it must have every join that the user has read.
         context.pause()
         room.when_delivered(show)
     else:
@@ -215,7 +216,7 @@ def _send_private(context: CommandContext, to: Member, text: str) -> None:
     room = context.hub.room
     if not room.can_receive_private(to):
         raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
-    room.whisper(context.member, to, text)
+    room.send_private(context.member, to, text)
     if not to.away:
         _reply_lines(context, f"sent to {to.nick}.")
     elif to.away_reason:
@@ -224,7 +225,7 @@ def _send_private(context: CommandContext, to: Member, text: str) -> None:
         _reply_lines(context, f"sent to {to.nick}, who is away.")
     if room.should_throttle_sender(to):
         context.pause()
-        room.after_barrier(context.resume)
+        room.after_barrier(context.resume)  # the barrier comes after these private messages
 
 
 def _msg(context: CommandContext, argument: str, at: float) -> None:
@@ -261,17 +262,20 @@ def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
     raise _usage_error("history")
 
 
-def _page_results(context: CommandContext, plan: Callable[[], list[Query]], if_none: str, if_failed: str) -> None:
-    """Send the lines that the queries of *plan* find, page by page, as the peer has room for them; then resume.
+def _page_results(
+    context: CommandContext, build_queries: Callable[[], list[Query]], if_none: str, if_failed: str
+) -> None:
+    """Run queries one by one and send the lines that they find, page by page. Then accept the next line.
 
-    *plan* is called when everything said before has been delivered: the queries find that too. *if_none* is the reply
-    if there are no lines, *if_failed* precedes the reason of an error.
+    *build_queries* is called when all earlier lines have been delivered, so that the queries find them. The queries run
+    and the pages are sent while the peer is not congested. *if_none* is the reply if there are no lines. *if_failed*
+    precedes the reason of an error.
     """
     queries: list[Query] = []
     found_any = False
 
     def start() -> None:
-        queries.extend(reversed(plan()))
+        queries.extend(reversed(build_queries()))
         queries.pop()(on_result)
 
     def on_result(result: Sequence[Stored] | JournalError) -> None:
@@ -303,7 +307,7 @@ def _history(context: CommandContext, argument: str, at: float) -> None:
     to_range = _parse_range(argument)
     room = context.hub.room
 
-    def plan() -> list[Query]:
+    def build_queries() -> list[Query]:
         first, last = to_range(room.last_seq)
         first, last = max(first, 1), min(last, room.last_seq)
         return [
@@ -311,7 +315,7 @@ def _history(context: CommandContext, argument: str, at: float) -> None:
             for page in range(first, max(first, last) + 1, PAGE_LINES)
         ]
 
-    _page_results(context, plan, if_none="nothing was said yet.", if_failed="the history cannot be read")
+    _page_results(context, build_queries, if_none="nothing was said yet.", if_failed="the history cannot be read")
 
 
 def _search(context: CommandContext, argument: str, at: float) -> None:
@@ -319,12 +323,12 @@ def _search(context: CommandContext, argument: str, at: float) -> None:
     _page_results(context, lambda: [query], if_none="nothing found.", if_failed="this server cannot search")
 
 
-def _parse_toggle(argument: str, now: bool, command: str) -> bool:
-    """Return what a switch that is *now* on or off becomes; without an argument it is toggled."""
-    switched = {"": not now, "on": True, "off": False}.get(argument.strip().casefold())
-    if switched is None:
+def _parse_toggle(argument: str, state: bool, command: str) -> bool:
+    """Return the new state of a switch. Without an argument, it is the opposite of *state*."""
+    new_state = {"": not state, "on": True, "off": False}.get(argument.strip().casefold())
+    if new_state is None:
         raise _usage_error(command)
-    return switched
+    return new_state
 
 
 def _timestamp(context: CommandContext, argument: str, at: float) -> None:
@@ -361,16 +365,16 @@ def _ignore(context: CommandContext, argument: str, at: float) -> None:
 
 def _unignore(context: CommandContext, argument: str, at: float) -> None:
     name = _require_args(argument, "unignore").strip()
-    was = context.hub.room.unignore(context.member, name)
-    if was is None:
+    nick = context.hub.room.unignore(context.member, name)
+    if nick is None:
         raise RefusedError(f"you do not ignore {name[:24]}.")
-    _reply_lines(context, f"you no longer ignore {was}.")
+    _reply_lines(context, f"you no longer ignore {nick}.")
 
 
 def _away(context: CommandContext, argument: str, at: float) -> None:
-    why = argument.strip()
-    context.member.away, context.member.away_reason = True, why
-    _reply_lines(context, f"You are away: {why}" if why else "You are away.")
+    reason = argument.strip()
+    context.member.away, context.member.away_reason = True, reason
+    _reply_lines(context, f"You are away: {reason}" if reason else "You are away.")
 
 
 def _back(context: CommandContext, argument: str, at: float) -> None:

@@ -144,7 +144,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class JoinConfirmed:
-    """The subscriber has joined as *nick*. *others* counts the other members; *named* lists the first of them."""
+    """The subscriber has joined as *nick*. *others* is the number of other members, *named* the first nicknames."""
 
     nick: str
     named: tuple[str, ...]
@@ -167,7 +167,7 @@ class HistoryLine:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The subscriber missed the events *first* to *last*, both included, because it did not read for too long."""
+    """The subscriber missed the events *first* to *last*, both included. They are no longer in memory."""
 
     first: int
     last: int
@@ -182,7 +182,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Uptime:
-    """The start of the server (*since*, seconds since the epoch), and the members and stored events of the room."""
+    """The start of the server (*since*, seconds since the epoch), and the numbers of members and stored events."""
 
     since: float
     people: int
@@ -205,7 +205,7 @@ class ErrorReply:
 
 @dataclass(frozen=True, slots=True)
 class ServerNotice:
-    """A text from the server to one subscriber, for example why it closes the connection."""
+    """A text from the server to one subscriber, for example the reason why it closes the connection."""
 
     text: str
 

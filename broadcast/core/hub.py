@@ -14,6 +14,7 @@ from broadcast.core.room import Room
 from broadcast.core.stats import Rejection
 
 GOING_DOWN = "The server is going down."
+"""The announcement of the shutdown in the room, and the reason that clients without a nickname receive."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,10 @@ Override: TypeAlias = tuple[int, Event | Notice | None]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All events that were committed when the reactor gets to them, prepared for delivery.
+    """Events that are delivered together.
 
-    ``overrides`` maps the id of a session to what differs for it, in ascending order of the index. All other sessions
-    receive the events as they are. A ``PrivateMessage`` or ``StoreFailed`` is visible only through an override.
+    ``overrides`` maps the id of a session to its overrides, in ascending order of the index. All other sessions receive
+    the events as they are. A ``PrivateMessage`` or ``StoreFailed`` is visible only through an override.
     """
 
     events: Sequence[Event]
@@ -62,7 +62,7 @@ class Publisher(Protocol):
         """Offer *batch* to every subscriber. Then exhaust *callbacks* and run each one as it is produced.
 
         All of this can happen before the call returns, or take several turns of the reactor. The room publishes the
-        next batch only after that, possibly at the end of *callbacks*.
+        next batch only after the last callback. It can do so while the iterator ends.
         """
 
 
@@ -133,10 +133,10 @@ class Journal(Protocol):
     def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Find the stored events whose text holds all phrases of *query*, in ascending order. Does not block.
 
-        The result is the newest *limit* (1 or more) of those numbered at most *last*. Words are what SQLite's tokenizer
-        ``unicode61 remove_diacritics 2`` makes of a text: runs of letters, digits and private-use characters, without
-        case and diacritics. The words of a phrase must follow one another directly. A phrase without words is ignored.
-        If no phrase has words, the result is empty.
+        The result is the newest *limit* (1 or more) of those numbered at most *last*. A word is a run of letters,
+        digits and private-use characters, without case and diacritics, as in SQLite's tokenizer ``unicode61
+        remove_diacritics 2``. The words of a phrase must follow one another directly. A phrase without words is
+        ignored. If no phrase has words, the result is empty.
         """
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Limits, and the counters that enforce them for lines and connections; no clock and no sockets.
 
-A client that sends too many lines is neither disconnected nor loses lines: its input is read more slowly.
+A client that sends too many lines stays connected and loses none of them. Its input is read more slowly.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from broadcast.core.errors import TooManyConnections
 
 SERVER_FULL: Final = "This server is full. Try again later."
 """The reason that a client receives if the server is at its limit of connections."""
-_ROUNDING = 1e-6
-"""Shortest delay, in seconds. Rounding may leave a trillionth of a second when a timer has fired."""
+_SHORTEST_DELAY = 1e-6
+"""Shortest delay, in seconds. Rounding can leave a trillionth of a second after a timer has fired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Limits:
     line_bytes: int = 4096
     """Maximum length of a line in bytes, without its end; also the buffer for an unfinished line."""
     nickname_bytes: int = 512
-    """The same before the client has a nickname."""
+    """Maximum length of a line before the client has a nickname, in bytes."""
     nickname_seconds: float = 60
     """Time to choose a nickname."""
     paste_lines: int = 40
     """Maximum number of lines that a client may send at once: the size of the token bucket."""
     lines_per_second: float = 2
-    """Number of lines per second that a client may send after that; infinite for no limit."""
+    """Number of lines per second that a client may send when the bucket is empty; infinite for no limit."""
     address_connections: int | None = 64
     """Maximum number of connections from one IPv4 address or IPv6 network of 64 bits; None for no limit."""
     connections: int | None = None
@@ -46,11 +46,11 @@ class Limits:
     replay_bytes: int = 4 * 1024 * 1024
     """Maximum number of bytes in the replay buffer."""
     private_queue_bytes: int = 64 * 1024
-    """Maximum size of the queue of replies and private messages for one subscriber, in bytes."""
+    """Size of the queue of replies and private messages at which a subscriber is congested, in bytes."""
     high_water_events: int = 10_000
     """Number of events not yet stored and delivered at which the room pauses the authors."""
     high_water_bytes: int = 8 * 1024 * 1024
-    """The same for the size of these events, in bytes of text, approximately."""
+    """Size of their text at which the room pauses the authors, in bytes. Each character counts as one."""
 
     def without_client_limits(self) -> Limits:
         """Return the limits without those on single clients and addresses, for a room of trusted programs."""
@@ -77,7 +77,7 @@ class RateLimiter:
     def delay(self, now: float) -> float:
         """Return the seconds until the next line is allowed, 0.0 if it is allowed now."""
         wait = self._theoretical_arrival - now - self._burst_tolerance
-        return wait if wait > _ROUNDING else 0.0
+        return wait if wait > _SHORTEST_DELAY else 0.0
 
     def consume(self, now: float) -> None:
         """Count a line at the time *now*."""
@@ -88,7 +88,7 @@ _Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
 
 
 class Lease:
-    """A claim that ``release`` gives back."""
+    """One counted connection. ``release`` ends the counting."""
 
     __slots__ = ("_on_release",)
 
@@ -96,7 +96,7 @@ class Lease:
         self._on_release: Callable[[], None] | None = on_release
 
     def release(self) -> None:
-        """Give the claim back. Further calls have no effect."""
+        """Stop counting the connection. Further calls have no effect."""
         on_release, self._on_release = self._on_release, None
         if on_release is not None:
             on_release()
@@ -141,7 +141,7 @@ class ConnectionLimiter:
 
 
 def _source(host: str | None) -> _Source | None:
-    """Return what *host* counts as: an IPv4 address, or the IPv6 network of 64 bits of a site; None for nothing."""
+    """Return the IPv4 address or IPv6 network under which *host* is counted, or None if only the total counts it."""
     if host is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A member of a room, as the room and the other members see it. No connection, and of the session only a listener."""
+"""A member of a room, as the room and the other members see it. No connection; the session is only a listener."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Member:
     away_reason: str = ""
     receipts: bool = False
     ignored: dict[str, str] = field(default_factory=dict)
-    """Nicknames whose lines are hidden: from the comparison key to the nickname itself."""
+    """Nicknames whose lines are hidden, by comparison key."""
     private_in_flight: int = 0
     """Number of characters in private messages to this member that have not been delivered."""
     last_private_sender: int = 0

@@ -25,9 +25,9 @@ _invisible: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
-# Characters that look like an ASCII letter or digit, from confusables.txt of Unicode 17.0 (UTS #39, section 4): letters
-# of Latin, Greek, Coptic, Cyrillic, Armenian, Cherokee and Lisu, and decimal digits of all scripts, that look like one
-# ASCII character. The table omits compatibility forms (fullwidth, mathematical, ...) that NFKD covers.
+# Characters that look like one ASCII letter or digit, from confusables.txt of Unicode 17.0 (UTS #39, section 4). They
+# are letters of Latin, Greek, Coptic, Cyrillic, Armenian, Cherokee and Lisu, and decimal digits of all scripts. The
+# table omits compatibility forms (fullwidth, mathematical, ...), because NFKD covers them.
 #
 # The table differs from that file in two respects:
 # * Capitals that look like a capital I are equated with l there, and with i here: nicknames are compared without case.
@@ -100,7 +100,7 @@ def _prototypes() -> dict[int, str]:
 
 
 _prototype: Final = _prototypes()
-_dotted: Final = re.compile("(?<=[ij])\u0307")
+_dotted: Final = re.compile("(?<=[ij])\u0307")  # these letters have a dot, so the mark does not show
 
 
 def validate(name: str, *, unicode: bool = False) -> str:

@@ -36,7 +36,10 @@ from broadcast.core.search_query import SearchQuery
 MAX_BATCH_EVENTS = 1_000
 """Maximum number of events in a batch. It limits each step that handles a whole batch to a few milliseconds."""
 FAST_COMMIT_SECONDS = 0.02
-"""Delivery does not wait for commits that take longer, in seconds. Slow commits gather enough events by themselves."""
+"""Duration of commits, in seconds, above which delivery does not wait for the next commit.
+
+Slow commits gather enough events by themselves.
+"""
 
 
 class Room:
@@ -62,12 +65,15 @@ class Room:
         self._publisher = publisher
         self._limits = limits
         self._recent: deque[Stored] = deque(maxlen=replay)
+        """Stored events for new members. The replay buffer for subscribers that lag is in ``delivery``."""
         self._joining: dict[int, Member] = {}
         """Members by session id whose join has not been delivered."""
         self._ignoring: set[Member] = set()
-        """Members that ignore somebody, so that a batch need not look at all members."""
+        """Members that ignore a nickname. A batch needs only these, not all members."""
         self._barrier_callbacks: deque[Callable[[], None]] = deque()
+        """Callbacks of the barriers that have not been delivered, in the same order."""
         self._delivery_callbacks: list[Callable[[], None]] = []
+        """Callbacks that wait for the end of the current delivery."""
         self._committed: list[Event] = []
         """Events that the journal has returned and that are not in delivery yet."""
         self._committed_text = 0
@@ -76,7 +82,8 @@ class Room:
         """True while a batch is in delivery or its callbacks are running."""
         self._deferred_once = False
         """Whether delivery has already waited for one more commit."""
-        self._paused_writers: deque[Callable[[], None]] = deque()
+        self._paused_authors: deque[Callable[[], None]] = deque()
+        """Callbacks of authors that wait until the undelivered events are below the low-water mark."""
 
     def open(self) -> None:
         """Open the journal. Raises ``JournalError``."""
@@ -102,7 +109,7 @@ class Room:
         """Append an action. The parameters are those of ``say``."""
         self._append(Action(member.id, member.nick, text, at, receipt=member.receipts))
 
-    def whisper(self, member: Member, to: Member, text: str) -> None:
+    def send_private(self, member: Member, to: Member, text: str) -> None:
         """Append a private message from *member* to *to*."""
         to.private_in_flight += len(text)
         self._append(PrivateMessage(member.id, member.nick, to.id, text))
@@ -139,11 +146,11 @@ class Room:
         self._ignoring.add(member)
 
     def unignore(self, member: Member, name: str) -> str | None:
-        """Undo ``ignore``. Return the name as it was ignored, or None if it was not."""
-        was = member.ignored.pop(casefold_key(name), None)
+        """Undo ``ignore``. Return the name that was ignored, or None if it was not."""
+        ignored_name = member.ignored.pop(casefold_key(name), None)
         if not member.ignored:
             self._ignoring.discard(member)
-        return was
+        return ignored_name
 
     def history(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Read the stored events *first* to *last*, except those that are not in delivery yet."""
@@ -155,15 +162,18 @@ class Room:
 
     @property
     def above_high_water(self) -> bool:
-        """Whether so many events are undelivered that members should write nothing more."""
+        """Whether the undelivered events have reached the high-water mark. Then their authors should pause."""
         return (
             self._undelivered >= self._limits.high_water_events
             or self._undelivered_text >= self._limits.high_water_bytes
         )
 
     def when_below_low_water(self, call: Callable[[], None]) -> None:
-        """Call *call* once half of the limit is free again, first come, first served. Only if ``above_high_water``."""
-        self._paused_writers.append(call)
+        """Call *call* once half of the high-water mark is free again. Only while ``above_high_water``.
+
+        The calls are made in the order in which they were requested.
+        """
+        self._paused_authors.append(call)
 
     @property
     def _undelivered(self) -> int:
@@ -216,9 +226,9 @@ class Room:
         self._publisher.publish(batch, self._finish_delivery(events))
 
     def _apply_before_delivery(self, events: Sequence[Event], batch: Batch) -> None:
-        """Update the state that a subscriber can act on as soon as it has received the batch.
+        """Update the state that a member can act on as soon as it has received the batch.
 
-        Other subscribers may receive it several reactor turns later.
+        Other members may receive it several turns of the reactor later.
         """
         for event in events:
             if isinstance(event, Joined):
@@ -226,6 +236,7 @@ class Room:
         for recipient in {event.to for event in events if isinstance(event, PrivateMessage)}:
             for _, shown in batch.overrides.get(recipient, ()):
                 if isinstance(shown, PrivateMessage):
+                    # A message of an ignored member has no override, so ``/reply`` does not go to that member.
                     self.members[recipient].last_private_sender = shown.session
 
     def _finish_delivery(self, events: Sequence[Event]) -> Iterator[Callback]:
@@ -234,19 +245,19 @@ class Room:
         The next batch starts only after the last callback, so a new member's stream begins with that batch.
         """
         try:
-            callbacks = [*self._apply_presence(events), *self._delivery_callbacks]
+            callbacks = [*self._apply_after_delivery(events), *self._delivery_callbacks]
             self._delivery_callbacks.clear()
             self.delivering = False
             yield from callbacks
             low_events, low_text = self._limits.high_water_events // 2, self._limits.high_water_bytes // 2
-            while self._paused_writers and self._undelivered <= low_events and self._undelivered_text <= low_text:
-                yield self._paused_writers.popleft()
+            while self._paused_authors and self._undelivered <= low_events and self._undelivered_text <= low_text:
+                yield self._paused_authors.popleft()
         finally:
             self._publishing = False
         self._deliver_next()
 
-    def _apply_presence(self, events: Sequence[Event]) -> Sequence[Callable[[], None]]:
-        """Update the members according to delivered *events*, and return the callbacks that follow from them."""
+    def _apply_after_delivery(self, events: Sequence[Event]) -> Sequence[Callable[[], None]]:
+        """Update the state that depends on the delivery to all subscribers. Return the callbacks of *events*."""
         callbacks: list[Callable[[], None]] = []
         for event in events:
             if isinstance(event, Joined):
@@ -275,7 +286,7 @@ class Room:
         return self._replay_range(self._recent[0].seq if self._recent else self.last_seq + 1, self.last_seq)
 
     def _replay_range(self, seq: int, last: int) -> Iterator[ReplayLine | Gap]:
-        """Yield the events *seq* to *last*, each when it is asked for, with a gap for those no longer in memory."""
+        """Yield the events *seq* to *last*. A gap replaces those that are no longer in memory when they are needed."""
         while seq <= last:
             oldest = self._recent[0].seq
             if seq < oldest:

@@ -29,13 +29,13 @@ from broadcast.core.stats import Rejection
 MAX_REJECTED_NICKS = 10
 """Number of rejected nicknames after which the session ends."""
 ARRIVAL_NAMES = 20
-"""Maximum number of members that a newcomer is given by name; the rest is a number."""
+"""Maximum number of members that a newcomer receives by name. The others are only counted."""
 CONNECTION_LOST = "connection lost"
 """The leave reason of a session whose connection broke."""
 
 
 class Session:
-    """One visit: what a door creates for each connection and feeds with lines.
+    """The session of one connection. A door creates it and feeds it with lines.
 
     A door calls ``start``, or ``reject`` at once. While ``ready``, it calls ``line``, or ``line_too_long`` for a line
     of more than ``max_line_bytes``. After the last line it calls ``leave``, with ``CONNECTION_LOST`` if the connection
@@ -53,6 +53,7 @@ class Session:
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
         self._rejected_nicks = 0
+        # The inputs of the state machine are methods of the session.
         self._machine = _new_machine(self)
         self.start = self._machine.start
         self.line = self._machine.line
@@ -63,7 +64,7 @@ class Session:
 
     @property
     def member(self) -> Member:
-        """The member of the room; only after a nickname was accepted."""
+        """The member of the room. There is one only after a nickname was accepted."""
         assert self._member is not None
         return self._member
 
@@ -74,12 +75,12 @@ class Session:
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for this session alone that nothing should be added."""
+        """Whether the peer reads so slowly that nothing more should be queued for it alone."""
         return self.peer.congested
 
     @property
     def max_line_bytes(self) -> int:
-        """The longest line that the session accepts now, in bytes without its end."""
+        """Maximum length of the next line, in bytes without its end."""
         limits = self.hub.settings.limits
         return limits.nickname_bytes if self._member is None else limits.line_bytes
 
@@ -87,12 +88,12 @@ class Session:
         """Continue after the room has delivered this session's join; see ``MemberListener``."""
         self._machine.join_delivered(members, replay)
         if self.ready:
-            # Outside of the transition: within it, Automat would queue the lines that this call causes, and the
-            # session would process several of them at a time.
+            # This call can cause the next line. Within the transition, Automat would queue that line, and the session
+            # would process several lines at a time. So the call comes after the transition.
             self.peer.ready_for_line()
 
     def pause(self) -> None:
-        """Accept no line until ``resume``: the reply to this one is still to come."""
+        """Accept no line until ``resume``, because the reply to this one comes later."""
         self.ready = False
 
     def resume(self) -> None:

@@ -13,8 +13,11 @@ from enum import Enum
 from typing import Final
 
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-"""Bounds for the durations of commits. A good disk takes a fraction of a millisecond; another program that locks the
-journal can delay a commit by at most 2 seconds."""
+"""Bounds of the histogram of commit durations, in seconds.
+
+A good disk takes a fraction of a millisecond. Another program that locks the journal can delay a commit by at most 2
+seconds.
+"""
 
 
 class Rejection(Enum):
@@ -23,9 +26,9 @@ class Rejection(Enum):
     NICKNAME = "nickname"
     """A nickname that is taken or not allowed."""
     TURNED_AWAY = "turned_away"
-    """A connection without a nickname: the time was over, it speaks another protocol, or the server is going down."""
+    """A connection without a nickname, because of the time limit, another protocol, or the shutdown."""
     FULL = "full"
-    """A connection above the limit, in all or of one address."""
+    """A connection above the limit in total or from one address."""
     LINE_TOO_LONG = "overlong"
     """A line with too many bytes."""
     COMMAND = "command"
@@ -37,7 +40,7 @@ class Rejection(Enum):
 
 
 class Histogram:
-    """The number of values between *bounds* (ascending). One thread may add while others read."""
+    """Counts of values between *bounds*, which are ascending. One thread may add while others read."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
@@ -78,7 +81,7 @@ class CommitStats:
     failed_events: int = 0
     """Number of events that could not be stored."""
     last_error: str = ""
-    """Why the last commit failed, as one short line. Empty if it succeeded or there was none."""
+    """Reason why the last commit failed, as one short line. Empty if it succeeded or there was none."""
 
     def record_failure(self, error: str, events: int) -> None:
         """Record that a commit of *events* (0 or more) failed."""

@@ -1,15 +1,15 @@
 """The hot path: delivery of each batch to all subscribers of a room.
 
-* Each batch is encoded once for each view, and the same bytes object goes to every subscriber with that view: the work
-  per subscriber is one ``send``, however many events the batch has.
-* The current subscribers of a view are one flat mapping, *subscriber to bound* ``socket.send``. ``Fanout._send_slice``
-  walks it and does nothing else: no membership test, no attribute look-up, no Python call.
-* Subscribers with overrides, mostly the authors, are taken out of the mapping first. Each is sent slices of the same
-  bytes with one ``sendmsg``, without its own messages.
-* A subscriber whose socket accepts only part of a batch is removed from the mapping. From then on it is a cursor into
-  the replay buffer (``subscriber.py``), until it has caught up, and costs the others nothing.
-* Delivery to many subscribers, and the catching up of many, are spread over several turns of the reactor. One batch is
-  delivered at a time; what is committed meanwhile is the next.
+* Each batch is encoded once for each view. All subscribers with the view are sent the same bytes object. The work per
+  subscriber is one ``send``, however many events the batch has.
+* The current subscribers of a view are one flat mapping from subscriber to bound ``socket.send``. Per subscriber, the
+  loop in ``Fanout._send_slice`` does nothing but this call: no membership test, no attribute look-up.
+* Subscribers with overrides, mostly the authors, leave the mapping first and are served separately. Each is sent slices
+  of the same bytes, and its overrides, with one ``sendmsg``.
+* A subscriber whose socket accepts only part of a batch leaves the mapping. From then on it is a cursor into the replay
+  buffer (``subscriber.py``), until it has caught up. It costs the others nothing.
+* Delivery takes several turns of the reactor if there are many subscribers, and so do the steps of those that lag. One
+  batch is in delivery at a time. Events that are committed meanwhile form the next batch.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ if TYPE_CHECKING:
     from broadcast.net.writers import Send
 
 SENDS_PER_SLICE: Final = 128
-"""Maximum number of sends between two looks at the clock; they take about a millisecond."""
+"""Maximum number of sends between two checks of the time slice. They take about a millisecond."""
 SLICE_BYTES: Final = 4 * 1024 * 1024
-"""Maximum number of bytes sent between two looks at the clock, or one send: large ones take longer."""
+"""Maximum number of bytes sent between two checks, unless one send has more. Large sends take longer."""
 
 Sends: TypeAlias = "dict[Subscriber, Send]"
+"""Subscribers and the ``send`` of their writers."""
 
 
 class Fanout:
     """All subscribers of one room: a ``core.interfaces.Publisher`` and a ``delivery.subscriber.Registry``.
 
-    *now* returns the seconds of a clock that never goes back.
+    *now* returns monotonic seconds.
     """
 
     def __init__(
@@ -53,19 +54,22 @@ class Fanout:
     ) -> None:
         self.replay_buffer = replay_buffer or ReplayBuffer()
         self.private_queue_bytes = private_queue_bytes
-        """The size in bytes from which the queue of replies and private messages of one subscriber is congested."""
+        """Size of a subscriber's private queue at which the subscriber is congested, in bytes."""
         self.sent_bytes = 0
         """Number of bytes sent to subscribers."""
         self.deliveries = 0
-        """Number of events that current subscribers accepted, counted once for each subscriber."""
+        """Number of events that current subscribers have accepted, counted once for each subscriber."""
         self.missed_messages = 0
         """Number of messages in gap notices, counted once for each subscriber."""
         self._subscribers: dict[int, Subscriber] = {}
         self._current: dict[Encoder, Sends] = {}
-        # The subscribers that have not been offered the batch under way: those with overrides, and the others.
+        """Current subscribers, to which the next batch is offered directly."""
         self._overridden: dict[Subscriber, None] = {}
+        """Current subscribers with overrides that have not been offered the batch in delivery."""
         self._unsent: dict[Encoder, Sends] = {}
+        """The other current subscribers that have not been offered it."""
         self._batch: PlacedBatch | None = None
+        """The batch in delivery."""
         self._delivery: Iterator[Callback] | None = None
         self._delivery_slice = TimeSlice(self._continue_delivery, call_soon, now)
         self._steps: OrderedDict[Callable[[], bool], None] = OrderedDict()
@@ -75,10 +79,10 @@ class Fanout:
     # Delivery of a batch
 
     def publish(self, batch: Batch, callbacks: Iterator[Callback]) -> None:
-        """Offer *batch* to every subscriber, then call each of *callbacks*; all of it may take several turns.
+        """Offer *batch* to every subscriber, then run each of *callbacks*. This can take several turns of the reactor.
 
-        A callback that raises an exception is not called again, and the next turn goes on with the next one. So a
-        fault of one peer does not keep the batch from the others.
+        If a callback raises an exception, the next turn continues with the next one. So a fault of one peer does not
+        withhold the batch from the others.
         """
         self._batch = placed = self.replay_buffer.add(batch)
         for session in batch.overrides:
@@ -95,7 +99,7 @@ class Fanout:
         self._continue_delivery()
 
     def _continue_delivery(self) -> None:
-        """Continue the delivery under way until the time slice of this turn is used up."""
+        """Continue the delivery until the time slice of this turn is used up."""
         while (delivery := self._delivery) is not None and not self._delivery_slice.exhausted():
             step = next(delivery, None)
             if step is not None:
@@ -104,7 +108,7 @@ class Fanout:
                 self._delivery = None
 
     def _delivery_steps(self, batch: PlacedBatch) -> Iterator[Callback]:
-        """Yield the steps of a delivery: subscribers with overrides, then the others, slice by slice."""
+        """Yield the steps of a delivery: first each subscriber with overrides, then the others in slices."""
         while self._overridden:
             subscriber, _ = self._overridden.popitem()
             yield partial(self._send_overridden, subscriber, batch)
@@ -116,15 +120,15 @@ class Fanout:
             while sends and size:
                 yield partial(self._send_slice, encoded, [sends.popitem() for _ in range(min(slice_size, len(sends)))])
             del self._unsent[encoder]
-        # A subscriber that has accepted all of the batch never reads its overrides again.
+        # A subscriber that has accepted all of the batch does not need its overrides any more.
         batch.drop_overrides_except(session for session in batch.overrides if self._may_reread(session))
         self.replay_buffer.trim()
         self._batch = None
 
     def _may_reread(self, session: int) -> bool:
-        """Whether the subscriber of *session* may still read the batch from the replay buffer.
+        """Return whether the subscriber of *session* may still read the batch from the replay buffer.
 
-        A subscriber that has unsubscribed may lag too.
+        A subscriber that has unsubscribed can lag, too.
         """
         subscriber = self._subscribers.get(session)
         return subscriber is None or subscriber.lagging
@@ -134,7 +138,7 @@ class Fanout:
             self.mark_current(subscriber)
 
     def _send_slice(self, encoded: EncodedBatch, subscribers: Sequence[tuple[Subscriber, Send]]) -> None:
-        """Send the same bytes to each of *subscribers*: the loop that decides how fast the server is."""
+        """Send the same bytes to each of *subscribers*. This loop determines the speed of the server."""
         payload = encoded.payload
         size = len(payload)
         behind = []
@@ -153,19 +157,19 @@ class Fanout:
             assert self._batch is not None
             subscriber.fall_behind(self._batch, accepted)
 
-    # Steps that each of many subscribers may have to take
+    # Steps of lagging subscribers
 
     def schedule(self, step: Callable[[], bool]) -> None:
-        """Call *step* (short, for one peer) in turn with those of others, again for as long as it returns True.
+        """Call *step* repeatedly while it returns True, in turn with the steps of others.
 
-        It is called at once if the time slice of this turn allows.
+        A step is short and works for one peer. The first call happens at once if the time slice of this turn allows it.
         """
         self._steps[step] = None
         if not self._stepping:
             self._run_steps()
 
     def _run_steps(self) -> None:
-        """Run one step of each peer, then the next of each, until the time slice of this turn is used up."""
+        """Run the steps in turn until the time slice of this turn is used up."""
         self._stepping = True
         try:
             while self._steps and not self._step_slice.exhausted():
@@ -179,11 +183,11 @@ class Fanout:
 
     @property
     def lagging_count(self) -> int:
-        """Number of subscribers that lag; it looks at each subscriber."""
+        """Number of subscribers that lag. It is counted anew each time."""
         return sum(subscriber.lagging for subscriber in self._subscribers.values())
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Add *subscriber*: batches from here on are for it. If it is current, call ``mark_current`` too."""
+        """Add *subscriber*, which receives the next batches. If it is current, call ``mark_current``, too."""
         self._subscribers[subscriber.session] = subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
@@ -192,17 +196,17 @@ class Fanout:
             del self._subscribers[subscriber.session]
 
     def mark_current(self, subscriber: Subscriber) -> None:
-        """Offer the next batches to *subscriber* directly: it owes nothing."""
+        """Offer the next batches to *subscriber* directly, because its writer has accepted everything."""
         sends = self._current.get(subscriber.encoder)
         if sends is None:
             sends = self._current[subscriber.encoder] = {}
         sends[subscriber] = subscriber.writer.send
 
     def mark_behind(self, subscriber: Subscriber) -> PlacedBatch | None:
-        """Offer it no more batches, and return the batch under way if *subscriber* has not been offered that."""
+        """Offer no more batches to *subscriber*. Return the batch in delivery if it was not offered yet, else None."""
         if subscriber.encoder in self._current:
             self._current[subscriber.encoder].pop(subscriber, None)
-        was_waiting = subscriber in self._overridden or subscriber in self._unsent.get(subscriber.encoder, ())
+        not_offered = subscriber in self._overridden or subscriber in self._unsent.get(subscriber.encoder, ())
         self._overridden.pop(subscriber, None)
         self._unsent.get(subscriber.encoder, {}).pop(subscriber, None)
-        return self._batch if was_waiting else None
+        return self._batch if not_offered else None

@@ -1,4 +1,4 @@
-"""The peer of a session whose connection carries a stream of bytes; shared by the doors."""
+"""The peer of a session whose connection is a stream of bytes. All doors use it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class StreamPeer:
-    """A ``core.interfaces.Peer``: encodes notices and passes them to its subscriber.
+    """A ``core.interfaces.Peer`` that encodes notices and passes them to its subscriber.
 
-    *encoder_for* returns the encoder of a view, the same object each time: subscribers with the same encoder share the
-    encoded batches. *ready_for_line* is called when the session is ready for its next line, or when the connection is
-    no longer congested; *on_closed* is called when the session has ended.
+    *encoder_for* returns the encoder of a view. It must return the same object each time, because subscribers with the
+    same encoder share the encoded batches. *ready_for_line* is called when the session is ready for its next line, and
+    when ``congested`` changes. *on_closed* is called when the session has ended.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class StreamPeer:
         self._on_closed = on_closed
 
     def bind_session(self, session: int) -> None:
-        """Set the id of the session that this peer belongs to; called once, first."""
+        """Set the id of the session. Called once, first."""
         self._subscriber.session = session
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for this peer alone that nothing should be added."""
+        """Whether the private queue is so large that nothing more should be added."""
         return self._subscriber.congested
 
     @property
@@ -53,30 +53,30 @@ class StreamPeer:
         return self._subscriber.lagging
 
     def send(self, *notices: Notice) -> None:
-        """Put *notices* at the end of the stream."""
+        """Append *notices* to the stream."""
         if self._open:
             self._subscriber.send([*map(self._subscriber.encoder.encode, notices)])
 
     def send_lazily(self, notices: Iterator[Notice]) -> None:
-        """Put *notices* there; each is taken from the iterator when there is room for it."""
+        """Append *notices* to the stream. They are taken from the iterator as the connection accepts them."""
         if self._open:
             self._subscriber.send_lazily(map(self._subscriber.encoder.encode, notices))
 
     def send_bytes(self, data: bytes) -> None:
-        """Put *data*, which is no notice but part of the door's own protocol, there."""
+        """Append *data* to the stream. It belongs to the door's own protocol and is no notice."""
         if self._open and data:
             self._subscriber.send((data,))
 
     def subscribe(self, view: View) -> None:
-        """Send the room's events from here on, in *view*."""
+        """Send the next events of the room in *view*."""
         if self._open:
             self._subscriber.subscribe(self._encoder_for(view))
 
     def when_writable(self, call: Callable[[], None]) -> None:
-        """Call *call* once the peer is not congested, in turn with the calls of others."""
+        """Call *call* once the peer is not congested, in turn with the calls for others."""
         self._waiting = call
         if self._subscriber.congested:
-            self.ready_for_line()  # the connection stops reading, now that the peer is congested
+            self.ready_for_line()  # the door finds the peer congested and stops reading
         else:
             self._registry.schedule(self._run_waiting)
 
@@ -99,7 +99,7 @@ class StreamPeer:
         self._on_closed()
 
     def connection_lost(self) -> None:
-        """Accept every call from here on, and do nothing: the connection is gone."""
+        """Do nothing in all later calls, because the connection is gone."""
         self._open = False
         self._subscriber.connection_lost()
         self._run_waiting()

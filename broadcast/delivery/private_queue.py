@@ -1,4 +1,4 @@
-"""What waits for one subscriber alone: replies, private messages and receipts; no I/O."""
+"""The queue of bytes for one subscriber alone: replies, private messages and receipts; no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 CHUNK_OVERHEAD: Final = 256
-"""Memory of a chunk besides its bytes, roughly. Without it, a flood of tiny replies would take many times the limit."""
+"""Estimated memory of a chunk besides its data, in bytes. Without it, tiny replies could take many times the limit."""
 
 _NO_MORE: Final[Iterator[Sequence[bytes]]] = iter(())
 
@@ -17,8 +17,8 @@ _NO_MORE: Final[Iterator[Sequence[bytes]]] = iter(())
 class PrivateChunk(NamedTuple):
     """Bytes for one subscriber alone, and their place in the stream.
 
-    They stand before the event at *offset*, after the stored event numbered *seq*. *ends* are the places in *data*
-    where a piece (a notice: lines, or a prompt) ends, in ascending order.
+    They come before the event at *offset*. *seq* is the number of the last stored event before that. *data* consists of
+    pieces, one for each notice. *ends* are the ends of the pieces in *data*, in ascending order.
     """
 
     offset: int
@@ -26,17 +26,17 @@ class PrivateChunk(NamedTuple):
     data: bytes
     ends: Sequence[int]
     more: Iterator[Sequence[bytes]] = _NO_MORE
-    """The pieces that follow *data*, in groups; each group is encoded when the one before it has been sent."""
+    """The pieces that follow *data*, in groups. Each group is encoded when the one before it has been sent."""
 
     @property
     def size(self) -> int:
-        """The bytes that the chunk counts for in its queue."""
+        """Estimated memory of the chunk, in bytes."""
         return CHUNK_OVERHEAD + len(self.data)
 
     def split(self, accepted: int) -> tuple[bytes, PrivateChunk]:
-        """Return the rest of the piece at byte *accepted* (less than the length of *data*), and what follows it.
+        """Return the bytes from *accepted* to the end of the piece there, and a chunk of the pieces after it.
 
-        Where a piece ends at *accepted*, the rest is the whole next piece.
+        *accepted* is less than the length of *data*. If a piece ends there, the bytes are the whole next piece.
         """
         index = bisect_right(self.ends, accepted)
         end = self.ends[index]
@@ -48,48 +48,48 @@ class PrivateChunk(NamedTuple):
 def private_chunk(
     offset: int, seq: int, pieces: Sequence[bytes], more: Iterator[Sequence[bytes]] = _NO_MORE
 ) -> PrivateChunk:
-    """Return a chunk of *pieces*, which stand before the event at *offset*, followed by *more*."""
+    """Return a chunk of *pieces*, before the event at *offset*, with *more* groups to follow."""
     return PrivateChunk(offset, seq, b"".join(pieces), list(accumulate(map(len, pieces))), more)
 
 
 class PrivateQueue:
-    """The chunks that wait for one subscriber, in the order of their offsets."""
+    """The chunks that one subscriber has not been sent, in the order of their offsets."""
 
     def __init__(self) -> None:
         self._chunks: deque[PrivateChunk] = deque()
         self.size = 0
-        """The bytes that the chunks count for."""
+        """Sum of the sizes of the chunks, in bytes."""
 
     def __bool__(self) -> bool:
-        """Whether any chunk waits."""
+        """Return whether there is a chunk."""
         return bool(self._chunks)
 
     @property
     def first(self) -> PrivateChunk:
-        """The next chunk; only while there is one."""
+        """The next chunk. There must be one."""
         return self._chunks[0]
 
     def is_due(self, offset: int) -> bool:
-        """Whether the next chunk stands before the event at *offset*."""
+        """Return whether the next chunk comes before the event at *offset*."""
         return bool(self._chunks) and self._chunks[0].offset <= offset
 
     def append(self, chunk: PrivateChunk) -> None:
-        """Put *chunk* at the end."""
+        """Append *chunk*."""
         self._chunks.append(chunk)
         self.size += chunk.size
 
     def put_back(self, chunk: PrivateChunk) -> None:
-        """Put *chunk*, the rest of one that was taken, at the beginning."""
+        """Insert *chunk*, the rest of a chunk that was removed, at the beginning."""
         self._chunks.appendleft(chunk)
         self.size += chunk.size
 
     def pop(self) -> PrivateChunk:
-        """Take the next chunk out."""
+        """Remove the next chunk and return it."""
         chunk = self._chunks.popleft()
         self.size -= chunk.size
         return chunk
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Remove all chunks."""
         self._chunks.clear()
         self.size = 0

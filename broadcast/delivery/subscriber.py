@@ -1,12 +1,12 @@
-"""One subscriber of a room: its bytes go to its writer in order, whole, and once.
+"""One subscriber of a room: its writer receives all bytes of its stream in order, and each only once.
 
-A *current* subscriber owes nothing: batches and replies go straight to its writer. A subscriber whose writer accepts
-only part of something *lags*. It is then a cursor into the replay buffer, and a queue of what is for it alone, of at
-most ``Limits.private_queue_bytes``. Besides these it costs the rest of one event, which its writer holds. Where the
-replay buffer has moved past the cursor, the subscriber is sent a gap notice.
+The writer of a *current* subscriber has accepted everything, so batches and replies go to it directly. A subscriber
+whose writer accepts only part of something *lags*. It is then a cursor into the replay buffer, and a private queue of
+replies, overrides and gap notices. The writer holds the rest of one event. A subscriber is *congested* while its queue
+has ``Limits.private_queue_bytes`` or more. If the replay buffer has moved past the cursor, a gap notice is sent.
 
-When the writer accepts more, a lagging subscriber goes on in steps. The fan-out schedules them, in turn with those of
-all others.
+When the writer accepts more, a lagging subscriber continues in steps. The fan-out runs them in turn with the steps of
+other subscribers.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from broadcast.net.writers import Bytes, Send, Writer
 
 LAZY_CHUNK_BYTES: Final = 64 * 1024
-"""About how many bytes of a lazy reply are encoded at once.
+"""Approximate number of bytes of a lazy reply that are encoded at once.
 
-The first two chunks are encoded in any case. By default they hold all that a newcomer is sent, however slowly it reads.
+The first two chunks are encoded at once, even if the subscriber does not read. By default they hold the whole replay.
 """
 
 _DISCONNECTED: Final = frozenset(
@@ -38,21 +38,21 @@ _DISCONNECTED: Final = frozenset(
         errno.ENETUNREACH,
     }
 )
-"""The errors of a connection that neither side has closed (send(2), tcp(7))."""
+"""Errors of a connection that neither side has closed (send(2), tcp(7))."""
 
 
 class Registry(Protocol):
-    """What a subscriber needs of the fan-out that serves it."""
+    """The fan-out, as a subscriber sees it."""
 
     replay_buffer: ReplayBuffer
     private_queue_bytes: int
-    """The size from which a private queue is congested."""
+    """Size of a private queue at which its subscriber is congested, in bytes."""
     sent_bytes: int
     deliveries: int
     missed_messages: int
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Add *subscriber*: batches from here on are for it."""
+        """Add *subscriber*, which receives the next batches."""
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Remove *subscriber*."""
@@ -61,39 +61,41 @@ class Registry(Protocol):
         """Offer the next batches to *subscriber* directly."""
 
     def mark_behind(self, subscriber: Subscriber) -> PlacedBatch | None:
-        """Offer it no more batches, and return the batch under way if *subscriber* has not been offered that."""
+        """Offer no more batches to *subscriber*. Return the batch in delivery if it was not offered yet, else None."""
 
     def schedule(self, step: Callable[[], bool]) -> None:
-        """Call *step* in turn with those of others, again for as long as it returns True."""
+        """Call *step* repeatedly while it returns True, in turn with the steps of others."""
 
 
 class Subscriber:
-    """One peer's stream. *on_writable* is called when there is room again after ``congested``."""
+    """The stream of one peer. *on_writable* is called when ``congested`` becomes false."""
 
     def __init__(self, registry: Registry, writer: Writer, encoder: Encoder, on_writable: Callable[[], None]) -> None:
         self.session = 0
-        """The session's id; set before ``subscribe``."""
+        """Id of the session. It is set before ``subscribe``."""
         self.writer = writer
         self.encoder = encoder
         self.lagging = False
+        """True while the writer has not accepted everything."""
         self._registry = registry
         self._replay_buffer = registry.replay_buffer
         self._on_writable = on_writable
         self._subscribed = False
         self._closing = False
         self._end_offset = 0
+        """Offset at which the stream ended, after it was unsubscribed."""
         self._cursor = Cursor(registry.replay_buffer)
         self._queue = PrivateQueue()
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for this subscriber alone that nothing should be added."""
+        """Whether the private queue is so large that nothing more should be added."""
         return self._queue.size >= self._registry.private_queue_bytes
 
     # Calls from the peer
 
     def send(self, pieces: Sequence[bytes]) -> None:
-        """Put *pieces* (encoded notices) at the end of the stream."""
+        """Append *pieces*, which are encoded notices, to the stream."""
         data = b"".join(pieces)
         if not data:
             return
@@ -110,7 +112,7 @@ class Subscriber:
             self._start_lagging(batch, following)
 
     def send_lazily(self, pieces: Iterator[bytes]) -> None:
-        """Put *pieces* there; each is encoded when those before it have been accepted."""
+        """Append *pieces* to the stream. They are produced in groups, each when the one before was accepted."""
         groups = _groups(pieces)
         self.send(next(groups, ()))
         if second := next(groups, ()):
@@ -122,7 +124,7 @@ class Subscriber:
                 self._registry.schedule(self._continue)
 
     def subscribe(self, encoder: Encoder) -> None:
-        """Send the room's events from here on, as *encoder* encodes them. Call it again to change the encoder."""
+        """Send the next events of the room as *encoder* encodes them. A further call changes the encoder."""
         if self._subscribed:
             self._detach_before_batch()
         else:
@@ -134,7 +136,7 @@ class Subscriber:
             self._registry.mark_current(self)
 
     def close_when_drained(self) -> None:
-        """Send everything up to here, then close."""
+        """Unsubscribe, send everything up to here, then close."""
         self._unsubscribe()
         if self.lagging:
             self._closing = True
@@ -143,7 +145,7 @@ class Subscriber:
             self.writer.close()
 
     def connection_lost(self) -> None:
-        """Forget everything: the connection is gone."""
+        """Discard everything, because the connection is gone."""
         self._registry.mark_behind(self)
         self._registry.unsubscribe(self)
         self.lagging = False
@@ -158,33 +160,33 @@ class Subscriber:
             self._subscribed = False
             self._end_offset = self._replay_buffer.end
             if self.lagging:
-                # An empty chunk marks the end: a gap that the replay buffer leaves later does not reach beyond it.
+                # An empty chunk marks the end of the stream, so that a later gap notice does not reach beyond it.
                 self._queue.append(private_chunk(self._end_offset, self._replay_buffer.seq, ()))
 
     def _detach_before_batch(self) -> None:
-        """Leave the current subscribers; if the batch under way was not offered yet, lag from its start."""
+        """Leave the current subscribers. If the batch in delivery has not been offered yet, lag from its start."""
         if (batch := self._registry.mark_behind(self)) is not None:
             self._start_lagging(batch)
             self._registry.schedule(self._continue)
-            self._registry.mark_behind(self)
+            self._registry.mark_behind(self)  # the step may have run, caught up, and marked it as current
 
     # Calls from the fan-out
 
     def send_batch(self, batch: PlacedBatch) -> bool:
-        """Send *batch*, which has overrides for this current subscriber; return whether all of it was accepted."""
+        """Send *batch*, which has overrides for this current subscriber. Return whether all of it was accepted."""
         encoded = batch.encoded(self.encoder)
-        view = memoryview(encoded.payload)
+        payload = memoryview(encoded.payload)
         parts: list[Bytes] = []
         start = 0
-        shown = encoded.shown
+        shared_events = encoded.shown
         for index, override in batch.overrides[self.session]:
             end = encoded.start_of(index)
-            parts.append(view[start:end])
+            parts.append(payload[start:end])
             if override is not None:
                 parts.append(self.encoder.encode(override))
             start = encoded.ends[index]
-            shown -= start > end
-        parts.append(view[start:])
+            shared_events -= start > end  # one less, unless the view hides the event anyway
+        parts.append(payload[start:])
         parts = [part for part in parts if part]
         try:
             accepted = self.writer.send_parts(parts) if parts else 0
@@ -192,20 +194,23 @@ class Subscriber:
             accepted = self.send_failed(error)
         self._registry.sent_bytes += accepted
         if accepted == sum(map(len, parts)):
-            self._registry.deliveries += shown
+            self._registry.deliveries += shared_events
             return True
         self.fall_behind(batch, accepted)
         return False
 
     def queue_overrides(self, batch: PlacedBatch) -> None:
-        """Queue the overrides that *batch* has for this lagging subscriber."""
+        """Queue the overrides of *batch* for this lagging subscriber."""
         for index, override in batch.overrides.get(self.session, ()):
             if override is not None:
                 piece = self.encoder.encode(override)
                 self._queue.append(private_chunk(batch.start + index, batch.seq_before(index), (piece,)))
 
     def fall_behind(self, batch: PlacedBatch, accepted: int) -> None:
-        """Lag from the byte *accepted* of *batch* on: the writer accepted only that many."""
+        """Lag from byte *accepted* of *batch* on, because the writer did not accept more.
+
+        The accepted bytes are sent again to a function that only counts them. This moves the cursor past them.
+        """
         self._start_lagging(batch)
 
         def count_accepted(data: bytes) -> int:
@@ -218,10 +223,10 @@ class Subscriber:
             pass
 
     def send_failed(self, error: OSError) -> int:
-        """Handle the failure *error* of a send; return the number of accepted bytes, which is 0.
+        """Handle the *error* of a send. Return 0, the number of accepted bytes.
 
-        The system reports a reset or a time-out once. The transport would take the end that it sees afterwards for a
-        regular close, so the connection is aborted here.
+        The system reports a reset or a time-out only once. Afterwards the transport sees a regular close. So the
+        connection is aborted here.
         """
         if error.errno in _DISCONNECTED:
             self.writer.abort()
@@ -230,7 +235,7 @@ class Subscriber:
     # Lagging
 
     def _start_lagging(self, batch: PlacedBatch | None, chunk: PrivateChunk | None = None) -> None:
-        """Lag from the start of *batch*, or from the end of the stream; *chunk* comes first."""
+        """Lag from the start of *batch*, or from the end of the stream if it is None. *chunk* comes first."""
         self.lagging = True
         if batch is None:
             self._cursor.move_to(self._replay_buffer.end, self._replay_buffer.seq)
@@ -245,7 +250,7 @@ class Subscriber:
         self._registry.schedule(self._continue)
 
     def _continue(self) -> bool:
-        """Send one step of what is left; return whether there is more, and the writer accepts it."""
+        """Send the next piece. Return whether another one is left and the writer may accept it."""
         if not self.lagging:
             return False
         was_congested = self.congested
@@ -255,7 +260,7 @@ class Subscriber:
         return accepted and self.lagging
 
     def _send_next(self, send: Send) -> bool:
-        """Pass the next piece of the stream to *send*; return whether it was accepted whole, and more may follow."""
+        """Pass the next piece of the stream to *send*. Return whether all of it was accepted and more may follow."""
         cursor, queue = self._cursor, self._queue
         end = self._replay_buffer.end if self._subscribed else self._end_offset
         if queue.is_due(cursor.offset):
@@ -264,14 +269,14 @@ class Subscriber:
             if queue:
                 cursor.offset = queue.first.offset  # the events before it are not for this subscriber
                 return True
-            self._caught_up()
+            self._stop_lagging()
             return False
         if cursor.has_gap:
             return self._send_gap(send)
         return self._send_run(min(end, queue.first.offset) if queue else end, send)
 
-    def _caught_up(self) -> None:
-        """Be current again, or close where that was asked for."""
+    def _stop_lagging(self) -> None:
+        """Become current again, or close if that was requested."""
         self.lagging = False
         self.writer.stop_drain()
         if self._closing:
@@ -280,7 +285,7 @@ class Subscriber:
             self._registry.mark_current(self)
 
     def _send_gap(self, send: Send) -> bool:
-        """Move the cursor to the start of the replay buffer, or to a chunk before it, and send a notice of the gap."""
+        """Move the cursor to the start of the replay buffer, or to a chunk before it, and send a gap notice."""
         if self._queue.is_due(self._replay_buffer.start - 1):
             offset, seq = self._queue.first.offset, self._queue.first.seq
         else:
@@ -292,7 +297,7 @@ class Subscriber:
         return self._send_chunk(private_chunk(offset, seq, (self.encoder.encode(gap),)), send)
 
     def _send_run(self, end: int, send: Send) -> bool:
-        """Send events before the offset *end* that all subscribers share."""
+        """Send shared events up to the offset *end*, which is excluded."""
         run = self._cursor.next_run(end, self.session, self.encoder)
         data = run.data
         accepted = send(data) if data else 0
@@ -305,7 +310,7 @@ class Subscriber:
         return False
 
     def _send_chunk(self, chunk: PrivateChunk, send: Send) -> bool:
-        """Send *chunk*, and put back what follows: the pieces that were not accepted, or the next group."""
+        """Send *chunk*. Put the rest back: the pieces that were not accepted, or the next group of a lazy reply."""
         accepted = send(chunk.data)
         is_whole = accepted == len(chunk.data)
         if not is_whole:
@@ -326,13 +331,13 @@ class Subscriber:
         return accepted
 
     def _write_rest(self, rest: bytes) -> None:
-        """Let the writer hold *rest*, of a piece that it has accepted in part, until it has sent it."""
+        """Give *rest* to the writer, which has accepted the bytes before it. The writer sends it later."""
         self._registry.sent_bytes += len(rest)
         self.writer.write_rest(rest, self._writer_drained)
 
 
 def _groups(pieces: Iterator[bytes]) -> Iterator[Sequence[bytes]]:
-    """Return *pieces* in groups of about ``LAZY_CHUNK_BYTES``."""
+    """Yield *pieces* in groups of about ``LAZY_CHUNK_BYTES``."""
     group: list[bytes] = []
     size = 0
     for piece in pieces:

@@ -36,7 +36,7 @@ class Connection(ProbedConnection, Protocol):
     def drain(self) -> Deferred[None]:
         """Stop reading. The result fires when everything that was received before has been handled.
 
-        A client that does not read what it is sent is not waited for.
+        It does not wait for a client that does not read.
         """
 
     def send_shutdown_notice(self) -> None:
@@ -46,7 +46,7 @@ class Connection(ProbedConnection, Protocol):
         """
 
     def close(self) -> None:
-        """Close the connection once everything is delivered. Other people receive no notice of it."""
+        """Close the connection once everything is delivered. Other members receive no notice of it."""
 
 
 class Connections(Collection[Connection]):
@@ -107,7 +107,7 @@ class Connections(Collection[Connection]):
         self.backlogged.add(connection)
 
     def remove_backlogged(self, connection: Connection) -> None:
-        """Forget *connection*: nothing of its input is left."""
+        """Remove *connection*, because nothing of its input is left."""
         self.backlogged.discard(connection)
 
     def drain(self) -> Deferred[list[tuple[bool, None]]]:

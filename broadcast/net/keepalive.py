@@ -6,9 +6,10 @@ for room in a full buffer, keepalives.
 
 * While no data is in flight, TCP's keepalive in the system detects a dead peer. It pauses while data is in flight.
 * Meanwhile, on Linux, the sweep detects it: it reads from the system how many segments were sent and received
-  (``tcp_info``). It requires two unanswered segments, because one can be lost; segments sent before the first check
-  after the last answer do not count. Linux before 6.15 probes a peer that does not read only every two minutes. So
-  there, a peer that had not read for minutes and then vanishes is detected after four minutes, all others in time.
+  (``tcp_info``). It requires two unanswered segments, because one can be lost. A segment counts only if it was sent
+  after the sweep that noticed the last answer. Linux before 6.15 probes a peer that does not read only every two
+  minutes. There, a peer that had not read for minutes and then vanishes is detected after four minutes, all others in
+  time.
 * On macOS, the system drops a peer that does not acknowledge data. A peer that vanishes while its buffer is full is
   detected when the system gives up, which takes minutes. On other systems, this holds for every peer that vanishes
   while data is in flight.
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from broadcast.net.writers import StreamTransport
 
 CHECKS_PER_SLICE: Final = 64
-"""Number of connections checked between two looks at the clock: about a third of a millisecond."""
+"""Number of connections checked between two checks of the time slice. They take a third of a millisecond."""
 UNANSWERED_SEGMENTS: Final = 2
 """Number of segments without an answer that make a peer suspect. One alone can have been lost."""
 
@@ -57,7 +58,7 @@ class Connection(Protocol):
         """The Twisted transport."""
 
     def send_noop(self) -> None:
-        """Send bytes without a visible effect, if the protocol has such and the peer reads."""
+        """Send bytes without a visible effect, if the protocol has such bytes and the peer reads."""
 
 
 class _PeerState:

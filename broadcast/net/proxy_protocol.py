@@ -8,9 +8,8 @@ one only in the peer's address. The format: https://www.haproxy.org/download/3.0
 
 from __future__ import annotations
 
+import ipaddress
 import struct
-from ipaddress import IPv4Address as Four
-from ipaddress import IPv6Address as Six
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
 
 _NO_PROXY: Final = "This port is for a proxy, which says first where you are: connect to the proxy."
 _CR: Final = 13
-_TEXT: Final = b"PROXY "
-_TEXT_BYTES: Final = 107
+_V1_PREFIX: Final = b"PROXY "
+_V1_MAX_BYTES: Final = 107
 """Maximum length of a header of version 1, with its line end (section 2.1)."""
-_BINARY: Final = b"\r\n\r\n\0\r\nQUIT\n"
-_PREFIX: Final = struct.Struct("!12sBBH")
+_V2_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+_V2_PREFIX: Final = struct.Struct("!12sBBH")
 """Version 2: signature, version and command, family and protocol, number of bytes that follow (section 2.2)."""
 
 
@@ -54,80 +53,80 @@ class Header(NamedTuple):
 
 def parse_header(data: bytes | bytearray) -> Header | None:
     """Return the header at the start of *data*, or None if it is incomplete. Raises ``BadHeaderError``."""
-    if _BINARY.startswith(data[: len(_BINARY)]):
-        return _read_binary(data) if len(data) >= _PREFIX.size else None
-    if not _TEXT.startswith(data[: len(_TEXT)]):
+    if _V2_SIGNATURE.startswith(data[: len(_V2_SIGNATURE)]):
+        return _parse_v2(data) if len(data) >= _V2_PREFIX.size else None
+    if not _V1_PREFIX.startswith(data[: len(_V1_PREFIX)]):
         raise BadHeaderError
-    end = data.find(b"\n", 0, _TEXT_BYTES) - 1
+    end = data.find(b"\n", 0, _V1_MAX_BYTES) - 1
     if end < 0:
-        if len(data) >= _TEXT_BYTES:
+        if len(data) >= _V1_MAX_BYTES:
             raise BadHeaderError
         return None
     if data[end] != _CR:
         raise BadHeaderError
     try:
-        return Header(end + 2, _read_text(data[:end].decode("ascii")))
+        return Header(end + 2, _parse_v1(data[:end].decode("ascii")))
     except ValueError as error:  # also if it is not ASCII
         raise BadHeaderError from error
 
 
-def _read_text(line: str) -> IAddress | None:
+def _parse_v1(line: str) -> IAddress | None:
     """Return the source in a header of version 1 without its line end. Raises ``ValueError``."""
     match line.split(" "):
         case ["PROXY", "TCP4", source, destination, source_port, destination_port]:
-            Four(destination)
-            _port(destination_port)
-            return IPv4Address("TCP", str(Four(source)), _port(source_port))
+            ipaddress.IPv4Address(destination)
+            _parse_port(destination_port)
+            return IPv4Address("TCP", str(ipaddress.IPv4Address(source)), _parse_port(source_port))
         case ["PROXY", "TCP6", source, destination, source_port, destination_port]:
-            Six(destination)
-            _port(destination_port)
-            return _six(Six(source), _port(source_port))
+            ipaddress.IPv6Address(destination)
+            _parse_port(destination_port)
+            return _unmapped(ipaddress.IPv6Address(source), _parse_port(source_port))
         case ["PROXY", "UNKNOWN", *_]:
             return None
         case _:
             raise ValueError
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not (text.isdigit() and len(text) <= 5 and int(text) < 65536):
         raise ValueError
     return int(text)
 
 
-def _six(host: Six, port: int) -> IAddress:
-    """Return the IPv6 address, or the IPv4 address that is mapped in it, because limits count by that."""
+def _unmapped(host: ipaddress.IPv6Address, port: int) -> IAddress:
+    """Return the address of *host* and *port*. A mapped IPv4 address becomes a plain one, which limits count."""
     if host.ipv4_mapped is not None:
         return IPv4Address("TCP", str(host.ipv4_mapped), port)
     return IPv6Address("TCP", str(host), port)
 
 
-def _read_binary(data: bytes | bytearray) -> Header | None:
+def _parse_v2(data: bytes | bytearray) -> Header | None:
     """Return the header of version 2 at the start of *data*, or None if it is incomplete."""
-    _, version, family, size = _PREFIX.unpack_from(data)
+    _, version, family, size = _V2_PREFIX.unpack_from(data)
     if version not in {0x20, 0x21}:
         raise BadHeaderError
-    length = _PREFIX.size + size
+    length = _V2_PREFIX.size + size
     if len(data) < length:
         return None
     if version == 0x20:  # LOCAL: a connection of the proxy itself, for a health check
         return Header(length, None)
     try:
-        return Header(length, _source(family, data[_PREFIX.size : length]))
+        return Header(length, _parse_v2_source(family, data[_V2_PREFIX.size : length]))
     except struct.error as error:
         raise BadHeaderError from error
 
 
-def _source(family: int, body: bytes | bytearray) -> IAddress | None:
+def _parse_v2_source(family: int, body: bytes | bytearray) -> IAddress | None:
     """Return the source in *body*, the bytes after the prefix. Raises ``struct.error`` if they are too few."""
     match family >> 4, family & 15:
         case (0, 0 | 1 | 2) | (1 | 2 | 3, 0):
             return None
         case 1, 1 | 2:
-            four, _, port, _ = struct.unpack_from("!4s4sHH", body)
-            return IPv4Address("TCP", str(Four(four)), port)
+            host, _, port, _ = struct.unpack_from("!4s4sHH", body)
+            return IPv4Address("TCP", str(ipaddress.IPv4Address(host)), port)
         case 2, 1 | 2:
-            six, _, port, _ = struct.unpack_from("!16s16sHH", body)
-            return _six(Six(six), port)
+            host, _, port, _ = struct.unpack_from("!16s16sHH", body)
+            return _unmapped(ipaddress.IPv6Address(host), port)
         case 3, 1 | 2:
             path, _ = struct.unpack_from("!108s108s", body)
             return UNIXAddress(path.rstrip(b"\0") or None)
@@ -153,7 +152,7 @@ class _ProxiedTransport:
 
 @implementer(IHalfCloseableProtocol)
 class ProxiedProtocol(Protocol):
-    """Reads the header, then starts the wrapped protocol and forwards input to it. Output does not pass through."""
+    """Reads the header, then starts the wrapped protocol and forwards input to it. Output goes around this class."""
 
     factory: ProxiedFactory
 
@@ -161,7 +160,7 @@ class ProxiedProtocol(Protocol):
         """Wait for the header. Until it is complete, the connection counts in the total, but for no address."""
         factory = self.factory
         self._transport = cast("StreamTransport", self.transport)
-        self._start = bytearray()
+        self._received = bytearray()
         self._wrapped: Protocol | None = None
         self._lease: Lease | None = None
         self._rejected = False
@@ -180,9 +179,9 @@ class ProxiedProtocol(Protocol):
         if self._wrapped is not None:
             self._wrapped.dataReceived(data)
         elif not self._rejected:
-            self._start += data
+            self._received += data
             try:
-                header = parse_header(self._start)
+                header = parse_header(self._received)
             except BadHeaderError:
                 self._reject_missing_header()
             else:
@@ -192,8 +191,8 @@ class ProxiedProtocol(Protocol):
     def _start_wrapped(self, header: Header) -> None:
         self._stop_waiting()
         self._release()
-        rest = bytes(self._start[header.length :])
-        self._start.clear()
+        rest = bytes(self._received[header.length :])
+        self._received.clear()
         peer = header.source or self._transport.getPeer()
         self._wrapped = cast("Protocol | None", self.factory.wrapped.buildProtocol(peer))
         if self._wrapped is None:
@@ -238,17 +237,17 @@ class ProxiedProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """Forward the end of the input."""
-        half = self._half_closeable()
-        if half is not None:
-            half.readConnectionLost()
+        wrapped = self._half_closeable()
+        if wrapped is not None:
+            wrapped.readConnectionLost()
         else:
             self._transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Forward the end of the output."""
-        half = self._half_closeable()
-        if half is not None:
-            half.writeConnectionLost()
+        wrapped = self._half_closeable()
+        if wrapped is not None:
+            wrapped.writeConnectionLost()
 
     def _half_closeable(self) -> IHalfCloseableProtocol | None:
         """Return the wrapped protocol if it supports half-closing."""

@@ -1,4 +1,4 @@
-"""What the system knows of a TCP connection: keepalive settings, and the number of segments sent and received.
+"""The system's view of a TCP connection: keepalive settings, and the number of segments sent and received.
 
 A peer that is alive acknowledges every segment, however slow it is and whether or not it reads. While its receive
 buffer is full, it answers the probes that ask for room. So a peer is dead if segments remain unanswered.

@@ -224,9 +224,9 @@ def test_ignoring_follows_a_rename_but_never_to_oneself(room: RecordedRoom) -> N
 def test_last_private_sender_is_one_who_is_not_ignored(room: RecordedRoom) -> None:
     ann, bob, carol = room.join("ann", "bob", "carol")
     room.ignore(ann, "carol")
-    room.whisper(bob, ann, "psst")
-    room.whisper(carol, ann, "psst")
-    room.whisper(ann, Visitor(9, "gone"), "psst")
+    room.send_private(bob, ann, "psst")
+    room.send_private(carol, ann, "psst")
+    room.send_private(ann, Visitor(9, "gone"), "psst")
     room.settle()
     assert (ann.last_private_sender, bob.last_private_sender) == (2, 0)
 
@@ -239,7 +239,7 @@ def test_events_and_barriers_come_back_in_the_order_of_the_calls(room: RecordedR
     ann.receipts = True
     calls: list[int] = []
     room.say(ann, "hi", NOON)
-    room.whisper(ann, bob, "psst")
+    room.send_private(ann, bob, "psst")
     room.rename(ann, "anna")
     room.act(ann, "waves", NOON)
     room.announce("tea")
@@ -331,7 +331,7 @@ def test_every_event_counts_until_it_has_come_back() -> None:
     acts: list[Callable[[], None]] = [
         lambda: room.say(ann, "x", NOON),
         lambda: room.act(ann, "x", NOON),
-        lambda: room.whisper(ann, bob, "x"),
+        lambda: room.send_private(ann, bob, "x"),
         lambda: room.rename(ann, "anna"),
         room.settle,
     ]
@@ -347,7 +347,7 @@ def test_text_counts_even_if_it_is_private_or_cannot_be_stored() -> None:
     ann, bob = room.join("ann", "bob")
     room.say(ann, "x" * 10, NOON)
     above = [room.above_high_water]
-    room.whisper(ann, bob, "x" * 10)
+    room.send_private(ann, bob, "x" * 10)
     above.append(room.above_high_water)
     calls: list[str] = []
     room.when_below_low_water(lambda: calls.append("below"))
@@ -386,12 +386,12 @@ def test_private_messages_in_flight_throttle_their_authors_and_are_limited(room:
 
     states = []
     for size in (half - 1, 1, half):
-        room.whisper(ann, bob, "x" * size)
+        room.send_private(ann, bob, "x" * size)
         states.append(state())
     room.settle()
     assert [*states, state()] == [(True, False), (True, True), (False, True), (True, False)]
     room.leave(bob, "")
-    room.whisper(ann, bob, "x")
+    room.send_private(ann, bob, "x")
     room.settle()
     assert room.queued_events == room.queued_characters == 0
 
