@@ -205,8 +205,8 @@ class Talker(Protocol):
         return self._conditions.add(is_true, lambda: f"{self.nick} has seen only {self.seen[-1000:]!r}")
 
 
-class _Given(ServerFactory):
-    """Has made its protocol already."""
+class Given(ServerFactory):
+    """A factory of one protocol that exists already."""
 
     noisy = False
 
@@ -215,6 +215,19 @@ class _Given(ServerFactory):
 
     def buildProtocol(self, address: IAddress | None) -> Protocol:
         return self._protocol
+
+
+def connect_narrow(reactor: object, port: int, protocol: Protocol) -> None:
+    """Connect *protocol* to *port*, with a system that holds little of what is not read.
+
+    With large segments, the sender's system would hold megabytes.
+    """
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        connection.connect(("127.0.0.1", port))
+        connection.setblocking(False)
+        cast(IReactorSocket, reactor).adoptStreamConnection(connection.fileno(), socket.AF_INET, Given(protocol))
 
 
 class Programs:
@@ -276,19 +289,9 @@ class Programs:
         return talker
 
     async def connect(self, port: int, talker: Talker, *, narrow: bool = False) -> None:
-        """Connect *talker*, and take their nickname; where *narrow*, the system holds little of what they do not read.
-
-        (Of large segments, it would hold megabytes.)
-        """
+        """Connect *talker* and take its nickname. See ``connect_narrow`` for *narrow*."""
         if narrow:
-            with socket.socket() as connection:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-                connection.connect(("127.0.0.1", port))
-                connection.setblocking(False)
-                cast(IReactorSocket, self.reactor).adoptStreamConnection(
-                    connection.fileno(), socket.AF_INET, _Given(talker)
-                )
+            connect_narrow(self.reactor, port, talker)
         else:
             endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
             await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
