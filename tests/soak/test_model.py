@@ -267,6 +267,21 @@ def test_history_and_search_show_lines_of_log(
             bob.feed(answer)
 
 
+@pytest.mark.parametrize("early", ["-> #4 [14:02] ann: four", "-> #4", " * You missed 4 lines (#1-#4)."])
+def test_line_that_names_unknown_number_waits(bob: Stream, room: Room, early: str) -> None:
+    bob.answers.append(Recall(1))
+    bob.feed(lines(early))
+    assert bob.waits
+    room.say("bob" if early == "-> #4" else "ann", "four", receipt=True)
+    if early == "-> #4":
+        bob.loose = False
+        with pytest.raises(Unexplained, match="too early"):
+            bob.go_on()
+    else:
+        bob.go_on()
+        assert not bob.waits
+
+
 @pytest.mark.parametrize("notice", [" * 9 people left.", " * bob left: tired", " * bob left."])
 def test_only_leaving_reader_may_lack_its_own_leave(room: Room, bob: Stream, notice: str) -> None:
     room.log.add_notice(lines(notice), None)
