@@ -1,4 +1,4 @@
-"""Two machines with a cable between them, in network namespaces; one of them can vanish from the other's sight."""
+"""Two machines with a cable between them, as network namespaces. One of them can vanish from the other's sight."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from tests.real.programs import PATIENCE, Program, Programs
 
 NEAR = "192.0.2.1"
 FAR = "192.0.2.2"
-"""Addresses for documentation (RFC 5737): in these namespaces, nobody else has them."""
-_SMALL = "4096 8192 16384"
+"""Addresses for documentation (RFC 5737). The namespaces have no names, so that several pairs can exist at a time."""
+SET_UP = """
+set -e
+echo 4096 8192 16384 > /proc/sys/net/ipv4/tcp_rmem
+echo 4096 8192 16384 > /proc/sys/net/ipv4/tcp_wmem
+ip link set lo up
+ip address add $0/24 dev cable
+ip link set cable up
+"""
+"""Set up one machine, whose address is $0, with small socket buffers."""
+VANISH = f"""
+set -e
+address=$(ip neigh show {FAR} | sed "s/.*lladdr \\([0-9a-f:]*\\).*/\\1/")
+ip neigh replace {FAR} dev cable nud permanent lladdr "$address"
+"""
+"""Let the near machine remember the far one's hardware address. It would ask for it, and learn that nobody answers."""
 
 
 def why_not() -> str:
-    """Why there can be no namespaces here, where the programs are that make them; empty where there can."""
-    tried = subprocess.run(
-        ["unshare", "-rn", "sh", "-c", "unshare -n true && ip link add cable type veth peer name other"],  # noqa: S607 -- wherever they are
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    return "" if tried.returncode == 0 else f"network namespaces are not allowed here: {tried.stderr.strip()}"
+    """Return why this user cannot make namespaces; empty where that is allowed."""
+    script = "unshare -n true && ip link add cable type veth peer name other"
+    trial = subprocess.run(  # noqa: S603 -- a constant script
+        ["unshare", "-rn", "sh", "-c", script],  # noqa: S607 -- wherever they are
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    return "" if trial.returncode == 0 else f"network namespaces are not allowed here: {trial.stderr.strip()}"
 
 
 class Networks:
-    """The near machine, where the server runs, and the far one. Both hold little of what is not read."""
+    """The near machine, on which the server runs, and the far one."""
 
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
@@ -33,30 +45,31 @@ class Networks:
         self._far: tuple[str, ...] = ()
 
     async def build(self) -> None:
-        """Make them."""
-        self._near = await self._machine("unshare", "-rn")
-        self._far = await self._machine(*self._near, "unshare", "-n")
-        far = self._far[self._far.index("-t") + 1]
-        await self._do(self._near, f"ip link add cable type veth peer name cable netns {far}")
-        for machine, address in ((self._near, NEAR), (self._far, FAR)):
-            await self._do(machine, f"echo {_SMALL} > /proc/sys/net/ipv4/tcp_rmem")
-            await self._do(machine, f"echo {_SMALL} > /proc/sys/net/ipv4/tcp_wmem")
-            await self._do(machine, "ip link set lo up")
-            await self._do(machine, f"ip address add {address}/24 dev cable")
-            await self._do(machine, "ip link set cable up")
+        """Make both machines, and wait until the cable works."""
+        self._near, _pid = await self._make_machine("unshare", "-rn")
+        self._far, far_pid = await self._make_machine(*self._near, "unshare", "-n")
+        await self._run(self._near, f"ip link add cable type veth peer name cable netns {far_pid}")
+        await self._run(self._near, SET_UP, NEAR)
+        await self._run(self._far, SET_UP, FAR)
+        # The kernel turns the cable on some time after the command. Until then, a connection may be rejected.
+        for machine in (self._near, self._far):
+            await self._run(machine, "until ip link show cable | grep -q 'state UP'; do sleep 0.05; done")
 
-    async def _machine(self, *unshare: str) -> tuple[str, ...]:
-        """Make a namespace; what stands in front of a command to run it there."""
+    async def _make_machine(self, *unshare: str) -> tuple[tuple[str, ...], int]:
+        """Make a namespace. Return the command that runs others in it, and the process that holds it."""
         holder = self._programs.run(*unshare, "sh", "-c", "echo made; exec sleep 3600")
         await holder.until("made\n")
-        return ("nsenter", "-t", str(holder.process.pid), "-U", "--preserve-credentials", "-n")
+        pid = holder.process.pid
+        assert pid is not None
+        return ("nsenter", "-t", str(pid), "-U", "--preserve-credentials", "-n"), pid
 
-    async def _do(self, machine: tuple[str, ...], command: str) -> None:
-        program = self._programs.run(*machine, "sh", "-c", command)
-        assert await program.end() == 0, program.text()
+    async def _run(self, machine: tuple[str, ...], script: str, *arguments: str) -> None:
+        program = self._programs.run(*machine, "sh", "-c", script, *arguments)
+        status = await program.end()
+        assert status == 0, f"status {status} of {script!r}: {program.text()}"
 
     def near(self, *command: str) -> Program:
-        """Run *command* where the server is."""
+        """Run *command* on the server's machine."""
         return self._programs.run(*self._near, *command)
 
     def far(self, *command: str) -> Program:
@@ -64,11 +77,6 @@ class Networks:
         return self._programs.run(*self._far, *command)
 
     async def vanish(self) -> None:
-        """The far machine neither hears the near one nor answers from here on, and nobody is told."""
-        # Else the near machine would ask for its address again, and know that there is nobody.
-        await self._do(
-            self._near,
-            f"ip neigh replace {FAR} dev cable nud permanent "
-            f'lladdr "$(ip neigh show {FAR} | sed "s/.*lladdr \\([0-9a-f:]*\\).*/\\1/")"',
-        )
-        await self._do(self._far, f"ip address del {FAR}/24 dev cable")
+        """Let the far machine neither hear the near one nor answer from here on."""
+        await self._run(self._near, VANISH)
+        await self._run(self._far, f"ip address del {FAR}/24 dev cable")

@@ -47,16 +47,51 @@ def found(program: str) -> str:
     return path
 
 
+class Conditions:
+    """Conditions that something awaits. Each is checked again whenever ``check`` is called."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._awaited: list[tuple[Callable[[], bool], Callable[[], str], Deferred[None]]] = []
+
+    def add(self, is_true: Callable[[], bool], problem: Callable[[], str]) -> Deferred[None]:
+        """Return a Deferred that fires once *is_true*, and fails with *problem* after ``PATIENCE``."""
+        waiting: Deferred[None] = Deferred()
+        if is_true():
+            waiting.callback(None)
+            return waiting
+        self._awaited.append((is_true, problem, waiting))
+
+        def explain(result: Failure | None, _seconds: float) -> Failure | None:
+            return Failure(AssertionError(problem())) if isinstance(result, Failure) else result  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+
+        return waiting.addTimeout(PATIENCE, self._clock, explain)
+
+    def check(self) -> None:
+        """Fire what has become true."""
+        for condition in list(self._awaited):
+            is_true, _problem, waiting = condition
+            if is_true():
+                self._awaited.remove(condition)
+                waiting.callback(None)
+
+    def fail(self) -> None:
+        """Fail everything that is still awaited: nothing more will come."""
+        awaited, self._awaited = self._awaited, []
+        for _is_true, problem, waiting in awaited:
+            waiting.errback(AssertionError(problem()))
+
+
 class Program(ProcessProtocol):
-    """A running program: what it writes, and how it ends."""
+    """A running program, its output and its end."""
 
     def __init__(self, name: str, clock: IReactorTime) -> None:
         self.name = name
         self.output = b""
         self.ended: Deferred[int | None] = Deferred()
-        """Fires with its exit status; None where a signal ended it."""
+        """Fires with its exit status; None if a signal ended it."""
         self._clock = clock
-        self._awaited: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        self._conditions = Conditions(clock)
         self._over = False
 
     @property
@@ -66,19 +101,13 @@ class Program(ProcessProtocol):
 
     def outReceived(self, data: bytes) -> None:
         self.output += data
-        for wait in list(self._awaited):
-            arrived, waiting = wait
-            if arrived():
-                self._awaited.remove(wait)
-                waiting.callback(None)
+        self._conditions.check()
 
     errReceived = outReceived
 
     def processEnded(self, reason: Failure) -> None:
         self._over = True
-        for _arrived, waiting in self._awaited:
-            waiting.errback(AssertionError(f"{self.name} ended, having written {self.output!r}"))
-        self._awaited.clear()
+        self._conditions.fail()
         self.ended.callback(cast(ProcessTerminated, reason.value).exitCode)
 
     def write(self, text: str) -> None:
@@ -90,33 +119,20 @@ class Program(ProcessProtocol):
         self.process.closeStdin()
 
     def until(self, text: str) -> Deferred[None]:
-        """Fires once it has written *text*; fails when it ends before that, or after ``PATIENCE``."""
+        """Return a Deferred that fires once it has written *text*; it fails at its end, and after ``PATIENCE``."""
         wanted = text.encode()
         return self._when(lambda: wanted in self.output, lambda: repr(text))
 
-    def when(self, arrived: Callable[[], bool]) -> Deferred[None]:
-        """Fires once *arrived* is true when something was written; fails as ``until`` does."""
-        return self._when(arrived, lambda: "what was awaited")
+    def when(self, is_true: Callable[[], bool]) -> Deferred[None]:
+        """Return a Deferred that fires once *is_true* after an output; it fails as that of ``until`` does."""
+        return self._when(is_true, lambda: "what was awaited")
 
-    def _when(self, arrived: Callable[[], bool], what: Callable[[], str]) -> Deferred[None]:
-        waiting: Deferred[None] = Deferred()
-        if arrived():
-            waiting.callback(None)
-        elif self._over:
-            waiting.errback(AssertionError(f"{self.name} has ended, without {what()}: {self.output!r}"))
-        else:
-            self._awaited.append((arrived, waiting))
-            waiting.addTimeout(
-                PATIENCE,
-                self._clock,
-                lambda result, _timeout: (
-                    Failure(  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-                        AssertionError(f"{self.name} did not write {what()} but {self.output!r}")
-                    )
-                    if isinstance(result, Failure)
-                    else result
-                ),
-            )
+    def _when(self, is_true: Callable[[], bool], what: Callable[[], str]) -> Deferred[None]:
+        waiting = self._conditions.add(
+            is_true, lambda: f"{self.name}{' ended and' * self._over} did not write {what()} but {self.output!r}"
+        )
+        if self._over:
+            self._conditions.fail()
         return waiting
 
     def end(self) -> Deferred[int | None]:
@@ -154,8 +170,7 @@ class Talker(Protocol):
         self.seen = b""
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
-        self._clock = clock
-        self._awaited: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        self._conditions = Conditions(clock)
 
     def say(self, *lines: str) -> None:
         """Type whole lines."""
@@ -163,11 +178,7 @@ class Talker(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.seen += data
-        for wait in list(self._awaited):
-            arrived, waiting = wait
-            if arrived():
-                self._awaited.remove(wait)
-                waiting.callback(None)
+        self._conditions.check()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.callback(None)
@@ -189,19 +200,13 @@ class Talker(Protocol):
         """What came, without an unfinished last line."""
         return self.seen.decode().split("\r\n")[:-1]
 
-    def when(self, arrived: Callable[[], bool]) -> Deferred[None]:
-        """Fires once *arrived* is true when something has come; fails after ``PATIENCE``."""
-        waiting: Deferred[None] = Deferred()
-        if arrived():
-            waiting.callback(None)
-        else:
-            self._awaited.append((arrived, waiting))
-            waiting.addTimeout(PATIENCE, self._clock)
-        return waiting
+    def when(self, is_true: Callable[[], bool]) -> Deferred[None]:
+        """Return a Deferred that fires once *is_true* after an input; it fails after ``PATIENCE``."""
+        return self._conditions.add(is_true, lambda: f"{self.nick} has seen only {self.seen[-1000:]!r}")
 
 
-class _Given(ServerFactory):
-    """Has made its protocol already."""
+class Given(ServerFactory):
+    """A factory of one protocol that exists already."""
 
     noisy = False
 
@@ -210,6 +215,19 @@ class _Given(ServerFactory):
 
     def buildProtocol(self, address: IAddress | None) -> Protocol:
         return self._protocol
+
+
+def connect_narrow(reactor: object, port: int, protocol: Protocol) -> None:
+    """Connect *protocol* to *port*, with a system that holds little of what is not read.
+
+    With large segments, the sender's system would hold megabytes.
+    """
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        connection.connect(("127.0.0.1", port))
+        connection.setblocking(False)
+        cast(IReactorSocket, reactor).adoptStreamConnection(connection.fileno(), socket.AF_INET, Given(protocol))
 
 
 class Programs:
@@ -271,19 +289,9 @@ class Programs:
         return talker
 
     async def connect(self, port: int, talker: Talker, *, narrow: bool = False) -> None:
-        """Connect *talker*, and take their nickname; where *narrow*, the system holds little of what they do not read.
-
-        (Of large segments, it would hold megabytes.)
-        """
+        """Connect *talker* and take its nickname. See ``connect_narrow`` for *narrow*."""
         if narrow:
-            with socket.socket() as connection:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-                connection.connect(("127.0.0.1", port))
-                connection.setblocking(False)
-                cast(IReactorSocket, self.reactor).adoptStreamConnection(
-                    connection.fileno(), socket.AF_INET, _Given(talker)
-                )
+            connect_narrow(self.reactor, port, talker)
         else:
             endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
             await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated

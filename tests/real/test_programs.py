@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from pytest_twisted import ensureDeferred
 
-from tests.real.programs import Programs, found
+from tests.real.programs import Program, Programs, found
 
 SCRIPTS = {
     "nc": ("nc.openbsd", "127.0.0.1"),
     "nc -N": ("nc.openbsd", "-N", "127.0.0.1"),
     "ncat": ("ncat", "127.0.0.1"),
 }
-"""What reads lines from a pipe and posts them."""
+"""Programs that read lines from a pipe and post them."""
+
+
+async def netcat(programs: Programs, port: int) -> Program:
+    """Return a netcat that is in the room as ann."""
+    reader = programs.run(found("nc.openbsd"), "127.0.0.1", str(port))
+    reader.write("ann\n")
+    await reader.until("You are ann.")
+    return reader
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
@@ -26,9 +33,7 @@ async def test_a_script_says_everything_and_reads_every_answer_before_it_ends(
 ) -> None:
     found(script[0])
     server = await programs.server()
-    reader = programs.run(found("nc.openbsd"), "127.0.0.1", str(server.port))
-    reader.write("ann\n")
-    await reader.until("You are ann.")
+    reader = await netcat(programs, server.port)
     bob = programs.run("/bin/sh", "-c", f"printf 'bob\\nhello\\n/names\\nquit\\n' | {' '.join(script)} {server.port}")
     await reader.until(" * bob left.\r\n")
     assert await bob.end() == 0
@@ -45,9 +50,7 @@ async def test_a_script_says_everything_and_reads_every_answer_before_it_ends(
 async def test_a_script_without_quit_is_as_good(programs: Programs, script: Sequence[str]) -> None:
     found(script[0])
     server = await programs.server()
-    reader = programs.run(found("nc.openbsd"), "127.0.0.1", str(server.port))
-    reader.write("ann\n")
-    await reader.until("You are ann.")
+    reader = await netcat(programs, server.port)
     bob = programs.run("/bin/sh", "-c", f"printf 'bob\\nhello\\nlast words' | {' '.join(script)} {server.port}")
     await reader.until(" * bob left.\r\n")
     assert await bob.end() == 0
@@ -59,9 +62,7 @@ async def test_a_script_without_quit_is_as_good(programs: Programs, script: Sequ
 async def test_plain_nc_without_quit_says_everything_and_stays_until_it_is_ended(programs: Programs) -> None:
     """Plain nc keeps the connection open at the end of its input: the server cannot know that there was one."""
     server = await programs.server()
-    reader = programs.run(found("nc.openbsd"), "127.0.0.1", str(server.port))
-    reader.write("ann\n")
-    await reader.until("You are ann.")
+    reader = await netcat(programs, server.port)
     bob = programs.run(found("nc.openbsd"), "127.0.0.1", str(server.port))
     bob.write("bob\nhello\n")
     bob.close_input()
@@ -138,7 +139,3 @@ async def test_localhost_is_enough_whichever_address_it_means_first(programs: Pr
         await visitor.until("Nickname: ")
         visitor.write("quit\n")
         await visitor.until(" * Goodbye.")
-
-
-def test_the_server_under_test_is_the_installed_one() -> None:
-    assert Path(sys.executable).with_name("twistd").exists()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
 from twisted.internet.task import deferLater
 
 from tests.real.networks import NEAR, Networks, why_not
-from tests.real.programs import Program, Programs, Talker, found
+from tests.real.programs import TWISTD, Program, Programs, found
 
 PROBE, GONE = 1, 3
 """In seconds. Without a heartbeat the system takes 15 minutes to two hours."""
@@ -46,9 +44,8 @@ async def house(networks: Networks) -> AsyncIterator[House]:
     """One, after everybody has been introduced."""
     await networks.build()
     nc = found("nc.openbsd")
-    twistd = str(Path(sys.executable).with_name("twistd"))
     listen = ("--port", PORT, "--interface", NEAR)
-    server = networks.near(twistd, "-n", "--pidfile=", "broadcast", *listen, *OPTIONS)
+    server = networks.near(TWISTD, "-n", "--pidfile=", "broadcast", *listen, *OPTIONS)
     await server.until(f"Listening on {NEAR}")
     people = []
     for run, nick in ((networks.near, "ann"), (networks.far, "bob")):
@@ -106,9 +103,7 @@ async def test_who_does_not_read_stays_and_reads_on_later(house: House, programs
 @ensureDeferred
 async def test_who_is_idle_stays(programs: Programs) -> None:
     server = await programs.server(*OPTIONS)
-    ann = await programs.talker(server.port, "ann")
-    bob = Talker("bob", programs.clock)
-    await programs.connect(server.port, bob)
+    ann, bob = [await programs.talker(server.port, nick) for nick in ("ann", "bob")]
     await wait(programs, 2 * GONE)
     bob.say("hello")
     await ann.until("bob: hello\r\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,8 +16,8 @@ from OpenSSL import SSL
 from pytest_twisted import ensureDeferred
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IOpenSSLClientConnectionCreator, IPushProducer, ITCPTransport
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -30,7 +29,7 @@ from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.subscriber import Subscriber
 from broadcast.net.writers import TransportWriter, writer_for
 from tests.delivery.subscribers import PlainEncoder
-from tests.real.programs import PATIENCE, Programs
+from tests.real.programs import PATIENCE, Given, Programs, connect_narrow
 
 ANN = 7
 """The reader's session."""
@@ -166,28 +165,6 @@ class OtherSide(Protocol):
         cast(ITCPTransport, self.transport).abortConnection()
 
 
-class Given(ServerFactory):
-    """Has made its protocol already."""
-
-    noisy = False
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, address: IAddress | None) -> Protocol:
-        return self._protocol
-
-
-def connect(reactor: Reactor, port: int, other: OtherSide) -> None:
-    """Connect *other* to *port*; the system holds little of what they do not read."""
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-        connection.connect(("127.0.0.1", port))
-        connection.setblocking(False)
-        reactor.adoptStreamConnection(connection.fileno(), socket.AF_INET, Given(other))
-
-
 async def all_sorts(hall: Hall, reader: Subscriber, number: int) -> None:
     """A burst of all that a reader may be told, and an answer."""
     texts: Sequence[str | Event] = [f"line {number} " + "x" * 500, f"öäü {number}"]
@@ -208,7 +185,7 @@ async def test_what_waits_for_who_does_not_read_keeps_its_order_over_tls(program
     port = reactor.listenSSL(0, Given(ServerSide(hall)), contexts.server(), interface="127.0.0.1")
     other = OtherSide(contexts)
     try:
-        connect(reactor, port.getHost().port, other)
+        connect_narrow(reactor, port.getHost().port, other)
         reader = await hall.came
         await hall.tell("hello")
         number = waited = 0

@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -19,22 +18,27 @@ SPARE = 200
 """File descriptors for everything but the people."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+def main() -> int:
+    """Run the soak as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--people", type=int, default=2000, help="number of clients at a time (2000; at least 50)")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="duration of the long part (3600; at least 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (1)")
+    parser.add_argument("--write", type=Path, metavar="DIR", help="write soak.rst and soak.png to DIR if all is well")
+    options = parser.parse_args()
+    if options.people < 50 or options.seconds < 1:
+        parser.error("--people must be at least 50, for there are many kinds, and --seconds at least 1")
     try:
         if options.write is not None:
             report.check_pictures()
         _raise_file_limit(options.people + SPARE)
     except SoakError as error:
         parser.error(str(error))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server is ended then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # This ends the server too.
     folder = Path(mkdtemp(prefix="broadcast-soak-"))
     keep = True
     try:
-        soak = Soak(options.people, options.seconds, options.seed, folder)
-        outcome = soak.run()
+        outcome = Soak(options.people, options.seconds, options.seed, folder).run()
         sys.stdout.write("\n" + report.text(outcome))
         keep = bool(outcome.wrong)
         if not keep and options.write is not None:
@@ -51,36 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _raise_file_limit(needed: int) -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for the server too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # The server inherits it.
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise SoakError(f"the system allows a process {hard} files, this needs {needed}: choose fewer --people")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--people", type=_people, default=2000, help="how many clients there are at a time (2000)")
-    parser.add_argument("--seconds", type=_seconds, default=3600.0, help="how long the long part lasts (3600)")
-    parser.add_argument(
-        "--seed", type=int, default=1, help="what is left to chance is the same for the same number (1)"
-    )
-    parser.add_argument(
-        "--write", type=Path, metavar="DIR", help="write soak.rst and soak.png into DIR, if all is well"
-    )
-    return parser
-
-
-def _people(text: str) -> int:
-    number = int(text)
-    if number < 50:
-        raise argparse.ArgumentTypeError("at least 50, for there are many kinds")
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Thousands of connections in one thread: an epoll loop with timers, and as little else as can be."""
+"""An epoll loop with timers for thousands of connections in one thread."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from time import monotonic
 from typing import Protocol
 
 CHUNK = 64 * 1024
-MUCH = 4 * 1024 * 1024
+WIDE = 4 * 1024 * 1024
+NARROW = 4096
 _RESET = struct.pack("ii", 1, 0)
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
-"""Of ``asm-generic/socket.h``; the module ``socket`` does not name them."""
+"""Options from ``asm-generic/socket.h`` that the module ``socket`` does not name."""
 _NOTHING_PASSES = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
-"""A filter of one instruction, which takes no byte of any segment: ``BPF_RET | BPF_K`` 0, ``linux/filter.h``."""
+"""A filter of one instruction that accepts no byte of any segment: ``BPF_RET | BPF_K`` 0, ``linux/filter.h``."""
 _IN, _OUT, _BROKEN = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR | select.EPOLLHUP
 
 
 def why_no_filters() -> str:
-    """Return why this user may not stop the network of a connection; empty where it may."""
-    with socket.socket() as tried:
+    """Return why this user may not stop the network of a connection; empty where that is allowed."""
+    with socket.socket() as trial:
         try:
-            _attach_filter(tried)
+            _attach_filter(trial)
         except PermissionError as error:
             return f"socket filters are not allowed here: {error.strerror}"
     return ""
@@ -38,49 +39,34 @@ def _attach_filter(to: socket.socket) -> None:
 
 
 class Owner(Protocol):
-    """Whose connection it is."""
+    """The user of a connection."""
 
     def received(self, data: bytes, now: float) -> None:
-        """*data* came in at the time *now* (seconds that never go back)."""
+        """Take in *data*, which was read at the monotonic time *now*."""
 
     def closed(self, why: str) -> None:
-        """The other side has ended: *why* is empty, or says what broke the connection."""
-
-
-class Timer:
-    """A call that may be called off."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        """Call nothing."""
-        self.call = None
+        """Note that the other side has ended the connection; *why* is empty, or the error that broke it."""
 
 
 class Loop:
-    """Waits for all of them."""
+    """The loop."""
 
     def __init__(self) -> None:
         self.connections: dict[int, Connection] = {}
         self.first: list[Connection] = []
-        """Those that are read before all others in every turn."""
+        """Connections that are read before all others in every turn."""
         self.longest = 0.0
-        """The longest turn since somebody last set this to 0, in seconds."""
+        """The longest turn in seconds. The sampler resets it."""
         self.poll = select.epoll()
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
 
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call *call* after *seconds*."""
-        timer = Timer(call)
-        heapq.heappush(self._timers, (monotonic() + seconds, next(self._number), timer))
-        return timer
+        heapq.heappush(self._timers, (monotonic() + seconds, next(self._number), call))
 
     def run(self, done: Callable[[], bool], seconds: float) -> bool:
-        """Go on until *done*, or until *seconds* are over; whether it is done."""
+        """Run until *done* or for *seconds*. Return whether it is done."""
         end = monotonic() + seconds
         while not done():
             now = monotonic()
@@ -90,7 +76,7 @@ class Loop:
         return True
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all connections."""
         for connection in list(self.connections.values()):
             connection.close()
         self.poll.close()
@@ -98,9 +84,7 @@ class Loop:
     def _turn(self, now: float, until: float) -> None:
         timers = self._timers
         while timers and timers[0][0] <= now:
-            call = heapq.heappop(timers)[2].call
-            if call is not None:
-                call()
+            heapq.heappop(timers)[2]()
         if timers:
             until = min(until, timers[0][0])
         events = self.poll.poll(max(0.0, until - monotonic()), 4096)
@@ -120,9 +104,9 @@ class Loop:
 
 
 class Connection:
-    """One, to *port* of this machine; *narrow*, *wide*: the system holds little, or much, of what is not read."""
+    """A connection to *port* of this machine. *buffers* is "narrow" or "wide" where their size matters."""
 
-    def __init__(self, loop: Loop, port: int, owner: Owner, *, narrow: bool = False, wide: bool = False) -> None:
+    def __init__(self, loop: Loop, port: int, owner: Owner, buffers: str = "") -> None:
         self.reading = True
         self._loop = loop
         self._owner = owner
@@ -131,44 +115,41 @@ class Connection:
         made = socket.socket()
         self.socket: socket.socket | None = made
         self.number = made.fileno()
-        if narrow:
-            # Of large segments, the sender would hold megabytes.
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        if buffers == "narrow":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
+            # With large segments, the sender's system would hold megabytes.
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-        if wide:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MUCH)
+        elif buffers == "wide":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setblocking(False)
         made.connect_ex(("127.0.0.1", port))
-        self._events = _IN | _OUT  # writable: connected
+        self._events = _IN | _OUT  # It becomes writable when it is connected.
         loop.poll.register(self.number, self._events)
         loop.connections[self.number] = self
 
     @property
     def full(self) -> bool:
-        """Whether something that was said waits for the system to take it."""
+        """Whether the system has not accepted everything yet."""
         return bool(self._unsent)
 
     def send(self, data: bytes) -> None:
-        """Send *data*, as soon as that can be."""
-        if self.socket is None:
-            return
+        """Send *data* as soon as possible."""
         self._unsent += data
-        if not self._events & _OUT:
+        if self.socket is not None and not self._events & _OUT:
             self._flush()
 
     def end(self) -> None:
-        """Say that nothing more will be sent, once everything is; go on reading."""
+        """Close the sending direction once everything has been sent."""
         self._ending = True
-        if self.socket is not None and not self._unsent and not self._events & _OUT:
-            self._shut()
+        self.send(b"")
 
-    def read(self, now: float) -> None:
+    def read(self, now: float, size: int = CHUNK) -> None:
         """Read once."""
         assert self.socket is not None
         try:
-            data = self.socket.recv(CHUNK)
+            data = self.socket.recv(size)
         except BlockingIOError:
             return
         except OSError as error:
@@ -182,33 +163,27 @@ class Connection:
             self._owner.closed("")
 
     def sip(self) -> None:
-        """Read one byte, though not reading; does nothing where there is none."""
-        if self.socket is None:
-            return
-        try:
-            data = self.socket.recv(1)
-        except OSError:
-            return  # nothing there, or broken: who reads on will find out
-        if data:
-            self._owner.received(data, monotonic())
+        """Read one byte, if there is one."""
+        if self.socket is not None:
+            self.read(monotonic(), 1)
 
     def stop_reading(self) -> None:
-        """Read nothing more."""
+        """Read nothing until ``resume_reading``."""
         self._watch(self._events & ~_IN)
         self.reading = False
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         """Read again."""
         self._watch(self._events | _IN)
         self.reading = True
 
-    def lose_network(self) -> None:
-        """From here on, nothing of the other side's arrives, and it gets no answer, not even from the system."""
+    def stop_network(self) -> None:
+        """Drop all segments of the other side, so that it gets no answer, not even from the system."""
         assert self.socket is not None
         _attach_filter(self.socket)
 
-    def find_network(self) -> None:
-        """All is as it was."""
+    def start_network(self) -> None:
+        """Undo ``stop_network``."""
         assert self.socket is not None
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
@@ -221,35 +196,27 @@ class Connection:
             self.socket = None
 
     def reset(self) -> None:
-        """Break it."""
+        """Close the connection with a reset."""
         if self.socket is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.close()
 
     def writable(self) -> None:
-        """It is connected, or has room again."""
+        """Go on sending: the connection is made, or the system has room again."""
         self._watch(self._events & ~_OUT)
         self._flush()
 
     def _flush(self) -> None:
         assert self.socket is not None
-        if self._unsent:
-            try:
-                sent = self.socket.send(self._unsent)
-            except OSError:
-                sent = 0  # no room; or it is broken, which reading will show
-            self._unsent = self._unsent[sent:]
+        try:
+            if self._unsent:
+                self._unsent = self._unsent[self.socket.send(self._unsent) :]
+            if self._ending and not self._unsent:
+                self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # There is no room; or the connection is broken, which reading will show.
         if self._unsent:
             self._watch(self._events | _OUT)
-        elif self._ending:
-            self._shut()
-
-    def _shut(self) -> None:
-        assert self.socket is not None
-        try:
-            self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            return  # it is broken, which reading will show
 
     def _watch(self, events: int) -> None:
         if self.socket is not None and events != self._events:

@@ -1,38 +1,36 @@
-"""What everybody should read, and the check of what each reader has read; no sockets, and nothing of the server.
+"""A model of the line door: what each reader must receive. It knows no sockets and shares no code with the server.
 
-One reader, who joins first, never speaks and hides joins and leaves, is written down: that is the *log*. What any other
-reader gets is the log from where they came in to where they left, byte for byte, but for
+One reader, the *reference*, joins first, never speaks and hides joins and leaves. The lines that it receives are the
+*log*. Every other reader receives the log from its arrival to its departure, byte for byte, except for
 
-* their own lines, which they never see; a receipt stands in the place of each, if they asked for receipts;
-* lines that are for them alone (answers, whispers), between any two others;
-* what is named in `` * You missed N lines (#a-#b).``
+* its own lines; a receipt stands in the place of each, if it asked for receipts;
+* private lines (replies and private messages), between any two other lines;
+* the lines that a gap notice names: `` * You missed N lines (#a-#b).``
 
-The log itself must hold what its authors said: each line as it was said, each author's lines in their order, none left
-out, none twice; and the journal is compared with it in the end. Readers who do not hide joins and leaves have a log of
-their own, whose other lines must be those of the first.
+The log itself must hold what its authors said: each line unchanged, in the order of its author, none lost, none
+twice. At the end it is compared with the journal. Readers that see joins and leaves have a log of their own, whose
+other lines must be those of the first.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+OnPrivate: TypeAlias = Callable[[str, Sequence[bytes]], None]
 END = b"\r\n"
-_LF = 10
-_APART = {b"-", b"[", b" "}
-"""How lines begin that may be for one reader alone."""
 WELCOME = b"Welcome to Broadcast.\r\n"
 PROMPT = b"Nickname: "
 REPLAY = 20
-"""So many of the last lines a newcomer is shown (PROTOCOL)."""
+"""Number of lines that the server shows to a newcomer."""
 _NICK = rb"([A-Za-z0-9_.-]{1,24})"
+_TIME = rb"\[(?:\d{4}-\d\d-\d\d )?\d\d:\d\d\] "
 _SAID = re.compile(_NICK + rb": ([^\r\n]+)\r\n")
 _EMOTED = re.compile(rb"\*\* " + _NICK + rb" ([^\r\n]+)\r\n")
 _RENAMED = re.compile(rb" \* " + _NICK + rb" is now " + _NICK + rb"\.\r\n")
@@ -41,158 +39,149 @@ _ARRIVED = re.compile(
     rb" \* You are " + _NICK + rb"\. (?:Nobody else is here|(\d+) others? (?:is|are) here: [^\r\n]+)\."
     rb" /help lists the commands, quit leaves\.\r\n"
 )
-_REPLAYED = re.compile(rb"\[(?:\d{4}-\d\d-\d\d )?\d\d:\d\d\] (.+\r\n)")
-_WHISPERED = re.compile(rb"\[" + _NICK + rb"\] ([^\r\n]+)\r\n")
+_REPLAYED = re.compile(_TIME + rb"(.+\r\n)")
+_PRIVATE = re.compile(rb"\[" + _NICK + rb"\] ([^\r\n]+)\r\n")
 _MISSED = re.compile(rb" \* You missed (\d+) lines? \(#(\d+)-#(\d+)\)\.\r\n")
 _RECEIPT = re.compile(rb"-> #(\d+)\r\n")
-_RECALLED = re.compile(rb"-> #(\d+) \[(?:\d{4}-\d\d-\d\d )?\d\d:\d\d\] (.+\r\n)")
+_RECALLED = re.compile(rb"#(\d+) " + _TIME + rb"(.+)")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Unexplained(Exception):
-    """Somebody read what they should not have, or did not read what they should; the text is the first difference."""
-
-
-class Region(NamedTuple):
-    """A line in a log that its author is not to see."""
-
-    start: int
-    end: int
-    seq: int
-    """Its number; 0 for a change of name."""
-    nth: int
-    """Which of the author's receipts stands in its place, from 0; -1: none."""
+    """A reader received a line that it should not have, or lacks one. The text is the first difference."""
 
 
 class Remark(NamedTuple):
-    """What somebody said, on its way."""
+    """A line that an author has sent."""
 
     emoted: bool
     text: bytes
     at: float = 0.0
-    """When it was said, in seconds; 0: how long it takes is not the server's affair."""
+    """When it was sent, in seconds; 0: its latency is not measured."""
     receipt: bool = False
-    """Whether they are to be told its number."""
+    """Whether the author gets a receipt."""
 
 
 @dataclass(slots=True, eq=False)
 class Author:
-    """One visit, as far as others see it. *log* is the one that they are to read; None: that is not checked."""
+    """One visit as other readers see it."""
 
     nick: bytes
     log: Log | None = None
+    """The log that this visit reads; None: what it reads is not checked."""
     free: bool = False
-    """Whether nobody knows beforehand what their lines look like to others: they send anything."""
+    """Whether it sends random bytes, so that its lines cannot be predicted."""
     receipts: bool = False
-    """Whether they are told the numbers of what they say now."""
+    """Whether receipts are on now."""
     said: int = 0
     unseen: deque[Remark] = field(default_factory=deque)
-    """What they said that the log does not hold yet."""
+    """Lines that it has sent and that the log does not hold yet."""
     renames: deque[bytes] = field(default_factory=deque)
-    """What they asked to be called, likewise."""
-    regions: list[Region] = field(default_factory=list)
-    seqs: list[int] = field(default_factory=list)
-    """The numbers of their lines."""
-    kept: list[int] = field(default_factory=list)
-    """Of these, those for which there is a receipt."""
+    """Nicknames that it has asked for, likewise."""
+    own: dict[int, int] = field(default_factory=dict)
+    """Its own lines, as indexes in the log, and for each the index of the receipt in its place (-1: none)."""
+    receipted: list[int] = field(default_factory=list)
+    """The numbers of its lines that have a receipt."""
     left_well: bool = False
-    """Whether they left so that everything they said must have been said."""
+    """Whether it left in a way that loses none of its lines."""
+    reset: bool = False
+    """Whether it has reset its connection: the server then says the part of a line that has arrived."""
+    cut: bool = False
+    """Whether the log holds such a part; it is the last line."""
 
-    def owns(self, seq: int) -> bool:
-        """Whether the line *seq* is theirs."""
-        at = bisect_left(self.seqs, seq)
-        return at < len(self.seqs) and self.seqs[at] == seq
+    def next_remark(self, remark: Remark) -> Remark:
+        """Remove and return its next unseen line, which must be *remark*."""
+        if self.cut or not self.unseen:
+            raise Unexplained(f"{_shown(self.nick)} has said everything, but {_shown(remark.text)} is shown")
+        expected = self.unseen.popleft()
+        if expected[:2] == remark[:2]:
+            return expected
+        # The cut may be within a character, which the server replaces.
+        start = remark.text.removesuffix("\ufffd".encode())
+        self.cut = self.reset and expected.emoted == remark.emoted and expected.text.startswith(start)
+        if not self.cut:
+            raise Unexplained(
+                f"{_shown(self.nick)} said {_shown(expected.text)} next, but {_shown(remark.text)} is shown"
+            )
+        return expected
 
 
 class Log:
-    """What one kind of reader should see, from the first line ever said; numbers are dense, from 1."""
+    """The lines that one kind of reader sees, from the first one on. Stored lines have dense numbers, from 1."""
 
     def __init__(self) -> None:
-        self.text = bytearray()
-        self.starts = array("Q")
-        """Where the line of each number begins."""
+        self.lines: list[bytes] = []
+        self.places: list[int] = []
+        """Indexes of the numbered lines; all others are notices."""
         self.owners: dict[bytes, Author] = {}
         self.at = 0.0
-        """When the last line was said; 0 where that does not matter."""
+        """When the last line was sent; 0: its latency is not measured."""
         self.strangers = 0
-        """How many lines came from people whom nobody knows: who sends random bytes may hit on a nickname."""
+        """Number of lines from unpredictable authors. Random bytes may happen to be a nickname."""
         self.renames = 0
-        self._places: dict[int, int] = {}
+        self._seqs: dict[bytes, int] = {}
 
     @property
     def last(self) -> int:
         """The number of the last line; 0: none."""
-        return len(self.starts)
+        return len(self.places)
 
     def line(self, seq: int) -> bytes:
-        """The line of that number, with its end."""
-        start = self.starts[seq - 1]
-        return bytes(self.text[start : self.end_of(start)])
+        """Return line *seq* with its end."""
+        return self.lines[self.places[seq - 1]]
 
     def find(self, line: bytes) -> int:
-        """The number of *line*, with its end, which is there once: authors number their lines; 0: it is not."""
-        seq = self._places.get(hash(line), 0)
-        return seq if seq and self.line(seq) == line else 0
+        """Return the number of *line*, or 0. No line occurs twice, because authors number their lines."""
+        return self._seqs.get(line, 0)
 
-    def end_of(self, start: int) -> int:
-        """Where the line that *start* lies in ends."""
-        return self.text.index(b"\n", start) + 1
+    def is_notice(self, index: int) -> bool:
+        """Return whether the line at *index* has no number."""
+        return self.lines[index].startswith(b" * ")
 
-    def passes(self, start: int) -> bool:
-        """Whether a line that has no number begins at *start*."""
-        return self.text.startswith(b" * ", start)
+    def says_left(self, index: int, nick: bytes) -> bool:
+        """Return whether the line at *index* says that *nick*, or a crowd that may include it, has left."""
+        own = (b" * %b left." % nick, b" * %b left:" % nick)
+        return self.lines[index].startswith(own) or (
+            self.is_notice(index) and self.lines[index].endswith(b" people left.\r\n")
+        )
 
-    def tells_of_leaving(self, start: int, nick: bytes) -> bool:
-        """Whether at *start* it is said that *nick* has left, or many, who may be among them."""
-        line = self.text[start : self.end_of(start)]
-        own = line.startswith((b" * %b left." % nick, b" * %b left:" % nick))
-        return own or (self.passes(start) and line.endswith(b" people left.\r\n"))
-
-    def before(self, position: int) -> int:
-        """The number of the last line that begins in front of *position*."""
-        return bisect_left(self.starts, position)
+    def seq_before(self, index: int) -> int:
+        """Return the number of the last numbered line before *index*."""
+        return bisect_left(self.places, index)
 
     def record(self, line: bytes) -> None:
-        """Take in a line that the reader who is written down has read; raises ``Unexplained``."""
+        """Append a line that the reference has received, if it is right."""
         if (spoken := _SAID.fullmatch(line) or _EMOTED.fullmatch(line)) is not None:
             author = self.owners.get(spoken[1])
-            said = self._check(author, spoken[1], Remark(line.startswith(b"** "), spoken[2]))
-            self.at = said.at
-            self.add(line, author, said.receipt)
+            remark = self._check(author, spoken[1], Remark(line.startswith(b"** "), spoken[2]))
+            self.add(line, author, receipt=remark.receipt)
+            self.at = remark.at
         elif (renamed := _RENAMED.fullmatch(line)) is not None:
             author = self.owners.get(renamed[1])
-            asked = None if author is None or author.free else author.renames
-            if asked is not None and (not asked or asked.popleft() != renamed[2]):
-                raise Unexplained(f"{_shown(line)} is told to everybody, but they did not ask for that name now")
+            predictable = author is not None and not author.free
+            if author and predictable and (not author.renames or author.renames.popleft() != renamed[2]):
+                raise Unexplained(f"{_shown(line)} is shown, but this nickname was not asked for")
             self.renames += 1
-            self.pass_by(line, author)
+            self.add_notice(line, author)
         else:
-            raise Unexplained(f"{_shown(line)} is nothing that anybody does")
+            raise Unexplained(f"{_shown(line)} is no line of the protocol")
 
-    def add(self, line: bytes, author: Author | None, receipt: bool = False) -> None:
+    def add(self, line: bytes, author: Author | None, *, receipt: bool = False) -> None:
         """Append a numbered line."""
-        start = len(self.text)
-        self.text += line
-        self.starts.append(start)
-        self._places[hash(line)] = self.last
-        if author is not None and author.log is self:
-            nth = -1
-            if receipt:
-                nth = len(author.kept)
-                author.kept.append(self.last)
-            author.seqs.append(self.last)
-            author.regions.append(Region(start, len(self.text), self.last, nth))
+        self.places.append(len(self.lines))
+        self._seqs[line] = self.last
+        if receipt and author is not None and author.log is self:
+            author.receipted.append(self.last)
+        self.add_notice(line, author, receipt=receipt)
 
-    def pass_by(self, line: bytes, author: Author | None) -> None:
-        """Append a line without a number, which *author* does not see."""
-        start = len(self.text)
-        self.at = 0.0
-        self.text += line
+    def add_notice(self, line: bytes, author: Author | None, *, receipt: bool = False) -> None:
+        """Append a line that *author* does not receive."""
         if author is not None and author.log is self:
-            author.regions.append(Region(start, len(self.text), 0, -1))
+            author.own[len(self.lines)] = len(author.receipted) - 1 if receipt else -1
+        self.lines.append(line)
+        self.at = 0.0
 
     def _check(self, author: Author | None, nick: bytes, remark: Remark) -> Remark:
-        """*remark* as they have said it, if that is what they said next."""
         try:
             unsafe = _UNSAFE.search(remark.text.decode())
         except UnicodeDecodeError as error:
@@ -202,113 +191,125 @@ class Log:
         if author is None or author.free:
             self.strangers += 1
             return remark
-        if not author.unseen:
-            raise Unexplained(f"{_shown(nick)} is shown to say {_shown(remark.text)}, but has said all that they said")
-        expected = author.unseen.popleft()
-        if expected[:2] != remark[:2]:
-            raise Unexplained(
-                f"{_shown(nick)} said {_shown(expected.text)} next, but {_shown(remark.text)} is shown to everybody"
-            )
-        return expected
+        return author.next_remark(remark)
 
 
 class Attendance:
-    """Who came and who left, as one reader is told. Each of *known* comes and goes once; strangers may come again.
+    """Counts the joins and leaves that one reader receives. Each of *known* comes and goes once.
 
-    *left* gets the nickname of each of the known whose leaving is told, and how; not when they leave in a crowd.
+    *left* is called with each known nickname that a notice of a leave names, and the reason.
     """
 
     def __init__(
-        self, known: Container[bytes], left: Callable[[bytes, bytes], None] = lambda _nick, _how: None
+        self, known: Container[bytes], left: Callable[[bytes, bytes], None] = lambda _nick, _reason: None
     ) -> None:
         self._known = known
         self._left = left
         self.joined = self.left = 0
         self.crowds = 0
-        """How many notices told of more than one."""
-        self._named: dict[bool, set[bytes]] = {True: set(), False: set()}
+        """Number of notices that stand for more than one person."""
+        self._named: set[tuple[bytes, bool]] = set()
 
     def note(self, line: bytes) -> None:
-        """Take in a notice of joins or leaves; raises ``Unexplained``."""
+        """Count a notice of joins or leaves."""
         passage = _PASSAGE.fullmatch(line)
         assert passage is not None
-        count, nick, joins, how = passage.groups()
-        if nick is not None:
-            if nick in self._named[bool(joins)]:
-                raise Unexplained(f"{_shown(line)} is told twice")
-            if nick in self._known:
-                self._named[bool(joins)].add(nick)
-                if not joins:
-                    self._left(nick, how or b"")
-        elif int(count) < 2:
-            raise Unexplained(f"{_shown(line)} is no crowd")
-        else:
+        count, nick, joined, reason = passage.groups()
+        if nick is None:
+            if int(count) < 2:
+                raise Unexplained(f"{_shown(line)} is no crowd")
             self.crowds += 1
-        if joins:
+        elif (nick, bool(joined)) in self._named:
+            raise Unexplained(f"{_shown(line)} is shown twice")
+        elif nick in self._known:
+            self._named.add((nick, bool(joined)))
+            if not joined:
+                self._left(nick, reason or b"")
+        if joined:
             self.joined += int(count or 1)
         else:
             self.left += int(count or 1)
 
-    def forget(self) -> None:
-        """Begin anew."""
+    def clear(self) -> None:
+        """Count from zero."""
         self.joined = self.left = 0
-        for names in self._named.values():
-            names.clear()
+        self._named.clear()
 
 
 class Answer:
-    """What the next answer must look like; *then* gets it, without arrow and line end."""
+    """The answer to a command: it matches *pattern*, and is passed to *then*."""
 
-    def __init__(self, pattern: bytes, then: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, pattern: bytes, then: Callable[[bytes], None] = lambda _text: None) -> None:
         self.pattern = re.compile(pattern)
         self.then = then
 
+    def take(self, text: bytes, _log: Log) -> bool | None:
+        """Return whether *text* is the last line of the answer; None: the log is not long enough to judge it."""
+        if not self.pattern.fullmatch(text):
+            raise Unexplained(f"the answer should be {self.pattern.pattern!r}, not")
+        return True
+
 
 class Names(Answer):
-    """Who is here: a line that ends with a comma is followed by another, and there are as many names as it says."""
+    """The answer to ``/names``: a line that ends with a comma goes on, and the number of names is right."""
 
     def __init__(self) -> None:
-        super().__init__(rb"(?!)")  # until the last line has come
+        super().__init__(rb"(\d+) here: (.*)")
         self._whole = b""
 
-    def goes_on(self, text: bytes) -> bool:
-        """Whether *text* is not the last line; if it is, ``pattern`` says whether the answer is right."""
+    def take(self, text: bytes, log: Log) -> bool:
         self._whole += text
         if text.endswith(b","):
-            return True
-        counted = re.fullmatch(rb"(\d+) here: (.*)", re.sub(rb" \([^()]*\)", b"", self._whole))
-        if counted is not None and counted[2].count(b",") + 1 == int(counted[1]):
-            self.pattern = re.compile(rb".*")
-        return False
+            return False
+        counted = self.pattern.fullmatch(re.sub(rb" \([^()]*\)", b"", self._whole))
+        if counted is None or counted[2].count(b",") + 1 != int(counted[1]):
+            raise Unexplained("the number of names is wrong:")
+        return True
 
 
 class Recall(Answer):
-    """The lines that ``/history N`` shows, or ``/search``, which must hold *word*; in front of the next answer."""
+    """The lines of ``/history`` or, with *word*, of ``/search``, and the answer to a ``/ping`` that marks their end."""
 
     def __init__(self, count: int, word: bytes = b"") -> None:
         super().__init__(b"nothing found\\." if word else b"nothing was said yet\\.")
-        self.count = count
-        self.word = word
-        self.seqs: list[int] = []
+        self._count = count
+        self._word = word.decode()
+        self._seqs: list[int] = []
+        self._nothing = False
 
-    def goes_on(self, seq: int, text: bytes) -> bool:
-        """Whether the line *seq*, which is *text*, may come next."""
-        if self.word:
-            return self.word.decode() in _folded(text) and (not self.seqs or seq > self.seqs[-1])
-        return not self.seqs or seq == self.seqs[-1] + 1
+    def take(self, text: bytes, log: Log) -> bool | None:
+        if (recalled := _RECALLED.fullmatch(text)) is not None:
+            seq = int(recalled[1])
+            if seq > log.last:
+                return None
+            if log.line(seq) != recalled[2] + END or not self._may_follow(seq, recalled[2]):
+                raise Unexplained(f"the history shows, after {self._seqs[-1:]},")
+            self._seqs.append(seq)
+        elif text == b"pong":
+            if not (self._nothing or self._complete()):
+                raise Unexplained(f"of {self._count} lines, the history shows {self._seqs}, then")
+            return True
+        elif self._seqs or self._nothing or not self.pattern.fullmatch(text):
+            raise Unexplained(f"the history shows, after {self._seqs[-1:]},")
+        else:
+            self._nothing = True
+        return False
 
-    @property
-    def complete(self) -> bool:
-        """Whether that may be all."""
-        if self.word:
-            return 0 < len(self.seqs) <= self.count
-        return bool(self.seqs) and len(self.seqs) == min(self.count, self.seqs[-1])
+    def _may_follow(self, seq: int, text: bytes) -> bool:
+        if self._word:
+            return self._word in _folded(text) and (not self._seqs or seq > self._seqs[-1])
+        return not self._seqs or seq == self._seqs[-1] + 1
+
+    def _complete(self) -> bool:
+        if self._word:
+            return 0 < len(self._seqs) <= self._count
+        return bool(self._seqs) and len(self._seqs) == min(self._count, self._seqs[-1])
 
 
 def _folded(text: bytes) -> str:
-    """*text* without case and accents, which make no difference to ``/search`` (PROTOCOL); random bytes have both."""
-    apart = unicodedata.normalize("NFD", text.decode("utf-8", "replace")).lower()
-    return "".join(character for character in apart if not unicodedata.combining(character))
+    """Return *text* without case and accents, which ``/search`` ignores. Random bytes hold both."""
+    decomposed = unicodedata.normalize("NFD", text.decode("utf-8", "replace")).lower()
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
 class _State(Enum):
@@ -320,400 +321,303 @@ class _State(Enum):
 
 
 class Stream:
-    """What one reader reads. *hears* gets each line that is for them alone: their welcome, whispers, goodbye.
+    """The check of what one reader receives.
 
-    Feed it what comes in; whenever it ``waits``, the log does not hold yet what it must be compared with, and
-    ``go_on`` is to be called when it does. Both raise ``Unexplained``.
+    Pass every chunk to ``feed``. While ``waits``, the log does not hold yet what must be compared: call ``go_on`` when
+    it has grown. Both raise ``Unexplained``. *on_private* gets each line that is for this reader alone (its kind, its
+    parts): the welcome, private messages, the goodbye.
     """
 
-    def __init__(self, log: Log, author: Author, hears: Callable[[str, Sequence[bytes]], None] | None = None) -> None:
+    def __init__(self, log: Log, author: Author, on_private: OnPrivate = lambda _kind, _parts: None) -> None:
         self.log = log
         self.author = author
         self.noisy = True
-        """Whether they see joins and leaves that the log does not hold."""
+        """Whether this reader sees joins and leaves that the log does not hold."""
         self.loose = True
-        """Whether lines without a number may be missing here: until they have read a numbered one."""
+        """Whether notices of the log may be missing: after the arrival and a gap, until the next numbered line."""
         self.position = 0
+        """Index of the next line of the log."""
         self.answers: deque[Answer] = deque()
-        """What they have asked for."""
+        """The expected answers, in order."""
         self.waits = False
         self.received = 0
-        """Lines of the log that they have read."""
+        """Lines of the log that this reader has received."""
         self.missed = 0
-        """Lines that were named as missed."""
-        self.notices = 0
-        self.private = 0
-        self.receipts = 0
+        """Lines that gap notices have named."""
+        self.notices = self.private = self.receipts = 0
         self.leaving = False
-        """Whether they have asked to leave: nobody is told of their own leaving, or a crowd's that they are part of."""
+        """Whether this reader has asked to leave: it does not receive its own leave, nor that of its crowd."""
         self.must_reach = 0
-        """They are not to be bidden goodbye before they have read so far."""
-        self._hears = hears or (lambda _what, _words: None)
+        """Index in the log that it must have reached before the goodbye."""
+        self._on_private = on_private
         self._state = _State.GREETED
-        self._buffer = b""
+        self._unjudged: list[bytes] = []
+        self._unfinished = b""
         self._replay: list[bytes] = []
-        self._own = 0
         self._ended = False
 
     @property
     def over(self) -> bool:
-        """Whether they were bidden goodbye."""
+        """Whether the goodbye has come."""
         return self._state is _State.OVER
 
-    @property
-    def present(self) -> bool:
-        """Whether they are in the room."""
-        return self._state in {_State.REPLAYED, _State.LIVE}
-
-    @property
-    def held(self) -> int:
-        """How many bytes could not be judged yet."""
-        return len(self._buffer)
-
     def feed(self, data: bytes) -> None:
-        """Take in *data*."""
-        if not self._buffer and self._state is _State.LIVE and not self.loose and not self.noisy:
-            clear = self._clear()  # moves over their own lines: before the position is looked at
-            end = self.position + len(data)
-            plain = data[-1] == _LF or len(self._certain(data)) == len(data)
-            if plain and end <= clear and self.log.text.startswith(data, self.position):
-                self.position = end
-                self.received += data.count(b"\n")
-                return
-        self._buffer += data
+        """Check *data*."""
+        whole, end, self._unfinished = (self._unfinished + data).rpartition(b"\n")
+        self._unjudged += (whole + end).splitlines(keepends=True)
         self.go_on()
 
     def end(self) -> None:
-        """Nothing more will come: the server has closed the connection; raises ``Unexplained``."""
+        """Check that everything has come: the server has closed the connection."""
         self._ended = True
         if not self.waits:
             self._finish()
 
     def go_on(self) -> None:
-        """Compare what has come in with the log, as far as that is known."""
-        buffer, at = self._buffer, 0
+        """Compare what has come in with the log, as far as the log is known."""
+        lines, known, own, at = self._unjudged, self.log.lines, self.author.own, 0
         self.waits = False
-        while at < len(buffer):
+        while at < len(lines) and not self.waits:
             if self._state is _State.LIVE and not self.loose and not self.noisy:
-                piece = self._certain(buffer[at : at + self._clear() - self.position])
-                if piece and self.log.text.startswith(piece, self.position):
-                    self.position += len(piece)
-                    self.received += piece.count(b"\n")
-                    at += len(piece)
-                    continue
-            end = buffer.find(b"\n", at) + 1
-            if not end:
-                break
-            if not self._line(buffer[at:end]):
-                self.waits = True
-                break
-            at = end
-        self._buffer = buffer[at:]
+                # Nearly all lines are the next of the log: this loop is fast.
+                begin = self.position - at
+                end = min(len(lines), len(known) - begin)
+                while at < end and lines[at] == known[begin + at] and begin + at not in own:
+                    at += 1
+                self.received += begin + at - self.position
+                self.position = begin + at
+                if at == len(lines):
+                    break
+            self.waits = not self._take_line(lines[at])
+            at += not self.waits
+        del lines[:at]
         if self._ended and not self.waits:
             self._finish()
 
     def _finish(self) -> None:
-        if self._buffer:
-            raise self._difference("the connection ended in mid-line, at", self._buffer)
+        if self._unfinished:
+            raise self._difference("the connection ended within a line, at", self._unfinished)
         if not self.over:
-            raise self._difference("the server closed the connection", b"")
-        if self.receipts != len(self.author.kept):
-            raise self._difference(f"they got {self.receipts} receipts for {len(self.author.kept)} lines", b"")
+            raise self._difference("the server closed the connection")
+        if self.receipts != len(self.author.receipted):
+            raise self._difference(f"{self.receipts} receipts came for {len(self.author.receipted)} lines")
         if self.answers:
-            raise self._difference(f"nothing answered what would be {self.answers[0].pattern.pattern!r}", b"")
+            raise self._difference(f"the answer {self.answers[0].pattern.pattern!r} is missing")
 
-    # Line by line: each returns whether it could be judged
+    # Line by line: each method returns whether the line could be judged.
 
-    def _line(self, line: bytes) -> bool:
+    def _take_line(self, line: bytes) -> bool:
         match self._state:
-            case _State.LIVE:
-                return self._live(line)
+            case _State.GREETED:
+                if line != WELCOME:
+                    raise self._difference("instead of the welcome comes", line)
+                self._state = _State.PROMPTED
+            case _State.PROMPTED:
+                arrived = _ARRIVED.fullmatch(line.removeprefix(PROMPT)) if line.startswith(PROMPT) else None
+                if arrived is None or arrived[1] != self.author.nick:
+                    raise self._difference("instead of the nickname comes", line)
+                self._state = _State.REPLAYED
+                self._on_private("arrived", ())
             case _State.REPLAYED:
                 if (replayed := _REPLAYED.fullmatch(line)) is not None:
                     self._replay.append(replayed[1])
                     return True
-                if not self._settle():
+                if not self._find_start():
                     return False
                 self._state = _State.LIVE
-                return self._live(line)
-            case _State.PROMPTED:
-                arrived = _ARRIVED.fullmatch(line.removeprefix(PROMPT)) if line.startswith(PROMPT) else None
-                if arrived is None or arrived[1] != self.author.nick:
-                    raise self._difference("they should be told who they are, not", line)
-                self._state = _State.REPLAYED
-                self._hears("arrived", (arrived[2] or b"0",))
-                return True
-            case _State.GREETED:
-                if line != WELCOME:
-                    raise self._difference("they should be welcomed, not told", line)
-                self._state = _State.PROMPTED
-                return True
+                return self._take_live(line)
+            case _State.LIVE:
+                return self._take_live(line)
             case _State.OVER:
                 raise self._difference("after the goodbye comes", line)
+        return True
 
-    def _certain(self, data: bytes) -> bytes:
-        """*data* without the beginning of a line that may turn out to be for them alone."""
-        begin = data.rfind(b"\n") + 1
-        if begin or self._begins():
-            return data[:begin] if data[begin : begin + 1] in _APART else data
-        return data
-
-    def _begins(self) -> bool:
-        """Whether what comes next is the beginning of a line."""
-        return not self.position or self.log.text[self.position - 1] == _LF
-
-    def _live(self, line: bytes) -> bool:  # noqa: PLR0911 -- each kind of line, and whose it is
-        if not self._begins():
-            return self._told(line)
+    def _take_live(self, line: bytes) -> bool:
         if line.startswith(b"-> "):
-            return self._answered(line)
+            return self._take_answer(line)
         if line.startswith(b"["):
-            whispered = _WHISPERED.fullmatch(line)
-            if whispered is None:
-                raise self._difference("they read", line)
+            if (private := _PRIVATE.fullmatch(line)) is None:
+                raise self._difference("it received", line)
             self.private += 1
-            self._hears("whispered", whispered.groups())
+            self._on_private("private", private.groups())
             return True
-        if line.startswith(b" * "):
-            if (missed := _MISSED.fullmatch(line)) is not None:
-                return self._told_what_they_missed(*map(int, missed.groups()))
-            if line == b" * Goodbye, %b.\r\n" % self.author.nick:
-                return self._goodbye()
-            if self.noisy and _PASSAGE.fullmatch(line):
-                self._passage(line)
-                return True
-        return self._told(line)
+        if (missed := _MISSED.fullmatch(line)) is not None:
+            return self._take_gap(*map(int, missed.groups()))
+        if line == b" * Goodbye, %b.\r\n" % self.author.nick:
+            self._advance(self.must_reach, "the goodbye comes before a line that was said before it asked to leave")
+            self._state = _State.OVER
+            self.author.left_well = True
+            return True
+        if self.noisy and _PASSAGE.fullmatch(line):
+            self._take_passage(line)
+            return True
+        return self._take_logged(line)
 
-    def _passage(self, line: bytes) -> None:
-        """A join or leave that the log does not hold."""
+    def _take_passage(self, line: bytes) -> None:
+        """Accept a join or leave that the log does not hold."""
 
-    def _told(self, line: bytes) -> bool:
-        """A line, or the rest of one, that the log must hold at this place."""
+    def _take_logged(self, line: bytes) -> bool:
+        """Check that the log holds *line* next."""
         while True:
             self._skip_own()
-            if self.position == len(self.log.text):
+            if self.position == len(self.log.lines):
                 return False
-            if self._blocked():
-                raise self._difference("in the place of their own line should be its receipt, not", line)
-            if self.log.text.startswith(line, self.position):
-                if self.loose and not self.log.passes(self.position):
-                    self.loose = False
-                self.position += len(line)
+            if self.position in self.author.own:
+                raise self._difference("instead of the receipt for its own line comes", line)
+            if self.log.lines[self.position] == line:
+                self.loose = self.loose and self.log.is_notice(self.position)
+                self.position += 1
                 self.received += 1
                 return True
-            own = self.leaving and self.log.tells_of_leaving(self.position, self.author.nick)
-            if not own and not (self.loose and self.log.passes(self.position)):
-                raise self._difference("they read", line)
-            self.position = self.log.end_of(self.position)
+            if not self._may_lack_next():
+                raise self._difference("it received", line)
+            self.position += 1
 
-    def _answered(self, line: bytes) -> bool:
+    def _take_answer(self, line: bytes) -> bool:
         if (receipt := _RECEIPT.fullmatch(line)) is not None:
-            return self._receipted(int(receipt[1]))
+            return self._take_receipt(int(receipt[1]))
         if not self.answers:
-            raise self._difference("they asked for nothing, but are answered", line)
-        asked = self.answers[0]
-        if isinstance(asked, Recall) and (recalled := _RECALLED.fullmatch(line)) is not None:
-            return self._recalled(asked, int(recalled[1]), recalled[2], line)
-        text = line[3:-2]
-        if isinstance(asked, Recall) and not asked.pattern.fullmatch(text):
-            if not asked.complete:
-                raise self._difference(
-                    f"of {asked.count} lines they asked for, they are shown {asked.seqs}, then", line
-                )
-            self.answers.popleft()
-            return self._answered(line)
-        if isinstance(asked, Names) and asked.goes_on(text):
-            return True
-        if not asked.pattern.fullmatch(text):
-            raise self._difference(f"the answer should be {asked.pattern.pattern!r}, not", line)
-        self.answers.popleft()
+            raise self._difference("it asked for nothing, but gets the answer", line)
+        asked, text = self.answers[0], line[3:-2]
+        try:
+            complete = asked.take(text, self.log)
+        except Unexplained as error:
+            raise self._difference(str(error), line) from None
+        if complete is None:
+            return False
         self.private += 1
-        if asked.then is not None:
+        if complete:
+            self.answers.popleft()
             asked.then(text)
         return True
 
-    def _recalled(self, asked: Recall, seq: int, text: bytes, line: bytes) -> bool:
+    def _take_receipt(self, seq: int) -> bool:
         if seq > self.log.last:
             return False
-        if self.log.line(seq) != text or not asked.goes_on(seq, text):
-            raise self._difference(f"the history shows, after {asked.seqs[-1:]},", line)
-        asked.seqs.append(seq)
-        self.private += 1
-        return True
-
-    def _receipted(self, seq: int) -> bool:
-        if seq > self.log.last:
-            return False
-        if self.receipts >= len(self.author.kept) or self.author.kept[self.receipts] != seq:
+        own = self.author.receipted
+        if own[self.receipts : self.receipts + 1] != [seq]:
             raise self._difference(
-                f"it is not their line (theirs: {self.author.kept[-3:]}) that has the receipt", b"%d" % seq
+                f"its next own lines are {own[self.receipts :][:3]}, but the receipt is for", b"%d" % seq
             )
-        start = self.log.starts[seq - 1]
-        while self.position < start:
-            self._skip_own()
-            if self.position < start and not (self.loose and self.log.passes(self.position)):
-                raise self._difference(f"too early is the receipt of #{seq}:", b"")
-            if self.position < start:
-                self.position = self.log.end_of(self.position)
-        if self.position > start and not self.loose and self.log.before(self.position) > seq:
-            raise self._difference(f"too late is the receipt of #{seq}:", b"")
+        place = self.log.places[seq - 1]
+        self._advance(place, f"too early is the receipt of #{seq}")
+        if self.position > place and not self.loose and self.log.seq_before(self.position) > seq:
+            raise self._difference(f"too late is the receipt of #{seq}")
         self.receipts += 1
         self._skip_own()
         return True
 
-    def _told_what_they_missed(self, count: int, first: int, last: int) -> bool:
-        notice = b"You missed %d (#%d-#%d)" % (count, first, last)
-        if last > self.log.last:
+    def _take_gap(self, count: int, first: int, last: int) -> bool:
+        log, notice = self.log, b"You missed %d (#%d-#%d)" % (count, first, last)
+        if last > log.last:
             return False
         if not count == last - first + 1 > 0:
-            raise self._difference("that does not add up:", notice)
-        start = self.log.starts[first - 1]
-        while self.position < start:
-            own = self.author.owns(self.log.before(self.position + 1)) and not self.log.passes(self.position)
-            if not own and not self.log.passes(self.position):
-                raise self._difference("neither shown nor named as missed is what comes next:", notice)
-            self.position = self.log.end_of(self.position)
-        for seq in range(first, self.log.before(self.position) + 1):
-            if not self.author.owns(seq):
-                raise self._difference(f"#{seq} was shown, and is then named as missed:", notice)
-        self.position = max(self.position, self.log.end_of(self.log.starts[last - 1]))
+            raise self._difference("the count is wrong in", notice)
+        own, place = self.author.own, log.places[first - 1]
+        if not all(log.is_notice(at) or at in own for at in range(self.position, place)):
+            raise self._difference("the next line was neither received nor named in", notice)
+        if not all(log.is_notice(at) or at in own for at in range(place, self.position)):
+            raise self._difference("a line was received, and is then named in", notice)
+        self.position = max(self.position, log.places[last - 1] + 1)
         self.missed += count
         self.notices += 1
         self.loose = True
         return True
 
-    def _goodbye(self) -> bool:
-        while self.position < self.must_reach:
-            self._skip_own()
-            if self.position < self.must_reach:
-                own = self.leaving and self.log.tells_of_leaving(self.position, self.author.nick)
-                if not own and not (self.loose and self.log.passes(self.position)):
-                    raise self._difference(
-                        "they left after this was said, and are bidden goodbye before they read it", b""
-                    )
-                self.position = self.log.end_of(self.position)
-        self._state = _State.OVER
-        self.author.left_well = True
-        self._hears("goodbye", ())
-        return True
+    # The position in the log
 
-    # The place in the log
-
-    def _settle(self) -> bool:
-        """Find out where their stream begins: behind the last line that they were shown as said before they came."""
-        if not self._replay:
+    def _find_start(self) -> bool:
+        """Set the position behind the last line of the replay, which must be the last lines of the log up to there."""
+        replay, log = self._replay, self.log
+        if not replay:
             return True
-        seq = self.log.find(self._replay[-1])
+        seq = log.find(replay[-1])
         if not seq:
             return False
-        if not self._shown_before(seq):
-            raise self._difference(f"that is not what was said up to #{seq}, before they came:", b"".join(self._replay))
-        self.position = self.log.starts[seq - 1] + len(self._replay[-1])
-        self._replay.clear()
+        if replay != [log.line(number) for number in range(max(1, seq - REPLAY + 1), seq + 1)]:
+            raise self._difference(f"the replay is not what was said up to #{seq}:", b"".join(replay))
+        self.position = log.places[seq - 1] + 1
+        replay.clear()
         return True
 
-    def _shown_before(self, seq: int) -> bool:
-        """Whether the replay is what was said up to *seq*."""
-        if len(self._replay) != min(REPLAY, seq):
-            return False
-        return self._replay == [self.log.line(seq - behind) for behind in range(len(self._replay) - 1, -1, -1)]
+    def _may_lack_next(self) -> bool:
+        """Return whether this reader need not receive the line at the position."""
+        return (self.loose and self.log.is_notice(self.position)) or (
+            self.leaving and self.log.says_left(self.position, self.author.nick)
+        )
 
-    def _clear(self) -> int:
-        """How far the log goes up to the next line of their own."""
+    def _advance(self, target: int, problem: str) -> None:
+        """Move to *target* over lines that this reader need not receive."""
         self._skip_own()
-        regions = self.author.regions
-        return regions[self._own].start if self._own < len(regions) else len(self.log.text)
+        while self.position < target:
+            if not self._may_lack_next():
+                raise self._difference(problem)
+            self.position += 1
+            self._skip_own()
 
     def _skip_own(self) -> None:
-        """Move over what they do not see because it is their own."""
-        regions = self.author.regions
-        while self._own < len(regions):
-            region = regions[self._own]
-            if region.start > self.position or (region.start == self.position and region.nth >= self.receipts):
-                return
-            self.position = max(self.position, region.end)
-            self._own += 1
+        """Move over the reader's own lines, up to one whose receipt has not come."""
+        while self.author.own.get(self.position, self.receipts) < self.receipts:
+            self.position += 1
 
-    def _blocked(self) -> bool:
-        """Whether a receipt must come next."""
-        regions = self.author.regions
-        return self._own < len(regions) and regions[self._own].start == self.position
-
-    def _difference(self, what: str, got: bytes) -> Unexplained:
+    def _difference(self, problem: str, received: bytes = b"") -> Unexplained:
         log, position = self.log, self.position
-        after = log.before(position)
-        expected = "the end of what is known"
-        if position < len(log.text):
-            expected = _shown(bytes(log.text[position : log.end_of(position)]))
+        expected = _shown(log.lines[position]) if position < len(log.lines) else "not known"
         return Unexplained(
-            f"{_shown(self.author.nick)}, who has read up to #{after}: {what} {_shown(got) if got else ''}; "
-            f"next in the log is {expected}"
+            f"{_shown(self.author.nick)}, after #{log.seq_before(position)}: {problem}"
+            f"{' ' + _shown(received) if received else ''}; the next line of the log is {expected}"
         )
 
 
 class Reference(Stream):
-    """The reader who is written down."""
+    """The reader whose lines are the log."""
 
-    def __init__(self, log: Log, author: Author, hears: Callable[[str, Sequence[bytes]], None] | None = None) -> None:
-        super().__init__(log, author, hears)
-        self.loose = True  # for good: nothing is compared
-
-    def _settle(self) -> bool:
-        if not super()._settle():
-            raise self._difference("they were shown what nobody said before they came:", self._replay[-1])
-        while self.position < len(self.log.text):
-            if not self.log.passes(self.position):
-                raise self._difference("between two visits of the reference somebody spoke", b"")
-            self.position = self.log.end_of(self.position)
+    def _find_start(self) -> bool:
+        if not super()._find_start():
+            raise self._difference("the replay holds what nobody said:", self._replay[-1])
+        self._advance(len(self.log.lines), "somebody spoke between two visits of the reference")
         return True
 
-    def _told(self, line: bytes) -> bool:
+    def _take_logged(self, line: bytes) -> bool:
         self.log.record(line)
-        self.position = len(self.log.text)
+        self.position = len(self.log.lines)
         self.received += 1
         return True
 
-    def _told_what_they_missed(self, count: int, first: int, last: int) -> bool:
-        raise self._difference("the reference itself lags: this machine is too slow for so many", b"")
+    def _take_gap(self, count: int, first: int, last: int) -> bool:
+        raise self._difference("the reference itself lags: this machine is too slow for this number of clients")
 
 
 class LoudReference(Stream):
-    """The reader who is written down for those who see joins and leaves: compared with the quiet log, and counted."""
+    """The reader whose lines are the log *loud* of those that see joins and leaves; the quiet log checks it."""
 
-    def __init__(
-        self,
-        log: Log,
-        loud: Log,
-        attendance: Attendance,
-        author: Author,
-        hears: Callable[[str, Sequence[bytes]], None] | None = None,
-    ) -> None:
-        super().__init__(log, author, hears)
+    def __init__(self, log: Log, author: Author, on_private: OnPrivate, loud: Log, attendance: Attendance) -> None:
+        super().__init__(log, author, on_private)
         self._loud = loud
         self._attendance = attendance
 
-    def _passage(self, line: bytes) -> None:
+    def _take_passage(self, line: bytes) -> None:
         self._attendance.note(line)
-        self._loud.pass_by(line, None)
+        self._loud.add_notice(line, None)
 
-    def _told(self, line: bytes) -> bool:
-        if not super()._told(line):
+    def _take_logged(self, line: bytes) -> bool:
+        if not super()._take_logged(line):
             return False
         loud = self._loud
         if (spoken := _SAID.fullmatch(line) or _EMOTED.fullmatch(line)) is not None:
             loud.add(line, loud.owners.get(spoken[1]))
-            loud.at = self.log.at if self.position == len(self.log.text) else 0.0
+            loud.at = self.log.at if self.position == len(self.log.lines) else 0.0
         else:
             renamed = _RENAMED.fullmatch(line)
-            loud.pass_by(line, None if renamed is None else loud.owners.get(renamed[1]))
+            loud.add_notice(line, None if renamed is None else loud.owners.get(renamed[1]))
         return True
 
-    def _told_what_they_missed(self, count: int, first: int, last: int) -> bool:
-        raise self._difference("the loud reference itself lags: this machine is too slow for so many", b"")
+    def _take_gap(self, count: int, first: int, last: int) -> bool:
+        raise self._difference("the loud reference itself lags: this machine is too slow for this number of clients")
 
 
 def compare(log: Log, rows: Sequence[tuple[int, str, str, str]]) -> str | None:
-    """The first difference between *log* and the journal's *rows*: number, kind, nickname, text."""
+    """Return the first difference between *log* and the journal's *rows* (number, kind, nickname, text), or None."""
     for expected, (seq, kind, nick, text) in enumerate(rows, 1):
         if seq != expected:
             return f"the journal's line after #{expected - 1} is #{seq}"
@@ -728,5 +632,7 @@ def compare(log: Log, rows: Sequence[tuple[int, str, str, str]]) -> str | None:
 
 
 def _shown(data: bytes) -> str:
-    """*data* for a message."""
-    return repr(data if len(data) <= 160 else data[:120] + b"..." + data[-20:])[1:]
+    """Return *data* for a message."""
+    if len(data) <= 160:
+        return repr(data)[1:]
+    return f"{data[:120] + b'...' + data[-20:]!r} of {len(data)} bytes"[1:]

@@ -1,4 +1,4 @@
-"""People who behave: every byte that each of them is sent is checked."""
+"""Well-behaved people: the model checks every byte that each of them receives."""
 
 from __future__ import annotations
 
@@ -7,200 +7,158 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import ClassVar, Final
 
-from tests.soak.model import Answer, Author, LoudReference, Names, Recall, Reference, Stream, Unexplained
+from tests.soak.model import Answer, Author, Log, LoudReference, Names, Recall, Reference, Stream, Unexplained
 from tests.soak.world import Person
 
 PASTE: Final = 40
-"""So many lines a person may say at once (HARDENING); after that, two a second."""
+"""Number of lines that the rate limit allows at once; after that, two a second."""
 FOUND: Final = 50
-"""So many lines ``/search`` shows at most (PROTOCOL)."""
-FORTY_AFTER: Final = 25.0
-"""Seconds after which a whole paste may be said again, at two lines a second, and some more."""
+"""Maximum number of lines that ``/search`` shows."""
+PASTE_SECONDS: Final = 25.0
+"""Seconds after which the rate limit allows another paste."""
 LONG: Final = b"z" * 1000
 
 
-class Behaved(Person):
-    """Somebody every byte of whose stream is explained. From all but the *loud*, joins and leaves are hidden."""
+class WellBehaved(Person):
+    """A person whose every received byte is explained. All but the *loud* hide joins and leaves."""
 
     loud: ClassVar[bool] = False
     timed: ClassVar[bool] = False
-    """Whether they read as soon as they can, so that it can be measured when a line has reached them."""
+    """Whether it reads as soon as it can, so that latencies can be measured."""
     stays: ClassVar[bool] = False
-    """Whether they stay, under one name: one may whisper to them."""
-    talks: ClassVar[bool] = True
+    """Whether it stays under one name, so that private messages reach it."""
 
-    author: Author
-    stream: Stream | None = None
+    stream: Stream
 
     def come(self) -> None:
-        self.reap()
-        self._resting = self._leaving = self.ready = False
-        self._asked: Callable[[], None] | None = None
-        self.author = Author(self.nick, self.world.loud if self.loud else self.world.quiet)
-        if self.loud:
-            self.world.loud.owners[self.author.nick] = self.author
-        self.stream = self.listen()
-        self.introduce(self.author)
+        self.ready = self.rested = self._resting = self._leaving = False
+        log = self.world.loud if self.loud else self.world.quiet
+        author = Author(self.nick, log)
+        log.owners[author.nick] = author
+        self.stream = self.make_stream(log, author)
+        self.introduce(author)
 
-    def listen(self) -> Stream:
-        """Their stream."""
-        log = self.author.log
-        assert log is not None
-        stream = Stream(log, self.author, self.hear)
-        stream.noisy = not self.loud
-        return stream
-
-    def reap(self) -> None:
-        """Count what the visit before came to."""
-        if self.stream is not None:
-            self.world.harvest(self.stream)
-            self.stream = None
+    def make_stream(self, log: Log, author: Author) -> Stream:
+        """Return the check of what this person receives."""
+        return Stream(log, author, self.on_private)
 
     def received(self, data: bytes, now: float) -> None:
-        stream = self.stream
-        assert stream is not None
-        before = stream.position
+        stream, world = self.stream, self.world
+        before, known = stream.position, world.known
         stream.feed(data)
         if stream.waits:
-            self.world.waiting.setdefault(stream, (now, self.timed))
-        elif self.timed and stream.log.at:
-            self.world.measure(stream, before, now)
+            world.waiting.setdefault(stream, (now, self.timed))
+        elif self.timed:
+            world.measure(stream, before, now)
+        if world.known != known:
+            world.logs_have_grown()
 
     def closed(self, why: str) -> None:
-        assert self.stream is not None
         if why:
-            raise Unexplained(f"{self.author.nick.decode()} was cut off: {why}")
-        stream = self.stream
+            raise Unexplained(f"{self.stream.author.nick.decode()} was cut off: {why}")
         self.gone()
-        stream.end()
+        self.stream.end()
 
     def gone(self) -> None:
         super().gone()
+        self.world.visits.append(self.stream)
         self.world.here.discard(self)
         if self in self.world.reachable:
             self.world.reachable.remove(self)
 
-    # What they do
-
-    def hear(self, what: str, words: Sequence[bytes]) -> None:
-        """Something for them alone has come."""
-        if what == "arrived":
+    def on_private(self, kind: str, parts: Sequence[bytes]) -> None:
+        """Take in a line for this person alone."""
+        if kind == "arrived":
             self.world.counts["arrived"] += 1
             self.world.here.add(self)
             if self.loud:
-                self._settled(b"")
+                self._settle(b"")
             else:
-                self.command(b"/quiet on", b"joins and leaves are off\\.", self._settled)
-        elif what == "whispered":
-            nick, text = words
+                self.command(b"/quiet on", b"joins and leaves are off\\.", self._settle)
+        else:
+            nick, text = parts
             author = self.world.quiet.owners.get(nick)
-            due = None if author is None else self.world.whispers.get((author, self))
+            due = None if author is None else self.world.private.get((author, self))
             if not due or due.popleft() != text:
-                raise Unexplained(f"{self.author.nick.decode()} reads that {nick.decode()} whispers {text!r}: not so")
+                raise Unexplained(f"{nick.decode()} did not send {text!r} to {self.nick.decode()} now")
             self.world.counts["whispers read"] += 1
 
-    def _settled(self, _answer: bytes) -> None:
-        assert self.stream is not None
-        if not self.loud:
-            self.stream.noisy = False
+    def _settle(self, _answer: bytes) -> None:
+        self.stream.noisy = False
         self.ready = True
         if self.stays:
             self.world.reachable.append(self)
         if self.world.closing:
             self.begin_to_leave()
             return
-        if self.talks and self.world.pastes > 0:
+        if self.world.pastes > 0:
             self.world.pastes -= 1
             self.paste()
         self.begin()
 
     def begin(self) -> None:
-        """They are in the room, and all is set."""
+        """Begin to do what this kind does: the person is in the room, and everything is set."""
 
-    def command(self, line: bytes, pattern: bytes, then: Callable[[bytes], None] | None = None) -> None:
-        """Type a command; the answer must match *pattern*."""
-        self._await(line, Answer(pattern, then))
-
-    def ping(self, then: Callable[[], None]) -> None:
-        """Ask for a sign of life."""
-        self.command(b"/ping", b"pong", lambda _answer: then())
-
-    def look_back(self, count: int) -> None:
-        """Ask for the last lines."""
-        self._recall(b"/history %d" % count, Recall(count))
-
-    def search(self, word: bytes) -> None:
-        """Ask for lines with *word* in them."""
-        self._recall(b"/search " + word, Recall(FOUND, word))
-
-    def _await(self, line: bytes, answer: Answer) -> None:
-        assert self.stream is not None
-        self.stream.answers.append(answer)
+    def command(self, line: bytes, answer: bytes | Answer, then: Callable[[bytes], None] = lambda _text: None) -> None:
+        """Type a command and expect its answer."""
+        self.stream.answers.append(Answer(answer, then) if isinstance(answer, bytes) else answer)
         self.world.counts["commands"] += 1
         self.write(line)
 
-    def _recall(self, line: bytes, recall: Recall) -> None:
-        self._await(line, recall)
-        self.command(b"/ping", b"pong")  # so that it shows where it ends
+    def look_back(self, count: int) -> None:
+        """Ask for the last lines."""
+        self.command(b"/history %d" % count + self.end_of_line + b"/ping", Recall(count))
+
+    def search(self, word: bytes) -> None:
+        """Ask for lines that hold *word*."""
+        self.command(b"/search " + word + self.end_of_line + b"/ping", Recall(FOUND, word))
 
     def say(self, filler: bytes | None = None) -> None:
         """Say the next line."""
-        self.write(self.remark(self.author, filler, timed=self.timed))
+        self.write(self.remark(filler, timed=self.timed))
 
     def paste(self) -> None:
         """Say many lines at once."""
         filler = LONG if self.world.random.random() < 0.2 else None
         self.world.counts["pastes"] += 1
-        lines = (self.remark(self.author, filler) + self.end_of_line for _ in range(PASTE))
-        assert self.connection is not None
-        self.connection.send(b"".join(lines))
+        self.send(b"".join(self.remark(filler) + self.end_of_line for _ in range(PASTE)))
 
-    def whisper(self) -> None:
-        """Say something to one person."""
-        others = [self.world.random.choice(self.world.reachable)] if self.world.reachable else []
-        for other in others:
-            if other is not self:
-                text = b"psst %d" % self.world.counts["whispers"]
-                self.world.counts["whispers"] += 1
-                self.world.whispers.setdefault((self.author, other), deque()).append(text)
-                nick = other.author.nick
-                self.command(b"/msg %b %b" % (nick, text), b"sent to %b(?:\\.|, who is away.*)" % nick)
-
-    # The end
+    def send_private(self) -> None:
+        """Send a private message to a random person."""
+        other = self.world.random.choice(self.world.reachable or [self])
+        if other is not self:
+            text = b"psst %d" % self.world.counts["whispers"]
+            self.world.counts["whispers"] += 1
+            self.world.private.setdefault((self.stream.author, other), deque()).append(text)
+            self.command(b"/msg %b %b" % (other.nick, text), b"sent to %b(?:\\.|, who is away.*)" % other.nick)
 
     def begin_to_leave(self) -> None:
         if self.connection is not None and self.ready and not self._resting and not self._leaving:
             self._resting = True
-            self.rested = False
-            self.connection.read_on()
-            self.ping(self._rest)
+            self.connection.resume_reading()
+            self.command(b"/ping", b"pong", self._rest)
 
-    def _rest(self) -> None:
+    def _rest(self, _answer: bytes) -> None:
         self.rested = True
-
-    rested = False
 
     @property
     def at_rest(self) -> bool:
-        return self.connection is None or (self._resting and self.rested)
+        return self.connection is None or self.rested
 
     def leave(self) -> None:
         if self.connection is None or self._leaving:
             return
-        self._leaving = True
-        assert self.stream is not None
-        assert self.author.log is not None
-        self.stream.must_reach = len(self.author.log.text)
-        self.stream.leaving = True
-        form = self.world.random.randrange(4)
-        if form == 0:
-            self.connection.end()
+        self._leaving = self.stream.leaving = True
+        self.stream.must_reach = len(self.stream.log.lines)
+        farewell = self.world.random.choice((b"", b"/quit tired", b"quit", b"/exit"))
+        if farewell:
+            self.write(farewell)
         else:
-            self.write((b"/quit tired", b"quit", b"/exit")[form - 1])
+            self.connection.end()
 
 
-class Reader(Behaved):
-    """Reads, and that is all."""
+class Reader(WellBehaved):
+    """Only reads."""
 
     kind = "reader"
     timed = stays = True
@@ -210,122 +168,101 @@ class Reader(Behaved):
             self.command(b"/away lunch", b"You are away: lunch")
 
 
-class Loud(Behaved):
+class Loud(WellBehaved):
     """Sees joins and leaves, and talks now and then."""
 
     kind = "loud"
     loud = timed = stays = True
 
     def begin(self) -> None:
-        self.later(5, 60, self._talk)
-
-    def _talk(self) -> None:
-        self.say()
-        self.later(5, 60, self._talk)
+        self.every(5, 60, self.say)
 
 
-class Prober(Behaved):
-    """Pings every second."""
+class Prober(WellBehaved):
+    """Measures the time of a ping every second."""
 
     kind = "prober"
 
     def begin(self) -> None:
         at = monotonic()
-        self.ping(lambda: self._answered(at))
+        self.command(b"/ping", b"pong", lambda _answer: self._answered(at))
 
     def _answered(self, at: float) -> None:
         self.world.lags.append(monotonic() - at)
         self.later(1, 1, self.begin)
 
 
-class Talker(Behaved):
-    """Talks, with receipts, and whispers now and then."""
+class Talker(WellBehaved):
+    """Talks with receipts, and sends private messages now and then."""
 
     kind = "talker"
     timed = stays = True
 
     def begin(self) -> None:
-        self.command(b"/receipts on", b"receipts are on\\.", self._go)
+        self.command(b"/receipts on", b"receipts are on\\.", self._start)
 
-    def _go(self, _answer: bytes) -> None:
-        self.author.receipts = True
+    def _start(self, _answer: bytes) -> None:
+        self.stream.author.receipts = True
         self.later(0, self.world.interval, self._talk)
 
     def _talk(self) -> None:
         if self.world.random.random() < 0.1:
-            self.whisper()
+            self.send_private()
         else:
             self.say()
         self.later(0.5 * self.world.interval, 1.5 * self.world.interval, self._talk)
 
 
-class Comer(Behaved):
+class Comer(WellBehaved):
     """Comes, does a little of everything, goes, and comes again."""
 
     kind = "comer"
 
     def begin(self) -> None:
-        self._left = self.world.random.randrange(2, 12)
-        self._renamed = 0
-        self.later(0.2, 4, self._act)
+        self._renames = 0
+        self._actions = self.world.random.randrange(1, 11)
+        self.every(0.2, 6, self._act)
 
     def _act(self) -> None:
-        self._left -= 1
-        if not self._left:
+        if not self._actions:
             self.leave()
             return
+        self._actions -= 1
         random = self.world.random
-        random.choice(
-            (
-                self.say,
-                self.say,
-                self.whisper,
-                self._away,
-                self._rename,
-                self._look_around,
-                self._look_back,
-                self._search,
-                self._ask,
-            )
-        )()
-        self.later(0.2, 8, self._act)
+        action: Callable[[], None] = random.choice((
+            self.say,
+            self.say,
+            self.send_private,
+            self._go_away,
+            self._rename,
+            lambda: self.command(b"/names", Names()),
+            lambda: self.look_back(random.choice((5, 20, 100))),
+            lambda: self.search(random.choice((b"hi", b"flood", b"bob"))),
+            lambda: self.command(b"/uptime", rb"up since .*"),
+        ))  # fmt: skip
+        action()
 
-    def _away(self) -> None:
+    def _go_away(self) -> None:
         self.command(b"/away", b"You are away\\.")
         self.command(b"/back", b"Welcome back\\.")
 
     def _rename(self) -> None:
-        self._renamed += 1
-        new = b"%b-%d" % (self.nick, self._renamed)
-        self.author.renames.append(new)
-        self.world.quiet.owners[new] = self.author
-        self.command(b"/nick " + new, b"You are %b\\." % new, self._follow)
-
-    def _follow(self, answer: bytes) -> None:
-        self.author.nick = answer.removeprefix(b"You are ").removesuffix(b".")
-
-    def _look_around(self) -> None:
-        self._await(b"/names", Names())
-
-    def _look_back(self) -> None:
-        self.look_back(self.world.random.choice((5, 20, 100)))
-
-    def _search(self) -> None:
-        self.search(self.world.random.choice((b"hi", b"flood", b"bob")))
-
-    def _ask(self) -> None:
-        self.command(b"/uptime", rb"up since .*")
+        self._renames += 1
+        new = b"%b-%d" % (self.nick, self._renames)
+        author = self.world.quiet.owners[new] = self.stream.author
+        author.renames.append(new)
+        self.command(b"/nick " + new, b"You are %b\\." % new, lambda _answer: setattr(author, "nick", new))
 
     def closed(self, why: str) -> None:
         super().closed(why)
         self.again(1, 8)
 
 
-class Staller(Behaved):
-    """Stops reading for a while, goes on, and reads what there was, or is told what they missed."""
+class Staller(WellBehaved):
+    """Stops reading for a while, then reads everything, or a gap notice."""
 
     kind = "staller"
-    narrow = True
+    buffers = "narrow"
 
     def begin(self) -> None:
         self.later(0, 10, self._stall)
@@ -335,32 +272,27 @@ class Staller(Behaved):
         self.connection.stop_reading()
         self.world.counts["stalls"] += 1
         longest = self.world.stall
-        self.later(min(2.0, longest), longest * self.world.random.random(), self._go_on)
+        self.later(min(2.0, longest), longest * self.world.random.random(), self._resume)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         assert self.connection is not None
-        self.connection.read_on()
+        self.connection.resume_reading()
         self.later(2, 20, self._stall)
 
 
-class Sipper(Behaved):
+class Sipper(WellBehaved):
     """Reads a byte a second."""
 
     kind = "sipper"
-    narrow = True
+    buffers = "narrow"
 
     def begin(self) -> None:
         assert self.connection is not None
         self.connection.stop_reading()
-        self.later(1, 1, self._sip)
-
-    def _sip(self) -> None:
-        assert self.connection is not None
-        self.connection.sip()
-        self.later(1, 1, self._sip)
+        self.every(1, 1, self.connection.sip)
 
 
-class Typist(Behaved):
+class Typist(WellBehaved):
     """Sends a byte at a time."""
 
     kind = "typist"
@@ -368,114 +300,84 @@ class Typist(Behaved):
     def come(self) -> None:
         self._untyped = b""
         super().come()
-        self._type()
+        self.every(0.05, 0.5, self._type)
 
     def write(self, line: bytes) -> None:
         self._untyped += line + self.end_of_line
         if self.world.closing:
-            self._hurry()
+            self._type(len(self._untyped))
 
     def begin(self) -> None:
-        self.later(5, 20, self._talk)
+        self.every(10, 30, lambda: self.say(b"slow"))
 
-    def _talk(self) -> None:
-        self.say(b"slow")
-        self.later(10, 40, self._talk)
-
-    def _type(self) -> None:
-        assert self.connection is not None
-        self.connection.send(self._untyped[:1])
-        self._untyped = self._untyped[1:]
-        self.later(0.05, 0.5, self._type)
+    def _type(self, count: int = 1) -> None:
+        self.send(self._untyped[:count])
+        self._untyped = self._untyped[count:]
 
     def begin_to_leave(self) -> None:
-        self._hurry()
+        if self.connection is not None:
+            self._type(len(self._untyped))
         super().begin_to_leave()
 
-    def _hurry(self) -> None:
-        if self.connection is not None:
-            self.connection.send(self._untyped)
-            self._untyped = b""
 
-
-class Paster(Behaved):
-    """Says forty lines at once, now and then."""
+class Paster(WellBehaved):
+    """Pastes forty lines now and then."""
 
     kind = "paster"
     stays = True
 
     def begin(self) -> None:
-        self.later(FORTY_AFTER, 2 * FORTY_AFTER, self._paste)
-
-    def _paste(self) -> None:
-        self.paste()
-        self.later(FORTY_AFTER, 2 * max(FORTY_AFTER, self.world.interval), self._paste)
+        self.every(PASTE_SECONDS, 2 * max(PASTE_SECONDS, self.world.interval), self.paste)
 
 
-class Flooder(Behaved):
-    """Says more than the server reads, for a while, then breaks off."""
+class Flooder(WellBehaved):
+    """Says more than the rate limit allows for a while, then resets the connection."""
 
     kind = "flooder"
-    narrow = True
+    buffers = "narrow"
 
     def begin(self) -> None:
-        self._until = monotonic() + self.world.one_of(20, 90)
         self.paste()
-        self.later(0.2, 0.2, self._flood)
+        self.every(0.25, 0.25, self._flood)
+        self.later(20, 90, self._break)
 
     def _flood(self) -> None:
         assert self.connection is not None
-        if monotonic() > self._until:
-            self.drop()
-            self.again(5, 20)
-            return
-        # Twice what the server reads: it must slow them down. Were it to read all of it, everybody else would have to.
-        if len(self.author.unseen) > PASTE:
-            self.world.counts["floods slowed"] += 1
+        # This is twice what the server reads. If the server read all of it, the flooder would never be far ahead.
+        self.world.counts["floods slowed"] += len(self.stream.author.unseen) > PASTE
         if not self.connection.full:
             self.say(b"flood")
-        self.later(0.25, 0.25, self._flood)
+
+    def _break(self) -> None:
+        self.drop()
+        self.again(5, 20)
 
     def begin_to_leave(self) -> None:
         self.drop()
 
 
-class WrittenDown(Behaved):
-    """The reader who is the log."""
+class QuietReference(WellBehaved):
+    """The reader whose lines are the log."""
 
     kind = "reference"
-    talks = False
-    wide = True
+    buffers = "wide"
 
-    def listen(self) -> Stream:
-        return Reference(self.world.quiet, self.author, self.hear)
-
-    def received(self, data: bytes, now: float) -> None:
-        assert self.stream is not None
-        before = len(self.world.quiet.text)
-        self.stream.feed(data)
-        if len(self.world.quiet.text) != before:
-            self.world.grown()
+    def make_stream(self, log: Log, author: Author) -> Stream:
+        return Reference(log, author, self.on_private)
 
 
-class LoudWrittenDown(Behaved):
-    """The reader who is the log of those who see joins and leaves."""
+class LoudReader(WellBehaved):
+    """The reader whose lines are the log of those that see joins and leaves."""
 
     kind = "loudreference"
-    wide = True
+    buffers = "wide"
 
-    def listen(self) -> Stream:
-        return LoudReference(self.world.quiet, self.world.loud, self.world.attendance, self.author, self.hear)
+    def make_stream(self, log: Log, author: Author) -> Stream:
+        return LoudReference(log, author, self.on_private, self.world.loud, self.world.attendance)
 
-    def hear(self, what: str, words: Sequence[bytes]) -> None:
-        if what == "arrived":
+    def on_private(self, kind: str, parts: Sequence[bytes]) -> None:
+        if kind == "arrived":  # It goes on seeing joins and leaves.
             self.world.here.add(self)
             self.ready = True
         else:
-            super().hear(what, words)
-
-    def received(self, data: bytes, now: float) -> None:
-        before = len(self.world.loud.text)
-        super().received(data, now)
-        if len(self.world.loud.text) != before:
-            self.world.grown()
+            super().on_private(kind, parts)

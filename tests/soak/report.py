@@ -1,4 +1,4 @@
-"""What was found, as text, as the page ``soak.rst``, and as a picture."""
+"""The outcome of a run as text, as the page ``soak.rst``, and as a picture."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 import platform
 import sqlite3
 import textwrap
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.soak.crowd import SHARES
-from tests.soak.run import TOLERANCE, Outcome, Sample, percentile
-from tests.soak.server import SoakError, Vitals
+from tests.soak.run import SHARES, TOLERANCE, Outcome, Sample, percentile
+from tests.soak.server import SoakError
 from tests.soak.strangers import AWAY_SECONDS
 
 _MIB = 1 << 20
@@ -33,7 +33,7 @@ minutes of the test.
 
 
 def check_pictures() -> None:
-    """Raise ``SoakError`` where there is nothing to draw with: better now than in an hour."""
+    """Raise ``SoakError`` if matplotlib is missing: the user learns it before the run, not an hour later."""
     try:
         import_module("matplotlib").use("Agg")
     except ImportError as error:
@@ -41,8 +41,8 @@ def check_pictures() -> None:
 
 
 def text(outcome: Outcome) -> str:
-    """Everything, for a terminal."""
-    parts = [_conditions(outcome), _table(_figures(outcome))]
+    """Return the outcome for a terminal."""
+    parts = [_conditions(outcome), _table(_rows(outcome))]
     if outcome.wrong:
         wrong = "".join(f"  {each}\n" for each in outcome.wrong[:10])
         more = f"  and {len(outcome.wrong) - 10} more\n" if len(outcome.wrong) > 10 else ""
@@ -54,19 +54,16 @@ def text(outcome: Outcome) -> str:
 
 
 def write(outcome: Outcome, folder: Path) -> None:
-    """Write the page and its picture into *folder*."""
+    """Write the page and its picture to *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     draw(outcome.samples, folder / "soak.png", f"{outcome.people:,} people")
-    kinds = ", ".join(
-        f"{kind.__name__.lower()}s {share:.2%}".replace(".00%", "%")
-        for kind, share in SHARES
-    )  # fmt: skip
+    kinds = ", ".join(f"{kind.__name__.lower()}s {share:.2%}".replace(".00%", "%") for kind, share in SHARES.items())
     page = [
         "Soak\n====\n",
         _INTRODUCTION,
         "The last run\n------------\n",
         _conditions(outcome) + "\n\n    " + _command(outcome) + "\n",
-        _table(_figures(outcome)),
+        _table(_rows(outcome)),
         ".. image:: soak.png\n",
         _filled(
             f"The kinds of clients and their shares (at least one of each; all others only read): {kinds}. "
@@ -90,7 +87,7 @@ def _filled(paragraph: str) -> str:
 
 
 def draw(samples: Sequence[Sample], path: Path, title: str) -> None:
-    """Draw memory, p99 and processor against time into *path*."""
+    """Draw memory, latency and processor time to *path*."""
     check_pictures()
     plt: Any = import_module("matplotlib.pyplot")
     minutes = [sample.at / 60 for sample in samples]
@@ -127,38 +124,33 @@ def _conditions(outcome: Outcome) -> str:
     )
 
 
-def _figures(outcome: Outcome) -> list[tuple[str, str]]:
-    counts = outcome.counts
-    rows = [
-        ("lines said", f"{counts['said']:,}, of which {counts['pastes'] * 40:,} in pastes of 40"),
-        (
-            "lines in the journal",
-            f"{outcome.kept:,} with the warm-up's {counts['lines of the warm-up']:,}, each as read",
-        ),
-        ("lines read, each compared", f"{counts['received']:,}"),
-        ("lines named in gap notices", f"{counts['missed']:,} in {counts['notices']:,} notices"),
-        ("lines for one client only", f"{counts['private']:,}: replies and {counts['whispers read']:,} private lines"),
-        ("receipts, each compared", f"{counts['receipts']:,}"),
-        ("nickname changes", f"{counts['renames']:,}"),
-        (
-            "joins and leaves told",
-            f"{counts['joins told']:,} and {counts['leaves told']:,}, {counts['crowds']:,} crowds",
-        ),
-        ("visits", _visits(outcome)),
-        ("stalls", f"{counts['stalls']:,}"),
-        ("connections reset", f"{counts['resets']:,} by resetters"),
-        ("lines lost by resets", f"{counts['lines lost with a connection that was reset']:,}"),
-        ("floods throttled", f"{counts['floods slowed']:,} times a flooder was more than 40 lines ahead"),
-        ("nickname time-outs", f"{counts['shown the door without a nickname']:,} after 60 s without a nickname"),
-        ("garbage", f"{counts['garbage visits']:,} connections, {counts['garbage answered']:,} got a reply"),
-        ("lines by garbage nicknames", f"{counts['strangers']:,}"),
-        ("half-open", _absences(outcome)),
-    ]
-    return rows + _times(outcome) + _vitals(outcome)
+def _rows(outcome: Outcome) -> dict[str, str]:
+    """Return the rows of the table."""
+    n = {name: f"{count:,}" for name, count in outcome.counts.items()}
+    n = defaultdict(lambda: "0", n)
+    return {
+        "lines said": f"{n['said']}, of which {outcome.counts['pastes'] * 40:,} in pastes of 40",
+        "lines in the journal": f"{outcome.kept:,} with the warm-up's {n['lines of the warm-up']}, each as read",
+        "lines read, each compared": n["received"],
+        "lines named in gap notices": f"{n['missed']} in {n['notices']} notices",
+        "lines for one client only": f"{n['private']}: replies and {n['whispers read']} private lines",
+        "receipts, each compared": n["receipts"],
+        "nickname changes": n["renames"],
+        "joins and leaves told": f"{n['joins told']} and {n['leaves told']}, {n['crowds']} crowds",
+        "visits": ", ".join(f"{kind} {n[f'{kind} visits']}" for kind in [*(each.kind for each in SHARES), "reader"]),
+        "stalls": n["stalls"],
+        "connections reset": f"{n['resets']} by resetters",
+        "lines lost by resets": n["lines lost with a connection that was reset"],
+        "floods throttled": f"{n['floods slowed']} times a flooder was more than 40 lines ahead",
+        "nickname time-outs": f"{n['shown the door without a nickname']} after 60 s without a nickname",
+        "garbage": f"{n['garbage visits']} connections, {n['garbage answered']} got a reply",
+        "lines by garbage nicknames": n["strangers"],
+        "half-open": _absences(outcome),
+        **_sample_rows(outcome),
+    }
 
 
 def _absences(outcome: Outcome) -> str:
-    """How those fared whose network stopped."""
     counts, absences = outcome.counts, outcome.absences
     fared = f"{counts['networks stopped']:,} networks stopped"
     if absences:
@@ -171,69 +163,47 @@ def _absences(outcome: Outcome) -> str:
     return fared
 
 
-def _visits(outcome: Outcome) -> str:
-    return ", ".join(
-        f"{kind.kind} {outcome.counts[f'{kind.kind} visits']:,}" for kind, _share in SHARES
-    ) + f", reader {outcome.counts['reader visits']:,}"  # fmt: skip
-
-
-def _times(outcome: Outcome) -> list[tuple[str, str]]:
-    samples = outcome.samples
-    if not samples:
-        return []
-    p99s = [sample.p99 for sample in samples if sample.p99]
-    seconds = max(samples[-1].at - samples[0].at, 1.0)
-    lines = samples[-1].lines - samples[0].lines
-    lags = [sample.lag for sample in samples if sample.lag]
-    turns = [sample.turn for sample in samples]
-    timed = outcome.counts["latencies"]
-    return [
-        ("people here at a time", f"{percentile([sample.here for sample in samples], 0.5):,.0f} (who behave; median)"),
-        ("lines a second", f"{lines / seconds:.1f}"),
-        ("p99 of a delivery, each second's", f"{_spread(p99s)}; {timed:,} deliveries timed"),
-        ("a ping", _spread(lags)),
-        ("the soak's own longest turn", _spread(turns)),
-        ("processor: server, soak", " and ".join(_shares(samples))),
-    ]
+def _sample_rows(outcome: Outcome) -> dict[str, str]:
+    samples, rows = outcome.samples, {}
+    if samples:
+        lines = (samples[-1].lines - samples[0].lines) / max(samples[-1].at - samples[0].at, 1.0)
+        here = percentile([sample.here for sample in samples], 0.5)
+        p99s = _spread([sample.p99 for sample in samples if sample.p99])
+        cpu = " and ".join(
+            f"{sum(shares) / len(shares):.0%} (most in a second {max(shares):.0%})"
+            for shares in ([sample.server for sample in samples], [sample.soak for sample in samples])
+        )
+        rows = {
+            "people here at a time": f"{here:,.0f} (who behave; median)",
+            "lines a second": f"{lines:.1f}",
+            "p99 of a delivery, each second's": f"{p99s}; {outcome.counts['latencies']:,} deliveries timed",
+            "a ping": _spread([sample.lag for sample in samples if sample.lag]),
+            "the soak's own longest turn": _spread([sample.turn for sample in samples]),
+            "processor: server, soak": cpu,
+            "server's memory, with everybody here": (
+                f"at most {max(sample.vitals.proportional for sample in samples) / _MIB:.1f} MiB"
+            ),
+        }
+    for name, vitals in (("after the warm-up", outcome.base), ("in the end", outcome.after)):
+        if vitals is not None:
+            memory = f"{vitals.proportional / _MIB:.1f} MiB"
+            rows[f"the empty server {name}"] = f"{memory}, {vitals.files} files, {vitals.threads} threads"
+    return rows
 
 
 def _spread(seconds: Sequence[float]) -> str:
-    """Where *seconds* lie, in milliseconds."""
+    """Return the distribution of *seconds* in milliseconds."""
     middle, high = (percentile(seconds, part) * 1e3 for part in (0.5, 0.99))
     return f"median {middle:.1f} ms, 99th percentile {high:.1f} ms, worst {max(seconds, default=0.0) * 1e3:.1f} ms"
 
 
-def _shares(samples: Sequence[Sample]) -> list[str]:
-    """How much of one processor each took."""
-    return [
-        f"{sum(shares) / len(shares):.0%} (most in a second {max(shares):.0%})"
-        for shares in ([sample.server for sample in samples], [sample.soak for sample in samples])
-    ]
-
-
-def _vitals(outcome: Outcome) -> list[tuple[str, str]]:
-    rows = []
-    if outcome.samples:
-        most = max(sample.vitals.proportional for sample in outcome.samples)
-        rows.append(("server's memory, with everybody here", f"at most {most / _MIB:.1f} MiB"))
-    for name, vitals in (("after the warm-up", outcome.base), ("in the end", outcome.after)):
-        if vitals is not None:
-            rows.append((f"the empty server {name}", _vital(vitals)))
-    return rows
-
-
-def _vital(vitals: Vitals) -> str:
-    return f"{vitals.proportional / _MIB:.1f} MiB, {vitals.files} files, {vitals.threads} threads"
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    """*rows* as a simple table of reStructuredText, at most 120 characters wide."""
-    first = max(len(name) for name, _ in rows)
+def _table(rows: Mapping[str, str]) -> str:
+    """Return *rows* as a simple table of reStructuredText, at most 120 characters wide."""
+    first = max(map(len, rows))
     second = 118 - first
     line = f"{'=' * first}  {'=' * second}"
     cells = [line]
-    for name, value in rows:
-        lines = textwrap.wrap(value, second) or [""]
-        cells.append(f"{name:{first}}  {lines[0]}")
-        cells += [f"{'':{first}}  {more}" for more in lines[1:]]
+    for name, value in rows.items():
+        head, *more = textwrap.wrap(value, second) or [""]
+        cells += [f"{name:{first}}  {head}", *(f"{'':{first}}  {each}" for each in more)]
     return "\n".join([*cells, line]) + "\n"

@@ -1,4 +1,4 @@
-"""People who do not behave: they break off, vanish, say nothing, or send what no person would."""
+"""People that misbehave: they reset, vanish, say nothing, or send garbage."""
 
 from __future__ import annotations
 
@@ -10,26 +10,43 @@ from tests.soak.model import Author, Unexplained
 from tests.soak.world import Person
 
 NICKNAME_SECONDS: Final = 60
-"""Who has no nickname then is shown the door (HARDENING)."""
+"""Seconds after which the server disconnects a client without a nickname."""
 AWAY_SECONDS: Final = 180.0
-"""Whose network has stopped is gone for all after 150 s (HARDENING); this is when they come back and look."""
+"""Seconds for which a network stops. After 150 s without a sign of life, everybody has been told of the leave."""
+FOREIGN: Final = {
+    "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2,
+}
+"""How programs begin that speak another protocol."""
+TELNET: Final = (255, 251, 252, 253, 254, 250, 240, 1, 31)
+
+
+class Stranger(Person):
+    """A person that comes again after the server has closed the connection."""
+
+    def come(self) -> None:
+        self._tail = b""
+
+    def received(self, data: bytes, now: float) -> None:
+        self._tail = (self._tail + data)[-2048:]
+
+    def closed(self, why: str) -> None:
+        super().closed(why)
+        self.again(1, 10)
 
 
 class Resetter(Person):
-    """Breaks the connection at any point; some wait for the same moment."""
+    """Resets the connection at any point. Half of the resetters do so at the same moment."""
 
     kind = "resetter"
 
     def come(self) -> None:
-        self._author = Author(self.nick)
-        form = self.world.random.randrange(4)
-        if form:
-            self.introduce(self._author)
-            for _ in range(form - 1):
-                self.write(self.remark(self._author))
-        wait = self.world.one_of(0, 3)
-        if self.number % 2:
-            wait = 10 - monotonic() % 10  # with all the others
+        lines = self.world.random.randrange(4)
+        if lines:
+            self.introduce(Author(self.nick))
+        for _ in range(lines - 1):
+            self.write(self.remark())
+        wait = 10 - monotonic() % 10 if self.number % 2 else self.world.random.uniform(0, 3)
         self.later(wait, wait, self._break)
 
     def _break(self) -> None:
@@ -41,110 +58,91 @@ class Resetter(Person):
         self.again(1, 10)
 
 
-class HalfOpen(Person):
-    """Takes a nickname; then the network stops, and nobody is told. When it is there again, they are long gone."""
+class HalfOpen(Stranger):
+    """Takes a nickname. Then its network stops without a word, and starts again when the server has given up."""
 
     kind = "halfopen"
 
     def come(self) -> None:
         self._back = False
-        self._author = Author(self.nick)
-        self.introduce(self._author)
+        self.introduce(Author(self.nick))
         self.later(2, 60, self._lose_network)
 
     def _lose_network(self) -> None:
         assert self.connection is not None
         self.world.counts["networks stopped"] += 1
-        self.world.vanished[self._author.nick] = monotonic()
-        self.connection.lose_network()
+        self.world.vanished[self.nick] = monotonic()
+        self.connection.stop_network()
         self.later(AWAY_SECONDS, AWAY_SECONDS, self._find_network)
 
     def _find_network(self) -> None:
         assert self.connection is not None
         self._back = True
-        self.connection.find_network()
-        self.write(b"/ping")  # which the server's system, that knows of no such connection, answers with a reset
+        self.connection.start_network()
+        self.write(b"/ping")  # The server's system no longer knows the connection, and answers with a reset.
 
     def received(self, data: bytes, now: float) -> None:
         if self._back:
-            raise Unexplained(f"{self._author.nick.decode()} was away for {AWAY_SECONDS} s, and is still told {data!r}")
+            raise Unexplained(f"{self.nick.decode()} still receives {data!r} after {AWAY_SECONDS} s without a network")
 
     def closed(self, why: str) -> None:
         if not self._back:
-            raise Unexplained(f"{self._author.nick.decode()} was cut off: {why}")
+            raise Unexplained(f"{self.nick.decode()} was cut off: {why}")
         self.world.counts["cut off when they were back"] += 1
         super().closed(why)
-        self.again(1, 10)
 
     def gone(self) -> None:
-        self.world.vanished.pop(self._author.nick, None)
+        self.world.vanished.pop(self.nick, None)
         super().gone()
 
 
-class Silent(Person):
+class Silent(Stranger):
     """Connects, and never gives a nickname."""
 
     kind = "silent"
 
-    def come(self) -> None:
-        self._read = b""
-
-    def received(self, data: bytes, now: float) -> None:
-        self._read += data
-
     def closed(self, why: str) -> None:
-        farewell = b"Nickname:  * No nickname in %d seconds.\r\n" % NICKNAME_SECONDS
-        if not self._read.endswith(farewell):
-            raise Unexplained(f"who gives no nickname is told {self._read!r} {why}")
+        if not self._tail.endswith(b"Nickname:  * No nickname in %d seconds.\r\n" % NICKNAME_SECONDS):
+            raise Unexplained(f"a client without a nickname received {self._tail!r} {why}")
         self.world.counts["shown the door without a nickname"] += 1
         super().closed(why)
-        self.again(1, 10)
 
 
-class Garbage(Person):
+class Garbage(Stranger):
     """Sends what no person would."""
 
     kind = "garbage"
 
     def come(self) -> None:
-        self._read = b""
-        self._speaks = ""
+        super().come()
         random = self.world.random
-        self.world.counts["nicknames asked for"] += 1  # who knows what random bytes are
-        form = random.randrange(7)
-        if form == 0:
-            self._speaks = "HTTP"
-            data = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"
-        elif form == 1:
-            self._speaks = "TLS"
-            data = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + random.randbytes(500)
-        elif form == 2:
-            data = random.randbytes(random.randrange(1, 8192))
-        elif form == 3:
-            data = bytes(random.choice((255, 251, 252, 253, 254, 250, 240, 1, 31)) for _ in range(8000))
-        elif form == 4:
-            data = b"n" * 65536
+        self.world.counts["nicknames asked for"] += 1  # Random bytes may hold a nickname.
+        form = random.choice((*FOREIGN, "bytes", "telnet", "one line", "junk", "long line"))
+        self._protocol = form if form in FOREIGN else ""
+        if form in {"junk", "long line"}:
+            author = self.world.quiet.owners[self.nick] = Author(self.nick, free=True)
+            junk = b"m" * 65536 if form == "long line" else b"\r\n".join(map(self._junk, range(15)))
+            data = author.nick + b"\r\n" + junk + b"\r\n"
         else:
-            author = Author(self.nick, free=True)
-            self.world.quiet.owners[author.nick] = author
-            junk = b"\r\n".join(map(self._junk, range(15)))
-            data = author.nick + b"\r\n" + (junk if form == 5 else b"m" * 65536) + b"\r\n"
+            data = {
+                **FOREIGN,
+                "bytes": random.randbytes(random.randrange(1, 8192)),
+                "telnet": bytes(random.choices(TELNET, k=8000)),
+                "one line": b"n" * 65536,
+            }[form]
         assert self.connection is not None
-        self.connection.send(data)
+        self.send(data)
         self.later(0.5, 6, self.connection.end)
 
     def _junk(self, number: int) -> bytes:
-        """A line that is no other line: the replay is looked up by its text."""
+        """Return a line that occurs once: the model finds lines by their text."""
         junk = self.world.random.randbytes(self.world.random.randrange(60))
         return b"\xff\xfd\x01\xff\xf6!%d " % number + re.sub(rb"[\r\n\xff]", b"", junk)
 
-    def received(self, data: bytes, now: float) -> None:
-        self._read = (self._read + data)[-2048:]
-
     def closed(self, why: str) -> None:
-        # What is still unread when it closes, the system answers with a reset.
-        if self._speaks and not why and f"not {self._speaks}: connect with telnet or nc.".encode() not in self._read:
-            raise Unexplained(f"who speaks {self._speaks} is told {self._read!r}")
-        self.world.counts["garbage answered"] += bool(self._read)
+        # If the server closes with unread input, the system sends a reset, which may overtake the reply.
+        wanted = f"not {self._protocol}: connect with telnet or nc.".encode()
+        if self._protocol and not why and wanted not in self._tail:
+            raise Unexplained(f"a client that speaks {self._protocol} received {self._tail!r}")
+        self.world.counts["garbage answered"] += bool(self._tail)
         super().closed(why)
-        self.again(1, 10)

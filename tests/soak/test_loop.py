@@ -60,10 +60,10 @@ def pair() -> Iterator[Pair]:
 def test_nothing_arrives_while_there_is_no_network_and_all_of_it_when_there_is(pair: Pair) -> None:
     pair.far.sendall(b"one")
     assert pair.read(b"one")
-    pair.near.lose_network()
+    pair.near.stop_network()
     pair.far.sendall(b"two")
     assert not pair.loop.run(lambda: pair.owner.data != b"one", 1.0)
-    pair.near.find_network()
+    pair.near.start_network()
     assert pair.read(b"onetwo")
 
 
@@ -71,11 +71,11 @@ def test_nobody_is_told_of_an_end_while_there_is_no_network(pair: Pair) -> None:
     pair.near.send(b"hello")
     assert pair.loop.run(lambda: not pair.near.full, PATIENCE)
     assert pair.far.recv(5) == b"hello"
-    pair.near.lose_network()
+    pair.near.stop_network()
     pair.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     pair.far.close()  # with a reset
     assert not pair.loop.run(lambda: bool(pair.owner.ended), 0.5)
-    pair.near.find_network()
+    pair.near.start_network()
     pair.near.send(b"am I still here?")
     assert pair.loop.run(lambda: bool(pair.owner.ended), PATIENCE)
     assert pair.owner.ended[0]  # and not as if all had been said
