@@ -114,7 +114,6 @@ class Server(Service):
         self._lines: list[str] = []
         self._listen_error: str | None = None
         self._attempts: list[Deferred[None]] = []
-        self._stopping = False
 
     # The start
 
@@ -158,8 +157,8 @@ class Server(Service):
         DeferredList(self._attempts).addCallback(lambda _all: self._context.call_soon(self._report_ready))
 
     def _report_ready(self) -> None:
-        """Tell the service manager that the server is ready, unless a port could not be opened."""
-        if self._listen_error is None and not self._stopping:
+        """Tell the service manager that the server is ready, unless a port could not be opened or it stops already."""
+        if self._listen_error is None and self.running:
             self._context.notifier.ready(lambda: f"{len(self._connections)} connected.")
 
     def _listen(self, entrance: Entrance, opened: list[IListeningPort]) -> None:
@@ -179,8 +178,6 @@ class Server(Service):
             self._lines.append(line)
 
     def _listening_failed(self, failure: Failure) -> None:
-        if self._stopping:
-            return
         self._listen_error = str(failure.value)
         if self.running:
             self._log.critical("{line}", line=self._listen_error)
@@ -199,7 +196,6 @@ class Server(Service):
 
     async def _stop(self) -> None:
         deadline = self._context.clock.seconds() + STOP_SECONDS
-        self._stopping = True
         self._dead_peers.stop()
         line = f"Going down: {len(self._connections)} connected."
         self._log.info("{line}", line=line)
