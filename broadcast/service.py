@@ -115,7 +115,7 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.defaults["port"] = _DEFAULTS.ports[0]  # opt_port has none of its own
+        self.defaults["port"] = _DEFAULTS.ports[0]  # --help shows it; an opt_ method has no default
         self.clear()  # the defaults are for --help only
         self.config = _DEFAULTS
         """The settings, once the options have been parsed."""
@@ -146,9 +146,9 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            raise SystemExit(_line(f"{error}; twistd broadcast --help lists the options.")) from error
+            raise SystemExit(_stderr_line(f"{error}; twistd broadcast --help lists the options.")) from error
         except StartupError as error:
-            raise SystemExit(_line(str(error))) from error
+            raise SystemExit(_stderr_line(str(error))) from error
 
     def postOptions(self) -> None:
         """Validate all settings and read their files, before twistd changes the working directory."""
@@ -157,7 +157,7 @@ class Options(usage.Options):
             if flag in given:
                 given[flag] = True
         for name in given.keys() & {"replay", "probe", "gone", *LIMITS}:
-            given[name] = _number(self[name])
+            given[name] = _parse_number(self[name])
         self.config = load_config(given, Path.cwd())
 
 
@@ -200,7 +200,7 @@ def makeService(options: Options) -> Server:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)
         log = json_log(twistd, call_soon) if config.log_format == "json" else None
     except StartupError as error:
-        raise SystemExit(_line(str(error))) from error
+        raise SystemExit(_stderr_line(str(error))) from error
     context = ProcessContext(
         give_up=partial(give_up, twistd),
         clock=reactor,
@@ -216,7 +216,7 @@ def makeService(options: Options) -> Server:
 
 
 def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:
-    """Return the journal in *directory* (None for memory), and the line for the log that says where it stores."""
+    """Return the journal in *directory* (None for memory), and a line for the log about where it stores messages."""
     if directory is None:
         note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
         return MemoryJournal(call_soon), note
@@ -259,8 +259,8 @@ def _log_storage_change(error: str) -> None:
 def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
     """End the process before the reactor runs, and report *line* to the person who started it.
 
-    *twistd* holds twistd's options. This function does what twistd would do, because twistd prints a traceback for the
-    exceptions that it handles, and leaves its pid file behind after others.
+    *twistd* holds twistd's options. This function removes twistd's pid file and reports to twistd's parent process
+    itself: for an exception, twistd would print a traceback or leave the pid file behind.
     """
     if twistd.get("pidfile"):
         with suppress(OSError):
@@ -274,7 +274,7 @@ def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
         os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
     elif sys.__stderr__ is not None:
         # twistd has redirected sys.stderr to the log.
-        sys.__stderr__.write(f"{_line(line)}\n")
+        sys.__stderr__.write(f"{_stderr_line(line)}\n")
         sys.__stderr__.flush()
     raise SystemExit(1)
 
@@ -312,13 +312,13 @@ def raise_file_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _number(text: str) -> float | str:
+def _parse_number(text: str) -> float | str:
     """Return *text* as a number if it is one, otherwise unchanged: the validators report what is wrong."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
         return text
     return float(text) if "." in text else int(text)
 
 
-def _line(text: str) -> str:
+def _stderr_line(text: str) -> str:
     """Return *text* as one line for stderr, whatever characters it holds."""
     return f"broadcast: {sanitize(text)}"

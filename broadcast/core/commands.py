@@ -102,7 +102,7 @@ def is_quit(line: str) -> bool:
 
 def interpret(context: CommandContext, line: str, at: float) -> None:
     """Say the sanitized *line* in the room, or run its command. Raises ``RefusedError``."""
-    if line != "/ping":  # no sign of activity: programs send it to keep the connection alive
+    if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         context.member.last_active = at
     if not line.startswith("/"):
         if is_quit(line):
@@ -113,13 +113,18 @@ def interpret(context: CommandContext, line: str, at: float) -> None:
         context.hub.room.say(context.member, line[1:], at)
     else:
         verb, _, argument = line[1:].partition(" ")
-        command = _BY_NAME.get(verb.casefold())
-        if command is None:
-            raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
-        command.run(context, argument, at)
+        _find_command(verb).run(context, argument, at)
     if context.hub.room.above_high_water and context.ready:
         context.pause()
         context.hub.room.when_below_low_water(context.resume)
+
+
+def _find_command(verb: str) -> Command:
+    """Return the command with the name or alias *verb*. Raises ``RefusedError``."""
+    command = _BY_NAME.get(verb.casefold())
+    if command is None:
+        raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
+    return command
 
 
 def _reply_lines(context: CommandContext, *lines: str) -> None:
@@ -141,10 +146,7 @@ def _help(context: CommandContext, argument: str, at: float) -> None:
     if not argument.strip():
         _reply_lines(context, *(f"{command.syntax}   {command.help}" for command in COMMANDS))
         return
-    verb = argument.strip().removeprefix("/")
-    command = _BY_NAME.get(verb.casefold())
-    if command is None:
-        raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
+    command = _find_command(argument.strip().removeprefix("/"))
     _reply_lines(context, f"{command.syntax}   {command.help}")
     if command.aliases:
         _reply_lines(context, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
@@ -192,7 +194,7 @@ def _names(context: CommandContext, argument: str, at: float) -> None:
             context.resume()
 
     if room.delivering:
-        # The list changes only after the delivery. So the reply waits: it must have every join that the user has read.
+        # The list changes only after the delivery. The reply waits, so that it has every join that the user has read.
         context.pause()
         room.when_delivered(show)
     else:
@@ -247,8 +249,8 @@ def _reply(context: CommandContext, argument: str, at: float) -> None:
 
 def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
     """Return a function that takes the number of the newest line and returns the first and last number to show."""
-    asked = argument.strip()
-    if span := re.fullmatch(r"#([0-9]{1,18})(?:-#?([0-9]{1,18}))?", asked):
+    argument = argument.strip()
+    if span := re.fullmatch(r"#([0-9]{1,18})(?:-#?([0-9]{1,18}))?", argument):
         first = int(span[1])
         last = int(span[2] or first)
         if last - first >= HISTORY_MAX_LINES:
@@ -256,8 +258,8 @@ def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
                 f"at most {HISTORY_MAX_LINES} lines at once: /history #{first}-#{first + HISTORY_MAX_LINES - 1}"
             )
         return lambda _newest: (first, last)
-    if re.fullmatch(r"|[1-9][0-9]{0,17}", asked):
-        lines = min(int(asked or HISTORY_DEFAULT_LINES), HISTORY_MAX_LINES)
+    if re.fullmatch(r"|[1-9][0-9]{0,17}", argument):
+        lines = min(int(argument or HISTORY_DEFAULT_LINES), HISTORY_MAX_LINES)
         return lambda newest: (newest - lines + 1, newest)
     raise _usage_error("history")
 

@@ -17,8 +17,8 @@ from broadcast.core.errors import TooManyConnections
 
 SERVER_FULL: Final = "This server is full. Try again later."
 """The reason that a client receives if the server is at its limit of connections."""
-_SHORTEST_DELAY = 1e-6
-"""Shortest delay, in seconds. Rounding can leave a trillionth of a second after a timer has fired."""
+_MIN_DELAY = 1e-6
+"""Minimum delay, in seconds. After a timer has fired, rounding can leave a rest of a trillionth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Limits:
     high_water_events: int = 10_000
     """Number of events not yet stored and delivered at which the room pauses the authors."""
     high_water_bytes: int = 8 * 1024 * 1024
-    """Size of their text at which the room pauses the authors, in bytes. Each character counts as one."""
+    """Size of the text of such events at which the room pauses the authors, in bytes. A character counts as one."""
 
     def without_client_limits(self) -> Limits:
         """Return the limits without those on single clients and addresses, for a room of trusted programs."""
@@ -77,7 +77,7 @@ class RateLimiter:
     def delay(self, now: float) -> float:
         """Return the seconds until the next line is allowed, 0.0 if it is allowed now."""
         wait = self._theoretical_arrival - now - self._burst_tolerance
-        return wait if wait > _SHORTEST_DELAY else 0.0
+        return wait if wait > _MIN_DELAY else 0.0
 
     def consume(self, now: float) -> None:
         """Count a line at the time *now*."""
@@ -88,7 +88,7 @@ _Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
 
 
 class Lease:
-    """One counted connection. ``release`` ends the counting."""
+    """One counted connection. It counts until ``release``."""
 
     __slots__ = ("_on_release",)
 
@@ -103,7 +103,7 @@ class Lease:
 
 
 class ConnectionLimiter:
-    """Limits the number of connections, in total and from each address.
+    """A limit on the number of connections, in total and from each address.
 
     Connections from this machine count toward the total only.
     """
@@ -147,7 +147,7 @@ def _source(host: str | None) -> _Source | None:
     try:
         address = ip_address(host)
     except ValueError:
-        return None  # a local socket, as a proxy has named it
+        return None  # the name of a local socket, reported by a proxy
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     if address.is_loopback:

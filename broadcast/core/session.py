@@ -29,7 +29,7 @@ from broadcast.core.stats import Rejection
 MAX_REJECTED_NICKS = 10
 """Number of rejected nicknames after which the session ends."""
 ARRIVAL_NAMES = 20
-"""Maximum number of members that a newcomer receives by name. The others are only counted."""
+"""Maximum number of members that ``JoinConfirmed`` names. The others are only counted."""
 CONNECTION_LOST = "connection lost"
 """The leave reason of a session whose connection broke."""
 
@@ -88,8 +88,8 @@ class Session:
         """Continue after the room has delivered this session's join; see ``MemberListener``."""
         self._machine.join_delivered(members, replay)
         if self.ready:
-            # This call can cause the next line. Within the transition, Automat would queue that line, and the session
-            # would process several lines at a time. So the call comes after the transition.
+            # This call can bring the next line. Therefore it comes after the transition: within it, Automat would queue
+            # that line, and the session would process several lines at a time.
             self.peer.ready_for_line()
 
     def pause(self) -> None:
@@ -198,7 +198,7 @@ class _Inputs(Protocol):
         """The room has delivered the leave to all subscribers."""
 
     def reject(self, reason: str) -> None:
-        """The connection cannot have a session: the server is full, the time is over, or it is another protocol."""
+        """The connection is rejected: too many connections, no nickname in time, or another protocol."""
 
 
 def _build_machine() -> Callable[[Session], _Inputs]:

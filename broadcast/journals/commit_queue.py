@@ -1,4 +1,4 @@
-"""What all journals share: the queue to the reactor thread, and the check whether an event can be stored."""
+"""The shared parts of the journals: the queue to the reactor thread, and the check whether an event can be stored."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from broadcast.core.time_slice import CallSoon
 class CommittedQueue:
     """The events that a journal has committed and not yet delivered to its listener.
 
-    However many batches arrive before the reactor gets to them, the reactor is woken once and the listener is called
-    once. A commit takes less time than a delivery to hundreds of subscribers. One wake-up per commit doubled the CPU
-    time of a loaded server.
+    All batches that arrive before the reactor delivers them share one wake-up and one call of the listener. A commit
+    takes less time than a delivery to hundreds of subscribers, and one wake-up per commit doubled the CPU time of a
+    loaded server.
     """
 
     def __init__(self, call_soon: CallSoon) -> None:
@@ -29,7 +29,7 @@ class CommittedQueue:
         self._listener = listener
 
     def add(self, events: Sequence[Event]) -> None:
-        """Append *events* (at least one, in order). May be called from any single thread."""
+        """Append *events* (at least one, in order). May be called from another thread, but always the same one."""
         with self._lock:
             if self._stopped:
                 return
@@ -51,8 +51,8 @@ class CommittedQueue:
             self._listener(events)
 
 
-def why_unstorable(event: Stored) -> str:
-    """Return why no journal can store *event*, as a short line, or an empty string if it can be stored."""
+def storage_problem(event: Stored) -> str:
+    """Return why no journal can store *event*, as a short line, or an empty string if one can."""
     try:
         event.nick.encode()
         event.text.encode()

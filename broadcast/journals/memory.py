@@ -11,7 +11,7 @@ from broadcast.core.interfaces import Journal, ReadCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.commit_queue import CommittedQueue, why_unstorable
+from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.search_indexer import matching
 
 SEARCH_ROWS_PER_TURN = 500
@@ -36,7 +36,7 @@ class MemoryJournal:
         self._last = 0
         self._ring: list[Stored] = []  # the event with number n is at index (n - 1) % limit
 
-    def open(self, tail: int) -> Sequence[Stored]:  # noqa: ARG002 - the journal is empty whatever the tail
+    def open(self, tail: int) -> Sequence[Stored]:  # noqa: ARG002 - the journal is empty at the start
         """Return no events, because a room in memory begins empty."""
         return []
 
@@ -50,17 +50,17 @@ class MemoryJournal:
             event = self._store(event)
         self._committed.add((event,))
 
-    def read(self, first: int, last: int, found: ReadCallback) -> None:
+    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last* that the journal still holds."""
         numbers = range(max(first, self._oldest), min(last, self._last) + 1)
-        self._call_soon(partial(found, [_as_read(self._numbered(number)) for number in numbers]))
+        self._call_soon(partial(on_result, [_without_session(self._event_at(number)) for number in numbers]))
 
-    def search(self, query: SearchQuery, last: int, limit: int, found: ReadCallback) -> None:
+    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Search all events, the newest first. There is no index."""
-        self._call_soon(partial(self._search_some, query, min(last, self._last), limit, [], found))
+        self._call_soon(partial(self._search_some, query, min(last, self._last), limit, [], on_result))
 
     def close(self) -> None:
-        """Call the listener no more."""
+        """Stop calling the listener."""
         self._committed.stop()
 
     @property
@@ -68,28 +68,30 @@ class MemoryJournal:
         """Number of the oldest event that the journal holds."""
         return self._last - len(self._ring) + 1
 
-    def _numbered(self, number: int) -> Stored:
+    def _event_at(self, number: int) -> Stored:
         return self._ring[(number - 1) % self._limit]
 
-    def _search_some(self, query: SearchQuery, last: int, limit: int, lines: list[Stored], found: ReadCallback) -> None:
-        """Search the next rows up to *last* for at most *limit* events, and put them in front of *lines*.
+    def _search_some(
+        self, query: SearchQuery, last: int, limit: int, found: list[Stored], on_result: ReadCallback
+    ) -> None:
+        """Search the next rows up to *last* for at most *limit* events, and put them in front of *found*.
 
         If rows are left to search, continue in the next turn.
         """
         numbers = range(max(last - SEARCH_ROWS_PER_TURN + 1, self._oldest), last + 1)
         try:
-            hits = matching(query, ((number, self._numbered(number).text) for number in numbers), limit)
+            hits = matching(query, ((number, self._event_at(number).text) for number in numbers), limit)
         except JournalError as error:
-            found(error)
+            on_result(error)
             return
-        lines = [_as_read(self._numbered(number)) for number in reversed(hits)] + lines
+        found = [_without_session(self._event_at(number)) for number in reversed(hits)] + found
         if len(hits) == limit or numbers.start <= self._oldest:
-            found(lines)
+            on_result(found)
         else:
-            self._call_soon(partial(self._search_some, query, numbers.start - 1, limit - len(hits), lines, found))
+            self._call_soon(partial(self._search_some, query, numbers.start - 1, limit - len(hits), found, on_result))
 
     def _store(self, event: Stored) -> Stored | StoreFailed:
-        if reason := why_unstorable(event):
+        if reason := storage_problem(event):
             self.commit_stats.failed_events += 1
             return StoreFailed(event, reason)
         self._last += 1
@@ -101,8 +103,8 @@ class MemoryJournal:
         return stored
 
 
-def _as_read(event: Stored) -> Stored:
-    """Return *event* without its session, as a journal on disk does, so that no caller relies on the session."""
+def _without_session(event: Stored) -> Stored:
+    """Return *event* without its session. A journal on disk stores no session, so no caller may rely on it."""
     return type(event)(0, event.nick, event.text, event.at, event.seq)
 
 

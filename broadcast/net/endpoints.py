@@ -42,13 +42,16 @@ if TYPE_CHECKING:
 THIS_MACHINE: Final = ("127.0.0.1", "::1")
 """Both loopback addresses: ``localhost`` can resolve to either of them first."""
 LISTEN_BACKLOG: Final = 1024
-"""Maximum number of connections that wait for ``accept``; the system may allow fewer. With Twisted's 50, most clients
-in a rush of 300 seem connected but never receive a welcome, because the system drops the end of their handshake."""
+"""Maximum number of connections that wait for ``accept``; the system may allow fewer.
+
+With Twisted's 50, the system drops the end of most handshakes if 300 clients connect at once. These clients seem
+connected but never receive a welcome.
+"""
 ATTEMPTS: Final = 20
 """Number of attempts to find a port that is free on every address."""
 
 _PROXIED: Final = "haproxy:"
-"""Prefix of a description: clients connect through a proxy. The server handles it itself (``proxy_protocol.py``)."""
+"""Prefix of a description if clients connect through a proxy. ``proxy_protocol.py`` handles it, not Twisted."""
 _closed: Final = Failure(CONNECTION_DONE)  # type: ignore[no-untyped-call]
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -78,7 +81,8 @@ def parse_listener(
     if is_number(port):
         return PortListener(reactor, int(port), interface, option)
     description = port.removeprefix(_PROXIED)
-    if description != port and (is_number(description) or description.startswith(_PROXIED)):
+    is_proxied = description != port
+    if is_proxied and (is_number(description) or description.startswith(_PROXIED)):
         number = description if is_number(description) else "5555"
         raise StartupError(f"{option} {port}: behind {_PROXIED} stands a place, as in {_PROXIED}tcp:{number}.")
     try:
@@ -93,11 +97,11 @@ def parse_listener(
             raise StartupError(f"{option} {port} needs what TLS needs: pip install 'Twisted[tls]'.") from error
         # Parsers can be plugins and raise various errors: ValueError, TypeError for an unknown argument, ImportError,
         # OSError.
-        several = ", and repeat it for several" if option == "--port" else ""
-        colons = r" A colon in a value is written \:, as in interface=\:\:1." if "::" in description else ""
+        repeat_hint = ", and repeat it for several" if option == "--port" else ""
+        colon_hint = r" A colon in a value is written \:, as in interface=\:\:1." if "::" in description else ""
         raise StartupError(
             f"{option} {port} cannot be used ({_error_text(error)}). Give it a number, or a Twisted endpoint "
-            f"description such as tcp:5555:interface=0.0.0.0{several}.{colons}"
+            f"description such as tcp:5555:interface=0.0.0.0{repeat_hint}.{colon_hint}"
         ) from error
     if isinstance(endpoint, StandardIOEndpoint):
         raise StartupError(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")
@@ -108,7 +112,7 @@ def parse_listener(
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         _check_handed_over(f"{option} {port}", endpoint)
         backlog = None
-    if description != port:
+    if is_proxied:
         endpoint = ProxiedEndpoint(
             endpoint, cast("IReactorTime", reactor), connection_limiter or ConnectionLimiter(DEFAULTS)
         )
@@ -211,7 +215,7 @@ class PortListener:
 
 
 class EndpointListener:
-    """A Twisted endpoint. *backlog* replaces the endpoint's own unless it is None."""
+    """A Twisted endpoint. *backlog* replaces the endpoint's own, unless it is None."""
 
     def __init__(
         self, description: str, endpoint: IStreamServerEndpoint, option: str = "--port", backlog: int | None = None
@@ -252,7 +256,7 @@ def _describe(ports: Sequence[IListeningPort], private_hint: str) -> str:
 def is_public(ports: Sequence[IListeningPort]) -> bool:
     """Return whether other machines may be able to connect to one of *ports*."""
     hosts = [port.getHost() for port in ports]
-    return any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
+    return any(isinstance(host, IPv4Address | IPv6Address) and not ip_address(host.host).is_loopback for host in hosts)
 
 
 def resolve(host: str) -> Sequence[str]:
@@ -292,10 +296,6 @@ def format_address(host: object) -> str:
             return sanitize(os.fsdecode(name)) if name else "a socket without a name"
         case _:
             return sanitize(str(host))
-
-
-def _is_loopback(host: str) -> bool:
-    return ip_address(host).is_loopback
 
 
 def _errno(error: CannotListenError) -> int | None:

@@ -1,8 +1,8 @@
 """Rejection of connections while the process is out of file descriptors: a line, then a close.
 
 ``accept`` fails in that state and the connection remains in the queue. The socket stays readable, so a reactor would
-call ``accept`` again at once, for ever. Twisted holds one descriptor in reserve for this case. But it closes the
-connection without a line. And if something else has taken the reserve meanwhile, it loops for ever all the same.
+call ``accept`` again at once, for ever. Twisted holds one descriptor in reserve for this case, but closes the
+connection without a line. If other code has taken the reserve meanwhile, Twisted still loops for ever.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 MAX_REJECTED_PER_ACCEPT: Final = 100
 """Maximum number of connections that one call of ``accept`` rejects, before other work has its turn."""
 PAUSE_SECONDS: Final = 1.0
-"""Time without ``accept`` after even the reserve was not enough, in seconds."""
+"""Pause before the next ``accept`` if it fails even with the reserve, in seconds."""
 LOG_SECONDS: Final = 10.0
 """Minimum time between two log lines, in seconds. A flood of connections must not flood the log."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Out of descriptors in the process or in the system, and what some systems report instead (accept(2))."""
+"""Errors of accept(2) without a free descriptor in the process or the system. Some systems report a lack of memory."""
 
 
 class FdReserveListener:
@@ -76,10 +76,10 @@ def install_fd_reserve(port: Port, line: bytes, clock: IReactorTime) -> None:
 class ReserveSocket(socket.socket):
     """A listening socket that rejects connections while there are no descriptors for them.
 
-    It takes over *descriptor*, and holds another one in reserve. If ``accept`` finds no free descriptor, it closes the
-    reserve and uses its place to accept the waiting connections one by one, send *line* and close them. Then it
-    reports an empty queue. If that fails, too, it calls *pause*, which stops calls of ``accept`` for a while. *now*
-    returns monotonic seconds.
+    It takes over *descriptor*, and holds another one in reserve. If ``accept`` finds no free descriptor, it releases
+    the reserve and uses it to accept the waiting connections one by one, send *line* and close them. Then it reports an
+    empty queue. If even that fails, it calls *pause*, which stops calls of ``accept`` for a while. *now* returns
+    monotonic seconds.
     """
 
     _log = Logger()
@@ -131,7 +131,7 @@ class ReserveSocket(socket.socket):
 
     def _take_reserve(self) -> None:
         if self._reserve is None:
-            with suppress(OSError):  # something else took the descriptor; the next accept tries again
+            with suppress(OSError):  # other code took the descriptor; the next accept tries again
                 self._reserve = os.open(os.devnull, os.O_RDONLY)
 
     def _release_reserve(self) -> None:

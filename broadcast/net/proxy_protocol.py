@@ -1,9 +1,10 @@
 """The PROXY protocol of HAProxy: a header in front of a connection's input, with the address of the client.
 
-Twisted supports it, too, but not well enough for this server: an end of input without ``quit`` loses every reply,
-because half-closing does not pass through; the address is right only after the welcome; and a header that arrives in
-pieces is rejected. Here, the wrapped protocol starts when the header is complete. Its transport differs from the plain
-one only in the peer's address. The format: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+The wrapped protocol starts when the header is complete. Its transport differs from the plain one only in the peer's
+address. The format: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+
+Twisted's own support is not sufficient for this server. It does not forward half-closing, so an end of input without
+``quit`` loses every reply. The address is right only after the welcome. A header that arrives in pieces is rejected.
 """
 
 from __future__ import annotations
@@ -152,12 +153,12 @@ class _ProxiedTransport:
 
 @implementer(IHalfCloseableProtocol)
 class ProxiedProtocol(Protocol):
-    """Reads the header, then starts the wrapped protocol and forwards input to it. Output goes around this class."""
+    """Reads the header, then starts the wrapped protocol and forwards input to it. Output does not pass through it."""
 
     factory: ProxiedFactory
 
     def connectionMade(self) -> None:
-        """Wait for the header. Until it is complete, the connection counts in the total, but for no address."""
+        """Wait for the header. Until it is complete, the connection counts only toward the total."""
         factory = self.factory
         self._transport = cast("StreamTransport", self.transport)
         self._received = bytearray()
@@ -215,7 +216,7 @@ class ProxiedProtocol(Protocol):
             self._lease.release()
 
     def _reject_missing_header(self) -> None:
-        """Reject the connection, because no valid header arrived in time."""
+        """Reject the connection, because the header is invalid or did not arrive in time."""
         self.factory.refusal_log.record(f"no PROXY header from {format_peer(self._transport.getPeer())}")
         self._reject(_NO_PROXY)
 

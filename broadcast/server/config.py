@@ -33,7 +33,7 @@ LOG_FORMATS: Final = ("text", "json")
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
 
-_line_end: Final = re.compile(r"\r\n|\r|\n")
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 class Limit(NamedTuple):
@@ -51,7 +51,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "paste-lines": Limit("paste_lines", 1, 100_000, "Maximum number of lines that a client may send at once."),
     "lines-per-second": Limit(
         "lines_per_second",
-        0.02,  # slower would exceed the 100 seconds of silence after which the client gives up the server
+        0.02,  # slower would exceed the 100 seconds of silence after which the client gives up on the server
         1_000_000,
         "Rate limit after --paste-lines. Lines that arrive faster wait.",
         False,
@@ -130,14 +130,14 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     command_line = dict(given)
     from_file: dict[str, object] = {}
     if (path := command_line.pop("config", None)) is not None:
-        from_file = _checked(_table(_text("--config", path), folder), lambda key: f"{key} in {path}", folder)
-    overrides = _checked(command_line, lambda key: f"--{key}", folder)
+        from_file = _validate(_read_toml(_check_text("--config", path), folder), lambda key: f"{key} in {path}", folder)
+    overrides = _validate(command_line, lambda key: f"--{key}", folder)
     if "data" in overrides:
         from_file.pop("ephemeral", None)
     settings = from_file | overrides
     defaults = Config()
     numbers = {limit.field: settings.pop(name) for name, limit in LIMITS.items() if name in settings}
-    limits = Limits(**numbers)  # type: ignore[arg-type]  # _checked has checked the types
+    limits = Limits(**numbers)  # type: ignore[arg-type]  # _validate has checked the types
     if not settings.pop("limits", True):
         limits = limits.without_client_limits()
     data = settings.pop("data", folder / (defaults.data or ""))
@@ -148,7 +148,7 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
             f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
             f"Put it into the endpoint description, as in tcp:5555:interface={settings['interface']}."
         )
-    config = Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _checked has checked the types
+    config = Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _validate has checked the types
     if config.probe >= config.gone:
         raise StartupError(
             f"gone ({config.gone}) must be more seconds than probe ({config.probe}): a silent client is probed first "
@@ -157,8 +157,8 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     return config
 
 
-def _checked(values: Mapping[str, object], where: Callable[[str], str], folder: Path) -> dict[str, object]:
-    """Return *values* as fields of ``Config``. *where* returns how error texts name a setting."""
+def _validate(values: Mapping[str, object], where: Callable[[str], str], folder: Path) -> dict[str, object]:
+    """Return *values* as fields of ``Config``. *where* returns the name of a setting for error texts."""
     checked: dict[str, object] = {}
     for key, value in values.items():
         check = VALIDATORS.get(key)
@@ -171,7 +171,7 @@ def _checked(values: Mapping[str, object], where: Callable[[str], str], folder: 
 
 
 def _suggest(key: str) -> str:
-    """Return a hint at the settings that *key* may have meant."""
+    """Return a hint at the settings that the user may have meant by *key*."""
     close = get_close_matches(key.lower().replace("_", "-"), VALIDATORS, 1)
     return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(VALIDATORS)}."
 
@@ -181,14 +181,14 @@ def _invalid(where: str, expected: str, value: object) -> StartupError:
     return StartupError(f"{where} takes {expected}, not {shown if len(shown) <= 60 else shown[:60] + '…'}.")
 
 
-def _ports(where: str, value: object, _folder: Path) -> tuple[str, ...]:
+def _check_ports(where: str, value: object, _folder: Path) -> tuple[str, ...]:
     ports = value if isinstance(value, list) else [value]
     if not ports:
         raise _invalid(where, "at least one port", value)
-    return tuple(_port(where, port) for port in ports)
+    return tuple(_check_port(where, port) for port in ports)
 
 
-def _port(where: str, value: object) -> str:
+def _check_port(where: str, value: object, _folder: Path | None = None) -> str:
     expected = f"a number from 0 to {LAST_PORT} or a Twisted endpoint description such as tcp:5555:interface=0.0.0.0"
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise _invalid(where, expected, value)
@@ -198,38 +198,27 @@ def _port(where: str, value: object) -> str:
     return port
 
 
-def _text(where: str, value: object, _folder: Path | None = None) -> str:
+def _check_text(where: str, value: object, _folder: Path | None = None) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise _invalid(where, "a text that is not empty", value)
     return value
 
 
-def _name(where: str, value: object, _folder: Path) -> str:
-    name = sanitize(_text(where, value)).strip()
+def _check_name(where: str, value: object, _folder: Path) -> str:
+    name = sanitize(_check_text(where, value)).strip()
     if not 0 < len(name) <= NAME_CHARACTERS:
         raise _invalid(where, f"a line of 1 to {NAME_CHARACTERS} characters", value)
     return name
 
 
-def _whole(low: int, high: int) -> Callable[[str, object, Path], int]:
-    """Return a validator for whole numbers from *low* to *high*."""
-
-    def check(where: str, value: object, _folder: Path) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise _invalid(where, f"a whole number from {low} to {high}", value)
-        return value
-
-    return check
-
-
-def _limit(limit: Limit, where: str, value: object, _folder: Path) -> float:
-    kinds = int if limit.whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kinds) or not limit.low <= value <= limit.high:
-        raise _invalid(where, f"a {'whole ' * limit.whole}number from {limit.low} to {limit.high}", value)
+def _check_number(low: float, high: float, whole: bool, where: str, value: object, _folder: Path) -> float:
+    types = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, types) or not low <= value <= high:
+        raise _invalid(where, f"a {'whole ' * whole}number from {low} to {high}", value)
     return value
 
 
-def _switch(where: str, value: object, _folder: Path) -> bool:
+def _check_switch(where: str, value: object, _folder: Path) -> bool:
     if isinstance(value, bool):  # in TOML
         return value
     if value not in ("on", "off"):
@@ -237,30 +226,26 @@ def _switch(where: str, value: object, _folder: Path) -> bool:
     return value == "on"
 
 
-def _flag(where: str, value: object, _folder: Path) -> bool:
+def _check_flag(where: str, value: object, _folder: Path) -> bool:
     if not isinstance(value, bool):
         raise _invalid(where, "true or false", value)
     return value
 
 
-def _metrics(where: str, value: object, _folder: Path) -> str:
-    return _port(where, value)
-
-
-def _log_format(where: str, value: object, _folder: Path) -> str:
+def _check_log_format(where: str, value: object, _folder: Path) -> str:
     if value not in LOG_FORMATS:
         raise _invalid(where, " or ".join(LOG_FORMATS), value)
     return str(value)
 
 
-def _data(where: str, value: object, folder: Path) -> Path:
-    return folder / _text(where, value)
+def _check_data(where: str, value: object, folder: Path) -> Path:
+    return folder / _check_text(where, value)
 
 
-def _motd(where: str, value: object, folder: Path) -> tuple[str, ...]:
+def _read_motd(where: str, value: object, folder: Path) -> tuple[str, ...]:
     """Return the sanitized lines of the file *value*, without blank lines at its end."""
-    path = _text(where, value)
-    lines = _line_end.split(_contents(where, folder / path, MOTD_BYTES))
+    path = _check_text(where, value)
+    lines = _LINE_END.split(_read_text(where, folder / path, MOTD_BYTES))
     clean = [sanitize(line).rstrip() for line in lines]
     while clean and not clean[-1]:
         clean.pop()
@@ -269,9 +254,9 @@ def _motd(where: str, value: object, folder: Path) -> tuple[str, ...]:
     return tuple(clean)
 
 
-def _table(path: str, folder: Path) -> dict[str, object]:
+def _read_toml(path: str, folder: Path) -> dict[str, object]:
     """Return the content of the TOML file *path*."""
-    text = _contents("--config", folder / path, CONFIG_BYTES)
+    text = _read_text("--config", folder / path, CONFIG_BYTES)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, or an error of int or datetime
@@ -279,7 +264,7 @@ def _table(path: str, folder: Path) -> dict[str, object]:
         raise StartupError(f"{path} is not valid TOML: {reason}. Correct it there.") from error
 
 
-def _contents(where: str, path: Path, limit: int) -> str:
+def _read_text(where: str, path: Path, limit: int) -> str:
     """Return the text of a UTF-8 file of at most *limit* bytes."""
     try:
         with path.open("rb") as file:
@@ -297,20 +282,20 @@ def _contents(where: str, path: Path, limit: int) -> str:
 
 
 VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
-    "port": _ports,
-    "interface": _text,
-    "name": _name,
-    "motd": _motd,
-    "replay": _whole(0, REPLAY_LIMIT),
-    "probe": _whole(0, PROBE_LIMIT),
-    "gone": _whole(1, GONE_LIMIT),
-    "unicode-nicknames": _flag,
-    "data": _data,
-    "ephemeral": _flag,
-    "metrics": _metrics,
-    "log-format": _log_format,
-    "limits": _switch,
-    **{name: partial(_limit, limit) for name, limit in LIMITS.items()},
+    "port": _check_ports,
+    "interface": _check_text,
+    "name": _check_name,
+    "motd": _read_motd,
+    "replay": partial(_check_number, 0, REPLAY_LIMIT, True),
+    "probe": partial(_check_number, 0, PROBE_LIMIT, True),
+    "gone": partial(_check_number, 1, GONE_LIMIT, True),
+    "unicode-nicknames": _check_flag,
+    "data": _check_data,
+    "ephemeral": _check_flag,
+    "metrics": _check_port,
+    "log-format": _check_log_format,
+    "limits": _check_switch,
+    **{name: partial(_check_number, limit.low, limit.high, limit.whole) for name, limit in LIMITS.items()},
 }
 """The validator of each setting, by its name on the command line and in the config file."""
 

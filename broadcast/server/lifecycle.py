@@ -32,10 +32,10 @@ STOP_SECONDS: Final = 10.0
 """Maximum duration of a stop, whatever the clients and the journal do."""
 DRAIN_SECONDS: Final = 3.0
 """Maximum duration of each of the first two steps: to close the ports, and to handle the input received before."""
-KEEP_SECONDS: Final = 1.0
-"""Part of ``STOP_SECONDS``, at the end, that only the journal uses."""
+JOURNAL_SECONDS: Final = 1.0
+"""Last part of ``STOP_SECONDS``, for aborted connections and the journal."""
 LINGER_SECONDS: Final = 1.0
-"""Time for the clients to close their side after the notice; nearly all of them do so at once."""
+"""Time for the clients to close their side after the notice. Nearly all of them do so at once."""
 
 GiveUp: TypeAlias = Callable[[str], NoReturn]
 """Ends the process before the reactor runs, with one line that gives the reason."""
@@ -111,11 +111,11 @@ class Server(Service):
         self._dead_peers = dead_peers
         self._ports: list[IListeningPort] = []
         self._monitor_ports: list[IListeningPort] = []
-        self._lines: list[str] = []
+        self._listen_lines: list[str] = []
         self._listen_error: str | None = None
         self._attempts: list[Deferred[None]] = []
 
-    # The start
+    # Start
 
     def setServiceParent(self, parent: Any) -> None:  # noqa: ANN401, N802 - Twisted's
         """Become a part of *parent*, and give it the log observer if it is twistd's application.
@@ -146,13 +146,13 @@ class Server(Service):
             self._hub.open()
         except JournalError as error:
             self._give_up(str(error))
-        for line in self._lines:
+        for line in self._listen_lines:
             self._log.info("{line}", line=line)
         self._log.info("{line}", line=self._storage_note)
         self._dead_peers.start()
         if self._monitor is not None:
             self._monitor.start()
-        # Later, because the reactor does not run yet: a server that has reported to be ready must answer.
+        # The reactor does not run yet. Both calls wait for it: a server that reports to be ready must answer.
         self._context.call_soon(self._context.take_signals)
         DeferredList(self._attempts).addCallback(lambda _all: self._context.call_soon(self._report_ready))
 
@@ -163,19 +163,19 @@ class Server(Service):
 
     def _listen(self, entrance: Entrance, opened: list[IListeningPort]) -> None:
         """Listen at *entrance*, now or, with some endpoints, later. The ports are added to *opened*."""
-        attempt = entrance.listener.listen(entrance.factory).addCallback(self._listening, entrance.listener, opened)
-        attempt.addErrback(self._listening_failed)
+        attempt = entrance.listener.listen(entrance.factory).addCallback(self._add_ports, entrance.listener, opened)
+        attempt.addErrback(self._handle_listen_error)
         if self._listen_error is not None:
             self._give_up(self._listen_error)
         self._attempts.append(attempt)
 
-    def _listening(self, ports: Sequence[IListeningPort], listener: Listener, opened: list[IListeningPort]) -> None:
+    def _add_ports(self, ports: Sequence[IListeningPort], listener: Listener, opened: list[IListeningPort]) -> None:
         opened += ports
         line = listener.describe(ports)
         if self.running:
             self._log.info("{line}", line=line)
         else:
-            self._lines.append(line)
+            self._listen_lines.append(line)
 
     def _listening_failed(self, failure: Failure) -> None:
         self._listen_error = str(failure.value)
@@ -187,7 +187,7 @@ class Server(Service):
         close_now(self._ports + self._monitor_ports)
         self._context.give_up(line)
 
-    # The end
+    # Stop
 
     def stopService(self) -> Deferred[None]:
         """Notify all clients, and store and deliver all input received. The result fires at the end of ``_stop``."""
@@ -207,12 +207,12 @@ class Server(Service):
         await self._with_timeout(DRAIN_SECONDS, self._connections.drain())
         delivered: Deferred[None] = Deferred()
         self._hub.close(partial(delivered.callback, None))
-        if not await self._before(deadline - KEEP_SECONDS - LINGER_SECONDS, delivered):
-            # The journal is stuck, and with it the notice in the stream of the room.
+        if not await self._before(deadline - JOURNAL_SECONDS - LINGER_SECONDS, delivered):
+            # The journal is stuck, so the notice in the stream of the room does not arrive.
             for connection in self._connections:
                 connection.send_shutdown_notice()
-        await self._disconnect(deadline - KEEP_SECONDS)
-        if not await self._before(deadline, self._in_thread(self._journal.close)):
+        await self._disconnect(deadline - JOURNAL_SECONDS)
+        if not await self._before(deadline, self._close_journal()):
             self._log.error("The journal did not close in time. Messages that it had not stored reached nobody.")
         if self._monitor is not None:
             self._monitor.stop()
@@ -223,8 +223,8 @@ class Server(Service):
         gone = self._connections.disconnect()
         if await self._with_timeout(LINGER_SECONDS, gone):
             return
-        # Some clients keep their side open as long as their user likes. loseConnection closes the connections to which
-        # everything was sent, and the kernel delivers what it still holds. On the others, it waits for the rest.
+        # Some clients leave their side open until their user closes it. loseConnection closes the connections whose
+        # output was handed to the kernel, which still delivers it. On the others, it waits for the rest.
         for connection in list(self._connections):
             connection.transport.loseConnection()
         if await self._before(deadline, gone):
@@ -232,7 +232,7 @@ class Server(Service):
         self._log.warn("Aborting connections that have not received everything: {count}.", count=len(self._connections))
         for connection in list(self._connections):
             connection.transport.abortConnection()
-        await self._with_timeout(KEEP_SECONDS / 2, gone)
+        await self._with_timeout(JOURNAL_SECONDS / 2, gone)
 
     async def _before(self, deadline: float, event: Deferred[Any]) -> bool:
         """Wait for *event* until *deadline*, and return whether it has fired."""
@@ -255,19 +255,19 @@ class Server(Service):
         event.addBoth(fire)
         return result
 
-    def _in_thread(self, work: Callable[[], None]) -> Deferred[None]:
-        """Run *work* in a daemon thread, and return a Deferred that fires at its end.
+    def _close_journal(self) -> Deferred[None]:
+        """Close the journal in a daemon thread, and return a Deferred that fires at its end.
 
-        The reactor waits for the threads of its own pool when it stops. A daemon thread that hangs does not keep the
-        process from ending.
+        The reactor waits for the threads of its own pool when it stops. A daemon thread that hangs does not prevent the
+        end of the process.
         """
-        done: Deferred[None] = Deferred()
+        closed: Deferred[None] = Deferred()
 
-        def run() -> None:
+        def close() -> None:
             try:
-                work()
+                self._journal.close()
             finally:
-                self._context.call_soon(partial(done.callback, None))
+                self._context.call_soon(partial(closed.callback, None))
 
-        Thread(target=run, name="journal closer", daemon=True).start()
-        return done
+        Thread(target=close, name="journal closer", daemon=True).start()
+        return closed

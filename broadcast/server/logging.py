@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEvent
 from twisted.python.logfile import LogFile
@@ -25,8 +25,6 @@ OWN_FIELDS: Final = ("time", "level", "system", "message", "traceback")
 LEGACY_FIELDS: Final = {"isError", "format", "failure", "debug", "log_legacy"}
 """Fields that ``twisted.python.log`` adds to its events for its own use."""
 
-Plain: TypeAlias = str | int | float | None
-
 
 def as_json(event: LogEvent) -> str:
     """Return *event* as one line of ASCII with a line end, or an empty string if it has no message. Never raises.
@@ -34,14 +32,14 @@ def as_json(event: LogEvent) -> str:
     The object holds those fields of the event that are strings, numbers, booleans or None. ``json`` escapes line ends,
     control characters and all non-ASCII characters.
     """
-    message, traceback = formatEvent(event), _traceback(event)
+    message, traceback = formatEvent(event), _format_traceback(event)
     if traceback is not None and "log_text" in event and not event.get("message"):
         # twisted.python.log has put the traceback into the message.
         message = safe_str(event.get("why") or "Unhandled Error")
     if not message and traceback is None:
         return ""
-    fields: dict[str, Plain] = {
-        "time": _time(event.get("log_time")),
+    fields: dict[str, str | int | float | None] = {
+        "time": _format_time(event.get("log_time")),
         "level": getattr(event.get("log_level"), "name", None),
         "system": safe_str(event.get("log_system") or event.get("log_namespace") or "-"),
         "message": message,
@@ -54,13 +52,13 @@ def as_json(event: LogEvent) -> str:
             if isinstance(value, float) and not isfinite(value):
                 fields[name] = str(value)  # JSON has no infinity and no NaN
             elif isinstance(value, int) and value.bit_length() > 63:
-                continue  # many JSON readers only have 64-bit integers
+                continue  # many JSON parsers only have 64-bit integers
             elif isinstance(value, str | int | float | None):
                 fields[name] = value
     return json.dumps(fields) + "\n"
 
 
-def _time(seconds: object) -> str | None:
+def _format_time(seconds: object) -> str | None:
     """Return the time in ISO 8601, in UTC, with milliseconds, or None if it is not a valid time."""
     if not isinstance(seconds, int | float):
         return None
@@ -71,7 +69,7 @@ def _time(seconds: object) -> str | None:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _traceback(event: LogEvent) -> str | None:
+def _format_traceback(event: LogEvent) -> str | None:
     failure = event.get("log_failure") or (event.get("failure") if event.get("isError") else None)
     if failure is None:
         return None
@@ -82,9 +80,9 @@ def _traceback(event: LogEvent) -> str | None:
 
 
 def json_log(twistd: Mapping[str, Any], call_soon: CallSoon) -> ILogObserver:
-    """Return an observer that writes JSON to the place where twistd, with its options *twistd*, would write text.
+    """Return an observer that writes JSON to stdout or a file, where twistd would write text. Raises ``StartupError``.
 
-    The place is stdout, or a file that is rotated by size and on SIGUSR1. Raises ``StartupError``.
+    *twistd* holds twistd's options. The file is rotated by size and on SIGUSR1.
     """
     for option in ("logger", "syslog"):
         if twistd.get(option):

@@ -140,8 +140,8 @@ class LoopLagSampler:
 
     The thread hands a function to *call_soon* and measures, with the monotonic clock *now*, the time until it runs. An
     input that arrives at that moment waits as long: for the rest of the current turn, and for the calls before it. Long
-    turns are sampled more often than short ones, as often as inputs meet them. To measure in the reactor's thread would
-    cost something in each turn.
+    turns are sampled more often than short ones, because they also delay more inputs. A measurement in the reactor's
+    own thread would cost time in each turn.
 
     There is one sample at a time, so a reactor that hangs for a minute adds one sample of a minute to *delays*.
     """
@@ -263,12 +263,12 @@ class _Site(Site):
 
 
 class _ConnectionCap(WrappingFactory):
-    """Limits the number of connections. One too many aborts the oldest: a request takes milliseconds."""
+    """A limit on open connections. A further one aborts the oldest, because a request takes only milliseconds."""
 
     noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> ProtocolWrapper | None:  # type: ignore[override]  # as Twisted's limits do
-        """Reject connections of a storm: Twisted accepts many in one turn, before the aborted ones are gone."""
+        """Reject connections above twice the limit: Twisted accepts many in one turn, before aborted ones are gone."""
         return super().buildProtocol(addr) if len(self.protocols) < 2 * MAX_CONNECTIONS else None
 
     def registerProtocol(self, p: ProtocolWrapper) -> None:  # noqa: N802
@@ -279,7 +279,7 @@ class _ConnectionCap(WrappingFactory):
 
 
 class MetricsListener:
-    """*listener*, described in the log as the address of the metrics."""
+    """*listener*, which the log describes as the address of the metrics."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 SEND_TIMEOUT_SECONDS: Final = 0.1
-"""Maximum number of seconds for which a manager that does not read can block the reactor."""
+"""Maximum time for which a manager that does not read can block the reactor."""
 MAX_WATCHDOG_SECONDS: Final = 30.0
-"""Maximum number of seconds between two watchdog messages, so that their status text is up to date."""
+"""Maximum time between two watchdog messages, so that their status text is up to date."""
 
 
 class SdNotifier:
@@ -30,7 +30,7 @@ class SdNotifier:
 
     def __init__(self, environment: Mapping[str, str], clock: IReactorTime) -> None:
         self._address = _parse_address(environment.get("NOTIFY_SOCKET", ""))
-        self._pause = _watchdog_pause(environment)
+        self._interval = _watchdog_interval(environment)
         self._clock = clock
         self._socket: socket.socket | None = None
         self._stopping = self._failed = False
@@ -41,8 +41,8 @@ class SdNotifier:
         The messages come from the reactor thread. If the reactor hangs, they stop, and the manager restarts the server.
         """
         self._send("READY=1")
-        if self._address is not None and self._pause is not None:
-            self._feed_watchdog(self._pause, status)
+        if self._address is not None and self._interval is not None:
+            self._feed_watchdog(self._interval, status)
 
     def stopping(self, status: str) -> None:
         """Report that the shutdown has begun. The manager's stop time-out starts now."""
@@ -51,10 +51,10 @@ class SdNotifier:
         if self._socket is not None:
             self._socket.close()
 
-    def _feed_watchdog(self, pause: float, status: Callable[[], str]) -> None:
+    def _feed_watchdog(self, interval: float, status: Callable[[], str]) -> None:
         if not self._stopping:
             self._send(f"WATCHDOG=1\nSTATUS={status()}")
-            self._clock.callLater(pause, self._feed_watchdog, pause, status)
+            self._clock.callLater(interval, self._feed_watchdog, interval, status)
 
     def _send(self, message: str) -> None:
         if self._address is None:
@@ -81,7 +81,7 @@ def _parse_address(value: str) -> str | None:
     return value if value.startswith("/") else None
 
 
-def _watchdog_pause(environment: Mapping[str, str]) -> float | None:
+def _watchdog_interval(environment: Mapping[str, str]) -> float | None:
     """Return half of the watchdog's time-out in seconds (sd_watchdog_enabled(3)), or None without a watchdog."""
     microseconds = environment.get("WATCHDOG_USEC", "")
     is_for_us = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))

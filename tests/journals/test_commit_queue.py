@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from broadcast.core.events import Event
-from broadcast.journals.commit_queue import CommittedQueue, why_unstorable
+from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from tests.journals.contract import ReactorCalls, message
 
 
@@ -29,5 +29,5 @@ def test_commits_are_delivered_together_until_the_queue_is_stopped() -> None:
 
 
 def test_only_surrogates_cannot_be_stored() -> None:
-    assert why_unstorable(message("a\0\U0001f600")) == ""
-    assert why_unstorable(message("a\udc80")) != ""
+    assert storage_problem(message("a\0\U0001f600")) == ""
+    assert storage_problem(message("a\udc80")) != ""

@@ -22,7 +22,7 @@ from broadcast.journals.memory import MemoryJournal
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.server.lifecycle import (
-    KEEP_SECONDS,
+    JOURNAL_SECONDS,
     LINGER_SECONDS,
     STOP_SECONDS,
     Entrance,
@@ -378,7 +378,7 @@ def test_stop_aborts_clients_that_do_not_read_before_the_journal_closes(logged: 
     ann.transport.takes = False
     running.stop()
     running.advance(LINGER_SECONDS)
-    running.advance(STOP_SECONDS - KEEP_SECONDS - LINGER_SECONDS - 0.1)
+    running.advance(STOP_SECONDS - JOURNAL_SECONDS - LINGER_SECONDS - 0.1)
     assert (ann.transport.closed, ann.transport.aborted) == (True, False)
     running.advance(0.1)
     assert (ann.transport.closed, ann.transport.aborted) == (True, True)
@@ -395,11 +395,11 @@ def test_stuck_journal_does_not_delay_the_notice_or_the_stop() -> None:
     running.journal.stuck = True
     running.stop()
     assert ann.lines() == []
-    running.advance(STOP_SECONDS - KEEP_SECONDS - LINGER_SECONDS)
+    running.advance(STOP_SECONDS - JOURNAL_SECONDS - LINGER_SECONDS)
     assert ann.lines() == [DOWN]
     running.advance(LINGER_SECONDS)
     running.advance(0)
-    running.advance(KEEP_SECONDS / 2)
+    running.advance(JOURNAL_SECONDS / 2)
     running.settle()
 
 

@@ -42,8 +42,8 @@ END = "\r\n"
 class LineEncoder:
     """The encoder for one view.
 
-    *now* returns the time in seconds since the epoch; messages of another day are shown with their date. *zone* is the
-    time zone of the times shown, None for that of the machine.
+    *now* returns the time in seconds since the epoch. Messages of another day are shown with their date. *zone* is the
+    time zone of the times shown; None stands for the machine's.
     """
 
     def __init__(self, view: View, now: Callable[[], float], zone: tzinfo | None = None) -> None:

@@ -12,15 +12,15 @@ class PauseReason(Enum):
     SESSION_BUSY = auto()
     """The session is still working on the last line."""
     CONGESTED = auto()
-    """The client does not read what it is sent."""
+    """The client does not read the output of the server."""
     RATE_LIMITED = auto()
     """The client has sent lines faster than its rate limit allows."""
     TURN_USED = auto()
-    """So many lines were handled in this turn of the reactor that other connections go first."""
+    """The connection has used its share of this turn of the reactor. Other connections go first."""
     STOPPING = auto()
     """The server is shutting down."""
 
-    # The gate is asked for each chunk of input, and Enum's own hash, of the name, is computed in Python.
+    # Enum computes its own hash in Python. That is too slow, as the gate looks up reasons for each chunk of input.
     __hash__ = object.__hash__
 
 
@@ -31,7 +31,7 @@ class PausableTransport(Protocol):
         """Stop reading."""
 
     def resumeProducing(self) -> None:
-        """Read on."""
+        """Resume reading."""
 
 
 class InputGate:
@@ -62,7 +62,7 @@ class InputGate:
         self._reasons.discard(reason)
 
     def apply(self) -> None:
-        """Pause or resume the transport, if it does not do yet what the set demands."""
+        """Pause or resume the transport, if the set has changed between empty and not empty."""
         reading = not self._reasons
         if reading is not self._reading:
             self._reading = reading

@@ -47,7 +47,7 @@ LINES_PER_TURN = 256
 ``COMMANDS_PER_LINE`` telnet commands without a line count as one line, here and in the rate limit.
 """
 BACKLOG_SECONDS = 150
-"""Time for which the lines of a lost connection are still handled at its rate limit. Then the rest is discarded."""
+"""Maximum time to handle the lines of a lost connection at its rate limit. Then the rest is discarded."""
 
 
 class _State(Enum):
@@ -69,7 +69,7 @@ class _State(Enum):
     INPUT_ENDED = auto()
     """The client has closed its direction. The lines before that, and the replies to them, are still handled."""
     LOST = auto()
-    """The connection is gone. The lines that it has brought are still handled."""
+    """The connection is gone. The lines received before are still handled."""
     CLOSING = auto()
     """The session is over. Input is read and dropped until its end."""
     HALF_CLOSED = auto()
@@ -88,7 +88,7 @@ class _Throttle:
         self._timer: IDelayedCall | None = None
 
     def start_delay(self) -> bool:
-        """Start the timer if the next line is not allowed yet. Return whether that is so."""
+        """Start the timer if the next line is not allowed yet, and return whether it was started."""
         if self._limiter is not None and (wait := self._limiter.delay(self._clock.seconds())):
             self._timer = self._clock.callLater(wait, self._elapse)
             return True
@@ -120,8 +120,8 @@ class BroadcastProtocol(LineReceiver):
     is read. ``LineReceiver.dataReceived`` is not used: it waits for CRLF, and its time is quadratic in the number of
     lines of a chunk.
 
-    While the client does not read the replies to it, nothing is read from it either. A client above the rate limit is
-    read more slowly. Lines that were received before the connection was lost are handled at the same rate.
+    Reading also pauses while the client does not read its replies, and while it is above its rate limit. Lines that
+    were received before the connection was lost are handled at the same rate.
     """
 
     MAX_LENGTH = DEFAULTS.line_bytes
@@ -148,7 +148,7 @@ class BroadcastProtocol(LineReceiver):
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
         self.heard_from = True
-        """True if anything was received since the dead-peer detector has reset this."""
+        """Whether any input has arrived since the dead-peer detector last reset this."""
         writer = factory.writer_for(self.transport)
         self._peer = StreamPeer(factory.fanout, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
         self.session = Session(factory.hub, self._peer)
@@ -206,7 +206,7 @@ class BroadcastProtocol(LineReceiver):
 
     def _hand_over_lines(self) -> None:
         lines = 0
-        # After the end, the session is not ready, but close() can end the connection of a session that is.
+        # The state is checked too, because close() ends the connection while the session may be ready.
         while self.session.ready and not self._peer.congested and self._state in _WITH_SESSION:
             if self._throttle.start_delay():
                 self._gate.set(PauseReason.RATE_LIMITED)
@@ -219,7 +219,7 @@ class BroadcastProtocol(LineReceiver):
             lines += 1
             max_bytes = self.session.max_line_bytes
             line = self._codec.next_line(max_bytes)
-            # Before the reply to this line: the replies keep the order of the requests, however they were cut.
+            # Telnet replies go first, so that all replies have the order of the requests, however the input is cut.
             self._peer.send_bytes(self._codec.data_to_send())
             if line is None:
                 if self._state is _State.OPEN:
@@ -228,7 +228,7 @@ class BroadcastProtocol(LineReceiver):
                     self.session.leave(self._leave_reason)
                 break
             if isinstance(line, Paused):
-                # Telnet commands without end are limited with a nickname and without.
+                # An endless run of telnet commands is limited even before there is a nickname.
                 self._throttle.consume()
             else:
                 self._hand_over(line, max_bytes)
@@ -264,38 +264,36 @@ class BroadcastProtocol(LineReceiver):
     def _ready_for_line(self) -> None:
         if not self._joined_as and self.session.nick:
             self._joined_as = self.session.nick
-            if self._state is not _State.LOST:  # then the deadline is that of the backlog
+            if self._state is not _State.LOST:  # once it is lost, the deadline is that of the backlog
                 self._cancel_deadline()
             self._log.info("{nick} joined from {where}", nick=self._joined_as, where=self._where())
         self._process_input()
 
     def _session_ended(self) -> None:
         """Close the connection: the session is over, and everything for the client was sent or queued."""
-        after = _AFTER_SESSION.get(self._state)
-        if after is None:
+        next_state = _AFTER_SESSION.get(self._state)
+        if next_state is None:
             return
-        read_to_end = self._state is _State.OPEN
-        self._state = after
+        self._state = next_state
         self._cancel_deadline()
         if self._lease is None:
             self.factory.refusal_log.record(self.session.leave_reason)
             return
         self._log_leaving()
         self._notify_drained()
-        if read_to_end:
+        if next_state is _State.CLOSING:
             self._gate.open()
-        if after is _State.CLOSED:
+        elif next_state is _State.CLOSED:
             self._release()
 
     def _log_leaving(self) -> None:
         # The message is a format string, so that a JSON log has the values in fields of their own.
-        nick, why = self.session.nick, self.session.leave_reason
+        nick, first_nick, reason = self.session.nick, self._joined_as, self.session.leave_reason
         subject = "{nick}" if nick else "somebody without a nickname"
-        if self._joined_as and nick != self._joined_as:
+        if first_nick and nick != first_nick:
             subject += ", who came as {came_as},"
-        reason = ": {why}" if why else ""
-        came_as, where = self._joined_as, self._where()
-        self._log.info(f"{subject} left{reason} ({{where}})", nick=nick, came_as=came_as, why=why, where=where)
+        message = f"{subject} left{': {why}' if reason else ''} ({{where}})"
+        self._log.info(message, nick=nick, came_as=first_nick, why=reason, where=self._where())
 
     # Callbacks of the transport
 
@@ -345,7 +343,7 @@ class BroadcastProtocol(LineReceiver):
         self._process_input()
 
     def _release(self) -> None:
-        """Give back everything that this connection holds: it is gone, and all of its input was handled."""
+        """Release everything that this connection holds, once it is gone and all of its input was handled."""
         self._cancel_deadline()
         self._lift_throttle()
         self.factory.connections.remove_backlogged(self)
@@ -362,14 +360,14 @@ class BroadcastProtocol(LineReceiver):
     # Calls of the server
 
     def send_noop(self) -> None:
-        """Send a NOP to a telnet client, which shows nothing of it. netcat would show it."""
+        """Send a NOP to a telnet client, which does not display it. netcat would."""
         if self._codec.negotiated and not self._peer.lagging:
             self._peer.send_bytes(NOP)
 
     def drain(self) -> Deferred[None]:
         """Stop reading. The result fires when all lines received before were handled.
 
-        A client that does not read, and is therefore not read from either, is not waited for.
+        It also fires if the client does not read its replies, because its lines are not handled meanwhile.
         """
         self._drained = drained = Deferred[None]()
         self._gate.set(PauseReason.STOPPING)
@@ -414,7 +412,7 @@ class BroadcastFactory(Factory):
     *writer_for* makes the writer of a connection.
     """
 
-    protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory is typed closer than Twisted's protocols'
+    protocol = BroadcastProtocol  # type: ignore[assignment]  # its factory has a narrower type than in Twisted
     noisy = False
 
     def __init__(

@@ -1,8 +1,8 @@
 """Recognition of clients that speak another protocol, and the text that rejects them.
 
 A browser on ``http://host:5555`` or an SSH client on this port would otherwise wait forever, or join the room as
-``SSH-2.0-OpenSSH_9.2p1``, whose characters are those of a nickname. Besides, a web page could make its visitors'
-browsers talk here: the lines of a posted form would be a nickname and messages.
+``SSH-2.0-OpenSSH_9.2p1``, which is a valid nickname. A web page could also make a browser post a form to this port,
+whose lines would become a nickname and messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PREFIX_BYTES: Final = 16
 # RFC 9112, section 3: request-line = method SP request-target SP HTTP-version. Methods are case-sensitive.
 _request_line: Final = re.compile(rb"[A-Z][A-Z-]* +[^ ]+ +HTTP/[0-9]")
 
-# The start of a request line that is too long to be seen whole. No nickname holds a blank and a slash.
+# The start of a request line, which can be longer than the limit. No nickname holds a blank and a slash.
 _request: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE) (?:/|\*|https?:)|PRI \* HTTP")
 
 # RFC 4253, section 4.2: SSH-protoversion-softwareversion. The nickname SSH-fan is allowed.
@@ -34,7 +34,7 @@ _PROXIED: Final = (
 
 
 class Sniffer:
-    """Checks the first bytes and the first line of one connection."""
+    """A check of the first bytes of one connection, which may arrive in several chunks."""
 
     def __init__(self) -> None:
         self._prefix = b""

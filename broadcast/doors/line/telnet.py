@@ -1,18 +1,18 @@
 """A telnet parser: it turns bytes into text and editing commands, and produces the replies; no Twisted.
 
 Byte 255 is IAC, which begins a command (RFC 854). The server begins no negotiation and agrees to none: it answers DO
-with WONT and WILL with DONT. All options are and stay off, so no state per option is needed (RFC 1143 has one for each
-option that may be on).
+with WONT and WILL with DONT. All options stay off, so no state per option is needed (RFC 1143 has one for each option
+that may be on).
 
 The replies are:
 
 * A rejection of each DO and WILL, at most ``MAX_REFUSALS`` times for the same request. A client must not repeat a
-  rejected request before something has changed (RFC 854). A client that does is in a loop, which silence ends. A
-  rejection changes no state, so leaving it out changes none either.
+  rejected request before something has changed (RFC 854). A client that does is in a loop, which ends if there is no
+  reply. A rejection changes no state, so neither does a missing one.
 * WONT for every DO TIMING-MARK. The client asks whether its input up to this point has been handled (RFC 860). After an
   interrupt by the user, telnet clients show no output until they have this reply.
 * ``AYT_REPLY`` for every Are You There.
-* None for DONT and WONT, because everything is off already, and none for unknown commands.
+* None for DONT and WONT, because all options are off already, and none for unknown commands.
 
 The text, editing commands and replies, and their order, do not depend on how the bytes are cut into chunks.
 """
@@ -67,7 +67,7 @@ class Telnet:
 
     def __init__(self) -> None:
         self.negotiated = False
-        """Whether the client has sent a request (DO or WILL), so that it is a telnet client and understands commands.
+        """Whether the client has sent a request (DO or WILL). Then it is a telnet client and understands commands.
 
         DONT and WONT prove nothing, because the server has made no request: a text in UTF-16 begins with 255 254.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from shutil import disk_usage
@@ -13,7 +14,7 @@ from threading import Thread
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.events import Action, Event, Message, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.commit_queue import CommittedQueue, why_unstorable
+from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.database import BUSY_SECONDS, MIGRATIONS, Row, code_of, connect, last_seq, to_row
 from broadcast.journals.sqlite.search_indexer import SearchIndexer
 
@@ -30,7 +31,7 @@ PROBE_SECONDS = 2.0
 """Seconds between two checks whether storing works again, while no event arrives after a failure."""
 
 INDEX_BACKLOG = 4096
-"""Number of unindexed events above which the thread indexes even though it is never idle."""
+"""Number of unindexed events above which the thread indexes even if it is never idle."""
 INDEX_EVERY_BATCHES = 64
 """Number of batches per index step while the thread is never idle. A step then takes a few per cent of the time."""
 
@@ -133,7 +134,7 @@ class CommitThread:
         """Commit a transaction that changes nothing. Without new events, only this shows that storing works again."""
         try:
             if self._stats.last_error == _FULL and disk_usage(self._path.parent).free < MIN_FREE_BYTES:
-                # The probe below is so small that it may succeed where an event does not fit.
+                # The probe below is small, and may succeed although an event does not fit.
                 self._stats.record_failure(_FULL, 0)
                 return
             db = self._db or self._reconnect()
@@ -168,7 +169,7 @@ class CommitThread:
             for event in batch:
                 if not isinstance(event, (Message, Action)):
                     result.append(event)
-                elif reason := why_unstorable(event):
+                elif reason := storage_problem(event):
                     unstorable += 1
                     result.append(StoreFailed(event, reason))
                 else:
@@ -198,7 +199,7 @@ class CommitThread:
         values.extend([None] * (size * _COLUMNS - len(values)))
         began = self._stats.now()
         try:
-            db.execute(_insert(size), values)
+            db.execute(_insert_statement(size), values)
         except BaseException:
             # Only the file shows whether a commit that failed half-way took effect. If reconnecting fails too, the next
             # batch tries it again.
@@ -224,7 +225,7 @@ class CommitThread:
             msg = "the file no longer holds what was kept in it"
             raise JournalDamaged(msg)
         db.execute("DELETE FROM events WHERE seq > ?", (self._last,))
-        with suppress(sqlite3.Error):  # truncates what the failed commit may have left in the log
+        with suppress(sqlite3.Error):  # truncates the log, in which the failed commit may have left data
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
 
@@ -235,13 +236,9 @@ class CommitThread:
                 db.close()  # rolls back
 
 
-_statements: dict[int, str] = {}
-
-
-def _insert(size: int) -> str:
+@cache
+def _insert_statement(size: int) -> str:
     """Return the statement that inserts *size* rows and skips rows that begin with NULL."""
-    if size not in _statements:
-        row = f"({', '.join('?' * _COLUMNS)})"
-        values = ", ".join([row] * size)
-        _statements[size] = f"INSERT INTO events SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"  # noqa: S608 - it holds no values
-    return _statements[size]
+    row = f"({', '.join('?' * _COLUMNS)})"
+    values = ", ".join([row] * size)
+    return f"INSERT INTO events SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"  # noqa: S608 - it holds no values

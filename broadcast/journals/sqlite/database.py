@@ -18,7 +18,7 @@ Row: TypeAlias = tuple[int, float, str, str, str]
 """seq, at, kind, nick, text. In a row from a file, the values may have other types."""
 
 APPLICATION_ID = 0x62636A31
-"""The application id in the file's header ("bcj1"), so that no other program's database is taken for a journal."""
+"""The application id in the file's header ("bcj1"), which distinguishes a journal from other databases."""
 
 MIGRATIONS: list[Sequence[str]] = [
     (
@@ -41,7 +41,7 @@ TOKENIZER = "unicode61 remove_diacritics 2"
 BUSY_SECONDS = 2.0
 """Seconds to wait while another program has locked the file."""
 
-_EXAMINED = 1000  # number of recent events to check when a journal is opened, which takes some milliseconds
+_EXAMINED_EVENTS = 1000  # number of recent events to check when a journal is opened, which takes some milliseconds
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100  # SQLite file format, section 1.3
 _REMEDY = (
@@ -128,7 +128,7 @@ def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Stored], in
         try:
             _migrate(db, path)
             _create_index(db)
-            recent, last = _recent(db, path, max(tail, _EXAMINED))
+            recent, last = _read_recent(db, path, max(tail, _EXAMINED_EVENTS))
         except BaseException:
             db.close()
             raise
@@ -194,7 +194,7 @@ def _examine(path: Path) -> None:
 def _identify(db: sqlite3.Connection, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise _damaged(path, "is a database, but not a journal of this program")
-    version, newest = _version(db), len(MIGRATIONS)
+    version, newest = _schema_version(db), len(MIGRATIONS)
     if version > newest:
         msg = (
             f"the journal {path} has schema version {version}, this program knows up to {newest}: "
@@ -205,12 +205,12 @@ def _identify(db: sqlite3.Connection, path: Path) -> None:
         raise _damaged(path, f"has the impossible schema version {version}")
 
 
-def _version(db: sqlite3.Connection) -> int:
+def _schema_version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    for version, statements in enumerate(MIGRATIONS[_version(db) :], _version(db) + 1):
+    for version, statements in enumerate(MIGRATIONS[_schema_version(db) :], _schema_version(db) + 1):
         try:
             _apply(db, *statements, f"PRAGMA user_version = {version}")
         except sqlite3.Error as error:
@@ -237,7 +237,7 @@ def _apply(db: sqlite3.Connection, *statements: str) -> None:
 def _create_index(db: sqlite3.Connection) -> None:
     """Create an empty full-text index unless there is one, or this SQLite has no FTS5.
 
-    This is not a migration, because a journal may be used by an SQLite without FTS5 and later by one that has it.
+    This is not a migration, because an SQLite without FTS5 may use the journal before one that has it.
     """
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'words'").fetchone() != (0,):
         return
@@ -246,7 +246,7 @@ def _create_index(db: sqlite3.Connection) -> None:
             db,
             f"CREATE VIRTUAL TABLE words {full_text(content='events')}",
             # A merge that FTS5 does within an insertion delays the commit by 25 ms now and then. Therefore automerge is
-            # off, and search_indexer.py merges in small steps. crisismerge is for the case that they fall behind.
+            # off, and search_indexer.py merges in small steps. crisismerge takes over if these steps fall behind.
             "INSERT INTO words(words, rank) VALUES ('automerge', 0)",
             "INSERT INTO words(words, rank) VALUES ('crisismerge', 64)",
             # Moving the mark indexes the lines that it passes, so that no line is ever missing or indexed twice.
@@ -260,12 +260,12 @@ def _create_index(db: sqlite3.Connection) -> None:
 
 
 def _check_index(db: sqlite3.Connection, last: int) -> bool:
-    """Return whether the index has exactly one mark, and it is not past *last*, the journal's last number."""
+    """Return whether the index has exactly one mark, which is at most *last*, the journal's last number."""
     marks = db.execute("SELECT count(*) FROM indexed WHERE upto BETWEEN 0 AND ?", (last,)).fetchone()
     return bool(marks == (1,))
 
 
-def _recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Stored], int]:
+def _read_recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Stored], int]:
     """Return the last *count* events and the last number. Raise ``JournalDamaged`` if a number is missing."""
     db.execute("DELETE FROM events WHERE FALSE")  # fails now if the file cannot be written
     last = last_seq(db)

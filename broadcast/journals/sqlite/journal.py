@@ -1,4 +1,4 @@
-"""The journal in an SQLite database: its threads put together behind ``core.interfaces.Journal``."""
+"""The journal in an SQLite database: its threads, combined behind ``core.interfaces.Journal``."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class SqliteJournal:
         if commit_thread is not None:
             commit_thread.put(event)
 
-    def read(self, first: int, last: int, found: ReadCallback) -> None:
+    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
-        self._submit(lambda db: fetch(db, first, last), found)
+        self._submit(lambda db: fetch(db, first, last), on_result)
 
-    def search(self, query: SearchQuery, last: int, limit: int, found: ReadCallback) -> None:
+    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
-        self._submit(Search(query, last, limit), found)
+        self._submit(Search(query, last, limit), on_result)
 
     def close(self) -> None:
         """Store the queued events, then release everything. May be called at any time, and more than once."""
@@ -86,11 +86,11 @@ class SqliteJournal:
             commit_thread.close()
         self._lock.release()
 
-    def _submit(self, query: Query, found: ReadCallback) -> None:
+    def _submit(self, query: Query, on_result: ReadCallback) -> None:
         if self._query_thread is not None:
-            self._query_thread.submit(query, found)
+            self._query_thread.submit(query, on_result)
         else:
-            self._call_soon(partial(found, JournalError("the journal is closed")))
+            self._call_soon(partial(on_result, JournalError("the journal is closed")))
 
 
 _conforms: type[Journal] = SqliteJournal

@@ -38,12 +38,12 @@ class QueryThread:
         self._thread = Thread(target=self._run, name="journal reader", daemon=True)
         self._thread.start()
 
-    def submit(self, query: Query, found: ReadCallback) -> None:
-        """Call *found* in a later turn with the events that *query* finds, or with the error."""
+    def submit(self, query: Query, on_result: ReadCallback) -> None:
+        """Call *on_result* in a later turn with the events that *query* finds, or with the error."""
         if self._queries.qsize() < MAX_PENDING:
-            self._queries.put((query, found))
+            self._queries.put((query, on_result))
         else:
-            self._call_soon(partial(found, JournalError("too many are reading the journal just now")))
+            self._call_soon(partial(on_result, JournalError("too many are reading the journal just now")))
 
     def close(self) -> None:
         """Call every waiting query once more, then end the thread. Unfinished queries fail. Blocks until then."""
@@ -52,15 +52,16 @@ class QueryThread:
 
     def _run(self) -> None:
         while (pending := self._queries.get()) is not None:
-            query, found = pending
+            query, on_result = pending
             result = self._execute(query)
             if result is None:
                 self._queries.put(pending)
             else:
-                self._call_soon(partial(found, result))
+                self._call_soon(partial(on_result, result))
         while not self._queries.empty():
             if (unfinished := self._queries.get()) is not None:
-                self._call_soon(partial(unfinished[1], JournalError("the journal is closed")))
+                _query, on_result = unfinished
+                self._call_soon(partial(on_result, JournalError("the journal is closed")))
         self._disconnect()
 
     def _execute(self, query: Query) -> Sequence[Stored] | JournalError | None:

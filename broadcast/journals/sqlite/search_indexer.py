@@ -1,7 +1,7 @@
 """Full-text search in SQLite: growing the index, querying it, and searching lines that are not indexed.
 
-FTS5's tokenizer ``unicode61 remove_diacritics 2`` defines a word everywhere: a run of letters, digits and private-use
-characters, compared without case and diacritics. Hence the same query finds a line in every journal, indexed or not.
+The same query finds a line in every journal, indexed or not, because FTS5's tokenizer ``unicode61 remove_diacritics 2``
+always defines a word: a run of letters, digits and private-use characters, compared without case and diacritics.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SearchIndexer:
         except sqlite3.DatabaseError as error:
             if code_of(error) not in _DAMAGED:
                 raise
-            self._usable = self._merging = False  # lines are stored without it, and a search reports the error
+            self._usable = self._merging = False  # lines are stored without the index, and a search reports the error
 
     def _step(self, db: sqlite3.Connection, last: int) -> None:
         # Each step is one statement, and so one transaction and one release of the GIL.
@@ -111,7 +111,9 @@ class Search:
             db.execute(fill, (first, last))
         else:
             table, first = "words", max(last - SCAN_ROWS, 0) + 1
-        statement = f"SELECT seq, at, kind, nick, text FROM events WHERE seq IN ({_newest(table)}) ORDER BY seq"  # noqa: S608 - a constant name
+        statement = (
+            f"SELECT seq, at, kind, nick, text FROM events WHERE seq IN ({_newest_statement(table)}) ORDER BY seq"  # noqa: S608 - a constant name
+        )
         rows = db.execute(statement, (_expression(self._query), first, last, missing))
         self._found[:0] = map(from_row, rows)
         self._last = first - 1
@@ -126,7 +128,9 @@ def matching(query: SearchQuery, lines: Iterable[tuple[int, str]], limit: int) -
         _make_scratch(db)
         db.execute("BEGIN")
         db.executemany("INSERT INTO scratch(rowid, text) VALUES (?, ?)", lines)
-        return [number for (number,) in db.execute(_newest("scratch"), (_expression(query), 1, 2**63 - 1, limit))]
+        return [
+            number for (number,) in db.execute(_newest_statement("scratch"), (_expression(query), 1, 2**63 - 1, limit))
+        ]
 
 
 def _make_scratch(db: sqlite3.Connection) -> None:
@@ -148,7 +152,7 @@ def _undo(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def _newest(table: str) -> str:
+def _newest_statement(table: str) -> str:
     """Return the statement for the newest matches. Its parameters: expression, first number, last number, limit."""
     return f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608 - a constant name
 
