@@ -177,7 +177,7 @@ class Server(Service):
         else:
             self._listen_lines.append(line)
 
-    def _listening_failed(self, failure: Failure) -> None:
+    def _handle_listen_error(self, failure: Failure) -> None:
         self._listen_error = str(failure.value)
         if self.running:
             self._log.critical("{line}", line=self._listen_error)
