@@ -1,4 +1,4 @@
-"""A socket that takes what the test says, for the outlet that sends to it directly."""
+"""A socket in memory, for the writer that sends to sockets directly."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import cast
 
 from broadcast.net.writers import Bytes
 
-_MOST_PIECES = 1024
-"""IOV_MAX of Linux and macOS."""
+_MAX_PARTS = 1024
+"""Maximum number of parts of one ``sendmsg``: IOV_MAX of Linux and macOS."""
 
 
 class FakeSocket:
-    """What is sent arrives in *received*, as far as there is *room*: so many bytes more, None for any number.
+    """A socket that accepts *room* more bytes, or any number while *room* is None. They arrive in *received*.
 
-    While there is a *fault*, every call raises it.
+    Every call raises *fault*, unless it is None.
     """
 
     def __init__(self, room: int | None = None) -> None:
@@ -23,28 +23,28 @@ class FakeSocket:
         self.room = room
         self.fault: OSError | None = None
         self.sends = self.sendmsgs = 0
-        """How often each was called."""
+        """Number of calls of each."""
 
     @property
     def offers(self) -> int:
-        """How often it was offered anything."""
+        """Number of times that bytes were offered."""
         return self.sends + self.sendmsgs
 
     @property
     def handle(self) -> socket.socket:
-        """This, as what it stands for."""
+        """The object itself, with the type that it stands for."""
         return cast(socket.socket, self)
 
     def send(self, data: Bytes) -> int:
         self.sends += 1
-        return self._take(data)
+        return self._accept(data)
 
     def sendmsg(self, parts: Sequence[Bytes]) -> int:
         self.sendmsgs += 1
-        assert len(parts) <= _MOST_PIECES
-        return self._take(b"".join(parts))
+        assert len(parts) <= _MAX_PARTS
+        return self._accept(b"".join(parts))
 
-    def _take(self, data: Bytes) -> int:
+    def _accept(self, data: Bytes) -> int:
         if self.fault is not None:
             raise self.fault
         if self.room is None:
@@ -52,7 +52,7 @@ class FakeSocket:
             return len(data)
         if data and not self.room:
             raise BlockingIOError
-        taken = min(self.room, len(data))
-        self.received += data[:taken]
-        self.room -= taken
-        return taken
+        accepted = min(self.room, len(data))
+        self.received += data[:accepted]
+        self.room -= accepted
+        return accepted

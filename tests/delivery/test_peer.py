@@ -1,241 +1,171 @@
-"""A peer puts what a session shows and what the room tells into one stream, until it is closed or lost."""
+"""A peer merges the notices of a session and the events of the room into one stream, until it is closed or lost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
-from twisted.internet.task import Clock
-from zope.interface.verify import verifyObject
 
-from broadcast.core.events import CommandReply, Joined, Message, Receipt, ServerNotice
-from broadcast.core.interfaces import Batch, Encoder, Peer, View
-from broadcast.delivery.fanout import Fanout
+from broadcast.core.events import CommandReply, Event, Joined, Message, Receipt, ServerNotice
+from broadcast.core.interfaces import Batch, Override, Peer, View
 from broadcast.delivery.peer import StreamPeer
 from broadcast.delivery.subscriber import LAZY_CHUNK_BYTES
-from broadcast.doors.line.encoder import LineEncoder
-from broadcast.net.addresses import format_peer
-from broadcast.net.writers import SocketWriter
-from tests.harness import SocketTransport
+from tests.harness import TOKEN_BYTES, SessionClient, SocketTransport, World
 
 _peer: type[Peer] = StreamPeer
 
-
-class Setting:
-    """A peer, and everything around it."""
-
-    def __init__(self) -> None:
-        self.transport = SocketTransport()
-        self.clock = Clock()
-        self.fanout = Fanout(lambda _call: None, lambda: 0.0)
-        self.proceeded = self.closed = 0
-        self.wires: dict[View, Encoder] = {}
-        outlet = SocketWriter(self.transport, self.clock, self.transport.socket.handle)
-        self.peer = StreamPeer(self.fanout, outlet, self.wire, self._proceed, self._closed)
-        self.peer.bind_session(7)
-
-    @property
-    def taken(self) -> bytes:
-        """What the other side has got."""
-        return bytes(self.transport.sent)
-
-    def wire(self, view: View) -> Encoder:
-        return self.wires.setdefault(view, LineEncoder(view, lambda: 0.0))
-
-    def _proceed(self) -> None:
-        self.proceeded += 1
-
-    def _closed(self) -> None:
-        self.closed += 1
-
-    def tell(self, text: str) -> None:
-        self.fanout.publish(Batch([Joined(8, "eve"), Message(8, "eve", text, 0.0, 1)], {}), iter(()))
-
-    def fill(self) -> None:
-        """They do not read, until nothing should be added for them alone."""
-        self.transport.takes = False
-        while not self.peer.congested:
-            self.peer.send(CommandReply("x" * 4000))
+JOINED, HI = Joined(8, "eve"), Message(8, "eve", "hi", 0.0, 1)
 
 
 @pytest.fixture
-def around() -> Setting:
-    """A peer that does not listen yet."""
-    return Setting()
+def client() -> SessionClient:
+    """A client whose peer has not subscribed, and whose session has not started."""
+    return SessionClient(World())
 
 
-def test_notices_are_one_offer(around: Setting) -> None:
-    around.peer.send(CommandReply("one"), CommandReply("two"))
-    around.peer.send()
-    around.peer.send_bytes(b"")
-    around.peer.send_bytes(b"raw")
-    assert around.taken == b"-> one\r\n-> two\r\nraw"
-    assert around.transport.socket.offers == 2
+def publish(client: SessionClient, *events: Event, own: list[Override] | None = None) -> None:
+    """Publish a batch. The client is the author of the events with an override in *own*."""
+    client.world.fanout.publish(Batch(events, {client.session.id: own} if own else {}), iter(()))
 
 
-def test_notices_that_are_made_one_by_one_are_few_offers_and_made_no_sooner_than_they_are_wanted(
-    around: Setting,
-) -> None:
-    made: list[int] = []
+def sends(client: SessionClient) -> int:
+    """Return the number of times that bytes were offered to the client's socket."""
+    assert isinstance(client.transport, SocketTransport)
+    return client.transport.socket.offers
+
+
+def test_notices_of_one_call_are_sent_at_once(client: SessionClient) -> None:
+    client.peer.send(CommandReply("one"), CommandReply("two"))
+    client.peer.send()
+    client.peer.send_bytes(b"")
+    assert client.read() == [CommandReply("one"), CommandReply("two")]
+    client.peer.send_bytes(b"raw")
+    assert client.transport.sent == b"raw"
+    assert sends(client) == 2
+
+
+def test_lazy_notices_are_made_when_they_can_be_sent_in_few_sends(client: SessionClient) -> None:
+    made: list[CommandReply] = []
 
     def notices() -> Iterator[CommandReply]:
-        for number in range(1000):
-            made.append(number)
-            yield CommandReply("x" * 1000)
+        for number in range(30_000):
+            made.append(CommandReply(str(number)))
+            yield made[-1]
 
-    around.transport.takes = False
-    around.peer.send_lazily(notices())
-    assert len(made) < 2 * LAZY_CHUNK_BYTES // 1000 + 2
-    around.transport.take_again()
-    assert around.taken == b"".join([b"-> " + b"x" * 1000 + b"\r\n"] * 1000)
-    assert around.transport.socket.offers < 60
-
-
-def test_nothing_is_told_before_it_listens(around: Setting) -> None:
-    around.tell("before")
-    around.peer.subscribe(View())
-    around.tell("after")
-    assert around.taken == b" * eve joined.\r\neve: after\r\n"
+    client.stop_reading()
+    client.peer.send_lazily(notices())
+    assert len(made) < 2 * LAZY_CHUNK_BYTES // TOKEN_BYTES + 2
+    client.read_on()
+    assert client.read() == made
+    assert len(made) == 30_000
+    assert sends(client) < 30
 
 
-def test_listening_again_changes_the_view(around: Setting) -> None:
-    around.peer.subscribe(View())
-    around.peer.subscribe(View(quiet=True))
-    around.tell("hi")
-    assert around.taken == b"eve: hi\r\n"
+def test_session_and_room_share_one_stream_from_subscription_on(client: SessionClient) -> None:
+    publish(client, Message(8, "eve", "before", 0.0, 1))
+    client.peer.subscribe(View())
+    client.peer.send(CommandReply("1"))
+    publish(client, JOINED, HI)
+    client.peer.send(CommandReply("2"))
+    assert client.read() == [CommandReply("1"), JOINED, HI, CommandReply("2")]
 
 
-def test_the_session_and_the_room_share_one_stream(around: Setting) -> None:
-    around.peer.subscribe(View(quiet=True))
-    around.peer.send(CommandReply("1"))
-    around.tell("2")
-    around.peer.send(CommandReply("3"))
-    assert around.taken == b"-> 1\r\neve: 2\r\n-> 3\r\n"
+def test_second_subscription_changes_the_view(client: SessionClient) -> None:
+    client.peer.subscribe(View())
+    client.peer.subscribe(View(quiet=True))
+    publish(client, HI)
+    assert client.views == [View(), View(), View(quiet=True)]
+    assert client.peer._subscriber.encoder is client.world.token_encoder(View(quiet=True))
+    assert client.read() == [HI]
 
 
-def test_proceeding_is_the_doors_business(around: Setting) -> None:
-    around.peer.ready_for_line()
-    assert around.proceeded == 1
+def test_door_is_asked_for_the_next_line(client: SessionClient) -> None:
+    client.peer.ready_for_line()
+    assert client.ready_calls == 1
 
 
-def test_closing_delivers_and_ends_it(around: Setting) -> None:
-    around.peer.subscribe(View())
-    around.peer.send(ServerNotice("Goodbye."))
-    around.peer.close()
-    around.tell("too late")
-    around.peer.send(CommandReply("too late"))
-    assert around.taken == b" * Goodbye.\r\n"
-    assert (around.transport.finished, around.closed) == (True, 1)
+def test_closed_peer_has_sent_everything_and_accepts_nothing_more(client: SessionClient) -> None:
+    client.peer.subscribe(View())
+    client.peer.send(ServerNotice("Goodbye."))
+    client.peer.close()
+    publish(client, HI)
+    client.peer.send(CommandReply("too late"))
+    client.peer.close()
+    assert client.read() == [ServerNotice("Goodbye.")]
+    assert (client.transport.finished, client.closed) == (True, True)
+    assert len(client.world.clock.getDelayedCalls()) == 1, "the linger time-out"
 
 
-def test_closing_twice_finishes_once(around: Setting) -> None:
-    around.peer.close()
-    around.peer.close()
-    assert around.transport.finished
-    assert len(around.clock.getDelayedCalls()) == 1
+def test_lost_peer_accepts_every_call_and_sends_nothing(client: SessionClient) -> None:
+    client.peer.subscribe(View())
+    client.peer.connection_lost()
+    publish(client, HI)
+    publish(client, Message(client.session.id, "ann", "x", 0.0, 2), own=[(0, Receipt(2))])
+    client.peer.send(CommandReply("hi"))
+    client.peer.send_lazily(iter([CommandReply("hi")]))
+    client.peer.send_bytes(b"hi")
+    client.peer.subscribe(View(times=True))
+    publish(client, HI)
+    client.peer.close()
+    assert client.transport.sent == b""
+    assert (client.transport.finished, client.closed) == (False, True)
 
 
-def test_a_lost_peer_takes_every_call_and_does_nothing(around: Setting) -> None:
-    around.peer.subscribe(View())
-    around.peer.connection_lost()
-    around.tell("hi")
-    around.peer.send(CommandReply("hi"))
-    around.peer.send_lazily(iter([CommandReply("hi")]))
-    around.peer.subscribe(View(times=True))
-    around.tell("hi")
-    around.peer.close()
-    assert around.taken == b""
-    assert (around.transport.finished, around.closed) == (False, 1)
+def test_client_that_reads_is_never_congested_and_is_called_at_once(client: SessionClient) -> None:
+    client.peer.send(*[CommandReply("x")] * 50_000)
+    calls: list[str] = []
+    client.peer.when_writable(lambda: calls.append("writable"))
+    assert not client.peer.congested
+    assert (calls, client.ready_calls) == (["writable"], 0)
 
 
-def test_a_lost_peer_is_told_nothing_of_what_it_is_an_author_of(around: Setting) -> None:
-    around.peer.subscribe(View())
-    around.peer.connection_lost()
-    around.fanout.publish(Batch([Message(7, "ann", "x", 0.0, 1)], {7: [(0, Receipt(1))]}), iter(()))
-    assert around.taken == b""
+def test_congested_peer_calls_once_when_it_is_writable_again(client: SessionClient) -> None:
+    calls: list[str] = []
+    client.congest()
+    client.peer.when_writable(lambda: calls.append("writable"))
+    assert (calls, client.ready_calls) == ([], 1), "the door hears of the congestion"
+    client.read_on()
+    assert (calls, client.ready_calls) == (["writable"], 2), "and of its end"
+    client.congest()
+    client.read_on()
+    assert (calls, client.ready_calls) == (["writable"], 3)
 
 
-def test_who_reads_is_never_full(around: Setting) -> None:
-    around.peer.send(*[CommandReply("x" * 4000)] * 100)
-    called: list[str] = []
-    around.peer.when_writable(lambda: called.append("at once"))
-    assert not around.peer.congested
-    assert called == ["at once"]
-    assert around.proceeded == 0
-
-
-def test_what_waits_for_room_is_called_once_when_there_is_some_and_the_door_is_told(around: Setting) -> None:
-    around.fill()
-    called: list[str] = []
-    around.peer.when_writable(lambda: called.append("room"))
-    proceeded = around.proceeded
-    assert called == []
-    around.transport.take_again()
-    assert called == ["room"]
-    assert around.proceeded == proceeded + 1
-    around.fill()
-    around.transport.take_again()
-    assert called == ["room"]
-    assert around.proceeded == proceeded + 2
-
-
-def test_page_after_page_is_shown_while_there_is_room_however_many(around: Setting) -> None:
+def test_any_number_of_pages_is_sent_while_the_client_reads(client: SessionClient) -> None:
     left = 5000
 
-    def page() -> None:
+    def send_page() -> None:
         nonlocal left
         left -= 1
         if left:
-            around.peer.when_writable(page)
+            client.peer.when_writable(send_page)
 
-    around.peer.when_writable(page)
+    client.peer.when_writable(send_page)
     assert left == 0
 
 
-def test_who_became_full_before_their_turn_came_waits_for_room() -> None:
-    around = Setting()
-    called: list[str] = []
+def test_peer_congested_before_its_turn_calls_when_it_is_writable(client: SessionClient) -> None:
+    calls: list[str] = []
 
-    def first() -> bool:
-        around.peer.when_writable(lambda: called.append("room"))
-        around.fill()
+    def step() -> bool:
+        client.peer.when_writable(lambda: calls.append("writable"))
+        client.congest()
         return False
 
-    around.fanout.schedule(first)
-    assert called == []
-    around.transport.take_again()
-    assert called == ["room"]
+    client.world.fanout.schedule(step)
+    assert calls == []
+    client.read_on()
+    assert calls == ["writable"]
 
 
-def test_the_door_is_told_of_a_peer_that_is_waited_for(around: Setting) -> None:
-    around.fill()
-    around.peer.when_writable(lambda: None)
-    assert around.proceeded == 1
+def test_lost_peer_keeps_no_call_waiting(client: SessionClient) -> None:
+    calls: list[str] = []
 
+    def note(text: str) -> Callable[[], None]:
+        return lambda: calls.append(text)
 
-def test_nobody_waits_for_a_lost_peer(around: Setting) -> None:
-    around.fill()
-    called: list[str] = []
-    around.peer.when_writable(lambda: called.append("lost"))
-    around.peer.connection_lost()
-    around.peer.when_writable(lambda: called.append("gone"))
-    assert called == ["lost", "gone"]
-
-
-@pytest.mark.parametrize(
-    ("address", "where"),
-    [
-        (IPv4Address("TCP", "10.0.0.7", 40001), "10.0.0.7 port 40001"),
-        (IPv6Address("TCP", "fe80::1%eth0", 40001), "fe80::1%eth0 port 40001"),
-        (IPv6Address("TCP", "::ffff:10.0.0.7", 40001), "10.0.0.7 port 40001"),
-        (IPv6Address("TCP", "::ffff:1", 40001), "::ffff:1 port 40001"),
-        (IPv4Address("TCP", "10.0.0.7\r\nforged\x1b\u2028", 7), "10.0.0.7forged  port 7"),
-        (UNIXAddress(b"/tmp/a\nb"), "a local socket"),
-        (HostnameAddress(b"x\ny", 1), "a local socket"),
-    ],
-)
-def test_where_somebody_came_from_is_one_line(address: IAddress, where: str) -> None:
-    assert verifyObject(IAddress, address)
-    assert format_peer(address) == where
+    client.congest()
+    client.peer.when_writable(note("lost while waiting"))
+    client.peer.connection_lost()
+    client.peer.when_writable(note("lost before"))
+    assert calls == ["lost while waiting", "lost before"]

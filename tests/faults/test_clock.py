@@ -41,7 +41,7 @@ COMMAND = (sys.executable, "-c", JUMPING)
 
 @pytest.mark.parametrize("way", [signal.SIGUSR1, signal.SIGUSR2], ids=["forward", "back"])
 @ensureDeferred
-async def test_nobody_is_timed_out_and_the_lines_keep_their_order(
+async def test_clock_jump_times_nobody_out_and_lines_keep_their_order(
     programs: Programs, crowd: Callable[[int], Crowd], tmp_path: Path, way: signal.Signals
 ) -> None:
     server = await programs.server("--data", str(tmp_path), command=COMMAND)
@@ -72,7 +72,7 @@ async def test_nobody_is_timed_out_and_the_lines_keep_their_order(
 
 
 @ensureDeferred
-async def test_a_step_back_puts_off_no_deadline(programs: Programs, crowd: Callable[[int], Crowd]) -> None:
+async def test_clock_step_back_delays_no_deadline(programs: Programs, crowd: Callable[[int], Crowd]) -> None:
     server = await programs.server("--ephemeral", "--nickname-seconds", "2", command=COMMAND)
     people = crowd(server.port)
     stranger = people.connect()

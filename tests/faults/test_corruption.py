@@ -56,7 +56,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @ensureDeferred
-async def test_the_server_refuses_to_start_says_which_file_and_what_to_do_and_leaves_it_alone(
+async def test_damaged_journal_is_rejected_at_the_start_and_not_changed(
     programs: Programs, journal: Path, damage: str
 ) -> None:
     DAMAGE[damage](journal)
@@ -77,7 +77,7 @@ async def refuses(programs: Programs, journal: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 @ensureDeferred
-async def test_while_it_becomes_corrupt_nobody_sees_a_line_that_is_not_on_disk(
+async def test_no_line_is_shown_that_is_not_on_disk_while_damage_is_done(
     programs: Programs, journal: Path, seed: int
 ) -> None:
     random = Random(seed)  # noqa: S311 -- where a disk fails is no secret

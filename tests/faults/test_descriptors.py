@@ -46,7 +46,7 @@ async def they_talk(ann: Talker, bob: Talker, about: str) -> None:
 
 
 @ensureDeferred
-async def test_who_comes_too_late_reads_a_line_and_those_who_are_here_talk_on(
+async def test_newcomers_without_a_descriptor_are_rejected_and_others_talk_on(
     programs: Programs, crowd: Callable[[int], Crowd]
 ) -> None:
     server = await programs.server("--data", "data")
@@ -74,7 +74,7 @@ async def test_who_comes_too_late_reads_a_line_and_those_who_are_here_talk_on(
 
 
 @ensureDeferred
-async def test_where_not_even_the_reserve_is_left_people_wait_and_the_processor_rests(
+async def test_newcomers_wait_without_load_when_the_reserve_is_gone_too(
     programs: Programs, crowd: Callable[[int], Crowd]
 ) -> None:
     server = await programs.server("--data", "data")

@@ -160,7 +160,7 @@ class Author:
 
 @pytest.mark.parametrize("kind", FAULTS)
 @ensureDeferred
-async def test_what_cannot_be_kept_is_told_to_its_author_alone_and_all_else_goes_on(
+async def test_line_that_cannot_be_stored_is_reported_to_its_author_alone(
     programs: Programs, tmp_path: Path, kind: Callable[[Path], Fault]
 ) -> None:
     fault = kind(tmp_path / "data")

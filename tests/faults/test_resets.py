@@ -17,7 +17,7 @@ NOTICES = PEOPLE // 5
 
 
 @ensureDeferred
-async def test_a_thousand_resets_at_once_are_told_together_and_everybody_leaves_once(
+async def test_thousand_resets_at_once_are_shown_as_numbers_and_logged_once(
     programs: Programs, crowd: Callable[[int], Crowd]
 ) -> None:
     need_files(PEOPLE)

@@ -23,7 +23,7 @@ LATE = 5
 @pytest.mark.skipif(not os.environ.get("BROADCAST_LONG"), reason="it takes three minutes: .ci/long runs it")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has network namespaces")
 @ensureDeferred
-async def test_whose_network_just_stops_is_gone_within_150_seconds(programs: Programs) -> None:
+async def test_client_whose_network_stops_has_left_within_150_seconds(programs: Programs) -> None:
     if reason := why_not():
         pytest.skip(reason)
     networks = Networks(programs)

@@ -67,7 +67,7 @@ class Writer:
 
 
 @ensureDeferred
-async def test_who_writes_waits_for_the_journal_and_then_everything_is_kept_in_order(
+async def test_authors_wait_for_a_slow_journal_and_all_is_stored_in_order(
     programs: Programs, crowd: Callable[[int], Crowd], tmp_path: Path
 ) -> None:
     server = await programs.server("--data", str(tmp_path), "--limits", "off", command=(sys.executable, "-c", PATIENT))

@@ -22,7 +22,9 @@ MOST_BYTES = 64 * 1024 * 1024
 
 
 @ensureDeferred
-async def test_those_who_do_not_read_cost_no_memory_and_stay(programs: Programs, crowd: Callable[[int], Crowd]) -> None:
+async def test_clients_that_read_little_or_nothing_take_no_memory_and_stay(
+    programs: Programs, crowd: Callable[[int], Crowd]
+) -> None:
     need_files(PEOPLE)
     server = await programs.server("--ephemeral", "--limits", "off")
     process = Process(server.pid)

@@ -27,7 +27,7 @@ DOWN = " * The server is going down."
 
 @pytest.mark.parametrize("seed", range(MOMENTS))
 @ensureDeferred
-async def test_under_load_everybody_is_told_and_what_anybody_saw_is_kept(
+async def test_stop_under_load_notifies_everybody_and_stores_what_was_seen(
     programs: Programs, crowd: Callable[[int], Crowd], tmp_path: Path, seed: int
 ) -> None:
     random = Random(seed)  # noqa: S311 -- when to end is no secret
@@ -75,7 +75,7 @@ async def test_under_load_everybody_is_told_and_what_anybody_saw_is_kept(
 
 
 @ensureDeferred
-async def test_what_was_taken_in_is_said_and_kept_before_the_end(programs: Programs, tmp_path: Path) -> None:
+async def test_stop_delivers_and_stores_input_behind_the_rate_limit(programs: Programs, tmp_path: Path) -> None:
     """Past 40 lines at once, a paste waits in the server; at the end nobody waits any more."""
     server = await programs.server("--data", str(tmp_path))
     ann, bob = [await programs.talker(server.port, nick) for nick in ("ann", "bob")]

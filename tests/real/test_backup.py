@@ -38,9 +38,7 @@ async def history(programs: Programs, data: Path, last: str) -> Talker:
 
 
 @ensureDeferred
-async def test_a_backup_made_while_people_talk_is_dense_and_a_server_goes_on_with_it(
-    programs: Programs, tmp_path: Path
-) -> None:
+async def test_backup_made_while_people_talk_is_dense_and_usable(programs: Programs, tmp_path: Path) -> None:
     found("sqlite3")
     data = tmp_path / "data"
     server = await programs.server("--data", str(data), "--limits", "off")
@@ -64,9 +62,7 @@ async def test_a_backup_made_while_people_talk_is_dense_and_a_server_goes_on_wit
 
 
 @ensureDeferred
-async def test_of_a_damaged_journal_the_lines_before_and_after_the_damage_are_saved(
-    programs: Programs, tmp_path: Path
-) -> None:
+async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(programs: Programs, tmp_path: Path) -> None:
     found("sqlite3")
     data, damaged = tmp_path / "data", tmp_path / "damaged"
     server = await programs.server("--data", str(data))

@@ -154,7 +154,7 @@ class Behind(Protocol):
 
 
 @ensureDeferred
-async def test_a_text_is_posted_as_it_is_and_nothing_is_printed(programs: Programs) -> None:
+async def test_text_is_posted_as_it_is_and_nothing_is_printed(programs: Programs) -> None:
     port = programs.room()
     shot = shell(programs, port, "CLIENT --nick builder --send 'quit\n\n/names'")
     assert await shot.end() == 0
@@ -163,7 +163,7 @@ async def test_a_text_is_posted_as_it_is_and_nothing_is_printed(programs: Progra
 
 
 @ensureDeferred
-async def test_json_tells_the_number_of_each_line(programs: Programs) -> None:
+async def test_json_output_has_the_number_of_each_line(programs: Programs) -> None:
     port = programs.room()
     shot = shell(programs, port, "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -")
     assert await shot.end() == 0
@@ -174,7 +174,7 @@ async def test_json_tells_the_number_of_each_line(programs: Programs) -> None:
 
 
 @ensureDeferred
-async def test_ten_thousand_lines_are_all_kept_in_their_order(programs: Programs) -> None:
+async def test_ten_thousand_lines_are_stored_in_order(programs: Programs) -> None:
     port = programs.room("--limits", "off")
     shot = shell(programs, port, "seq 10000 | CLIENT --nick builder --json --send -")
     assert await shot.end() == 0
@@ -183,7 +183,7 @@ async def test_ten_thousand_lines_are_all_kept_in_their_order(programs: Programs
 
 
 @ensureDeferred
-async def test_a_text_leaves_the_standard_input_to_the_loop_that_reads_it(programs: Programs) -> None:
+async def test_posting_a_text_reads_nothing_from_the_standard_input(programs: Programs) -> None:
     port = programs.room()
     loop = 'printf "a\\nb\\nc\\n" | while read x; do CLIENT --nick builder --send "$x" || exit; done'
     assert await shell(programs, port, loop).end() == 0
@@ -211,7 +211,7 @@ async def test_no_connection_is_status_2(programs: Programs, listen: Listen, arg
 
 @pytest.mark.parametrize("arguments", ["--send x", ""])
 @ensureDeferred
-async def test_a_refused_nickname_is_status_3_when_it_was_asked_for(programs: Programs, arguments: str) -> None:
+async def test_rejected_nickname_of_the_option_is_status_3(programs: Programs, arguments: str) -> None:
     port = programs.room()
     await programs.talker(port, "ann")
     refused = shell(programs, port, f"CLIENT --nick ann {arguments} < /dev/null > /dev/null")
@@ -220,7 +220,7 @@ async def test_a_refused_nickname_is_status_3_when_it_was_asked_for(programs: Pr
 
 
 @ensureDeferred
-async def test_the_name_of_the_user_gets_digits_when_it_is_taken(programs: Programs) -> None:
+async def test_user_name_that_is_taken_gets_digits(programs: Programs) -> None:
     port = programs.room()
     await programs.talker(port, "ann")
     assert await shell(programs, port, "USER=ann CLIENT --send x").end() == 0
@@ -228,7 +228,7 @@ async def test_the_name_of_the_user_gets_digits_when_it_is_taken(programs: Progr
 
 
 @ensureDeferred
-async def test_a_connection_lost_before_the_receipt_is_status_4(programs: Programs, listen: Listen) -> None:
+async def test_connection_lost_before_the_receipt_is_status_4(programs: Programs, listen: Listen) -> None:
     shot = shell(programs, listen(Scripted), "CLIENT --nick ann --send 'one\ntwo'")
     assert await shot.end() == 4
     assert shot.text().startswith("broadcast-client: the connection to 127.0.0.1:")
@@ -236,9 +236,7 @@ async def test_a_connection_lost_before_the_receipt_is_status_4(programs: Progra
 
 
 @ensureDeferred
-async def test_a_line_without_its_receipt_is_kept_at_most_once_for_each_time_that_it_is_sent(
-    programs: Programs, listen: Listen
-) -> None:
+async def test_line_without_receipt_is_stored_once_each_time_it_is_sent(programs: Programs, listen: Listen) -> None:
     room = programs.room()
     port = listen(lambda: Proxy(programs, room, lambda: None))
     assert await shell(programs, port, "CLIENT --nick ann --send once").end() == 4
@@ -249,7 +247,7 @@ async def test_a_line_without_its_receipt_is_kept_at_most_once_for_each_time_tha
 
 
 @ensureDeferred
-async def test_a_server_killed_before_the_receipt_keeps_the_line_at_most_once(
+async def test_server_killed_before_the_receipt_stores_the_line_at_most_once(
     programs: Programs, listen: Listen
 ) -> None:
     server = await programs.server()
@@ -264,7 +262,7 @@ async def test_a_server_killed_before_the_receipt_keeps_the_line_at_most_once(
 
 
 @ensureDeferred
-async def test_a_refused_line_is_status_5(programs: Programs, listen: Listen) -> None:
+async def test_rejected_line_is_status_5(programs: Programs, listen: Listen) -> None:
     port = listen(lambda: Scripted(b"-> Error: not kept: the disk is full."))
     shot = shell(programs, port, "CLIENT --nick ann --send one")
     assert await shot.end() == 5
@@ -276,7 +274,7 @@ async def test_a_refused_line_is_status_5(programs: Programs, listen: Listen) ->
 
 @pytest.mark.parametrize("command", ["cat notes | CLIENT --nick ann | cat", "CLIENT --nick ann < notes"])
 @ensureDeferred
-async def test_notes_are_said_and_everything_arrives(programs: Programs, command: str) -> None:
+async def test_piped_lines_are_said_and_every_answer_is_printed(programs: Programs, command: str) -> None:
     """The first with Twisted's own way to read and write, the second with threads, as on Windows."""
     (programs.folder / "notes").write_text("one\n/names\nlast words")
     port = programs.room()
@@ -291,7 +289,7 @@ async def test_notes_are_said_and_everything_arrives(programs: Programs, command
 
 
 @ensureDeferred
-async def test_a_log_holds_what_arrives_until_the_server_is_gone(programs: Programs) -> None:
+async def test_output_file_has_everything_until_the_server_stops(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
     bob = await programs.talker(server.port, "bob")
     logger = shell(programs, server.port, "CLIENT --nick logger > log")
@@ -308,7 +306,7 @@ async def test_a_log_holds_what_arrives_until_the_server_is_gone(programs: Progr
 
 
 @ensureDeferred
-async def test_who_stops_reading_ends_it_quietly(programs: Programs) -> None:
+async def test_closed_output_pipe_ends_the_client_without_a_message(programs: Programs) -> None:
     port = programs.room()
     piped = shell(programs, port, "{ CLIENT --nick ann; echo status $? >&2; } | head -1")
     await piped.until("status 141\n")
@@ -320,7 +318,7 @@ async def test_who_stops_reading_ends_it_quietly(programs: Programs) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("how", ["--nick ann < notes", "--nick ann --json --send x", "--help"])
 @ensureDeferred
-async def test_a_full_disk_is_status_6_and_says_why(programs: Programs, how: str) -> None:
+async def test_full_disk_is_status_6_with_the_reason(programs: Programs, how: str) -> None:
     (programs.folder / "notes").write_text("one\n/names\n")
     port = programs.room()
     # (Where Python does not buffer, argparse does not care whether --help can be written.)
@@ -331,7 +329,7 @@ async def test_a_full_disk_is_status_6_and_says_why(programs: Programs, how: str
 
 
 @ensureDeferred
-async def test_ctrl_c_is_quiet(programs: Programs) -> None:
+async def test_ctrl_c_is_status_130_without_a_message(programs: Programs) -> None:
     port = programs.room()
     ann = programs.run(str(CLIENT), f"127.0.0.1:{port}", "--nick", "ann")
     await ann.until("You are ann.")
@@ -341,7 +339,7 @@ async def test_ctrl_c_is_quiet(programs: Programs) -> None:
 
 
 @ensureDeferred
-async def test_the_pipes_are_left_as_they_were(programs: Programs) -> None:
+async def test_pipes_are_blocking_again_afterwards(programs: Programs) -> None:
     port = programs.room()
     check = f"{shlex.quote(sys.executable)} -c 'import os; print(os.get_blocking(0), os.get_blocking(1))'"
     both = shell(programs, port, f"printf x | {{ CLIENT --nick ann; {check}; }} | cat")
@@ -350,14 +348,14 @@ async def test_the_pipes_are_left_as_they_were(programs: Programs) -> None:
 
 
 @ensureDeferred
-async def test_closed_descriptors_are_no_trouble(programs: Programs) -> None:
+async def test_client_works_with_closed_standard_descriptors(programs: Programs) -> None:
     port = programs.room()
     assert await shell(programs, port, "CLIENT --nick ann --send x <&- >&- 2>&-").end() == 0
     assert await shell(programs, port, "CLIENT --nick ann <&- >&- 2>&-").end() == 0
 
 
 @ensureDeferred
-async def test_an_input_where_nothing_is_yet_is_waited_for(programs: Programs) -> None:
+async def test_non_blocking_input_is_waited_for(programs: Programs) -> None:
     port = programs.room()
     unblock = f"{shlex.quote(sys.executable)} -c 'import os; os.set_blocking(0, False)'"
     client = shell(programs, port, f"{{ {unblock}; CLIENT --nick ann --json --send -; }}")
@@ -370,7 +368,7 @@ async def test_an_input_where_nothing_is_yet_is_waited_for(programs: Programs) -
 
 
 @ensureDeferred
-async def test_a_second_signal_ends_it_where_nobody_reads_what_it_writes(programs: Programs) -> None:
+async def test_second_signal_ends_a_client_whose_output_nobody_reads(programs: Programs) -> None:
     port = programs.room("--limits", "off")
     (programs.folder / "notes").write_text(("x" * 1000 + "\n") * 100)
     unread = programs.folder / "unread"
@@ -394,7 +392,7 @@ async def test_a_second_signal_ends_it_where_nobody_reads_what_it_writes(program
 
 
 @ensureDeferred
-async def test_who_ignores_ctrl_c_goes_on_doing_so(programs: Programs) -> None:
+async def test_ignored_sigint_stays_ignored(programs: Programs) -> None:
     port = programs.room()
     client = shell(programs, port, "trap '' INT; exec CLIENT --nick ann")
     await client.until("You are ann.")
@@ -406,7 +404,7 @@ async def test_who_ignores_ctrl_c_goes_on_doing_so(programs: Programs) -> None:
 @pytest.mark.parametrize(("signal", "status"), [("INT", 130), ("TERM", 143)])
 @pytest.mark.parametrize("how", [("--send", "-", "--json"), ()], ids=["one shot", "pipe"])
 @ensureDeferred
-async def test_a_signal_is_the_end_whatever_is_under_way(
+async def test_signal_ends_the_client_at_any_time(
     programs: Programs, signal: str, status: int, how: tuple[str, ...]
 ) -> None:
     port = programs.room()

@@ -19,7 +19,7 @@ BINARY = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(
 
 @pytest.mark.parametrize("header", [TEXT, BINARY], ids=["version 1", "version 2"])
 @ensureDeferred
-async def test_a_script_without_quit_says_everything_and_reads_every_answer(programs: Programs, header: bytes) -> None:
+async def test_script_behind_a_proxy_says_all_and_reads_every_answer(programs: Programs, header: bytes) -> None:
     nc = found("nc.openbsd")
     server = await programs.server("--ephemeral", "--port", "haproxy:tcp:0:interface=127.0.0.1")
     await server.program.until("Nothing is kept")
@@ -38,7 +38,7 @@ async def test_a_script_without_quit_says_everything_and_reads_every_answer(prog
 
 
 @ensureDeferred
-async def test_who_comes_to_the_proxys_port_without_one_is_told(programs: Programs) -> None:
+async def test_client_without_the_proxy_header_is_rejected_with_a_line(programs: Programs) -> None:
     nc = found("nc.openbsd")
     server = await programs.server("--ephemeral", "--port", "haproxy:tcp:0:interface=127.0.0.1")
     await server.program.until("Nothing is kept")

@@ -19,7 +19,9 @@ PEOPLE = 3
 
 @pytest.mark.parametrize("seed", range(MOMENTS))
 @ensureDeferred
-async def test_what_anybody_saw_survives_a_kill_at_any_moment(programs: Programs, tmp_path: Path, seed: int) -> None:
+async def test_every_line_that_was_seen_survives_a_kill_at_any_moment(
+    programs: Programs, tmp_path: Path, seed: int
+) -> None:
     random = Random(seed)  # noqa: S311 -- when to kill is no secret
     data = tmp_path / "data"
     server = await programs.server("--data", str(data), "--limits", "off")

@@ -99,7 +99,7 @@ class Stops:
 
 
 @ensureDeferred
-async def test_every_line_is_received_or_named_as_missed(programs: Programs, tmp_path: Path) -> None:
+async def test_every_line_is_received_or_in_a_gap_notice(programs: Programs, tmp_path: Path) -> None:
     random = Random(4)  # noqa: S311 -- where they stop is no secret
     data = tmp_path / "data"
     server = await programs.server("--data", str(data), "--limits", "off")

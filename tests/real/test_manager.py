@@ -135,7 +135,7 @@ def read_until(person: socket.socket, end: bytes) -> bytes:
     return seen
 
 
-def test_the_manager_is_told_when_people_can_come_in_that_it_lives_and_when_it_ends(
+def test_manager_is_notified_of_readiness_watchdog_and_stop(
     start: Callable[..., Service], notified: tuple[socket.socket, str]
 ) -> None:
     manager, name = notified
@@ -153,7 +153,7 @@ def test_the_manager_is_told_when_people_can_come_in_that_it_lives_and_when_it_e
     assert service.process.wait(PATIENCE) == -signal.SIGTERM
 
 
-def test_a_server_that_cannot_start_is_never_ready(
+def test_server_that_cannot_start_is_never_ready(
     start: Callable[..., Service], notified: tuple[socket.socket, str]
 ) -> None:
     manager, name = notified
@@ -165,7 +165,7 @@ def test_a_server_that_cannot_start_is_never_ready(
         manager.recv(4096)
 
 
-def test_a_port_that_the_manager_holds_refuses_nobody_while_the_server_restarts(start: Callable[..., Service]) -> None:
+def test_port_of_the_manager_accepts_connections_during_a_restart(start: Callable[..., Service]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         number = held.getsockname()[1]
         first = start("--port", "systemd:domain=INET:index=0", socket=held.fileno())
@@ -182,7 +182,7 @@ def test_a_port_that_the_manager_holds_refuses_nobody_while_the_server_restarts(
         assert "Traceback" not in first.text() + second.stop()
 
 
-def test_a_start_without_the_managers_socket_is_refused_in_one_line(start: Callable[..., Service]) -> None:
+def test_start_without_the_socket_of_the_manager_fails_in_one_line(start: Callable[..., Service]) -> None:
     service = start("--port", "systemd:domain=INET:index=0")
     assert service.process.wait(PATIENCE) == 1
     assert service.text() == (
@@ -192,7 +192,7 @@ def test_a_start_without_the_managers_socket_is_refused_in_one_line(start: Calla
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_second_signal_changes_nothing_and_is_answered_in_the_log(
+def test_later_signals_change_nothing_and_are_logged_once(
     start: Callable[..., Service], tmp_path: Path, second: signal.Signals
 ) -> None:
     (tmp_path / "motd").write_text(f"{'x' * 160}\n" * 100)
@@ -216,7 +216,7 @@ def test_a_second_signal_changes_nothing_and_is_answered_in_the_log(
     assert "Traceback" not in service.text()
 
 
-def test_a_server_under_nohup_in_a_script_outlives_its_terminal_and_ends_by_sigterm(
+def test_server_under_nohup_outlives_its_terminal_until_sigterm(
     start: Callable[..., Service],
 ) -> None:
     """A shell without job control lets a background job ignore SIGINT, and nohup lets it ignore SIGHUP."""
@@ -231,7 +231,7 @@ def test_a_server_under_nohup_in_a_script_outlives_its_terminal_and_ends_by_sigt
     assert "Traceback" not in service.text()
 
 
-def test_two_signals_at_once_are_one(start: Callable[..., Service]) -> None:
+def test_two_signals_at_once_stop_the_server_once(start: Callable[..., Service]) -> None:
     service = start("--port", "0")
     with come(service.port(), "ann") as ann:
         service.process.send_signal(signal.SIGSTOP)

@@ -28,9 +28,7 @@ async def netcat(programs: Programs, port: int) -> Program:
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 @ensureDeferred
-async def test_a_script_says_everything_and_reads_every_answer_before_it_ends(
-    programs: Programs, script: Sequence[str]
-) -> None:
+async def test_script_with_quit_says_all_and_reads_every_answer(programs: Programs, script: Sequence[str]) -> None:
     found(script[0])
     server = await programs.server()
     reader = await netcat(programs, server.port)
@@ -47,7 +45,7 @@ async def test_a_script_says_everything_and_reads_every_answer_before_it_ends(
 
 @pytest.mark.parametrize("script", [SCRIPTS["nc -N"], SCRIPTS["ncat"]], ids=["nc -N", "ncat"])
 @ensureDeferred
-async def test_a_script_without_quit_is_as_good(programs: Programs, script: Sequence[str]) -> None:
+async def test_script_without_quit_says_all_and_reads_every_answer(programs: Programs, script: Sequence[str]) -> None:
     found(script[0])
     server = await programs.server()
     reader = await netcat(programs, server.port)
@@ -59,7 +57,7 @@ async def test_a_script_without_quit_is_as_good(programs: Programs, script: Sequ
 
 
 @ensureDeferred
-async def test_plain_nc_without_quit_says_everything_and_stays_until_it_is_ended(programs: Programs) -> None:
+async def test_plain_nc_without_quit_says_all_and_stays_until_killed(programs: Programs) -> None:
     """Plain nc keeps the connection open at the end of its input: the server cannot know that there was one."""
     server = await programs.server()
     reader = await netcat(programs, server.port)
@@ -73,9 +71,7 @@ async def test_plain_nc_without_quit_says_everything_and_stays_until_it_is_ended
 
 
 @ensureDeferred
-async def test_three_people_talk_on_telnet_nc_and_ncat_and_a_newcomer_reads_it_after_kill_9(
-    programs: Programs, tmp_path: Path
-) -> None:
+async def test_lines_of_telnet_nc_and_ncat_are_replayed_after_kill_9(programs: Programs, tmp_path: Path) -> None:
     telnet, nc, ncat = found("telnet"), found("nc.openbsd"), found("ncat")
     data = str(tmp_path / "data")
     server = await programs.server("--data", data)
@@ -110,7 +106,7 @@ async def test_three_people_talk_on_telnet_nc_and_ncat_and_a_newcomer_reads_it_a
 
 
 @ensureDeferred
-async def test_telnet_can_interrupt_and_goes_on_reading(programs: Programs) -> None:
+async def test_telnet_reads_on_after_an_interrupt(programs: Programs) -> None:
     """After Ctrl-C telnet throws away what comes, until its timing mark has been answered."""
     telnet = found("telnet")
     server = await programs.server()
@@ -132,7 +128,7 @@ async def test_telnet_can_interrupt_and_goes_on_reading(programs: Programs) -> N
 
 
 @ensureDeferred
-async def test_localhost_is_enough_whichever_address_it_means_first(programs: Programs) -> None:
+async def test_localhost_works_whichever_address_comes_first(programs: Programs) -> None:
     server = await programs.server()
     for client in (found("telnet"), found("nc.openbsd"), found("ncat")):
         visitor = programs.run(client, "localhost", str(server.port), pty=True)

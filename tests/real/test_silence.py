@@ -63,21 +63,21 @@ async def wait(programs: Programs, seconds: float) -> None:
 
 
 @ensureDeferred
-async def test_who_vanishes_while_nothing_is_said(house: House, programs: Programs) -> None:
+async def test_client_that_vanishes_in_silence_has_left_in_time(house: House, programs: Programs) -> None:
     await wait(programs, PROBE)  # until bob's system has acknowledged the welcome
     await house.networks.vanish()
     await house.ann.until(" * bob left: connection lost\r\n")
 
 
 @ensureDeferred
-async def test_who_vanishes_while_something_is_on_its_way_to_them(house: House) -> None:
+async def test_client_that_vanishes_with_data_in_flight_has_left_in_time(house: House) -> None:
     await house.networks.vanish()
     house.ann.write("are you there?\n")
     await house.ann.until(" * bob left: connection lost\r\n")
 
 
 @ensureDeferred
-async def test_who_vanishes_while_they_do_not_read(house: House, programs: Programs) -> None:
+async def test_client_that_vanishes_without_reading_has_left_in_time(house: House, programs: Programs) -> None:
     house.bob.process.signalProcess("STOP")
     house.ann.write(f"{'x' * 1000}\n" * LINES + "/ping\n")
     await house.ann.until("-> pong\r\n")
@@ -88,7 +88,7 @@ async def test_who_vanishes_while_they_do_not_read(house: House, programs: Progr
 
 
 @ensureDeferred
-async def test_who_does_not_read_stays_and_reads_on_later(house: House, programs: Programs) -> None:
+async def test_client_that_does_not_read_stays_and_reads_on_later(house: House, programs: Programs) -> None:
     house.bob.process.signalProcess("STOP")
     house.ann.write(f"{'x' * 1000}\n" * LINES + "/ping\n")
     await house.ann.until("-> pong\r\n")
@@ -101,7 +101,7 @@ async def test_who_does_not_read_stays_and_reads_on_later(house: House, programs
 
 
 @ensureDeferred
-async def test_who_is_idle_stays(programs: Programs) -> None:
+async def test_idle_client_stays(programs: Programs) -> None:
     server = await programs.server(*OPTIONS)
     ann, bob = [await programs.talker(server.port, nick) for nick in ("ann", "bob")]
     await wait(programs, 2 * GONE)

@@ -53,7 +53,7 @@ def modes(output: bytes) -> dict[bytes, bytes]:
 
 
 @ensureDeferred
-async def test_half_a_line_stays_whole_and_where_it_is_while_two_hundred_lines_arrive(programs: Programs) -> None:
+async def test_unfinished_line_stays_in_place_while_200_lines_arrive(programs: Programs) -> None:
     port = programs.room("--limits", "off")
     ann = await arrived(programs, port)
     bob = await programs.talker(port, "bob")
@@ -77,7 +77,7 @@ async def test_half_a_line_stays_whole_and_where_it_is_while_two_hundred_lines_a
 
 
 @ensureDeferred
-async def test_wide_and_combining_characters_can_be_edited_in_the_middle_of_a_line(programs: Programs) -> None:
+async def test_wide_and_combining_characters_are_edited_inside_a_line(programs: Programs) -> None:
     port = programs.room()
     ann = await arrived(programs, port)
     bob = await programs.talker(port, "bob")
@@ -95,7 +95,7 @@ async def test_wide_and_combining_characters_can_be_edited_in_the_middle_of_a_li
 
 
 @ensureDeferred
-async def test_a_paste_of_several_lines_is_sent_as_lines(programs: Programs) -> None:
+async def test_pasted_lines_are_sent_one_by_one(programs: Programs) -> None:
     port = programs.room()
     ann = await arrived(programs, port)
     bob = await programs.talker(port, "bob")
@@ -107,7 +107,7 @@ async def test_a_paste_of_several_lines_is_sent_as_lines(programs: Programs) -> 
 
 
 @ensureDeferred
-async def test_own_lines_are_shown_as_the_others_see_them(programs: Programs) -> None:
+async def test_own_lines_are_shown_as_others_see_them(programs: Programs) -> None:
     port = programs.room()
     ann = await arrived(programs, port)
     for line in ("hi", "/me waves", "//usr/bin", "/say quit", "/names"):
@@ -149,7 +149,7 @@ async def test_commands_and_nicknames_are_completed(programs: Programs) -> None:
 
 
 @ensureDeferred
-async def test_ctrl_c_clears_the_line_and_on_an_empty_one_leaves(programs: Programs) -> None:
+async def test_ctrl_c_clears_the_line_and_leaves_on_an_empty_one(programs: Programs) -> None:
     port = programs.room()
     bob = await programs.talker(port, "bob")
     ann = await arrived(programs, port)
@@ -165,7 +165,7 @@ async def test_ctrl_c_clears_the_line_and_on_an_empty_one_leaves(programs: Progr
 
 
 @ensureDeferred
-async def test_ctrl_d_leaves_with_everything_said(programs: Programs) -> None:
+async def test_ctrl_d_leaves_after_everything_is_said(programs: Programs) -> None:
     port = programs.room()
     bob = await programs.talker(port, "bob")
     ann = await arrived(programs, port)
@@ -176,7 +176,7 @@ async def test_ctrl_d_leaves_with_everything_said(programs: Programs) -> None:
 
 
 @ensureDeferred
-async def test_sigterm_leaves_properly_too(programs: Programs) -> None:
+async def test_sigterm_leaves_with_goodbye_and_status_143(programs: Programs) -> None:
     port = programs.room()
     bob = await programs.talker(port, "bob")
     ann = await arrived(programs, port)
@@ -186,7 +186,7 @@ async def test_sigterm_leaves_properly_too(programs: Programs) -> None:
 
 
 @ensureDeferred
-async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs) -> None:
+async def test_ctrl_z_restores_the_terminal_and_fg_continues(programs: Programs) -> None:
     port = programs.room()
     bob = await programs.talker(port, "bob")
     shell = terminal(programs, "/bin/bash", "--norc", "--noprofile", "-i", PS1="sh> ")
@@ -222,7 +222,7 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(programs: Programs)
 
 
 @ensureDeferred
-async def test_a_window_that_changes_its_size_keeps_the_line(programs: Programs) -> None:
+async def test_resized_terminal_keeps_the_unfinished_line(programs: Programs) -> None:
     port = programs.room()
     bob = await programs.talker(port, "bob")
     ann = await arrived(programs, port)
@@ -247,9 +247,7 @@ async def test_a_window_that_changes_its_size_keeps_the_line(programs: Programs)
 
 @pytest.mark.parametrize(("columns", "rows", "term"), [(80, 24, "dumb"), (80, 2, "xterm"), (8, 24, "xterm")])
 @ensureDeferred
-async def test_a_terminal_that_can_do_nothing_gets_plain_lines(
-    programs: Programs, columns: int, rows: int, term: str
-) -> None:
+async def test_dumb_or_tiny_terminal_gets_plain_lines(programs: Programs, columns: int, rows: int, term: str) -> None:
     port = programs.room()
     bob = await programs.talker(port, "bob")
     ann = client(programs, port, columns=columns, rows=rows, TERM=term)
@@ -272,7 +270,9 @@ async def test_a_terminal_that_can_do_nothing_gets_plain_lines(
 
 
 @ensureDeferred
-async def test_a_server_that_goes_and_comes_back(programs: Programs, tmp_path: Path) -> None:
+async def test_restarted_server_shows_each_line_once_and_keeps_the_typed_one(
+    programs: Programs, tmp_path: Path
+) -> None:
     data = str(tmp_path / "data")
     server = await programs.server("--data", data)
     ann = await arrived(programs, server.port)
@@ -302,7 +302,7 @@ async def test_a_server_that_goes_and_comes_back(programs: Programs, tmp_path: P
 
 
 @ensureDeferred
-async def test_what_was_chosen_is_chosen_again_on_a_server_that_has_forgotten_it(programs: Programs) -> None:
+async def test_choices_are_made_again_on_a_server_without_memory_of_them(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
     await programs.talker(server.port, "eve")
     ann = await arrived(programs, server.port)
@@ -330,7 +330,7 @@ async def test_what_was_chosen_is_chosen_again_on_a_server_that_has_forgotten_it
 
 
 @ensureDeferred
-async def test_without_reconnecting_a_lost_connection_is_the_end(programs: Programs) -> None:
+async def test_lost_connection_ends_the_client_with_no_reconnect(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
     ann = await arrived(programs, server.port, "--no-reconnect")
     await server.program.stop("KILL")
@@ -341,7 +341,7 @@ async def test_without_reconnecting_a_lost_connection_is_the_end(programs: Progr
 
 
 @ensureDeferred
-async def test_a_server_that_is_not_there_is_told_in_one_line(programs: Programs) -> None:
+async def test_missing_server_is_reported_in_one_line(programs: Programs) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # it does not listen: a connection is refused
         ann = client(programs, reserved.getsockname()[1])
@@ -353,7 +353,7 @@ async def test_a_server_that_is_not_there_is_told_in_one_line(programs: Programs
 
 
 @ensureDeferred
-async def test_a_refused_nickname_is_asked_for_again(programs: Programs) -> None:
+async def test_rejected_nickname_is_asked_for_again(programs: Programs) -> None:
     port = programs.room()
     await programs.talker(port, "user")
     await programs.talker(port, "bob")
@@ -380,7 +380,7 @@ async def test_a_refused_nickname_is_asked_for_again(programs: Programs) -> None
     ("options", "environment", "colored"), [([], {}, True), (["--no-color"], {}, False), ([], {"NO_COLOR": "1"}, False)]
 )
 @ensureDeferred
-async def test_colors_can_be_refused(
+async def test_colors_are_off_by_option_or_environment(
     programs: Programs, options: Sequence[str], environment: dict[str, str], colored: bool
 ) -> None:
     port = programs.room()
@@ -395,7 +395,7 @@ async def test_colors_can_be_refused(
 
 @pytest.mark.parametrize(("options", "bells"), [([], 2), (["--no-bell"], 0)])
 @ensureDeferred
-async def test_the_bell_rings_when_somebody_writes_to_you_or_names_you(
+async def test_bell_rings_for_private_lines_and_own_name_unless_off(
     programs: Programs, options: Sequence[str], bells: int
 ) -> None:
     port = programs.room()
@@ -410,7 +410,7 @@ async def test_the_bell_rings_when_somebody_writes_to_you_or_names_you(
 
 
 @ensureDeferred
-async def test_what_was_typed_is_there_in_the_next_run(programs: Programs) -> None:
+async def test_typed_lines_are_in_the_history_of_the_next_run(programs: Programs) -> None:
     port = programs.room()
     ann = await arrived(programs, port)
     ann.write("remember 日本" + ENTER)
@@ -487,7 +487,7 @@ class Hostile(Protocol):
 
 
 @ensureDeferred
-async def test_nothing_that_a_hostile_server_sends_steers_the_terminal(programs: Programs) -> None:
+async def test_output_of_a_hostile_server_never_controls_the_terminal(programs: Programs) -> None:
     harm = cast(Any, Factory.forProtocol(Hostile))
     listening = cast(IReactorTCP, programs.reactor).listenTCP(0, harm, interface="127.0.0.1")
     try:
@@ -517,7 +517,7 @@ async def test_nothing_that_a_hostile_server_sends_steers_the_terminal(programs:
 
 
 @ensureDeferred
-async def test_a_terminal_that_goes_away_takes_its_user_out_of_the_room(programs: Programs) -> None:
+async def test_closed_terminal_takes_its_user_out_of_the_room(programs: Programs) -> None:
     port = programs.room()
     bob = await programs.talker(port, "bob")
     ann = await arrived(programs, port)

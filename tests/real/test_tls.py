@@ -178,7 +178,7 @@ async def all_sorts(hall: Hall, reader: Subscriber, number: int) -> None:
 
 
 @ensureDeferred
-async def test_what_waits_for_who_does_not_read_keeps_its_order_over_tls(programs: Programs, tmp_path: Path) -> None:
+async def test_tls_client_that_stops_reading_gets_everything_in_order(programs: Programs, tmp_path: Path) -> None:
     reactor: Reactor = programs.reactor
     contexts = Contexts(tmp_path)
     hall = Hall(reactor)
