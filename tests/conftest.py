@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""The surroundings of all tests, and the fixtures that they share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import hypothesis
 import pytest
 import pytest_twisted
 
+from tests.harness import Person, World
 from tests.real.programs import Programs
 
-# Other people's machines are slower: how long an example takes is no failure. The same examples each time, so that a
-# change is judged by what it changes; .ci/long looks for new ones.
+# A slow machine must not fail a test, so examples have no deadline. They are the same in each run, so that only a change
+# of the code changes the result. .ci/long looks for new ones.
 hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
 hypothesis.settings.load_profile("broadcast")
 
@@ -63,9 +64,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest_twisted.async_yield_fixture
 async def programs(tmp_path: Path) -> AsyncIterator[Programs]:
-    """Starts programs that end with the test."""
+    """Programs that end with the test."""
     from twisted.internet import reactor  # noqa: PLC0415 -- the one that pytest-twisted has installed
 
     started = Programs(reactor, tmp_path)
     yield started
     await started.stop()
+
+
+@pytest.fixture
+def ann(world: World) -> Person:
+    """The first person in the room of *world*, a fixture of the test's module. She has read everything so far."""
+    return world.join("ann")[0]
+
+
+@pytest.fixture
+def bob(world: World, ann: Person) -> Person:
+    """The second person in the room."""
+    (bob,) = world.join("bob")
+    ann.read()
+    return bob

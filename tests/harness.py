@@ -173,6 +173,11 @@ def writer_of(transport: StreamTransport, clock: Clock) -> SocketWriter:
     return SocketWriter(transport, clock, cast(SocketTransport, transport).socket.handle)
 
 
+def is_read_from(client: Client) -> bool:
+    """Return whether the server reads from *client*."""
+    return client.transport.reading
+
+
 class Counted:
     """A function that counts its calls. ``mock.Mock`` also stores each call, which takes much longer."""
 
@@ -201,7 +206,25 @@ class Client:
         self.transport.take_again(room)
 
 
-class Person(Client):
+class TextClient(Client):
+    """A client that reads lines of text."""
+
+    line_end = "\r\n"
+
+    def read(self) -> str:
+        """Return the text that arrived since the last call."""
+        seen = self.transport.sent.decode()
+        self.transport.sent.clear()
+        return seen
+
+    def lines(self) -> list[str]:
+        """Return the same as lines without their ends."""
+        seen = self.read()
+        assert seen.endswith(self.line_end) or not seen, seen
+        return seen.split(self.line_end)[:-1]
+
+
+class Person(TextClient):
     """A person at the line door."""
 
     def __init__(self, world: World, protocol: BroadcastProtocol, transport: MemoryTransport) -> None:
@@ -226,18 +249,6 @@ class Person(Client):
     def say(self, *lines: str) -> None:
         """Type whole lines, then settle."""
         self.send("".join(line + "\r\n" for line in lines))
-
-    def read(self) -> str:
-        """Return the text that arrived since the last call."""
-        seen = self.transport.sent.decode()
-        self.transport.sent.clear()
-        return seen
-
-    def lines(self) -> list[str]:
-        """Return the same as lines without their ends."""
-        seen = self.read()
-        assert seen.endswith("\r\n") or not seen, seen
-        return seen.split("\r\n")[:-1]
 
     def end_input(self) -> None:
         """Close their direction, as ``nc -N`` does. The server closes its own when it has answered."""

@@ -51,20 +51,6 @@ def world() -> World:
 
 
 @pytest.fixture
-def ann(world: World) -> Person:
-    """Somebody in the room who sees what bob does."""
-    return world.join("ann")[0]
-
-
-@pytest.fixture
-def bob(world: World, ann: Person) -> Person:
-    """The sender, in the room."""
-    (bob,) = world.join("bob")
-    ann.read()
-    return bob
-
-
-@pytest.fixture
 def stranger(world: World, ann: Person) -> Person:
     """The sender, asked for a nickname."""
     person = world.connect()

@@ -21,7 +21,7 @@ from broadcast.core.events import (
 from broadcast.core.interfaces import Batch, Encoder, Override, View
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.delivery.subscriber import Subscriber
-from tests.harness import Client, World
+from tests.harness import TextClient, World
 
 Kind: TypeAlias = Literal["direct", "transport"]
 KINDS: tuple[Kind, ...] = ("direct", "transport")
@@ -53,9 +53,10 @@ class PlainEncoder:
                 return b""
 
 
-class SubscriberClient(Client):
+class SubscriberClient(TextClient):
     """A subscriber, and the other side of its connection."""
 
+    line_end = "\n"
     world: SubscriberWorld
 
     def __init__(self, world: SubscriberWorld) -> None:
@@ -81,18 +82,6 @@ class SubscriberClient(Client):
     def answer_lazily(self, *texts: str) -> None:
         """Send command replies, each of which is encoded when it can be sent."""
         self.subscriber.send_lazily(map(self.subscriber.encoder.encode, map(CommandReply, texts)))
-
-    def read(self) -> str:
-        """Return the text that arrived since the last call."""
-        seen = self.transport.sent.decode()
-        self.transport.sent.clear()
-        return seen
-
-    def lines(self) -> list[str]:
-        """Return the same as lines, all of which must be whole."""
-        seen = self.read()
-        assert seen.endswith("\n") or not seen, seen
-        return seen.split("\n")[:-1]
 
 
 class SubscriberWorld(World):

@@ -30,20 +30,6 @@ def world(open_world: Opens) -> World:
 
 
 @pytest.fixture
-def ann(world: World) -> Person:
-    """The first person in the room. She has read everything so far, and so have bob and carol."""
-    return world.join("ann")[0]
-
-
-@pytest.fixture
-def bob(world: World, ann: Person) -> Person:
-    """The second person in the room."""
-    (bob,) = world.join("bob")
-    ann.read()
-    return bob
-
-
-@pytest.fixture
 def carol(world: World, ann: Person, bob: Person) -> Person:
     """The third person in the room."""
     (carol,) = world.join("carol")
@@ -57,11 +43,6 @@ def newcomer(world: World) -> Person:
     person = world.connect()
     person.read()
     return person
-
-
-def is_read_from(person: Person) -> bool:
-    """Return whether the server reads from *person*."""
-    return person.transport.reading
 
 
 def is_aborted(person: Person) -> bool:

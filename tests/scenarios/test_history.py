@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from broadcast.journals.sqlite import database
-from tests.harness import Person, World
-from tests.scenarios.conftest import Opens, at_once, is_read_from
+from tests.harness import Person, World, is_read_from
+from tests.scenarios.conftest import Opens, at_once
 
 
 @pytest.mark.parametrize(

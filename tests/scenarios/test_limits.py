@@ -9,8 +9,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.net.connections import MAX_REJECTED
-from tests.harness import Person, World
-from tests.scenarios.conftest import Opens, at_once, is_read_from, newcomer
+from tests.harness import Person, World, is_read_from
+from tests.scenarios.conftest import Opens, at_once, newcomer
 
 FAST = Limits(paste_lines=3, lines_per_second=2)
 WELCOME = "Welcome to Broadcast.\r\nNickname: "

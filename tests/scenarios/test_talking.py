@@ -9,8 +9,8 @@ import pytest
 from broadcast.core.events import Action, Event, Message, StoreFailed
 from broadcast.core.limits import Limits
 from broadcast.journals.memory import MemoryJournal
-from tests.harness import Person, World
-from tests.scenarios.conftest import Opens, at_once, is_read_from, newcomer
+from tests.harness import Person, World, is_read_from
+from tests.scenarios.conftest import Opens, at_once, newcomer
 
 
 class FaultyJournal(MemoryJournal):

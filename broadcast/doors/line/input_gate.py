@@ -57,10 +57,6 @@ class InputGate:
         else:
             self._reasons.discard(reason)
 
-    def clear(self, reason: PauseReason) -> None:
-        """Remove *reason* from the set."""
-        self._reasons.discard(reason)
-
     def apply(self) -> None:
         """Pause or resume the transport, if the set has changed between empty and not empty."""
         reading = not self._reasons

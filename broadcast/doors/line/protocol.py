@@ -243,16 +243,16 @@ class BroadcastProtocol(LineReceiver):
             self.lineReceived(line)
 
     def _start_turn(self) -> None:
-        self._gate.clear(PauseReason.TURN_USED)
+        self._gate.set(PauseReason.TURN_USED, False)
         self._process_input()
 
     def _end_delay(self) -> None:
-        self._gate.clear(PauseReason.RATE_LIMITED)
+        self._gate.set(PauseReason.RATE_LIMITED, False)
         self._process_input()
 
     def _lift_throttle(self) -> bool:
         """Handle all further lines without delay. Return whether one was delayed."""
-        self._gate.clear(PauseReason.RATE_LIMITED)
+        self._gate.set(PauseReason.RATE_LIMITED, False)
         return self._throttle.lift()
 
     # Callbacks of the session

@@ -30,7 +30,7 @@ def test_one_reason_pauses_until_it_is_gone(reason: PauseReason) -> None:
     assert reason in gate
     gate.apply()
     assert transport.calls == ["pause"]
-    gate.clear(reason)
+    gate.set(reason, active=False)
     assert reason not in gate
     gate.apply()
     assert transport.calls == ["pause", "resume"]

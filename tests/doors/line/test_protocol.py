@@ -22,7 +22,7 @@ from broadcast.delivery.private_queue import CHUNK_OVERHEAD
 from broadcast.doors.line.codec import COMMANDS_PER_LINE
 from broadcast.doors.line.protocol import LINES_PER_TURN
 from broadcast.doors.line.telnet import AYT_REPLY
-from tests.harness import DirectWorld, Person, World
+from tests.harness import DirectWorld, Person, World, is_read_from
 
 WILL_TERMINAL_TYPE = b"\xff\xfb\x18"
 WHERE = "127.0.0.1 port 40000"
@@ -34,25 +34,6 @@ def world(request: pytest.FixtureRequest) -> World:
     world = request.param()
     assert isinstance(world, World)
     return world
-
-
-@pytest.fixture
-def ann(world: World) -> Person:
-    """Somebody in the room."""
-    return world.join("ann")[0]
-
-
-@pytest.fixture
-def bob(world: World, ann: Person) -> Person:
-    """The person under test, whom ann sees."""
-    (bob,) = world.join("bob")
-    ann.read()
-    return bob
-
-
-def is_read_from(person: Person) -> bool:
-    """Return whether the server reads from *person*."""
-    return person.transport.reading
 
 
 def is_closed(person: Person) -> bool:
