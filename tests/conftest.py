@@ -16,8 +16,8 @@ import pytest_twisted
 from tests.harness import Person, World
 from tests.real.programs import Programs
 
-# A slow machine must not fail a test, so examples have no deadline. They are the same in each run, so that only a change
-# of the code changes the result. .ci/long looks for new ones.
+# A slow machine must not fail a test, so examples have no deadline. They are the same in each run, so that only a
+# change of the code changes the result. .ci/long looks for new ones.
 hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
 hypothesis.settings.load_profile("broadcast")
 
