@@ -32,6 +32,7 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.accept_pacing import AcceptPacer, PacedListener
 from broadcast.net.connections import Connections
 from broadcast.net.endpoints import parse_listener
 from broadcast.net.fd_reserve import FdReserveListener
@@ -186,15 +187,16 @@ def makeService(options: Options) -> Server:
         )
         replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
         fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
-        hub = Hub(journal, fanout, settings, started=time())
+        hub = Hub(journal, fanout, settings, started=time(), call_later=reactor.callLater)
         connections = Connections(limits)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
+        pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
         entrances = []
         for port in config.ports:
             listener = parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter)
-            entrances.append(Entrance(FdReserveListener(listener, full, reactor), factory))
+            entrances.append(Entrance(PacedListener(FdReserveListener(listener, full, reactor), pacer), factory))
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)

@@ -84,9 +84,9 @@ class Session:
         limits = self.hub.settings.limits
         return limits.nickname_bytes if self._member is None else limits.line_bytes
 
-    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """Continue after the room has delivered this session's join; see ``MemberListener``."""
-        self._machine.join_delivered(members, replay)
+    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        """Continue once this session is in the room; see ``MemberListener``."""
+        self._machine.joined(members, replay)
         if self.ready:
             # This call can bring the next line. Therefore it comes after the transition: within it, Automat would queue
             # that line, and the session would process several lines at a time.
@@ -188,8 +188,8 @@ class _Inputs(Protocol):
     def admit(self, member: Member) -> None:
         """The hub has accepted the nickname."""
 
-    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """The room has delivered the join to all subscribers."""
+    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        """The delivery of the join has begun."""
 
     def leave(self, reason: str) -> None:
         """The user leaves, or the connection is lost."""
@@ -212,11 +212,11 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     welcome.upon(_Inputs.line).loop().returns(None)
     welcome.upon(_Inputs.line_too_long).loop().returns(None)
     welcome.upon(_Inputs.admit).loop().returns(None)
-    welcome.upon(_Inputs.join_delivered).loop().returns(None)
+    welcome.upon(_Inputs.joined).loop().returns(None)
     welcome.upon(_Inputs.leave_delivered).loop().returns(None)
     welcome.upon(_Inputs.leave).to(quit_).returns(None)
     nickname.upon(_Inputs.start).loop().returns(None)
-    nickname.upon(_Inputs.join_delivered).loop().returns(None)
+    nickname.upon(_Inputs.joined).loop().returns(None)
     nickname.upon(_Inputs.leave_delivered).loop().returns(None)
     broadcast.upon(_Inputs.start).loop().returns(None)
     broadcast.upon(_Inputs.admit).loop().returns(None)
@@ -226,7 +226,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     quit_.upon(_Inputs.line).loop().returns(None)
     quit_.upon(_Inputs.line_too_long).loop().returns(None)
     quit_.upon(_Inputs.admit).loop().returns(None)
-    quit_.upon(_Inputs.join_delivered).loop().returns(None)
+    quit_.upon(_Inputs.joined).loop().returns(None)
     quit_.upon(_Inputs.leave).loop().returns(None)
     quit_.upon(_Inputs.reject).loop().returns(None)
 
@@ -260,7 +260,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     def reject(machine: _Inputs, session: Session, reason: str) -> None:
         session._reject(reason, Rejection.TURNED_AWAY)
 
-    @broadcast.upon(_Inputs.join_delivered).loop()
+    @broadcast.upon(_Inputs.joined).loop()
     def send_replay(
         machine: _Inputs, session: Session, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
     ) -> None:

@@ -12,7 +12,7 @@ from shutil import disk_usage
 from threading import Thread
 
 from broadcast.core.errors import JournalDamaged
-from broadcast.core.events import Action, Event, Message, StoreFailed
+from broadcast.core.events import STORED, Action, Event, Message, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.database import BUSY_SECONDS, MIGRATIONS, Row, code_of, connect, last_seq, to_row
@@ -74,12 +74,23 @@ class CommitThread:
         # SimpleQueue.put wakes the thread only if it waits. Otherwise a put costs a tenth of a microsecond.
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
         # A daemon thread, so that a process that exits without closing the journal does not hang.
+        self._put_count = 0
+        """Number of events that the thread was given."""
+        self._done_count = 0
+        """Number of events that it has returned. Only the thread changes this."""
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Queue *event*."""
-        self._queue.put(event)
+        """Queue *event*. A transient event returns without the thread if none is queued before it.
+
+        To wake the thread costs more than all other work for a join. Each event of a rush woke it anew.
+        """
+        if self._put_count == self._done_count and not isinstance(event, STORED):
+            self._committed.add((event,))
+        else:
+            self._put_count += 1
+            self._queue.put(event)
 
     def close(self) -> None:
         """Store the queued events, checkpoint the write-ahead log, and end the thread. Blocks until then."""
@@ -93,6 +104,7 @@ class CommitThread:
             batch, running = self._next_batch()
             if batch:
                 self._committed.add(self._store(batch))
+                self._done_count += len(batch)
                 batches += 1
                 if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._last) > INDEX_BACKLOG:
                     self._index_step()
