@@ -18,7 +18,7 @@ from typing import Protocol
 from automat import TypeMachineBuilder
 
 from broadcast.core import commands
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import ErrorReply, Gap, JoinConfirmed, Prompt, ReplayLine, ServerNotice, Welcome
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
@@ -122,13 +122,13 @@ class Session:
             return
         try:
             member = self.hub.admit(self.id, name, self)
-        except RefusedError as error:
+        except RejectedError as error:
             self._reject_nick(machine, error)
         else:
             member.last_active = at
             machine.admit(member)
 
-    def _reject_nick(self, machine: _Inputs, error: RefusedError) -> None:
+    def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
         self._rejected_nicks += 1
         self._send_error(error)
         if self._rejected_nicks < MAX_REJECTED_NICKS:
@@ -150,10 +150,10 @@ class Session:
     def _interpret(self, line: str, at: float) -> None:
         try:
             commands.interpret(self, line, at)
-        except RefusedError as error:
+        except RejectedError as error:
             self._send_error(error)
 
-    def _send_error(self, error: RefusedError) -> None:
+    def _send_error(self, error: RejectedError) -> None:
         self.hub.rejections[error.kind] += 1
         self.peer.send(ErrorReply(str(error)))
 
@@ -258,7 +258,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
 
     @nickname.upon(_Inputs.reject).to(quit_)
     def reject(machine: _Inputs, session: Session, reason: str) -> None:
-        session._reject(reason, Rejection.TURNED_AWAY)
+        session._reject(reason, Rejection.WITHOUT_NICKNAME)
 
     @broadcast.upon(_Inputs.join_delivered).loop()
     def send_replay(
@@ -285,7 +285,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     return builder.build()
 
 
-class _LineTooLongError(RefusedError):
+class _LineTooLongError(RejectedError):
     """The line has more than *limit* bytes."""
 
     kind = Rejection.LINE_TOO_LONG

@@ -22,10 +22,10 @@ from broadcast.core.session import CONNECTION_LOST, Session
 from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder
-from broadcast.doors.line.input_gate import InputGate, PauseReason
 from broadcast.doors.line.protocol_sniffing import Sniffer, sniff_first_line
 from broadcast.net.addresses import format_peer, peer_ip
-from broadcast.net.refusal_log import RefusalLog
+from broadcast.net.input_gate import InputGate, PauseReason
+from broadcast.net.rejection_log import RejectionLog
 from broadcast.net.writers import StreamTransport, Writer
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class BroadcastProtocol(LineReceiver):
         self._state = next_state
         self._cancel_deadline()
         if self._lease is None:
-            self.factory.refusal_log.record(self.session.leave_reason)
+            self.factory.rejection_log.record(self.session.leave_reason)
             return
         self._log_leaving()
         self._notify_drained()
@@ -433,7 +433,7 @@ class BroadcastFactory(Factory):
         self.wall_clock = wall_clock
         self.writer_for = writer_for
         self.limits = hub.settings.limits
-        self.refusal_log = RefusalLog(clock)
+        self.rejection_log = RejectionLog(clock)
         self._encoders: dict[View, Encoder] = {}
 
     def encoder_for(self, view: View) -> Encoder:

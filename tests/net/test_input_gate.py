@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.doors.line.input_gate import InputGate, PauseReason
+from broadcast.net.input_gate import InputGate, PauseReason
 
 
 class FakeTransport:
