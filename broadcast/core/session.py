@@ -49,6 +49,8 @@ class Session:
         self.ready = False
         """Whether the session accepts the next line."""
         self.view = View()
+        self.first_nick = ""
+        """The nickname with which the session joined the room; empty before one was accepted."""
         self.leave_reason = ""
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
@@ -138,6 +140,7 @@ class Session:
 
     def _enter_room(self, member: Member) -> None:
         self._member = member
+        self.first_nick = member.nick
         self.ready = False
 
     def _send_replay(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
