@@ -100,7 +100,7 @@ class Room:
         """Whether delivery has already waited for one more commit."""
         self._call_later = call_later
         self._holds_presence = False
-        """True for ``PRESENCE_SECONDS`` after the delivery of a join or leave. Others then wait for a line or the end."""
+        """True for ``PRESENCE_SECONDS`` after the delivery of a join or leave. Others wait for a line or the end."""
         self._paused_authors: deque[Callable[[], None]] = deque()
         """Callbacks of authors that wait until the undelivered events are below the low-water mark."""
 
