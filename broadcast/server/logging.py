@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from twisted.logger import (
 from twisted.python.reflect import safe_str
 
 from broadcast.core.errors import StartupError
+from broadcast.server.log_limit import RepeatLimit
 from broadcast.server.log_outputs import LogFile, StandardOutput, Syslog
 from broadcast.server.log_writer import LogWriter
 
@@ -109,16 +111,15 @@ def open_log(twistd: Mapping[str, Any], log_format: str) -> ProcessLog | None:
                 )
     if twistd.get("logger"):
         return None
+    observer: ILogObserver
     if twistd.get("syslog"):
         writer = LogWriter(Syslog())
-        return ProcessLog(_syslog_observer(writer, twistd["prefix"]), writer)
-    writer = LogWriter(_open_output(twistd.get("logfile") or "", bool(twistd.get("nodaemon"))))
-    observer = (
-        FileLogObserver(cast("IO[Any]", writer), as_json)
-        if log_format == "json"
-        else textFileLogObserver(cast("IO[Any]", writer))
-    )
-    return ProcessLog(observer, writer)
+        observer = _syslog_observer(writer, twistd["prefix"])
+    else:
+        writer = LogWriter(_open_output(twistd.get("logfile") or "", bool(twistd.get("nodaemon"))))
+        file = cast("IO[Any]", writer)
+        observer = FileLogObserver(file, as_json) if log_format == "json" else textFileLogObserver(file)
+    return ProcessLog(RepeatLimit(observer, time.monotonic, time.time), writer)
 
 
 def _open_output(path: str, foreground: bool) -> Output:
