@@ -220,6 +220,7 @@ def makeService(options: Options) -> Server:
     writer = None if log is None else log.writer
     reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
     control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
+    reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)  # everybody has left before that
     if writer is not None:
         reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
         atexit.register(writer.finish)

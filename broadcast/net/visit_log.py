@@ -14,7 +14,7 @@ from broadcast.core.sanitize import sanitize
 from broadcast.net.addresses import format_peer
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
 SECONDS: Final = 60.0
 """Duration of a period, in seconds. Each source has at most one summary for it."""
@@ -37,30 +37,38 @@ class VisitLog:
         """Number of lines about each source in this period."""
         self._counts: dict[str, Counter[str]] = {}
         """Number of lines of each kind that were not written, by source."""
-        self._started = 0.0
+        self._started = clock.seconds()
+        self._timer: IDelayedCall | None = None
+        """The end of this period, if there is anything to summarize."""
 
-    def write(self, peer: IAddress, kind: str, message: str, log: Logger, **fields: object) -> None:
-        """Log *message* with *fields* and the address of *peer*, or only count it.
+    def write(self, log: Logger, peer: IAddress, kind: str, message: str, **fields: object) -> None:
+        """Write *message* with *fields* and the address of *peer* to *log*, or only count it.
 
-        *log* is the logger of the caller. *kind* is a plural noun that names such lines in a summary.
+        *kind* is a plural noun that names such lines in a summary.
         """
-        if not self._lines:
-            self._started = self._clock.seconds()
-            self._clock.callLater(SECONDS, self.flush)
+        now = self._clock.seconds()
+        if now - self._started >= SECONDS:
+            self.flush()
         source = format_source(peer)
         self._lines[source] += 1
         if self._lines[source] <= LINES:
             log.info(message, where=format_peer(peer), **fields)
-        else:
-            self._counts.setdefault(source, Counter())[kind] += 1
+            return
+        if not self._counts:
+            self._timer = self._clock.callLater(SECONDS - (now - self._started), self.flush)
+        self._counts.setdefault(source, Counter())[kind] += 1
 
     def flush(self) -> None:
         """Write the summaries and begin a new period."""
-        seconds = self._clock.seconds() - self._started
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        now = self._clock.seconds()
+        seconds, self._started = now - self._started, now
         counts, self._counts = self._counts, {}
         self._lines.clear()
         for source, kinds in counts.items():
-            what = " and ".join(f"{count} {kind}" for kind, count in kinds.items())
+            *parts, last = (f"{count} {kind}" for kind, count in kinds.items())
+            what = f"{', '.join(parts)} and {last}" if parts else last
             self._log.info("{what} from {where} in the last {seconds:.0f} s", what=what, where=source, seconds=seconds)
 
 

@@ -24,11 +24,11 @@ class Visits:
 
     def join(self, peer: IAddress = HERE, count: int = 1) -> None:
         for _ in range(count):
-            self.log.write(peer, "joins", "{nick} joined from {where}", Logger(), nick="ann")
+            self.log.write(Logger(), peer, "joins", "{nick} joined from {where}", nick="ann")
 
     def leave(self, peer: IAddress = HERE, count: int = 1) -> None:
         for _ in range(count):
-            self.log.write(peer, "leaves", "{nick} left ({where})", Logger(), nick="ann")
+            self.log.write(Logger(), peer, "leaves", "{nick} left ({where})", nick="ann")
 
 
 def lines(events: list[LogEvent]) -> list[str]:
@@ -49,7 +49,7 @@ def test_visits_are_logged_one_by_one_at_an_ordinary_rate() -> None:
             LINES // 2
         )
         assert lines(events) == expected * 3
-    assert visits.clock.getDelayedCalls() == [], "an empty period needs no timer"
+    assert visits.clock.getDelayedCalls() == [], "nothing is left to write"
 
 
 def test_rest_of_a_period_is_one_line_for_each_source() -> None:
