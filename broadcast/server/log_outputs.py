@@ -7,6 +7,7 @@ import re
 import select
 import stat
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
@@ -63,7 +64,9 @@ class LogFile:
 
     def __init__(self, path: Path, rotate_bytes: int = ROTATE_BYTES) -> None:
         self._path = path.absolute()  # twistd may change the working directory
-        self._rotate_bytes = self._rotate_at = rotate_bytes
+        self._rotate_bytes = rotate_bytes
+        self._rotate_at: float = rotate_bytes
+        """Size at which the file is rotated next."""
         self._descriptor = os.open(self._path, _FLAGS | os.O_CREAT, 0o666)
 
     def write(self, data: bytes) -> int:
@@ -77,20 +80,35 @@ class LogFile:
         return os.write(self._descriptor, data)
 
     def rotate(self) -> None:
-        """Rename the old files and this one, and begin a new one, unless another program has moved this one."""
-        status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        """Rename the old files and this one, and begin a new one."""
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             return
-        if self._path.exists() and os.path.samestat(status, self._path.stat()):
-            pattern = re.compile(re.escape(self._path.name) + r"\.([1-9][0-9]*)")
-            names = (pattern.fullmatch(path.name) for path in self._path.parent.iterdir())
-            for number in sorted((int(name[1]) for name in names if name), reverse=True):
-                self._numbered(number).rename(self._numbered(number + 1))
-            self._path.rename(self._numbered(1))
-        self.reopen()
+        if self._was_moved():
+            self.reopen()
+            return
+        pattern = re.compile(re.escape(self._path.name) + r"\.([1-9][0-9]*)")
+        names = (pattern.fullmatch(path.name) for path in self._path.parent.iterdir())
+        for number in sorted((int(name[1]) for name in names if name), reverse=True):
+            self._numbered(number).rename(self._numbered(number + 1))
+        self._path.rename(self._numbered(1))
+        self._open_again()
+        self._rotate_at = self._rotate_bytes
 
     def reopen(self) -> None:
-        """Open the file that has the name now. If none has, create one with the permissions of the old one."""
+        """Open the file that has the name now. If another program has moved this one, leave its rotation to it."""
+        moved = self._was_moved()
+        self._open_again()
+        if moved:
+            self._rotate_at = inf
+
+    def _was_moved(self) -> bool:
+        try:
+            return not os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except FileNotFoundError:
+            return True
+
+    def _open_again(self) -> None:
+        """Open the file, or create it with the permissions of the old one."""
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
         try:
             descriptor = os.open(self._path, _FLAGS | os.O_CREAT | os.O_EXCL, mode)
@@ -98,7 +116,6 @@ class LogFile:
             descriptor = os.open(self._path, _FLAGS)
         else:
             self._path.chmod(mode)  # the umask of a daemon is stricter
-        self._rotate_at = self._rotate_bytes
         os.close(self._descriptor)
         self._descriptor = descriptor
 

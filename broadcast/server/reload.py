@@ -46,7 +46,7 @@ class Reloader:
         """Open the log file again, and read the files of the settings in a thread."""
         if self._log_writer is not None:
             self._log_writer.reopen()
-        self._log.info("Reloading the log file and the message of the day.")
+        self._log.info("SIGHUP: the log is reopened, and the message of the day is read again.")
         if not self._reading:
             self._reading = True
             self._notifier.reloading()

@@ -99,6 +99,25 @@ def test_file_that_another_program_moved_is_not_renamed_again(path: Path) -> Non
     assert path.read_bytes() == b"of another program\n2\n"
 
 
+def test_file_that_another_program_rotates_is_not_rotated_by_size(path: Path) -> None:
+    log = open_log(rotate_bytes=2)
+    path.rename(path.with_name("chat.log-20260115"))
+    log.reopen()
+    write(log, b"1\n", b"2\n", b"3\n")
+    assert path.read_bytes() == b"1\n2\n3\n"
+    log.rotate()
+    write(log, b"4\n", b"5\n")
+    assert path.read_bytes() == b"5\n", "SIGUSR1 gives the rotation back to the server"
+
+
+def test_reopening_a_file_in_its_place_changes_nothing(path: Path) -> None:
+    log = open_log(rotate_bytes=4)
+    write(log, b"1\n")
+    log.reopen()
+    write(log, b"2\n", b"3\n")
+    assert (path.with_name("chat.log.1").read_bytes(), path.read_bytes()) == (b"1\n2\n", b"3\n")
+
+
 def test_file_may_be_truncated_in_place(path: Path) -> None:
     log = open_log()
     write(log, b"before\n")

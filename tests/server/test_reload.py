@@ -18,7 +18,7 @@ from tests.harness import World
 
 TIMEOUT = 60
 """Seconds after which a test gives up waiting for a thread."""
-RELOADING = "Reloading the log file and the message of the day."
+RELOADING = "SIGHUP: the log is reopened, and the message of the day is read again."
 
 
 class Reload:
