@@ -164,9 +164,10 @@ class Room:
     @property
     def above_high_water(self) -> bool:
         """Whether the undelivered events have reached the high-water mark. Then their authors should pause."""
+        # The sums are those of the properties below, whose calls would take longer than the rest.
         return (
-            self._undelivered >= self._limits.high_water_events
-            or self._undelivered_text >= self._limits.high_water_bytes
+            self.queued_events + len(self._committed) >= self._limits.high_water_events
+            or self.queued_characters + self._committed_text >= self._limits.high_water_bytes
         )
 
     def when_below_low_water(self, call: Callable[[], None]) -> None:
