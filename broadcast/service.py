@@ -49,6 +49,7 @@ from broadcast.server.pid_file import check_pid_file
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.shutdown_signals import ShutdownSignalFilter
+from broadcast.server.turn_limit import limit_turns
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -183,6 +184,7 @@ def makeService(options: Options) -> Server:
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
     use_monotonic_clock(reactor, time, monotonic)
+    limit_turns(reactor)
     call_soon: CallSoon = reactor.callFromThread
     config = options.config
     twistd: Mapping[str, Any] = options.parent or {}

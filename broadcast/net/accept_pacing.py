@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 QUIET_ACCEPTS: Final = 32
 """Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
-BUSY_ACCEPTS: Final = 4
+BUSY_ACCEPTS: Final = 1
 """The same while people talk."""
-PAUSE_FACTOR: Final = 4
+PAUSE_FACTOR: Final = 10
 """Duration of the pause, as a multiple of the time that the connections before it took.
 
-To accept a connection is less than half of the work for it. The rest are the nickname, the join and the end.
+To accept a connection is a third of the work for it. The rest are the nickname, the join and the end, and their
+notices. So arrivals take about a third of the time.
 """
 LONGEST_PAUSE: Final = 0.05
 """Maximum duration of a pause, in seconds, however long the process was not running meanwhile."""
