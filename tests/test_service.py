@@ -305,7 +305,7 @@ def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
     pidfile = tmp_path / "twistd.pid"
     pidfile.write_text("1")
     with pytest.raises(SystemExit) as caught:
-        give_up({"pidfile": str(pidfile), "logfile": "chat.log"}, "the port\nis in use")
+        give_up({"pidfile": str(pidfile), "logfile": "chat.log"}, None, "the port\nis in use")
     assert caught.value.code == 1
     assert not pidfile.exists()
     assert "broadcast: the portis in use" in capfd.readouterr().err.splitlines()
@@ -314,7 +314,7 @@ def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
 def test_daemon_reports_to_its_parent_why_it_gives_up() -> None:
     receive, send = os.pipe()
     with pytest.raises(SystemExit):
-        give_up({"pidfile": "gone", "statusPipe": send}, "in use: " + "é" * 200)
+        give_up({"pidfile": "gone", "statusPipe": send}, None, "in use: " + "é" * 200)
     os.close(send)
     with os.fdopen(receive, "rb") as pipe:
         assert pipe.read() == b"1 in use: " + b"?" * 90
