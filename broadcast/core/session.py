@@ -55,6 +55,8 @@ class Session:
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
         self._rejected_nicks = 0
+        self.max_line_bytes = hub.settings.limits.nickname_bytes
+        """Maximum length of the next line, in bytes without its end."""
         self._in_room = False
         """True in the state *broadcast*."""
         # The other inputs of the state machine are methods of the session.
@@ -80,12 +82,6 @@ class Session:
     def congested(self) -> bool:
         """Whether the peer reads so slowly that nothing more should be queued for it alone."""
         return self.peer.congested
-
-    @property
-    def max_line_bytes(self) -> int:
-        """Maximum length of the next line, in bytes without its end."""
-        limits = self.hub.settings.limits
-        return limits.nickname_bytes if self._member is None else limits.line_bytes
 
     def line(self, text: str, at: float) -> None:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
@@ -150,6 +146,7 @@ class Session:
     def _enter_room(self, member: Member) -> None:
         self._member = member
         self.first_nick = member.nick
+        self.max_line_bytes = self.hub.settings.limits.line_bytes
         self._in_room = True
         self.ready = False
 
