@@ -117,8 +117,10 @@ def test_text_is_said_and_blank_lines_are_not(ann: SessionClient, bob: SessionCl
         ("/msg bob", "usage: /msg NAME TEXT"),
         ("/msg zoe hi", "zoe is not here."),
         ("/reply hi", "nobody has written to you yet."),
-        ("/history x", "usage: /history [N]"),
+        ("/history x", "usage: /history [N], or a range: /history #10-#30"),
+        ("/history #" + "9" * 4000, "usage: /history [N], or a range: /history #10-#30"),
         ("/history #1-#1001", "at most 1000 lines at once: /history #1-#1000"),
+        ("/history #3000-#5", "at most 1000 lines at once: /history #5-#1004"),
         ("/search", "usage: /search WORDS"),
         ("/search " + "x" * 101, "at most 100 characters can be searched for."),
         ("/quiet x", "usage: /quiet [on/off]"),
@@ -339,12 +341,20 @@ def test_reply_goes_to_the_author_of_the_last_message_that_arrived(
         ("#7", [7]),
         ("#7-#9", [7, 8, 9]),
         ("#29-40", [29, 30]),
+        ("#9-#7", [7, 8, 9]),
+        ("#2-0", [1, 2]),
     ],
 )
 def test_history_shows_the_last_lines_or_a_range(ann: SessionClient, asked: str, numbers: Sequence[int]) -> None:
     ann.say(*(f"line {number}" for number in range(1, 31)), f"/history {asked}")
     assert ann.read() == [HistoryLine(Message(0, "ann", f"line {number}", NOON, number)) for number in numbers]
     assert ann.session.ready
+
+
+@pytest.mark.parametrize("asked", ["#0", "#0-#0", "#4", "#4-#99", "#999999999999999999-#999999999999999000"])
+def test_history_range_without_a_line_is_answered(ann: SessionClient, asked: str) -> None:
+    ann.say("one", "two", "three", f"/history {asked}")
+    assert ann.read() == replies("nothing was said yet.")
 
 
 @pytest.mark.parametrize("newest", [0, 5, 5000])

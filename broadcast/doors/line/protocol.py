@@ -222,7 +222,7 @@ class BroadcastProtocol(LineReceiver):
             # Telnet replies go first, so that all replies have the order of the requests, however the input is cut.
             self._peer.send_bytes(self._codec.data_to_send())
             if line is None:
-                if self._state is _State.OPEN:
+                if self._state is _State.OPEN and not self._codec.ended:
                     self._notify_drained()
                 else:
                     self.session.leave(self._leave_reason)
