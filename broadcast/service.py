@@ -187,7 +187,7 @@ def makeService(options: Options) -> Server:
         replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
         fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
         hub = Hub(journal, fanout, settings, started=time())
-        connections = Connections(limits)
+        connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))

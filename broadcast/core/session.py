@@ -18,7 +18,7 @@ from typing import Protocol
 from automat import TypeMachineBuilder
 
 from broadcast.core import commands
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import ErrorReply, Gap, JoinConfirmed, Prompt, ReplayLine, ServerNotice, Welcome
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
@@ -50,6 +50,8 @@ class Session:
         self.ready = False
         """Whether the session accepts the next line."""
         self.view = View()
+        self.first_nick = ""
+        """The nickname with which the session joined the room; empty before one was accepted."""
         self.leave_reason = ""
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
@@ -125,13 +127,13 @@ class Session:
         try:
             reject_controls(typed)
             member = self.hub.admit(self.id, name, self)
-        except RefusedError as error:
+        except RejectedError as error:
             self._reject_nick(machine, error)
         else:
             member.last_active = at
             machine.admit(member)
 
-    def _reject_nick(self, machine: _Inputs, error: RefusedError) -> None:
+    def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
         self._rejected_nicks += 1
         self._send_error(error)
         if self._rejected_nicks < MAX_REJECTED_NICKS:
@@ -141,6 +143,7 @@ class Session:
 
     def _enter_room(self, member: Member) -> None:
         self._member = member
+        self.first_nick = member.nick
         self.ready = False
 
     def _send_replay(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
@@ -153,10 +156,10 @@ class Session:
     def _interpret(self, typed: str, at: float) -> None:
         try:
             commands.interpret(self, typed, at)
-        except RefusedError as error:
+        except RejectedError as error:
             self._send_error(error)
 
-    def _send_error(self, error: RefusedError) -> None:
+    def _send_error(self, error: RejectedError) -> None:
         self.hub.rejections[error.kind] += 1
         self.peer.send(ErrorReply(str(error)))
 
@@ -261,7 +264,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
 
     @nickname.upon(_Inputs.reject).to(quit_)
     def reject(machine: _Inputs, session: Session, reason: str) -> None:
-        session._reject(reason, Rejection.TURNED_AWAY)
+        session._reject(reason, Rejection.WITHOUT_NICKNAME)
 
     @broadcast.upon(_Inputs.join_delivered).loop()
     def send_replay(
@@ -288,7 +291,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     return builder.build()
 
 
-class _LineTooLongError(RefusedError):
+class _LineTooLongError(RejectedError):
     """The line has more than *limit* bytes."""
 
     kind = Rejection.LINE_TOO_LONG
