@@ -1,7 +1,10 @@
-"""telnet, nc and ncat as they are, against the installed server."""
+"""telnet, nc, ncat and the client in the documents as they are, against the installed server."""
 
 from __future__ import annotations
 
+import re
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from pytest_twisted import ensureDeferred
 
 from tests.real.programs import Program, Programs, found
 
+CHECKOUT = Path(__file__).parents[2]
 SCRIPTS = {
     "nc": ("nc.openbsd", "127.0.0.1"),
     "nc -N": ("nc.openbsd", "-N", "127.0.0.1"),
@@ -135,3 +139,40 @@ async def test_localhost_works_whichever_address_comes_first(programs: Programs)
         await visitor.until("Nickname: ")
         visitor.write("quit\n")
         await visitor.until(" * Goodbye.")
+
+
+@pytest.mark.parametrize("end", ["\x04", "\x1dsend eof\n"], ids=["Ctrl-D", "send eof"])
+@ensureDeferred
+async def test_telnet_that_ends_its_input_leaves(programs: Programs, end: str) -> None:
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = programs.run(found("telnet"), "127.0.0.1", str(port), pty=True)
+    await ann.until("Nickname: ")
+    ann.write("ann\n")
+    await ann.until("You are ann.")
+    ann.write(end)
+    await bob.until(" * ann left.\r\n")
+    await ann.until(" * Goodbye, ann.")
+    await ann.end()
+
+
+@pytest.mark.parametrize("typed", ["quit\n", ""], ids=["quit", "the end of the input"])
+@ensureDeferred
+async def test_client_in_the_documents_talks_until_it_leaves(programs: Programs, typed: str) -> None:
+    page = CHECKOUT.joinpath("docs", "scripts.rst").read_text("utf-8")
+    (code,) = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)
+    assert len(re.findall("^.+$", code, re.MULTILINE)) <= 10
+    programs.folder.joinpath("chat.py").write_text(textwrap.dedent(code), "utf-8")
+    port = programs.room()
+    ann = await programs.talker(port, "ann")
+    bob = programs.run(sys.executable, "chat.py", "127.0.0.1", str(port))
+    bob.write("bob\n\xe4 first line\n")
+    await ann.until("bob: \xe4 first line\r\n")
+    ann.say("hello \u20ac")
+    await bob.until("ann: hello \u20ac\n")
+    bob.write(f"last line\n{typed}")
+    if not typed:
+        bob.close_input()
+    assert await bob.end() == 0
+    await ann.until("bob: last line\r\n * bob left.\r\n")
+    assert bob.text().endswith(" * Goodbye, bob.\n")
