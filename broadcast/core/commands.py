@@ -106,22 +106,24 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
     line = sanitize(typed)
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         context.member.last_active = at
+    room = context.hub.room
     if not line.startswith("/"):
-        if is_quit(line):
+        text = line.strip()
+        if text.casefold() in QUIT_WORDS:
             context.leave("")
-        elif line and not line.isspace():
-            context.hub.room.say(context.member, line, at)
+        elif text:
+            room.say(context.member, line, at)
     elif line.startswith("//"):
-        context.hub.room.say(context.member, line[1:], at)
+        room.say(context.member, line[1:], at)
     else:
         verb, _, argument = line[1:].partition(" ")
         command = _find_command(verb)
         if command.run is _nick:
             reject_controls(typed)
         command.run(context, argument, at)
-    if context.hub.room.above_high_water and context.ready:
+    if room.above_high_water and context.ready:
         context.pause()
-        context.hub.room.when_below_low_water(context.resume)
+        room.when_below_low_water(context.resume)
 
 
 def _find_command(verb: str) -> Command:
@@ -265,7 +267,7 @@ def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
     if re.fullmatch(r"|[1-9][0-9]{0,17}", argument):
         lines = min(int(argument or HISTORY_DEFAULT_LINES), HISTORY_MAX_LINES)
         return lambda newest: (newest - lines + 1, newest)
-    raise RejectedError(f"{_usage_error('history')}, or a range: /history #10-#30")
+    raise _usage_error("history")
 
 
 def _page_results(
