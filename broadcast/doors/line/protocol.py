@@ -157,7 +157,7 @@ class BroadcastProtocol(LineReceiver):
         if replies := self._codec.data_to_send():
             self._peer.send_bytes(replies)
         if line is None:
-            if self._state is not _State.OPEN:
+            if self._state is not _State.OPEN or self._codec.ended:
                 session.leave(CONNECTION_LOST if self._state is _State.BROKEN else "")
             return False
         if isinstance(line, Paused):
