@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import islice
 from math import inf
@@ -167,6 +167,7 @@ class ConnectionLimiter:
                 del self._counts[source]
 
 
+@lru_cache(1024)
 def _source(host: str | None) -> _Source | None:
     """Return the IPv4 address or IPv6 network under which *host* is counted, or None if only the total counts it."""
     if host is None:

@@ -33,6 +33,7 @@ ARRIVAL_NAMES = 20
 """Maximum number of members that ``JoinConfirmed`` names. The others are only counted."""
 CONNECTION_LOST = "connection lost"
 """The leave reason of a session whose connection broke."""
+_PROMPT = Prompt("Nickname:")
 
 
 class Session:
@@ -117,12 +118,8 @@ class Session:
     # The outputs of the state machine
 
     def _welcome(self) -> None:
-        self.peer.send(Welcome(self.hub.settings.name, self.hub.settings.motd))
-        self._prompt()
+        self.peer.send(Welcome(self.hub.settings.name, self.hub.settings.motd), _PROMPT)
         self.ready = True
-
-    def _prompt(self) -> None:
-        self.peer.send(Prompt("Nickname:"))
 
     def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
         name = sanitize(typed)
@@ -142,7 +139,7 @@ class Session:
         self._rejected_nicks += 1
         self._send_error(error)
         if self._rejected_nicks < MAX_REJECTED_NICKS:
-            self._prompt()
+            self.peer.send(_PROMPT)
         else:
             machine.leave(f"no nickname in {MAX_REJECTED_NICKS} tries")
 

@@ -68,6 +68,8 @@ class LineEncoder:
         match event:
             case Message() | Action():
                 return (f"[{self._time(event.at)}] " if self._times else "") + _format_message(event) + END
+            case ReplayLine(event=stored):
+                return f"[{self._time(stored.at)}] {_format_message(stored)}{END}"
             case Joined() | Left() | JoinCount() | LeaveCount():
                 return "" if self._quiet else f" * {_format_presence(event)}{END}"
             case Renamed(nick=nick, new=new):
@@ -89,8 +91,6 @@ class LineEncoder:
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
                 return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
-            case ReplayLine(event=stored):
-                return f"[{self._time(stored.at)}] {_format_message(stored)}{END}"
             case Barrier():
                 return ""
             case Prompt(text=text):
