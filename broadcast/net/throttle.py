@@ -6,32 +6,30 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broadcast.core.limits import RateLimiter
-from broadcast.net.input_gate import PauseReason
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from broadcast.core.limits import Limits
-    from broadcast.net.input_gate import InputGate
 
 
 class Throttle:
-    """A rate limit that holds ``PauseReason.RATE_LIMITED`` in *gate* until the next line is allowed.
+    """A rate limit that calls *on_elapsed* when the next line is allowed. The seconds of *clock* are monotonic."""
 
-    Then it calls *on_elapsed*. The seconds of *clock* are monotonic.
-    """
-
-    def __init__(self, limits: Limits, clock: IReactorTime, gate: InputGate, on_elapsed: Callable[[], None]) -> None:
+    def __init__(self, limits: Limits, clock: IReactorTime, on_elapsed: Callable[[], None]) -> None:
         self._limiter: RateLimiter | None = RateLimiter(limits)
         self._clock = clock
-        self._gate = gate
         self._on_elapsed = on_elapsed
         self._timer: IDelayedCall | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next line is delayed."""
+        return self._timer is not None
 
     def start_delay(self) -> bool:
         """Start the timer if the next line is not allowed yet, and return whether it was started."""
         if self._limiter is not None and (wait := self._limiter.delay(self._clock.seconds())):
-            self._gate.set(PauseReason.RATE_LIMITED)
             self._timer = self._clock.callLater(wait, self._elapse)
             return True
         return False
@@ -44,7 +42,6 @@ class Throttle:
     def lift(self) -> bool:
         """Allow all further lines at once. Return whether one was delayed."""
         self._limiter = None
-        self._gate.set(PauseReason.RATE_LIMITED, False)
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -52,5 +49,4 @@ class Throttle:
 
     def _elapse(self) -> None:
         self._timer = None
-        self._gate.set(PauseReason.RATE_LIMITED, False)
         self._on_elapsed()

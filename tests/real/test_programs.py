@@ -37,7 +37,7 @@ async def test_script_with_quit_says_all_and_reads_every_answer(programs: Progra
     assert await bob.end() == 0
     assert " * bob joined.\nbob: hello\n * bob left.\n" in reader.text()
     assert bob.text() == (
-        "Welcome to Broadcast.\n"
+        "Welcome to Broadcast. Type a nickname and press Enter.\n"
         "Nickname:  * You are bob. 1 other is here: ann. /help lists the commands, quit leaves.\n"
         "-> 2 here: ann, bob\n * Goodbye, bob.\n"
     )
