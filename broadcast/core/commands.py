@@ -104,19 +104,21 @@ def interpret(context: CommandContext, line: str, at: float) -> None:
     """Say the sanitized *line* in the room, or run its command. Raises ``RejectedError``."""
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         context.member.last_active = at
+    room = context.hub.room
     if not line.startswith("/"):
-        if is_quit(line):
+        text = line.strip()
+        if text.casefold() in QUIT_WORDS:
             context.leave("")
-        elif line and not line.isspace():
-            context.hub.room.say(context.member, line, at)
+        elif text:
+            room.say(context.member, line, at)
     elif line.startswith("//"):
-        context.hub.room.say(context.member, line[1:], at)
+        room.say(context.member, line[1:], at)
     else:
         verb, _, argument = line[1:].partition(" ")
         _find_command(verb).run(context, argument, at)
-    if context.hub.room.above_high_water and context.ready:
+    if room.above_high_water and context.ready:
         context.pause()
-        context.hub.room.when_below_low_water(context.resume)
+        room.when_below_low_water(context.resume)
 
 
 def _find_command(verb: str) -> Command:

@@ -23,9 +23,9 @@ from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder
 from broadcast.doors.line.newcomer import Newcomer
-from broadcast.net.addresses import format_peer
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.rejection_log import RejectionLog
+from broadcast.net.visit_log import VisitLog
 from broadcast.net.writers import StreamTransport, Writer
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class BroadcastProtocol(LineReceiver):
     def _ready_for_line(self) -> None:
         if self._newcomer is not None and not self._newcomer.joined and self.session.nick:
             self._newcomer.join()
-            self._log.info("{nick} joined from {where}", nick=self.session.nick, where=self._where())
+            self._log_visit("joins", "{nick} joined from {where}", nick=self.session.nick)
         self._input.run()
         self._watch_line_end()
 
@@ -225,7 +225,11 @@ class BroadcastProtocol(LineReceiver):
         if nick != first_nick:
             subject += ", who came as {came_as},"
         message = f"{subject} left{': {why}' if reason else ''} ({{where}})"
-        self._log.info(message, nick=nick, came_as=first_nick, why=reason, where=self._where())
+        kind = "leaves" if nick else "visits without a nickname"
+        self._log_visit(kind, message, nick=nick, came_as=first_nick, why=reason)
+
+    def _log_visit(self, kind: str, message: str, **fields: object) -> None:
+        self.factory.visit_log.write(self._log, self.transport.getPeer(), kind, message, **fields)
 
     # Callbacks of the transport
 
@@ -269,7 +273,8 @@ class BroadcastProtocol(LineReceiver):
     def discard_backlog(self) -> None:
         """Discard the input that is still queued behind the rate limit."""
         if self._input.lift_throttle():
-            self._log.info("{nick} was not heard to the end: too many lines.", nick=self.session.nick)
+            message = "{nick} was not heard to the end: too many lines."
+            self._log_visit("visits not heard to the end", message, nick=self.session.nick)
         self._codec = LineCodec()
         self._codec.receive_eof()
         self._input.run()
@@ -277,9 +282,6 @@ class BroadcastProtocol(LineReceiver):
     def _stop_timers(self) -> None:
         if self._newcomer is not None:
             self._newcomer.stop()
-
-    def _where(self) -> str:
-        return format_peer(self.transport.getPeer())
 
     # Calls of the server
 
@@ -359,6 +361,7 @@ class BroadcastFactory(Factory):
         self.writer_for = writer_for
         self.limits = hub.settings.limits
         self.rejection_log = RejectionLog(clock)
+        self.visit_log = VisitLog(clock)
         self._encoders: dict[View, Encoder] = {}
 
     def encoder_for(self, view: View) -> Encoder:
