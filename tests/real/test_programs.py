@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
@@ -113,3 +115,32 @@ async def test_localhost_works_whichever_address_comes_first(programs: Programs,
         await person.until("Nickname: ")
         person.write("quit\n")
         await person.until(" * Goodbye.")
+
+
+@ensureDeferred
+async def test_client_in_the_documentation_says_its_line_and_ends(
+    programs: Programs, server: Server, ann: Talker, tmp_path: Path
+) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "scripts.rst").read_text("utf-8")
+    _, _, block = document.partition(".. code-block:: python\n")
+    code = dedent(block.partition("\nThe first line is the nickname.")[0])
+    script = tmp_path / "client.py"
+    script.write_text(code.replace('("localhost", 5555)', f'("127.0.0.1", {server.port})'), "utf-8")
+    builder = programs.run(sys.executable, str(script))
+    assert await builder.end() == 0
+    assert builder.text().endswith("-> 2 here: ann, builder\n * Goodbye, builder.\n")
+    await ann.until("builder: the nightly build has failed\r\n")
+
+
+@pytest.mark.parametrize("lines", [80, 41])
+@ensureDeferred
+async def test_person_who_pastes_in_netcat_reads_how_many_lines_wait(
+    programs: Programs, server: Server, ann: Talker, lines: int
+) -> None:
+    """Netcat sends each line of a terminal on its own, so the server sees the paste in pieces."""
+    bob = await join(programs, "nc.openbsd", server.port, "bob")
+    bob.write("line\n" * lines)
+    what = "40 lines are waiting; they are" if lines == 80 else "1 line is waiting; lines are"
+    await bob.until(f"-> {what} said two a second.")
+    assert bob.text().count("waiting") == 1
+    await ann.until("bob: line\r\n")

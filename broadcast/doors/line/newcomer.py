@@ -24,6 +24,8 @@ class Newcomer:
     in the room waits too long for its line end.
     """
 
+    __slots__ = ("_clock", "_codec", "_has_sent_line", "_hint", "_reject", "_seconds", "_sniffer", "_timer", "joined")
+
     def __init__(
         self,
         codec: LineCodec,

@@ -71,6 +71,8 @@ class Sniffer:
     messages, and long HTTP requests.
     """
 
+    __slots__ = ("_start",)
+
     def __init__(self) -> None:
         self._start: bytes | None = b""
         """The input so far, up to ``MAX_SNIFFED`` bytes; None once they are text."""
