@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from broadcast.core.limits import RateLimiter
@@ -17,20 +18,16 @@ class Throttle:
     """A rate limit that calls *on_elapsed* when the next line is allowed. The seconds of *clock* are monotonic."""
 
     def __init__(self, limits: Limits, clock: IReactorTime, on_elapsed: Callable[[], None]) -> None:
-        self._limiter: RateLimiter | None = RateLimiter(limits)
+        self._limiter = RateLimiter(limits) if limits.lines_per_second < inf else None
         self._clock = clock
         self._on_elapsed = on_elapsed
-        self._timer: IDelayedCall | None = None
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the next line is delayed."""
-        return self._timer is not None
+        self.timer: IDelayedCall | None = None
+        """The end of the delay; None unless the next line is delayed."""
 
     def start_delay(self) -> bool:
         """Start the timer if the next line is not allowed yet, and return whether it was started."""
         if self._limiter is not None and (wait := self._limiter.delay(self._clock.seconds())):
-            self._timer = self._clock.callLater(wait, self._elapse)
+            self.timer = self._clock.callLater(wait, self._elapse)
             return True
         return False
 
@@ -42,11 +39,11 @@ class Throttle:
     def lift(self) -> bool:
         """Allow all further lines at once. Return whether one was delayed."""
         self._limiter = None
-        timer, self._timer = self._timer, None
+        timer, self.timer = self.timer, None
         if timer is not None:
             timer.cancel()
         return timer is not None
 
     def _elapse(self) -> None:
-        self._timer = None
+        self.timer = None
         self._on_elapsed()

@@ -20,7 +20,7 @@ class Setup:
         self.throttle = Throttle(limits, self.clock, self._count)
 
     def _count(self) -> None:
-        assert not self.throttle.waiting
+        assert self.throttle.timer is None
         self.elapsed += 1
 
 
@@ -37,16 +37,16 @@ def setup() -> Setup:
 def test_line_above_the_limit_waits_until_it_is_allowed(setup: Setup) -> None:
     assert setup.throttle.start_delay()
     setup.clock.advance(0.9)
-    assert (setup.throttle.waiting, setup.elapsed) == (True, 0)
+    assert (setup.throttle.timer is None, setup.elapsed) == (False, 0)
     setup.clock.advance(0.1)
-    assert (setup.throttle.waiting, setup.elapsed) == (False, 1)
+    assert (setup.throttle.timer is None, setup.elapsed) == (True, 1)
     assert not setup.throttle.start_delay()
 
 
 def test_lifted_throttle_delays_nothing(setup: Setup) -> None:
     assert setup.throttle.start_delay()
     assert setup.throttle.lift()
-    assert not setup.throttle.waiting
+    assert setup.throttle.timer is None
     assert not setup.throttle.lift(), "nothing was delayed any longer"
     for _ in range(10):
         setup.throttle.consume()

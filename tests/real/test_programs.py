@@ -1,17 +1,19 @@
-"""telnet, nc and ncat as they are, against the installed server."""
+"""telnet, nc, ncat and the client in the documents as they are, against the installed server."""
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
 
 from tests.real.programs import Program, Programs, Server, Talker, found
 
+CHECKOUT = Path(__file__).parents[2]
 NC, NC_N, NCAT = "nc.openbsd 127.0.0.1", "nc.openbsd -N 127.0.0.1", "ncat 127.0.0.1"
 WELCOME = (
     "Welcome to Broadcast. Type a nickname and press Enter.\n"
@@ -117,21 +119,6 @@ async def test_localhost_works_whichever_address_comes_first(programs: Programs,
         await person.until(" * Goodbye.")
 
 
-@ensureDeferred
-async def test_client_in_the_documentation_says_its_line_and_ends(
-    programs: Programs, server: Server, ann: Talker, tmp_path: Path
-) -> None:
-    document = (Path(__file__).parents[2] / "docs" / "scripts.rst").read_text("utf-8")
-    _, _, block = document.partition(".. code-block:: python\n")
-    code = dedent(block.partition("\nThe first line is the nickname.")[0])
-    script = tmp_path / "client.py"
-    script.write_text(code.replace('("localhost", 5555)', f'("127.0.0.1", {server.port})'), "utf-8")
-    builder = programs.run(sys.executable, str(script))
-    assert await builder.end() == 0
-    assert builder.text().endswith("-> 2 here: ann, builder\n * Goodbye, builder.\n")
-    await ann.until("builder: the nightly build has failed\r\n")
-
-
 @pytest.mark.parametrize("lines", [80, 41])
 @ensureDeferred
 async def test_person_who_pastes_in_netcat_reads_how_many_lines_wait(
@@ -144,3 +131,37 @@ async def test_person_who_pastes_in_netcat_reads_how_many_lines_wait(
     await bob.until(f"-> {what} said two a second.")
     assert bob.text().count("waiting") == 1
     await ann.until("bob: line\r\n")
+
+
+@pytest.mark.parametrize("end", ["\x04", "\x1dsend eof\n"], ids=["Ctrl-D", "send eof"])
+@ensureDeferred
+async def test_telnet_that_ends_its_input_leaves(programs: Programs, end: str) -> None:
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await join(programs, "telnet", port, "ann")
+    ann.write(end)
+    await bob.until(" * ann left.\r\n")
+    await ann.until(" * Goodbye, ann.")
+    await ann.end()
+
+
+@pytest.mark.parametrize("typed", ["quit\n", ""], ids=["quit", "the end of the input"])
+@ensureDeferred
+async def test_client_in_the_documents_talks_until_it_leaves(programs: Programs, typed: str) -> None:
+    page = CHECKOUT.joinpath("docs", "scripts.rst").read_text("utf-8")
+    (code,) = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)
+    assert len(re.findall("^.+$", code, re.MULTILINE)) <= 10
+    programs.folder.joinpath("chat.py").write_text(textwrap.dedent(code), "utf-8")
+    port = programs.room()
+    ann = await programs.talker(port, "ann")
+    bob = programs.run(sys.executable, "chat.py", "127.0.0.1", str(port))
+    bob.write("bob\n\xe4 first line\n")
+    await ann.until("bob: \xe4 first line\r\n")
+    ann.say("hello \u20ac")
+    await bob.until("ann: hello \u20ac\n")
+    bob.write(f"last line\n{typed}")
+    if not typed:
+        bob.close_input()
+    assert await bob.end() == 0
+    await ann.until("bob: last line\r\n * bob left.\r\n")
+    assert bob.text().endswith(" * Goodbye, bob.\n")

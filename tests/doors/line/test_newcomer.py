@@ -12,6 +12,8 @@ from tests.harness import Person, World
 
 HEADER_V2 = PROXY_V2 + b"\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 192, 0, 2, 1, 15, 160, 21, 179]) + b"ann\r\nhi\r\n"
 HEADER_V1 = b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 5555\r\nann\r\nhi\r\n"
+CTRL_D = 4
+"""The end of the input, if it comes alone. SOCKS 4 begins with it."""
 HINT = f"-> {LINE_END_HINT}"
 EMPTY = "-> Error: a nickname cannot be empty."
 
@@ -59,7 +61,7 @@ def rest(person: Person, seconds: int) -> None:
             for line in lines
             for end in (b"\n", b"\r\n")
         ),
-        *((start, ANSWERS[spoken]) for spoken, starts in STARTS.items() for start in starts),
+        *((start, ANSWERS[spoken]) for spoken, starts in STARTS.items() for start in starts if start[0] != CTRL_D),
         (HEADER_V1, PROXY),
     ],
 )
