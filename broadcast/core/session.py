@@ -23,6 +23,7 @@ from broadcast.core.events import ErrorReply, Gap, JoinConfirmed, Prompt, Replay
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Member
+from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import Rejection
 
@@ -87,7 +88,7 @@ class Session:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
         if self._in_room:
             # The state machine would call the same method and change no state. It takes 5 µs, more than the rest.
-            self._interpret(sanitize(text), at)
+            self._interpret(text, at)
         else:
             self._machine.line(text, at)
 
@@ -123,11 +124,13 @@ class Session:
     def _prompt(self) -> None:
         self.peer.send(Prompt("Nickname:"))
 
-    def _try_nick(self, machine: _Inputs, name: str, at: float) -> None:
+    def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
+        name = sanitize(typed)
         if commands.is_quit(name):
             machine.leave("")
             return
         try:
+            reject_controls(typed)
             member = self.hub.admit(self.id, name, self)
         except RejectedError as error:
             self._reject_nick(machine, error)
@@ -157,9 +160,9 @@ class Session:
         self.peer.subscribe(self.view)
         self.ready = True
 
-    def _interpret(self, line: str, at: float) -> None:
+    def _interpret(self, typed: str, at: float) -> None:
         try:
-            commands.interpret(self, line, at)
+            commands.interpret(self, typed, at)
         except RejectedError as error:
             self._send_error(error)
 
@@ -248,7 +251,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
 
     @nickname.upon(_Inputs.line).loop()
     def try_nick(machine: _Inputs, session: Session, text: str, at: float) -> None:
-        session._try_nick(machine, sanitize(text), at)
+        session._try_nick(machine, text, at)
 
     @nickname.upon(_Inputs.line_too_long).loop()
     def reject_long_nick(machine: _Inputs, session: Session, limit: int) -> None:

@@ -14,17 +14,15 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import (
     IAddress,
     IProcessTransport,
-    IPushProducer,
     IReactorProcess,
     IReactorSocket,
     IReactorTime,
-    ITransport,
 )
 from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
@@ -177,16 +175,21 @@ class Talker(Protocol):
         self._conditions = Conditions(clock)
 
     def say(self, *lines: str) -> None:
-        """Type whole lines."""
-        cast(ITransport, self.transport).write("".join(line + "\n" for line in lines).encode())
+        """Send whole lines."""
+        self.tcp.write("".join(line + "\n" for line in lines).encode())
+
+    @property
+    def tcp(self) -> Any:  # noqa: ANN401 -- no interface has all methods that the tests use
+        """The transport."""
+        return self.transport
 
     def stop_reading(self) -> None:
         """Read nothing until ``read_on``."""
-        cast(IPushProducer, self.transport).pauseProducing()
+        self.tcp.pauseProducing()
 
     def read_on(self) -> None:
         """Read again."""
-        cast(IPushProducer, self.transport).resumeProducing()
+        self.tcp.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
         self.seen += data
@@ -252,6 +255,7 @@ class Programs:
         self.reactor = reactor
         self._all: list[Program] = []
         self._rooms: list[Room] = []
+        self._talkers: list[Talker] = []
 
     @property
     def clock(self) -> IReactorTime:
@@ -319,24 +323,37 @@ class Programs:
         (port,) = service._ports
         return cast(IPv4Address, port.getHost()).port
 
-    async def talker(self, port: int, nick: str) -> Talker:
-        """Connect, and take *nick*."""
-        talker = Talker(nick, self.clock)
-        await self.connect(port, talker)
+    async def talker(self, port: int, nick: str = "") -> Talker:
+        """Connect a client with *nick*, or without a nickname."""
+        (talker,) = await self.talkers(port, nick)
         return talker
 
+    async def talkers(self, port: int, *nicks: str, narrow: bool = False) -> list[Talker]:
+        """Connect clients, at the same time. See ``make_narrow`` for *narrow*."""
+        talkers = [Talker(nick, self.clock) for nick in nicks]
+        await gatherResults([
+            Deferred.fromCoroutine(self.connect(port, talker, narrow=narrow)) for talker in talkers
+        ])  # fmt: skip
+        return talkers
+
     async def connect(self, port: int, talker: Talker, *, narrow: bool = False) -> None:
-        """Connect *talker* and take its nickname. See ``connect_narrow`` for *narrow*."""
+        """Connect *talker* and take its nickname, if it has one. See ``make_narrow`` for *narrow*."""
+        self._talkers.append(talker)
         if narrow:
             connect_narrow(self.reactor, port, talker)
         else:
             endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
             await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-        talker.say(talker.nick)
-        await talker.until(f"You are {talker.nick}.")
+        if talker.nick:
+            talker.say(talker.nick)
+            await talker.until(f"You are {talker.nick}.")
 
     async def stop(self) -> None:
-        """End all programs and servers."""
+        """End all connections, programs and servers."""
+        for talker in self._talkers:
+            if talker.transport is not None:
+                talker.tcp.abortConnection()
+                await talker.lost
         for program in self._all:
             await program.stop()
         for room in self._rooms:

@@ -23,9 +23,9 @@ from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder
 from broadcast.doors.line.protocol_sniffing import Sniffer, sniff_first_line
-from broadcast.net.addresses import format_peer
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.rejection_log import RejectionLog
+from broadcast.net.visit_log import VisitLog
 from broadcast.net.writers import StreamTransport, Writer
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class BroadcastProtocol(LineReceiver):
         if replies := self._codec.data_to_send():
             self._peer.send_bytes(replies)
         if line is None:
-            if self._state is not _State.OPEN:
+            if self._state is not _State.OPEN or self._codec.ended:
                 session.leave(CONNECTION_LOST if self._state is _State.BROKEN else "")
             return False
         if isinstance(line, Paused):
@@ -180,7 +180,7 @@ class BroadcastProtocol(LineReceiver):
         if self._nickname_timer is not None and self.session.nick:
             self._stop_nickname_timer()
             self._nickname_timer = None
-            self._log.info("{nick} joined from {where}", nick=self.session.nick, where=self._where())
+            self._log_visit("joins", "{nick} joined from {where}", nick=self.session.nick)
         self._input.run()
 
     def _session_ended(self) -> None:
@@ -202,7 +202,11 @@ class BroadcastProtocol(LineReceiver):
         if nick != first_nick:
             subject += ", who came as {came_as},"
         message = f"{subject} left{': {why}' if reason else ''} ({{where}})"
-        self._log.info(message, nick=nick, came_as=first_nick, why=reason, where=self._where())
+        kind = "leaves" if nick else "visits without a nickname"
+        self._log_visit(kind, message, nick=nick, came_as=first_nick, why=reason)
+
+    def _log_visit(self, kind: str, message: str, **fields: object) -> None:
+        self.factory.visit_log.write(self._log, self.transport.getPeer(), kind, message, **fields)
 
     # Callbacks of the transport
 
@@ -246,7 +250,8 @@ class BroadcastProtocol(LineReceiver):
     def discard_backlog(self) -> None:
         """Discard the input that is still queued behind the rate limit."""
         if self._input.lift_throttle():
-            self._log.info("{nick} was not heard to the end: too many lines.", nick=self.session.nick)
+            message = "{nick} was not heard to the end: too many lines."
+            self._log_visit("visits not heard to the end", message, nick=self.session.nick)
         self._codec = LineCodec()
         self._codec.receive_eof()
         self._input.run()
@@ -254,9 +259,6 @@ class BroadcastProtocol(LineReceiver):
     def _stop_nickname_timer(self) -> None:
         if self._nickname_timer is not None and self._nickname_timer.active():
             self._nickname_timer.cancel()
-
-    def _where(self) -> str:
-        return format_peer(self.transport.getPeer())
 
     # Calls of the server
 
@@ -322,6 +324,7 @@ class BroadcastFactory(Factory):
         self.writer_for = writer_for
         self.limits = hub.settings.limits
         self.rejection_log = RejectionLog(clock)
+        self.visit_log = VisitLog(clock)
         self._encoders: dict[View, Encoder] = {}
 
     def encoder_for(self, view: View) -> Encoder:
