@@ -29,7 +29,7 @@ class CommittedQueue:
         self._listener = listener
 
     def add(self, events: Sequence[Event]) -> None:
-        """Append *events* (at least one, in order). May be called from another thread, but one call at a time."""
+        """Append *events* (at least one, in order). May be called from another thread, but always the same one."""
         with self._lock:
             if self._stopped:
                 return
