@@ -219,8 +219,9 @@ class CommitThread:
 
     def _commit(self, rows: Sequence[Row]) -> float:
         """Commit all of *rows* and return the duration in seconds. If it raises, none is stored."""
-        began = self._stats.now()
-        db = (self._db if began < self._verified_until else None) or self._connection()
+        db = self._db
+        if db is None or self._stats.now() >= self._verified_until:
+            db = self._connection()
         # One statement is one transaction and one release of the GIL. With one call per row, this thread waits up to
         # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
         # padded with NULL rows, so that ten prepared statements are enough.
@@ -228,8 +229,10 @@ class CommitThread:
         values: list[float | str | None] = [value for row in rows for value in row]
         values.extend([None] * (size * _COLUMNS - len(values)))
         self._doubtful = rows
+        began = self._stats.now()
         try:
             db.execute(_insert_statement(size), values)
+            duration = self._stats.now() - began
             self._files.verify()  # only now it is certain that the path leads to the file that holds the rows
             self._files.last_number.write(rows[-1][0])
         except BaseException as error:
@@ -242,9 +245,8 @@ class CommitThread:
                 self._connection()  # raises JournalError if it knows more about the cause
             raise
         self._doubtful = ()
-        now = self._stats.now()
-        self._verified_until = now + VERIFY_SECONDS
-        return now - began
+        self._verified_until = began + duration + VERIFY_SECONDS
+        return duration
 
     def _connection(self) -> sqlite3.Connection:
         """Return a connection to a file that is in its place and holds exactly the events reported as stored.

@@ -64,7 +64,7 @@ class SqliteJournal:
             last_number.write(last)
             files = OpenFiles(path, self._lock, last_number, self.commit_stats.now)
             self._commit_thread = CommitThread(path, files, db, last, self._committed, self.commit_stats)
-            self._query_thread = QueryThread(path, self._call_soon)
+            self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
         except BaseException:
             self.close()
             raise

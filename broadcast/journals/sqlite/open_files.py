@@ -70,12 +70,16 @@ class OpenFiles:
 
     def verify_database(self) -> None:
         """Do the same without the write-ahead log, while the database is not open."""
+        self.verify_path()
+        self._lock.verify()
+        self.last_number.verify()
+
+    def verify_path(self) -> None:
+        """Raise ``JournalError`` unless the path leads to the database. Can be called on any thread."""
         database = _identify(self._path)
         if database is None or database != self._database:
             msg = f"{self._path.name} was removed, moved or replaced"
             raise JournalError(msg)
-        self._lock.verify()
-        self.last_number.verify()
 
     def _verify_log(self) -> None:
         if _identify(self._log_path) != self._log:
