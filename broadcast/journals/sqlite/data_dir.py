@@ -131,12 +131,14 @@ class LastNumber:
     def read(self) -> tuple[int, float]:
         """Return the number and when it was written, in seconds since the epoch.
 
-        The number is 0 if there is none, as after a crash of the machine soon after the first start.
+        The number is 0 if there is no valid one, as after a crash of the machine soon after the first start.
         """
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         text = os.read(self._descriptor, 100)
-        number = int(text) if re.fullmatch(rb"[0-9]{1,15}\s*", text) else 0
-        return number, os.fstat(self._descriptor).st_mtime
+        if re.fullmatch(rb"[0-9]{1,15}\s*", text):
+            return int(text), os.fstat(self._descriptor).st_mtime
+        os.ftruncate(self._descriptor, 0)
+        return 0, 0.0
 
     def write(self, number: int) -> None:
         """Replace the number. Raises ``OSError``."""

@@ -152,8 +152,9 @@ def prepare(
             _create_index(db)
             recent, last = _read_recent(db, path, max(tail, _EXAMINED_EVENTS))
             if last < given.number:
-                recent, last = [_mark_missing(db, last + 1, given)], given.number
-                report(recent[0].text)
+                recent.append(_mark_missing(db, last + 1, given))
+                last = given.number
+                report(recent[-1].text)
         except BaseException:
             db.close()
             raise
@@ -310,8 +311,9 @@ def _read_recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[S
 
 def _mark_missing(db: sqlite3.Connection, first: int, given: Given) -> Stored:
     """Store a line of the server in the place of the missing lines from #*first* to the last given, and return it."""
-    numbers = f"#{first} is" if first == given.number else f"#{first}-#{given.number} are"
-    text = f"{numbers} missing: the journal had lost them when the server started."
+    one = first == given.number
+    numbers, pronoun = (f"#{first} is", "it") if one else (f"#{first}-#{given.number} are", "them")
+    text = f"{numbers} missing: the journal had lost {pronoun} when the server started."
     event = Message(0, REPORTER, text, given.at, given.number)
     db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", to_row(event))
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'indexing'").fetchone() == (1,):
