@@ -11,9 +11,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
-from twisted.logger import eventAsText
 
 from broadcast.doors.line.telnet import MAX_REFUSALS
 from tests.cuts import WAYS, Way
@@ -309,39 +306,3 @@ def test_ten_thousand_connections_without_nickname_are_closed_after_60_seconds(w
     assert set(world.connections) == {ann.protocol}
     assert not world.clock.getDelayedCalls()
     assert ann.read() == ""
-
-
-# The log
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"bob\r\n/quit one\ntwo",
-        b"bob\r\n/quit \x1b[2J\x1b]0;x\x07one\xc2\x85two\xe2\x80\xa8three {who} %s\r\n",
-        b"bob\r\n/quit one\x0btwo\x0cthree\x1cfour\0\r\n",
-        "bob\r\n/quit \u202eeno\r\n".encode(),
-        b"bob\r\n/nick rob\r\n/quit \x1b[1A\r\n",
-        b"\x1b[2J\r\nbob\x1b[2J\r\nbob\r\n/nick a\x85b\r\nquit\r\n",
-        b"GET /\x1b[2J HTTP/1.1\r\n",
-        b"quit\r\n",
-    ],
-)
-@pytest.mark.parametrize(
-    "address",
-    [
-        IPv4Address("TCP", "192.0.2.1", 1234),
-        IPv4Address("TCP", "192.0.2.1\r\n\x1b[2Jadmin joined from 192.0.2.2", 1234),
-        UNIXAddress("/tmp/a\nb"),  # noqa: S108
-    ],
-    ids=["plain", "line end in it", "unix"],
-)
-def test_log_entry_of_any_input_is_one_printable_line(data: bytes, address: IAddress, cut: Way) -> None:
-    with logged() as events:
-        person = World().connect(address)
-        type_in(person, cut(data))
-        if not person.transport.finished:
-            person.end_input()
-    lines = [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in events]
-    assert 1 <= len(lines) <= 2
-    assert all(line and line.isprintable() for line in lines)

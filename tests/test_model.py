@@ -550,7 +550,7 @@ class Server(RuleBasedStateMachine):
         """Reset the connection of *client*."""
         self.compare(client)
         protocol = client.person.protocol
-        client.cut = not protocol._session_over or protocol._peer._subscriber.lagging or client.held > 0
+        client.cut = not protocol._input.ended or protocol._peer._subscriber.lagging or client.held > 0
         client.connected = False
         self.start_leaving(client, "connection lost")
         protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
@@ -575,7 +575,7 @@ class Server(RuleBasedStateMachine):
                 self.finish()
                 for client in self.others():
                     self.lose(client)
-                self.wait_until(lambda: all(c.person.protocol._session_over for c in self.clients if not c.connected))
+                self.wait_until(lambda: all(c.person.protocol._input.ended for c in self.clients if not c.connected))
                 self.check_log()
         finally:
             self.stack.close()
@@ -711,7 +711,7 @@ class SlowClients(Server):
                     self.lose(client)  # it had too long to read what was sent before the close
                 elif client.connected:
                     client.person.transport.take_again()
-            return all(each.person.protocol._session_over if each.leaving else each.may_type for each in self.clients)
+            return all(each.person.protocol._input.ended if each.leaving else each.may_type for each in self.clients)
 
         self.wait_until(all_have_read)
         self.world.settle()

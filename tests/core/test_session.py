@@ -94,14 +94,6 @@ def test_nickname_leads_into_the_room_once_the_join_is_delivered(world: World) -
     assert bob.read() == [Joined(ann.session.id, "ann")]
 
 
-def test_twenty_of_those_present_are_named_to_a_newcomer(world: World) -> None:
-    present = [f"p{number}" for number in range(22)]
-    world.join_sessions(*present)
-    ann = world.open_session()
-    ann.say("ann")
-    assert ann.read() == [JoinConfirmed("ann", tuple(present[:20]), 22)]
-
-
 def test_rejected_nickname_is_asked_again_until_the_tenth(world: World) -> None:
     world.join_sessions("bob")
     client = world.open_session()
@@ -149,18 +141,6 @@ def test_broadcast_state_ignores_inputs_of_other_states(world: World) -> None:
     ann.session._machine.leave_delivered()
     ann.session._machine.admit(ann.session.member)
     assert ann.read() == []
-    assert ann.session.ready
-
-
-def test_line_is_sanitized_and_said_but_a_rejected_one_changes_nothing(world: World) -> None:
-    ann, bob = world.join_sessions("ann", "bob")
-    ann.say("h\x1bi\t!", "/x")
-    ann.session.line_too_long(4096)
-    assert bob.read() == [Message(ann.session.id, "ann", "hi !", NOON, 1)]
-    assert ann.read() == [
-        ErrorReply("unknown command /x. /help lists them."),
-        ErrorReply("a line holds at most 4096 bytes."),
-    ]
     assert ann.session.ready
 
 

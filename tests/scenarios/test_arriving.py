@@ -205,18 +205,6 @@ def test_replayed_line_of_another_day_shows_its_date(world: World, ann: Person) 
     assert bob.lines()[1:] == ["[2026-01-15 12:00] ann: old", "[2026-01-15 23:59] ann: late", "[00:00] ann: new"]
 
 
-def test_newcomer_who_does_not_read_at_first_gets_replay_and_later_lines(world: World, ann: Person) -> None:
-    before = [f"{number}" + "x" * 3000 for number in range(20)]
-    ann.say(*before)
-    bob = newcomer(world)
-    bob.transport.takes = False
-    at_once((bob, "bob"))
-    ann.say(*(f"later {number}" for number in range(100)))
-    bob.transport.take_again()
-    world.settle()
-    assert bob.lines()[1:] == [*(f"[12:00] ann: {text}" for text in before), *(f"ann: later {n}" for n in range(100))]
-
-
 # Several things at once
 
 

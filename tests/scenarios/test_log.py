@@ -68,6 +68,17 @@ def test_log_entry_is_one_line_whatever_people_type_and_wherever_they_come_from(
     assert log == [f"ann joined from {where}", f"ann left: [2J tired  ofit {{who}} %s ({where})"]
 
 
+def test_client_that_comes_in_a_loop_is_logged_in_a_summary(world: World, log: list[str]) -> None:
+    for number in range(100):
+        (person,) = world.join(f"p{number}")
+        person.say("quit")
+        person.hang_up()
+    world.connect().vanish()
+    assert len(log) == 60
+    world.clock.advance(60)
+    assert log[60:] == ["70 joins, 70 leaves and 1 visits without a nickname from 127.0.0.1 in the last 60 s"]
+
+
 def test_log_does_not_hold_lines_of_people(ann: Person, bob: Person, log: list[str]) -> None:
     ann.say("secret", "/me secret", "/msg bob secret", "/x secret", "/away secret")
     assert "secret" not in "".join(log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event as ThreadEvent
 from time import monotonic, sleep
-from typing import NoReturn, cast
+from typing import IO, NoReturn, cast
 
 import pytest
 from twisted.application.service import Application, IService, MultiService
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher, textFileLogObserver
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
@@ -30,6 +30,8 @@ from broadcast.server.lifecycle import (
     ProcessContext,
     Server,
 )
+from broadcast.server.log_writer import LogWriter
+from broadcast.server.logging import ProcessLog
 from broadcast.server.sd_notify import SdNotifier
 from tests.harness import World
 
@@ -137,7 +139,7 @@ class Running:
     """A server on fake ports. The time limits of its stop have their own clock."""
 
     def __init__(
-        self, *places: FakeListener, monitor: FakeMonitor | None = None, log: ILogObserver | None = None
+        self, *places: FakeListener, monitor: FakeMonitor | None = None, log: ProcessLog | None = None
     ) -> None:
         self.world = World(journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
@@ -157,7 +159,7 @@ class Running:
             self._terminate,
             self.manager,
             lambda: self.signals.append("installed"),
-            log,
+            log=log,
         )
         heartbeat = DeadPeerDetector(
             self.world.connections, KeepalivePolicy(60, 150), read_tcp_info, self.pulse, self.world._soon.append
@@ -459,18 +461,52 @@ def test_monitor_that_cannot_listen_ends_the_start() -> None:
 # The log
 
 
+class FakeOutput:
+    """A destination of the log that keeps what is written."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> int:
+        self.written += data
+        return len(data)
+
+    def reopen(self) -> None:
+        """Do nothing."""
+
+    def rotate(self) -> None:
+        """Do nothing."""
+
+
+def process_log(output: FakeOutput) -> ProcessLog:
+    writer = LogWriter(output)
+    return ProcessLog(textFileLogObserver(cast(IO[str], writer)), writer)
+
+
 def test_application_takes_its_log_observer_from_the_server() -> None:
-    observer = cast(ILogObserver, [].append)
-    for log in (observer, None):
+    for log in (process_log(FakeOutput()), None):
         application = Application("x")  # type: ignore[no-untyped-call]
         server = Running(log=log).server
         server.setServiceParent(application)
-        assert application.getComponent(ILogObserver, None) is log
+        assert application.getComponent(ILogObserver, None) is (log and log.observer)
         assert list(cast(MultiService, IService(application))) == [server]
 
 
 def test_server_can_be_part_of_another_service() -> None:
     services = MultiService()  # type: ignore[no-untyped-call]
-    server = Running(log=cast(ILogObserver, [].append)).server
+    server = Running(log=process_log(FakeOutput())).server
     server.setServiceParent(services)
     assert list(services) == [server]
+
+
+def test_log_is_written_before_the_start_is_complete() -> None:
+    output = FakeOutput()
+    log = process_log(output)
+    globalLogPublisher.addObserver(log.observer)
+    try:
+        Running(FakeListener("here").succeed(), log=log).start()
+    finally:
+        globalLogPublisher.removeObserver(log.observer)
+    assert output.written.endswith(b"Nothing is kept.\n")

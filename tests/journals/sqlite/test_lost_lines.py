@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_copy_without_a_valid_last_number_continues_after_its_last_line(tmp_path
     assert open_reporting(tmp_path)[0] == []
     assert (tmp_path / "journal.last").read_text().split() == ["3"]
     with open_sqlite(tmp_path) as run:
-        assert run.append_texts("d") == [message("d").with_seq(4)]
+        assert run.append_texts("d") == [replace(message("d"), seq=4)]
 
 
 def test_missing_journal_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_missing_journal_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None
     assert not (tmp_path / FILE).exists()
     (tmp_path / "journal.last").unlink()
     with open_sqlite(tmp_path) as run:
-        assert run.append_texts("d") == [message("d").with_seq(1)]
+        assert run.append_texts("d") == [replace(message("d"), seq=1)]
 
 
 def test_lines_around_a_large_gap_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
