@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from broadcast.core.errors import JournalError, RecipientNotReading, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
-from broadcast.core.nicknames import casefold_key
+from broadcast.core.nicknames import casefold_key, reject_controls
+from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.stats import Rejection
 
@@ -100,8 +101,9 @@ def is_quit(line: str) -> bool:
     return line.strip().casefold() in QUIT_WORDS
 
 
-def interpret(context: CommandContext, line: str, at: float) -> None:
-    """Say the sanitized *line* in the room, or run its command. Raises ``RejectedError``."""
+def interpret(context: CommandContext, typed: str, at: float) -> None:
+    """Sanitize the line *typed* and say it in the room, or run its command. Raises ``RejectedError``."""
+    line = sanitize(typed)
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         context.member.last_active = at
     room = context.hub.room
@@ -115,7 +117,10 @@ def interpret(context: CommandContext, line: str, at: float) -> None:
         room.say(context.member, line[1:], at)
     else:
         verb, _, argument = line[1:].partition(" ")
-        _find_command(verb).run(context, argument, at)
+        command = _find_command(verb)
+        if command.run is _nick:
+            reject_controls(typed)
+        command.run(context, argument, at)
     if room.above_high_water and context.ready:
         context.pause()
         room.when_below_low_water(context.resume)
@@ -253,8 +258,7 @@ def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
     """Return a function that takes the number of the newest line and returns the first and last number to show."""
     argument = argument.strip()
     if span := re.fullmatch(r"#([0-9]{1,18})(?:-#?([0-9]{1,18}))?", argument):
-        first = int(span[1])
-        last = int(span[2] or first)
+        first, last = sorted((int(span[1]), int(span[2] or span[1])))
         if last - first >= HISTORY_MAX_LINES:
             raise RejectedError(
                 f"at most {HISTORY_MAX_LINES} lines at once: /history #{first}-#{first + HISTORY_MAX_LINES - 1}"

@@ -18,6 +18,8 @@ RESERVED: Final = frozenset({"server", "system", "admin", "root", "operator", "h
 """Nicknames that are not allowed: they read as the server, as all members, or as the words that end a session."""
 
 _plain: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_controls: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x84\x86-\x9f]")
+"""C0, DEL and C1, except those that ``sanitize`` turns into a blank."""
 
 # Invisible letters and marks: those with the property Default_Ignorable_Code_Point in the Unicode character database
 # (DerivedCoreProperties.txt). ``sanitize`` removes most other characters with this property.
@@ -127,6 +129,15 @@ def validate(name: str, *, unicode: bool = False) -> str:
     if casefold_key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):
         raise NicknameRejected(f"{name} is reserved.")
     return name
+
+
+def reject_controls(typed: str) -> None:
+    """Raise ``NicknameRejected`` if *typed*, the line before ``sanitize``, contains control characters.
+
+    Without them, the rest of an arrow key, or of another protocol's binary message, could be a valid nickname.
+    """
+    if _controls.search(typed):
+        raise NicknameRejected("a nickname holds no control characters, such as those that arrow keys send.")
 
 
 def casefold_key(name: str) -> str:

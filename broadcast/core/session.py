@@ -23,6 +23,7 @@ from broadcast.core.events import ErrorReply, Gap, JoinConfirmed, Prompt, Replay
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Member
+from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import Rejection
 
@@ -55,6 +56,8 @@ class Session:
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
         self._rejected_nicks = 0
+        self.max_line_bytes = hub.settings.limits.nickname_bytes
+        """Maximum length of the next line, in bytes without its end."""
         self._in_room = False
         """True in the state *broadcast*."""
         # The other inputs of the state machine are methods of the session.
@@ -81,17 +84,11 @@ class Session:
         """Whether the peer reads so slowly that nothing more should be queued for it alone."""
         return self.peer.congested
 
-    @property
-    def max_line_bytes(self) -> int:
-        """Maximum length of the next line, in bytes without its end."""
-        limits = self.hub.settings.limits
-        return limits.nickname_bytes if self._member is None else limits.line_bytes
-
     def line(self, text: str, at: float) -> None:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
         if self._in_room:
             # The state machine would call the same method and change no state. It takes 5 µs, more than the rest.
-            self._interpret(sanitize(text), at)
+            self._interpret(text, at)
         else:
             self._machine.line(text, at)
 
@@ -127,11 +124,13 @@ class Session:
     def _prompt(self) -> None:
         self.peer.send(Prompt("Nickname:"))
 
-    def _try_nick(self, machine: _Inputs, name: str, at: float) -> None:
+    def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
+        name = sanitize(typed)
         if commands.is_quit(name):
             machine.leave("")
             return
         try:
+            reject_controls(typed)
             member = self.hub.admit(self.id, name, self)
         except RejectedError as error:
             self._reject_nick(machine, error)
@@ -150,6 +149,7 @@ class Session:
     def _enter_room(self, member: Member) -> None:
         self._member = member
         self.first_nick = member.nick
+        self.max_line_bytes = self.hub.settings.limits.line_bytes
         self._in_room = True
         self.ready = False
 
@@ -160,9 +160,9 @@ class Session:
         self.peer.subscribe(self.view)
         self.ready = True
 
-    def _interpret(self, line: str, at: float) -> None:
+    def _interpret(self, typed: str, at: float) -> None:
         try:
-            commands.interpret(self, line, at)
+            commands.interpret(self, typed, at)
         except RejectedError as error:
             self._send_error(error)
 
@@ -251,7 +251,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
 
     @nickname.upon(_Inputs.line).loop()
     def try_nick(machine: _Inputs, session: Session, text: str, at: float) -> None:
-        session._try_nick(machine, sanitize(text), at)
+        session._try_nick(machine, text, at)
 
     @nickname.upon(_Inputs.line_too_long).loop()
     def reject_long_nick(machine: _Inputs, session: Session, limit: int) -> None:

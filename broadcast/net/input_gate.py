@@ -46,6 +46,11 @@ class InputGate:
         self._reasons: set[PauseReason] = set()
         self._reading = True
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the transport reads, and there is no reason why it should not."""
+        return self._reading and not self._reasons
+
     def __contains__(self, reason: PauseReason) -> bool:
         """Return whether *reason* is in the set."""
         return reason in self._reasons

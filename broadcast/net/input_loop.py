@@ -58,7 +58,7 @@ class InputLoop:
     def run(self) -> None:
         """Handle lines until one has to wait or none is left."""
         gate = self._gate
-        if self._running or PauseReason.TURN_USED in gate or PauseReason.RATE_LIMITED in gate:
+        if self._running or (not gate.is_open and (PauseReason.TURN_USED in gate or PauseReason.RATE_LIMITED in gate)):
             return
         self._running = True
         try:
@@ -66,6 +66,8 @@ class InputLoop:
         finally:
             self._running = False
         congested = self._peer.congested
+        if gate.is_open and self._session.ready and not congested:
+            return  # nearly always: no reason has come or gone
         if congested:
             self._notify_drained()
         gate.set(PauseReason.SESSION_BUSY, not self._session.ready)

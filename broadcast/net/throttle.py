@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from broadcast.core.limits import RateLimiter
@@ -22,7 +23,7 @@ class Throttle:
     """
 
     def __init__(self, limits: Limits, clock: IReactorTime, gate: InputGate, on_elapsed: Callable[[], None]) -> None:
-        self._limiter: RateLimiter | None = RateLimiter(limits)
+        self._limiter = RateLimiter(limits) if limits.lines_per_second < inf else None
         self._clock = clock
         self._gate = gate
         self._on_elapsed = on_elapsed

@@ -8,9 +8,9 @@ from typing import Final, Protocol
 from twisted.logger import Logger
 
 TICK_SECONDS: Final = 1.0
-"""Interval of a timed call. It makes the reactor ask for the time at least so often."""
+"""Interval of a timed call that shows that the process runs."""
 PAUSE_SECONDS: Final = 2.0
-"""Time between two calls of the clock from which it counts as a pause of the process, in seconds."""
+"""Delay of that call from which the process was stopped, in seconds."""
 
 _log = Logger()
 
@@ -24,49 +24,39 @@ class ReactorClock(Protocol):
         """Call a function after *delay* seconds."""
 
 
-class RunningClock:
-    """The time for which the process has run: *monotonic* without the times in which it was stopped.
-
-    SIGSTOP, a debugger or a suspended machine can stop a process. When it continues, all its deadlines would be over,
-    although the clients had no chance to be heard: what they have sent still waits in the kernel. So a step of more
-    than ``PAUSE_SECONDS`` between two calls does not count.
-    """
-
-    def __init__(self, monotonic: Callable[[], float], offset: float) -> None:
-        self._monotonic = monotonic
-        self._offset = offset
-        self._last = monotonic()
-        self.paused = 0.0
-        """Time that did not count since this was last set to 0, in seconds."""
-
-    def seconds(self) -> float:
-        """Return the time."""
-        now = self._monotonic()
-        if now - self._last > PAUSE_SECONDS:
-            self._offset -= now - self._last
-            self.paused += now - self._last
-        self._last = now
-        return now + self._offset
-
-
 def use_monotonic_clock(reactor: ReactorClock, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
     """Make *reactor* use *monotonic*, shifted so that it agrees with *wall* now. Further calls change nothing.
 
     Twisted's reactors use the wall clock. A step forward, as after time synchronization, would reach all deadlines at
     once. A step back would delay all deadlines, and even ``callLater(0)``, with which Twisted aborts a connection.
-    Calls that were scheduled before keep their time. Time in which the process was stopped does not count.
+    Calls that were scheduled before keep their time.
+
+    Time in which the process was stopped (SIGSTOP, a paused machine) does not count. When the process continues, all
+    its deadlines would be over before the reactor reads what clients have sent meanwhile.
     """
     if "seconds" in vars(reactor):
         return
-    clock = RunningClock(monotonic, wall() - monotonic())
-    reactor.seconds = clock.seconds
+    offset = wall() - monotonic()
+    paused = 0.0
+    next_tick = latest_tick = 0.0
+
+    def seconds() -> float:
+        nonlocal offset, paused, next_tick, latest_tick
+        now = monotonic()
+        if now > latest_tick:
+            offset -= now - next_tick
+            paused += now - next_tick
+            next_tick, latest_tick = now, now + PAUSE_SECONDS
+        return now + offset
 
     def tick() -> None:
+        nonlocal paused, next_tick, latest_tick
+        next_tick = monotonic() + TICK_SECONDS
+        latest_tick = next_tick + PAUSE_SECONDS
         reactor.callLater(TICK_SECONDS, tick)
-        if clock.paused:
-            _log.warn(
-                "The server stood still for {seconds:.0f} seconds. No deadline counts them.", seconds=clock.paused
-            )
-            clock.paused = 0.0
+        if paused:
+            _log.warn("The server stood still for {seconds:.0f} seconds. No deadline counts them.", seconds=paused)
+            paused = 0.0
 
+    reactor.seconds = seconds
     tick()

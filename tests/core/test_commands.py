@@ -205,12 +205,20 @@ def test_reply_goes_to_the_author_of_the_last_message_that_arrived(
         ("#7", [7]),
         ("#7-#9", [7, 8, 9]),
         ("#29-40", [29, 30]),
+        ("#9-#7", [7, 8, 9]),
+        ("#2-0", [1, 2]),
     ],
 )
 def test_history_shows_the_last_lines_or_a_range(ann: SessionClient, asked: str, numbers: Sequence[int]) -> None:
     ann.say(*(f"line {number}" for number in range(1, 31)), f"/history {asked}")
     assert ann.read() == [HistoryLine(Message(0, "ann", f"line {number}", NOON, number)) for number in numbers]
     assert ann.session.ready
+
+
+@pytest.mark.parametrize("asked", ["#0", "#0-#0", "#4", "#4-#99", "#999999999999999999-#999999999999999000"])
+def test_history_range_without_a_line_is_answered(ann: SessionClient, asked: str) -> None:
+    ann.say("one", "two", "three", f"/history {asked}")
+    assert ann.read() == replies("nothing was said yet.")
 
 
 @pytest.mark.parametrize("newest", [0, 5, 5000])

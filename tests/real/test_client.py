@@ -18,8 +18,7 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IReactorTCP, ITCPTransport
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.task import deferLater
 from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 
@@ -65,33 +64,6 @@ async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
     yield listen_with
     for port in ports:
         await maybeDeferred(port.stopListening)
-
-
-class Scripted(Protocol):
-    """A server that answers the first posted line with *answer*, or aborts the connection."""
-
-    def __init__(self, answer: bytes = b"") -> None:
-        self._answer = answer
-
-    @property
-    def tcp(self) -> ITCPTransport:
-        return cast(ITCPTransport, self.transport)
-
-    def connectionMade(self) -> None:
-        self.tcp.write(b"Welcome.\r\nNickname: ")
-
-    def dataReceived(self, data: bytes) -> None:
-        for line in data.splitlines():
-            if line == b"/receipts on":
-                self.tcp.write(b"-> receipts are on.\r\n")
-            elif line == b"quit":
-                self.tcp.loseConnection()
-            elif not line.startswith(b"/say "):
-                self.tcp.write(b" * You are " + line + b". Nobody else is here.\r\n")
-            elif self._answer:
-                self.tcp.write(self._answer + b"\r\n")
-            else:
-                self.tcp.abortConnection()
 
 
 class LossyClient(ProxyClient):
@@ -170,24 +142,6 @@ async def test_no_connection_is_status_2(programs: Programs, arguments: str) -> 
     assert nobody.text() == "broadcast-client: no connection to 127.0.0.1:1: Connection refused\n"
 
 
-@pytest.mark.parametrize("arguments", ["--send x", ""])
-@ensureDeferred
-async def test_rejected_nickname_of_the_option_is_status_3(programs: Programs, arguments: str) -> None:
-    port = programs.room()
-    await programs.talker(port, "ann")
-    refused = shell(programs, port, f"CLIENT --nick ann {arguments} < /dev/null > /dev/null")
-    assert await refused.end() == 3
-    assert refused.text() == "broadcast-client: the nickname was refused: ann is taken.\n"
-
-
-@ensureDeferred
-async def test_connection_lost_before_the_receipt_is_status_4(programs: Programs, listen: Callable[[Any], int]) -> None:
-    shot = shell(programs, listen(ServerFactory.forProtocol(Scripted)), "CLIENT --nick ann --send 'one\ntwo'")
-    assert await shot.end() == 4
-    assert shot.text().startswith("broadcast-client: the connection to 127.0.0.1:")
-    assert shot.text().endswith("; 0 of 2 lines are known to be kept\n")
-
-
 @pytest.mark.parametrize("kill", [False, True], ids=["connection lost", "server killed"])
 @ensureDeferred
 async def test_line_without_receipt_is_stored_at_most_once_each_time_it_is_sent(
@@ -205,14 +159,6 @@ async def test_line_without_receipt_is_stored_at_most_once_each_time_it_is_sent(
     assert before == ["ann: once"] or (kill and before == [])
     assert await shell(programs, server.port, "CLIENT --nick ann --send once").end() == 0
     assert await history(programs, server.port) == [*before, "ann: once"]
-
-
-@ensureDeferred
-async def test_rejected_line_is_status_5(programs: Programs, listen: Callable[[Any], int]) -> None:
-    port = listen(ServerFactory.forProtocol(lambda: Scripted(b"-> Error: not kept: the disk is full.")))
-    shot = shell(programs, port, "CLIENT --nick ann --send one")
-    assert await shot.end() == 5
-    assert shot.text() == "broadcast-client: not kept: the disk is full; 0 of 1 line is known to be kept\n"
 
 
 # In a pipe

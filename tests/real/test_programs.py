@@ -1,7 +1,10 @@
-"""telnet, nc and ncat as they are, against the installed server."""
+"""telnet, nc, ncat and the client in the documents as they are, against the installed server."""
 
 from __future__ import annotations
 
+import re
+import sys
+import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from pytest_twisted import async_yield_fixture, ensureDeferred
 
 from tests.real.programs import Program, Programs, Server, Talker, found
 
+CHECKOUT = Path(__file__).parents[2]
 NC, NC_N, NCAT = "nc.openbsd 127.0.0.1", "nc.openbsd -N 127.0.0.1", "ncat 127.0.0.1"
 WELCOME = (
     "Welcome to Broadcast.\nNickname:  * You are bob. 1 other is here: ann. /help lists the commands, quit leaves.\n"
@@ -112,3 +116,37 @@ async def test_localhost_works_whichever_address_comes_first(programs: Programs,
         await person.until("Nickname: ")
         person.write("quit\n")
         await person.until(" * Goodbye.")
+
+
+@pytest.mark.parametrize("end", ["\x04", "\x1dsend eof\n"], ids=["Ctrl-D", "send eof"])
+@ensureDeferred
+async def test_telnet_that_ends_its_input_leaves(programs: Programs, end: str) -> None:
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await join(programs, "telnet", port, "ann")
+    ann.write(end)
+    await bob.until(" * ann left.\r\n")
+    await ann.until(" * Goodbye, ann.")
+    await ann.end()
+
+
+@pytest.mark.parametrize("typed", ["quit\n", ""], ids=["quit", "the end of the input"])
+@ensureDeferred
+async def test_client_in_the_documents_talks_until_it_leaves(programs: Programs, typed: str) -> None:
+    page = CHECKOUT.joinpath("docs", "scripts.rst").read_text("utf-8")
+    (code,) = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)
+    assert len(re.findall("^.+$", code, re.MULTILINE)) <= 10
+    programs.folder.joinpath("chat.py").write_text(textwrap.dedent(code), "utf-8")
+    port = programs.room()
+    ann = await programs.talker(port, "ann")
+    bob = programs.run(sys.executable, "chat.py", "127.0.0.1", str(port))
+    bob.write("bob\n\xe4 first line\n")
+    await ann.until("bob: \xe4 first line\r\n")
+    ann.say("hello \u20ac")
+    await bob.until("ann: hello \u20ac\n")
+    bob.write(f"last line\n{typed}")
+    if not typed:
+        bob.close_input()
+    assert await bob.end() == 0
+    await ann.until("bob: last line\r\n * bob left.\r\n")
+    assert bob.text().endswith(" * Goodbye, bob.\n")

@@ -85,7 +85,7 @@ class FakeMonitor:
     """A monitor that records whether it runs."""
 
     def __init__(self) -> None:
-        self.listener = FakeListener("a tower")
+        self.listener = FakeListener("the monitor")
         self.factory: IProtocolFactory = Factory()
         self.measures = False
 
@@ -139,7 +139,7 @@ class Running:
     """A server on fake ports. The time limits of its stop have their own clock."""
 
     def __init__(
-        self, *places: FakeListener, monitor: FakeMonitor | None = None, log: ProcessLog | None = None
+        self, *listeners: FakeListener, monitor: FakeMonitor | None = None, log: ProcessLog | None = None
     ) -> None:
         self.world = World(journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
@@ -151,8 +151,8 @@ class Running:
         self.gave_up: list[str] = []
         self.manager = RecordingNotifier()
         self.signals: list[str] = []
-        self.pulse = Clock()
-        around = ProcessContext(
+        self.probe_clock = Clock()
+        context = ProcessContext(
             self._give_up,
             self.clock,
             self.world._soon.append,
@@ -161,18 +161,22 @@ class Running:
             lambda: self.signals.append("installed"),
             log=log,
         )
-        heartbeat = DeadPeerDetector(
-            self.world.connections, KeepalivePolicy(60, 150), read_tcp_info, self.pulse, self.world._soon.append
+        detector = DeadPeerDetector(
+            self.world.connections,
+            KeepalivePolicy(60, 150),
+            read_tcp_info,
+            self.probe_clock,
+            self.world._soon.append,
         )
-        entrances = [Entrance(place, self.world.factory) for place in places]
+        entrances = [Entrance(listener, self.world.factory) for listener in listeners]
         self.server = Server(
             self.journal,
             self.world.hub,
             self.world.connections,
             entrances,
             "Nothing is kept.",
-            around,
-            heartbeat,
+            context,
+            detector,
             monitor=monitor,
         )
         self.stopped: list[None] = []
@@ -236,11 +240,11 @@ def test_start_listens_before_it_opens_the_journal_and_logs_both(logged: list[st
 def test_dead_peer_detector_runs_from_start_to_stop() -> None:
     running = Running(FakeListener("here").succeed())
     running.server.privilegedStartService()
-    beats = [len(running.pulse.getDelayedCalls())]
+    timers = [len(running.probe_clock.getDelayedCalls())]
     running.server.startService()
-    beats.append(len(running.pulse.getDelayedCalls()))
+    timers.append(len(running.probe_clock.getDelayedCalls()))
     running.stop()
-    assert [*beats, len(running.pulse.getDelayedCalls())] == [0, 1, 0]
+    assert [*timers, len(running.probe_clock.getDelayedCalls())] == [0, 1, 0]
     running.settle()
 
 
@@ -263,22 +267,22 @@ def test_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None
 
 
 def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
-    place = FakeListener("slow")
-    running = Running(place)
+    listener = FakeListener("slow")
+    running = Running(listener)
     running.start()
     assert logged == ["Nothing is kept."]
-    place.succeed()
+    listener.succeed()
     assert logged[1:] == ["Listening on slow."]
     running.stop()
     running.settle()
-    assert not place.port.open
+    assert not listener.port.open
 
 
 def test_port_that_fails_late_terminates_the_process(logged: list[str]) -> None:
-    place = FakeListener("slow")
-    running = Running(place)
+    listener = FakeListener("slow")
+    running = Running(listener)
     running.start()
-    place.fail()
+    listener.fail()
     assert logged[-1] == "slow is in use"
     assert running.terminated == 1
 
@@ -323,14 +327,14 @@ def test_server_without_a_port_or_already_stopping_is_never_ready(listens: bool 
 
 
 def test_stop_notifies_all_clients_with_and_without_a_nickname(logged: list[str]) -> None:
-    place = FakeListener("here").succeed()
-    running = Running(place)
+    listener = FakeListener("here").succeed()
+    running = Running(listener)
     running.start()
     ann, bob = running.world.join("ann", "bob")
     stranger = running.world.connect()
     stranger.read()
     running.stop()
-    assert not place.port.open
+    assert not listener.port.open
     assert "Going down: 3 connected." in logged
     for person in (ann, bob, stranger):
         assert person.lines()[-1] == DOWN
@@ -431,7 +435,7 @@ def test_monitor_has_its_own_listener_and_runs_from_the_start(logged: list[str])
     running.server.startService()
     assert (before, monitor.measures) == (False, True)
     assert (here.factory, monitor.listener.factory) == (running.world.factory, monitor.factory)
-    assert logged == ["Listening on here.", "Listening on a tower.", "Nothing is kept."]
+    assert logged == ["Listening on here.", "Listening on the monitor.", "Nothing is kept."]
 
 
 def test_monitor_is_closed_last() -> None:
@@ -454,7 +458,7 @@ def test_monitor_that_cannot_listen_ends_the_start() -> None:
     running = Running(FakeListener("here").succeed(), monitor=monitor)
     with pytest.raises(GaveUpError):
         running.start()
-    assert running.gave_up == ["a tower is in use"]
+    assert running.gave_up == ["the monitor is in use"]
     assert not monitor.measures
 
 

@@ -67,18 +67,18 @@ def test_deadline_does_not_depend_on_jumps_of_the_wall_clock(jump: float) -> Non
     assert clocks.called == ["at once", "in a minute"]
 
 
-@pytest.mark.parametrize("pause", [2.5, 300, HOUR])
+@pytest.mark.parametrize("pause", [4, 300, HOUR])
 def test_deadline_does_not_count_the_time_in_which_the_process_was_stopped(pause: float) -> None:
     clocks = Clocks()
     clocks.call_later(60, "in a minute")
-    clocks.run(59)
+    clocks.run(58)
     with logged() as events:
         clocks.advance(pause)
         assert clocks.called == []
         clocks.run(1)
     assert clocks.called == ["in a minute"]
     assert [formatEvent(event) for event in events] == [
-        f"The server stood still for {pause:.0f} seconds. No deadline counts them."
+        f"The server stood still for {pause - 1:.0f} seconds. No deadline counts them."
     ]
 
 

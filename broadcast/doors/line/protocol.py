@@ -154,9 +154,10 @@ class BroadcastProtocol(LineReceiver):
         max_bytes = session.max_line_bytes
         line = self._codec.next_line(max_bytes)
         # Telnet replies go first, so that all replies have the order of the requests, however the input is cut.
-        self._peer.send_bytes(self._codec.data_to_send())
+        if replies := self._codec.data_to_send():
+            self._peer.send_bytes(replies)
         if line is None:
-            if self._state is not _State.OPEN:
+            if self._state is not _State.OPEN or self._codec.ended:
                 session.leave(CONNECTION_LOST if self._state is _State.BROKEN else "")
             return False
         if isinstance(line, Paused):

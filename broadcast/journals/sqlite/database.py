@@ -137,7 +137,7 @@ def prepare(
     *given* last, a line of the server replaces the missing ones, so that no number is given twice. *report* is called
     with the text of this line. Raises ``JournalError``. The duration does not depend on the size of the journal.
     """
-    with _translate_errors(path):
+    with translate_errors(path):
         if path.exists():
             _examine(path)
         elif given.number:
@@ -168,7 +168,8 @@ def full_text(content: str) -> str:
 
 
 @contextmanager
-def _translate_errors(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the system, about the file *path*, into ``JournalError``."""
     try:
         yield
     except sqlite3.Error as error:

@@ -15,7 +15,7 @@ from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
 from broadcast.journals.sqlite.data_dir import DirectoryLock, LastNumber
-from broadcast.journals.sqlite.database import LAST_NUMBER_FILE, Given, fetch, prepare
+from broadcast.journals.sqlite.database import LAST_NUMBER_FILE, Given, fetch, prepare, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.query_thread import Query, QueryThread
 from broadcast.journals.sqlite.search_indexer import Search
@@ -56,15 +56,18 @@ class SqliteJournal:
         Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``. Everything is
         released before that.
         """
-        path = self._folder / FILE
+        path, number_path = self._folder / FILE, self._folder / LAST_NUMBER_FILE
         self._lock.acquire()
         try:
-            self._last_number = last_number = LastNumber(self._folder / LAST_NUMBER_FILE)
-            db, events, last = prepare(path, tail, Given(*last_number.read()), self._report)
-            last_number.write(last)
+            with translate_errors(number_path):
+                self._last_number = last_number = LastNumber(number_path)
+                given = Given(*last_number.read())
+            db, events, last = prepare(path, tail, given, self._report)
             files = OpenFiles(path, self._lock, last_number, self.commit_stats.now)
             self._commit_thread = CommitThread(path, files, db, last, self._committed, self.commit_stats)
             self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
+            with translate_errors(number_path):
+                last_number.write(last)
         except BaseException:
             self.close()
             raise

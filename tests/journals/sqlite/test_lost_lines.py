@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcast.core.errors import JournalDamaged
+from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Stored
 from broadcast.journals.sqlite.data_dir import LastNumber
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
@@ -126,6 +126,12 @@ def test_copy_without_a_valid_last_number_continues_after_its_last_line(tmp_path
     assert (tmp_path / "journal.last").read_text().split() == ["3"]
     with open_sqlite(tmp_path) as run:
         assert run.append_texts("d") == [replace(message("d"), seq=4)]
+
+
+def test_last_number_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "journal.last").mkdir()
+    with pytest.raises(JournalError, match=r"cannot use .*journal\.last: Is a directory; check"):
+        SqliteJournal(tmp_path, print).open(0)
 
 
 def test_missing_journal_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
