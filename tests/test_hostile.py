@@ -339,7 +339,7 @@ def test_one_byte_every_30_seconds_makes_a_line_but_no_nickname(
         if not stranger.transport.finished:
             stranger.send(bytes((byte,)))
     assert ann.read() == "bob: slow\r\n"
-    assert stranger.read() == " * No nickname in 60 seconds.\r\n"
+    assert stranger.read() == " * No line end (\\n) came in 60 seconds.\r\n"
 
 
 def test_ten_thousand_connections_without_nickname_are_closed_after_60_seconds(world: World, ann: Person) -> None:

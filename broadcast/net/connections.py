@@ -68,7 +68,7 @@ class Connections(Collection[Connection]):
         self.lines_received = 0
         """Number of lines that clients have sent."""
         self.throttle_count = 0
-        """Number of times that the rate limit has paused a connection."""
+        """Number of lines that waited for the rate limit of their connection."""
         self._clock = clock
         self._open: set[Connection] = set()
         self._leases: dict[Connection, Lease] = {}

@@ -90,7 +90,7 @@ class LineEncoder:
             case Prompt(text=text):
                 return f"{text} "
             case Welcome(name=name, motd=motd):
-                return "".join(line + END for line in (f"Welcome to {name}.", *motd))
+                return "".join(line + END for line in (f"Welcome to {name}. Type a nickname and press Enter.", *motd))
             case JoinConfirmed(nick=nick):
                 return f" * You are {nick}. {_format_others(event)} /help lists the commands, quit leaves.{END}"
             case Uptime(since=since, people=people, lines=lines):

@@ -93,14 +93,16 @@ class CommitThread:
         # SQLite before 3.32 allows at most 999 parameters.
         self._max_batch = min(MAX_BATCH_EVENTS, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
         # SimpleQueue.put wakes the thread only if it waits. Otherwise a put costs a tenth of a microsecond.
-        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
+        self._rest: list[Event] = []
+        """Events from the queue that did not fit the last batch."""
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
-    def put(self, event: Event) -> None:
-        """Queue *event*."""
-        self._queue.put(event)
+    def put(self, events: Sequence[Event]) -> None:
+        """Queue *events* (at least one)."""
+        self._queue.put(events)
 
     def close(self) -> None:
         """Store the queued events, checkpoint the write-ahead log, and end the thread. Blocks until then."""
@@ -108,35 +110,31 @@ class CommitThread:
         self._thread.join()
 
     def _run(self) -> None:
-        running = True
         batches = 0
-        while running:
-            batch, running = self._next_batch()
-            if batch:
-                self._committed.add(self._store(batch))
-                batches += 1
-                if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._last) > INDEX_BACKLOG:
-                    self._index_step()
-        with suppress(Exception):  # the log is durable; the next start checkpoints it
+        while batch := self._next_batch():
+            self._committed.add(self._store(batch))
+            batches += 1
+            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._last) > INDEX_BACKLOG:
+                self._index_step()
+        with suppress(Exception):  # all events are durable in the log; the next start checkpoints it
             self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._disconnect()
 
-    def _next_batch(self) -> tuple[list[Event], bool]:
-        """Wait for an event. Return all events that are queued by then, and whether more may follow."""
-        batch: list[Event] = []
-        event = self._next_event()
-        try:
-            while event is not None:
-                batch.append(event)
-                if len(batch) == self._max_batch:
-                    return batch, True
-                event = self._queue.get_nowait()
-        except Empty:
-            return batch, True
-        return batch, False
+    def _next_batch(self) -> list[Event]:
+        """Wait for events, and return those that are queued by then. The batch is empty after the last one."""
+        batch = self._rest or [*(self._next_events() or ())]
+        with suppress(Empty):
+            while batch and len(batch) < self._max_batch:
+                events = self._queue.get_nowait()
+                if events is None:
+                    self._queue.put(None)  # for the next call, which finds the end
+                    break
+                batch.extend(events)
+        batch, self._rest = batch[: self._max_batch], batch[self._max_batch :]
+        return batch
 
-    def _next_event(self) -> Event | None:
-        """Wait for the next event and return it. Index stored events meanwhile."""
+    def _next_events(self) -> Sequence[Event] | None:
+        """Wait for the next events and return them, or None at the end. Index stored events meanwhile."""
         pause = INDEX_AFTER_IDLE
         while self._indexer.due(self._last) and not self._stats.last_error:
             with suppress(Empty):

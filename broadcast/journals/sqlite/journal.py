@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Stored
@@ -49,6 +50,10 @@ class SqliteJournal:
         self._last_number: LastNumber | None = None
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
+        self._appended: list[Event] = []
+        """Events that the thread has not been given yet."""
+        self._handing_over = Lock()
+        """Held while the thread is given events, because another thread may call ``close``."""
 
     def open(self, tail: int) -> Sequence[Stored]:
         """Create or check the database, start the threads, and return the last *tail* events.
@@ -75,13 +80,30 @@ class SqliteJournal:
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call *listener* with each batch of committed events."""
-        self._committed.subscribe(listener)
+
+        def deliver(events: Sequence[Event]) -> None:
+            # The delivery may take a while. Meanwhile, the thread commits what is the next delivery.
+            self._hand_over()
+            listener(events)
+
+        self._committed.subscribe(deliver)
 
     def append(self, event: Event) -> None:
-        """Queue *event*. It is lost before ``open`` and after ``close``."""
-        commit_thread = self._commit_thread  # read once, because another thread may call close
-        if commit_thread is not None:
-            commit_thread.put(event)
+        """Queue *event*. It is lost before ``open`` and after ``close``.
+
+        The thread gets all events of a turn of the reactor together. With one at a time, it would commit the first one
+        alone, and each wake-up would interrupt the reactor, because only one thread can run Python code.
+        """
+        if not self._appended:
+            self._call_soon(self._hand_over)
+        self._appended.append(event)
+
+    def _hand_over(self) -> None:
+        """Give the appended events to the thread."""
+        with self._handing_over:
+            events, self._appended = self._appended, []
+            if events and self._commit_thread is not None:
+                self._commit_thread.put(events)
 
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
@@ -97,6 +119,7 @@ class SqliteJournal:
         query_thread, self._query_thread = self._query_thread, None
         if query_thread is not None:
             query_thread.close()
+        self._hand_over()
         commit_thread, self._commit_thread = self._commit_thread, None
         if commit_thread is not None:
             commit_thread.close()

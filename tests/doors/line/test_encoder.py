@@ -72,8 +72,11 @@ def encode(event: Event | Notice, *, times: bool = False, quiet: bool = False) -
         (ReplayLine(WAVES), "[14:02] ** bob waves"),
         (Uptime(NOW - 86400, 1, 2), "-> up since 2026-01-30 14:02, 1 person, 2 lines."),
         (Uptime(NOW, 2, 1), "-> up since 2026-01-31 14:02, 2 people, 1 line."),
-        (Welcome("Broadcast", ()), "Welcome to Broadcast."),
-        (Welcome("Broadcast", ("Be kind.", "")), "Welcome to Broadcast.\r\nBe kind.\r\n"),
+        (Welcome("Broadcast", ()), "Welcome to Broadcast. Type a nickname and press Enter."),
+        (
+            Welcome("Broadcast", ("Be kind.", "")),
+            "Welcome to Broadcast. Type a nickname and press Enter.\r\nBe kind.\r\n",
+        ),
         (Message(2, "bob", "héllo ✓ \U0001f600", NOW), "bob: héllo ✓ \U0001f600"),
         *(
             (JoinConfirmed("ann", nicks, others), f" * You are ann. {company} /help lists the commands, quit leaves.")

@@ -261,10 +261,13 @@ from broadcast.journals.sqlite.journal import SqliteJournal
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
 journal.open(0)
+delivered = []
+journal.subscribe(delivered.extend)
 for line in sys.stdin:
-    journal.subscribe(lambda events: print(events[0].seq, flush=True))
     journal.append(Message(1, "eve", line.strip(), 1.0))
-    calls.get()()
+    while not delivered:
+        calls.get()()
+    print(delivered.pop().seq, flush=True)
 journal.close()
 """
 
