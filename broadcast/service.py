@@ -33,6 +33,7 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.accept_pacing import AcceptPacer, PacedListener
 from broadcast.net.connections import Connections
 from broadcast.net.endpoints import parse_listener
 from broadcast.net.fd_reserve import FdReserveListener
@@ -48,6 +49,7 @@ from broadcast.server.pid_file import check_pid_file
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.shutdown_signals import ShutdownSignalFilter
+from broadcast.server.turn_limit import limit_turns
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -182,6 +184,7 @@ def makeService(options: Options) -> Server:
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
     use_monotonic_clock(reactor, time, monotonic)
+    limit_turns(reactor)
     call_soon: CallSoon = reactor.callFromThread
     config = options.config
     twistd: Mapping[str, Any] = options.parent or {}
@@ -200,15 +203,16 @@ def makeService(options: Options) -> Server:
         )
         replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
         fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
-        hub = Hub(journal, fanout, settings, started=time())
+        hub = Hub(journal, fanout, settings, started=time(), call_later=reactor.callLater)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
+        pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
         entrances = []
         for port in config.ports:
             listener = parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter)
-            entrances.append(Entrance(FdReserveListener(listener, full, reactor), factory))
+            entrances.append(Entrance(PacedListener(FdReserveListener(listener, full, reactor), pacer), factory))
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)

@@ -97,7 +97,7 @@ class Connections(Collection[Connection]):
         Raises ``TooManyConnections`` if a limit is reached. Then the door calls ``disconnect_rejected``.
         """
         self._open.add(connection)
-        self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()))
+        self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()), self._clock.seconds())
 
     def disconnect_rejected(self, connection: Connection) -> None:
         """Disconnect *connection*, which ``add`` has rejected, after its client was sent the reason.

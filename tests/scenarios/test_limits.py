@@ -205,7 +205,22 @@ def test_connections_past_the_limit_of_an_address_are_rejected(
     rejected.vanish(clean=True)
     assert come(world, "192.0.2.2", 1)[0].read() == WELCOME
     people[0].vanish()
+    advance(world, 1)  # the rate of new connections has a limit, too
     assert come(world, hosts[1], 1)[0].read() == WELCOME
+
+
+def test_client_that_connects_in_a_loop_is_rejected_above_its_rate(open_world: Opens) -> None:
+    world = open_world(limits=DEFAULTS)
+    for _ in range(64):
+        come(world, "192.0.2.1", 1)[0].vanish()
+    (rejected,) = come(world, "192.0.2.1", 1)
+    assert rejected.lines() == [
+        " * Too many new connections from 192.0.2.1: this server takes 20 a second from one address."
+    ]
+    assert rejected.transport.closed
+    assert come(world, "192.0.2.2", 1)[0].read() == WELCOME
+    advance(world, 0.05)
+    assert come(world, "192.0.2.1", 1)[0].read() == WELCOME
 
 
 def test_connections_from_this_machine_have_no_limit(open_world: Opens) -> None:
