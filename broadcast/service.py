@@ -249,7 +249,9 @@ def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal,
         note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
         return MemoryJournal(call_soon), note
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
-    return SqliteJournal(directory, call_soon, stats), f"What is said is kept in {sanitize(str(directory))}."
+    return SqliteJournal(
+        directory, call_soon, stats, _log_missing_lines
+    ), f"What is said is kept in {sanitize(str(directory))}."
 
 
 def _make_monitor(
@@ -282,6 +284,10 @@ def _log_storage_change(error: str) -> None:
         _log.error("Nothing that is said is kept: {why}.", why=error)
     else:
         _log.info("What is said is kept again.")
+
+
+def _log_missing_lines(line: str) -> None:
+    _log.error("{line}", line=line)
 
 
 def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, line: str) -> NoReturn:

@@ -100,7 +100,7 @@ def test_visits_of_many_sources_are_all_logged() -> None:
         (IPv6Address("TCP", "2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
         (IPv6Address("TCP", "::1", 1), "::1"),
         (IPv6Address("TCP", "fe80::7%eth0", 1), "fe80::7%eth0"),
-        (IPv6Address("TCP", "fe80::7%\x1b[2J\n", 1), "fe80::7%[2J"),
+        (IPv6Address("TCP", "fe80::7%\x1b[2J\n", 1), "fe80::7%"),
         (IPv6Address("TCP", "no address\r\n", 1), "no address"),
         (UNIXAddress(None), "a local socket"),
         (UNIXAddress(b"/tmp/x\nforged"), "a local socket"),

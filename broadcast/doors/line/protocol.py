@@ -77,12 +77,9 @@ class _State(Enum):
 class BroadcastProtocol(LineReceiver):
     """One connection: it turns bytes into lines and hands them to its session.
 
-    The lines of a chunk are handed over one at a time, each when the session is ready for it. Until then, nothing more
-    is read. ``LineReceiver.dataReceived`` is not used: it waits for CRLF, and its time is quadratic in the number of
-    lines of a chunk.
-
-    Reading also pauses while the client does not read its replies, and while it is above its rate limit. Lines that
-    were received before the connection was lost are handled at the same rate.
+    ``InputLoop`` asks for one line at a time and decides when the transport is read from. Lines that were received
+    before the connection was lost are handled at the same rate. ``LineReceiver.dataReceived`` is not used: it waits for
+    CRLF, and its time is quadratic in the number of lines of a chunk.
     """
 
     MAX_LENGTH = DEFAULTS.line_bytes

@@ -15,8 +15,9 @@ from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
-from broadcast.journals.sqlite.data_dir import DirectoryLock
-from broadcast.journals.sqlite.database import fetch, prepare
+from broadcast.journals.sqlite.data_dir import DirectoryLock, LastNumber
+from broadcast.journals.sqlite.database import LAST_NUMBER_FILE, Given, fetch, prepare, translate_errors
+from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.query_thread import Query, QueryThread
 from broadcast.journals.sqlite.search_indexer import Search
 
@@ -29,15 +30,24 @@ class SqliteJournal:
 
     Events that are appended while a commit runs form the next commit, up to 512 events (group commit). If a commit
     fails, none of its events is stored; the next commit tries again. While no event arrives, the writing thread adds
-    stored events to the search index. It records its commits in *commit_stats*.
+    stored events to the search index. It records its commits in *commit_stats*. ``open`` calls *report* with one line
+    if stored events are missing.
     """
 
-    def __init__(self, folder: Path, call_soon: CallSoon, commit_stats: CommitStats | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        call_soon: CallSoon,
+        commit_stats: CommitStats | None = None,
+        report: Callable[[str], object] = str,
+    ) -> None:
         self.commit_stats = commit_stats or CommitStats()
+        self._report = report
         self._folder = folder.absolute()  # absolute, because a daemon changes its working directory
         self._call_soon = call_soon
         self._lock = DirectoryLock(self._folder)
         self._committed = CommittedQueue(call_soon)
+        self._last_number: LastNumber | None = None
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
         self._appended: list[Event] = []
@@ -51,12 +61,18 @@ class SqliteJournal:
         Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``. Everything is
         released before that.
         """
-        path = self._folder / FILE
+        path, number_path = self._folder / FILE, self._folder / LAST_NUMBER_FILE
         self._lock.acquire()
         try:
-            db, events, last = prepare(path, tail)
-            self._commit_thread = CommitThread(path, db, last, self._committed, self.commit_stats)
-            self._query_thread = QueryThread(path, self._call_soon)
+            with translate_errors(number_path):
+                self._last_number = last_number = LastNumber(number_path)
+                given = Given(*last_number.read())
+            db, events, last = prepare(path, tail, given, self._report)
+            files = OpenFiles(path, self._lock, last_number, self.commit_stats.now)
+            self._commit_thread = CommitThread(path, files, db, last, self._committed, self.commit_stats)
+            self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
+            with translate_errors(number_path):
+                last_number.write(last)
         except BaseException:
             self.close()
             raise
@@ -107,6 +123,9 @@ class SqliteJournal:
         commit_thread, self._commit_thread = self._commit_thread, None
         if commit_thread is not None:
             commit_thread.close()
+        last_number, self._last_number = self._last_number, None
+        if last_number is not None:
+            last_number.close()
         self._lock.release()
 
     def _submit(self, query: Query, on_result: ReadCallback) -> None:

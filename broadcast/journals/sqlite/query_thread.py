@@ -27,11 +27,13 @@ MAX_PENDING = 1000
 class QueryThread:
     """A thread that runs queries on the file *path*, one after the other, and passes results through *call_soon*.
 
-    A query that is not finished goes to the end of the queue, so that a long search does not delay the others.
+    *verify* raises ``JournalError`` if the path does not lead to the journal. A query that is not finished goes to the
+    end of the queue, so that a long search does not delay the others.
     """
 
-    def __init__(self, path: Path, call_soon: CallSoon) -> None:
+    def __init__(self, path: Path, call_soon: CallSoon, verify: Callable[[], None]) -> None:
         self._path = path
+        self._verify = verify
         self._call_soon = call_soon
         self._db: sqlite3.Connection | None = None
         self._queries: SimpleQueue[tuple[Query, ReadCallback] | None] = SimpleQueue()
@@ -67,6 +69,7 @@ class QueryThread:
     def _execute(self, query: Query) -> Sequence[Stored] | JournalError | None:
         try:
             if self._db is None:
+                self._verify()
                 self._db = connect(self._path, writing=False)
             return query(self._db)
         except JournalError as error:

@@ -66,7 +66,7 @@ def test_queries_beyond_the_limit_are_rejected_and_all_are_answered(
 
 
 def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     order: list[str] = []
     steps: list[int] = []
 
@@ -83,7 +83,7 @@ def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> 
 
 
 def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     answers: list[object] = []
     started, closing = threading.Event(), threading.Event()
 
