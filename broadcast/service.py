@@ -39,6 +39,7 @@ from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.writers import writer_for
 from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
+from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import json_log
 from broadcast.server.monotonic_clock import use_monotonic_clock
@@ -208,6 +209,7 @@ def makeService(options: Options) -> Server:
         terminate=partial(signal.raise_signal, signal.SIGTERM),
         notifier=SdNotifier(os.environ, reactor),
         take_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
+        limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
         log=log,
     )
     policy = KeepalivePolicy(config.probe, config.gone)

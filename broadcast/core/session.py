@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Protocol
+from weakref import proxy
 
 from automat import TypeMachineBuilder
 
@@ -53,8 +54,10 @@ class Session:
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
         self._rejected_nicks = 0
+        # The machine and the member refer to the session weakly, because the door owns it until its end. A reference
+        # cycle would leave each visit to the garbage collector.
+        self._machine = _new_machine(proxy(self))
         # The inputs of the state machine are methods of the session.
-        self._machine = _new_machine(self)
         self.start = self._machine.start
         self.line = self._machine.line
         self.line_too_long = self._machine.line_too_long
@@ -121,7 +124,7 @@ class Session:
             machine.leave("")
             return
         try:
-            member = self.hub.admit(self.id, name, self)
+            member = self.hub.admit(self.id, name, proxy(self))
         except RefusedError as error:
             self._reject_nick(machine, error)
         else:

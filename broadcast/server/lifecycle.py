@@ -55,6 +55,8 @@ class ProcessContext:
     notifier: SdNotifier
     take_signals: Callable[[], None]
     """Makes one signal enough to stop the process, and further ones harmless. Called once the reactor runs."""
+    limit_gc_pauses: Callable[[], None]
+    """Shortens the pauses of the garbage collector. Called after twistd has forked."""
     log: ILogObserver | None = None
     """Destination of the log; None for the one that twistd has chosen."""
 
@@ -149,6 +151,7 @@ class Server(Service):
         for line in self._listen_lines:
             self._log.info("{line}", line=line)
         self._log.info("{line}", line=self._storage_note)
+        self._context.limit_gc_pauses()
         self._dead_peers.start()
         if self._monitor is not None:
             self._monitor.start()

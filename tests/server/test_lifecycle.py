@@ -149,6 +149,7 @@ class Running:
         self.gave_up: list[str] = []
         self.manager = RecordingNotifier()
         self.signals: list[str] = []
+        self.collector: list[str] = []
         self.pulse = Clock()
         around = ProcessContext(
             self._give_up,
@@ -157,6 +158,7 @@ class Running:
             self._terminate,
             self.manager,
             lambda: self.signals.append("installed"),
+            lambda: self.collector.append("limited"),
             log,
         )
         heartbeat = DeadPeerDetector(

@@ -84,7 +84,7 @@ class _Throttle:
     def __init__(self, limits: Limits, clock: IReactorTime, on_elapsed: Callable[[], None]) -> None:
         self._limiter: RateLimiter | None = RateLimiter(limits)
         self._clock = clock
-        self._on_elapsed = on_elapsed
+        self._on_elapsed: Callable[[], None] | None = on_elapsed
         self._timer: IDelayedCall | None = None
 
     def start_delay(self) -> bool:
@@ -102,6 +102,7 @@ class _Throttle:
     def lift(self) -> bool:
         """Allow all further lines at once. Return whether one was delayed."""
         self._limiter = None
+        self._on_elapsed = None  # a reference cycle with the connection would delay freeing both
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -109,7 +110,8 @@ class _Throttle:
 
     def _elapse(self) -> None:
         self._timer = None
-        self._on_elapsed()
+        if self._on_elapsed is not None:
+            self._on_elapsed()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -347,6 +349,7 @@ class BroadcastProtocol(LineReceiver):
         self._cancel_deadline()
         self._lift_throttle()
         self.factory.connections.remove_backlogged(self)
+        self._peer.release()
         if self._lease is not None:
             self._lease.release()
 
