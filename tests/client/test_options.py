@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from broadcast import __version__
@@ -22,6 +24,10 @@ from broadcast.client.options import Options, address, parse
         (["[::1]"], "::1", 5555),
         (["[::1]:23"], "::1", 23),
         (["[::1]", "65535"], "::1", 65535),
+        (["[fe80::7%eth7]:23"], "fe80::7%eth7", 23),
+        (["fe80::7%7"], "fe80::7%7", 5555),
+        (["unix:/run/chat.sock"], "unix:/run/chat.sock", 5555),
+        (["unix:a:1"], "unix:a:1", 5555),
     ],
 )
 def test_the_server_is_named_by_host_and_port(arguments: list[str], host: str, port: int) -> None:
@@ -42,11 +48,25 @@ def test_the_server_is_named_by_host_and_port(arguments: list[str], host: str, p
         ("h", "123456", "no port: 123456"),
         ("[]", None, r"no host: \[\]"),
         ("[::1]x", None, r"no host: \[::1\]x"),
+        ("fe80::7", None, "fe80::7 needs the network interface behind it, as in fe80::7%eth0"),
+        ("[fe80::7]:23", None, "fe80::7 needs the network interface behind it, as in fe80::7%eth0"),
+        ("unix:", None, "no path: unix:"),
+        ("unix:chat.sock", "23", "a unix socket has no port"),
     ],
 )
 def test_an_address_that_is_none_says_why(host: str, port: str | None, why: str) -> None:
     with pytest.raises(ValueError, match=f"^{why}$"):
         address(host, port)
+
+
+def test_unix_socket_is_named_by_its_path() -> None:
+    assert parse(["unix:chat.sock"]).server == "unix:chat.sock"
+
+
+def test_system_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(ValueError, match=r"^this system has no unix sockets$"):
+        address("unix:chat.sock", None)
 
 
 def test_everything_is_as_it_is_said_to_be_without_options() -> None:

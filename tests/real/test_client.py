@@ -163,6 +163,16 @@ async def test_text_is_posted_as_it_is_and_nothing_is_printed(programs: Programs
 
 
 @ensureDeferred
+async def test_text_is_posted_over_a_unix_socket(programs: Programs, tmp_path: Path) -> None:
+    place = f"unix:{tmp_path / 'chat.sock'}"
+    server = await programs.server("--ephemeral", "--port", place)
+    ann = await programs.talker(server.port, "ann")
+    shot = programs.run(str(CLIENT), place, "--nick", "builder", "--send", "done")
+    assert (await shot.end(), shot.text()) == (0, "")
+    await ann.until("builder: done\r\n")
+
+
+@ensureDeferred
 async def test_json_output_has_the_number_of_each_line(programs: Programs) -> None:
     port = programs.room()
     shot = shell(programs, port, "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -")
