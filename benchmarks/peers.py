@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.processes import Running, free_port
@@ -99,6 +99,8 @@ class Peer:
     """Seconds after which the server sends nothing more on its own."""
     arriving: int = 256
     """Number of clients that join at once: below the backlog, and enough to hide the server's timers."""
+    in_memory: Peer | None = None
+    """The same server without a journal on disk, for broadcast."""
 
     @property
     def ours(self) -> bool:
@@ -175,11 +177,13 @@ def _broadcast(folder: Path, name: str, limits: Sequence[str]) -> Peer | Absent:
     if asked.returncode:
         return Absent(name, f"twistd has no working broadcast: {asked.stderr.strip().rpartition(chr(10))[2]}")
 
-    def command(folder: Path, port: int) -> Sequence[str]:
-        return [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), "--data", str(folder / "data"), *limits]
+    def command(port: int, *storage: str) -> Sequence[str]:
+        return [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), *storage, *limits]
 
     version = _version(twistd, "broadcast", "--version")
-    return Peer(name, "broadcast", version, command)
+    in_memory = Peer(name, "broadcast", version, lambda _, port: command(port, "--ephemeral"))
+    on_disk = Peer(name, "broadcast", version, lambda folder, port: command(port, "--data", str(folder / "data")))
+    return replace(on_disk, in_memory=in_memory)
 
 
 def _floor(tools: Tools) -> Peer | Absent:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.peers import LIMITED, OURS, Peer
 from benchmarks.results import GOALS, Results, Summary
-from benchmarks.scenarios import FULL, OUTSTANDING, RATE, Plan
+from benchmarks.scenarios import FULL, OUTSTANDING, RATE, Plan, room_name
 
 BEGIN, END = ".. table begins: written by python -m benchmarks --write", ".. table ends"
 
@@ -109,6 +109,11 @@ def _shared(plan: Plan) -> list[Row]:
             for name in ("unloaded", "loaded")
             for figure in ("deliveries/s", "CPU µs", "p50 ms", "p99 ms", "load")
         ),
+        *(
+            (f"{room_name(people, senders)} {figure}", "small", f"{people:,} people, {senders} talk: {label}")
+            for people, senders, _ in plan.rooms
+            for figure, label in (("CPU µs", "CPU µs for a line"), ("lines/s", "lines/s"))
+        ),
         *((f"steady {figure}", "latency", f"{RATE} lines/s: {figure}") for figure in ("p50 ms", "p99 ms")),
         ("crowd join s", "crowd", f"{plan.crowd:,} join: s"),
         ("crowd KiB", "crowd", f"{plan.crowd:,} idle: KiB each"),
@@ -119,6 +124,9 @@ def _shared(plan: Plan) -> list[Row]:
 def _own(plan: Plan) -> list[Row]:
     """Return the rows for broadcast only."""
     return [
+        ("disk p99 ms", "disk", f"{plan.disk} people at {RATE} lines/s: p99 ms"),
+        ("in memory p99 ms", "disk", "the same with --ephemeral: p99 ms"),
+        ("disk ratio", "disk", "the first by the second, run by run"),
         ("alone p99 ms", "stalled", f"{plan.hearers} readers at {RATE} lines/s: p99 ms"),
         ("stalled p99 ms", "stalled", f"the same with {plan.stalled:,} who never read: p99 ms"),
         ("stalled ratio", "stalled", "the second by the first, run by run"),
@@ -129,7 +137,7 @@ def _own(plan: Plan) -> list[Row]:
     ]
 
 
-_NO_RATIO = ("load", "growth MiB", "stalled ratio")
+_NO_RATIO = ("load", "growth MiB", "stalled ratio", "disk ratio")
 """Ends of names whose ratio means nothing: shares, differences near zero, and ratios."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.peers import LIMITED, OURS, Absent, Peer
-from benchmarks.scenarios import BOTTLENECK, FULL, TINY, Plan
+from benchmarks.scenarios import BOTTLENECK, FULL, TINY, Plan, room_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,13 @@ GOALS = (
     ),
     Goal("loaded: CPU per delivery, against the floor", "loaded", "x", 2.0, 1.4, _against("loaded CPU µs", "floor")),
     *(
+        Goal(
+            f"{people:,} people, {senders} talk: CPU for a line, against the floor", "small", "x", must, aim,
+            _against(f"{room_name(people, senders)} CPU µs", "floor"),
+        )
+        for people, senders, must, aim in ((5, 5, 6, 3.5), (50, 10, 2.5, 1.5), (2000, 100, 1.8, 1.4))
+    ),
+    *(
         Goal(f"loaded: deliveries/s, against {peer}", "loaded", "x", 2, 3, _against("loaded deliveries/s", peer), True)
         for peer in ("NATS", "InspIRCd", "ngIRCd")
     ),
@@ -126,5 +133,9 @@ GOALS = (
         _own("memory growth MiB"), full_size=True,
     ),
     Goal("p99 of a line, 500 people, 200 lines/s", "latency", "ms", 25, 15, _own("steady p99 ms"), full_size=True),
+    Goal(
+        "p99 of a line, 50 people, 200 lines/s, against --ephemeral", "disk", "x", 2, 1.3, _own("disk ratio"),
+        full_size=True,
+    ),
     Goal("start-up with a million events in the journal", "startup", "s", 1.5, 0.7, _own("startup s"), full_size=True),
 )  # fmt: skip

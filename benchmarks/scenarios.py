@@ -51,16 +51,20 @@ class Plan:
     seldom: int = 2
     """Number of runs of the peers in long scenarios without a ratio."""
     growth: tuple[int, ...] = (50, 200, 500, 1000, 2000, 5000)
+    rooms: tuple[tuple[int, int, int], ...] = ((5, 5, 16), (50, 50, 64), (50, 10, 64), (2000, 100, 64))
+    """People, senders and outstanding lines of the rooms in ``rooms``."""
+    disk: int = 50
+    """Number of people in ``disk``."""
 
 
 FULL = Plan("full", runs=5)
 QUICK = Plan(
     "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=50_000, said=60_000, filled=20_000,
-    journal=100_000, growth=(50, 500, 2000),
+    journal=100_000, growth=(50, 500, 2000), rooms=((5, 5, 16), (50, 50, 64), (50, 10, 64)),
 )  # fmt: skip
 TINY = Plan(
     "tiny", 1, people=10, senders=2, warm=0.05, seconds=0.2, open_seconds=0.3, crowd=50, stalled=3, hearers=5,
-    fill=50, said=400, filled=200, journal=100, growth=(5, 10),
+    fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5,
 )  # fmt: skip
 
 
@@ -122,6 +126,36 @@ def loaded(bench: Bench, peer: Peer) -> Figures:
 def latency(bench: Bench, peer: Peer) -> Figures:
     """Measure the latency with a constant rate of lines (open loop)."""
     return _figures("steady", _talk(bench, peer, rate=RATE, seconds=bench.plan.open_seconds))
+
+
+def small(bench: Bench, peer: Peer) -> Figures:
+    """Measure the CPU time of a line, with its commit and all its deliveries, in small rooms with many senders."""
+    figures = {}
+    for people, senders, window in bench.plan.rooms:
+        measured = _talk(bench, peer, people=people, senders=senders, window=window)
+        name = room_name(people, senders)
+        figures[f"{name} CPU µs"] = measured.server_cpu / measured.lines * 1e6
+        figures[f"{name} lines/s"] = measured.lines / measured.seconds
+        figures[f"{name} load"] = measured.load_share
+        figures[f"{name} server"] = measured.server_cpu / measured.seconds
+    return figures
+
+
+def room_name(people: int, senders: int) -> str:
+    """Return the name of a room of *people* of whom *senders* talk."""
+    return f"room {people:,}/{senders}"
+
+
+def disk(bench: Bench, peer: Peer) -> Figures:
+    """Measure the latency with the journal on disk, and with the one in memory."""
+    assert peer.in_memory is not None
+    people = bench.plan.disk
+    settings = {
+        "people": people, "senders": min(bench.plan.senders, people // 2), "rate": RATE,
+        "seconds": bench.plan.open_seconds,
+    }  # fmt: skip
+    on_disk, in_memory = (_talk(bench, variant, **settings).p99 for variant in (peer, peer.in_memory))
+    return {"disk p99 ms": on_disk, "in memory p99 ms": in_memory, "disk ratio": on_disk / in_memory}
 
 
 def growth(bench: Bench, peer: Peer) -> Figures:
@@ -256,7 +290,9 @@ class Scenario:
 SCENARIOS = (
     Scenario("unloaded", unloaded, "always"),
     Scenario("loaded", loaded, "always"),
+    Scenario("small", small, "always"),
     Scenario("latency", latency, "always"),
+    Scenario("disk", disk, "never"),
     Scenario("crowd", crowd, "seldom"),
     Scenario("stalled", stalled, "never"),
     Scenario("memory", memory, "never"),

@@ -114,7 +114,7 @@ class Crowd:
         fanout = Fanout(soon, time.thread_time)
         settings = Settings(replay=replay, limits=Limits().without_client_limits())
         self.hub = Hub(MemoryJournal(soon), fanout, settings, reactor.seconds())
-        connections = Connections(settings.limits)
+        connections = Connections(settings.limits, reactor)
         self.doors = Doors(self.hub, fanout, connections, reactor, soon, time.time, partial(writer_for, reactor))
         self.hub.open()
         GcPauseLimiter(connections, reactor.seconds).start()

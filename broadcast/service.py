@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
@@ -39,10 +40,13 @@ from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.writers import writer_for
 from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
+from broadcast.server.control_signals import ControlSignals
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
-from broadcast.server.logging import json_log
+from broadcast.server.logging import ProcessLog, open_log
 from broadcast.server.monotonic_clock import use_monotonic_clock
+from broadcast.server.pid_file import check_pid_file
+from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.shutdown_signals import ShutdownSignalFilter
 
@@ -152,7 +156,10 @@ class Options(usage.Options):
             raise SystemExit(_stderr_line(str(error))) from error
 
     def postOptions(self) -> None:
-        """Validate all settings and read their files, before twistd changes the working directory."""
+        """Validate all settings and read their files, before twistd changes the working directory.
+
+        The pid file is checked last, because the check removes one that a dead server has left.
+        """
         given: dict[str, object] = dict(self)
         for flag, *_ in self.optFlags:
             if flag in given:
@@ -160,6 +167,13 @@ class Options(usage.Options):
         for name in given.keys() & {"replay", "probe", "gone", *LIMITS}:
             given[name] = _parse_number(self[name])
         self.config = load_config(given, Path.cwd())
+        twistd: Mapping[str, Any] = self.parent or {}
+        if twistd.get("chroot"):
+            return  # the paths are those of another file system
+        if not Path(rundir := twistd.get("rundir", ".")).is_dir():
+            raise StartupError(f"there is no folder {rundir}: create it, or choose another with twistd's --rundir.")
+        if twistd.get("pidfile"):
+            check_pid_file(Path(twistd["pidfile"]).absolute())
 
 
 def makeService(options: Options) -> Server:
@@ -188,7 +202,7 @@ def makeService(options: Options) -> Server:
         replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
         fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
         hub = Hub(journal, fanout, settings, started=time())
-        connections = Connections(limits)
+        connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
@@ -199,17 +213,27 @@ def makeService(options: Options) -> Server:
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)
-        log = json_log(twistd, call_soon) if config.log_format == "json" else None
+        log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
         raise SystemExit(_stderr_line(str(error))) from error
+    notifier = SdNotifier(os.environ, reactor)
+    terminate = partial(signal.raise_signal, signal.SIGTERM)
+    writer = None if log is None else log.writer
+    reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
+    control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
+    reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)  # everybody has left before that
+    if writer is not None:
+        reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
+        atexit.register(writer.finish)
     context = ProcessContext(
-        give_up=partial(give_up, twistd),
+        give_up=partial(give_up, twistd, log),
         clock=reactor,
         call_soon=call_soon,
-        terminate=partial(signal.raise_signal, signal.SIGTERM),
-        notifier=SdNotifier(os.environ, reactor),
+        terminate=terminate,
+        notifier=notifier,
         take_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
         limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
+        handle_signals=control_signals.install,
         log=log,
     )
     policy = KeepalivePolicy(config.probe, config.gone)
@@ -258,11 +282,12 @@ def _log_storage_change(error: str) -> None:
         _log.info("What is said is kept again.")
 
 
-def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
+def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, line: str) -> NoReturn:
     """End the process before the reactor runs, and report *line* to the person who started it.
 
-    *twistd* holds twistd's options. This function removes twistd's pid file and reports to twistd's parent process
-    itself: for an exception, twistd would print a traceback or leave the pid file behind.
+    *twistd* holds twistd's options, and *log* is the log that has begun. This function removes twistd's pid file and
+    reports to twistd's parent process itself: for an exception, twistd would print a traceback or leave the pid file
+    behind.
     """
     if twistd.get("pidfile"):
         with suppress(OSError):
@@ -270,6 +295,8 @@ def give_up(twistd: Mapping[str, Any], line: str) -> NoReturn:
     status = twistd.get("statusPipe")
     if status is not None or twistd.get("syslog") or twistd.get("logfile") not in (None, "-"):
         _log.critical("{line}", line=sanitize(line))
+        if log is not None:
+            log.writer.wait()
     if status is not None:
         # A daemon has no stderr. Its parent process waits for this status, prints it, and exits with status 1. It reads
         # at most 100 bytes, and refers to the log for the rest.

@@ -367,7 +367,7 @@ class World:
         settings = replace(settings or Settings(version="0.0"), limits=limits)
         self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
         self.room = self.hub.room
-        self.connections = Connections(limits)
+        self.connections = Connections(limits, self.clock)
         self.factory = BroadcastFactory(
             self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from typing import cast
-
-from broadcast.net.writers import Bytes
-
-_MAX_PARTS = 1024
-"""Maximum number of parts of one ``sendmsg``: IOV_MAX of Linux and macOS."""
 
 
 class FakeSocket:
@@ -22,29 +16,16 @@ class FakeSocket:
         self.received = bytearray()
         self.room = room
         self.fault: OSError | None = None
-        self.sends = self.sendmsgs = 0
-        """Number of calls of each."""
-
-    @property
-    def offers(self) -> int:
+        self.offers = 0
         """Number of times that bytes were offered."""
-        return self.sends + self.sendmsgs
 
     @property
     def handle(self) -> socket.socket:
         """The object itself, with the type that it stands for."""
         return cast(socket.socket, self)
 
-    def send(self, data: Bytes) -> int:
-        self.sends += 1
-        return self._accept(data)
-
-    def sendmsg(self, parts: Sequence[Bytes]) -> int:
-        self.sendmsgs += 1
-        assert len(parts) <= _MAX_PARTS
-        return self._accept(b"".join(parts))
-
-    def _accept(self, data: Bytes) -> int:
+    def send(self, data: bytes) -> int:
+        self.offers += 1
         if self.fault is not None:
             raise self.fault
         if self.room is None:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -40,18 +40,14 @@ import broadcast.net.writers
 import tests.harness
 from broadcast.core.batching import COALESCE_ABOVE, build_batch
 from broadcast.core.commands import COMMANDS
-from broadcast.core.events import Action, Barrier, Event, Gap, Joined, Left, Message, PrivateMessage, Renamed
-from broadcast.core.hub import Hub, Settings
+from broadcast.core.events import Action, Barrier, Event, Joined, Left, Message, PrivateMessage, Renamed
+from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Batch
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
 from broadcast.core.nicknames import casefold_key
-from broadcast.core.room import Room
 from broadcast.core.time_slice import SLICE_SECONDS
-from broadcast.delivery.cursor import Cursor
-from broadcast.delivery.private_queue import PrivateChunk
 from broadcast.delivery.replay_buffer import ReplayBuffer
-from broadcast.delivery.subscriber import Subscriber
 from tests.harness import NOON, DirectWorld, Person, World, logged
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
@@ -550,7 +546,7 @@ class Server(RuleBasedStateMachine):
         """Reset the connection of *client*."""
         self.compare(client)
         protocol = client.person.protocol
-        client.cut = not protocol._session_over or protocol._peer._subscriber.lagging or client.held > 0
+        client.cut = not protocol._input.ended or protocol._peer._subscriber.lagging or client.held > 0
         client.connected = False
         self.start_leaving(client, "connection lost")
         protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
@@ -575,7 +571,7 @@ class Server(RuleBasedStateMachine):
                 self.finish()
                 for client in self.others():
                     self.lose(client)
-                self.wait_until(lambda: all(c.person.protocol._session_over for c in self.clients if not c.connected))
+                self.wait_until(lambda: all(c.person.protocol._input.ended for c in self.clients if not c.connected))
                 self.check_log()
         finally:
             self.stack.close()
@@ -711,7 +707,7 @@ class SlowClients(Server):
                     self.lose(client)  # it had too long to read what was sent before the close
                 elif client.connected:
                     client.person.transport.take_again()
-            return all(each.person.protocol._session_over if each.leaving else each.may_type for each in self.clients)
+            return all(each.person.protocol._input.ended if each.leaving else each.may_type for each in self.clients)
 
         self.wait_until(all_have_read)
         self.world.settle()
@@ -796,45 +792,3 @@ MODEL = settings(
 @pytest.mark.parametrize("machine", [PromptClients, SlowClients])
 def test_each_client_reads_what_happened_in_order_and_once(machine: type[Server]) -> None:
     run_state_machine_as_test(machine, settings=MODEL)
-
-
-# Mutations of the server
-
-
-def skip_too_far(cursor: Cursor, offset: int, seq: int) -> Gap | None:
-    """Begin the gap notice one line too late. Instead of ``Cursor.skip_to``."""
-    cursor.seq += 1
-    return SKIP_TO(cursor, offset, seq)
-
-
-def split_and_drop(chunk: PrivateChunk, accepted: int) -> tuple[bytes, PrivateChunk]:
-    """Lose what follows a line that was sent in part. Instead of ``PrivateChunk.split``."""
-    rest, following = SPLIT(chunk, accepted)
-    return rest, following._replace(data=b"", ends=[])
-
-
-def leave_twice(room: Room, member: Member, reason: str) -> None:
-    """Instead of ``Room.leave``."""
-    LEAVE(room, member, reason)
-    room._append(Renamed(member.id, member.nick, member.nick))
-
-
-SKIP_TO, SPLIT, LEAVE = Cursor.skip_to, PrivateChunk.split, Room.leave
-
-
-@pytest.mark.skipif(not LONG, reason="it tests the model, not the server: .ci/long runs it")
-@pytest.mark.parametrize(
-    ("owner", "name", "mutant"),
-    [
-        (Subscriber, "queue_overrides", lambda _subscriber, _batch: None),
-        (Cursor, "skip_to", skip_too_far),
-        (PrivateChunk, "split", split_and_drop),
-        (Room, "leave", leave_twice),
-        (broadcast.core.batching, "_apply_ignores", lambda *_: None),
-        (Hub, "_validate_nick", lambda _hub, name, _owner: name),
-    ],
-)
-def test_model_notices_a_broken_server(owner: object, name: str, mutant: object) -> None:
-    once = settings(MODEL, max_examples=1_000, phases=[Phase.generate], database=None)
-    with mock.patch.object(owner, name, mutant), pytest.raises((AssertionError, KeyError)):
-        run_state_machine_as_test(SlowClients, settings=once)

@@ -28,12 +28,18 @@ COMMANDS = [
 ]  # fmt: skip
 TELNET = [
     b"\xff", b"\xff\xff", b"\xff\xfd\x06", b"\xff\xfb\x1f", b"\xff\xfe", b"\xff\xfa\x1f", b"\xff\xf0", b"\xff\xf6",
-    b"\xff\xf4", b"\xff\xf7", b"\xff\xf8", b"\xff\xf1",
+    b"\xff\xf4", b"\xff\xf7", b"\xff\xf8", b"\xff\xf1", b"\xff\xec",
 ]  # fmt: skip
 NASTY = [
     b"\0", b"\x1b[2J", b"\x07", b"\t", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xae", b"\xe2\x81\xa6", b"\xef\xbb\xbf",
     b"\xc2\x9b", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80", b"\xe2\x82", b"x" + b"\xcc\x81" * 12, b"y" * 600,
     b"z" * 4097, "\u0390\u0344".encode(), b"GET / HTTP/1.1", b"SSH-2.0-x", b"\x16\x03\x01",
+]  # fmt: skip
+KEYS = [
+    b"\b", b"\x7f", b"\x7f" * 20, b"\x15", b"\x17", b"\x04", b"\x1b", b"\x1b[A", b"\x1b[3~", b"\x1bOP", b"\x1b[200~",
+    b"\x1b[201~", b"\x1b[1;", b"\x1b]0;title", b"\x1b]8;;x\x1b\\", b"\x1bP1", b"\x1b_", b"\x1b\\", b"\xc2\x9d",
+    b"\xc2\x9c", b"\xc2\x9b2J", "👩\u200d💻".encode(), "🇩🇪".encode(), "1\ufe0f\u20e3".encode(), "👋🏽".encode(),
+    "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f".encode(), "🏴\U000e0067\U000e0062".encode(),
 ]  # fmt: skip
 ENDS = [b"\r\n", b"\n", b"\r", b"\r\0"]
 TEXTS = st.text(max_size=20).map(lambda text: text.encode(errors="surrogatepass"))
@@ -41,6 +47,7 @@ PIECES = st.one_of(
     st.sampled_from(ENDS),
     st.builds(bytes.__add__, st.sampled_from(COMMANDS), st.sampled_from(ENDS)),
     st.sampled_from([*TELNET, *NASTY]),
+    st.sampled_from(KEYS),
     TEXTS,
     st.binary(max_size=8),
 )
@@ -48,8 +55,9 @@ INPUTS = st.builds(
     bytes.__add__, st.sampled_from([b"", b"bob\r\n", b"bob\r\n"]), st.lists(PIECES, max_size=20).map(b"".join)
 )
 RANDOM = st.builds(bytes.__add__, st.sampled_from([b"", b"bob\r\n"]), st.binary(max_size=300))
-LINES = (st.binary(max_size=40) | TEXTS | st.lists(st.sampled_from(NASTY), max_size=4).map(b"".join)).map(
-    lambda line: line.translate(None, b"\r\n\xff")
+ERASING = b"\b\x7f\x15\x17"
+LINES = (st.binary(max_size=40) | TEXTS | st.lists(st.sampled_from(NASTY + KEYS), max_size=6).map(b"".join)).map(
+    lambda line: line.translate(None, b"\r\n\xff" + ERASING)
 )
 
 NICK = r"[A-Za-z0-9_.-]{1,24}"

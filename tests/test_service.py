@@ -21,6 +21,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from pytest_twisted import ensureDeferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python import usage
 
@@ -36,12 +37,10 @@ from broadcast.server.config import VALIDATORS, Config
 from broadcast.server.lifecycle import Server
 from broadcast.server.metrics import Monitor
 from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
+from tests.real.programs import TWISTD, Programs
 
 TIMEOUT = 60
 """Seconds after which a test gives up waiting for another process."""
-DOWN = b" * The server is going down.\r\n"
-CUTTING_OFF = "Cutting off those who have not read everything: "
-FOREGROUND = ("-n", "--pidfile=")
 
 
 @pytest.fixture(autouse=True)
@@ -306,7 +305,7 @@ def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
     pidfile = tmp_path / "twistd.pid"
     pidfile.write_text("1")
     with pytest.raises(SystemExit) as caught:
-        give_up({"pidfile": str(pidfile), "logfile": "chat.log"}, "the port\nis in use")
+        give_up({"pidfile": str(pidfile), "logfile": "chat.log"}, None, "the port\nis in use")
     assert caught.value.code == 1
     assert not pidfile.exists()
     assert "broadcast: the portis in use" in capfd.readouterr().err.splitlines()
@@ -315,7 +314,7 @@ def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
 def test_daemon_reports_to_its_parent_why_it_gives_up() -> None:
     receive, send = os.pipe()
     with pytest.raises(SystemExit):
-        give_up({"pidfile": "gone", "statusPipe": send}, "in use: " + "é" * 200)
+        give_up({"pidfile": "gone", "statusPipe": send}, None, "in use: " + "é" * 200)
     os.close(send)
     with os.fdopen(receive, "rb") as pipe:
         assert pipe.read() == b"1 in use: " + b"?" * 90
@@ -331,7 +330,7 @@ def environment() -> dict[str, str]:
 
 def command(*options: str, twistd: tuple[str, ...]) -> list[str]:
     """Return the command ``twistd broadcast`` with *options*, and with *twistd*'s own."""
-    return [str(Path(sys.executable).with_name("twistd")), *twistd, "broadcast", *options]
+    return [TWISTD, *twistd, "broadcast", *options]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -363,71 +362,6 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
         assert data, received
         received += data
     return received
-
-
-class Process:
-    """A running server in the current directory."""
-
-    def __init__(self, *options: str, twistd: tuple[str, ...] = FOREGROUND) -> None:
-        self._log = Path(f"{len(list(Path().glob('*.out')))}.out")
-        with self._log.open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: S603 -- the test's own text
-                command(*options, twistd=twistd), stdout=output, stderr=subprocess.STDOUT, env=environment()
-            )
-
-    def wait_until_started(self) -> None:
-        wait_until(lambda: self.process.poll() is not None or "kept" in self.output(), self.output)
-        assert self.process.poll() is None, self.output()
-
-    def output(self) -> str:
-        return self._log.read_text()
-
-    def join(self, nick: str, host: str = "127.0.0.1") -> socket.socket:
-        """Connect and take *nick*."""
-        connection = socket.create_connection((host, port_in(self.output())), timeout=TIMEOUT)
-        connection.sendall(f"{nick}\n".encode())
-        read_until(connection, b"quit leaves.\r\n")
-        return connection
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop the server with a signal, and check that it ended cleanly."""
-        self.process.send_signal(number)
-        self.wait_until_stopped(number)
-
-    def wait_until_stopped(self, number: int) -> None:
-        assert self.process.wait(TIMEOUT) == -number
-        assert "Traceback" not in self.output()
-
-    def get(self, page: str) -> tuple[int, str]:
-        """Return the status and the text of a page of a server with ``--metrics``."""
-        found = re.search(r"Metrics on (http://127\.0\.0\.1:\d+)/metrics", self.output())
-        assert found is not None, self.output()
-        try:
-            with urlopen(f"{found[1]}/{page}", timeout=TIMEOUT) as answer:  # noqa: S310 -- http, as above
-                return answer.status, answer.read().decode()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-
-Start = Callable[..., Process]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Start servers, which end with the test."""
-    servers: list[Process] = []
-
-    def start(*options: str, twistd: tuple[str, ...] = FOREGROUND) -> Process:
-        servers.append(Process(*options, twistd=twistd))
-        servers[-1].wait_until_started()
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait(TIMEOUT)
 
 
 def stop_daemon() -> None:
@@ -487,90 +421,75 @@ def test_startup_error_is_one_line_and_leaves_no_files(options: str, message: st
     assert sorted(path.name for path in Path().iterdir()) == ["broken.toml"]
 
 
-def test_shutdown_notifies_everybody_and_does_not_wait_for_a_time_out(start: Start) -> None:
-    server = start("--port", "0", "--ephemeral")
-    assert "this machine only. --interface 0.0.0.0 lets others in." in server.output().split("[broadcast.")[1]
-    clients = [server.join("ann")]
-    if "::1 port" in server.output():
-        clients.append(server.join("bob", "::1"))
-    port = port_in(server.output())
-    server.process.send_signal(signal.SIGTERM)
-    for client in clients:
-        assert read_until(client, DOWN).endswith(DOWN)
-        assert client.recv(1) == b""
-        client.close()
-    server.wait_until_stopped(signal.SIGTERM)
-    assert CUTTING_OFF not in server.output()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
-
-
-def test_client_that_does_not_close_does_not_delay_the_shutdown(start: Start) -> None:
-    server = start("--port", "0", "--ephemeral")
-    with server.join("ann") as ann:
-        server.stop(signal.SIGINT)
-        assert CUTTING_OFF not in server.output()
-        assert read_until(ann, DOWN).endswith(DOWN)
-
-
-def test_messages_survive_a_restart_and_are_not_logged(start: Start, tmp_path: Path) -> None:
+@ensureDeferred
+async def test_messages_survive_a_restart_and_are_not_logged(programs: Programs, tmp_path: Path) -> None:
     Path("elsewhere").mkdir()
     Path("motd").write_text("Hello.\n")
-    options = ("--port", "0", "--data", "kept")
-    server = start(*options, "--motd", "motd", twistd=(*FOREGROUND, "--rundir=elsewhere"))
+    server = await programs.server("--data", "kept", "--motd", "motd", command=(TWISTD, "--rundir=elsewhere"))
+    assert "this machine only. --interface 0.0.0.0 lets others in." in server.program.text().split("[broadcast.")[1]
     assert (tmp_path / "kept").is_dir(), "paths are relative to the folder of the start"
     assert list(Path("elsewhere").iterdir()) == []
-    with server.join("ann") as ann:
-        ann.sendall(b"/receipts on\nsomething secret\n")
-        read_until(ann, b"-> #1\r\n")
-    assert f"another server has {tmp_path / 'kept'} open" in startup_error(*options)
-    server.stop()
-    assert "secret" not in server.output()
-    again = start(*options)
-    with socket.create_connection(("127.0.0.1", port_in(again.output())), timeout=TIMEOUT) as bob:
-        bob.sendall(b"bob\n")
-        assert read_until(bob, b"ann: something secret\r\n")
+    ann = await programs.talker(server.port, "ann")
+    ann.say("/receipts on", "something secret")
+    await ann.until("-> #1\r\n")
+    assert f"another server has {tmp_path / 'kept'} open" in startup_error("--port", "0", "--data", "kept")
+    await server.program.stop("INT")
+    assert ann.text().endswith(" * The server is going down.\n")
+    assert "secret" not in server.program.text()
+    assert "Traceback" not in server.program.text()
+    again = await programs.server("--data", "kept")
+    bob = await programs.talker(again.port, "bob")
+    await bob.until("ann: something secret\r\n")
 
 
-def test_metrics_and_health_show_a_storage_failure_and_its_end(start: Start) -> None:
-    server = start("--port", "0", "--metrics", "0")
+@ensureDeferred
+async def test_metrics_and_health_show_a_storage_failure_and_its_end(programs: Programs) -> None:
+    server = await programs.server("--metrics", "0")
+    await server.program.until("What is said is kept in ")
+    monitor = re.search(r"Metrics on (http://127\.0\.0\.1:\d+)/metrics", server.program.text())
+    assert monitor is not None
 
-    def wait_for_health(status: int, text: str) -> None:
-        wait_until(lambda: server.get("healthz")[0] == status, server.output)
-        assert server.get("healthz") == (status, text)
+    def get(page: str) -> tuple[int, str]:
+        try:
+            with urlopen(f"{monitor[1]}/{page}", timeout=TIMEOUT) as answer:  # noqa: S310 -- http, as above
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
 
-    ann = server.join("ann")
-    ann.sendall(b"/receipts on\nhello\n")
-    read_until(ann, b"-> #1\r\n")
-    assert server.get("healthz") == (200, "ok\n")
-    assert "\nbroadcast_lines_told_total 1.0\n" in server.get("metrics")[1]
+    ann = await programs.talker(server.port, "ann")
+    ann.say("/receipts on", "hello")
+    await ann.until("-> #1\r\n")
+    assert get("healthz") == (200, "ok\n")
+    assert "\nbroadcast_lines_told_total 1.0\n" in get("metrics")[1]
     with closing(sqlite3.connect("broadcast-data/journal.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ann.sendall(b"lost\n")
-        read_until(ann, b"-> Error: not kept: another program has locked the journal\r\n")
-        wait_for_health(503, "nothing is kept: another program has locked the journal\n")
-        metrics = server.get("metrics")[1]
+        ann.say("lost")
+        await ann.until("-> Error: not kept: another program has locked the journal\r\n")
+        wait_until(lambda: get("healthz") == (503, "nothing is kept: another program has locked the journal\n"))
+        metrics = get("metrics")[1]
         other.execute("ROLLBACK")
     assert "\nbroadcast_keeping 0.0\n" in metrics
     assert '\nbroadcast_refusals_total{kind="not_kept"} 1.0\n' in metrics
-    wait_for_health(200, "ok\n")  # although no message arrives
-    assert "Nothing that is said is kept: another program has locked the journal." in server.output()
-    assert "What is said is kept again." in server.output()
-    ann.close()
-    server.stop()
+    wait_until(lambda: get("healthz") == (200, "ok\n"))  # although no message arrives
+    await server.program.until("Nothing that is said is kept: another program has locked the journal.")
+    await server.program.until("What is said is kept again.")
+    assert "Traceback" not in server.program.text()
 
 
 def objects_in(log: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.splitlines()]
 
 
-def test_json_log_has_one_object_per_line_including_those_of_twistd(start: Start) -> None:
-    server = start("--port", "0", "--ephemeral", "--log-format", "json")
-    with server.join("ann") as ann:
-        ann.sendall(b"/quit tired\n")
-        read_until(ann, b"Goodbye, ann.\r\n")
-    server.stop()
-    events = objects_in(server.output())
+@ensureDeferred
+async def test_json_log_has_one_object_per_line_including_those_of_twistd(programs: Programs) -> None:
+    server = programs.start("--ephemeral", "--log-format", "json")
+    await server.until(": this machine only.")
+    ann = await programs.talker(port_in(server.text()), "ann")
+    ann.say("/quit tired")
+    await ann.until("Goodbye, ann.\r\n")
+    await server.stop("TERM")
+    events = objects_in(server.text())
     assert "starting up" in str(events[0]["message"])
     assert events[-1]["message"] == "Server Shut Down."
     (left,) = [event for event in events if "why" in event]

@@ -289,6 +289,8 @@ class Reader:
         yield event
 
 
+FLAGS: Final = re.compile("(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f)")
+"""The flags of regions such as Scotland, the only characters in which tags remain. ``split`` returns them as well."""
 _MARKS: Final = 8
 _JOINERS: Final = "\u200c\u200d"
 
@@ -297,12 +299,17 @@ def printable(text: str) -> str:
     """*text*, a line without its end, as it may be written to a terminal: it is shown as text, whatever it holds.
 
     A TAB becomes a blank. Controls (C0, DEL, C1), what reorders a line (bidi marks, overrides, isolates), line and
-    paragraph separators, what has no width (but ZWNJ and ZWJ, which many scripts need), tags and surrogates become
-    U+FFFD each; of the combining marks on one letter, eight stay. The server of this project sends none of that; others
-    might. Doing it again changes nothing.
+    paragraph separators, what has no width (but ZWNJ and ZWJ, which many scripts need), tags (but those of flags) and
+    surrogates become U+FFFD each; of the combining marks on one letter, eight stay. The server of this project sends
+    none of that; others might. Doing it again changes nothing.
     """
     if text.isascii() and text.isprintable():
         return text
+    return "".join(part if FLAGS.fullmatch(part) else _shown(part) for part in FLAGS.split(text))
+
+
+def _shown(text: str) -> str:
+    """Return *text*, which contains no flag, as ``printable`` does."""
     shown = []
     marks = 0
     for character in text.replace("\t", " "):

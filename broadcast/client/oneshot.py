@@ -237,7 +237,7 @@ class OneShot(Visitor):
         while self._queue and len(self._sent) < WINDOW:
             line = self._queue.popleft()
             self._sent.append(line)
-            self.put(SAY + line)
+            self.put(SAY + cleaned(line))  # a server would take some control characters as keys that edit the line
         if self._closed and not self._queue and not self._sent:
             self._leave()
         elif self._console is not None:

@@ -7,16 +7,23 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from broadcast.client.lines import Emoted, Kept, Said, printable
+from broadcast.client.lines import FLAGS, Emoted, Kept, Said, printable
 
 _unkept: Final = "not kept:"
 _overlong: Final = re.compile(r"a line holds at most (\d{1,9}) bytes\b.*")
+_sequences: Final = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]?|\][^\x07\x1b]*+(?:\x07|\x1b\\)?)")
+"""Escape sequences in the output of programs: colours (CSI), titles and links (OSC)."""
 
 
 def cleaned(line: str) -> str:
     """*line* without what a server may remove or not: so it is known what is said, and whether anything is."""
-    blank = re.sub("[\t\x85\u2028\u2029]", " ", line)
-    return "".join(character for character in blank if character == "\ufffd" or printable(character) != "\ufffd")
+    text = _sequences.sub("", re.sub("[\t\x85\u2028\u2029]", " ", line))
+    return "".join(part if FLAGS.fullmatch(part) else _without_unsafe(part) for part in FLAGS.split(text))
+
+
+def _without_unsafe(text: str) -> str:
+    """Return *text* without the characters that a terminal would not show."""
+    return "".join(character for character in text if character == "\ufffd" or printable(character) != "\ufffd")
 
 
 def spoken(line: str, nick: str) -> Kept | None:

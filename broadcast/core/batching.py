@@ -36,6 +36,8 @@ def coalesce_presence(events: Sequence[Event]) -> Sequence[Event]:
 
     So no member's lines appear before its join or after its leave.
     """
+    if not {Joined, Left} & set(map(type, events)):
+        return events
     joins = [index for index, event in enumerate(events) if type(event) is Joined]
     leaves = [index for index, event in enumerate(events) if type(event) is Left]
     replaced: dict[int, Event | None] = {}
@@ -92,8 +94,11 @@ def build_batch(
     names = _RenameTracker()
     for index, event in enumerate(shown):
         if isinstance(event, STORED):
-            if event.session in members:
-                overrides.setdefault(event.session, []).append((index, Receipt(event.seq) if event.receipt else None))
+            session = event.session
+            if session in overrides:
+                overrides[session].append((index, Receipt(event.seq) if event.receipt else None))
+            elif session in members:
+                overrides[session] = [(index, Receipt(event.seq) if event.receipt else None)]
         elif not isinstance(event, _SAME_FOR_ALL):
             for session, replacement in _recipient_overrides(event, events, members, names):
                 overrides.setdefault(session, []).append((index, replacement))

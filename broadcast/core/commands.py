@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from broadcast.core.errors import JournalError, RecipientNotReading, RefusedError
+from broadcast.core.errors import JournalError, RecipientNotReading, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
-from broadcast.core.nicknames import casefold_key
+from broadcast.core.nicknames import casefold_key, reject_controls
+from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.stats import Rejection
 
@@ -80,7 +81,7 @@ class Command:
     """One ``/word``.
 
     *run* takes the context, the text after the word and its blank, and the time (seconds since the epoch). It may raise
-    ``RefusedError`` as long as it has not changed anything.
+    ``RejectedError`` as long as it has not changed anything.
     """
 
     name: str
@@ -100,30 +101,36 @@ def is_quit(line: str) -> bool:
     return line.strip().casefold() in QUIT_WORDS
 
 
-def interpret(context: CommandContext, line: str, at: float) -> None:
-    """Say the sanitized *line* in the room, or run its command. Raises ``RefusedError``."""
+def interpret(context: CommandContext, typed: str, at: float) -> None:
+    """Sanitize the line *typed* and say it in the room, or run its command. Raises ``RejectedError``."""
+    line = sanitize(typed)
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         context.member.last_active = at
+    room = context.hub.room
     if not line.startswith("/"):
-        if is_quit(line):
+        text = line.strip()
+        if text.casefold() in QUIT_WORDS:
             context.leave("")
-        elif line and not line.isspace():
-            context.hub.room.say(context.member, line, at)
+        elif text:
+            room.say(context.member, line, at)
     elif line.startswith("//"):
-        context.hub.room.say(context.member, line[1:], at)
+        room.say(context.member, line[1:], at)
     else:
         verb, _, argument = line[1:].partition(" ")
-        _find_command(verb).run(context, argument, at)
-    if context.hub.room.above_high_water and context.ready:
+        command = _find_command(verb)
+        if command.run is _nick:
+            reject_controls(typed)
+        command.run(context, argument, at)
+    if room.above_high_water and context.ready:
         context.pause()
-        context.hub.room.when_below_low_water(context.resume)
+        room.when_below_low_water(context.resume)
 
 
 def _find_command(verb: str) -> Command:
-    """Return the command with the name or alias *verb*. Raises ``RefusedError``."""
+    """Return the command with the name or alias *verb*. Raises ``RejectedError``."""
     command = _BY_NAME.get(verb.casefold())
     if command is None:
-        raise RefusedError(f"unknown command /{verb[:24]}. /help lists them.")
+        raise RejectedError(f"unknown command /{verb[:24]}. /help lists them.")
     return command
 
 
@@ -132,14 +139,14 @@ def _reply_lines(context: CommandContext, *lines: str) -> None:
 
 
 def _require_args(argument: str, command: str) -> str:
-    """Return *argument*; raise ``RefusedError`` with the usage of *command* if it is blank."""
+    """Return *argument*; raise ``RejectedError`` with the usage of *command* if it is blank."""
     if not argument.strip():
         raise _usage_error(command)
     return argument
 
 
-def _usage_error(command: str) -> RefusedError:
-    return RefusedError(f"usage: {_BY_NAME[command].syntax}")
+def _usage_error(command: str) -> RejectedError:
+    return RejectedError(f"usage: {_BY_NAME[command].syntax}")
 
 
 def _help(context: CommandContext, argument: str, at: float) -> None:
@@ -240,10 +247,10 @@ def _msg(context: CommandContext, argument: str, at: float) -> None:
 def _reply(context: CommandContext, argument: str, at: float) -> None:
     text = _require_args(argument, "reply").strip()
     if not context.member.last_private_sender:
-        raise RefusedError("nobody has written to you yet.")
+        raise RejectedError("nobody has written to you yet.")
     to = context.hub.member_by_session(context.member.last_private_sender)
     if to is None:
-        raise RefusedError("the one who wrote to you last is not here.")
+        raise RejectedError("the one who wrote to you last is not here.")
     _send_private(context, to, text)
 
 
@@ -251,10 +258,9 @@ def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
     """Return a function that takes the number of the newest line and returns the first and last number to show."""
     argument = argument.strip()
     if span := re.fullmatch(r"#([0-9]{1,18})(?:-#?([0-9]{1,18}))?", argument):
-        first = int(span[1])
-        last = int(span[2] or first)
+        first, last = sorted((int(span[1]), int(span[2] or span[1])))
         if last - first >= HISTORY_MAX_LINES:
-            raise RefusedError(
+            raise RejectedError(
                 f"at most {HISTORY_MAX_LINES} lines at once: /history #{first}-#{first + HISTORY_MAX_LINES - 1}"
             )
         return lambda _newest: (first, last)
@@ -368,10 +374,10 @@ def _ignore(context: CommandContext, argument: str, at: float) -> None:
         _reply_lines(context, f"you ignore {', '.join(ignored.values())}." if ignored else "you ignore nobody.")
         return
     if casefold_key(name) == casefold_key(context.nick):
-        raise RefusedError("you cannot ignore yourself.")
+        raise RejectedError("you cannot ignore yourself.")
     nick = context.hub.find(name).nick
     if len(ignored) >= MAX_IGNORED:
-        raise RefusedError(f"you ignore {MAX_IGNORED} people already. /unignore NAME makes room.")
+        raise RejectedError(f"you ignore {MAX_IGNORED} people already. /unignore NAME makes room.")
     context.hub.room.ignore(context.member, nick)
     _reply_lines(context, f"you ignore {nick}. /unignore {nick} ends that.")
 
@@ -380,7 +386,7 @@ def _unignore(context: CommandContext, argument: str, at: float) -> None:
     name = _require_args(argument, "unignore").strip()
     nick = context.hub.room.unignore(context.member, name)
     if nick is None:
-        raise RefusedError(f"you do not ignore {name[:24]}.")
+        raise RejectedError(f"you do not ignore {name[:24]}.")
     _reply_lines(context, f"you no longer ignore {nick}.")
 
 

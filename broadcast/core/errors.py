@@ -3,8 +3,8 @@
 ::
 
     BroadcastError
-    ├── RefusedError                a request was rejected; the text says why
-    │   ├── NicknameRefused         ... because of the nickname
+    ├── RejectedError               a request was rejected; the text says why
+    │   ├── NicknameRejected        ... because of the nickname
     │   ├── RecipientNotReading     ... because the recipient does not read
     │   └── TooManyConnections      ... because a limit of connections is reached
     ├── JournalError                the journal cannot be used
@@ -23,26 +23,26 @@ class BroadcastError(Exception):
     """Base class of the errors that this package raises on purpose. The text is one line for people."""
 
 
-class RefusedError(BroadcastError):
+class RejectedError(BroadcastError):
     """A request was rejected and nothing was changed. The text says why."""
 
     kind = Rejection.COMMAND
     """The counter of such rejections."""
 
 
-class NicknameRefused(RefusedError):
+class NicknameRejected(RejectedError):
     """The nickname is taken or not allowed."""
 
     kind = Rejection.NICKNAME
 
 
-class RecipientNotReading(RefusedError):
+class RecipientNotReading(RejectedError):
     """The recipient of a private message does not read."""
 
-    kind = Rejection.UNREAD
+    kind = Rejection.RECIPIENT_NOT_READING
 
 
-class TooManyConnections(RefusedError):
+class TooManyConnections(RejectedError):
     """The number of connections, in total or from one address, is at its limit."""
 
     kind = Rejection.FULL

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broadcast.core import nicknames
-from broadcast.core.errors import NicknameRefused, RefusedError
+from broadcast.core.errors import NicknameRejected, RejectedError
 from broadcast.core.interfaces import Journal, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member, MemberListener
@@ -66,7 +66,7 @@ class Hub:
         return self.session_count
 
     def admit(self, session: int, name: str, listener: MemberListener) -> Member:
-        """Give the nickname *name* to *session* and let it into the room. Raises ``RefusedError``."""
+        """Give the nickname *name* to *session* and let it into the room. Raises ``RejectedError``."""
         nick = self._validate_nick(name, None)
         member = Member(session, nick, listener)
         self._claim(member)
@@ -74,7 +74,7 @@ class Hub:
         return member
 
     def rename(self, member: Member, name: str) -> None:
-        """Give *member* another nickname. Raises ``RefusedError``."""
+        """Give *member* another nickname. Raises ``RejectedError``."""
         nick = self._validate_nick(name, member)
         if nick == member.nick:
             return
@@ -88,10 +88,10 @@ class Hub:
         self.room.leave(member, reason)
 
     def find(self, name: str) -> Member:
-        """Return the member with the nickname *name*, if its join was announced. Raises ``RefusedError``."""
+        """Return the member with the nickname *name*, if its join was announced. Raises ``RejectedError``."""
         member = self._owners.get(nicknames.casefold_key(name))
         if member is None or not member.announced_nick:
-            raise RefusedError(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
+            raise RejectedError(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
         return member
 
     def member_by_session(self, session: int) -> Member | None:
@@ -100,14 +100,14 @@ class Hub:
         return member if member and self._owners.get(nicknames.casefold_key(member.nick)) is member else None
 
     def _validate_nick(self, name: str, owner: Member | None) -> str:
-        """Return the nickname in *name*. Raises ``NicknameRefused`` unless it is free or belongs to *owner*."""
+        """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*."""
         nick = nicknames.validate(name, unicode=self.settings.unicode_nicknames)
         if self._owners.get(nicknames.casefold_key(nick), owner) is not owner:
-            raise NicknameRefused(f"{nick} is taken.")
+            raise NicknameRejected(f"{nick} is taken.")
         if self.settings.unicode_nicknames:
             lookalike = self._skeletons.get(nicknames.skeleton(nick))
             if lookalike is not None and lookalike is not owner:
-                raise NicknameRefused(f"{nick} looks too much like {lookalike.nick}, who is here.")
+                raise NicknameRejected(f"{nick} looks too much like {lookalike.nick}, who is here.")
         return nick
 
     def _claim(self, member: Member) -> None:

@@ -9,7 +9,7 @@ import re
 from typing import Final
 from unicodedata import bidirectional, category, normalize
 
-from broadcast.core.errors import NicknameRefused
+from broadcast.core.errors import NicknameRejected
 
 MAX_NICKNAME_CHARS: Final = 24
 """Maximum length of a nickname, in code points of its NFC form."""
@@ -18,6 +18,8 @@ RESERVED: Final = frozenset({"server", "system", "admin", "root", "operator", "h
 """Nicknames that are not allowed: they read as the server, as all members, or as the words that end a session."""
 
 _plain: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_controls: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x84\x86-\x9f]")
+"""C0, DEL and C1, except those that ``sanitize`` turns into a blank."""
 
 # Invisible letters and marks: those with the property Default_Ignorable_Code_Point in the Unicode character database
 # (DerivedCoreProperties.txt). ``sanitize`` removes most other characters with this property.
@@ -104,7 +106,7 @@ _dotted: Final = re.compile("(?<=[ij])\u0307")  # these letters have a dot, so t
 
 
 def validate(name: str, *, unicode: bool = False) -> str:
-    """Return the nickname in *name*, without surrounding blanks. Raises ``NicknameRefused``, whose text says why.
+    """Return the nickname in *name*, without surrounding blanks. Raises ``NicknameRejected``, whose text says why.
 
     * A nickname has 1 to 24 characters: ASCII letters, digits, ``_``, ``-`` and ``.``.
     * With *unicode*, letters and decimal digits of any script are allowed, and combining marks after a letter.
@@ -117,16 +119,25 @@ def validate(name: str, *, unicode: bool = False) -> str:
     if unicode:
         name = normalize("NFC", name)
     if not name:
-        raise NicknameRefused("a nickname cannot be empty.")
+        raise NicknameRejected("a nickname cannot be empty.")
     if len(name) > MAX_NICKNAME_CHARS:
-        raise NicknameRefused(f"a nickname has at most {MAX_NICKNAME_CHARS} characters.")
+        raise NicknameRejected(f"a nickname has at most {MAX_NICKNAME_CHARS} characters.")
     if not (_is_word(name) if unicode else _plain.fullmatch(name)):
-        raise NicknameRefused(f"a nickname holds only {'' if unicode else 'ASCII '}letters, digits, _, - and .")
+        raise NicknameRejected(f"a nickname holds only {'' if unicode else 'ASCII '}letters, digits, _, - and .")
     if {bidirectional(character) for character in name} & {"R", "AL"} and "L" in map(bidirectional, name):
-        raise NicknameRefused("a nickname reads in one direction.")
+        raise NicknameRejected("a nickname reads in one direction.")
     if casefold_key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):
-        raise NicknameRefused(f"{name} is reserved.")
+        raise NicknameRejected(f"{name} is reserved.")
     return name
+
+
+def reject_controls(typed: str) -> None:
+    """Raise ``NicknameRejected`` if *typed*, the line before ``sanitize``, contains control characters.
+
+    Without them, the rest of an arrow key, or of another protocol's binary message, could be a valid nickname.
+    """
+    if _controls.search(typed):
+        raise NicknameRejected("a nickname holds no control characters, such as those that arrow keys send.")
 
 
 def casefold_key(name: str) -> str:

@@ -25,6 +25,7 @@ from broadcast.core.events import (
     Renamed,
     ReplayLine,
     Stored,
+    Transient,
     text_length,
 )
 from broadcast.core.interfaces import Batch, Callback, Journal, Publisher, ReadCallback
@@ -163,9 +164,10 @@ class Room:
     @property
     def above_high_water(self) -> bool:
         """Whether the undelivered events have reached the high-water mark. Then their authors should pause."""
+        # The sums are those of the properties below, whose calls would take longer than the rest.
         return (
-            self._undelivered >= self._limits.high_water_events
-            or self._undelivered_text >= self._limits.high_water_bytes
+            self.queued_events + len(self._committed) >= self._limits.high_water_events
+            or self.queued_characters + self._committed_text >= self._limits.high_water_bytes
         )
 
     def when_below_low_water(self, call: Callable[[], None]) -> None:
@@ -213,19 +215,25 @@ class Room:
         """Deliver the committed events as one batch. Events that are committed meanwhile form the next one."""
         if not self._committed:
             return
-        events, self._committed = self._committed[:MAX_BATCH_EVENTS], self._committed[MAX_BATCH_EVENTS:]
-        self._committed_text -= sum(map(text_length, events))
+        if len(self._committed) <= MAX_BATCH_EVENTS:
+            events, self._committed = self._committed, []
+            self._committed_text = 0
+        else:
+            events, self._committed = self._committed[:MAX_BATCH_EVENTS], self._committed[MAX_BATCH_EVENTS:]
+            self._committed_text -= sum(map(text_length, events))
         batch = build_batch(events, self.members, self._ignoring, self.last_seq)
         stored = [event for event in events if isinstance(event, STORED)]
         if stored:
             self.last_seq = stored[-1].seq
             self.message_count += len(stored)
             self._recent.extend(stored)
-        self._apply_before_delivery(events, batch)
+        # Most batches hold stored events only, and the other events are few. Only these change the state of the room.
+        transient = [event for event in events if not isinstance(event, STORED)] if len(stored) < len(events) else ()
+        self._apply_before_delivery(transient, batch)
         self._publishing = self.delivering = True
-        self._publisher.publish(batch, self._finish_delivery(events))
+        self._publisher.publish(batch, self._finish_delivery(transient))
 
-    def _apply_before_delivery(self, events: Sequence[Event], batch: Batch) -> None:
+    def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:
         """Update the state that a member can act on as soon as it has received the batch.
 
         Other members may receive it several turns of the reactor later.
@@ -239,7 +247,7 @@ class Room:
                     # A message of an ignored member has no override, so ``/reply`` does not go to that member.
                     self.members[recipient].last_private_sender = shown.session
 
-    def _finish_delivery(self, events: Sequence[Event]) -> Iterator[Callback]:
+    def _finish_delivery(self, events: Sequence[Transient]) -> Iterator[Callback]:
         """Yield the callbacks of delivered *events* one by one, then those that wait for the low-water mark.
 
         The next batch starts only after the last callback, so a new member's stream begins with that batch.
@@ -256,7 +264,7 @@ class Room:
             self._publishing = False
         self._deliver_next()
 
-    def _apply_after_delivery(self, events: Sequence[Event]) -> Sequence[Callable[[], None]]:
+    def _apply_after_delivery(self, events: Sequence[Transient]) -> Sequence[Callable[[], None]]:
         """Update the state that depends on the delivery to all subscribers. Return the callbacks of *events*."""
         callbacks: list[Callable[[], None]] = []
         for event in events:

@@ -14,7 +14,7 @@ MAX_MARKS: Final = 8
 """Maximum number of combining marks on one letter."""
 
 _BLANKS: Final = "\t\x85\u2028\u2029"
-_REMOVED: Final = (
+_UNSAFE: Final = (
     "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
     "\ud800-\udfff"  # surrogates
     "\u061c\u200e\u200f\u202a-\u202e"  # bidi marks, embeddings and overrides
@@ -23,6 +23,22 @@ _REMOVED: Final = (
     "\U000e0000-\U000e007f"  # tags
 )
 _ASTRAL: Final = "\U00010000-\U0010ffff"
+
+_INTRODUCERS: Final = "\x8e-\x90\x98\x9b-\x9f"
+"""The C1 characters that begin or end a sequence. ESC and a letter mean the same."""
+_ESCAPE_SEQUENCE: Final = (
+    r"\x1b(?:"
+    # ECMA-48, section 5.4. The Linux console sends ESC [ [ A to E for F1 to F5.
+    r"\[(?:\[[A-E]|[0-?]*+[ -/]*+[@-~]?)"  # CSI: parameters, intermediate characters, a final character
+    r"|[NO][0-9;]*+[!-~]?"  # SS2 and SS3: one character; old versions of xterm write parameters before it
+    r"|[PX\]^_][^\x07\x18\x1a\x1b]*+(?:\x1b\\|\x07)?"  # DCS, SOS, OSC, PM and APC: a string up to ST, or BEL in xterm
+    r"|[#%(-/][ -/]*+[0-~]?"  # ECMA-35: character sets; ESC # 8
+    r"|\\"  # ST
+    r")"
+)
+"""A sequence of a terminal or of its keys, also without its end. ESC, CAN and SUB cancel a string."""
+_FLAG: Final = "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"
+"""The flag of a region, such as Scotland: a valid emoji tag sequence."""
 
 
 def _ranges(characters: list[str]) -> str:
@@ -65,7 +81,10 @@ _basic: Final = [character for character in _attached if ord(character) <= 0xFFF
 _SUSPECT: Final = f"[{_ranges(_basic)}{_ASTRAL}]"
 
 _blanks: Final = re.compile(f"[{_BLANKS}]")
-_removed: Final = re.compile(f"[{_REMOVED}]+")
+_unsafe: Final = re.compile(f"[{_UNSAFE}]+")
+_introducers: Final = re.compile(f"[{_INTRODUCERS}]")
+_escape_sequences: Final = re.compile(_ESCAPE_SEQUENCE)
+_flags: Final = re.compile(f"({_FLAG})")
 _suspects: Final = re.compile(f"{_SUSPECT}{_SUSPECT}{{{MAX_MARKS},}}")
 _too_many: Final = re.compile(f"{_ATTACHED}{_ATTACHED}{{{MAX_MARKS},}}")
 _allowed: Final = re.compile(f"(?:{_LOOSE}*+{_MARK}){{{MAX_MARKS}}}{_LOOSE}*+")
@@ -78,15 +97,19 @@ def sanitize(text: str) -> str:
 
     * TAB, U+0085 (next line), U+2028 and U+2029 (line and paragraph separator) become a blank. A terminal, browser or
       log would begin a new line or column there. The blank separates the words around them.
-    * C0, DEL and C1 are removed. They clear the screen, move the cursor, ring the bell, set titles and clipboards
-      (``ESC [``, ``ESC ]``, and the same as the single characters U+009B and U+009D). The rest of such a sequence is
-      harmless text and remains.
+    * Escape sequences are removed: those that clear the screen or set titles and clipboards, those that arrow keys and
+      function keys send, and those around pasted text (bracketed paste). A string without its end (``ESC ]``) extends
+      to the end of the line. After ESC, any other character remains: somebody may have pressed Esc and typed on.
+    * Other C0, DEL and C1 characters are removed.
     * Bidi marks, embeddings, overrides and isolates (U+061C, U+200E, U+200F, U+202A-202E, U+2066-2069) are removed.
       They change the order in which a line is shown (UTR #36: bidirectional text spoofing). Without their end they
       affect the text that follows. Right-to-left text needs none of them.
     * Zero-width characters (U+180E, U+200B, U+2060-2064, U+FEFF), deprecated format characters (U+206A-206F),
       interlinear annotation (U+FFF9-FFFB) and tags (U+E0000-E007F) are removed. Texts that look the same could differ
       by them, or hide a second text. ZWNJ and ZWJ remain: Persian, the scripts of India and emoji need them.
+    * Tags remain in the flag of a region: a black flag, three to six letters and digits, and U+E007F. This is a valid
+      emoji tag sequence (UTS #51, annex C) without the list of existing regions. All other emoji sequences consist of
+      characters that remain.
     * Surrogates are removed. They are no characters and cannot be encoded.
     * The result is NFC, so that equal texts are equal strings for comparison and search.
     * A letter keeps at most eight combining marks (categories Mn and Me), because more would cover the lines above and
@@ -97,10 +120,22 @@ def sanitize(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    text = _removed.sub("", _blanks.sub(" ", text))
+    text = _blanks.sub(" ", text)
+    if _unsafe.search(text):
+        text = _remove_unsafe(text)
     # The limit applies before NFC, because NFC sorts the marks of a letter in quadratic time. It applies again after
     # NFC, because NFC can split marks off: u with diaeresis and macron is one character, but not with a dot below.
-    return _limit_marks(normalize("NFC", _limit_marks(text)))
+    limited = _limit_marks(text)
+    composed = normalize("NFC", limited)
+    return composed if composed == limited else _limit_marks(composed)
+
+
+def _remove_unsafe(text: str) -> str:
+    """Return *text* without escape sequences and unsafe characters."""
+    text = _introducers.sub(lambda introducer: f"\x1b{chr(ord(introducer[0]) - 0x40)}", text)
+    parts = _flags.split(_escape_sequences.sub("", text))
+    parts[::2] = (_unsafe.sub("", part) for part in parts[::2])  # the others are flags
+    return "".join(parts)
 
 
 def _limit_marks(text: str) -> str:

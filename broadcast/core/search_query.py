@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 
 MAX_QUERY_CHARS = 100
 """Maximum length of a query, in characters. The cost of a search grows with its words (docs/searching.rst)."""
@@ -26,7 +26,7 @@ class SearchQuery:
 
 
 def parse_query(line: str) -> SearchQuery:
-    """Return the query in *line*. Raises ``RefusedError`` if it is too long.
+    """Return the query in *line*. Raises ``RejectedError`` if it is too long.
 
     Blanks separate words. Text between double quotes is a phrase, even if the second quote is missing. No other
     character has a meaning, so no line has a syntax error::
@@ -34,7 +34,7 @@ def parse_query(line: str) -> SearchQuery:
         deploy "the build" not: don't   ->   deploy, the build, not:, don't
     """
     if len(line) > MAX_QUERY_CHARS:
-        raise RefusedError(f"at most {MAX_QUERY_CHARS} characters can be searched for.")
+        raise RejectedError(f"at most {MAX_QUERY_CHARS} characters can be searched for.")
     phrases: list[str] = []
     for index, part in enumerate(line.split('"')):
         in_quotes = index % 2 == 1

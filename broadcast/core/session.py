@@ -19,11 +19,12 @@ from weakref import proxy
 from automat import TypeMachineBuilder
 
 from broadcast.core import commands
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import ErrorReply, Gap, JoinConfirmed, Prompt, ReplayLine, ServerNotice, Welcome
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Member
+from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import Rejection
 
@@ -50,16 +51,21 @@ class Session:
         self.ready = False
         """Whether the session accepts the next line."""
         self.view = View()
+        self.first_nick = ""
+        """The nickname with which the session joined the room; empty before one was accepted."""
         self.leave_reason = ""
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
         self._rejected_nicks = 0
+        self.max_line_bytes = hub.settings.limits.nickname_bytes
+        """Maximum length of the next line, in bytes without its end."""
+        self._in_room = False
+        """True in the state *broadcast*."""
         # The machine and the member refer to the session weakly, because the door owns it until its end. A reference
         # cycle would leave each visit to the garbage collector.
         self._machine = _new_machine(proxy(self))
-        # The inputs of the state machine are methods of the session.
+        # The other inputs of the state machine are methods of the session.
         self.start = self._machine.start
-        self.line = self._machine.line
         self.line_too_long = self._machine.line_too_long
         self.leave = self._machine.leave
         self.reject = self._machine.reject
@@ -81,11 +87,13 @@ class Session:
         """Whether the peer reads so slowly that nothing more should be queued for it alone."""
         return self.peer.congested
 
-    @property
-    def max_line_bytes(self) -> int:
-        """Maximum length of the next line, in bytes without its end."""
-        limits = self.hub.settings.limits
-        return limits.nickname_bytes if self._member is None else limits.line_bytes
+    def line(self, text: str, at: float) -> None:
+        """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
+        if self._in_room:
+            # The state machine would call the same method and change no state. It takes 5 µs, more than the rest.
+            self._interpret(text, at)
+        else:
+            self._machine.line(text, at)
 
     def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue after the room has delivered this session's join; see ``MemberListener``."""
@@ -119,19 +127,21 @@ class Session:
     def _prompt(self) -> None:
         self.peer.send(Prompt("Nickname:"))
 
-    def _try_nick(self, machine: _Inputs, name: str, at: float) -> None:
+    def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
+        name = sanitize(typed)
         if commands.is_quit(name):
             machine.leave("")
             return
         try:
+            reject_controls(typed)
             member = self.hub.admit(self.id, name, proxy(self))
-        except RefusedError as error:
+        except RejectedError as error:
             self._reject_nick(machine, error)
         else:
             member.last_active = at
             machine.admit(member)
 
-    def _reject_nick(self, machine: _Inputs, error: RefusedError) -> None:
+    def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
         self._rejected_nicks += 1
         self._send_error(error)
         if self._rejected_nicks < MAX_REJECTED_NICKS:
@@ -141,6 +151,9 @@ class Session:
 
     def _enter_room(self, member: Member) -> None:
         self._member = member
+        self.first_nick = member.nick
+        self.max_line_bytes = self.hub.settings.limits.line_bytes
+        self._in_room = True
         self.ready = False
 
     def _send_replay(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
@@ -150,18 +163,18 @@ class Session:
         self.peer.subscribe(self.view)
         self.ready = True
 
-    def _interpret(self, line: str, at: float) -> None:
+    def _interpret(self, typed: str, at: float) -> None:
         try:
-            commands.interpret(self, line, at)
-        except RefusedError as error:
+            commands.interpret(self, typed, at)
+        except RejectedError as error:
             self._send_error(error)
 
-    def _send_error(self, error: RefusedError) -> None:
+    def _send_error(self, error: RejectedError) -> None:
         self.hub.rejections[error.kind] += 1
         self.peer.send(ErrorReply(str(error)))
 
     def _leave_room(self, reason: str) -> None:
-        self.ready = False
+        self._in_room = self.ready = False
         self.leave_reason = reason
         self.hub.remove(self.member, reason)
 
@@ -211,7 +224,8 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     broadcast = builder.state("broadcast")
     quit_ = builder.state("quit")
 
-    # Inputs that come too early or too late change nothing.
+    # Inputs that come too early or too late change nothing. A line in the state broadcast changes no state either:
+    # Session.line processes it without the machine.
     welcome.upon(_Inputs.line).loop().returns(None)
     welcome.upon(_Inputs.line_too_long).loop().returns(None)
     welcome.upon(_Inputs.admit).loop().returns(None)
@@ -240,7 +254,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
 
     @nickname.upon(_Inputs.line).loop()
     def try_nick(machine: _Inputs, session: Session, text: str, at: float) -> None:
-        session._try_nick(machine, sanitize(text), at)
+        session._try_nick(machine, text, at)
 
     @nickname.upon(_Inputs.line_too_long).loop()
     def reject_long_nick(machine: _Inputs, session: Session, limit: int) -> None:
@@ -261,17 +275,13 @@ def _build_machine() -> Callable[[Session], _Inputs]:
 
     @nickname.upon(_Inputs.reject).to(quit_)
     def reject(machine: _Inputs, session: Session, reason: str) -> None:
-        session._reject(reason, Rejection.TURNED_AWAY)
+        session._reject(reason, Rejection.WITHOUT_NICKNAME)
 
     @broadcast.upon(_Inputs.join_delivered).loop()
     def send_replay(
         machine: _Inputs, session: Session, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
     ) -> None:
         session._send_replay(members, replay)
-
-    @broadcast.upon(_Inputs.line).loop()
-    def interpret(machine: _Inputs, session: Session, text: str, at: float) -> None:
-        session._interpret(sanitize(text), at)
 
     @broadcast.upon(_Inputs.line_too_long).loop()
     def reject_long_line(machine: _Inputs, session: Session, limit: int) -> None:
@@ -288,7 +298,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     return builder.build()
 
 
-class _LineTooLongError(RefusedError):
+class _LineTooLongError(RejectedError):
     """The line has more than *limit* bytes."""
 
     kind = Rejection.LINE_TOO_LONG

@@ -25,7 +25,7 @@ class Rejection(Enum):
 
     NICKNAME = "nickname"
     """A nickname that is taken or not allowed."""
-    TURNED_AWAY = "turned_away"
+    WITHOUT_NICKNAME = "turned_away"
     """A connection without a nickname, because of the time limit, another protocol, or the shutdown."""
     FULL = "full"
     """A connection above the limit in total or from one address."""
@@ -33,7 +33,7 @@ class Rejection(Enum):
     """A line with too many bytes."""
     COMMAND = "command"
     """An unknown command, wrong arguments, or a command that is not possible now."""
-    UNREAD = "unread"
+    RECIPIENT_NOT_READING = "unread"
     """A private message to a member that does not read."""
     NOT_FOUND = "not_found"
     """A failed read or search in the journal."""

@@ -16,7 +16,7 @@ class TimeSlice:
     """The share of one kind of work in each turn of the reactor.
 
     *work* proceeds in small steps while the slice is not ``exhausted``. It is called again in the next turn, even if
-    nothing is left to do. *now* returns monotonic seconds.
+    nothing is left to do, unless ``begin`` has begun the slice. *now* returns monotonic seconds.
     """
 
     def __init__(self, work: Callable[[], None], call_soon: CallSoon, now: Callable[[], float]) -> None:
@@ -24,16 +24,40 @@ class TimeSlice:
         self._call_soon = call_soon
         self._now = now
         self._deadline: float | None = None
+        self._begun = False
+        """True while the slice was begun by ``begin``."""
+        self._scheduled = False
+        """True while the next turn is going to continue the work."""
+
+    def begin(self) -> None:
+        """Begin a slice, unless this turn has one. Call this at most once in each turn, before ``exhausted``.
+
+        Then the next turn is used only if the slice is exhausted. Otherwise each slice costs a turn of the reactor.
+        """
+        if not self._scheduled:
+            self._deadline = None
+            self._begun = True
 
     def exhausted(self) -> bool:
         """Return whether the slice of this turn is used up. The first call in a turn begins the slice."""
         now = self._now()
         if self._deadline is None:
             self._deadline = now + SLICE_SECONDS
+            if not self._begun:
+                self.use_next_turn()
+        if now < self._deadline:
+            return False
+        self.use_next_turn()
+        return True
+
+    def use_next_turn(self) -> None:
+        """Continue the work in the next turn, with a new slice."""
+        if not self._scheduled:
+            self._scheduled = True
             self._call_soon(self._resume)
-        return now >= self._deadline
 
     def _resume(self) -> None:
-        """Continue in the next turn, with a new slice."""
+        """Begin a new slice."""
+        self._begun = self._scheduled = False
         self._deadline = None
         self._work()

@@ -5,7 +5,7 @@
 * The current subscribers of a view are one flat mapping from subscriber to bound ``socket.send``. Per subscriber, the
   loop in ``Fanout._send_slice`` does nothing but this call: no membership test, no attribute look-up.
 * Subscribers with overrides, mostly the authors, leave the mapping first and are served separately. Each is sent slices
-  of the same bytes, and its overrides, with one ``sendmsg``.
+  of the same bytes, and its overrides, with one ``send``.
 * A subscriber whose socket accepts only part of a batch leaves the mapping. From then on it is a cursor into the replay
   buffer (``subscriber.py``), until it has caught up. It costs the others nothing.
 * Delivery takes several turns of the reactor if there are many subscribers, and so do the steps of those that lag. One
@@ -95,17 +95,24 @@ class Fanout:
                 self._current[subscriber.encoder].pop(subscriber, None)
                 self._overridden[subscriber] = None
         self._unsent = {encoder: sends.copy() for encoder, sends in self._current.items() if sends}
+        if self._delivery is None:
+            # The journal returns events once in a turn. If this is the end of another delivery, its slice continues.
+            self._delivery_slice.begin()
         self._delivery = chain(self._delivery_steps(placed), callbacks)
         self._continue_delivery()
 
     def _continue_delivery(self) -> None:
         """Continue the delivery until the time slice of this turn is used up."""
-        while (delivery := self._delivery) is not None and not self._delivery_slice.exhausted():
-            step = next(delivery, None)
-            if step is not None:
-                step()
-            elif self._delivery is delivery:  # the last callback may have published the next batch
-                self._delivery = None
+        try:
+            while (delivery := self._delivery) is not None and not self._delivery_slice.exhausted():
+                step = next(delivery, None)
+                if step is not None:
+                    step()
+                elif self._delivery is delivery:  # the last callback may have published the next batch
+                    self._delivery = None
+        except BaseException:
+            self._delivery_slice.use_next_turn()
+            raise
 
     def _delivery_steps(self, batch: PlacedBatch) -> Iterator[Callback]:
         """Yield the steps of a delivery: first each subscriber with overrides, then the others in slices."""

@@ -52,11 +52,7 @@ class PlacedBatch:
     size: int = 0
     """Estimated memory of the batch, in bytes; 0 until ``measure``."""
     _encoded: dict[Encoder, EncodedBatch] = field(default_factory=dict)
-    _stored_indexes: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Find the stored events once. Their numbers are dense, so their indexes are enough for ``seq_before``."""
-        self._stored_indexes = [index for index, event in enumerate(self.events) if isinstance(event, STORED)]
+    _stored_indexes: list[int] | None = None
 
     @property
     def end(self) -> int:
@@ -74,7 +70,12 @@ class PlacedBatch:
         return encoded
 
     def seq_before(self, index: int) -> int:
-        """Return the number of the last stored event before the event *index*."""
+        """Return the number of the last stored event before the event *index*.
+
+        The numbers are dense, so the indexes of the stored events are enough. Only subscribers that lag need them.
+        """
+        if self._stored_indexes is None:
+            self._stored_indexes = [index for index, event in enumerate(self.events) if isinstance(event, STORED)]
         return self.seq + bisect_left(self._stored_indexes, index)
 
     def drop_overrides_except(self, sessions: Iterable[int]) -> None:
@@ -88,7 +89,7 @@ class PlacedBatch:
         """
         sizes = [len(encoded.payload) for encoded in self._encoded.values()]
         shared = max(sizes) if sizes else sum(text_length(event) for event in self.events if isinstance(event, STORED))
-        private = sum(text_length(event) for event in self.events if isinstance(event, PRIVATE_EVENTS))
+        private = sum([text_length(event) for event in self.events if isinstance(event, PRIVATE_EVENTS)])
         # Sessions that ignore the same nicknames share one list of overrides, which counts once.
         overrides = sum(map(len, {id(overrides): overrides for overrides in self.overrides.values()}.values()))
         self.size = shared + private + OVERRIDE_BYTES * overrides
@@ -126,7 +127,8 @@ class ReplayBuffer:
         """Append *batch* and return it with its place."""
         placed = PlacedBatch(self.end, batch.last_seq, batch.events, batch.overrides)
         self.end = placed.end
-        self.seq = placed.seq_before(len(batch.events))
+        stored = next((event for event in reversed(batch.events) if isinstance(event, STORED)), None)
+        self.seq = batch.last_seq if stored is None else stored.seq
         self._batches.append(placed)
         return placed
 

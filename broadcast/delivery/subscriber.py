@@ -21,7 +21,7 @@ from broadcast.delivery.private_queue import PrivateChunk, PrivateQueue, private
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Encoder
     from broadcast.delivery.replay_buffer import PlacedBatch, ReplayBuffer
-    from broadcast.net.writers import Bytes, Send, Writer
+    from broadcast.net.writers import Send, Writer
 
 LAZY_CHUNK_BYTES: Final = 64 * 1024
 """Approximate number of bytes of a lazy reply that are encoded at once.
@@ -176,25 +176,24 @@ class Subscriber:
     def send_batch(self, batch: PlacedBatch) -> bool:
         """Send *batch*, which has overrides for this current subscriber. Return whether all of it was accepted."""
         encoded = batch.encoded(self.encoder)
-        payload = memoryview(encoded.payload)
-        parts: list[Bytes] = []
+        payload, ends = encoded.payload, encoded.ends
+        parts: list[bytes] = []
         start = 0
         shared_events = encoded.shown
         for index, override in batch.overrides[self.session]:
-            end = encoded.start_of(index)
-            parts.append(payload[start:end])
+            end = ends[index - 1] if index else 0
+            if start < end:
+                parts.append(payload[start:end])
             if override is not None:
                 parts.append(self.encoder.encode(override))
-            start = encoded.ends[index]
+            start = ends[index]
             shared_events -= start > end  # one less, unless the view hides the event anyway
-        parts.append(payload[start:])
-        parts = [part for part in parts if part]
-        try:
-            accepted = self.writer.send_parts(parts) if parts else 0
-        except OSError as error:
-            accepted = self.send_failed(error)
-        self._registry.sent_bytes += accepted
-        if accepted == sum(map(len, parts)):
+        if start < len(payload):
+            parts.append(payload[start:])
+        # Joining costs less than one sendmsg with all parts, unless the batch is very large.
+        data = b"".join(parts)
+        accepted = self._write(data) if data else 0
+        if accepted == len(data):
             self._registry.deliveries += shared_events
             return True
         self.fall_behind(batch, accepted)

@@ -111,12 +111,12 @@ class MemoryJournal:
             self.commit_stats.failed_events += 1
             return StoreFailed(event, reason)
         self._last += 1
-        stored = event.with_seq(self._last)
+        event.seq = self._last
         if len(self._ring) < self._limit:
-            self._ring.append(stored)
+            self._ring.append(event)
         else:
-            self._ring[(self._last - 1) % self._limit] = stored
-        return stored
+            self._ring[(self._last - 1) % self._limit] = event
+        return event
 
 
 def _without_session(event: Stored) -> Stored:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from twisted.internet.defer import Deferred, DeferredList
 
 from broadcast.core.limits import ConnectionLimiter
+from broadcast.net.addresses import peer_ip
 from broadcast.net.keepalive import Connection as ProbedConnection
 
 if TYPE_CHECKING:
-    from broadcast.core.limits import Limits
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from broadcast.core.limits import Lease, Limits
     from broadcast.net.writers import StreamTransport
 
 MAX_REJECTED: Final = 32
@@ -20,6 +23,8 @@ MAX_REJECTED: Final = 32
 A TLS client that never completes the handshake waits like that. Rejected connections count toward no limit, so they
 must need fewer file descriptors than the server reserves for other things than connections.
 """
+BACKLOG_SECONDS: Final = 150
+"""Maximum time to handle the input of a lost connection at its rate limit, in seconds."""
 
 
 class Connection(ProbedConnection, Protocol):
@@ -29,9 +34,8 @@ class Connection(ProbedConnection, Protocol):
     def transport(self) -> StreamTransport:
         """Twisted's transport."""
 
-    @property
-    def lost(self) -> Deferred[None]:
-        """Fires when the connection is gone."""
+    def discard_backlog(self) -> None:
+        """Discard the input that has not been handled. The connection is gone."""
 
     def drain(self) -> Deferred[None]:
         """Stop reading. The result fires when everything that was received before has been handled.
@@ -52,11 +56,12 @@ class Connection(ProbedConnection, Protocol):
 class Connections(Collection[Connection]):
     """The open connections of all doors, and their number, limits and end.
 
-    A door calls ``add`` for each new connection. When the connection is gone, the door calls ``remove``, then
-    ``add_backlogged`` and ``remove_backlogged`` if input of that connection is still being handled.
+    A door calls ``add`` for each new connection, and ``remove`` when it is gone and its input was handled. If it is
+    gone before its input was handled, the door calls ``move_to_backlog`` in between. The seconds of *clock* are
+    monotonic.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, clock: IReactorTime) -> None:
         self.limiter = ConnectionLimiter(limits)
         self.stopping = False
         """True once the server is shutting down and reads no more input."""
@@ -64,10 +69,15 @@ class Connections(Collection[Connection]):
         """Number of lines that clients have sent."""
         self.throttle_count = 0
         """Number of times that the rate limit has paused a connection."""
-        self.backlogged: set[Connection] = set()
-        """Connections that are gone while their input is still being handled."""
+        self._clock = clock
         self._open: set[Connection] = set()
+        self._leases: dict[Connection, Lease] = {}
+        """The leases of all connections that count toward the limits."""
         self._rejected: set[Connection] = set()
+        self._backlog: dict[Connection, IDelayedCall] = {}
+        """The connections that are gone while their input is still being handled, and the end of that time."""
+        self._closed: Deferred[None] | None = None
+        """Fires when no connection is open; None unless ``disconnect`` waits for it."""
 
     def __contains__(self, connection: object) -> bool:
         """Return whether *connection* is open."""
@@ -82,11 +92,15 @@ class Connections(Collection[Connection]):
         return len(self._open)
 
     def add(self, connection: Connection) -> None:
-        """Add an open *connection*."""
+        """Add an open *connection*. It counts until ``remove``.
+
+        Raises ``TooManyConnections`` if a limit is reached. Then the door calls ``disconnect_rejected``.
+        """
         self._open.add(connection)
+        self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()))
 
     def disconnect_rejected(self, connection: Connection) -> None:
-        """Disconnect *connection*, which the limiter has rejected, after its client was sent the reason.
+        """Disconnect *connection*, which ``add`` has rejected, after its client was sent the reason.
 
         The connection closes at once, without the usual delay for the client: the kernel still delivers the reason. If
         too many rejected connections are still open, it is aborted.
@@ -97,27 +111,43 @@ class Connections(Collection[Connection]):
         else:
             connection.transport.loseConnection()
 
+    def move_to_backlog(self, connection: Connection) -> None:
+        """Expect the end of *connection* within ``BACKLOG_SECONDS``: it is gone, but its input is still being handled.
+
+        Until then, it counts toward the limits, and ``drain`` includes it.
+        """
+        self._backlog[connection] = self._clock.callLater(BACKLOG_SECONDS, connection.discard_backlog)
+        self._discard_open(connection)
+
     def remove(self, connection: Connection) -> None:
-        """Remove *connection*, which is gone."""
-        self._open.discard(connection)
+        """Remove *connection*, which is gone, and of whose input nothing is left."""
+        timer = self._backlog.pop(connection, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        lease = self._leases.pop(connection, None)
+        if lease is not None:
+            lease.release()
         self._rejected.discard(connection)
+        self._discard_open(connection)
 
-    def add_backlogged(self, connection: Connection) -> None:
-        """Include *connection* in ``drain`` although it is gone, because its input is still being handled."""
-        self.backlogged.add(connection)
+    def _discard_open(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._notify_closed()
 
-    def remove_backlogged(self, connection: Connection) -> None:
-        """Remove *connection*, because nothing of its input is left."""
-        self.backlogged.discard(connection)
+    def _notify_closed(self) -> None:
+        if self._closed is not None and not self._open:
+            closed, self._closed = self._closed, None
+            closed.callback(None)
 
     def drain(self) -> Deferred[list[tuple[bool, None]]]:
         """Stop reading from all connections. The result fires when all input received before has been handled."""
         self.stopping = True
-        return DeferredList([connection.drain() for connection in [*self._open, *self.backlogged]])
+        return DeferredList([connection.drain() for connection in [*self._open, *self._backlog]])
 
-    def disconnect(self) -> Deferred[list[tuple[bool, None]]]:
+    def disconnect(self) -> Deferred[None]:
         """Close all connections once everything is delivered. The result fires when the last one is gone."""
-        connections = list(self._open)
-        for connection in connections:
+        self._closed = closed = Deferred[None]()
+        for connection in list(self._open):
             connection.close()
-        return DeferredList([connection.lost for connection in connections])
+        self._notify_closed()
+        return closed

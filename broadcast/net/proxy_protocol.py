@@ -21,7 +21,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from broadcast.core.errors import TooManyConnections
 from broadcast.core.hub import GOING_DOWN
 from broadcast.net.addresses import format_peer
-from broadcast.net.refusal_log import RefusalLog
+from broadcast.net.rejection_log import RejectionLog
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -177,7 +177,7 @@ class ProxiedProtocol(Protocol):
             self._lease = factory.connection_limiter.acquire(None)
         except TooManyConnections as error:
             self._reject(str(error))
-            factory.refusal_log.record(str(error))
+            factory.rejection_log.record(str(error))
         else:
             factory.waiting.add(self)
 
@@ -223,7 +223,7 @@ class ProxiedProtocol(Protocol):
 
     def _reject_missing_header(self) -> None:
         """Reject the connection, because the header is invalid or did not arrive in time."""
-        self.factory.refusal_log.record(f"no PROXY header from {format_peer(self._transport.getPeer())}")
+        self.factory.rejection_log.record(f"no PROXY header from {format_peer(self._transport.getPeer())}")
         self._reject(_NO_PROXY)
 
     def _reject(self, text: str) -> None:
@@ -282,7 +282,7 @@ class ProxiedFactory(Factory):
         self.wrapped = wrapped
         self.clock = clock
         self.connection_limiter = connection_limiter
-        self.refusal_log = RefusalLog(clock)
+        self.rejection_log = RejectionLog(clock)
         self.waiting: set[ProxiedProtocol] = set()
         """Connections whose header is not complete."""
 

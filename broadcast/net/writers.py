@@ -8,7 +8,7 @@ there is one. The transport receives only the rest of a line that the socket has
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _LINGER: Final = DEFAULTS.linger_seconds
 
-Bytes: TypeAlias = bytes | memoryview
 Send: TypeAlias = Callable[[bytes], int]
 
 
@@ -66,9 +65,6 @@ class Writer(Protocol):
 
         It raises ``BlockingIOError`` if none are accepted, and another ``OSError`` if the connection is broken.
         """
-
-    def send_parts(self, parts: Sequence[Bytes]) -> int:
-        """Do the same for the concatenation of *parts*."""
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
         """Send *rest* (not empty) as soon as possible, and call *drained* when more bytes can be accepted.
@@ -147,12 +143,7 @@ class SocketWriter(_LingeringClose):
     ) -> None:
         super().__init__(transport, clock, linger)
         self.send: Send = handle.send
-        self._sendmsg = handle.sendmsg
         self._rest = b""
-
-    def send_parts(self, parts: Sequence[Bytes]) -> int:
-        """Send *parts* without a copy if there are at most 1,024, the maximum of the kernel."""
-        return self._sendmsg(parts) if len(parts) <= _MAX_SENDMSG_PARTS else self.send(b"".join(parts))
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
         """Give *rest* to the transport as a pull producer. The transport asks for more once it is sent."""
@@ -199,10 +190,6 @@ class TransportWriter(_LingeringClose):
             accepted += _CHUNK_BYTES
         return min(accepted, len(data))
 
-    def send_parts(self, parts: Sequence[Bytes]) -> int:
-        """Write the concatenation of *parts* in the same way."""
-        return self.send(b"".join(parts))
-
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
         """Write *rest*, which is one line at most, in spite of the pause."""
         self._drained = drained
@@ -226,7 +213,6 @@ class TransportWriter(_LingeringClose):
         """Do nothing: the transport reports the loss of the connection, too."""
 
 
-_MAX_SENDMSG_PARTS = 1024
 _CHUNK_BYTES = 64 * 1024
 """Maximum number of bytes in one write. The transport asks for a pause when it buffers as many."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -120,6 +120,8 @@ class Config:
     """Where to serve metrics: a port number on this machine, an endpoint description, or None for nowhere."""
     log_format: str = "text"
     """Log format: one of ``LOG_FORMATS``."""
+    read_motd: Callable[[], tuple[str, ...]] = field(default=tuple, compare=False)
+    """Returns the present lines of the message of the day. Raises ``StartupError``."""
 
 
 def load_config(given: Mapping[str, object], folder: Path) -> Config:
@@ -149,6 +151,8 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
             f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
             f"Put it into the endpoint description, as in tcp:5555:interface={escaped}."
         )
+    if (read_motd := settings.get("read_motd")) is not None:
+        settings["motd"] = read_motd()  # type: ignore[operator]
     config = Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _validate has checked the types
     if config.probe >= config.gone:
         raise StartupError(
@@ -243,9 +247,12 @@ def _check_data(where: str, value: object, folder: Path) -> Path:
     return folder / _check_text(where, value)
 
 
-def _read_motd(where: str, value: object, folder: Path) -> tuple[str, ...]:
-    """Return the sanitized lines of the file *value*, without blank lines at its end."""
-    path = _check_text(where, value)
+def _check_motd(where: str, value: object, folder: Path) -> Callable[[], tuple[str, ...]]:
+    return partial(_read_motd, where, _check_text(where, value), folder)
+
+
+def _read_motd(where: str, path: str, folder: Path) -> tuple[str, ...]:
+    """Return the sanitized lines of the file *path*, without blank lines at its end."""
     lines = _LINE_END.split(_read_text(where, folder / path, MOTD_BYTES))
     clean = [sanitize(line).rstrip() for line in lines]
     while clean and not clean[-1]:
@@ -286,7 +293,7 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "port": _check_ports,
     "interface": _check_text,
     "name": _check_name,
-    "motd": _read_motd,
+    "motd": _check_motd,
     "replay": partial(_check_number, 0, REPLAY_LIMIT, True),
     "probe": partial(_check_number, 0, PROBE_LIMIT, True),
     "gone": partial(_check_number, 1, GONE_LIMIT, True),
@@ -300,5 +307,10 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
 }
 """The validator of each setting, by its name on the command line and in the config file."""
 
-_FIELDS: Final = {"port": "ports", "unicode-nicknames": "unicode_nicknames", "log-format": "log_format"}
+_FIELDS: Final = {
+    "port": "ports",
+    "motd": "read_motd",
+    "unicode-nicknames": "unicode_nicknames",
+    "log-format": "log_format",
+}
 """Settings whose field in ``Config`` has another name."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from broadcast.net.connections import Connections
     from broadcast.net.endpoints import Listener
     from broadcast.net.keepalive import DeadPeerDetector
+    from broadcast.server.logging import ProcessLog
     from broadcast.server.sd_notify import SdNotifier
 
 STOP_SECONDS: Final = 10.0
@@ -57,8 +58,10 @@ class ProcessContext:
     """Makes one signal enough to stop the process, and further ones harmless. Called once the reactor runs."""
     limit_gc_pauses: Callable[[], None]
     """Shortens the pauses of the garbage collector. Called after twistd has forked."""
-    log: ILogObserver | None = None
-    """Destination of the log; None for the one that twistd has chosen."""
+    handle_signals: Callable[[], None] = lambda: None
+    """Makes the server survive the other signals. Called once twistd has forked."""
+    log: ProcessLog | None = None
+    """The log; None for one of twistd."""
 
 
 class Monitor(Protocol):
@@ -127,7 +130,7 @@ class Server(Service):
         ``makeService`` cannot add one because it does not see the application.
         """
         if self._context.log is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._context.log)  # type: ignore[no-untyped-call]
+            parent.setComponent(ILogObserver, self._context.log.observer)  # type: ignore[no-untyped-call]
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
@@ -136,6 +139,9 @@ class Server(Service):
         No connection is accepted before the journal is open, because the reactor does not run yet. Until then, clients
         wait in the kernel's queue.
         """
+        self._context.handle_signals()
+        if self._context.log is not None:
+            self._context.log.writer.start()
         for entrance in self._entrances:
             self._listen(entrance, self._ports)
         if self._monitor is not None:
@@ -151,6 +157,9 @@ class Server(Service):
         for line in self._listen_lines:
             self._log.info("{line}", line=line)
         self._log.info("{line}", line=self._storage_note)
+        if self._context.log is not None:
+            # The command that starts a daemon returns now. The log must show by then what the daemon did.
+            self._context.log.writer.wait()
         self._context.limit_gc_pauses()
         self._dead_peers.start()
         if self._monitor is not None:

@@ -1,24 +1,35 @@
-"""The log in JSON format: one flat object per line."""
+"""The log of the process: its format, text or JSON (one flat object per line), and its destination."""
 
 from __future__ import annotations
 
 import json
-import signal
+import os
 import sys
+import time
 from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEvent
-from twisted.python.logfile import LogFile
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    formatEvent,
+    textFileLogObserver,
+)
 from twisted.python.reflect import safe_str
 
 from broadcast.core.errors import StartupError
+from broadcast.server.log_limit import RepeatLimit
+from broadcast.server.log_outputs import LogFile, StandardOutput, Syslog
+from broadcast.server.log_writer import LogWriter
 
 if TYPE_CHECKING:
-    from broadcast.core.time_slice import CallSoon
+    from broadcast.server.log_outputs import Output
 
 OWN_FIELDS: Final = ("time", "level", "system", "message", "traceback")
 """Fields that this module sets. Fields of an event with the same name are left out."""
@@ -79,25 +90,58 @@ def _format_traceback(event: LogEvent) -> str | None:
         return f"(no traceback: {type(error).__name__})"
 
 
-def json_log(twistd: Mapping[str, Any], call_soon: CallSoon) -> ILogObserver:
-    """Return an observer that writes JSON to stdout or a file, where twistd would write text. Raises ``StartupError``.
+@dataclass(frozen=True, slots=True)
+class ProcessLog:
+    """The log of the process."""
 
-    *twistd* holds twistd's options. The file is rotated by size and on SIGUSR1.
+    observer: ILogObserver
+    writer: LogWriter
+
+
+def open_log(twistd: Mapping[str, Any], log_format: str) -> ProcessLog | None:
+    """Return the log that twistd's options *twistd* describe, or None for twistd's ``--logger``, which is another one.
+
+    It goes where twistd would write it, but through a ``LogWriter``. Raises ``StartupError``.
     """
-    for option in ("logger", "syslog"):
-        if twistd.get(option):
-            raise StartupError(f"--log-format json writes to stdout or to a file: remove twistd's option --{option}.")
-    path = twistd.get("logfile")
-    foreground = twistd.get("nodaemon")
+    if log_format == "json":
+        for option in ("logger", "syslog"):
+            if twistd.get(option):
+                raise StartupError(
+                    f"--log-format json writes to stdout or to a file: remove twistd's option --{option}."
+                )
+    if twistd.get("logger"):
+        return None
+    observer: ILogObserver
+    if twistd.get("syslog"):
+        writer = LogWriter(Syslog())
+        observer = _syslog_observer(writer, twistd["prefix"])
+    else:
+        writer = LogWriter(_open_output(twistd.get("logfile") or "", bool(twistd.get("nodaemon"))))
+        file = cast("IO[Any]", writer)
+        observer = FileLogObserver(file, as_json) if log_format == "json" else textFileLogObserver(file)
+    return ProcessLog(RepeatLimit(observer, time.monotonic, time.time), writer)
+
+
+def _open_output(path: str, foreground: bool) -> Output:
+    """Return standard output or the log file, as twistd chooses."""
     if path == "-" and not foreground:
-        raise StartupError("--log-format json: a daemon cannot log to stdout. Give twistd another --logfile, or -n.")
+        raise StartupError("a daemon cannot log to stdout: give twistd another --logfile, or -n.")
     if path == "-" or (foreground and not path):
-        return FileLogObserver(sys.stdout, as_json)
+        # Python has no stdout if its descriptor is closed. Another file can have the number 1 by now.
+        return LogFile(Path(os.devnull)) if sys.stdout is None else StandardOutput(sys.stdout)
+    path = path or "twistd.log"
     try:
-        file = LogFile.fromFullPath(path or "twistd.log")  # type: ignore[no-untyped-call]
+        return LogFile(Path(path))
     except OSError as error:
-        raise StartupError(f"cannot write the log {path or 'twistd.log'}: {error.strerror or error}.") from error
-    with suppress(AttributeError):  # Windows has no such signal
-        if not signal.getsignal(signal.SIGUSR1):
-            signal.signal(signal.SIGUSR1, lambda _number, _frame: call_soon(file.rotate) and None)
-    return FileLogObserver(file, as_json)
+        raise StartupError(
+            f"cannot write the log {path}: {error.strerror or error}. Choose another file with twistd's --logfile."
+        ) from error
+
+
+def _syslog_observer(writer: LogWriter, prefix: str) -> ILogObserver:
+    """Return Twisted's observer for syslog, with *writer* in place of the call that may block."""
+    from twisted.python.syslog import SyslogObserver  # noqa: PLC0415 - Windows has no syslog
+
+    observer = SyslogObserver(prefix)  # type: ignore[no-untyped-call]
+    observer.syslog = lambda priority, text: writer.write(f"<{priority}>{text}\n")
+    return LegacyLogObserverWrapper(cast(Any, observer.emit))

@@ -1,9 +1,10 @@
-"""Notifications to the service manager by sd_notify(3): ready, alive (watchdog), and stopping."""
+"""Notifications to the service manager by sd_notify(3): ready, alive (watchdog), reloading, and stopping."""
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +44,16 @@ class SdNotifier:
         self._send("READY=1")
         if self._address is not None and self._interval is not None:
             self._feed_watchdog(self._interval, status)
+
+    def reloading(self) -> None:
+        """Report that the server reads its settings again."""
+        if not self._stopping:
+            self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self) -> None:
+        """Report that the server has read its settings."""
+        if not self._stopping:
+            self._send("READY=1")
 
     def stopping(self, status: str) -> None:
         """Report that the shutdown has begun. The manager's stop time-out starts now."""

@@ -32,6 +32,8 @@ from broadcast.client.lines import (
     spoken,
 )
 
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+
 FORMS: list[tuple[str, Event]] = [
     ("bob: hi", Said("bob", "hi")),
     ("bob: ", Said("bob", "")),
@@ -203,6 +205,7 @@ def test_what_is_not_said_is_not_spoken() -> None:
         ("\u2028\u2029\u0085", "\ufffd\ufffd\ufffd"),
         ("z\u200bz\ufeff\u00ad", "z\ufffdz\ufffd\ufffd"),
         ("\U000e0041", "\ufffd"),
+        (f"{SCOTLAND}\x1b{SCOTLAND[:2]}", f"{SCOTLAND}\ufffd\U0001f3f4\ufffd"),
         ("\ud800", "\ufffd"),
         ("می\u200cخواهم", "می\u200cخواهم"),
         ("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb"),

@@ -97,6 +97,12 @@ class Play:
         return self.told[0]
 
 
+def test_keys_and_colors_in_a_text_are_not_sent() -> None:
+    """A server would take Ctrl-U as a key that erases the /say."""
+    play = Play("\x15quit", "a\b\x7f\x17b\x1b[31mc\x1b[m").arrive()
+    assert play.answer("-> receipts are on.") == ["/say quit", "/say abc"]
+
+
 def test_nothing_is_posted_before_the_server_has_agreed_to_receipts() -> None:
     play = Play("hello", "quit").arrive()
     assert play.answer("[14:02] bob: earlier", "bob: hi") == []

@@ -5,6 +5,8 @@ import pytest
 from broadcast.client.lines import Emoted, Said
 from broadcast.client.saying import OwnLines, cleaned, refused, spoken
 
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+
 
 def said(text: str) -> Said:
     return Said("ann", text, own=True)
@@ -32,7 +34,9 @@ def test_what_is_said_is_what_the_server_would_say(typed: str, meant: Said | Emo
 
 
 def test_what_a_server_may_take_out_is_taken_out_and_what_it_may_put_in_stays() -> None:
-    assert cleaned("a\x1b[1m\u202e\tb\ufffd") == "a[1m b\ufffd"
+    assert cleaned("a\x1b[1m\u202e\tb\ufffd") == "a b\ufffd"
+    assert cleaned("\x1b]0;title\x07\x1b]8;;x\x1b\\a\x1b[38;5;1mb\x1b[m\x1bc\x15\x04\b") == "abc"
+    assert cleaned(f"{SCOTLAND}{SCOTLAND[1:]}") == SCOTLAND
 
 
 def test_lines_are_confirmed_in_their_order() -> None:

@@ -43,7 +43,7 @@ def test_ones_own_line_is_shown_once_it_is_kept() -> None:
         ("/me waves", Emoted("ann", "waves", own=True)),
         ("/say quit", Said("ann", "quit", own=True)),
         ("//usr", Said("ann", "/usr", own=True)),
-        ("a\x1b[1mb\u202e\tc", Said("ann", "a[1mb c", own=True)),
+        ("a\x1b[1mb\u202e\tc", Said("ann", "ab c", own=True)),
         ("\ufffd", Said("ann", "\ufffd", own=True)),
     ],
 )

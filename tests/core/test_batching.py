@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.batching import COALESCE_ABOVE, build_batch, coalesce_presence, ignores
+from broadcast.core.batching import COALESCE_ABOVE, build_batch, coalesce_presence
 from broadcast.core.events import (
-    Action,
     Announced,
     Barrier,
     Event,
@@ -17,8 +16,6 @@ from broadcast.core.events import (
     Message,
     Notice,
     PrivateMessage,
-    Receipt,
-    Renamed,
     StoreFailed,
 )
 from broadcast.core.interfaces import Batch
@@ -87,13 +84,6 @@ def test_many_joins_coalesce_at_the_first_and_many_leaves_at_the_last() -> None:
 # Overrides
 
 
-def test_authors_get_a_receipt_or_nothing_in_place_of_their_own_lines(room: dict[int, Member]) -> None:
-    one, two = message(ANN, "ann", "hi", 1), Action(BOB, "bob", "waves", 0.0, 2, receipt=True)
-    batch = build(room, one, two)
-    assert [seen(batch, id_) for id_ in (ANN, BOB, CAROL)] == [[two], [one, Receipt(2)], [one, two]]
-    assert CAROL not in batch.overrides
-
-
 def test_events_without_a_subscriber_of_their_own_are_the_same_for_all(room: dict[int, Member]) -> None:
     """A message with another session was stored by another server."""
     events: list[Event] = [message(0, "zoe", "hi", 1), Joined(ANN, "ann"), Announced("tea"), Barrier()]
@@ -101,35 +91,7 @@ def test_events_without_a_subscriber_of_their_own_are_the_same_for_all(room: dic
     assert build(room, PrivateMessage(ANN, "ann", 9, "psst")).overrides == {}
 
 
-def test_members_do_not_get_their_own_leave_or_rename(room: dict[int, Member]) -> None:
-    left, renamed = Left(ANN, "ann"), Renamed(BOB, "bob", "rob")
-    batch = build(room, left, renamed)
-    assert [seen(batch, id_) for id_ in (ANN, BOB, CAROL)] == [[renamed], [left], [left, renamed]]
-    crowd = build(room, *(Left(n, f"p{n}") for n in range(1, 7)))
-    assert [seen(crowd, n) for n in range(1, 8)] == [[]] * 6 + [[LeaveCount(6)]]
-
-
-def test_private_events_are_for_one_subscriber(room: dict[int, Member]) -> None:
-    psst, failed = PrivateMessage(ANN, "ann", BOB, "psst"), StoreFailed(message(ANN, "ann", "hi"), "the disk is full")
-    batch = build(room, psst, failed)
-    assert [seen(batch, id_) for id_ in (ANN, BOB, CAROL)] == [[failed], [psst], []]
-
-
 # Ignored names
-
-
-def test_lines_actions_and_private_messages_of_ignored_people_are_hidden(room: dict[int, Member]) -> None:
-    ignore(room, ANN, "Bob")
-    ignore(room, CAROL, "ann")
-    hi, waves, left = message(BOB, "BOB", "hi"), Action(BOB, "BOB", "waves", 0.0), Left(BOB, "BOB", "tired")
-    own = message(ANN, "ann", "ho")
-    batch = build(room, hi, waves, PrivateMessage(BOB, "BOB", ANN, "psst"), own, left)
-    assert [seen(batch, id_) for id_ in (ANN, BOB, CAROL, DAVE)] == [
-        [left],
-        [own],
-        [hi, waves, left],
-        [hi, waves, own, left],
-    ]
 
 
 def test_overrides_are_in_the_order_of_the_batch(room: dict[int, Member]) -> None:
@@ -152,32 +114,3 @@ def test_members_who_ignore_the_same_people_share_their_overrides(room: dict[int
 def test_ignoring_somebody_silent_makes_no_override(room: dict[int, Member]) -> None:
     ignore(room, ANN, "zoe")
     assert build(room, message(BOB, "bob", "hi")).overrides == {BOB: [(0, None)]}
-
-
-def test_ignoring_follows_a_rename_and_spares_the_next_owner_of_the_name(room: dict[int, Member]) -> None:
-    ignore(room, ANN, "bob")
-    events: list[Event] = [
-        Renamed(BOB, "bob", "rob"),
-        message(BOB, "rob", "hidden"),
-        PrivateMessage(BOB, "rob", ANN, "hidden"),
-        Renamed(CAROL, "carol", "bob"),
-        message(CAROL, "bob", "shown"),
-        Renamed(BOB, "rob", "ROB"),
-        message(BOB, "ROB", "hidden"),
-    ]
-    assert seen(build(room, *events), ANN) == [events[0], events[3], events[4], events[5]]
-
-
-def test_taking_an_ignored_name_hides_its_new_owner(room: dict[int, Member]) -> None:
-    ignore(room, ANN, "zoe")
-    renamed = Renamed(BOB, "bob", "zoe")
-    batch = build(room, renamed, message(BOB, "zoe", "hidden"), PrivateMessage(BOB, "zoe", ANN, "hidden"))
-    assert seen(batch, ANN) == [renamed]
-
-
-def test_nobody_ignores_themselves(room: dict[int, Member]) -> None:
-    ignore(room, BOB, "bob")
-    assert ignores(room[BOB], ANN, ["bob"])
-    assert not ignores(room[BOB], BOB, ["bob"])
-    own, note = Message(BOB, "bob", "hi", 0.0, 1, receipt=True), PrivateMessage(BOB, "bob", BOB, "note")
-    assert seen(build(room, own, note), BOB) == [Receipt(1), note]

@@ -8,19 +8,15 @@ import pytest
 
 from broadcast.core import commands
 from broadcast.core.commands import (
-    COMMANDS,
     HISTORY_DEFAULT_LINES,
     HISTORY_MAX_LINES,
     MAX_IGNORED,
     NAMES_LINE_CHARS,
     NAMES_PER_LINE,
-    SEARCH_MAX_LINES,
-    is_quit,
 )
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Action, CommandReply, ErrorReply, HistoryLine, Message, Notice, PrivateMessage, Uptime
+from broadcast.core.events import Action, CommandReply, ErrorReply, HistoryLine, Message, Notice, PrivateMessage
 from broadcast.core.hub import Settings
-from broadcast.core.interfaces import View
 from broadcast.core.limits import Limits
 from tests.harness import NOON, TOKEN_BYTES, SessionClient, World
 
@@ -55,46 +51,7 @@ def reply_texts(client: SessionClient) -> list[str]:
     return [notice.text for notice in client.read() if isinstance(notice, CommandReply)]
 
 
-# The table
-
-
-def test_command_table_is_that_of_the_protocol_and_no_word_is_ambiguous() -> None:
-    assert [(command.syntax, command.aliases) for command in COMMANDS] == [
-        ("/help [COMMAND]", ("h", "?")),
-        ("/names", ("who", "users", "list")),
-        ("/nick NAME", ()),
-        ("/me TEXT", ()),
-        ("/say TEXT", ()),
-        ("/msg NAME TEXT", ("m", "tell", "w")),
-        ("/reply TEXT", ("r",)),
-        ("/history [N]", ()),
-        ("/search WORDS", ()),
-        ("/timestamp [on/off]", ()),
-        ("/receipts [on/off]", ()),
-        ("/quiet [on/off]", ()),
-        ("/ignore [NAME]", ()),
-        ("/unignore NAME", ()),
-        ("/away [WHY]", ()),
-        ("/back", ()),
-        ("/ping", ()),
-        ("/uptime", ()),
-        ("/version", ()),
-        ("/motd", ()),
-        ("/quit [WHY]", ("exit", "q")),
-    ]
-    words = [word for command in COMMANDS for word in (command.name, *command.aliases)]
-    assert len(words) == len(set(words)) == len(commands._BY_NAME)
-    assert all(word == word.casefold() for word in words)
-
-
 # Lines
-
-
-def test_only_the_whole_line_quit_or_exit_leaves(ann: SessionClient) -> None:
-    assert all(map(is_quit, ["quit", "exit", " QUIT ", "Exit"]))
-    assert not any(map(is_quit, ["", "/quit", "quit now", "quits", "q"]))
-    ann.say("quit")
-    assert ann.closed
 
 
 def test_text_is_said_and_blank_lines_are_not(ann: SessionClient, bob: SessionClient) -> None:
@@ -108,81 +65,7 @@ def test_text_is_said_and_blank_lines_are_not(ann: SessionClient, bob: SessionCl
     assert ann.read() == []
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("/x", "unknown command /x. /help lists them."),
-        ("/help x", "unknown command /x. /help lists them."),
-        ("/me", "usage: /me TEXT"),
-        ("/msg bob", "usage: /msg NAME TEXT"),
-        ("/msg zoe hi", "zoe is not here."),
-        ("/reply hi", "nobody has written to you yet."),
-        ("/history x", "usage: /history [N]"),
-        ("/history #1-#1001", "at most 1000 lines at once: /history #1-#1000"),
-        ("/search", "usage: /search WORDS"),
-        ("/search " + "x" * 101, "at most 100 characters can be searched for."),
-        ("/quiet x", "usage: /quiet [on/off]"),
-        ("/ignore ANN", "you cannot ignore yourself."),
-        ("/ignore zoe", "zoe is not here."),
-        ("/unignore zoe", "you do not ignore zoe."),
-        ("/nick server", "server is reserved."),
-    ],
-)
-def test_rejected_command_answers_its_author_alone(
-    ann: SessionClient, bob: SessionClient, line: str, reason: str
-) -> None:
-    ann.say(line)
-    assert ann.read() == [ErrorReply(reason)]
-    assert bob.read() == []
-
-
 # Commands that answer at once
-
-
-def test_help_lists_all_commands_or_explains_one(ann: SessionClient) -> None:
-    ann.say("/help")
-    assert len(ann.read()) == len(COMMANDS)
-    ann.say("/help /Q", "/? back")
-    assert ann.read() == replies("/quit [WHY]   leaves", "also /exit, /q", "/back   you are here again")
-
-
-def test_commands_about_oneself_and_the_server(ann: SessionClient) -> None:
-    ann.say("/away", "/away lunch", "/back", "/nick anna", "/ping", "/uptime", "/version", "/motd")
-    assert ann.read() == [
-        *replies("You are away.", "You are away: lunch", "Welcome back.", "You are anna.", "pong"),
-        Uptime(NOON, 1, 0),
-        *replies("broadcast 1.2", "there is no message of the day."),
-    ]
-    assert (ann.session.nick, ann.session.member.away) == ("anna", False)
-    ann.say("/quit  tired ")
-    assert (ann.closed, ann.session.leave_reason) == (True, "tired")
-
-
-def test_switches_toggle_or_take_on_and_off(ann: SessionClient, bob: SessionClient) -> None:
-    ann.say("/timestamp", "/quiet ON", "/receipts on", "hi", "/me waves", "/timestamp off", "/quiet", "/receipts Off")
-    ann.say("ho")
-    assert reply_texts(ann) == [
-        "timestamps are on.",
-        "joins and leaves are off.",
-        "receipts are on.",
-        "timestamps are off.",
-        "joins and leaves are on.",
-        "receipts are off.",
-    ]
-    assert ann.views[1:] == [View(), View(times=True), View(times=True, quiet=True), View(quiet=True), View()]
-    assert [event.receipt for event in bob.read() if isinstance(event, Message | Action)] == [True, True, False]
-
-
-def test_ignore_hides_a_person_until_unignore(ann: SessionClient, bob: SessionClient) -> None:
-    ann.say("/ignore", "/ignore BOB", "/ignore")
-    bob.say("hi")
-    ann.say("/unignore Bob")
-    bob.say("ho")
-    assert ann.read() == [
-        *replies("you ignore nobody.", "you ignore bob. /unignore bob ends that.", "you ignore bob."),
-        *replies("you no longer ignore bob."),
-        Message(bob.session.id, "bob", "ho", NOON, 2),
-    ]
 
 
 def test_number_of_ignored_people_is_limited(world: World, ann: SessionClient) -> None:
@@ -277,23 +160,6 @@ def test_line_of_names_has_limited_length(world: World, ann: SessionClient) -> N
 # Private messages
 
 
-def test_msg_and_reply_are_confirmed_and_say_who_is_away(ann: SessionClient, bob: SessionClient) -> None:
-    ann.say("/away", "/msg bob  psst ")
-    bob.say("/reply what?")
-    ann.say("/away lunch")
-    bob.say("/msg ann now?")
-    ann.say("/back")
-    bob.say("/r hm")
-    a, b = ann.session.id, bob.session.id
-    assert bob.read() == [
-        PrivateMessage(a, "ann", b, "psst"),
-        *replies("sent to ann, who is away.", "sent to ann, who is away: lunch", "sent to ann."),
-    ]
-    assert [event for event in ann.read() if not isinstance(event, CommandReply)] == [
-        PrivateMessage(b, "bob", a, text) for text in ("what?", "now?", "hm")
-    ]
-
-
 def test_newcomer_is_addressed_and_named_from_the_delivery_of_the_join(world: World, ann: SessionClient) -> None:
     bob = world.open_session()
     bob.session.line("bob", NOON)
@@ -339,12 +205,20 @@ def test_reply_goes_to_the_author_of_the_last_message_that_arrived(
         ("#7", [7]),
         ("#7-#9", [7, 8, 9]),
         ("#29-40", [29, 30]),
+        ("#9-#7", [7, 8, 9]),
+        ("#2-0", [1, 2]),
     ],
 )
 def test_history_shows_the_last_lines_or_a_range(ann: SessionClient, asked: str, numbers: Sequence[int]) -> None:
     ann.say(*(f"line {number}" for number in range(1, 31)), f"/history {asked}")
     assert ann.read() == [HistoryLine(Message(0, "ann", f"line {number}", NOON, number)) for number in numbers]
     assert ann.session.ready
+
+
+@pytest.mark.parametrize("asked", ["#0", "#0-#0", "#4", "#4-#99", "#999999999999999999-#999999999999999000"])
+def test_history_range_without_a_line_is_answered(ann: SessionClient, asked: str) -> None:
+    ann.say("one", "two", "three", f"/history {asked}")
+    assert ann.read() == replies("nothing was said yet.")
 
 
 @pytest.mark.parametrize("newest", [0, 5, 5000])
@@ -382,12 +256,6 @@ def test_history_is_read_page_by_page_as_the_client_reads() -> None:
     found = [event.event.text for event in ann.read() if isinstance(event, HistoryLine)]
     assert found == [f"{number}" for number in range(1, 41)]
     assert ann.session.ready
-
-
-def test_search_finds_the_newest_lines_that_match(ann: SessionClient) -> None:
-    ann.say(*(f"line {number}" for number in range(1, 61)), "/search LINE", '/search "line 7"', "/search lines")
-    found = [(event.event.seq if isinstance(event, HistoryLine) else event) for event in ann.read()]
-    assert found == [*range(61 - SEARCH_MAX_LINES, 61), 7, CommandReply("nothing found.")]
 
 
 @pytest.mark.parametrize(

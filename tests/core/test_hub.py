@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import Announced
 from broadcast.core.hub import GOING_DOWN, Hub, Settings
 from broadcast.core.membership import Member
@@ -35,9 +35,9 @@ def test_hub_numbers_the_sessions_and_knows_when_it_was_started(hub: Hub) -> Non
 def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, hub: Hub) -> None:
     ann = admit(world, " Ann ")
     assert ann.nick == "Ann"
-    with pytest.raises(RefusedError, match=r"^ann is taken\.$"):
+    with pytest.raises(RejectedError, match=r"^ann is taken\.$"):
         admit(world, "ann")
-    with pytest.raises(RefusedError, match="reserved"):
+    with pytest.raises(RejectedError, match="reserved"):
         admit(world, "server")
     world.settle()
     assert list(hub.room.members.values()) == [ann]
@@ -49,7 +49,7 @@ def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, h
 
 def test_rename_frees_the_old_nickname_and_takes_the_new(world: World, hub: Hub) -> None:
     ann, bob = admit(world, "ann"), admit(world, "bob")
-    with pytest.raises(RefusedError, match=r"^BOB is taken\.$"):
+    with pytest.raises(RejectedError, match=r"^BOB is taken\.$"):
         hub.rename(ann, "BOB")
     hub.rename(ann, "anna")
     hub.rename(bob, "ann")
@@ -67,17 +67,17 @@ def test_rename_to_the_same_nickname_is_no_event(world: World, hub: Hub) -> None
 
 def test_only_members_who_have_joined_and_stay_are_found(world: World, hub: Hub) -> None:
     ann = admit(world, "ann")
-    with pytest.raises(RefusedError, match=r"^ann is not here\.$"):
+    with pytest.raises(RejectedError, match=r"^ann is not here\.$"):
         hub.find("ann")
     assert hub.member_by_session(ann.id) is None
     world.settle()
     assert hub.find("ANN") is hub.member_by_session(ann.id) is ann
-    with pytest.raises(RefusedError, match=f"^{'x' * 24} is not here"):
+    with pytest.raises(RejectedError, match=f"^{'x' * 24} is not here"):
         hub.find("x" * 25)
     hub.rename(ann, "anna")
     assert hub.member_by_session(ann.id) is ann
     hub.remove(ann, "")
-    with pytest.raises(RefusedError, match=r"^anna is not here\.$"):
+    with pytest.raises(RejectedError, match=r"^anna is not here\.$"):
         hub.find("anna")
     admit(world, "anna")
     assert hub.member_by_session(ann.id) is None
@@ -95,10 +95,10 @@ def test_close_announces_the_end_and_then_calls_back(world: World, hub: Hub) -> 
 def test_nickname_that_looks_like_that_of_a_member_is_rejected() -> None:
     world = World(Settings(unicode_nicknames=True))
     anna = admit(world, "anna")
-    with pytest.raises(RefusedError, match=r"looks too much like anna, who is here\.$"):
+    with pytest.raises(RejectedError, match=r"looks too much like anna, who is here\.$"):
         admit(world, "\u0430nna")
     world.hub.rename(anna, "\u0430nna")
-    with pytest.raises(RefusedError, match="looks too much like"):
+    with pytest.raises(RejectedError, match="looks too much like"):
         admit(world, "anna")
     world.hub.rename(anna, "zoe")
     assert admit(world, "anna").nick == "anna"

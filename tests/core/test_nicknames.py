@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS, RESERVED, casefold_key, skeleton, validate
 from broadcast.core.sanitize import sanitize
 
@@ -37,13 +37,13 @@ def outcome(name: str, *, unicode: bool) -> str:
     """Return the nickname that *name* is, or why it is rejected."""
     try:
         return validate(name, unicode=unicode)
-    except RefusedError as error:
+    except RejectedError as error:
         return str(error)
 
 
 def rejection(name: str, *, unicode: bool = False) -> str:
     """Return why *name* is rejected."""
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RejectedError) as caught:
         validate(name, unicode=unicode)
     return str(caught.value)
 

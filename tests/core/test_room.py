@@ -183,26 +183,6 @@ def test_members_are_present_from_delivered_join_to_delivered_leave(room: Record
     assert room.events() == [[Joined(1, "ann")], [Left(1, "ann", "tired")]]
 
 
-def test_member_who_leaves_at_once_joins_and_leaves(room: RecordedRoom) -> None:
-    (ann,) = room.come("ann")
-    room.leave(ann, "")
-    room.settle()
-    assert (room.members, ann.calls) == ({}, [([], []), "left"])
-
-
-def test_newcomer_finds_others_under_the_names_that_were_delivered(room: RecordedRoom) -> None:
-    (ann,) = room.come("ann")
-    room.rename(ann, "anna")
-    room.settle()
-    room.busy = True
-    (bob,) = room.join("bob")
-    room.rename(ann, "anne")
-    room.finish()
-    assert bob.calls == [(["anna", "bob"], [])]
-    assert room.events()[-1] == [Renamed(1, "anna", "anne")]
-    assert ann.announced_nick == "anne"
-
-
 def test_ignoring_follows_a_rename_but_never_to_oneself(room: RecordedRoom) -> None:
     ann, bob = room.join("ann", "bob")
     room.ignore(ann, "Bob")
@@ -219,16 +199,6 @@ def test_ignoring_follows_a_rename_but_never_to_oneself(room: RecordedRoom) -> N
     room.leave(bob, "")
     room.settle()
     assert room._ignoring == set()
-
-
-def test_last_private_sender_is_one_who_is_not_ignored(room: RecordedRoom) -> None:
-    ann, bob, carol = room.join("ann", "bob", "carol")
-    room.ignore(ann, "carol")
-    room.send_private(bob, ann, "psst")
-    room.send_private(carol, ann, "psst")
-    room.send_private(ann, Visitor(9, "gone"), "psst")
-    room.settle()
-    assert (ann.last_private_sender, bob.last_private_sender) == (2, 0)
 
 
 # Batches

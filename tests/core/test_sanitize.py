@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from unicodedata import category, combining, decomposition, is_normalized, name, normalize
 
@@ -10,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broadcast.core.sanitize import MAX_MARKS, sanitize
+from tests.fuzz.text import check
 
 ZWNJ, ZWJ = "\u200c", "\u200d"
 ACUTE, DOT_BELOW, GRAPHEME_JOINER = "\u0301", "\u0323", "\u034f"
@@ -24,13 +26,30 @@ DEPRECATED_FORMATS, TAGS, SURROGATES = (
 BLANKS = set("\t\x85\u2028\u2029")
 REMOVED = (C0_C1_DEL | BIDI | WIDTHLESS | DEPRECATED_FORMATS | ANNOTATION | TAGS | SURROGATES) - BLANKS
 UNSAFE = REMOVED | BLANKS
+C1_INTRODUCERS = set("\x8e\x8f\x90\x98\x9b\x9d\x9e\x9f")
+
+
+def tags(text: str) -> str:
+    """Return the tag characters of *text*."""
+    return "".join(chr(0xE0000 + ord(character)) for character in text)
+
+
+BLACK_FLAG, CANCEL_TAG = "\U0001f3f4", "\U000e007f"
+SCOTLAND, TEXAS = (BLACK_FLAG + tags(region) + CANCEL_TAG for region in ("gbsct", "ustx"))
+FLAG = re.compile(f"{BLACK_FLAG}[{tags('0')}-{tags('9')}{tags('a')}-{tags('z')}]{{3,6}}{CANCEL_TAG}")
+
+
+def is_safe(text: str) -> bool:
+    """Return whether *text* contains no unsafe character, except the tags of a flag."""
+    return UNSAFE.isdisjoint(FLAG.sub("", text))
+
 
 EVERYTHING = [chr(code) for code in range(sys.maxunicode + 1)]
 ATTACHED = frozenset(c for c in EVERYTHING if category(c) in {"Mn", "Me", "Mc", "Cf"})
 
 # Where the rules meet: marks of all classes; marks and letters that compose with each other, or only after something
 # between them is removed; characters that neither count nor separate; and everything that is removed.
-NASTY = st.text(
+NASTY = st.lists(
     st.one_of(
         st.sampled_from(
             "aeu \u01d6\u1ee5\u1ebf"  # letters, with and without marks that NFC takes apart again
@@ -41,12 +60,14 @@ NASTY = st.text(
             "\U0001d157\U0001d165\U0001d16d\U00011131\U00011127\U000114b9\U000114b0\U0001f468\U0001f3fd"
         ),
         st.sampled_from(sorted(BLANKS | BIDI | WIDTHLESS | ANNOTATION)),
+        st.sampled_from([SCOTLAND, BLACK_FLAG, tags("gbsct"), tags("x"), CANCEL_TAG]),
+        st.sampled_from(["\x1b[", "\x1bO", "\x1b]", "\x1b\\", "\x1b(", "\x07", "\x9b", "\x9d", "\x9c", "1;", "[", "~"]),
         st.sampled_from(sorted(ATTACHED)),
         st.characters(categories=("Mn", "Me", "Mc", "Cf", "Lo", "Cc", "Cs")),
         st.characters(),
     ),
     max_size=60,
-)
+).map("".join)
 
 
 def most_marks(text: str) -> int:
@@ -73,7 +94,7 @@ def test_printable_ascii_comes_back_as_the_same_object(text: str) -> None:
 
 
 def test_exactly_the_unsafe_characters_are_removed_or_become_a_blank() -> None:
-    for character in REMOVED:
+    for character in REMOVED - C1_INTRODUCERS:
         assert sanitize(f"{character}a{character}b\xe4{character}{character}") == "ab\xe4", ascii(character)
     for blank in BLANKS:
         assert sanitize(f"a{blank}b{blank}{blank}") == "a b  ", ascii(blank)
@@ -85,16 +106,18 @@ def test_exactly_the_unsafe_characters_are_removed_or_become_a_blank() -> None:
 @pytest.mark.parametrize(
     ("hostile", "harmless"),
     [
-        pytest.param("\x1b[2Jgone", "[2Jgone", id="ESC [2J clears the screen"),
-        pytest.param("\x1b]0;title\x07hi", "]0;titlehi", id="OSC 0 sets the title"),
-        pytest.param("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "]8;;http://x\\link]8;;\\", id="OSC 8 makes a link"),
-        pytest.param("\x1b]52;c;cm0gLXJm\x07", "]52;c;cm0gLXJm", id="OSC 52 sets the clipboard"),
-        pytest.param("\x1bP$q\x1b\\", "P$q\\", id="DCS asks the terminal to answer"),
-        pytest.param("\x9b2J \x9d0;title\x9c", "2J 0;title", id="CSI and OSC as single characters"),
         pytest.param("\x07" * 4096 + "\x0e\x0f\x08\x08\x08\x7f", "", id="BEL storm, shifts, backspaces, DEL"),
         pytest.param("\u202ereversed\u202c \u2066isolated", "reversed isolated", id="bidi override, open isolate"),
         pytest.param("a\u200b\u200e\u200f\ufeffb", "ab", id="zero width"),
         pytest.param("hi\U000e0041\U000e0042\U000e007f", "hi", id="a hidden text in tags"),
+        pytest.param(BLACK_FLAG + tags("gbsct") + "!", BLACK_FLAG + "!", id="a flag without its cancel tag"),
+        pytest.param(BLACK_FLAG + tags("gb") + CANCEL_TAG, BLACK_FLAG, id="a flag with too few tags"),
+        pytest.param(BLACK_FLAG + tags("secrets") + CANCEL_TAG, BLACK_FLAG, id="a flag with too many tags"),
+        pytest.param(BLACK_FLAG + tags("GBSCT") + CANCEL_TAG, BLACK_FLAG, id="a flag with capital tags"),
+        pytest.param(BLACK_FLAG + "\ufe0f" + tags("gbsct") + CANCEL_TAG, BLACK_FLAG + "\ufe0f", id="tags after VS16"),
+        pytest.param("\U0001f600" + tags("gbsct") + CANCEL_TAG, "\U0001f600", id="tags after another emoji"),
+        pytest.param(SCOTLAND + tags("hidden") + CANCEL_TAG, SCOTLAND, id="tags after a flag"),
+        pytest.param(f"{SCOTLAND}\x00{tags('x')}{TEXAS}", SCOTLAND + TEXAS, id="tags between two flags"),
         pytest.param("a" + ACUTE * 10_000, "\xe1" + ACUTE * (MAX_MARKS - 1), id="ten thousand marks on one letter"),
         pytest.param("a\r\nb\nc\rd\x00e\x0bf\x0cg\x1ch\x1di\x1ej", "abcdefghij", id="line ends of every kind"),
         pytest.param("a\tb\x85c\u2028d\u2029e", "a b c d e", id="TAB, line ends of Unicode"),
@@ -103,6 +126,53 @@ def test_exactly_the_unsafe_characters_are_removed_or_become_a_blank() -> None:
 )
 def test_terminal_commands_become_harmless(hostile: str, harmless: str) -> None:
     assert sanitize(hostile) == harmless
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        *("[2J", "[m", "[1;31m", "[38;5;196m", "[?2004h", "[!p", "[2 q", "[>0;276;0c", "[6n"),
+        *("[200~", "[201~", "[A", "[1;5C", "[H", "[3~", "[15~", "[24;8~", "[[A", "[Z", "[I", "[27;5;9~", "[97;5u"),
+        *("OA", "OP", "O5P", "OM", "N~"),
+        *("]0;title\x07", "]8;;http://x\x1b\\", "]52;c;cm0gLXJm\x07", "]\x07", "]0;\u00e4\U0001f600\u202e\x1b\\"),
+        *("P$q\x1b\\", "P+q544e\x1b\\", "Xsos\x1b\\", "^pm\x1b\\", "_Gapc=1;AAAA\x1b\\", f"]0;{SCOTLAND}\x07"),
+        *("(B", "(0", "#8", "%G", "\\"),
+    ],
+    ids=ascii,
+)
+def test_escape_sequence_is_removed_as_a_whole(sequence: str) -> None:
+    """Escape sequences of programs, keys and pasted text, with ESC and as C1 characters."""
+    assert sanitize(f"a\x1b{sequence}b") == "ab"
+    assert sanitize(f"\x1b{sequence}" * 3) == ""
+    if sequence[0] in "NOPX[\\]^_":
+        c1 = chr(ord(sequence[0]) + 0x40) + sequence[1:]
+        assert sanitize(f"a{c1}b") == "ab"
+        assert sanitize(f"a{c1}b".replace("\x1b\\", "\x9c")) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        *(
+            (f"a\x1b{unfinished}", "a")
+            for unfinished in ("", "[", "[1;", "[2 ", "O", "O5", "N", "(", "]", "P", "]0;title")
+        ),
+        *((f"a\x1b{unfinished}\u00e4", "a\u00e4") for unfinished in ("", "[", "[1;", "[2 ", "O", "(")),
+        *((f"a\x1b{string}b\x07c", "ac") for string in ("]0;", "P1", "X", "^", "_")),
+        ("a\x1b]0;b\x1b[31mc", "ac"),
+        ("a\x1b]0;b\x18c\x1b]0;d\x1ae", "ace"),
+        ("a\x1b[3\x1b[1mb", "ab"),
+        ("a\x1b]0;b\x1b\x1b\\c", "ac"),
+        ("a\x9b2Jb\x9d0;c\x9cd\x1b]0;e\x9cf", "abdf"),
+        ("\x1b\x1b[Aa", "a"),
+        ("\x1bc\x1b7\x1b=d\x1b e", "c7=d e"),
+        ("[2J ]0; \\", "[2J ]0; \\"),
+    ],
+    ids=ascii,
+)
+def test_escape_sequence_extends_as_far_as_a_terminal_takes_it(text: str, shown: str) -> None:
+    """Without its end, a string extends to the end of the line. ESC before another character is removed alone."""
+    assert sanitize(text) == shown
 
 
 @given(st.binary(max_size=300))
@@ -115,7 +185,7 @@ def test_terminal_commands_become_harmless(hostile: str, harmless: str) -> None:
 def test_any_bytes_make_safe_text_that_can_be_encoded_again(raw: bytes) -> None:
     text = raw.decode("utf-8", "replace")
     shown = sanitize(text)
-    assert UNSAFE.isdisjoint(shown)
+    assert is_safe(shown)
     assert shown.encode("utf-8").decode("utf-8") == shown
     assert ("\ufffd" in shown) == ("\ufffd" in text)
 
@@ -129,6 +199,12 @@ def test_any_bytes_make_safe_text_that_can_be_encoded_again(raw: bytes) -> None:
         pytest.param(f"\u0645\u06cc{ZWNJ}\u062e\u0648\u0627\u0647\u0645", id="Persian with ZWNJ"),
         pytest.param(f"\u0915\u094d{ZWJ}\u0937", id="Devanagari with ZWJ"),
         pytest.param(f"\U0001f468\U0001f3fd{ZWJ}\u2764\ufe0f{ZWJ}\U0001f48b{ZWJ}\U0001f468", id="emoji with ZWJ"),
+        pytest.param(f"{SCOTLAND}{TEXAS}x{SCOTLAND}", id="flags of regions"),
+        pytest.param("1\ufe0f\u20e3 #\u20e3", id="keycaps"),
+        pytest.param("\u2764\ufe0e \u2764\ufe0f", id="text and emoji presentation"),
+        pytest.param("\U0001f44b\U0001f3fd", id="skin tone"),
+        pytest.param("\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7", id="flags of countries"),
+        pytest.param(f"\U0001f3f4{ZWJ}\u2620\ufe0f", id="pirate flag"),
         pytest.param("\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48", id="Thai"),
         pytest.param("Vi\u1ec7t Nam, \u03ac\u03b2\u03b3, \u0439, \u0448\u0430\u043b\u043e\u043c", id="accents"),
         pytest.param("\u05e9\u05b8\u05c1\u05dc\u05d5\u05b9\u05dd", id="pointed Hebrew"),
@@ -195,6 +271,12 @@ def test_letter_that_nfc_decomposes_has_at_most_eight_marks() -> None:
         pytest.param("a" + ZWJ * 1_000_000, id="joiners"),
         pytest.param(("a" + ZWJ * 9 + ACUTE * 8) * 50_000, id="many letters, just not too many marks"),
         pytest.param("\x1ba" * 500_000, id="controls"),
+        pytest.param("\x1b[" * 500_000, id="sequences without an end"),
+        pytest.param("\x1b[" + "0" * 1_000_000, id="a sequence without an end"),
+        pytest.param("\x1b]" * 500_000, id="strings without an end"),
+        pytest.param("\x1b]" + "\x9d" * 1_000_000, id="C1 strings without an end"),
+        pytest.param((BLACK_FLAG + tags("gbsct")) * 100_000, id="flags without their cancel tag"),
+        pytest.param(SCOTLAND * 20_000, id="flags"),
         pytest.param("\u0903" * 1_000_000, id="spacing marks"),
         pytest.param("\U0001f600" * 1_000_000, id="emoji"),
     ],
@@ -237,11 +319,17 @@ def test_no_letter_composes_with_a_mark_before_it() -> None:
 @example("\u1100\u200b\u1161\x00\u11a8")
 def test_sanitized_text_is_safe_one_line_nfc_and_does_not_change_again(text: str) -> None:
     shown = sanitize(text)
-    assert UNSAFE.isdisjoint(shown)
+    assert is_safe(shown)
     assert len(shown.splitlines()) <= 1
     assert is_normalized("NFC", shown)
     assert most_marks(shown) <= MAX_MARKS
     assert sanitize(shown) == shown
+
+
+@given(NASTY)
+@example("\x1b[\x9b[A\x1b]0;\x1b[200~a")
+def test_sequences_end_where_those_of_the_reference_end(text: str) -> None:
+    check(b"\0" + text.encode("utf-8", "replace"))
 
 
 @given(NASTY, NASTY)

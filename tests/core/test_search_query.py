@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.search_query import MAX_QUERY_CHARS, parse_query
 
 
@@ -44,5 +44,5 @@ def test_any_line_gives_phrases_with_single_blanks(line: str) -> None:
 
 def test_line_above_the_limit_is_rejected() -> None:
     assert parse_query("x" * MAX_QUERY_CHARS).phrases == ("x" * MAX_QUERY_CHARS,)
-    with pytest.raises(RefusedError, match="at most 100 characters"):
+    with pytest.raises(RejectedError, match="at most 100 characters"):
         parse_query("x" * (MAX_QUERY_CHARS + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.errors import JournalError, NicknameRefused, RecipientNotReading, RefusedError
+from broadcast.core.errors import JournalError, NicknameRejected, RecipientNotReading, RejectedError
 from broadcast.core.events import ErrorReply
 from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.stats import CommitStats, Histogram, Rejection
@@ -50,8 +50,8 @@ def test_commit_stats_need_no_listener() -> None:
 
 
 def test_errors_count_as_these_kinds() -> None:
-    kinds = [RefusedError.kind, NicknameRefused.kind, RecipientNotReading.kind]
-    assert kinds == [Rejection.COMMAND, Rejection.NICKNAME, Rejection.UNREAD]
+    kinds = [RejectedError.kind, NicknameRejected.kind, RecipientNotReading.kind]
+    assert kinds == [Rejection.COMMAND, Rejection.NICKNAME, Rejection.RECIPIENT_NOT_READING]
 
 
 def test_rejections_before_the_nickname_are_counted_by_kind(world: World) -> None:
@@ -65,7 +65,7 @@ def test_rejections_before_the_nickname_are_counted_by_kind(world: World) -> Non
         Rejection.FULL: 1,
         Rejection.NICKNAME: 2,
         Rejection.LINE_TOO_LONG: 1,
-        Rejection.TURNED_AWAY: 1,
+        Rejection.WITHOUT_NICKNAME: 1,
     }
 
 
@@ -89,7 +89,7 @@ def test_rejections_in_the_room_are_counted_by_kind(world: World, monkeypatch: p
         Rejection.COMMAND: 8,
         Rejection.NICKNAME: 2,
         Rejection.LINE_TOO_LONG: 1,
-        Rejection.UNREAD: 1,
+        Rejection.RECIPIENT_NOT_READING: 1,
         Rejection.NOT_FOUND: 1,
     }
     assert sum(isinstance(notice, ErrorReply) for notice in ann.read()) == sum(counted(world).values())

@@ -17,6 +17,7 @@ class Work:
         self._now = 100.0
         self._seconds = seconds
         self._slice = TimeSlice(self.run, self.soon.append, lambda: self._now)
+        self.begin = self._slice.begin
 
     def run(self) -> None:
         while self.left and not self._slice.exhausted():
@@ -62,3 +63,26 @@ def test_no_work_schedules_no_turn() -> None:
     work = Work(0, 1.0)
     work.run()
     assert not work.soon
+
+
+def test_slice_that_was_begun_uses_the_next_turn_only_if_it_is_exhausted() -> None:
+    work = Work(3, SLICE_SECONDS / 4)
+    work.begin()
+    work.run()
+    assert (work.done, work.soon) == (3, [])
+    work.left += 5
+    work.begin()
+    work.run()
+    assert (work.done, len(work.soon)) == (7, 1)
+    work.begin()
+    work.run()
+    assert (work.done, len(work.soon)) == (7, 1), "this turn has a slice already"
+    work.turn()
+    assert work.done == 8
+
+
+def test_slice_that_was_begun_does_a_step_even_if_it_takes_longer() -> None:
+    work = Work(2, 3 * SLICE_SECONDS)
+    work.begin()
+    work.run()
+    assert work.done == 1

@@ -13,8 +13,6 @@ from types import FrameType
 from typing import TypeAlias
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from broadcast.core.events import Barrier, CommandReply, Joined, Message, PrivateMessage, Receipt, StoreFailed
 from broadcast.core.interfaces import Batch, Callback, Override, Publisher, View
@@ -124,51 +122,6 @@ def test_subscriber_without_visible_events_is_offered_nothing(world: SubscriberW
     assert world.delivered == 2
 
 
-@given(
-    texts=st.lists(st.text("abc", max_size=3), max_size=6),
-    changes=st.dictionaries(
-        st.integers(0, 3), st.dictionaries(st.integers(0, 5), st.none() | st.just(Receipt(1))), max_size=4
-    ),
-    kind=st.sampled_from(KINDS),
-)
-def test_overridden_stream_is_the_same_as_encoding_for_each_subscriber(
-    texts: list[str], changes: dict[int, dict[int, Receipt | None]], kind: Kind
-) -> None:
-    world = SubscriberWorld(kind)
-    clients = world.subscribers(4)
-    overrides: Overrides = {
-        clients[number]: sorted((index, event) for index, event in changed.items() if index < len(texts))
-        for number, changed in changes.items()
-    }
-    world.publish(*texts, overrides=overrides)
-    for client in clients:
-        changed = dict(overrides.get(client, ()))
-        stream = [changed.get(index, CommandReply(text)) for index, text in enumerate(texts)]
-        expected = b"".join(PlainEncoder().encode(event) for event in stream if event is not None)
-        assert client.transport.sent == expected
-        if kind == "direct":
-            assert socket_of(client).offers <= 1
-
-
-def test_closed_or_lost_subscriber_gets_no_more_batches(each_world: SubscriberWorld) -> None:
-    ann, bob = each_world.subscribers(2)
-    ann.subscriber.close_when_drained()
-    bob.subscriber.connection_lost()
-    each_world.publish("a", overrides={ann: [(0, Receipt(1))]})
-    each_world.fanout.unsubscribe(ann.subscriber)
-    assert ann.lines() == bob.lines() == []
-
-
-def test_lagging_author_with_a_new_view_gets_the_receipt_in_order(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
-    ann.stop_reading()
-    world.publish("a")
-    ann.subscriber.subscribe(PlainEncoder(View(quiet=True)))
-    world.say(ann, "own", receipt=True)
-    ann.read_on()
-    assert ann.lines() == ["a", "#2"]
-
-
 # Cost
 
 
@@ -219,7 +172,7 @@ def test_lagging_subscribers_cost_no_send_and_no_call(world: SubscriberWorld) ->
     assert ann.lines() == ["0", "a", "b", "c"]
 
 
-def test_author_of_more_lines_than_sendmsg_accepts_gets_one_offer(world: SubscriberWorld) -> None:
+def test_author_of_thousands_of_lines_gets_one_offer(world: SubscriberWorld) -> None:
     (ann,) = world.subscribers(1)
     overrides: Overrides = {ann: [(index, Receipt(index + 1)) for index in range(0, 3000, 2)]}
     world.publish(*map(str, range(3000)), overrides=overrides)
@@ -319,8 +272,7 @@ def test_delivery_to_few_subscribers_takes_one_turn(each_world: SubscriberWorld)
     each_world.subscribers(2 * SENDS_PER_SLICE)
     each_world.publish("a")
     assert each_world.delivered == 1
-    assert each_world.turn()
-    assert not each_world._soon, "the delivery checks once whether anything is left"
+    assert not each_world._soon, "the delivery uses no other turn"
 
 
 def test_authors_are_served_first_and_one_per_slice(each_world: SubscriberWorld) -> None:

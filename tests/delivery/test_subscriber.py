@@ -76,12 +76,6 @@ def test_replies_and_batches_are_one_stream_from_subscription_on(world: Subscrib
     assert (ann.subscriber.lagging, ann.subscriber.congested) == (False, False)
 
 
-def test_batch_of_own_messages_only_is_not_offered(direct: SubscriberWorld) -> None:
-    (ann,) = direct.subscribers(1)
-    direct.publish("a", "b", overrides={ann: [(0, None), (1, None)]})
-    assert offers(ann) == 0
-
-
 # A writer that accepts only a part
 
 
@@ -145,20 +139,6 @@ def test_stream_continues_wherever_it_was_cut(
     direct.publish("current")
     assert ann.lines() == ["current"]
     assert ann.subscriber._queue.size == 0
-
-
-@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
-def test_stream_is_the_same_however_few_bytes_are_read_at_a_time(direct: SubscriberWorld, step: int) -> None:
-    (ann,) = direct.subscribers(1)
-    ann.stop_reading()
-    texts = [f"ö{number}" for number in range(7)]
-    for text in texts:
-        direct.publish(text)
-        ann.answer(f"reply {text}")
-    for _ in range(1000):
-        ann.read_on(step)
-    assert ann.lines() == [line for text in texts for line in (text, f"reply {text}")]
-    assert (ann.subscriber.lagging, ann.transport.producer) == (False, None)
 
 
 def test_lagging_subscriber_holds_the_rest_of_one_event_and_is_offered_nothing(direct: SubscriberWorld) -> None:

@@ -1,6 +1,6 @@
-"""The journal cannot be written for a while: its authors are told, nobody sees it, all else goes on, and then all does.
+"""The journal cannot be written for a while: only the authors are told, all else goes on, and the server recovers.
 
-The server is a process of its own, and so are the faults: a full disk, a system that takes no more bytes, and a lock.
+The server is a process of its own. The faults are real: a full disk, a limit of the file size, and a lock.
 """
 
 from __future__ import annotations
@@ -22,37 +22,38 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from tests.faults.processes import Process
 from tests.real.programs import TWISTD, Programs, Server, Talker
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 SECONDS = 30 if LONG else 0
-"""How long the fault lasts, at least."""
-REFUSALS = 3
-"""It lasts until so many lines were refused one after the other."""
+"""Minimum duration of the fault."""
+REJECTIONS = 3
+"""The fault lasts until this many lines have been rejected one after the other."""
 TIMES = 5 if LONG else 1
 PADDING = "x" * 1000
-"""Lines that need room."""
+"""Makes lines need room on the disk."""
 
 
 class Fault(Protocol):
-    """Something that keeps the journal in *folder* from being written."""
+    """Something that prevents writing the journal in *data*."""
 
-    why: str
-    """What authors are told."""
+    reason: str
+    """The reason that authors read."""
     command: Sequence[str]
-    """How twistd is started so that it can happen."""
+    """The command that runs twistd so that the fault can begin."""
 
-    def begin(self, server: Server) -> None:
-        """From here on nothing can be written."""
+    def begin(self, process: Process) -> None:
+        """Prevent writing."""
 
-    def end(self) -> None:
-        """From here on everything can."""
+    def end(self, process: Process) -> None:
+        """Allow it again."""
 
 
 class FullDisk:
-    """The journal is on a file system of its own, which somebody else fills to the last byte."""
+    """The journal is on a file system of its own, which another file fills to the last byte."""
 
-    why = "the disk is full"
+    reason = "the disk is full"
 
     def __init__(self, data: Path) -> None:
         mount = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@"', str(data))
@@ -65,143 +66,124 @@ class FullDisk:
         self.command: Sequence[str] = (*mount, TWISTD)
         self._data = data
 
-    def begin(self, server: Server) -> None:
-        # It is mounted where only the server sees it.
-        self._filler = Path(f"/proc/{server.pid}/root{self._data}/filler")
+    def begin(self, process: Process) -> None:
+        self._filler = Path(f"{process.folder}/root{self._data}/filler")  # only the server sees the file system
         with self._filler.open("wb", buffering=0) as file:
             for size in (65536, 4096, 1):
                 with suppress(OSError):
                     while file.write(b"x" * size):
                         pass
 
-    def end(self) -> None:
+    def end(self, process: Process) -> None:
         self._filler.unlink()
 
 
-class NoMoreBytes:
-    """The system lets the server's files grow no more, which SQLite takes for an I/O error."""
+class FileSizeLimit:
+    """The system lets the server's files grow no more. For SQLite, this is an I/O error."""
 
-    why = "the journal cannot be written: disk I/O error"
+    reason = "the journal cannot be written: disk I/O error"
     command: Sequence[str] = (TWISTD,)
 
     def __init__(self, data: Path) -> None:
         if sys.platform != "linux":
             pytest.skip("the limits of another process can be changed only on Linux")
 
-    def begin(self, server: Server) -> None:
-        self._pid = server.pid
-        self._limit(1)
+    def begin(self, process: Process) -> None:
+        process.limit("FSIZE", 1)
 
-    def end(self) -> None:
-        self._limit(-1)
-
-    def _limit(self, most: int) -> None:
-        if sys.platform == "linux":  # for mypy, elsewhere
-            import resource  # noqa: PLC0415 -- not on every system
-
-            hard = resource.prlimit(self._pid, resource.RLIMIT_FSIZE)[1]
-            resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (hard if most < 0 else most, hard))
+    def end(self, process: Process) -> None:
+        process.limit("FSIZE", None)
 
 
 class Locked:
     """Another program has locked the journal."""
 
-    why = "another program has locked the journal"
+    reason = "another program has locked the journal"
     command: Sequence[str] = (TWISTD,)
 
     def __init__(self, data: Path) -> None:
         self._path = data / "journal.sqlite"
 
-    def begin(self, server: Server) -> None:
+    def begin(self, process: Process) -> None:
         self._db = sqlite3.connect(self._path, isolation_level=None)
         self._db.execute("BEGIN IMMEDIATE")
 
-    def end(self) -> None:
+    def end(self, process: Process) -> None:
         self._db.execute("ROLLBACK")
         self._db.close()
 
 
-FAULTS: Sequence[Callable[[Path], Fault]] = (FullDisk, NoMoreBytes, Locked)
-
-
 class Author:
-    """Says one line after the other, with receipts, and notes what became of each."""
+    """Says lines with receipts, and notes which are stored and which are rejected."""
 
     def __init__(self, person: Talker) -> None:
-        self.person = person
-        self.kept: list[str] = []
-        self.refused: list[str] = []
-        self._answers = 0
-        person.say("/receipts on")
-
-    async def begin(self) -> None:
-        """Read that receipts are on."""
-        assert await self._answer() == "-> receipts are on."
+        self._person = person
+        self.stored: list[str] = []
+        self.rejections: set[str] = set()
 
     async def say(self, text: str) -> bool:
-        """Whether *text* was kept, under the next number."""
-        self.person.say(text)
-        answer = await self._answer()
+        """Return whether *text* was stored, under the next number."""
+        answer = await self.ask(text)
         if answer.startswith("-> #"):
-            self.kept.append(text)
-            assert answer == f"-> #{len(self.kept)}"
-        else:
-            self.refused.append(answer)
-        return answer.startswith("-> #")
+            self.stored.append(text)
+            assert answer == f"-> #{len(self.stored)}"
+            return True
+        self.rejections.add(answer)
+        return False
 
-    async def _answer(self) -> str:
-        """The next line of the server's to this person alone."""
-        await self.person.when(lambda: self.person.seen.count(b"\r\n-> ") > self._answers)
-        await self.person.when(lambda: self.person.seen.endswith(b"\r\n"))
-        self._answers += 1
-        answers: list[str] = re.findall(r"^-> .*$", self.person.text(), re.MULTILINE)
-        return answers[self._answers - 1]
+    async def ask(self, line: str) -> str:
+        """Return the server's answer to *line*."""
+        self._person.seen = b""
+        self._person.say(line)
+        await self._person.when(lambda: re.search(rb"^-> .*\r\n", self._person.seen, re.MULTILINE) is not None)
+        return next(answer for answer in self._person.whole_lines() if answer.startswith("-> "))
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("kind", [FullDisk, FileSizeLimit, Locked])
 @ensureDeferred
 async def test_line_that_cannot_be_stored_is_reported_to_its_author_alone(
     programs: Programs, tmp_path: Path, kind: Callable[[Path], Fault]
 ) -> None:
     fault = kind(tmp_path / "data")
     server = await programs.server("--data", str(tmp_path / "data"), "--limits", "off", command=fault.command)
+    process = Process(server.pid)
     ann, bob = Author(await programs.talker(server.port, "ann")), await programs.talker(server.port, "bob")
-    await ann.begin()
+    assert await ann.ask("/receipts on") == "-> receipts are on."
 
     for time in range(TIMES):
         assert await ann.say(f"before {time}")
         await bob.until(f"ann: before {time}\r\n")
-        fault.begin(server)
-        await until_nothing_is_kept(ann, time, programs.clock)
-        await everything_else_goes_on(programs, server, bob, f"carol{time}")
+        fault.begin(process)
+        await until_nothing_is_stored(ann, time, programs.clock)
+        await everything_else_works(programs, server, bob, f"carol{time}")
         assert not await ann.say(f"still not {time}")
-        fault.end()
-        assert await ann.say(f"after {time}"), "it goes on by itself"
+        fault.end(process)
+        assert await ann.say(f"after {time}"), "the server recovers by itself"
         await bob.until(f"ann: after {time}\r\n")
 
-    assert set(ann.refused) == {f"-> Error: not kept: {fault.why}"}
-    assert re.findall(r"^ann: (.*)$", bob.text(), re.MULTILINE) == ann.kept
-    bob.say(f"/history #{max(1, len(ann.kept) - 900)}-#{len(ann.kept)}", "/ping")
+    assert ann.rejections == {f"-> Error: not kept: {fault.reason}"}
+    assert re.findall(r"^ann: (.*)$", bob.text(), re.MULTILINE) == ann.stored
+    bob.say(f"/history #{max(1, len(ann.stored) - 900)}-#{len(ann.stored)}", "/ping")
     await bob.until("-> pong")
-    assert re.findall(r"^-> #\d+ \[[0-9:]+\] ann: (.*)$", bob.text(), re.MULTILINE) == ann.kept[-901:]
+    assert re.findall(r"^-> #\d+ \[[0-9:]+\] ann: (.*)$", bob.text(), re.MULTILINE) == ann.stored[-901:]
     assert "Traceback" not in server.program.text()
 
 
-async def until_nothing_is_kept(ann: Author, time: int, clock: IReactorTime) -> None:
-    """*ann* talks on, until it is refused again and again."""
+async def until_nothing_is_stored(ann: Author, time: int, clock: IReactorTime) -> None:
+    """Let *ann* talk until her lines are rejected again and again."""
     until = monotonic() + SECONDS
-    refusals = count = 0
-    while refusals < REFUSALS or monotonic() < until:
+    rejections = count = 0
+    while rejections < REJECTIONS or monotonic() < until:
         count += 1
-        kept = await ann.say(f"during {time}.{count} {PADDING}")
-        refusals = 0 if kept else refusals + 1
-        if refusals > REFUSALS:
+        stored = await ann.say(f"during {time}.{count} {PADDING}")
+        rejections = 0 if stored else rejections + 1
+        if rejections > REJECTIONS:
             await deferLater(clock, 0.1)
-        assert count < 1000 or refusals, "the fault keeps nothing from being kept"
+        assert count < 1000 or rejections, "the fault prevents nothing"
 
 
-async def everything_else_goes_on(programs: Programs, server: Server, bob: Talker, nick: str) -> None:
-    """Somebody comes, whispers, changes their name, and goes."""
+async def everything_else_works(programs: Programs, server: Server, bob: Talker, nick: str) -> None:
+    """Let somebody join, send a private message, change the nickname, and leave."""
     carol = await programs.talker(server.port, nick)
     await bob.until(f" * {nick} joined.\r\n")
     carol.say("/msg bob psst", f"/nick {nick}x")

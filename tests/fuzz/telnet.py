@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS, Edit, Telnet
+from broadcast.doors.line.editing import Edit
+from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS, Telnet
 
-_IAC, _DONT, _DO, _WONT, _WILL, _SB, _EL, _EC, _AYT, _IP, _BRK, _SE = (
-    255, 254, 253, 252, 251, 250, 248, 247, 246, 244, 243, 240,
+_IAC, _DONT, _DO, _WONT, _WILL, _SB, _EL, _EC, _AYT, _IP, _BRK, _SE, _EOF = (
+    255, 254, 253, 252, 251, 250, 248, 247, 246, 244, 243, 240, 236,
 )  # fmt: skip
 _TIMING_MARK = 6
 
@@ -89,6 +90,8 @@ def expected(stream: bytes) -> Iterator[Out]:  # noqa: C901, PLR0912 -- the RFCs
                 yield Edit.ERASE_CHARACTER
             elif byte in (_EL, _IP, _BRK):
                 yield Edit.ERASE_LINE
+            elif byte == _EOF:
+                yield Edit.END_INPUT
 
 
 def cuts(stream: bytes, size: int) -> Iterator[list[bytes]]:

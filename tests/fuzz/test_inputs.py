@@ -11,6 +11,7 @@ import pytest
 
 import broadcast.core.sanitize
 import broadcast.doors.line.codec
+import broadcast.doors.line.editing
 import broadcast.doors.line.telnet
 from tests.fuzz import __main__ as command
 from tests.fuzz import framing, telnet, text
@@ -47,12 +48,20 @@ def check_seeds(name: str) -> None:
     [
         ("text", text, "sanitize", str),
         ("text", broadcast.core.sanitize, "_allowed", re.compile("(?:.){12}")),
-        ("text", broadcast.core.sanitize, "_removed", re.compile("[\0-\x1f]")),
+        ("text", broadcast.core.sanitize, "_unsafe", re.compile("[\0-\x1f]")),
+        ("text", broadcast.core.sanitize, "_escape_sequences", re.compile("\x1b\\[[0-?]*[@-~]")),
+        ("text", broadcast.core.sanitize, "_introducers", re.compile("\x9b")),
+        ("text", broadcast.core.sanitize, "_flags", re.compile("(\U0001f3f4[^\U000e007f]*)")),
         ("telnet", broadcast.doors.line.telnet, "MAX_REFUSALS", 11),
         ("telnet", broadcast.doors.line.telnet, "_TIMING_MARK", 7),
         ("telnet", broadcast.doors.line.telnet, "_SUBNEGOTIATION", re.compile(rb"[^\xff]*+")),
         ("telnet", broadcast.doors.line.telnet, "_EC", 249),
+        ("telnet", broadcast.doors.line.telnet, "_EOF", 249),
         ("framing", broadcast.doors.line.codec, "_TEXT_AND_END", re.compile(rb"([^\r\n]*+)(?:\n|\r\n?)?")),
+        ("framing", broadcast.doors.line.codec, "erase_word", bytearray.clear),
+        ("framing", broadcast.doors.line.codec, "EOT", 3),
+        ("framing", broadcast.doors.line.editing, "_KEY_BYTES", 1),
+        ("framing", broadcast.doors.line.editing, "_ZWJ", ""),
         ("framing", broadcast.doors.line.codec, "_NUL", 1),
         ("framing", broadcast.doors.line.telnet.Telnet, "_buffer_unfinished", lambda _telnet: None),
     ],

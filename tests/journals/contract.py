@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 from unicodedata import normalize
@@ -133,8 +134,8 @@ def open_journal(
         journal.close()
 
 
-def message(text: str) -> Message:
-    return Message(7, "ann", text, 1_700_000_000.25)
+def message(text: str, seq: int = 0) -> Message:
+    return Message(7, "ann", text, 1_700_000_000.25, seq)
 
 
 def as_read(event: Event) -> Stored:
@@ -328,7 +329,7 @@ class JournalContract(SearchContract):
                 stored: list[Stored] = []
                 for event in events:
                     if isinstance(event, (Message, Action)):
-                        stored.append(event.with_seq(len(stored) + 1))
+                        stored.append(replace(event, seq=len(stored) + 1))
                         expected.append(stored[-1])
                     else:
                         expected.append(event)
@@ -339,12 +340,12 @@ class JournalContract(SearchContract):
 
     def test_thousands_of_events_are_delivered_in_order(self, run: Harness) -> None:
         texts = [str(number) for number in range(3000)]
-        assert run.append_texts(texts) == [message(text).with_seq(seq) for seq, text in enumerate(texts, 1)]
+        assert run.append_texts(texts) == [message(text, seq) for seq, text in enumerate(texts, 1)]
 
     def test_event_that_is_not_unicode_is_counted_and_not_stored(self, run: Harness) -> None:
         invalid: list[Event] = [message("\ud800"), Action(1, "\udfff", "waves", 1.0)]
         first, *failed, last = run.append(message("a"), *invalid, *TRANSIENT, message("b"))
-        assert (first, last) == (message("a").with_seq(1), message("b").with_seq(2))
+        assert (first, last) == (message("a", 1), message("b", 2))
         for event, failure in zip(invalid, failed[:2], strict=True):
             assert isinstance(failure, StoreFailed)
             assert failure.event == event

@@ -32,7 +32,7 @@ def test_journal_remembers_the_most_recent_events_up_to_its_limit(
 ) -> None:
     with open_memory(limit) as run:
         stored = run.append_texts(str(number) for number in range(1, count + 1))
-        assert stored == [message(str(number)).with_seq(number) for number in range(1, count + 1)]
+        assert stored == [message(str(number), number) for number in range(1, count + 1)]
         expected = [seq for seq in range(max(1, count - limit + 1), count + 1) if first <= seq <= last]
         assert [(event.seq, event.text) for event in run.read(first, last)] == [(seq, str(seq)) for seq in expected]
 

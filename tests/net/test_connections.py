@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
+from broadcast.core.errors import TooManyConnections
 from broadcast.core.limits import Limits
-from broadcast.net.connections import MAX_REJECTED, Connection, Connections
+from broadcast.net.connections import BACKLOG_SECONDS, MAX_REJECTED, Connection, Connections
 from tests.harness import MemoryTransport
 
 
@@ -16,9 +18,11 @@ class FakeConnection:
     def __init__(self) -> None:
         self.transport = MemoryTransport()
         self.heard_from = True
-        self.lost: Deferred[None] = Deferred()
         self.drained: Deferred[None] = Deferred()
         self.calls: list[str] = []
+
+    def discard_backlog(self) -> None:
+        self.calls.append("discard_backlog")
 
     def send_noop(self) -> None:
         self.calls.append("send_noop")
@@ -38,9 +42,15 @@ _conforms: type[Connection] = FakeConnection
 
 
 @pytest.fixture
-def connections() -> Connections:
+def clock() -> Clock:
+    """The clock of the registry."""
+    return Clock()
+
+
+@pytest.fixture
+def connections(clock: Clock) -> Connections:
     """A registry without connections."""
-    return Connections(Limits())
+    return Connections(Limits(), clock)
 
 
 def test_registry_is_the_collection_of_open_connections(connections: Connections) -> None:
@@ -57,9 +67,8 @@ def test_drain_waits_for_open_and_backlogged_connections(connections: Connection
     for connection in (still_open, backlogged, gone):
         connections.add(connection)
     for connection in (backlogged, gone):
-        connections.remove(connection)
-        connections.add_backlogged(connection)
-    connections.remove_backlogged(gone)
+        connections.move_to_backlog(connection)
+    connections.remove(gone)
     before = connections.stopping
     drained = connections.drain()
     assert (before, connections.stopping) == (False, True)
@@ -68,6 +77,34 @@ def test_drain_waits_for_open_and_backlogged_connections(connections: Connection
     assert not drained.called
     backlogged.drained.callback(None)
     assert drained.called
+
+
+def test_backlog_is_discarded_after_150_seconds_unless_it_was_handled(connections: Connections, clock: Clock) -> None:
+    backlogged, gone = FakeConnection(), FakeConnection()
+    for connection in (backlogged, gone):
+        connections.add(connection)
+        connections.move_to_backlog(connection)
+    assert (len(connections), backlogged in connections) == (0, False)
+    connections.remove(gone)
+    clock.advance(BACKLOG_SECONDS - 1)
+    assert backlogged.calls == []
+    clock.advance(1)
+    assert (backlogged.calls, gone.calls) == (["discard_backlog"], [])
+    connections.remove(backlogged)
+    assert not clock.getDelayedCalls()
+
+
+def test_connection_counts_until_its_input_was_handled(clock: Clock) -> None:
+    connections = Connections(Limits(connections=1), clock)
+    ann, bob = FakeConnection(), FakeConnection()
+    connections.add(ann)
+    connections.move_to_backlog(ann)
+    with pytest.raises(TooManyConnections):
+        connections.add(bob)
+    assert set(connections) == {bob}, "its client still receives the reason"
+    connections.remove(bob)
+    connections.remove(ann)
+    connections.add(FakeConnection())
 
 
 def test_disconnect_closes_all_and_waits_for_the_last(connections: Connections) -> None:
@@ -79,7 +116,6 @@ def test_disconnect_closes_all_and_waits_for_the_last(connections: Connections) 
     for connection in both:
         assert not gone.called
         connections.remove(connection)
-        connection.lost.callback(None)
     assert gone.called
     assert connections.disconnect().called
 

@@ -36,7 +36,7 @@ from broadcast.net.proxy_protocol import (
     ProxiedProtocol,
     parse_header,
 )
-from broadcast.net.refusal_log import LOG_SECONDS
+from broadcast.net.rejection_log import LOG_SECONDS
 from broadcast.net.tcp_info import tcp_socket
 from broadcast.net.writers import SocketWriter, StreamTransport, writer_for
 from tests.harness import DirectWorld, MemoryTransport, World

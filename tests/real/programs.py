@@ -7,14 +7,14 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import (
@@ -23,7 +23,6 @@ from twisted.internet.interfaces import (
     IReactorProcess,
     IReactorSocket,
     IReactorTime,
-    ITransport,
 )
 from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
@@ -33,11 +32,11 @@ from broadcast.service import Options, makeService
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 PATIENCE = 60
-"""How long, in seconds, anything may take that takes milliseconds; only a hang or a bug takes longer."""
+"""Maximum number of seconds for anything that takes milliseconds. Only a hang or a bug takes longer."""
 
 
 def found(program: str) -> str:
-    """The path of *program*; skips the test where it is not installed, or fails where that is not accepted."""
+    """Return the path of *program*. Without it, skip the test, or let it fail where that is not accepted."""
     path = shutil.which(program)
     if path is None:
         reason = f"{program} is not installed"
@@ -48,7 +47,7 @@ def found(program: str) -> str:
 
 
 class Conditions:
-    """Conditions that something awaits. Each is checked again whenever ``check`` is called."""
+    """Awaited conditions. ``check`` checks them again."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -68,7 +67,7 @@ class Conditions:
         return waiting.addTimeout(PATIENCE, self._clock, explain)
 
     def check(self) -> None:
-        """Fire what has become true."""
+        """Fire the Deferreds of all conditions that have become true."""
         for condition in list(self._awaited):
             is_true, _problem, waiting = condition
             if is_true():
@@ -76,7 +75,7 @@ class Conditions:
                 waiting.callback(None)
 
     def fail(self) -> None:
-        """Fail everything that is still awaited: nothing more will come."""
+        """Fail all conditions: nothing more will come."""
         awaited, self._awaited = self._awaited, []
         for _is_true, problem, waiting in awaited:
             waiting.errback(AssertionError(problem()))
@@ -90,13 +89,15 @@ class Program(ProcessProtocol):
         self.output = b""
         self.ended: Deferred[int | None] = Deferred()
         """Fires with its exit status; None if a signal ended it."""
+        self.signal: int | None = None
+        """The number of that signal."""
         self._clock = clock
         self._conditions = Conditions(clock)
         self._over = False
 
     @property
     def process(self) -> IProcessTransport:
-        """What Twisted knows of it."""
+        """The transport, with its real type."""
         return cast(IProcessTransport, self.transport)
 
     def outReceived(self, data: bytes) -> None:
@@ -108,6 +109,7 @@ class Program(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         self._over = True
         self._conditions.fail()
+        self.signal = cast(ProcessTerminated, reason.value).signal
         self.ended.callback(cast(ProcessTerminated, reason.value).exitCode)
 
     def write(self, text: str) -> None:
@@ -115,7 +117,7 @@ class Program(ProcessProtocol):
         self.process.write(text.encode())
 
     def close_input(self) -> None:
-        """Nothing more will be typed."""
+        """Close its standard input."""
         self.process.closeStdin()
 
     def until(self, text: str) -> Deferred[None]:
@@ -125,7 +127,7 @@ class Program(ProcessProtocol):
 
     def when(self, is_true: Callable[[], bool]) -> Deferred[None]:
         """Return a Deferred that fires once *is_true* after an output; it fails as that of ``until`` does."""
-        return self._when(is_true, lambda: "what was awaited")
+        return self._when(is_true, lambda: "the awaited text")
 
     def _when(self, is_true: Callable[[], bool], what: Callable[[], str]) -> Deferred[None]:
         waiting = self._conditions.add(
@@ -137,7 +139,7 @@ class Program(ProcessProtocol):
 
     def end(self) -> Deferred[int | None]:
         """Wait until it has ended by itself, for ``PATIENCE`` at most."""
-        # A time-out must not end ``ended`` itself: the process is still to be killed, and that is waited for.
+        # A time-out must not end ``ended`` itself: ``stop`` still has to kill the process and wait for its end.
         waiting: Deferred[int | None] = Deferred()
 
         def pass_on(status: int | None) -> int | None:
@@ -158,12 +160,12 @@ class Program(ProcessProtocol):
         return None
 
     def text(self) -> str:
-        """What it wrote, each line end as a single character."""
+        """Return its output, with each line end as a single character."""
         return self.output.decode(errors="replace").replace("\r\n", "\n")
 
 
 class Talker(Protocol):
-    """Somebody on a socket of the test's own."""
+    """A client on a socket of the test's own."""
 
     def __init__(self, nick: str, clock: IReactorTime) -> None:
         self.nick = nick
@@ -173,8 +175,21 @@ class Talker(Protocol):
         self._conditions = Conditions(clock)
 
     def say(self, *lines: str) -> None:
-        """Type whole lines."""
-        cast(ITransport, self.transport).write("".join(line + "\n" for line in lines).encode())
+        """Send whole lines."""
+        self.tcp.write("".join(line + "\n" for line in lines).encode())
+
+    @property
+    def tcp(self) -> Any:  # noqa: ANN401 -- no interface has all methods that the tests use
+        """The transport."""
+        return self.transport
+
+    def stop_reading(self) -> None:
+        """Read nothing until ``read_on``."""
+        self.tcp.pauseProducing()
+
+    def read_on(self) -> None:
+        """Read again."""
+        self.tcp.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
         self.seen += data
@@ -184,20 +199,20 @@ class Talker(Protocol):
         self.lost.callback(None)
 
     async def until(self, text: str) -> None:
-        """Wait until *text* has come."""
+        """Wait until *text* has been received."""
         await self.when(lambda: text.encode() in self.seen)
 
     async def lines_seen(self, count: int) -> None:
-        """Wait until *count* lines have come since now."""
+        """Wait until *count* more lines have been received."""
         wanted = self.seen.count(b"\n") + count
         await self.when(lambda: self.seen.count(b"\n") >= wanted)
 
     def text(self) -> str:
-        """What came, each line end as a single character."""
+        """Return everything received, with each line end as a single character."""
         return self.seen.decode().replace("\r\n", "\n")
 
     def whole_lines(self) -> list[str]:
-        """What came, without an unfinished last line."""
+        """Return all received lines, without an unfinished last one."""
         return self.seen.decode().split("\r\n")[:-1]
 
     def when(self, is_true: Callable[[], bool]) -> Deferred[None]:
@@ -206,7 +221,7 @@ class Talker(Protocol):
 
 
 class Given(ServerFactory):
-    """A factory of one protocol that exists already."""
+    """A factory that returns an existing protocol."""
 
     noisy = False
 
@@ -217,50 +232,76 @@ class Given(ServerFactory):
         return self._protocol
 
 
-def connect_narrow(reactor: object, port: int, protocol: Protocol) -> None:
-    """Connect *protocol* to *port*, with a system that holds little of what is not read.
+def make_narrow(connection: socket.socket) -> None:
+    """Let the system hold little of the data that *connection* does not read."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # the sender's system would hold megabytes
 
-    With large segments, the sender's system would hold megabytes.
-    """
+
+def connect_narrow(reactor: object, port: int, protocol: Protocol) -> None:
+    """Connect *protocol* to *port* with small socket buffers."""
     with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        make_narrow(connection)
         connection.connect(("127.0.0.1", port))
         connection.setblocking(False)
         cast(IReactorSocket, reactor).adoptStreamConnection(connection.fileno(), socket.AF_INET, Given(protocol))
 
 
 class Programs:
-    """Starts programs, and sees to it that none outlives the test."""
+    """Starts programs that end with the test."""
 
     def __init__(self, reactor: object, folder: Path) -> None:
         self.folder = folder
         self.reactor = reactor
         self._all: list[Program] = []
         self._rooms: list[Room] = []
+        self._talkers: list[Talker] = []
 
     @property
     def clock(self) -> IReactorTime:
-        """What time-outs go by."""
+        """The clock of all time-outs."""
         return cast(IReactorTime, self.reactor)
 
-    def run(self, *command: str, pty: bool = False) -> Program:
-        """Start *command* in the test's folder; on a terminal of its own where *pty*."""
+    def run(
+        self,
+        *command: str,
+        pty: bool = False,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Mapping[int, int] | None = None,
+    ) -> Program:
+        """Start *command* in the test's folder.
+
+        It gets a terminal of its own if *pty*, the additional *environment*, and those of this process's files that
+        *descriptors* gives by its numbers.
+        """
         program = Program(command[0], self.clock)
-        environment = {**os.environ, "HOME": str(self.folder), "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, "HOME": str(self.folder), "TERM": "dumb", "PYTHONUNBUFFERED": "1", **(environment or {})}
+        files: dict[int, int | str] | None = {0: "w", 1: "r", 2: "r", **descriptors} if descriptors else None
         cast(IReactorProcess, self.reactor).spawnProcess(
-            program, command[0], command, env=environment, path=str(self.folder), usePTY=pty
+            program, command[0], command, env=env, path=str(self.folder), usePTY=pty, childFDs=files
         )
         self._all.append(program)
         return program
 
     def own(self, program: Program) -> None:
-        """See to it that *program*, which somebody has started, does not outlive the test."""
+        """End *program* with the test."""
         self._all.append(program)
 
-    async def server(self, *options: str, port: int = 0, command: Sequence[str] = (TWISTD,)) -> Server:
-        """Start the installed server, and wait until it listens; *command* runs twistd, with what is added to it."""
-        program = self.run(*command, "-n", "--pidfile=", "broadcast", "--port", str(port), *options)
+    def start(
+        self,
+        *options: str,
+        port: int | str = 0,
+        command: Sequence[str] = (TWISTD,),
+        environment: Mapping[str, str] | None = None,
+        descriptors: Mapping[int, int] | None = None,
+    ) -> Program:
+        """Start the installed server; *command* runs twistd. See ``run`` for *environment* and *descriptors*."""
+        arguments = ("-n", "--pidfile=", "broadcast", "--port", str(port), *options)
+        return self.run(*command, *arguments, environment=environment, descriptors=descriptors)
+
+    async def server(self, *options: str, **how: Any) -> Server:  # noqa: ANN401 -- the arguments of ``start``
+        """Start the installed server, and wait until it listens. See ``start``."""
+        program = self.start(*options, **how)
         await program.until("Listening on 127.0.0.1 port ")
         listening = re.search(rb"Listening on 127\.0\.0\.1 port (\d+)", program.output)
         assert listening is not None
@@ -269,7 +310,7 @@ class Programs:
     def room(self, *options: str) -> int:
         """Start a server in this process, without a journal on disk, and return its port.
 
-        A process of its own takes about a second to start. Use ``server`` where the test is about that process.
+        A process of its own takes about a second to start. Use ``server`` if the test is about that process.
         """
         parsed = Options()
         parsed.parseOptions(["--port", "tcp:0:interface=127.0.0.1", "--ephemeral", *options])
@@ -282,24 +323,37 @@ class Programs:
         (port,) = service._ports
         return cast(IPv4Address, port.getHost()).port
 
-    async def talker(self, port: int, nick: str) -> Talker:
-        """Connect, and take *nick*."""
-        talker = Talker(nick, self.clock)
-        await self.connect(port, talker)
+    async def talker(self, port: int, nick: str = "") -> Talker:
+        """Connect a client with *nick*, or without a nickname."""
+        (talker,) = await self.talkers(port, nick)
         return talker
 
+    async def talkers(self, port: int, *nicks: str, narrow: bool = False) -> list[Talker]:
+        """Connect clients, at the same time. See ``make_narrow`` for *narrow*."""
+        talkers = [Talker(nick, self.clock) for nick in nicks]
+        await gatherResults([
+            Deferred.fromCoroutine(self.connect(port, talker, narrow=narrow)) for talker in talkers
+        ])  # fmt: skip
+        return talkers
+
     async def connect(self, port: int, talker: Talker, *, narrow: bool = False) -> None:
-        """Connect *talker* and take its nickname. See ``connect_narrow`` for *narrow*."""
+        """Connect *talker* and take its nickname, if it has one. See ``make_narrow`` for *narrow*."""
+        self._talkers.append(talker)
         if narrow:
             connect_narrow(self.reactor, port, talker)
         else:
             endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port)
             await connectProtocol(endpoint, talker)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-        talker.say(talker.nick)
-        await talker.until(f"You are {talker.nick}.")
+        if talker.nick:
+            talker.say(talker.nick)
+            await talker.until(f"You are {talker.nick}.")
 
     async def stop(self) -> None:
-        """End all of them that have not ended."""
+        """End all connections, programs and servers."""
+        for talker in self._talkers:
+            if talker.transport is not None:
+                talker.tcp.abortConnection()
+                await talker.lost
         for program in self._all:
             await program.stop()
         for room in self._rooms:

@@ -23,13 +23,13 @@ UP, LEFT, ENTER, TAB, CTRL_C, CTRL_D, CTRL_Z = "\x1b[A", "\x1b[D", "\r", "\t", "
 
 
 class Terminal(Program):
-    """A program, and the terminal that it runs on."""
+    """A program and its terminal."""
 
     def __init__(self, name: str, clock: IReactorTime, model: Model, master: int) -> None:
         super().__init__(name, clock)
         self.model = model
         self._decode: Callable[[bytes], str] = codecs.getincrementaldecoder("utf-8")("replace").decode
-        # A second descriptor: it outlives the program.
+        # A second descriptor, which outlives the program.
         self._master = os.dup(master)
         self.before = self.settings()
 
@@ -38,24 +38,24 @@ class Terminal(Program):
         super().outReceived(data)
 
     def settings(self) -> object:
-        """The settings of the terminal."""
+        """Return the settings of the terminal."""
         return termios.tcgetattr(self._master)
 
     def close(self) -> None:
-        """It is not needed any more."""
+        """Close the terminal."""
         os.close(self._master)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Give the window another size; the kernel tells the program."""
+        """Change the size of the terminal. The kernel notifies the program."""
         self.model.resize(columns, rows)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def until_true(self, true: Callable[[], bool], what: str) -> Deferred[None]:
-        """Fires once the terminal has shown something that makes *true* so."""
+        """Return a Deferred that fires once *true* holds after an output. *what* describes it in a failure."""
         return self._when(true, lambda: "\n".join([what, *self.model.shown, ""]))
 
     def shows(self, *texts: str) -> Deferred[None]:
-        """Fires once all of *texts* stand on the screen, each within one line."""
+        """Return a Deferred that fires once all of *texts* are on the screen, each within one line."""
 
         def all_shown() -> bool:
             shown = self.model.shown
@@ -64,12 +64,12 @@ class Terminal(Program):
         return self.until_true(all_shown, repr(texts))
 
     def shows_line(self, line: str) -> Deferred[None]:
-        """Fires once a line of the screen is *line*."""
+        """Return a Deferred that fires once a line of the screen is *line*."""
         return self.until_true(lambda: line in self.model.shown, repr(line))
 
 
 def terminal(programs: Programs, *command: str, columns: int = 80, rows: int = 24, **environment: str) -> Terminal:
-    """Run *command* on a terminal of its own; its state is kept in the folder of the test."""
+    """Run *command* on a terminal of its own. Its state is in the folder of the test."""
     model = Model(columns, rows)
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -1,4 +1,4 @@
-"""The commands of docs/backup.rst that copy a journal and save what can be saved of one, word for word."""
+"""The commands of docs/backup.rst that copy a journal, and those that salvage a damaged one, word for word."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "backup.rst").read_text("utf-8"
 
 
 def commands(about: str, home: Path) -> str:
-    """The block that says *about*, for a shell in the data folder; what is in /var/backups is in *home*."""
+    """Return the block with the text *about*, for a shell in the data folder, with *home* for /var/backups."""
     (block,) = [block for block in re.findall(r"::\n\n((?:    .*\n|\n)+)", DOCUMENT) if about in block]
     lines = [line for line in block.splitlines() if not re.match(r" +(systemctl|cd|mkdir) ", line)]
     return "\n".join(["set -e", *lines]).replace("/var/backups/", f"{home}/")
 
 
-def kept(journal: Path) -> list[tuple[int, str]]:
-    """The lines in the file *journal*, which is sound."""
+def stored(journal: Path) -> list[tuple[int, str]]:
+    """Return the lines of *journal*, and check its integrity."""
     with closing(sqlite3.connect(journal)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         return db.execute("SELECT seq, text FROM events ORDER BY seq").fetchall()
 
 
 async def history(programs: Programs, data: Path, last: str) -> Talker:
-    """Somebody on a new server on *data*, who has been shown the line *last*."""
+    """Return a client of a new server on *data* that has been shown the line *last*."""
     server = await programs.server("--data", str(data))
     person = await programs.talker(server.port, "newcomer")
     await person.until(last)
@@ -42,7 +42,7 @@ async def test_backup_made_while_people_talk_is_dense_and_usable(programs: Progr
     found("sqlite3")
     data = tmp_path / "data"
     server = await programs.server("--data", str(data), "--limits", "off")
-    ann, bob = [await programs.talker(server.port, nick) for nick in ("ann", "bob")]
+    ann, bob = await programs.talkers(server.port, "ann", "bob")
     ann.say(*(f"line {number}" for number in range(3000)))
     await bob.lines_seen(100)
     backup = programs.run("/bin/sh", "-c", f"cd {data}\n{commands('VACUUM INTO', tmp_path)}")
@@ -50,7 +50,7 @@ async def test_backup_made_while_people_talk_is_dense_and_usable(programs: Progr
     ann.say("the last")
     await bob.until("ann: the last")
     copy = tmp_path / "copy.sqlite"
-    lines = kept(copy)
+    lines = stored(copy)
     assert 100 <= len(lines) <= 3000
     assert lines == [(number + 1, f"line {number}") for number in range(len(lines))]
     assert copy.stat().st_mode & 0o077 == 0
@@ -75,15 +75,15 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     damaged.mkdir()
     with (data / "journal.sqlite").open("r+b") as file:
-        file.seek(-10 * page, 2)  # in the midst of the lines: they are what fills the file
+        file.seek(-10 * page, 2)  # in the midst of the lines, which fill the file
         file.write(b"\xff" * page)
-    again = await programs.server("--data", str(tmp_path / "new"))  # as the block has the server make a new one
+    again = await programs.server("--data", str(tmp_path / "new"))  # as the block says
     await again.program.stop("TERM")
     new = tmp_path / "new" / "journal.sqlite"
     (data / "journal.sqlite").rename(damaged / "journal.sqlite")
     salvage = programs.run("/bin/sh", "-c", f"cd {new.parent}\n{commands('row_number', tmp_path)}")
     assert await salvage.end() == 0, salvage.text()
-    lines = kept(new)
+    lines = stored(new)
     assert [seq for seq, _text in lines] == list(range(1, len(lines) + 1))
     texts = [text for _seq, text in lines]
     assert (texts[0], texts[-1]) == ("line 1", "line 3000")

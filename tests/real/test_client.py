@@ -1,4 +1,4 @@
-"""The installed client without a terminal, against a real server: every exit status, and what is kept."""
+"""The installed client without a terminal, against a real server: every exit status, and the stored lines."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITCPTransport
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
+from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 
 from tests.real.programs import Program, Programs
 
@@ -32,13 +30,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests speak
 
 
 def shell(programs: Programs, port: int, command: str) -> Program:
-    """Run *command*, in which CLIENT is the client on its way to *port*; its error output comes with its output."""
+    """Run *command*, in which CLIENT is the client that connects to *port*. Its errors are part of its output."""
     client = f"{shlex.quote(str(CLIENT))} 127.0.0.1:{port}"
     return programs.run("/bin/sh", "-c", command.replace("CLIENT", client))
 
 
 def waiting(pipe: int) -> int:
-    """How many bytes are in *pipe*."""
+    """Return the number of bytes in *pipe*."""
     from fcntl import ioctl  # noqa: PLC0415 -- only Unix has it
     from termios import FIONREAD  # noqa: PLC0415 -- the same
 
@@ -46,120 +44,85 @@ def waiting(pipe: int) -> int:
 
 
 async def history(programs: Programs, port: int) -> list[str]:
-    """What is kept."""
+    """Return the stored lines."""
     reader = await programs.talker(port, "historian")
     reader.say("/history 1000", "quit")
     await reader.lost
     return [line.partition("] ")[2] for line in reader.whole_lines() if line.startswith("-> #")]
 
 
-Listen = Callable[[Callable[[], Protocol]], int]
-
-
 @pytest_twisted.async_yield_fixture
-async def listen(programs: Programs) -> AsyncIterator[Listen]:
-    """Listens with a protocol of the test's own; returns the port."""
-    ports: list[IListeningPort] = []
+async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
+    """Return a function that listens with a factory and returns the port."""
+    ports: list[Any] = []
 
-    def listening(make: Callable[[], Protocol]) -> int:
-        factory = ServerFactory.forProtocol(make)
+    def listen_with(factory: Any) -> int:  # noqa: ANN401 -- the types of Twisted's factories differ
         factory.noisy = False
-        reactor = cast(IReactorTCP, programs.reactor)
-        ports.append(reactor.listenTCP(0, factory, interface="127.0.0.1"))  # type: ignore[arg-type]  # forProtocol's type
-        return cast(int, ports[-1].getHost().port)  # type: ignore[attr-defined]  # an address of any kind
+        ports.append(cast(IReactorTCP, programs.reactor).listenTCP(0, factory, interface="127.0.0.1"))
+        return int(ports[-1].getHost().port)
 
-    yield listening
+    yield listen_with
     for port in ports:
         await maybeDeferred(port.stopListening)
 
 
-class Scripted(Protocol):
-    """A server that answers the first line that is posted with *last*, or is gone."""
-
-    def __init__(self, last: bytes = b"") -> None:
-        self._last = last
-
-    @property
-    def wire(self) -> ITCPTransport:
-        return cast(ITCPTransport, self.transport)
-
-    def connectionMade(self) -> None:
-        self.wire.write(b"Welcome.\r\nNickname: ")
+class LossyClient(ProxyClient):
+    """A proxy's connection to the server. In place of the first receipt, it aborts the client's connection."""
 
     def dataReceived(self, data: bytes) -> None:
-        for line in data.splitlines():
-            if line == b"/receipts on":
-                self.wire.write(b"-> receipts are on.\r\n")
-            elif line == b"quit":
-                self.wire.loseConnection()
-            elif not line.startswith(b"/say "):
-                self.wire.write(b" * You are " + line + b". Nobody else is here.\r\n")
-            elif self._last:
-                self.wire.write(self._last + b"\r\n")
-            else:
-                self.wire.abortConnection()
-
-
-class Proxy(Protocol):
-    """In front of a server; in place of the first receipt, *receipt* is called and the connection is gone."""
-
-    def __init__(self, programs: Programs, port: int, receipt: Callable[[], object]) -> None:
-        self._endpoint = TCP4ClientEndpoint(programs.reactor, "127.0.0.1", port)
-        self.receipt = receipt
-        self._early = b""
-        self._server: Behind | None = None
-
-    @property
-    def wire(self) -> ITCPTransport:
-        return cast(ITCPTransport, self.transport)
-
-    def connectionMade(self) -> None:
-        made = connectProtocol(self._endpoint, Behind(self))  # type: ignore[no-untyped-call]
-        made.addCallback(self._connected)
-
-    def _connected(self, server: Behind) -> None:
-        self._server = server
-        server.wire.write(self._early)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._server is None:
-            self._early += data
-        else:
-            self._server.wire.write(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._server is not None:
-            self._server.wire.loseConnection()
-
-
-class Behind(Protocol):
-    """The proxy's own connection."""
-
-    def __init__(self, front: Proxy) -> None:
-        self._front = front
-
-    @property
-    def wire(self) -> ITCPTransport:
-        return cast(ITCPTransport, self.transport)
-
-    def dataReceived(self, data: bytes) -> None:
+        client: Any = self.peer
         if b"-> #" in data:
-            self._front.receipt()
-            self._front.wire.abortConnection()
+            client.factory.on_receipt()
+            client.transport.abortConnection()
         else:
-            self._front.wire.write(data)
+            client.transport.write(data)
+
+
+class LossyClientFactory(ProxyClientFactory):
+    """Makes that connection."""
+
+    noisy = False
+    protocol = LossyClient
+
+
+class LossyProxy(ProxyServer):
+    """The client's connection to that proxy."""
+
+    clientProtocolFactory = LossyClientFactory  # noqa: N815 -- Twisted's name
 
 
 # One shot
 
 
+@pytest.mark.parametrize(
+    ("command", "output", "stored"),
+    [
+        ("CLIENT --nick builder --send 'quit\n\n/names'", "", ["builder: quit", "builder: /names"]),
+        (
+            "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -",
+            '{"seq": 1, "text": "café"}\n{"seq": 2, "text": "b"}\n',
+            ["builder: café", "builder: b"],
+        ),
+        (
+            """printf 'a\\nb\\nc\\n' | while read x; do CLIENT --nick ann --send "$x" || exit; done""",
+            "",
+            ["ann: a", "ann: b", "ann: c"],
+        ),
+        ("USER=ann CLIENT --send x", "", ["ann2: x"]),
+    ],
+    ids=["text", "JSON", "standard input is not read", "taken user name"],
+)
 @ensureDeferred
-async def test_text_is_posted_as_it_is_and_nothing_is_printed(programs: Programs) -> None:
+async def test_one_shot_stores_its_lines_and_prints_only_json(
+    programs: Programs, command: str, output: str, stored: list[str]
+) -> None:
     port = programs.room()
-    shot = shell(programs, port, "CLIENT --nick builder --send 'quit\n\n/names'")
+    if "USER" in command:
+        await programs.talker(port, "ann")
+    shot = shell(programs, port, command)
     assert await shot.end() == 0
-    assert shot.text() == ""
-    assert await history(programs, port) == ["builder: quit", "builder: /names"]
+    assert shot.text() == output
+    assert await history(programs, port) == stored
 
 
 @ensureDeferred
@@ -173,17 +136,6 @@ async def test_text_is_posted_over_a_unix_socket(programs: Programs, tmp_path: P
 
 
 @ensureDeferred
-async def test_json_output_has_the_number_of_each_line(programs: Programs) -> None:
-    port = programs.room()
-    shot = shell(programs, port, "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -")
-    assert await shot.end() == 0
-    assert [json.loads(line) for line in shot.text().splitlines()] == [
-        {"seq": 1, "text": "café"},
-        {"seq": 2, "text": "b"},
-    ]
-
-
-@ensureDeferred
 async def test_ten_thousand_lines_are_stored_in_order(programs: Programs) -> None:
     port = programs.room("--limits", "off")
     shot = shell(programs, port, "seq 10000 | CLIENT --nick builder --json --send -")
@@ -192,91 +144,31 @@ async def test_ten_thousand_lines_are_stored_in_order(programs: Programs) -> Non
     assert lines == [{"seq": number, "text": str(number)} for number in range(1, 10001)]
 
 
-@ensureDeferred
-async def test_posting_a_text_reads_nothing_from_the_standard_input(programs: Programs) -> None:
-    port = programs.room()
-    loop = 'printf "a\\nb\\nc\\n" | while read x; do CLIENT --nick builder --send "$x" || exit; done'
-    assert await shell(programs, port, loop).end() == 0
-    assert await history(programs, port) == ["builder: a", "builder: b", "builder: c"]
-
-
-@pytest.mark.parametrize(
-    "arguments", ["--send ''", "--json", "--nick ''", "--no-such-option", "--send $(printf '%05000d')"]
-)
-@ensureDeferred
-async def test_wrong_usage_is_status_1(programs: Programs, arguments: str) -> None:
-    wrong = shell(programs, 1, f"CLIENT {arguments}")
-    assert await wrong.end() == 1
-    assert wrong.text().startswith("broadcast-client: ")
-    assert wrong.text().count("\n") == 1
-
-
 @pytest.mark.parametrize("arguments", ["--send x", "--send -", ""])
 @ensureDeferred
-async def test_no_connection_is_status_2(programs: Programs, listen: Listen, arguments: str) -> None:
+async def test_no_connection_is_status_2(programs: Programs, arguments: str) -> None:
     nobody = shell(programs, 1, f"CLIENT {arguments} < /dev/null")
     assert await nobody.end() == 2
     assert nobody.text() == "broadcast-client: no connection to 127.0.0.1:1: Connection refused\n"
 
 
-@pytest.mark.parametrize("arguments", ["--send x", ""])
+@pytest.mark.parametrize("kill", [False, True], ids=["connection lost", "server killed"])
 @ensureDeferred
-async def test_rejected_nickname_of_the_option_is_status_3(programs: Programs, arguments: str) -> None:
-    port = programs.room()
-    await programs.talker(port, "ann")
-    refused = shell(programs, port, f"CLIENT --nick ann {arguments} < /dev/null > /dev/null")
-    assert await refused.end() == 3
-    assert refused.text() == "broadcast-client: the nickname was refused: ann is taken.\n"
-
-
-@ensureDeferred
-async def test_user_name_that_is_taken_gets_digits(programs: Programs) -> None:
-    port = programs.room()
-    await programs.talker(port, "ann")
-    assert await shell(programs, port, "USER=ann CLIENT --send x").end() == 0
-    assert await history(programs, port) == ["ann2: x"]
-
-
-@ensureDeferred
-async def test_connection_lost_before_the_receipt_is_status_4(programs: Programs, listen: Listen) -> None:
-    shot = shell(programs, listen(Scripted), "CLIENT --nick ann --send 'one\ntwo'")
-    assert await shot.end() == 4
-    assert shot.text().startswith("broadcast-client: the connection to 127.0.0.1:")
-    assert shot.text().endswith("; 0 of 2 lines are known to be kept\n")
-
-
-@ensureDeferred
-async def test_line_without_receipt_is_stored_once_each_time_it_is_sent(programs: Programs, listen: Listen) -> None:
-    room = programs.room()
-    port = listen(lambda: Proxy(programs, room, lambda: None))
-    assert await shell(programs, port, "CLIENT --nick ann --send once").end() == 4
-    before = await history(programs, room)
-    assert before == ["ann: once"], "kept, though nobody could tell"
-    assert await shell(programs, room, "CLIENT --nick ann --send once").end() == 0
-    assert await history(programs, room) == [*before, "ann: once"]
-
-
-@ensureDeferred
-async def test_server_killed_before_the_receipt_stores_the_line_at_most_once(
-    programs: Programs, listen: Listen
+async def test_line_without_receipt_is_stored_at_most_once_each_time_it_is_sent(
+    programs: Programs, listen: Callable[[Any], int], kill: bool
 ) -> None:
     server = await programs.server()
-    port = listen(lambda: Proxy(programs, server.port, lambda: server.program.process.signalProcess("KILL")))
-    assert await shell(programs, port, "CLIENT --nick ann --send once").end() == 4
-    await server.program.end()
-    again = await programs.server()
-    before = await history(programs, again.port)
-    assert before in ([], ["ann: once"])
-    assert await shell(programs, again.port, "CLIENT --nick ann --send once").end() == 0
-    assert await history(programs, again.port) == [*before, "ann: once"]
-
-
-@ensureDeferred
-async def test_rejected_line_is_status_5(programs: Programs, listen: Listen) -> None:
-    port = listen(lambda: Scripted(b"-> Error: not kept: the disk is full."))
-    shot = shell(programs, port, "CLIENT --nick ann --send one")
-    assert await shot.end() == 5
-    assert shot.text() == "broadcast-client: not kept: the disk is full; 0 of 1 line is known to be kept\n"
+    proxy: Any = ProxyFactory("127.0.0.1", server.port)
+    proxy.protocol = LossyProxy
+    proxy.on_receipt = lambda: server.program.process.signalProcess("KILL") if kill else None
+    assert await shell(programs, listen(proxy), "CLIENT --nick ann --send once").end() == 4
+    if kill:
+        await server.program.end()
+        server = await programs.server()
+    before = await history(programs, server.port)
+    assert before == ["ann: once"] or (kill and before == [])
+    assert await shell(programs, server.port, "CLIENT --nick ann --send once").end() == 0
+    assert await history(programs, server.port) == [*before, "ann: once"]
 
 
 # In a pipe
@@ -285,7 +177,7 @@ async def test_rejected_line_is_status_5(programs: Programs, listen: Listen) -> 
 @pytest.mark.parametrize("command", ["cat notes | CLIENT --nick ann | cat", "CLIENT --nick ann < notes"])
 @ensureDeferred
 async def test_piped_lines_are_said_and_every_answer_is_printed(programs: Programs, command: str) -> None:
-    """The first with Twisted's own way to read and write, the second with threads, as on Windows."""
+    """Twisted reads and writes pipes; threads read and write files, as on Windows."""
     (programs.folder / "notes").write_text("one\n/names\nlast words")
     port = programs.room()
     ann = shell(programs, port, command)
@@ -331,7 +223,7 @@ async def test_closed_output_pipe_ends_the_client_without_a_message(programs: Pr
 async def test_full_disk_is_status_6_with_the_reason(programs: Programs, how: str) -> None:
     (programs.folder / "notes").write_text("one\n/names\n")
     port = programs.room()
-    # (Where Python does not buffer, argparse does not care whether --help can be written.)
+    # Without Python's buffer, argparse ignores that --help cannot be written.
     full = shell(programs, port, f"PYTHONUNBUFFERED= CLIENT {how} > /dev/full")
     assert await full.end() == 6
     reason = os.strerror(errno.ENOSPC)
@@ -365,7 +257,7 @@ async def test_client_works_with_closed_standard_descriptors(programs: Programs)
 
 
 @ensureDeferred
-async def test_non_blocking_input_is_waited_for(programs: Programs) -> None:
+async def test_client_waits_for_non_blocking_input(programs: Programs) -> None:
     port = programs.room()
     unblock = f"{shlex.quote(sys.executable)} -c 'import os; os.set_blocking(0, False)'"
     client = shell(programs, port, f"{{ {unblock}; CLIENT --nick ann --json --send -; }}")
@@ -388,14 +280,14 @@ async def test_second_signal_ends_a_client_whose_output_nobody_reads(programs: P
         client = shell(programs, port, "exec CLIENT --nick ann --json --send - < notes > unread")
         ended = client.end()
         seen = 0
-        while not ended.called and (not seen or waiting(descriptor) > seen):  # until no more fits into it
+        while not ended.called and (not seen or waiting(descriptor) > seen):  # until the pipe is full
             seen = waiting(descriptor)
             await deferLater(programs.clock, 0.5)
         while not ended.called:
             with suppress(ProcessExitedAlready):
                 client.process.signalProcess("TERM")
-            await deferLater(programs.clock, 0.1)  # two at once would be one
-        # The signal's own end; 143 where this machine was so slow that it was not blocked yet.
+            await deferLater(programs.clock, 0.1)  # two signals at once count as one
+        # The signal ends it; or 143, if this machine was too slow for the client to be blocked yet.
         assert await ended in {None, 143}
     finally:
         os.close(descriptor)

@@ -1,10 +1,12 @@
-"""The server is killed in mid-burst: what anybody has seen, and every receipt, is kept."""
+"""The server is killed while clients talk: every line that was seen, or has a receipt, is stored."""
 
 from __future__ import annotations
 
 import os
 import re
 import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -25,12 +27,10 @@ async def test_every_line_that_was_seen_survives_a_kill_at_any_moment(
     random = Random(seed)  # noqa: S311 -- when to kill is no secret
     data = tmp_path / "data"
     server = await programs.server("--data", str(data), "--limits", "off")
-    people = [await programs.talker(server.port, f"p{number}") for number in range(PEOPLE)]
+    people = await programs.talkers(server.port, *(f"p{number}" for number in range(PEOPLE)))
     for person in people:
-        person.say("/receipts on")
-        for number in range(2000):
-            person.say(f"line {number} of {person.nick}")
-    # Some of it has come back when the end comes, and most of it is on its way.
+        person.say("/receipts on", *(f"line {number} of {person.nick}" for number in range(2000)))
+    # Some lines have been delivered when the end comes, and most are on their way.
     await people[random.randrange(PEOPLE)].lines_seen(random.randrange(1, 1500))
     await server.program.stop("KILL")
     for person in people:
@@ -40,21 +40,22 @@ async def test_every_line_that_was_seen_survives_a_kill_at_any_moment(
     newcomer = await programs.talker(again.port, "newcomer")
     newcomer.say("/history #1-#1000")
     await newcomer.until("-> #1 ")
-    with sqlite3.connect(data / "journal.sqlite") as journal:
-        kept = journal.execute("SELECT seq, nick, text FROM events ORDER BY seq").fetchall()
-    assert [seq for seq, _nick, _text in kept] == list(range(1, len(kept) + 1))
-    said = [f"{nick}: {text}" for _seq, nick, text in kept]
-    assert len(set(said)) == len(said), "none is kept twice"
+    check_stored(data, people)
+
+
+def check_stored(data: Path, people: Sequence[Talker]) -> list[str]:
+    """Return the stored lines, and check that *people* saw them in order and that receipts name their own lines."""
+    with closing(sqlite3.connect(data / "journal.sqlite")) as journal:
+        rows = journal.execute("SELECT seq, nick, text FROM events ORDER BY seq").fetchall()
+    assert [seq for seq, _nick, _text in rows] == list(range(1, len(rows) + 1))
+    said = [f"{nick}: {text}" for _seq, nick, text in rows]
+    assert len(set(said)) == len(said), "no line is stored twice"
     for person in people:
-        check(person, said)
-
-
-def check(person: Talker, said: list[str]) -> None:
-    """Everything that *person* saw is among what was *said*, in that order; their receipts name their own lines."""
-    lines = person.whole_lines()
-    seen = [line for line in lines if re.match(r"p\d+: line ", line)]
-    others = [line for line in said if not line.startswith(f"{person.nick}: ")]
-    assert seen == others[: len(seen)]
-    receipts = [int(line[4:]) for line in lines if re.fullmatch(r"-> #\d+", line)]
-    own = [number for number, line in enumerate(said, 1) if line.startswith(f"{person.nick}: ")]
-    assert receipts == own[: len(receipts)]
+        lines = person.whole_lines()
+        seen = [line for line in lines if re.match(r"p\d+: line ", line)]
+        others = [line for line in said if not line.startswith(f"{person.nick}: ")]
+        assert seen == others[: len(seen)]
+        receipts = [int(line[4:]) for line in lines if re.fullmatch(r"-> #\d+", line)]
+        own = [number for number, line in enumerate(said, 1) if line.startswith(f"{person.nick}: ")]
+        assert receipts == own[: len(receipts)]
+    return said

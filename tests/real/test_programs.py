@@ -1,119 +1,101 @@
-"""telnet, nc and ncat as they are, against the installed server."""
+"""telnet, nc, ncat and the client in the documents as they are, against the installed server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import sys
+import textwrap
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pytest_twisted import ensureDeferred
+from pytest_twisted import async_yield_fixture, ensureDeferred
 
-from tests.real.programs import Program, Programs, found
+from tests.real.programs import Program, Programs, Server, Talker, found
 
-SCRIPTS = {
-    "nc": ("nc.openbsd", "127.0.0.1"),
-    "nc -N": ("nc.openbsd", "-N", "127.0.0.1"),
-    "ncat": ("ncat", "127.0.0.1"),
-}
-"""Programs that read lines from a pipe and post them."""
-
-
-async def netcat(programs: Programs, port: int) -> Program:
-    """Return a netcat that is in the room as ann."""
-    reader = programs.run(found("nc.openbsd"), "127.0.0.1", str(port))
-    reader.write("ann\n")
-    await reader.until("You are ann.")
-    return reader
+CHECKOUT = Path(__file__).parents[2]
+NC, NC_N, NCAT = "nc.openbsd 127.0.0.1", "nc.openbsd -N 127.0.0.1", "ncat 127.0.0.1"
+WELCOME = (
+    "Welcome to Broadcast.\nNickname:  * You are bob. 1 other is here: ann. /help lists the commands, quit leaves.\n"
+)
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+@async_yield_fixture
+async def server(programs: Programs) -> AsyncIterator[Server]:
+    """The installed server."""
+    yield await programs.server()
+
+
+@async_yield_fixture
+async def ann(programs: Programs, server: Server) -> AsyncIterator[Talker]:
+    """The first person in the room."""
+    yield await programs.talker(server.port, "ann")
+
+
+async def join(programs: Programs, program: str, port: int, nick: str) -> Program:
+    """Return *program* on a terminal of its own, after it has joined as *nick*."""
+    person = programs.run(found(program), "127.0.0.1", str(port), pty=True)
+    await person.until("Nickname: ")
+    person.write(f"{nick}\n")
+    await person.until(f"You are {nick}.")
+    return person
+
+
+@pytest.mark.parametrize(
+    ("script", "typed", "said", "answers"),
+    [
+        *[(script, r"bob\nhello\n/names\nquit\n", ["hello"], "-> 2 here: ann, bob\n") for script in (NC, NC_N, NCAT)],
+        *[(script, r"bob\nhello\nlast words", ["hello", "last words"], "") for script in (NC_N, NCAT)],
+    ],
+)
 @ensureDeferred
-async def test_script_with_quit_says_all_and_reads_every_answer(programs: Programs, script: Sequence[str]) -> None:
-    found(script[0])
-    server = await programs.server()
-    reader = await netcat(programs, server.port)
-    bob = programs.run("/bin/sh", "-c", f"printf 'bob\\nhello\\n/names\\nquit\\n' | {' '.join(script)} {server.port}")
-    await reader.until(" * bob left.\r\n")
+async def test_script_says_all_and_reads_every_answer(
+    programs: Programs, server: Server, ann: Talker, script: str, typed: str, said: list[str], answers: str
+) -> None:
+    found(script.split(maxsplit=1)[0])
+    bob = programs.run("/bin/sh", "-c", f"printf '{typed}' | {script} {server.port}")
+    await ann.until(" * bob left.\r\n")
     assert await bob.end() == 0
-    assert " * bob joined.\nbob: hello\n * bob left.\n" in reader.text()
-    assert bob.text() == (
-        "Welcome to Broadcast.\n"
-        "Nickname:  * You are bob. 1 other is here: ann. /help lists the commands, quit leaves.\n"
-        "-> 2 here: ann, bob\n * Goodbye, bob.\n"
-    )
-
-
-@pytest.mark.parametrize("script", [SCRIPTS["nc -N"], SCRIPTS["ncat"]], ids=["nc -N", "ncat"])
-@ensureDeferred
-async def test_script_without_quit_says_all_and_reads_every_answer(programs: Programs, script: Sequence[str]) -> None:
-    found(script[0])
-    server = await programs.server()
-    reader = await netcat(programs, server.port)
-    bob = programs.run("/bin/sh", "-c", f"printf 'bob\\nhello\\nlast words' | {' '.join(script)} {server.port}")
-    await reader.until(" * bob left.\r\n")
-    assert await bob.end() == 0
-    assert " * bob joined.\nbob: hello\nbob: last words\n * bob left.\n" in reader.text()
-    assert bob.text().endswith(" * Goodbye, bob.\n")
+    assert ann.whole_lines()[-2 - len(said) :] == [" * bob joined.", *(f"bob: {text}" for text in said), " * bob left."]
+    assert bob.text() == f"{WELCOME}{answers} * Goodbye, bob.\n"
 
 
 @ensureDeferred
-async def test_plain_nc_without_quit_says_all_and_stays_until_killed(programs: Programs) -> None:
-    """Plain nc keeps the connection open at the end of its input: the server cannot know that there was one."""
-    server = await programs.server()
-    reader = await netcat(programs, server.port)
+async def test_plain_nc_without_quit_says_all_and_stays_until_killed(
+    programs: Programs, server: Server, ann: Talker
+) -> None:
+    """Plain nc does not close the connection at the end of its input, so that the server cannot see that end."""
     bob = programs.run(found("nc.openbsd"), "127.0.0.1", str(server.port))
     bob.write("bob\nhello\n")
     bob.close_input()
-    await reader.until("bob: hello\r\n")
+    await ann.until("bob: hello\r\n")
     await bob.until("You are bob.")
     await bob.stop("TERM")
-    await reader.until(" * bob left.\r\n")
+    await ann.until(" * bob left.\r\n")
 
 
 @ensureDeferred
 async def test_lines_of_telnet_nc_and_ncat_are_replayed_after_kill_9(programs: Programs, tmp_path: Path) -> None:
-    telnet, nc, ncat = found("telnet"), found("nc.openbsd"), found("ncat")
     data = str(tmp_path / "data")
     server = await programs.server("--data", data)
-    ann = programs.run(telnet, "127.0.0.1", str(server.port), pty=True)
-    await ann.until("Nickname: ")
-    ann.write("ann\n")
-    await ann.until("You are ann. Nobody else is here.")
-    bob = programs.run(nc, "127.0.0.1", str(server.port), pty=True)
-    bob.write("bob\n")
-    await bob.until("You are bob. 1 other is here: ann.")
-    carol = programs.run(ncat, "127.0.0.1", str(server.port), pty=True)
-    carol.write("carol\n")
-    await carol.until("You are carol. 2 others are here: ann, bob.")
-    ann.write("hello from telnet\n")
-    await bob.until("ann: hello from telnet")
-    bob.write("hello from nc\n")
-    await carol.until("bob: hello from nc")
-    carol.write("/me waves from ncat\n")
-    await ann.until("** carol waves from ncat")
+    programs_in_use = ("telnet", "nc.openbsd", "ncat")
+    people = [await join(programs, program, server.port, f"p{at}") for at, program in enumerate(programs_in_use)]
+    for at, person in enumerate(people):
+        person.write(f"hello from {programs_in_use[at]}\n")
+        await people[at - 1].until(f"p{at}: hello from {programs_in_use[at]}")
     await server.program.stop("KILL")
 
     again = await programs.server("--data", data)
-    dave = programs.run(nc, "127.0.0.1", str(again.port))
-    dave.write("dave\n")
-    await dave.until("waves from ncat")
-    lines = dave.text().splitlines()[-3:]
-    assert [line.partition("] ")[2] for line in lines] == [
-        "ann: hello from telnet",
-        "bob: hello from nc",
-        "** carol waves from ncat",
-    ]
+    dave = await join(programs, "nc.openbsd", again.port, "dave")
+    await dave.until("hello from ncat")
+    lines = [line.partition("] ")[2] for line in dave.text().splitlines()[-3:]]
+    assert lines == [f"p{at}: hello from {program}" for at, program in enumerate(programs_in_use)]
 
 
 @ensureDeferred
-async def test_telnet_reads_on_after_an_interrupt(programs: Programs) -> None:
-    """After Ctrl-C telnet throws away what comes, until its timing mark has been answered."""
-    telnet = found("telnet")
-    server = await programs.server()
-    ann = programs.run(telnet, "127.0.0.1", str(server.port), pty=True)
-    await ann.until("Nickname: ")
-    ann.write("ann\n")
-    await ann.until("You are ann.")
+async def test_telnet_reads_on_after_an_interrupt(programs: Programs, server: Server) -> None:
+    """After Ctrl-C, telnet discards all input until the server has answered its timing mark."""
+    ann = await join(programs, "telnet", server.port, "ann")
     ann.write("\x1d")
     await ann.until("telnet> ")
     ann.write("send ip\n")
@@ -128,10 +110,43 @@ async def test_telnet_reads_on_after_an_interrupt(programs: Programs) -> None:
 
 
 @ensureDeferred
-async def test_localhost_works_whichever_address_comes_first(programs: Programs) -> None:
-    server = await programs.server()
-    for client in (found("telnet"), found("nc.openbsd"), found("ncat")):
-        visitor = programs.run(client, "localhost", str(server.port), pty=True)
-        await visitor.until("Nickname: ")
-        visitor.write("quit\n")
-        await visitor.until(" * Goodbye.")
+async def test_localhost_works_whichever_address_comes_first(programs: Programs, server: Server) -> None:
+    for program in ("telnet", "nc.openbsd", "ncat"):
+        person = programs.run(found(program), "localhost", str(server.port), pty=True)
+        await person.until("Nickname: ")
+        person.write("quit\n")
+        await person.until(" * Goodbye.")
+
+
+@pytest.mark.parametrize("end", ["\x04", "\x1dsend eof\n"], ids=["Ctrl-D", "send eof"])
+@ensureDeferred
+async def test_telnet_that_ends_its_input_leaves(programs: Programs, end: str) -> None:
+    port = programs.room()
+    bob = await programs.talker(port, "bob")
+    ann = await join(programs, "telnet", port, "ann")
+    ann.write(end)
+    await bob.until(" * ann left.\r\n")
+    await ann.until(" * Goodbye, ann.")
+    await ann.end()
+
+
+@pytest.mark.parametrize("typed", ["quit\n", ""], ids=["quit", "the end of the input"])
+@ensureDeferred
+async def test_client_in_the_documents_talks_until_it_leaves(programs: Programs, typed: str) -> None:
+    page = CHECKOUT.joinpath("docs", "scripts.rst").read_text("utf-8")
+    (code,) = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)
+    assert len(re.findall("^.+$", code, re.MULTILINE)) <= 10
+    programs.folder.joinpath("chat.py").write_text(textwrap.dedent(code), "utf-8")
+    port = programs.room()
+    ann = await programs.talker(port, "ann")
+    bob = programs.run(sys.executable, "chat.py", "127.0.0.1", str(port))
+    bob.write("bob\n\xe4 first line\n")
+    await ann.until("bob: \xe4 first line\r\n")
+    ann.say("hello \u20ac")
+    await bob.until("ann: hello \u20ac\n")
+    bob.write(f"last line\n{typed}")
+    if not typed:
+        bob.close_input()
+    assert await bob.end() == 0
+    await ann.until("bob: last line\r\n * bob left.\r\n")
+    assert bob.text().endswith(" * Goodbye, bob.\n")

@@ -1,51 +1,66 @@
-"""Whoever vanishes without a word is gone in time, whatever was under way; whoever only does not read stays."""
+"""A client whose network stops has left in time; a client that only does not read stays."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import monotonic
 
 import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
 from twisted.internet.task import deferLater
 
 from tests.real.networks import NEAR, Networks, why_not
-from tests.real.programs import TWISTD, Program, Programs, found
+from tests.real.programs import PATIENCE, TWISTD, Program, Programs, found
 
 PROBE, GONE = 1, 3
-"""In seconds. Without a heartbeat the system takes 15 minutes to two hours."""
-OPTIONS = ("--ephemeral", "--limits", "off", "--probe", str(PROBE), "--gone", str(GONE))
+"""Seconds. Without probes the system takes 15 minutes to two hours."""
+SHORT = ("--limits", "off", "--probe", str(PROBE), "--gone", str(GONE))
+DEFAULT_GONE = 150
+"""Seconds, with the default settings."""
+LATE = 5
+"""Seconds by which a busy machine may be late."""
 PORT = "5555"
-LINES = 300
-"""So many lines of a kilobyte are more than what the systems hold on their way."""
+LINES, PADDING = 30, "x" * 2000
+"""Lines that are more than the systems hold on their way."""
+
+long = pytest.mark.skipif(not os.environ.get("BROADCAST_LONG"), reason="it takes three minutes: .ci/long runs it")
 
 
-class House:
-    """A server on the near machine, ann beside it, and bob on the far one."""
+@dataclass
+class Cable:
+    """A server and ann on one machine, and bob on another, whose network may stop."""
 
-    def __init__(self, networks: Networks, ann: Program, bob: Program) -> None:
-        self.networks = networks
-        self.ann = ann
-        self.bob = bob
+    networks: Networks
+    programs: Programs
+    ann: Program
+    bob: Program
+
+    async def wait(self, seconds: float) -> None:
+        """Let *seconds* pass."""
+        await deferLater(self.programs.clock, seconds)
+
+    async def stop_bob(self) -> None:
+        """Stop bob's program, and let ann say more than the systems hold."""
+        self.bob.process.signalProcess("STOP")
+        self.ann.write(f"{PADDING}\n" * LINES + "/ping\n")
+        await self.ann.until("-> pong\r\n")
 
 
-@pytest.fixture
-def networks(programs: Programs) -> Networks:
-    """Two machines, where such things are allowed."""
+@async_yield_fixture
+async def cable(programs: Programs, request: pytest.FixtureRequest) -> AsyncIterator[Cable]:
+    """The machines, with everybody in the room. The parameter is the options of the server."""
     for program in ("unshare", "nsenter", "ip"):
         found(program)
     if reason := why_not():
         pytest.skip(reason)
-    return Networks(programs)
-
-
-@async_yield_fixture
-async def house(networks: Networks) -> AsyncIterator[House]:
-    """One, after everybody has been introduced."""
+    networks = Networks(programs)
     await networks.build()
     nc = found("nc.openbsd")
-    listen = ("--port", PORT, "--interface", NEAR)
-    server = networks.near(TWISTD, "-n", "--pidfile=", "broadcast", *listen, *OPTIONS)
+    listen = ("--ephemeral", "--port", PORT, "--interface", NEAR)
+    server = networks.near(TWISTD, "-n", "--pidfile=", "broadcast", *listen, *getattr(request, "param", SHORT))
     await server.until(f"Listening on {NEAR}")
     people = []
     for run, nick in ((networks.near, "ann"), (networks.far, "bob")):
@@ -54,57 +69,55 @@ async def house(networks: Networks) -> AsyncIterator[House]:
         await person.until(f"You are {nick}.")
         people.append(person)
     await people[0].until(" * bob joined.")
-    yield House(networks, *people)
+    yield Cable(networks, programs, *people)
 
 
-async def wait(programs: Programs, seconds: float) -> None:
-    """Let so much time pass."""
-    await deferLater(programs.clock, seconds, lambda: None)
+@pytest.mark.parametrize(
+    ("cable", "state", "seconds"),
+    [
+        (SHORT, "in silence", PATIENCE),
+        (SHORT, "with data in flight", PATIENCE),
+        (SHORT, "without reading", PATIENCE),
+        pytest.param((), "in silence", DEFAULT_GONE + LATE, marks=long),
+        pytest.param((), "without reading", DEFAULT_GONE + LATE, marks=long),
+    ],
+    indirect=["cable"],
+)
+@ensureDeferred
+async def test_client_that_vanishes_has_left_in_time(cable: Cable, state: str, seconds: float) -> None:
+    if state == "in silence":
+        await cable.wait(PROBE)  # until bob's system has acknowledged the welcome
+    elif state == "without reading":
+        await cable.stop_bob()
+        await cable.wait(GONE)
+        assert " * bob left" not in cable.ann.text()
+    await cable.networks.vanish()
+    began = monotonic()
+    if state == "with data in flight":
+        cable.ann.write("are you there?\n")
+    while " * bob left: connection lost\n" not in cable.ann.text():
+        assert monotonic() - began < seconds
+        await cable.wait(0.1)
+    cable.ann.write("/names\n")
+    await cable.ann.until("-> 1 here: ann\r\n")
 
 
 @ensureDeferred
-async def test_client_that_vanishes_in_silence_has_left_in_time(house: House, programs: Programs) -> None:
-    await wait(programs, PROBE)  # until bob's system has acknowledged the welcome
-    await house.networks.vanish()
-    await house.ann.until(" * bob left: connection lost\r\n")
-
-
-@ensureDeferred
-async def test_client_that_vanishes_with_data_in_flight_has_left_in_time(house: House) -> None:
-    await house.networks.vanish()
-    house.ann.write("are you there?\n")
-    await house.ann.until(" * bob left: connection lost\r\n")
-
-
-@ensureDeferred
-async def test_client_that_vanishes_without_reading_has_left_in_time(house: House, programs: Programs) -> None:
-    house.bob.process.signalProcess("STOP")
-    house.ann.write(f"{'x' * 1000}\n" * LINES + "/ping\n")
-    await house.ann.until("-> pong\r\n")
-    await wait(programs, GONE)
-    assert " * bob left" not in house.ann.text()
-    await house.networks.vanish()
-    await house.ann.until(" * bob left: connection lost\r\n")
-
-
-@ensureDeferred
-async def test_client_that_does_not_read_stays_and_reads_on_later(house: House, programs: Programs) -> None:
-    house.bob.process.signalProcess("STOP")
-    house.ann.write(f"{'x' * 1000}\n" * LINES + "/ping\n")
-    await house.ann.until("-> pong\r\n")
-    await wait(programs, 2 * GONE)
-    house.ann.write("still there?\n")
-    house.bob.process.signalProcess(signal.SIGCONT)
-    await house.bob.until("ann: still there?\r\n")
-    assert " * bob left" not in house.ann.text()
-    assert house.bob.text().count("x" * 1000) == LINES
+async def test_client_that_does_not_read_stays_and_reads_on_later(cable: Cable) -> None:
+    await cable.stop_bob()
+    await cable.wait(2 * GONE)
+    cable.ann.write("still there?\n")
+    cable.bob.process.signalProcess(signal.SIGCONT)
+    await cable.bob.until("ann: still there?\r\n")
+    assert " * bob left" not in cable.ann.text()
+    assert cable.bob.text().count(PADDING) == LINES
 
 
 @ensureDeferred
 async def test_idle_client_stays(programs: Programs) -> None:
-    server = await programs.server(*OPTIONS)
-    ann, bob = [await programs.talker(server.port, nick) for nick in ("ann", "bob")]
-    await wait(programs, 2 * GONE)
+    server = await programs.server("--ephemeral", *SHORT)
+    ann, bob = await programs.talkers(server.port, "ann", "bob")
+    await deferLater(programs.clock, 2 * GONE)
     bob.say("hello")
     await ann.until("bob: hello\r\n")
     assert b" * bob left" not in ann.seen

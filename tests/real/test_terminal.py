@@ -1,4 +1,4 @@
-"""The installed client on a pseudo-terminal, against a real server: what its user sees and what stays behind."""
+"""The installed client on a pseudo-terminal, against a real server: what its user sees, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pytest_twisted import ensureDeferred
+from pytest_twisted import async_yield_fixture, ensureDeferred
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTCP, ITransport
 from twisted.internet.protocol import Factory, Protocol
 
-from tests.real.programs import Programs
+from tests.real.programs import Programs, Talker
 from tests.real.terminals import CTRL_C, CTRL_D, CTRL_Z, ENTER, LEFT, TAB, UP, Terminal, client, terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
 
 
 async def arrived(programs: Programs, port: int, *options: str, **how: object) -> Terminal:
-    """Ann, in the room, on a terminal."""
+    """Return the client of ann, who has joined on a terminal of her own."""
     ann = client(programs, port, "--nick", "ann", *options, **how)  # type: ignore[arg-type]  # sizes and environment
     await ann.shows("You are ann.", " ann · ")
     return ann
 
 
-async def gone(ann: Terminal, status: int = 0) -> None:
-    """Ann has left properly, and the terminal is as it was."""
+async def leave(ann: Terminal, keys: str = CTRL_D, status: int = 0) -> None:
+    """Let ann type *keys*, and check that she leaves with a goodbye and that the terminal is as it was."""
+    ann.write(keys)
     assert await ann.end() == status
     assert ann.settings() == ann.before
     assert " * Goodbye, ann." in ann.model.shown
@@ -42,8 +43,28 @@ async def gone(ann: Terminal, status: int = 0) -> None:
     ann.close()
 
 
+@pytest.fixture
+def port(programs: Programs) -> int:
+    """The port of a server in this process."""
+    return programs.room("--limits", "off")
+
+
+@async_yield_fixture
+async def bob(programs: Programs, port: int) -> AsyncIterator[Talker]:
+    """A client in the room on a socket."""
+    yield await programs.talker(port, "bob")
+
+
+@async_yield_fixture
+async def ann(programs: Programs, port: int, bob: Talker) -> AsyncIterator[Terminal]:
+    """Ann, beside bob, on a terminal. At the end of the test, she leaves properly."""
+    ann = await arrived(programs, port)
+    yield ann
+    await leave(ann)
+
+
 def modes(output: bytes) -> dict[bytes, bytes]:
-    """Which modes of the terminal (bracketed paste, alternate screen, mouse …) *output* has left on or off."""
+    """Return the modes of the terminal (bracketed paste, alternate screen, mouse ...) that *output* has changed."""
     usual = {b"25": b"h", b"7": b"h"}  # the cursor is visible, lines wrap
     last = dict(re.findall(rb"\x1b\[\?(\d+)([hl])", output))
     return {mode: state for mode, state in last.items() if state != usual.get(mode, b"l")}
@@ -53,10 +74,10 @@ def modes(output: bytes) -> dict[bytes, bytes]:
 
 
 @ensureDeferred
-async def test_unfinished_line_stays_in_place_while_200_lines_arrive(programs: Programs) -> None:
-    port = programs.room("--limits", "off")
+async def test_unfinished_line_stays_in_place_while_200_lines_arrive(
+    programs: Programs, port: int, bob: Talker
+) -> None:
     ann = await arrived(programs, port)
-    bob = await programs.talker(port, "bob")
     ann.write("half a li")
     await ann.shows_line("> half a li")
     bob.say(*(f"line {number}" for number in range(100)))
@@ -71,62 +92,45 @@ async def test_unfinished_line_stays_in_place_while_200_lines_arrive(programs: P
     ann.write(ENTER)
     await bob.until("ann: half a line, and the rest\r\n")
     await ann.shows_line("ann: half a line, and the rest")
-    ann.write(CTRL_D)
-    await gone(ann)
-    assert not any(line.startswith("> ") for line in ann.model.everything), "what was typed left no trace but the line"
+    await leave(ann)
+    assert not any(line.startswith("> ") for line in ann.model.everything), (
+        "what was typed leaves no trace but the line"
+    )
 
 
 @ensureDeferred
-async def test_wide_and_combining_characters_are_edited_inside_a_line(programs: Programs) -> None:
-    port = programs.room()
-    ann = await arrived(programs, port)
-    bob = await programs.talker(port, "bob")
+async def test_wide_and_combining_characters_are_edited_inside_a_line(ann: Terminal, bob: Talker) -> None:
     ann.write("日本語 cafe\u0301 ok" + LEFT * 3 + "\x7f" + "e" + "\x01" + "\x1b[C" * 2 + "\x1b[3~" + "x")
     await ann.shows("日本x cafe ok")
-    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor behind the x")
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor is behind the x")
     bob.say("日本語 cafe\u0301")
     await ann.shows("bob: 日本語 café")
     await ann.shows_line("> 日本x cafe ok")
-    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor where it was")
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor is there again")
     ann.write(ENTER)
     await bob.until("ann: 日本x cafe ok\r\n")
-    ann.write(CTRL_D)
-    await gone(ann)
 
 
 @ensureDeferred
-async def test_pasted_lines_are_sent_one_by_one(programs: Programs) -> None:
-    port = programs.room()
-    ann = await arrived(programs, port)
-    bob = await programs.talker(port, "bob")
+async def test_pasted_and_typed_lines_are_sent_in_order_and_shown_as_others_see_them(
+    ann: Terminal, bob: Talker
+) -> None:
     ann.write("\x1b[200~one\rtwo\rthr\x1b[201~ee" + ENTER + "four\nfive\n")
-    await bob.until("ann: one\r\nann: two\r\nann: three\r\nann: four\r\nann: five\r\n")
-    await ann.shows("ann: five")
-    ann.write(CTRL_D)
-    await gone(ann)
-
-
-@ensureDeferred
-async def test_own_lines_are_shown_as_others_see_them(programs: Programs) -> None:
-    port = programs.room()
-    ann = await arrived(programs, port)
-    for line in ("hi", "/me waves", "//usr/bin", "/say quit", "/names"):
+    for line in ("/me waves", "//usr/bin", "/say quit", "/names"):
         ann.write(line + ENTER)
-    said = ["ann: hi", "** ann waves", "ann: /usr/bin", "ann: quit"]
+    own = [*(f"ann: {text}" for text in ("one", "two", "three", "four", "five")), "** ann waves"]
+    own += ["ann: /usr/bin", "ann: quit"]
+    await bob.until("".join(f"{line}\r\n" for line in own))
     # The server answers /names at once, perhaps before the lines have come back from the journal. Until then, the
     # client shows at most three of them.
-    await ann.shows("/names", "-> 1 here: ann")
-    await ann.until_true(lambda: [line for line in ann.model.shown if line in said] == said, "all lines in order")
-    ann.write("quit" + ENTER)
-    await gone(ann)
+    await ann.shows("/names", "-> 2 here: bob, ann")
+    await ann.until_true(lambda: [line for line in ann.model.shown if line in own] == own, "all lines in order")
 
 
 @ensureDeferred
-async def test_commands_and_nicknames_are_completed(programs: Programs) -> None:
-    port = programs.room()
+async def test_commands_and_nicknames_are_completed(programs: Programs, port: int, ann: Terminal) -> None:
     await programs.talker(port, "roberta")
-    ann = await arrived(programs, port)
-    # Its answer comes behind those to what the client asks by itself.
+    # Its answer comes after the answers to the commands that the client sends by itself.
     ann.write("/ping" + ENTER)
     await ann.shows("-> pong")
     ann.write("/uptim" + TAB)
@@ -138,57 +142,40 @@ async def test_commands_and_nicknames_are_completed(programs: Programs) -> None:
     ann.write(CTRL_C + "/" + TAB)
     await ann.shows("/msg NAME TEXT", "private to one person")
     ann.write(CTRL_C)
-    await ann.until_true(lambda: not any("/msg NAME TEXT" in line for line in ann.model.shown), "no menu")
-    assert not any("-> /msg" in line for line in ann.model.everything), "what /help answered is not shown"
+    await ann.until_true(lambda: not any("/msg NAME TEXT" in line for line in ann.model.shown), "the menu is gone")
+    assert not any("-> /msg" in line for line in ann.model.everything), "the answer to /help is not shown"
     assert len([line for line in ann.model.everything if "pong" in line]) == 1
-    ann.write(CTRL_D)
-    await gone(ann)
 
 
 # Leaving
 
 
+@pytest.mark.parametrize(
+    ("keys", "said", "end", "status"),
+    [
+        ("oops" + CTRL_C + "better" + ENTER, "ann: better\r\n", CTRL_C, 0),
+        ("last words" + ENTER + CTRL_D, "ann: last words\r\n * ann left.\r\n", "", 0),
+        ("/say bye" + ENTER, "ann: bye\r\n", "quit" + ENTER, 0),
+        ("hi" + ENTER, "ann: hi\r\n", "TERM", 143),
+    ],
+    ids=["Ctrl-C clears the line and leaves on an empty one", "Ctrl-D", "quit", "SIGTERM"],
+)
 @ensureDeferred
-async def test_ctrl_c_clears_the_line_and_leaves_on_an_empty_one(programs: Programs) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
+async def test_client_leaves_with_goodbye_after_everything_is_said(
+    programs: Programs, port: int, bob: Talker, keys: str, said: str, end: str, status: int
+) -> None:
     ann = await arrived(programs, port)
-    ann.write("oops")
-    await ann.shows_line("> oops")
-    ann.write(CTRL_C)
-    await ann.shows_line(">")
-    ann.write("better" + ENTER)
-    await bob.until("ann: better\r\n")
-    ann.write(CTRL_C)
+    ann.write(keys)
+    await bob.until(said)
+    if status:
+        ann.process.signalProcess(end)
+    await leave(ann, "" if status else end, status)
     await bob.until(" * ann left.\r\n")
-    await gone(ann)
+    assert said.splitlines()[0] in ann.model.shown
 
 
 @ensureDeferred
-async def test_ctrl_d_leaves_after_everything_is_said(programs: Programs) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
-    ann = await arrived(programs, port)
-    ann.write("last words" + ENTER + CTRL_D)
-    await bob.until("ann: last words\r\n * ann left.\r\n")
-    await gone(ann)
-    assert "ann: last words" in ann.model.shown
-
-
-@ensureDeferred
-async def test_sigterm_leaves_with_goodbye_and_status_143(programs: Programs) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
-    ann = await arrived(programs, port)
-    ann.process.signalProcess("TERM")
-    await bob.until(" * ann left.\r\n")
-    await gone(ann, 143)
-
-
-@ensureDeferred
-async def test_ctrl_z_restores_the_terminal_and_fg_continues(programs: Programs) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
+async def test_ctrl_z_restores_the_terminal_and_fg_continues(programs: Programs, port: int, bob: Talker) -> None:
     shell = terminal(programs, "/bin/bash", "--norc", "--noprofile", "-i", PS1="sh> ")
 
     def prompts() -> Deferred[None]:
@@ -212,20 +199,17 @@ async def test_ctrl_z_restores_the_terminal_and_fg_continues(programs: Programs)
     await bob.until("ann: half a line\r\n")
     shell.write(CTRL_D)
     await shell.shows("Goodbye, ann.")
-    await prompts()  # what is typed before is the client's
+    await prompts()  # the client would read earlier input
     shell.write("exit" + ENTER)
     await shell.end()
     shell.close()
 
 
-# The window
+# The size of the terminal
 
 
 @ensureDeferred
-async def test_resized_terminal_keeps_the_unfinished_line(programs: Programs) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
-    ann = await arrived(programs, port)
+async def test_resized_terminal_keeps_the_unfinished_line(ann: Terminal, bob: Talker) -> None:
     ann.write("what is typed here is longer than forty columns")
     await ann.shows_line("> what is typed here is longer than forty columns")
     ann.resize(40, 15)
@@ -241,15 +225,13 @@ async def test_resized_terminal_keeps_the_unfinished_line(programs: Programs) ->
     await bob.until("ann: tiny\r\n")
     ann.resize(80, 24)
     await ann.shows(" ann · ")
-    ann.write(CTRL_D)
-    await gone(ann)
 
 
 @pytest.mark.parametrize(("columns", "rows", "term"), [(80, 24, "dumb"), (80, 2, "xterm"), (8, 24, "xterm")])
 @ensureDeferred
-async def test_dumb_or_tiny_terminal_gets_plain_lines(programs: Programs, columns: int, rows: int, term: str) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
+async def test_dumb_or_tiny_terminal_gets_plain_lines(
+    programs: Programs, port: int, bob: Talker, columns: int, rows: int, term: str
+) -> None:
     ann = client(programs, port, columns=columns, rows=rows, TERM=term)
     await ann.until("Nickname [user]: ")
     ann.write("ann\n")
@@ -297,8 +279,7 @@ async def test_restarted_server_shows_each_line_once_and_keeps_the_typed_one(
     text = "\n".join(ann.model.everything)
     for once in ("bob: before", "bob: meanwhile", "bob: afterwards", "ann: half a line"):
         assert text.count(once) == 1, once
-    ann.write(CTRL_D)
-    await gone(ann)
+    await leave(ann)
 
 
 @ensureDeferred
@@ -324,9 +305,8 @@ async def test_choices_are_made_again_on_a_server_without_memory_of_them(program
     bob.say("the end")
     await ann.shows("[bob] are you there?", "] bob: the end")
     assert not [line for line in ann.model.shown if "spam" in line or "joined" in line]
-    assert len([line for line in ann.model.everything if line.startswith("-> ")]) == 4, "nothing was answered again"
-    ann.write(CTRL_D)
-    await gone(ann)
+    assert len([line for line in ann.model.everything if line.startswith("-> ")]) == 4, "no answer is shown again"
+    await leave(ann)
 
 
 @ensureDeferred
@@ -343,7 +323,7 @@ async def test_lost_connection_ends_the_client_with_no_reconnect(programs: Progr
 @ensureDeferred
 async def test_missing_server_is_reported_in_one_line(programs: Programs) -> None:
     with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))  # it does not listen: a connection is refused
+        reserved.bind(("127.0.0.1", 0))  # it does not listen, so that connections are refused
         ann = client(programs, reserved.getsockname()[1])
         assert await ann.end() == 2
     assert ann.settings() == ann.before
@@ -353,8 +333,7 @@ async def test_missing_server_is_reported_in_one_line(programs: Programs) -> Non
 
 
 @ensureDeferred
-async def test_rejected_nickname_is_asked_for_again(programs: Programs) -> None:
-    port = programs.room()
+async def test_rejected_nickname_is_asked_for_again(programs: Programs, port: int) -> None:
     await programs.talker(port, "user")
     await programs.talker(port, "bob")
     ann = client(programs, port)
@@ -369,65 +348,52 @@ async def test_rejected_nickname_is_asked_for_again(programs: Programs) -> None:
     ann.write(UP)
     ann.write("x")
     await ann.shows_line("> x")
-    ann.write(CTRL_C + CTRL_D)
-    await gone(ann)
+    await leave(ann, CTRL_C + CTRL_D)
 
 
-# Colours, bells, and what stays
+# Colors, bells and the history
 
 
 @pytest.mark.parametrize(
-    ("options", "environment", "colored"), [([], {}, True), (["--no-color"], {}, False), ([], {"NO_COLOR": "1"}, False)]
+    ("options", "environment", "colored", "bells"),
+    [([], {}, True, 2), (["--no-color", "--no-bell"], {}, False, 0), ([], {"NO_COLOR": "1"}, False, 2)],
 )
 @ensureDeferred
-async def test_colors_are_off_by_option_or_environment(
-    programs: Programs, options: Sequence[str], environment: dict[str, str], colored: bool
+async def test_colors_and_bells_are_off_by_option_or_environment(
+    programs: Programs,
+    port: int,
+    bob: Talker,
+    options: Sequence[str],
+    environment: dict[str, str],
+    colored: bool,
+    bells: int,
 ) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
-    ann = await arrived(programs, port, *options, **environment)
-    bob.say("hi ann")
-    await ann.shows("bob: hi ann")
-    assert (re.search(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])(?:;[0-9;]*)?m", ann.output) is not None) is colored
-    ann.write(CTRL_D)
-    await gone(ann)
-
-
-@pytest.mark.parametrize(("options", "bells"), [([], 2), (["--no-bell"], 0)])
-@ensureDeferred
-async def test_bell_rings_for_private_lines_and_own_name_unless_off(
-    programs: Programs, options: Sequence[str], bells: int
-) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
+    """The bell rings for private messages and for lines with the client's own nickname."""
     bob.say("ann, this was before you came")
-    ann = await arrived(programs, port, *options)
+    ann = await arrived(programs, port, *options, **environment)
     bob.say("hi", "hi Ann", "banner", "/msg ann psst", "the end")
     await ann.shows("[bob] psst", "bob: the end", "this was before")
+    assert (re.search(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])(?:;[0-9;]*)?m", ann.output) is not None) is colored
     assert ann.output.count(b"\x07") == bells
-    ann.write(CTRL_D)
-    await gone(ann)
+    await leave(ann)
 
 
 @ensureDeferred
-async def test_typed_lines_are_in_the_history_of_the_next_run(programs: Programs) -> None:
-    port = programs.room()
+async def test_typed_lines_are_in_the_history_of_the_next_run(programs: Programs, port: int) -> None:
     ann = await arrived(programs, port)
     ann.write("remember 日本" + ENTER)
     await ann.shows("ann: remember 日本")
-    ann.write(CTRL_D)
-    await gone(ann)
+    await leave(ann)
     path = programs.folder / "state" / "broadcast" / "history"
     assert path.read_text("utf-8") == "remember 日本\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     ann = await arrived(programs, port)
     ann.write(UP)
     await ann.shows_line("> remember 日本")
-    ann.write(CTRL_C + CTRL_D)
-    await gone(ann)
+    await leave(ann, CTRL_C + CTRL_D)
 
 
-# A server that means harm
+# A hostile server
 
 HOSTILE = (
     b"\x1b]52;c;ZXZpbA==\x07",
@@ -443,11 +409,11 @@ HOSTILE = (
     b"\x1b[?1049h",
     b"\x05",
 )
-"""What would steer a terminal: clipboard, title, clearing, DCS, C1, backspaces, bidi, questions, the other screen."""
+"""Sequences that control a terminal: clipboard, title, clearing, DCS, C1, backspaces, bidi, queries, another screen."""
 
 
 class Hostile(Protocol):
-    """A server that sends all of it wherever a server may send something."""
+    """A server that sends all of them wherever a server may send text."""
 
     def connectionMade(self) -> None:
         for payload in HOSTILE:
@@ -488,8 +454,8 @@ class Hostile(Protocol):
 
 @ensureDeferred
 async def test_output_of_a_hostile_server_never_controls_the_terminal(programs: Programs) -> None:
-    harm = cast(Any, Factory.forProtocol(Hostile))
-    listening = cast(IReactorTCP, programs.reactor).listenTCP(0, harm, interface="127.0.0.1")
+    factory = cast(Any, Factory.forProtocol(Hostile))
+    listening = cast(IReactorTCP, programs.reactor).listenTCP(0, factory, interface="127.0.0.1")
     try:
         ann = client(programs, cast(IPv4Address, listening.getHost()).port, "--no-bell")
         await ann.shows("Nickname [user]:")
@@ -506,9 +472,9 @@ async def test_output_of_a_hostile_server_never_controls_the_terminal(programs: 
         assert await ann.end() == 0
         for payload in HOSTILE:
             assert payload not in ann.output
-        for steering in (b"\x07", b"\x05", b"\x0e", b"\x1b]", b"\x1bP", b"\xc2\x9b", b"\xc2\x9d", b"\xe2\x80\xae",
+        for sequence in (b"\x07", b"\x05", b"\x0e", b"\x1b]", b"\x1bP", b"\xc2\x9b", b"\xc2\x9d", b"\xe2\x80\xae",
                          b"\x1b[6n", b"\x1b[1;1H", b"\x1b[?1049h"):  # fmt: skip
-            assert steering not in ann.output
+            assert sequence not in ann.output
         assert "bob: \ufffd]0;evil\ufffd" in ann.model.everything
         assert ann.settings() == ann.before
         ann.close()
@@ -517,9 +483,7 @@ async def test_output_of_a_hostile_server_never_controls_the_terminal(programs: 
 
 
 @ensureDeferred
-async def test_closed_terminal_takes_its_user_out_of_the_room(programs: Programs) -> None:
-    port = programs.room()
-    bob = await programs.talker(port, "bob")
+async def test_closed_terminal_takes_its_user_out_of_the_room(programs: Programs, port: int, bob: Talker) -> None:
     ann = await arrived(programs, port)
     os.kill(cast(int, ann.process.pid), signal.SIGHUP)
     await bob.until(" * ann left")

@@ -1,12 +1,11 @@
-"""Over a real TLS connection, a reader who stops and goes on gets everything in order, whole and once."""
+"""Over a real TLS connection, a subscriber that stops reading gets everything in order, whole and once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -16,7 +15,7 @@ from OpenSSL import SSL
 from pytest_twisted import ensureDeferred
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -29,17 +28,17 @@ from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.subscriber import Subscriber
 from broadcast.net.writers import TransportWriter, writer_for
 from tests.delivery.subscribers import PlainEncoder
-from tests.real.programs import PATIENCE, Given, Programs, connect_narrow
+from tests.real.programs import Given, Programs, Talker, connect_narrow
 
 ANN = 7
-"""The reader's session."""
+"""The session of the subscriber."""
 Reactor: TypeAlias = Any
-"""No interface has all that the reactors have."""
+"""No interface has all methods of the reactors."""
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class Contexts:
-    """Where both sides have their TLS from: a self-signed certificate in *folder*, which the other side trusts."""
+    """The TLS contexts of both sides: a self-signed certificate in *folder*, which the client trusts."""
 
     def __init__(self, folder: Path) -> None:
         self._pem = folder / "certificate.pem"
@@ -58,7 +57,7 @@ class Contexts:
 
 
 def self_signed() -> bytes:
-    """A certificate and its key, as PEM."""
+    """Return a certificate and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -76,138 +75,120 @@ def self_signed() -> bytes:
     return certificate.public_bytes(Encoding.PEM) + secret
 
 
-class Hall:
-    """A fan-out with one reader, on the server's side of a TLS connection."""
+class Room:
+    """A fan-out with one subscriber, on the server's side of a TLS connection."""
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
         self.fanout = Fanout(reactor.callFromThread, monotonic)
-        self.wire = PlainEncoder()
-        self.came: Deferred[Subscriber] = Deferred()
-        self.left: Deferred[None] = Deferred()
+        self.encoder = PlainEncoder()
+        self.subscribed: Deferred[Subscriber] = Deferred()
+        self.lost: Deferred[None] = Deferred()
         self.last = 0
         self.expected: list[str] = []
 
-    async def tell(self, *what: str | Event) -> None:
-        """Tell a burst, and wait until the reader was offered it: texts are lines of others, other events their own."""
+    async def publish(self, *batch: str | Event) -> None:
+        """Publish a batch, and wait until the subscriber was offered it. Texts are others' lines, messages its own."""
         events: list[Event] = []
-        edits: list[Override] = []
-        last = self.last
-        for event in what:
+        overrides: list[Override] = []
+        for event in batch:
             if isinstance(event, PrivateMessage):
-                edits.append((len(events), event))
+                overrides.append((len(events), event))
                 self.expected.append(f"[{event.text}]")
-            elif not isinstance(event, str):
-                self.last += 1
-                edits.append((len(events), Receipt(self.last)))
-                self.expected.append(f"#{self.last}")
-            else:
-                self.last += 1
+                events.append(event)
+                continue
+            self.last += 1
+            if isinstance(event, str):
                 self.expected.append(event)
-            events.append(Message(1, "eve", event, 0.0, self.last) if isinstance(event, str) else event)
-        told: Deferred[None] = Deferred()
-
-        then = iter([lambda: told.callback(None)])
-        self.fanout.publish(Batch(events, {ANN: edits} if edits else {}, last), then)
-        await told
+                events.append(Message(1, "eve", event, 0.0, self.last))
+            else:
+                overrides.append((len(events), Receipt(self.last)))
+                self.expected.append(f"#{self.last}")
+                events.append(event)
+        delivered: Deferred[None] = Deferred()
+        self.fanout.publish(
+            Batch(events, {ANN: overrides} if overrides else {}, self.last), iter([lambda: delivered.callback(None)])
+        )
+        await delivered
         await deferLater(self.reactor, 0)
 
-    def show(self, reader: Subscriber, text: str) -> None:
-        """Answer the reader."""
+    async def publish_all_kinds(self, number: int, subscriber: Subscriber) -> None:
+        """Publish a batch of all that a subscriber may receive, and reply to it."""
+        batch: list[str | Event] = [f"line {number} " + "x" * 500, f"öäü {number}"]
+        if number % 3 == 0:
+            batch += [Message(ANN, "ann", "own", 0.0, self.last + 3), f"behind {number}"]
+        if number % 5 == 0:
+            batch.insert(0, PrivateMessage(1, "eve", ANN, f"psst {number}"))
+        await self.publish(*batch)
+        if number % 7 == 0:
+            self.reply(f"answer {number}", subscriber)
+
+    def reply(self, text: str, subscriber: Subscriber) -> None:
+        """Send the subscriber a reply."""
         self.expected.append(text)
-        reader.send([self.wire.encode(CommandReply(text))])
+        subscriber.send([self.encoder.encode(CommandReply(text))])
 
 
 class ServerSide(Protocol):
-    """Where the reader's bytes go."""
+    """The server's side of the connection."""
 
-    def __init__(self, hall: Hall) -> None:
-        self.hall = hall
+    def __init__(self, room: Room) -> None:
+        self.room = room
 
     def connectionMade(self) -> None:
-        outlet = writer_for(self.hall.reactor, self.transport)  # type: ignore[arg-type]  # typed as less than it is
-        assert isinstance(outlet, TransportWriter)
-        self.reader = Subscriber(self.hall.fanout, outlet, self.hall.wire, lambda: None)
-        self.reader.session = ANN
-        self.reader.subscribe(self.hall.wire)
-        self.hall.came.callback(self.reader)
+        writer = writer_for(self.room.reactor, self.transport)  # type: ignore[arg-type]  # typed as less than it is
+        assert isinstance(writer, TransportWriter)
+        self.subscriber = Subscriber(self.room.fanout, writer, self.room.encoder, lambda: None)
+        self.subscriber.session = ANN
+        self.subscriber.subscribe(self.room.encoder)
+        self.room.subscribed.callback(self.subscriber)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.reader.connection_lost()
-        self.hall.left.callback(None)
+        self.subscriber.connection_lost()
+        self.room.lost.callback(None)
 
 
-class OtherSide(Protocol):
-    """Reads, or does not, what comes."""
+class TlsClient(Talker):
+    """The client's side."""
 
-    def __init__(self, contexts: Contexts) -> None:
-        self.seen = b""
-        self._contexts = contexts
-        self.ended: Deferred[None] = Deferred()
-        """Fires when the last line is "end"."""
+    contexts: Contexts
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport  # its interface lacks what tells that this is the client
-        transport.startTLS(self._contexts, normal=False)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.seen += data
-        if self.seen.endswith(b"\nend\n"):
-            self.ended.callback(None)
-
-    def stop(self) -> None:
-        cast(IPushProducer, self.transport).pauseProducing()
-
-    def go_on(self) -> None:
-        cast(IPushProducer, self.transport).resumeProducing()
-
-    def close(self) -> None:
-        cast(ITCPTransport, self.transport).abortConnection()
-
-
-async def all_sorts(hall: Hall, reader: Subscriber, number: int) -> None:
-    """A burst of all that a reader may be told, and an answer."""
-    texts: Sequence[str | Event] = [f"line {number} " + "x" * 500, f"öäü {number}"]
-    if number % 3 == 0:
-        texts = [*texts, Message(ANN, "ann", "own", 0.0, hall.last + 3), f"behind {number}"]
-    if number % 5 == 0:
-        texts = [PrivateMessage(1, "eve", ANN, f"psst {number}"), *texts]
-    await hall.tell(*texts)
-    if number % 7 == 0:
-        hall.show(reader, f"answer {number}")
+        self.tcp.startTLS(self.contexts, normal=False)
 
 
 @ensureDeferred
 async def test_tls_client_that_stops_reading_gets_everything_in_order(programs: Programs, tmp_path: Path) -> None:
     reactor: Reactor = programs.reactor
     contexts = Contexts(tmp_path)
-    hall = Hall(reactor)
-    port = reactor.listenSSL(0, Given(ServerSide(hall)), contexts.server(), interface="127.0.0.1")
-    other = OtherSide(contexts)
+    room = Room(reactor)
+    port = reactor.listenSSL(0, Given(ServerSide(room)), contexts.server(), interface="127.0.0.1")
+    client = TlsClient("ann", reactor)
+    client.contexts = contexts
     try:
-        connect_narrow(reactor, port.getHost().port, other)
-        reader = await hall.came
-        await hall.tell("hello")
-        number = waited = 0
+        connect_narrow(reactor, port.getHost().port, client)
+        subscriber = await room.subscribed
+        await room.publish("hello")
+        number = queued = 0
         for _ in range(3):
-            other.stop()
-            behind = 0
-            while behind < 100:  # the system goes on taking some for a while
+            client.stop_reading()
+            lagging = 0
+            while lagging < 100:  # the system still accepts some bytes for a while
                 number += 1
                 assert number < 10_000
-                await all_sorts(hall, reader, number)
-                behind = behind + 1 if reader.lagging else 0
-                waited += bool(reader._queue)
-            other.go_on()
+                await room.publish_all_kinds(number, subscriber)
+                lagging = lagging + 1 if subscriber.lagging else 0
+                queued += bool(subscriber._queue)
+            client.read_on()
             for _ in range(20):
                 number += 1
-                await all_sorts(hall, reader, number)
-        assert waited
-        hall.show(reader, "end")
-        await other.ended.addTimeout(PATIENCE, reactor)
-        assert other.seen.decode().split("\n")[:-1] == hall.expected
-        assert not reader.lagging
+                await room.publish_all_kinds(number, subscriber)
+        assert queued
+        room.reply("end", subscriber)
+        await client.until("\nend\n")
+        assert client.text().splitlines() == room.expected
+        assert not subscriber.lagging
     finally:
-        other.close()
-        await hall.left
+        client.tcp.abortConnection()
+        await room.lost
         await port.stopListening()

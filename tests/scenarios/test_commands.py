@@ -52,20 +52,23 @@ ERRORS = [
         (typed, f"unknown command /{verb}. /help lists them.")
         for typed, verb in [
             *(("/x", "x"), ("/X y z", "X"), ("/", ""), ("/ help", ""), ("/" + "y" * 99, "y" * 24)),
-            *(("/help frobnicate", "frobnicate"), ("/\x1b[2J", "[2J")),
+            *(("/help frobnicate", "frobnicate"), ("/\x1b[2Jx\x07", "x")),
         ]
     ),
     *(("/nick bob", "bob is taken."), ("/nick  BOB ", "BOB is taken."), ("/nick bo\u200bb", "bob is taken.")),
     ("/nick root", "root is reserved."),
+    ("/nick rob\x1b[D", "a nickname holds no control characters, such as those that arrow keys send."),
     ("/nick two words", "a nickname holds only ASCII letters, digits, _, - and ."),
     ("/nick " + "x" * 25, "a nickname has at most 24 characters."),
     *((f"/msg {nick} hi", f"{nick} is not here.") for nick in ("zoe", "x" * 24)),
-    ("/msg \x1b[2J hi", "[2J is not here."),
+    ("/msg \x1b[2Jzoe\x07 hi", "zoe is not here."),
     ("/reply hello?", "nobody has written to you yet."),
     ("/ignore Ann", "you cannot ignore yourself."),
     ("/ignore zoe", "zoe is not here."),
     ("/unignore zoe", "you do not ignore zoe."),
     ("/history #2-#1002", "at most 1000 lines at once: /history #2-#1001"),
+    ("/history #3000-#5", "at most 1000 lines at once: /history #5-#1004"),
+    ("/history #" + "9" * 4000, "usage: /history [N]"),
     ("/search " + "x" * 101, "at most 100 characters can be searched for."),
 ]
 
@@ -188,7 +191,7 @@ def test_each_person_has_a_view_of_their_own(world: World, ann: Person, bob: Per
 def test_away_and_back_are_answered(ann: Person, bob: Person) -> None:
     ann.say("/away  lunch ", "/away \x1b]0;x\x07\u0085y", "/away", "/back", "/back")
     assert ann.lines() == [
-        *("-> You are away: lunch", "-> You are away: ]0;x y", "-> You are away.", "-> Welcome back."),
+        *("-> You are away: lunch", "-> You are away: y", "-> You are away.", "-> Welcome back."),
         "-> Welcome back.",
     ]
     assert bob.read() == ""

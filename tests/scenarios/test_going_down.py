@@ -18,7 +18,7 @@ def drain(world: World) -> Deferred[list[tuple[bool, None]]]:
     return drained
 
 
-def shut_down(world: World) -> Deferred[list[tuple[bool, None]]]:
+def shut_down(world: World) -> Deferred[None]:
     """Shut down; return what fires when all connections are gone."""
     assert drain(world).called
     closed: list[str] = []

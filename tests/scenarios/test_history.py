@@ -76,23 +76,6 @@ def test_search_shows_public_lines_as_history_does(ann: Person, bob: Person) -> 
     assert ann.lines() == ["-> #1 [12:00] bob: The build is red", "-> #3 [12:00] ** bob fixes the BUILD"]
 
 
-@pytest.mark.parametrize(
-    ("asked", "numbers"),
-    [
-        ("the build", [1, 2]),
-        *((asked, [1]) for asked in ('"the build"', '"the build', 'build "is red"', "  red  ")),
-        *((asked, [3]) for asked in ("CREME", "crème")),
-        ("don't", [4]),
-        *((asked, []) for asked in ('""', '"', "!!!", "* ^ + - : ( )", "nobody", "ann", "house OR red", 'x") OR ("y')),
-    ],
-)
-def test_search_finds_lines_with_all_words_and_phrases(ann: Person, asked: str, numbers: list[int]) -> None:
-    said = ["the build is red", "build the house", "Crème brûlée", "I don't know"]
-    ann.say(*said, f"/search {asked}")
-    found = [f"-> #{number} [12:00] ann: {said[number - 1]}" for number in numbers]
-    assert ann.lines() == (found or ["-> nothing found."])
-
-
 def test_search_shows_at_most_the_newest_fifty_lines(ann: Person) -> None:
     ann.say(*(f"line {number}" for number in range(1, 61)), "/search line")
     assert ann.lines() == [f"-> #{number} [12:00] ann: line {number}" for number in range(11, 61)]

@@ -65,17 +65,6 @@ def test_end_of_input_answers_what_was_asked_and_leaves(world: World, ann: Perso
     assert not world.clock.getDelayedCalls()
 
 
-@pytest.mark.parametrize("typed", [[], ["bob smith"], ["quit"]])
-def test_end_of_input_before_a_nickname_closes(world: World, ann: Person, typed: list[str]) -> None:
-    person = newcomer(world)
-    person.say(*typed)
-    person.end_input()
-    assert person.lines()[-1].endswith(" * Goodbye.")
-    assert person.transport.closed
-    assert ann.read() == ""
-    assert not world.clock.getDelayedCalls()
-
-
 def test_end_of_input_of_a_person_who_does_not_read_waits_until_they_do(world: World, ann: Person, bob: Person) -> None:
     bob.transport.takes = False
     at_once((bob, *["/help"] * 200, "still said"))

@@ -227,3 +227,14 @@ def test_invalid_message_of_the_day_is_rejected(tmp_path: Path, text: bytes, mes
     (tmp_path / "motd").write_bytes(text)
     assert load_error(tmp_path, motd="motd").startswith("--motd: ")
     assert message in load_error(tmp_path, motd="motd")
+
+
+def test_motd_can_be_read_again(tmp_path: Path) -> None:
+    assert Config().read_motd() == ()
+    (tmp_path / "motd").write_text("First.\n")
+    config = load(tmp_path, "motd = 'motd'")
+    (tmp_path / "motd").write_text("Second.\n")
+    assert (config.motd, config.read_motd()) == (("First.",), ("Second.",))
+    (tmp_path / "motd").unlink()
+    with pytest.raises(StartupError, match=r"^motd in chat\.toml: cannot read "):
+        config.read_motd()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event as ThreadEvent
 from time import monotonic, sleep
-from typing import NoReturn, cast
+from typing import IO, NoReturn, cast
 
 import pytest
 from twisted.application.service import Application, IService, MultiService
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher, textFileLogObserver
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
@@ -30,6 +30,8 @@ from broadcast.server.lifecycle import (
     ProcessContext,
     Server,
 )
+from broadcast.server.log_writer import LogWriter
+from broadcast.server.logging import ProcessLog
 from broadcast.server.sd_notify import SdNotifier
 from tests.harness import World
 
@@ -83,7 +85,7 @@ class FakeMonitor:
     """A monitor that records whether it runs."""
 
     def __init__(self) -> None:
-        self.listener = FakeListener("a tower")
+        self.listener = FakeListener("the monitor")
         self.factory: IProtocolFactory = Factory()
         self.measures = False
 
@@ -137,7 +139,7 @@ class Running:
     """A server on fake ports. The time limits of its stop have their own clock."""
 
     def __init__(
-        self, *places: FakeListener, monitor: FakeMonitor | None = None, log: ILogObserver | None = None
+        self, *listeners: FakeListener, monitor: FakeMonitor | None = None, log: ProcessLog | None = None
     ) -> None:
         self.world = World(journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
@@ -150,8 +152,8 @@ class Running:
         self.manager = RecordingNotifier()
         self.signals: list[str] = []
         self.collector: list[str] = []
-        self.pulse = Clock()
-        around = ProcessContext(
+        self.probe_clock = Clock()
+        context = ProcessContext(
             self._give_up,
             self.clock,
             self.world._soon.append,
@@ -159,20 +161,24 @@ class Running:
             self.manager,
             lambda: self.signals.append("installed"),
             lambda: self.collector.append("limited"),
-            log,
+            log=log,
         )
-        heartbeat = DeadPeerDetector(
-            self.world.connections, KeepalivePolicy(60, 150), read_tcp_info, self.pulse, self.world._soon.append
+        detector = DeadPeerDetector(
+            self.world.connections,
+            KeepalivePolicy(60, 150),
+            read_tcp_info,
+            self.probe_clock,
+            self.world._soon.append,
         )
-        entrances = [Entrance(place, self.world.factory) for place in places]
+        entrances = [Entrance(listener, self.world.factory) for listener in listeners]
         self.server = Server(
             self.journal,
             self.world.hub,
             self.world.connections,
             entrances,
             "Nothing is kept.",
-            around,
-            heartbeat,
+            context,
+            detector,
             monitor=monitor,
         )
         self.stopped: list[None] = []
@@ -236,11 +242,11 @@ def test_start_listens_before_it_opens_the_journal_and_logs_both(logged: list[st
 def test_dead_peer_detector_runs_from_start_to_stop() -> None:
     running = Running(FakeListener("here").succeed())
     running.server.privilegedStartService()
-    beats = [len(running.pulse.getDelayedCalls())]
+    timers = [len(running.probe_clock.getDelayedCalls())]
     running.server.startService()
-    beats.append(len(running.pulse.getDelayedCalls()))
+    timers.append(len(running.probe_clock.getDelayedCalls()))
     running.stop()
-    assert [*beats, len(running.pulse.getDelayedCalls())] == [0, 1, 0]
+    assert [*timers, len(running.probe_clock.getDelayedCalls())] == [0, 1, 0]
     running.settle()
 
 
@@ -263,22 +269,22 @@ def test_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None
 
 
 def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
-    place = FakeListener("slow")
-    running = Running(place)
+    listener = FakeListener("slow")
+    running = Running(listener)
     running.start()
     assert logged == ["Nothing is kept."]
-    place.succeed()
+    listener.succeed()
     assert logged[1:] == ["Listening on slow."]
     running.stop()
     running.settle()
-    assert not place.port.open
+    assert not listener.port.open
 
 
 def test_port_that_fails_late_terminates_the_process(logged: list[str]) -> None:
-    place = FakeListener("slow")
-    running = Running(place)
+    listener = FakeListener("slow")
+    running = Running(listener)
     running.start()
-    place.fail()
+    listener.fail()
     assert logged[-1] == "slow is in use"
     assert running.terminated == 1
 
@@ -323,14 +329,14 @@ def test_server_without_a_port_or_already_stopping_is_never_ready(listens: bool 
 
 
 def test_stop_notifies_all_clients_with_and_without_a_nickname(logged: list[str]) -> None:
-    place = FakeListener("here").succeed()
-    running = Running(place)
+    listener = FakeListener("here").succeed()
+    running = Running(listener)
     running.start()
     ann, bob = running.world.join("ann", "bob")
     stranger = running.world.connect()
     stranger.read()
     running.stop()
-    assert not place.port.open
+    assert not listener.port.open
     assert "Going down: 3 connected." in logged
     for person in (ann, bob, stranger):
         assert person.lines()[-1] == DOWN
@@ -431,7 +437,7 @@ def test_monitor_has_its_own_listener_and_runs_from_the_start(logged: list[str])
     running.server.startService()
     assert (before, monitor.measures) == (False, True)
     assert (here.factory, monitor.listener.factory) == (running.world.factory, monitor.factory)
-    assert logged == ["Listening on here.", "Listening on a tower.", "Nothing is kept."]
+    assert logged == ["Listening on here.", "Listening on the monitor.", "Nothing is kept."]
 
 
 def test_monitor_is_closed_last() -> None:
@@ -454,25 +460,59 @@ def test_monitor_that_cannot_listen_ends_the_start() -> None:
     running = Running(FakeListener("here").succeed(), monitor=monitor)
     with pytest.raises(GaveUpError):
         running.start()
-    assert running.gave_up == ["a tower is in use"]
+    assert running.gave_up == ["the monitor is in use"]
     assert not monitor.measures
 
 
 # The log
 
 
+class FakeOutput:
+    """A destination of the log that keeps what is written."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> int:
+        self.written += data
+        return len(data)
+
+    def reopen(self) -> None:
+        """Do nothing."""
+
+    def rotate(self) -> None:
+        """Do nothing."""
+
+
+def process_log(output: FakeOutput) -> ProcessLog:
+    writer = LogWriter(output)
+    return ProcessLog(textFileLogObserver(cast(IO[str], writer)), writer)
+
+
 def test_application_takes_its_log_observer_from_the_server() -> None:
-    observer = cast(ILogObserver, [].append)
-    for log in (observer, None):
+    for log in (process_log(FakeOutput()), None):
         application = Application("x")  # type: ignore[no-untyped-call]
         server = Running(log=log).server
         server.setServiceParent(application)
-        assert application.getComponent(ILogObserver, None) is log
+        assert application.getComponent(ILogObserver, None) is (log and log.observer)
         assert list(cast(MultiService, IService(application))) == [server]
 
 
 def test_server_can_be_part_of_another_service() -> None:
     services = MultiService()  # type: ignore[no-untyped-call]
-    server = Running(log=cast(ILogObserver, [].append)).server
+    server = Running(log=process_log(FakeOutput())).server
     server.setServiceParent(services)
     assert list(services) == [server]
+
+
+def test_log_is_written_before_the_start_is_complete() -> None:
+    output = FakeOutput()
+    log = process_log(output)
+    globalLogPublisher.addObserver(log.observer)
+    try:
+        Running(FakeListener("here").succeed(), log=log).start()
+    finally:
+        globalLogPublisher.removeObserver(log.observer)
+    assert output.written.endswith(b"Nothing is kept.\n")

@@ -1,13 +1,11 @@
-"""The JSON log writes every event as one line with one flat object, whatever the event contains."""
+"""The JSON log has one flat object per line, whatever the event contains. The log goes where twistd would write it."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from broadcast.core.errors import StartupError
-from broadcast.server.logging import as_json, json_log
+from broadcast.server.logging import as_json, open_log
 from tests.harness import World
 
 NOON = 1_768_478_400.25
@@ -138,72 +136,88 @@ def test_text_of_clients_is_logged_literally_and_breaks_no_line() -> None:
     assert (left["nick"], left["why"], left["level"]) == ("ann", '"tired" \\n {of} it', "info")
 
 
-# Log files
+# The destination
 
 
 @pytest.fixture(autouse=True)
-def _own_directory_and_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGUSR1)
-    yield
-    signal.signal(signal.SIGUSR1, before)
 
 
-def call_at_once(call: Callable[[], None]) -> None:
-    call()
+FORMATS = [("text", " [some.part#info] Hello.\n"), ("json", '"system": "some.part", "message": "Hello."}\n')]
 
 
-def log_hello(twistd: dict[str, object], afterwards: Callable[[], None] = lambda: None) -> None:
-    """Log an event as with these options of twistd, then call *afterwards*."""
-    observer = json_log(twistd, call_at_once)
-    assert isinstance(observer, FileLogObserver)
-    assert verifyObject(ILogObserver, observer)
-    Logger(observer=observer).info("Hello.")
-    afterwards()
-    if observer._outFile is not sys.stdout:
-        observer._outFile.close()
+def log_hello(twistd: dict[str, object], log_format: str) -> None:
+    """Log an event as with these options of twistd."""
+    log = open_log(twistd, log_format)
+    assert log is not None
+    assert verifyObject(ILogObserver, log.observer)
+    Logger(namespace="some.part", observer=log.observer).info("Hello.")
+    log.writer.finish()
 
 
+@pytest.mark.parametrize(("log_format", "line"), FORMATS)
 @pytest.mark.parametrize("twistd", [{"nodaemon": True}, {"nodaemon": True, "logfile": "-"}])
-def test_foreground_server_logs_to_stdout(twistd: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
-    log_hello(twistd)
-    assert parse(capsys.readouterr().out)["message"] == "Hello."
+def test_foreground_server_logs_to_stdout(
+    twistd: dict[str, object], log_format: str, line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log_hello(twistd, log_format)
+    assert capfd.readouterr().out.endswith(line)
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize(("log_format", "line"), FORMATS)
 @pytest.mark.parametrize(
     ("twistd", "name"),
     [({}, "twistd.log"), ({"logfile": "chat.log"}, "chat.log"), ({"logfile": "b.log", "nodaemon": True}, "b.log")],
 )
-def test_daemon_or_server_with_a_log_file_logs_to_the_file(twistd: dict[str, object], name: str) -> None:
-    log_hello(twistd)
-    assert parse(Path(name).read_text())["message"] == "Hello."
+def test_daemon_or_server_with_a_log_file_logs_to_the_file(
+    twistd: dict[str, object], name: str, log_format: str, line: str
+) -> None:
+    log_hello(twistd, log_format)
+    assert Path(name).read_text().endswith(line)
 
 
-def test_log_file_is_rotated_on_sigusr1_unless_it_has_a_handler() -> None:
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    log_hello({"logfile": "chat.log"}, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-    assert parse(Path("chat.log.1").read_text())["message"] == "Hello."
-    assert Path("chat.log").read_text() == ""
+def test_server_with_closed_stdout_logs_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    log_hello({"nodaemon": True}, "text")
+    assert list(Path().iterdir()) == []
 
-    def other_handler(*_: object) -> None:
-        """Do nothing."""
 
-    signal.signal(signal.SIGUSR1, other_handler)
-    log_hello({"logfile": "chat.log"})
-    assert signal.getsignal(signal.SIGUSR1) is other_handler
+def test_syslog_receives_the_lines_with_their_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    syslog = pytest.importorskip("syslog")
+    sent: list[tuple[int, str]] = []
+    monkeypatch.setattr(syslog, "syslog", lambda priority, text: sent.append((priority, text)))
+    log = open_log({"syslog": True, "prefix": "chat"}, "text")
+    assert log is not None
+    logger = Logger(namespace="some.part", observer=log.observer)
+    logger.info("Two\nlines.")
+    logger.error("NUL \0 and \ud800.")
+    assert sent == []
+    log.writer.finish()
+    assert sent == [
+        (syslog.LOG_INFO, "[-] Two"),
+        (syslog.LOG_INFO, "[-] \tlines."),
+        (syslog.LOG_ALERT, "[-] NUL \\x00 and \\ud800."),
+    ]
+
+
+def test_log_of_twistds_option_logger_stays_as_it_is() -> None:
+    assert open_log({"logger": object(), "nodaemon": True}, "text") is None
 
 
 @pytest.mark.parametrize(
-    ("twistd", "message"),
+    ("twistd", "log_format", "message"),
     [
-        ({"syslog": 1, "nodaemon": True}, "remove twistd's option --syslog."),
-        ({"logger": object(), "nodaemon": True}, "remove twistd's option --logger."),
-        ({"logfile": "-"}, "a daemon cannot log to stdout."),
-        ({"logfile": "nowhere/chat.log"}, "cannot write the log nowhere/chat.log: "),
+        ({"syslog": 1, "nodaemon": True}, "json", "remove twistd's option --syslog."),
+        ({"logger": object(), "nodaemon": True}, "json", "remove twistd's option --logger."),
+        ({"logfile": "-"}, "json", "a daemon cannot log to stdout: "),
+        ({"logfile": "-"}, "text", "a daemon cannot log to stdout: "),
+        ({"logfile": "nowhere/chat.log"}, "json", "cannot write the log nowhere/chat.log: "),
+        ({"logfile": "nowhere/chat.log"}, "text", "cannot write the log nowhere/chat.log: "),
     ],
 )
-def test_unusable_log_is_rejected(twistd: dict[str, object], message: str) -> None:
+def test_unusable_log_is_rejected(twistd: dict[str, object], log_format: str, message: str) -> None:
     with pytest.raises(StartupError) as caught:
-        json_log(twistd, call_at_once)
+        open_log(twistd, log_format)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The reactor's deadlines do not depend on the wall clock."""
+"""The reactor's deadlines depend neither on the wall clock nor on a pause of the process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.base import ReactorBase
+from twisted.logger import formatEvent
 
 from broadcast.server.monotonic_clock import use_monotonic_clock
+from tests.harness import logged
 
 NOON = 1_768_478_400.0
 HOUR = 3600.0
@@ -37,8 +39,13 @@ class Clocks:
         """Append *name* to ``called`` after *seconds*."""
         self.reactor.callLater(seconds, self.called.append, name)
 
+    def run(self, seconds: float) -> None:
+        """Advance both clocks second by second."""
+        for _ in range(round(seconds)):
+            self.advance(1)
+
     def advance(self, seconds: float) -> None:
-        """Advance both clocks."""
+        """Advance both clocks at once."""
         self.wall += seconds
         self.monotonic += seconds
         self.reactor.runUntilCurrent()
@@ -53,9 +60,33 @@ def test_deadline_does_not_depend_on_jumps_of_the_wall_clock(jump: float) -> Non
     clocks.wall += jump
     clocks.advance(0)
     assert clocks.called == ["at once"]
-    assert clocks.reactor.timeout() == 60
     clocks.install()  # a second installation changes nothing
-    clocks.advance(59)
+    clocks.run(59)
     assert clocks.called == ["at once"]
-    clocks.advance(1)
+    clocks.run(1)
     assert clocks.called == ["at once", "in a minute"]
+
+
+@pytest.mark.parametrize("pause", [4, 300, HOUR])
+def test_deadline_does_not_count_the_time_in_which_the_process_was_stopped(pause: float) -> None:
+    clocks = Clocks()
+    clocks.call_later(60, "in a minute")
+    clocks.run(58)
+    with logged() as events:
+        clocks.advance(pause)
+        assert clocks.called == []
+        clocks.run(1)
+    assert clocks.called == ["in a minute"]
+    assert [formatEvent(event) for event in events] == [
+        f"The server stood still for {pause - 1:.0f} seconds. No deadline counts them."
+    ]
+
+
+def test_idle_reactor_is_not_a_stopped_process() -> None:
+    clocks = Clocks()
+    clocks.call_later(60, "in a minute")
+    with logged() as events:
+        for _ in range(60):
+            clocks.advance(clocks.reactor.timeout() or 0)
+    assert clocks.called == ["in a minute"]
+    assert events == []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -73,6 +75,24 @@ def test_manager_is_notified_of_start_and_stop(manager: FakeManager) -> None:
     assert not manager.has_timer
     notifier.stopping("Going down: 3 connected.")
     assert manager.received() == ["STOPPING=1\nSTATUS=Going down: 3 connected."]
+
+
+def test_manager_is_notified_of_a_reload_unless_the_server_stops(manager: FakeManager) -> None:
+    notifier = manager.notifier()
+    notifier.ready(lambda: NOT_CONNECTED)
+    before = time.monotonic_ns() // 1000
+    notifier.reloading()
+    notifier.reloaded()
+    _, reloading, ready = manager.received()
+    found = re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=(\d+)", reloading)
+    assert found is not None
+    assert before <= int(found[1]) <= time.monotonic_ns() // 1000
+    assert ready == "READY=1"
+    notifier.stopping("Going down.")
+    manager.received()
+    notifier.reloading()
+    notifier.reloaded()
+    assert manager.received() == []
 
 
 def test_watchdog_is_notified_twice_per_interval_until_the_stop(

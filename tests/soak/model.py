@@ -1,42 +1,34 @@
 """A model of the line door: what each reader must receive. It knows no sockets and shares no code with the server.
 
-One reader, the *reference*, joins first, never speaks and hides joins and leaves. The lines that it receives are the
-*log*. Every other reader receives the log from its arrival to its departure, byte for byte, except for
+One reader, the *reference*, joins first, leaves last and never speaks. The numbered lines that it receives are the
+*log*. Every other reader receives the log from its arrival to its departure without a hole, except that
 
-* its own lines; a receipt stands in the place of each, if it asked for receipts;
-* private lines (replies and private messages), between any two other lines;
-* the lines that a gap notice names: `` * You missed N lines (#a-#b).``
+* a receipt stands in the place of each of its own lines;
+* a gap notice, `` * You missed N lines (#a-#b).``, stands in the place of the lines that it names;
+* replies, private messages and notices have no number and may come between any two lines.
 
 The log itself must hold what its authors said: each line unchanged, in the order of its author, none lost, none
-twice. At the end it is compared with the journal. Readers that see joins and leaves have a log of their own, whose
-other lines must be those of the first.
+twice. At the end it is compared with the journal.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 OnPrivate: TypeAlias = Callable[[str, Sequence[bytes]], None]
 END = b"\r\n"
-WELCOME = b"Welcome to Broadcast.\r\n"
-PROMPT = b"Nickname: "
 REPLAY = 20
 """Number of lines that the server shows to a newcomer."""
 _NICK = rb"([A-Za-z0-9_.-]{1,24})"
 _TIME = rb"\[(?:\d{4}-\d\d-\d\d )?\d\d:\d\d\] "
-_SAID = re.compile(_NICK + rb": ([^\r\n]+)\r\n")
-_EMOTED = re.compile(rb"\*\* " + _NICK + rb" ([^\r\n]+)\r\n")
-_RENAMED = re.compile(rb" \* " + _NICK + rb" is now " + _NICK + rb"\.\r\n")
-_PASSAGE = re.compile(rb" \* (?:(\d+) people|" + _NICK + rb") (?:(joined)|left)(?:\.|: ([^\r\n]+))\r\n")
+_SPOKEN = re.compile(rb"(?:\*\* " + _NICK + rb" |" + _NICK + rb": )[^\r\n]+\r\n")
+_PASSAGE = re.compile(rb" \* (?:(\d+) people|" + _NICK + rb") (joined|left)(?:\.|: ([^\r\n]+))\r\n")
 _ARRIVED = re.compile(
-    rb" \* You are " + _NICK + rb"\. (?:Nobody else is here|(\d+) others? (?:is|are) here: [^\r\n]+)\."
+    rb"Nickname:  \* You are " + _NICK + rb"\. (?:Nobody else is here|(\d+) others? (?:is|are) here: [^\r\n]+)\."
     rb" /help lists the commands, quit leaves\.\r\n"
 )
 _REPLAYED = re.compile(_TIME + rb"(.+\r\n)")
@@ -51,200 +43,77 @@ class Unexplained(Exception):
     """A reader received a line that it should not have, or lacks one. The text is the first difference."""
 
 
-class Remark(NamedTuple):
-    """A line that an author has sent."""
-
-    emoted: bool
-    text: bytes
-    at: float = 0.0
-    """When it was sent, in seconds; 0: its latency is not measured."""
-    receipt: bool = False
-    """Whether the author gets a receipt."""
-
-
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Author:
     """One visit as other readers see it."""
 
     nick: bytes
-    log: Log | None = None
-    """The log that this visit reads; None: what it reads is not checked."""
     free: bool = False
     """Whether it sends random bytes, so that its lines cannot be predicted."""
-    receipts: bool = False
-    """Whether receipts are on now."""
-    said: int = 0
-    unseen: deque[Remark] = field(default_factory=deque)
-    """Lines that it has sent and that the log does not hold yet."""
-    renames: deque[bytes] = field(default_factory=deque)
-    """Nicknames that it has asked for, likewise."""
-    own: dict[int, int] = field(default_factory=dict)
-    """Its own lines, as indexes in the log, and for each the index of the receipt in its place (-1: none)."""
-    receipted: list[int] = field(default_factory=list)
-    """The numbers of its lines that have a receipt."""
-    left_well: bool = False
-    """Whether it left in a way that loses none of its lines."""
     reset: bool = False
     """Whether it has reset its connection: the server then says the part of a line that has arrived."""
-    cut: bool = False
-    """Whether the log holds such a part; it is the last line."""
-
-    def next_remark(self, remark: Remark) -> Remark:
-        """Remove and return its next unseen line, which must be *remark*."""
-        if self.cut or not self.unseen:
-            raise Unexplained(f"{_shown(self.nick)} has said everything, but {_shown(remark.text)} is shown")
-        expected = self.unseen.popleft()
-        if expected[:2] == remark[:2]:
-            return expected
-        # The cut may be within a character, which the server replaces.
-        start = remark.text.removesuffix("\ufffd".encode())
-        self.cut = self.reset and expected.emoted == remark.emoted and expected.text.startswith(start)
-        if not self.cut:
-            raise Unexplained(
-                f"{_shown(self.nick)} said {_shown(expected.text)} next, but {_shown(remark.text)} is shown"
-            )
-        return expected
+    unseen: deque[bytes] = field(default_factory=deque)
+    """Lines that it has sent and that the log does not hold yet."""
 
 
 class Log:
-    """The lines that one kind of reader sees, from the first one on. Stored lines have dense numbers, from 1."""
+    """The numbered lines, from #1 on."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.places: list[int] = []
-        """Indexes of the numbered lines; all others are notices."""
-        self.owners: dict[bytes, Author] = {}
-        self.at = 0.0
-        """When the last line was sent; 0: its latency is not measured."""
-        self.strangers = 0
-        """Number of lines from unpredictable authors. Random bytes may happen to be a nickname."""
-        self.renames = 0
+        self.authors: dict[bytes, Author] = {}
+        """The author of each nickname that anybody has asked for."""
+        self.renames: set[bytes] = set()
+        """The notices of all nickname changes that anybody has asked for."""
+        self.counts: Counter[str] = Counter()
         self._seqs: dict[bytes, int] = {}
-
-    @property
-    def last(self) -> int:
-        """The number of the last line; 0: none."""
-        return len(self.places)
-
-    def line(self, seq: int) -> bytes:
-        """Return line *seq* with its end."""
-        return self.lines[self.places[seq - 1]]
 
     def find(self, line: bytes) -> int:
         """Return the number of *line*, or 0. No line occurs twice, because authors number their lines."""
         return self._seqs.get(line, 0)
 
-    def is_notice(self, index: int) -> bool:
-        """Return whether the line at *index* has no number."""
-        return self.lines[index].startswith(b" * ")
-
-    def says_left(self, index: int, nick: bytes) -> bool:
-        """Return whether the line at *index* says that *nick*, or a crowd that may include it, has left."""
-        own = (b" * %b left." % nick, b" * %b left:" % nick)
-        return self.lines[index].startswith(own) or (
-            self.is_notice(index) and self.lines[index].endswith(b" people left.\r\n")
-        )
-
-    def seq_before(self, index: int) -> int:
-        """Return the number of the last numbered line before *index*."""
-        return bisect_left(self.places, index)
+    def author(self, seq: int) -> Author | None:
+        """Return the author of line *seq*."""
+        spoken = _SPOKEN.fullmatch(self.lines[seq - 1])
+        return self.authors.get(spoken[1] or spoken[2]) if spoken is not None else None
 
     def record(self, line: bytes) -> None:
-        """Append a line that the reference has received, if it is right."""
-        if (spoken := _SAID.fullmatch(line) or _EMOTED.fullmatch(line)) is not None:
-            author = self.owners.get(spoken[1])
-            remark = self._check(author, spoken[1], Remark(line.startswith(b"** "), spoken[2]))
-            self.add(line, author, receipt=remark.receipt)
-            self.at = remark.at
-        elif (renamed := _RENAMED.fullmatch(line)) is not None:
-            author = self.owners.get(renamed[1])
-            predictable = author is not None and not author.free
-            if author and predictable and (not author.renames or author.renames.popleft() != renamed[2]):
-                raise Unexplained(f"{_shown(line)} is shown, but this nickname was not asked for")
-            self.renames += 1
-            self.add_notice(line, author)
-        else:
+        """Append the line that the reference has received, if its author said it."""
+        if _SPOKEN.fullmatch(line) is None:
             raise Unexplained(f"{_shown(line)} is no line of the protocol")
-
-    def add(self, line: bytes, author: Author | None, *, receipt: bool = False) -> None:
-        """Append a numbered line."""
-        self.places.append(len(self.lines))
-        self._seqs[line] = self.last
-        if receipt and author is not None and author.log is self:
-            author.receipted.append(self.last)
-        self.add_notice(line, author, receipt=receipt)
-
-    def add_notice(self, line: bytes, author: Author | None, *, receipt: bool = False) -> None:
-        """Append a line that *author* does not receive."""
-        if author is not None and author.log is self:
-            author.own[len(self.lines)] = len(author.receipted) - 1 if receipt else -1
         self.lines.append(line)
-        self.at = 0.0
-
-    def _check(self, author: Author | None, nick: bytes, remark: Remark) -> Remark:
-        try:
-            unsafe = _UNSAFE.search(remark.text.decode())
-        except UnicodeDecodeError as error:
-            raise Unexplained(f"a line of {_shown(nick)} is not UTF-8: {_shown(remark.text)}") from error
-        if unsafe:
-            raise Unexplained(f"a line of {_shown(nick)} holds a control character: {_shown(remark.text)}")
+        self._seqs[line] = len(self.lines)
+        author = self.author(len(self.lines))
         if author is None or author.free:
-            self.strangers += 1
-            return remark
-        return author.next_remark(remark)
+            self._check_text(line)
+            return
+        expected = author.unseen.popleft() if author.unseen else b"nothing more"
+        if line != expected:
+            # A reset may cut a line, even within a character, which the server replaces.
+            part = line.removesuffix(END).removesuffix("\ufffd".encode())
+            if not (author.reset and expected.startswith(part)):
+                raise Unexplained(f"{_shown(author.nick)} said {_shown(expected)}, but {_shown(line)} is shown")
+            author.unseen.clear()
 
-
-class Attendance:
-    """Counts the joins and leaves that one reader receives. Each of *known* comes and goes once.
-
-    *left* is called with each known nickname that a notice of a leave names, and the reason.
-    """
-
-    def __init__(
-        self, known: Container[bytes], left: Callable[[bytes, bytes], None] = lambda _nick, _reason: None
-    ) -> None:
-        self._known = known
-        self._left = left
-        self.joined = self.left = 0
-        self.crowds = 0
-        """Number of notices that stand for more than one person."""
-        self._named: set[tuple[bytes, bool]] = set()
-
-    def note(self, line: bytes) -> None:
-        """Count a notice of joins or leaves."""
-        passage = _PASSAGE.fullmatch(line)
-        assert passage is not None
-        count, nick, joined, reason = passage.groups()
-        if nick is None:
-            if int(count) < 2:
-                raise Unexplained(f"{_shown(line)} is no crowd")
-            self.crowds += 1
-        elif (nick, bool(joined)) in self._named:
-            raise Unexplained(f"{_shown(line)} is shown twice")
-        elif nick in self._known:
-            self._named.add((nick, bool(joined)))
-            if not joined:
-                self._left(nick, reason or b"")
-        if joined:
-            self.joined += int(count or 1)
-        else:
-            self.left += int(count or 1)
-
-    def clear(self) -> None:
-        """Count from zero."""
-        self.joined = self.left = 0
-        self._named.clear()
+    def _check_text(self, line: bytes) -> None:
+        self.counts["lines by garbage nicknames"] += 1
+        try:
+            is_unsafe = _UNSAFE.search(line.removesuffix(END).decode())
+        except UnicodeDecodeError as error:
+            raise Unexplained(f"{_shown(line)} is not UTF-8") from error
+        if is_unsafe:
+            raise Unexplained(f"{_shown(line)} holds a control character")
 
 
 class Answer:
-    """The answer to a command: it matches *pattern*, and is passed to *then*."""
+    """The answer to a command: one line that matches *pattern* and is passed to *then*."""
 
     def __init__(self, pattern: bytes, then: Callable[[bytes], None] = lambda _text: None) -> None:
         self.pattern = re.compile(pattern)
         self.then = then
 
     def take(self, text: bytes, _log: Log) -> bool | None:
-        """Return whether *text* is the last line of the answer; None: the log is not long enough to judge it."""
+        """Return whether *text* is right and the last line; None: the log is not long enough to judge it."""
         if not self.pattern.fullmatch(text):
             raise Unexplained(f"the answer should be {self.pattern.pattern!r}, not")
         return True
@@ -257,7 +126,7 @@ class Names(Answer):
         super().__init__(rb"(\d+) here: (.*)")
         self._whole = b""
 
-    def take(self, text: bytes, log: Log) -> bool:
+    def take(self, text: bytes, _log: Log) -> bool:
         self._whole += text
         if text.endswith(b","):
             return False
@@ -268,367 +137,258 @@ class Names(Answer):
 
 
 class Recall(Answer):
-    """The lines of ``/history`` or, with *word*, of ``/search``, and the answer to a ``/ping`` that marks their end."""
+    """The lines of ``/history``, or of ``/search``, and the answer to a ``/ping`` that marks their end."""
 
-    def __init__(self, count: int, word: bytes = b"") -> None:
-        super().__init__(b"nothing found\\." if word else b"nothing was said yet\\.")
+    def __init__(self, count: int, *, search: bool = False) -> None:
+        super().__init__(b"nothing found\\." if search else b"nothing was said yet\\.")
         self._count = count
-        self._word = word.decode()
+        self._search = search
         self._seqs: list[int] = []
         self._nothing = False
 
     def take(self, text: bytes, log: Log) -> bool | None:
+        last = self._seqs[-1] if self._seqs else 0
         if (recalled := _RECALLED.fullmatch(text)) is not None:
             seq = int(recalled[1])
-            if seq > log.last:
+            if seq > len(log.lines):
                 return None
-            if log.line(seq) != recalled[2] + END or not self._may_follow(seq, recalled[2]):
-                raise Unexplained(f"the history shows, after {self._seqs[-1:]},")
+            follows = seq > last if self._search or not last else seq == last + 1
+            if not follows or log.lines[seq - 1] != recalled[2] + END:
+                raise Unexplained(f"the history shows, after #{last},")
             self._seqs.append(seq)
         elif text == b"pong":
-            if not (self._nothing or self._complete()):
+            expected = range(1, self._count + 1) if self._search else [min(self._count, last)]
+            if not self._nothing and (not last or len(self._seqs) not in expected):
                 raise Unexplained(f"of {self._count} lines, the history shows {self._seqs}, then")
             return True
-        elif self._seqs or self._nothing or not self.pattern.fullmatch(text):
-            raise Unexplained(f"the history shows, after {self._seqs[-1:]},")
+        elif self._seqs or not self.pattern.fullmatch(text):
+            raise Unexplained(f"the history shows, after #{last},")
         else:
             self._nothing = True
         return False
 
-    def _may_follow(self, seq: int, text: bytes) -> bool:
-        if self._word:
-            return self._word in _folded(text) and (not self._seqs or seq > self._seqs[-1])
-        return not self._seqs or seq == self._seqs[-1] + 1
-
-    def _complete(self) -> bool:
-        if self._word:
-            return 0 < len(self._seqs) <= self._count
-        return bool(self._seqs) and len(self._seqs) == min(self._count, self._seqs[-1])
-
-
-def _folded(text: bytes) -> str:
-    """Return *text* without case and accents, which ``/search`` ignores. Random bytes hold both."""
-    decomposed = unicodedata.normalize("NFD", text.decode("utf-8", "replace")).lower()
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
-
-
-class _State(Enum):
-    GREETED = auto()
-    PROMPTED = auto()
-    REPLAYED = auto()
-    LIVE = auto()
-    OVER = auto()
-
 
 class Stream:
-    """The check of what one reader receives.
+    """The check of what one reader receives. Pass every chunk to ``feed``, and call ``finish`` after the last.
 
-    Pass every chunk to ``feed``. While ``waits``, the log does not hold yet what must be compared: call ``go_on`` when
-    it has grown. Both raise ``Unexplained``. *on_private* gets each line that is for this reader alone (its kind, its
-    parts): the welcome, private messages, the goodbye.
+    Lines that the log does not hold yet wait for the next call. *on_private* gets each line that is for this reader
+    alone (its kind, its parts).
     """
 
-    def __init__(self, log: Log, author: Author, on_private: OnPrivate = lambda _kind, _parts: None) -> None:
+    def __init__(self, log: Log, author: Author, on_private: OnPrivate) -> None:
         self.log = log
         self.author = author
-        self.noisy = True
-        """Whether this reader sees joins and leaves that the log does not hold."""
-        self.loose = True
-        """Whether notices of the log may be missing: after the arrival and a gap, until the next numbered line."""
-        self.position = 0
-        """Index of the next line of the log."""
+        self.quiet = False
+        """Whether this reader has hidden joins and leaves."""
+        self.seq = 0
+        """Number of the last line that it has received or missed, or for which it has a receipt."""
+        self.own: deque[bytes] = deque()
+        """Its own lines whose receipts are due."""
         self.answers: deque[Answer] = deque()
         """The expected answers, in order."""
-        self.waits = False
-        self.received = 0
-        """Lines of the log that this reader has received."""
-        self.missed = 0
-        """Lines that gap notices have named."""
-        self.notices = self.private = self.receipts = 0
-        self.leaving = False
-        """Whether this reader has asked to leave: it does not receive its own leave, nor that of its crowd."""
         self.must_reach = 0
-        """Index in the log that it must have reached before the goodbye."""
+        """Number of the line that it must have reached before the goodbye."""
+        self.over = False
+        """Whether the goodbye has come."""
+        self.counts: Counter[str] = Counter()
         self._on_private = on_private
-        self._state = _State.GREETED
+        self._take = self._take_welcome
         self._unjudged: list[bytes] = []
         self._unfinished = b""
         self._replay: list[bytes] = []
-        self._ended = False
-
-    @property
-    def over(self) -> bool:
-        """Whether the goodbye has come."""
-        return self._state is _State.OVER
+        self._gap = 1 << 62
+        """Number of the first line of the last gap: receipts of lines in it may come after the notice."""
 
     def feed(self, data: bytes) -> None:
         """Check *data*."""
         whole, end, self._unfinished = (self._unfinished + data).rpartition(b"\n")
         self._unjudged += (whole + end).splitlines(keepends=True)
-        self.go_on()
+        self._go_on()
 
-    def end(self) -> None:
-        """Check that everything has come: the server has closed the connection."""
-        self._ended = True
-        if not self.waits:
-            self._finish()
-
-    def go_on(self) -> None:
-        """Compare what has come in with the log, as far as the log is known."""
-        lines, known, own, at = self._unjudged, self.log.lines, self.author.own, 0
-        self.waits = False
-        while at < len(lines) and not self.waits:
-            if self._state is _State.LIVE and not self.loose and not self.noisy:
-                # Nearly all lines are the next of the log: this loop is fast.
-                begin = self.position - at
-                end = min(len(lines), len(known) - begin)
-                while at < end and lines[at] == known[begin + at] and begin + at not in own:
-                    at += 1
-                self.received += begin + at - self.position
-                self.position = begin + at
-                if at == len(lines):
-                    break
-            self.waits = not self._take_line(lines[at])
-            at += not self.waits
-        del lines[:at]
-        if self._ended and not self.waits:
-            self._finish()
-
-    def _finish(self) -> None:
-        if self._unfinished:
-            raise self._difference("the connection ended within a line, at", self._unfinished)
+    def finish(self) -> None:
+        """Check that everything has come: the server has closed the connection, and the log is complete."""
+        self._go_on()
+        if self._unjudged or self._unfinished:
+            raise self._difference("the last is", b"".join([*self._unjudged, self._unfinished]))
         if not self.over:
             raise self._difference("the server closed the connection")
-        if self.receipts != len(self.author.receipted):
-            raise self._difference(f"{self.receipts} receipts came for {len(self.author.receipted)} lines")
+        if self.own:
+            raise self._difference("no receipt came for", self.own[0])
         if self.answers:
             raise self._difference(f"the answer {self.answers[0].pattern.pattern!r} is missing")
 
-    # Line by line: each method returns whether the line could be judged.
+    def _go_on(self) -> None:
+        lines, known, at = self._unjudged, self.log.lines, 0
+        if self._take == self._take_live:  # Nearly all lines are the next of the log: this loop is fast.
+            seq = self.seq
+            while at < len(lines) and seq < len(known) and lines[at] == known[seq]:
+                seq += 1
+                at += 1
+            self.counts["lines read"] += at
+            self.seq = seq
+        while at < len(lines) and self._take(lines[at]):
+            at += 1
+        del lines[:at]
 
-    def _take_line(self, line: bytes) -> bool:
-        match self._state:
-            case _State.GREETED:
-                if line != WELCOME:
-                    raise self._difference("instead of the welcome comes", line)
-                self._state = _State.PROMPTED
-            case _State.PROMPTED:
-                arrived = _ARRIVED.fullmatch(line.removeprefix(PROMPT)) if line.startswith(PROMPT) else None
-                if arrived is None or arrived[1] != self.author.nick:
-                    raise self._difference("instead of the nickname comes", line)
-                self._state = _State.REPLAYED
-                self._on_private("arrived", ())
-            case _State.REPLAYED:
-                if (replayed := _REPLAYED.fullmatch(line)) is not None:
-                    self._replay.append(replayed[1])
-                    return True
-                if not self._find_start():
-                    return False
-                self._state = _State.LIVE
-                return self._take_live(line)
-            case _State.LIVE:
-                return self._take_live(line)
-            case _State.OVER:
-                raise self._difference("after the goodbye comes", line)
+    # The states: each returns whether the line could be judged.
+
+    def _take_welcome(self, line: bytes) -> bool:
+        if line != b"Welcome to Broadcast.\r\n":
+            raise self._difference("instead of the welcome comes", line)
+        self._take = self._take_arrival
         return True
+
+    def _take_arrival(self, line: bytes) -> bool:
+        arrived = _ARRIVED.fullmatch(line)
+        if arrived is None or arrived[1] != self.author.nick:
+            raise self._difference("instead of the nickname comes", line)
+        self._take = self._take_replay
+        self._on_private("arrived", ())
+        return True
+
+    def _take_replay(self, line: bytes) -> bool:
+        if (replayed := _REPLAYED.fullmatch(line)) is not None:
+            self._replay.append(replayed[1])
+            return True
+        if self._replay:
+            seq = self.log.find(self._replay[-1])
+            if not seq:
+                return False
+            if self._replay != self.log.lines[max(0, seq - REPLAY) : seq]:
+                raise self._difference(f"the replay is not what was said up to #{seq}:", b"".join(self._replay))
+            self.seq = seq
+        self._take = self._take_live
+        return self._take_live(line)
 
     def _take_live(self, line: bytes) -> bool:
         if line.startswith(b"-> "):
-            return self._take_answer(line)
-        if line.startswith(b"["):
-            if (private := _PRIVATE.fullmatch(line)) is None:
-                raise self._difference("it received", line)
-            self.private += 1
-            self._on_private("private", private.groups())
-            return True
+            receipt = _RECEIPT.fullmatch(line)
+            return self._take_answer(line) if receipt is None else self._take_receipt(int(receipt[1]))
         if (missed := _MISSED.fullmatch(line)) is not None:
             return self._take_gap(*map(int, missed.groups()))
-        if line == b" * Goodbye, %b.\r\n" % self.author.nick:
-            self._advance(self.must_reach, "the goodbye comes before a line that was said before it asked to leave")
-            self._state = _State.OVER
-            self.author.left_well = True
-            return True
-        if self.noisy and _PASSAGE.fullmatch(line):
-            self._take_passage(line)
-            return True
-        return self._take_logged(line)
-
-    def _take_passage(self, line: bytes) -> None:
-        """Accept a join or leave that the log does not hold."""
-
-    def _take_logged(self, line: bytes) -> bool:
-        """Check that the log holds *line* next."""
-        while True:
-            self._skip_own()
-            if self.position == len(self.log.lines):
-                return False
-            if self.position in self.author.own:
-                raise self._difference("instead of the receipt for its own line comes", line)
-            if self.log.lines[self.position] == line:
-                self.loose = self.loose and self.log.is_notice(self.position)
-                self.position += 1
-                self.received += 1
-                return True
-            if not self._may_lack_next():
+        if (passage := _PASSAGE.fullmatch(line)) is not None and not self.quiet:
+            self._take_passage(line, *passage.groups())
+        elif (private := _PRIVATE.fullmatch(line)) is not None:
+            self.counts["private messages"] += 1
+            self._on_private("private", private.groups())
+        elif line == b" * Goodbye, %b.\r\n" % self.author.nick:
+            if self.seq < self.must_reach:
+                raise self._difference("the goodbye comes before a line that was said before it asked to leave")
+            self.over = True
+            self._take = self._take_nothing
+        elif line not in self.log.renames:
+            if self.seq == len(self.log.lines):
+                return self._take_unknown(line)
+            if self.log.lines[self.seq] != line:
                 raise self._difference("it received", line)
-            self.position += 1
+            self.counts["lines read"] += 1
+            self.seq += 1
+        return True
+
+    def _take_nothing(self, line: bytes) -> bool:
+        raise self._difference("after the goodbye comes", line)
+
+    # The kinds of lines
+
+    def _take_passage(self, line: bytes, count: bytes | None, nick: bytes, way: bytes, reason: bytes | None) -> None:
+        """Accept a join or leave."""
+
+    def _take_unknown(self, _line: bytes) -> bool:
+        """Judge a line that comes after the last of the log."""
+        return False
 
     def _take_answer(self, line: bytes) -> bool:
-        if (receipt := _RECEIPT.fullmatch(line)) is not None:
-            return self._take_receipt(int(receipt[1]))
         if not self.answers:
             raise self._difference("it asked for nothing, but gets the answer", line)
         asked, text = self.answers[0], line[3:-2]
         try:
-            complete = asked.take(text, self.log)
+            is_last = asked.take(text, self.log)
         except Unexplained as error:
             raise self._difference(str(error), line) from None
-        if complete is None:
+        if is_last is None:
             return False
-        self.private += 1
-        if complete:
+        self.counts["replies"] += 1
+        if is_last:
             self.answers.popleft()
             asked.then(text)
         return True
 
     def _take_receipt(self, seq: int) -> bool:
-        if seq > self.log.last:
+        if seq > len(self.log.lines):
             return False
-        own = self.author.receipted
-        if own[self.receipts : self.receipts + 1] != [seq]:
-            raise self._difference(
-                f"its next own lines are {own[self.receipts :][:3]}, but the receipt is for", b"%d" % seq
-            )
-        place = self.log.places[seq - 1]
-        self._advance(place, f"too early is the receipt of #{seq}")
-        if self.position > place and not self.loose and self.log.seq_before(self.position) > seq:
-            raise self._difference(f"too late is the receipt of #{seq}")
-        self.receipts += 1
-        self._skip_own()
+        if not self.own or self.log.lines[seq - 1] != self.own[0]:
+            raise self._difference(f"this own line is not #{seq}:", self.own[0] if self.own else b"")
+        if seq == self.seq + 1:
+            self.seq = seq
+        elif not self._gap <= seq <= self.seq:
+            raise self._difference(f"too early or too late is the receipt of #{seq}")
+        self.own.popleft()
+        self.counts["receipts"] += 1
         return True
 
     def _take_gap(self, count: int, first: int, last: int) -> bool:
-        log, notice = self.log, b"You missed %d (#%d-#%d)" % (count, first, last)
-        if last > log.last:
+        if last > len(self.log.lines):
             return False
-        if not count == last - first + 1 > 0:
-            raise self._difference("the count is wrong in", notice)
-        own, place = self.author.own, log.places[first - 1]
-        if not all(log.is_notice(at) or at in own for at in range(self.position, place)):
-            raise self._difference("the next line was neither received nor named in", notice)
-        if not all(log.is_notice(at) or at in own for at in range(place, self.position)):
-            raise self._difference("a line was received, and is then named in", notice)
-        self.position = max(self.position, log.places[last - 1] + 1)
-        self.missed += count
-        self.notices += 1
-        self.loose = True
+        between = range(min(first, self.seq + 1), max(first, self.seq + 1))
+        if not count == last - first + 1 > 0 or any(self.log.author(seq) is not self.author for seq in between):
+            raise self._difference("a line is in no notice, or is also received:", b"#%d-#%d" % (first, last))
+        self._gap = between.start
+        self.seq = max(self.seq, last)
+        self.counts["lines in gap notices"] += count
+        self.counts["gap notices"] += 1
         return True
-
-    # The position in the log
-
-    def _find_start(self) -> bool:
-        """Set the position behind the last line of the replay, which must be the last lines of the log up to there."""
-        replay, log = self._replay, self.log
-        if not replay:
-            return True
-        seq = log.find(replay[-1])
-        if not seq:
-            return False
-        if replay != [log.line(number) for number in range(max(1, seq - REPLAY + 1), seq + 1)]:
-            raise self._difference(f"the replay is not what was said up to #{seq}:", b"".join(replay))
-        self.position = log.places[seq - 1] + 1
-        replay.clear()
-        return True
-
-    def _may_lack_next(self) -> bool:
-        """Return whether this reader need not receive the line at the position."""
-        return (self.loose and self.log.is_notice(self.position)) or (
-            self.leaving and self.log.says_left(self.position, self.author.nick)
-        )
-
-    def _advance(self, target: int, problem: str) -> None:
-        """Move to *target* over lines that this reader need not receive."""
-        self._skip_own()
-        while self.position < target:
-            if not self._may_lack_next():
-                raise self._difference(problem)
-            self.position += 1
-            self._skip_own()
-
-    def _skip_own(self) -> None:
-        """Move over the reader's own lines, up to one whose receipt has not come."""
-        while self.author.own.get(self.position, self.receipts) < self.receipts:
-            self.position += 1
 
     def _difference(self, problem: str, received: bytes = b"") -> Unexplained:
-        log, position = self.log, self.position
-        expected = _shown(log.lines[position]) if position < len(log.lines) else "not known"
+        lines, seq = self.log.lines, self.seq
+        expected = _shown(lines[seq]) if seq < len(lines) else "not known"
         return Unexplained(
-            f"{_shown(self.author.nick)}, after #{log.seq_before(position)}: {problem}"
-            f"{' ' + _shown(received) if received else ''}; the next line of the log is {expected}"
+            f"{_shown(self.author.nick)}, after #{seq}: {problem}{' ' + _shown(received) if received else ''}; "
+            f"the next line of the log is {expected}"
         )
 
 
 class Reference(Stream):
-    """The reader whose lines are the log."""
+    """The reader whose numbered lines are the log. It counts joins and leaves, and each nickname comes and goes once.
 
-    def _find_start(self) -> bool:
-        if not super()._find_start():
-            raise self._difference("the replay holds what nobody said:", self._replay[-1])
-        self._advance(len(self.log.lines), "somebody spoke between two visits of the reference")
-        return True
+    *on_left* is called with each nickname that a notice of a leave names, and the reason.
+    """
 
-    def _take_logged(self, line: bytes) -> bool:
+    def __init__(
+        self, log: Log, author: Author, on_private: OnPrivate, on_left: Callable[[bytes, bytes], None]
+    ) -> None:
+        super().__init__(log, author, on_private)
+        self._on_left = on_left
+        self._named: set[tuple[bytes, bytes]] = set()
+
+    def _take_unknown(self, line: bytes) -> bool:
         self.log.record(line)
-        self.position = len(self.log.lines)
-        self.received += 1
+        self.seq += 1
         return True
+
+    def _take_passage(self, line: bytes, count: bytes | None, nick: bytes, way: bytes, reason: bytes | None) -> None:
+        if (nick, way) in self._named or count == b"1":
+            raise self._difference("twice, or as a number, it received", line)
+        if count is not None:
+            self.counts["crowds"] += 1
+        elif nick in self.log.authors:
+            self._named.add((nick, way))
+            if way == b"left":
+                self._on_left(nick, reason or b"")
+        self.counts[way.decode()] += int(count or 1)
 
     def _take_gap(self, count: int, first: int, last: int) -> bool:
         raise self._difference("the reference itself lags: this machine is too slow for this number of clients")
 
 
-class LoudReference(Stream):
-    """The reader whose lines are the log *loud* of those that see joins and leaves; the quiet log checks it."""
-
-    def __init__(self, log: Log, author: Author, on_private: OnPrivate, loud: Log, attendance: Attendance) -> None:
-        super().__init__(log, author, on_private)
-        self._loud = loud
-        self._attendance = attendance
-
-    def _take_passage(self, line: bytes) -> None:
-        self._attendance.note(line)
-        self._loud.add_notice(line, None)
-
-    def _take_logged(self, line: bytes) -> bool:
-        if not super()._take_logged(line):
-            return False
-        loud = self._loud
-        if (spoken := _SAID.fullmatch(line) or _EMOTED.fullmatch(line)) is not None:
-            loud.add(line, loud.owners.get(spoken[1]))
-            loud.at = self.log.at if self.position == len(self.log.lines) else 0.0
-        else:
-            renamed = _RENAMED.fullmatch(line)
-            loud.add_notice(line, None if renamed is None else loud.owners.get(renamed[1]))
-        return True
-
-    def _take_gap(self, count: int, first: int, last: int) -> bool:
-        raise self._difference("the loud reference itself lags: this machine is too slow for this number of clients")
-
-
-def compare(log: Log, rows: Sequence[tuple[int, str, str, str]]) -> str | None:
-    """Return the first difference between *log* and the journal's *rows* (number, kind, nickname, text), or None."""
+def compare(log: Log, rows: Sequence[tuple[int, str, str, str]]) -> str:
+    """Return the first difference between *log* and the journal's *rows* (number, kind, nickname, text), or ""."""
     for expected, (seq, kind, nick, text) in enumerate(rows, 1):
+        line = (f"** {nick} {text}" if kind == "emoted" else f"{nick}: {text}").encode() + END
         if seq != expected:
             return f"the journal's line after #{expected - 1} is #{seq}"
-        line = (f"** {nick} {text}" if kind == "emoted" else f"{nick}: {text}").encode() + END
-        if seq > log.last:
-            return f"the journal's #{seq} was shown to nobody: {_shown(line)}"
-        if log.line(seq) != line:
-            return f"#{seq} is {_shown(line)} in the journal, but {_shown(log.line(seq))} was read"
-    if len(rows) < log.last:
-        return f"the journal ends with #{len(rows)}, but {_shown(log.line(len(rows) + 1))} was read as the next"
-    return None
+        if log.lines[seq - 1 : seq] != [line]:
+            return f"#{seq} of the journal was not read: {_shown(line)}"
+    return "" if len(rows) == len(log.lines) else f"the journal ends with #{len(rows)}, but more was read"
 
 
 def _shown(data: bytes) -> str:

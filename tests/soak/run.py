@@ -1,45 +1,50 @@
-"""A run of the soak: a warm-up, the long part, and what must hold after each."""
+"""A run of the soak: the server, a warm-up, the long part, and the conditions that must hold after each."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import shutil
+import signal
+import sqlite3
 import sys
-from collections import Counter
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from time import monotonic, process_time
-from typing import Final
+from time import monotonic, process_time, sleep
+from typing import Any
 
-from tests.soak.loop import Connection, Loop, why_no_filters
+from benchmarks.processes import PATIENCE as START_SECONDS
+from benchmarks.processes import BenchmarkError, Running
 from tests.soak.model import Unexplained, compare
 from tests.soak.people import (
     Comer,
     Flooder,
+    Garbage,
+    HalfOpen,
     Loud,
-    LoudReader,
     Paster,
+    Person,
     Prober,
-    QuietReference,
     Reader,
-    Sipper,
+    Resetter,
+    Silent,
     Staller,
     Talker,
-    Typist,
-    WellBehaved,
+    Watcher,
+    World,
+    why_no_filters,
 )
-from tests.soak.server import Server, SoakError, Vitals
-from tests.soak.strangers import Garbage, HalfOpen, Resetter, Silent
-from tests.soak.world import Person, World
 
-SHARES: Final[dict[type[Person], float]] = {
+SHARES: dict[type[Person], float] = {
     Talker: 0.25,
     Loud: 0.02,
     Comer: 0.10,
     Staller: 0.05,
-    Sipper: 0.02,
-    Typist: 0.02,
     Paster: 0.02,
     Flooder: 0.0015,
     Resetter: 0.03,
@@ -52,7 +57,7 @@ SHARES: Final[dict[type[Person], float]] = {
 
 Where this user may not stop a network, nobody is half-open.
 """
-LINES_A_SECOND: Final = 5.0
+LINES_A_SECOND = 5.0
 """Number of lines that all talkers together say in a second."""
 ARRIVALS = 250
 """Number of people that arrive in a second at first."""
@@ -60,254 +65,233 @@ PASTES = 250
 """Number of pastes of 40 lines in the warm-up. They fill the replay buffer, which holds 10,000 events."""
 PATIENCE = 300.0
 """Maximum number of seconds for anything that has an end."""
-SETTLE = 60.0
+SETTLE = 60
 """Maximum number of seconds that the server may take to close descriptors of closed connections."""
-TOLERANCE = 32 * 1024 * 1024
+TOLERANCE = 32 << 20
 """Number of bytes by which memory may have grown since the warm-up."""
-PROGRESS = 5
-"""Seconds between two lines of progress."""
+_LISTENING = re.compile(r"Listening on 127\.0\.0\.1 port (\d+)")
+_PROBLEM = re.compile(r"Traceback|Unhandled|Exception|never retrieved|Fatal|#error|#critical")
+
+
+class SoakError(Exception):
+    """The soak cannot be run, or something that it requires does not hold; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The measurements of one second."""
+class Vitals:
+    """What the server uses at one moment."""
 
-    at: float
-    """Seconds since the long part began."""
-    here: int
-    lines: int
-    p99: float
-    """The 99th percentile of the seconds between sending and reading a line; 0: there was none."""
-    lag: float
-    """Seconds until a ping was answered."""
-    turn: float
-    """The longest turn of the soak in seconds: this part of a latency may be its own."""
-    server: float
-    """The server's share of one processor."""
-    soak: float
-    """The soak's share of one processor."""
-    vitals: Vitals
+    cpu: float
+    """Processor seconds of all its threads so far."""
+    memory: int
+    """Bytes, with memory that it shares with other processes divided among them."""
+    files: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.memory / (1 << 20):.1f} MiB, {self.files} files, {self.threads} threads"
 
 
-@dataclass(slots=True)
-class Outcome:
-    """The result of a run."""
+class Server:
+    """The installed ``twistd -n broadcast`` with its default options, on a free port, in a folder of its own."""
 
-    people: int
-    seconds: float
-    seed: int
-    counts: Counter[str] = field(default_factory=Counter)
-    samples: list[Sample] = field(default_factory=list)
-    absences: list[float] = field(default_factory=list)
-    """Seconds between the stop of a network and the notice of the leave."""
-    wrong: list[str] = field(default_factory=list)
-    """Everything that is wrong; the first entry is the first difference."""
-    base: Vitals | None = None
-    after: Vitals | None = None
-    log_tail: str = ""
-    kept: int = 0
-    """Number of lines in the journal."""
+    def __init__(self, folder: Path) -> None:
+        twistd = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
+        self._journal = folder / "broadcast-data" / "journal.sqlite"
+        self._running = Running([twistd, "-n", "broadcast", "--port", "0"], folder)
+        end = monotonic() + START_SECONDS
+        while (found := _LISTENING.search(self.log())) is None:
+            if monotonic() > end:
+                self.stop()
+                raise SoakError(f"the server does not listen: {self._running.last_words()}")
+            sleep(0.02)
+        self.port = int(found[1])
+
+    def log(self) -> str:
+        """Return its log."""
+        return self._running.log.read_text(errors="replace")
+
+    def vitals(self) -> Vitals:
+        """Return what it uses now; raise ``SoakError`` if it has ended."""
+        process = Path(f"/proc/{self._running.pid}")
+        try:
+            files, threads = (len(os.listdir(process / name)) for name in ("fd", "task"))  # noqa: PTH208 -- thousands
+            return Vitals(self._running.processor(), self._running.memory(), files, threads)
+        except (OSError, BenchmarkError, IndexError) as error:
+            raise SoakError(f"the server has ended: {self._running.last_words()}") from error
+
+    def stop(self) -> list[str]:
+        """End it with SIGTERM. Return what is wrong with its end and in its log."""
+        status = self._running.end()
+        wrong = [] if status in {0, -signal.SIGTERM} else [f"after SIGTERM the server ended with {status}"]
+        lines = enumerate(self.log().splitlines(), 1)
+        return wrong + [f"line {at} of the server's log: {line}" for at, line in lines if _PROBLEM.search(line)]
+
+    def journal(self) -> list[tuple[int, str, str, str]]:
+        """Return the journal's lines (number, kind, nickname, text), after its end."""
+        with closing(sqlite3.connect(f"{self._journal.as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT seq, kind, nick, text FROM events ORDER BY seq").fetchall()
 
 
 class Soak:
     """One run in *folder*. It reports its progress on stderr."""
 
     def __init__(self, people: int, seconds: float, seed: int, folder: Path) -> None:
-        self.outcome = Outcome(people, seconds, seed)
-        self.server = Server(folder)
-        self.loop = Loop()
-        self.world = World(self.loop, Random(seed), self.server.port)  # noqa: S311 -- their choices are no secret
-        self.crowd = make_crowd(self.world, people)
-        self.references: tuple[WellBehaved, ...] = (QuietReference(self.world, 0), LoudReader(self.world, 0))
-        talkers = sum(isinstance(person, Talker) for person in self.crowd)
-        self.world.interval = max(1.0, talkers / LINES_A_SECOND)
-        self.world.stall = min(900.0, 0.7 * seconds)
-        self._began = 0.0
-        self._sampled = (0.0, 0.0, 0.0)
-        self._sampling = False
+        self._seconds = seconds
+        self._server = Server(folder)
+        self._world = World(Random(seed), self._server.port)  # noqa: S311 -- their choices are no secret
+        self._crowd = make_crowd(self._world, people)
+        self._watcher = Watcher(self._world, 0)
+        talkers = sum(isinstance(person, Talker) for person in self._crowd)
+        self._world.interval = max(1.0, talkers / LINES_A_SECOND)
+        self._world.stall = min(900.0, 0.7 * seconds)
+        self._problem: BaseException | None = None
+        self._samples: list[tuple[float, float, float, int]] = []
+        """Of each second: time until a ping was answered, processor time of the server and of the soak, memory."""
+        self.rows: dict[str, str] = {}
+        """The measurements, by their names."""
 
-    def run(self) -> Outcome:
-        """Run everything. The outcome says what is wrong."""
-        outcome, world = self.outcome, self.world
+    async def run(self) -> list[str]:
+        """Run everything. Return what is wrong; the first entry is the first difference."""
+        world, watcher = self._world, self._watcher
+        world.loop.set_exception_handler(self._fail)
+        sampling = asyncio.ensure_future(self._sample())
+        wrong: list[str] = []
         try:
+            watcher.arrive()
+            await self._wait(lambda: watcher.connected and watcher.ready, "the reference waits")
             self._progress("warm-up")
-            self._cycle(min(15.0, outcome.seconds / 4), PASTES)
-            outcome.base = self._settled(None)
-            outcome.counts["lines of the warm-up"] = world.quiet.last
-            world.counts.clear()
-            world.absences.clear()
-            world.attendance.crowds = world.quiet.renames = 0
+            await self._cycle(min(15.0, self._seconds / 4), PASTES)
+            base = await self._settled(None)
+            self._samples.clear()
             self._progress("the long part")
-            self._cycle(outcome.seconds, 0)
-            outcome.after = self._settled(outcome.base)
-            self._compare_vitals(outcome.base, outcome.after)
-            self._visit_empty_room()
+            await self._cycle(self._seconds, 0)
+            after = await self._settled(base)
+            for what, was, now in (
+                ("files are open", base.files, after.files),
+                ("threads run", base.threads, after.threads),
+                ("bytes are in use", base.memory + TOLERANCE, after.memory),
+            ):
+                if now > was:
+                    wrong.append(f"{now:,} {what} at the end; after the warm-up, at most {was:,} are expected")
+            watcher.leave()
+            await self._wait(lambda: not watcher.present, "the reference does not get out")
+            self.rows["the empty server after the warm-up"] = str(base)
+            self.rows["the empty server in the end"] = str(after)
         except (Unexplained, SoakError) as error:
-            outcome.wrong.append(str(error))
+            wrong.append(str(error))
         finally:
-            self.loop.close()
-            outcome.wrong += self.server.stop()
-            outcome.log_tail = self.server.log_tail()
-        outcome.counts.update(world.counts)
-        outcome.absences += world.absences
-        rows = self.server.journal()
-        outcome.kept = len(rows)
-        if not outcome.wrong and (difference := compare(world.quiet, rows)) is not None:
-            outcome.wrong.append(difference)
-        outcome.counts["strangers"] = world.quiet.strangers
-        outcome.counts["renames"] = world.quiet.renames
-        outcome.counts["crowds"] = world.attendance.crowds
-        return outcome
+            sampling.cancel()
+            wrong += self._server.stop()
+        journal = self._server.journal()
+        if not wrong and (difference := compare(world.log, journal)):
+            wrong.append(difference)
+        self.rows = {"lines in the journal": f"{len(journal):,}", **self._measurements(), **self.rows}
+        return wrong
+
+    def log_tail(self) -> str:
+        """Return the end of the server's log."""
+        return "\n".join(self._server.log().splitlines()[-20:])
 
     # A cycle: everybody arrives, time passes, everybody leaves.
 
-    def _cycle(self, seconds: float, pastes: int) -> None:
-        world = self.world
-        quiet, loud = self.references
-        world.closing, world.pastes = False, 0
-        for reader in self.references:
-            reader.arrive()
-            self._wait(lambda: all(each.ready for each in self.references if each.connection), f"{reader.kind} waits")
-            assert reader.connection is not None
-            self.loop.first.append(reader.connection)
-        world.pastes = pastes
-        world.attendance.clear()
-        arrived, asked = world.counts["arrived"], world.counts["nicknames asked for"]
-        for number, person in enumerate(self.crowd):
-            self.loop.later(number / ARRIVALS, person.arrive)
-        coming = len(self.crowd) / ARRIVALS
-        self._start_sampling(monotonic() + coming)
-        self.loop.run(lambda: False, coming + seconds)
-        self._sampling = False
-        self._wind_down()
-        attendance = world.attendance
-        self._wait(lambda: attendance.left >= attendance.joined, "some that joined are not said to have left")
-        self._check_attendance(world.counts["arrived"] - arrived, world.counts["nicknames asked for"] - asked)
-        idle = rb"(?: \(idle \w+\))?"  # after minutes, because they only read
-        loud.command(b"/names", b"2 here: %b%b, %b%b" % (re.escape(quiet.nick), idle, re.escape(loud.nick), idle))
-        # In the warm-up, this opens everything that the server opens on demand.
-        loud.look_back(100)
-        loud.search(b"hi")
-        self.loop.first.clear()
-        for reader in (loud, quiet):
-            reader.leave()
-            self._wait(lambda reader=reader: reader.connection is None, f"{reader.kind} does not get out")  # type: ignore[misc]
-        self._check_rest()
-
-    def _wind_down(self) -> None:
-        """Bring everybody to rest, let everybody read everything, and let everybody leave."""
-        self.world.closing = True
+    async def _cycle(self, seconds: float, pastes: int) -> None:
+        world, watcher = self._world, self._watcher
+        world.closing, world.pastes = False, pastes
+        for number, person in enumerate(self._crowd):
+            world.loop.call_later(number / ARRIVALS, person.arrive)
+        end = world.loop.time() + len(self._crowd) / ARRIVALS + seconds
+        await self._wait(lambda: world.loop.time() >= end)
+        world.closing = True
         self._progress("winding down")
-        for person in self.crowd:
+        for person in self._crowd:
             person.begin_to_leave()
-        self.loop.run(lambda: all(person.at_rest for person in self.crowd), PATIENCE)
-        if late := [person for person in self.crowd if not person.at_rest]:
-            raise SoakError(f"{len(late)} have not read everything, the first: {late[0].nick.decode()}")
+        await self._wait(lambda: all(person.at_rest for person in self._crowd), "some have not read everything")
         self._progress("leaving")
-        for person in self.crowd:
+        for person in self._crowd:
             person.leave()
-        self._wait(lambda: all(person.connection is None for person in self.crowd), "some do not get out")
-
-    def _wait(self, done: Callable[[], bool], problem: str) -> None:
-        if not self.loop.run(done, PATIENCE):
-            raise SoakError(problem)
-
-    def _check_attendance(self, arrived: int, asked: int) -> None:
-        joined, left = self.world.attendance.joined, self.world.attendance.left
-        if joined != left:
-            raise SoakError(f"{joined} joined, but {left} left")
-        if not arrived <= joined <= asked:
-            raise SoakError(f"{joined} joins were shown; {arrived} arrived, {asked} asked for a nickname")
-        self.world.counts["joins told"] += joined
-        self.world.counts["leaves told"] += left
-
-    def _check_rest(self) -> None:
-        """Check what must hold after everybody has left."""
-        world = self.world
-        for stream in world.waiting:
-            raise SoakError(f"{stream.author.nick.decode()} has read what the reference has not")
+        await self._wait(lambda: not any(person.present for person in self._crowd), "some do not get out")
+        seen = watcher.stream.counts
+        await self._wait(lambda: seen["left"] >= seen["joined"], "some that joined are not said to have left")
+        if not world.counts["arrivals"] <= seen["joined"] == seen["left"] <= world.counts["nicknames asked for"]:
+            raise SoakError(f"{seen} were shown, but {world.counts}")
+        watcher.stream.quiet = False
+        watcher.command(b"/names", rb"1 here: %b(?: \(idle \w+\))?" % re.escape(watcher.author.nick))
+        # In the warm-up, this opens everything that the server opens on demand.
+        watcher.look_back(100)
+        watcher.search(b"hi")
+        await self._wait(lambda: not watcher.stream.answers, "the reference is not answered")
         for stream in world.visits:
-            author = stream.author
-            if author.left_well and author.unseen:
-                raise SoakError(f"{author.nick.decode()} said {author.unseen[0].text.decode()!r}, and nobody read it")
-            world.counts["lines lost with a connection that was reset"] += len(author.unseen)
-            for name in ("received", "missed", "notices", "private", "receipts"):
-                world.counts[name] += getattr(stream, name)
+            stream.finish()
+            if stream.author.unseen:
+                raise SoakError(f"{stream.author.nick.decode()} said {stream.author.unseen[0]!r}, and nobody read it")
+            world.counts.update(stream.counts)
         world.visits.clear()
-        for (author, to), texts in world.private.items():
-            if texts:
-                raise SoakError(f"{author.nick.decode()} sent {texts[0]!r} to {to.nick.decode()}, who never read it")
-        world.private.clear()
+
+    async def _wait(self, done: Callable[[], bool], problem: str = "") -> None:
+        """Wait until *done*; if there is a *problem* to raise instead, at most for ``PATIENCE``."""
+        end = self._world.loop.time() + PATIENCE
+        while not done():
+            if self._problem is not None:
+                raise self._problem
+            if problem and self._world.loop.time() > end:
+                raise SoakError(problem)
+            await asyncio.sleep(0.05)
+
+    def _fail(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Note the first error of a callback."""
+        self._problem = self._problem or context.get("exception") or SoakError(context["message"])
 
     # The system's numbers
 
-    def _settled(self, base: Vitals | None) -> Vitals:
+    async def _settled(self, base: Vitals | None) -> Vitals:
         """Return what the server uses after it has closed everything that is not needed."""
-        end = monotonic() + SETTLE
-        self.loop.run(lambda: False, 3)
-        vitals = self.server.vitals()
-        while monotonic() < end:
-            self.loop.run(lambda: False, 1)
-            before, vitals = vitals, self.server.vitals()
+        await asyncio.sleep(3)
+        vitals = self._server.vitals()
+        for _ in range(SETTLE):
+            await asyncio.sleep(1)
+            before, vitals = vitals, self._server.vitals()
             if vitals.files == before.files and (base is None or vitals.files <= base.files):
                 break
         return vitals
 
-    def _compare_vitals(self, base: Vitals, after: Vitals) -> None:
-        for what, was, now, allowed in (
-            ("files are open", base.files, after.files, 0),
-            ("threads run", base.threads, after.threads, 0),
-            ("bytes are in use", base.proportional, after.proportional, TOLERANCE),
-        ):
-            if now > was + allowed:
-                self.outcome.wrong.append(f"{now:,} {what} at the end; after the warm-up, the number was {was:,}")
+    async def _sample(self) -> None:
+        """Measure every second, and report the progress every five."""
+        world, vitals, own = self._world, self._server.vitals(), process_time()
+        while True:
+            began, was, own_was = world.loop.time(), vitals, own
+            await asyncio.sleep(1)
+            vitals, own, passed = self._server.vitals(), process_time(), world.loop.time() - began
+            shares = (vitals.cpu - was.cpu) / passed, (own - own_was) / passed
+            self._samples.append((max(world.pings, default=0.0), *shares, vitals.memory))
+            world.pings.clear()
+            if len(self._samples) % 5 == 0:
+                here = sum(person.present for person in self._crowd)
+                ping, server, soak, _memory = self._samples[-1]
+                self._progress(
+                    f"{len(self._samples):5} s: {here} here, #{len(world.log.lines)}, ping {ping * 1e3:.1f} ms, "
+                    f"server {server:.0%} {vitals}, soak {soak:.0%}"
+                )
 
-    def _visit_empty_room(self) -> None:
-        visitor = _Visitor()
-        connection = Connection(self.loop, self.server.port, visitor)
-        connection.send(b"last\r\n/names\r\n")
-        self._wait(lambda: b"\r\n-> " in visitor.seen, "the last visitor is not answered")
-        if b"-> 1 here: last\r\n" not in visitor.seen or b"Nobody else is here." not in visitor.seen:
-            raise SoakError(f"the last visitor is not alone: {visitor.seen!r}")
-
-    # Samples and progress
-
-    def _start_sampling(self, began: float) -> None:
-        self._began = began
-        self._sampling = True
-        self._sampled = (monotonic(), process_time(), self.server.vitals().cpu)
-        self.loop.later(1, self._sample)
-
-    def _sample(self) -> None:
-        if not self._sampling:
-            return
-        self.loop.later(1, self._sample)
-        world, vitals = self.world, self.server.vitals()
-        was, own_was, cpu_was = self._sampled
-        now, own, _cpu = self._sampled = (monotonic(), process_time(), vitals.cpu)
-        sample = Sample(
-            at=now - self._began,
-            here=len(world.here),
-            lines=world.quiet.last,
-            p99=percentile(world.latencies, 0.99),
-            lag=max(world.lags, default=0.0),
-            turn=self.loop.longest,
-            server=(vitals.cpu - cpu_was) / (now - was),
-            soak=(own - own_was) / (now - was),
-            vitals=vitals,
-        )
-        world.counts["latencies"] += len(world.latencies)
-        world.latencies.clear()
-        world.lags.clear()
-        self.loop.longest = 0.0
-        if self.outcome.base is not None:
-            self.outcome.samples.append(sample)
-        if int(sample.at) % PROGRESS == 0:
-            self._progress(
-                f"{sample.at:5.0f} s: {sample.here} here, #{sample.lines}, p99 {sample.p99 * 1e3:.1f} ms, "
-                f"ping {sample.lag * 1e3:.1f} ms, server {sample.server:.0%} {vitals.proportional >> 20} MiB "
-                f"{vitals.files} files, soak {sample.soak:.0%}"
+    def _measurements(self) -> dict[str, str]:
+        world = self._world
+        counts = world.counts + world.log.counts
+        kinds = sorted({person.kind for person in self._crowd})
+        visits = ", ".join(f"{kind} {counts.pop(f'{kind} visits', 0):,}" for kind in kinds)
+        rows = {"visits": visits, **{name: f"{count:,}" for name, count in sorted(counts.items())}}
+        if self._samples:
+            pings, server, soak, memory = zip(*self._samples, strict=True)
+            middle, high = (percentile(pings, part) * 1e3 for part in (0.5, 0.99))
+            rows["a ping"] = f"median {middle:.1f} ms, 99th percentile {high:.1f} ms, worst {max(pings) * 1e3:.1f} ms"
+            rows["processor: server, soak"] = " and ".join(
+                f"{sum(shares) / len(shares):.0%} (most in a second {max(shares):.0%})" for shares in (server, soak)
             )
+            rows["server's memory"] = f"at most {max(memory) / (1 << 20):.1f} MiB"
+        if absences := world.absences:
+            rows["seconds until a half-open client was shown as gone"] = (
+                f"median {percentile(absences, 0.5):.0f}, at most {max(absences):.0f}, of {len(absences):,}"
+            )
+        return rows
 
     def _progress(self, text: str) -> None:
         sys.stderr.write(f"soak: {text}\n")
@@ -323,19 +307,19 @@ def make_crowd(world: World, people: int) -> list[Person]:
     return crowd
 
 
-class _Visitor:
-    """Remembers what it receives."""
-
-    seen = b""
-
-    def received(self, data: bytes, now: float) -> None:
-        self.seen += data
-
-    def closed(self, why: str) -> None:
-        """Wait in vain."""
-
-
 def percentile(values: Sequence[float], part: float) -> float:
-    """Return the value below which *part* (0 to 1) of *values* lie; 0 if there are none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
+    """Return the value below which *part* (0 to 1) of *values* lie."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+def table(rows: dict[str, str]) -> str:
+    """Return *rows* as a simple table of reStructuredText, at most 120 characters wide, as in ``docs/soak.rst``."""
+    first = max(map(len, rows))
+    second = 118 - first
+    line = f"{'=' * first}  {'=' * second}\n"
+    cells = [
+        f"{name if not number else '':{first}}  {part}\n"
+        for name, value in rows.items()
+        for number, part in enumerate(textwrap.wrap(value, second))
+    ]
+    return line + "".join(cells) + line

@@ -20,8 +20,9 @@ The text, editing commands and replies, and their order, do not depend on how th
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
 from typing import Final, TypeAlias
+
+from broadcast.doors.line.editing import Edit
 
 MAX_REFUSALS: Final = 10
 """Maximum number of replies to the same request. Further ones are ignored."""
@@ -29,31 +30,20 @@ AYT_REPLY: Final = b"[yes]\r\n"
 """The reply to Are You There: visible evidence that the server is up (RFC 854)."""
 
 _IAC, _DONT, _DO, _WONT, _WILL, _SB = 255, 254, 253, 252, 251, 250
-_EL, _EC, _AYT, _IP, _BRK, _SE = 248, 247, 246, 244, 243, 240
+_EL, _EC, _AYT, _IP, _BRK, _SE, _EOF = 248, 247, 246, 244, 243, 240, 236
 _TIMING_MARK = 6
 
 # Complete commands; no match means that the end of the command is missing. A run of commands without effect is one
 # match, and so is a run of escaped 255s. Therefore a flood of them costs no more than text.
 _COMMAND: Final = re.compile(
     rb"(?P<text>(?:\xff\xff)++)"
-    rb"|(?P<nothing>(?:\xff(?:[\x00-\xf2\xf5\xf9]|[\xfc\xfe].))++)"
+    rb"|(?P<nothing>(?:\xff(?:[\x00-\xeb\xed-\xf2\xf5\xf9]|[\xfc\xfe].))++)"
     rb"|\xff(?P<request>[\xfb\xfd].)"
-    rb"|\xff(?P<command>[\xf3\xf4\xf6-\xf8\xfa])",
+    rb"|\xff(?P<command>[\xec\xf3\xf4\xf6-\xf8\xfa])",
     re.DOTALL,
 )
 _SUBNEGOTIATION: Final = re.compile(rb"(?:[^\xff]++|\xff\xff)*+")
 """The contents of a subnegotiation, up to the IAC that ends it."""
-
-
-class Edit(Enum):
-    """The effect of a command on the text before it."""
-
-    NOTHING = auto()
-    """No effect; there may be a reply."""
-    ERASE_CHARACTER = auto()
-    """Remove the last character."""
-    ERASE_LINE = auto()
-    """Remove the unfinished line: Erase Line, Interrupt Process or Break."""
 
 
 Piece: TypeAlias = bytes | Edit
@@ -81,6 +71,10 @@ class Telnet:
         """Add *data* to parse."""
         self._raw = self._raw[self._pos :] + data if self._raw else data
         self._pos = 0
+
+    def discard(self) -> None:
+        """Discard the data that was received and not returned yet."""
+        self._raw, self._pos = b"", 0
 
     def data_to_send(self) -> bytes:
         """Return the replies to the pieces returned so far, each once."""
@@ -128,6 +122,8 @@ class Telnet:
             return Edit.ERASE_CHARACTER
         if command in (_EL, _IP, _BRK):
             return Edit.ERASE_LINE
+        if command == _EOF:
+            return Edit.END_INPUT
         if command == _AYT:
             self._replies += AYT_REPLY
         else:

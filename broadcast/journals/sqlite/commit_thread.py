@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from shutil import disk_usage
 from threading import Thread
 
 from broadcast.core.errors import JournalDamaged
-from broadcast.core.events import Action, Event, Message, StoreFailed
+from broadcast.core.events import Action, Event, Message, Stored, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.database import BUSY_SECONDS, MIGRATIONS, Row, code_of, connect, last_seq, to_row
@@ -173,16 +174,16 @@ class CommitThread:
                     unstorable += 1
                     result.append(StoreFailed(event, reason))
                 else:
-                    stored = event.with_seq(self._last + len(rows) + 1)
-                    rows.append(to_row(stored))
-                    result.append(stored)
+                    event.seq = self._last + len(rows) + 1
+                    rows.append(to_row(event))
+                    result.append(event)
             if rows:
                 duration = self._commit(rows)
                 self._last += len(rows)
         except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the authors must learn of it
             reason = describe_error(error)
             self._stats.record_failure(reason, sum(isinstance(event, (Message, Action)) for event in batch))
-            return [StoreFailed(event, reason) if isinstance(event, (Message, Action)) else event for event in batch]
+            return [_failed(event, reason) if isinstance(event, (Message, Action)) else event for event in batch]
         self._stats.failed_events += unstorable
         if duration is not None:
             self._stats.record_success(duration)
@@ -195,7 +196,7 @@ class CommitThread:
         # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
         # padded with NULL rows, so that ten prepared statements are enough.
         size = min(1 << (len(rows) - 1).bit_length(), self._max_batch)
-        values: list[float | str | None] = [value for row in rows for value in row]
+        values: list[float | str | None] = list(chain.from_iterable(rows))
         values.extend([None] * (size * _COLUMNS - len(values)))
         began = self._stats.now()
         try:
@@ -234,6 +235,12 @@ class CommitThread:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()  # rolls back
+
+
+def _failed(event: Stored, reason: str) -> StoreFailed:
+    """Return the failure to store *event*, which has no number then."""
+    event.seq = 0
+    return StoreFailed(event, reason)
 
 
 @cache

@@ -17,7 +17,7 @@ from tests.harness import Counted
 
 IAC, DONT, DO, WONT, WILL, SB, GA = (b"\xff", *(bytes((0xFF, command)) for command in range(0xFE, 0xF8, -1)))
 EL, EC, AYT, AO, IP, BRK, DM, NOP, SE = (bytes((0xFF, command)) for command in range(0xF8, 0xEF, -1))
-TIMING_MARK, NAWS = b"\x06", b"\x1f"
+EOF, TIMING_MARK, NAWS = b"\xff\xec", b"\x06", b"\x1f"
 LINE_ENDS = [b"\r\n", b"\n", b"\r", b"\r\0"]
 LIMIT = 16
 
@@ -150,6 +150,66 @@ def test_command_between_cr_and_lf_does_not_make_two_line_ends(command: bytes) -
     assert lines_of(b"a\r" + command + b"\nb\r" + command + b"\0c\n") == [b"a", b"b", b"c"]
 
 
+# Editing keys between the bytes of a line. Erasing has its own tests.
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        *((b"hellx" + key + b"o\n", [b"hello"]) for key in (b"\b", b"\x7f")),
+        (b"wroldo\b\x7f\b\b\b\x7forld\n", [b"orld"]),
+        ("a😀é\b\b!\n".encode(), [b"a!"]),
+        ("e\u0301🇩🇪\x7f\x7f!\n".encode(), [b"!"]),
+        (b"\b\x7f\x15\x17a\n\b\x7f\x15\x17b\r\n", [b"a", b"b"]),
+        (b"regretted\x15better\n", [b"better"]),
+        (b"one two \x17three\n", [b"one three"]),
+        (b"said\nregretted\x15", [b"said"]),
+        *((b"a" + end + b"\bb" + end, [b"a", b"b"]) for end in LINE_ENDS),
+        (b"a\r\b\nb\r\x15\0c\n", [b"a", b"", b"b", b"\0c"]),
+        (b"x" * LIMIT + b"\b\by\n", [b"x" * (LIMIT - 2) + b"y"]),
+        (b"x" * LIMIT + b"\by" * 100 + b"\n", [b"x" * (LIMIT - 1) + b"y"]),
+        (b"x" * (LIMIT + 1) + b"\b\b\x17more\nnext\n", [LINE_TOO_LONG, b"next"]),
+        (b"x" * 1000 + b"\x15next\n", [LINE_TOO_LONG, b"next"]),
+        (b"a\xff\xf7\x7fb\x08\xff\xf7c\n", [b"c"]),
+        (b"a\x1b[D\x7fb\n", [b"ab"]),
+        (b"a\x03\x0b\x12\x16b\n", [b"a\x03\x0b\x12\x16b"]),
+    ],
+)
+def test_editing_keys_change_the_line_before_them(data: bytes, lines: list[Got]) -> None:
+    assert lines_of(data) == lines
+
+
+@pytest.mark.parametrize("end", [EOF, b"\x04"])
+@pytest.mark.parametrize("after", [b"", b"\n", b"after\r\n" + AYT, b"\x04" * 1000, b"x" * 70_000])
+def test_client_ends_its_input(end: bytes, after: bytes) -> None:
+    assert run(b"hi\r\n" + AYT + end + after, end=False) == ([b"hi"], AYT_REPLY)
+    assert run(end + after) == ([], b"")
+    codec = LineCodec()
+    codec.receive_data(end)
+    assert (codec.ended, codec.next_line(LIMIT), codec.ended) == (False, None, True)
+    codec.receive_data(after)
+    assert (list(taken(codec)), held(codec)) == ([], 0)
+
+
+def test_unfinished_line_counts_before_the_end_of_telnet() -> None:
+    assert lines_of(b"one\ntwo" + EOF + b"three\n", end=False) == [b"one", b"two"]
+    assert lines_of(b"x" * (LIMIT + 1) + EOF + b"\n", end=False) == [LINE_TOO_LONG]
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"a\x04b\n", [b"a\x04b"]),
+        (b" \x04\nb\n", [b" \x04", b"b"]),
+        (b"x" * LIMIT + b"\x04\n", [b"x" * LIMIT]),
+        (b"x" * (LIMIT + 1) + b"\x04y\nb\n", [LINE_TOO_LONG, b"b"]),
+        *((b"a\n" + erased + b"\x04b\n", [b"a"]) for erased in (b"x\b", b"x y\x15", b"xy\x17", b"\r\n", b"\xff\xf8")),
+    ],
+)
+def test_ctrl_d_ends_the_input_only_at_the_beginning_of_a_line(data: bytes, lines: list[Got]) -> None:
+    assert [line for line in lines_of(data, end=False) if line] == lines
+
+
 def test_answers_and_negotiation_follow_the_lines_that_were_taken() -> None:
     codec = LineCodec()
     codec.receive_data(AYT + b"a\n" + AYT * 2 + WILL + NAWS + b"b\n" + AYT * 3)
@@ -166,20 +226,25 @@ REQUESTS = [DO + b"\x01", WILL + b"\x01", DO + IAC, WONT + b"\x01", DONT + b"\x0
 
 
 @pytest.mark.parametrize(
-    "storm", [*REQUESTS, AYT, IP, EC, EL, NOP, AO, IAC * 2, SB, SB + SE, b"x" + NOP, IAC * 2 + NOP, IAC * 2 + EC]
+    "storm",
+    [
+        *(*REQUESTS, AYT, IP, EC, EL, NOP, AO, IAC * 2, SB, SB + SE, b"x" + NOP, IAC * 2 + NOP, IAC * 2 + EC),
+        *(b"\b", b"x\b", b"\x15", b"x\x17", b"x\x04", "x\u0301\x7f".encode(), b"\b" + NOP),
+    ],
 )
 def test_storm_of_commands_is_bounded_and_pauses_after_some_of_them(storm: bytes) -> None:
     data = storm * (65536 // len(storm)) + SE + b"\n"
     codec = LineCodec()
     codec.receive_data(data)
     pieces = Counted(codec._telnet.next_piece)
+    keys = Counted(codec._press_key)
     line: bytes | LineTooLong | Paused | None = PAUSED
     answered = 0
     while isinstance(line, Paused):
-        pieces.calls = 0
-        with mock.patch.object(codec._telnet, "next_piece", pieces):
+        pieces.calls = keys.calls = 0
+        with mock.patch.object(codec._telnet, "next_piece", pieces), mock.patch.object(codec, "_press_key", keys):
             line = codec.next_line(65536)
-        assert pieces.calls <= COMMANDS_PER_LINE
+        assert pieces.calls + keys.calls <= 2 * COMMANDS_PER_LINE
         answers = len(codec.data_to_send())
         assert answers <= COMMANDS_PER_LINE * len(AYT_REPLY)
         answered += answers
@@ -228,10 +293,21 @@ def test_input_without_a_line_end_holds_no_more_than_the_limit(chunk: bytes) -> 
 
 # Random input
 
-TEXTS = [b"x", b"hello", b"x" * LIMIT, b"y" * (LIMIT + 1), "é€😀".encode(), b"\xc3", b"\x80", b"\0"]
-COMMANDS = [IAC, IAC * 2, DO, DONT, WILL, WONT, SB, SE, AYT, IP, BRK, EC, EL, NOP, GA, NAWS, TIMING_MARK]
+KEYS = [b"\b", b"\x7f", b"\x15", b"\x17", b"\x04", b"\x1b[D", b"\x1b", b" "]
+TEXTS = [
+    b"x",
+    b"hello",
+    b"x" * LIMIT,
+    b"y" * (LIMIT + 1),
+    "é€😀".encode(),
+    b"\xc3",
+    b"\x80",
+    b"\0",
+    *(character.encode() for character in ("\u0301", "\u200d", "\U0001f1e9", "\U0001f3fd", "\ufe0f")),
+]
+COMMANDS = [IAC, IAC * 2, DO, DONT, WILL, WONT, SB, SE, AYT, IP, BRK, EC, EL, EOF, NOP, GA, NAWS, TIMING_MARK]
 STREAMS = st.lists(
-    st.sampled_from([*LINE_ENDS, *TEXTS, *COMMANDS]) | st.binary(max_size=6), max_size=40
+    st.sampled_from([*LINE_ENDS, *TEXTS, *COMMANDS, *KEYS * 2]) | st.binary(max_size=6), max_size=40
 ).map(b"".join)  # fmt: skip
 
 

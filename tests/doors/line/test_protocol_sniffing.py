@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broadcast.core.errors import RefusedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.nicknames import validate
 from broadcast.doors.line.protocol_sniffing import PREFIX_BYTES, sniff_first_line, sniff_prefix
 
@@ -91,7 +91,7 @@ def test_later_bytes_do_not_change_the_result(more: bytes, start: bytes) -> None
 def test_only_the_identification_of_ssh_cannot_be_a_nickname(name: str) -> None:
     try:
         validate(name)
-    except RefusedError:
+    except RejectedError:
         return
     assert sniff_first_line(name.encode()) is None or name.startswith("SSH-")
 

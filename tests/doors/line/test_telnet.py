@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS, Edit, Piece, Telnet
+from broadcast.doors.line.editing import Edit
+from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS, Piece, Telnet
 from tests.cuts import WAYS, Way
 from tests.fuzz.telnet import Answer, Out, check, joined, taken
 
 IAC, DONT, DO, WONT, WILL, SB, GA = (b"\xff", *(bytes((0xFF, command)) for command in range(0xFE, 0xF8, -1)))
 EL, EC, AYT, AO, IP, BRK, DM, NOP, SE = (bytes((0xFF, command)) for command in range(0xF8, 0xEF, -1))
-TIMING_MARK, NAWS = b"\x06", b"\x1f"
+EOF, TIMING_MARK, NAWS = b"\xff\xec", b"\x06", b"\x1f"
 CHARACTER, LINE = Edit.ERASE_CHARACTER, Edit.ERASE_LINE
 
 
@@ -45,7 +46,7 @@ def test_do_and_will_are_refused_and_wont_and_dont_are_not_answered(option: byte
     assert out_of(cut(requests)) == [Answer(WONT + option + DONT + option)]
 
 
-@pytest.mark.parametrize("command", [*range(0xF0), 0xF0, 0xF1, 0xF2, 0xF5, 0xF9])
+@pytest.mark.parametrize("command", [*range(0xEC), *range(0xED, 0xF0), 0xF0, 0xF1, 0xF2, 0xF5, 0xF9])
 def test_command_that_asks_for_nothing_is_passed_over(command: int, cut: Way) -> None:
     assert out_of(cut(b"a\r" + bytes((0xFF, command)) + b"\nb")) == [b"a\r\nb"]
 
@@ -67,6 +68,8 @@ def test_command_that_asks_for_nothing_is_passed_over(command: int, cut: Way) ->
         (b"a\r\n" + AYT + b"b\r\n", [b"a\r\n", Answer(AYT_REPLY), b"b\r\n"]),
         *((b"a" + erase + b"b\r\n", [b"a", LINE, b"b\r\n"]) for erase in (IP, BRK, EL)),
         (b"a\r" + EC + b"\nb", [b"a\r", CHARACTER, b"\nb"]),
+        (b"a" + EOF + b"b" + EOF, [b"a", Edit.END_INPUT, b"b", Edit.END_INPUT]),
+        (SB + b"\x18" + EOF + b"b", [Edit.END_INPUT, b"b"]),
         (EC * 3, [CHARACTER, CHARACTER, CHARACTER]),
         (IP + DO + TIMING_MARK, [LINE, Answer(WONT + TIMING_MARK)]),
         (DO + b"\r" + WILL + b"\n\r\n", [Answer(WONT + b"\r" + DONT + b"\n"), b"\r\n"]),
@@ -144,7 +147,8 @@ def test_only_a_complete_request_counts_as_negotiation(data: bytes, negotiated: 
 # Random input
 
 PIECES = st.sampled_from([
-    IAC, DONT, DO, WONT, WILL, SB, SE, GA, EL, EC, AYT, AO, IP, BRK, DM, NOP, IAC * 2, TIMING_MARK, NAWS, b"\r\n", b"x",
+    IAC, DONT, DO, WONT, WILL, SB, SE, GA, EL, EC, EOF, AYT, AO, IP, BRK, DM, NOP, IAC * 2, TIMING_MARK, NAWS,
+    b"\r\n", b"x",
 ])  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def append_failing(run: Harness, event: Event) -> str:
 
 def append_stored(run: Harness, text: str, seq: int) -> None:
     """Append a message, which must get the number *seq*."""
-    assert run.append_texts([text]) == [message(text).with_seq(seq)]
+    assert run.append_texts([text]) == [message(text, seq)]
 
 
 def stored_in(folder: Path) -> list[tuple[int, str]]:
@@ -117,7 +117,7 @@ def test_events_that_arrive_during_a_commit_form_the_next_up_to_512(run: Harness
         for number in range(1000):
             run.journal.append(message(str(number)))
     run.calls.run_until(lambda: len(run.delivered) == len(TRANSIENT) + 1001)
-    assert run.delivered[-1] == message("999").with_seq(1001)
+    assert run.delivered[-1] == message("999", 1001)
     assert [statements.get(timeout=TIMEOUT).split()[0] for _ in range(2)] == ["INSERT", "INSERT"]
     assert statements.empty()
 
@@ -126,7 +126,7 @@ def test_batches_of_every_size_are_stored_completely(run: Harness) -> None:
     last = 0
     for size in (*range(1, 20), 127, 128, 129, 511, 512):
         committed = commit_thread_of(run)._store([message(str(number)) for number in range(size)])
-        assert committed == [message(str(number)).with_seq(last + number + 1) for number in range(size)]
+        assert committed == [message(str(number), last + number + 1) for number in range(size)]
         last += size
     assert [event.seq for event in run.read(1, last + 1)] == list(range(1, last + 1))
 

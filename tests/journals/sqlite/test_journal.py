@@ -71,7 +71,7 @@ def test_close_commits_everything_and_the_next_open_returns_the_tail(tmp_path: P
     with open_sqlite(tmp_path, tail=5000) as run:
         assert run.tail[:2] == [as_read(event) for event in events]
         assert run.tail[-1].text == "5000"
-        assert run.append(message("c")) == [message("c").with_seq(5001)]
+        assert run.append(message("c")) == [message("c", 5001)]
         assert seqs(run.read(4999, 9999)) == [4999, 5000, 5001]
 
 
@@ -87,7 +87,7 @@ def test_open_makes_private_files_and_close_leaves_no_log_and_no_threads(tmp_pat
         assert len(journal_threads()) == 2
         run.journal.read(1, 1, answers.append)
     run.calls.run_pending()
-    assert answers == [[as_read(message("a").with_seq(1))]]
+    assert answers == [[as_read(message("a", 1))]]
     assert journal_threads() == []
     assert sorted(path.name for path in folder.iterdir()) == [FILE, "lock"]
 
@@ -107,7 +107,7 @@ def test_second_open_is_rejected_and_does_not_disturb_the_first(tmp_path: Path) 
         assert process.returncode == 1
         assert "JournalInUse" in process.stderr
         assert str(tmp_path) in process.stderr
-        assert run.append(message("a")) == [message("a").with_seq(1)]
+        assert run.append(message("a")) == [message("a", 1)]
 
 
 def test_folder_may_be_relative_and_may_contain_uri_syntax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_failed_open_releases_everything(tmp_path: Path, monkeypatch: pytest.Mon
     assert journal_threads() == []
 
     with open_sqlite(tmp_path) as run:
-        assert run.append(message("a")) == [message("a").with_seq(1)]
+        assert run.append(message("a")) == [message("a", 1)]
 
 
 def test_close_without_open_does_nothing(tmp_path: Path) -> None:

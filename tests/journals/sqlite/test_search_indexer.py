@@ -122,10 +122,10 @@ def test_error_while_indexing_loses_no_line_and_indexing_resumes(
         with monkeypatch.context() as patch:
             patch.setattr(commit_thread, "INDEX_AFTER_IDLE", 0.0)
             patch.setattr(SearchIndexer, "step", fail)
-            assert run.append_texts("a") == [message("a").with_seq(1)]
+            assert run.append_texts("a") == [message("a", 1)]
             wait_until(lambda: commit_thread_of(run)._db is None)
         assert run.matches("a") == [1]
-        assert run.append_texts("b") == [message("b").with_seq(2)]
+        assert run.append_texts("b") == [message("b", 2)]
         wait_until(lambda: indexed_to(tmp_path) == 2)
     assert check_index(tmp_path) == 2
 
@@ -134,7 +134,7 @@ def test_disconnected_commit_thread_does_not_index(run: Harness) -> None:
     run.append_texts("a")
     commit_thread_of(run)._disconnect()
     assert not commit_thread_of(run)._index_step()
-    assert run.append_texts("b") == [message("b").with_seq(2)]
+    assert run.append_texts("b") == [message("b", 2)]
     assert commit_thread_of(run)._index_step()
 
 
@@ -203,7 +203,7 @@ def test_journal_without_fts5_stores_and_reports_on_search(tmp_path: Path, monke
             run.append_texts("a")
             assert str(run.try_search(parse_query("a"), 1, 1)) == "its SQLite has no FTS5."
         with open_sqlite(tmp_path) as run:
-            assert run.append_texts("a") == [message("a").with_seq(1)]
+            assert run.append_texts("a") == [message("a", 1)]
             assert not commit_thread_of(run)._indexer.due(1)
             answer = run.try_search(parse_query("a"), 1, 1)
             assert isinstance(answer, JournalError)
@@ -263,7 +263,7 @@ def test_unreadable_index_does_not_prevent_storing(run: Harness, tmp_path: Path)
     damage = "UPDATE words_data SET block = x'ffff'", "DELETE FROM words_config"
     close_and_execute(run, tmp_path, "PRAGMA writable_schema = ON", *damage)
     with open_sqlite(tmp_path) as again:
-        assert again.append_texts("b") == [message("b").with_seq(2)]
+        assert again.append_texts("b") == [message("b", 2)]
         assert not commit_thread_of(again)._indexer.due(2)
         assert isinstance(again.try_search(parse_query("a"), 2, 2), JournalError)
         assert len(again.read(1, 2)) == 2
@@ -277,7 +277,7 @@ def test_indexing_stops_at_a_damaged_index_and_keeps_the_connection(run: Harness
         assert indexer.due(2)
         indexer.step(connection, 2)
         assert not indexer.due(2)
-        assert again.append_texts("c") == [message("c").with_seq(3)]
+        assert again.append_texts("c") == [message("c", 3)]
         assert connection_of(again) is connection
 
 

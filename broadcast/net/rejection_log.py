@@ -13,7 +13,7 @@ LOG_SECONDS: Final = 10.0
 """Minimum time between two log lines, in seconds. Each line has the number of rejections since the last."""
 
 
-class RefusalLog:
+class RejectionLog:
     """The rejected connections of one door. The seconds of *clock* are monotonic."""
 
     _log = Logger()

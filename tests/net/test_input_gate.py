@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.doors.line.input_gate import InputGate, PauseReason
+from broadcast.net.input_gate import InputGate, PauseReason
 
 
 class FakeTransport:
@@ -45,17 +45,29 @@ def test_reasons_that_come_and_go_before_apply_do_not_reach_the_transport() -> N
     assert transport.calls == []
 
 
-def test_open_removes_all_reasons_and_reads() -> None:
+def test_open_gate_reads_whatever_reasons_follow() -> None:
     transport = FakeTransport()
     gate = InputGate(transport)
-    gate.open()
-    assert transport.calls == []
     for reason in PauseReason:
         gate.set(reason)
     gate.apply()
     gate.open()
     assert transport.calls == ["pause", "resume"]
     assert not any(reason in gate for reason in PauseReason)
+    gate.set(PauseReason.SESSION_BUSY)
+    gate.apply()
+    assert transport.calls == ["pause", "resume"], "it reads to its end"
+
+
+def test_detached_gate_leaves_the_transport_alone() -> None:
+    transport = FakeTransport()
+    gate = InputGate(transport)
+    gate.detach()
+    gate.set(PauseReason.RATE_LIMITED)
+    gate.apply()
+    assert PauseReason.RATE_LIMITED in gate
+    gate.open()
+    assert transport.calls == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(PauseReason), st.booleans())))

@@ -42,9 +42,14 @@ class InputGate:
     """
 
     def __init__(self, transport: PausableTransport) -> None:
-        self._transport = transport
+        self._transport: PausableTransport | None = transport
         self._reasons: set[PauseReason] = set()
         self._reading = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the transport reads, and there is no reason why it should not."""
+        return self._reading and not self._reasons
 
     def __contains__(self, reason: PauseReason) -> bool:
         """Return whether *reason* is in the set."""
@@ -60,7 +65,7 @@ class InputGate:
     def apply(self) -> None:
         """Pause or resume the transport, if the set has changed between empty and not empty."""
         reading = not self._reasons
-        if reading is not self._reading:
+        if reading is not self._reading and self._transport is not None:
             self._reading = reading
             if reading:
                 self._transport.resumeProducing()
@@ -68,6 +73,11 @@ class InputGate:
                 self._transport.pauseProducing()
 
     def open(self) -> None:
-        """Remove all reasons, and let the transport read."""
+        """Let the transport read until its end, whatever reasons follow."""
         self._reasons.clear()
         self.apply()
+        self.detach()
+
+    def detach(self) -> None:
+        """Leave the transport as it is from here on: its input has ended."""
+        self._transport = None

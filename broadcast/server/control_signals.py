@@ -1,0 +1,88 @@
+"""The signals that would end the process without a log line, although nobody wants that."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from broadcast.core.time_slice import CallSoon
+    from broadcast.server.log_writer import LogWriter
+
+
+class ControlSignals:
+    """The handlers of SIGHUP and of the signals that processes send for other purposes than to end another one.
+
+    ======================  =============================================================================
+    SIGHUP                  *reload*; *terminate* if it comes because the controlling terminal has gone
+    SIGUSR1                 rotation of the log
+    SIGUSR2, SIGALRM        a log line
+    ======================  =============================================================================
+
+    A signal that has a handler keeps it, and one that is ignored stays so (nohup). A daemon handles SIGHUP in any case,
+    because it has no terminal and ``nohup`` has no other purpose. SIGQUIT stays the signal that writes a core dump.
+    Python itself ignores SIGPIPE and SIGXFSZ, and the calls that caused them fail.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        call_soon: CallSoon,
+        reload: Callable[[], None],
+        log_writer: LogWriter | None,
+        terminate: Callable[[], None],
+        is_daemon: bool,
+    ) -> None:
+        self._call_soon = call_soon
+        self._reload = reload
+        self._log_writer = log_writer
+        self._terminate = terminate
+        self._is_daemon = is_daemon
+        self._had_terminal = False
+
+    def install(self) -> None:
+        """Install the handlers. Call this after twistd has forked."""
+        self._had_terminal = _has_terminal()
+        actions: dict[str, Callable[[], None]] = {
+            "SIGHUP": self._hang_up,
+            "SIGUSR1": self._rotate,
+            "SIGUSR2": partial(self._ignore, "SIGUSR2"),
+            "SIGALRM": partial(self._ignore, "SIGALRM"),
+        }
+        for name, action in actions.items():
+            if hasattr(signal, name):  # Windows has none of them
+                self._install(getattr(signal, name), action)
+
+    def _install(self, number: int, action: Callable[[], None]) -> None:
+        before = signal.getsignal(number)
+        if before is signal.SIG_DFL or (before is signal.SIG_IGN and self._is_daemon):
+            signal.signal(number, lambda _number, _frame: self._call_soon(action))
+
+    def _hang_up(self) -> None:
+        if self._had_terminal and not _has_terminal():
+            self._log.info("The terminal of the server is gone (SIGHUP).")
+            self._terminate()
+        else:
+            self._reload()
+
+    def _rotate(self) -> None:
+        if self._log_writer is not None:
+            self._log_writer.rotate()
+
+    def _ignore(self, name: str) -> None:
+        self._log.info("Ignoring {name}. SIGTERM stops the server.", name=name)
+
+
+def _has_terminal() -> bool:
+    """Return whether this process has a controlling terminal. It has lost it when it gets SIGHUP from the kernel."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,71 @@
+"""The throttle holds its reason in the gate exactly while the next line is not allowed."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from twisted.internet.task import Clock
+
+from broadcast.core.limits import Limits
+from broadcast.net.input_gate import InputGate, PauseReason
+from broadcast.net.throttle import Throttle
+from tests.harness import MemoryTransport
+
+
+class Setup:
+    """A throttle that allows two lines at once and one more each second."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.clock = Clock()
+        self.gate = InputGate(MemoryTransport())
+        self.elapsed = 0
+        self.throttle = Throttle(limits, self.clock, self.gate, self._count)
+
+    def _count(self) -> None:
+        assert not self.is_limited()
+        self.elapsed += 1
+
+    def is_limited(self) -> bool:
+        """Return whether the gate holds the reason of the throttle."""
+        return PauseReason.RATE_LIMITED in self.gate
+
+
+@pytest.fixture
+def setup() -> Setup:
+    """A throttle with two lines behind it: the next one has to wait."""
+    setup = Setup(Limits(paste_lines=2, lines_per_second=1))
+    for _ in range(2):
+        assert not setup.throttle.start_delay()
+        setup.throttle.consume()
+    return setup
+
+
+def test_line_above_the_limit_waits_until_it_is_allowed(setup: Setup) -> None:
+    assert not setup.is_limited()
+    assert setup.throttle.start_delay()
+    assert setup.is_limited()
+    setup.clock.advance(0.9)
+    assert (setup.is_limited(), setup.elapsed) == (True, 0)
+    setup.clock.advance(0.1)
+    assert (setup.is_limited(), setup.elapsed) == (False, 1)
+    assert not setup.throttle.start_delay()
+
+
+def test_lifted_throttle_delays_nothing(setup: Setup) -> None:
+    assert setup.throttle.start_delay()
+    assert setup.throttle.lift()
+    assert not setup.is_limited()
+    assert not setup.throttle.lift(), "nothing was delayed any longer"
+    for _ in range(10):
+        setup.throttle.consume()
+        assert not setup.throttle.start_delay()
+    assert not setup.clock.getDelayedCalls()
+    assert setup.elapsed == 0
+
+
+def test_nothing_is_delayed_without_a_limit() -> None:
+    setup = Setup(Limits(lines_per_second=inf))
+    for _ in range(1000):
+        setup.throttle.consume()
+    assert not setup.throttle.start_delay()
