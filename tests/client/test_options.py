@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import broadcast
 from broadcast import __version__
 from broadcast.client.options import Options, address, parse
 
@@ -119,3 +123,15 @@ def test_help_lists_every_exit_status(capsys: pytest.CaptureFixture[str]) -> Non
     assert ended.value.code == 0
     told = capsys.readouterr().out
     assert all(f"\n  {status} " in told for status in (0, 1, 2, 3, 4, 5, 130))
+
+
+def test_python_without_twisted_says_what_to_start(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    (clone / "twisted").mkdir(parents=True)  # as in a clone, a package without modules
+    (clone / "broadcast").symlink_to(Path(broadcast.__file__).parent, target_is_directory=True)
+    command = [sys.executable, "-S", "-m", "broadcast.client"]  # -S hides the installed packages
+    ended = subprocess.run(command, cwd=clone, input="", capture_output=True, text=True, check=False)  # noqa: S603 -- constant
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "broadcast-client: this Python has no Twisted: start .venv/bin/broadcast-client, or pip install Twisted\n"
+    )
