@@ -53,6 +53,9 @@ static struct setting { const char *name; double value; const char *meaning; } s
     X(lines, 0, "said in all, instead of a time")                                                                     \
     X(mark, 0, "report every so many lines")                                                                          \
     X(hold, 0, "1: when everybody is in, and at the end, wait for a line on stdin")                                   \
+    X(notices, 0, "1: do not count lines that begin with a blank, the notices about who comes and goes")              \
+    X(visitors, 0, "instead of people: connections that join and leave in a loop until the end")                      \
+    X(reset, 0, "1: visitors leave with a reset instead of quit")                                                     \
     X(limit, 120, "seconds after which it ends whatever happens")
 #define ENTRY(name, value, meaning) {#name, value, meaning},
     SETTINGS(ENTRY)
@@ -63,7 +66,7 @@ enum { SETTINGS(NUMBER) };
 
 enum state { NEW, GREETED, JOINING, IN, GONE };
 struct person {
-    int fd, stalled, talks, swamped;
+    int fd, stalled, talks, swamped, inside, skipped; /* inside a line; that line is a notice */
     enum state state;
     uint64_t bytes, base, got, own, level; /* base: bytes at the start; got: lines; level: lines that concern them */
     size_t owed, into;                     /* bytes they still have to say; how far into a line they are */
@@ -242,10 +245,23 @@ static void advance(void) {
 
 /* The loop */
 
+/* The bytes of *text* that belong to deliveries, not to notices. */
+static size_t without_notices(struct person *who, const char *text, size_t size) {
+    size_t sum = 0;
+    for (const char *at = text, *end = text + size; at < end;) {
+        const char *stop = memchr(at, '\n', end - at), *next = stop ? stop + 1 : end;
+        if (!who->inside) who->skipped = *at == ' ';
+        if (!who->skipped) sum += next - at;
+        who->inside = !stop;
+        at = next;
+    }
+    return sum;
+}
+
 static void take(struct person *who) {
     if (phase == RUN) {
-        ssize_t size = recv(who->fd, scratch, SCRATCH, MSG_TRUNC);
-        if (size > 0) { who->bytes += size; counted(who); }
+        ssize_t size = recv(who->fd, scratch, SCRATCH, GET(notices) ? 0 : MSG_TRUNC);
+        if (size > 0) { who->bytes += GET(notices) ? without_notices(who, scratch, size) : (size_t)size; counted(who); }
         else if (size == 0 || errno != EAGAIN) lost(who);
         return;
     }
@@ -435,6 +451,63 @@ static void measure(void) {
          quantile(each, 0.99), quantile(each, 1), quantile(whole, 0.99), exact ? "true" : "false", gone, full);
 }
 
+/* Visitors */
+
+static void visit(struct person *who) {
+    int on = 1;
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 256 + (who - people))};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(GET(port)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = who - people};
+    char name[32];
+    int size = snprintf(name, sizeof name, "v%llu\r\n", (unsigned long long)said++);
+    who->fd = socket(AF_INET, SOCK_STREAM, 0);
+    who->state = NEW;
+    who->carried = 0;
+    if (who->fd < 0) fail("socket");
+    setsockopt(who->fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    setsockopt(who->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (bind(who->fd, (void *)&from, sizeof from) || connect(who->fd, (void *)&to, sizeof to)) fail("connect");
+    fcntl(who->fd, F_SETFL, O_NONBLOCK);
+    epoll_ctl(loop, EPOLL_CTL_ADD, who->fd, &event);
+    if (send(who->fd, name, size, MSG_NOSIGNAL) != size) fail("send");
+}
+
+/* What a visitor reads: once it has joined it quits, or resets the connection; after the end it comes again. */
+static void follow(struct person *who) {
+    struct linger at_once = {.l_onoff = 1};
+    memcpy(scratch, who->carry, who->carried);
+    ssize_t size = recv(who->fd, scratch + who->carried, SCRATCH, 0);
+    if (size < 0 && errno == EAGAIN) return;
+    if (size > 0) {
+        size += who->carried;
+        if (who->state == NEW && memmem(scratch, size, " * You are ", 11)) {
+            who->state = IN;
+            total++;
+            if (!GET(reset)) { if (send(who->fd, "quit\r\n", 6, MSG_NOSIGNAL) < 0) gone++; }
+            else setsockopt(who->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), size = 0;
+        }
+        who->carried = size < CARRY ? size : CARRY;
+        memcpy(who->carry, scratch + size - who->carried, who->carried);
+    }
+    if (size > 0) return;
+    if (who->state == NEW) gone++;
+    close(who->fd);
+    visit(who);
+}
+
+static void come_and_go(void) {
+    struct epoll_event events[EVENTS];
+    uint64_t began = mono();
+    for (int i = 0; i < GET(visitors); i++) visit(&people[i]);
+    tell("{\"event\": \"in\", \"people\": %d, \"seconds\": 0, \"delivery_bytes\": 0}", (int)GET(visitors));
+    for (uint64_t until = mono() + GET(seconds) * 1e9; mono() < until;)
+        for (int i = 0, count = epoll_wait(loop, events, EVENTS, 100); i < count; i++)
+            if (events[i].data.u32 != UINT32_MAX) follow(&people[events[i].data.u32]);
+    tell("{\"event\": \"visits\", \"count\": %llu, \"seconds\": %.6f, \"load_cpu\": %.6f, \"refused\": %d}",
+         (unsigned long long)total, (mono() - began) / 1e9, now(CLOCK_PROCESS_CPUTIME_ID) / 1e9, gone);
+}
+
 static void wait_for_word(void) {
     char word[16];
     if (!fgets(word, sizeof word, stdin)) exit(0);
@@ -462,11 +535,13 @@ int main(int argc, char **argv) {
     setrlimit(RLIMIT_NOFILE, &files);
     readers = GET(people);
     everybody = readers + GET(stalled);
+    if (GET(visitors)) everybody = GET(visitors);
     people = calloc(everybody, sizeof *people);
     loop = epoll_create1(0);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
     epoll_ctl(loop, EPOLL_CTL_ADD, timer, &event);
+    if (GET(visitors)) { come_and_go(); return 0; }
     get_ready();
     if (GET(hold)) wait_for_word();
     if (GET(seconds) || GET(lines)) measure();

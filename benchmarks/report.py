@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.peers import LIMITED, OURS, Peer
 from benchmarks.results import GOALS, Results, Summary
-from benchmarks.scenarios import FULL, OUTSTANDING, RATE, Plan, room_name
+from benchmarks.scenarios import CHURN_PEOPLE, CHURN_RATE, FULL, OUTSTANDING, RATE, VISITORS, Plan, room_name
 
 BEGIN, END = ".. table begins: written by python -m benchmarks --write", ".. table ends"
 
@@ -127,6 +127,16 @@ def _own(plan: Plan) -> list[Row]:
         ("disk p99 ms", "disk", f"{plan.disk} people at {RATE} lines/s: p99 ms"),
         ("in memory p99 ms", "disk", "the same with --ephemeral: p99 ms"),
         ("disk ratio", "disk", "the first by the second, run by run"),
+        ("churn alone p99 ms", "churn", f"{CHURN_PEOPLE} people, {CHURN_RATE} lines/s: p99 ms"),
+        *(
+            row
+            for how in ("quit", "reset")
+            for row in (
+                (f"churn {how} p99 ms", "churn", f"the same with {VISITORS} who join and {how} in a loop: p99 ms"),
+                (f"churn {how} ratio", "churn", "the second by the first, run by run"),
+                (f"churn {how} visits/s", "churn", "visits per second"),
+            )
+        ),
         ("alone p99 ms", "stalled", f"{plan.hearers} readers at {RATE} lines/s: p99 ms"),
         ("stalled p99 ms", "stalled", f"the same with {plan.stalled:,} who never read: p99 ms"),
         ("stalled ratio", "stalled", "the second by the first, run by run"),
@@ -137,7 +147,7 @@ def _own(plan: Plan) -> list[Row]:
     ]
 
 
-_NO_RATIO = ("load", "growth MiB", "stalled ratio", "disk ratio")
+_NO_RATIO = ("load", "growth MiB", "stalled ratio", "disk ratio", "quit ratio", "reset ratio")
 """Ends of names whose ratio means nothing: shares, differences near zero, and ratios."""
 
 

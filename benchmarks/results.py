@@ -123,7 +123,14 @@ GOALS = (
         lambda results: results.ratio("loaded CPU µs", LIMITED, OURS),
     ),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),
-    Goal("10,000 people join", "crowd", "s", 20, 8, _own("crowd join s"), full_size=True),
+    Goal("10,000 people join", "crowd", "s", 4, 2, _own("crowd join s"), full_size=True),
+    *(
+        Goal(
+            f"p99 of 50 people while visitors join and {how} in a loop, against without", "churn", "x", 1.5, 1.2,
+            _own(f"churn {how} ratio"), full_size=True,
+        )
+        for how in ("quit", "reset")
+    ),
     Goal(
         "p99 of 100 readers with 1,000 who never read, against without", "stalled", "x", 1.3, 1.1,
         _own("stalled ratio"), full_size=True,

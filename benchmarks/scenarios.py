@@ -20,6 +20,12 @@ KIB, MIB = 1 << 10, 1 << 20
 OUTSTANDING = 64
 RATE = 200
 """Lines per second in open loop."""
+CHURN_PEOPLE, CHURN_RATE = 50, 95
+"""Number of people in the room with visitors, and of their lines per second."""
+CHURN_SECONDS = 2.0
+"""Minimum duration of that measurement: a visit takes a while on a busy machine."""
+VISITORS = 60
+"""Number of connections that join and leave in a loop."""
 SETTLED = 0.3
 """Seconds to wait before a server's memory is read."""
 FULL_ENOUGH = 0.05
@@ -203,6 +209,48 @@ def stalled(bench: Bench, peer: Peer) -> Figures:
     return {"stalled p99 ms": among.p99, "alone p99 ms": alone.p99, "stalled ratio": among.p99 / alone.p99}
 
 
+def churn(bench: Bench, peer: Peer) -> Figures:
+    """Measure the latency of a room with and without a client whose visitors join and leave in a loop."""
+    if bench.tools.floor is None:
+        raise BenchmarkError("only load.c has visitors")
+    figures = {}
+    for name, reset in (("alone", None), ("quit", 0), ("reset", 1)):
+        measured, visits = _talk_among_visitors(bench, peer, reset)
+        figures[f"churn {name} p99 ms"] = measured.p99
+        if reset is not None:
+            figures[f"churn {name} ratio"] = measured.p99 / figures["churn alone p99 ms"]
+            figures[f"churn {name} visits/s"] = visits
+    return figures
+
+
+def _talk_among_visitors(bench: Bench, peer: Peer, reset: int | None) -> tuple[Measured, float]:
+    """Measure a room, and the number of visits per second. *reset* is how visitors leave; None for no visitors."""
+    plan = bench.plan
+    folder = bench.fresh()
+    people = min(CHURN_PEOPLE, plan.people)
+    settings = {
+        "people": people, "senders": min(plan.senders, people // 2), "rate": CHURN_RATE, "warm": plan.warm,
+        "seconds": max(plan.open_seconds, CHURN_SECONDS), "notices": 1, "hold": 1,
+    }  # fmt: skip
+    try:
+        with started(peer, folder) as there, generate(bench.tools, there, **settings) as load:
+            load.event("in")
+            if reset is None:
+                load.go_on()
+                return load.measured(), 0.0
+            seconds = settings["warm"] + settings["seconds"]
+            with generate(bench.tools, there, visitors=VISITORS, reset=reset, seconds=seconds) as visitors:
+                visitors.event("in")
+                load.go_on()
+                measured = load.measured()
+                visits = visitors.event("visits")
+            if visits["refused"]:
+                raise BenchmarkError(f"{visits['refused']} visitors did not get in")
+            return measured, visits["count"] / visits["seconds"]
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
 def memory(bench: Bench, peer: Peer) -> Figures:
     """Measure the memory while many lines are sent and many clients never read."""
     plan = bench.plan
@@ -294,6 +342,7 @@ SCENARIOS = (
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),
     Scenario("crowd", crowd, "seldom"),
+    Scenario("churn", churn, "never"),
     Scenario("stalled", stalled, "never"),
     Scenario("memory", memory, "never"),
     Scenario("startup", startup, "never"),

@@ -41,6 +41,7 @@ from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
 from broadcast.server.gc_pauses import GcPauseLimiter
+from broadcast.server.turn_limit import limit_turns
 from broadcast.service import raise_file_limit
 
 MANY = 9_000
@@ -57,6 +58,7 @@ class Watched(EPollReactor):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+        limit_turns(self)
         self.longest = self.total = self.collecting = 0.0
         self._last = time.thread_time()
         self._began = 0.0
@@ -153,6 +155,11 @@ class Crowd:
         """Let the clients of *people* read from now on."""
         for person in people:
             self._selector.register(self._clients[person], selectors.EVENT_READ)
+
+    def close(self, people: Sequence[BroadcastProtocol]) -> None:
+        """Close the clients of *people*, which do not read: their connections are reset."""
+        for person in people:
+            self._clients[person].close()
 
     def _read(self) -> None:
         while True:
@@ -262,6 +269,16 @@ async def all_leave(crowd: Crowd) -> None:
             person.dataReceived(b"quit\n")
 
 
+async def all_vanish(crowd: Crowd) -> None:
+    """1,000 of 2,000 people close their connections at once."""
+    people = await crowd.join(crowd.some(2_000))
+    crowd.read(people[::2])
+    await crowd.quiet()
+    crowd.reactor.begin()
+    with crowd.reactor.unseen():
+        crowd.close(people[1::2])
+
+
 async def many_ask(crowd: Crowd) -> None:
     """10 of 9,000 people ask for all names, at once."""
     people = await crowd.join(crowd.some(MANY))
@@ -291,6 +308,7 @@ CASES: dict[str, tuple[Case, int]] = {
     "authors": (all_talk, 20),
     "joins": (all_come, 20),
     "leaves": (all_leave, 20),
+    "vanishing": (all_vanish, 20),
     "replay": (long_replay, 1_000),
     "names": (many_ask, 20),
     "talk": (talk, 20),

@@ -33,6 +33,7 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.accept_pacing import AcceptPacer, PacedListener
 from broadcast.net.connections import Connections
 from broadcast.net.endpoints import parse_listener
 from broadcast.net.fd_reserve import FdReserveListener
@@ -49,6 +50,7 @@ from broadcast.server.pid_file import check_pid_file
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.shutdown_signals import ShutdownSignalFilter
+from broadcast.server.turn_limit import limit_turns
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -183,6 +185,7 @@ def makeService(options: Options) -> Server:
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
     use_monotonic_clock(reactor, time, monotonic)
+    limit_turns(reactor)
     call_soon: CallSoon = reactor.callFromThread
     config = options.config
     twistd: Mapping[str, Any] = options.parent or {}
@@ -201,15 +204,16 @@ def makeService(options: Options) -> Server:
         )
         replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
         fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
-        hub = Hub(journal, fanout, settings, started=time())
+        hub = Hub(journal, fanout, settings, started=time(), call_later=reactor.callLater)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
+        pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
         entrances = []
         for port in config.ports:
             listener = parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter)
-            entrances.append(Entrance(FdReserveListener(listener, full, reactor), factory))
+            entrances.append(Entrance(PacedListener(FdReserveListener(listener, full, reactor), pacer), factory))
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)
@@ -247,7 +251,9 @@ def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal,
         note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
         return MemoryJournal(call_soon), note
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
-    return SqliteJournal(directory, call_soon, stats), f"What is said is kept in {sanitize(str(directory))}."
+    return SqliteJournal(
+        directory, call_soon, stats, _log_missing_lines
+    ), f"What is said is kept in {sanitize(str(directory))}."
 
 
 def _make_monitor(
@@ -280,6 +286,10 @@ def _log_storage_change(error: str) -> None:
         _log.error("Nothing that is said is kept: {why}.", why=error)
     else:
         _log.info("What is said is kept again.")
+
+
+def _log_missing_lines(line: str) -> None:
+    _log.error("{line}", line=line)
 
 
 def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, line: str) -> NoReturn:

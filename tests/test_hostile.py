@@ -210,7 +210,7 @@ def test_telnet_storm_gets_a_bounded_answer(ann: Person, bob: Person, storm: byt
         (b"\xc0\xaf\r\n", BAD_CHARACTERS),
         ("\u0430nn\r\n".encode(), BAD_CHARACTERS),
         ("\u202eann\r\n".encode(), "-> Error: ann is taken.\r\n"),
-        *((data + b"\r\n", CONTROL_CHARACTERS) for data in (b"\x1b[Dbob", b"version\x04bind", b"\x07bind", b"b\0ob")),
+        *((data + b"\r\n", CONTROL_CHARACTERS) for data in (b"\x1b[Dbob", b"version\x04bind", b"\x07bind", b"b\x01ob")),
         ("b\u009b31mob\r\n".encode(), CONTROL_CHARACTERS),
         (b"anny\x7f\r\n", "-> Error: ann is taken.\r\n"),
         (b"Server\r\n", "-> Error: Server is reserved.\r\n"),
@@ -240,6 +240,7 @@ def test_bytes_that_are_no_nickname_are_rejected(
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP"),
         (b"GET /" + b"x" * 9999 + b" HTTP/1.1\r\n\r\n", "HTTP"),
         (b"PUT /x", "HTTP"),
+        (b"b\0ob\r\n", "binary data"),
         (b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\nann\r\n\xff\xfd\n" + bytes(range(256)), "TLS"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n\0\0\x05\xdc\r\n", "SSH"),
     ],
@@ -339,7 +340,7 @@ def test_one_byte_every_30_seconds_makes_a_line_but_no_nickname(
         if not stranger.transport.finished:
             stranger.send(bytes((byte,)))
     assert ann.read() == "bob: slow\r\n"
-    assert stranger.read() == " * No nickname in 60 seconds.\r\n"
+    assert stranger.read() == " * No line end (\\n) came in 60 seconds.\r\n"
 
 
 def test_ten_thousand_connections_without_nickname_are_closed_after_60_seconds(world: World, ann: Person) -> None:

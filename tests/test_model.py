@@ -367,7 +367,7 @@ class Server(RuleBasedStateMachine):
     def connect(self) -> Client:
         client = Client(self.world.connect(), self.world.clock.seconds())
         self.clients.append(client)
-        client.expect(Line("Welcome to Broadcast."))
+        client.expect(Line("Welcome to Broadcast. Type a nickname and press Enter."))
         return client
 
     def give_name(self, client: Client, name: str, words: int = 0, *, receipts: bool = False) -> None:

@@ -62,7 +62,9 @@ LINES = (st.binary(max_size=40) | TEXTS | st.lists(st.sampled_from(NASTY + KEYS)
 
 NICK = r"[A-Za-z0-9_.-]{1,24}"
 SAID = rf"(\[\d\d:\d\d\] )?({NICK}: |\*\* {NICK} ).+|\[{NICK}\] .+"
-DOCUMENTED = re.compile(rf"(Nickname: )*(Welcome to Broadcast\.| \* .+|-> .+|\[yes\]|{SAID})\r\n")
+DOCUMENTED = re.compile(
+    rf"(Nickname: )*(Welcome to Broadcast\. Type a nickname and press Enter\.| \* .+|-> .+|\[yes\]|{SAID})\r\n"
+)
 
 
 def outputs(data: bytes, cuts: Sequence[int] = (), *, turns: bool = False) -> tuple[bytes, bytes]:

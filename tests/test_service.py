@@ -421,6 +421,38 @@ def test_startup_error_is_one_line_and_leaves_no_files(options: str, message: st
     assert sorted(path.name for path in Path().iterdir()) == ["broken.toml"]
 
 
+@pytest.mark.parametrize("foreground", [True, False])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--pidfile=nowhere/x.pid", "cannot write the pid file {}/nowhere/x.pid: No such file or directory. "),
+        ("--pidfile=empty", "the pid file {}/empty is empty. "),
+        ("--pidfile=junk", "the pid file {}/junk does not hold a process number. "),
+        ("--logfile=nowhere/chat.log", "cannot write the log nowhere/chat.log: No such file or directory. "),
+        ("--rundir=nowhere", "there is no folder nowhere: "),
+    ],
+)
+def test_unusable_path_of_twistd_is_one_line(tmp_path: Path, options: str, message: str, foreground: bool) -> None:
+    Path("empty").touch()
+    Path("junk").write_text("junk")
+    process = run(*command("--ephemeral", twistd=(*(["-n"] if foreground else []), options)))
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.startswith(f"broadcast: {message.format(tmp_path)}")
+    assert process.stderr.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["empty", "junk"]
+
+
+def test_daemon_starts_despite_the_pid_file_of_a_dead_one() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    Path("twistd.pid").write_text(str(dead.pid))
+    process = run(*command("--port", "0", "--ephemeral", twistd=()))
+    assert (process.returncode, process.stderr) == (0, "")
+    stop_daemon()
+    line = f"twistd.pid, which a dead server has left: process {dead.pid} does not exist."
+    assert line in Path("twistd.log").read_text()
+
+
 @ensureDeferred
 async def test_messages_survive_a_restart_and_are_not_logged(programs: Programs, tmp_path: Path) -> None:
     Path("elsewhere").mkdir()

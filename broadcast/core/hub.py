@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from broadcast.core import nicknames
 from broadcast.core.errors import NicknameRejected, RejectedError
-from broadcast.core.interfaces import Journal, Publisher
+from broadcast.core.interfaces import CallLater, Journal, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member, MemberListener
 from broadcast.core.room import Room
@@ -37,13 +37,20 @@ class Settings:
 class Hub:
     """The room, the owner of each nickname, and the counters of sessions and rejections.
 
-    *started* is the start of the server, in seconds since the epoch.
+    *started* is the start of the server, in seconds since the epoch. *call_later* is for the room.
     """
 
-    def __init__(self, journal: Journal, publisher: Publisher, settings: Settings, started: float) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        publisher: Publisher,
+        settings: Settings,
+        started: float,
+        call_later: CallLater | None = None,
+    ) -> None:
         self.settings = settings
         self.started = started
-        self.room = Room(journal, publisher, settings.replay, settings.limits)
+        self.room = Room(journal, publisher, settings.replay, settings.limits, call_later)
         self.session_count = 0
         """Number of sessions since the start."""
         self.rejections = dict.fromkeys(Rejection, 0)

@@ -6,7 +6,7 @@ the call that asked: the result arrives in a later turn of the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -55,11 +55,17 @@ Callback: TypeAlias = Callable[[], None]
 """A short piece of work. The next callback runs even if this one raises an exception."""
 
 
+CallLater: TypeAlias = Callable[[float, Callback], object]
+"""Schedules a callback after so many seconds, as ``reactor.callLater`` does."""
+
+
 class Publisher(Protocol):
     """Delivery to the subscribers of one room."""
 
-    def publish(self, batch: Batch, callbacks: Iterator[Callback]) -> None:
-        """Offer *batch* to every subscriber. Then exhaust *callbacks* and run each one as it is produced.
+    def publish(self, batch: Batch, callbacks: Iterator[Callback], first: Iterable[Callback] = ()) -> None:
+        """Run *first*, offer *batch* to every subscriber, then run *callbacks*. Each callback runs as it is produced.
+
+        Subscribers that *first* adds do not receive the batch.
 
         All of this can happen before the call returns, or take several turns of the reactor. The room publishes the
         next batch only after the last callback. It can do so while the iterator ends.

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from itertools import islice
 from math import inf
 from typing import Final, TypeAlias
 
@@ -17,6 +18,10 @@ from broadcast.core.errors import TooManyConnections
 
 SERVER_FULL: Final = "This server is full. Try again later."
 """The reason that a client receives if the server is at its limit of connections."""
+ARRIVAL_BURST: Final = 64
+"""Minimum number of connections that an address may open at once; more if it may have more connections."""
+MAX_ARRIVALS: Final = 10_000
+"""Maximum number of addresses whose rate of new connections is known. The least recently used ones are forgotten."""
 _MIN_DELAY = 1e-6
 """Minimum delay, in seconds. After a timer has fired, rounding can leave a rest of a trillionth of a second."""
 
@@ -37,6 +42,8 @@ class Limits:
     """Number of lines per second that a client may send when the bucket is empty; infinite for no limit."""
     address_connections: int | None = 64
     """Maximum number of connections from one IPv4 address or IPv6 network of 64 bits; None for no limit."""
+    address_connection_rate: float = 20
+    """Number of new connections per second from one of these, after ``ARRIVAL_BURST`` at once; may be infinite."""
     connections: int | None = None
     """Maximum number of connections in total; None for no limit."""
     linger_seconds: float = 10
@@ -54,7 +61,7 @@ class Limits:
 
     def without_client_limits(self) -> Limits:
         """Return the limits without those on single clients and addresses, for a room of trusted programs."""
-        return replace(self, lines_per_second=inf, address_connections=None)
+        return replace(self, lines_per_second=inf, address_connections=None, address_connection_rate=inf)
 
 
 DEFAULTS: Final = Limits()
@@ -103,9 +110,9 @@ class Lease:
 
 
 class ConnectionLimiter:
-    """A limit on the number of connections, in total and from each address.
+    """A limit on the number of connections, in total and from each address, and on the rate of new ones from each.
 
-    Connections from this machine count toward the total only.
+    Connections from this machine count toward the total only. Times are seconds of a monotonic clock.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -113,9 +120,11 @@ class ConnectionLimiter:
         self.total = 0
         """Number of connections that hold a lease."""
         self._counts: Counter[_Source] = Counter()
+        self._arrivals: dict[_Source, float] = {}
+        """The times at which the token buckets of addresses are full again, the least recently used first."""
 
-    def acquire(self, host: str | None) -> Lease:
-        """Count a connection from *host* until its lease is released. Raises ``TooManyConnections``.
+    def acquire(self, host: str | None, now: float) -> Lease:
+        """Count a connection from *host* at the time *now* until its lease is released. Raises ``TooManyConnections``.
 
         *host* is an IP address, or None for a local socket.
         """
@@ -128,9 +137,27 @@ class ConnectionLimiter:
                 raise TooManyConnections(
                     f"Too many connections from {source}: this server takes {address_limit} from one address."
                 )
+            if address_limit is not None:
+                self._count_arrival(source, max(address_limit, ARRIVAL_BURST), now)
             self._counts[source] += 1
         self.total += 1
         return Lease(partial(self._release, source))
+
+    def _count_arrival(self, source: _Source, burst: int, now: float) -> None:
+        """Count a new connection from *source*. Raises ``TooManyConnections`` if its token bucket is empty."""
+        arrivals, interval = self._arrivals, 1 / self.limits.address_connection_rate
+        full_at = max(arrivals.pop(source, now), now)
+        is_allowed = full_at - now <= (burst - 1) * interval + _MIN_DELAY
+        arrivals[source] = full_at + interval if is_allowed else full_at
+        # Each arrival adds one entry at most, so removing two of them forgets all addresses in time.
+        for oldest in list(islice(arrivals, 2)):
+            if arrivals[oldest] <= now or len(arrivals) > MAX_ARRIVALS:
+                del arrivals[oldest]
+        if not is_allowed:
+            rate = self.limits.address_connection_rate
+            raise TooManyConnections(
+                f"Too many new connections from {source}: this server takes {rate:g} a second from one address."
+            )
 
     def _release(self, source: _Source | None) -> None:
         self.total -= 1
@@ -140,6 +167,7 @@ class ConnectionLimiter:
                 del self._counts[source]
 
 
+@lru_cache(1024)
 def _source(host: str | None) -> _Source | None:
     """Return the IPv4 address or IPv6 network under which *host* is counted, or None if only the total counts it."""
     if host is None:

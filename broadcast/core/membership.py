@@ -16,8 +16,8 @@ class MemberListener(Protocol):
     def congested(self) -> bool:
         """Whether the member reads so slowly that nothing more should be queued for it alone."""
 
-    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """Handle the join, which all subscribers have received.
+    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        """Handle the join, whose delivery to the other members has begun. The stream starts after its batch.
 
         *members* are all members, including this one. *replay* yields the events from before, and can be read later.
         """

@@ -1,14 +1,18 @@
 """A room: its members and its stream of events. No bytes, no texts for people.
 
 Every event passes through the journal, which returns it in order. All events that have returned when the publisher is
-free form the next batch. The batch is delivered to the subscribers first. Then the listeners of the members that joined
-or left are called.
+free form the next batch. The listeners of the members that joined are called first, because their streams begin after
+the batch. Then the batch is delivered to the subscribers. The listeners of the members that left are called last.
+
+Joins and leaves that follow others closely wait for a line or for a moment. So a rush of arrivals costs each subscriber
+a few notices, and the lines do not wait for it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from broadcast.core.batching import build_batch
 from broadcast.core.events import (
@@ -28,7 +32,7 @@ from broadcast.core.events import (
     Transient,
     text_length,
 )
-from broadcast.core.interfaces import Batch, Callback, Journal, Publisher, ReadCallback
+from broadcast.core.interfaces import Batch, Callback, CallLater, Journal, Publisher, ReadCallback
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
 from broadcast.core.nicknames import casefold_key
@@ -41,17 +45,27 @@ FAST_COMMIT_SECONDS = 0.02
 
 Slow commits gather enough events by themselves.
 """
+PRESENCE_SECONDS = 0.02
+"""Minimum time between two batches that hold nothing but joins and leaves, in seconds, from the end of the first."""
 
 
 class Room:
     """One room: its members, its stream, and its most recent stored events.
 
-    *replay* (0 or more) is the number of stored events that a new member receives.
+    *replay* (0 or more) is the number of stored events that a new member receives. Without *call_later*, no join or
+    leave waits for others.
     """
 
-    def __init__(self, journal: Journal, publisher: Publisher, replay: int, limits: Limits = DEFAULTS) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        publisher: Publisher,
+        replay: int,
+        limits: Limits = DEFAULTS,
+        call_later: CallLater | None = None,
+    ) -> None:
         self.members: dict[int, Member] = {}
-        """Members by session id, in the order of joining. Joins and leaves count once they have been delivered."""
+        """Members by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
         self.last_seq = 0
         """Number of the last stored event whose delivery has begun; after ``open``, of the last one in the journal."""
         self.message_count = 0
@@ -68,7 +82,9 @@ class Room:
         self._recent: deque[Stored] = deque(maxlen=replay)
         """Stored events for new members. The replay buffer for subscribers that lag is in ``delivery``."""
         self._joining: dict[int, Member] = {}
-        """Members by session id whose join has not been delivered."""
+        """Members by session id whose join is not in delivery yet."""
+        self._leaving: dict[int, Member] = {}
+        """Members by session id whose leave is in delivery."""
         self._ignoring: set[Member] = set()
         """Members that ignore a nickname. A batch needs only these, not all members."""
         self._barrier_callbacks: deque[Callable[[], None]] = deque()
@@ -83,6 +99,9 @@ class Room:
         """True while a batch is in delivery or its callbacks are running."""
         self._deferred_once = False
         """Whether delivery has already waited for one more commit."""
+        self._call_later = call_later
+        self._holds_presence = False
+        """True for ``PRESENCE_SECONDS`` after the delivery of a join or leave. Others wait for a line or the end."""
         self._paused_authors: deque[Callable[[], None]] = deque()
         """Callbacks of authors that wait until the undelivered events are below the low-water mark."""
 
@@ -94,7 +113,7 @@ class Room:
         self._journal.subscribe(self._on_committed)
 
     def enter(self, member: Member) -> None:
-        """Add *member*. ``join_delivered`` of its listener is called once every subscriber has the event."""
+        """Add *member*. ``joined`` of its listener is called when the delivery of the event begins."""
         self._joining[member.id] = member
         self._append(Joined(member.id, member.nick))
 
@@ -213,7 +232,7 @@ class Room:
 
     def _deliver_next(self) -> None:
         """Deliver the committed events as one batch. Events that are committed meanwhile form the next one."""
-        if not self._committed:
+        if not self._committed or (self._holds_presence and self._is_only_presence()):
             return
         if len(self._committed) <= MAX_BATCH_EVENTS:
             events, self._committed = self._committed, []
@@ -231,7 +250,23 @@ class Room:
         transient = [event for event in events if not isinstance(event, STORED)] if len(stored) < len(events) else ()
         self._apply_before_delivery(transient, batch)
         self._publishing = self.delivering = True
-        self._publisher.publish(batch, self._finish_delivery(transient))
+        self._publisher.publish(batch, self._finish_delivery(transient), self._calls_of_joined(transient))
+
+    def _is_only_presence(self) -> bool:
+        """Return whether the committed events are less than a full batch and nothing but joins and leaves."""
+        committed = self._committed
+        return len(committed) < MAX_BATCH_EVENTS and all(isinstance(event, Joined | Left) for event in committed)
+
+    def _hold_presence(self) -> None:
+        """Let joins and leaves wait for others, from now on, for ``PRESENCE_SECONDS``."""
+        if self._call_later is not None and not self._holds_presence:
+            self._holds_presence = True
+            self._call_later(PRESENCE_SECONDS, self._release_presence)
+
+    def _release_presence(self) -> None:
+        self._holds_presence = False
+        if not self._publishing:
+            self._deliver_next()
 
     def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:
         """Update the state that a member can act on as soon as it has received the batch.
@@ -240,12 +275,30 @@ class Room:
         """
         for event in events:
             if isinstance(event, Joined):
-                self._joining[event.session].announced_nick = event.nick
+                member = self.members[event.session] = self._joining.pop(event.session)
+                member.announced_nick = event.nick
+            elif isinstance(event, Left):
+                self._leaving[event.session] = self.members.pop(event.session)
+            elif isinstance(event, Renamed):
+                self._member_in_delivery(event.session).announced_nick = event.new
         for recipient in {event.to for event in events if isinstance(event, PrivateMessage)}:
             for _, shown in batch.overrides.get(recipient, ()):
                 if isinstance(shown, PrivateMessage):
                     # A message of an ignored member has no override, so ``/reply`` does not go to that member.
-                    self.members[recipient].last_private_sender = shown.session
+                    self._member_in_delivery(recipient).last_private_sender = shown.session
+
+    def _calls_of_joined(self, events: Sequence[Transient]) -> Iterator[Callback]:
+        """Yield the calls for the members that joined. All events of the batch count as delivered to them."""
+        for event in events:
+            if isinstance(event, Joined):
+                yield partial(self._call_joined, self._member_in_delivery(event.session))
+
+    def _call_joined(self, member: Member) -> None:
+        member.listener.joined(self.members, self._replay())
+
+    def _member_in_delivery(self, session: int) -> Member:
+        """Return the member with this session, which may leave with the batch in delivery."""
+        return self.members.get(session) or self._leaving[session]
 
     def _finish_delivery(self, events: Sequence[Transient]) -> Iterator[Callback]:
         """Yield the callbacks of delivered *events* one by one, then those that wait for the low-water mark.
@@ -269,9 +322,10 @@ class Room:
         callbacks: list[Callable[[], None]] = []
         for event in events:
             if isinstance(event, Joined):
-                callbacks.append(self._add_member(self._joining.pop(event.session)))
+                self._hold_presence()
             elif isinstance(event, Left):
-                member = self.members.pop(event.session)
+                self._hold_presence()
+                member = self._leaving.pop(event.session)
                 self._ignoring.discard(member)
                 callbacks.append(member.listener.leave_delivered)
             elif isinstance(event, PrivateMessage):
@@ -279,15 +333,10 @@ class Room:
                 if recipient is not None:
                     recipient.private_in_flight -= len(event.text)
             elif isinstance(event, Renamed):
-                self.members[event.session].announced_nick = event.new
                 self._follow_rename(event)
             elif isinstance(event, Barrier):
                 callbacks.append(self._barrier_callbacks.popleft())
         return callbacks
-
-    def _add_member(self, member: Member) -> Callable[[], None]:
-        self.members[member.id] = member
-        return lambda: member.listener.join_delivered(self.members, self._replay())
 
     def _replay(self) -> Iterator[ReplayLine | Gap]:
         """Return the replay for a new member: the recent events up to now."""

@@ -34,6 +34,7 @@ ARRIVAL_NAMES = 20
 """Maximum number of members that ``JoinConfirmed`` names. The others are only counted."""
 CONNECTION_LOST = "connection lost"
 """The leave reason of a session whose connection broke."""
+_PROMPT = Prompt("Nickname:")
 
 
 class Session:
@@ -95,9 +96,9 @@ class Session:
         else:
             self._machine.line(text, at)
 
-    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """Continue after the room has delivered this session's join; see ``MemberListener``."""
-        self._machine.join_delivered(members, replay)
+    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        """Continue once this session is in the room; see ``MemberListener``."""
+        self._machine.joined(members, replay)
         if self.ready:
             # This call can bring the next line. Therefore it comes after the transition: within it, Automat would queue
             # that line, and the session would process several lines at a time.
@@ -120,12 +121,8 @@ class Session:
     # The outputs of the state machine
 
     def _welcome(self) -> None:
-        self.peer.send(Welcome(self.hub.settings.name, self.hub.settings.motd))
-        self._prompt()
+        self.peer.send(Welcome(self.hub.settings.name, self.hub.settings.motd), _PROMPT)
         self.ready = True
-
-    def _prompt(self) -> None:
-        self.peer.send(Prompt("Nickname:"))
 
     def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
         name = sanitize(typed)
@@ -145,7 +142,7 @@ class Session:
         self._rejected_nicks += 1
         self._send_error(error)
         if self._rejected_nicks < MAX_REJECTED_NICKS:
-            self._prompt()
+            self.peer.send(_PROMPT)
         else:
             machine.leave(f"no nickname in {MAX_REJECTED_NICKS} tries")
 
@@ -204,8 +201,8 @@ class _Inputs(Protocol):
     def admit(self, member: Member) -> None:
         """The hub has accepted the nickname."""
 
-    def join_delivered(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """The room has delivered the join to all subscribers."""
+    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+        """The delivery of the join has begun."""
 
     def leave(self, reason: str) -> None:
         """The user leaves, or the connection is lost."""
@@ -229,11 +226,11 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     welcome.upon(_Inputs.line).loop().returns(None)
     welcome.upon(_Inputs.line_too_long).loop().returns(None)
     welcome.upon(_Inputs.admit).loop().returns(None)
-    welcome.upon(_Inputs.join_delivered).loop().returns(None)
+    welcome.upon(_Inputs.joined).loop().returns(None)
     welcome.upon(_Inputs.leave_delivered).loop().returns(None)
     welcome.upon(_Inputs.leave).to(quit_).returns(None)
     nickname.upon(_Inputs.start).loop().returns(None)
-    nickname.upon(_Inputs.join_delivered).loop().returns(None)
+    nickname.upon(_Inputs.joined).loop().returns(None)
     nickname.upon(_Inputs.leave_delivered).loop().returns(None)
     broadcast.upon(_Inputs.start).loop().returns(None)
     broadcast.upon(_Inputs.admit).loop().returns(None)
@@ -243,7 +240,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     quit_.upon(_Inputs.line).loop().returns(None)
     quit_.upon(_Inputs.line_too_long).loop().returns(None)
     quit_.upon(_Inputs.admit).loop().returns(None)
-    quit_.upon(_Inputs.join_delivered).loop().returns(None)
+    quit_.upon(_Inputs.joined).loop().returns(None)
     quit_.upon(_Inputs.leave).loop().returns(None)
     quit_.upon(_Inputs.reject).loop().returns(None)
 
@@ -277,7 +274,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     def reject(machine: _Inputs, session: Session, reason: str) -> None:
         session._reject(reason, Rejection.WITHOUT_NICKNAME)
 
-    @broadcast.upon(_Inputs.join_delivered).loop()
+    @broadcast.upon(_Inputs.joined).loop()
     def send_replay(
         machine: _Inputs, session: Session, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
     ) -> None:

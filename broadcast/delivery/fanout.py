@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -78,8 +78,8 @@ class Fanout:
 
     # Delivery of a batch
 
-    def publish(self, batch: Batch, callbacks: Iterator[Callback]) -> None:
-        """Offer *batch* to every subscriber, then run each of *callbacks*. This can take several turns of the reactor.
+    def publish(self, batch: Batch, callbacks: Iterator[Callback], first: Iterable[Callback] = ()) -> None:
+        """Run *first*, offer *batch* to every subscriber, then run *callbacks*. This can take several reactor turns.
 
         If a callback raises an exception, the next turn continues with the next one. So a fault of one peer does not
         withhold the batch from the others.
@@ -98,7 +98,7 @@ class Fanout:
         if self._delivery is None:
             # The journal returns events once in a turn. If this is the end of another delivery, its slice continues.
             self._delivery_slice.begin()
-        self._delivery = chain(self._delivery_steps(placed), callbacks)
+        self._delivery = chain(first, self._delivery_steps(placed), callbacks)
         self._continue_delivery()
 
     def _continue_delivery(self) -> None:

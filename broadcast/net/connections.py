@@ -68,7 +68,7 @@ class Connections(Collection[Connection]):
         self.lines_received = 0
         """Number of lines that clients have sent."""
         self.throttle_count = 0
-        """Number of times that the rate limit has paused a connection."""
+        """Number of lines that waited for the rate limit of their connection."""
         self._clock = clock
         self._open: set[Connection] = set()
         self._leases: dict[Connection, Lease] = {}
@@ -97,7 +97,7 @@ class Connections(Collection[Connection]):
         Raises ``TooManyConnections`` if a limit is reached. Then the door calls ``disconnect_rejected``.
         """
         self._open.add(connection)
-        self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()))
+        self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()), self._clock.seconds())
 
     def disconnect_rejected(self, connection: Connection) -> None:
         """Disconnect *connection*, which ``add`` has rejected, after its client was sent the reason.

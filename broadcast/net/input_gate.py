@@ -14,7 +14,7 @@ class PauseReason(Enum):
     CONGESTED = auto()
     """The client does not read the output of the server."""
     RATE_LIMITED = auto()
-    """The client has sent lines faster than its rate limit allows."""
+    """The client has sent lines faster than its rate limit allows, and enough of them wait."""
     TURN_USED = auto()
     """The connection has used its share of this turn of the reactor. Other connections go first."""
     STOPPING = auto()

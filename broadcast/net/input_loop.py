@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import proxy
 
 from twisted.internet.defer import Deferred
 
@@ -11,7 +11,7 @@ from broadcast.net.input_gate import InputGate, PauseReason
 from broadcast.net.throttle import Throttle
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from broadcast.core.session import Session
     from broadcast.core.time_slice import CallSoon
@@ -20,15 +20,33 @@ if TYPE_CHECKING:
 
 LINES_PER_TURN: Final = 256
 """Maximum number of lines of one connection that are handled in one turn of the reactor; 64 KiB can hold 65,536."""
+READ_AHEAD_BYTES: Final = 16 * 1024
+"""Number of buffered bytes from which a connection above its rate limit is not read from.
+
+Up to there, the server reads on, so that it knows how many lines wait and whether more will come.
+"""
+NOTICE_SECONDS: Final = 0.25
+"""Delay of the notice about lines that wait, in seconds. The rest of a paste arrives in that time, or its end."""
+
+
+class LineSource(Protocol):
+    """The door's side of the loop: a decoder of lines."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Number of bytes that were received and not decoded yet."""
+
+    def handle_line(self) -> bool:
+        """Hand the next line to the session. Return whether there was one."""
+
+    def notify_queue(self) -> None:
+        """Tell the client how many lines wait for its rate limit, if any do. Called at most once per queue."""
 
 
 class InputLoop:
     """The flow control of one connection's input. It decides when the next line is handled, and when to read more.
 
-    A line waits while the session is busy, the client does not read its replies, or the client is above its rate limit.
-    Meanwhile, the transport is not read from.
-
-    *handle_line* hands the next line to *session* and returns whether there was one.
+    A line waits while *session* is busy, the client does not read its replies, or the client is above its rate limit.
     """
 
     def __init__(
@@ -38,17 +56,20 @@ class InputLoop:
         connections: Connections,
         clock: IReactorTime,
         call_soon: CallSoon,
-        handle_line: Callable[[], bool],
+        source: LineSource,
     ) -> None:
         self._session = session
         self._peer = session.peer
         self._connections = connections
+        self._clock = clock
         self._call_soon = call_soon
-        self._handle_line = handle_line
+        self._source = proxy(source)  # it owns this loop; a reference cycle would delay freeing both
         self._gate = InputGate(transport)
-        self._throttle = Throttle(connections.limiter.limits, clock, self._gate, self.run)
+        self._throttle = Throttle(connections.limiter.limits, clock, self._end_delay)
         self.consume = self._throttle.consume
         """Count a line, or input that costs as much, toward the rate limit."""
+        self._notice: IDelayedCall | None = None
+        """The notice about the lines that wait for the rate limit, sent or not; None while there are no such lines."""
         self._running = False
         """True while lines are handled. Callbacks of the session may call ``run`` meanwhile."""
         self.ended = False
@@ -58,7 +79,11 @@ class InputLoop:
     def run(self) -> None:
         """Handle lines until one has to wait or none is left."""
         gate = self._gate
-        if self._running or (not gate.is_open and (PauseReason.TURN_USED in gate or PauseReason.RATE_LIMITED in gate)):
+        if self._running or (not gate.is_open and PauseReason.TURN_USED in gate):
+            return
+        if self._throttle.timer is not None:
+            self._limit_read_ahead()
+            gate.apply()
             return
         self._running = True
         try:
@@ -75,25 +100,42 @@ class InputLoop:
         gate.apply()
 
     def _handle_lines(self) -> None:
-        session, peer = self._session, self._peer
+        session, peer, handle_line = self._session, self._peer, self._source.handle_line
         lines = 0
         # A call of ``end`` can end the connection while the session is ready.
         while session.ready and not peer.congested and not self.ended:
             if self._throttle.start_delay():
                 self._connections.throttle_count += 1
+                self._limit_read_ahead()
+                if self._notice is None:
+                    self._notice = self._clock.callLater(NOTICE_SECONDS, self._source.notify_queue)
                 break
             if lines == LINES_PER_TURN:
                 self._gate.set(PauseReason.TURN_USED)
                 self._call_soon(self._start_turn)
                 break
             lines += 1
-            if not self._handle_line():
+            if not handle_line():
+                self._cancel_notice()
                 self._notify_drained()
                 break
 
-    def _start_turn(self) -> None:
-        self._gate.set(PauseReason.TURN_USED, False)
+    def _limit_read_ahead(self) -> None:
+        self._gate.set(PauseReason.RATE_LIMITED, self._source.buffered_bytes >= READ_AHEAD_BYTES)
+
+    def _end_delay(self) -> None:
+        self._gate.set(PauseReason.RATE_LIMITED, False)
         self.run()
+
+    def _cancel_notice(self) -> None:
+        notice, self._notice = self._notice, None
+        if notice is not None and notice.active():
+            notice.cancel()
+
+    def _start_turn(self) -> None:
+        if not self.ended:
+            self._gate.set(PauseReason.TURN_USED, False)
+            self.run()
 
     def end_input(self) -> None:
         """Leave the transport as it is from here on: its input has ended. ``run`` handles the rest of the lines."""
@@ -102,13 +144,14 @@ class InputLoop:
     def end(self) -> None:
         """Handle no more lines, because the session is over. Let the transport read until its end."""
         self.ended = True
-        self._handle_line = _no_line  # a reference cycle with the connection would delay freeing both
-        self._throttle.lift()
+        self.lift_throttle()
+        self._cancel_notice()
         self._notify_drained()
         self._gate.open()
 
     def lift_throttle(self) -> bool:
         """Handle all further lines without delay. Return whether one was delayed."""
+        self._gate.set(PauseReason.RATE_LIMITED, False)
         return self._throttle.lift()
 
     def drain(self) -> Deferred[None]:
@@ -118,7 +161,7 @@ class InputLoop:
         """
         self._drained = drained = Deferred[None]()
         self._gate.set(PauseReason.STOPPING)
-        self._throttle.lift()
+        self.lift_throttle()
         self.run()
         if self.ended:
             self._notify_drained()
@@ -128,7 +171,3 @@ class InputLoop:
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.callback(None)
-
-
-def _no_line() -> bool:
-    return False

@@ -174,7 +174,7 @@ class ProxiedProtocol(Protocol):
         seconds = factory.connection_limiter.limits.nickname_seconds
         self._deadline: IDelayedCall = factory.clock.callLater(seconds, self._reject_missing_header)
         try:
-            self._lease = factory.connection_limiter.acquire(None)
+            self._lease = factory.connection_limiter.acquire(None, factory.clock.seconds())
         except TooManyConnections as error:
             self._reject(str(error))
             factory.rejection_log.record(str(error))

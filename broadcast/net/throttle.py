@@ -7,33 +7,27 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from broadcast.core.limits import RateLimiter
-from broadcast.net.input_gate import PauseReason
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from broadcast.core.limits import Limits
-    from broadcast.net.input_gate import InputGate
 
 
 class Throttle:
-    """A rate limit that holds ``PauseReason.RATE_LIMITED`` in *gate* until the next line is allowed.
+    """A rate limit that calls *on_elapsed* when the next line is allowed. The seconds of *clock* are monotonic."""
 
-    Then it calls *on_elapsed*. The seconds of *clock* are monotonic.
-    """
-
-    def __init__(self, limits: Limits, clock: IReactorTime, gate: InputGate, on_elapsed: Callable[[], None]) -> None:
+    def __init__(self, limits: Limits, clock: IReactorTime, on_elapsed: Callable[[], None]) -> None:
         self._limiter = RateLimiter(limits) if limits.lines_per_second < inf else None
         self._clock = clock
-        self._gate = gate
         self._on_elapsed: Callable[[], None] | None = on_elapsed
-        self._timer: IDelayedCall | None = None
+        self.timer: IDelayedCall | None = None
+        """The end of the delay; None unless the next line is delayed."""
 
     def start_delay(self) -> bool:
         """Start the timer if the next line is not allowed yet, and return whether it was started."""
         if self._limiter is not None and (wait := self._limiter.delay(self._clock.seconds())):
-            self._gate.set(PauseReason.RATE_LIMITED)
-            self._timer = self._clock.callLater(wait, self._elapse)
+            self.timer = self._clock.callLater(wait, self._elapse)
             return True
         return False
 
@@ -46,14 +40,12 @@ class Throttle:
         """Allow all further lines at once. Return whether one was delayed."""
         self._limiter = None
         self._on_elapsed = None  # a reference cycle with the connection would delay freeing both
-        self._gate.set(PauseReason.RATE_LIMITED, False)
-        timer, self._timer = self._timer, None
+        timer, self.timer = self.timer, None
         if timer is not None:
             timer.cancel()
         return timer is not None
 
     def _elapse(self) -> None:
-        self._timer = None
-        self._gate.set(PauseReason.RATE_LIMITED, False)
+        self.timer = None
         if self._on_elapsed is not None:
             self._on_elapsed()

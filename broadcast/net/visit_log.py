@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from ipaddress import IPv6Address as IPv6
 from ipaddress import IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
@@ -74,12 +75,15 @@ class VisitLog:
 
 def format_source(peer: IAddress) -> str:
     """Return the part of *peer*'s address that one client cannot change, as one line for the log."""
-    if not isinstance(peer, IPv4Address | IPv6Address):
-        return format_peer(peer)
+    return _format_host(peer.host) if isinstance(peer, IPv4Address | IPv6Address) else format_peer(peer)
+
+
+@lru_cache(1024)
+def _format_host(host: str) -> str:
     try:
-        address = ip_address(peer.host)
+        address = ip_address(host)
     except ValueError:
-        return sanitize(peer.host)
+        return sanitize(host)
     if isinstance(address, IPv6) and not (address.is_loopback or address.is_link_local):
         return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
     return sanitize(str(address))  # a zone may hold any characters

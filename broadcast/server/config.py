@@ -59,6 +59,13 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "connections-per-address": Limit(
         "address_connections", 1, 1_000_000, "Maximum number of connections per address (IPv6: /64), except loopback."
     ),
+    "connections-per-second": Limit(
+        "address_connection_rate",
+        0.1,
+        1_000_000,
+        "Rate limit of new connections per address, after 64 or --connections-per-address at once.",
+        False,
+    ),
     "connections": Limit(
         "connections", 1, 10_000_000, "Maximum number of connections; by default the file limit (ulimit -n) less 64."
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ class ControlSignals:
 
     def install(self) -> None:
         """Install the handlers. Call this after twistd has forked."""
+        if sys.platform == "win32":
+            return  # it has none of these signals
         self._had_terminal = _has_terminal()
         actions: dict[str, Callable[[], None]] = {
             "SIGHUP": self._hang_up,
@@ -56,8 +59,7 @@ class ControlSignals:
             "SIGALRM": partial(self._ignore, "SIGALRM"),
         }
         for name, action in actions.items():
-            if hasattr(signal, name):  # Windows has none of them
-                self._install(getattr(signal, name), action)
+            self._install(signal.Signals[name], action)
 
     def _install(self, number: int, action: Callable[[], None]) -> None:
         before = signal.getsignal(number)

@@ -103,7 +103,7 @@ class MetricsCollector(Collector):
         yield _counter(
             "lines_received", "Lines received, including commands and nicknames.", connections.lines_received
         )
-        yield _counter("slowed", "Pauses in reading because of the rate limit.", connections.throttle_count)
+        yield _counter("slowed", "Lines that waited for the rate limit.", connections.throttle_count)
         yield _counter("lines_told", "Lines stored and delivered to the room.", room.message_count)
         yield _counter(
             "deliveries", "Events that subscribers accepted at their delivery, once per subscriber.", fanout.deliveries

@@ -11,6 +11,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from broadcast.core.errors import StartupError
+from broadcast.core.sanitize import sanitize
 
 _ADVICE: Final = "choose another file with twistd's --pidfile, or none with --pidfile="
 _PROGRAMS: Final = frozenset({"twistd", Path(sys.argv[0]).stem})
@@ -51,7 +52,9 @@ def _remove_stale(path: Path, content: bytes) -> None:
         raise StartupError(
             f"cannot remove the old pid file {path}: {_reason(error)}. Remove it, or {_ADVICE}."
         ) from error
-    _log.info("Removed {path}, which a dead server has left: process {pid} {why}.", path=str(path), pid=pid, why=why)
+    _log.info(
+        "Removed {path}, which a dead server has left: process {pid} {why}.", path=sanitize(str(path)), pid=pid, why=why
+    )
 
 
 def _why_stale(pid: int) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from broadcast.core.errors import StartupError
+from broadcast.core.sanitize import sanitize
 
 if TYPE_CHECKING:
     from broadcast.core.hub import Hub
@@ -66,7 +67,7 @@ class Reloader:
         self._finish()
 
     def _keep(self, error: str) -> None:
-        self._log.error("The message of the day stays as it is: {why}", why=error)
+        self._log.error("The message of the day stays as it is: {why}", why=sanitize(error))
         self._finish()
 
     def _finish(self) -> None:

@@ -29,7 +29,7 @@ class Listener:
 
     congested = False
 
-    def join_delivered(self, others: object, replay: object) -> None:
+    def joined(self, others: object, replay: object) -> None:
         raise NotImplementedError
 
     def leave_delivered(self) -> None:

@@ -166,6 +166,7 @@ def test_newcomer_is_addressed_and_named_from_the_delivery_of_the_join(world: Wo
     ann.session.line("/msg bob hi", NOON)
     assert ann.read() == [ErrorReply("bob is not here.")]
     world.deliver_in_part()
+    world.turn()  # bob has joined, now ann receives the notice
     ann.session.line("/msg bob hi", NOON)
     ann.session.line("/names", NOON)
     assert ann.read()[1:] == replies("sent to bob.")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast.core.errors import TooManyConnections
-from broadcast.core.limits import ConnectionLimiter, Limits, RateLimiter
+from broadcast.core.limits import ARRIVAL_BURST, MAX_ARRIVALS, ConnectionLimiter, Limits, RateLimiter
 
 LIMITS = Limits(paste_lines=3, lines_per_second=2)
 
@@ -75,25 +75,25 @@ def test_lines_never_exceed_the_paste_and_the_rate(pauses: list[float], paste: i
 # Connections
 
 
-def rejection(limiter: ConnectionLimiter, host: str | None) -> str:
+def rejection(limiter: ConnectionLimiter, host: str | None, now: float = 0.0) -> str:
     """Return the reason why a connection from *host* is rejected."""
     with pytest.raises(TooManyConnections) as rejected:
-        limiter.acquire(host)
+        limiter.acquire(host, now)
     return str(rejected.value)
 
 
 def test_connections_of_one_address_are_limited_until_one_is_released() -> None:
     """A lease that is released again changes nothing."""
     limiter = ConnectionLimiter(Limits(address_connections=2))
-    first, _second = limiter.acquire("192.0.2.1"), limiter.acquire("192.0.2.1")
+    first, _second = limiter.acquire("192.0.2.1", 0.0), limiter.acquire("192.0.2.1", 0.0)
     reason = rejection(limiter, "192.0.2.1")
     assert reason == "Too many connections from 192.0.2.1: this server takes 2 from one address."
-    limiter.acquire("192.0.2.2")
+    limiter.acquire("192.0.2.2", 0.0)
     assert limiter.total == 3
     for _ in range(3):
         first.release()
         assert limiter.total == 2
-    limiter.acquire("192.0.2.1")
+    limiter.acquire("192.0.2.1", 0.0)
     rejection(limiter, "192.0.2.1")
 
 
@@ -108,34 +108,71 @@ def test_connections_of_one_address_are_limited_until_one_is_released() -> None:
 )
 def test_addresses_of_one_client_count_together(first: str, same: str, other: str, shown: str) -> None:
     limiter = ConnectionLimiter(Limits(address_connections=1))
-    lease = limiter.acquire(first)
+    lease = limiter.acquire(first, 0.0)
     reason = rejection(limiter, same)
     assert reason == f"Too many connections from {shown}: this server takes 1 from one address."
-    limiter.acquire(other)
+    limiter.acquire(other, 0.0)
     lease.release()
-    limiter.acquire(same).release()
-    limiter.acquire(first)
+    limiter.acquire(same, 0.0).release()
+    limiter.acquire(first, 0.0)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", None, "not an address"])
 def test_this_machine_is_not_limited(host: str | None) -> None:
     limiter = ConnectionLimiter(Limits(address_connections=1))
-    leases = [limiter.acquire(host) for _ in range(5)]
+    leases = [limiter.acquire(host, 0.0) for _ in range(5)]
     leases[0].release()
     assert limiter.total == 4
 
 
 def test_full_server_rejects_every_address() -> None:
     limiter = ConnectionLimiter(Limits(connections=2))
-    lease = limiter.acquire("127.0.0.1")
-    limiter.acquire("192.0.2.1")
+    lease = limiter.acquire("127.0.0.1", 0.0)
+    limiter.acquire("192.0.2.1", 0.0)
     assert rejection(limiter, None) == "This server is full. Try again later."
     lease.release()
-    limiter.acquire(None)
+    limiter.acquire(None, 0.0)
 
 
 def test_released_addresses_are_forgotten() -> None:
     limiter = ConnectionLimiter(Limits())
     for number in range(100):
-        limiter.acquire(f"192.0.2.{number}").release()
+        limiter.acquire(f"192.0.2.{number}", 0.0).release()
     assert not limiter._counts
+
+
+def test_new_connections_of_one_address_are_limited_to_a_rate() -> None:
+    """Rejected attempts and connections that were released again count alike: only the accepted ones, each once."""
+    limiter = ConnectionLimiter(Limits(address_connections=1, address_connection_rate=2))
+    for _ in range(ARRIVAL_BURST):
+        limiter.acquire("192.0.2.1", 0.0).release()
+    for _ in range(2):
+        with pytest.raises(TooManyConnections) as rejected:
+            limiter.acquire("192.0.2.1", 0.49)
+    assert str(rejected.value) == (
+        "Too many new connections from 192.0.2.1: this server takes 2 a second from one address."
+    )
+    limiter.acquire("192.0.2.2", 0.49)
+    limiter.acquire("192.0.2.1", 0.5).release()
+    assert rejection(limiter, "192.0.2.1", 0.6)
+    for _ in range(ARRIVAL_BURST):
+        limiter.acquire("192.0.2.1", 100.0).release()
+    assert rejection(limiter, "192.0.2.1", 100.0)
+    assert limiter.total == 1
+
+
+def test_address_that_may_have_many_connections_may_open_them_at_once() -> None:
+    limiter = ConnectionLimiter(Limits(address_connections=100))
+    leases = [limiter.acquire("192.0.2.1", 0.0) for _ in range(100)]
+    leases.pop().release()
+    assert "new connections" in rejection(limiter, "192.0.2.1")
+
+
+def test_few_addresses_are_remembered_for_their_rate() -> None:
+    limiter = ConnectionLimiter(Limits(address_connection_rate=1))
+    for number in range(100):
+        limiter.acquire(f"192.0.2.{number}", 2.0 * number).release()
+        assert len(limiter._arrivals) <= 2
+    for number in range(MAX_ARRIVALS + 100):
+        limiter.acquire(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1000.0).release()
+    assert len(limiter._arrivals) == MAX_ARRIVALS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 
@@ -15,6 +15,7 @@ from broadcast.core.events import (
     Barrier,
     Event,
     Gap,
+    JoinCount,
     Joined,
     Left,
     Message,
@@ -23,10 +24,10 @@ from broadcast.core.events import (
     ReplayLine,
     Stored,
 )
-from broadcast.core.interfaces import Batch, Callback, Journal
+from broadcast.core.interfaces import Batch, Callback, CallLater, Journal
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
-from broadcast.core.room import FAST_COMMIT_SECONDS, Room
+from broadcast.core.room import FAST_COMMIT_SECONDS, MAX_BATCH_EVENTS, PRESENCE_SECONDS, Room
 from broadcast.core.search_query import parse_query
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.memory import MemoryJournal
@@ -37,18 +38,22 @@ class RecordedRoom(Room):
     """An open room that is its own publisher and records the batches. While *busy*, no delivery is finished."""
 
     def __init__(
-        self, limits: Limits = DEFAULTS, journal: Callable[[CallSoon], Journal] = MemoryJournal, replay: int = 20
+        self,
+        limits: Limits = DEFAULTS,
+        journal: Callable[[CallSoon], Journal] = MemoryJournal,
+        replay: int = 20,
+        call_later: CallLater | None = None,
     ) -> None:
         self.batches: list[Batch] = []
         self.busy = False
         self.unfinished: list[Iterator[Callback]] = []
         self._soon: list[Callable[[], None]] = []
-        super().__init__(journal(self._soon.append), self, replay, limits)
+        super().__init__(journal(self._soon.append), self, replay, limits, call_later)
         self.open()
 
-    def publish(self, batch: Batch, steps: Iterator[Callback], /) -> None:
+    def publish(self, batch: Batch, steps: Iterator[Callback], first: Iterable[Callback] = (), /) -> None:
         self.batches.append(batch)
-        self.unfinished.append(steps)
+        self.unfinished.append(chain(first, steps))
         if not self.busy:
             self.finish()
 
@@ -91,7 +96,7 @@ class Visitor(Member):
         super().__init__(id_, nick, self)
         self.calls: list[object] = []
 
-    def join_delivered(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+    def joined(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
         self.calls.append(([other.announced_nick for other in others.values()], shown(replay)))
 
     def leave_delivered(self) -> None:
@@ -167,12 +172,12 @@ def test_history_and_search_find_only_what_was_delivered(
 # Presence
 
 
-def test_members_are_present_from_delivered_join_to_delivered_leave(room: RecordedRoom) -> None:
+def test_members_are_present_from_the_delivery_of_the_join_to_that_of_the_leave(room: RecordedRoom) -> None:
     (ann,) = room.come("ann")
     assert not room.members
     room.busy = True
     room.settle()
-    assert ann.calls == []
+    assert (room.members, ann.calls) == ({1: ann}, [])
     room.finish()
     assert (room.members, ann.calls) == ({1: ann}, [(["ann"], [])])
     room.leave(ann, "tired")
@@ -423,3 +428,70 @@ def test_batch_does_not_wait_for_a_slow_or_failing_journal(
     journal.commit_stats.record_success(FAST_COMMIT_SECONDS / 2)
     journal.give(1)
     assert batch_sizes() == [1, 1]
+
+
+# Rushes
+
+
+class Rush(RecordedRoom):
+    """A room in which joins and leaves wait for others. It records the timers."""
+
+    def __init__(self) -> None:
+        self.timers: list[Callable[[], None]] = []
+        super().__init__(call_later=self._start_timer)
+
+    def _start_timer(self, seconds: float, call: Callable[[], None]) -> None:
+        assert seconds == PRESENCE_SECONDS
+        self.timers.append(call)
+
+    def elapse(self) -> None:
+        """Let the time of the timer pass, then settle."""
+        self.timers.pop()()
+        self.settle()
+
+
+def test_joins_and_leaves_that_follow_others_wait_for_a_moment() -> None:
+    rush = Rush()
+    (ann,) = rush.join("ann")
+    bob, carol = rush.join("bob", "carol")
+    rush.leave(ann, "")
+    rush.settle()
+    assert rush.events() == [[Joined(1, "ann")]]
+    assert (bob.calls, carol.calls) == ([], [])
+    rush.elapse()
+    assert rush.events()[1:] == [[Joined(2, "bob"), Joined(3, "carol"), Left(1, "ann")]]
+    assert ann.calls[1:] == ["left"]
+    rush.elapse()
+    assert not rush.timers
+    rush.join("dave")
+    assert rush.events()[2:] == [[Joined(3, "dave")]]
+
+
+def test_a_line_takes_the_joins_before_it_along() -> None:
+    rush = Rush()
+    (ann,) = rush.join("ann")
+    (bob,) = rush.join("bob")
+    rush.say(ann, "hi", NOON)
+    rush.settle()
+    assert rush.events()[1:] == [[Joined(2, "bob"), Message(1, "ann", "hi", NOON, 1)]]
+    assert bob.calls == [(["ann", "bob"], ["hi"])]
+
+
+def test_a_full_batch_of_joins_does_not_wait() -> None:
+    rush = Rush()
+    rush.join("ann")
+    rush.join(*(f"p{number}" for number in range(MAX_BATCH_EVENTS)))
+    assert rush.events()[1] == [JoinCount(MAX_BATCH_EVENTS)]
+
+
+def test_time_that_passes_during_a_delivery_does_not_start_another() -> None:
+    rush = Rush()
+    rush.join("ann")
+    rush.busy = True
+    rush.announce("tea")
+    rush.settle()
+    rush.join("bob")
+    rush.elapse()
+    assert len(rush.batches) == 2
+    rush.finish()
+    assert rush.events()[2:] == [[Joined(2, "bob")]]

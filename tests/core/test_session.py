@@ -52,7 +52,7 @@ def test_welcome_state_ignores_everything_but_start_leave_and_reject(world: Worl
     session.line("ann", NOON)
     session.line_too_long(512)
     session.leave_delivered()
-    session.join_delivered({}, iter(()))
+    session.joined({}, iter(()))
     session._machine.admit(world.join_sessions("zoe")[0].session.member)
     assert client.read() == []
     session.leave("")
@@ -76,7 +76,7 @@ def test_nickname_state_ignores_start_and_the_room(world: World) -> None:
     client = world.open_session()
     client.session.start()
     client.session.leave_delivered()
-    client.session._machine.join_delivered({}, iter(()))
+    client.session._machine.joined({}, iter(()))
     assert client.read() == []
 
 

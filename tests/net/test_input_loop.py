@@ -11,8 +11,10 @@ from twisted.internet.task import Clock
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.session import Session
 from broadcast.net.connections import Connections
-from broadcast.net.input_loop import LINES_PER_TURN, InputLoop
+from broadcast.net.input_loop import LINES_PER_TURN, NOTICE_SECONDS, READ_AHEAD_BYTES, InputLoop
 from tests.harness import MemoryTransport
+
+LINE_BYTES = 16
 
 
 class FakePeer:
@@ -42,12 +44,19 @@ class Setup:
         self.soon: list[Callable[[], None]] = []
         self.after_line: Callable[[], None] = lambda: None
         """Called after each line."""
+        self.notices: list[int] = []
+        """The number of lines that waited at each notice."""
         session = cast(Session, self.session)
-        self.loop = InputLoop(
-            session, self.transport, self.connections, self.clock, self.soon.append, self._handle_line
-        )
+        self.loop = InputLoop(session, self.transport, self.connections, self.clock, self.soon.append, self)
 
-    def _handle_line(self) -> bool:
+    @property
+    def buffered_bytes(self) -> int:
+        return self.lines * LINE_BYTES
+
+    def notify_queue(self) -> None:
+        self.notices.append(self.lines)
+
+    def handle_line(self) -> bool:
         if self.lines == 0:
             return False
         self.lines -= 1
@@ -105,12 +114,54 @@ def test_line_waits_while_the_client_does_not_read(setup: Setup) -> None:
 def test_line_waits_while_the_client_is_above_its_rate_limit() -> None:
     setup = Setup(Limits(paste_lines=2, lines_per_second=1))
     assert setup.receive(5) == 2
-    assert (setup.transport.reading, setup.connections.throttle_count) == (False, 1)
+    assert setup.connections.throttle_count == 1
     setup.clock.advance(1)
     assert setup.handled == 3
     assert setup.loop.lift_throttle()
     assert setup.receive(0) == 2
-    assert setup.transport.reading
+    assert not setup.clock.getDelayedCalls()
+
+
+def test_transport_reads_ahead_until_enough_bytes_wait_for_the_rate_limit() -> None:
+    setup = Setup(Limits(paste_lines=1, lines_per_second=1))
+    most = READ_AHEAD_BYTES // LINE_BYTES
+    assert (setup.receive(most), setup.transport.reading) == (1, True)
+    assert (setup.receive(1), setup.transport.reading) == (0, False)
+    setup.clock.advance(1)
+    assert (setup.handled, setup.transport.reading) == (1, True)
+    assert (setup.receive(1), setup.transport.reading) == (0, False)
+    setup.loop.lift_throttle()
+    setup.receive(0)
+    while setup.soon:
+        setup.turn()
+    assert (setup.lines, setup.transport.reading) == (0, True)
+
+
+def test_one_notice_tells_how_many_lines_wait_once_the_rest_of_a_paste_has_arrived() -> None:
+    setup = Setup(Limits(paste_lines=2, lines_per_second=1))
+    for _ in range(10):
+        setup.receive(1)
+    assert setup.notices == []
+    setup.clock.advance(NOTICE_SECONDS)
+    assert setup.notices == [8]
+    setup.clock.pump([1] * 7)
+    setup.receive(5)
+    setup.clock.pump([1] * 20)
+    assert (setup.lines, setup.notices) == (0, [8]), "one notice for a queue"
+    setup.receive(9)
+    setup.clock.advance(NOTICE_SECONDS)
+    assert setup.notices == [8, 7]
+
+
+def test_there_is_no_notice_if_the_queue_is_empty_or_over_before() -> None:
+    setup = Setup(Limits(paste_lines=1, lines_per_second=10))
+    setup.receive(2)
+    setup.clock.pump([0.1, 0.1, 0.1])
+    assert setup.lines == 0
+    setup.receive(5)
+    setup.loop.end()
+    setup.clock.advance(NOTICE_SECONDS)
+    assert setup.notices == []
     assert not setup.clock.getDelayedCalls()
 
 

@@ -42,7 +42,7 @@ from broadcast.net.writers import SocketWriter, StreamTransport, writer_for
 from tests.harness import DirectWorld, MemoryTransport, World
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-WELCOME = b"Welcome to Broadcast.\r\nNickname: "
+WELCOME = b"Welcome to Broadcast. Type a nickname and press Enter.\r\nNickname: "
 LIMITS = Limits(nickname_seconds=20, linger_seconds=5, connections=3)
 HEADER_SECONDS = LIMITS.nickname_seconds
 PROXY = IPv4Address("TCP", "127.0.0.1", 40000)

@@ -1,4 +1,4 @@
-"""The throttle holds its reason in the gate exactly while the next line is not allowed."""
+"""The throttle waits exactly while the next line is not allowed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from broadcast.core.limits import Limits
-from broadcast.net.input_gate import InputGate, PauseReason
 from broadcast.net.throttle import Throttle
-from tests.harness import MemoryTransport
 
 
 class Setup:
@@ -18,17 +16,12 @@ class Setup:
 
     def __init__(self, limits: Limits) -> None:
         self.clock = Clock()
-        self.gate = InputGate(MemoryTransport())
         self.elapsed = 0
-        self.throttle = Throttle(limits, self.clock, self.gate, self._count)
+        self.throttle = Throttle(limits, self.clock, self._count)
 
     def _count(self) -> None:
-        assert not self.is_limited()
+        assert self.throttle.timer is None
         self.elapsed += 1
-
-    def is_limited(self) -> bool:
-        """Return whether the gate holds the reason of the throttle."""
-        return PauseReason.RATE_LIMITED in self.gate
 
 
 @pytest.fixture
@@ -42,20 +35,18 @@ def setup() -> Setup:
 
 
 def test_line_above_the_limit_waits_until_it_is_allowed(setup: Setup) -> None:
-    assert not setup.is_limited()
     assert setup.throttle.start_delay()
-    assert setup.is_limited()
     setup.clock.advance(0.9)
-    assert (setup.is_limited(), setup.elapsed) == (True, 0)
+    assert (setup.throttle.timer is None, setup.elapsed) == (False, 0)
     setup.clock.advance(0.1)
-    assert (setup.is_limited(), setup.elapsed) == (False, 1)
+    assert (setup.throttle.timer is None, setup.elapsed) == (True, 1)
     assert not setup.throttle.start_delay()
 
 
 def test_lifted_throttle_delays_nothing(setup: Setup) -> None:
     assert setup.throttle.start_delay()
     assert setup.throttle.lift()
-    assert not setup.is_limited()
+    assert setup.throttle.timer is None
     assert not setup.throttle.lift(), "nothing was delayed any longer"
     for _ in range(10):
         setup.throttle.consume()

@@ -183,7 +183,7 @@ async def test_piped_lines_are_said_and_every_answer_is_printed(programs: Progra
     ann = shell(programs, port, command)
     assert await ann.end() == 0
     assert ann.text() == (
-        "Welcome to Broadcast.\n"
+        "Welcome to Broadcast. Type a nickname and press Enter.\n"
         "Nickname:  * You are ann. Nobody else is here. /help lists the commands, quit leaves.\n"
         "-> 1 here: ann\n * Goodbye, ann.\n"
     )

@@ -29,7 +29,7 @@ async def test_script_behind_a_proxy_says_all_and_reads_every_answer(programs: P
     bob.process.write(header + b"bob\nhi\n/ping\nlast words")
     bob.close_input()
     assert await bob.end() == 0
-    assert bob.text().startswith("Welcome to Broadcast.\nNickname:  * You are bob.")
+    assert bob.text().startswith("Welcome to Broadcast. Type a nickname and press Enter.\nNickname:  * You are bob.")
     assert bob.text().endswith("-> pong\n * Goodbye, bob.\n")
     await ann.until(" * bob left.\r\n")
     assert ann.whole_lines()[-4:] == [" * bob joined.", "bob: hi", "bob: last words", " * bob left."]

@@ -16,7 +16,8 @@ from tests.real.programs import Program, Programs, Server, Talker, found
 CHECKOUT = Path(__file__).parents[2]
 NC, NC_N, NCAT = "nc.openbsd 127.0.0.1", "nc.openbsd -N 127.0.0.1", "ncat 127.0.0.1"
 WELCOME = (
-    "Welcome to Broadcast.\nNickname:  * You are bob. 1 other is here: ann. /help lists the commands, quit leaves.\n"
+    "Welcome to Broadcast. Type a nickname and press Enter.\n"
+    "Nickname:  * You are bob. 1 other is here: ann. /help lists the commands, quit leaves.\n"
 )
 
 
@@ -116,6 +117,20 @@ async def test_localhost_works_whichever_address_comes_first(programs: Programs,
         await person.until("Nickname: ")
         person.write("quit\n")
         await person.until(" * Goodbye.")
+
+
+@pytest.mark.parametrize("lines", [80, 41])
+@ensureDeferred
+async def test_person_who_pastes_in_netcat_reads_how_many_lines_wait(
+    programs: Programs, server: Server, ann: Talker, lines: int
+) -> None:
+    """Netcat sends each line of a terminal on its own, so the server sees the paste in pieces."""
+    bob = await join(programs, "nc.openbsd", server.port, "bob")
+    bob.write("line\n" * lines)
+    what = "40 lines are waiting; they are" if lines == 80 else "1 line is waiting; lines are"
+    await bob.until(f"-> {what} said two a second.")
+    assert bob.text().count("waiting") == 1
+    await ann.until("bob: line\r\n")
 
 
 @pytest.mark.parametrize("end", ["\x04", "\x1dsend eof\n"], ids=["Ctrl-D", "send eof"])

@@ -337,7 +337,7 @@ async def test_rejected_nickname_is_asked_for_again(programs: Programs, port: in
     await programs.talker(port, "user")
     await programs.talker(port, "bob")
     ann = client(programs, port)
-    await ann.shows("Welcome to Broadcast.", "Nickname [user]:")
+    await ann.shows("Welcome to Broadcast. Type a nickname and press Enter.", "Nickname [user]:")
     ann.write(ENTER)
     await ann.shows("-> Error: user is taken.", "Nickname:")
     ann.write("bob" + ENTER)

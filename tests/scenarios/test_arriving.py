@@ -25,10 +25,10 @@ def confirmation(nick: str, company: str = "Nobody else is here.") -> str:
 @pytest.mark.parametrize(
     ("settings", "welcome"),
     [
-        (Settings(), "Welcome to Broadcast.\r\n"),
+        (Settings(), "Welcome to Broadcast. Type a nickname and press Enter.\r\n"),
         (
             Settings(name="The Den", motd=("Be kind.", "", "Or else.")),
-            "Welcome to The Den.\r\nBe kind.\r\n\r\nOr else.\r\n",
+            "Welcome to The Den. Type a nickname and press Enter.\r\nBe kind.\r\n\r\nOr else.\r\n",
         ),
     ],
 )

@@ -9,11 +9,13 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.net.connections import MAX_REJECTED
-from tests.harness import Person, World, is_read_from
+from broadcast.net.input_loop import NOTICE_SECONDS
+from tests.cuts import WAYS
+from tests.harness import Person, World
 from tests.scenarios.conftest import Opens, at_once, newcomer
 
 FAST = Limits(paste_lines=3, lines_per_second=2)
-WELCOME = "Welcome to Broadcast.\r\nNickname: "
+WELCOME = "Welcome to Broadcast. Type a nickname and press Enter.\r\nNickname: "
 FULL = "This server is full. Try again later."
 
 
@@ -49,9 +51,7 @@ def test_forty_lines_pass_at_once_and_more_at_two_a_second(open_world: Opens) ->
     assert ann.lines() == [f"bob: {number}" for number in range(40)]
     advance(world, 60)
     at_once((bob, *["x"] * 50))
-    assert not is_read_from(bob)
     assert numbers_after(world, ann, [1.0] * 6) == [40, 2, 2, 2, 2, 2, 0]
-    assert is_read_from(bob)
     assert not bob.transport.finished
     assert world.connections.throttle_count >= 5
     carol = newcomer(world)
@@ -72,7 +72,55 @@ def test_commands_blank_lines_and_overlong_lines_count_too(open_world: Opens) ->
     at_once((ann, "/ping", "x" * 5000, "", "/ping"))
     assert ann.lines() == ["-> pong", "-> Error: a line holds at most 4096 bytes."]
     advance(world, 0.6)
-    assert ann.lines() == ["-> pong"]
+    assert ann.lines() == ["-> 1 line is waiting; lines are said two a second.", "-> pong"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\0"])
+def test_person_who_pastes_too_much_reads_once_how_many_lines_wait(open_world: Opens, way: str, end: str) -> None:
+    world, ann, bob = rested(open_world, DEFAULTS)
+    for piece in WAYS[way](f"line{end}".encode() * 80):
+        bob.put(piece)
+    bob.put("not finished")
+    assert bob.read() == ""
+    advance(world, NOTICE_SECONDS)
+    assert bob.lines() == ["-> 40 lines are waiting; they are said two a second."]
+    assert ann.lines() == ["bob: line"] * 40
+    advance(world, 10)
+    bob.put(f"more{end}")
+    assert sum(numbers_after(world, ann, [0.5] * 43)) == 41
+    assert bob.read() == ""
+    at_once((bob, *["again"] * 50))
+    advance(world, NOTICE_SECONDS)
+    (notice,) = bob.lines()
+    assert notice.endswith(" lines are waiting; they are said two a second."), "the next queue has its own"
+
+
+@pytest.mark.parametrize(
+    ("rate", "pace"),
+    [
+        *((1, "one a second"), (9.0, "nine a second"), (12, "12 a second"), (2.5, "2.5 a second")),
+        *((0.5, "one every 2 seconds"), (0.3, "one every 3.3 seconds")),
+    ],
+)
+def test_notice_about_waiting_lines_follows_the_options(open_world: Opens, rate: float, pace: str) -> None:
+    world, ann, _ = rested(open_world, Limits(paste_lines=3, lines_per_second=rate))
+    at_once((ann, *["x"] * 13))
+    advance(world, NOTICE_SECONDS)
+    waiting = 10 - int(NOTICE_SECONDS * rate)
+    assert ann.lines() == [f"-> {waiting} lines are waiting; they are said {pace}."]
+
+
+def test_client_that_has_ended_its_input_gets_no_notice_about_waiting_lines(open_world: Opens) -> None:
+    world, ann, bob = rested(open_world, FAST)
+    at_once((bob, *["x"] * 5))
+    bob.end_input()
+    advance(world, 60)
+    assert bob.lines() == [" * Goodbye, bob."]
+    at_once((ann, *["x"] * 5))
+    ann.vanish()
+    advance(world, 60)
+    assert not world.clock.getDelayedCalls()
 
 
 def test_end_of_input_waits_for_the_lines_before_it(open_world: Opens) -> None:
@@ -157,7 +205,22 @@ def test_connections_past_the_limit_of_an_address_are_rejected(
     rejected.vanish(clean=True)
     assert come(world, "192.0.2.2", 1)[0].read() == WELCOME
     people[0].vanish()
+    advance(world, 1)  # the rate of new connections has a limit, too
     assert come(world, hosts[1], 1)[0].read() == WELCOME
+
+
+def test_client_that_connects_in_a_loop_is_rejected_above_its_rate(open_world: Opens) -> None:
+    world = open_world(limits=DEFAULTS)
+    for _ in range(64):
+        come(world, "192.0.2.1", 1)[0].vanish()
+    (rejected,) = come(world, "192.0.2.1", 1)
+    assert rejected.lines() == [
+        " * Too many new connections from 192.0.2.1: this server takes 20 a second from one address."
+    ]
+    assert rejected.transport.closed
+    assert come(world, "192.0.2.2", 1)[0].read() == WELCOME
+    advance(world, 0.05)
+    assert come(world, "192.0.2.1", 1)[0].read() == WELCOME
 
 
 def test_connections_from_this_machine_have_no_limit(open_world: Opens) -> None:

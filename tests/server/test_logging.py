@@ -130,9 +130,9 @@ def test_text_of_clients_is_logged_literally_and_breaks_no_line() -> None:
     with capturedLogs() as events:
         world = World()
         person = world.connect(IPv6Address("TCP", '::1\r\n{"level":"forged"}\x1b[2J', 7))
-        person.say("a\x1bnn\x85\u2028", '/quit "tired"\u2028\\n {of} it\x00')
+        person.say("ann", '/quit "tired"\u2028\\n {of} it\x00')
     joined, left = (parse(as_json(event)) for event in events)
-    assert (joined["nick"], joined["message"]) == ("ann", 'ann joined from ::1{"level":"forged"}[2J port 7')
+    assert (joined["nick"], joined["message"]) == ("ann", 'ann joined from ::1{"level":"forged"} port 7')
     assert (left["nick"], left["why"], left["level"]) == ("ann", '"tired" \\n {of} it', "info")
 
 

@@ -97,7 +97,7 @@ def test_pid_file_of_a_killed_process_is_removed_before_its_parent_has_waited_fo
     path: Path, process: subprocess.Popen[bytes]
 ) -> None:
     process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # the process is a zombie now
     path.write_text(str(process.pid))
     assert removed(path) == f"process {process.pid} has ended."
 

@@ -233,7 +233,7 @@ class Stream:
     # The states: each returns whether the line could be judged.
 
     def _take_welcome(self, line: bytes) -> bool:
-        if line != b"Welcome to Broadcast.\r\n":
+        if line != b"Welcome to Broadcast. Type a nickname and press Enter.\r\n":
             raise self._difference("instead of the welcome comes", line)
         self._take = self._take_arrival
         return True

@@ -9,7 +9,8 @@ import pytest
 from tests.soak.model import Answer, Author, Log, Recall, Reference, Stream, Unexplained, compare
 
 WELCOME = (
-    "Welcome to Broadcast.\r\nNickname:  * You are {}. Nobody else is here. /help lists the commands, quit leaves."
+    "Welcome to Broadcast. Type a nickname and press Enter.\r\n"
+    "Nickname:  * You are {}. Nobody else is here. /help lists the commands, quit leaves."
 )
 
 

@@ -65,6 +65,22 @@ class LineCodec:
         """Whether the client has sent a request that only a telnet client sends."""
         return self._telnet.negotiated
 
+    @property
+    def has_unfinished_line(self) -> bool:
+        """Whether input waits for its line end, after all lines were returned."""
+        return bool(self._line) or self._dropping
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Number of bytes of input that have not been decoded yet."""
+        return len(self._text) - self._pos + len(self._telnet.unparsed)
+
+    def count_lines(self) -> int:
+        """Return how many complete lines wait in the input that has not been decoded yet."""
+        data = self._text[self._pos :] + self._telnet.unparsed
+        ends = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+        return ends - (self._after_cr and data[:1] == b"\n")
+
     def receive_eof(self) -> None:
         """End the data. An unfinished line becomes the last line."""
         self.ended = True

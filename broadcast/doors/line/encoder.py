@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broadcast.core.events import (
     Action,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 END = "\r\n"
 """The end of a line."""
+MAX_TIME_TEXTS: Final = 1024
+"""Maximum number of times whose text an encoder remembers. A conversion to local time takes as long as the rest."""
 
 
 class LineEncoder:
@@ -51,6 +53,10 @@ class LineEncoder:
         self._quiet = view.quiet
         self._now = now
         self._zone = zone
+        self._time_texts: dict[float, str] = {}
+        """Times as they are shown, by the number of minutes since the epoch. They hold until the minute ends."""
+        self._minute = 0.0
+        """The minute for which they hold."""
 
     def encode(self, event: Event | Notice) -> bytes:
         """Return *event* as whole lines, or without a line end for a prompt; empty if the view does not show it."""
@@ -62,6 +68,8 @@ class LineEncoder:
         match event:
             case Message() | Action():
                 return (f"[{self._time(event.at)}] " if self._times else "") + _format_message(event) + END
+            case ReplayLine(event=stored):
+                return f"[{self._time(stored.at)}] {_format_message(stored)}{END}"
             case Joined() | Left() | JoinCount() | LeaveCount():
                 return "" if self._quiet else f" * {_format_presence(event)}{END}"
             case Renamed(nick=nick, new=new):
@@ -83,14 +91,12 @@ class LineEncoder:
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
                 return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
-            case ReplayLine(event=stored):
-                return f"[{self._time(stored.at)}] {_format_message(stored)}{END}"
             case Barrier():
                 return ""
             case Prompt(text=text):
                 return f"{text} "
             case Welcome(name=name, motd=motd):
-                return "".join(line + END for line in (f"Welcome to {name}.", *motd))
+                return "".join(line + END for line in (f"Welcome to {name}. Type a nickname and press Enter.", *motd))
             case JoinConfirmed(nick=nick):
                 return f" * You are {nick}. {_format_others(event)} /help lists the commands, quit leaves.{END}"
             case Uptime(since=since, people=people, lines=lines):
@@ -102,9 +108,17 @@ class LineEncoder:
         return datetime.fromtimestamp(at, UTC).astimezone(self._zone)
 
     def _time(self, at: float) -> str:
-        local = self._local(at)
-        same_day = local.date() == self._local(self._now()).date()
-        return local.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
+        """Return the text for the time *at*. Each newcomer of a rush is shown the same times."""
+        minute, now = at // 60, self._now()
+        if now // 60 != self._minute or len(self._time_texts) >= MAX_TIME_TEXTS:
+            self._minute = now // 60
+            self._time_texts.clear()
+        text = self._time_texts.get(minute)
+        if text is None:
+            local = self._local(at)
+            same_day = local.date() == self._local(now).date()
+            text = self._time_texts[minute] = local.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
+        return text
 
 
 def _format_message(event: Stored) -> str:

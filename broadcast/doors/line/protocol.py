@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -15,21 +15,21 @@ from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
 from broadcast.core.errors import TooManyConnections
-from broadcast.core.events import ServerNotice
+from broadcast.core.events import CommandReply, ServerNotice
 from broadcast.core.hub import GOING_DOWN
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.session import CONNECTION_LOST, Session
 from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder
-from broadcast.doors.line.protocol_sniffing import Sniffer, sniff_first_line
+from broadcast.doors.line.newcomer import Newcomer
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.rejection_log import RejectionLog
 from broadcast.net.visit_log import VisitLog
 from broadcast.net.writers import StreamTransport, Writer
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from broadcast.core.hub import Hub
@@ -77,12 +77,9 @@ class _State(Enum):
 class BroadcastProtocol(LineReceiver):
     """One connection: it turns bytes into lines and hands them to its session.
 
-    The lines of a chunk are handed over one at a time, each when the session is ready for it. Until then, nothing more
-    is read. ``LineReceiver.dataReceived`` is not used: it waits for CRLF, and its time is quadratic in the number of
-    lines of a chunk.
-
-    Reading also pauses while the client does not read its replies, and while it is above its rate limit. Lines that
-    were received before the connection was lost are handled at the same rate.
+    ``InputLoop`` asks for one line at a time and decides when the transport is read from. Lines that were received
+    before the connection was lost are handled at the same rate. ``LineReceiver.dataReceived`` is not used: it waits for
+    CRLF, and its time is quadratic in the number of lines of a chunk.
     """
 
     MAX_LENGTH = DEFAULTS.line_bytes
@@ -97,25 +94,22 @@ class BroadcastProtocol(LineReceiver):
         self.heard_from = True
         """Whether any input has arrived since the dead-peer detector last reset this."""
         self._codec = LineCodec()
-        self._sniffer: Sniffer | None = Sniffer()
-        """None once the first line is complete."""
         writer = factory.writer_for(self.transport)
         self._peer = StreamPeer(factory.fanout, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
         self.session = Session(factory.hub, self._peer)
         self._peer.bind_session(self.session.id)
         self._input = InputLoop(
-            self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self._handle_line
+            self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self
         )
-        self._nickname_timer: IDelayedCall | None = None
-        """None once the client has joined the room."""
+        self._newcomer: Newcomer | None = None
+        """None once the client has sent a line to the room."""
         try:
             factory.connections.add(self)
         except TooManyConnections as error:
             self._reject(str(error))
         else:
             seconds = factory.limits.nickname_seconds
-            reason = f"No nickname in {seconds:g} seconds."
-            self._nickname_timer = factory.clock.callLater(seconds, self.session.reject, reason)
+            self._newcomer = Newcomer(self._codec, factory.clock, seconds, self.session.reject, self._reply)
             self.session.start()
 
     def _reject(self, reason: str) -> None:
@@ -134,21 +128,34 @@ class BroadcastProtocol(LineReceiver):
         if self._state is not _State.OPEN:
             return
         self._codec.receive_data(data)
-        if self._sniffer is not None and (reason := self._sniffer.sniff_data(data)) is not None:
+        if self._newcomer is None:
+            self._input.run()
+        else:
+            self._receive_from_newcomer(self._newcomer, data)
+
+    def _receive_from_newcomer(self, newcomer: Newcomer, data: bytes) -> None:
+        if (reason := newcomer.sniff_data(data)) is not None:
             self.session.reject(reason)
-            return
-        self._input.run()
+        elif not newcomer.undecided:
+            self._input.run()
+            self._watch_line_end()
+
+    def _watch_line_end(self) -> None:
+        if self._newcomer is not None and self._state is _State.OPEN:
+            self._newcomer.watch_line_end()
 
     def lineReceived(self, line: bytes) -> None:
         """Hand one line, without its end, to the session."""
-        if self._sniffer is not None:
-            self._sniffer = None
-            if (reason := sniff_first_line(line)) is not None:
+        if self._newcomer is not None:
+            if self._newcomer.joined:
+                self._newcomer.stop()
+                self._newcomer = None
+            elif (reason := self._newcomer.sniff_line(line)) is not None:
                 self.session.reject(reason)
                 return
         self.session.line(line.decode("utf-8", "replace"), self.factory.wall_clock())
 
-    def _handle_line(self) -> bool:
+    def handle_line(self) -> bool:
         """Hand the next line to the session, and return whether there was one. After the last line, leave."""
         session = self.session
         max_bytes = session.max_line_bytes
@@ -174,14 +181,28 @@ class BroadcastProtocol(LineReceiver):
             self.lineReceived(line)
         return True
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Number of bytes that wait in the codec."""
+        return self._codec.buffered_bytes
+
+    def notify_queue(self) -> None:
+        """Tell the client how many lines wait for its rate limit, unless it has ended its input and only waits."""
+        lines = self._codec.count_lines()
+        if lines and self.session.nick and self._state is _State.OPEN:
+            self._reply(format_queue(lines, self.factory.limits.lines_per_second))
+
+    def _reply(self, text: str) -> None:
+        self._peer.send(CommandReply(text))
+
     # Callbacks of the session
 
     def _ready_for_line(self) -> None:
-        if self._nickname_timer is not None and self.session.nick:
-            self._stop_nickname_timer()
-            self._nickname_timer = None
+        if self._newcomer is not None and not self._newcomer.joined and self.session.nick:
+            self._newcomer.join()
             self._log_visit("joins", "{nick} joined from {where}", nick=self.session.nick)
         self._input.run()
+        self._watch_line_end()
 
     def _session_ended(self) -> None:
         """Close the connection: the session is over, and everything for the client was sent or queued."""
@@ -189,7 +210,7 @@ class BroadcastProtocol(LineReceiver):
         if next_state is None:
             return
         self._state = next_state
-        self._stop_nickname_timer()
+        self._stop_timers()
         self._log_leaving()
         self._input.end()
         if next_state is _State.CLOSED:
@@ -232,7 +253,7 @@ class BroadcastProtocol(LineReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the connection. The lines before it are still handled."""
-        self._stop_nickname_timer()
+        self._stop_timers()
         if self._state in _AFTER_SESSION:
             broken = self._state is _State.OPEN and not isinstance(reason.value, ConnectionDone)
             self._state = _State.BROKEN if broken else _State.GONE
@@ -260,10 +281,11 @@ class BroadcastProtocol(LineReceiver):
         """Release everything that this connection holds, once it is gone and all of its input was handled."""
         self.factory.connections.remove(self)
         self._peer.release()
+        self._newcomer = None
 
-    def _stop_nickname_timer(self) -> None:
-        if self._nickname_timer is not None and self._nickname_timer.active():
-            self._nickname_timer.cancel()
+    def _stop_timers(self) -> None:
+        if self._newcomer is not None:
+            self._newcomer.stop()
 
     # Calls of the server
 
@@ -297,6 +319,20 @@ _AFTER_SESSION = {
     _State.GONE: _State.CLOSED,
 }
 """The next state when the session is over, for each state with a session."""
+
+
+def format_queue(lines: int, per_second: float) -> str:
+    """Return how many *lines* (1 or more) wait, and at which rate they are said."""
+    if per_second < 1:
+        pace = f"one every {1 / per_second:.2g} seconds"
+    else:
+        pace = f"{_NUMBERS[int(per_second) - 1] if per_second in range(1, 10) else f'{per_second:g}'} a second"
+    if lines == 1:
+        return f"1 line is waiting; lines are said {pace}."
+    return f"{lines} lines are waiting; they are said {pace}."
+
+
+_NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class BroadcastFactory(Factory):

@@ -67,6 +67,11 @@ class Telnet:
         self._reject_counts = bytearray()  # number of replies per request; empty before the first
         self._replies = bytearray()
 
+    @property
+    def unparsed(self) -> bytes:
+        """The data that was received and not returned yet."""
+        return self._raw[self._pos :]
+
     def receive_data(self, data: bytes) -> None:
         """Add *data* to parse."""
         self._raw = self._raw[self._pos :] + data if self._raw else data

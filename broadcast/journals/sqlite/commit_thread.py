@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from errno import ENOSPC
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -12,11 +13,12 @@ from queue import Empty, SimpleQueue
 from shutil import disk_usage
 from threading import Thread
 
-from broadcast.core.errors import JournalDamaged
+from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Action, Event, Message, Stored, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.database import BUSY_SECONDS, MIGRATIONS, Row, code_of, connect, last_seq, to_row
+from broadcast.journals.sqlite.open_files import OpenFiles, WriteAheadLogRemoved
 from broadcast.journals.sqlite.search_indexer import SearchIndexer
 
 MAX_BATCH_EVENTS = 512
@@ -29,7 +31,10 @@ INDEX_AFTER_IDLE = 0.02
 """Seconds without an event after which stored events are indexed."""
 
 PROBE_SECONDS = 2.0
-"""Seconds between two checks whether storing works again, while no event arrives after a failure."""
+"""Seconds between two checks, while no event arrives, whether storing works again or still."""
+
+VERIFY_SECONDS = 0.05
+"""Seconds for which the files need not be checked again before a commit. After a commit they always are."""
 
 INDEX_BACKLOG = 4096
 """Number of unindexed events above which the thread indexes even if it is never idle."""
@@ -51,20 +56,35 @@ _REASONS = {
 def describe_error(error: Exception) -> str:
     """Return why an event was not stored, as one short line."""
     known = _REASONS.get(code_of(error)) if isinstance(error, sqlite3.Error) else None
+    if isinstance(error, OSError):
+        known = _FULL if error.errno == ENOSPC else None
+        error = OSError(error.strerror or error)  # without the path, because people read the reason
     return known or " ".join(f"the journal cannot be written: {error}".split())
 
 
 class CommitThread:
     """The only thread and the only connection that write the file *path*.
 
-    *db* is a connection to the file and belongs to this thread from now on. *last* is the number of the last stored
-    event. All events go to *committed* in order, each as stored or as ``StoreFailed``; *stats* records the commits.
+    *db* is a connection to the file and belongs to this thread from now on, as *files* do. *last* is the number of the
+    last stored event. All events go to *committed* in order, each as stored or as ``StoreFailed``; *stats* records the
+    commits.
     """
 
     def __init__(
-        self, path: Path, db: sqlite3.Connection, last: int, committed: CommittedQueue, stats: CommitStats
+        self,
+        path: Path,
+        files: OpenFiles,
+        db: sqlite3.Connection,
+        last: int,
+        committed: CommittedQueue,
+        stats: CommitStats,
     ) -> None:
         self._path = path
+        self._files = files
+        self._verified_until = 0.0
+        """Time until which the connection can be used without a check."""
+        self._doubtful: Sequence[Row] = ()
+        """Rows that may be in the file although they were not reported as stored."""
         self._db: sqlite3.Connection | None = db
         self._last = last
         self._indexer = SearchIndexer(db)
@@ -73,14 +93,16 @@ class CommitThread:
         # SQLite before 3.32 allows at most 999 parameters.
         self._max_batch = min(MAX_BATCH_EVENTS, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
         # SimpleQueue.put wakes the thread only if it waits. Otherwise a put costs a tenth of a microsecond.
-        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
+        self._rest: list[Event] = []
+        """Events from the queue that did not fit the last batch."""
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
-    def put(self, event: Event) -> None:
-        """Queue *event*."""
-        self._queue.put(event)
+    def put(self, events: Sequence[Event]) -> None:
+        """Queue *events* (at least one)."""
+        self._queue.put(events)
 
     def close(self) -> None:
         """Store the queued events, checkpoint the write-ahead log, and end the thread. Blocks until then."""
@@ -88,63 +110,68 @@ class CommitThread:
         self._thread.join()
 
     def _run(self) -> None:
-        running = True
         batches = 0
-        while running:
-            batch, running = self._next_batch()
-            if batch:
-                self._committed.add(self._store(batch))
-                batches += 1
-                if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._last) > INDEX_BACKLOG:
-                    self._index_step()
-        if self._db is not None:
-            with suppress(sqlite3.Error):  # all events are durable in the log; the next start checkpoints it
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        while batch := self._next_batch():
+            self._committed.add(self._store(batch))
+            batches += 1
+            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._last) > INDEX_BACKLOG:
+                self._index_step()
+        with suppress(Exception):  # all events are durable in the log; the next start checkpoints it
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._disconnect()
 
-    def _next_batch(self) -> tuple[list[Event], bool]:
-        """Wait for an event. Return all events that are queued by then, and whether more may follow."""
-        batch: list[Event] = []
-        event = self._next_event()
-        try:
-            while event is not None:
-                batch.append(event)
-                if len(batch) == self._max_batch:
-                    return batch, True
-                event = self._queue.get_nowait()
-        except Empty:
-            return batch, True
-        return batch, False
+    def _next_batch(self) -> list[Event]:
+        """Wait for events, and return those that are queued by then. The batch is empty after the last one."""
+        batch = self._rest or [*(self._next_events() or ())]
+        with suppress(Empty):
+            while batch and len(batch) < self._max_batch:
+                events = self._queue.get_nowait()
+                if events is None:
+                    self._queue.put(None)  # for the next call, which finds the end
+                    break
+                batch.extend(events)
+        batch, self._rest = batch[: self._max_batch], batch[self._max_batch :]
+        return batch
 
-    def _next_event(self) -> Event | None:
-        """Wait for the next event and return it. Index stored events meanwhile."""
+    def _next_events(self) -> Sequence[Event] | None:
+        """Wait for the next events and return them, or None at the end. Index stored events meanwhile."""
         pause = INDEX_AFTER_IDLE
-        while self._indexer.due(self._last):
+        while self._indexer.due(self._last) and not self._stats.last_error:
             with suppress(Empty):
                 return self._queue.get(timeout=pause)
             if not self._index_step():
                 break  # the next idle period tries again; a search also reads unindexed events
             pause = 0.0
-        while self._stats.last_error:
+        while True:
             with suppress(Empty):
                 return self._queue.get(timeout=PROBE_SECONDS)
-            self._probe_recovery()
-        return self._queue.get()
+            if self._stats.last_error:
+                self._probe_recovery()
+            else:
+                self._verify_idle()
+
+    def _verify_idle(self) -> None:
+        """Report files that were removed or moved before an author must learn of it."""
+        try:
+            self._connection()
+        except Exception as error:  # noqa: BLE001 - as in _store
+            self._stats.record_failure(describe_error(error), 0)
 
     def _probe_recovery(self) -> None:
         """Commit a transaction that changes nothing. Without new events, only this shows that storing works again."""
         try:
+            db = self._connection()
             if self._stats.last_error == _FULL and disk_usage(self._path.parent).free < MIN_FREE_BYTES:
                 # The probe below is small, and may succeed although an event does not fit.
                 self._stats.record_failure(_FULL, 0)
                 return
-            db = self._db or self._reconnect()
             began = self._stats.now()
             # It writes a page, so like an event it needs the lock, free space, and a working disk.
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
             duration = self._stats.now() - began
         except Exception as error:  # noqa: BLE001 - as in _store
-            self._disconnect()
+            if not isinstance(error, JournalError):
+                self._disconnect()
             self._stats.record_failure(describe_error(error), 0)
         else:
             self._stats.record_success(duration)
@@ -191,30 +218,62 @@ class CommitThread:
 
     def _commit(self, rows: Sequence[Row]) -> float:
         """Commit all of *rows* and return the duration in seconds. If it raises, none is stored."""
-        db = self._db or self._reconnect()
+        db = self._db
+        if db is None or self._stats.now() >= self._verified_until:
+            db = self._connection()
         # One statement is one transaction and one release of the GIL. With one call per row, this thread waits up to
         # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
         # padded with NULL rows, so that ten prepared statements are enough.
         size = min(1 << (len(rows) - 1).bit_length(), self._max_batch)
         values: list[float | str | None] = list(chain.from_iterable(rows))
         values.extend([None] * (size * _COLUMNS - len(values)))
+        self._doubtful = rows
         began = self._stats.now()
         try:
             db.execute(_insert_statement(size), values)
-        except BaseException:
-            # Only the file shows whether a commit that failed half-way took effect. If reconnecting fails too, the next
-            # batch tries it again.
-            self._disconnect()
-            with suppress(Exception):
-                self._reconnect()
+            duration = self._stats.now() - began
+            self._files.verify()  # only now it is certain that the path leads to the file that holds the rows
+            self._files.last_number.write(rows[-1][0])
+        except BaseException as error:
+            self._verified_until = 0.0
+            # Only the file shows whether a commit that failed half-way took effect. If that cannot be found out now,
+            # the next batch tries it again.
+            if not isinstance(error, JournalError):
+                self._disconnect()
+            with suppress(sqlite3.Error, OSError):
+                self._connection()  # raises JournalError if it knows more about the cause
             raise
-        return self._stats.now() - began
+        self._doubtful = ()
+        self._verified_until = began + duration + VERIFY_SECONDS
+        return duration
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return a connection to a file that is in its place and holds exactly the events reported as stored.
+
+        Raises ``JournalError`` if the files are not in their places, and saves what a removed write-ahead log holds.
+        """
+        db = self._db
+        if db is None:
+            return self._reconnect()
+        try:
+            self._files.verify()
+        except WriteAheadLogRemoved:
+            # The open log still holds its events. The next attempt creates a new log.
+            if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+                self._disconnect()
+            raise
+        if self._doubtful:
+            self._reconcile(db)
+        return db
 
     def _reconnect(self) -> sqlite3.Connection:
         """Connect again after a fault, and make the file hold exactly the events that were reported as stored."""
+        self._files.verify_database()
         db = connect(self._path, writing=True, timeout=RETRY_SECONDS)
         try:
             self._reconcile(db)
+            db.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+            self._files.reopened()
         except BaseException:
             db.close()
             raise
@@ -222,19 +281,40 @@ class CommitThread:
         return db
 
     def _reconcile(self, db: sqlite3.Connection) -> None:
+        """Delete the doubtful rows, and no others. Raises ``JournalDamaged`` if another program has written rows."""
         if last_seq(db) < self._last:
             msg = "the file no longer holds what was kept in it"
             raise JournalDamaged(msg)
-        db.execute("DELETE FROM events WHERE seq > ?", (self._last,))
+        if self._doubtful:
+            self._undo(db, {row[0]: row for row in self._doubtful})
+        elif (seq := db.execute("SELECT min(seq) FROM events WHERE seq > ?", (self._last,)).fetchone()[0]) is not None:
+            raise _foreign_row(seq)
         with suppress(sqlite3.Error):  # truncates the log, in which the failed commit may have left data
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+
+    def _undo(self, db: sqlite3.Connection, doubtful: Mapping[int, Row]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            query = "SELECT seq, at, kind, nick, text FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+            for row in db.execute(query, (self._last, len(doubtful) + 1)).fetchall():
+                if doubtful.get(row[0]) != row:
+                    raise _foreign_row(row[0])
+            db.execute("DELETE FROM events WHERE seq > ?", (self._last,))
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        self._doubtful = ()
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()  # rolls back
+
+
+def _foreign_row(seq: int) -> JournalDamaged:
+    return JournalDamaged(f"another program has written #{seq} to it")
 
 
 def _failed(event: Stored, reason: str) -> StoreFailed:

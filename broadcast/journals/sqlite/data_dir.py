@@ -1,12 +1,16 @@
-"""The data folder of a journal: created with mode 0700, and locked by one server at a time."""
+"""The data folder of a journal: created with mode 0700, locked by one server, and with the last number in a file."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from broadcast.core.errors import JournalError, JournalInUse
+
+_O_BINARY = getattr(os, "O_BINARY", 0)  # Windows only
 
 if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
     import msvcrt
@@ -19,6 +23,10 @@ if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
 
     def fsync_directory(folder: Path) -> None:
         """Do nothing: Windows makes the entries of a folder durable by itself."""
+
+    def _pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, data)
 
 else:
     import fcntl
@@ -34,6 +42,8 @@ else:
         finally:
             os.close(descriptor)
 
+    _pwrite = os.pwrite
+
 
 class DirectoryLock:
     """An exclusive lock on *folder*, held from ``acquire`` to ``release`` or to the end of the process.
@@ -44,6 +54,7 @@ class DirectoryLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._path = folder / "lock"
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -53,12 +64,7 @@ class DirectoryLock:
         """
         try:
             _create_folder(self._folder)
-            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                _lock_file(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            self._descriptor = self._open_and_lock()
         except BlockingIOError as error:
             msg = f"another server has {self._folder} open: stop it, or give --data another folder"
             raise JournalInUse(msg) from error
@@ -71,13 +77,89 @@ class DirectoryLock:
                 "let this user write there, or give --data another folder"
             )
             raise JournalError(msg) from error
-        self._descriptor = descriptor
+
+    def verify(self) -> None:
+        """Lock the folder again if the lock file was removed or replaced.
+
+        Raises ``JournalInUse`` if another process has locked it since, and ``OSError``.
+        """
+        held = self._descriptor
+        if held is not None and _leads_to(self._path, held):
+            return
+        try:
+            self._descriptor = self._open_and_lock()
+        except BlockingIOError as error:
+            msg = "another server has opened it"
+            raise JournalInUse(msg) from error
+        if held is not None:
+            os.close(held)
 
     def release(self) -> None:
         """Release the lock if it is held."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
+
+    def _open_and_lock(self) -> int:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock_file(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+class LastNumber:
+    """The number of the last stored line, in the file *path* beside the journal.
+
+    It shows at the next start whether the journal has lost lines since. The number is written after each commit, and
+    not made durable: a ``kill -9`` loses nothing of it, and a crash of the machine leaves an older number, which is
+    harmless. Only ``close`` waits for the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = self._open()
+
+    def verify(self) -> None:
+        """Create the file again if it was removed or replaced. Raises ``OSError``."""
+        if not _leads_to(self._path, self._descriptor):
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+
+    def read(self) -> tuple[int, float]:
+        """Return the number and when it was written, in seconds since the epoch.
+
+        The number is 0 if there is no valid one, as after a crash of the machine soon after the first start.
+        """
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        text = os.read(self._descriptor, 100)
+        if re.fullmatch(rb"[0-9]{1,15}\s*", text):
+            return int(text), os.fstat(self._descriptor).st_mtime
+        os.ftruncate(self._descriptor, 0)
+        return 0, 0.0
+
+    def write(self, number: int) -> None:
+        """Replace the number. Raises ``OSError``."""
+        _pwrite(self._descriptor, b"%-15d\n" % number, 0)
+
+    def close(self) -> None:
+        """Make the number durable and close the file."""
+        with suppress(OSError):
+            os.fsync(self._descriptor)
+        os.close(self._descriptor)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | _O_BINARY, 0o600)
+
+
+def _leads_to(path: Path, descriptor: int) -> bool:
+    """Return whether *path* leads to the file that is open as *descriptor*. Raises ``OSError``."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _create_folder(folder: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse, JournalTooNew
 from broadcast.core.events import Action, Message, Stored
@@ -32,6 +32,22 @@ MIGRATIONS: list[Sequence[str]] = [
     ("CREATE TABLE indexed (upto INTEGER NOT NULL)", "INSERT INTO indexed VALUES (0)"),
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
+
+
+class Given(NamedTuple):
+    """The last number that was given to a line, and when, in seconds since the epoch."""
+
+    number: int
+    at: float
+
+
+NOTHING_GIVEN = Given(0, 0.0)
+
+LAST_NUMBER_FILE = "journal.last"
+"""File name of the last number, in the folder of the database."""
+
+REPORTER = "server"
+"""The reserved nickname of the line that stands for missing ones. Only before such a line may numbers be missing."""
 
 FTS = "fts5"
 """SQLite's module for full-text search. Some builds lack it."""
@@ -112,14 +128,20 @@ def last_seq(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
 
-def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Stored], int]:
+def prepare(
+    path: Path, tail: int, given: Given = NOTHING_GIVEN, report: Callable[[str], object] = str
+) -> tuple[sqlite3.Connection, list[Stored], int]:
     """Create or migrate *path* and open it. Return a writing connection, the last *tail* events and the last number.
 
-    Raises ``JournalError``. The duration does not depend on the size of the journal.
+    The events are fewer than *tail* if numbers between them are missing. If the journal ends before the number that was
+    *given* last, a line of the server replaces the missing ones, so that no number is given twice. *report* is called
+    with the text of this line. Raises ``JournalError``. The duration does not depend on the size of the journal.
     """
-    with _translate_errors(path):
+    with translate_errors(path):
         if path.exists():
             _examine(path)
+        elif given.number:
+            raise _damaged(path, f"is missing, but {LAST_NUMBER_FILE} says that it has held line #{given.number}")
         else:
             _create(path)
         with closing(connect(path, writing=False)) as db:  # read-only: it may belong to another program
@@ -129,10 +151,15 @@ def prepare(path: Path, tail: int) -> tuple[sqlite3.Connection, list[Stored], in
             _migrate(db, path)
             _create_index(db)
             recent, last = _read_recent(db, path, max(tail, _EXAMINED_EVENTS))
+            if last < given.number:
+                recent.append(_mark_missing(db, last + 1, given))
+                last = given.number
+                report(recent[-1].text)
         except BaseException:
             db.close()
             raise
-    return db, recent[len(recent) - min(tail, len(recent)) :], last
+    dense = [event for index, event in enumerate(recent, last - len(recent) + 1) if event.seq == index]
+    return db, dense[max(len(dense) - tail, 0) :], last
 
 
 def full_text(content: str) -> str:
@@ -141,7 +168,8 @@ def full_text(content: str) -> str:
 
 
 @contextmanager
-def _translate_errors(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the system, about the file *path*, into ``JournalError``."""
     try:
         yield
     except sqlite3.Error as error:
@@ -269,12 +297,27 @@ def _read_recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[S
     """Return the last *count* events and the last number. Raise ``JournalDamaged`` if a number is missing."""
     db.execute("DELETE FROM events WHERE FALSE")  # fails now if the file cannot be written
     last = last_seq(db)
-    first = db.execute("SELECT coalesce(min(seq), 1) FROM events").fetchone()[0]
+    query = "SELECT seq, at, kind, nick, text FROM events ORDER BY seq"
     try:
-        events = fetch(db, last - count + 1, last)
+        events = [from_row(row) for row in db.execute(f"{query} DESC LIMIT ?", (count,))][::-1]
     except JournalDamaged as error:
         raise _damaged(path, f"cannot be trusted ({error})") from error
-    gaps = any(later.seq != earlier.seq + 1 for earlier, later in pairwise(events))
-    if not _check_index(db, last) or first != 1 or gaps or len(events) != min(count, last):
+    oldest = db.execute("SELECT seq, nick FROM events ORDER BY seq LIMIT 1").fetchone()
+    begins = oldest is None or oldest[0] == 1 or (oldest[0] > 1 and oldest[1] == REPORTER)
+    gaps = any(later.seq != earlier.seq + 1 and later.nick != REPORTER for earlier, later in pairwise(events))
+    if not _check_index(db, last) or not begins or gaps:
         raise _damaged(path, "lacks some of its lines")
     return events, last
+
+
+def _mark_missing(db: sqlite3.Connection, first: int, given: Given) -> Stored:
+    """Store a line of the server in the place of the missing lines from #*first* to the last given, and return it."""
+    one = first == given.number
+    numbers, pronoun = (f"#{first} is", "it") if one else (f"#{first}-#{given.number} are", "them")
+    text = f"{numbers} missing: the journal had lost {pronoun} when the server started."
+    event = Message(0, REPORTER, text, given.at, given.number)
+    db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", to_row(event))
+    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'indexing'").fetchone() == (1,):
+        with suppress(sqlite3.Error):  # otherwise the index passes the gap in small steps
+            db.execute("UPDATE indexed SET upto = ?", (given.number - 1,))
+    return event

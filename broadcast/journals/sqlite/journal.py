@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Stored
@@ -14,8 +15,9 @@ from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
-from broadcast.journals.sqlite.data_dir import DirectoryLock
-from broadcast.journals.sqlite.database import fetch, prepare
+from broadcast.journals.sqlite.data_dir import DirectoryLock, LastNumber
+from broadcast.journals.sqlite.database import LAST_NUMBER_FILE, Given, fetch, prepare, translate_errors
+from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.query_thread import Query, QueryThread
 from broadcast.journals.sqlite.search_indexer import Search
 
@@ -28,17 +30,30 @@ class SqliteJournal:
 
     Events that are appended while a commit runs form the next commit, up to 512 events (group commit). If a commit
     fails, none of its events is stored; the next commit tries again. While no event arrives, the writing thread adds
-    stored events to the search index. It records its commits in *commit_stats*.
+    stored events to the search index. It records its commits in *commit_stats*. ``open`` calls *report* with one line
+    if stored events are missing.
     """
 
-    def __init__(self, folder: Path, call_soon: CallSoon, commit_stats: CommitStats | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        call_soon: CallSoon,
+        commit_stats: CommitStats | None = None,
+        report: Callable[[str], object] = str,
+    ) -> None:
         self.commit_stats = commit_stats or CommitStats()
+        self._report = report
         self._folder = folder.absolute()  # absolute, because a daemon changes its working directory
         self._call_soon = call_soon
         self._lock = DirectoryLock(self._folder)
         self._committed = CommittedQueue(call_soon)
+        self._last_number: LastNumber | None = None
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
+        self._appended: list[Event] = []
+        """Events that the thread has not been given yet."""
+        self._handing_over = Lock()
+        """Held while the thread is given events, because another thread may call ``close``."""
 
     def open(self, tail: int) -> Sequence[Stored]:
         """Create or check the database, start the threads, and return the last *tail* events.
@@ -46,12 +61,18 @@ class SqliteJournal:
         Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``. Everything is
         released before that.
         """
-        path = self._folder / FILE
+        path, number_path = self._folder / FILE, self._folder / LAST_NUMBER_FILE
         self._lock.acquire()
         try:
-            db, events, last = prepare(path, tail)
-            self._commit_thread = CommitThread(path, db, last, self._committed, self.commit_stats)
-            self._query_thread = QueryThread(path, self._call_soon)
+            with translate_errors(number_path):
+                self._last_number = last_number = LastNumber(number_path)
+                given = Given(*last_number.read())
+            db, events, last = prepare(path, tail, given, self._report)
+            files = OpenFiles(path, self._lock, last_number, self.commit_stats.now)
+            self._commit_thread = CommitThread(path, files, db, last, self._committed, self.commit_stats)
+            self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
+            with translate_errors(number_path):
+                last_number.write(last)
         except BaseException:
             self.close()
             raise
@@ -59,13 +80,30 @@ class SqliteJournal:
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call *listener* with each batch of committed events."""
-        self._committed.subscribe(listener)
+
+        def deliver(events: Sequence[Event]) -> None:
+            # The delivery may take a while. Meanwhile, the thread commits what is the next delivery.
+            self._hand_over()
+            listener(events)
+
+        self._committed.subscribe(deliver)
 
     def append(self, event: Event) -> None:
-        """Queue *event*. It is lost before ``open`` and after ``close``."""
-        commit_thread = self._commit_thread  # read once, because another thread may call close
-        if commit_thread is not None:
-            commit_thread.put(event)
+        """Queue *event*. It is lost before ``open`` and after ``close``.
+
+        The thread gets all events of a turn of the reactor together. With one at a time, it would commit the first one
+        alone, and each wake-up would interrupt the reactor, because only one thread can run Python code.
+        """
+        if not self._appended:
+            self._call_soon(self._hand_over)
+        self._appended.append(event)
+
+    def _hand_over(self) -> None:
+        """Give the appended events to the thread."""
+        with self._handing_over:
+            events, self._appended = self._appended, []
+            if events and self._commit_thread is not None:
+                self._commit_thread.put(events)
 
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
@@ -81,9 +119,13 @@ class SqliteJournal:
         query_thread, self._query_thread = self._query_thread, None
         if query_thread is not None:
             query_thread.close()
+        self._hand_over()
         commit_thread, self._commit_thread = self._commit_thread, None
         if commit_thread is not None:
             commit_thread.close()
+        last_number, self._last_number = self._last_number, None
+        if last_number is not None:
+            last_number.close()
         self._lock.release()
 
     def _submit(self, query: Query, on_result: ReadCallback, *, is_search: bool = False) -> None:

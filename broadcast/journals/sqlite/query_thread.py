@@ -38,6 +38,8 @@ class _Pending(NamedTuple):
 class QueryThread:
     """A thread that runs queries on the file *path*, one after the other, and passes results through *call_soon*.
 
+    *verify* raises ``JournalError`` if the path does not lead to the journal.
+
     Reads and searches alternate, each kind in the order of submission. A query that is not finished goes to the end of
     its queue. So neither a long search nor many of them delay a read for long.
 
@@ -45,8 +47,9 @@ class QueryThread:
     the query and the reactor have taken. So queries delay messages little, however many clients send them.
     """
 
-    def __init__(self, path: Path, call_soon: CallSoon) -> None:
+    def __init__(self, path: Path, call_soon: CallSoon, verify: Callable[[], None]) -> None:
         self._path = path
+        self._verify = verify
         self._call_soon = call_soon
         self._db: sqlite3.Connection | None = None
         self._changed = Condition()
@@ -126,6 +129,7 @@ class QueryThread:
     def _execute(self, query: Query) -> Sequence[Stored] | JournalError | None:
         try:
             if self._db is None:
+                self._verify()
                 self._db = connect(self._path, writing=False)
             return query(self._db)
         except JournalError as error:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broadcast.doors.line.codec import COMMANDS_PER_LINE, LINE_TOO_LONG, PAUSED, LineCodec, LineTooLong, Paused
 from broadcast.doors.line.telnet import AYT_REPLY, MAX_REFUSALS
-from tests.cuts import WAYS
+from tests.cuts import WAYS, Way
 from tests.fuzz import framing
 from tests.harness import Counted
 
@@ -273,6 +273,44 @@ def test_request_that_repeats_is_answered_only_so_often() -> None:
 @pytest.mark.parametrize("byte", [b"\r", b"\n"])
 def test_64_kib_of_line_ends_are_65536_empty_lines(byte: bytes) -> None:
     assert run(byte * 65536) == ([b""] * 65536, b"")
+
+
+@pytest.mark.parametrize("cut", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b"\r\0"])
+def test_lines_that_wait_are_counted_and_an_unfinished_one_is_known(cut: Way, end: bytes) -> None:
+    codec = LineCodec()
+    data = (b"line" + end) * 3 + b"unfinished"
+    for piece in cut(data):
+        codec.receive_data(piece)
+    assert (codec.count_lines(), codec.buffered_bytes) == (3, len(data))
+    for waiting in (2, 1, 0):
+        assert codec.next_line(4096) == b"line"
+        assert codec.count_lines() == waiting
+    assert codec.next_line(4096) is None
+    assert (codec.has_unfinished_line, codec.buffered_bytes) == (True, 0)
+    codec.receive_data(end)
+    assert codec.count_lines() == 1
+    assert codec.next_line(4096) == b"unfinished"
+    assert not codec.has_unfinished_line
+
+
+def test_line_end_in_two_pieces_counts_once() -> None:
+    codec = LineCodec()
+    codec.receive_data(b"one\r")
+    assert codec.next_line(4096) == b"one"
+    codec.receive_data(b"\ntwo\r\n")
+    assert codec.count_lines() == 1
+
+
+def test_line_that_is_too_long_is_unfinished_up_to_its_end() -> None:
+    codec = LineCodec()
+    codec.receive_data(b"too long")
+    assert codec.next_line(4) is LINE_TOO_LONG
+    assert codec.next_line(4) is None
+    assert codec.has_unfinished_line
+    codec.receive_data(b"\n")
+    assert codec.next_line(4) is None
+    assert not codec.has_unfinished_line
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from broadcast.core.events import (
     Welcome,
 )
 from broadcast.core.interfaces import View
-from broadcast.doors.line.encoder import LineEncoder
+from broadcast.doors.line.encoder import MAX_TIME_TEXTS, LineEncoder
 
 NOW = datetime(2026, 1, 31, 14, 2, tzinfo=UTC).timestamp()
 HI = Message(2, "bob", "hi", NOW, 12)
@@ -72,8 +72,11 @@ def encode(event: Event | Notice, *, times: bool = False, quiet: bool = False) -
         (ReplayLine(WAVES), "[14:02] ** bob waves"),
         (Uptime(NOW - 86400, 1, 2), "-> up since 2026-01-30 14:02, 1 person, 2 lines."),
         (Uptime(NOW, 2, 1), "-> up since 2026-01-31 14:02, 2 people, 1 line."),
-        (Welcome("Broadcast", ()), "Welcome to Broadcast."),
-        (Welcome("Broadcast", ("Be kind.", "")), "Welcome to Broadcast.\r\nBe kind.\r\n"),
+        (Welcome("Broadcast", ()), "Welcome to Broadcast. Type a nickname and press Enter."),
+        (
+            Welcome("Broadcast", ("Be kind.", "")),
+            "Welcome to Broadcast. Type a nickname and press Enter.\r\nBe kind.\r\n",
+        ),
         (Message(2, "bob", "héllo ✓ \U0001f600", NOW), "bob: héllo ✓ \U0001f600"),
         *(
             (JoinConfirmed("ann", nicks, others), f" * You are ann. {company} /help lists the commands, quit leaves.")
@@ -128,3 +131,15 @@ def test_line_of_another_day_in_the_zone_of_the_server_shows_its_date(hours: int
 def test_default_zone_is_that_of_the_machine() -> None:
     local = datetime.fromtimestamp(NOW).astimezone().strftime("%H:%M")
     assert LineEncoder(View(), lambda: NOW).encode(ReplayLine(HI)) == f"[{local}] bob: hi\r\n".encode()
+
+
+def test_times_are_remembered_for_a_minute_and_not_without_bound() -> None:
+    now = [NOW]
+    encoder = LineEncoder(View(times=True), lambda: now[0], UTC)
+    line = Message(1, "ann", "hi", NOW, 1)
+    assert encoder.encode(line) == encoder.encode(line) == b"[14:02] ann: hi\r\n"
+    for minute in range(2 * MAX_TIME_TEXTS):
+        encoder.encode(Message(1, "ann", "hi", NOW - 60 * minute, 1))
+        assert len(encoder._time_texts) <= MAX_TIME_TEXTS
+    now[0] += 86400
+    assert encoder.encode(line) == b"[2026-01-31 14:02] ann: hi\r\n"

@@ -25,7 +25,7 @@ from broadcast.delivery.private_queue import CHUNK_OVERHEAD
 from broadcast.doors.line.codec import COMMANDS_PER_LINE
 from broadcast.doors.line.protocol import BroadcastProtocol
 from broadcast.doors.line.telnet import AYT_REPLY
-from broadcast.net.input_loop import LINES_PER_TURN
+from broadcast.net.input_loop import LINES_PER_TURN, READ_AHEAD_BYTES
 from tests.harness import DirectWorld, Person, World, is_read_from
 
 WILL_TERMINAL_TYPE = b"\xff\xfb\x18"
@@ -194,10 +194,11 @@ def test_telnet_commands_without_end_are_rate_limited_like_lines() -> None:
     for person in (ann, world.connect()):
         person.send(b"\xff\xf7" * (COMMANDS_PER_LINE * limits.paste_lines - 1))
         assert is_read_from(person)
-        person.send(b"\xff\xf7" * (COMMANDS_PER_LINE * limits.paste_lines))
+        person.send(b"\xff\xf7" * (COMMANDS_PER_LINE * limits.paste_lines + READ_AHEAD_BYTES // 2))
         assert not is_read_from(person)
-    world.clock.advance(2)
-    world.settle()
+    for _ in range(600):
+        world.clock.advance(1)
+        world.settle()
     assert is_read_from(ann)
     ann.say("/ping")
     assert ann.lines() == ["-> pong"]

@@ -113,9 +113,11 @@ def test_events_that_arrive_during_a_commit_form_the_next_up_to_512(run: Harness
     assert statements.empty(), "transient events need no transaction"
     with locked(tmp_path):
         run.journal.append(message("first"))
+        run.calls.run_pending()
         assert statements.get(timeout=TIMEOUT).startswith("INSERT")  # this statement waits for the lock
         for number in range(1000):
             run.journal.append(message(str(number)))
+            run.calls.run_pending()
     run.calls.run_until(lambda: len(run.delivered) == len(TRANSIENT) + 1001)
     assert run.delivered[-1] == message("999", 1001)
     assert [statements.get(timeout=TIMEOUT).split()[0] for _ in range(2)] == ["INSERT", "INSERT"]

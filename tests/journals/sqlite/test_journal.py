@@ -82,14 +82,14 @@ def test_open_makes_private_files_and_close_leaves_no_log_and_no_threads(tmp_pat
         run.append(message("a"))
         run.read(1, 1)
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-        assert modes == dict.fromkeys((FILE, FILE + "-wal", FILE + "-shm", "lock"), 0o600)
+        assert modes == dict.fromkeys((FILE, FILE + "-wal", FILE + "-shm", "journal.last", "lock"), 0o600)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert len(journal_threads()) == 2
         run.journal.read(1, 1, answers.append)
     run.calls.run_pending()
     assert answers == [[as_read(message("a", 1))]]
     assert journal_threads() == []
-    assert sorted(path.name for path in folder.iterdir()) == [FILE, "lock"]
+    assert sorted(path.name for path in folder.iterdir()) == ["journal.last", FILE, "lock"]
 
 
 def test_second_open_is_rejected_and_does_not_disturb_the_first(tmp_path: Path) -> None:

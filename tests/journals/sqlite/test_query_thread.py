@@ -68,7 +68,7 @@ def test_queries_beyond_the_limit_are_rejected_and_all_are_answered(
 
 
 def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     order: list[str] = []
     steps: list[int] = []
 
@@ -85,7 +85,7 @@ def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> 
 
 
 def test_reads_and_searches_alternate_while_others_wait(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     order: list[str] = []
     started, submitted = threading.Event(), threading.Event()
 
@@ -113,7 +113,7 @@ def append_name(order: list[str], name: str, _result: object) -> None:
 def test_next_query_waits_until_the_reactor_has_handled_the_result_and_for_a_rest(
     run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     rests: list[float] = []
     monkeypatch.setattr(queries, "_rest", rests.append)
     queried: list[int] = []
@@ -140,21 +140,21 @@ def test_close_does_not_wait_for_the_reactor_or_for_a_rest(
     run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(query_thread, "REST_FACTOR", 1e9)
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     answers: list[object] = []
     queries.submit(lambda _: [], answers.append)
     call = run.calls.queue.get(timeout=TIMEOUT)
     queries.close()
     call()
     assert answers == [[]]
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     queries.submit(lambda _: [], answers.append)
     run.calls.run_until(lambda: len(answers) == 2)
     queries.close()
 
 
 def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     answers: list[object] = []
     started, closing = threading.Event(), threading.Event()
 

@@ -1,0 +1,110 @@
+"""The check that the paths of a journal still lead to the files that the server has open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from broadcast.core.errors import JournalError
+from broadcast.journals.sqlite.data_dir import DirectoryLock, LastNumber
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode of a file."""
+Stamp: TypeAlias = tuple[int, int, int, int]
+"""Times of the last changes of a folder, and its identity."""
+
+SETTLED_SECONDS = 3.0
+"""Seconds after which an unchanged time stamp of a folder shows that no entry has changed.
+
+Two changes within the resolution of the time stamps leave the same stamp. The coarsest resolution is that of FAT, 2 s.
+"""
+
+
+class WriteAheadLogRemoved(JournalError):
+    """The write-ahead log is not at its path. The open one still holds its lines."""
+
+
+class OpenFiles:
+    """The database *path* and its write-ahead log, which are open, the folder's *lock*, and the *last_number*.
+
+    *now* returns monotonic seconds. SQLite goes on writing to a file that was removed or moved, and so would the server
+    confirm lines that no later start finds. The -shm file does not count: SQLite rebuilds it from the log.
+    """
+
+    def __init__(self, path: Path, lock: DirectoryLock, last_number: LastNumber, now: Callable[[], float]) -> None:
+        self.last_number = last_number
+        self._path = path
+        self._lock = lock
+        self._now = now
+        real = path.resolve()  # SQLite keeps the log beside the file to which a symbolic link leads
+        self._log_path = real.with_name(real.name + "-wal")
+        # A folder's time stamp changes with each of its entries, so that one stat per commit stands for all files.
+        self._folder = None if path.is_symlink() else os.fsencode(path.parent)
+        self._stamp: Stamp | None = None
+        self._stamp_since = 0.0
+        self._settled = False
+        """True if an unchanged stamp shows that no entry of the folder has changed."""
+        self._database = _identify(path)
+        self._log = _identify(self._log_path)
+
+    def verify(self) -> None:
+        """Raise ``JournalError`` unless every path leads to the open file and this process has the folder's lock.
+
+        Raises ``WriteAheadLogRemoved`` if only the log is not in its place. If the lock file was removed and no other
+        server has locked the folder since, lock it again.
+        """
+        stamp = None if self._folder is None else _stamp(self._folder)
+        if stamp != self._stamp or stamp is None:
+            self._stamp, self._stamp_since, self._settled = stamp, self._now(), False
+        elif self._settled:
+            return
+        try:
+            self.verify_database()
+            self._verify_log()
+        except BaseException:
+            self._stamp = None
+            raise
+        self._settled = self._now() - self._stamp_since > SETTLED_SECONDS
+
+    def verify_database(self) -> None:
+        """Do the same without the write-ahead log, while the database is not open."""
+        self.verify_path()
+        self._lock.verify()
+        self.last_number.verify()
+
+    def verify_path(self) -> None:
+        """Raise ``JournalError`` unless the path leads to the database. Can be called on any thread."""
+        database = _identify(self._path)
+        if database is None or database != self._database:
+            msg = f"{self._path.name} was removed, moved or replaced"
+            raise JournalError(msg)
+
+    def _verify_log(self) -> None:
+        if _identify(self._log_path) != self._log:
+            msg = f"{self._log_path.name} was removed, moved or replaced"
+            raise WriteAheadLogRemoved(msg)
+
+    def reopened(self) -> None:
+        """Note that the database was opened again, perhaps with a new write-ahead log."""
+        self._log = _identify(self._log_path)
+        self._stamp = None
+
+
+def _identify(path: Path) -> Identity | None:
+    """Return the identity of the file to which *path* leads, or None if there is none. Raises ``OSError``."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - pathlib's takes twice as long
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _stamp(folder: bytes) -> Stamp | None:
+    """Return a value that changes when an entry of *folder* changes or its path leads elsewhere. Raises ``OSError``."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - as above
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev

@@ -1,0 +1,104 @@
+"""The pace at which ports accept connections: arrivals get only the time that lines leave over.
+
+Twisted accepts 100 connections in one turn of the reactor, and 20 more each time that was not enough. A client that
+connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts a few connections. While people
+talk, the ports then pause for a multiple of the time that this took, so that most of the time is left for the lines.
+Clients that connect meanwhile wait in the queue of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.tcp import Port
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+
+    from broadcast.net.endpoints import Listener
+
+QUIET_ACCEPTS: Final = 32
+"""Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
+BUSY_ACCEPTS: Final = 1
+"""The same while people talk."""
+PAUSE_FACTOR: Final = 10
+"""Duration of the pause, as a multiple of the time that the connections before it took.
+
+To accept a connection is a third of the work for it. The rest are the nickname, the join and the end, and their
+notices. So arrivals take about a third of the time.
+"""
+LONGEST_PAUSE: Final = 0.05
+"""Maximum duration of a pause, in seconds, however long the process was not running meanwhile."""
+TALK_SECONDS: Final = 1.0
+"""Time after a line during which people count as talking, in seconds."""
+
+
+class AcceptPacer:
+    """The pace of all ports of a server. *line_count* returns the number of lines delivered so far."""
+
+    def __init__(self, clock: IReactorTime, line_count: Callable[[], int]) -> None:
+        self._clock = clock
+        self._line_count = line_count
+        self._last_count = 0
+        self._talk_until = 0.0
+        self._paused_until = 0.0
+
+    def install(self, port: Port) -> None:
+        """Let *port* accept connections at this pace."""
+        accept = port.doRead
+
+        def accept_some() -> None:
+            began = self._clock.seconds()
+            if began < self._paused_until:  # another port has accepted connections
+                self._pause(port, self._paused_until - began)
+                return
+            talking = self._is_talking(began)
+            port.numberAccepts = BUSY_ACCEPTS if talking else QUIET_ACCEPTS
+            sessions = port.sessionno
+            accept()  # type: ignore[no-untyped-call]
+            if talking and port.sessionno != sessions:  # without a new session, another pause may be longer
+                now = self._clock.seconds()
+                pause = min(PAUSE_FACTOR * (now - began), LONGEST_PAUSE)
+                self._paused_until = now + pause
+                self._pause(port, pause)
+
+        port.doRead = accept_some  # type: ignore[method-assign]
+
+    def _is_talking(self, now: float) -> bool:
+        """Return whether a line was delivered within the last ``TALK_SECONDS``."""
+        count = self._line_count()
+        if count != self._last_count:
+            self._last_count = count
+            self._talk_until = now + TALK_SECONDS
+        return now < self._talk_until
+
+    def _pause(self, port: Port, seconds: float) -> None:
+        def resume() -> None:
+            if port.connected and not port.disconnecting:
+                port.startReading()  # type: ignore[no-untyped-call]
+
+        port.stopReading()  # type: ignore[no-untyped-call]
+        self._clock.callLater(seconds, resume)
+
+
+class PacedListener:
+    """A *listener* whose ports accept connections at the pace of *pacer*."""
+
+    def __init__(self, listener: Listener, pacer: AcceptPacer) -> None:
+        self._listener = listener
+        self._pacer = pacer
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
+        """Listen for *factory*."""
+        return self._listener.listen(factory).addCallback(self._install)
+
+    def describe(self, ports: Sequence[IListeningPort]) -> str:
+        """Return where *ports* are, as one line for the log."""
+        return self._listener.describe(ports)
+
+    def _install(self, ports: Sequence[IListeningPort]) -> Sequence[IListeningPort]:
+        for port in [port for port in ports if isinstance(port, Port)]:
+            self._pacer.install(port)
+        return ports

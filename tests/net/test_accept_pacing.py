@@ -1,0 +1,153 @@
+"""Ports accept few connections in a turn, and leave most of the time to lines while people talk."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.tcp import Port
+
+from broadcast.net.accept_pacing import (
+    BUSY_ACCEPTS,
+    LONGEST_PAUSE,
+    PAUSE_FACTOR,
+    QUIET_ACCEPTS,
+    TALK_SECONDS,
+    AcceptPacer,
+    PacedListener,
+)
+from broadcast.net.endpoints import EndpointListener, close_now
+
+COST = 0.001
+"""Seconds that a connection takes."""
+
+
+class FakePort:
+    """A port with *waiting* connections."""
+
+    def __init__(self, clock: Clock, waiting: int = 0) -> None:
+        self.waiting = waiting
+        self.numberAccepts = 100
+        self.sessionno = 0
+        self.connected = True
+        self.disconnecting = False
+        self.reading = True
+        self._clock = clock
+
+    def doRead(self) -> None:  # noqa: N802 -- Twisted's name
+        accepted = min(self.waiting, self.numberAccepts)
+        self.waiting -= accepted
+        self.sessionno += accepted
+        self._clock.rightNow += accepted * COST
+
+    def startReading(self) -> None:  # noqa: N802 -- Twisted's name
+        self.reading = True
+
+    def stopReading(self) -> None:  # noqa: N802 -- Twisted's name
+        self.reading = False
+
+
+class Paced:
+    """Two ports with the same pacer."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.lines = 0
+        pacer = AcceptPacer(self.clock, lambda: self.lines)
+        self.port, self.other = FakePort(self.clock, 1000), FakePort(self.clock, 1000)
+        for port in (self.port, self.other):
+            pacer.install(cast(Port, port))
+
+    def accepted(self, port: FakePort) -> int:
+        """Let the reactor find *port* readable, and return the number of connections accepted in this turn."""
+        before = port.sessionno
+        port.doRead()
+        return port.sessionno - before
+
+
+@pytest.fixture
+def paced() -> Paced:
+    return Paced()
+
+
+def test_quiet_room_accepts_without_a_pause(paced: Paced) -> None:
+    assert [paced.accepted(paced.port) for _ in range(3)] == [QUIET_ACCEPTS] * 3
+    assert paced.port.reading
+
+
+def test_all_ports_pause_while_people_talk(paced: Paced) -> None:
+    paced.lines = 1
+    assert paced.accepted(paced.port) == BUSY_ACCEPTS
+    assert not paced.port.reading
+    assert paced.accepted(paced.other) == 0
+    assert not paced.other.reading
+    paced.clock.advance(PAUSE_FACTOR * BUSY_ACCEPTS * COST - COST / 2)
+    assert [port.reading for port in (paced.port, paced.other)] == [False, False]
+    paced.clock.advance(COST)
+    assert [port.reading for port in (paced.port, paced.other)] == [True, True]
+    assert paced.accepted(paced.other) == BUSY_ACCEPTS
+
+
+def test_arrivals_have_all_the_time_again_when_talk_ends(paced: Paced) -> None:
+    paced.lines = 1
+    paced.accepted(paced.port)
+    paced.clock.advance(TALK_SECONDS)
+    assert paced.accepted(paced.port) == QUIET_ACCEPTS
+
+
+def test_pause_is_short_after_a_time_in_which_the_process_did_not_run(paced: Paced) -> None:
+    accept = FakePort.doRead
+
+    def stopped(port: FakePort) -> None:
+        accept(port)
+        paced.clock.rightNow += 60
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakePort, "doRead", stopped)
+        late = FakePort(paced.clock, 1)
+        AcceptPacer(paced.clock, lambda: 1).install(cast(Port, late))
+        late.doRead()
+    assert not late.reading
+    paced.clock.advance(LONGEST_PAUSE)
+    assert late.reading
+
+
+def test_port_without_a_connection_is_not_touched(paced: Paced) -> None:
+    """Its pause for lack of descriptors may be longer."""
+    paced.lines = 1
+    paced.port.waiting = 0
+    paced.port.reading = False
+    assert paced.accepted(paced.port) == 0
+    paced.clock.advance(LONGEST_PAUSE)
+    assert not paced.port.reading
+
+
+def test_closed_port_does_not_read_again(paced: Paced) -> None:
+    paced.lines = 1
+    paced.accepted(paced.port)
+    paced.port.connected = False
+    paced.clock.advance(LONGEST_PAUSE)
+    assert not paced.port.reading
+
+
+def test_listener_paces_its_ports() -> None:
+    from twisted.internet import reactor  # noqa: PLC0415 -- a real port needs the real reactor
+
+    clock = Clock()
+    endpoint = cast(Any, TCP4ServerEndpoint)(reactor, 0, interface="127.0.0.1")
+    listener = PacedListener(EndpointListener("tcp:0", endpoint), AcceptPacer(clock, lambda: 0))
+    result: list[list[Any]] = []
+    listening = cast("Deferred[list[Any]]", listener.listen(Factory()))
+    listening.addCallback(result.append)
+    ((port,),) = result
+    try:
+        port.doRead()
+        assert port.numberAccepts == 1, "Twisted lowers it to what it has accepted, 1 or more"
+        assert "doRead" in vars(port)
+        assert "Listening on 127.0.0.1 port" in listener.describe([port])
+    finally:
+        close_now([port])
