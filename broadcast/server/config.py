@@ -63,7 +63,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
         "address_connection_rate",
         0.1,
         1_000_000,
-        "Rate limit of new connections per address, after 64 or --connections-per-address at once.",
+        "Rate limit of new connections per address, after 64 at once.",
         False,
     ),
     "connections": Limit(
