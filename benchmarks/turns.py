@@ -5,8 +5,8 @@ Runs the server's classes, with the journal in memory, on a real reactor with re
 the figures of ``docs/performance.rst``: for each case the longest turn and all turns together, in milliseconds of
 processor time of the reactor's thread, system calls included. Medians of so many runs (5), each in a process of its
 own, with the extremes. Processor time is also what the fan-out goes by here, so that other programs change nothing.
-Not counted in a turn is what the script itself does to bring a case about, and Python's garbage collector, whose
-longest run is a figure of its own: it grows with the number of people. ``--tiny`` only shows that it all works.
+Python's garbage collector is part of the turns, and its longest run is also a figure of its own. Not counted in a turn
+is what the script itself does to bring a case about. ``--tiny`` only shows that it all works.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Thread, get_ident
+from threading import Thread
 from typing import Any, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
@@ -40,6 +40,7 @@ from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
+from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.turn_limit import limit_turns
 from broadcast.service import raise_file_limit
 
@@ -61,17 +62,14 @@ class Watched(EPollReactor):
         self.longest = self.total = self.collecting = 0.0
         self._last = time.thread_time()
         self._began = 0.0
-        self._thread = get_ident()
         gc.callbacks.append(self._collect)
 
     def _collect(self, phase: str, _info: object) -> None:
         now = time.thread_time()
         if phase == "start":
             self._began = now
-            return
-        self.collecting = max(self.collecting, now - self._began)
-        if get_ident() == self._thread:
-            self._last += now - self._began
+        else:
+            self.collecting = max(self.collecting, now - self._began)
 
     def runUntilCurrent(self) -> None:  # noqa: N802 - Twisted's name
         """Start a new turn, and record the one before."""
@@ -121,6 +119,7 @@ class Crowd:
         connections = Connections(settings.limits, reactor)
         self.doors = Doors(self.hub, fanout, connections, reactor, soon, time.time, partial(writer_for, reactor))
         self.hub.open()
+        GcPauseLimiter(connections, reactor.seconds).start()
         self._clients: dict[BroadcastProtocol, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         Thread(target=self._read, daemon=True).start()

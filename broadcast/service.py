@@ -42,6 +42,7 @@ from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.writers import writer_for
 from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
 from broadcast.server.control_signals import ControlSignals
+from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
 from broadcast.server.monotonic_clock import use_monotonic_clock
@@ -235,6 +236,7 @@ def makeService(options: Options) -> Server:
         terminate=terminate,
         notifier=notifier,
         take_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
+        limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
         handle_signals=control_signals.install,
         log=log,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from broadcast.client.options import Options, parse
-from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, unwritten
+from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE, unwritten
 
 if TYPE_CHECKING:
     from broadcast.client.running import Reactor
@@ -24,6 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return CLOSED_OUTPUT
+    except ModuleNotFoundError as error:
+        # In a clone, the folder twisted/ makes any Python find a package of that name, but nothing in it.
+        if (error.name or "").partition(".")[0] != "twisted":
+            raise
+        _complain("this Python has no Twisted: start .venv/bin/broadcast-client, or pip install Twisted")
+        return USAGE
     if why:
         _complain(why)
     return status

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final, NoReturn
 
 from broadcast import __version__
@@ -13,6 +15,8 @@ from broadcast.client.status import USAGE
 
 HOST: Final = "localhost"
 PORT: Final = 5555
+UNIX: Final = "unix:"
+"""The prefix of the path of a unix socket, which stands in the place of a host."""
 
 _bracketed: Final = re.compile(r"\[(?P<host>[^\[\]]+)\](?::(?P<port>.*))?")
 
@@ -49,7 +53,9 @@ class Options:
 
     @property
     def server(self) -> str:
-        """The server, for people: ``localhost:5555``."""
+        """The server, for people: ``localhost:5555``, ``[::1]:5555`` or ``unix:chat.sock``."""
+        if self.host.startswith(UNIX):
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -68,7 +74,8 @@ def parse(arguments: Sequence[str]) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("host", nargs="?", default=HOST, metavar="HOST[:PORT]", help=f"the server ({HOST})")
+    place = f"the server ({HOST}); a unix socket is unix:PATH"
+    parser.add_argument("host", nargs="?", default=HOST, metavar="HOST[:PORT]", help=place)
     parser.add_argument("port", nargs="?", metavar="PORT", help=f"its port ({PORT})")
     parser.add_argument("--nick", metavar="NAME", help="your nickname (asked for, or made from $USER)")
     parser.add_argument(
@@ -110,8 +117,11 @@ def parse(arguments: Sequence[str]) -> Options:
 def address(host: str, port: str | None) -> tuple[str, int]:
     """The host and port that ``HOST[:PORT]`` and ``PORT`` name; raises ``ValueError``, whose text says why not.
 
-    An IPv6 address stands in brackets where a port follows it. A number alone is a port.
+    An IPv6 address stands in brackets where a port follows it. A number alone is a port. ``unix:`` and a path stand for
+    a unix socket, which has no port.
     """
+    if host.startswith(UNIX):
+        return _unix_socket(host, port), PORT
     if port is None and re.fullmatch("[0-9]{1,5}", host):
         host, port = HOST, host
     beside: str | None = None
@@ -124,8 +134,28 @@ def address(host: str, port: str | None) -> tuple[str, int]:
     if port is not None and beside is not None:
         raise ValueError("the port is given twice")
     number = port if beside is None else beside
+    if "%" not in host and _is_link_local(host):
+        raise ValueError(f"{host} needs the network interface behind it, as in {host}%eth0")
     if number is None:
         return host or HOST, PORT
     if not re.fullmatch("[0-9]{1,5}", number) or not 1 <= int(number) <= 65535:
         raise ValueError(f"no port: {number}")
     return host or HOST, int(number)
+
+
+def _unix_socket(place: str, port: str | None) -> str:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ValueError("this system has no unix sockets")
+    if port is not None:
+        raise ValueError("a unix socket has no port")
+    if place == UNIX:
+        raise ValueError(f"no path: {place}")
+    return place
+
+
+def _is_link_local(host: str) -> bool:
+    """Whether *host* is an IPv6 address that each network interface may have."""
+    try:
+        return IPv6Address(host).is_link_local
+    except ValueError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from socket import gaierror
 from typing import TYPE_CHECKING
 
 from twisted.internet import error as errors
@@ -18,7 +19,7 @@ def because(failure: Failure, done: str) -> str:
     match error:
         case ConnectionDone():
             return done
-        case DNSLookupError():
+        case DNSLookupError() | gaierror():
             return "there is no such host"
         case errors.TimeoutError():
             return "it does not answer"

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 
+from broadcast.client.endpoint import server_endpoint
 from broadcast.client.lines import printable
 from broadcast.client.nicknames import of_user
 from broadcast.client.oneshot import STDIN, OneShot, printed, split
@@ -193,7 +193,7 @@ def _visit(make: Callable[[Ended], Visitor], options: Options, reactor: Reactor)
         # The visit is made when there is a connection: nothing is read before that.
         factory = Factory.forProtocol(lambda: make(told))
         factory.noisy = False
-        HostnameEndpoint(reactor, options.host, options.port).connect(factory).addErrback(failed)
+        server_endpoint(reactor, options.host, options.port).connect(factory).addErrback(failed)
 
     # Not before the reactor has installed its handlers: ours take their place.
     reactor.callLater(0, begin)

@@ -16,7 +16,6 @@ from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.utils import is_dumb_terminal
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
     FilteringLogObserver,
@@ -30,6 +29,7 @@ from broadcast.client import colors
 from broadcast.client.completion import Known, LineCompleter
 from broadcast.client.connection import Connection
 from broadcast.client.conversation import Conversation
+from broadcast.client.endpoint import server_endpoint
 from broadcast.client.history import TypedLines, state_folder
 from broadcast.client.nicknames import of_user
 from broadcast.client.plain import PlainScreen
@@ -57,7 +57,7 @@ def run(options: Options, reactor: AsyncioSelectorReactor) -> int:
     user = next(of_user(os.environ))
     clock = cast(IReactorTime, reactor)
     talk = Conversation(options.server, user, known, history.append_string, clock, bell=options.bell)
-    endpoint = HostnameEndpoint(reactor, options.host, options.port)
+    endpoint = server_endpoint(reactor, options.host, options.port)
     talk.connection = Connection(
         talk, endpoint, clock, random.random, options.server, options.nick, reconnect=options.reconnect
     )

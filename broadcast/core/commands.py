@@ -270,45 +270,54 @@ def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
     raise _usage_error("history")
 
 
-def _page_results(
-    context: CommandContext, build_queries: Callable[[], list[Query]], if_none: str, if_failed: str
-) -> None:
-    """Run queries one by one and send the lines that they find, page by page. Then accept the next line.
+class _PagedReply:
+    """The reply to a command that runs *queries* one by one and sends the lines that they find, page by page.
 
-    *build_queries* is called when all earlier lines have been delivered, so that the queries find them. The queries run
-    and the pages are sent while the peer is not congested. *if_none* is the reply if there are no lines. *if_failed*
-    precedes the reason of an error.
+    The queries run and the pages are sent while the peer is not congested. *if_none* is the reply if there are no
+    lines. *if_failed* precedes the reason of an error. Then the session accepts the next line.
     """
-    queries: list[Query] = []
-    found_any = False
 
-    def start() -> None:
-        queries.extend(reversed(build_queries()))
-        queries.pop()(on_result)
+    def __init__(self, context: CommandContext, if_none: str, if_failed: str) -> None:
+        self._context = context
+        self._if_none = if_none
+        self._if_failed = if_failed
+        self._queries: list[Query] = []
+        self._found_any = False
 
-    def on_result(result: Sequence[Stored] | JournalError) -> None:
+    def start(self, build_queries: Callable[[], Iterable[Query]]) -> None:
+        """Call *build_queries* when all earlier lines have been delivered, so that the queries find them."""
+        self._context.pause()
+        self._context.hub.room.after_barrier(partial(self._run, build_queries))
+
+    def _run(self, build_queries: Callable[[], Iterable[Query]]) -> None:
+        self._queries = list(build_queries())
+        self._queries.reverse()
+        self._run_next()
+
+    def _run_next(self) -> None:
+        self._queries.pop()(self._on_result)
+
+    def _on_result(self, result: Sequence[Stored] | JournalError) -> None:
+        context = self._context
         if isinstance(result, JournalError):
             context.hub.rejections[Rejection.NOT_FOUND] += 1
-            context.peer.send(ErrorReply(f"{if_failed}: {result}"))
+            context.peer.send(ErrorReply(f"{self._if_failed}: {result}"))
             context.resume()
         else:
-            send_page(result)
+            self._send_page(result)
 
-    def send_page(lines: Sequence[Stored]) -> None:
-        nonlocal found_any
-        found_any = found_any or bool(lines)
+    def _send_page(self, lines: Sequence[Stored]) -> None:
+        context = self._context
+        self._found_any = self._found_any or bool(lines)
         context.peer.send(*map(HistoryLine, lines[:PAGE_LINES]))
         if rest := lines[PAGE_LINES:]:
-            context.peer.when_writable(lambda: send_page(rest))
-        elif queries:
-            context.peer.when_writable(lambda: queries.pop()(on_result))
+            context.peer.when_writable(partial(self._send_page, rest))
+        elif self._queries:
+            context.peer.when_writable(self._run_next)
         else:
-            if not found_any:
-                _reply_lines(context, if_none)
+            if not self._found_any:
+                _reply_lines(context, self._if_none)
             context.resume()
-
-    context.pause()
-    context.hub.room.after_barrier(start)
 
 
 def _history(context: CommandContext, argument: str, at: float) -> None:
@@ -323,12 +332,14 @@ def _history(context: CommandContext, argument: str, at: float) -> None:
             for page in range(first, max(first, last) + 1, PAGE_LINES)
         ]
 
-    _page_results(context, build_queries, if_none="nothing was said yet.", if_failed="the history cannot be read")
+    reply = _PagedReply(context, if_none="nothing was said yet.", if_failed="the history cannot be read")
+    reply.start(build_queries)
 
 
 def _search(context: CommandContext, argument: str, at: float) -> None:
     query = partial(context.hub.room.search, parse_query(_require_args(argument, "search")), SEARCH_MAX_LINES)
-    _page_results(context, lambda: [query], if_none="nothing found.", if_failed="this server cannot search")
+    reply = _PagedReply(context, if_none="nothing found.", if_failed="this server cannot search")
+    reply.start(lambda: [query])
 
 
 def _parse_toggle(argument: str, state: bool, command: str) -> bool:

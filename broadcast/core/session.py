@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Protocol
+from weakref import proxy
 
 from automat import TypeMachineBuilder
 
@@ -61,8 +62,10 @@ class Session:
         """Maximum length of the next line, in bytes without its end."""
         self._in_room = False
         """True in the state *broadcast*."""
+        # The machine and the member refer to the session weakly, because the door owns it until its end. A reference
+        # cycle would leave each visit to the garbage collector.
+        self._machine = _new_machine(proxy(self))
         # The other inputs of the state machine are methods of the session.
-        self._machine = _new_machine(self)
         self.start = self._machine.start
         self.line_too_long = self._machine.line_too_long
         self.leave = self._machine.leave
@@ -128,7 +131,7 @@ class Session:
             return
         try:
             reject_controls(typed)
-            member = self.hub.admit(self.id, name, self)
+            member = self.hub.admit(self.id, name, proxy(self))
         except RejectedError as error:
             self._reject_nick(machine, error)
         else:

@@ -103,3 +103,14 @@ class StreamPeer:
         self._open = False
         self._subscriber.connection_lost()
         self._run_waiting()
+
+    def release(self) -> None:
+        """Drop the callbacks, because the session is over and the connection is gone.
+
+        They belong to the owner of this peer. Without this reference cycle, both are freed at once.
+        """
+        self.ready_for_line = self._on_closed = _do_nothing
+
+
+def _do_nothing() -> None:
+    pass

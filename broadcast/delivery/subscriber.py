@@ -149,6 +149,7 @@ class Subscriber:
         self._registry.mark_behind(self)
         self._registry.unsubscribe(self)
         self.lagging = False
+        self._on_writable = _do_nothing  # a reference cycle with the peer would delay freeing both
         self._queue.clear()
         self.writer.connection_lost()
 
@@ -333,6 +334,10 @@ class Subscriber:
         """Give *rest* to the writer, which has accepted the bytes before it. The writer sends it later."""
         self._registry.sent_bytes += len(rest)
         self.writer.write_rest(rest, self._writer_drained)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _groups(pieces: Iterator[bytes]) -> Iterator[Sequence[bytes]]:

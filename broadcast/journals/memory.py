@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -34,6 +35,8 @@ class MemoryJournal:
         self._limit = limit
         self._committed = CommittedQueue(call_soon)
         self._last = 0
+        self._steps: deque[Callable[[], None]] = deque()
+        """Steps of queries. Each turn of the reactor runs one, however many clients have sent queries."""
         self._ring: list[Stored] = []  # the event with number n is at index (n - 1) % limit
 
     def open(self, tail: int) -> Sequence[Stored]:  # noqa: ARG002 - the journal is empty at the start
@@ -53,15 +56,28 @@ class MemoryJournal:
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last* that the journal still holds."""
         numbers = range(max(first, self._oldest), min(last, self._last) + 1)
-        self._call_soon(partial(on_result, [_without_session(self._event_at(number)) for number in numbers]))
+        self._add_step(lambda: on_result([_without_session(self._event_at(number)) for number in numbers]))
 
     def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Search all events, the newest first. There is no index."""
-        self._call_soon(partial(self._search_some, query, min(last, self._last), limit, [], on_result))
+        self._add_step(partial(self._search_some, query, min(last, self._last), limit, [], on_result))
 
     def close(self) -> None:
         """Stop calling the listener."""
         self._committed.stop()
+
+    def _add_step(self, step: Callable[[], None]) -> None:
+        self._steps.append(step)
+        if len(self._steps) == 1:
+            self._call_soon(self._run_step)
+
+    def _run_step(self) -> None:
+        try:
+            self._steps[0]()
+        finally:
+            self._steps.popleft()
+            if self._steps:
+                self._call_soon(self._run_step)
 
     @property
     def _oldest(self) -> int:
@@ -76,7 +92,7 @@ class MemoryJournal:
     ) -> None:
         """Search the next rows up to *last* for at most *limit* events, and put them in front of *found*.
 
-        If rows are left to search, continue in the next turn.
+        If rows are left to search, continue in a later turn.
         """
         numbers = range(max(last - SEARCH_ROWS_PER_TURN + 1, self._oldest), last + 1)
         try:
@@ -88,7 +104,7 @@ class MemoryJournal:
         if len(hits) == limit or numbers.start <= self._oldest:
             on_result(found)
         else:
-            self._call_soon(partial(self._search_some, query, numbers.start - 1, limit - len(hits), found, on_result))
+            self._add_step(partial(self._search_some, query, numbers.start - 1, limit - len(hits), found, on_result))
 
     def _store(self, event: Stored) -> Stored | StoreFailed:
         if reason := storage_problem(event):

@@ -256,7 +256,13 @@ def _describe(ports: Sequence[IListeningPort], private_hint: str) -> str:
 def is_public(ports: Sequence[IListeningPort]) -> bool:
     """Return whether other machines may be able to connect to one of *ports*."""
     hosts = [port.getHost() for port in ports]
-    return any(isinstance(host, IPv4Address | IPv6Address) and not ip_address(host.host).is_loopback for host in hosts)
+    return any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    address = ip_address(host)
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return (mapped or address).is_loopback
 
 
 def resolve(host: str) -> Sequence[str]:
@@ -264,11 +270,20 @@ def resolve(host: str) -> Sequence[str]:
     try:
         results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
+        if problem := _zone_problem(host):
+            raise StartupError(f"--interface {problem}") from error
         raise StartupError(
             f"--interface {host} is no address that is known here ({_error_text(error)}). "
-            "Give it an address of this machine; 0.0.0.0 stands for all of them."
+            "Give it an address of this machine, not the name of a network interface; 0.0.0.0 stands for all of them."
         ) from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in results))
+    zone = host.partition("%")[2]
+    return list(dict.fromkeys(_with_zone(zone, *address) for *_, address in results))
+
+
+def _with_zone(zone: str, host: str | int, _port: object, _flow: object = 0, scope: int = 0) -> str:
+    """Return the address that ``getaddrinfo`` has found, with its zone: *zone* or, if that is empty, the scope id."""
+    address = str(host).partition("%")[0]
+    return f"{address}%{zone or scope}" if scope else address
 
 
 def is_number(port: str) -> bool:
@@ -298,6 +313,22 @@ def format_address(host: object) -> str:
             return sanitize(str(host))
 
 
+def _zone_problem(host: str | None) -> str:
+    """Return what is wrong with the zone of *host*, if it is an IPv6 address, and what to do. Empty if nothing is."""
+    try:
+        address = ip_address(host or "")
+    except ValueError:
+        return ""
+    if address.version == 4 or not address.is_link_local:
+        return ""
+    if address.scope_id is None:
+        return f"{host} may be on any network interface: add the name of one, as in {host}%eth0."
+    interfaces = {name: str(number) for number, name in socket.if_nameindex()}
+    if address.scope_id in {*interfaces, *interfaces.values()}:
+        return ""
+    return f"{host}: there is no network interface {address.scope_id}. There are: {', '.join(interfaces)}."
+
+
 def _errno(error: CannotListenError) -> int | None:
     """Return the ``errno`` of *error*, or None if it did not come from the system."""
     return getattr(error.socketError, "errno", None)
@@ -315,6 +346,8 @@ def _explain(error: CannotListenError, option: str) -> str:
         where = f"port {error.port} on {error.interface}" if error.interface else f"port {error.port}"
     else:
         where = os.fsdecode(error.port)
+    if problem := _zone_problem(error.interface):
+        return problem
     match _errno(error):
         case errno.EADDRINUSE:
             return f"{where} is in use: stop what listens there, or choose another with {option}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
+from weakref import proxy
 
 from twisted.internet.defer import Deferred
 
@@ -62,7 +63,7 @@ class InputLoop:
         self._connections = connections
         self._clock = clock
         self._call_soon = call_soon
-        self._source = source
+        self._source = proxy(source)  # it owns this loop; a reference cycle would delay freeing both
         self._gate = InputGate(transport)
         self._throttle = Throttle(connections.limiter.limits, clock, self._end_delay)
         self.consume = self._throttle.consume
@@ -132,8 +133,9 @@ class InputLoop:
             notice.cancel()
 
     def _start_turn(self) -> None:
-        self._gate.set(PauseReason.TURN_USED, False)
-        self.run()
+        if not self.ended:
+            self._gate.set(PauseReason.TURN_USED, False)
+            self.run()
 
     def end_input(self) -> None:
         """Leave the transport as it is from here on: its input has ended. ``run`` handles the rest of the lines."""

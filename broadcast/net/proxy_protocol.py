@@ -79,13 +79,19 @@ def _parse_v1(line: str) -> IAddress | None:
             _parse_port(destination_port)
             return IPv4Address("TCP", str(ipaddress.IPv4Address(source)), _parse_port(source_port))
         case ["PROXY", "TCP6", source, destination, source_port, destination_port]:
-            ipaddress.IPv6Address(destination)
+            _parse_ipv6(destination)
             _parse_port(destination_port)
-            return _unmapped(ipaddress.IPv6Address(source), _parse_port(source_port))
+            return _unmapped(_parse_ipv6(source), _parse_port(source_port))
         case ["PROXY", "UNKNOWN", *_]:
             return None
         case _:
             raise ValueError
+
+
+def _parse_ipv6(text: str) -> ipaddress.IPv6Address:
+    if "%" in text:  # a zone is the name of a network interface, which means nothing on another machine
+        raise ValueError
+    return ipaddress.IPv6Address(text)
 
 
 def _parse_port(text: str) -> int:

@@ -20,7 +20,7 @@ class Throttle:
     def __init__(self, limits: Limits, clock: IReactorTime, on_elapsed: Callable[[], None]) -> None:
         self._limiter = RateLimiter(limits) if limits.lines_per_second < inf else None
         self._clock = clock
-        self._on_elapsed = on_elapsed
+        self._on_elapsed: Callable[[], None] | None = on_elapsed
         self.timer: IDelayedCall | None = None
         """The end of the delay; None unless the next line is delayed."""
 
@@ -39,6 +39,7 @@ class Throttle:
     def lift(self) -> bool:
         """Allow all further lines at once. Return whether one was delayed."""
         self._limiter = None
+        self._on_elapsed = None  # a reference cycle with the connection would delay freeing both
         timer, self.timer = self.timer, None
         if timer is not None:
             timer.cancel()
@@ -46,4 +47,5 @@ class Throttle:
 
     def _elapse(self) -> None:
         self.timer = None
-        self._on_elapsed()
+        if self._on_elapsed is not None:
+            self._on_elapsed()

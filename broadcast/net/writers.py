@@ -99,6 +99,7 @@ class _LingeringClose:
         self._clock = clock
         self._seconds = linger
         self._linger: IDelayedCall | None = None
+        self._drained: Callable[[], None] | None = None
 
     def close(self) -> None:
         """Close the sending direction only (except with TLS), and abort after the linger time.
@@ -123,7 +124,8 @@ class _LingeringClose:
         self._transport.abortConnection()
 
     def connection_lost(self) -> None:
-        """Cancel the abort."""
+        """Cancel the abort, and forget *drained*: a reference cycle with the subscriber would delay freeing both."""
+        self._drained = None
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
 
@@ -142,7 +144,6 @@ class SocketWriter(_LingeringClose):
         super().__init__(transport, clock, linger)
         self.send: Send = handle.send
         self._rest = b""
-        self._drained: Callable[[], None] | None = None
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
         """Give *rest* to the transport as a pull producer. The transport asks for more once it is sent."""
@@ -179,7 +180,6 @@ class TransportWriter(_LingeringClose):
     def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
         super().__init__(transport, clock, linger)
         self._paused = False
-        self._drained: Callable[[], None] | None = None
         transport.registerProducer(self, streaming=True)
 
     def send(self, data: bytes) -> int:

@@ -153,9 +153,10 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     if settings.pop("ephemeral", False):
         data = None
     if "interface" in settings and not any(map(is_number, settings.get("ports", defaults.ports))):  # type: ignore[call-overload]
+        escaped = str(settings["interface"]).replace(":", r"\:")
         raise StartupError(
             f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
-            f"Put it into the endpoint description, as in tcp:5555:interface={settings['interface']}."
+            f"Put it into the endpoint description, as in tcp:5555:interface={escaped}."
         )
     if (read_motd := settings.get("read_motd")) is not None:
         settings["motd"] = read_motd()  # type: ignore[operator]

@@ -56,6 +56,8 @@ class ProcessContext:
     notifier: SdNotifier
     take_signals: Callable[[], None]
     """Makes one signal enough to stop the process, and further ones harmless. Called once the reactor runs."""
+    limit_gc_pauses: Callable[[], None]
+    """Shortens the pauses of the garbage collector. Called after twistd has forked."""
     handle_signals: Callable[[], None] = lambda: None
     """Makes the server survive the other signals. Called once twistd has forked."""
     log: ProcessLog | None = None
@@ -158,6 +160,7 @@ class Server(Service):
         if self._context.log is not None:
             # The command that starts a daemon returns now. The log must show by then what the daemon did.
             self._context.log.writer.wait()
+        self._context.limit_gc_pauses()
         self._dead_peers.start()
         if self._monitor is not None:
             self._monitor.start()

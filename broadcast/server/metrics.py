@@ -7,11 +7,13 @@ server count in plain numbers. A scrape reads them and turns them into metrics.
 from __future__ import annotations
 
 import platform
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import accumulate
+from math import inf
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -34,11 +36,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broadcast import __version__
+from broadcast.core.limits import Limits, RateLimiter
 from broadcast.core.stats import Histogram
 from broadcast.net.endpoints import format_address, is_public
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Journal
@@ -51,6 +54,10 @@ SAMPLE_SECONDS: Final = 0.25
 """Time between two samples of the reactor's delay."""
 MAX_CONNECTIONS: Final = 20
 """Maximum number of open connections for metrics. Clients that do not read must not use up the file descriptors."""
+REQUESTS_PER_SECOND: Final = 50
+"""Maximum number of answers per second. Further requests wait, because each takes the reactor half a millisecond."""
+MAX_AGE_SECONDS: Final = 1.0
+"""Maximum age of the metrics in an answer. It limits how often they are read."""
 DELAY_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Buckets of the reactor's delay. No turn should take longer than 20 ms."""
 
@@ -184,25 +191,96 @@ def health_problem(connections: Connections, journal: Journal) -> str:
     return f"nothing is kept: {error}" if error else ""
 
 
-class _Pages(Resource):
-    """The pages ``/metrics``, for the server and its process, and ``/healthz``: 200 and ``ok``, or 503 and a reason."""
+class _MetricsText:
+    """The metrics of the server and its process as text. All requests within ``MAX_AGE_SECONDS`` share one text."""
 
-    isLeaf = True  # noqa: N815 - Twisted's name
     _log = Logger()
 
-    def __init__(
-        self, collector: MetricsCollector, health_problem: Callable[[], str], run_in_thread: RunInThread
-    ) -> None:
-        super().__init__()
+    def __init__(self, collector: MetricsCollector, run_in_thread: RunInThread, now: Callable[[], float]) -> None:
         self._server_metrics = CollectorRegistry(auto_describe=False)
         self._server_metrics.register(collector)
         # Process metrics are read in a thread: they list the open files in /proc, one for each connection.
         self._process_metrics = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process_metrics)
-        self._health_problem = health_problem
         self._run_in_thread = run_in_thread
+        self._now = now
+        self._read_at = -inf
+        self._text = b""
+        self._waiting: list[Callable[[bytes], None]] = []
+
+    def request(self, on_text: Callable[[bytes], None]) -> None:
+        """Call *on_text* with the text, at once or when it has been read."""
+        is_being_read = bool(self._waiting)
+        if not is_being_read and self._now() - self._read_at < MAX_AGE_SECONDS:
+            on_text(self._text)
+            return
+        self._waiting.append(on_text)
+        if not is_being_read:
+            self._read()
+
+    def _read(self) -> None:
+        self._read_at = self._now()
+        server_metrics = generate_latest(self._server_metrics)
+
+        def log_failure(failure: object) -> bytes:
+            self._log.warn("Cannot read the process metrics: {failure}", failure=failure)
+            return b""
+
+        def finish(process_metrics: bytes) -> None:
+            self._text = server_metrics + process_metrics
+            waiting, self._waiting = self._waiting, []
+            for on_text in waiting:
+                on_text(self._text)
+
+        metrics = self._run_in_thread(partial(generate_latest, self._process_metrics))
+        metrics.addErrback(log_failure).addCallback(finish)
+
+
+class _Pages(Resource):
+    """The pages ``/metrics``, for the server and its process, and ``/healthz``: 200 and ``ok``, or 503 and a reason.
+
+    Requests above ``REQUESTS_PER_SECOND`` wait, in the order of their arrival.
+    """
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(
+        self, metrics: _MetricsText, health_problem: Callable[[], str], clock: IReactorTime, now: Callable[[], float]
+    ) -> None:
+        super().__init__()
+        self._metrics = metrics
+        self._health_problem = health_problem
+        self._clock = clock
+        self._now = now
+        self._limiter = RateLimiter(Limits(paste_lines=REQUESTS_PER_SECOND, lines_per_second=REQUESTS_PER_SECOND))
+        self._waiting: OrderedDict[Request, None] = OrderedDict()
+        """Requests that have no answer yet. Clients that disconnect are removed, and so cost no part of the rate."""
+        self._timer: IDelayedCall | None = None
+        self._answering = False
+        """True while requests are answered. The end of an answer can bring the next request of the same client."""
 
     def render(self, request: Request) -> int:
+        """Answer *request*, or let it wait for its turn."""
+        self._waiting[request] = None
+        request.notifyFinish().addBoth(lambda _result: self._waiting.pop(request, None))
+        if self._timer is None and not self._answering:
+            self._answer_waiting()
+        return NOT_DONE_YET
+
+    def _answer_waiting(self) -> None:
+        self._timer = None
+        self._answering = True
+        try:
+            while self._waiting and self._timer is None:
+                if wait := self._limiter.delay(self._now()):
+                    self._timer = self._clock.callLater(wait, self._answer_waiting)
+                else:
+                    self._limiter.consume(self._now())
+                    self._answer(self._waiting.popitem(last=False)[0])
+        finally:
+            self._answering = False
+
+    def _answer(self, request: Request) -> None:
         """Answer *request*, also for unknown paths, for which Twisted's resources would answer in HTML."""
         if request.method not in {b"GET", b"HEAD"}:
             request.setHeader(b"allow", b"GET, HEAD")
@@ -214,23 +292,16 @@ class _Pages(Resource):
             _answer(request, 503 if problem else 200, f"{problem or 'ok'}\n".encode())
         else:
             _answer(request, 404, b"There are /metrics and /healthz.\n")
-        return NOT_DONE_YET
 
     def _answer_metrics(self, request: Request) -> None:
         disconnected: list[object] = []
         request.notifyFinish().addErrback(disconnected.append)
-        server_metrics = generate_latest(self._server_metrics)
 
-        def answer(process_metrics: bytes) -> None:
+        def answer(text: bytes) -> None:
             if not disconnected:
-                _answer(request, 200, server_metrics + process_metrics, CONTENT_TYPE_PLAIN_0_0_4)
+                _answer(request, 200, text, CONTENT_TYPE_PLAIN_0_0_4)
 
-        def log_failure(failure: object) -> bytes:
-            self._log.warn("Cannot read the process metrics: {failure}", failure=failure)
-            return b""
-
-        metrics = self._run_in_thread(partial(generate_latest, self._process_metrics))
-        metrics.addErrback(log_failure).addCallback(answer)
+        self._metrics.request(answer)
 
 
 def _answer(request: Request, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
@@ -318,7 +389,8 @@ class Monitor:
     ) -> None:
         delays = Histogram(DELAY_SECONDS)
         problem = partial(health_problem, sources.connections, sources.journal)
-        pages = _Pages(MetricsCollector(sources, delays, now), problem, run_in_thread)
+        text = _MetricsText(MetricsCollector(sources, delays, now), run_in_thread, now)
+        pages = _Pages(text, problem, clock, now)
         self.listener: Listener = MetricsListener(listener)
         self.factory: IProtocolFactory = _ConnectionCap(_Site(pages, parsePOSTFormSubmission=False, reactor=clock))
         self._sampler = LoopLagSampler(call_soon, now, delays)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from errno import ECONNREFUSED
 from os import strerror
+from socket import EAI_NONAME, gaierror
 
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
@@ -18,6 +19,7 @@ from broadcast.client.reasons import because
         (ConnectionDone(), "done"),
         (ConnectionLost(), "the connection broke"),
         (DNSLookupError(), "there is no such host"),
+        (gaierror(EAI_NONAME, "Name or service not known"), "there is no such host"),
         (TimedOut(), "it does not answer"),  # type: ignore[no-untyped-call]
         (Refused(osError=ECONNREFUSED), strerror(ECONNREFUSED)),  # type: ignore[no-untyped-call]
         (ValueError(" two\nlines "), "two lines"),

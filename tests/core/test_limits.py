@@ -102,6 +102,7 @@ def test_connections_of_one_address_are_limited_until_one_is_released() -> None:
     [
         pytest.param("2001:db8:0:1::1", "2001:db8:0:1:f::2", "2001:db8:0:2::1", "2001:db8:0:1::/64", id="IPv6 network"),
         pytest.param("fe80::1%eth0", "fe80::1%eth0", "fe80::2%eth0", "fe80::1%eth0", id="link-local"),
+        pytest.param("fe80::1%eth0", "fe80::1%eth0", "fe80::1%eth1", "fe80::1%eth0", id="link-local on two networks"),
         pytest.param("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "192.0.2.1", id="IPv4 on an IPv6 socket"),
     ],
 )

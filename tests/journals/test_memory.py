@@ -55,6 +55,37 @@ def test_search_in_several_turns_covers_what_is_still_remembered(count: int, lat
         assert found == list(range(count - len(found) + 1, count + 1))
 
 
+def test_each_turn_runs_one_step_of_one_query() -> None:
+    with pytest.MonkeyPatch.context() as patch, open_memory() as run:
+        patch.setattr(memory, "SEARCH_ROWS_PER_TURN", 2)
+        run.append_texts(["line"] * 3)
+        order: list[str] = []
+        run.journal.search(parse_query("line"), 99, 99, lambda _: order.append("first"))
+        run.journal.search(parse_query("line"), 99, 99, lambda _: order.append("second"))
+        run.journal.read(1, 1, lambda _: order.append("read"))
+        turns = 0
+        while len(order) < 3:
+            assert run.calls.queue.qsize() == 1
+            run.calls.queue.get()()
+            turns += 1
+        assert (order, turns) == (["read", "first", "second"], 5)
+
+
+def test_error_of_one_query_does_not_stop_the_others() -> None:
+    with open_memory() as run:
+        answers: list[object] = []
+
+        def fail(_result: object) -> None:
+            raise LookupError
+
+        run.journal.read(1, 1, fail)
+        run.journal.read(1, 1, answers.append)
+        with pytest.raises(LookupError):
+            run.calls.queue.get()()
+        run.calls.queue.get()()
+        assert answers == [[]]
+
+
 def test_limit_below_one_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least one event, not 0"):
         MemoryJournal(print, limit=0)

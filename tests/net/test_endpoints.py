@@ -350,6 +350,48 @@ def test_interface_name_is_resolved_to_addresses() -> None:
     assert resolve("192.0.2.1") == ["192.0.2.1"]
 
 
+def test_zone_of_an_address_is_kept() -> None:
+    number, name = socket.if_nameindex()[0]
+    assert resolve(f"fe80::7%{name}") == [f"fe80::7%{name}"]
+    assert resolve(f"fe80::7%{number}") == [f"fe80::7%{number}"]
+
+
+def test_zone_of_a_name_is_the_number_of_the_network_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::7", 0, 0, 3))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
+    assert resolve("printer.local") == ["fe80::7%3"]
+
+
+@pytest.mark.parametrize("zone", ["nosuch", "999999"])
+@pytest.mark.parametrize("port", ["5555", r"tcp6:5555:interface=fe80\:\:7%"])
+def test_unknown_zone_is_rejected_with_those_that_exist(zone: str, port: str) -> None:
+    reactor = FakeReactor(lambda _port, _interface: errno.ENODEV)
+    given = (port, f"fe80::7%{zone}") if port == "5555" else (port + zone, None)
+    names = ", ".join(name for _number, name in socket.if_nameindex())
+    try:
+        message = listen(reactor, *given)
+    except StartupError as error:
+        message = str(error)
+    assert message.endswith(f"fe80::7%{zone}: there is no network interface {zone}. There are: {names}.")
+
+
+def test_address_that_needs_a_zone_is_rejected() -> None:
+    reactor = FakeReactor(lambda _port, _interface: errno.EINVAL)
+    message = "fe80::7 may be on any network interface: add the name of one, as in fe80::7%eth0."
+    assert listen(reactor, "5555", "fe80::7") == message
+    assert listen(reactor, r"tcp6:5555:interface=fe80\:\:7").endswith(message)
+
+
+def test_failure_with_a_known_zone_is_not_blamed_on_it() -> None:
+    reactor = FakeReactor(lambda _port, _interface: errno.EADDRNOTAVAIL)
+    address = f"fe80::7%{socket.if_nameindex()[0][1]}"
+    assert listen(reactor, "5555", address).startswith(f"{address} is no address of this machine")
+
+
+def test_mapped_loopback_address_is_private() -> None:
+    assert ": this machine only." in listen(FakeReactor(), "5555", "::ffff:127.0.0.1")
+
+
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "x" * 300])
 def test_unknown_interface_is_rejected(host: str) -> None:
     with pytest.raises(StartupError, match=r"--interface .* is no address that is known here"):

@@ -101,6 +101,8 @@ INVALID_HEADERS = [
     b"PROXY TCP4 2001:db8::7 2001:db8::1 56324 5555\r\n",
     b"PROXY TCP6 192.0.2.7 198.51.100.1 56324 5555\r\n",
     b"PROXY TCP6 2001:db8::7 x 56324 5555\r\n",
+    b"PROXY TCP6 fe80::7%eth0 fe80::1 56324 5555\r\n",
+    b"PROXY TCP6 fe80::7 fe80::1%eth0 56324 5555\r\n",
     b"PROXY \xff\r\n",
     b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 5555\n",
     b"PROXY UNKNOWN\n",

@@ -315,8 +315,8 @@ class Programs:
         parsed = Options()
         parsed.parseOptions(["--port", "tcp:0:interface=127.0.0.1", "--ephemeral", *options])
         service = makeService(parsed)
-        # The signals of this process are pytest's.
-        service._context = replace(service._context, take_signals=lambda: None)
+        # The signals and the garbage collector of this process are pytest's.
+        service._context = replace(service._context, take_signals=lambda: None, limit_gc_pauses=lambda: None)
         self._rooms.append(service)
         service.privilegedStartService()
         service.startService()

@@ -126,6 +126,16 @@ async def test_one_shot_stores_its_lines_and_prints_only_json(
 
 
 @ensureDeferred
+async def test_text_is_posted_over_a_unix_socket(programs: Programs, tmp_path: Path) -> None:
+    place = f"unix:{tmp_path / 'chat.sock'}"
+    server = await programs.server("--ephemeral", "--port", place)
+    ann = await programs.talker(server.port, "ann")
+    shot = programs.run(str(CLIENT), place, "--nick", "builder", "--send", "done")
+    assert (await shot.end(), shot.text()) == (0, "")
+    await ann.until("builder: done\r\n")
+
+
+@ensureDeferred
 async def test_ten_thousand_lines_are_stored_in_order(programs: Programs) -> None:
     port = programs.room("--limits", "off")
     shot = shell(programs, port, "seq 10000 | CLIENT --nick builder --json --send -")

@@ -151,6 +151,7 @@ class Running:
         self.gave_up: list[str] = []
         self.manager = RecordingNotifier()
         self.signals: list[str] = []
+        self.collector: list[str] = []
         self.probe_clock = Clock()
         context = ProcessContext(
             self._give_up,
@@ -159,6 +160,7 @@ class Running:
             self._terminate,
             self.manager,
             lambda: self.signals.append("installed"),
+            lambda: self.collector.append("limited"),
             log=log,
         )
         detector = DeadPeerDetector(

@@ -88,7 +88,8 @@ class Watched:
         return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in headers), body
 
     def metrics(self) -> dict[str, float]:
-        """Return every metric by its name and labels."""
+        """Return every metric by its name and labels, a second later."""
+        self.now += metrics.MAX_AGE_SECONDS
         status, headers, body = self.ask("/metrics")
         assert status == 200
         assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -114,7 +115,7 @@ def test_metrics_show_the_counters_of_the_parts(watched: Watched) -> None:
     bob.transport.takes = False
     ann.say("one", "/me two", "three", "/nonsense")
     bob.say("/msg zoe hi")
-    watched.now += 60
+    watched.now += 58
     now = watched.metrics()
     assert {name: now[name] for name in ("people", "connections", "sessions_total", "uptime_seconds", "keeping")} == {
         "people": 3,
@@ -228,6 +229,35 @@ def test_other_metrics_are_shown_without_process_metrics(watched: Watched) -> No
     assert [event["log_level"].name for event in events] == ["warn"]
 
 
+def test_requests_within_a_second_get_the_same_text(watched: Watched) -> None:
+    first = watched.ask("/metrics")
+    watched.world.join("ann")
+    watched.now += 0.9
+    assert watched.ask("/metrics")[2] == first[2]
+    watched.now += 0.2
+    assert "broadcast_people 1.0" in watched.ask("/metrics")[2]
+
+
+def test_requests_at_the_same_time_share_one_reading(watched: Watched) -> None:
+    works: list[Callable[[], bytes]] = []
+    done: Deferred[bytes] = Deferred()
+
+    def run_in_thread(work: Callable[[], bytes]) -> Deferred[bytes]:
+        works.append(work)
+        return done
+
+    watched.run_in_thread = run_in_thread
+    transports = []
+    for _ in range(3):
+        protocol, transport = watched.connect()
+        protocol.dataReceived(b"GET /metrics HTTP/1.0\r\n\r\n")
+        transports.append(transport)
+        watched.now += 2  # the process metrics take longer than a second
+    assert len(works) == 1
+    done.callback(b"process 1\n")
+    assert all(transport.value().endswith(b"process 1\n") for transport in transports)
+
+
 # Health
 
 
@@ -312,6 +342,26 @@ def test_connections_far_above_the_limit_are_rejected_at_once(watched: Watched) 
     for _ in range(2 * metrics.MAX_CONNECTIONS):
         watched.connect()
     assert watched.monitor.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)) is None
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/nowhere"])
+def test_requests_above_the_rate_wait_in_order(watched: Watched, path: str) -> None:
+    protocol, transport = watched.connect()
+    protocol.dataReceived(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 1000)
+    other, waiting = watched.connect()
+    other.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    gone, _ = watched.connect()
+    gone.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    gone.connectionLost(Failure(ConnectionDone()))
+
+    def answers(transport: StringTransport) -> int:
+        return len(transport.value().split(b"HTTP/1.1 ")) - 1
+
+    assert (answers(transport), answers(waiting)) == (metrics.REQUESTS_PER_SECOND, 0)
+    for passed, expected in ((1, (1, 0)), (1, (1, 1)), (3, (4, 1))):
+        watched.now += passed / metrics.REQUESTS_PER_SECOND
+        watched.world.clock.advance(passed / metrics.REQUESTS_PER_SECOND)
+        assert (answers(transport) - metrics.REQUESTS_PER_SECOND, answers(waiting)) == expected
 
 
 # The log line

@@ -214,7 +214,7 @@ class BroadcastProtocol(LineReceiver):
         self._log_leaving()
         self._input.end()
         if next_state is _State.CLOSED:
-            self.factory.connections.remove(self)
+            self._release()
 
     def _log_leaving(self) -> None:
         # The message is a format string, so that a JSON log has the values in fields of their own.
@@ -264,7 +264,7 @@ class BroadcastProtocol(LineReceiver):
         self._peer.connection_lost()
         self._input.run()
         if self._state is _State.CLOSED:
-            self.factory.connections.remove(self)
+            self._release()
         else:
             self.factory.connections.move_to_backlog(self)
 
@@ -276,6 +276,12 @@ class BroadcastProtocol(LineReceiver):
         self._codec = LineCodec()
         self._codec.receive_eof()
         self._input.run()
+
+    def _release(self) -> None:
+        """Release everything that this connection holds, once it is gone and all of its input was handled."""
+        self.factory.connections.remove(self)
+        self._peer.release()
+        self._newcomer = None
 
     def _stop_timers(self) -> None:
         if self._newcomer is not None:

@@ -111,7 +111,7 @@ class SqliteJournal:
 
     def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
-        self._submit(Search(query, last, limit), on_result)
+        self._submit(Search(query, last, limit), on_result, is_search=True)
 
     def close(self) -> None:
         """Store the queued events, then release everything. May be called at any time, and more than once."""
@@ -128,9 +128,9 @@ class SqliteJournal:
             last_number.close()
         self._lock.release()
 
-    def _submit(self, query: Query, on_result: ReadCallback) -> None:
+    def _submit(self, query: Query, on_result: ReadCallback, *, is_search: bool = False) -> None:
         if self._query_thread is not None:
-            self._query_thread.submit(query, on_result)
+            self._query_thread.submit(query, on_result, is_search=is_search)
         else:
             self._call_soon(partial(on_result, JournalError("the journal is closed")))
 

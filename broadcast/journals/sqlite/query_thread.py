@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import cycle
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import TypeAlias
+from threading import Condition, Thread
+from time import perf_counter
+from typing import NamedTuple, TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
@@ -22,13 +24,27 @@ Query: TypeAlias = Callable[[sqlite3.Connection], Sequence[Stored] | None]
 
 MAX_PENDING = 1000
 """Maximum number of waiting queries; more are rejected. A session has at most one at a time."""
+REST_FACTOR = 4.0
+"""Duration of the rest after a query, relative to its cost. So all queries together take a fifth of a core at most."""
+
+
+class _Pending(NamedTuple):
+    """A query that waits, and the function that receives its result."""
+
+    query: Query
+    on_result: ReadCallback
 
 
 class QueryThread:
     """A thread that runs queries on the file *path*, one after the other, and passes results through *call_soon*.
 
-    *verify* raises ``JournalError`` if the path does not lead to the journal. A query that is not finished goes to the
-    end of the queue, so that a long search does not delay the others.
+    *verify* raises ``JournalError`` if the path does not lead to the journal.
+
+    Reads and searches alternate, each kind in the order of submission. A query that is not finished goes to the end of
+    its queue. So neither a long search nor many of them delay a read for long.
+
+    The thread waits until the reactor has handled the result of a query. Then it rests in proportion to the time that
+    the query and the reactor have taken. So queries delay messages little, however many clients send them.
     """
 
     def __init__(self, path: Path, call_soon: CallSoon, verify: Callable[[], None]) -> None:
@@ -36,35 +52,79 @@ class QueryThread:
         self._verify = verify
         self._call_soon = call_soon
         self._db: sqlite3.Connection | None = None
-        self._queries: SimpleQueue[tuple[Query, ReadCallback] | None] = SimpleQueue()
+        self._changed = Condition()
+        """Guards the attributes below, and is notified when they change."""
+        self._reads: deque[_Pending] = deque()
+        self._searches: deque[_Pending] = deque()
+        self._handled = True
+        """Whether the reactor has handled the last result."""
+        self._closing = False
         self._thread = Thread(target=self._run, name="journal reader", daemon=True)
         self._thread.start()
 
-    def submit(self, query: Query, on_result: ReadCallback) -> None:
+    def submit(self, query: Query, on_result: ReadCallback, *, is_search: bool = False) -> None:
         """Call *on_result* in a later turn with the events that *query* finds, or with the error."""
-        if self._queries.qsize() < MAX_PENDING:
-            self._queries.put((query, on_result))
-        else:
-            self._call_soon(partial(on_result, JournalError("too many are reading the journal just now")))
+        with self._changed:
+            if len(self._reads) + len(self._searches) < MAX_PENDING:
+                (self._searches if is_search else self._reads).append(_Pending(query, on_result))
+                self._changed.notify()
+                return
+        self._call_soon(partial(on_result, JournalError("too many are reading the journal just now")))
 
     def close(self) -> None:
         """Call every waiting query once more, then end the thread. Unfinished queries fail. Blocks until then."""
-        self._queries.put(None)
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
-        while (pending := self._queries.get()) is not None:
-            query, on_result = pending
-            result = self._execute(query)
+        queues = cycle((self._reads, self._searches))
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._reads or self._searches)
+                if self._closing:
+                    break
+                queue = next(queues) or next(queues)  # the other one if this one is empty
+                pending = queue.popleft()
+            began = perf_counter()
+            result = self._execute(pending.query)
+            cost = perf_counter() - began
             if result is None:
-                self._queries.put(pending)
+                with self._changed:
+                    queue.append(pending)
             else:
-                self._call_soon(partial(on_result, result))
-        while not self._queries.empty():
-            if (unfinished := self._queries.get()) is not None:
-                _query, on_result = unfinished
-                self._call_soon(partial(on_result, JournalError("the journal is closed")))
+                cost += self._deliver(pending.on_result, result)
+            self._rest(cost * REST_FACTOR)
+        for query, on_result in (*self._reads, *self._searches):
+            result = self._execute(query)
+            self._call_soon(partial(on_result, JournalError("the journal is closed") if result is None else result))
         self._disconnect()
+
+    def _deliver(self, on_result: ReadCallback, result: Sequence[Stored] | JournalError) -> float:
+        """Let the reactor handle *result*, and wait for it. Return the seconds that this has taken the reactor."""
+        cost = 0.0
+
+        def handle() -> None:
+            nonlocal cost
+            began = perf_counter()
+            try:
+                on_result(result)
+            finally:
+                with self._changed:
+                    cost = perf_counter() - began
+                    self._handled = True
+                    self._changed.notify()
+
+        self._handled = False
+        self._call_soon(handle)
+        with self._changed:
+            self._changed.wait_for(lambda: self._handled or self._closing)
+            return cost
+
+    def _rest(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, seconds)
 
     def _execute(self, query: Query) -> Sequence[Stored] | JournalError | None:
         try:

@@ -21,8 +21,8 @@ MERGE_PAGES = 8
 """Approximate number of index pages to merge in one step."""
 UNINDEXED_ROWS = 4096
 """Maximum number of unindexed lines to search in one call, which takes about 20 ms."""
-SCAN_ROWS = 50_000
-"""Maximum number of indexed lines to search in one call. The most expensive query takes a tenth of a second."""
+SCAN_ROWS = 20_000
+"""Maximum number of indexed lines to search in one call. The most expensive query takes up to 40 ms."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR})
 """Result codes of a step that mean a damaged index. Other errors come from the machine and may be temporary."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Callable
 from itertools import count
 from typing import Any
+from weakref import ref
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import Logger, LogPublisher, capturedLogs, formatEvent
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
@@ -20,6 +23,7 @@ from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.delivery.private_queue import CHUNK_OVERHEAD
 from broadcast.doors.line.codec import COMMANDS_PER_LINE
+from broadcast.doors.line.protocol import BroadcastProtocol
 from broadcast.doors.line.telnet import AYT_REPLY
 from broadcast.net.input_loop import LINES_PER_TURN, READ_AHEAD_BYTES
 from tests.harness import DirectWorld, Person, World, is_read_from
@@ -391,3 +395,55 @@ def test_disconnecting_closes_all_connections_and_says_no_unfinished_line(
     assert world.hub.room.last_seq == 0
     assert sorted(map(formatEvent, events)) == [f"ann left ({WHERE})", f"bob left ({WHERE})"]
     assert has_fired(world.connections.disconnect())
+
+
+def leave_by_quit(person: Person) -> None:
+    person.say("quit")
+    person.hang_up()
+
+
+def leave_while_nothing_is_read(person: Person) -> None:
+    choke(person)
+    person.vanish()
+
+
+def leave_with_a_backlog(person: Person) -> None:
+    person.put("".join(f"/ping {number}\r\n" for number in range(2 * LINES_PER_TURN)))
+    person.vanish()
+
+
+def stay_until_the_time_out(person: Person) -> None:
+    person.world.clock.advance(DEFAULTS.linger_seconds)
+    person.vanish()
+
+
+@pytest.mark.parametrize("typed", ["", "carol\r\n", "carol\r\n/history\r\n/search x\r\n/names\r\n/me waves\r\n"])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        leave_by_quit,
+        Person.end_input,
+        Person.vanish,
+        leave_while_nothing_is_read,
+        leave_with_a_backlog,
+        stay_until_the_time_out,
+    ],
+)
+def test_visit_that_is_over_is_freed_without_the_garbage_collector(
+    world: World, ann: Person, typed: str, leave: Callable[[Person], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Before logging begins, Twisted holds the events, and with them the protocols that have logged them.
+    monkeypatch.setattr(BroadcastProtocol, "_log", Logger(observer=LogPublisher()))
+    if not typed and leave is leave_while_nothing_is_read:
+        pytest.skip("there are no commands before the nickname")
+    person = world.connect()
+    person.send(typed)
+    parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol._peer._subscriber)]
+    gc.collect()
+    gc.disable()
+    try:
+        leave(person)
+        del person
+        assert [part() for part in parts] == [None] * 3
+    finally:
+        gc.enable()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from broadcast.journals.sqlite import query_thread
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.query_thread import QueryThread
 from tests.journals.contract import TIMEOUT, Harness
-from tests.journals.sqlite.support import open_file, open_sqlite
+from tests.journals.sqlite.support import open_file, open_sqlite, wait_until
 
 
 @pytest.fixture
@@ -82,6 +84,75 @@ def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> 
     assert order == ["short", "long"]
 
 
+def test_reads_and_searches_alternate_while_others_wait(run: Harness, tmp_path: Path) -> None:
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    order: list[str] = []
+    started, submitted = threading.Event(), threading.Event()
+
+    def first_query(_: sqlite3.Connection) -> list[Stored]:
+        started.set()
+        assert submitted.wait(TIMEOUT)
+        return []
+
+    queries.submit(first_query, lambda _: None)
+    assert started.wait(TIMEOUT)
+    for number in range(3):
+        queries.submit(lambda _: [], partial(append_name, order, f"search {number}"), is_search=True)
+    for number in range(2):
+        queries.submit(lambda _: [], partial(append_name, order, f"read {number}"))
+    submitted.set()
+    run.calls.run_until(lambda: len(order) == 5)
+    queries.close()
+    assert order == ["search 0", "read 0", "search 1", "read 1", "search 2"]
+
+
+def append_name(order: list[str], name: str, _result: object) -> None:
+    order.append(name)
+
+
+def test_next_query_waits_until_the_reactor_has_handled_the_result_and_for_a_rest(
+    run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    rests: list[float] = []
+    monkeypatch.setattr(queries, "_rest", rests.append)
+    queried: list[int] = []
+    answers: list[object] = []
+    clock = count()  # each look at it takes a second
+    monkeypatch.setattr(query_thread, "perf_counter", lambda: float(next(clock)))
+
+    def query(number: int, _: sqlite3.Connection) -> list[Stored]:
+        queried.append(number)
+        return []
+
+    for number in range(2):
+        queries.submit(partial(query, number), answers.append)
+    call = run.calls.queue.get(timeout=TIMEOUT)
+    assert (queried, answers, rests) == ([0], [], [])
+    call()
+    run.calls.run_until(lambda: len(answers) == 2)
+    queries.close()
+    assert queried == [0, 1]
+    assert rests == [2 * query_thread.REST_FACTOR] * 2  # a second for the query, and one for its result
+
+
+def test_close_does_not_wait_for_the_reactor_or_for_a_rest(
+    run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_thread, "REST_FACTOR", 1e9)
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    answers: list[object] = []
+    queries.submit(lambda _: [], answers.append)
+    call = run.calls.queue.get(timeout=TIMEOUT)
+    queries.close()
+    call()
+    assert answers == [[]]
+    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    queries.submit(lambda _: [], answers.append)
+    run.calls.run_until(lambda: len(answers) == 2)
+    queries.close()
+
+
 def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> None:
     queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     answers: list[object] = []
@@ -93,9 +164,11 @@ def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> 
 
     queries.submit(endless_query, answers.append)
     assert started.wait(TIMEOUT)
-    queries._queries.put(None)  # as close does
+    closer = threading.Thread(target=queries.close)
+    closer.start()
+    wait_until(lambda: queries._closing)
     closing.set()
-    queries.close()
+    closer.join(TIMEOUT)
     run.calls.run_until(lambda: bool(answers))
     assert str(answers[0]) == "the journal is closed"
 
