@@ -176,3 +176,10 @@ def test_few_addresses_are_remembered_for_their_rate() -> None:
     for number in range(MAX_ARRIVALS + 100):
         limiter.acquire(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1000.0).release()
     assert len(limiter._arrivals) == MAX_ARRIVALS
+
+
+def test_without_client_limits_an_address_connects_as_often_as_it_likes() -> None:
+    limiter = ConnectionLimiter(Limits().without_client_limits())
+    for _ in range(2 * ARRIVAL_BURST):
+        limiter.acquire("192.0.2.1", 0.0)
+    assert limiter.total == 2 * ARRIVAL_BURST
