@@ -35,6 +35,7 @@ _REPLAYED = re.compile(_TIME + rb"(.+\r\n)")
 _PRIVATE = re.compile(rb"\[" + _NICK + rb"\] ([^\r\n]+)\r\n")
 _MISSED = re.compile(rb" \* You missed (\d+) lines? \(#(\d+)-#(\d+)\)\.\r\n")
 _RECEIPT = re.compile(rb"-> #(\d+)\r\n")
+_WAITING = re.compile(rb"-> (1 line is|\d+ lines are) waiting; (lines|they) are said two a second\.\r\n")
 _RECALLED = re.compile(rb"#(\d+) " + _TIME + rb"(.+)")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -298,6 +299,9 @@ class Stream:
         return False
 
     def _take_answer(self, line: bytes) -> bool:
+        if _WAITING.fullmatch(line) is not None:
+            self.counts["notices of waiting lines"] += 1
+            return True
         if not self.answers:
             raise self._difference("it asked for nothing, but gets the answer", line)
         asked, text = self.answers[0], line[3:-2]
