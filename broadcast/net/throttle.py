@@ -18,7 +18,8 @@ class Throttle:
     """A rate limit that calls *on_elapsed* when the next line is allowed. The seconds of *clock* are monotonic."""
 
     def __init__(self, limits: Limits, clock: IReactorTime, on_elapsed: Callable[[], None]) -> None:
-        self._limiter = RateLimiter(limits) if limits.lines_per_second < inf else None
+        rate = limits.lines_per_second
+        self._limiter = RateLimiter(limits.paste_lines, rate) if rate < inf else None
         self._clock = clock
         self._on_elapsed: Callable[[], None] | None = on_elapsed
         self.timer: IDelayedCall | None = None

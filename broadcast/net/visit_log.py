@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache
-from ipaddress import IPv6Address as IPv6
-from ipaddress import IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 
+from broadcast.core.limits import source_of
 from broadcast.core.sanitize import sanitize
-from broadcast.net.addresses import format_peer
+from broadcast.net.addresses import format_peer, peer_ip
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -75,15 +72,7 @@ class VisitLog:
 
 def format_source(peer: IAddress) -> str:
     """Return the part of *peer*'s address that one client cannot change, as one line for the log."""
-    return _format_host(peer.host) if isinstance(peer, IPv4Address | IPv6Address) else format_peer(peer)
-
-
-@lru_cache(1024)
-def _format_host(host: str) -> str:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return sanitize(host)
-    if isinstance(address, IPv6) and not (address.is_loopback or address.is_link_local):
-        return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
-    return sanitize(str(address))  # a zone may hold any characters
+    host = peer_ip(peer)
+    if host is None:
+        return format_peer(peer)
+    return sanitize(str(source_of(host) or host))  # a zone may hold any characters

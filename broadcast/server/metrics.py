@@ -36,7 +36,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broadcast import __version__
-from broadcast.core.limits import Limits, RateLimiter
+from broadcast.core.limits import RateLimiter
 from broadcast.core.stats import Histogram
 from broadcast.net.endpoints import format_address, is_public
 
@@ -252,7 +252,7 @@ class _Pages(Resource):
         self._health_problem = health_problem
         self._clock = clock
         self._now = now
-        self._limiter = RateLimiter(Limits(paste_lines=REQUESTS_PER_SECOND, lines_per_second=REQUESTS_PER_SECOND))
+        self._limiter = RateLimiter(REQUESTS_PER_SECOND, REQUESTS_PER_SECOND)
         self._waiting: OrderedDict[Request, None] = OrderedDict()
         """Requests that have no answer yet. Clients that disconnect are removed, and so cost no part of the rate."""
         self._timer: IDelayedCall | None = None
