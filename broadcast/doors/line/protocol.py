@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -21,7 +21,7 @@ from broadcast.core.limits import DEFAULTS
 from broadcast.core.session import CONNECTION_LOST, Session
 from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
-from broadcast.doors.line.encoder import LineEncoder
+from broadcast.doors.line.encoder import LineEncoder, format_queue
 from broadcast.doors.line.newcomer import Newcomer
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.rejection_log import RejectionLog
@@ -319,20 +319,6 @@ _AFTER_SESSION = {
     _State.GONE: _State.CLOSED,
 }
 """The next state when the session is over, for each state with a session."""
-
-
-def format_queue(lines: int, per_second: float) -> str:
-    """Return how many *lines* (1 or more) wait, and at which rate they are said."""
-    if per_second < 1:
-        pace = f"one every {1 / per_second:.2g} seconds"
-    else:
-        pace = f"{_NUMBERS[int(per_second) - 1] if per_second in range(1, 10) else f'{per_second:g}'} a second"
-    if lines == 1:
-        return f"1 line is waiting; lines are said {pace}."
-    return f"{lines} lines are waiting; they are said {pace}."
-
-
-_NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class BroadcastFactory(Factory):
