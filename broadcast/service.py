@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
@@ -33,27 +34,26 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
-from broadcast.net.accept_pacing import AcceptPacer, PacedListener
+from broadcast.net.accept_pacing import AcceptPacer
 from broadcast.net.connections import Connections
 from broadcast.net.endpoints import parse_listener
-from broadcast.net.fd_reserve import FdReserveListener
+from broadcast.net.fd_reserve import install_fd_reserve
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.writers import writer_for
 from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
-from broadcast.server.control_signals import ControlSignals
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
-from broadcast.server.monotonic_clock import use_monotonic_clock
 from broadcast.server.pid_file import check_pid_file
+from broadcast.server.reactor import limit_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
-from broadcast.server.shutdown_signals import ShutdownSignalFilter
-from broadcast.server.turn_limit import limit_turns
+from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort
 
     from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
@@ -210,10 +210,20 @@ def makeService(options: Options) -> Server:
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
         pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
-        entrances = []
-        for port in config.ports:
-            listener = parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter)
-            entrances.append(Entrance(PacedListener(FdReserveListener(listener, full, reactor), pacer), factory))
+
+        def prepare(port: IListeningPort) -> None:
+            if isinstance(port, Port):  # other packages may have ports of their own
+                install_fd_reserve(port, full, reactor)
+                pacer.install(port)
+
+        entrances = [
+            Entrance(
+                parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter),
+                factory,
+                prepare,
+            )
+            for port in config.ports
+        ]
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)
@@ -235,7 +245,7 @@ def makeService(options: Options) -> Server:
         call_soon=call_soon,
         terminate=terminate,
         notifier=notifier,
-        take_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
+        filter_shutdown_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
         limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
         handle_signals=control_signals.install,
         log=log,

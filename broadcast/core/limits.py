@@ -131,7 +131,7 @@ class ConnectionLimiter:
         total_limit, address_limit = self.limits.connections, self.limits.address_connections
         if total_limit is not None and self.total >= total_limit:
             raise TooManyConnections(SERVER_FULL)
-        source = _source(host)
+        source = find_source(host)
         if source is not None:
             if address_limit is not None and self._counts[source] >= address_limit:
                 raise TooManyConnections(
@@ -168,7 +168,7 @@ class ConnectionLimiter:
 
 
 @lru_cache(1024)
-def _source(host: str | None) -> _Source | None:
+def find_source(host: str | None) -> _Source | None:
     """Return the IPv4 address or IPv6 network under which *host* is counted, or None if only the total counts it."""
     if host is None:
         return None

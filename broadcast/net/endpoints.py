@@ -302,6 +302,17 @@ def close_now(ports: Sequence[IListeningPort]) -> None:
             port.connectionLost(_closed)  # type: ignore[no-untyped-call]
 
 
+def pause_accepting(port: Port, seconds: float, clock: IReactorTime) -> None:
+    """Let *port* accept no connections for *seconds*. New ones wait in the queue of the kernel."""
+
+    def resume() -> None:
+        if port.connected and not port.disconnecting:
+            port.startReading()  # type: ignore[no-untyped-call]
+
+    port.stopReading()  # type: ignore[no-untyped-call]
+    clock.callLater(seconds, resume)
+
+
 def format_address(host: object) -> str:
     """Return *host* as one line. Programs may search it for ``port 5555``."""
     match host:
