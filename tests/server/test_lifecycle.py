@@ -277,7 +277,7 @@ def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
     assert running.prepared == []
     listener.succeed()
     assert logged[1:] == ["Listening on slow."]
-    assert running.prepared == [listener.port]
+    assert running.prepared == [cast(IListeningPort, listener.port)]
     running.stop()
     running.settle()
     assert not listener.port.open
