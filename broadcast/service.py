@@ -230,26 +230,9 @@ def makeService(options: Options) -> Server:
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
         raise SystemExit(_stderr_line(str(error))) from error
-    notifier = SdNotifier(os.environ, reactor)
-    terminate = partial(signal.raise_signal, signal.SIGTERM)
-    writer = None if log is None else log.writer
-    reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
-    control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
-    reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)  # everybody has left before that
-    if writer is not None:
-        reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
-        atexit.register(writer.finish)
-    context = ProcessContext(
-        give_up=partial(give_up, twistd, log),
-        clock=reactor,
-        call_soon=call_soon,
-        terminate=terminate,
-        notifier=notifier,
-        filter_shutdown_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
-        limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
-        handle_signals=control_signals.install,
-        log=log,
-    )
+    context = _make_context(reactor, twistd, config, hub, connections, log)
+    # twistd stops the service before this phase of the shutdown, so all visits have ended.
+    reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
     return Server(journal, hub, connections, entrances, storage_note, context, dead_peers, monitor=monitor)
@@ -288,6 +271,39 @@ def _make_monitor(
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return metrics.Monitor(listener, sources, reactor, reactor.callFromThread, run_in_thread, monotonic)
+
+
+def _make_context(
+    reactor: Any,  # noqa: ANN401 - as in makeService
+    twistd: Mapping[str, Any],
+    config: Config,
+    hub: Hub,
+    connections: Connections,
+    log: ProcessLog | None,
+) -> ProcessContext:
+    """Return the services of the process: its signals, its log, its manager, and its garbage collector."""
+    call_soon: CallSoon = reactor.callFromThread
+    notifier = SdNotifier(os.environ, reactor)
+    terminate = partial(signal.raise_signal, signal.SIGTERM)
+    writer = None if log is None else log.writer
+    if writer is not None:
+        # Both are needed. After a signal, twistd ends the process by that signal, and Python calls no exit handler. If
+        # the start fails, the reactor never runs.
+        reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
+        atexit.register(writer.finish)
+    reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
+    control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
+    return ProcessContext(
+        give_up=partial(give_up, twistd, log),
+        clock=reactor,
+        call_soon=call_soon,
+        terminate=terminate,
+        notifier=notifier,
+        filter_shutdown_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
+        limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
+        handle_signals=control_signals.install,
+        log=log,
+    )
 
 
 def _log_storage_change(error: str) -> None:

@@ -1,9 +1,9 @@
 """The pace at which ports accept connections: arrivals get only the time that lines leave over.
 
 Twisted accepts 100 connections in one turn of the reactor, and 20 more each time that was not enough. A client that
-connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts a few connections. While people
-talk, the ports then pause for a multiple of the time that this took, so that most of the time is left for the lines.
-Clients that connect meanwhile wait in the queue of the kernel.
+connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts fewer. While people talk, it
+accepts one, and the ports then pause for a multiple of the time that this took, so that most of the time is left for
+the lines. Clients that connect meanwhile wait in the queue of the kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 QUIET_ACCEPTS: Final = 32
 """Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
 BUSY_ACCEPTS: Final = 1
-"""The same while people talk."""
+"""Maximum number of connections that a port accepts in one turn while people talk."""
 PAUSE_FACTOR: Final = 10
 """Duration of the pause, as a multiple of the time that the connections before it took.
 
@@ -56,7 +56,8 @@ class AcceptPacer:
             port.numberAccepts = BUSY_ACCEPTS if talking else QUIET_ACCEPTS
             sessions = port.sessionno
             accept()  # type: ignore[no-untyped-call]
-            if talking and port.sessionno != sessions:  # without a new session, another pause may be longer
+            # Without a new session, the port may be in a longer pause, because file descriptors are missing.
+            if talking and port.sessionno != sessions:
                 now = self._clock.seconds()
                 pause = min(PAUSE_FACTOR * (now - began), LONGEST_PAUSE)
                 self._paused_until = now + pause

@@ -335,7 +335,7 @@ _NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight
 
 
 class BroadcastFactory(Factory):
-    """Makes the protocols of the line door, and their encoders.
+    """The factory of the line door's protocols, and of their encoders.
 
     *clock* is monotonic, for deadlines. *call_soon* runs a function in a later turn of the reactor
     (``reactor.callFromThread``). *wall_clock* returns the time of day in seconds since the epoch, which may jump.
