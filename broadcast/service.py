@@ -241,12 +241,10 @@ def makeService(options: Options) -> Server:
 def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:
     """Return the journal in *directory* (None for memory), and a line for the log about where it stores messages."""
     if directory is None:
-        note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
-        return MemoryJournal(call_soon), note
+        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
-    return SqliteJournal(
-        directory, call_soon, stats, _log_missing_lines
-    ), f"What is said is kept in {sanitize(str(directory))}."
+    journal = SqliteJournal(directory, call_soon, stats, _log_missing_lines)
+    return journal, f"What is said is kept in {sanitize(str(directory))}."
 
 
 def _make_monitor(

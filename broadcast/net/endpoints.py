@@ -249,7 +249,7 @@ class EndpointListener:
 
 def _describe(ports: Sequence[IListeningPort], private_hint: str) -> str:
     """Return one line with the addresses of *ports*. It ends with *private_hint* if no other machine can connect."""
-    hint = ": whoever can reach this machine can read and write here." if is_public(ports) else private_hint
+    hint = ": everybody who can reach this machine can read and write here." if is_public(ports) else private_hint
     return f"Listening on {' and '.join(format_address(port.getHost()) for port in ports)}{hint}"
 
 

@@ -55,7 +55,9 @@ class ReserveSocket(socket.socket):
         self.setblocking(False)
         self._line = line
         self._pause = pause
-        self._rejection_log = RejectionLog(clock, self._log.warn, "Nobody can be let in: {why}. Turned away: {count}.")
+        self._rejection_log = RejectionLog(
+            clock, self._log.warn, "Cannot accept connections: {why}. Rejected: {count}."
+        )
         self._reserve: int | None = None
         self._take_reserve()
 

@@ -361,7 +361,7 @@ class MetricsListener:
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
         """Return the URLs for *ports*, with a warning if they are public."""
-        hint = ": whoever can reach this machine can read them." if is_public(ports) else "."
+        hint = ": everybody who can reach this machine can read them." if is_public(ports) else "."
         return f"Metrics on {' and '.join(_metrics_url(port.getHost()) for port in ports)}{hint}"
 
 

@@ -148,9 +148,9 @@ def test_rejections_are_logged_once_per_interval_with_their_number(listening: Li
             with no_free_descriptor():
                 listening.accept_none()
     assert [formatEvent(event) for event in events] == [
-        "Nobody can be let in: Too many open files. Turned away: 2.",
-        "Nobody can be let in: Too many open files. Turned away: 3.",
-        "Nobody can be let in: Too many open files. Turned away: 1.",
+        "Cannot accept connections: Too many open files. Rejected: 2.",
+        "Cannot accept connections: Too many open files. Rejected: 3.",
+        "Cannot accept connections: Too many open files. Rejected: 1.",
     ]
 
 
