@@ -1,4 +1,4 @@
-"""The log of visits has a line for each at ordinary rates, and a summary for a client that comes in a loop."""
+"""The log has a line for each visit at ordinary rates, and numbers for clients in a loop and for rejections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 
-from broadcast.net.connection_log import VISIT_LINES, VISIT_SECONDS, VisitLog
+from broadcast.net.connection_log import REJECTION_SECONDS, VISIT_LINES, VISIT_SECONDS, RejectionLog, VisitLog
 from tests.harness import logged
 
 HERE = IPv4Address("TCP", "10.0.0.7", 40000)
@@ -88,3 +88,20 @@ def test_visits_of_many_sources_are_all_logged() -> None:
         for number in range(1000):
             visits.join(IPv4Address("TCP", f"10.0.{number // 250}.{number % 250}", 1))
         assert len(lines(events)) == 1000
+
+
+def test_rejections_are_one_line_per_interval_with_their_number_and_the_last_reason() -> None:
+    clock = Clock()
+    log = RejectionLog(clock)
+    with logged() as events:
+        log.record("full")
+        for reason in ("full", "busy"):
+            log.record(reason, 3)
+        assert lines(events) == ["Connections refused: 1, the last one: full"]
+        clock.advance(REJECTION_SECONDS)
+        assert lines(events) == ["Connections refused: 6, the last one: busy"]
+        clock.advance(REJECTION_SECONDS)
+        log.record("full")
+        assert lines(events) == ["Connections refused: 1, the last one: full"]
+        clock.advance(REJECTION_SECONDS)
+    assert clock.getDelayedCalls() == []

@@ -305,16 +305,6 @@ def test_invalid_header_is_rejected_logged_and_closed(client: ProxiedClient, sta
     assert client.admitted == 0
 
 
-def test_rejections_are_logged_once_per_interval(world: World, factory: ProxiedFactory) -> None:
-    with capturedLogs() as events:
-        for _ in range(50):
-            client = ProxiedClient(world, factory)
-            client.send(b"bob\n")
-            client.disconnect(ConnectionDone())
-        world.clock.advance(REJECTION_SECONDS)
-    assert [event["count"] for event in events] == [1, 49]
-
-
 def test_connection_counts_before_its_header_is_complete(world: World, factory: ProxiedFactory) -> None:
     """Otherwise these connections could use up descriptors that are reserved for other purposes."""
     clients = [ProxiedClient(world, factory) for _ in range(3)]
