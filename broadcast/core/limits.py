@@ -96,8 +96,7 @@ class RateLimiter:
         return self._theoretical_arrival <= now
 
 
-Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
-"""The client addresses that are counted together."""
+_Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
 
 
 class Lease:
@@ -125,8 +124,8 @@ class ConnectionLimiter:
         self.limits = limits
         self.total = 0
         """Number of connections that hold a lease."""
-        self._counts: Counter[Source] = Counter()
-        self._arrivals: dict[Source, RateLimiter] = {}
+        self._counts: Counter[_Source] = Counter()
+        self._arrivals: dict[_Source, RateLimiter] = {}
         """The token buckets for new connections that are not full, the least recently used first."""
 
     def acquire(self, host: str | None, now: float) -> Lease:
@@ -137,9 +136,7 @@ class ConnectionLimiter:
         total_limit, address_limit = self.limits.connections, self.limits.address_connections
         if total_limit is not None and self.total >= total_limit:
             raise TooManyConnections(SERVER_FULL)
-        source = None if host is None else source_of(host)
-        if source is not None and source.is_loopback:
-            source = None
+        source = find_source(host)
         if source is not None:
             if address_limit is not None:
                 if self._counts[source] >= address_limit:
@@ -151,7 +148,7 @@ class ConnectionLimiter:
         self.total += 1
         return Lease(partial(self._release, source))
 
-    def _count_arrival(self, source: Source, at_once: int, now: float) -> None:
+    def _count_arrival(self, source: _Source, at_once: int, now: float) -> None:
         """Count a new connection from *source*. Raises ``TooManyConnections`` if its token bucket is empty."""
         arrivals, rate = self._arrivals, self.limits.address_connection_rate
         limiter = arrivals.pop(source) if source in arrivals else RateLimiter(at_once, rate)
@@ -168,7 +165,7 @@ class ConnectionLimiter:
                 f"Too many new connections from {source}: this server takes {rate:g} a second from one address."
             )
 
-    def _release(self, source: Source | None) -> None:
+    def _release(self, source: _Source | None) -> None:
         self.total -= 1
         if source is not None:
             self._counts[source] -= 1
@@ -177,18 +174,19 @@ class ConnectionLimiter:
 
 
 @lru_cache(1024)
-def source_of(host: str) -> Source | None:
-    """Return the part of *host* that one client cannot change: an IPv4 address, or an IPv6 network of 64 bits.
-
-    A loopback or link-local address is returned as a whole, because all machines on a link share its network. The
-    result is None if *host* is no IP address, for example the name of a local socket, reported by a proxy.
-    """
+def find_source(host: str | None) -> _Source | None:
+    """Return the IPv4 address or IPv6 network under which *host* is counted, or None if only the total counts it."""
+    if host is None:
+        return None
     try:
         address = ip_address(host)
     except ValueError:
-        return None
+        return None  # the name of a local socket, reported by a proxy
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if isinstance(address, IPv4Address) or address.is_loopback or address.is_link_local:
+        address = address.ipv4_mapped
+    if address.is_loopback:
+        return None
+    if isinstance(address, IPv4Address) or address.is_link_local:
+        # All machines on a link share its network of 64 bits.
         return address
     return IPv6Network((int(address), 64), strict=False)
