@@ -119,16 +119,16 @@ class CommitThread:
                 self._verify_idle()
 
     def _verify_idle(self) -> None:
-        """Report files that were removed or moved before an author must learn of it."""
+        """Report files that were removed or moved, and lines of other programs, before an author learns of them."""
         try:
-            self._connection.verified()
+            self._connection.reconciled()
         except Exception as error:  # noqa: BLE001 - as in _store
             self._stats.record_failure(describe_error(error), 0)
 
     def _probe_recovery(self) -> None:
         """Commit a transaction that changes nothing. Without new events, only this shows that storing works again."""
         try:
-            db = self._connection.verified()
+            db = self._connection.reconciled()
             if self._stats.last_error == _FULL and disk_usage(self._connection.path.parent).free < MIN_FREE_BYTES:
                 # The probe below is small, and may succeed although an event does not fit.
                 self._stats.record_failure(_FULL, 0)

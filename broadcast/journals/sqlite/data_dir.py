@@ -123,41 +123,56 @@ class LastNumber(NamedTuple):
 
 NO_NUMBER = LastNumber(0, 0.0)
 
+_WIDTH = 15
+"""Number of characters of the number in its file."""
+
+
+def read_last_number(path: Path) -> LastNumber:
+    """Return the number in the file *path*, or ``NO_NUMBER`` if there is no valid one. Raises ``OSError``.
+
+    A crash of the machine soon after the first start may leave an invalid one.
+    """
+    try:
+        with path.open("rb") as file:
+            text, at = file.read(100), os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return NO_NUMBER
+    return LastNumber(int(text), at) if re.fullmatch(rb"[0-9]{1,15}\s*", text) else NO_NUMBER
+
 
 class LastNumberFile:
     """The file *path* beside the journal, which holds the number of the last stored line.
 
-    It shows at the next start whether the journal has lost lines since. The number is written after each commit, but
-    only ``close`` makes it durable. A ``kill -9`` loses nothing of it. A crash of the machine may leave an older
-    number. Then fewer lost lines are noticed, or none.
+    The file holds *number* at first. It shows at the next start whether the journal has lost lines since. The number is
+    written after each commit, but only ``close`` makes it durable. A ``kill -9`` loses nothing of it. A crash of the
+    machine may leave an older number. Then fewer lost lines are noticed, or none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, number: int) -> None:
         self._path = path
         self._descriptor = self._open()
+        try:
+            self.write(number)
+            os.ftruncate(self._descriptor, _WIDTH + 1)  # the file may have been longer, but invalid
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def verify(self) -> None:
-        """Create the file again if it was removed or replaced. Raises ``OSError``."""
-        if not _leads_to(self._path, self._descriptor):
-            new = self._open()  # first, so that a failure leaves a valid descriptor
-            os.close(self._descriptor)
-            self._descriptor = new
-
-    def read(self) -> LastNumber:
-        """Return the number, or ``NO_NUMBER`` if there is no valid one.
-
-        A new file is empty, and a crash of the machine soon after the first start may leave an invalid one.
-        """
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        text = os.read(self._descriptor, 100)
-        if re.fullmatch(rb"[0-9]{1,15}\s*", text):
-            return LastNumber(int(text), os.fstat(self._descriptor).st_mtime)
-        os.ftruncate(self._descriptor, 0)
-        return NO_NUMBER
+        """Create the file again if it was removed. Raises ``JournalError`` if it was replaced, and ``OSError``."""
+        if _leads_to(self._path, self._descriptor):
+            return
+        try:
+            new = self._open(os.O_EXCL)  # first, so that a failure leaves a valid descriptor
+        except FileExistsError as error:
+            msg = f"{self._path.name} was replaced"  # the server never overwrites a file of somebody else
+            raise JournalError(msg) from error
+        os.close(self._descriptor)
+        self._descriptor = new
 
     def write(self, number: int) -> None:
         """Replace the number. Raises ``OSError``."""
-        _pwrite(self._descriptor, b"%-15d\n" % number, 0)
+        _pwrite(self._descriptor, b"%-*d\n" % (_WIDTH, number), 0)
 
     def close(self) -> None:
         """Make the number durable and close the file."""
@@ -165,8 +180,8 @@ class LastNumberFile:
             os.fsync(self._descriptor)
         os.close(self._descriptor)
 
-    def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | _O_BINARY, 0o600)
+    def _open(self, flags: int = 0) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | _O_BINARY | flags, 0o600)
 
 
 def _leads_to(path: Path, descriptor: int) -> bool:

@@ -15,7 +15,7 @@ from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
-from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile, read_last_number
 from broadcast.journals.sqlite.database import fetch, prepare, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.query_thread import Query, QueryThread
@@ -66,15 +66,19 @@ class SqliteJournal:
         self._lock.acquire()
         try:
             with translate_errors(number_path):
-                self._last_number = last_number = LastNumberFile(number_path)
-                expected = last_number.read()
+                expected = read_last_number(number_path)
             db, events, last = prepare(path, tail, expected, self._report)
-            files = OpenFiles(path, self._lock, last_number, self.commit_stats.now)
-            connection = WritingConnection(path, files, db, last, self.commit_stats.now)
-            self._commit_thread = CommitThread(connection, self._committed, self.commit_stats)
+            try:
+                with translate_errors(number_path):
+                    self._last_number = LastNumberFile(number_path, last)
+            except BaseException:
+                db.close()
+                raise
+            now = self.commit_stats.now
+            files = OpenFiles(path, self._lock, self._last_number, now)
             self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
-            with translate_errors(number_path):
-                last_number.write(last)
+            connection = WritingConnection(path, files, db, last, self._query_thread.disconnected, now)
+            self._commit_thread = CommitThread(connection, self._committed, self.commit_stats)
         except BaseException:
             self.close()
             raise

@@ -26,12 +26,17 @@ class WriteAheadLogRemoved(JournalError):
     """The write-ahead log is not at its path. The open one still holds its lines."""
 
 
+class LogIndexRemoved(JournalError):
+    """The index of the write-ahead log (the -shm file) is not at its path."""
+
+
 class OpenFiles:
-    """The open files of a journal: the database *path*, its write-ahead log, the folder's *lock*, and *last_number*.
+    """The open files of a journal: the database *path*, its log and index, the folder's *lock*, and *last_number*.
 
     SQLite goes on writing to a file that was removed or moved. Without this check, the server would then confirm lines
-    that no later start finds. The -shm file does not count: SQLite rebuilds it from the log. *now* returns monotonic
-    seconds.
+    that no later start finds. The index of the log (-shm) also holds SQLite's locks. If it was removed, the next
+    process to open the database creates another one, and the two processes overwrite each other's lines. *now* returns
+    monotonic seconds.
     """
 
     def __init__(self, path: Path, lock: DirectoryLock, last_number: LastNumberFile, now: Callable[[], float]) -> None:
@@ -41,6 +46,7 @@ class OpenFiles:
         self._now = now
         real = path.resolve()  # SQLite keeps the log beside the file to which a symbolic link leads
         self._log_path = real.with_name(real.name + "-wal")
+        self._index_path = real.with_name(real.name + "-shm")
         # The time stamp of a folder changes with each of its entries, so one stat of the folder replaces one of each
         # file. A symbolic link leads to files in another folder, so all of them are examined each time.
         self._folder = None if path.is_symlink() else os.fsencode(path.parent)
@@ -50,12 +56,14 @@ class OpenFiles:
         """True if an unchanged stamp shows that no entry of the folder has changed."""
         self._database = _identify(path)
         self._log = _identify(self._log_path)
+        self._index = _identify(self._index_path)
 
     def verify(self) -> None:
         """Raise ``JournalError`` unless every path leads to the open file and this process has the folder's lock.
 
-        Raises ``WriteAheadLogRemoved`` if only the log is not in its place. Creates the lock file and the file of the
-        last number again if they were removed. Raises ``JournalError`` if another server was faster with the lock.
+        Raises ``WriteAheadLogRemoved`` or ``LogIndexRemoved`` if only the log, or only its index, is not in its place.
+        Creates the lock file and the file of the last number again if they were removed. Raises ``JournalError`` if
+        another server was faster with the lock.
         """
         stamp = None if self._folder is None else _stamp(self._folder)
         if stamp != self._stamp or stamp is None:
@@ -64,7 +72,7 @@ class OpenFiles:
             return
         try:
             self.verify_without_log()
-            self._verify_log()
+            self._verify_log_and_index()
         except BaseException:
             self._stamp = None  # the next call examines every file again
             raise
@@ -83,14 +91,30 @@ class OpenFiles:
             msg = f"{self._path.name} was removed, moved or replaced"
             raise JournalError(msg)
 
-    def _verify_log(self) -> None:
+    def _verify_log_and_index(self) -> None:
         if _identify(self._log_path) != self._log:
             msg = f"{self._log_path.name} was removed, moved or replaced"
             raise WriteAheadLogRemoved(msg)
+        if not self.is_index_in_place():
+            msg = f"{self._index_path.name} was removed, moved or replaced"
+            raise LogIndexRemoved(msg)
+
+    def is_index_in_place(self) -> bool:
+        """Return whether the path of the log's index leads to the open one. Raises ``OSError``."""
+        return self._index is not None and _identify(self._index_path) == self._index
+
+    def has_only_index_removed(self) -> bool:
+        """Return whether the log is in its place, but not its index. Raises ``OSError``."""
+        return _identify(self._log_path) == self._log and not self.is_index_in_place()
+
+    def is_used_without_locks(self) -> bool:
+        """Return whether another program has a log and an index of its own, so that no lock keeps it from writing."""
+        return self._log_path.exists() and self._index_path.exists() and not self.is_index_in_place()
 
     def reopened(self) -> None:
-        """Accept the present write-ahead log as the open one, because the database was opened again."""
+        """Accept the present write-ahead log and index as the open ones, because the database was opened again."""
         self._log = _identify(self._log_path)
+        self._index = _identify(self._index_path)
         self._stamp = None
 
 

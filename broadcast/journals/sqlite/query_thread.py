@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
@@ -52,6 +52,8 @@ class QueryThread:
         self._verify = verify
         self._call_soon = call_soon
         self._db: sqlite3.Connection | None = None
+        self._db_lock = Lock()
+        """Held while a query runs, because another thread may close the connection."""
         self._changed = Condition()
         """Guards the attributes below, and is notified when they change."""
         self._reads: deque[_Pending] = deque()
@@ -70,6 +72,13 @@ class QueryThread:
                 self._changed.notify()
                 return
         self._call_soon(partial(on_result, JournalError("too many are reading the journal just now")))
+
+    @contextmanager
+    def disconnected(self) -> Iterator[None]:
+        """Close the connection, and let no query run in this context. May be called on any thread."""
+        with self._db_lock:
+            self._disconnect()
+            yield
 
     def close(self) -> None:
         """Call every waiting query once more, then end the thread. Unfinished queries fail. Blocks until then."""
@@ -99,7 +108,8 @@ class QueryThread:
         for query, on_result in (*self._reads, *self._searches):
             result = self._execute(query)
             self._call_soon(partial(on_result, JournalError("the journal is closed") if result is None else result))
-        self._disconnect()
+        with self._db_lock:
+            self._disconnect()
 
     def _deliver(self, on_result: ReadCallback, result: Sequence[Stored] | JournalError) -> float:
         """Let the reactor handle *result*, and wait for it. Return the seconds that this has taken the reactor."""
@@ -127,16 +137,17 @@ class QueryThread:
             self._changed.wait_for(lambda: self._closing, seconds)
 
     def _execute(self, query: Query) -> Sequence[Stored] | JournalError | None:
-        try:
-            if self._db is None:
-                self._verify()
-                self._db = connect(self._path, writing=False)
-            return query(self._db)
-        except JournalError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the caller must learn of it
-            self._disconnect()
-            return JournalError(" ".join(f"the journal cannot be read: {error}".split()))
+        with self._db_lock:
+            try:
+                if self._db is None:
+                    self._verify()
+                    self._db = connect(self._path, writing=False)
+                return query(self._db)
+            except JournalError as error:
+                return error
+            except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the caller must learn of it
+                self._disconnect()
+                return JournalError(" ".join(f"the journal cannot be read: {error}".split()))
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None

@@ -13,7 +13,7 @@ from contextlib import closing
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
 from broadcast.core.search_query import SearchQuery
-from broadcast.journals.sqlite.database import code_of, from_row, full_text, last_seq
+from broadcast.journals.sqlite.database import code_of, from_row, full_text
 
 STEP_ROWS = 256
 """Maximum number of lines to index in one step, which takes about a millisecond."""
@@ -66,13 +66,15 @@ class SearchIndexer:
             self._usable = self._merging = False  # lines are stored without the index, and a search reports the error
 
     def _step(self, db: sqlite3.Connection, last: int) -> None:
-        # Each step is one statement, and so one transaction and one release of the GIL.
+        # The changes of each step are one statement, and so one transaction.
         if self._merging:
             before = db.total_changes
             db.execute("INSERT INTO words(words, rank) VALUES ('merge', ?)", (MERGE_PAGES,))
             self._merging = db.total_changes - before >= 2  # FTS5 documentation, "The 'merge' command"
         else:
-            upto = min(self._indexed_to + STEP_ROWS, last)
+            query = "SELECT min(seq) FROM events WHERE seq > ?"  # numbers may be missing, even many
+            first = db.execute(query, (self._indexed_to,)).fetchone()[0] or last
+            upto = min(first - 1 + STEP_ROWS, last)
             db.execute("UPDATE indexed SET upto = max(upto, ?)", (upto,))
             self._indexed_to = upto
             self._merging = True
@@ -83,7 +85,7 @@ class Search:
 
     def __init__(self, query: SearchQuery, last: int, limit: int) -> None:
         self._query = query
-        self._last = last
+        self._last = max(0, min(last, 2**63 - 1))  # within the range of integers in SQLite
         self._limit = limit
         self._found: list[Stored] = []
 
@@ -100,7 +102,8 @@ class Search:
             _undo(db)
 
     def _search_some(self, db: sqlite3.Connection) -> list[Stored] | None:
-        last = self._last = min(self._last, last_seq(db))
+        # The last line, because numbers may be missing, even many.
+        last = int(db.execute("SELECT coalesce(max(seq), 0) FROM events WHERE seq <= ?", (self._last,)).fetchone()[0])
         missing = self._limit - len(self._found)
         if last < 1 or missing < 1 or not self._query.phrases:
             return self._found

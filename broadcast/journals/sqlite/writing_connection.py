@@ -9,6 +9,8 @@ faults:
 * **A file is not in its place** (``OpenFiles.verify`` raises ``JournalError``). No later start would find the rows. The
   connection stays open, because it can be used again when the files are back. If only the write-ahead log was removed,
   the open one still holds events. A checkpoint copies them to the database, then the next connection creates a new log.
+  If the index of the log (-shm) was removed, all connections are closed without a checkpoint and opened again: SQLite's
+  locks are in the index, so the old ones no longer keep other processes from writing.
 * **The file does not hold the expected rows**, because another program has written to it (``JournalDamaged``). Nothing
   is deleted, and nothing more is stored.
 """
@@ -17,14 +19,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from broadcast.core.errors import JournalDamaged, JournalError
+from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
 from broadcast.journals.sqlite.database import BUSY_SECONDS, Row, connect, last_seq
-from broadcast.journals.sqlite.open_files import OpenFiles, WriteAheadLogRemoved
+from broadcast.journals.sqlite.open_files import LogIndexRemoved, OpenFiles, WriteAheadLogRemoved
 
 MAX_ROWS = 512
 """Maximum number of rows in one commit."""
@@ -42,11 +44,18 @@ class WritingConnection:
     """The only connection that writes the file *path*. Only one thread may use it.
 
     *db* is open and verified, and belongs to this object from now on. *last* is the number of the last event in it.
-    *now* returns monotonic seconds.
+    *without_reader* returns a context in which no other connection of this process is open. *now* returns monotonic
+    seconds.
     """
 
     def __init__(
-        self, path: Path, files: OpenFiles, db: sqlite3.Connection, last: int, now: Callable[[], float]
+        self,
+        path: Path,
+        files: OpenFiles,
+        db: sqlite3.Connection,
+        last: int,
+        without_reader: Callable[[], AbstractContextManager[object]],
+        now: Callable[[], float],
     ) -> None:
         self.path = path
         self.db: sqlite3.Connection | None = db
@@ -56,6 +65,7 @@ class WritingConnection:
         # SQLite before 3.32 allows at most 999 parameters.
         self.max_rows = min(MAX_ROWS, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
         self._files = files
+        self._without_reader = without_reader
         self._now = now
         self._verified_until = 0.0
         """Time until which a commit needs no check before it."""
@@ -96,22 +106,39 @@ class WritingConnection:
         return duration
 
     def verified(self) -> sqlite3.Connection:
-        """Return a connection to a file that is in its place and holds exactly the events up to ``last``.
+        """Return a connection to a file that is in its place, and that holds no doubtful rows.
 
         Raises ``JournalError`` in the second and third case of the module's description, and ``sqlite3.Error`` or
         ``OSError`` if that cannot be found out.
         """
         db = self.db
         if db is None:
-            return self._reconnect()
+            return self._reopen()
         try:
             self._files.verify()
         except WriteAheadLogRemoved:
-            if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+            if not self._files.is_used_without_locks() and _checkpoint(db):
                 self.disconnect()
             raise
+        except JournalInUse:
+            if self._files.has_only_index_removed():  # the other server writes, and no lock protects reading
+                with self._without_reader():
+                    self.disconnect()
+            raise
+        except LogIndexRemoved:
+            return self._reopen()
         if self._doubtful:
             self._reconcile(db)
+        return db
+
+    def reconciled(self) -> sqlite3.Connection:
+        """Do the same, and raise ``JournalDamaged`` if another program has added or deleted rows."""
+        db = self.verified()
+        try:
+            self._verify_rows(db)
+        except JournalDamaged:
+            self.disconnect()  # the next connection does this check again before it stores anything
+            raise
         return db
 
     def disconnect_after(self, error: BaseException) -> None:
@@ -122,12 +149,33 @@ class WritingConnection:
     def disconnect(self) -> None:
         """Close the connection, and roll back an open transaction. ``verified`` opens the next one."""
         db, self.db = self.db, None
-        if db is not None:
-            with suppress(sqlite3.Error):
-                db.close()
+        if db is None:
+            return
+        with suppress(sqlite3.Error, OSError):
+            if not self._files.is_index_in_place():
+                self._close_without_checkpoint(db)
+        with suppress(sqlite3.Error):
+            db.close()
 
-    def _reconnect(self) -> sqlite3.Connection:
+    def _close_without_checkpoint(self, db: sqlite3.Connection) -> None:
+        """Close *db*, whose index of the log is outdated if another process has written.
+
+        The last connection to a database copies the log into it by this index, and removes the log. A connection is
+        not the last one while a reading connection is open, and a reading connection does neither.
+        """
+        with closing(connect(self.path, writing=False)) as reader:
+            with suppress(sqlite3.Error):  # an outdated index may lead to a wrong page, but the file is open then
+                last_seq(reader)
+            db.close()
+
+    def _reopen(self) -> sqlite3.Connection:
+        """Close all connections of this process, because SQLite shares one index among them, and open a new one."""
         self._files.verify_without_log()
+        with self._without_reader():
+            self.disconnect()
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
         db = connect(self.path, writing=True, timeout=RETRY_SECONDS)
         try:
             self._reconcile(db)
@@ -141,15 +189,20 @@ class WritingConnection:
 
     def _reconcile(self, db: sqlite3.Connection) -> None:
         """Delete the doubtful rows, and no others. Raises ``JournalDamaged`` if another program has changed rows."""
-        if last_seq(db) < self.last:
+        if self._doubtful and last_seq(db) >= self.last:
+            self._delete_doubtful(db, {row[0]: row for row in self._doubtful})
+        else:
+            self._verify_rows(db)
+        with suppress(sqlite3.Error):  # truncates the log, in which the failed commit may have left data
+            _checkpoint(db)
+
+    def _verify_rows(self, db: sqlite3.Connection) -> None:
+        last = last_seq(db)
+        if last < self.last:
             msg = "the file no longer holds what was kept in it"
             raise JournalDamaged(msg)
-        if self._doubtful:
-            self._delete_doubtful(db, {row[0]: row for row in self._doubtful})
-        elif (seq := db.execute("SELECT min(seq) FROM events WHERE seq > ?", (self.last,)).fetchone()[0]) is not None:
-            raise _foreign_row(seq)
-        with suppress(sqlite3.Error):  # truncates the log, in which the failed commit may have left data
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if last > self.last:
+            raise _foreign_row(db.execute("SELECT min(seq) FROM events WHERE seq > ?", (self.last,)).fetchone()[0])
 
     def _delete_doubtful(self, db: sqlite3.Connection, doubtful: Mapping[int, Row]) -> None:
         db.execute("BEGIN IMMEDIATE")
@@ -164,6 +217,11 @@ class WritingConnection:
             if db.in_transaction:
                 db.execute("ROLLBACK")
         self._doubtful = ()
+
+
+def _checkpoint(db: sqlite3.Connection) -> bool:
+    """Copy the write-ahead log to the database and truncate it. Return whether that was possible at once."""
+    return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
 
 def _foreign_row(seq: int) -> JournalDamaged:

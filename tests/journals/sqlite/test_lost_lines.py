@@ -13,7 +13,7 @@ import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Stored
-from broadcast.journals.sqlite.data_dir import LastNumberFile
+from broadcast.journals.sqlite.data_dir import LastNumberFile, read_last_number
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from tests.journals.contract import Harness, as_read, message, open_journal, seqs
 from tests.journals.sqlite.support import (
@@ -146,6 +146,11 @@ def test_missing_journal_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None
             SqliteJournal(tmp_path, print).open(0)
     assert not (tmp_path / FILE).exists()
     (tmp_path / "journal.last").unlink()
+    (tmp_path / LOG).write_bytes(b"log")
+    with pytest.raises(JournalDamaged, match="is missing, but not its write-ahead log"):
+        SqliteJournal(tmp_path, print).open(0)
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", LOG}, "a failed start leaves no new file"
+    (tmp_path / LOG).unlink()
     with open_sqlite(tmp_path) as run:
         assert run.append_texts("d") == [replace(message("d"), seq=1)]
 
@@ -154,9 +159,7 @@ def test_lines_around_a_large_gap_are_found(tmp_path: Path, monkeypatch: pytest.
     index_on_demand(monkeypatch)
     with open_sqlite(tmp_path) as run:
         run.append_texts(["red one", "blue two"])
-    last_number = LastNumberFile(tmp_path / "journal.last")
-    last_number.write(10**9)
-    last_number.close()
+    LastNumberFile(tmp_path / "journal.last", 10**9).close()
     with open_sqlite(tmp_path) as run:
         run.append_texts(["red three"])
         index_all(run)
@@ -194,7 +197,7 @@ def test_file_of_the_last_number_that_cannot_be_created_is_created_later(
         raise PermissionError
 
     path = tmp_path / "journal.last"
-    last_number = LastNumberFile(path)
+    last_number = LastNumberFile(path, 3)
     path.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", deny)
@@ -202,5 +205,5 @@ def test_file_of_the_last_number_that_cannot_be_created_is_created_later(
             last_number.verify()
     last_number.verify()
     last_number.write(7)
-    assert int(path.read_text()) == last_number.read().seq == 7
+    assert int(path.read_text()) == read_last_number(path).seq == 7
     last_number.close()

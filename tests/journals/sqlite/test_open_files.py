@@ -30,6 +30,7 @@ from tests.journals.sqlite.support import (
 
 NOT_WRITTEN = "the journal cannot be written: "
 MOVED = f"{NOT_WRITTEN}{FILE} was removed, moved or replaced"
+INDEX_MOVED = f"{NOT_WRITTEN}{FILE}-shm was removed, moved or replaced"
 LOG_MOVED = f"{NOT_WRITTEN}{FILE}-wal was removed, moved or replaced"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let anybody move an open file")
@@ -214,11 +215,63 @@ def test_lines_of_a_removed_log_are_saved_while_others_read(run: Harness, data: 
     assert texts(data) == ["a", "c"]
 
 
-def test_removed_index_of_the_log_loses_nothing(run: Harness, data: Path) -> None:
+@pytest.mark.parametrize("reading", [False, True])
+def test_removed_index_of_the_log_loses_nothing(run: Harness, data: Path, *, reading: bool) -> None:
+    if reading:
+        assert seqs(run.read(1, 9)) == [1]
     (data / f"{FILE}-shm").unlink()
     assert stored(run, "b") == 2
+    assert (data / f"{FILE}-shm").exists()
+    assert seqs(run.read(1, 9)) == [1, 2]
     shutil.copytree(data, data.with_name("copy"))
     assert texts(data.with_name("copy")) == ["a", "b"]
+
+
+CHECKPOINT = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)')"
+
+
+def checkpoint_elsewhere(data: Path) -> None:
+    """Let another process checkpoint and truncate the log."""
+    subprocess.run([sys.executable, "-c", CHECKPOINT, str(data / FILE)], check=True)  # noqa: S603
+
+
+@pytest.mark.parametrize("reading", [False, True])
+def test_lines_after_a_checkpoint_without_the_index_are_stored(run: Harness, data: Path, *, reading: bool) -> None:
+    if reading:
+        assert seqs(run.read(1, 9)) == [1]
+    (data / f"{FILE}-shm").unlink()
+    checkpoint_elsewhere(data)
+    assert stored(run, "b") == 2
+    checkpoint_elsewhere(data)
+    assert stored(run, "c") == 3
+    shutil.copytree(data, data.with_name("copy"))
+    assert texts(data.with_name("copy")) == ["a", "b", "c"]
+    assert [event.text for event in run.read(1, 9)] == ["a", "b", "c"]
+
+
+def test_line_is_refused_if_the_index_is_removed_during_its_commit(run: Harness, data: Path) -> None:
+    def remove(statement: str) -> None:
+        if statement.startswith("INSERT"):
+            (data / f"{FILE}-shm").unlink()
+
+    connection_of(run).set_trace_callback(remove)
+    assert refusal(run, "b") == INDEX_MOVED
+    assert stored(run, "c") == 2
+    run.journal.close()
+    assert texts(data) == ["a", "c"]
+
+
+def test_line_in_a_log_that_was_truncated_during_its_commit_is_refused(run: Harness, data: Path) -> None:
+    def remove(statement: str) -> None:
+        if statement.startswith("INSERT"):
+            (data / f"{FILE}-shm").unlink()
+            checkpoint_elsewhere(data)
+
+    connection_of(run).set_trace_callback(remove)
+    assert refusal(run, "b") == INDEX_MOVED
+    assert stored(run, "c") == 2
+    shutil.copytree(data, data.with_name("copy"))
+    assert texts(data.with_name("copy")) == ["a", "c"]
 
 
 def test_line_is_refused_if_the_files_are_moved_during_its_commit(run: Harness, data: Path) -> None:
@@ -302,10 +355,58 @@ def test_lines_of_a_server_that_took_the_lock_stay_and_the_first_one_stores_noth
         run.journal.commit_stats.on_change = str
         commit_thread_of(run)._probe_recovery()
         assert run.journal.commit_stats.last_error == f"{NOT_WRITTEN}another server has opened it"
+    commit_thread_of(run)._probe_recovery()
+    assert run.journal.commit_stats.last_error == f"{NOT_WRITTEN}another program has written #2 to it"
     for _ in range(3):
         assert refusal(run, "b") == f"{NOT_WRITTEN}another program has written #2 to it"
     run.journal.close()
     assert texts(data) == ["a", "x", "y"]
+
+
+@pytest.mark.parametrize("reading", [False, True])
+@pytest.mark.parametrize("noticed", ["while the other runs", "after its end", "after its kill"])
+def test_lines_of_another_server_without_the_index_of_the_log_stay(
+    run: Harness, data: Path, noticed: str, *, reading: bool
+) -> None:
+    assert stored(run, "b") == 2
+    if reading:
+        assert seqs(run.read(1, 9)) == [1, 2]
+    (data / f"{FILE}-shm").unlink()
+    (data / "lock").unlink()
+    with start_other_server(data) as other:
+        for number, text in enumerate("xy", 3):
+            assert say(other, text) == str(number)
+        if noticed == "while the other runs":
+            assert refusal(run, "c") == f"{NOT_WRITTEN}another server has opened it"
+            assert [event.text for event in run.read(1, 9)] == ["a", "b", "x", "y"]
+        elif noticed == "after its kill":
+            other.kill()
+    for _ in range(2):
+        assert refusal(run, "d") == f"{NOT_WRITTEN}another program has written #3 to it"
+    commit_thread_of(run)._probe_recovery()
+    assert run.journal.commit_stats.last_error == f"{NOT_WRITTEN}another program has written #3 to it"
+    run.journal.close()
+    assert texts(data) == ["a", "b", "x", "y"]
+
+
+def test_log_is_not_saved_over_the_lines_of_another_server(run: Harness, data: Path) -> None:
+    for name in (f"{FILE}-wal", f"{FILE}-shm", "lock"):
+        (data / name).unlink()
+    with start_other_server(data) as other:
+        number = int(say(other, "x"))
+    for _ in range(2):
+        assert refusal(run, "b") == LOG_MOVED
+    run.journal.close()
+    with open_sqlite(data) as again:
+        assert [(event.seq, event.text) for event in again.read(number, 9)] == [(number, "x")]
+
+
+def test_line_that_another_program_has_written_is_noticed_without_a_commit(run: Harness, data: Path) -> None:
+    with open_file(data) as other:
+        other.execute("INSERT INTO events VALUES (900, 1.0, 'said', 'eve', 'x')")
+    commit_thread_of(run)._verify_idle()
+    for _ in range(2):
+        assert refusal(run, "b") == f"{NOT_WRITTEN}another program has written #900 to it"
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 900])
@@ -348,6 +449,17 @@ def test_file_with_the_last_number_is_created_again(run: Harness, data: Path) ->
     (data / "journal.last").unlink()
     assert stored(run, "b") == 2
     assert (data / "journal.last").read_text().split() == ["2"]
+
+
+def test_file_that_replaced_the_last_number_is_not_overwritten(run: Harness, data: Path) -> None:
+    path = data / "journal.last"
+    path.unlink()
+    path.write_text("900")
+    assert refusal(run, "b") == f"{NOT_WRITTEN}journal.last was replaced"
+    assert path.read_text() == "900"
+    path.unlink()
+    assert stored(run, "c") == 2
+    assert path.read_text().split() == ["2"]
 
 
 def test_path_in_a_system_error_is_not_shown_to_people(
