@@ -89,11 +89,28 @@ async def test_lines_of_a_removed_write_ahead_log_survive_a_kill(programs: Progr
 
 
 @ensureDeferred
-async def test_two_servers_without_a_lock_delete_nothing_of_each_other(programs: Programs, tmp_path: Path) -> None:
+async def test_lines_after_the_removal_of_the_index_of_the_log_survive_a_kill(
+    programs: Programs, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    server, ann = await start(programs, data)
+    (data / "journal.sqlite-shm").unlink()
+    checkpoint = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)')"
+    subprocess.run([sys.executable, "-c", checkpoint, str(data / "journal.sqlite")], check=True)  # noqa: S603
+    await until_confirmed(programs, ann, "after")
+    assert await lines_after_restart(programs, server, data) == ["before", "after"]
+
+
+@pytest.mark.parametrize("removed", [["lock"], ["journal.sqlite-shm", "lock"]])
+@ensureDeferred
+async def test_two_servers_without_a_lock_delete_nothing_of_each_other(
+    programs: Programs, tmp_path: Path, removed: Sequence[str]
+) -> None:
     data = tmp_path / "data"
     server, ann = await start(programs, data)
     os.kill(server.pid, SIGSTOP)  # it would lock the folder again within seconds
-    (data / "lock").unlink()
+    for name in removed:
+        (data / name).unlink()
     second = await programs.server("--data", str(data))
     bob = await programs.talker(second.port, "bob")
     bob.say("/receipts on", "mine")
@@ -104,6 +121,8 @@ async def test_two_servers_without_a_lock_delete_nothing_of_each_other(programs:
         "Nothing that is said is kept: the journal cannot be written: another server has opened it."
     )
     await second.program.stop()
+    await server.program.until("another program has written #2 to it.")
+    assert "What is said is kept again." not in server.program.text()
     assert not await confirmed(ann, "refused again")
     assert f"{NOT_KEPT}another program has written #2 to it\r\n" in ann.seen.decode()
     assert await lines_after_restart(programs, server, data) == ["before", "mine"]

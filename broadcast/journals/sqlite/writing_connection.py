@@ -151,7 +151,7 @@ class WritingConnection:
         db, self.db = self.db, None
         if db is None:
             return
-        with suppress(sqlite3.Error, OSError):
+        with suppress(sqlite3.Error, OSError, JournalError):
             if not self._files.is_index_in_place():
                 self._close_without_checkpoint(db)
         with suppress(sqlite3.Error):
@@ -163,6 +163,7 @@ class WritingConnection:
         The last connection to a database copies the log into it by this index, and removes the log. A connection is
         not the last one while a reading connection is open, and a reading connection does neither.
         """
+        self._files.verify_path()  # SQLite itself copies no log to a file that was moved
         with closing(connect(self.path, writing=False)) as reader:
             with suppress(sqlite3.Error):  # an outdated index may lead to a wrong page, but the file is open then
                 last_seq(reader)
