@@ -47,8 +47,8 @@ Slow commits gather enough events by themselves.
 """
 PRESENCE_SECONDS = 0.02
 """Minimum time between two batches that hold nothing but joins and leaves, in seconds, from the end of the first."""
-PRESENCE_SECONDS_PER_MEMBER = 50e-6
-"""The same for each member, if that is longer: a send takes 10 µs, so such batches take a sixth of the time at most."""
+PRESENCE_SECONDS_PER_MEMBER = 100e-6
+"""The same for each member, if that is longer: a send takes 10 µs, so such batches take a tenth of the time at most."""
 
 
 class Room:
