@@ -26,6 +26,7 @@ from broadcast.core.nicknames import casefold_key
 if TYPE_CHECKING:
     from broadcast.core.membership import Member
 
+_PRESENCE = (Joined, JoinCount, Left, LeaveCount)
 _SAME_FOR_ALL = (Announced, Barrier)
 """Events without overrides."""
 COALESCE_ABOVE = 5
@@ -113,12 +114,12 @@ class _PresenceOverrides:
             case JoinCount(count=count):
                 for session, (joins, _) in self._known.items():
                     yield session, self._rest(Joined, JoinCount, count - joins)
-            case LeaveCount(count=count):
+            case _:  # LeaveCount
                 leavers = {left.session for left in self._events if isinstance(left, Left)}
                 yield from ((leaver, None) for leaver in leavers)
                 for session, (_, leaves) in self._known.items():
                     if leaves and session not in leavers:
-                        yield session, self._rest(Left, LeaveCount, count - leaves)
+                        yield session, self._rest(Left, LeaveCount, event.count - leaves)
 
     def _rest(self, kind: type[Joined | Left], count_kind: type[JoinCount | LeaveCount], count: int) -> Event | None:
         """Return the last *count* joins or leaves as one event, None if there are none."""
@@ -157,12 +158,14 @@ def build_batch(
     for index, event in enumerate(shown):
         if isinstance(event, STORED):
             session = event.session
-            if session in overrides:
-                overrides[session].append((index, Receipt(event.seq) if event.receipt else None))
-            elif session in members:
-                overrides[session] = [(index, Receipt(event.seq) if event.receipt else None)]
+            own = overrides.get(session)
+            if own is None:
+                if session not in members:
+                    continue
+                own = overrides[session] = []
+            own.append((index, Receipt(event.seq) if event.receipt else None))
         elif not isinstance(event, _SAME_FOR_ALL):
-            if isinstance(event, Joined | JoinCount | Left | LeaveCount):
+            if isinstance(event, _PRESENCE):
                 presence = presence or _PresenceOverrides(events, unannounced)
                 replacements = presence.of(event)
             else:

@@ -49,13 +49,14 @@ PRESENCE_SECONDS = 0.02
 """Minimum time between two batches that hold nothing but joins and leaves, in seconds, from the end of the first."""
 PRESENCE_SECONDS_PER_MEMBER = 100e-6
 """The same for each member, if that is longer: a send takes 10 µs, so such batches take a tenth of the time at most."""
+_PRESENCE = (Joined, Left)
 
 
 class Room:
     """One room: its members, its stream, and its most recent stored events.
 
     *replay* (0 or more) is the number of stored events that a new member receives. Without *call_later*, no join or
-    leave waits for others.
+    leave waits for further ones.
     """
 
     def __init__(
@@ -194,8 +195,11 @@ class Room:
 
     @property
     def above_high_water(self) -> bool:
-        """Whether the undelivered events have reached the high-water mark. Then their authors should pause."""
-        # The sums are those of the properties below, whose calls would take longer than the rest.
+        """Whether the undelivered events have reached the high-water mark. Then their authors should pause.
+
+        Events that the journal has returned count until their delivery begins, because delivery to many subscribers
+        takes longer than a commit, and input continues meanwhile.
+        """
         return (
             self.queued_events + len(self._committed) >= self._limits.high_water_events
             or self.queued_characters + self._committed_text >= self._limits.high_water_bytes
@@ -209,17 +213,12 @@ class Room:
         self._paused_authors.append(call)
 
     @property
-    def _undelivered(self) -> int:
-        """Number of events that are not in delivery yet, whether or not the journal has returned them.
-
-        Both count, because delivery to many subscribers takes longer than a commit and input continues meanwhile.
-        """
-        return self.queued_events + len(self._committed)
-
-    @property
-    def _undelivered_text(self) -> int:
-        """Number of characters of text in them."""
-        return self.queued_characters + self._committed_text
+    def _below_low_water(self) -> bool:
+        """Whether the undelivered events take at most half of the high-water mark."""
+        return (
+            2 * (self.queued_events + len(self._committed)) <= self._limits.high_water_events
+            and 2 * (self.queued_characters + self._committed_text) <= self._limits.high_water_bytes
+        )
 
     def _append(self, event: Event) -> None:
         self.queued_events += 1
@@ -235,7 +234,7 @@ class Room:
         self.queued_characters -= text
         if not self._publishing:
             # The events still queued return within one commit. Waiting for them once, and delivering both together,
-            # halves the cost of delivery. Otherwise the first events of a rush would go to every subscriber alone.
+            # halves the cost of delivery. Otherwise the first of many events would go to every subscriber alone.
             stats = self._journal.commit_stats
             next_is_soon = stats.last_duration < FAST_COMMIT_SECONDS and not stats.last_error
             self._deferred_once = self.queued_events > 0 and next_is_soon and not self._deferred_once
@@ -264,7 +263,7 @@ class Room:
             self._recent.extend(stored)
         # Most batches hold stored events only, and the other events are few. Only these change the state of the room.
         transient = [event for event in events if not isinstance(event, STORED)] if len(stored) < len(events) else ()
-        presence = [event for event in transient if isinstance(event, Joined | Left)]
+        presence = [event for event in transient if isinstance(event, _PRESENCE)]
         holds_presence = not is_quiet and bool(presence or self._unannounced)
         self._unannounced = [*self._unannounced, presence] if is_quiet else []
         self._apply_before_delivery(transient, batch)
@@ -276,7 +275,7 @@ class Room:
         """Return whether the committed events are nothing but joins and leaves, and fill no batch with those before."""
         committed = self._committed
         return len(committed) + sum(map(len, self._unannounced)) < MAX_BATCH_EVENTS and all(
-            isinstance(event, Joined | Left) for event in committed
+            isinstance(event, _PRESENCE) for event in committed
         )
 
     def _hold_presence(self) -> None:
@@ -335,8 +334,7 @@ class Room:
             if holds_presence:
                 self._hold_presence()
             yield from callbacks
-            low_events, low_text = self._limits.high_water_events // 2, self._limits.high_water_bytes // 2
-            while self._paused_authors and self._undelivered <= low_events and self._undelivered_text <= low_text:
+            while self._paused_authors and self._below_low_water:
                 yield self._paused_authors.popleft()
         finally:
             self._publishing = False
