@@ -105,6 +105,8 @@ class Room:
         self._call_later = call_later
         self._holds_presence = False
         """True for a moment after the delivery of a join or leave. The notices of others wait for a line or the end."""
+        self._extends_hold = False
+        """Whether a line has taken notices along meanwhile. Then another such moment follows."""
         self._unannounced: list[Sequence[Joined | Left]] = []
         """Joins and leaves that have taken effect and whose notices wait, in groups that took effect together."""
         self._paused_authors: deque[Callable[[], None]] = deque()
@@ -280,6 +282,7 @@ class Room:
 
     def _hold_presence(self) -> None:
         """Let the notices of joins and leaves wait for others, from now on."""
+        self._extends_hold = self._holds_presence
         if self._call_later is not None and not self._holds_presence:
             self._holds_presence = True
             seconds = max(PRESENCE_SECONDS, PRESENCE_SECONDS_PER_MEMBER * len(self.members))
@@ -287,7 +290,9 @@ class Room:
 
     def _release_presence(self) -> None:
         self._holds_presence = False
-        if not self._publishing:
+        if self._extends_hold:
+            self._hold_presence()
+        elif not self._publishing:
             self._deliver_next()
 
     def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:

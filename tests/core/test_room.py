@@ -476,6 +476,19 @@ def test_joins_and_leaves_that_follow_others_take_effect_at_once_and_are_announc
     assert rush.events()[4:] == [[Joined(3, "dave")]]
 
 
+def test_while_people_talk_the_notices_come_with_lines_only() -> None:
+    rush = Rush()
+    (ann,) = rush.join("ann")
+    rush.join("bob")
+    rush.say(ann, "hi", NOON)
+    rush.settle()
+    rush.join("carol")
+    rush.elapse()
+    assert rush.events()[2:] == [[Joined(2, "bob"), Message(1, "ann", "hi", NOON, 1)], [Barrier()]]
+    rush.elapse()
+    assert rush.events()[4:] == [[Joined(3, "carol")]]
+
+
 def test_notices_are_rarer_the_more_members_there_are() -> None:
     rush = Rush()
     rush.seconds = 1000 * PRESENCE_SECONDS_PER_MEMBER
