@@ -123,11 +123,11 @@ class Room:
 
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""
-        self._append(Message(member.id, member.nick, text, at, receipt=member.receipts))
+        self._append(Message(member.id, member.nick, text, at, 0, member.receipts))
 
     def act(self, member: Member, text: str, at: float) -> None:
         """Append an action. The parameters are those of ``say``."""
-        self._append(Action(member.id, member.nick, text, at, receipt=member.receipts))
+        self._append(Action(member.id, member.nick, text, at, 0, member.receipts))
 
     def send_private(self, member: Member, to: Member, text: str) -> None:
         """Append a private message from *member* to *to*."""
