@@ -41,7 +41,7 @@ from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
 from broadcast.server.gc_pauses import GcPauseLimiter
-from broadcast.server.turn_limit import limit_turns
+from broadcast.server.reactor import limit_turns
 from broadcast.service import raise_file_limit
 
 MANY = 9_000

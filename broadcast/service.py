@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
@@ -33,27 +34,26 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
-from broadcast.net.accept_pacing import AcceptPacer, PacedListener
+from broadcast.net.accept_pacing import AcceptPacer
 from broadcast.net.connections import Connections
 from broadcast.net.endpoints import parse_listener
-from broadcast.net.fd_reserve import FdReserveListener
+from broadcast.net.fd_reserve import install_fd_reserve
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.writers import writer_for
 from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
-from broadcast.server.control_signals import ControlSignals
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
-from broadcast.server.monotonic_clock import use_monotonic_clock
 from broadcast.server.pid_file import check_pid_file
+from broadcast.server.reactor import limit_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
-from broadcast.server.shutdown_signals import ShutdownSignalFilter
-from broadcast.server.turn_limit import limit_turns
+from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort
 
     from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
@@ -210,36 +210,29 @@ def makeService(options: Options) -> Server:
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
         pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
-        entrances = []
-        for port in config.ports:
-            listener = parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter)
-            entrances.append(Entrance(PacedListener(FdReserveListener(listener, full, reactor), pacer), factory))
+
+        def prepare(port: IListeningPort) -> None:
+            if isinstance(port, Port):  # other packages may have ports of their own
+                install_fd_reserve(port, full, reactor)
+                pacer.install(port)
+
+        entrances = [
+            Entrance(
+                parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter),
+                factory,
+                prepare,
+            )
+            for port in config.ports
+        ]
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
         raise SystemExit(_stderr_line(str(error))) from error
-    notifier = SdNotifier(os.environ, reactor)
-    terminate = partial(signal.raise_signal, signal.SIGTERM)
-    writer = None if log is None else log.writer
-    reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
-    control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
-    reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)  # everybody has left before that
-    if writer is not None:
-        reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
-        atexit.register(writer.finish)
-    context = ProcessContext(
-        give_up=partial(give_up, twistd, log),
-        clock=reactor,
-        call_soon=call_soon,
-        terminate=terminate,
-        notifier=notifier,
-        take_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
-        limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
-        handle_signals=control_signals.install,
-        log=log,
-    )
+    context = _make_context(reactor, twistd, config, hub, connections, log)
+    # twistd stops the service before this phase of the shutdown, so all visits have ended.
+    reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
     return Server(journal, hub, connections, entrances, storage_note, context, dead_peers, monitor=monitor)
@@ -248,12 +241,10 @@ def makeService(options: Options) -> Server:
 def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:
     """Return the journal in *directory* (None for memory), and a line for the log about where it stores messages."""
     if directory is None:
-        note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
-        return MemoryJournal(call_soon), note
+        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
-    return SqliteJournal(
-        directory, call_soon, stats, _log_missing_lines
-    ), f"What is said is kept in {sanitize(str(directory))}."
+    journal = SqliteJournal(directory, call_soon, stats, _log_missing_lines)
+    return journal, f"What is said is kept in {sanitize(str(directory))}."
 
 
 def _make_monitor(
@@ -278,6 +269,39 @@ def _make_monitor(
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return metrics.Monitor(listener, sources, reactor, reactor.callFromThread, run_in_thread, monotonic)
+
+
+def _make_context(
+    reactor: Any,  # noqa: ANN401 - as in makeService
+    twistd: Mapping[str, Any],
+    config: Config,
+    hub: Hub,
+    connections: Connections,
+    log: ProcessLog | None,
+) -> ProcessContext:
+    """Return the services of the process: its signals, its log, its manager, and its garbage collector."""
+    call_soon: CallSoon = reactor.callFromThread
+    notifier = SdNotifier(os.environ, reactor)
+    terminate = partial(signal.raise_signal, signal.SIGTERM)
+    writer = None if log is None else log.writer
+    if writer is not None:
+        # Both are needed. After a signal, twistd ends the process by that signal, and Python calls no exit handler. If
+        # the start fails, the reactor never runs.
+        reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
+        atexit.register(writer.finish)
+    reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
+    control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
+    return ProcessContext(
+        give_up=partial(give_up, twistd, log),
+        clock=reactor,
+        call_soon=call_soon,
+        terminate=terminate,
+        notifier=notifier,
+        filter_shutdown_signals=ShutdownSignalFilter(call_soon, STOP_SECONDS).install,
+        limit_gc_pauses=GcPauseLimiter(connections, monotonic).start,
+        handle_signals=control_signals.install,
+        log=log,
+    )
 
 
 def _log_storage_change(error: str) -> None:

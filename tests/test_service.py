@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.protocol import ServerFactory
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python import usage
 
@@ -32,6 +34,8 @@ from broadcast.core.limits import Limits
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.endpoints import close_now
+from broadcast.net.fd_reserve import ReserveSocket
 from broadcast.net.tcp_info import KeepalivePolicy
 from broadcast.server.config import VALIDATORS, Config
 from broadcast.server.lifecycle import Server
@@ -180,6 +184,18 @@ def test_service_passes_the_limits_to_its_parts() -> None:
     assert (buffer._max_events, buffer._max_bytes, fanout.private_queue_bytes) == (5, 6, 4096)
     assert server._hub.room._limits is limits
     assert (limits.high_water_events, limits.connections) == (8, 9)
+
+
+def test_ports_have_a_reserve_of_descriptors_and_accept_at_a_pace() -> None:
+    from twisted.internet import reactor  # noqa: PLC0415 -- as below
+
+    port: Any = cast(IReactorTCP, reactor).listenTCP(0, ServerFactory(), interface="127.0.0.1")
+    try:
+        make_service("--ephemeral")._entrances[0].prepare(port)
+        assert isinstance(port.socket, ReserveSocket)
+        assert "doRead" in vars(port), "the pacer replaces the method of the class"
+    finally:
+        close_now([port])
 
 
 def test_ephemeral_service_says_that_it_stores_nothing() -> None:

@@ -95,10 +95,12 @@ def build_batch(
     for index, event in enumerate(shown):
         if isinstance(event, STORED):
             session = event.session
-            if session in overrides:
-                overrides[session].append((index, Receipt(event.seq) if event.receipt else None))
-            elif session in members:
-                overrides[session] = [(index, Receipt(event.seq) if event.receipt else None)]
+            own = overrides.get(session)
+            if own is None:
+                if session not in members:
+                    continue
+                own = overrides[session] = []
+            own.append((index, Receipt(event.seq) if event.receipt else None))
         elif not isinstance(event, _SAME_FOR_ALL):
             for session, replacement in _recipient_overrides(event, events, members, names):
                 overrides.setdefault(session, []).append((index, replacement))
@@ -116,11 +118,13 @@ def _recipient_overrides(
     match event:
         case Left(session=session):
             yield session, None
+        case LeaveCount():
+            for left in events:
+                if isinstance(left, Left):
+                    yield left.session, None
         case Renamed(session=session):
             names.record(event)
             yield session, None
-        case LeaveCount():
-            yield from ((left.session, None) for left in events if isinstance(left, Left))
         case StoreFailed(session=session):
             yield session, event
         case _:  # PrivateMessage

@@ -128,7 +128,10 @@ class Journal(Protocol):
         """
 
     def append(self, event: Event) -> None:
-        """Queue *event*, whose ``seq`` is 0 if it has one. Never blocks, never raises."""
+        """Queue *event*, whose ``seq`` is 0 if it has one. Never blocks, never raises.
+
+        A stored event belongs to the journal until it returns: the journal sets ``seq``, perhaps on another thread.
+        """
 
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Read the stored events *first* to *last*, both included, in ascending order. Does not block.

@@ -18,7 +18,7 @@ from broadcast.core.errors import TooManyConnections
 
 SERVER_FULL: Final = "This server is full. Try again later."
 """The reason that a client receives if the server is at its limit of connections."""
-ARRIVAL_BURST: Final = 64
+ARRIVALS_AT_ONCE: Final = 64
 """Minimum number of connections that an address may open at once; more if it may have more connections."""
 MAX_ARRIVALS: Final = 10_000
 """Maximum number of addresses whose rate of new connections is known. The least recently used ones are forgotten."""
@@ -43,7 +43,7 @@ class Limits:
     address_connections: int | None = 64
     """Maximum number of connections from one IPv4 address or IPv6 network of 64 bits; None for no limit."""
     address_connection_rate: float = 20
-    """Number of new connections per second from one of these, after ``ARRIVAL_BURST`` at once; may be infinite."""
+    """Number of new connections per second from one of these, after ``ARRIVALS_AT_ONCE`` at once; may be infinite."""
     connections: int | None = None
     """Maximum number of connections in total; None for no limit."""
     linger_seconds: float = 10
@@ -68,27 +68,32 @@ DEFAULTS: Final = Limits()
 
 
 class RateLimiter:
-    """The rate limit of one client: a token bucket, implemented as GCRA with a single time as its state.
+    """A token bucket, implemented as GCRA with a single time as its state.
 
-    Times are seconds of a monotonic clock.
+    It allows *size* lines (or connections) at once, and *rate* a second when the bucket is empty; *rate* may be
+    infinite. Times are seconds of a monotonic clock.
     """
 
-    __slots__ = ("_burst_tolerance", "_emission_interval", "_theoretical_arrival")
+    __slots__ = ("_emission_interval", "_theoretical_arrival", "_tolerance")
 
-    def __init__(self, limits: Limits) -> None:
-        self._emission_interval = 1 / limits.lines_per_second
-        self._burst_tolerance = (limits.paste_lines - 1) * self._emission_interval
+    def __init__(self, size: int, rate: float) -> None:
+        self._emission_interval = 1 / rate
+        self._tolerance = (size - 1) * self._emission_interval
         self._theoretical_arrival = -inf
         """Time at which the bucket is full again."""
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next line is allowed, 0.0 if it is allowed now."""
-        wait = self._theoretical_arrival - now - self._burst_tolerance
+        wait = self._theoretical_arrival - now - self._tolerance
         return wait if wait > _MIN_DELAY else 0.0
 
     def consume(self, now: float) -> None:
         """Count a line at the time *now*."""
         self._theoretical_arrival = max(self._theoretical_arrival, now) + self._emission_interval
+
+    def is_full(self, now: float) -> bool:
+        """Return whether the bucket is full, as that of a new client."""
+        return self._theoretical_arrival <= now
 
 
 _Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
@@ -120,8 +125,8 @@ class ConnectionLimiter:
         self.total = 0
         """Number of connections that hold a lease."""
         self._counts: Counter[_Source] = Counter()
-        self._arrivals: dict[_Source, float] = {}
-        """The times at which the token buckets of addresses are full again, the least recently used first."""
+        self._arrivals: dict[_Source, RateLimiter] = {}
+        """The token buckets for new connections that are not full, the least recently used first."""
 
     def acquire(self, host: str | None, now: float) -> Lease:
         """Count a connection from *host* at the time *now* until its lease is released. Raises ``TooManyConnections``.
@@ -131,30 +136,31 @@ class ConnectionLimiter:
         total_limit, address_limit = self.limits.connections, self.limits.address_connections
         if total_limit is not None and self.total >= total_limit:
             raise TooManyConnections(SERVER_FULL)
-        source = _source(host)
+        source = find_source(host)
         if source is not None:
-            if address_limit is not None and self._counts[source] >= address_limit:
-                raise TooManyConnections(
-                    f"Too many connections from {source}: this server takes {address_limit} from one address."
-                )
             if address_limit is not None:
-                self._count_arrival(source, max(address_limit, ARRIVAL_BURST), now)
+                if self._counts[source] >= address_limit:
+                    raise TooManyConnections(
+                        f"Too many connections from {source}: this server takes {address_limit} from one address."
+                    )
+                self._count_arrival(source, max(address_limit, ARRIVALS_AT_ONCE), now)
             self._counts[source] += 1
         self.total += 1
         return Lease(partial(self._release, source))
 
-    def _count_arrival(self, source: _Source, burst: int, now: float) -> None:
+    def _count_arrival(self, source: _Source, at_once: int, now: float) -> None:
         """Count a new connection from *source*. Raises ``TooManyConnections`` if its token bucket is empty."""
-        arrivals, interval = self._arrivals, 1 / self.limits.address_connection_rate
-        full_at = max(arrivals.pop(source, now), now)
-        is_allowed = full_at - now <= (burst - 1) * interval + _MIN_DELAY
-        arrivals[source] = full_at + interval if is_allowed else full_at
+        arrivals, rate = self._arrivals, self.limits.address_connection_rate
+        limiter = arrivals.pop(source) if source in arrivals else RateLimiter(at_once, rate)
+        arrivals[source] = limiter
+        is_rejected = limiter.delay(now) > 0
+        if not is_rejected:
+            limiter.consume(now)
         # Each arrival adds one entry at most, so removing two of them forgets all addresses in time.
         for oldest in list(islice(arrivals, 2)):
-            if arrivals[oldest] <= now or len(arrivals) > MAX_ARRIVALS:
+            if arrivals[oldest].is_full(now) or len(arrivals) > MAX_ARRIVALS:
                 del arrivals[oldest]
-        if not is_allowed:
-            rate = self.limits.address_connection_rate
+        if is_rejected:
             raise TooManyConnections(
                 f"Too many new connections from {source}: this server takes {rate:g} a second from one address."
             )
@@ -168,7 +174,7 @@ class ConnectionLimiter:
 
 
 @lru_cache(1024)
-def _source(host: str | None) -> _Source | None:
+def find_source(host: str | None) -> _Source | None:
     """Return the IPv4 address or IPv6 network under which *host* is counted, or None if only the total counts it."""
     if host is None:
         return None

@@ -4,8 +4,9 @@ Every event passes through the journal, which returns it in order. All events th
 free form the next batch. The listeners of the members that joined are called first, because their streams begin after
 the batch. Then the batch is delivered to the subscribers. The listeners of the members that left are called last.
 
-Joins and leaves that follow others closely wait for a line or for a moment. So a rush of arrivals costs each subscriber
-a few notices, and the lines do not wait for it.
+After the delivery of a join or leave, further joins and leaves wait for ``PRESENCE_SECONDS``, or until another event
+is committed, and then form one batch. Thus many arrivals in a short time become a few batches, in which counts replace
+the single notices. Lines never wait for this.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ FAST_COMMIT_SECONDS = 0.02
 Slow commits gather enough events by themselves.
 """
 PRESENCE_SECONDS = 0.02
-"""Minimum time between two batches that hold nothing but joins and leaves, in seconds, from the end of the first."""
+"""Minimum time from the delivery of joins or leaves to a batch of nothing but joins and leaves, in seconds."""
+_PRESENCE = (Joined, Left)
 
 
 class Room:
     """One room: its members, its stream, and its most recent stored events.
 
     *replay* (0 or more) is the number of stored events that a new member receives. Without *call_later*, no join or
-    leave waits for others.
+    leave waits for further ones.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Room:
         """Whether delivery has already waited for one more commit."""
         self._call_later = call_later
         self._holds_presence = False
-        """True for ``PRESENCE_SECONDS`` after the delivery of a join or leave. Others wait for a line or the end."""
+        """True for ``PRESENCE_SECONDS`` after the delivery of a join or leave."""
         self._paused_authors: deque[Callable[[], None]] = deque()
         """Callbacks of authors that wait until the undelivered events are below the low-water mark."""
 
@@ -123,11 +125,12 @@ class Room:
 
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""
+        # With ``receipt=``, creating the event would take nearly twice the time.
         self._append(Message(member.id, member.nick, text, at, 0, member.receipts))
 
     def act(self, member: Member, text: str, at: float) -> None:
         """Append an action. The parameters are those of ``say``."""
-        self._append(Action(member.id, member.nick, text, at, 0, member.receipts))
+        self._append(Action(member.id, member.nick, text, at, receipt=member.receipts))
 
     def send_private(self, member: Member, to: Member, text: str) -> None:
         """Append a private message from *member* to *to*."""
@@ -182,8 +185,11 @@ class Room:
 
     @property
     def above_high_water(self) -> bool:
-        """Whether the undelivered events have reached the high-water mark. Then their authors should pause."""
-        # The sums are those of the properties below, whose calls would take longer than the rest.
+        """Whether the undelivered events have reached the high-water mark. Then their authors should pause.
+
+        Events that the journal has returned count until their delivery begins, because delivery to many subscribers
+        takes longer than a commit, and input continues meanwhile.
+        """
         return (
             self.queued_events + len(self._committed) >= self._limits.high_water_events
             or self.queued_characters + self._committed_text >= self._limits.high_water_bytes
@@ -197,17 +203,12 @@ class Room:
         self._paused_authors.append(call)
 
     @property
-    def _undelivered(self) -> int:
-        """Number of events that are not in delivery yet, whether or not the journal has returned them.
-
-        Both count, because delivery to many subscribers takes longer than a commit and input continues meanwhile.
-        """
-        return self.queued_events + len(self._committed)
-
-    @property
-    def _undelivered_text(self) -> int:
-        """Number of characters of text in them."""
-        return self.queued_characters + self._committed_text
+    def _below_low_water(self) -> bool:
+        """Whether the undelivered events take at most half of the high-water mark."""
+        return (
+            2 * (self.queued_events + len(self._committed)) <= self._limits.high_water_events
+            and 2 * (self.queued_characters + self._committed_text) <= self._limits.high_water_bytes
+        )
 
     def _append(self, event: Event) -> None:
         self.queued_events += 1
@@ -223,7 +224,7 @@ class Room:
         self.queued_characters -= text
         if not self._publishing:
             # The events still queued return within one commit. Waiting for them once, and delivering both together,
-            # halves the cost of delivery. Otherwise the first events of a rush would go to every subscriber alone.
+            # halves the cost of delivery. Otherwise the first of many events would go to every subscriber alone.
             stats = self._journal.commit_stats
             next_is_soon = stats.last_duration < FAST_COMMIT_SECONDS and not stats.last_error
             self._deferred_once = self.queued_events > 0 and next_is_soon and not self._deferred_once
@@ -253,12 +254,12 @@ class Room:
         self._publisher.publish(batch, self._finish_delivery(transient), self._calls_of_joined(transient))
 
     def _is_only_presence(self) -> bool:
-        """Return whether the committed events are less than a full batch and nothing but joins and leaves."""
+        """Return whether the committed events are nothing but joins and leaves, and less than a full batch."""
         committed = self._committed
-        return len(committed) < MAX_BATCH_EVENTS and all(isinstance(event, Joined | Left) for event in committed)
+        return len(committed) < MAX_BATCH_EVENTS and all(isinstance(event, _PRESENCE) for event in committed)
 
     def _hold_presence(self) -> None:
-        """Let joins and leaves wait for others, from now on, for ``PRESENCE_SECONDS``."""
+        """Let further joins and leaves wait for ``PRESENCE_SECONDS``, unless they already do."""
         if self._call_later is not None and not self._holds_presence:
             self._holds_presence = True
             self._call_later(PRESENCE_SECONDS, self._release_presence)
@@ -310,8 +311,7 @@ class Room:
             self._delivery_callbacks.clear()
             self.delivering = False
             yield from callbacks
-            low_events, low_text = self._limits.high_water_events // 2, self._limits.high_water_bytes // 2
-            while self._paused_authors and self._undelivered <= low_events and self._undelivered_text <= low_text:
+            while self._paused_authors and self._below_low_water:
                 yield self._paused_authors.popleft()
         finally:
             self._publishing = False
@@ -321,10 +321,9 @@ class Room:
         """Update the state that depends on the delivery to all subscribers. Return the callbacks of *events*."""
         callbacks: list[Callable[[], None]] = []
         for event in events:
-            if isinstance(event, Joined):
+            if isinstance(event, _PRESENCE):
                 self._hold_presence()
-            elif isinstance(event, Left):
-                self._hold_presence()
+            if isinstance(event, Left):
                 member = self._leaving.pop(event.session)
                 self._ignoring.discard(member)
                 callbacks.append(member.listener.leave_delivered)

@@ -25,14 +25,15 @@ class TimeSlice:
         self._now = now
         self._deadline: float | None = None
         self._begun = False
-        """True while the slice was begun by ``begin``."""
+        """Whether ``begin`` has begun the current slice."""
         self._scheduled = False
         """True while the next turn is going to continue the work."""
 
     def begin(self) -> None:
         """Begin a slice, unless this turn has one. Call this at most once in each turn, before ``exhausted``.
 
-        Then the next turn is used only if the slice is exhausted. Otherwise each slice costs a turn of the reactor.
+        Such a slice uses the next turn only if it is exhausted. A slice that ``exhausted`` begins always uses the next
+        turn, because only that turn shows where this one ends.
         """
         if not self._scheduled:
             self._deadline = None

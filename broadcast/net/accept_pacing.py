@@ -1,28 +1,26 @@
 """The pace at which ports accept connections: arrivals get only the time that lines leave over.
 
 Twisted accepts 100 connections in one turn of the reactor, and 20 more each time that was not enough. A client that
-connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts a few connections. While people
-talk, the ports then pause for a multiple of the time that this took, so that most of the time is left for the lines.
-Clients that connect meanwhile wait in the queue of the kernel.
+connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts fewer. While people talk, it
+accepts one, and the ports then pause for a multiple of the time that this took, so that most of the time is left for
+the lines. Clients that connect meanwhile wait in the queue of the kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.tcp import Port
+from broadcast.net.endpoints import pause_accepting
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
-
-    from broadcast.net.endpoints import Listener
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.tcp import Port
 
 QUIET_ACCEPTS: Final = 32
 """Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
 BUSY_ACCEPTS: Final = 1
-"""The same while people talk."""
+"""Maximum number of connections that a port accepts in one turn while people talk."""
 PAUSE_FACTOR: Final = 10
 """Duration of the pause, as a multiple of the time that the connections before it took.
 
@@ -52,17 +50,18 @@ class AcceptPacer:
         def accept_some() -> None:
             began = self._clock.seconds()
             if began < self._paused_until:  # another port has accepted connections
-                self._pause(port, self._paused_until - began)
+                pause_accepting(port, self._paused_until - began, self._clock)
                 return
             talking = self._is_talking(began)
             port.numberAccepts = BUSY_ACCEPTS if talking else QUIET_ACCEPTS
             sessions = port.sessionno
             accept()  # type: ignore[no-untyped-call]
-            if talking and port.sessionno != sessions:  # without a new session, another pause may be longer
+            # Without a new session, the port may be in a longer pause, because file descriptors are missing.
+            if talking and port.sessionno != sessions:
                 now = self._clock.seconds()
                 pause = min(PAUSE_FACTOR * (now - began), LONGEST_PAUSE)
                 self._paused_until = now + pause
-                self._pause(port, pause)
+                pause_accepting(port, pause, self._clock)
 
         port.doRead = accept_some  # type: ignore[method-assign]
 
@@ -73,32 +72,3 @@ class AcceptPacer:
             self._last_count = count
             self._talk_until = now + TALK_SECONDS
         return now < self._talk_until
-
-    def _pause(self, port: Port, seconds: float) -> None:
-        def resume() -> None:
-            if port.connected and not port.disconnecting:
-                port.startReading()  # type: ignore[no-untyped-call]
-
-        port.stopReading()  # type: ignore[no-untyped-call]
-        self._clock.callLater(seconds, resume)
-
-
-class PacedListener:
-    """A *listener* whose ports accept connections at the pace of *pacer*."""
-
-    def __init__(self, listener: Listener, pacer: AcceptPacer) -> None:
-        self._listener = listener
-        self._pacer = pacer
-
-    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        """Listen for *factory*."""
-        return self._listener.listen(factory).addCallback(self._install)
-
-    def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """Return where *ports* are, as one line for the log."""
-        return self._listener.describe(ports)
-
-    def _install(self, ports: Sequence[IListeningPort]) -> Sequence[IListeningPort]:
-        for port in [port for port in ports if isinstance(port, Port)]:
-            self._pacer.install(port)
-        return ports

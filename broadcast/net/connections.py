@@ -120,7 +120,7 @@ class Connections(Collection[Connection]):
         self._discard_open(connection)
 
     def remove(self, connection: Connection) -> None:
-        """Remove *connection*, which is gone, and of whose input nothing is left."""
+        """Remove *connection*, which is gone and whose input was handled."""
         timer = self._backlog.pop(connection, None)
         if timer is not None and timer.active():
             timer.cancel()

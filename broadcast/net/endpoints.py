@@ -249,7 +249,7 @@ class EndpointListener:
 
 def _describe(ports: Sequence[IListeningPort], private_hint: str) -> str:
     """Return one line with the addresses of *ports*. It ends with *private_hint* if no other machine can connect."""
-    hint = ": whoever can reach this machine can read and write here." if is_public(ports) else private_hint
+    hint = ": everybody who can reach this machine can read and write here." if is_public(ports) else private_hint
     return f"Listening on {' and '.join(format_address(port.getHost()) for port in ports)}{hint}"
 
 
@@ -300,6 +300,17 @@ def close_now(ports: Sequence[IListeningPort]) -> None:
         if isinstance(port, Port):
             port.stopReading()  # type: ignore[no-untyped-call]
             port.connectionLost(_closed)  # type: ignore[no-untyped-call]
+
+
+def pause_accepting(port: Port, seconds: float, clock: IReactorTime) -> None:
+    """Let *port* accept no connections for *seconds*. New ones wait in the queue of the kernel."""
+
+    def resume() -> None:
+        if port.connected and not port.disconnecting:
+            port.startReading()  # type: ignore[no-untyped-call]
+
+    port.stopReading()  # type: ignore[no-untyped-call]
+    clock.callLater(seconds, resume)
 
 
 def format_address(host: object) -> str:

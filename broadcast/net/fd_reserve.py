@@ -10,67 +10,34 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
-if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+from broadcast.net.connection_log import RejectionLog
+from broadcast.net.endpoints import pause_accepting
 
-    from broadcast.net.endpoints import Listener
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.tcp import Port
 
 MAX_REJECTED_PER_ACCEPT: Final = 100
 """Maximum number of connections that one call of ``accept`` rejects, before other work has its turn."""
 PAUSE_SECONDS: Final = 1.0
 """Pause before the next ``accept`` if it fails even with the reserve, in seconds."""
-LOG_SECONDS: Final = 10.0
-"""Minimum time between two log lines, in seconds. A flood of connections must not flood the log."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of accept(2) without a free descriptor in the process or the system. Some systems report a lack of memory."""
 
 
-class FdReserveListener:
-    """A listener that sends *line* to connections for which there is no descriptor, and closes them."""
-
-    def __init__(self, listener: Listener, line: bytes, clock: IReactorTime) -> None:
-        self._listener = listener
-        self._line = line
-        self._clock = clock
-
-    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        """Listen for *factory*, with a reserve on each port."""
-        return self._listener.listen(factory).addCallback(self._install)
-
-    def describe(self, ports: Sequence[IListeningPort]) -> str:
-        """Return where *ports* are, as one line for the log."""
-        return self._listener.describe(ports)
-
-    def _install(self, ports: Sequence[IListeningPort]) -> Sequence[IListeningPort]:
-        for port in ports:
-            if isinstance(port, Port):
-                install_fd_reserve(port, self._line, self._clock)
-        return ports
-
-
 def install_fd_reserve(port: Port, line: bytes, clock: IReactorTime) -> None:
     """Replace the socket of the listening *port* by a ``ReserveSocket`` with the same descriptor."""
-
-    def pause() -> None:
-        port.stopReading()  # type: ignore[no-untyped-call]
-        clock.callLater(PAUSE_SECONDS, resume)
-
-    def resume() -> None:
-        if port.connected and not port.disconnecting:
-            port.startReading()  # type: ignore[no-untyped-call]
-
-    reserve_socket = ReserveSocket(port.socket.detach(), line, pause, clock.seconds)
-    port.socket = reserve_socket
-    port.fileno = reserve_socket.fileno  # type: ignore[method-assign]  # as Twisted does
+    pause = partial(pause_accepting, port, PAUSE_SECONDS, clock)
+    port.socket = ReserveSocket(port.socket.detach(), line, pause, clock)
+    port.fileno = port.socket.fileno  # type: ignore[method-assign]  # as Twisted does
 
 
 class ReserveSocket(socket.socket):
@@ -78,20 +45,19 @@ class ReserveSocket(socket.socket):
 
     It takes over *descriptor*, and holds another one in reserve. If ``accept`` finds no free descriptor, it releases
     the reserve and uses it to accept the waiting connections one by one, send *line* and close them. Then it reports an
-    empty queue. If even that fails, it calls *pause*, which stops calls of ``accept`` for a while. *now* returns
-    monotonic seconds.
+    empty queue. If even that fails, it calls *pause*, which stops calls of ``accept`` for a while.
     """
 
     _log = Logger()
 
-    def __init__(self, descriptor: int, line: bytes, pause: Callable[[], None], now: Callable[[], float]) -> None:
+    def __init__(self, descriptor: int, line: bytes, pause: Callable[[], None], clock: IReactorTime) -> None:
         super().__init__(fileno=descriptor)
         self.setblocking(False)
         self._line = line
         self._pause = pause
-        self._now = now
-        self._rejected = 0
-        self._silent_until = 0.0
+        self._rejection_log = RejectionLog(
+            clock, self._log.warn, "Cannot accept connections: {why}. Rejected: {count}."
+        )
         self._reserve: int | None = None
         self._take_reserve()
 
@@ -104,10 +70,10 @@ class ReserveSocket(socket.socket):
                 raise
             self._release_reserve()
             try:
-                self._reject_waiting()
+                count = self._reject_waiting()
             finally:
                 self._take_reserve()
-            self._log_exhaustion(error)
+            self._rejection_log.record(str(error.strerror), count)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
         self._take_reserve()
         return accepted
@@ -117,17 +83,19 @@ class ReserveSocket(socket.socket):
         self._release_reserve()
         super().close()
 
-    def _reject_waiting(self) -> None:
-        """Send the line to the waiting connections and close them."""
+    def _reject_waiting(self) -> int:
+        """Send the line to the waiting connections and close them. Return their number."""
+        count = 0
         try:
-            for _ in range(MAX_REJECTED_PER_ACCEPT):
+            while count < MAX_REJECTED_PER_ACCEPT:
                 connection, _address = super().accept()
                 with connection:
-                    self._rejected += 1
+                    count += 1
                     _send_and_shut_down(connection, self._line)
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._pause()
+        return count
 
     def _take_reserve(self) -> None:
         if self._reserve is None:
@@ -138,14 +106,6 @@ class ReserveSocket(socket.socket):
         reserve, self._reserve = self._reserve, None
         if reserve is not None:
             os.close(reserve)
-
-    def _log_exhaustion(self, error: OSError) -> None:
-        if self._now() >= self._silent_until:
-            self._silent_until = self._now() + LOG_SECONDS
-            self._log.warn(
-                "Nobody can be let in: {why}. Turned away: {count}.", why=error.strerror, count=self._rejected
-            )
-            self._rejected = 0
 
 
 def _send_and_shut_down(connection: socket.socket, line: bytes) -> None:

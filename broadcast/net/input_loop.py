@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import proxy
 
 from twisted.internet.defer import Deferred
 
+from broadcast.core.limits import RateLimiter
 from broadcast.net.input_gate import InputGate, PauseReason
-from broadcast.net.throttle import Throttle
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -65,9 +66,11 @@ class InputLoop:
         self._call_soon = call_soon
         self._source = proxy(source)  # it owns this loop; a reference cycle would delay freeing both
         self._gate = InputGate(transport)
-        self._throttle = Throttle(connections.limiter.limits, clock, self._end_delay)
-        self.consume = self._throttle.consume
-        """Count a line, or input that costs as much, toward the rate limit."""
+        limits = connections.limiter.limits
+        rate = limits.lines_per_second
+        self._limiter = RateLimiter(limits.paste_lines, rate) if rate < inf else None
+        self._delay: IDelayedCall | None = None
+        """The end of the time for which the next line waits for the rate limit; None while it does not wait."""
         self._notice: IDelayedCall | None = None
         """The notice about the lines that wait for the rate limit, sent or not; None while there are no such lines."""
         self._running = False
@@ -81,7 +84,7 @@ class InputLoop:
         gate = self._gate
         if self._running or (not gate.is_open and PauseReason.TURN_USED in gate):
             return
-        if self._throttle.timer is not None:
+        if self._delay is not None:
             self._limit_read_ahead()
             gate.apply()
             return
@@ -104,11 +107,8 @@ class InputLoop:
         lines = 0
         # A call of ``end`` can end the connection while the session is ready.
         while session.ready and not peer.congested and not self.ended:
-            if self._throttle.start_delay():
-                self._connections.throttle_count += 1
-                self._limit_read_ahead()
-                if self._notice is None:
-                    self._notice = self._clock.callLater(NOTICE_SECONDS, self._source.notify_queue)
+            if self._limiter is not None and (wait := self._limiter.delay(self._clock.seconds())):
+                self._start_delay(wait)
                 break
             if lines == LINES_PER_TURN:
                 self._gate.set(PauseReason.TURN_USED)
@@ -120,10 +120,23 @@ class InputLoop:
                 self._notify_drained()
                 break
 
+    def consume(self) -> None:
+        """Count a line, or input that costs as much, toward the rate limit."""
+        if self._limiter is not None:
+            self._limiter.consume(self._clock.seconds())
+
+    def _start_delay(self, seconds: float) -> None:
+        self._connections.throttle_count += 1
+        self._limit_read_ahead()
+        self._delay = self._clock.callLater(seconds, self._end_delay)
+        if self._notice is None:
+            self._notice = self._clock.callLater(NOTICE_SECONDS, self._source.notify_queue)
+
     def _limit_read_ahead(self) -> None:
         self._gate.set(PauseReason.RATE_LIMITED, self._source.buffered_bytes >= READ_AHEAD_BYTES)
 
     def _end_delay(self) -> None:
+        self._delay = None
         self._gate.set(PauseReason.RATE_LIMITED, False)
         self.run()
 
@@ -152,7 +165,11 @@ class InputLoop:
     def lift_throttle(self) -> bool:
         """Handle all further lines without delay. Return whether one was delayed."""
         self._gate.set(PauseReason.RATE_LIMITED, False)
-        return self._throttle.lift()
+        self._limiter = None
+        delay, self._delay = self._delay, None
+        if delay is not None:
+            delay.cancel()
+        return delay is not None
 
     def drain(self) -> Deferred[None]:
         """Stop reading, and lift the throttle. The result fires when all lines received before were handled.

@@ -21,7 +21,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from broadcast.core.errors import TooManyConnections
 from broadcast.core.hub import GOING_DOWN
 from broadcast.net.addresses import format_peer
-from broadcast.net.rejection_log import RejectionLog
+from broadcast.net.connection_log import RejectionLog
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

@@ -19,7 +19,7 @@ THOROUGH_SECONDS: Final = 3600.0
 
 
 class GcPauseLimiter:
-    """Freezes the objects that have survived a full collection, so that the next one does not examine them again.
+    """A hook that freezes the objects that survive a full collection, so that the next one does not examine them.
 
     Reference counting frees frozen objects too, and the objects of a connection form no cycle when it ends. Only a
     cycle that becomes garbage after it was frozen stays in memory. Therefore a full collection examines the frozen

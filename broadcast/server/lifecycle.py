@@ -54,12 +54,12 @@ class ProcessContext:
     terminate: Callable[[], None]
     """Ends the process while the reactor runs, with a non-zero exit status."""
     notifier: SdNotifier
-    take_signals: Callable[[], None]
-    """Makes one signal enough to stop the process, and further ones harmless. Called once the reactor runs."""
+    filter_shutdown_signals: Callable[[], None]
+    """Makes the second shutdown signal harmless. Called once the reactor runs and has installed its handlers."""
     limit_gc_pauses: Callable[[], None]
     """Shortens the pauses of the garbage collector. Called after twistd has forked."""
     handle_signals: Callable[[], None] = lambda: None
-    """Makes the server survive the other signals. Called once twistd has forked."""
+    """Installs the handlers of all other signals. Called once twistd has forked."""
     log: ProcessLog | None = None
     """The log; None for one of twistd."""
 
@@ -83,10 +83,13 @@ class Monitor(Protocol):
 
 
 class Entrance(NamedTuple):
-    """A listener, and the factory of the door that its connections are for."""
+    """One place at which clients connect."""
 
     listener: Listener
     factory: IProtocolFactory
+    """The factory of the door that the connections are for."""
+    prepare: Callable[[IListeningPort], object] = lambda _port: None
+    """Called with each port of the listener before the port accepts connections."""
 
 
 class Server(Service):
@@ -165,7 +168,7 @@ class Server(Service):
         if self._monitor is not None:
             self._monitor.start()
         # The reactor does not run yet. Both calls wait for it: a server that reports to be ready must answer.
-        self._context.call_soon(self._context.take_signals)
+        self._context.call_soon(self._context.filter_shutdown_signals)
         DeferredList(self._attempts).addCallback(lambda _all: self._context.call_soon(self._report_ready))
 
     def _report_ready(self) -> None:
@@ -175,15 +178,17 @@ class Server(Service):
 
     def _listen(self, entrance: Entrance, opened: list[IListeningPort]) -> None:
         """Listen at *entrance*, now or, with some endpoints, later. The ports are added to *opened*."""
-        attempt = entrance.listener.listen(entrance.factory).addCallback(self._add_ports, entrance.listener, opened)
+        attempt = entrance.listener.listen(entrance.factory).addCallback(self._add_ports, entrance, opened)
         attempt.addErrback(self._handle_listen_error)
         if self._listen_error is not None:
             self._give_up(self._listen_error)
         self._attempts.append(attempt)
 
-    def _add_ports(self, ports: Sequence[IListeningPort], listener: Listener, opened: list[IListeningPort]) -> None:
+    def _add_ports(self, ports: Sequence[IListeningPort], entrance: Entrance, opened: list[IListeningPort]) -> None:
         opened += ports
-        line = listener.describe(ports)
+        for port in ports:
+            entrance.prepare(port)
+        line = entrance.listener.describe(ports)
         if self.running:
             self._log.info("{line}", line=line)
         else:

@@ -1,7 +1,7 @@
 """A limit on repeated log events of other packages, so that nothing that a client causes can fill the disk.
 
-This package limits the lines that clients can cause where it logs them, and gathers them by client. Twisted logs each
-failed ``accept``, each time-out of an HTTP client, and each error that is nowhere handled.
+Twisted logs each failed ``accept``, each time-out of an HTTP client, and each error that is nowhere handled. The lines
+of this package that clients can cause are limited where they are logged, because only there the client is known.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ OWN_NAMESPACE: Final = "broadcast."
 
 @implementer(ILogObserver)
 class RepeatLimit:
-    """An observer that passes on to *observer* a limited number of events of each kind, then how many there were.
+    """An observer that passes on to *observer* a limited number of events of each kind, and the number of the others.
 
     Events are of one kind if they have the same logger, the same format and the same type of exception. *now* returns
-    monotonic seconds, *wall_clock* those since the epoch. Any thread may call it.
+    monotonic seconds. Any thread may call it.
     """
 
-    def __init__(self, observer: ILogObserver, now: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+    def __init__(self, observer: ILogObserver, now: Callable[[], float]) -> None:
         self._observer = observer
         self._now = now
-        self._wall_clock = wall_clock
         self._lock = RLock()
         self._started = now()
         self._events: Counter[tuple[str, object, object]] = Counter()
@@ -43,7 +42,7 @@ class RepeatLimit:
         """Pass on *event*, or only count it. The first event after the end of a period reports the last period."""
         with self._lock:
             if self._now() - self._started >= SECONDS:
-                self._begin_period()
+                self._begin_period(event)
             namespace = str(event.get("log_namespace"))
             if not namespace.startswith(OWN_NAMESPACE):
                 failure = event.get("log_failure")
@@ -53,7 +52,7 @@ class RepeatLimit:
                     return
         self._observer(event)
 
-    def _begin_period(self) -> None:
+    def _begin_period(self, first: LogEvent) -> None:
         self._started = self._now()
         events, self._events = self._events, Counter()
         for (namespace, *_), count in events.items():
@@ -62,7 +61,7 @@ class RepeatLimit:
                     {
                         "log_namespace": namespace,
                         "log_level": LogLevel.warn,
-                        "log_time": self._wall_clock(),
+                        "log_time": first.get("log_time"),
                         "log_format": "Not logged because there were too many of one kind: {count}.",
                         "count": count - EVENTS,
                     }

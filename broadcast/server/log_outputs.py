@@ -18,21 +18,31 @@ READY_SECONDS: Final = 1.0
 
 
 class Output(Protocol):
-    """A destination of log lines. The thread of the log calls its methods, which may block."""
+    """A destination of log lines. The thread of the log calls its methods, which may block and raise ``OSError``."""
 
     encoding: str
 
     def write(self, data: bytes) -> int:
-        """Write the first bytes of *data*, which is not empty. Return their number. Raises ``OSError``."""
+        """Write the first bytes of *data*, which is not empty. Return their number."""
 
     def reopen(self) -> None:
-        """Open the destination again, if its name may lead to another file by now. Raises ``OSError``."""
+        """Open the destination again, if its name may lead to another file by now."""
 
     def rotate(self) -> None:
-        """Begin a new file and keep the old one, if it is a file. Raises ``OSError``."""
+        """Begin a new file and keep the old one, if it is a file."""
 
 
-class StandardOutput:
+class _NoFile:
+    """The part of an output that is no file: there is nothing to open again or to rotate."""
+
+    def reopen(self) -> None:
+        """Do nothing."""
+
+    def rotate(self) -> None:
+        """Do nothing."""
+
+
+class StandardOutput(_NoFile):
     """The file descriptor of *stream*. Python's buffer for it stays empty, and cannot block the end of the process."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -46,12 +56,6 @@ class StandardOutput:
         if written is None:
             select.select([], [self._raw], [], READY_SECONDS)
         return written or 0
-
-    def reopen(self) -> None:
-        """Do nothing: there is no name."""
-
-    def rotate(self) -> None:
-        """Do nothing: there is no file."""
 
 
 class LogFile:
@@ -123,7 +127,7 @@ class LogFile:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
-class Syslog:
+class Syslog(_NoFile):
     """The system log. A line begins with its priority, as on the wire: ``<6>text``."""
 
     encoding = "utf-8"
@@ -135,12 +139,6 @@ class Syslog:
         priority, _, text = data.decode().rstrip("\n").removeprefix("<").partition(">")
         syslog.syslog(int(priority), text.replace("\0", "\\x00"))
         return len(data)
-
-    def reopen(self) -> None:
-        """Do nothing: the C library connects to another daemon by itself."""
-
-    def rotate(self) -> None:
-        """Do nothing: there is no file."""
 
 
 _FLAGS: Final = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from twisted.logger import (
@@ -119,7 +119,7 @@ def open_log(twistd: Mapping[str, Any], log_format: str) -> ProcessLog | None:
         writer = LogWriter(_open_output(twistd.get("logfile") or "", bool(twistd.get("nodaemon"))))
         file = cast("IO[Any]", writer)
         observer = FileLogObserver(file, as_json) if log_format == "json" else textFileLogObserver(file)
-    return ProcessLog(RepeatLimit(observer, time.monotonic, time.time), writer)
+    return ProcessLog(RepeatLimit(observer, monotonic), writer)
 
 
 def _open_output(path: str, foreground: bool) -> Output:

@@ -36,7 +36,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broadcast import __version__
-from broadcast.core.limits import Limits, RateLimiter
+from broadcast.core.limits import RateLimiter
 from broadcast.core.stats import Histogram
 from broadcast.net.endpoints import format_address, is_public
 
@@ -76,7 +76,7 @@ class Sources:
 
 
 class MetricsCollector(Collector):
-    """Reads all metrics from *sources*. Call it in the reactor's thread, because it looks at each subscriber.
+    """A reader of all metrics from *sources*. Call it in the reactor's thread, because it looks at each subscriber.
 
     A ``LoopLagSampler`` adds to *delays*. *now* is a monotonic clock.
     """
@@ -143,7 +143,7 @@ def _histogram(name: str, description: str, histogram: Histogram) -> Metric:
 
 
 class LoopLagSampler:
-    """Measures the delay of the reactor regularly, from a thread of its own.
+    """A regular measurement of the reactor's delay, from a thread of its own.
 
     The thread hands a function to *call_soon* and measures, with the monotonic clock *now*, the time until it runs. An
     input that arrives at that moment waits as long: for the rest of the current turn, and for the calls before it. Long
@@ -252,7 +252,7 @@ class _Pages(Resource):
         self._health_problem = health_problem
         self._clock = clock
         self._now = now
-        self._limiter = RateLimiter(Limits(paste_lines=REQUESTS_PER_SECOND, lines_per_second=REQUESTS_PER_SECOND))
+        self._limiter = RateLimiter(REQUESTS_PER_SECOND, REQUESTS_PER_SECOND)
         self._waiting: OrderedDict[Request, None] = OrderedDict()
         """Requests that have no answer yet. Clients that disconnect are removed, and so cost no part of the rate."""
         self._timer: IDelayedCall | None = None
@@ -361,7 +361,7 @@ class MetricsListener:
 
     def describe(self, ports: Sequence[IListeningPort]) -> str:
         """Return the URLs for *ports*, with a warning if they are public."""
-        hint = ": whoever can reach this machine can read them." if is_public(ports) else "."
+        hint = ": everybody who can reach this machine can read them." if is_public(ports) else "."
         return f"Metrics on {' and '.join(_metrics_url(port.getHost()) for port in ports)}{hint}"
 
 
@@ -376,7 +376,7 @@ def _metrics_url(host: object) -> str:
 
 
 class Monitor:
-    """Serves the metrics of *sources* at *listener*, from the start of the server to its end."""
+    """The site with the metrics of *sources* at *listener*, from the start of the server to its end."""
 
     def __init__(
         self,

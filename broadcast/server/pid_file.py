@@ -1,4 +1,4 @@
-"""The check of twistd's pid file, before twistd itself checks it with a traceback or a riddle."""
+"""The check of twistd's pid file, with a clear message. twistd's own check, which comes later, prints a traceback."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Reloader:
-    """Reads again what an operator can change while the server runs. Everything else needs a restart.
+    """The reload of the settings that can change while the server runs. The others need a restart.
 
     *read_motd* returns the lines of the message of the day, or raises ``StartupError``.
     """

@@ -81,6 +81,12 @@ def test_many_joins_coalesce_at_the_first_and_many_leaves_at_the_last() -> None:
     assert coalesce_presence([*leaves, joins[0]]) == [LeaveCount(6), joins[0]]
 
 
+def test_members_read_nothing_about_their_own_leave_however_many_leave(room: dict[int, Member]) -> None:
+    batch = build(room, *[Left(n, f"p{n}") for n in range(BOB, BOB + 6)], Announced("tea"))
+    assert seen(batch, ANN) == [LeaveCount(6), Announced("tea")]
+    assert seen(batch, BOB) == seen(batch, BOB + 5) == [Announced("tea")]
+
+
 # Overrides
 
 

@@ -70,7 +70,7 @@ async def test_newcomers_without_a_descriptor_are_rejected_and_others_talk_on(ro
         person.say("quit")
         await person.lost
     await room.programs.talker(room.port, "carol")
-    assert "Nobody can be let in: Too many open files. Turned away: " in room.program.text()
+    assert "Cannot accept connections: Too many open files. Rejected: " in room.program.text()
 
 
 @ensureDeferred

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 
@@ -18,9 +15,7 @@ from broadcast.net.accept_pacing import (
     QUIET_ACCEPTS,
     TALK_SECONDS,
     AcceptPacer,
-    PacedListener,
 )
-from broadcast.net.endpoints import EndpointListener, close_now
 
 COST = 0.001
 """Seconds that a connection takes."""
@@ -132,22 +127,3 @@ def test_closed_port_does_not_read_again(paced: Paced) -> None:
     paced.port.connected = False
     paced.clock.advance(LONGEST_PAUSE)
     assert not paced.port.reading
-
-
-def test_listener_paces_its_ports() -> None:
-    from twisted.internet import reactor  # noqa: PLC0415 -- a real port needs the real reactor
-
-    clock = Clock()
-    endpoint = cast(Any, TCP4ServerEndpoint)(reactor, 0, interface="127.0.0.1")
-    listener = PacedListener(EndpointListener("tcp:0", endpoint), AcceptPacer(clock, lambda: 0))
-    result: list[list[Any]] = []
-    listening = cast("Deferred[list[Any]]", listener.listen(Factory()))
-    listening.addCallback(result.append)
-    ((port,),) = result
-    try:
-        port.doRead()
-        assert port.numberAccepts == 1, "Twisted lowers it to what it has accepted, 1 or more"
-        assert "doRead" in vars(port)
-        assert "Listening on 127.0.0.1 port" in listener.describe([port])
-    finally:
-        close_now([port])

@@ -7,7 +7,7 @@ from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, 
 from twisted.internet.interfaces import IAddress
 from zope.interface.verify import verifyObject
 
-from broadcast.net.addresses import format_peer
+from broadcast.net.addresses import format_peer, format_source
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,21 @@ from broadcast.net.addresses import format_peer
 def test_address_of_a_client_is_one_line(address: IAddress, shown: str) -> None:
     assert verifyObject(IAddress, address)
     assert format_peer(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("peer", "source"),
+    [
+        (IPv4Address("TCP", "10.0.0.7", 40000), "10.0.0.7"),
+        (IPv6Address("TCP", "::ffff:10.0.0.7", 1), "10.0.0.7"),
+        (IPv6Address("TCP", "2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (IPv6Address("TCP", "::1", 1), "::1"),
+        (IPv6Address("TCP", "fe80::7%eth0", 1), "fe80::7%eth0"),
+        (IPv6Address("TCP", "fe80::7%\x1b[2J\n", 1), "fe80::7%"),
+        (IPv6Address("TCP", "no address\r\n", 1), "no address"),
+        (UNIXAddress(None), "a local socket"),
+        (UNIXAddress(b"/tmp/x\nforged"), "a local socket"),
+    ],
+)
+def test_source_is_what_one_client_cannot_change(peer: IAddress, source: str) -> None:
+    assert format_source(peer) == source

@@ -109,7 +109,7 @@ def test_port_number_listens_and_says_who_can_connect() -> None:
         "Listening on 127.0.0.1 port 5555 and ::1 port 5555: this machine only. --interface 0.0.0.0 lets others in."
     )
     assert listen(FakeReactor(), "5555", "192.0.2.1") == (
-        "Listening on 192.0.2.1 port 5555: whoever can reach this machine can read and write here."
+        "Listening on 192.0.2.1 port 5555: everybody who can reach this machine can read and write here."
     )
 
 

@@ -6,21 +6,20 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP
-from twisted.internet.protocol import Factory, ServerFactory
+from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 from twisted.logger import capturedLogs, formatEvent
 
 from broadcast.net import fd_reserve
 from broadcast.net.endpoints import close_now
-from broadcast.net.fd_reserve import LOG_SECONDS, PAUSE_SECONDS, FdReserveListener, ReserveSocket, install_fd_reserve
+from broadcast.net.fd_reserve import PAUSE_SECONDS, ReserveSocket, install_fd_reserve
 
 FULL = b" * This server is full.\r\n"
 TIMEOUT = 60
@@ -55,7 +54,7 @@ class Listening:
         self.address = listening.getsockname()
         self.pauses = 0
         self.clock = Clock()
-        self.socket = ReserveSocket(listening.detach(), FULL, self._pause, self.clock.seconds)
+        self.socket = ReserveSocket(listening.detach(), FULL, self._pause, self.clock)
         self._clients: list[socket.socket] = []
 
     def _pause(self) -> None:
@@ -139,18 +138,12 @@ def test_lost_reserve_pauses_the_port_until_it_is_restored(listening: Listening)
     assert read_all(client) == FULL
 
 
-def test_rejections_are_logged_once_per_interval_with_their_number(listening: Listening) -> None:
-    with capturedLogs() as events:
-        for clients, seconds in ((2, 0.0), (3, LOG_SECONDS - 0.1), (1, 0.1)):
-            listening.clock.advance(seconds)
-            for _ in range(clients):
-                listening.connect()
-            with no_free_descriptor():
-                listening.accept_none()
-    assert [formatEvent(event) for event in events] == [
-        "Nobody can be let in: Too many open files. Turned away: 2.",
-        "Nobody can be let in: Too many open files. Turned away: 4.",
-    ]
+def test_rejections_are_logged_with_their_number_and_the_reason(listening: Listening) -> None:
+    for _ in range(2):
+        listening.connect()
+    with capturedLogs() as events, no_free_descriptor():
+        listening.accept_none()
+    assert [formatEvent(event) for event in events] == ["Cannot accept connections: Too many open files. Rejected: 2."]
 
 
 def test_closed_socket_releases_the_reserve_and_raises_other_errors() -> None:
@@ -224,26 +217,3 @@ def test_guarded_port_resumes_after_a_pause_unless_it_was_closed(port: Any, *, c
         if not closed:
             port.doRead()
             assert port.factory.connections == 1
-
-
-class FakeListener:
-    """A listener that returns given ports."""
-
-    def __init__(self, *ports: object) -> None:
-        self.ports = [cast(IListeningPort, port) for port in ports]
-
-    def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:
-        return succeed(self.ports)
-
-    def describe(self, ports: Sequence[IListeningPort]) -> str:
-        return f"Listening on {len(ports)} ports."
-
-
-def test_guarded_listener_guards_only_ports_of_twisted(port: Any) -> None:  # noqa: ANN401 -- likewise
-    listener = FakeListener(port, object())
-    guarded = FdReserveListener(listener, FULL, Clock())
-    ports: list[IListeningPort] = []
-    guarded.listen(cast(IProtocolFactory, Factory())).addCallback(ports.extend)
-    assert ports == listener.ports
-    assert isinstance(port.socket, ReserveSocket)
-    assert guarded.describe(ports) == "Listening on 2 ports."

@@ -115,10 +115,13 @@ def test_line_waits_while_the_client_is_above_its_rate_limit() -> None:
     setup = Setup(Limits(paste_lines=2, lines_per_second=1))
     assert setup.receive(5) == 2
     assert setup.connections.throttle_count == 1
-    setup.clock.advance(1)
+    setup.clock.advance(0.9)
+    assert setup.handled == 2
+    setup.clock.advance(0.1)
     assert setup.handled == 3
     assert setup.loop.lift_throttle()
-    assert setup.receive(0) == 2
+    assert not setup.loop.lift_throttle(), "nothing is delayed any longer"
+    assert setup.receive(10) == 12
     assert not setup.clock.getDelayedCalls()
 
 

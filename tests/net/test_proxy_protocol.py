@@ -28,6 +28,7 @@ from zope.interface import alsoProvides, directlyProvides
 from zope.interface.verify import verifyObject
 
 from broadcast.core.limits import ConnectionLimiter, Limits
+from broadcast.net.connection_log import REJECTION_SECONDS
 from broadcast.net.proxy_protocol import (
     BadHeaderError,
     Header,
@@ -36,7 +37,6 @@ from broadcast.net.proxy_protocol import (
     ProxiedProtocol,
     parse_header,
 )
-from broadcast.net.rejection_log import LOG_SECONDS
 from broadcast.net.tcp_info import tcp_socket
 from broadcast.net.writers import SocketWriter, StreamTransport, writer_for
 from tests.harness import DirectWorld, MemoryTransport, World
@@ -300,19 +300,9 @@ def test_invalid_header_is_rejected_logged_and_closed(client: ProxiedClient, sta
     ]
     assert not client.world.connections
     client.disconnect(ConnectionDone())
-    client.world.clock.advance(LOG_SECONDS)
+    client.world.clock.advance(REJECTION_SECONDS)
     client.check_no_timers()
     assert client.admitted == 0
-
-
-def test_rejections_are_logged_once_per_interval(world: World, factory: ProxiedFactory) -> None:
-    with capturedLogs() as events:
-        for _ in range(50):
-            client = ProxiedClient(world, factory)
-            client.send(b"bob\n")
-            client.disconnect(ConnectionDone())
-        world.clock.advance(LOG_SECONDS)
-    assert [event["count"] for event in events] == [1, 49]
 
 
 def test_connection_counts_before_its_header_is_complete(world: World, factory: ProxiedFactory) -> None:

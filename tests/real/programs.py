@@ -316,7 +316,7 @@ class Programs:
         parsed.parseOptions(["--port", "tcp:0:interface=127.0.0.1", "--ephemeral", *options])
         service = makeService(parsed)
         # The signals and the garbage collector of this process are pytest's.
-        service._context = replace(service._context, take_signals=lambda: None, limit_gc_pauses=lambda: None)
+        service._context = replace(service._context, filter_shutdown_signals=lambda: None, limit_gc_pauses=lambda: None)
         self._rooms.append(service)
         service.privilegedStartService()
         service.startService()

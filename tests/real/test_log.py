@@ -250,16 +250,6 @@ def test_foreground_server_without_terminal_reloads_on_sighup(room: Room, start:
         read_until(ann, b"Goodbye, ann.\r\n")
 
 
-def test_nohup_stays_in_force_for_a_foreground_server(room: Room, start: Start) -> None:
-    with Path("out").open("wb") as output:
-        server = start(["nohup", *room.command()], output.fileno())
-    with room.join("ann"):
-        server.send_signal(signal.SIGHUP)
-        server.send_signal(signal.SIGTERM)
-    assert server.wait(TIMEOUT) == -signal.SIGTERM
-    assert "SIGHUP" not in Path("out").read_text()
-
-
 def test_stray_signals_are_logged_or_ignored(room: Room, start: Start) -> None:
     with Path("out").open("wb") as output:
         server = start(room.command(), output.fileno())

@@ -127,6 +127,7 @@ async def test_server_under_nohup_outlives_its_terminal_until_sigterm(programs: 
     server.program.process.signalProcess("TERM")
     await ann.until(DOWN)
     await check_stop(server, signal.SIGTERM)
+    assert "SIGHUP" not in server.program.text()
 
 
 @ensureDeferred

@@ -76,7 +76,7 @@ def test_client_that_comes_in_a_loop_is_logged_in_a_summary(world: World, log: l
     world.connect().vanish()
     assert len(log) == 60
     world.clock.advance(60)
-    assert log[60:] == ["70 joins, 70 leaves and 1 visits without a nickname from 127.0.0.1 in the last 60 s"]
+    assert log[60:] == ["70 joins, 70 leaves and 1 visit without a nickname from 127.0.0.1 in the last 60 s"]
 
 
 def test_log_does_not_hold_lines_of_people(ann: Person, bob: Person, log: list[str]) -> None:

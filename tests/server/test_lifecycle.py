@@ -170,7 +170,8 @@ class Running:
             self.probe_clock,
             self.world._soon.append,
         )
-        entrances = [Entrance(listener, self.world.factory) for listener in listeners]
+        self.prepared: list[IListeningPort] = []
+        entrances = [Entrance(listener, self.world.factory, self.prepared.append) for listener in listeners]
         self.server = Server(
             self.journal,
             self.world.hub,
@@ -273,8 +274,10 @@ def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:
     running = Running(listener)
     running.start()
     assert logged == ["Nothing is kept."]
+    assert running.prepared == []
     listener.succeed()
     assert logged[1:] == ["Listening on slow."]
+    assert running.prepared == [cast(IListeningPort, listener.port)]
     running.stop()
     running.settle()
     assert not listener.port.open

@@ -373,7 +373,7 @@ def test_requests_above_the_rate_wait_in_order(watched: Watched, path: str) -> N
         ([IPv4Address("TCP", "127.0.0.1", 9464)], "Metrics on http://127.0.0.1:9464/metrics."),
         (
             [IPv6Address("TCP", "::", 9464)],
-            "Metrics on http://[::]:9464/metrics: whoever can reach this machine can read them.",
+            "Metrics on http://[::]:9464/metrics: everybody who can reach this machine can read them.",
         ),
         ([UNIXAddress(b"metrics.sock")], "Metrics on metrics.sock."),
     ],

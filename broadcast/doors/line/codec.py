@@ -88,8 +88,8 @@ class LineCodec:
     def next_line(self, max_bytes: int) -> bytes | LineTooLong | Paused | None:
         """Return the next line without its end, or None if there is none yet, or ever if the input has ``ended``.
 
-        Return ``LINE_TOO_LONG`` in place of a line above *max_bytes*, and ``PAUSED`` after ``COMMANDS_PER_LINE`` telnet
-        commands and editing keys, so that the caller can send the replies and let other connections go first.
+        Return ``LINE_TOO_LONG`` in place of a line above *max_bytes*. Return ``PAUSED`` after ``COMMANDS_PER_LINE``
+        telnet commands and editing keys. Then the caller can send the replies and let other connections go first.
         """
         commands = 0
         while commands < COMMANDS_PER_LINE:

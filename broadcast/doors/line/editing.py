@@ -39,9 +39,9 @@ EDITING_KEYS: Final = {
 """The bytes that edit, with their effects."""
 
 _CHARACTER_BYTES: Final = 256
-"""Maximum number of bytes that are removed as one character: a letter with 127 marks has one more.
+"""Maximum number of bytes that are removed as one character.
 
-It bounds the time of an erasure when the line consists of nothing but marks.
+It bounds the time of an erasure if the line consists of nothing but marks.
 """
 _KEY_BYTES: Final = 16
 """Maximum length of the sequence of an arrow key or function key; ``ESC [ 24 ; 8 ~`` is a long one."""
@@ -52,7 +52,7 @@ _ZWJ: Final = "\u200d"
 def erase_character(line: bytearray) -> None:
     """Remove the last character of *line*: a letter with its marks, an emoji sequence, a flag, or a key's sequence.
 
-    Of bytes that are no UTF-8, each is a character.
+    Each byte that is not UTF-8 is a character.
     """
     if not line:
         return

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 END = "\r\n"
 """The end of a line."""
 MAX_TIME_TEXTS: Final = 1024
-"""Maximum number of times whose text an encoder remembers. A conversion to local time takes as long as the rest."""
+"""Maximum number of times whose text an encoder remembers. Without it, they take half of the time of a replay."""
+_NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class LineEncoder:
@@ -54,9 +55,12 @@ class LineEncoder:
         self._now = now
         self._zone = zone
         self._time_texts: dict[float, str] = {}
-        """Times as they are shown, by the number of minutes since the epoch. They hold until the minute ends."""
+        """Times as they are shown, by the number of minutes since the epoch. They are valid in ``_minute``.
+
+        At the end of that minute, a new day may begin, and times of the old one are shown with their date.
+        """
         self._minute = 0.0
-        """The minute for which they hold."""
+        """The minute of the last call, in minutes since the epoch."""
 
     def encode(self, event: Event | Notice) -> bytes:
         """Return *event* as whole lines, or without a line end for a prompt; empty if the view does not show it."""
@@ -108,7 +112,7 @@ class LineEncoder:
         return datetime.fromtimestamp(at, UTC).astimezone(self._zone)
 
     def _time(self, at: float) -> str:
-        """Return the text for the time *at*. Each newcomer of a rush is shown the same times."""
+        """Return the text for the time *at*. It is remembered, because all newcomers are shown the same times."""
         minute, now = at // 60, self._now()
         if now // 60 != self._minute or len(self._time_texts) >= MAX_TIME_TEXTS:
             self._minute = now // 60
@@ -150,3 +154,14 @@ def _format_others(event: JoinConfirmed) -> str:
 
 def _format_count(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
+
+
+def format_queue(lines: int, per_second: float) -> str:
+    """Return the notice that *lines* (1 or more) wait for the rate limit of *per_second*."""
+    if per_second < 1:
+        pace = f"one every {1 / per_second:.2g} seconds"
+    else:
+        pace = f"{_NUMBERS[int(per_second) - 1] if per_second in range(1, 10) else f'{per_second:g}'} a second"
+    if lines == 1:
+        return f"1 line is waiting; lines are said {pace}."
+    return f"{lines} lines are waiting; they are said {pace}."

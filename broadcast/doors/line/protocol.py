@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -21,11 +21,10 @@ from broadcast.core.limits import DEFAULTS
 from broadcast.core.session import CONNECTION_LOST, Session
 from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
-from broadcast.doors.line.encoder import LineEncoder
+from broadcast.doors.line.encoder import LineEncoder, format_queue
 from broadcast.doors.line.newcomer import Newcomer
+from broadcast.net.connection_log import RejectionLog, VisitLog
 from broadcast.net.input_loop import InputLoop
-from broadcast.net.rejection_log import RejectionLog
-from broadcast.net.visit_log import VisitLog
 from broadcast.net.writers import StreamTransport, Writer
 
 if TYPE_CHECKING:
@@ -200,7 +199,7 @@ class BroadcastProtocol(LineReceiver):
     def _ready_for_line(self) -> None:
         if self._newcomer is not None and not self._newcomer.joined and self.session.nick:
             self._newcomer.join()
-            self._log_visit("joins", "{nick} joined from {where}", nick=self.session.nick)
+            self._log_visit("join", "{nick} joined from {where}", nick=self.session.nick)
         self._input.run()
         self._watch_line_end()
 
@@ -223,7 +222,7 @@ class BroadcastProtocol(LineReceiver):
         if nick != first_nick:
             subject += ", who came as {came_as},"
         message = f"{subject} left{': {why}' if reason else ''} ({{where}})"
-        kind = "leaves" if nick else "visits without a nickname"
+        kind = "leave" if nick else "visit without a nickname"
         self._log_visit(kind, message, nick=nick, came_as=first_nick, why=reason)
 
     def _log_visit(self, kind: str, message: str, **fields: object) -> None:
@@ -272,7 +271,7 @@ class BroadcastProtocol(LineReceiver):
         """Discard the input that is still queued behind the rate limit."""
         if self._input.lift_throttle():
             message = "{nick} was not heard to the end: too many lines."
-            self._log_visit("visits not heard to the end", message, nick=self.session.nick)
+            self._log_visit("visit not heard to the end", message, nick=self.session.nick)
         self._codec = LineCodec()
         self._codec.receive_eof()
         self._input.run()
@@ -321,22 +320,8 @@ _AFTER_SESSION = {
 """The next state when the session is over, for each state with a session."""
 
 
-def format_queue(lines: int, per_second: float) -> str:
-    """Return how many *lines* (1 or more) wait, and at which rate they are said."""
-    if per_second < 1:
-        pace = f"one every {1 / per_second:.2g} seconds"
-    else:
-        pace = f"{_NUMBERS[int(per_second) - 1] if per_second in range(1, 10) else f'{per_second:g}'} a second"
-    if lines == 1:
-        return f"1 line is waiting; lines are said {pace}."
-    return f"{lines} lines are waiting; they are said {pace}."
-
-
-_NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
 class BroadcastFactory(Factory):
-    """Makes the protocols of the line door, and their encoders.
+    """The factory of the line door's protocols, and of their encoders.
 
     *clock* is monotonic, for deadlines. *call_soon* runs a function in a later turn of the reactor
     (``reactor.callFromThread``). *wall_clock* returns the time of day in seconds since the epoch, which may jump.

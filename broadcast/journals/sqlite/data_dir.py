@@ -1,4 +1,4 @@
-"""The data folder of a journal: created with mode 0700, locked by one server, and with the last number in a file."""
+"""The data folder of a journal, except the database: its creation, its lock, and the file of the last number."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from broadcast.core.errors import JournalError, JournalInUse
+
+LAST_NUMBER_FILE = "journal.last"
+"""File name of the last number."""
 
 _O_BINARY = getattr(os, "O_BINARY", 0)  # Windows only
 
@@ -110,12 +114,22 @@ class DirectoryLock:
         return descriptor
 
 
-class LastNumber:
-    """The number of the last stored line, in the file *path* beside the journal.
+class LastNumber(NamedTuple):
+    """The number of the last stored line, and when it was written, in seconds since the epoch."""
 
-    It shows at the next start whether the journal has lost lines since. The number is written after each commit, and
-    not made durable: a ``kill -9`` loses nothing of it, and a crash of the machine leaves an older number, which is
-    harmless. Only ``close`` waits for the disk.
+    seq: int
+    at: float
+
+
+NO_NUMBER = LastNumber(0, 0.0)
+
+
+class LastNumberFile:
+    """The file *path* beside the journal, which holds the number of the last stored line.
+
+    It shows at the next start whether the journal has lost lines since. The number is written after each commit, but
+    only ``close`` makes it durable. A ``kill -9`` loses nothing of it. A crash of the machine may leave an older
+    number. Then fewer lost lines are noticed, or none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,20 +139,21 @@ class LastNumber:
     def verify(self) -> None:
         """Create the file again if it was removed or replaced. Raises ``OSError``."""
         if not _leads_to(self._path, self._descriptor):
+            new = self._open()  # first, so that a failure leaves a valid descriptor
             os.close(self._descriptor)
-            self._descriptor = self._open()
+            self._descriptor = new
 
-    def read(self) -> tuple[int, float]:
-        """Return the number and when it was written, in seconds since the epoch.
+    def read(self) -> LastNumber:
+        """Return the number, or ``NO_NUMBER`` if there is no valid one.
 
-        The number is 0 if there is no valid one, as after a crash of the machine soon after the first start.
+        A new file is empty, and a crash of the machine soon after the first start may leave an invalid one.
         """
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         text = os.read(self._descriptor, 100)
         if re.fullmatch(rb"[0-9]{1,15}\s*", text):
-            return int(text), os.fstat(self._descriptor).st_mtime
+            return LastNumber(int(text), os.fstat(self._descriptor).st_mtime)
         os.ftruncate(self._descriptor, 0)
-        return 0, 0.0
+        return NO_NUMBER
 
     def write(self, number: int) -> None:
         """Replace the number. Raises ``OSError``."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse, JournalTooNew
 from broadcast.core.events import Action, Message, Stored
-from broadcast.journals.sqlite.data_dir import fsync_directory
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, LastNumber, fsync_directory
 
 Row: TypeAlias = tuple[int, float, str, str, str]
 """seq, at, kind, nick, text. In a row from a file, the values may have other types."""
@@ -33,18 +33,6 @@ MIGRATIONS: list[Sequence[str]] = [
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 
-
-class Given(NamedTuple):
-    """The last number that was given to a line, and when, in seconds since the epoch."""
-
-    number: int
-    at: float
-
-
-NOTHING_GIVEN = Given(0, 0.0)
-
-LAST_NUMBER_FILE = "journal.last"
-"""File name of the last number, in the folder of the database."""
 
 REPORTER = "server"
 """The reserved nickname of the line that stands for missing ones. Only before such a line may numbers be missing."""
@@ -129,19 +117,19 @@ def last_seq(db: sqlite3.Connection) -> int:
 
 
 def prepare(
-    path: Path, tail: int, given: Given = NOTHING_GIVEN, report: Callable[[str], object] = str
+    path: Path, tail: int, last_number: LastNumber = NO_NUMBER, report: Callable[[str], object] = str
 ) -> tuple[sqlite3.Connection, list[Stored], int]:
     """Create or migrate *path* and open it. Return a writing connection, the last *tail* events and the last number.
 
-    The events are fewer than *tail* if numbers between them are missing. If the journal ends before the number that was
-    *given* last, a line of the server replaces the missing ones, so that no number is given twice. *report* is called
-    with the text of this line. Raises ``JournalError``. The duration does not depend on the size of the journal.
+    The events are fewer than *tail* if numbers between them are missing. If the journal ends before *last_number*, a
+    line of the server replaces the missing ones, so that no number is used twice. *report* is called with the text of
+    this line. Raises ``JournalError``. The duration does not depend on the size of the journal.
     """
     with translate_errors(path):
         if path.exists():
             _examine(path)
-        elif given.number:
-            raise _damaged(path, f"is missing, but {LAST_NUMBER_FILE} says that it has held line #{given.number}")
+        elif last_number.seq:
+            raise _damaged(path, f"is missing, but {LAST_NUMBER_FILE} says that it has held line #{last_number.seq}")
         else:
             _create(path)
         with closing(connect(path, writing=False)) as db:  # read-only: it may belong to another program
@@ -151,9 +139,9 @@ def prepare(
             _migrate(db, path)
             _create_index(db)
             recent, last = _read_recent(db, path, max(tail, _EXAMINED_EVENTS))
-            if last < given.number:
-                recent.append(_mark_missing(db, last + 1, given))
-                last = given.number
+            if last < last_number.seq:
+                recent.append(_mark_missing(db, last + 1, last_number))
+                last = last_number.seq
                 report(recent[-1].text)
         except BaseException:
             db.close()
@@ -310,14 +298,14 @@ def _read_recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[S
     return events, last
 
 
-def _mark_missing(db: sqlite3.Connection, first: int, given: Given) -> Stored:
-    """Store a line of the server in the place of the missing lines from #*first* to the last given, and return it."""
-    one = first == given.number
-    numbers, pronoun = (f"#{first} is", "it") if one else (f"#{first}-#{given.number} are", "them")
+def _mark_missing(db: sqlite3.Connection, first: int, last: LastNumber) -> Stored:
+    """Store a line of the server in the place of the missing lines from #*first* to #*last*, and return it."""
+    one = first == last.seq
+    numbers, pronoun = (f"#{first} is", "it") if one else (f"#{first}-#{last.seq} are", "them")
     text = f"{numbers} missing: the journal had lost {pronoun} when the server started."
-    event = Message(0, REPORTER, text, given.at, given.number)
+    event = Message(0, REPORTER, text, last.at, last.seq)
     db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", to_row(event))
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'indexing'").fetchone() == (1,):
         with suppress(sqlite3.Error):  # otherwise the index passes the gap in small steps
-            db.execute("UPDATE indexed SET upto = ?", (given.number - 1,))
+            db.execute("UPDATE indexed SET upto = ?", (last.seq - 1,))
     return event

@@ -15,11 +15,12 @@ from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
-from broadcast.journals.sqlite.data_dir import DirectoryLock, LastNumber
-from broadcast.journals.sqlite.database import LAST_NUMBER_FILE, Given, fetch, prepare, translate_errors
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile
+from broadcast.journals.sqlite.database import fetch, prepare, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.query_thread import Query, QueryThread
 from broadcast.journals.sqlite.search_indexer import Search
+from broadcast.journals.sqlite.writing_connection import WritingConnection
 
 FILE = "journal.sqlite"
 """File name of the database in its folder."""
@@ -47,13 +48,13 @@ class SqliteJournal:
         self._call_soon = call_soon
         self._lock = DirectoryLock(self._folder)
         self._committed = CommittedQueue(call_soon)
-        self._last_number: LastNumber | None = None
+        self._last_number: LastNumberFile | None = None
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
         self._appended: list[Event] = []
-        """Events that the thread has not been given yet."""
+        """Events that have not been passed to the commit thread yet."""
         self._handing_over = Lock()
-        """Held while the thread is given events, because another thread may call ``close``."""
+        """Held while events pass to the commit thread, because ``close`` may run on another thread than ``append``."""
 
     def open(self, tail: int) -> Sequence[Stored]:
         """Create or check the database, start the threads, and return the last *tail* events.
@@ -65,11 +66,12 @@ class SqliteJournal:
         self._lock.acquire()
         try:
             with translate_errors(number_path):
-                self._last_number = last_number = LastNumber(number_path)
-                given = Given(*last_number.read())
-            db, events, last = prepare(path, tail, given, self._report)
+                self._last_number = last_number = LastNumberFile(number_path)
+                expected = last_number.read()
+            db, events, last = prepare(path, tail, expected, self._report)
             files = OpenFiles(path, self._lock, last_number, self.commit_stats.now)
-            self._commit_thread = CommitThread(path, files, db, last, self._committed, self.commit_stats)
+            connection = WritingConnection(path, files, db, last, self.commit_stats.now)
+            self._commit_thread = CommitThread(connection, self._committed, self.commit_stats)
             self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
             with translate_errors(number_path):
                 last_number.write(last)
@@ -82,7 +84,7 @@ class SqliteJournal:
         """Call *listener* with each batch of committed events."""
 
         def deliver(events: Sequence[Event]) -> None:
-            # The delivery may take a while. Meanwhile, the thread commits what is the next delivery.
+            # The delivery may take a while. Meanwhile, the thread commits the events of the next delivery.
             self._hand_over()
             listener(events)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from broadcast.core.errors import JournalError
-from broadcast.journals.sqlite.data_dir import DirectoryLock, LastNumber
+from broadcast.journals.sqlite.data_dir import DirectoryLock, LastNumberFile
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode of a file."""
@@ -29,20 +29,22 @@ class WriteAheadLogRemoved(JournalError):
 
 
 class OpenFiles:
-    """The database *path* and its write-ahead log, which are open, the folder's *lock*, and the *last_number*.
+    """The open files of a journal: the database *path*, its write-ahead log, the folder's *lock*, and *last_number*.
 
-    *now* returns monotonic seconds. SQLite goes on writing to a file that was removed or moved, and so would the server
-    confirm lines that no later start finds. The -shm file does not count: SQLite rebuilds it from the log.
+    SQLite goes on writing to a file that was removed or moved. Without this check, the server would then confirm lines
+    that no later start finds. The -shm file does not count: SQLite rebuilds it from the log. *now* returns monotonic
+    seconds.
     """
 
-    def __init__(self, path: Path, lock: DirectoryLock, last_number: LastNumber, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path, lock: DirectoryLock, last_number: LastNumberFile, now: Callable[[], float]) -> None:
         self.last_number = last_number
         self._path = path
         self._lock = lock
         self._now = now
         real = path.resolve()  # SQLite keeps the log beside the file to which a symbolic link leads
         self._log_path = real.with_name(real.name + "-wal")
-        # A folder's time stamp changes with each of its entries, so that one stat per commit stands for all files.
+        # The time stamp of a folder changes with each of its entries, so one stat of the folder replaces one of each
+        # file. A symbolic link leads to files in another folder, so all of them are examined each time.
         self._folder = None if path.is_symlink() else os.fsencode(path.parent)
         self._stamp: Stamp | None = None
         self._stamp_since = 0.0
@@ -54,8 +56,8 @@ class OpenFiles:
     def verify(self) -> None:
         """Raise ``JournalError`` unless every path leads to the open file and this process has the folder's lock.
 
-        Raises ``WriteAheadLogRemoved`` if only the log is not in its place. If the lock file was removed and no other
-        server has locked the folder since, lock it again.
+        Raises ``WriteAheadLogRemoved`` if only the log is not in its place. Creates the lock file and the file of the
+        last number again if they were removed. Raises ``JournalError`` if another server was faster with the lock.
         """
         stamp = None if self._folder is None else _stamp(self._folder)
         if stamp != self._stamp or stamp is None:
@@ -63,22 +65,22 @@ class OpenFiles:
         elif self._settled:
             return
         try:
-            self.verify_database()
+            self.verify_without_log()
             self._verify_log()
         except BaseException:
-            self._stamp = None
+            self._stamp = None  # the next call examines every file again
             raise
         fine = stamp is not None and stamp[0] % 1_000_000_000
         self._settled = self._now() - self._stamp_since > (FINE_SETTLED_SECONDS if fine else SETTLED_SECONDS)
 
-    def verify_database(self) -> None:
-        """Do the same without the write-ahead log, while the database is not open."""
+    def verify_without_log(self) -> None:
+        """Do the same without the write-ahead log. While the database is not open, there may be no log."""
         self.verify_path()
         self._lock.verify()
         self.last_number.verify()
 
     def verify_path(self) -> None:
-        """Raise ``JournalError`` unless the path leads to the database. Can be called on any thread."""
+        """Raise ``JournalError`` unless the path leads to the database. May be called on any thread."""
         database = _identify(self._path)
         if database is None or database != self._database:
             msg = f"{self._path.name} was removed, moved or replaced"
@@ -90,7 +92,7 @@ class OpenFiles:
             raise WriteAheadLogRemoved(msg)
 
     def reopened(self) -> None:
-        """Note that the database was opened again, perhaps with a new write-ahead log."""
+        """Accept the present write-ahead log as the open one, because the database was opened again."""
         self._log = _identify(self._log_path)
         self._stamp = None
 

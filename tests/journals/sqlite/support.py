@@ -9,14 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from broadcast.core.events import Event, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.sqlite import commit_thread
+from broadcast.journals.sqlite import commit_thread, writing_connection
 from broadcast.journals.sqlite.commit_thread import CommitThread
+from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from tests.journals.contract import TIMEOUT, Harness, open_journal
+from tests.journals.contract import TIMEOUT, Harness, message, open_journal
+
+IO_ERROR = sqlite3.OperationalError("disk\nI/O  error")
+WRITE_ERROR = "the journal cannot be written: disk I/O error"
 
 _WRITE_UNTIL_KILLED = """
 import os, pathlib, queue, sys
@@ -87,13 +93,67 @@ def commit_thread_of(run: Harness) -> CommitThread:
 
 
 def connection_of(run: Harness) -> sqlite3.Connection:
-    db = commit_thread_of(run)._db
+    db = commit_thread_of(run)._connection.db
     assert db is not None
     return db
 
 
 def index_all(run: Harness, except_last: int = 0) -> None:
     """Index all lines except the *except_last* newest. The commit thread must be waiting for an event meanwhile."""
-    indexer, db, last = commit_thread_of(run)._indexer, connection_of(run), commit_thread_of(run)._last - except_last
+    indexer, db, last = (
+        commit_thread_of(run)._indexer,
+        connection_of(run),
+        commit_thread_of(run)._connection.last - except_last,
+    )
     while indexer.due(last):
         indexer.step(db, last)
+
+
+def append_failing(run: Harness, event: Event) -> str:
+    """Append *event*, which must fail, and return the reason."""
+    (failure,) = run.append(event)
+    assert isinstance(failure, StoreFailed), failure
+    assert failure.event == event
+    assert failure.reason
+    assert failure.reason.isprintable()
+    return failure.reason
+
+
+def append_stored(run: Harness, text: str, seq: int) -> None:
+    """Append a message, which must get the number *seq*."""
+    assert run.append_texts([text]) == [message(text, seq)]
+
+
+def stored_in(folder: Path) -> list[tuple[int, str]]:
+    with closing(connect(folder / FILE, writing=False)) as db:
+        return list(db.execute("SELECT seq, text FROM events ORDER BY seq"))
+
+
+class FailingConnection:
+    """A connection on which every statement fails, either before or *after* it was executed."""
+
+    def __init__(self, db: sqlite3.Connection, error: Exception, *, after: bool) -> None:
+        self._db = db
+        self._error = error
+        self._after = after
+
+    def execute(self, statement: str, *values: Any) -> None:  # noqa: ANN401
+        if self._after:
+            self._db.execute(statement, *values)
+        raise self._error
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def break_connection(run: Harness, error: Exception = IO_ERROR, *, after: bool = False) -> None:
+    """Let the next statement fail; the thread then connects again."""
+    failing: Any = FailingConnection(connection_of(run), error, after=after)
+    commit_thread_of(run)._connection.db = failing
+
+
+def prevent_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(writing_connection, "connect", connect)

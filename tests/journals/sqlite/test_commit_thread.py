@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -15,23 +14,27 @@ from typing import Any
 
 import pytest
 
-from broadcast.core.events import Announced, Event, Message, StoreFailed
+from broadcast.core.events import Announced, Message, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.sqlite import commit_thread
-from broadcast.journals.sqlite.database import MIGRATIONS, connect
+from broadcast.journals.sqlite import commit_thread, writing_connection
+from broadcast.journals.sqlite.database import MIGRATIONS
 from broadcast.journals.sqlite.journal import FILE
 from tests.journals.contract import TIMEOUT, TRANSIENT, Harness, message
 from tests.journals.sqlite.support import (
+    WRITE_ERROR,
+    append_failing,
+    append_stored,
+    break_connection,
     commit_thread_of,
     connection_of,
     index_on_demand,
     open_file,
     open_sqlite,
+    prevent_connecting,
+    stored_in,
     wait_until,
 )
 
-IO_ERROR = sqlite3.OperationalError("disk\nI/O  error")
-WRITE_ERROR = "the journal cannot be written: disk I/O error"
 LOCKED = "another program has locked the journal"
 
 
@@ -54,56 +57,6 @@ def locked(folder: Path) -> Iterator[None]:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
-
-
-def append_failing(run: Harness, event: Event) -> str:
-    """Append *event*, which must fail, and return the reason."""
-    (failure,) = run.append(event)
-    assert isinstance(failure, StoreFailed), failure
-    assert failure.event == event
-    assert failure.reason
-    assert failure.reason.isprintable()
-    return failure.reason
-
-
-def append_stored(run: Harness, text: str, seq: int) -> None:
-    """Append a message, which must get the number *seq*."""
-    assert run.append_texts([text]) == [message(text, seq)]
-
-
-def stored_in(folder: Path) -> list[tuple[int, str]]:
-    with closing(connect(folder / FILE, writing=False)) as db:
-        return list(db.execute("SELECT seq, text FROM events ORDER BY seq"))
-
-
-class FailingConnection:
-    """A connection on which every statement fails, either before or *after* it was executed."""
-
-    def __init__(self, db: sqlite3.Connection, error: Exception, *, after: bool) -> None:
-        self._db = db
-        self._error = error
-        self._after = after
-
-    def execute(self, statement: str, *values: Any) -> None:  # noqa: ANN401
-        if self._after:
-            self._db.execute(statement, *values)
-        raise self._error
-
-    def close(self) -> None:
-        self._db.close()
-
-
-def break_connection(run: Harness, error: Exception = IO_ERROR, *, after: bool = False) -> None:
-    """Let the next statement fail; the thread then connects again."""
-    failing: Any = FailingConnection(connection_of(run), error, after=after)
-    commit_thread_of(run)._db = failing
-
-
-def prevent_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(*_: object, **__: object) -> None:
-        raise sqlite3.OperationalError("unable to open database file")
-
-    monkeypatch.setattr(commit_thread, "connect", connect)
 
 
 def test_events_that_arrive_during_a_commit_form_the_next_up_to_512(run: Harness, tmp_path: Path) -> None:
@@ -131,12 +84,6 @@ def test_batches_of_every_size_are_stored_completely(run: Harness) -> None:
         assert committed == [message(str(number), last + number + 1) for number in range(size)]
         last += size
     assert [event.seq for event in run.read(1, last + 1)] == list(range(1, last + 1))
-
-
-def test_commit_is_synchronous_on_a_write_ahead_log(run: Harness) -> None:
-    db = connection_of(run)
-    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_locked_journal_stores_nothing_until_it_is_unlocked(run: Harness, tmp_path: Path) -> None:
@@ -202,44 +149,6 @@ def test_file_at_its_size_limit_stores_nothing_more_until_the_limit_is_raised(tm
     assert [seq for seq, _ in stored_in(tmp_path)] == list(range(1, numbers[-1] + 1))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before execution", "after execution"])
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [(IO_ERROR, WRITE_ERROR), (MemoryError("out of\nmemory"), "the journal cannot be written: out of memory")],
-)
-def test_event_reported_as_failed_is_not_in_the_file(
-    run: Harness, tmp_path: Path, error: Exception, reason: str, *, after: bool
-) -> None:
-    append_stored(run, "a", 1)
-    break_connection(run, error, after=after)
-    assert append_failing(run, message("b")) == reason
-    assert stored_in(tmp_path) == [(1, "a")]
-    append_stored(run, "c", 2)
-    assert stored_in(tmp_path) == [(1, "a"), (2, "c")]
-
-
-def test_doubtful_commit_is_undone_once_the_file_is_reachable(
-    run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append_stored(run, "a", 1)
-    break_connection(run, after=True)
-    with monkeypatch.context() as patch:
-        prevent_connecting(patch)
-        append_failing(run, message("b"))
-        assert "unable to open" in append_failing(run, message("c"))
-    append_stored(run, "d", 2)
-    assert stored_in(tmp_path) == [(1, "a"), (2, "d")]
-
-
-def test_file_that_has_lost_lines_is_not_written(run: Harness, tmp_path: Path) -> None:
-    run.append_texts("ab")
-    with open_file(tmp_path) as other:
-        other.execute("DELETE FROM events")
-    break_connection(run)
-    append_failing(run, message("c"))
-    assert "no longer holds what was kept" in append_failing(run, message("d"))
-
-
 def test_event_that_the_database_rejects_does_not_end_the_thread(run: Harness) -> None:
     assert "NOT NULL" in append_failing(run, Message(1, "ann", "x", float("nan")))
     wrong: Any = b"bytes"
@@ -287,8 +196,9 @@ def test_stats_count_commits_and_failures_and_report_the_last_error(tmp_path: Pa
 
 
 def test_recovery_is_noticed_while_no_event_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for pause in ("INDEX_AFTER_IDLE", "PROBE_SECONDS", "RETRY_SECONDS"):
+    for pause in ("INDEX_AFTER_IDLE", "PROBE_SECONDS"):
         monkeypatch.setattr(commit_thread, pause, 0.005)
+    monkeypatch.setattr(writing_connection, "RETRY_SECONDS", 0.005)
     errors = SimpleQueue[str]()
     stats = CommitStats(on_change=errors.put)
     with open_sqlite(tmp_path, stats=stats) as run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Stored
-from broadcast.journals.sqlite.data_dir import LastNumber
+from broadcast.journals.sqlite.data_dir import LastNumberFile
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from tests.journals.contract import Harness, as_read, message, open_journal, seqs
 from tests.journals.sqlite.support import (
@@ -153,7 +154,7 @@ def test_lines_around_a_large_gap_are_found(tmp_path: Path, monkeypatch: pytest.
     index_on_demand(monkeypatch)
     with open_sqlite(tmp_path) as run:
         run.append_texts(["red one", "blue two"])
-    last_number = LastNumber(tmp_path / "journal.last")
+    last_number = LastNumberFile(tmp_path / "journal.last")
     last_number.write(10**9)
     last_number.close()
     with open_sqlite(tmp_path) as run:
@@ -183,3 +184,23 @@ def test_journal_that_begins_with_a_gap_opens(tmp_path: Path) -> None:
     tail: list[Stored] = list(run.tail)
     assert seqs(tail) == [5]
     assert open_reporting(tmp_path, tail=9)[1].tail == tail
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove an open file")
+def test_file_of_the_last_number_that_cannot_be_created_is_created_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(*_: object) -> int:
+        raise PermissionError
+
+    path = tmp_path / "journal.last"
+    last_number = LastNumberFile(path)
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", deny)
+        with pytest.raises(PermissionError):
+            last_number.verify()
+    last_number.verify()
+    last_number.write(7)
+    assert int(path.read_text()) == last_number.read().seq == 7
+    last_number.close()

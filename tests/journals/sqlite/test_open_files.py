@@ -17,9 +17,9 @@ from twisted.internet.task import Clock
 from broadcast.core.events import StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.sqlite import commit_thread
-from broadcast.journals.sqlite.commit_thread import VERIFY_SECONDS
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.open_files import FINE_SETTLED_SECONDS, SETTLED_SECONDS
+from broadcast.journals.sqlite.writing_connection import VERIFY_SECONDS
 from tests.journals.contract import TIMEOUT, Harness, as_read, message, seqs
 from tests.journals.sqlite.support import (
     commit_thread_of,
@@ -53,7 +53,7 @@ def run(request: pytest.FixtureRequest, data: Path) -> Iterator[Harness]:
     with open_sqlite(data, stats=CommitStats(lambda: next(seconds))) as run:
         assert stored(run, "a") == 1
         if request.param == "settled":
-            assert commit_thread_of(run)._files._settled
+            assert commit_thread_of(run)._connection._files._settled
         yield run
 
 
@@ -257,7 +257,7 @@ def test_moved_files_are_reported_before_an_author_notices(data: Path, monkeypat
 OTHER_SERVER = """
 import pathlib, queue, sys
 from broadcast.core.events import Message
-from broadcast.journals.sqlite.commit_thread import VERIFY_SECONDS
+from broadcast.journals.sqlite.writing_connection import VERIFY_SECONDS
 from broadcast.journals.sqlite.journal import SqliteJournal
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
@@ -338,7 +338,7 @@ def test_doubtful_commit_is_not_undone_if_another_program_has_written_since(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(commit_thread_of(run)._files.last_number, "write", fail)
+        patch.setattr(commit_thread_of(run)._connection._files.last_number, "write", fail)
         assert "another program has written #" in refusal(run, "b")
     assert "another program has written #" in refusal(run, "c")
     run.journal.close()
@@ -376,7 +376,7 @@ def test_a_folder_settles_sooner_if_its_time_stamps_are_fine(data: Path, fractio
     clock = Clock()
     with open_sqlite(data, stats=CommitStats(clock.seconds)) as run:
         os.utime(data, ns=(0, 10**18 + fraction))
-        files = commit_thread_of(run)._files
+        files = commit_thread_of(run)._connection._files
         files.verify()
         for share, settled in ((0.9, False), (0.2, True)):
             clock.advance(seconds * share)

@@ -123,7 +123,7 @@ def test_error_while_indexing_loses_no_line_and_indexing_resumes(
             patch.setattr(commit_thread, "INDEX_AFTER_IDLE", 0.0)
             patch.setattr(SearchIndexer, "step", fail)
             assert run.append_texts("a") == [message("a", 1)]
-            wait_until(lambda: commit_thread_of(run)._db is None)
+            wait_until(lambda: commit_thread_of(run)._connection.db is None)
         assert run.matches("a") == [1]
         assert run.append_texts("b") == [message("b", 2)]
         wait_until(lambda: indexed_to(tmp_path) == 2)
@@ -132,7 +132,7 @@ def test_error_while_indexing_loses_no_line_and_indexing_resumes(
 
 def test_disconnected_commit_thread_does_not_index(run: Harness) -> None:
     run.append_texts("a")
-    commit_thread_of(run)._disconnect()
+    commit_thread_of(run)._connection.disconnect()
     assert not commit_thread_of(run)._index_step()
     assert run.append_texts("b") == [message("b", 2)]
     assert commit_thread_of(run)._index_step()

@@ -1,4 +1,4 @@
-"""The signals that would end the process without a log line, although nobody wants that."""
+"""The handlers of signals: an orderly shutdown, a reload, and log lines instead of an end by mistake."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 
@@ -15,9 +16,48 @@ if TYPE_CHECKING:
     from broadcast.core.time_slice import CallSoon
     from broadcast.server.log_writer import LogWriter
 
+_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class ShutdownSignalFilter:
+    """A filter that passes only the first shutdown signal to the installed handler.
+
+    Twisted's handlers stop the reactor at each signal, which logs a traceback if it is stopping already. *seconds* is
+    the maximum duration of a shutdown, for the log.
+    """
+
+    _log = Logger()
+
+    def __init__(self, call_soon: CallSoon, seconds: float) -> None:
+        self._call_soon = call_soon
+        self._seconds = seconds
+        self._stopping = self._logged = False
+
+    def install(self) -> None:
+        """Wrap the installed handlers. Call this while the reactor runs, because it installs its own at its start."""
+        for number in _SHUTDOWN_SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):  # otherwise it is ignored, as SIGINT is in a background job of a shell
+                signal.signal(number, partial(self._handle, handler))
+
+    def _handle(self, handler: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+        if not self._stopping:
+            self._stopping = True
+            handler(number, frame)
+        elif not self._logged:
+            self._logged = True
+            self._call_soon(self._log_shutdown)
+
+    def _log_shutdown(self) -> None:
+        self._log.info(
+            "Going down already, in {seconds:.0f} seconds at most. SIGKILL ends it at once, and loses nothing that "
+            "anybody has read.",
+            seconds=self._seconds,
+        )
+
 
 class ControlSignals:
-    """The handlers of SIGHUP and of the signals that processes send for other purposes than to end another one.
+    """The handlers of the signals that would end the process by default, although their senders want something else.
 
     ======================  =============================================================================
     SIGHUP                  *reload*; *terminate* if it comes because the controlling terminal has gone

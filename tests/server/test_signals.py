@@ -1,18 +1,19 @@
-"""SIGHUP reloads, or stops a server whose terminal has gone. Other signals are logged."""
+"""The first shutdown signal counts. SIGHUP reloads, or stops a server whose terminal has gone. Others are logged."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import cast
 
 import pytest
 from twisted.logger import formatEvent
 
-from broadcast.server import control_signals
-from broadcast.server.control_signals import ControlSignals
+from broadcast.server import signals
 from broadcast.server.log_writer import LogWriter
+from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
 from tests.harness import logged
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has none of these signals")
@@ -65,7 +66,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeProcess]:
     def make(*, terminal: bool = False, has_log_file: bool = True, is_daemon: bool = False) -> FakeProcess:
         process = FakeProcess(has_log_file=has_log_file, is_daemon=is_daemon)
         process.terminal = terminal
-        monkeypatch.setattr(control_signals, "_has_terminal", lambda: process.terminal)
+        monkeypatch.setattr(signals, "_has_terminal", lambda: process.terminal)
         process.handlers.install()
         return process
 
@@ -115,3 +116,48 @@ def test_handlers_of_others_stay(make: Callable[..., FakeProcess]) -> None:
         signal.signal(number, other_handler)
     make(is_daemon=True)
     assert {signal.getsignal(number) for number in HANDLED} == {other_handler}
+
+
+# Shutdown
+
+
+@pytest.fixture
+def received() -> Iterator[list[int]]:
+    """The signals that the previous handlers receive. The reactor has such handlers."""
+    numbers: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        numbers.append(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_is_passed_on_and_later_ones_are_logged_once(received: list[int], first: int, second: int) -> None:
+    calls: list[Callable[[], None]] = []
+    ShutdownSignalFilter(calls.append, 10.0).install()
+    signal.raise_signal(first)
+    assert (received, calls) == ([first], [])
+    for _ in range(3):
+        signal.raise_signal(second)
+    assert received == [first]
+    with logged() as events:
+        (log,) = calls
+        log()
+    assert events[0]["log_format"].format(**events[0]) == (
+        "Going down already, in 10 seconds at most. SIGKILL ends it at once, and loses nothing that anybody has read."
+    )
+
+
+def test_ignored_signal_stays_ignored(received: list[int]) -> None:
+    calls: list[Callable[[], None]] = []
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ShutdownSignalFilter(calls.append, 10.0).install()
+    signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.raise_signal(signal.SIGTERM)
+    assert received == [signal.SIGTERM]

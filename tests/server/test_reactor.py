@@ -1,14 +1,18 @@
-"""The reactor's deadlines depend neither on the wall clock nor on a pause of the process."""
+"""Deadlines depend neither on the wall clock nor on a pause of the process, and turns stay short."""
 
 from __future__ import annotations
 
+import socket
+import sys
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from twisted.internet.base import ReactorBase
 from twisted.logger import formatEvent
 
-from broadcast.server.monotonic_clock import use_monotonic_clock
+from broadcast.server import reactor as reactor_module
+from broadcast.server.reactor import limit_turns, use_monotonic_clock
 from tests.harness import logged
 
 NOON = 1_768_478_400.0
@@ -90,3 +94,54 @@ def test_idle_reactor_is_not_a_stopped_process() -> None:
             clocks.advance(clocks.reactor.timeout() or 0)
     assert clocks.called == ["in a minute"]
     assert events == []
+
+
+# Turns
+
+
+class Reader:
+    """One end of a connection in which a byte waits. It records in *served* that it was served, and does not read."""
+
+    def __init__(self, end: socket.socket, served: list[int]) -> None:
+        self.fileno = end.fileno
+        self._served = served
+
+    def doRead(self) -> None:  # noqa: N802 -- Twisted's name
+        self._served.append(self.fileno())
+
+    def logPrefix(self) -> str:  # noqa: N802
+        return "reader"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has epoll")
+def test_connections_are_served_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415 -- on Linux only
+
+    monkeypatch.setattr(reactor_module, "MAX_EVENTS", 2)
+    reactor: Any = EPollReactor()  # type: ignore[no-untyped-call]
+    limit_turns(reactor)
+    pairs = [socket.socketpair() for _ in range(5)]
+    served: list[int] = []
+    try:
+        readers = [Reader(near, served) for near, _far in pairs]
+        for reader, (_near, far) in zip(readers, pairs, strict=True):
+            reactor.addReader(reader)
+            far.send(b"x")
+        for turn in range(1, 6):
+            reactor.doIteration(0)
+            assert len(served) == 2 * turn
+        assert {served.count(reader.fileno()) for reader in readers} == {2}
+        for reader in readers:
+            reactor.removeReader(reader)
+    finally:
+        reactor.removeAll()
+        for near, far in pairs:
+            near.close()
+            far.close()
+
+
+def test_reactor_without_epoll_stays_as_it_is() -> None:
+    for reactor in (SimpleNamespace(), SimpleNamespace(_poller=object())):
+        before = dict(vars(reactor))
+        limit_turns(reactor)
+        assert vars(reactor) == before

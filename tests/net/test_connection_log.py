@@ -1,14 +1,13 @@
-"""The log of visits has a line for each at ordinary rates, and a summary for a client that comes in a loop."""
+"""The log has a line for each visit at ordinary rates, and numbers for clients in a loop and for rejections."""
 
 from __future__ import annotations
 
-import pytest
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 
-from broadcast.net.visit_log import LINES, SECONDS, VisitLog, format_source
+from broadcast.net.connection_log import REJECTION_SECONDS, VISIT_LINES, VISIT_SECONDS, RejectionLog, VisitLog
 from tests.harness import logged
 
 HERE = IPv4Address("TCP", "10.0.0.7", 40000)
@@ -24,11 +23,11 @@ class Visits:
 
     def join(self, peer: IAddress = HERE, count: int = 1) -> None:
         for _ in range(count):
-            self.log.write(Logger(), peer, "joins", "{nick} joined from {where}", nick="ann")
+            self.log.write(Logger(), peer, "join", "{nick} joined from {where}", nick="ann")
 
     def leave(self, peer: IAddress = HERE, count: int = 1) -> None:
         for _ in range(count):
-            self.log.write(Logger(), peer, "leaves", "{nick} left ({where})", nick="ann")
+            self.log.write(Logger(), peer, "leave", "{nick} left ({where})", nick="ann")
 
 
 def lines(events: list[LogEvent]) -> list[str]:
@@ -42,12 +41,11 @@ def test_visits_are_logged_one_by_one_at_an_ordinary_rate() -> None:
     visits = Visits()
     with logged() as events:
         for _ in range(3):
-            visits.join(count=LINES // 2)
-            visits.leave(count=LINES // 2)
-            visits.clock.advance(SECONDS)
-        expected = ["ann joined from 10.0.0.7 port 40000"] * (LINES // 2) + ["ann left (10.0.0.7 port 40000)"] * (
-            LINES // 2
-        )
+            visits.join(count=VISIT_LINES // 2)
+            visits.leave(count=VISIT_LINES // 2)
+            visits.clock.advance(VISIT_SECONDS)
+        half = VISIT_LINES // 2
+        expected = ["ann joined from 10.0.0.7 port 40000"] * half + ["ann left (10.0.0.7 port 40000)"] * half
         assert lines(events) == expected * 3
     assert visits.clock.getDelayedCalls() == [], "nothing is left to write"
 
@@ -55,12 +53,12 @@ def test_visits_are_logged_one_by_one_at_an_ordinary_rate() -> None:
 def test_rest_of_a_period_is_one_line_for_each_source() -> None:
     visits = Visits()
     with logged() as events:
-        visits.join(count=LINES + 312)
+        visits.join(count=VISIT_LINES + 312)
         visits.leave(count=310)
         visits.join(THERE)
-        visits.join(IPv4Address("TCP", "10.0.0.9", 1), LINES + 2)
-        assert len(lines(events)) == LINES + 1 + LINES
-        visits.clock.advance(SECONDS - 1)
+        visits.join(IPv4Address("TCP", "10.0.0.9", 1), VISIT_LINES + 2)
+        assert len(lines(events)) == VISIT_LINES + 1 + VISIT_LINES
+        visits.clock.advance(VISIT_SECONDS - 1)
         assert events == []
         visits.clock.advance(1)
         assert [event["where"] for event in events] == ["10.0.0.7", "10.0.0.9"]
@@ -70,13 +68,13 @@ def test_rest_of_a_period_is_one_line_for_each_source() -> None:
         ]
         visits.join()
         assert lines(events) == ["ann joined from 10.0.0.7 port 40000"]
-        visits.clock.advance(SECONDS)
+        visits.clock.advance(VISIT_SECONDS)
         assert events == []
 
 
 def test_summary_is_written_at_the_end_of_the_process() -> None:
     visits = Visits()
-    visits.join(count=LINES + 5)
+    visits.join(count=VISIT_LINES + 5)
     visits.clock.advance(7)
     with logged() as events:
         visits.log.flush()
@@ -92,19 +90,18 @@ def test_visits_of_many_sources_are_all_logged() -> None:
         assert len(lines(events)) == 1000
 
 
-@pytest.mark.parametrize(
-    ("peer", "source"),
-    [
-        (HERE, "10.0.0.7"),
-        (IPv6Address("TCP", "::ffff:10.0.0.7", 1), "10.0.0.7"),
-        (IPv6Address("TCP", "2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
-        (IPv6Address("TCP", "::1", 1), "::1"),
-        (IPv6Address("TCP", "fe80::7%eth0", 1), "fe80::7%eth0"),
-        (IPv6Address("TCP", "fe80::7%\x1b[2J\n", 1), "fe80::7%"),
-        (IPv6Address("TCP", "no address\r\n", 1), "no address"),
-        (UNIXAddress(None), "a local socket"),
-        (UNIXAddress(b"/tmp/x\nforged"), "a local socket"),
-    ],
-)
-def test_source_is_what_one_client_cannot_change(peer: IAddress, source: str) -> None:
-    assert format_source(peer) == source
+def test_rejections_are_one_line_per_interval_with_their_number_and_the_last_reason() -> None:
+    clock = Clock()
+    log = RejectionLog(clock)
+    with logged() as events:
+        log.record("full")
+        for reason in ("full", "busy"):
+            log.record(reason, 3)
+        assert lines(events) == ["Connections refused: 1, the last one: full"]
+        clock.advance(REJECTION_SECONDS)
+        assert lines(events) == ["Connections refused: 6, the last one: busy"]
+        clock.advance(REJECTION_SECONDS)
+        log.record("full")
+        assert lines(events) == ["Connections refused: 1, the last one: full"]
+        clock.advance(REJECTION_SECONDS)
+    assert clock.getDelayedCalls() == []
