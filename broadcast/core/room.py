@@ -130,7 +130,8 @@ class Room:
 
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""
-        self._append(Message(member.id, member.nick, text, at, receipt=member.receipts))
+        # With ``receipt=``, creating the event would take nearly twice the time.
+        self._append(Message(member.id, member.nick, text, at, 0, member.receipts))
 
     def act(self, member: Member, text: str, at: float) -> None:
         """Append an action. The parameters are those of ``say``."""
