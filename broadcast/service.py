@@ -292,7 +292,7 @@ def _make_context(
     reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
     control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
     return ProcessContext(
-        give_up=partial(give_up, twistd, log),
+        give_up=partial(give_up, twistd, log, _keep_stderr(reactor, twistd)),
         clock=reactor,
         call_soon=call_soon,
         terminate=terminate,
@@ -316,10 +316,23 @@ def _log_missing_lines(line: str) -> None:
     _log.error("{line}", line=line)
 
 
-def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, line: str) -> NoReturn:
+def _keep_stderr(reactor: Any, twistd: Mapping[str, Any]) -> int | None:  # noqa: ANN401 - as in makeService
+    """Return a descriptor of stderr that a daemon still has while it starts, or None if this process is no daemon."""
+    if not twistd or twistd.get("nodaemon"):
+        return None
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        return None
+    reactor.callWhenRunning(os.close, stderr)  # the terminal would otherwise never be free of the daemon
+    return stderr
+
+
+def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, stderr: int | None, line: str) -> NoReturn:
     """End the process before the reactor runs, and report *line* to the person who started it.
 
-    *twistd* holds twistd's options, and *log* is the log that has begun. This function removes twistd's pid file and
+    *twistd* holds twistd's options, *log* is the log that has begun, and *stderr* is that of a daemon, if it still has
+    one. This function removes twistd's pid file and
     reports to twistd's parent process itself: for an exception, twistd would print a traceback or leave the pid file
     behind.
     """
@@ -332,8 +345,10 @@ def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, line: str) -> NoR
         if log is not None:
             log.writer.wait()
     if status is not None:
-        # A daemon has no stderr. Its parent process waits for this status, prints it, and exits with status 1. It reads
-        # at most 100 bytes, and refers to the log for the rest.
+        if stderr is not None:
+            with suppress(OSError):
+                os.write(stderr, f"{_stderr_line(line)}\n".encode())
+        # The parent process of a daemon waits for this status, prints its first 100 bytes, and exits with status 1.
         os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
     elif sys.__stderr__ is not None:
         # twistd has redirected sys.stderr to the log.

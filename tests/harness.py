@@ -342,6 +342,8 @@ class World:
 
     direct = False
     """Whether the server sends to the sockets directly."""
+    holds_presence = False
+    """Whether the notices of joins and leaves that follow others closely wait."""
 
     def __init__(
         self,
@@ -365,7 +367,8 @@ class World:
         self.journal = (journal or MemoryJournal)(self._soon.append)
         self.fanout = Fanout(self._soon.append, self._fanout_clock, replay_buffer, limits.private_queue_bytes)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
-        self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds())
+        call_later = self.clock.callLater if self.holds_presence else None
+        self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds(), call_later)
         self.room = self.hub.room
         self.connections = Connections(limits, self.clock)
         self.factory = BroadcastFactory(

@@ -233,10 +233,16 @@ class Server(RuleBasedStateMachine):
     # The log
 
     def log_batch(
-        self, events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last: int
+        self,
+        events: Sequence[Event],
+        members: Mapping[int, Member],
+        ignoring: Iterable[Member],
+        last: int,
+        unannounced: Sequence[Sequence[Joined | Left]],
     ) -> Batch:
         """Stand in for ``build_batch``: the events are stored, and about to be delivered."""
         assert list(members) == list(self.present)
+        assert not unannounced, "without timers, each join is announced when it takes effect"
         clients = {client.id: client for client in self.clients}
         for session in self.present:
             self.expect_batch(clients[session], events)

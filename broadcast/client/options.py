@@ -94,7 +94,11 @@ def parse(arguments: Sequence[str]) -> Options:
     try:
         host, port = address(found.host, found.port)
     except ValueError as wrong:
-        quotes = "" if found.send is None else " (a text of several words stands in quotes behind --send)"
+        quotes = (
+            ""
+            if found.send is None or found.port is None
+            else " (a text of several words stands in quotes behind --send)"
+        )
         parser.error(f"{wrong}{quotes}")
     if found.json and found.send is None:
         parser.error("--json goes with --send")

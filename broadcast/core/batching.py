@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from broadcast.core.events import (
@@ -25,7 +26,8 @@ from broadcast.core.nicknames import casefold_key
 if TYPE_CHECKING:
     from broadcast.core.membership import Member
 
-_SAME_FOR_ALL = (Joined, JoinCount, Announced, Barrier)
+_PRESENCE = (Joined, JoinCount, Left, LeaveCount)
+_SAME_FOR_ALL = (Announced, Barrier)
 """Events without overrides."""
 COALESCE_ABOVE = 5
 """Maximum number of joins, and of leaves, that one batch shows one by one."""
@@ -74,22 +76,83 @@ class _RenameTracker:
         self._keys[casefold_key(event.new)] = keys
 
 
+class _PresenceOverrides:
+    """The overrides of the joins and leaves in a batch, which are produced in the order of the shown events.
+
+    The batch consists of *unannounced* and *events*.
+    """
+
+    def __init__(self, events: Sequence[Event], unannounced: Sequence[Sequence[Joined | Left]]) -> None:
+        self._events = events
+        self._everything = [*chain.from_iterable(unannounced), *events]
+        self._known: dict[int, tuple[int, int]] = {}
+        """The numbers of joins and leaves up to the end of its own group, for each newcomer."""
+        self._joins = self._leaves = 0
+        """Numbers of joins and leaves shown so far."""
+        joins = leaves = 0
+        for group in unannounced:
+            joins += sum(isinstance(event, Joined) for event in group)
+            leaves += sum(isinstance(event, Left) for event in group)
+            for event in group:
+                if isinstance(event, Joined):
+                    self._known[event.session] = joins, leaves
+                else:
+                    self._known.pop(event.session, None)
+
+    def of(self, event: Joined | JoinCount | Left | LeaveCount) -> Iterator[tuple[int, Event | None]]:
+        """Yield the sessions that receive something else in the place of *event*, each with its replacement."""
+        match event:
+            case Joined():
+                self._joins += 1
+                yield from ((session, None) for session, (joins, _) in self._known.items() if joins >= self._joins)
+            case Left(session=leaver):
+                self._leaves += 1
+                for session, (_, leaves) in self._known.items():
+                    if leaves >= self._leaves and session != leaver:
+                        yield session, None
+                yield leaver, None
+            case JoinCount(count=count):
+                for session, (joins, _) in self._known.items():
+                    yield session, self._rest(Joined, JoinCount, count - joins)
+            case _:  # LeaveCount
+                leavers = {left.session for left in self._events if isinstance(left, Left)}
+                yield from ((leaver, None) for leaver in leavers)
+                for session, (_, leaves) in self._known.items():
+                    if leaves and session not in leavers:
+                        yield session, self._rest(Left, LeaveCount, event.count - leaves)
+
+    def _rest(self, kind: type[Joined | Left], count_kind: type[JoinCount | LeaveCount], count: int) -> Event | None:
+        """Return the last *count* joins or leaves as one event, None if there are none."""
+        if count == 1:
+            return next(event for event in reversed(self._everything) if type(event) is kind)
+        return count_kind(count) if count else None
+
+
 def build_batch(
-    events: Sequence[Event], members: Mapping[int, Member], ignoring: Iterable[Member], last_seq: int = 0
+    events: Sequence[Event],
+    members: Mapping[int, Member],
+    ignoring: Iterable[Member],
+    last_seq: int = 0,
+    unannounced: Sequence[Sequence[Joined | Left]] = (),
 ) -> Batch:
-    """Build the batch for *events*, which the journal has returned.
+    """Build the batch for *unannounced* joins and leaves, and *events*, which the journal has returned.
+
+    The former are groups that have taken effect one after the other.
 
     The overrides for single members:
 
     * An author receives a receipt in place of the own line, or nothing if receipts are off.
     * Members receive nothing about their own leave and rename.
     * Only the recipient receives a private message, and only the author a failure to store.
+    * Newcomers among *unannounced* receive only the joins and leaves after their own group.
     * Members in *ignoring* do not receive the lines of the nicknames that they ignore.
 
     *last_seq* is the number of the last stored event before the batch. The cost grows with the events and the
     overrides, never with subscribers times events.
     """
-    shown = coalesce_presence(events)
+    everything = [*chain.from_iterable(unannounced), *events] if unannounced else events
+    shown = coalesce_presence(everything)
+    presence: _PresenceOverrides | None = None
     overrides: dict[int, list[Override]] = {}
     names = _RenameTracker()
     for index, event in enumerate(shown):
@@ -102,26 +165,24 @@ def build_batch(
                 own = overrides[session] = []
             own.append((index, Receipt(event.seq) if event.receipt else None))
         elif not isinstance(event, _SAME_FOR_ALL):
-            for session, replacement in _recipient_overrides(event, events, members, names):
+            if isinstance(event, _PRESENCE):
+                presence = presence or _PresenceOverrides(events, unannounced)
+                replacements = presence.of(event)
+            else:
+                replacements = _recipient_overrides(event, members, names)
+            for session, replacement in replacements:
                 overrides.setdefault(session, []).append((index, replacement))
     _apply_ignores(shown, ignoring, overrides)
     return Batch(shown, overrides, last_seq)
 
 
 def _recipient_overrides(
-    event: Left | Renamed | PrivateMessage | StoreFailed | LeaveCount,
-    events: Sequence[Event],
+    event: Renamed | PrivateMessage | StoreFailed,
     members: Mapping[int, Member],
     names: _RenameTracker,
 ) -> Iterator[tuple[int, Event | None]]:
     """Yield the sessions that receive something else in the place of *event*, each with its replacement."""
     match event:
-        case Left(session=session):
-            yield session, None
-        case LeaveCount():
-            for left in events:
-                if isinstance(left, Left):
-                    yield left.session, None
         case Renamed(session=session):
             names.record(event)
             yield session, None

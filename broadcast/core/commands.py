@@ -104,17 +104,18 @@ def is_quit(line: str) -> bool:
 def interpret(context: CommandContext, typed: str, at: float) -> None:
     """Sanitize the line *typed* and say it in the room, or run its command. Raises ``RejectedError``."""
     line = sanitize(typed)
+    member = context.member
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
-        context.member.last_active = at
+        member.last_active = at
     room = context.hub.room
     if not line.startswith("/"):
         text = line.strip()
         if text.casefold() in QUIT_WORDS:
             context.leave("")
         elif text:
-            room.say(context.member, line, at)
+            room.say(member, line, at)
     elif line.startswith("//"):
-        room.say(context.member, line[1:], at)
+        room.say(member, line[1:], at)
     else:
         verb, _, argument = line[1:].partition(" ")
         command = _find_command(verb)

@@ -6,9 +6,8 @@ A client that sends too many lines stays connected and loses none of them. Its i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import islice
 from math import inf
@@ -100,18 +99,19 @@ _Source: TypeAlias = IPv4Address | IPv6Address | IPv6Network
 
 
 class Lease:
-    """One counted connection. It counts until ``release``."""
+    """One connection from *source*, counted by *limiter*. It counts until ``release``."""
 
-    __slots__ = ("_on_release",)
+    __slots__ = ("_limiter", "_source")
 
-    def __init__(self, on_release: Callable[[], None]) -> None:
-        self._on_release: Callable[[], None] | None = on_release
+    def __init__(self, limiter: ConnectionLimiter, source: _Source | None) -> None:
+        self._limiter: ConnectionLimiter | None = limiter
+        self._source = source
 
     def release(self) -> None:
         """Stop counting the connection. Further calls have no effect."""
-        on_release, self._on_release = self._on_release, None
-        if on_release is not None:
-            on_release()
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.release(self._source)
 
 
 class ConnectionLimiter:
@@ -146,7 +146,7 @@ class ConnectionLimiter:
                 self._count_arrival(source, max(address_limit, ARRIVALS_AT_ONCE), now)
             self._counts[source] += 1
         self.total += 1
-        return Lease(partial(self._release, source))
+        return Lease(self, source)
 
     def _count_arrival(self, source: _Source, at_once: int, now: float) -> None:
         """Count a new connection from *source*. Raises ``TooManyConnections`` if its token bucket is empty."""
@@ -165,7 +165,8 @@ class ConnectionLimiter:
                 f"Too many new connections from {source}: this server takes {rate:g} a second from one address."
             )
 
-    def _release(self, source: _Source | None) -> None:
+    def release(self, source: _Source | None) -> None:
+        """Stop counting a connection from *source*, whose lease has ended."""
         self.total -= 1
         if source is not None:
             self._counts[source] -= 1

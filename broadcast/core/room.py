@@ -4,9 +4,8 @@ Every event passes through the journal, which returns it in order. All events th
 free form the next batch. The listeners of the members that joined are called first, because their streams begin after
 the batch. Then the batch is delivered to the subscribers. The listeners of the members that left are called last.
 
-After the delivery of a join or leave, further joins and leaves wait for ``PRESENCE_SECONDS``, or until another event
-is committed, and then form one batch. Thus many arrivals in a short time become a few batches, in which counts replace
-the single notices. Lines never wait for this.
+A join or leave that follows others closely takes effect at once, but its notice waits for a line or for a moment. So a
+rush of arrivals costs each subscriber a few notices, and neither the newcomers nor the lines wait for it.
 """
 
 from __future__ import annotations
@@ -47,7 +46,9 @@ FAST_COMMIT_SECONDS = 0.02
 Slow commits gather enough events by themselves.
 """
 PRESENCE_SECONDS = 0.02
-"""Minimum time from the delivery of joins or leaves to a batch of nothing but joins and leaves, in seconds."""
+"""Minimum time between two batches that hold nothing but joins and leaves, in seconds, from the end of the first."""
+PRESENCE_SECONDS_PER_MEMBER = 100e-6
+"""The same for each member, if that is longer: a send takes 10 µs, so such batches take a tenth of the time at most."""
 _PRESENCE = (Joined, Left)
 
 
@@ -72,8 +73,6 @@ class Room:
         """Number of the last stored event whose delivery has begun; after ``open``, of the last one in the journal."""
         self.message_count = 0
         """Number of stored events delivered since the start."""
-        self.delivering = False
-        """True while a batch has been delivered to some subscribers but not to all."""
         self.queued_events = 0
         """Number of events that the journal has not returned yet."""
         self.queued_characters = 0
@@ -97,13 +96,19 @@ class Room:
         """Events that the journal has returned and that are not in delivery yet."""
         self._committed_text = 0
         """Number of characters of text in them."""
+        self._delivering = False
+        """True while a batch has been delivered to some subscribers but not to all."""
         self._publishing = False
         """True while a batch is in delivery or its callbacks are running."""
         self._deferred_once = False
         """Whether delivery has already waited for one more commit."""
         self._call_later = call_later
         self._holds_presence = False
-        """True for ``PRESENCE_SECONDS`` after the delivery of a join or leave."""
+        """True for a moment after the delivery of a join or leave. The notices of others wait for a line or the end."""
+        self._extends_hold = False
+        """Whether a line has taken notices along meanwhile. Then another such moment follows."""
+        self._unannounced: list[Sequence[Joined | Left]] = []
+        """Joins and leaves that have taken effect and whose notices wait, in groups that took effect together."""
         self._paused_authors: deque[Callable[[], None]] = deque()
         """Callbacks of authors that wait until the undelivered events are below the low-water mark."""
 
@@ -125,7 +130,8 @@ class Room:
 
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""
-        self._append(Message(member.id, member.nick, text, at, receipt=member.receipts))
+        # With ``receipt=``, creating the event would take nearly twice the time.
+        self._append(Message(member.id, member.nick, text, at, 0, member.receipts))
 
     def act(self, member: Member, text: str, at: float) -> None:
         """Append an action. The parameters are those of ``say``."""
@@ -158,9 +164,17 @@ class Room:
         self._barrier_callbacks.append(call)
         self._append(Barrier())
 
+    @property
+    def delivering(self) -> bool:
+        """Whether some subscribers have not been sent a join, a leave or another event that has taken effect."""
+        return self._delivering or bool(self._unannounced)
+
     def when_delivered(self, call: Callable[[], None]) -> None:
-        """Call *call* once the current batch has been delivered to all subscribers. Only while ``delivering``."""
-        self._delivery_callbacks.append(call)
+        """Call *call* once these events have been delivered to all subscribers. Only while ``delivering``."""
+        if self._unannounced:
+            self.after_barrier(call)
+        else:
+            self._delivery_callbacks.append(call)
 
     def ignore(self, member: Member, name: str) -> None:
         """Hide from *member* the lines of the nickname *name*."""
@@ -232,7 +246,8 @@ class Room:
 
     def _deliver_next(self) -> None:
         """Deliver the committed events as one batch. Events that are committed meanwhile form the next one."""
-        if not self._committed or (self._holds_presence and self._is_only_presence()):
+        is_quiet = self._holds_presence and self._is_only_presence()
+        if not self._committed and (is_quiet or not self._unannounced):
             return
         if len(self._committed) <= MAX_BATCH_EVENTS:
             events, self._committed = self._committed, []
@@ -240,7 +255,10 @@ class Room:
         else:
             events, self._committed = self._committed[:MAX_BATCH_EVENTS], self._committed[MAX_BATCH_EVENTS:]
             self._committed_text -= sum(map(text_length, events))
-        batch = build_batch(events, self.members, self._ignoring, self.last_seq)
+        if is_quiet:
+            batch = Batch((Barrier(),), {}, self.last_seq)
+        else:
+            batch = build_batch(events, self.members, self._ignoring, self.last_seq, self._unannounced)
         stored = [event for event in events if isinstance(event, STORED)]
         if stored:
             self.last_seq = stored[-1].seq
@@ -248,24 +266,34 @@ class Room:
             self._recent.extend(stored)
         # Most batches hold stored events only, and the other events are few. Only these change the state of the room.
         transient = [event for event in events if not isinstance(event, STORED)] if len(stored) < len(events) else ()
+        presence = [event for event in transient if isinstance(event, _PRESENCE)]
+        holds_presence = not is_quiet and bool(presence or self._unannounced)
+        self._unannounced = [*self._unannounced, presence] if is_quiet else []
         self._apply_before_delivery(transient, batch)
-        self._publishing = self.delivering = True
-        self._publisher.publish(batch, self._finish_delivery(transient), self._calls_of_joined(transient))
+        self._publishing = self._delivering = True
+        steps = self._finish_delivery(transient, holds_presence=holds_presence)
+        self._publisher.publish(batch, steps, self._calls_of_joined(transient))
 
     def _is_only_presence(self) -> bool:
-        """Return whether the committed events are nothing but joins and leaves, and less than a full batch."""
+        """Return whether the committed events are nothing but joins and leaves, and fill no batch with those before."""
         committed = self._committed
-        return len(committed) < MAX_BATCH_EVENTS and all(isinstance(event, _PRESENCE) for event in committed)
+        return len(committed) + sum(map(len, self._unannounced)) < MAX_BATCH_EVENTS and all(
+            isinstance(event, _PRESENCE) for event in committed
+        )
 
     def _hold_presence(self) -> None:
-        """Let further joins and leaves wait for ``PRESENCE_SECONDS``, unless they already do."""
+        """Let the notices of joins and leaves wait for others, from now on."""
+        self._extends_hold = self._holds_presence
         if self._call_later is not None and not self._holds_presence:
             self._holds_presence = True
-            self._call_later(PRESENCE_SECONDS, self._release_presence)
+            seconds = max(PRESENCE_SECONDS, PRESENCE_SECONDS_PER_MEMBER * len(self.members))
+            self._call_later(seconds, self._release_presence)
 
     def _release_presence(self) -> None:
         self._holds_presence = False
-        if not self._publishing:
+        if self._extends_hold:
+            self._hold_presence()
+        elif not self._publishing:
             self._deliver_next()
 
     def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:
@@ -300,7 +328,7 @@ class Room:
         """Return the member with this session, which may leave with the batch in delivery."""
         return self.members.get(session) or self._leaving[session]
 
-    def _finish_delivery(self, events: Sequence[Transient]) -> Iterator[Callback]:
+    def _finish_delivery(self, events: Sequence[Transient], *, holds_presence: bool) -> Iterator[Callback]:
         """Yield the callbacks of delivered *events* one by one, then those that wait for the low-water mark.
 
         The next batch starts only after the last callback, so a new member's stream begins with that batch.
@@ -308,7 +336,9 @@ class Room:
         try:
             callbacks = [*self._apply_after_delivery(events), *self._delivery_callbacks]
             self._delivery_callbacks.clear()
-            self.delivering = False
+            self._delivering = False
+            if holds_presence:
+                self._hold_presence()
             yield from callbacks
             while self._paused_authors and self._below_low_water:
                 yield self._paused_authors.popleft()
@@ -320,8 +350,6 @@ class Room:
         """Update the state that depends on the delivery to all subscribers. Return the callbacks of *events*."""
         callbacks: list[Callable[[], None]] = []
         for event in events:
-            if isinstance(event, _PRESENCE):
-                self._hold_presence()
             if isinstance(event, Left):
                 member = self._leaving.pop(event.session)
                 self._ignoring.discard(member)

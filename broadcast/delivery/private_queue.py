@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -56,7 +55,7 @@ class PrivateQueue:
     """The chunks that one subscriber has not been sent, in the order of their offsets."""
 
     def __init__(self) -> None:
-        self._chunks: deque[PrivateChunk] = deque()
+        self._chunks: list[PrivateChunk] = []  # a few hundred at most; an empty deque would take 700 bytes
         self.size = 0
         """Sum of the sizes of the chunks, in bytes."""
 
@@ -80,12 +79,12 @@ class PrivateQueue:
 
     def put_back(self, chunk: PrivateChunk) -> None:
         """Insert *chunk*, the rest of a chunk that was removed, at the beginning."""
-        self._chunks.appendleft(chunk)
+        self._chunks.insert(0, chunk)
         self.size += chunk.size
 
     def pop(self) -> PrivateChunk:
         """Remove the next chunk and return it."""
-        chunk = self._chunks.popleft()
+        chunk = self._chunks.pop(0)
         self.size -= chunk.size
         return chunk
 

@@ -97,12 +97,7 @@ def parse_listener(
             raise StartupError(f"{option} {port} needs what TLS needs: pip install 'Twisted[tls]'.") from error
         # Parsers can be plugins and raise various errors: ValueError, TypeError for an unknown argument, ImportError,
         # OSError.
-        repeat_hint = ", and repeat it for several" if option == "--port" else ""
-        colon_hint = r" A colon in a value is written \:, as in interface=\:\:1." if "::" in description else ""
-        raise StartupError(
-            f"{option} {port} cannot be used ({_error_text(error)}). Give it a number, or a Twisted endpoint "
-            f"description such as tcp:5555:interface=0.0.0.0{repeat_hint}.{colon_hint}"
-        ) from error
+        raise StartupError(_describe_mistake(option, port, description, error)) from error
     if isinstance(endpoint, StandardIOEndpoint):
         raise StartupError(f"{option} {port} is nothing to connect to. Give it a number, such as 5555.")
     if isinstance(endpoint, UNIXServerEndpoint):
@@ -117,6 +112,18 @@ def parse_listener(
             endpoint, cast("IReactorTime", reactor), connection_limiter or ConnectionLimiter(DEFAULTS)
         )
     return EndpointListener(port, endpoint, option, backlog)
+
+
+def _describe_mistake(option: str, port: str, description: str, error: Exception) -> str:
+    """Return why *description*, the endpoint description in *port*, cannot be used, and the correct form."""
+    if "::" in description:
+        example = description.replace("::", r"\:\:")
+        return rf"{option} {port}: a colon in a value is written \:, as in {example}."
+    repeat_hint = ", and repeat it for several" if option == "--port" else ""
+    return (
+        f"{option} {port} cannot be used ({_error_text(error)}). Give it a number, or a Twisted endpoint "
+        f"description such as tcp:5555:interface=0.0.0.0{repeat_hint}."
+    )
 
 
 def _check_path(given: str, endpoint: UNIXServerEndpoint) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class PauseReason(Enum):
@@ -22,6 +22,10 @@ class PauseReason(Enum):
 
     # Enum computes its own hash in Python. That is too slow, as the gate looks up reasons for each chunk of input.
     __hash__ = object.__hash__
+
+
+_NONE: Final = frozenset[PauseReason]()
+"""No reasons. The gates share it, because most have none and a set takes 200 bytes."""
 
 
 class PausableTransport(Protocol):
@@ -43,7 +47,7 @@ class InputGate:
 
     def __init__(self, transport: PausableTransport) -> None:
         self._transport: PausableTransport | None = transport
-        self._reasons: set[PauseReason] = set()
+        self._reasons = _NONE
         self._reading = True
 
     @property
@@ -58,9 +62,9 @@ class InputGate:
     def set(self, reason: PauseReason, active: bool = True) -> None:
         """Add *reason* to the set, or remove it if it is not *active*."""
         if active:
-            self._reasons.add(reason)
-        else:
-            self._reasons.discard(reason)
+            self._reasons |= {reason}
+        elif self._reasons:
+            self._reasons -= {reason}
 
     def apply(self) -> None:
         """Pause or resume the transport, if the set has changed between empty and not empty."""
@@ -74,7 +78,7 @@ class InputGate:
 
     def open(self) -> None:
         """Let the transport read until its end, whatever reasons follow."""
-        self._reasons.clear()
+        self._reasons = _NONE
         self.apply()
         self.detach()
 

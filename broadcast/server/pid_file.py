@@ -33,7 +33,7 @@ def check_pid_file(path: Path) -> None:
         raise StartupError(f"cannot read the pid file {path}: {_reason(error)}. {_ADVICE.capitalize()}.") from error
     if content is not None:
         _remove_stale(path, content)
-    _try_to_write(path)
+    _try_to_write(path.resolve())  # a symbolic link may lead to a folder that does not exist
 
 
 def _remove_stale(path: Path, content: bytes) -> None:

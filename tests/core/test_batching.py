@@ -120,3 +120,28 @@ def test_members_who_ignore_the_same_people_share_their_overrides(room: dict[int
 def test_ignoring_somebody_silent_makes_no_override(room: dict[int, Member]) -> None:
     ignore(room, ANN, "zoe")
     assert build(room, message(BOB, "bob", "hi")).overrides == {BOB: [(0, None)]}
+
+
+def test_newcomers_receive_the_joins_and_leaves_after_their_own_join(room: dict[int, Member]) -> None:
+    unannounced: list[Joined | Left] = [Joined(4, "dave"), Left(9, "zed", ""), Joined(5, "eve")]
+    events: list[Event] = [message(7, "ann", "ho"), Joined(6, "fay"), Left(4, "dave", "")]
+    batch = build_batch(events, room, (), 0, [[event] for event in unannounced])
+    assert batch.events == [*unannounced, *events]
+    assert batch.overrides[5] == [(0, None), (1, None), (2, None)]
+    assert batch.overrides[4] == [(0, None), (5, None)]
+
+
+def test_newcomers_receive_their_own_counts(room: dict[int, Member]) -> None:
+    joins = [Joined(10 + number, f"p{number}") for number in range(COALESCE_ABOVE + 1)]
+    leaves: list[Joined | Left] = [Left(30 + number, f"q{number}", "") for number in range(COALESCE_ABOVE)]
+    groups: list[list[Joined | Left]] = [[joins[0]], [joins[1]], [joins[2]], leaves, [joins[3]], [joins[4], joins[5]]]
+    batch = build_batch([Left(10, "p0", "")], room, (), 0, groups)
+    assert batch.events == [JoinCount(6), LeaveCount(6)]
+    assert batch.overrides == {
+        10: [(0, JoinCount(5)), (1, None)],
+        11: [(0, JoinCount(4))],
+        12: [(0, JoinCount(3))],
+        13: [(0, JoinCount(2)), (1, Left(10, "p0", ""))],
+        14: [(0, None), (1, Left(10, "p0", ""))],
+        15: [(0, None), (1, Left(10, "p0", ""))],
+    }

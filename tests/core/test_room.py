@@ -27,7 +27,13 @@ from broadcast.core.events import (
 from broadcast.core.interfaces import Batch, Callback, CallLater, Journal
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
-from broadcast.core.room import FAST_COMMIT_SECONDS, MAX_BATCH_EVENTS, PRESENCE_SECONDS, Room
+from broadcast.core.room import (
+    FAST_COMMIT_SECONDS,
+    MAX_BATCH_EVENTS,
+    PRESENCE_SECONDS,
+    PRESENCE_SECONDS_PER_MEMBER,
+    Room,
+)
 from broadcast.core.search_query import parse_query
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.memory import MemoryJournal
@@ -438,10 +444,11 @@ class Rush(RecordedRoom):
 
     def __init__(self) -> None:
         self.timers: list[Callable[[], None]] = []
+        self.seconds = PRESENCE_SECONDS
         super().__init__(call_later=self._start_timer)
 
     def _start_timer(self, seconds: float, call: Callable[[], None]) -> None:
-        assert seconds == PRESENCE_SECONDS
+        assert seconds == self.seconds
         self.timers.append(call)
 
     def elapse(self) -> None:
@@ -450,21 +457,54 @@ class Rush(RecordedRoom):
         self.settle()
 
 
-def test_joins_and_leaves_that_follow_others_wait_for_a_moment() -> None:
+def test_joins_and_leaves_that_follow_others_take_effect_at_once_and_are_announced_after_a_moment() -> None:
     rush = Rush()
     (ann,) = rush.join("ann")
     bob, carol = rush.join("bob", "carol")
     rush.leave(ann, "")
     rush.settle()
-    assert rush.events() == [[Joined(1, "ann")]]
-    assert (bob.calls, carol.calls) == ([], [])
-    rush.elapse()
-    assert rush.events()[1:] == [[Joined(2, "bob"), Joined(3, "carol"), Left(1, "ann")]]
+    assert rush.events() == [[Joined(1, "ann")], [Barrier()], [Barrier()]]
+    assert (bob.calls, carol.calls) == ([(["ann", "bob", "carol"], [])], [(["ann", "bob", "carol"], [])])
     assert ann.calls[1:] == ["left"]
+    assert list(rush.members) == [2, 3]
+    rush.elapse()
+    assert rush.events()[3:] == [[Joined(2, "bob"), Joined(3, "carol"), Left(1, "ann")]]
+    assert rush.batches[3].overrides == {2: [(0, None), (1, None)], 3: [(0, None), (1, None)], 1: [(2, None)]}
     rush.elapse()
     assert not rush.timers
     rush.join("dave")
-    assert rush.events()[2:] == [[Joined(3, "dave")]]
+    assert rush.events()[4:] == [[Joined(3, "dave")]]
+
+
+def test_while_people_talk_the_notices_come_with_lines_only() -> None:
+    rush = Rush()
+    (ann,) = rush.join("ann")
+    rush.join("bob")
+    rush.say(ann, "hi", NOON)
+    rush.settle()
+    rush.join("carol")
+    rush.elapse()
+    assert rush.events()[2:] == [[Joined(2, "bob"), Message(1, "ann", "hi", NOON, 1)], [Barrier()]]
+    rush.elapse()
+    assert rush.events()[4:] == [[Joined(3, "carol")]]
+
+
+def test_notices_are_rarer_the_more_members_there_are() -> None:
+    rush = Rush()
+    rush.seconds = 1000 * PRESENCE_SECONDS_PER_MEMBER
+    rush.join(*(f"p{number}" for number in range(1000)))
+    assert rush.timers
+
+
+def test_a_list_of_members_waits_for_the_notices() -> None:
+    rush = Rush()
+    rush.join("ann")
+    rush.join("bob")
+    assert rush.delivering
+    calls: list[Sequence[Event]] = []
+    rush.when_delivered(lambda: calls.append(rush.batches[-1].events))
+    rush.settle()
+    assert calls == [[Joined(2, "bob"), Barrier()]]
 
 
 def test_a_line_takes_the_joins_before_it_along() -> None:
@@ -473,15 +513,18 @@ def test_a_line_takes_the_joins_before_it_along() -> None:
     (bob,) = rush.join("bob")
     rush.say(ann, "hi", NOON)
     rush.settle()
-    assert rush.events()[1:] == [[Joined(2, "bob"), Message(1, "ann", "hi", NOON, 1)]]
-    assert bob.calls == [(["ann", "bob"], ["hi"])]
+    assert rush.events()[2:] == [[Joined(2, "bob"), Message(1, "ann", "hi", NOON, 1)]]
+    assert rush.batches[2].overrides == {2: [(0, None)], 1: [(1, None)]}
+    assert bob.calls == [(["ann", "bob"], [])]
 
 
 def test_a_full_batch_of_joins_does_not_wait() -> None:
     rush = Rush()
     rush.join("ann")
-    rush.join(*(f"p{number}" for number in range(MAX_BATCH_EVENTS)))
-    assert rush.events()[1] == [JoinCount(MAX_BATCH_EVENTS)]
+    rush.join("bob")
+    rush.seconds = PRESENCE_SECONDS_PER_MEMBER * (MAX_BATCH_EVENTS + 1)
+    rush.join(*(f"p{number}" for number in range(MAX_BATCH_EVENTS - 1)))
+    assert rush.events()[2] == [JoinCount(MAX_BATCH_EVENTS)]
 
 
 def test_time_that_passes_during_a_delivery_does_not_start_another() -> None:

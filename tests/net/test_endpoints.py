@@ -166,7 +166,8 @@ def test_invalid_endpoint_is_rejected_with_an_alternative(port: str) -> None:
 @pytest.mark.parametrize(
     ("port", "hint"),
     [
-        ("tcp:5555:interface=::1", r"A colon in a value is written \:, as in interface=\:\:1."),
+        ("tcp:5555:interface=::1", r"a colon in a value is written \:, as in tcp:5555:interface=\:\:1."),
+        ("tcp6:1:interface=fe80::7%eth0", r"is written \:, as in tcp6:1:interface=fe80\:\:7%eth0."),
         ("haproxy:4444", "behind haproxy: stands a place, as in haproxy:tcp:4444."),
         ("haproxy:haproxy:tcp:1", "behind haproxy: stands a place, as in haproxy:tcp:5555."),
     ],

@@ -127,6 +127,11 @@ def test_pid_file_in_a_missing_folder_is_refused(path: Path) -> None:
     assert error(path.parent / "nowhere" / "x").startswith("cannot write the pid file ")
 
 
+def test_symbolic_link_into_a_missing_folder_is_refused(path: Path) -> None:
+    path.symlink_to(path.parent / "gone" / "twistd.pid")
+    assert "No such file or directory" in error(path)
+
+
 def test_folder_as_a_pid_file_is_refused(path: Path) -> None:
     path.mkdir()
     assert error(path).startswith("cannot read the pid file PATH: ")

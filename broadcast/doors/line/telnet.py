@@ -64,8 +64,8 @@ class Telnet:
         self._raw = b""
         self._pos = 0
         self._in_subnegotiation = False
-        self._reject_counts = bytearray()  # number of replies per request; empty before the first
-        self._replies = bytearray()
+        self._reject_counts: bytearray | None = None  # number of replies per request; None before the first
+        self._replies = b""
 
     @property
     def unparsed(self) -> bytes:
@@ -85,8 +85,7 @@ class Telnet:
         """Return the replies to the pieces returned so far, each once."""
         if not self._replies:
             return b""
-        replies = bytes(self._replies)
-        self._replies.clear()
+        replies, self._replies = self._replies, b""
         return replies
 
     def next_piece(self) -> Piece | None:
@@ -142,7 +141,7 @@ class Telnet:
         if verb == _DO and option == _TIMING_MARK:
             self._replies += bytes((_IAC, _WONT, option))
             return
-        if not self._reject_counts:
+        if self._reject_counts is None:
             self._reject_counts = bytearray(2 * 256)
         request = option if verb == _DO else 256 + option
         if self._reject_counts[request] < MAX_REFUSALS:

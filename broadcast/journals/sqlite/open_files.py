@@ -20,6 +20,8 @@ SETTLED_SECONDS = 3.0
 
 Two changes within the resolution of the time stamps leave the same stamp. The coarsest resolution is that of FAT, 2 s.
 """
+FINE_SETTLED_SECONDS = 0.1
+"""The same if the stamp has a fraction of a second. Then its resolution is a tick of the kernel, at most 10 ms."""
 
 
 class WriteAheadLogRemoved(JournalError):
@@ -76,7 +78,8 @@ class OpenFiles:
         except BaseException:
             self._stamp = None  # the next call examines every file again
             raise
-        self._settled = self._now() - self._stamp_since > SETTLED_SECONDS
+        fine = stamp is not None and stamp[0] % 1_000_000_000
+        self._settled = self._now() - self._stamp_since > (FINE_SETTLED_SECONDS if fine else SETTLED_SECONDS)
 
     def verify_without_log(self) -> None:
         """Do the same without the write-ahead log. While the database is not open, there may be no log."""

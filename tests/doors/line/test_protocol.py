@@ -138,9 +138,11 @@ def test_probe_is_not_sent_to_a_client_that_does_not_read(world: World, ann: Per
 # One line at a time
 
 
-def test_nothing_is_read_while_a_reply_or_the_join_is_pending(world: World, bob: Person, ann: Person) -> None:
+def test_nothing_is_read_while_input_waits_for_a_reply_or_the_join(world: World, bob: Person, ann: Person) -> None:
     eve = world.connect()
     eve.put("eve\r\n")
+    assert is_read_from(eve)
+    eve.put("h")
     bob.put("one\r\n/history\r\ntwo\r\n")
     assert not is_read_from(eve)
     assert not is_read_from(bob)

@@ -12,12 +12,13 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from twisted.internet.task import Clock
 
 from broadcast.core.events import StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.sqlite import commit_thread
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from broadcast.journals.sqlite.open_files import SETTLED_SECONDS
+from broadcast.journals.sqlite.open_files import FINE_SETTLED_SECONDS, SETTLED_SECONDS
 from broadcast.journals.sqlite.writing_connection import VERIFY_SECONDS
 from tests.journals.contract import TIMEOUT, Harness, as_read, message, seqs
 from tests.journals.sqlite.support import (
@@ -480,3 +481,16 @@ def test_close_after_the_move_leaves_all_lines_in_the_moved_folder(run: Harness,
     run.journal.close()
     assert not data.exists()
     assert texts(data.with_name("away")) == ["a"]
+
+
+@pytest.mark.parametrize(("fraction", "seconds"), [(1, FINE_SETTLED_SECONDS), (0, SETTLED_SECONDS)])
+def test_a_folder_settles_sooner_if_its_time_stamps_are_fine(data: Path, fraction: int, seconds: float) -> None:
+    clock = Clock()
+    with open_sqlite(data, stats=CommitStats(clock.seconds)) as run:
+        os.utime(data, ns=(0, 10**18 + fraction))
+        files = commit_thread_of(run)._connection._files
+        files.verify()
+        for share, settled in ((0.9, False), (0.2, True)):
+            clock.advance(seconds * share)
+            files.verify()
+            assert files._settled is settled
