@@ -306,6 +306,6 @@ def _mark_missing(db: sqlite3.Connection, first: int, last: LastNumber) -> Store
     event = Message(0, REPORTER, text, last.at, last.seq)
     db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", to_row(event))
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'indexing'").fetchone() == (1,):
-        with suppress(sqlite3.Error):  # otherwise the index passes the gap in small steps
+        with suppress(sqlite3.Error):  # otherwise the next step of the index passes the gap
             db.execute("UPDATE indexed SET upto = ?", (last.seq - 1,))
     return event
