@@ -85,6 +85,8 @@ async def test_every_line_is_received_or_in_a_gap_notice(programs: Programs, tmp
     for person in people:
         await programs.connect(server.port, person, narrow=person in stopping)
     writers = [*people[1:WRITERS], stopping[0]]
+    people[0].say("/msg p1 hi")  # the notices of the last joins, which may wait a moment, come before it
+    await people[1].until("[p0] hi\r\n")
     await all_answered(people)
     for person in people:
         person.begin()

@@ -264,6 +264,7 @@ def test_stray_signals_are_logged_or_ignored(room: Room, start: Start) -> None:
 def test_log_file_is_rotated_on_sigusr1(room: Room, daemon: Callable[..., int]) -> None:
     pid = daemon()
     with room.join("ann"):
+        wait_until(lambda: "ann joined" in Path("twistd.log").read_text())
         os.kill(pid, signal.SIGUSR1)
         wait_until(Path("twistd.log.1").exists)
         wait_until(Path("twistd.log").exists)
