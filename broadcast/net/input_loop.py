@@ -93,6 +93,8 @@ class InputLoop:
             self._handle_lines()
         finally:
             self._running = False
+        if self.ended:
+            return  # the source may be freed by now
         congested = self._peer.congested
         if gate.is_open and self._session.ready and not congested:
             return  # nearly always: no reason has come or gone
