@@ -449,3 +449,18 @@ def test_visit_that_is_over_is_freed_without_the_garbage_collector(
         assert [part() for part in parts] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_lost_connection_is_freed_when_its_delayed_input_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BroadcastProtocol, "_log", Logger(observer=LogPublisher()))
+    world = World(limits=Limits(paste_lines=3, lines_per_second=2))
+    person = world.connect()
+    person.put(b"\xff\xf7" * COMMANDS_PER_LINE * 6)  # so many telnet commands count as six lines
+    person.vanish()
+    protocol = ref(person.protocol)
+    del person
+    assert protocol() is not None, "its input waits for the rate limit"
+    for _ in range(10):
+        world.clock.advance(0.5)
+        world.settle()
+    assert protocol() is None
