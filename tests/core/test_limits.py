@@ -147,10 +147,9 @@ def test_new_connections_of_one_address_are_limited_to_a_rate() -> None:
     for _ in range(ARRIVALS_AT_ONCE):
         limiter.acquire("192.0.2.1", 0.0).release()
     for _ in range(2):
-        with pytest.raises(
-            TooManyConnections, match=r"^Too many new connections from 192\.0\.2\.1: .* 2 a second from"
-        ):
-            limiter.acquire("192.0.2.1", 0.49)
+        assert rejection(limiter, "192.0.2.1", 0.49) == (
+            "Too many new connections from 192.0.2.1: this server takes 2 a second from one address."
+        )
     limiter.acquire("192.0.2.2", 0.49)
     limiter.acquire("192.0.2.1", 0.5).release()
     assert rejection(limiter, "192.0.2.1", 0.6)
