@@ -27,7 +27,6 @@ from tests.journals.sqlite.support import (
     break_connection,
     commit_thread_of,
     connection_of,
-    index_on_demand,
     open_file,
     open_sqlite,
     prevent_connecting,
@@ -37,17 +36,7 @@ from tests.journals.sqlite.support import (
 
 LOCKED = "another program has locked the journal"
 
-
-@pytest.fixture(autouse=True)
-def _no_indexing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable indexing: these tests look at every statement."""
-    index_on_demand(monkeypatch)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Harness]:
-    with open_sqlite(tmp_path) as harness:
-        yield harness
+pytestmark = pytest.mark.usefixtures("no_indexing")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,24 +14,12 @@ from tests.journals.sqlite.support import (
     append_stored,
     break_connection,
     connection_of,
-    index_on_demand,
     open_file,
-    open_sqlite,
     prevent_connecting,
     stored_in,
 )
 
-
-@pytest.fixture(autouse=True)
-def _no_indexing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable indexing, which would also use the connection that these tests break."""
-    index_on_demand(monkeypatch)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Harness]:
-    with open_sqlite(tmp_path) as harness:
-        yield harness
+pytestmark = pytest.mark.usefixtures("no_indexing")
 
 
 def test_commit_is_synchronous_on_a_write_ahead_log(run: Harness) -> None:
