@@ -145,13 +145,14 @@ class CommitThread:
 
     def _index_step(self) -> bool:
         """Index some events and return whether that succeeded."""
-        db, last = self._connection.db, self._connection.last
-        if db is None:
+        if self._connection.db is None:
             return False
         try:
-            self._indexer.step(db, last)
-        except Exception:  # noqa: BLE001 - nobody waits for the index; a lasting fault also fails the next commit
-            self._connection.disconnect()
+            # Unverified, this write could overwrite lines of another server in the write-ahead log.
+            db = self._connection.verified()
+            self._indexer.step(db, self._connection.last)
+        except Exception as error:  # noqa: BLE001 - nobody waits for the index; a lasting fault also fails the next commit
+            self._connection.disconnect_after(error)
             return False
         return True
 

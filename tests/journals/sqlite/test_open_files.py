@@ -365,7 +365,7 @@ def test_lines_of_a_server_that_took_the_lock_stay_and_the_first_one_stores_noth
 
 
 @pytest.mark.parametrize("reading", [False, True])
-@pytest.mark.parametrize("noticed", ["while the other runs", "after its end", "after its kill"])
+@pytest.mark.parametrize("noticed", ["while the other runs", "after its end", "after its kill", "by the indexer"])
 def test_lines_of_another_server_without_the_index_of_the_log_stay(
     run: Harness, data: Path, noticed: str, *, reading: bool
 ) -> None:
@@ -380,6 +380,9 @@ def test_lines_of_another_server_without_the_index_of_the_log_stay(
         if noticed == "while the other runs":
             assert refusal(run, "c") == f"{NOT_WRITTEN}another server has opened it"
             assert [event.text for event in run.read(1, 9)] == ["a", "b", "x", "y"]
+        elif noticed == "by the indexer":
+            assert not commit_thread_of(run)._index_step()
+            other.kill()
         elif noticed == "after its kill":
             other.kill()
     for _ in range(2):
