@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 import twisted
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.limits import Limits
+from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
@@ -113,7 +114,7 @@ class Crowd:
         self.reactor = reactor
         self._scale = scale
         soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
-        fanout = Fanout(soon, time.thread_time)
+        fanout = Fanout(Dispatcher(soon, time.thread_time))
         settings = Settings(replay=replay, limits=Limits().without_client_limits())
         self.hub = Hub(MemoryJournal(soon), fanout, settings, reactor.seconds())
         connections = Connections(settings.limits, reactor)

@@ -224,7 +224,7 @@ class Server(RuleBasedStateMachine):
 
     def open(self, kind: type[World], limits: Limits, buffer: ReplayBuffer | None = None) -> None:
         self.world = kind(Settings(version="0.0", replay=REPLAY), limits=limits)
-        self.world.fanout.private_queue_bytes = limits.private_queue_bytes
+        self.world.dispatcher.private_queue_bytes = limits.private_queue_bytes
         self.world.fanout.replay_buffer = buffer or ReplayBuffer()
         self.witness = self.connect()
         self.give_name(self.witness, "witness")
@@ -670,8 +670,8 @@ class SlowClients(Server):
         limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PRIVATE_QUEUE_BYTES)
         self.open(kind, limits, None if large_buffer else ReplayBuffer(*REPLAY_BUFFER))
         if slow_delivery:  # each look at the clock uses up the turn, so that each send has a turn of its own
-            for time_slice in (self.world.fanout._delivery_slice, self.world.fanout._step_slice):
-                time_slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
+            for queue in (self.world.dispatcher._deliveries, self.world.dispatcher._steps):
+                queue._slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
         for name, room in zip(("ann", "bob", "carol", "dave"), rooms, strict=False):
             client = self.connect()
             self.give_name(client, name, receipts=name < "c")

@@ -85,8 +85,8 @@ class Peer(Protocol):
     def send_lazily(self, notices: Iterator[Notice]) -> None:
         """Append all of *notices*, but produce each only when it can be sent, which may be much later."""
 
-    def subscribe(self, view: View) -> None:
-        """Start to deliver the room's stream in *view*, or change the view."""
+    def subscribe(self, publisher: Publisher, view: View) -> None:
+        """Start to deliver the stream of the room with *publisher*, move to it from another one, or change the view."""
 
     def when_writable(self, call: Callable[[], None]) -> None:
         """Call *call* as soon as the peer is not congested and has its turn. At most one such call can be pending."""

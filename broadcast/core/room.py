@@ -67,6 +67,7 @@ class Room:
         limits: Limits = DEFAULTS,
         call_later: CallLater | None = None,
     ) -> None:
+        self.publisher = publisher
         self.members: dict[int, Member] = {}
         """Members by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
         self.last_seq = 0
@@ -78,7 +79,6 @@ class Room:
         self.queued_characters = 0
         """Number of characters of text in them."""
         self._journal = journal
-        self._publisher = publisher
         self._limits = limits
         self._recent: deque[Stored] = deque(maxlen=replay)
         """Stored events for new members. The replay buffer for subscribers that lag is in ``delivery``."""
@@ -272,7 +272,7 @@ class Room:
         self._apply_before_delivery(transient, batch)
         self._publishing = self._delivering = True
         steps = self._finish_delivery(transient, holds_presence=holds_presence)
-        self._publisher.publish(batch, steps, self._calls_of_joined(transient))
+        self.publisher.publish(batch, steps, self._calls_of_joined(transient))
 
     def _is_only_presence(self) -> bool:
         """Return whether the committed events are nothing but joins and leaves, and fill no batch with those before."""

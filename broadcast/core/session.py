@@ -136,7 +136,7 @@ class Session:
     def set_view(self, view: View) -> None:
         """Send the room's events in *view* from here on."""
         self.view = view
-        self.peer.subscribe(view)
+        self.peer.subscribe(self.hub.room.publisher, view)
 
     # The outputs of the state machine
 
@@ -177,7 +177,7 @@ class Session:
         nicks = (other.announced_nick for other in members.values() if other.id != self.id)
         joined = JoinConfirmed(self.nick, tuple(islice(nicks, ARRIVAL_NAMES)), len(members) - 1)
         self.peer.send_lazily(chain((joined,), replay))
-        self.peer.subscribe(self.view)
+        self.peer.subscribe(self.hub.room.publisher, self.view)
         self.ready = True
 
     def _interpret(self, typed: str, at: float) -> None:

@@ -279,7 +279,7 @@ class BroadcastProtocol(LineReceiver):
     def _release(self) -> None:
         """Release everything that this connection holds, once it is gone and all of its input was handled."""
         self.factory.connections.remove(self)
-        self._peer.release()
+        self._peer.drop_callbacks()
         self._newcomer = None
 
     def _stop_timers(self) -> None:
