@@ -204,12 +204,12 @@ def makeService(options: Options) -> Server:
         )
         replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
         fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
-        hub = Hub(journal, fanout, settings, started=time(), call_later=reactor.callLater)
+        hub = Hub(journal, lambda: fanout, settings, started=time(), call_later=reactor.callLater)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
-        pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
+        pacer = AcceptPacer(reactor, lambda: hub.backlog.message_count)
 
         def prepare(port: IListeningPort) -> None:
             if isinstance(port, Port):  # other packages may have ports of their own

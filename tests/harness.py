@@ -368,13 +368,13 @@ class World:
         self.fanout = Fanout(self._soon.append, self._fanout_clock, replay_buffer, limits.private_queue_bytes)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
         call_later = self.clock.callLater if self.holds_presence else None
-        self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds(), call_later)
-        self.room = self.hub.room
+        self.hub = Hub(self.journal, lambda: self.fanout, settings, self.clock.seconds(), call_later)
         self.connections = Connections(limits, self.clock)
         self.factory = BroadcastFactory(
             self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )
         self.hub.open()
+        self.room = self.hub.lobby
 
     def _fanout_clock(self) -> float:
         self._fanout_seconds += self.tick
@@ -416,7 +416,7 @@ class World:
     def deliver_in_part(self) -> None:
         """Run turns until the next batch has reached its first subscribers, but nobody else; ``settle`` finishes it."""
         self.tick = 1.0
-        self.until(lambda: self.hub.room.delivering)
+        self.until(lambda: self.hub.lobby.delivering)
 
     def connect(self, address: IAddress | None = None) -> Person:
         """Return a person who has received the welcome."""

@@ -358,14 +358,14 @@ class Server(RuleBasedStateMachine):
 
     def reply(self, client: Client, line: str, *replies: str) -> None:
         """Let *client* type *line*, to which the server replies immediately."""
-        room = self.world.hub.room
+        room = self.world.hub.lobby
         for reply in replies:
             client.expect(Line(f"-> {reply}", len(self.batches), in_delivery=room.delivering))
         client.person.put(f"{line}\r\n")
 
     def settle_renames(self) -> None:
         """Let renames happen: which client a changing name means would depend on the moment."""
-        if self.pending_renames or self.world.hub.room.delivering:
+        if self.pending_renames or self.world.hub.lobby.delivering:
             self.world.settle()
 
     # Arriving
@@ -431,7 +431,7 @@ class Server(RuleBasedStateMachine):
 
     @rule_for(ready, name=st.sampled_from(NAMES[:6]), times=st.integers(1, 9))
     def whisper(self, client: Client, name: str, times: int) -> None:
-        to, room = self.owner(name), self.world.hub.room
+        to, room = self.owner(name), self.world.hub.lobby
         for word in (self.word() for _ in range(times) if client.at_once):
             if to is None or not to.joined:
                 answer = f"Error: {name} is not here."

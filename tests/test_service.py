@@ -182,7 +182,7 @@ def test_service_passes_the_limits_to_its_parts() -> None:
     fanout, limits = factory.fanout, factory.limits
     buffer = fanout.replay_buffer
     assert (buffer._max_events, buffer._max_bytes, fanout.private_queue_bytes) == (5, 6, 4096)
-    assert server._hub.room._limits is limits
+    assert server._hub.lobby._limits is limits
     assert (limits.high_water_events, limits.connections) == (8, 9)
 
 

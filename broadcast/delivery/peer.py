@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from broadcast.core.interfaces import Encoder, View
+from broadcast.core.interfaces import Encoder, Publisher, View
 from broadcast.delivery.subscriber import Subscriber
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class StreamPeer:
         if self._open and data:
             self._subscriber.send((data,))
 
-    def subscribe(self, view: View) -> None:
-        """Send the next events of the room in *view*."""
+    def subscribe(self, publisher: Publisher, view: View) -> None:  # noqa: ARG002
+        """Send the next events of the room with *publisher* in *view*, and of no other room."""
         if self._open:
             self._subscriber.subscribe(self._encoder_for(view))
 

@@ -40,7 +40,7 @@ def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, h
     with pytest.raises(RejectedError, match="reserved"):
         admit(world, "server")
     world.settle()
-    assert list(hub.room.members.values()) == [ann]
+    assert list(hub.lobby.members.values()) == [ann]
     hub.remove(ann, "")
     heir = admit(world, "ann")
     world.settle()

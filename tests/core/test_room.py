@@ -9,6 +9,7 @@ from itertools import chain, islice
 
 import pytest
 
+from broadcast.core.backlog import Backlog
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import (
     Announced,
@@ -24,7 +25,7 @@ from broadcast.core.events import (
     ReplayLine,
     Stored,
 )
-from broadcast.core.interfaces import Batch, Callback, CallLater, Journal
+from broadcast.core.interfaces import Batch, Callback, CallLater, Journal, OpenedRoom
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
 from broadcast.core.room import (
@@ -33,6 +34,7 @@ from broadcast.core.room import (
     PRESENCE_SECONDS,
     PRESENCE_SECONDS_PER_MEMBER,
     Room,
+    RoomContext,
 )
 from broadcast.core.search_query import parse_query
 from broadcast.core.time_slice import CallSoon
@@ -53,9 +55,13 @@ class RecordedRoom(Room):
         self.batches: list[Batch] = []
         self.busy = False
         self.unfinished: list[Iterator[Callback]] = []
+        self.closed: list[Room] = []
+        """The rooms that have become empty."""
         self._soon: list[Callable[[], None]] = []
-        super().__init__(journal(self._soon.append), self, replay, limits, call_later)
-        self.open()
+        log = journal(self._soon.append)
+        self.backlog = Backlog(limits)
+        context = RoomContext(log.commit_stats, self.backlog, replay, self.closed.append, call_later)
+        super().__init__("lobby", log.open("lobby", replay), self, context)
 
     def publish(self, batch: Batch, steps: Iterator[Callback], first: Iterable[Callback] = (), /) -> None:
         self.batches.append(batch)
@@ -88,6 +94,21 @@ class RecordedRoom(Room):
         self.settle()
         return visitors
 
+    def send_private(self, member: Member, to: Member, text: str) -> None:
+        """Send a private message, as the hub does."""
+        to.private_in_flight += len(text)
+        self.append_private(PrivateMessage(member.id, member.nick, to.id, text))
+
+    def rename(self, member: Member, new: str) -> None:
+        """Give a member another nickname, as the hub does."""
+        super().rename(member, new)
+        member.nick = new
+
+    def ignore(self, member: Member, name: str) -> None:
+        """Let a member ignore a nickname, as the hub does."""
+        member.ignored[name.casefold()] = name
+        self.update_ignoring(member)
+
     def events(self) -> list[list[Event]]:
         """Return the events of each batch."""
         return [list(batch.events) for batch in self.batches]
@@ -102,11 +123,14 @@ class Visitor(Member):
         super().__init__(id_, nick, self)
         self.calls: list[object] = []
 
-    def joined(self, others: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        self.calls.append(([other.announced_nick for other in others.values()], shown(replay)))
+    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+        self.calls.append((room, shown(replay)))
 
-    def leave_delivered(self) -> None:
+    def leave_delivered(self, room: str) -> None:
         self.calls.append("left")
+
+    def receive_private(self, message: PrivateMessage) -> None:
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -133,10 +157,12 @@ class OldJournal(MemoryJournal):
         super().__init__(call_soon)
         self._stored = stored
 
-    def open(self, tail: int) -> Sequence[Stored]:
+    def open(self, name: str, tail: int) -> OpenedRoom:
         if isinstance(self._stored, JournalError):
             raise self._stored
-        return self._stored[max(len(self._stored) - tail, 0) :]
+        opened = super().open(name, tail)
+        recent = self._stored[max(len(self._stored) - tail, 0) :]
+        return opened._replace(last_seq=len(self._stored), recent=recent)
 
 
 @pytest.mark.parametrize(("replay", "lines"), [(0, []), (1, ["c"]), (2, ["b", "c"])])
@@ -145,7 +171,7 @@ def test_room_continues_where_its_journal_ends(replay: int, lines: list[str]) ->
     room = RecordedRoom(journal=partial(OldJournal, stored), replay=replay)
     assert room.last_seq == 3
     (ann,) = room.join("ann")
-    assert ann.calls == [(["ann"], lines)]
+    assert ann.calls == [("lobby", lines)]
 
 
 def test_room_does_not_open_without_its_journal() -> None:
@@ -185,7 +211,7 @@ def test_members_are_present_from_the_delivery_of_the_join_to_that_of_the_leave(
     room.settle()
     assert (room.members, ann.calls) == ({1: ann}, [])
     room.finish()
-    assert (room.members, ann.calls) == ({1: ann}, [(["ann"], [])])
+    assert (room.members, ann.calls) == ({1: ann}, [("lobby", [])])
     room.leave(ann, "tired")
     assert room.members
     room.settle()
@@ -318,27 +344,27 @@ def test_every_event_counts_until_it_has_come_back() -> None:
     ]
     above = []
     for act in acts:
-        above.append(room.above_high_water)
+        above.append(room.backlog.above_high_water)
         act()
-    assert [*above, room.above_high_water] == [False] * 4 + [True, False]
+    assert [*above, room.backlog.above_high_water] == [False] * 4 + [True, False]
 
 
 def test_text_counts_even_if_it_is_private_or_cannot_be_stored() -> None:
     room = RecordedRoom(Limits(high_water_bytes=20))
     ann, bob = room.join("ann", "bob")
     room.say(ann, "x" * 10, NOON)
-    above = [room.above_high_water]
+    above = [room.backlog.above_high_water]
     room.send_private(ann, bob, "x" * 10)
-    above.append(room.above_high_water)
+    above.append(room.backlog.above_high_water)
     calls: list[str] = []
-    room.when_below_low_water(lambda: calls.append("below"))
+    room.backlog.when_below_low_water(lambda: calls.append("below"))
     room.settle()
     assert calls == ["below"]
-    above.append(room.above_high_water)
+    above.append(room.backlog.above_high_water)
     room.say(ann, "\ud800" * 20, NOON)
-    above.append(room.above_high_water)
+    above.append(room.backlog.above_high_water)
     room.settle()
-    assert [*above, room.above_high_water] == [False, True, False, True, False]
+    assert [*above, room.backlog.above_high_water] == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize("limits", [Limits(high_water_events=4), Limits(high_water_bytes=4)], ids=["events", "text"])
@@ -348,14 +374,14 @@ def test_stored_lines_count_until_they_are_delivered(limits: Limits) -> None:
     room.busy = True
     above = []
     for text in "wxyz-":
-        above.append(room.above_high_water)
+        above.append(room.backlog.above_high_water)
         room.say(ann, text, NOON)
         room.settle()
     calls: list[int] = []
-    room.when_below_low_water(lambda: calls.append(len(room.batches)))
-    assert [*above, room.queued_events, room.above_high_water, calls] == [False] * 5 + [0, True, []]
+    room.backlog.when_below_low_water(lambda: calls.append(len(room.batches)))
+    assert [*above, room.queued_events, room.backlog.above_high_water, calls] == [False] * 5 + [0, True, []]
     room.finish()
-    assert (room.above_high_water, calls) == (False, [3]), "the first batch leaves more than half of it"
+    assert (room.backlog.above_high_water, calls) == (False, [3]), "the first batch leaves more than half of it"
 
 
 def test_private_messages_in_flight_throttle_their_authors_and_are_limited(room: RecordedRoom) -> None:
