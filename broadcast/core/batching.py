@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from broadcast.core.events import (
     STORED,
     Announced,
+    AwayChanged,
     Barrier,
     Event,
     JoinCount,
@@ -19,6 +20,7 @@ from broadcast.core.events import (
     Receipt,
     Renamed,
     StoreFailed,
+    TopicChanged,
 )
 from broadcast.core.interfaces import Batch, Override
 from broadcast.core.nicknames import casefold_key
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from broadcast.core.membership import Member
 
 _PRESENCE = (Joined, JoinCount, Left, LeaveCount)
-_SAME_FOR_ALL = (Announced, Barrier)
+_SAME_FOR_ALL = (Announced, Barrier, TopicChanged, AwayChanged)
 """Events without overrides."""
 COALESCE_ABOVE = 5
 """Maximum number of joins, and of leaves, that one batch shows one by one."""

@@ -14,7 +14,8 @@ an earlier process. A nickname can pass to another session, an id cannot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 
@@ -34,6 +35,10 @@ class Message:
     seq: int = 0
     receipt: bool = False
     """Whether the author receives the number as a ``Receipt``."""
+    uid: str = ""
+    """Identifier that the author chose, so that a repeated line can be recognized. Empty if there is none."""
+    on_stored: Callable[[Stored | StoreFailed], None] | None = field(default=None, compare=False, repr=False)
+    """Called on the reactor's thread when the event is in delivery or has failed."""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,10 @@ class Action:
     seq: int = 0
     receipt: bool = False
     """Whether the author receives the number as a ``Receipt``."""
+    uid: str = ""
+    """Identifier that the author chose, so that a repeated line can be recognized. Empty if there is none."""
+    on_stored: Callable[[Stored | StoreFailed], None] | None = field(default=None, compare=False, repr=False)
+    """Called on the reactor's thread when the event is in delivery or has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,28 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicChanged:
+    """A member set the topic of the room to *text*, or removed it if *text* is empty.
+
+    The event has no number. The journal stores the topic with the room before it returns the event.
+    """
+
+    session: int
+    nick: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwayChanged:
+    """A member is away from now on, for the reason *reason* (may be empty), or is back."""
+
+    session: int
+    nick: str
+    away: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Announced:
     """A text from the server to everybody."""
 
@@ -115,7 +146,7 @@ class PrivateMessage:
 class StoreFailed:
     """The journal could not store *event*. Only the author receives this, with the reason."""
 
-    event: Message | Action
+    event: Message | Action | TopicChanged
     reason: str
 
     @property
@@ -209,7 +240,17 @@ class ServerNotice:
 
 Stored: TypeAlias = Message | Action
 Transient: TypeAlias = (
-    Joined | Left | JoinCount | LeaveCount | Renamed | Announced | Barrier | PrivateMessage | StoreFailed
+    Joined
+    | Left
+    | JoinCount
+    | LeaveCount
+    | Renamed
+    | TopicChanged
+    | AwayChanged
+    | Announced
+    | Barrier
+    | PrivateMessage
+    | StoreFailed
 )
 Event: TypeAlias = Stored | Transient
 Notice: TypeAlias = (
@@ -230,7 +271,7 @@ STORED: Final = (Message, Action)
 """``Stored`` for ``isinstance``: a union in that place would be built anew for each event."""
 PRIVATE_EVENTS: Final = (PrivateMessage, StoreFailed)
 """Events that at most one subscriber sees."""
-_WITH_TEXT: Final = (Message, Action, PrivateMessage)
+_WITH_TEXT: Final = (Message, Action, PrivateMessage, TopicChanged)
 
 
 def text_length(event: Event) -> int:

@@ -112,12 +112,13 @@ class Room:
         self._paused_authors: deque[Callable[[], None]] = deque()
         """Callbacks of authors that wait until the undelivered events are below the low-water mark."""
 
-    def open(self) -> None:
-        """Open the journal. Raises ``JournalError``."""
-        tail = self._journal.open(max(self._recent.maxlen or 0, 1))
-        self.last_seq = tail[-1].seq if tail else 0
-        self._recent.extend(tail)
-        self._journal.subscribe(self._on_committed)
+    def open(self, name: str = "lobby") -> None:
+        """Open the journal and its room *name*. Raises ``JournalError``."""
+        opened = self._journal.open(name, self._recent.maxlen or 0)
+        self.last_seq = opened.last_seq
+        self._recent.extend(opened.recent)
+        self._log = opened.log
+        self._log.subscribe(self._on_committed)
 
     def enter(self, member: Member) -> None:
         """Add *member*. ``joined`` of its listener is called when the delivery of the event begins."""
@@ -190,11 +191,11 @@ class Room:
 
     def history(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Read the stored events *first* to *last*, except those that are not in delivery yet."""
-        self._journal.read(max(first, 1), min(last, self.last_seq), on_result)
+        self._log.read(max(first, 1), min(last, self.last_seq), on_result)
 
     def search(self, query: SearchQuery, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* stored events that match *query*, except those that are not in delivery yet."""
-        self._journal.search(query, self.last_seq, limit, on_result)
+        self._log.search(query, self.last_seq, limit, on_result)
 
     @property
     def above_high_water(self) -> bool:
@@ -226,7 +227,7 @@ class Room:
     def _append(self, event: Event) -> None:
         self.queued_events += 1
         self.queued_characters += text_length(event)
-        self._journal.append(event)
+        self._log.append(event)
 
     def _on_committed(self, events: Sequence[Event]) -> None:
         """Deliver *events* at once, or together with the next commit."""

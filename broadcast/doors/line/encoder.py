@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from broadcast.core.events import (
     Action,
     Announced,
+    AwayChanged,
     Barrier,
     CommandReply,
     ErrorReply,
@@ -27,6 +28,7 @@ from broadcast.core.events import (
     ReplayLine,
     ServerNotice,
     StoreFailed,
+    TopicChanged,
     Uptime,
     Welcome,
 )
@@ -95,7 +97,9 @@ class LineEncoder:
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
                 return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
-            case Barrier():
+            case TopicChanged(nick=nick, text=text):
+                return f" * {nick} set the topic: {text}{END}" if text else f" * {nick} removed the topic.{END}"
+            case Barrier() | AwayChanged():
                 return ""
             case Prompt(text=text):
                 return f"{text} "
