@@ -15,7 +15,7 @@ an earlier process. A nickname can pass to another session, an id cannot.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 
@@ -37,7 +37,7 @@ class Message:
     """Whether the author receives the number as a ``Receipt``."""
     uid: str = ""
     """The identifier that the author's program has chosen, unique in the room; empty if there is none."""
-    on_stored: OnStored | None = None
+    on_stored: OnStored | None = field(default=None, compare=False, repr=False)
     """Called when the event is in delivery, or could not be stored."""
 
 
@@ -54,7 +54,7 @@ class Action:
     """Whether the author receives the number as a ``Receipt``."""
     uid: str = ""
     """The identifier that the author's program has chosen, unique in the room; empty if there is none."""
-    on_stored: OnStored | None = None
+    on_stored: OnStored | None = field(default=None, compare=False, repr=False)
     """Called when the event is in delivery, or could not be stored."""
 
 
@@ -108,7 +108,7 @@ class TopicChanged:
     session: int
     nick: str
     text: str
-    on_stored: OnStored | None = None
+    on_stored: OnStored | None = field(default=None, compare=False, repr=False)
     """Called when the event is in delivery, or could not be stored."""
 
 

@@ -274,7 +274,7 @@ def test_journal_that_fails_is_reported(
         assert callable(found)
         found(JournalError("I/O error"))
 
-    monkeypatch.setattr(world.journal, method, fail)
+    monkeypatch.setattr(world.room._log, method, fail)
     ann.say(line)
     assert ann.read() == [ErrorReply(error)]
     assert ann.session.ready
@@ -286,7 +286,7 @@ def test_history_that_fails_between_two_pages_is_reported(
     ann.say(*(f"{number}" for number in range(1, 21)))
     ann.congest()
     ann.say("/history")
-    monkeypatch.setattr(world.journal, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
+    monkeypatch.setattr(world.room._log, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
     ann.read_on()
     world.settle()
     assert ann.read()[16:] == [ErrorReply("the history cannot be read: I/O error")]

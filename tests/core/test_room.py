@@ -38,7 +38,7 @@ from broadcast.core.room import (
 )
 from broadcast.core.search_query import parse_query
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.memory import MemoryJournal
+from broadcast.journals.memory import MemoryJournal, MemoryRoomLog
 from tests.harness import NOON
 
 
@@ -155,14 +155,13 @@ class OldJournal(MemoryJournal):
 
     def __init__(self, stored: Sequence[Stored] | JournalError, call_soon: CallSoon) -> None:
         super().__init__(call_soon)
-        self._stored = stored
+        self._old = stored
 
     def open(self, name: str, tail: int) -> OpenedRoom:
-        if isinstance(self._stored, JournalError):
-            raise self._stored
-        opened = super().open(name, tail)
-        recent = self._stored[max(len(self._stored) - tail, 0) :]
-        return opened._replace(last_seq=len(self._stored), recent=recent)
+        if isinstance(self._old, JournalError):
+            raise self._old
+        recent = self._old[max(len(self._old) - tail, 0) :]
+        return super().open(name, tail)._replace(last_seq=len(self._old), recent=recent)
 
 
 @pytest.mark.parametrize(("replay", "lines"), [(0, []), (1, ["c"]), (2, ["b", "c"])])
@@ -411,16 +410,15 @@ class ManualJournal(MemoryJournal):
 
     def __init__(self, _call_soon: CallSoon) -> None:
         super().__init__(lambda call: call())
-        self._appended: list[Event] = []
+        self._appended: list[tuple[MemoryRoomLog, Event]] = []
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        super().subscribe(self._appended.extend)
-        self._listener = listener
+    def append(self, log: MemoryRoomLog, event: Event) -> None:
+        self._appended.append((log, log.store(event)))
 
     def give(self, count: int) -> None:
         """Return the next *count* events."""
         now, self._appended[:count] = self._appended[:count], []
-        self._listener(now)
+        now[0][0].deliver([event for _, event in now])
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_rejections_in_the_room_are_counted_by_kind(world: World, monkeypatch: p
     ann.session.line_too_long(4096)
     bob.congest()
     ann.say("/msg bob psst")
-    monkeypatch.setattr(world.journal, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
+    monkeypatch.setattr(world.room._log, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
     ann.say("/history")
     assert counted(world) == {
         Rejection.COMMAND: 8,

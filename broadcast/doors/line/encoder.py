@@ -83,8 +83,6 @@ class LineEncoder:
                 return f" * {nick} is now {new}.{END}"
             case TopicChanged(nick=nick, text=text):
                 return f" * {nick} set the topic: {text}{END}" if text else f" * {nick} removed the topic.{END}"
-            case AwayChanged():
-                return ""
             case RoomEntered(name=name):
                 return f" * You are in {name}. {_format_others(event)}{END}"
             case Announced(text=text) | ServerNotice(text=text):
@@ -104,7 +102,7 @@ class LineEncoder:
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
                 return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
-            case Barrier():
+            case Barrier() | AwayChanged():
                 return ""
             case Prompt(text=text):
                 return f"{text} "
