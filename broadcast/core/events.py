@@ -119,7 +119,7 @@ class AwayChanged:
     session: int
     nick: str
     away: bool
-    reason: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
-    from broadcast.delivery.fanout import Fanout
+    from broadcast.delivery.dispatcher import Dispatcher
     from broadcast.net.connections import Connections
     from broadcast.net.endpoints import Listener
 
@@ -71,7 +71,7 @@ class Sources:
 
     connections: Connections
     hub: Hub
-    fanout: Fanout
+    dispatcher: Dispatcher
     journal: Journal
 
 
@@ -89,7 +89,7 @@ class MetricsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. ``docs/metrics.rst`` explains them."""
-        connections, hub, fanout = self._sources.connections, self._sources.hub, self._sources.fanout
+        connections, hub, dispatcher = self._sources.connections, self._sources.hub, self._sources.dispatcher
         backlog, commits = hub.backlog, self._sources.journal.commit_stats
         yield InfoMetricFamily(
             "broadcast",
@@ -106,12 +106,16 @@ class MetricsCollector(Collector):
         yield _counter("slowed", "Lines that waited for the rate limit.", connections.throttle_count)
         yield _counter("lines_told", "Lines stored and delivered to the room.", backlog.message_count)
         yield _counter(
-            "deliveries", "Events that subscribers accepted at their delivery, once per subscriber.", fanout.deliveries
+            "deliveries",
+            "Events that subscribers accepted at their delivery, once per subscriber.",
+            dispatcher.deliveries,
         )
-        yield _counter("sent_bytes", "Bytes sent to clients.", fanout.sent_bytes)
-        yield _gauge("readers_lagging", "Subscribers that have not accepted everything yet.", fanout.lagging_count)
+        yield _counter("sent_bytes", "Bytes sent to clients.", dispatcher.sent_bytes)
+        yield _gauge("readers_lagging", "Subscribers that have not accepted everything yet.", dispatcher.lagging_count)
         yield _counter(
-            "missed_lines", "Lines that lagging subscribers have missed, once per subscriber.", fanout.missed_messages
+            "missed_lines",
+            "Lines that lagging subscribers have missed, once per subscriber.",
+            dispatcher.missed_messages,
         )
         yield _gauge("keeping", "1 while the journal stores messages, 0 after a failed commit.", not commits.last_error)
         yield _histogram("commit_seconds", "Duration of successful commits.", commits.durations)

@@ -41,7 +41,9 @@ class Listener:
 
 @pytest.fixture
 def room() -> dict[int, Membership]:
-    return {id_: Membership(Member(id_, nick, Listener())) for id_, nick in enumerate(("ann", "bob", "carol", "dave"), 1)}
+    return {
+        id_: Membership(Member(id_, nick, Listener())) for id_, nick in enumerate(("ann", "bob", "carol", "dave"), 1)
+    }
 
 
 def ignore(room: dict[int, Membership], member: int, *names: str) -> None:

@@ -62,7 +62,7 @@ class Watched:
         """Runs work that must not run on the reactor's thread."""
         self.monitor = Monitor(
             cast(Listener, FakeListener()),
-            Sources(self.world.connections, self.world.hub, self.world.fanout, self.world.journal),
+            Sources(self.world.connections, self.world.hub, self.world.dispatcher, self.world.journal),
             self.world.clock,
             self.world._soon.append,
             self._run_in_thread,
