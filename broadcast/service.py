@@ -203,15 +203,17 @@ def makeService(options: Options) -> Server:
             unicode_nicknames=config.unicode_nicknames,
             limits=limits,
         )
-        replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
         dispatcher = Dispatcher(call_soon, monotonic, limits.private_queue_bytes)
-        fanout = Fanout(dispatcher, replay_buffer)
-        hub = Hub(journal, fanout, settings, started=time(), call_later=reactor.callLater)
+
+        def make_fanout() -> Fanout:
+            return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
+
+        hub = Hub(journal, make_fanout, settings, started=time(), call_later=reactor.callLater)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
-        factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
+        factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
-        pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
+        pacer = AcceptPacer(reactor, lambda: hub.backlog.message_count)
 
         def prepare(port: IListeningPort) -> None:
             if isinstance(port, Port):  # other packages may have ports of their own

@@ -370,17 +370,22 @@ class World:
         self._soon: list[Callable[[], None]] = []
         limits = limits or DEFAULTS.without_client_limits()
         self.journal = (journal or MemoryJournal)(self._soon.append)
+        self._replay_buffer = replay_buffer
         self.dispatcher = Dispatcher(self._soon.append, self._fanout_clock, limits.private_queue_bytes)
-        self.fanout = Fanout(self.dispatcher, replay_buffer)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
         call_later = self.clock.callLater if self.holds_presence else None
-        self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds(), call_later)
-        self.room = self.hub.room
+        self.hub = Hub(self.journal, self._make_fanout, settings, self.clock.seconds(), call_later)
         self.connections = Connections(limits, self.clock)
         self.factory = BroadcastFactory(
-            self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.writer
+            self.hub, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )
         self.hub.open()
+        self.room = self.hub.lobby
+        self.fanout = cast(Fanout, self.room.publisher)
+
+    def _make_fanout(self) -> Fanout:
+        # A test of the buffer has one room only.
+        return Fanout(self.dispatcher, self._replay_buffer or ReplayBuffer())
 
     def _fanout_clock(self) -> float:
         self._fanout_seconds += self.tick
@@ -422,7 +427,7 @@ class World:
     def deliver_in_part(self) -> None:
         """Run turns until the next batch has reached its first subscribers, but nobody else; ``settle`` finishes it."""
         self.tick = 1.0
-        self.until(lambda: self.hub.room.delivering)
+        self.until(lambda: self.hub.lobby.delivering)
 
     def connect(self, address: IAddress | None = None) -> Person:
         """Return a person who has received the welcome."""

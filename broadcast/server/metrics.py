@@ -90,21 +90,21 @@ class MetricsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. ``docs/metrics.rst`` explains them."""
         connections, hub, dispatcher = self._sources.connections, self._sources.hub, self._sources.dispatcher
-        room, commits = hub.room, self._sources.journal.commit_stats
+        backlog, commits = hub.backlog, self._sources.journal.commit_stats
         yield InfoMetricFamily(
             "broadcast",
             "Versions of the server, Python and Twisted.",
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
         yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
-        yield _gauge("people", "People in the room.", len(room.members))
+        yield _gauge("people", "People in the room.", len(hub.members))
         yield _gauge("connections", "Open connections.", len(connections))
         yield _counter("sessions", "Connections accepted.", hub.session_count)
         yield _counter(
             "lines_received", "Lines received, including commands and nicknames.", connections.lines_received
         )
         yield _counter("slowed", "Lines that waited for the rate limit.", connections.throttle_count)
-        yield _counter("lines_told", "Lines stored and delivered to the room.", room.message_count)
+        yield _counter("lines_told", "Lines stored and delivered to the room.", backlog.message_count)
         yield _counter(
             "deliveries",
             "Events that subscribers accepted at their delivery, once per subscriber.",
@@ -120,9 +120,9 @@ class MetricsCollector(Collector):
         yield _gauge("keeping", "1 while the journal stores messages, 0 after a failed commit.", not commits.last_error)
         yield _histogram("commit_seconds", "Duration of successful commits.", commits.durations)
         yield _counter("commit_failures", "Failed commits.", commits.failed_commits)
-        yield _gauge("journal_queue_events", "Events that wait for the journal.", room.queued_events)
+        yield _gauge("journal_queue_events", "Events that wait for the journal.", backlog.queued_events)
         yield _gauge(
-            "journal_queue_characters", "Characters of text that wait for the journal.", room.queued_characters
+            "journal_queue_characters", "Characters of text that wait for the journal.", backlog.queued_characters
         )
         rejections = CounterMetricFamily("broadcast_refusals", "Rejections, by kind.", labels=["kind"])
         for kind, count in hub.rejections.items():

@@ -163,7 +163,7 @@ def test_metrics_show_commits_and_failures(watched: Watched) -> None:
 
 def test_metrics_show_the_journal_queue(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     (ann,) = watched.world.join("ann")
-    monkeypatch.setattr(watched.world.journal, "append", lambda _event: None)
+    monkeypatch.setattr(watched.world.room._log, "append", lambda _event: None)
     ann.say("hello", "world!")
     now = watched.metrics()
     assert (now["journal_queue_events"], now["journal_queue_characters"]) == (2, 11)

@@ -394,7 +394,7 @@ def test_disconnecting_closes_all_connections_and_says_no_unfinished_line(
         ann.hang_up()
     assert has_fired(gone)
     assert bob.read() == ann.read() == ""
-    assert world.hub.room.last_seq == 0
+    assert world.hub.lobby.last_seq == 0
     assert sorted(map(formatEvent, events)) == [f"ann left ({WHERE})", f"bob left ({WHERE})"]
     assert has_fired(world.connections.disconnect())
 
