@@ -39,6 +39,7 @@ def build() -> Document:
         *(method.params for method in messages.METHODS.values()),
         *(method.result for method in messages.METHODS.values()),
         *messages.NOTIFICATIONS.values(),
+        messages.MemberInfo,
         errors.Error,
     ]
     _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)

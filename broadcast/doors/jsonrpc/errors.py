@@ -8,7 +8,15 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from broadcast.core.errors import BroadcastError
+from broadcast.core.errors import (
+    BroadcastError,
+    NicknameRejected,
+    NotHere,
+    RecipientNotReading,
+    RejectedError,
+    RoomRejected,
+    UidReused,
+)
 
 
 class Code(IntEnum):
@@ -96,3 +104,22 @@ def refusal(
     """Return the error with the *reason*, one of ``REASONS``, and what a program can read besides."""
     data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, supported=supported)
     return RpcError(REASONS[reason][0], message, data)
+
+
+def explain_rejection(error: RejectedError) -> RpcError:
+    """Return *error*, one of the core, as programs see it."""
+    text = str(error)
+    text = text[:1].upper() + text[1:]
+    match error:
+        case NicknameRejected(why=why):
+            return refusal("nick-refused", text, why=why)
+        case RoomRejected(why=why):
+            return refusal(why, text)
+        case NotHere():
+            return refusal("not-here", text)
+        case RecipientNotReading():
+            return refusal("does-not-read", text)
+        case UidReused(seq=seq):
+            return refusal("uid-reused", text, seq=seq)
+        case _:
+            return RpcError(Code.INVALID_PARAMS, text)

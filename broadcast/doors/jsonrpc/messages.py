@@ -88,7 +88,7 @@ class Resume(Struct, frozen=True, kw_only=True):
     journal: Annotated[str, Meta(max_length=256, description="The id of the journal that the numbers belong to.")]
     rooms: Annotated[dict[str, LastSeq], Meta(description="The last number seen in each room.")] = {}
     told: Annotated[int, Meta(ge=0, description="The last id of a private message seen.")] = 0
-    attempt: Annotated[int, Meta(ge=1, description="It rises with every try.")] = 1
+    attempt: Annotated[int, Meta(ge=0, description="It rises with every try.")] = 1
 
 
 class HelloParams(Struct, frozen=True, kw_only=True):
@@ -250,6 +250,9 @@ class MemberInfo(Struct, frozen=True, kw_only=True):
     idle: Annotated[int, Meta(ge=0, description="Seconds since the last input.")]
 
 
+Members: TypeAlias = list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/MemberInfo"})]]
+
+
 class JoinResult(Struct, frozen=True, kw_only=True):
     """A snapshot of a room. The first new line of the room has the number *last* + 1."""
 
@@ -257,7 +260,7 @@ class JoinResult(Struct, frozen=True, kw_only=True):
     last: LastSeq
     topic: Topic
     count: Annotated[int, Meta(ge=0, description="Number of members.")]
-    members: Annotated[list[MemberInfo], Meta(description="The first members by nickname, 200 at most.")]
+    members: Annotated[Members, Meta(description="The first members by nickname, 200 at most.")]
     events: Events
     more: Annotated[bool, Meta(description="Whether older events were left out.")]
 
@@ -325,7 +328,7 @@ class MembersResult(Struct, frozen=True, kw_only=True):
     """The result of ``members``."""
 
     count: Annotated[int, Meta(ge=0, description="Number of all members.")]
-    members: list[MemberInfo]
+    members: Members
     more: Annotated[bool, Meta(description="Whether there are members after these.")]
 
 
@@ -446,9 +449,6 @@ class Refused(Struct, frozen=True, kw_only=True, omit_defaults=True):
     method: Annotated[str, Meta(description="The method of the notification.")]
     code: Annotated[int, Meta(description="The code of the error.")]
     message: Annotated[str, Meta(description="What is wrong, for people.")]
-    data: Annotated[dict[str, Any] | UnsetType, Meta(description="The same as in an error, if the error has any.")] = (
-        UNSET
-    )
 
 
 class Goodbye(Struct, frozen=True, kw_only=True):
