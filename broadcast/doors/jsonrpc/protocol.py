@@ -126,7 +126,7 @@ class ProgramConnection:
         self._broken = False
         """Whether the connection broke before the end of the input."""
         self._greeted = False
-        """Whether the client has been sent the result of ``hello``."""
+        """Whether the client has been sent the result of ``hello``, with the token."""
         self._said_goodbye = False
         """Whether the client knows that the server is going down."""
         self._session: ProgramSession | None = None
@@ -290,7 +290,7 @@ class ProgramConnection:
         self.pause()
 
         def greet(result: HelloResult) -> None:
-            self._greeted = self._state is not _State.GONE
+            self._greeted = call.is_request and self._state is not _State.GONE
             call.succeed(result)
             self._stop_timers()
             self._start_pings()

@@ -66,7 +66,7 @@ class Program:
     def fail(self, method: str, **params: object) -> tuple[int, str | None]:
         """Send one request, settle, and return the code and the reason of its error."""
         error = self.request(method, **params)["error"]
-        assert error["message"].endswith((".", "`")), error
+        assert error["message"][-1] in ".`]", error
         return error["code"], error.get("data", {}).get("reason")
 
     def notify(self, method: str, **params: object) -> None:
@@ -110,6 +110,12 @@ class Program:
         messages = self.read()
         assert all("method" in message for message in messages), messages
         return [{"method": message["method"], **message["params"]} for message in messages]
+
+    def refusals(self) -> list[Message]:
+        """Return the parameters of the notices ``refused`` since the last call, without their messages."""
+        refused = [message["params"] for message in self.read() if message.get("method") == "refused"]
+        assert all(params.pop("message").endswith(".") for params in refused)
+        return refused
 
     def texts(self) -> list[str]:
         """Return the texts of the lines since the last call. Other notifications are dropped."""
