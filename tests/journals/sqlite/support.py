@@ -15,11 +15,13 @@ import pytest
 
 from broadcast.core.events import Event, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.sqlite import commit_thread, writing_connection
+from broadcast.journals.sqlite import commit_thread, database, writing_connection
 from broadcast.journals.sqlite.commit_thread import CommitThread
 from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from tests.journals.contract import TIMEOUT, Harness, message, open_journal
+from broadcast.journals.sqlite.room_log import SqliteRoomLog
+from broadcast.journals.sqlite.room_record import RoomRecord
+from tests.journals.contract import TIMEOUT, Harness, RoomHarness, message, open_journal
 
 IO_ERROR = sqlite3.OperationalError("disk\nI/O  error")
 WRITE_ERROR = "the journal cannot be written: disk I/O error"
@@ -92,6 +94,11 @@ def commit_thread_of(run: Harness) -> CommitThread:
     return run.journal._commit_thread
 
 
+def room_of(run: RoomHarness) -> RoomRecord:
+    assert isinstance(run.log, SqliteRoomLog)
+    return run.log.room
+
+
 def connection_of(run: Harness) -> sqlite3.Connection:
     db = commit_thread_of(run)._connection.db
     assert db is not None
@@ -100,13 +107,13 @@ def connection_of(run: Harness) -> sqlite3.Connection:
 
 def index_all(run: Harness, except_last: int = 0) -> None:
     """Index all lines except the *except_last* newest. The commit thread must be waiting for an event meanwhile."""
-    indexer, db, last = (
-        commit_thread_of(run)._indexer,
-        connection_of(run),
-        commit_thread_of(run)._connection.last - except_last,
-    )
-    while indexer.due(last):
-        indexer.step(db, last)
+    indexer, db = commit_thread_of(run)._indexer, connection_of(run)
+    room = room_of(run)
+    room.last -= except_last
+    while indexer.due():
+        indexer.step(db)
+    room.last += except_last
+    indexer.add(room)
 
 
 def append_failing(run: Harness, event: Event) -> str:
@@ -122,6 +129,13 @@ def append_failing(run: Harness, event: Event) -> str:
 def append_stored(run: Harness, text: str, seq: int) -> None:
     """Append a message, which must get the number *seq*."""
     assert run.append_texts([text]) == [message(text, seq)]
+
+
+def create_old(path: Path, version: int) -> None:
+    """Create an empty journal of an earlier schema *version*."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:version])
+        database._create(path)
 
 
 def stored_in(folder: Path) -> list[tuple[int, str]]:

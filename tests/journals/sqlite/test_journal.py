@@ -18,11 +18,20 @@ from broadcast.core.events import Action, Stored
 from broadcast.core.search_query import SearchQuery
 from broadcast.journals.sqlite import journal as sqlite
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from tests.journals.contract import Harness, JournalContract, SearchContract, as_read, message, open_journal, seqs
+from tests.journals.contract import (
+    Harness,
+    JournalContract,
+    RoomsContract,
+    SearchContract,
+    as_read,
+    message,
+    open_journal,
+    seqs,
+)
 from tests.journals.sqlite.support import index_all, index_on_demand, open_sqlite, write_until_killed
 
 
-class TestSqliteJournal(JournalContract):
+class TestSqliteJournal(JournalContract, RoomsContract):
     @contextmanager
     def fresh(self) -> Iterator[Harness]:
         with TemporaryDirectory() as folder, open_sqlite(Path(folder)) as run:
