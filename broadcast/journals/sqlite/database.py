@@ -15,9 +15,9 @@ from broadcast.core.events import Action, Message, Stored
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, LOBBY, NO_NUMBER, LastNumber, fsync_directory
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key
 
-Row: TypeAlias = tuple[int, float, str, str, str, str | None]
-"""key, at, kind, nick, text, uid (None if there is none). In a row from a file, the values may have other types."""
-COLUMNS = "seq, at, kind, nick, text, uid"
+Row: TypeAlias = tuple[int, float, str, str, str, str]
+"""key, at, kind, nick, text, uid (empty if there is none). In a row from a file, the values may have other types."""
+COLUMNS = "seq, at, kind, nick, text, coalesce(uid, '')"
 """The columns of a row. The column ``seq`` holds the key; in the room with the id 0, the key is the number."""
 
 APPLICATION_ID = 0x62636A31
@@ -78,16 +78,16 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def to_row(event: Stored, base: int = 0) -> Row:
     """Return the row of a numbered event. *base* is the key of number 0 in its room."""
-    return base + event.seq, event.at, _NAMES[type(event)], event.nick, event.text, event.uid or None
+    return base + event.seq, event.at, _NAMES[type(event)], event.nick, event.text, event.uid
 
 
 def from_row(row: Row) -> Stored:
     """Return the event in *row*, without a session. Raises ``JournalDamaged``."""
     number, at, kind, nick, text, uid = row
-    if kind not in _KINDS or [type(value) for value in (at, nick, text, uid or "")] != [float, str, str, str]:
+    if kind not in _KINDS or [type(value) for value in (at, nick, text, uid)] != [float, str, str, str]:
         msg = f"the journal's line #{number & MAX_SEQ} cannot be read"
         raise JournalDamaged(msg)
-    return _KINDS[kind](0, nick, text, at, number & MAX_SEQ, uid=uid or "")
+    return _KINDS[kind](0, nick, text, at, number & MAX_SEQ, uid=uid)
 
 
 def code_of(error: sqlite3.Error) -> int:
@@ -398,7 +398,7 @@ def _mark_missing(db: sqlite3.Connection, last: LastNumber) -> str:
         if not found:
             add_room(db, room, last.room)
         row = to_row(Message(0, REPORTER, text, last.at, last.seq), key(room, 0))
-        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+        db.execute("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", row[:5])
         # Numbers that were given to lines of other rooms may be used again.
         db.execute("UPDATE journal SET id = lower(hex(randomblob(16)))")
         db.execute("COMMIT")
