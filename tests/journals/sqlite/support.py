@@ -34,15 +34,20 @@ from broadcast.journals.sqlite.journal import SqliteJournal
 {setup}
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
-log = journal.open("lobby", 0).log
-def append(count):
+logs = [journal.open("lobby", 0).log]
+for number in range(1, {rooms}):
+    journal.open_room(f"room{{number}}", 0, lambda opened: logs.append(opened.log))
+while len(logs) < {rooms}:
+    calls.get()()
+def append(log, count):
     for _ in range(count):
         log.append(Message(1, "ann", "x y z" * 40, 1.0))
-def receive(events):
-    append(len(events))
-    os.write(1, b"%d\\n" % events[-1].seq)
-log.subscribe(receive)
-append({count})
+for number, log in enumerate(logs):
+    def receive(events, number=number, log=log):
+        append(log, len(events))
+        os.write(1, b"%d %d\\n" % (number, events[-1].seq))
+    log.subscribe(receive)
+    append(log, {count})
 while True:
     calls.get()()
 """
@@ -70,16 +75,20 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def write_until_killed(folder: Path, batches: int, count: int, setup: str = "") -> int:
-    """Write *count* messages at a time in a process, kill it after *batches*, and return the last number it printed."""
-    command = [sys.executable, "-c", _WRITE_UNTIL_KILLED.format(setup=setup, count=count), str(folder)]
+def write_until_killed(folder: Path, batches: int, count: int, setup: str = "", rooms: int = 1) -> dict[int, int]:
+    """Write *count* messages at a time to each of *rooms* rooms in a process, and kill it after *batches*.
+
+    Return the last number that the process has printed for each room.
+    """
+    command = [sys.executable, "-c", _WRITE_UNTIL_KILLED.format(setup=setup, count=count, rooms=rooms), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:  # noqa: S603
         assert server.stdout is not None
         lines = [server.stdout.readline() for _ in range(batches)]
         assert all(lines)
         server.kill()
         lines += server.stdout.readlines()
-    return int([line for line in lines if line.endswith(b"\n")][-1])
+    pairs = [line.split() for line in lines if line.endswith(b"\n")]
+    return {int(room): int(last) for room, last in pairs}
 
 
 def index_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_close_without_open_does_nothing(tmp_path: Path) -> None:
 def test_delivered_events_survive_kill_9_without_gaps(tmp_path: Path) -> None:
     last = 0
     for batches in (1, 3, 20, 60, 150):
-        delivered = max(last, write_until_killed(tmp_path, batches, 100))
+        delivered = max(last, write_until_killed(tmp_path, batches, 100)[0])
         with open_sqlite(tmp_path, tail=1) as run:
             last = run.tail[0].seq
             assert last >= delivered

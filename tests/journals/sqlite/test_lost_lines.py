@@ -98,7 +98,7 @@ def test_number_lost_with_the_write_ahead_log_is_not_given_again(
 def test_intact_log_of_a_killed_server_leaves_no_gap(tmp_path: Path) -> None:
     last = 0
     for batches in (1, 20, 150):
-        last = max(last, write_until_killed(tmp_path, batches, 3))
+        last = max(last, write_until_killed(tmp_path, batches, 3)[0])
         reports, _run = open_reporting(tmp_path)
         assert reports == []
         numbers = [seq for seq, _ in lines_of(tmp_path)]
