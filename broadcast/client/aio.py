@@ -74,7 +74,7 @@ R = TypeVar("R")
 PORT: Final = 5555
 CONNECT_SECONDS: Final = 30.0
 """An attempt to connect that takes longer has failed."""
-QUIT_SECONDS: Final = 5.0
+QUIT_SECONDS: Final = 3.0
 """The server has so long to answer ``quit``."""
 _READ_BYTES: Final = 65536
 _UNIX: Final = "unix:"
@@ -287,7 +287,7 @@ class Chat:
         try:
             await asyncio.shield(greeted)
         except BaseException:
-            await self._stop()
+            await self.close()
             raise
         return self
 
@@ -300,7 +300,8 @@ class Chat:
     async def close(self, reason: str | None = None) -> None:
         """Leave the server. Lines that are not confirmed yet fail with ``Ended``, unless the server has read them."""
         try:
-            if self._session.state is State.ONLINE and not self._session.has_quit:
+            # A server that has got hello holds the nickname for a while, unless quit follows.
+            if self._session.state in {State.GREETING, State.ONLINE} and not self._session.has_quit:
                 with suppress(ChatError, TimeoutError):
                     async with asyncio.timeout(QUIT_SECONDS):
                         await self.call(requests.Quit(UNSET if reason is None else reason))
@@ -308,10 +309,13 @@ class Chat:
             await self._stop()
 
     async def _stop(self) -> None:
-        if self._runner is not None and not self._runner.done():
-            self._runner.cancel()
-            await asyncio.wait([self._runner])
+        if self._runner is None:
+            return
+        self._runner.cancel()
+        await asyncio.wait([self._runner])
         self._settle(self._session.stop())
+        if not self._runner.cancelled():
+            self._runner.result()
 
     async def _run(self, greeted: asyncio.Future[None]) -> None:
         """Connect, and connect again, until the session is over."""

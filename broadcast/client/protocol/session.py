@@ -254,8 +254,8 @@ class Session:
 
     def stop(self) -> list[Answer]:
         """End the session at once. Return the calls that fail because of it."""
-        self.has_quit = True
         if self.ended is None:
+            self.has_quit = True
             self._end(errors.Ended("the session has ended"))
         return self._take_answers()
 
@@ -278,10 +278,10 @@ class Session:
             raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": MAX_SENT_LINE})
         call = _Call(request, data, room)
         self._calls[self._last_call] = call
-        if self.state is State.ONLINE:
+        is_quit = isinstance(request, requests.Quit)
+        if self.state is State.ONLINE or (is_quit and self.state is State.GREETING):
             self._send_call(call)
-        if isinstance(request, requests.Quit):
-            self.has_quit = True
+        self.has_quit = self.has_quit or is_quit
         return self._last_call
 
     def _send_call(self, call: _Call) -> None:
@@ -390,6 +390,8 @@ class Session:
             case requests.Tell() if call.was_sent and not welcome.resumed:
                 message = "the server has lost the session before it confirmed the private message"
                 self._answer(number, None, errors.Unconfirmed(message))
+            case requests.Quit() if call.was_sent:
+                pass
             case _:
                 self._send_call(call)
 

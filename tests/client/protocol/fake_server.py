@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import ssl
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 Params = dict[str, Any]
 
@@ -324,3 +327,100 @@ class FakeConnection:
     def do_quit(self, reason: str | None = None) -> Params:
         del self.server.sessions[self.me.token]
         return {}
+
+
+class Wire(asyncio.Protocol):
+    """One real connection to the server. *cut_after* is the number of bytes after which it is aborted."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._fake: FakeConnection | None = None
+        self.transport: asyncio.Transport | None = None
+        self.is_paused = False
+        self.received = 0
+        self._left = port.cut_after
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._port.wires.append(self)
+        if not self._port.is_mute:
+            self._fake = self._port.server.connect()
+            self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        if self._fake:
+            self._fake.receive(data)
+            self._port.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._port.wires.remove(self)
+        if self._fake:
+            self._fake.close()
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+
+    def flush(self) -> None:
+        if self._fake is None or self.transport is None:
+            return
+        data = bytes(self._fake.output)
+        self._fake.output.clear()
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        self.transport.write(data)
+        if self._fake.is_closed or self._left == 0:
+            self.transport.close()
+
+
+class Port:
+    """The fake server on a real port, or a unix socket."""
+
+    def __init__(self, server: FakeServer | None = None) -> None:
+        self.server = server or FakeServer()
+        self.wires: list[Wire] = []
+        self.cut_after: int | None = None
+        self.is_mute = False
+        """Whether new connections get no answer."""
+        self.number = 0
+        self._listening: asyncio.Server | None = None
+
+    async def listen(self, *, path: Path | None = None, context: ssl.SSLContext | None = None) -> Port:
+        loop = asyncio.get_running_loop()
+        if path is None:
+            self._listening = await loop.create_server(lambda: Wire(self), "127.0.0.1", self.number, ssl=context)
+            self.number = self._listening.sockets[0].getsockname()[1]
+        else:
+            self._listening = await loop.create_unix_server(lambda: Wire(self), path)
+        return self
+
+    def flush(self) -> None:
+        """Send what the server has to say."""
+        for wire in list(self.wires):
+            wire.flush()
+
+    def say(self, *texts: str, room: str = "lobby") -> None:
+        for text in texts:
+            self.server.say(text, room)
+        self.flush()
+
+    def abort(self) -> None:
+        """Abort all connections."""
+        for wire in list(self.wires):
+            assert wire.transport
+            wire.transport.abort()
+
+    def hang_up(self) -> None:
+        """Close all connections after what was sent."""
+        for wire in list(self.wires):
+            assert wire.transport
+            wire.transport.close()
+
+    def close(self) -> None:
+        """Refuse new connections."""
+        if self._listening:
+            self._listening.close()
