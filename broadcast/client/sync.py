@@ -14,10 +14,12 @@ import asyncio
 import ssl as tls
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from broadcast.client import aio
+from broadcast.client.protocol.errors import Ended
 from broadcast.client.protocol.events import Event, Line
 from broadcast.client.protocol.requests import Person, Request, Resume, Room, RoomSummary
 
@@ -39,38 +41,66 @@ def connect(  # noqa: PLR0913 -- as in aio
     fill_gaps: bool = True,
 ) -> Iterator[Chat]:
     """Join the *rooms* of a server as *nick*, and leave when the block ends. See ``aio.connect``."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="broadcast-client", daemon=True)
-    thread.start()
-    try:
+    with _LoopThread() as loop:
         connection = aio.connect(
             host, port, nick=nick, rooms=rooms, ssl=ssl, replay=replay, resume=resume, fill_gaps=fill_gaps
         )
-        chat = _wait(loop, connection.__aenter__())
+        chat = loop.wait_for(connection.__aenter__())
         try:
             yield Chat(chat, loop)
         finally:
-            _wait(loop, connection.__aexit__(None, None, None))
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+            loop.wait_for(connection.__aexit__(None, None, None))
 
 
-def _wait(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, R]) -> R:
-    """Run *coroutine* in the thread of *loop* and return its result. Ctrl-C cancels it."""
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+class _LoopThread:
+    """An event loop in a thread. It is a daemon, so that a script which is killed in its main thread ends."""
+
+    def __init__(self) -> None:
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
+        self._stopped = asyncio.Event()
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, name="broadcast-client", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._loop = self._started.result()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._is_over = True
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run *coroutine* in the thread, and return its result. Ctrl-C cancels it."""
+        with self._lock:
+            if self._is_over:
+                coroutine.close()
+                raise Ended("the session has ended")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            # Another thread has left the block.
+            raise Ended("the session has ended") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._started.set_result(asyncio.get_running_loop())
+        await self._stopped.wait()
 
 
 class Chat:
     """A session. Iterate over it for its events. The methods are those of ``aio.Chat``; any thread may call them."""
 
-    def __init__(self, chat: aio.Chat, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, chat: aio.Chat, loop: _LoopThread) -> None:
         self._chat = chat
         self._loop = loop
 
@@ -95,63 +125,63 @@ class Chat:
 
     def say(self, text: str, room: str | None = None, *, uid: str = "") -> int:
         """Say a line. Return its number: the line is stored."""
-        return _wait(self._loop, self._chat.say(text, room, uid=uid))
+        return self._loop.wait_for(self._chat.say(text, room, uid=uid))
 
     def emote(self, text: str, room: str | None = None, *, uid: str = "") -> int:
         """Say an action, such as *waves*. Return its number."""
-        return _wait(self._loop, self._chat.emote(text, room, uid=uid))
+        return self._loop.wait_for(self._chat.emote(text, room, uid=uid))
 
     def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
         """Send a private message. Return the reason why its recipient is away, or None."""
-        return _wait(self._loop, self._chat.tell(to, text, uid=uid))
+        return self._loop.wait_for(self._chat.tell(to, text, uid=uid))
 
     def join(self, room: str, *, replay: int = 0) -> Room:
         """Enter a room. Its *replay* last lines are its first events."""
-        return _wait(self._loop, self._chat.join(room, replay=replay))
+        return self._loop.wait_for(self._chat.join(room, replay=replay))
 
     def leave(self, room: str, reason: str | None = None) -> None:
         """Leave a room."""
-        _wait(self._loop, self._chat.leave(room, reason))
+        self._loop.wait_for(self._chat.leave(room, reason))
 
     def history(self, room: str | None = None, **which: int) -> list[Line]:
         """Return old lines. *which* is as in ``aio.Chat.history``."""
-        return _wait(self._loop, self._chat.history(room, **which))
+        return self._loop.wait_for(self._chat.history(room, **which))
 
     def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
         """Return the newest lines of a room that contain all *words*, 50 at most."""
-        return _wait(self._loop, self._chat.search(words, room, count=count))
+        return self._loop.wait_for(self._chat.search(words, room, count=count))
 
     def members(self, room: str | None = None) -> list[Person]:
         """Return all people in a room, by nickname."""
-        return _wait(self._loop, self._chat.members(room))
+        return self._loop.wait_for(self._chat.members(room))
 
     def rooms(self) -> list[RoomSummary]:
         """Return the rooms of the server."""
-        return _wait(self._loop, self._chat.rooms())
+        return self._loop.wait_for(self._chat.rooms())
 
     def topic(self, text: str | None, room: str | None = None) -> None:
         """Set the topic of a room, or remove it with None."""
-        _wait(self._loop, self._chat.topic(text, room))
+        self._loop.wait_for(self._chat.topic(text, room))
 
     def away(self, reason: str | None) -> None:
         """Be away for *reason*, or back with None."""
-        _wait(self._loop, self._chat.away(reason))
+        self._loop.wait_for(self._chat.away(reason))
 
     def nick(self, nick: str) -> str:
         """Change the own nickname. Return it as the server has taken it."""
-        return _wait(self._loop, self._chat.nick(nick))
+        return self._loop.wait_for(self._chat.nick(nick))
 
     def call(self, request: Request[R]) -> R:
         """Send any request and return its result."""
-        return _wait(self._loop, self._chat.call(request))
+        return self._loop.wait_for(self._chat.call(request))
 
     def close(self, reason: str | None = None) -> None:
         """Leave the server."""
-        _wait(self._loop, self._chat.close(reason))
+        self._loop.wait_for(self._chat.close(reason))
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events, until ``close``. Raise ``Ended`` if the server ends the session."""
-        while (event := _wait(self._loop, self._next())) is not None:
+        while (event := self._loop.wait_for(self._next())) is not None:
             yield event
 
     async def _next(self) -> Event | None:
