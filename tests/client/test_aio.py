@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -54,21 +55,24 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
-def with_port(test: Callable[[Port], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run a test with a port in a loop of its own. No task may be left at its end."""
+def with_port(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test with a port, its first argument, in a loop of its own. No task may be left at its end."""
 
     @functools.wraps(test)
-    def run() -> None:
+    def run(**fixtures: Any) -> None:  # noqa: ANN401 -- pytest's fixtures
         async def main() -> None:
             port = await Port().listen()
             async with asyncio.timeout(PATIENCE):
-                await test(port)
+                await test(port, **fixtures)
                 port.close()
                 await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
         asyncio.run(main())
 
-    del run.__wrapped__  # pytest would look for a fixture *port*
+    # pytest asks for the fixtures by their names.
+    signature = inspect.signature(test)
+    _, *others = signature.parameters.values()
+    run.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
     return run
 
 

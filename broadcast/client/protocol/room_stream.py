@@ -19,6 +19,8 @@ class RoomStream:
         self.name = name
         self.seen = seen
         """The number of the last line that the program has got, or that was before its time."""
+        self.taken = seen
+        """The number of the last line that the program has taken from the queue. It is in a ``Resume``."""
         self.newest = seen
         """The highest number that exists, as far as this client knows."""
         self.is_asking = False

@@ -126,6 +126,7 @@ class Session:
         self._journal = resume.journal if resume else ""
         self._attempt = resume.attempt if resume else 0
         self._told = resume.told if resume else 0
+        self._told_taken = self._told
         self._streams = {name: RoomStream(name, seen) for name, seen in resume.rooms.items()} if resume else {}
         self._away: str | None = None
         self._calls: dict[int, _Call] = {}
@@ -163,6 +164,14 @@ class Session:
         if not self._events:
             return None
         event = self._events.popleft()
+        # The queue may still hold events from before the numbers began anew, hence the minimum.
+        match event:
+            case events.Said() | events.Emoted() if stream := self._streams.get(event.room):
+                stream.taken = min(event.seq, stream.seen)
+            case Gap() if stream := self._streams.get(event.room):
+                stream.taken = min(event.last, stream.seen)
+            case events.Told():
+                self._told_taken = min(event.id, self._told)
         if len(self._events) <= self._max_events // 2:
             self._make_up()
         return event
@@ -174,11 +183,14 @@ class Session:
 
     @property
     def resume(self) -> requests.Resume | None:
-        """The state from which a later session can continue, or None before the first ``hello``. It holds a secret."""
+        """The state from which a later program can continue, or None before the first ``hello``. It holds a secret.
+
+        The events that the program has taken belong to the past, those that still wait for it do not.
+        """
         if not self._token:
             return None
-        rooms = {name: stream.seen for name, stream in self._streams.items()}
-        return requests.Resume(self._token, self._journal, rooms, self._told, self._attempt)
+        rooms = {name: stream.taken for name, stream in self._streams.items()}
+        return requests.Resume(self._token, self._journal, rooms, self._told_taken, self._attempt)
 
     def is_own(self, event: events.Line) -> bool:
         """Return whether this session has said a line, also before a restart of the server."""
@@ -317,15 +329,16 @@ class Session:
     # hello
 
     def _send_hello(self) -> None:
-        resume = self.resume
         rooms = self._rooms_to_join
         if rooms is None:
             calls = (call.request for call in self._calls.values())
             leaving = {request.room.lower() for request in calls if isinstance(request, requests.Leave)}
             rooms = [name for name in self._streams if name not in leaving]
-        if resume is not None:
+        resume = None
+        if self._token:
             self._attempt += 1
-            resume = msgspec.structs.replace(resume, attempt=self._attempt)
+            seen = {name: stream.seen for name, stream in self._streams.items()}
+            resume = requests.Resume(self._token, self._journal, seen, self._told, self._attempt)
         hello = requests.Hello(
             nick=self.nick,
             rooms=rooms,
@@ -350,7 +363,7 @@ class Session:
     def _forget_numbers(self) -> None:
         """Begin anew: the numbers are those of another journal."""
         self._token = ""
-        self._told = 0
+        self._told = self._told_taken = 0
         if self._rooms_to_join is None:
             self._rooms_to_join = list(self._streams)
         self._streams.clear()
@@ -367,7 +380,7 @@ class Session:
         self._own_sessions.add(welcome.session)
         self._rooms_to_join = None
         if not welcome.resumed:
-            self._told = 0
+            self._told = self._told_taken = 0
         if not is_first:
             self._enqueue(events.Reconnected(welcome.resumed, same_journal))
         calls = list(self._calls.items())

@@ -499,6 +499,20 @@ def test_a_later_program_resumes_where_an_earlier_one_has_ended(link: Link) -> N
     assert Link(nick="new").session.resume is None
 
 
+def test_events_that_the_program_has_not_taken_are_not_in_the_state_to_resume(link: Link) -> None:
+    link.server.say("one")
+    link.server.tell("bot", "first")
+    link.server.say("two")
+    link.server.tell("bot", "second")
+    link.pump()
+    taken = [link.session.next_event() for _ in range(2)]
+    saved = link.session.resume
+    assert saved
+    assert (saved.rooms, saved.told) == ({"lobby": 1}, 1)
+    later = Link(link.server, resume=saved).start()
+    assert [getattr(event, "text", None) for event in (*taken, *later.events())] == ["one", "first", "two", "second"]
+
+
 # Gaps
 
 
