@@ -92,8 +92,9 @@ def test_all_methods(remote: PortInThread) -> None:
         assert [chat.is_own(line) for line in chat.history(last=2)] == [True, True]
         assert chat.nick("robot") == chat.nickname == "robot"
         assert chat.call(requests.CheckConnection()) == requests.Nothing()
+        assert until_said(chat, 1) == ["a word"]
         assert chat.resume
-        assert chat.resume.rooms == {"lobby": 2}
+        assert chat.resume.rooms == {"lobby": 1}
         chat.close("bye")
         assert all(not isinstance(event, Disconnected) for event in chat)
 

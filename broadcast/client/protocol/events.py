@@ -13,14 +13,17 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Said(Event, frozen=True):
-    """A stored line. *at* is in seconds since the epoch; *uid* is the one that its author has chosen."""
+    """A stored line. *at* is in seconds since the epoch; *uid* is the one that its author has chosen.
+
+    *session* is empty if the line was read from the journal after a restart of the server.
+    """
 
     room: str
     seq: int
     at: float
     nick: str
     text: str
-    session: str | None = None
+    session: str = ""
     uid: str | None = None
 
 
@@ -32,7 +35,7 @@ class Emoted(Event, frozen=True):
     at: float
     nick: str
     text: str
-    session: str | None = None
+    session: str = ""
     uid: str | None = None
 
 

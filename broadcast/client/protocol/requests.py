@@ -113,7 +113,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     line_bytes: int = 4096
     lines_at_once: float = 0
-    lines_per_second: float = 0
+    lines_per_second: float | None = None
+    """None if there is no limit."""
 
 
 class Welcome(msgspec.Struct, frozen=True):

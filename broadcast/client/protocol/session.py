@@ -17,8 +17,8 @@ The law of this file, for each connection::
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -26,8 +26,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from broadcast.client.protocol import errors, events, requests
-from broadcast.client.protocol.backoff import Backoff
-from broadcast.client.protocol.events import Event, Gap
+from broadcast.client.protocol.events import Event
 from broadcast.client.protocol.framing import (
     MAX_SENT_LINE,
     FramingError,
@@ -37,16 +36,12 @@ from broadcast.client.protocol.framing import (
     encodable,
     encode_request,
 )
-from broadcast.client.protocol.room_stream import PAGE, RoomStream
+from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
-MAX_EVENTS: Final = 1000
-"""So many events wait for the program at most, apart from a page of history and private messages."""
-MAX_EXTRA_TOLD: Final = 200
-"""So many private messages wait in addition."""
 
 
 class State(Enum):
@@ -56,6 +51,21 @@ class State(Enum):
     GREETING = "greeting"
     ONLINE = "online"
     ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays that double, with full jitter, so that clients that lost their connection together come back apart."""
+
+    first: float = 1.0
+    """The longest first delay, in seconds."""
+    longest: float = 30.0
+    """No delay is longer, in seconds."""
+
+    def delay(self, failures: int, jitter: float) -> float:
+        """Return the delay after so many *failures* in a row, at least one. *jitter* is at random from 0 to 1."""
+        doublings = min(failures - 1, 30)
+        return float(jitter * min(self.longest, self.first * 2**doublings))
 
 
 class Answer(NamedTuple):
@@ -117,25 +127,21 @@ class Session:
         self._client = client
         self._random = random
         self._replay = replay
-        self._fill_gaps = fill_gaps
-        self._max_events = max_events
         self._backoff = backoff or Backoff()
         self._uid_prefix = f"{random.getrandbits(128):032x}"
         self._own_sessions: set[str] = set()
         self._token = resume.token if resume else ""
         self._journal = resume.journal if resume else ""
         self._attempt = resume.attempt if resume else 0
-        self._told = resume.told if resume else 0
-        self._told_taken = self._told
-        self._streams = {name: RoomStream(name, seen) for name, seen in resume.rooms.items()} if resume else {}
         self._away: str | None = None
         self._calls: dict[int, _Call] = {}
         self._hello: int | None = None
         self._last_call = 0
         self._last_uid = 0
-        self._events: deque[Event] = deque()
-        self._skipped: dict[str | None, int] = {}
-        self._is_postponed = False
+        self._inbox = Inbox(self._ask, max_events, fill_gaps=fill_gaps)
+        if resume:
+            self._inbox.told = self._inbox.told_taken = resume.told
+            self._inbox.streams.update({name: RoomStream(name, seen) for name, seen in resume.rooms.items()})
         self._answers: list[Answer] = []
         self._out: list[bytes] = []
         self._lines = LineReader()
@@ -161,25 +167,12 @@ class Session:
 
     def next_event(self) -> Event | None:
         """Return the next event for the program, or None if there is none now."""
-        if not self._events:
-            return None
-        event = self._events.popleft()
-        # The queue may still hold events from before the numbers began anew, hence the minimum.
-        match event:
-            case events.Said() | events.Emoted() if stream := self._streams.get(event.room):
-                stream.taken = min(event.seq, stream.seen)
-            case Gap() if stream := self._streams.get(event.room):
-                stream.taken = min(event.last, stream.seen)
-            case events.Told():
-                self._told_taken = min(event.id, self._told)
-        if len(self._events) <= self._max_events // 2:
-            self._make_up()
-        return event
+        return self._inbox.next_event()
 
     @property
     def rooms(self) -> list[str]:
         """The rooms that the session has joined."""
-        return list(self._streams)
+        return list(self._inbox.streams)
 
     @property
     def resume(self) -> requests.Resume | None:
@@ -189,21 +182,21 @@ class Session:
         """
         if not self._token:
             return None
-        rooms = {name: stream.taken for name, stream in self._streams.items()}
-        return requests.Resume(self._token, self._journal, rooms, self._told_taken, self._attempt)
+        rooms = {name: stream.taken for name, stream in self._inbox.streams.items()}
+        return requests.Resume(self._token, self._journal, rooms, self._inbox.told_taken, self._attempt)
 
     def is_own(self, event: events.Line) -> bool:
         """Return whether this session has said a line, also before a restart of the server."""
-        if event.session is None:
-            return (event.uid or "").startswith(self._uid_prefix) or event.nick == self.nick
-        return event.session in self._own_sessions or (event.uid or "").startswith(self._uid_prefix)
+        if (event.uid or "").startswith(self._uid_prefix):
+            return True
+        return event.session in self._own_sessions if event.session else event.nick == self.nick
 
     # For the connection
 
     @property
     def wants_input(self) -> bool:
         """Whether the caller should read from the connection: not while the program leaves its events lying."""
-        return len(self._events) < self._max_events or bool(self._calls) or self.state is not State.ONLINE
+        return not self._inbox.is_full or bool(self._calls) or self.state is not State.ONLINE
 
     @property
     def patience(self) -> float:
@@ -247,6 +240,7 @@ class Session:
         self.state = State.OFFLINE
         self._hello = None
         self._out.clear()
+        self._inbox.disconnected()
         self._drop_own_calls()
         goodbye = self._goodbye
         reason = (goodbye.reason if goodbye else "") or self._close_reason or reason
@@ -261,7 +255,7 @@ class Session:
             self._failures = 1 if was_online else self._failures + 1
             jittered = self._backoff.delay(self._failures, self._random.random())
             self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else jittered
-            self._enqueue(events.Disconnected(reason, self.retry_after))
+            self._inbox.append(events.Disconnected(reason, self.retry_after))
         return self._take_answers()
 
     def stop(self) -> list[Answer]:
@@ -296,6 +290,9 @@ class Session:
         self.has_quit = self.has_quit or is_quit
         return self._last_call
 
+    def _ask(self, stream: RoomStream) -> None:
+        self._call(requests.History(stream.name, after=stream.seen, count=stream.page), stream)
+
     def _send_call(self, call: _Call) -> None:
         self._out.append(call.data)
         call.was_sent = True
@@ -303,8 +300,6 @@ class Session:
     def _drop_own_calls(self) -> None:
         for number in [number for number, call in self._calls.items() if call.room is not None]:
             del self._calls[number]
-        for stream in self._streams.values():
-            stream.is_asking = False
 
     def _answer(self, number: int, result: Any, error: errors.ChatError | None = None) -> None:  # noqa: ANN401 -- any type
         self._calls.pop(number, None)
@@ -333,12 +328,12 @@ class Session:
         if rooms is None:
             calls = (call.request for call in self._calls.values())
             leaving = {request.room.lower() for request in calls if isinstance(request, requests.Leave)}
-            rooms = [name for name in self._streams if name not in leaving]
+            rooms = [name for name in self._inbox.streams if name not in leaving]
         resume = None
         if self._token:
             self._attempt += 1
-            seen = {name: stream.seen for name, stream in self._streams.items()}
-            resume = requests.Resume(self._token, self._journal, seen, self._told, self._attempt)
+            seen = {name: stream.seen for name, stream in self._inbox.streams.items()}
+            resume = requests.Resume(self._token, self._journal, seen, self._inbox.told, self._attempt)
         hello = requests.Hello(
             nick=self.nick,
             rooms=rooms,
@@ -363,10 +358,9 @@ class Session:
     def _forget_numbers(self) -> None:
         """Begin anew: the numbers are those of another journal."""
         self._token = ""
-        self._told = self._told_taken = 0
         if self._rooms_to_join is None:
-            self._rooms_to_join = list(self._streams)
-        self._streams.clear()
+            self._rooms_to_join = list(self._inbox.streams)
+        self._inbox.forget_numbers()
 
     def _greet(self, welcome: requests.Welcome) -> None:
         """Go on after the answer to ``hello``."""
@@ -379,17 +373,18 @@ class Session:
         self._journal = welcome.journal
         self._own_sessions.add(welcome.session)
         self._rooms_to_join = None
-        if not welcome.resumed:
-            self._told = self._told_taken = 0
+        self._inbox.connected(resumed=welcome.resumed)
         if not is_first:
-            self._enqueue(events.Reconnected(welcome.resumed, same_journal))
+            self._inbox.append(events.Reconnected(welcome.resumed, same_journal))
         calls = list(self._calls.items())
         if self._away is not None and not welcome.resumed:
             self._call(requests.Away(self._away))
-        for name in [name for name in self._streams if name not in welcome.rooms]:
-            del self._streams[name]
+        for name in set(self._inbox.streams) - set(welcome.rooms):
+            self._inbox.leave(name)
+        requested = (call.request for _, call in calls if call.was_sent)
+        joins = {request.room.lower(): request for request in requested if isinstance(request, requests.Join)}
         for name, snapshot in welcome.rooms.items():
-            self._enter(name, snapshot)
+            self._inbox.enter(name, snapshot, joins.get(name))
         for number, call in calls:
             self._repeat(number, call, welcome)
 
@@ -430,18 +425,18 @@ class Session:
         if call.room is not None:
             del self._calls[number]
             page = None if message.error else msgspec.json.decode(message.result, type=requests.Lines)
-            self._fill(call.room, page)
+            self._inbox.fill(call.room, page)
             return
         if message.error is not None:
             self._answer(number, None, message.error.as_exception())
             return
         result = msgspec.json.decode(message.result, type=call.request.result)
         match call.request:
-            case requests.Join(after=after):
-                self._enter(result.room, result, None if isinstance(after, msgspec.UnsetType) else after)
+            case requests.Join() as join:
+                self._inbox.enter(result.room, result, join)
                 result = result.as_room
             case requests.Leave(room=room):
-                self._streams.pop(room.lower(), None)
+                self._inbox.leave(room.lower())
             case requests.Nick():
                 self.nick = result.nick
             case requests.Away(reason=reason):
@@ -450,126 +445,19 @@ class Session:
                 self._close("")
         self._answer(number, result)
 
-    def _enter(self, name: str, snapshot: requests.Snapshot, after: int | None = None) -> None:
-        """Take a room in, together with the lines that come before its first notification."""
-        lines = events.decode_list(snapshot.events)
-        stream = self._streams.get(name)
-        if stream is None:
-            if after is None:
-                first = next((event.seq for event in lines if isinstance(event, events.Line)), snapshot.last + 1)
-                after = first - 1
-            stream = self._streams[name] = RoomStream(name, after)
-        for event in lines:
-            self._take(event)
-        stream.newest = max(stream.newest, snapshot.last)
-        self._catch_up(stream)
-
     def _take(self, event: Event) -> None:
         """Take an event from the server."""
+        own = self.welcome.session if self.welcome else None
         match event:
-            case events.Said() | events.Emoted():
-                stream = self._streams.get(event.room)
-                if stream is None:
-                    self._enqueue(event)
-                else:
-                    self._take_line(stream, event)
-                return
-            case Gap(room=room) if room in self._streams:
-                self._take_gap(self._streams[room], event.last)
-                return
             case events.Ping():
                 return
-            case events.Told():
-                if event.id <= self._told:
-                    return
-                self._told = event.id
-            case events.Left() if self.welcome and event.session == self.welcome.session:
-                self._streams.pop(event.room, None)
-            case events.Renamed() if self.welcome and event.session == self.welcome.session:
-                self.nick = event.nick
+            case events.Left(room=room, session=session) if session == own:
+                self._inbox.leave(room)
+            case events.Renamed(nick=nick, session=session) if session == own:
+                self.nick = nick
             case events.Goodbye():
                 self._goodbye = event
-        self._enqueue(event)
-
-    # Lines in order
-
-    def _take_line(self, stream: RoomStream, line: events.Line) -> None:
-        if line.seq <= stream.seen:
-            return
-        has_space = len(self._events) < self._max_events
-        if has_space and not self._fill_gaps:
-            self._skip(stream, line.seq - 1)
-        if has_space and not stream.is_asking and line.seq == stream.seen + 1:
-            self._events.append(line)
-            stream.seen = line.seq
-            stream.newest = max(stream.newest, line.seq)
-        else:
-            stream.newest = max(stream.newest, line.seq)
-            self._catch_up(stream)
-
-    def _take_gap(self, stream: RoomStream, last: int) -> None:
-        if self._fill_gaps or len(self._events) >= self._max_events:
-            stream.newest = max(stream.newest, last)
-            self._catch_up(stream)
-        else:
-            self._skip(stream, last)
-
-    def _skip(self, stream: RoomStream, last: int) -> None:
-        """Tell the program that the lines up to *last* are missing."""
-        if last > stream.seen:
-            self._events.append(Gap(stream.name, stream.seen + 1, last))
-            stream.seen = last
-            stream.newest = max(stream.newest, last)
-
-    def _catch_up(self, stream: RoomStream) -> None:
-        """Ask for the missing lines of a room, now or when the program has taken half of its events."""
-        if not stream.is_behind or stream.is_asking or self.state is not State.ONLINE:
-            return
-        if len(self._events) > self._max_events // 2:
-            self._is_postponed = True
-        elif self._fill_gaps:
-            stream.is_asking = True
-            self._call(requests.History(stream.name, after=stream.seen, count=stream.page), stream)
-        else:
-            self._skip(stream, stream.newest)
-
-    def _fill(self, stream: RoomStream, page: requests.Lines | None) -> None:
-        """Take missing lines. *page* is None if the server has refused to send them."""
-        if self._streams.get(stream.name) is not stream:
-            return
-        stream.is_asking = False
-        lines = [line for line in page.lines if line.seq > stream.seen] if page else []
-        first = lines[0].seq if lines else stream.newest + 1
-        if lines and first > stream.seen + 1 and stream.page > 1:
-            # An answer that would be too long has only the newest of the lines.
-            stream.page //= 2
-        else:
-            stream.page = min(PAGE, stream.page * 2)
-            self._skip(stream, first - 1)
-            self._events.extend(lines)
-            stream.seen = lines[-1].seq if lines else stream.seen
-            stream.newest = max(stream.newest, stream.seen)
-        self._catch_up(stream)
-
-    def _enqueue(self, event: Event) -> None:
-        """Queue an event that has no number. If the program has left too many lying, only count it."""
-        limit = self._max_events + (MAX_EXTRA_TOLD if isinstance(event, events.Told) else 0)
-        if len(self._events) < limit:
-            self._events.append(event)
-        else:
-            room = getattr(event, "room", None)
-            self._skipped[room] = self._skipped.get(room, 0) + 1
-            self._is_postponed = True
-
-    def _make_up(self) -> None:
-        """Go on after the program has taken events that filled the queue."""
-        if not self._is_postponed:
-            return
-        self._is_postponed = False
-        self._events.extend(events.Skipped(room, count) for room, count in self._skipped.items())
-        self._skipped.clear()
-        for stream in list(self._streams.values()):
-            self._catch_up(stream)
+        self._inbox.take(event)
 
 
 def _is_temporary(error: errors.Rejected) -> bool:

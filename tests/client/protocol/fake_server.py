@@ -301,9 +301,13 @@ class FakeConnection:
                 chosen = lines[first - 1 : to]
             case _:
                 raise Refusal(-32602, "params")
-        events = list(chosen)
-        while len(json.dumps(events)) > self.server.max_page_bytes:
-            del events[0]
+        events: list[Params] = []
+        space = self.server.max_page_bytes
+        for line in reversed(chosen):
+            space -= len(json.dumps(line))
+            if space < 0:
+                break
+            events.insert(0, line)
         return {"events": events, "more": len(events) < len(lines)}
 
     def do_search(self, room: str, words: str, count: int = 50) -> Params:

@@ -203,7 +203,7 @@ def test_own_lines_are_known_after_the_server_has_forgotten_the_session(link: Li
     link.answered(requests.Emote("lobby", "waves"))
     link.events()
     line = link.server.lines["lobby"][0]
-    for session in ("another", None):
+    for session in ("another", ""):
         event = events.Emoted("lobby", 1, 1.0, "bot", "waves", session, line["uid"])
         assert link.session.is_own(event)
     assert link.session.is_own(events.Said("lobby", 1, 1.0, "bot", "x"))
@@ -370,11 +370,14 @@ def test_a_private_message_is_delivered_once_in_a_resumed_session(link: Link) ->
 
 
 def test_a_join_and_a_leave_whose_answers_are_lost_are_done(link: Link) -> None:
-    join = link.call(requests.Join("kitchen", replay=0))
+    for text in ("old", "new"):
+        link.server.say(text, "kitchen")
+    join = link.call(requests.Join("kitchen", replay=1))
     link.send()
     link.lose()
     link.reconnect()
     assert link.answers[join].result.room == "kitchen"
+    assert link.texts() == ["new"]
     leave = link.call(requests.Leave("kitchen"))
     link.send()
     link.lose()
@@ -391,6 +394,16 @@ def test_a_room_that_is_being_left_is_not_joined_again(link: Link) -> None:
     link.reconnect()
     assert link.answers[leave].error is None
     assert link.session.rooms == ["lobby"]
+
+
+def test_a_join_after_a_number_gets_all_lines_after_it(link: Link) -> None:
+    link.server.max_replay = 3
+    for number in range(20):
+        link.server.say(f"line {number}", "kitchen")
+    link.answered(requests.Join("kitchen", after=10))
+    assert link.texts() == [f"line {number}" for number in range(10, 20)]
+    link.answered(requests.Join("kitchen", replay=5))
+    assert link.texts() == []
 
 
 def test_a_join_that_the_server_has_forgotten_is_repeated(link: Link) -> None:
@@ -638,7 +651,7 @@ def test_memory_is_bounded_and_no_line_is_lost(fill_gaps: bool) -> None:
         link.server.tell("bot", "psst")
     link.pump()
     assert (before, link.session.wants_input) == (True, False)
-    assert len(link.session._events) <= 210
+    assert len(link.session._inbox) <= 210
     taken = link.events()
     texts = [event.text for event in taken if isinstance(event, events.Said)]
     skipped = [event for event in taken if isinstance(event, events.Skipped)]
