@@ -29,6 +29,7 @@ from broadcast.core.interfaces import View
 from broadcast.core.limits import SERVER_FULL
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import CommitStats
+from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.line.protocol import BroadcastFactory
@@ -202,14 +203,17 @@ def makeService(options: Options) -> Server:
             unicode_nicknames=config.unicode_nicknames,
             limits=limits,
         )
-        replay_buffer = ReplayBuffer(limits.replay_events, limits.replay_bytes)
-        fanout = Fanout(call_soon, monotonic, replay_buffer, limits.private_queue_bytes)
-        hub = Hub(journal, fanout, settings, started=time(), call_later=reactor.callLater)
+        dispatcher = Dispatcher(call_soon, monotonic, limits.private_queue_bytes)
+
+        def make_fanout() -> Fanout:
+            return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
+
+        hub = Hub(journal, make_fanout, settings, started=time(), call_later=reactor.callLater)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
-        factory = BroadcastFactory(hub, fanout, connections, reactor, call_soon, time, make_writer)
+        factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
         full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
-        pacer = AcceptPacer(reactor, lambda: hub.room.message_count)
+        pacer = AcceptPacer(reactor, lambda: hub.backlog.message_count)
 
         def prepare(port: IListeningPort) -> None:
             if isinstance(port, Port):  # other packages may have ports of their own
@@ -226,7 +230,7 @@ def makeService(options: Options) -> Server:
         ]
         monitor = None
         if config.metrics is not None:
-            monitor = _make_monitor(reactor, config.metrics, connections, hub, fanout, journal)
+            monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
         raise SystemExit(_stderr_line(str(error))) from error
@@ -252,7 +256,7 @@ def _make_monitor(
     port: str,
     connections: Connections,
     hub: Hub,
-    fanout: Fanout,
+    dispatcher: Dispatcher,
     journal: Journal,
 ) -> Monitor:
     """Return the monitor that serves metrics at *port*; raises ``StartupError``."""
@@ -263,7 +267,7 @@ def _make_monitor(
             raise
         raise StartupError("--metrics needs prometheus_client: pip install prometheus_client") from error
     listener = parse_listener(reactor, port, "127.0.0.1", "--metrics")
-    sources = metrics.Sources(connections, hub, fanout, journal)
+    sources = metrics.Sources(connections, hub, dispatcher, journal)
 
     def run_in_thread(work: Callable[[], bytes]) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)

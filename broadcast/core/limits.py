@@ -45,6 +45,8 @@ class Limits:
     """Number of new connections per second from one of these, after ``ARRIVALS_AT_ONCE`` at once; may be infinite."""
     connections: int | None = None
     """Maximum number of connections in total; None for no limit."""
+    rooms: int = 1_000
+    """Maximum number of open rooms. A room without members is not open."""
     linger_seconds: float = 10
     """Time for the client of a closing connection to receive the rest."""
     replay_events: int = 10_000

@@ -24,7 +24,9 @@ def hub(world: World) -> Hub:
 def admit(world: World, name: str) -> Member:
     client = SessionClient(world)
     client.session.start()
-    return world.hub.admit(client.session.id, name, client.session)
+    member = world.hub.admit(client.session.id, name, client.session)
+    world.room.enter(member)
+    return member
 
 
 def test_hub_numbers_the_sessions_and_knows_when_it_was_started(hub: Hub) -> None:
@@ -40,7 +42,7 @@ def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, h
     with pytest.raises(RejectedError, match="reserved"):
         admit(world, "server")
     world.settle()
-    assert list(hub.room.members.values()) == [ann]
+    assert [membership.member for membership in hub.lobby.members.values()] == [ann]
     hub.remove(ann, "")
     heir = admit(world, "ann")
     world.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Encoder, View
     from broadcast.core.time_slice import CallSoon
-    from broadcast.delivery.fanout import Fanout
+    from broadcast.delivery.subscriber import Registry
     from broadcast.net.connections import Connections
 
 NOP = b"\xff\xf1"
@@ -94,7 +94,8 @@ class BroadcastProtocol(LineReceiver):
         """Whether any input has arrived since the dead-peer detector last reset this."""
         self._codec = LineCodec()
         writer = factory.writer_for(self.transport)
-        self._peer = StreamPeer(factory.fanout, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
+        lobby = cast("Registry", factory.hub.lobby.publisher)
+        self._peer = StreamPeer(lobby, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
         self.session = Session(factory.hub, self._peer)
         self._peer.bind_session(self.session.id)
         self._input = InputLoop(
@@ -279,7 +280,7 @@ class BroadcastProtocol(LineReceiver):
     def _release(self) -> None:
         """Release everything that this connection holds, once it is gone and all of its input was handled."""
         self.factory.connections.remove(self)
-        self._peer.release()
+        self._peer.drop_callbacks()
         self._newcomer = None
 
     def _stop_timers(self) -> None:
@@ -334,7 +335,6 @@ class BroadcastFactory(Factory):
     def __init__(
         self,
         hub: Hub,
-        fanout: Fanout,
         connections: Connections,
         clock: IReactorTime,
         call_soon: CallSoon,
@@ -342,7 +342,6 @@ class BroadcastFactory(Factory):
         writer_for: Callable[[StreamTransport], Writer],
     ) -> None:
         self.hub = hub
-        self.fanout = fanout
         self.connections = connections
         self.clock = clock
         self.call_soon = call_soon

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import ENOSPC
 from queue import Empty, SimpleQueue
@@ -12,7 +12,7 @@ from threading import Thread
 
 from broadcast.core.events import Action, Event, Message, Stored, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.commit_queue import CommittedQueue, storage_problem
+from broadcast.journals.commit_queue import storage_problem
 from broadcast.journals.sqlite.database import MIGRATIONS, Row, code_of, to_row
 from broadcast.journals.sqlite.search_indexer import SearchIndexer
 from broadcast.journals.sqlite.writing_connection import WritingConnection
@@ -54,7 +54,9 @@ class CommitThread:
     All events go to *committed* in order, each as stored or as ``StoreFailed``; *stats* records the commits.
     """
 
-    def __init__(self, connection: WritingConnection, committed: CommittedQueue, stats: CommitStats) -> None:
+    def __init__(
+        self, connection: WritingConnection, committed: Callable[[Sequence[Event]], object], stats: CommitStats
+    ) -> None:
         self._connection = connection
         assert connection.db is not None  # it is open at first
         self._indexer = SearchIndexer(connection.db)
@@ -80,7 +82,7 @@ class CommitThread:
     def _run(self) -> None:
         batches = 0
         while batch := self._next_batch():
-            self._committed.add(self._store(batch))
+            self._committed(self._store(batch))
             batches += 1
             if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._connection.last) > INDEX_BACKLOG:
                 self._index_step()

@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Lock
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Event, Stored
-from broadcast.core.interfaces import Journal, ReadCallback
+from broadcast.core.events import Event
+from broadcast.core.interfaces import Journal, OpenedRoom, ReadCallback, UidsCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
@@ -47,7 +47,9 @@ class SqliteJournal:
         self._folder = folder.absolute()  # absolute, because a daemon changes its working directory
         self._call_soon = call_soon
         self._lock = DirectoryLock(self._folder)
-        self._committed = CommittedQueue(call_soon)
+        self.id = ""
+        self._listener: Callable[[Sequence[Event]], None] | None = None
+        self._committed: CommittedQueue[SqliteJournal] = CommittedQueue(call_soon, self.commit_stats.now)
         self._last_number: LastNumberFile | None = None
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
@@ -56,8 +58,8 @@ class SqliteJournal:
         self._handing_over = Lock()
         """Held while events pass to the commit thread, because ``close`` may run on another thread than ``append``."""
 
-    def open(self, tail: int) -> Sequence[Stored]:
-        """Create or check the database, start the threads, and return the last *tail* events.
+    def open(self, name: str, tail: int) -> OpenedRoom:  # noqa: ARG002 - there is only one room yet
+        """Create or check the database, start the threads, and return the room *name* with the last *tail* events.
 
         Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``. Everything is
         released before that.
@@ -78,21 +80,33 @@ class SqliteJournal:
             files = OpenFiles(path, self._lock, self._last_number, now)
             self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
             connection = WritingConnection(path, files, db, last, self._query_thread.disconnected, now)
-            self._commit_thread = CommitThread(connection, self._committed, self.commit_stats)
+            self._commit_thread = CommitThread(connection, self._add_committed, self.commit_stats)
         except BaseException:
             self.close()
             raise
-        return events
+        return OpenedRoom(self, last, "", events)
+
+    def open_room(self, _name: str, _tail: int, on_result: Callable[[OpenedRoom | JournalError], None], /) -> None:
+        """Fail: there is only one room yet."""
+        self._call_soon(partial(on_result, JournalError("the journal holds only one room")))
+
+    def read_uids(self, _first: int, _last: int, on_result: UidsCallback, /) -> None:
+        """Find none."""
+        self._call_soon(partial(on_result, []))
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call *listener* with each batch of committed events."""
+        self._listener = listener
 
-        def deliver(events: Sequence[Event]) -> None:
-            # The delivery may take a while. Meanwhile, the thread commits the events of the next delivery.
-            self._hand_over()
-            listener(events)
+    def _add_committed(self, events: Sequence[Event]) -> None:
+        self._committed.add(((self, events),))
 
-        self._committed.subscribe(deliver)
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Pass committed *events* to the listener."""
+        # The delivery may take a while. Meanwhile, the thread commits the events of the next delivery.
+        self._hand_over()
+        if self._listener is not None:
+            self._listener(events)
 
     def append(self, event: Event) -> None:
         """Queue *event*. It is lost before ``open`` and after ``close``.

@@ -32,14 +32,14 @@ from broadcast.journals.sqlite.journal import SqliteJournal
 {setup}
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
-journal.open(0)
+log = journal.open("lobby", 0).log
 def append(count):
     for _ in range(count):
-        journal.append(Message(1, "ann", "x y z" * 40, 1.0))
+        log.append(Message(1, "ann", "x y z" * 40, 1.0))
 def receive(events):
     append(len(events))
     os.write(1, b"%d\\n" % events[-1].seq)
-journal.subscribe(receive)
+log.subscribe(receive)
 append({count})
 while True:
     calls.get()()

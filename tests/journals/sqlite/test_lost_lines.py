@@ -132,7 +132,7 @@ def test_copy_without_a_valid_last_number_continues_after_its_last_line(tmp_path
 def test_last_number_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "journal.last").mkdir()
     with pytest.raises(JournalError, match=r"cannot use .*journal\.last: Is a directory; check"):
-        SqliteJournal(tmp_path, print).open(0)
+        SqliteJournal(tmp_path, print).open("lobby", 0)
 
 
 def test_missing_journal_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_missing_journal_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None
         with pytest.raises(
             JournalDamaged, match=r"is missing, but journal\.last says that it has held line #3: restore"
         ):
-            SqliteJournal(tmp_path, print).open(0)
+            SqliteJournal(tmp_path, print).open("lobby", 0)
     assert not (tmp_path / FILE).exists()
     (tmp_path / "journal.last").unlink()
     (tmp_path / LOG).write_bytes(b"log")
     with pytest.raises(JournalDamaged, match="is missing, but not its write-ahead log"):
-        SqliteJournal(tmp_path, print).open(0)
+        SqliteJournal(tmp_path, print).open("lobby", 0)
     assert {path.name for path in tmp_path.iterdir()} == {"lock", LOG}, "a failed start leaves no new file"
     (tmp_path / LOG).unlink()
     with open_sqlite(tmp_path) as run:
@@ -175,7 +175,7 @@ def test_gap_that_nothing_explains_is_damage(tmp_path: Path) -> None:
     with open_file(tmp_path) as db:
         db.execute("DELETE FROM events WHERE seq = 2")
     with pytest.raises(JournalDamaged, match="lacks some of its lines"):
-        SqliteJournal(tmp_path, print).open(0)
+        SqliteJournal(tmp_path, print).open("lobby", 0)
 
 
 def test_journal_that_begins_with_a_gap_opens(tmp_path: Path) -> None:

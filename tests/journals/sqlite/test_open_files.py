@@ -314,11 +314,11 @@ from broadcast.journals.sqlite.writing_connection import VERIFY_SECONDS
 from broadcast.journals.sqlite.journal import SqliteJournal
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
-journal.open(0)
+log = journal.open("lobby", 0).log
 delivered = []
-journal.subscribe(delivered.extend)
+log.subscribe(delivered.extend)
 for line in sys.stdin:
-    journal.append(Message(1, "eve", line.strip(), 1.0))
+    log.append(Message(1, "eve", line.strip(), 1.0))
     while not delivered:
         calls.get()()
     print(delivered.pop().seq, flush=True)

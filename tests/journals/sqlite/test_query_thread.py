@@ -63,7 +63,7 @@ def test_queries_beyond_the_limit_are_rejected_and_all_are_answered(
         assert "too many" in str(run.try_read(1, 2))
     answers: list[object] = []
     for _ in range(query_thread.MAX_PENDING * 2):
-        run.journal.read(1, 2, answers.append)
+        run.log.read(1, 2, answers.append)
     run.calls.run_until(lambda: len(answers) == query_thread.MAX_PENDING * 2)
 
 

@@ -287,7 +287,7 @@ def test_indexing_stops_at_a_damaged_index_and_keeps_the_connection(run: Harness
 def test_journal_with_fewer_lines_than_its_index_is_rejected(run: Harness, tmp_path: Path, change: str) -> None:
     close_and_execute(run, tmp_path, change)
     with pytest.raises(JournalDamaged, match="lacks some of its lines"):
-        SqliteJournal(tmp_path, print).open(0)
+        SqliteJournal(tmp_path, print).open("lobby", 0)
 
 
 @settings(max_examples=600 if LONG else 25)
