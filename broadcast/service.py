@@ -52,7 +52,7 @@ from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
 from broadcast.server.pid_file import check_pid_file
-from broadcast.server.reactor import limit_turns, use_monotonic_clock
+from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
@@ -193,7 +193,7 @@ def makeService(options: Options) -> Server:
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
     use_monotonic_clock(reactor, time, monotonic)
-    limit_turns(reactor)
+    shorten_turns(reactor)
     call_soon: CallSoon = reactor.callFromThread
     config = options.config
     twistd: Mapping[str, Any] = options.parent or {}
