@@ -132,7 +132,7 @@ class Hello:
         grace = inf if isinstance(self._params.grace, UnsetType) else self._params.grace
         try:
             reject_controls(nick)
-            return self._sessions.open(sanitize(nick), grace)
+            return self._sessions.open(sanitize(nick), grace, self._connection.address)
         except RejectedError as error:
             raise explain_rejection(error) from error
 
