@@ -58,7 +58,7 @@ def test_session_goes_on_with_every_line_and_without_leaving(
     if not lost:
         assert bob.events()[-1] == {
             "method": "goodbye",
-            "reason": "Resumed elsewhere.",
+            "reason": "resumed elsewhere",
             "reconnect": False,
             "after": 0,
         }
@@ -119,13 +119,13 @@ def test_wrong_numbers_are_refused_and_change_nothing(world: ProgramWorld, ann: 
     back = world.open_program()
     resume = bob.resume
     for wrong, reason in (
-        ({"journal": "another"}, "other-journal"),
-        ({"rooms": {"lobby": 1}}, "ahead"),
-        ({"rooms": {"lobby": 1}, "token": "unknown"}, "ahead"),
+        ({"attempt": 1, "journal": "another"}, "other-journal"),
+        ({"attempt": 2, "rooms": {"lobby": 1}}, "ahead"),
+        ({"attempt": 3, "rooms": {"lobby": 1}, "token": "unknown"}, "ahead"),
     ):
-        assert back.fail("hello", protocol=1, nick="eve", resume=resume | wrong) == (1010, reason)
+        assert back.fail("hello", protocol=1, nick="eve", resume={**resume, **wrong}) == (1010, reason)
     assert ann.events() == []
-    assert come_back(bob).welcome["nick"] == "bob"
+    assert come_back(bob, attempt=3).welcome["nick"] == "bob"
 
 
 def test_unknown_token_begins_a_session_that_has_missed_nothing(world: ProgramWorld, ann: Program) -> None:
