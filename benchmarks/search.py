@@ -24,6 +24,7 @@ from typing import TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Message, Stored
+from broadcast.core.interfaces import RoomLog
 from broadcast.core.search_query import MAX_QUERY_CHARS, SearchQuery, parse_query
 from broadcast.journals.sqlite.database import connect, prepare, to_row
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
@@ -71,10 +72,10 @@ def megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in path.parent.glob(path.name + "*") if "-shm" not in file.name) / 1e6
 
 
-def index(path: Path, journal: SqliteJournal, lines: int) -> float:
-    """Open *journal* and wait until all lines are indexed. Return the seconds."""
+def index(path: Path, journal: SqliteJournal, lines: int) -> tuple[RoomLog, float]:
+    """Open *journal* and wait until all lines are indexed. Return the log of its room, and the seconds."""
     began = time.perf_counter()
-    journal.open(0)
+    log = journal.open("lobby", 0).log
     print(f"opened after               {(time.perf_counter() - began) * 1000:10.1f} ms")
     with closing(connect(path, writing=False)) as db:
         reported = began
@@ -83,13 +84,13 @@ def index(path: Path, journal: SqliteJournal, lines: int) -> float:
                 reported = time.perf_counter()
                 progress(f"{upto:,} lines indexed")
             time.sleep(0.01)
-    return time.perf_counter() - began
+    return log, time.perf_counter() - began
 
 
-def search(journal: SqliteJournal, turns: Turns, query: SearchQuery) -> int:
+def search(log: RoomLog, turns: Turns, query: SearchQuery) -> int:
     """Search as ``/search`` does. Return the number of lines found."""
     answers: list[Sequence[Stored] | JournalError] = []
-    journal.search(query, 10**18, 50, answers.append)
+    log.search(query, 10**18, 50, answers.append)
     while not answers:
         turns.get(timeout=600)()
     if isinstance(answers[0], JournalError):
@@ -97,12 +98,12 @@ def search(journal: SqliteJournal, turns: Turns, query: SearchQuery) -> int:
     return len(answers[0])
 
 
-def measure(journal: SqliteJournal, turns: Turns, what: str, line: str) -> None:
+def measure(log: RoomLog, turns: Turns, what: str, line: str) -> None:
     """Print how long it takes to search for *line*."""
     took, found = [], 0
     for _ in range(RUNS):
         began = time.perf_counter()
-        found = search(journal, turns, parse_query(line))
+        found = search(log, turns, parse_query(line))
         took.append((time.perf_counter() - began) * 1000)
     print(f"{what:26} {statistics.median(took):10.1f} ms  (slowest {max(took):.1f}; {found} lines found)")
 
@@ -115,24 +116,22 @@ def main() -> None:
     words = vocabulary()
     with TemporaryDirectory() as folder:
         path = Path(folder) / FILE
-        db, _, _ = prepare(path, 0)
+        db = prepare(path, 0).db
         with closing(db):
             db.execute("BEGIN")
-            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", map(to_row, talk(lines, words)))
+            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''))", map(to_row, talk(lines, words)))
             db.execute("COMMIT")
         without = megabytes(path)
         turns: Turns = queue.SimpleQueue()
         journal = SqliteJournal(Path(folder), turns.put)
-        took = index(path, journal, lines)
+        log, took = index(path, journal, lines)
         print(f"indexed after              {took:10.1f} s   ({lines / took:,.0f} lines/s)")
-        measure(journal, turns, "a rare word", RARE)
-        measure(journal, turns, "a common word", words[0])
-        measure(journal, turns, "a common and a rare word", f"{words[0]} {RARE}")
-        measure(journal, turns, "a phrase", f'"{words[0]} {words[1]}"')
-        measure(journal, turns, "a word that nobody said", NOBODY_SAID)
-        measure(
-            journal, turns, "the dearest question", f'"{" ".join(words[:1] * MAX_QUERY_CHARS)[: MAX_QUERY_CHARS - 2]}"'
-        )
+        measure(log, turns, "a rare word", RARE)
+        measure(log, turns, "a common word", words[0])
+        measure(log, turns, "a common and a rare word", f"{words[0]} {RARE}")
+        measure(log, turns, "a phrase", f'"{words[0]} {words[1]}"')
+        measure(log, turns, "a word that nobody said", NOBODY_SAID)
+        measure(log, turns, "the dearest question", f'"{" ".join(words[:1] * MAX_QUERY_CHARS)[: MAX_QUERY_CHARS - 2]}"')
         journal.close()
         print(f"the database without index {without:10.1f} MB")
         print(f"the database with index    {megabytes(path):10.1f} MB  ({megabytes(path) / without:.2f} x)")

@@ -35,13 +35,14 @@ from twisted.python.failure import Failure
 import twisted
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.limits import Limits
+from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
 from broadcast.server.gc_pauses import GcPauseLimiter
-from broadcast.server.reactor import limit_turns
+from broadcast.server.reactor import shorten_turns
 from broadcast.service import raise_file_limit
 
 MANY = 9_000
@@ -58,7 +59,7 @@ class Watched(EPollReactor):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-        limit_turns(self)
+        shorten_turns(self)
         self.longest = self.total = self.collecting = 0.0
         self._last = time.thread_time()
         self._began = 0.0
@@ -113,11 +114,11 @@ class Crowd:
         self.reactor = reactor
         self._scale = scale
         soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
-        fanout = Fanout(soon, time.thread_time)
+        fanout = Fanout(Dispatcher(soon, time.thread_time))
         settings = Settings(replay=replay, limits=Limits().without_client_limits())
-        self.hub = Hub(MemoryJournal(soon), fanout, settings, reactor.seconds())
+        self.hub = Hub(MemoryJournal(soon), lambda: fanout, settings, reactor.seconds())
         connections = Connections(settings.limits, reactor)
-        self.doors = Doors(self.hub, fanout, connections, reactor, soon, time.time, partial(writer_for, reactor))
+        self.doors = Doors(self.hub, connections, reactor, soon, time.time, partial(writer_for, reactor))
         self.hub.open()
         GcPauseLimiter(connections, reactor.seconds).start()
         self._clients: dict[BroadcastProtocol, socket.socket] = {}
@@ -190,7 +191,7 @@ class Crowd:
         """Let each of *people* say a line, all in one batch."""
         with self.reactor.unseen():
             for person in people:
-                self.hub.room.say(person.session.member, LINE, 0.0)
+                self.hub.lobby.say(person.session.member, LINE, 0.0)
 
 
 async def one_who_catches_up(crowd: Crowd) -> None:

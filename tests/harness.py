@@ -22,6 +22,7 @@ from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.session import Session
+from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.peer import StreamPeer
 from broadcast.delivery.replay_buffer import ReplayBuffer
@@ -279,17 +280,21 @@ class Person(TextClient):
 
 
 class TokenEncoder:
-    """An encoder for tests of the core: the bytes of an event are its index in *encoded*."""
+    """An encoder for tests of the core: the bytes of an event are its index in *encoded*, the same ones each time."""
 
     def __init__(self, encoded: list[Event | Notice]) -> None:
         self._encoded = encoded
+        self._tokens: dict[int, bytes] = {}
 
     def encode(self, event: Event | Notice) -> bytes:
         """Return the token of *event*. As at every door, a barrier has no bytes."""
         if isinstance(event, Barrier):
             return b""
-        self._encoded.append(event)
-        return f"{len(self._encoded) - 1:0{TOKEN_BYTES - 1}}\n".encode()
+        token = self._tokens.get(id(event))
+        if token is None:
+            token = self._tokens[id(event)] = f"{len(self._encoded):0{TOKEN_BYTES - 1}}\n".encode()
+            self._encoded.append(event)
+        return token
 
 
 class SessionClient(Client):
@@ -365,16 +370,22 @@ class World:
         self._soon: list[Callable[[], None]] = []
         limits = limits or DEFAULTS.without_client_limits()
         self.journal = (journal or MemoryJournal)(self._soon.append)
-        self.fanout = Fanout(self._soon.append, self._fanout_clock, replay_buffer, limits.private_queue_bytes)
+        self._replay_buffer = replay_buffer
+        self.dispatcher = Dispatcher(self._soon.append, self._fanout_clock, limits.private_queue_bytes)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
         call_later = self.clock.callLater if self.holds_presence else None
-        self.hub = Hub(self.journal, self.fanout, settings, self.clock.seconds(), call_later)
-        self.room = self.hub.room
+        self.hub = Hub(self.journal, self._make_fanout, settings, self.clock.seconds(), call_later)
         self.connections = Connections(limits, self.clock)
         self.factory = BroadcastFactory(
-            self.hub, self.fanout, self.connections, self.clock, self._soon.append, self.wall, self.writer
+            self.hub, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )
         self.hub.open()
+        self.room = self.hub.lobby
+        self.fanout = cast(Fanout, self.room.publisher)
+
+    def _make_fanout(self) -> Fanout:
+        # A test of the buffer has one room only.
+        return Fanout(self.dispatcher, self._replay_buffer or ReplayBuffer())
 
     def _fanout_clock(self) -> float:
         self._fanout_seconds += self.tick
@@ -416,7 +427,7 @@ class World:
     def deliver_in_part(self) -> None:
         """Run turns until the next batch has reached its first subscribers, but nobody else; ``settle`` finishes it."""
         self.tick = 1.0
-        self.until(lambda: self.hub.room.delivering)
+        self.until(lambda: self.hub.lobby.delivering)
 
     def connect(self, address: IAddress | None = None) -> Person:
         """Return a person who has received the welcome."""

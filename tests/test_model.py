@@ -44,7 +44,7 @@ from broadcast.core.events import Action, Barrier, Event, Joined, Left, Message,
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Batch
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.membership import Member
+from broadcast.core.membership import Member, Membership
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.delivery.replay_buffer import ReplayBuffer
@@ -224,7 +224,7 @@ class Server(RuleBasedStateMachine):
 
     def open(self, kind: type[World], limits: Limits, buffer: ReplayBuffer | None = None) -> None:
         self.world = kind(Settings(version="0.0", replay=REPLAY), limits=limits)
-        self.world.fanout.private_queue_bytes = limits.private_queue_bytes
+        self.world.dispatcher.private_queue_bytes = limits.private_queue_bytes
         self.world.fanout.replay_buffer = buffer or ReplayBuffer()
         self.witness = self.connect()
         self.give_name(self.witness, "witness")
@@ -235,7 +235,7 @@ class Server(RuleBasedStateMachine):
     def log_batch(
         self,
         events: Sequence[Event],
-        members: Mapping[int, Member],
+        members: Mapping[int, Membership],
         ignoring: Iterable[Member],
         last: int,
         unannounced: Sequence[Sequence[Joined | Left]],
@@ -358,14 +358,14 @@ class Server(RuleBasedStateMachine):
 
     def reply(self, client: Client, line: str, *replies: str) -> None:
         """Let *client* type *line*, to which the server replies immediately."""
-        room = self.world.hub.room
+        room = self.world.hub.lobby
         for reply in replies:
             client.expect(Line(f"-> {reply}", len(self.batches), in_delivery=room.delivering))
         client.person.put(f"{line}\r\n")
 
     def settle_renames(self) -> None:
         """Let renames happen: which client a changing name means would depend on the moment."""
-        if self.pending_renames or self.world.hub.room.delivering:
+        if self.pending_renames or self.world.hub.lobby.delivering:
             self.world.settle()
 
     # Arriving
@@ -429,16 +429,21 @@ class Server(RuleBasedStateMachine):
         self.ordered += words if client.at_once else []
         client.person.put("".join(f"{how}{word}{end}" for word in words))
 
+    def can_receive(self, name: str) -> bool:
+        """Return whether the owner of *name* reads fast enough to receive another private message."""
+        member = self.world.hub._owners[casefold_key(name)]
+        return not member.listener.congested and member.private_in_flight < self.world.dispatcher.private_queue_bytes
+
     @rule_for(ready, name=st.sampled_from(NAMES[:6]), times=st.integers(1, 9))
     def whisper(self, client: Client, name: str, times: int) -> None:
-        to, room = self.owner(name), self.world.hub.room
+        to = self.owner(name)
         for word in (self.word() for _ in range(times) if client.at_once):
             if to is None or not to.joined:
                 answer = f"Error: {name} is not here."
-            elif not self.prompt and not room.can_receive_private(self.world.hub._owners[casefold_key(name)]):
+            elif not self.prompt and not self.can_receive(name):
                 answer = f"Error: {to.nick} does not read what is sent to them."
             else:
-                client.did.append(PrivateMessage(client.id, client.nick, to.id, word))
+                client.did.append(PrivateMessage(client.id, client.nick, to.id, word, self.world.wall()))
                 answer = f"sent to {to.nick}" + (f", who is away: {to.away}" if to.away else ".")
             self.reply(client, f"/msg {name} {word}", answer)
 
@@ -670,8 +675,8 @@ class SlowClients(Server):
         limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PRIVATE_QUEUE_BYTES)
         self.open(kind, limits, None if large_buffer else ReplayBuffer(*REPLAY_BUFFER))
         if slow_delivery:  # each look at the clock uses up the turn, so that each send has a turn of its own
-            for time_slice in (self.world.fanout._delivery_slice, self.world.fanout._step_slice):
-                time_slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
+            for queue in (self.world.dispatcher._deliveries, self.world.dispatcher._steps):
+                queue._slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
         for name, room in zip(("ann", "bob", "carol", "dave"), rooms, strict=False):
             client = self.connect()
             self.give_name(client, name, receipts=name < "c")

@@ -205,7 +205,7 @@ def test_history_equals_what_a_prompt_subscriber_has_read(
             world.settle()
     world.settle()
     seen = watcher.lines()
-    assert len(seen) == world.hub.room.last_seq
+    assert len(seen) == world.hub.lobby.last_seq
     if seen:
         watcher.say(f"/history #1-#{len(seen)}")
         assert watcher.lines() == [f"-> #{number} {line}" for number, line in enumerate(seen, 1)]

@@ -31,6 +31,7 @@ import broadcast
 from broadcast import __version__
 from broadcast.core.errors import StartupError
 from broadcast.core.limits import Limits
+from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
@@ -179,10 +180,12 @@ def test_service_passes_the_limits_to_its_parts() -> None:
     )
     factory = server._entrances[0].factory
     assert isinstance(factory, BroadcastFactory)
-    fanout, limits = factory.fanout, factory.limits
+    limits = factory.limits
+    fanout = server._hub._make_publisher()
+    assert isinstance(fanout, Fanout)
     buffer = fanout.replay_buffer
-    assert (buffer._max_events, buffer._max_bytes, fanout.private_queue_bytes) == (5, 6, 4096)
-    assert server._hub.room._limits is limits
+    assert (buffer._max_events, buffer._max_bytes, fanout.dispatcher.private_queue_bytes) == (5, 6, 4096)
+    assert server._hub.backlog._limits is limits
     assert (limits.high_water_events, limits.connections) == (8, 9)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from broadcast.core.events import (
     STORED,
     Announced,
+    AwayChanged,
     Barrier,
     Event,
     JoinCount,
@@ -19,15 +20,16 @@ from broadcast.core.events import (
     Receipt,
     Renamed,
     StoreFailed,
+    TopicChanged,
 )
 from broadcast.core.interfaces import Batch, Override
 from broadcast.core.nicknames import casefold_key
 
 if TYPE_CHECKING:
-    from broadcast.core.membership import Member
+    from broadcast.core.membership import Member, Membership
 
 _PRESENCE = (Joined, JoinCount, Left, LeaveCount)
-_SAME_FOR_ALL = (Announced, Barrier)
+_SAME_FOR_ALL = (Announced, AwayChanged, Barrier, TopicChanged)
 """Events without overrides."""
 COALESCE_ABOVE = 5
 """Maximum number of joins, and of leaves, that one batch shows one by one."""
@@ -130,7 +132,7 @@ class _PresenceOverrides:
 
 def build_batch(
     events: Sequence[Event],
-    members: Mapping[int, Member],
+    members: Mapping[int, Membership],
     ignoring: Iterable[Member],
     last_seq: int = 0,
     unannounced: Sequence[Sequence[Joined | Left]] = (),
@@ -143,6 +145,7 @@ def build_batch(
 
     * An author receives a receipt in place of the own line, or nothing if receipts are off.
     * Members receive nothing about their own leave and rename.
+    * Programs (``Member.receives_own``) receive their own lines and renames as everybody does.
     * Only the recipient receives a private message, and only the author a failure to store.
     * Newcomers among *unannounced* receive only the joins and leaves after their own group.
     * Members in *ignoring* do not receive the lines of the nicknames that they ignore.
@@ -160,7 +163,8 @@ def build_batch(
             session = event.session
             own = overrides.get(session)
             if own is None:
-                if session not in members:
+                membership = members.get(session)
+                if membership is None or membership.member.receives_own:
                     continue
                 own = overrides[session] = []
             own.append((index, Receipt(event.seq) if event.receipt else None))
@@ -178,20 +182,24 @@ def build_batch(
 
 def _recipient_overrides(
     event: Renamed | PrivateMessage | StoreFailed,
-    members: Mapping[int, Member],
+    members: Mapping[int, Membership],
     names: _RenameTracker,
 ) -> Iterator[tuple[int, Event | None]]:
     """Yield the sessions that receive something else in the place of *event*, each with its replacement."""
     match event:
         case Renamed(session=session):
             names.record(event)
-            yield session, None
+            renamed = members.get(session)
+            if renamed is None or not renamed.member.receives_own:
+                yield session, None
         case StoreFailed(session=session):
-            yield session, event
+            if event.event.on_stored is None:
+                yield session, event
         case _:  # PrivateMessage
             recipient = members.get(event.to)
-            if recipient is not None and not ignores(recipient, event.session, names.keys_before(event.nick)):
-                yield recipient.id, event
+            keys = names.keys_before(event.nick)
+            if recipient is not None and not ignores(recipient.member, event.session, keys):
+                yield recipient.member.id, event
 
 
 def ignores(member: Member, author: int, keys: Iterable[str]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from broadcast.core.errors import JournalError, RecipientNotReading, RejectedError
+from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
 from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.sanitize import sanitize
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Peer, ReadCallback, View
     from broadcast.core.membership import Member
+    from broadcast.core.room import Room
 
     Query: TypeAlias = Callable[[ReadCallback], None]
     """Starts one query of the journal, whose result the callback receives."""
@@ -39,6 +40,8 @@ SEARCH_MAX_LINES = 50
 """Maximum number of lines that ``/search`` shows."""
 MAX_IGNORED = 100
 """Maximum number of nicknames that one member can ignore. They are in memory until the member leaves."""
+LISTED_ROOMS = 50
+"""Maximum number of rooms that ``/rooms`` lists."""
 IDLE_AFTER_SECONDS = 5 * 60
 """Time without a line after which ``/names`` shows how long a member has been idle."""
 QUIT_WORDS = frozenset({"quit", "exit"})
@@ -49,6 +52,8 @@ class CommandContext(Protocol):
     """The session of the user who has typed a command."""
 
     hub: Hub
+    room: Room
+    """The room that the user is in."""
     peer: Peer
     view: View
     ready: bool
@@ -74,6 +79,9 @@ class CommandContext(Protocol):
 
     def set_view(self, view: View) -> None:
         """Send the room's events in *view* from here on."""
+
+    def move_to(self, name: str) -> None:
+        """Move to the room *name*, or send the reason why that is impossible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
     member = context.member
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         member.last_active = at
-    room = context.hub.room
+    room = context.room
     if not line.startswith("/"):
         text = line.strip()
         if text.casefold() in QUIT_WORDS:
@@ -122,9 +130,10 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
         if command.run is _nick:
             reject_controls(typed)
         command.run(context, argument, at)
-    if room.above_high_water and context.ready:
+    backlog = context.hub.backlog
+    if backlog.above_high_water and context.ready:
         context.pause()
-        room.when_below_low_water(context.resume)
+        backlog.when_below_low_water(context.resume)
 
 
 def _find_command(verb: str) -> Command:
@@ -192,10 +201,10 @@ def _wrap_list(prefix: str, items: Iterable[str]) -> Iterator[str]:
 
 
 def _names(context: CommandContext, argument: str, at: float) -> None:
-    room = context.hub.room
+    room = context.room
 
     def show() -> None:
-        members = list(room.members.values())
+        members = [membership.member for membership in room.members.values()]
         lines = _wrap_list(f"{len(members)} here: ", (_format_member(member, at) for member in members))
         context.peer.send_lazily(map(CommandReply, lines))
         if not context.ready:
@@ -215,25 +224,22 @@ def _nick(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _me(context: CommandContext, argument: str, at: float) -> None:
-    context.hub.room.act(context.member, _require_args(argument, "me").strip(), at)
+    context.room.act(context.member, _require_args(argument, "me").strip(), at)
 
 
 def _say(context: CommandContext, argument: str, at: float) -> None:
-    context.hub.room.say(context.member, _require_args(argument, "say"), at)
+    context.room.say(context.member, _require_args(argument, "say"), at)
 
 
-def _send_private(context: CommandContext, to: Member, text: str) -> None:
-    room = context.hub.room
-    if not room.can_receive_private(to):
-        raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
-    room.send_private(context.member, to, text)
+def _send_private(context: CommandContext, to: Member, text: str, at: float) -> None:
+    room = context.hub.send_private(context.member, to, text, at)
     if not to.away:
         _reply_lines(context, f"sent to {to.nick}.")
     elif to.away_reason:
         _reply_lines(context, f"sent to {to.nick}, who is away: {to.away_reason}")
     else:
         _reply_lines(context, f"sent to {to.nick}, who is away.")
-    if room.should_throttle_sender(to):
+    if room is not None and context.hub.should_throttle_sender(to):
         context.pause()
         room.after_barrier(context.resume)  # the barrier comes after these private messages
 
@@ -242,7 +248,7 @@ def _msg(context: CommandContext, argument: str, at: float) -> None:
     name, _, text = argument.strip().partition(" ")
     if not text:
         raise _usage_error("msg")
-    _send_private(context, context.hub.find(name), text.strip())
+    _send_private(context, context.hub.find(name), text.strip(), at)
 
 
 def _reply(context: CommandContext, argument: str, at: float) -> None:
@@ -252,7 +258,7 @@ def _reply(context: CommandContext, argument: str, at: float) -> None:
     to = context.hub.member_by_session(context.member.last_private_sender)
     if to is None:
         raise RejectedError("the one who wrote to you last is not here.")
-    _send_private(context, to, text)
+    _send_private(context, to, text, at)
 
 
 def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
@@ -288,7 +294,7 @@ class _PagedReply:
     def start(self, build_queries: Callable[[], Iterable[Query]]) -> None:
         """Call *build_queries* when all earlier lines have been delivered, so that the queries find them."""
         self._context.pause()
-        self._context.hub.room.after_barrier(partial(self._run, build_queries))
+        self._context.room.after_barrier(partial(self._run, build_queries))
 
     def _run(self, build_queries: Callable[[], Iterable[Query]]) -> None:
         self._queries = list(build_queries())
@@ -323,7 +329,7 @@ class _PagedReply:
 
 def _history(context: CommandContext, argument: str, at: float) -> None:
     to_range = _parse_range(argument)
-    room = context.hub.room
+    room = context.room
 
     def build_queries() -> list[Query]:
         first, last = to_range(room.last_seq)
@@ -338,9 +344,42 @@ def _history(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _search(context: CommandContext, argument: str, at: float) -> None:
-    query = partial(context.hub.room.search, parse_query(_require_args(argument, "search")), SEARCH_MAX_LINES)
+    query = partial(context.room.search, parse_query(_require_args(argument, "search")), SEARCH_MAX_LINES)
     reply = _PagedReply(context, if_none="nothing found.", if_failed="this server cannot search")
     reply.start(lambda: [query])
+
+
+def _rooms(context: CommandContext, argument: str, at: float) -> None:
+    rooms = sorted(context.hub.rooms.values(), key=lambda room: (-len(room.members), room.name))
+    lines = []
+    for room in rooms[:LISTED_ROOMS]:
+        own = " (you are in it)" if room is context.room else ""
+        lines.append(f"{room.name}: {len(room.members)} here{own}{f': {room.topic}' if room.topic else ''}")
+    if len(rooms) > LISTED_ROOMS:
+        lines.append(f"and {len(rooms) - LISTED_ROOMS} more.")
+    _reply_lines(context, *lines)
+
+
+def _join(context: CommandContext, argument: str, at: float) -> None:
+    name = _require_args(argument, "join").strip().lower()
+    if name == context.room.name:
+        raise RejectedError(f"you are in {name} already.")
+    context.move_to(name)
+
+
+def _leave(context: CommandContext, argument: str, at: float) -> None:
+    lobby = context.hub.settings.lobby
+    if context.room.name == lobby:
+        raise RejectedError(f"you are in {lobby}. quit leaves the server.")
+    context.move_to(lobby)
+
+
+def _topic(context: CommandContext, argument: str, at: float) -> None:
+    room, text = context.room, argument.strip()
+    if text:
+        room.change_topic(context.member, text)
+    else:
+        _reply_lines(context, f"topic: {room.topic}" if room.topic else "there is no topic. /topic TEXT sets one.")
 
 
 def _parse_toggle(argument: str, state: bool, command: str) -> bool:
@@ -379,13 +418,13 @@ def _ignore(context: CommandContext, argument: str, at: float) -> None:
     nick = context.hub.find(name).nick
     if len(ignored) >= MAX_IGNORED:
         raise RejectedError(f"you ignore {MAX_IGNORED} people already. /unignore NAME makes room.")
-    context.hub.room.ignore(context.member, nick)
+    context.hub.ignore(context.member, nick)
     _reply_lines(context, f"you ignore {nick}. /unignore {nick} ends that.")
 
 
 def _unignore(context: CommandContext, argument: str, at: float) -> None:
     name = _require_args(argument, "unignore").strip()
-    nick = context.hub.room.unignore(context.member, name)
+    nick = context.hub.unignore(context.member, name)
     if nick is None:
         raise RejectedError(f"you do not ignore {name[:24]}.")
     _reply_lines(context, f"you no longer ignore {nick}.")
@@ -393,12 +432,12 @@ def _unignore(context: CommandContext, argument: str, at: float) -> None:
 
 def _away(context: CommandContext, argument: str, at: float) -> None:
     reason = argument.strip()
-    context.member.away, context.member.away_reason = True, reason
+    context.hub.set_away(context.member, True, reason)
     _reply_lines(context, f"You are away: {reason}" if reason else "You are away.")
 
 
 def _back(context: CommandContext, argument: str, at: float) -> None:
-    context.member.away, context.member.away_reason = False, ""
+    context.hub.set_away(context.member, False)
     _reply_lines(context, "Welcome back.")
 
 
@@ -407,8 +446,7 @@ def _ping(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _uptime(context: CommandContext, argument: str, at: float) -> None:
-    room = context.hub.room
-    context.peer.send(Uptime(context.hub.started, len(room.members), room.last_seq))
+    context.peer.send(Uptime(context.hub.started, len(context.hub.members), context.room.last_seq))
 
 
 def _version(context: CommandContext, argument: str, at: float) -> None:
@@ -433,6 +471,10 @@ COMMANDS: tuple[Command, ...] = (
     Command("reply", "TEXT", "private to whoever wrote to you last", _reply, ("r",)),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
     Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),
+    Command("rooms", "", "lists the rooms", _rooms),
+    Command("join", "ROOM", "moves to another room, and opens it if there is none", _join),
+    Command("leave", "", "moves back to the first room", _leave),
+    Command("topic", "[TEXT]", "shows the topic of the room, or sets it", _topic),
     Command("timestamp", "[on/off]", "shows the time of each line", _timestamp),
     Command("receipts", "[on/off]", "tells the number under which each of your lines is kept", _receipts),
     Command("quiet", "[on/off]", "hides who joins and leaves", _quiet),

@@ -5,7 +5,10 @@
     BroadcastError
     ├── RejectedError               a request was rejected; the text says why
     │   ├── NicknameRejected        ... because of the nickname
+    │   ├── RoomRejected            ... because of the room's name, or of the number of rooms
+    │   ├── NotHere                 ... because the person is not here
     │   ├── RecipientNotReading     ... because the recipient does not read
+    │   ├── UidReused               ... because another line has the same uid
     │   └── TooManyConnections      ... because a limit of connections is reached
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
@@ -15,6 +18,8 @@
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from broadcast.core.stats import Rejection
 
@@ -31,9 +36,33 @@ class RejectedError(BroadcastError):
 
 
 class NicknameRejected(RejectedError):
-    """The nickname is taken or not allowed."""
+    """The nickname is taken or not allowed. *why* is a word for programs."""
 
     kind = Rejection.NICKNAME
+
+    def __init__(self, text: str, why: Literal["taken", "reserved", "too-long", "characters", "looks-like"]) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+class RoomRejected(RejectedError):
+    """There can be no such room, or no further one. *why* is a word for programs."""
+
+    def __init__(self, text: str, why: Literal["no-such-room", "room-refused"]) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+class NotHere(RejectedError):
+    """There is no member with this nickname."""
+
+
+class UidReused(RejectedError):
+    """The line *seq* has the same uid, but another text or author."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"line #{seq} has the same uid, but another text or author.")
+        self.seq = seq
 
 
 class RecipientNotReading(RejectedError):

@@ -14,7 +14,8 @@ an earlier process. A nickname can pass to another session, an id cannot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 
@@ -34,6 +35,10 @@ class Message:
     seq: int = 0
     receipt: bool = False
     """Whether the author receives the number as a ``Receipt``."""
+    uid: str = ""
+    """The identifier that the author's program has chosen, unique in the room; empty if there is none."""
+    on_stored: OnStored | None = field(default=None, compare=False, repr=False)
+    """Called when the event is in delivery, or could not be stored."""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,10 @@ class Action:
     seq: int = 0
     receipt: bool = False
     """Whether the author receives the number as a ``Receipt``."""
+    uid: str = ""
+    """The identifier that the author's program has chosen, unique in the room; empty if there is none."""
+    on_stored: OnStored | None = field(default=None, compare=False, repr=False)
+    """Called when the event is in delivery, or could not be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,30 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicChanged:
+    """A member changed the topic of the room to *text*, which is empty if there is none any more.
+
+    The journal stores the topic with the room. If that fails, a ``StoreFailed`` returns in the event's place.
+    """
+
+    session: int
+    nick: str
+    text: str
+    on_stored: OnStored | None = field(default=None, compare=False, repr=False)
+    """Called when the event is in delivery, or could not be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwayChanged:
+    """A member is away, or is back. *reason* is empty if the member gave none. Only programs are notified."""
+
+    session: int
+    nick: str
+    away: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Announced:
     """A text from the server to everybody."""
 
@@ -103,19 +136,20 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True)
 class PrivateMessage:
-    """A line from the session *session* to the session *to* alone."""
+    """A line from the session *session* to the session *to* alone, at the time *at* (seconds since the epoch)."""
 
     session: int
     nick: str
     to: int
     text: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFailed:
     """The journal could not store *event*. Only the author receives this, with the reason."""
 
-    event: Message | Action
+    event: Message | Action | TopicChanged
     reason: str
 
     @property
@@ -144,6 +178,15 @@ class JoinConfirmed:
     """The subscriber has joined as *nick*. *others* is the number of other members, *named* the first nicknames."""
 
     nick: str
+    named: tuple[str, ...]
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEntered:
+    """The subscriber has moved to the room *name*. *others* and *named* are as in ``JoinConfirmed``."""
+
+    name: str
     named: tuple[str, ...]
     others: int
 
@@ -209,13 +252,24 @@ class ServerNotice:
 
 Stored: TypeAlias = Message | Action
 Transient: TypeAlias = (
-    Joined | Left | JoinCount | LeaveCount | Renamed | Announced | Barrier | PrivateMessage | StoreFailed
+    Joined
+    | Left
+    | JoinCount
+    | LeaveCount
+    | Renamed
+    | TopicChanged
+    | AwayChanged
+    | Announced
+    | Barrier
+    | PrivateMessage
+    | StoreFailed
 )
 Event: TypeAlias = Stored | Transient
 Notice: TypeAlias = (
     Welcome
     | Prompt
     | JoinConfirmed
+    | RoomEntered
     | ReplayLine
     | HistoryLine
     | Gap
@@ -224,13 +278,17 @@ Notice: TypeAlias = (
     | CommandReply
     | ErrorReply
     | ServerNotice
+    | PrivateMessage
 )
+
+OnStored: TypeAlias = "Callable[[Stored | TopicChanged | StoreFailed], None]"
+"""Receives an event when it is in delivery, or the failure to store it."""
 
 STORED: Final = (Message, Action)
 """``Stored`` for ``isinstance``: a union in that place would be built anew for each event."""
 PRIVATE_EVENTS: Final = (PrivateMessage, StoreFailed)
 """Events that at most one subscriber sees."""
-_WITH_TEXT: Final = (Message, Action, PrivateMessage)
+_WITH_TEXT: Final = (Message, Action, PrivateMessage, TopicChanged)
 
 
 def text_length(event: Event) -> int:

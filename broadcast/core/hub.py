@@ -1,20 +1,41 @@
-"""The room and the nickname space that all doors share, and the settings and counters of the server."""
+"""The rooms and the nickname space that all doors share, and the settings and counters of the server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
 
 from broadcast.core import nicknames
-from broadcast.core.errors import NicknameRejected, RejectedError
-from broadcast.core.interfaces import CallLater, Journal, Publisher
+from broadcast.core.backlog import Backlog
+from broadcast.core.batching import ignores
+from broadcast.core.errors import (
+    JournalError,
+    NicknameRejected,
+    NotHere,
+    RecipientNotReading,
+    RejectedError,
+    RoomRejected,
+)
+from broadcast.core.events import PrivateMessage
+from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member, MemberListener
-from broadcast.core.room import Room
+from broadcast.core.room import Room, RoomContext
 from broadcast.core.stats import Rejection
 
 GOING_DOWN = "The server is going down."
-"""The announcement of the shutdown in the room, and the reason that clients without a nickname receive."""
+"""The announcement of the shutdown in each room, and the reason that clients without a nickname receive."""
+MAX_ROOM_NAME_CHARS: Final = 32
+"""Maximum length of a room's name, in characters."""
+_room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
+
+OnRoom: TypeAlias = Callable[[Room | RejectedError], None]
+"""Receives an open room, or the reason why it cannot be opened."""
+OnRooms: TypeAlias = Callable[[Sequence[Room] | RejectedError], None]
+"""Receives open rooms, or the reason why one of them cannot be opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,90 +52,286 @@ class Settings:
     """Number of stored events that a new member receives; 0 or more."""
     unicode_nicknames: bool = False
     """Whether nicknames may contain letters and digits of any script."""
+    lobby: str = "lobby"
+    """Name of the room in which people arrive."""
+    fixed_rooms: tuple[str, ...] | None = None
+    """Names of all other rooms; None if anybody may open a room by joining it."""
     limits: Limits = DEFAULTS
 
 
 class Hub:
-    """The room, the owner of each nickname, and the counters of sessions and rejections.
+    """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
-    *started* is the start of the server, in seconds since the epoch. *call_later* is for the room.
+    *make_publisher* makes the publisher of one room. *started* is the start of the server, in seconds since the epoch.
+    *call_later* is for the rooms.
     """
 
     def __init__(
         self,
         journal: Journal,
-        publisher: Publisher,
+        make_publisher: Callable[[], Publisher],
         settings: Settings,
         started: float,
         call_later: CallLater | None = None,
     ) -> None:
         self.settings = settings
         self.started = started
-        self.room = Room(journal, publisher, settings.replay, settings.limits, call_later)
+        self.rooms: dict[str, Room] = {}
+        """The open rooms by name: those with members, the lobby, and those of ``Settings.fixed_rooms``."""
+        self.backlog = Backlog(settings.limits)
         self.session_count = 0
         """Number of sessions since the start."""
         self.rejections = dict.fromkeys(Rejection, 0)
         """Number of rejections of each kind."""
+        self.members: dict[int, Member] = {}
+        """The members by session id, from ``admit`` to ``remove``."""
+        self._journal = journal
+        self._make_publisher = make_publisher
+        self._room_context = RoomContext(
+            journal.commit_stats, self.backlog, settings.replay, self._close_room, call_later
+        )
+        self._opening: dict[str, list[OnRoom]] = {}
+        """The callbacks that wait until the journal has opened a room, by the name of the room."""
+        self._permanent = {settings.lobby, *(settings.fixed_rooms or ())}
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
+        self._ignoring: set[Member] = set()
 
     def open(self) -> None:
-        """Open the journal. Raises ``JournalError``."""
-        self.room.open()
+        """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``."""
+        lobby = self.settings.lobby
+        self._add_room(lobby, self._journal.open(lobby, self._tail))
+        for name in self.settings.fixed_rooms or ():
+            self.open_room(name, lambda _room: None)
 
     def close(self, delivered: Callable[[], None]) -> None:
         """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered."""
-        self.room.announce(GOING_DOWN)
-        self.room.after_barrier(delivered)
+        rooms = list(self.rooms.values())
+        undelivered = len(rooms)
+
+        def count() -> None:
+            nonlocal undelivered
+            undelivered -= 1
+            if not undelivered:
+                delivered()
+
+        for room in rooms:
+            room.announce(GOING_DOWN)
+            room.after_barrier(count)
+
+    @property
+    def journal_id(self) -> str:
+        """The id of the journal; see ``Journal.id``."""
+        return self._journal.id
+
+    # Rooms
+
+    @property
+    def lobby(self) -> Room:
+        """The room in which all people arrive. It is open from ``open`` on."""
+        return self.rooms[self.settings.lobby]
+
+    def open_room(self, typed: str, on_room: OnRoom) -> None:
+        """Open the room with the name *typed*, and call *on_room* with it or with the reason of a failure.
+
+        The call comes at once if the room is open already. A room that has no members after the call is closed again.
+        """
+        try:
+            name = self._validate_room(typed)
+        except RoomRejected as error:
+            on_room(error)
+            return
+        if name in self.rooms:
+            on_room(self.rooms[name])
+        elif name in self._opening:
+            self._opening[name].append(on_room)
+        else:
+            self._opening[name] = [on_room]
+            self._journal.open_room(name, self._tail, partial(self._on_opened, name))
+
+    def open_rooms(self, typed: Sequence[str], on_rooms: OnRooms) -> None:
+        """Open all rooms with the names *typed*, and call *on_rooms* with them or with the reason of a failure.
+
+        The rooms that have no members after the call are closed again.
+        """
+        rooms: list[Room] = []
+
+        def open_next(opened: Room | RejectedError | None = None) -> None:
+            if isinstance(opened, Room):
+                opened.reservations += 1
+                rooms.append(opened)
+            if isinstance(opened, RejectedError) or len(rooms) == len(typed):
+                on_rooms(opened if isinstance(opened, RejectedError) else rooms)
+                for room in rooms:
+                    room.reservations -= 1
+                    if room.is_unused:
+                        self._close_room(room)
+            else:
+                self.open_room(typed[len(rooms)], open_next)
+
+        open_next()
+
+    def _on_opened(self, name: str, opened: OpenedRoom | JournalError) -> None:
+        callbacks = self._opening.pop(name)
+        room: Room | RejectedError
+        if isinstance(opened, JournalError):
+            room = RoomRejected(f"the room {name} cannot be opened: {opened}", "room-refused")
+        else:
+            room = self._add_room(name, opened)
+        for on_room in callbacks:
+            on_room(room)
+        if isinstance(room, Room) and room.is_unused:
+            self._close_room(room)
+
+    def _validate_room(self, typed: str) -> str:
+        """Return the name of the room in *typed*. Raises ``RoomRejected`` unless it may be open."""
+        name = typed.strip().lower()
+        if not _room_name.fullmatch(name):
+            msg = f"a room's name has 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -."
+            raise RoomRejected(msg, "room-refused")
+        if name in self.rooms or name in self._opening or name in self._permanent:
+            return name
+        if self.settings.fixed_rooms is not None:
+            msg = f"there is no room {name}. /rooms lists the rooms of this server."
+            raise RoomRejected(msg, "no-such-room")
+        most = self.settings.limits.rooms
+        if len(self.rooms) + len(self._opening) >= most:
+            msg = f"this server has {most} open rooms, which is its limit. /rooms lists them."
+            raise RoomRejected(msg, "room-refused")
+        return name
+
+    @property
+    def _tail(self) -> int:
+        return max(self.settings.replay, 1)
+
+    def _add_room(self, name: str, opened: OpenedRoom) -> Room:
+        room = self.rooms[name] = Room(name, opened, self._make_publisher(), self._room_context)
+        return room
+
+    def _close_room(self, room: Room) -> None:
+        """Close *room*, unless it is permanent or closed already."""
+        if room.name not in self._permanent and self.rooms.get(room.name) is room:
+            del self.rooms[room.name]
+            room.close()
+
+    # Members
 
     def next_session_id(self) -> int:
         """Return an id that no other session of this process has."""
         self.session_count += 1
         return self.session_count
 
-    def admit(self, session: int, name: str, listener: MemberListener) -> Member:
-        """Give the nickname *name* to *session* and let it into the room. Raises ``RejectedError``."""
+    def admit(self, session: int, name: str, listener: MemberListener, *, receives_own: bool = False) -> Member:
+        """Give the nickname *name* to *session*, which is in no room yet. Raises ``NicknameRejected``."""
         nick = self._validate_nick(name, None)
-        member = Member(session, nick, listener)
+        member = self.members[session] = Member(session, nick, listener, receives_own)
         self._claim(member)
-        self.room.enter(member)
         return member
 
     def rename(self, member: Member, name: str) -> None:
-        """Give *member* another nickname. Raises ``RejectedError``."""
+        """Give *member* another nickname. Raises ``NicknameRejected``."""
         nick = self._validate_nick(name, member)
         if nick == member.nick:
             return
         self._release(member)
-        self.room.rename(member, nick)
+        for room in self.rooms_of(member):
+            room.rename(member, nick)
+        for ignoring in self._ignoring:
+            if ignoring is not member and ignoring.memberships.keys().isdisjoint(member.memberships):
+                ignoring.follow_rename(member.nick, nick)  # no room announces the rename to it
+        member.nick = nick
         self._claim(member)
 
     def remove(self, member: Member, reason: str) -> None:
-        """Let *member* leave. The nickname is free at once: in the stream, the next owner joins after this leave."""
+        """Let *member* leave all rooms. The nickname is free at once: in the streams, its next owner joins after that.
+
+        ``leave_delivered`` of its listener is called for each room.
+        """
         self._release(member)
-        self.room.leave(member, reason)
+        del self.members[member.id]
+        self._ignoring.discard(member)
+        for room in list(self.rooms_of(member)):
+            room.leave(member, reason)
+
+    def rooms_of(self, member: Member) -> Iterator[Room]:
+        """Yield the rooms of *member*, except those that it is leaving."""
+        return map(self.rooms.__getitem__, member.memberships)
 
     def find(self, name: str) -> Member:
-        """Return the member with the nickname *name*, if its join was announced. Raises ``RejectedError``."""
+        """Return the member with the nickname *name*, if others can know it. Raises ``NotHere``."""
         member = self._owners.get(nicknames.casefold_key(name))
-        if member is None or not member.announced_nick:
-            raise RejectedError(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
+        if member is None or not member.arrived:
+            raise NotHere(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
         return member
 
     def member_by_session(self, session: int) -> Member | None:
-        """Return the member with this session, or None if it has left or is leaving."""
-        member = self.room.members.get(session)
-        return member if member and self._owners.get(nicknames.casefold_key(member.nick)) is member else None
+        """Return the member with this session, if others can know it; None if it has left or is leaving."""
+        member = self.members.get(session)
+        return member if member and member.arrived else None
+
+    def set_away(self, member: Member, away: bool, reason: str = "") -> None:
+        """Note that *member* is away, or is back, and announce it in its rooms."""
+        member.away, member.away_reason = away, reason
+        for room in self.rooms_of(member):
+            room.change_away(member)
+
+    def ignore(self, member: Member, name: str) -> None:
+        """Hide from *member* the lines of the nickname *name*."""
+        member.ignored[nicknames.casefold_key(name)] = name
+        self._update_ignoring(member)
+
+    def unignore(self, member: Member, name: str) -> str | None:
+        """Undo ``ignore``. Return the name that was ignored, or None if it was not."""
+        ignored_name = member.ignored.pop(nicknames.casefold_key(name), None)
+        self._update_ignoring(member)
+        return ignored_name
+
+    def _update_ignoring(self, member: Member) -> None:
+        if member.ignored:
+            self._ignoring.add(member)
+        else:
+            self._ignoring.discard(member)
+        for room in self.rooms_of(member):
+            room.update_ignoring(member)
+
+    # Private messages
+
+    def send_private(self, member: Member, to: Member, text: str, at: float) -> Room | None:
+        """Send the private message *text* from *member* to *to*. Raises ``RecipientNotReading``.
+
+        It travels through the stream of a room of both, or else of the recipient, so that people read it in the order
+        of the lines around it. Return this room. Without one, and to programs, it is sent at once.
+        """
+        if to.listener.congested or to.private_in_flight >= self.settings.limits.private_queue_bytes:
+            raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
+        message = PrivateMessage(member.id, member.nick, to.id, text, at)
+        # A recipient whose join of a room is not in delivery yet does not receive the stream of this room.
+        names = [name for name, membership in to.memberships.items() if membership.announced_nick]
+        if to.receives_own or not names:
+            if not ignores(to, member.id, (nicknames.casefold_key(member.nick),)):
+                to.last_private_sender = member.id
+                to.listener.receive_private(message)
+            return None
+        room = self.rooms[next((name for name in names if name in member.memberships), names[0])]
+        to.private_in_flight += len(text)
+        room.append_private(message)
+        return room
+
+    def should_throttle_sender(self, to: Member) -> bool:
+        """Return whether a sender should wait until the private messages to *to* have been delivered."""
+        return to.private_in_flight >= self.settings.limits.private_queue_bytes // 2
+
+    # Nicknames
 
     def _validate_nick(self, name: str, owner: Member | None) -> str:
         """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*."""
         nick = nicknames.validate(name, unicode=self.settings.unicode_nicknames)
         if self._owners.get(nicknames.casefold_key(nick), owner) is not owner:
-            raise NicknameRejected(f"{nick} is taken.")
+            raise NicknameRejected(f"{nick} is taken.", "taken")
         if self.settings.unicode_nicknames:
             lookalike = self._skeletons.get(nicknames.skeleton(nick))
             if lookalike is not None and lookalike is not owner:
-                raise NicknameRejected(f"{nick} looks too much like {lookalike.nick}, who is here.")
+                raise NicknameRejected(f"{nick} looks too much like {lookalike.nick}, who is here.", "looks-like")
         return nick
 
     def _claim(self, member: Member) -> None:

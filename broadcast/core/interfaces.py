@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Notice, Stored
@@ -85,8 +85,8 @@ class Peer(Protocol):
     def send_lazily(self, notices: Iterator[Notice]) -> None:
         """Append all of *notices*, but produce each only when it can be sent, which may be much later."""
 
-    def subscribe(self, view: View) -> None:
-        """Start to deliver the room's stream in *view*, or change the view."""
+    def subscribe(self, publisher: Publisher, view: View) -> None:
+        """Deliver the stream of the room with *publisher* in *view* from here on, and no other stream."""
 
     def when_writable(self, call: Callable[[], None]) -> None:
         """Call *call* as soon as the peer is not congested and has its turn. At most one such call can be pending."""
@@ -102,24 +102,18 @@ ReadCallback: TypeAlias = Callable[[Sequence[Stored] | JournalError], None]
 """Receives the events that were read from a journal, or the reason why that failed."""
 
 
-class Journal(Protocol):
-    """The ordered, durable record of a room's stored events.
+UidsCallback: TypeAlias = Callable[[Sequence[tuple[str, int]] | JournalError], None]
+"""Receives the identifiers that authors chose, each with its event's number, or the reason why reading failed."""
 
-    Every event of a room passes through it and returns in the order of ``append``. A stored event returns with its
+
+class RoomLog(Protocol):
+    """The ordered, durable record of one room's stored events, as a part of a journal.
+
+    Every event of the room passes through it and returns in the order of ``append``. A stored event returns with its
     number once it is durable: neither a crash of the process nor one of the machine loses it. A transient event returns
     as it is. If storing fails, a ``StoreFailed`` returns in the event's place and the next event receives the number.
-    Transient events pass even then.
+    Transient events pass even then. A ``TopicChanged`` returns once the topic is durable, or fails like a stored event.
     """
-
-    @property
-    def commit_stats(self) -> CommitStats:
-        """The durations and failures of commits."""
-
-    def open(self, tail: int) -> Sequence[Stored]:
-        """Open the journal and return the last *tail* (0 or more) stored events. Called once, first. May block.
-
-        Raises ``JournalError``, whose text says what is wrong and what to do.
-        """
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call *listener* on the reactor's thread with the returned events, in order. Called once, before ``append``.
@@ -148,8 +142,56 @@ class Journal(Protocol):
         ignored. If no phrase has words, the result is empty.
         """
 
+    def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
+        """Read the ``uid`` and number of each event from *first* to *last* that has one, ascending. Does not block."""
+
+    def close(self) -> None:
+        """Release what the room holds in memory. Called once, last, when all appended events have returned.
+
+        ``Journal.open_room`` opens the room again.
+        """
+
+
+class OpenedRoom(NamedTuple):
+    """A room that was opened in a journal."""
+
+    log: RoomLog
+    last_seq: int
+    """Number of the last stored event; 0 if there is none."""
+    topic: str
+    """The topic; empty if there is none."""
+    recent: Sequence[Stored]
+    """The last stored events, ascending, without their sessions."""
+
+
+class Journal(Protocol):
+    """The logs of all rooms, which are committed together."""
+
+    @property
+    def commit_stats(self) -> CommitStats:
+        """The durations and failures of commits."""
+
+    @property
+    def id(self) -> str:
+        """A random identifier that was made with the journal. Valid after ``open``.
+
+        It is another one after stored events were lost, because their numbers may be used again.
+        """
+
+    def open(self, name: str, tail: int) -> OpenedRoom:
+        """Open the journal and its room *name* with at most *tail* (0 or more) events. Called once, first. May block.
+
+        Raises ``JournalError``, whose text says what is wrong and what to do.
+        """
+
+    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Open the room *name*, which is not open, with at most *tail* events. Does not block.
+
+        A room that does not exist is empty. It exists from its first stored event or topic on.
+        """
+
     def close(self) -> None:
         """Store all queued events, then release everything. Called once, last. Blocks until it is done.
 
-        Events that return after this call do not reach the listener.
+        Events that return after this call do not reach the listeners.
         """

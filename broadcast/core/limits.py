@@ -39,12 +39,16 @@ class Limits:
     """Maximum number of lines that a client may send at once: the size of the token bucket."""
     lines_per_second: float = 2
     """Number of lines per second that a client may send when the bucket is empty; infinite for no limit."""
+    grace_seconds: float = 60
+    """Time for which the session of a program remains after its connection was lost."""
     address_connections: int | None = 64
     """Maximum number of connections from one IPv4 address or IPv6 network of 64 bits; None for no limit."""
     address_connection_rate: float = 20
     """Number of new connections per second from one of these, after ``ARRIVALS_AT_ONCE`` at once; may be infinite."""
     connections: int | None = None
     """Maximum number of connections in total; None for no limit."""
+    rooms: int = 1_000
+    """Maximum number of open rooms. A room without members is not open."""
     linger_seconds: float = 10
     """Time for the client of a closing connection to receive the rest."""
     replay_events: int = 10_000

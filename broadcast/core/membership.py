@@ -1,43 +1,49 @@
-"""A member of a room, as the room and the other members see it. No connection; the session is only a listener."""
+"""Members and their memberships: a session, as the rooms and the other members see it. No connection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broadcast.core.events import Gap, ReplayLine
+from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+from broadcast.core.nicknames import casefold_key
 
 
 class MemberListener(Protocol):
-    """The calls that a room makes to the session of a member."""
+    """The calls that the rooms and the hub make to the session of a member."""
 
     @property
     def congested(self) -> bool:
         """Whether the member reads so slowly that nothing more should be queued for it alone."""
 
-    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """Handle the join, whose delivery to the other members has begun. The stream starts after its batch.
+    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+        """Handle the join of *room*, whose delivery to the other members has begun.
 
-        *members* are all members, including this one. *replay* yields the events from before, and can be read later.
+        The stream of the room starts after the batch with the join. *replay* yields the events from before, and can be
+        read later.
         """
 
-    def leave_delivered(self) -> None:
-        """Handle the leave, which all subscribers have received. No other call follows."""
+    def leave_delivered(self, room: str) -> None:
+        """Handle the leave from *room*, which all subscribers have received."""
+
+    def receive_private(self, message: PrivateMessage) -> None:
+        """Handle a private message that did not travel through the stream of a room."""
 
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A session in the room, as far as other members need to know it."""
+    """A session that has a nickname, as far as other members need to know it."""
 
     id: int
     nick: str
     listener: MemberListener
-    announced_nick: str = ""
-    """The nickname in the stream so far. It is empty until the delivery of the join begins.
-
-    It differs from ``nick`` while a rename has not been delivered.
-    """
+    receives_own: bool = False
+    """Whether it receives its own events as everybody does. A program does: it recognizes them by their ``uid``."""
+    memberships: dict[str, Membership] = field(default_factory=dict)
+    """Its memberships, by the names of the rooms, except those that it is leaving."""
+    arrived: bool = False
+    """Whether the delivery of a join has begun, so that others can know the member."""
     away: bool = False
     away_reason: str = ""
     receipts: bool = False
@@ -49,3 +55,21 @@ class Member:
     """The session that sent the last private message to this member; 0 if none did."""
     last_active: float = 0.0
     """Time of the last input, in seconds since the epoch."""
+
+    def follow_rename(self, old: str, new: str) -> None:
+        """Move the entry of the nickname *old* in the ignore list, if there is one, to *new*."""
+        if casefold_key(old) in self.ignored:
+            del self.ignored[casefold_key(old)]
+            self.ignored[casefold_key(new)] = new
+
+
+@dataclass(slots=True, eq=False)
+class Membership:
+    """One member in one room."""
+
+    member: Member
+    announced_nick: str = ""
+    """The nickname in the stream of the room so far. It is empty until the delivery of the join begins.
+
+    It differs from the member's while a rename has not been delivered.
+    """

@@ -119,15 +119,16 @@ def validate(name: str, *, unicode: bool = False) -> str:
     if unicode:
         name = normalize("NFC", name)
     if not name:
-        raise NicknameRejected("a nickname cannot be empty.")
+        raise NicknameRejected("a nickname cannot be empty.", "characters")
     if len(name) > MAX_NICKNAME_CHARS:
-        raise NicknameRejected(f"a nickname has at most {MAX_NICKNAME_CHARS} characters.")
+        raise NicknameRejected(f"a nickname has at most {MAX_NICKNAME_CHARS} characters.", "too-long")
     if not (_is_word(name) if unicode else _plain.fullmatch(name)):
-        raise NicknameRejected(f"a nickname holds only {'' if unicode else 'ASCII '}letters, digits, _, - and .")
+        allowed = f"{'' if unicode else 'ASCII '}letters, digits, _, - and ."
+        raise NicknameRejected(f"a nickname holds only {allowed}", "characters")
     if {bidirectional(character) for character in name} & {"R", "AL"} and "L" in map(bidirectional, name):
-        raise NicknameRejected("a nickname reads in one direction.")
+        raise NicknameRejected("a nickname reads in one direction.", "characters")
     if casefold_key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):
-        raise NicknameRejected(f"{name} is reserved.")
+        raise NicknameRejected(f"{name} is reserved.", "reserved")
     return name
 
 
@@ -137,7 +138,8 @@ def reject_controls(typed: str) -> None:
     Without them, the rest of an arrow key, or of another protocol's binary message, could be a valid nickname.
     """
     if _controls.search(typed):
-        raise NicknameRejected("a nickname holds no control characters, such as those that arrow keys send.")
+        msg = "a nickname holds no control characters, such as those that arrow keys send."
+        raise NicknameRejected(msg, "characters")
 
 
 def casefold_key(name: str) -> str:

@@ -1,8 +1,9 @@
 """A room: its members and its stream of events. No bytes, no texts for people.
 
-Every event passes through the journal, which returns it in order. All events that have returned when the publisher is
-free form the next batch. The listeners of the members that joined are called first, because their streams begin after
-the batch. Then the batch is delivered to the subscribers. The listeners of the members that left are called last.
+Every event passes through the room's log, a part of the journal, which returns it in order. All events that have
+returned when the publisher is free form the next batch. The listeners of the members that joined are called first,
+because their streams begin after the batch. Then the batch is delivered to the subscribers. The listeners of the
+members that left are called last.
 
 A join or leave that follows others closely takes effect at once, but its notice waits for a line or for a moment. So a
 rush of arrivals costs each subscriber a few notices, and neither the newcomers nor the lines wait for it.
@@ -12,31 +13,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
+from broadcast.core.backlog import Backlog
 from broadcast.core.batching import build_batch
+from broadcast.core.errors import JournalError
 from broadcast.core.events import (
     STORED,
     Action,
     Announced,
+    AwayChanged,
     Barrier,
     Event,
     Gap,
     Joined,
     Left,
     Message,
+    OnStored,
     PrivateMessage,
     Renamed,
     ReplayLine,
     Stored,
+    StoreFailed,
+    TopicChanged,
     Transient,
     text_length,
 )
-from broadcast.core.interfaces import Batch, Callback, CallLater, Journal, Publisher, ReadCallback
-from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.membership import Member
-from broadcast.core.nicknames import casefold_key
+from broadcast.core.interfaces import Batch, Callback, CallLater, OpenedRoom, Publisher, ReadCallback
+from broadcast.core.membership import Member, Membership
+from broadcast.core.recent_uids import Answer, RecentUids
 from broadcast.core.search_query import SearchQuery
+from broadcast.core.stats import CommitStats
 
 MAX_BATCH_EVENTS = 1_000
 """Maximum number of events in a batch. It limits each step that handles a whole batch to a few milliseconds."""
@@ -52,40 +61,50 @@ PRESENCE_SECONDS_PER_MEMBER = 100e-6
 _PRESENCE = (Joined, Left)
 
 
+@dataclass(frozen=True, slots=True)
+class RoomContext:
+    """The parts that all rooms share."""
+
+    commit_stats: CommitStats
+    """Those of the journal."""
+    backlog: Backlog
+    replay: int
+    """Number of stored events that a new member receives; 0 or more."""
+    on_empty: Callable[[Room], None] = lambda _room: None
+    """Called with a room when its last member has left and everything is delivered."""
+    call_later: CallLater | None = None
+    """Without it, no join or leave waits for further ones."""
+
+
 class Room:
-    """One room: its members, its stream, and its most recent stored events.
+    """One room: its members, its stream, and its most recent stored events. *opened* is what the journal holds."""
 
-    *replay* (0 or more) is the number of stored events that a new member receives. Without *call_later*, no join or
-    leave waits for further ones.
-    """
-
-    def __init__(
-        self,
-        journal: Journal,
-        publisher: Publisher,
-        replay: int,
-        limits: Limits = DEFAULTS,
-        call_later: CallLater | None = None,
-    ) -> None:
-        self.members: dict[int, Member] = {}
-        """Members by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
-        self.last_seq = 0
-        """Number of the last stored event whose delivery has begun; after ``open``, of the last one in the journal."""
-        self.message_count = 0
-        """Number of stored events delivered since the start."""
+    def __init__(self, name: str, opened: OpenedRoom, publisher: Publisher, context: RoomContext) -> None:
+        self.name = name
+        self.publisher = publisher
+        """The delivery to the subscribers."""
+        self.topic = opened.topic
+        """The topic in the stream so far; empty if there is none."""
+        self.members: dict[int, Membership] = {}
+        """Memberships by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
+        self.presence_version = 0
+        """A number that changes with the members and their nicknames."""
+        self.reservations = 0
+        """Number of sessions that are about to join. The room stays open for them."""
+        self.last_seq = opened.last_seq
+        """Number of the last stored event whose delivery has begun; at first, of the last one in the journal."""
         self.queued_events = 0
         """Number of events that the journal has not returned yet."""
-        self.queued_characters = 0
-        """Number of characters of text in them."""
-        self._journal = journal
-        self._publisher = publisher
-        self._limits = limits
-        self._recent: deque[Stored] = deque(maxlen=replay)
+        self._log = opened.log
+        self._commit_stats = context.commit_stats
+        self._backlog = context.backlog
+        self._on_empty = context.on_empty
+        self._recent: deque[Stored] = deque(opened.recent, maxlen=context.replay)
         """Stored events for new members. The replay buffer for subscribers that lag is in ``delivery``."""
-        self._joining: dict[int, Member] = {}
-        """Members by session id whose join is not in delivery yet."""
-        self._leaving: dict[int, Member] = {}
-        """Members by session id whose leave is in delivery."""
+        self._joining: dict[int, Membership] = {}
+        """Memberships by session id whose join is not in delivery yet."""
+        self._leaving: dict[int, Membership] = {}
+        """Memberships by session id whose leave is in delivery."""
         self._ignoring: set[Member] = set()
         """Members that ignore a nickname. A batch needs only these, not all members."""
         self._barrier_callbacks: deque[Callable[[], None]] = deque()
@@ -94,38 +113,48 @@ class Room:
         """Callbacks that wait for the end of the current delivery."""
         self._committed: list[Event] = []
         """Events that the journal has returned and that are not in delivery yet."""
-        self._committed_text = 0
-        """Number of characters of text in them."""
         self._delivering = False
         """True while a batch has been delivered to some subscribers but not to all."""
         self._publishing = False
         """True while a batch is in delivery or its callbacks are running."""
         self._deferred_once = False
         """Whether delivery has already waited for one more commit."""
-        self._call_later = call_later
+        self._call_later = context.call_later
         self._holds_presence = False
         """True for a moment after the delivery of a join or leave. The notices of others wait for a line or the end."""
         self._extends_hold = False
         """Whether a line has taken notices along meanwhile. Then another such moment follows."""
         self._unannounced: list[Sequence[Joined | Left]] = []
         """Joins and leaves that have taken effect and whose notices wait, in groups that took effect together."""
-        self._paused_authors: deque[Callable[[], None]] = deque()
-        """Callbacks of authors that wait until the undelivered events are below the low-water mark."""
+        self._uids = RecentUids(opened.log)
+        self._log.subscribe(self._on_committed)
 
-    def open(self) -> None:
-        """Open the journal. Raises ``JournalError``."""
-        tail = self._journal.open(max(self._recent.maxlen or 0, 1))
-        self.last_seq = tail[-1].seq if tail else 0
-        self._recent.extend(tail)
-        self._journal.subscribe(self._on_committed)
+    @property
+    def is_unused(self) -> bool:
+        """Whether the room has no members and expects none, and nothing is left to store or to deliver."""
+        return not (
+            self.members
+            or self.reservations
+            or self._joining
+            or self._leaving
+            or self.queued_events
+            or self._committed
+            or self._unannounced
+            or self._publishing
+        )
+
+    def close(self) -> None:
+        """Release what the journal holds for this room. Only while it is unused, and as the last call."""
+        self._log.close()
 
     def enter(self, member: Member) -> None:
         """Add *member*. ``joined`` of its listener is called when the delivery of the event begins."""
-        self._joining[member.id] = member
+        self._joining[member.id] = member.memberships[self.name] = Membership(member)
         self._append(Joined(member.id, member.nick))
 
     def leave(self, member: Member, reason: str) -> None:
         """Remove *member*. ``leave_delivered`` of its listener is called once every subscriber has the event."""
+        del member.memberships[self.name]
         self._append(Left(member.id, member.nick, reason))
 
     def say(self, member: Member, text: str, at: float) -> None:
@@ -137,23 +166,40 @@ class Room:
         """Append an action. The parameters are those of ``say``."""
         self._append(Action(member.id, member.nick, text, at, receipt=member.receipts))
 
-    def send_private(self, member: Member, to: Member, text: str) -> None:
-        """Append a private message from *member* to *to*."""
-        to.private_in_flight += len(text)
-        self._append(PrivateMessage(member.id, member.nick, to.id, text))
+    def post(self, event: Stored, on_repetition: Answer) -> None:
+        """Append *event*, a line of a program, unless the room has its uid already.
 
-    def can_receive_private(self, to: Member) -> bool:
-        """Return whether *to* reads fast enough to receive another private message."""
-        return not to.listener.congested and to.private_in_flight < self._limits.private_queue_bytes
+        In that case *on_repetition* is called with the first line, perhaps later, or with the reason why it is another
+        one. A line with a uid may come only while ``knows_uids``.
+        """
+        if not event.uid or not self._uids.is_repetition(event, on_repetition):
+            self._append(event)
 
-    def should_throttle_sender(self, to: Member) -> bool:
-        """Return whether a sender should wait until the private messages to *to* have been delivered."""
-        return to.private_in_flight >= self._limits.private_queue_bytes // 2
+    @property
+    def knows_uids(self) -> bool:
+        """Whether the uids of the recent lines are known."""
+        return self._uids.loaded
+
+    def load_uids(self, on_loaded: Callable[[JournalError | None], None]) -> None:
+        """Read the uids of the recent lines, then call *on_loaded* with None or with the reason of a failure."""
+        # Lines that are being stored have no uid yet, because such lines wait for this call.
+        self._uids.load(self.last_seq + self.queued_events + len(self._committed), on_loaded)
+
+    def append_private(self, message: PrivateMessage) -> None:
+        """Append *message*, whose recipient is a member of this room."""
+        self._append(message)
 
     def rename(self, member: Member, new: str) -> None:
-        """Change the nickname of *member* to *new*."""
+        """Announce that the nickname of *member* changes to *new*."""
         self._append(Renamed(member.id, member.nick, new))
-        member.nick = new
+
+    def change_away(self, member: Member) -> None:
+        """Announce that *member* is away, or is back."""
+        self._append(AwayChanged(member.id, member.nick, member.away, member.away_reason))
+
+    def change_topic(self, member: Member, text: str, on_stored: OnStored | None = None) -> None:
+        """Change the topic to *text*, one sanitized line; empty for none."""
+        self._append(TopicChanged(member.id, member.nick, text, on_stored))
 
     def announce(self, text: str) -> None:
         """Append an announcement of the server to everybody."""
@@ -176,69 +222,37 @@ class Room:
         else:
             self._delivery_callbacks.append(call)
 
-    def ignore(self, member: Member, name: str) -> None:
-        """Hide from *member* the lines of the nickname *name*."""
-        member.ignored[casefold_key(name)] = name
-        self._ignoring.add(member)
-
-    def unignore(self, member: Member, name: str) -> str | None:
-        """Undo ``ignore``. Return the name that was ignored, or None if it was not."""
-        ignored_name = member.ignored.pop(casefold_key(name), None)
-        if not member.ignored:
+    def update_ignoring(self, member: Member) -> None:
+        """Hide from *member* the lines of the nicknames that it ignores now."""
+        if member.ignored:
+            self._ignoring.add(member)
+        else:
             self._ignoring.discard(member)
-        return ignored_name
 
     def history(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Read the stored events *first* to *last*, except those that are not in delivery yet."""
-        self._journal.read(max(first, 1), min(last, self.last_seq), on_result)
+        self._log.read(max(first, 1), min(last, self.last_seq), on_result)
 
     def search(self, query: SearchQuery, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* stored events that match *query*, except those that are not in delivery yet."""
-        self._journal.search(query, self.last_seq, limit, on_result)
-
-    @property
-    def above_high_water(self) -> bool:
-        """Whether the undelivered events have reached the high-water mark. Then their authors should pause.
-
-        Events that the journal has returned count until their delivery begins, because delivery to many subscribers
-        takes longer than a commit, and input continues meanwhile.
-        """
-        return (
-            self.queued_events + len(self._committed) >= self._limits.high_water_events
-            or self.queued_characters + self._committed_text >= self._limits.high_water_bytes
-        )
-
-    def when_below_low_water(self, call: Callable[[], None]) -> None:
-        """Call *call* once half of the high-water mark is free again. Only while ``above_high_water``.
-
-        The calls are made in the order in which they were requested.
-        """
-        self._paused_authors.append(call)
-
-    @property
-    def _below_low_water(self) -> bool:
-        """Whether the undelivered events take at most half of the high-water mark."""
-        return (
-            2 * (self.queued_events + len(self._committed)) <= self._limits.high_water_events
-            and 2 * (self.queued_characters + self._committed_text) <= self._limits.high_water_bytes
-        )
+        self._log.search(query, self.last_seq, limit, on_result)
 
     def _append(self, event: Event) -> None:
+        backlog = self._backlog
+        backlog.queued_events += 1
+        backlog.queued_characters += text_length(event)
         self.queued_events += 1
-        self.queued_characters += text_length(event)
-        self._journal.append(event)
+        self._log.append(event)
 
     def _on_committed(self, events: Sequence[Event]) -> None:
         """Deliver *events* at once, or together with the next commit."""
-        text = sum(map(text_length, events))
         self._committed.extend(events)
-        self._committed_text += text
         self.queued_events -= len(events)
-        self.queued_characters -= text
+        self._backlog.move_to_committed(len(events), sum(map(text_length, events)))
         if not self._publishing:
             # The events still queued return within one commit. Waiting for them once, and delivering both together,
             # halves the cost of delivery. Otherwise the first of many events would go to every subscriber alone.
-            stats = self._journal.commit_stats
+            stats = self._commit_stats
             next_is_soon = stats.last_duration < FAST_COMMIT_SECONDS and not stats.last_error
             self._deferred_once = self.queued_events > 0 and next_is_soon and not self._deferred_once
             if not self._deferred_once:
@@ -249,12 +263,8 @@ class Room:
         is_quiet = self._holds_presence and self._is_only_presence()
         if not self._committed and (is_quiet or not self._unannounced):
             return
-        if len(self._committed) <= MAX_BATCH_EVENTS:
-            events, self._committed = self._committed, []
-            self._committed_text = 0
-        else:
-            events, self._committed = self._committed[:MAX_BATCH_EVENTS], self._committed[MAX_BATCH_EVENTS:]
-            self._committed_text -= sum(map(text_length, events))
+        events, self._committed = self._committed[:MAX_BATCH_EVENTS], self._committed[MAX_BATCH_EVENTS:]
+        self._backlog.remove(len(events), sum(map(text_length, events)))
         if is_quiet:
             batch = Batch((Barrier(),), {}, self.last_seq)
         else:
@@ -262,8 +272,12 @@ class Room:
         stored = [event for event in events if isinstance(event, STORED)]
         if stored:
             self.last_seq = stored[-1].seq
-            self.message_count += len(stored)
+            self._backlog.message_count += len(stored)
             self._recent.extend(stored)
+            if self._uids.loaded:
+                for event in stored:
+                    if event.uid:
+                        self._uids.record(event)
         # Most batches hold stored events only, and the other events are few. Only these change the state of the room.
         transient = [event for event in events if not isinstance(event, STORED)] if len(stored) < len(events) else ()
         presence = [event for event in transient if isinstance(event, _PRESENCE)]
@@ -271,8 +285,9 @@ class Room:
         self._unannounced = [*self._unannounced, presence] if is_quiet else []
         self._apply_before_delivery(transient, batch)
         self._publishing = self._delivering = True
-        steps = self._finish_delivery(transient, holds_presence=holds_presence)
-        self._publisher.publish(batch, steps, self._calls_of_joined(transient))
+        answers = [partial(event.on_stored, event) for event in stored if event.on_stored is not None]
+        steps = self._finish_delivery(transient, answers, holds_presence=holds_presence)
+        self.publisher.publish(batch, steps, self._calls_of_joined(transient))
 
     def _is_only_presence(self) -> bool:
         """Return whether the committed events are nothing but joins and leaves, and fill no batch with those before."""
@@ -301,65 +316,77 @@ class Room:
 
         Other members may receive it several turns of the reactor later.
         """
+        self.presence_version += len(events)
         for event in events:
             if isinstance(event, Joined):
-                member = self.members[event.session] = self._joining.pop(event.session)
-                member.announced_nick = event.nick
+                membership = self.members[event.session] = self._joining.pop(event.session)
+                membership.announced_nick = event.nick
+                membership.member.arrived = True
+                self.update_ignoring(membership.member)
             elif isinstance(event, Left):
                 self._leaving[event.session] = self.members.pop(event.session)
             elif isinstance(event, Renamed):
-                self._member_in_delivery(event.session).announced_nick = event.new
+                self._in_delivery(event.session).announced_nick = event.new
+            elif isinstance(event, TopicChanged):
+                self.topic = event.text
+            elif isinstance(event, StoreFailed) and isinstance(event.event, STORED) and event.event.uid:
+                self._uids.forget(event, event.event.uid)
         for recipient in {event.to for event in events if isinstance(event, PrivateMessage)}:
             for _, shown in batch.overrides.get(recipient, ()):
                 if isinstance(shown, PrivateMessage):
                     # A message of an ignored member has no override, so ``/reply`` does not go to that member.
-                    self._member_in_delivery(recipient).last_private_sender = shown.session
+                    self._in_delivery(recipient).member.last_private_sender = shown.session
 
     def _calls_of_joined(self, events: Sequence[Transient]) -> Iterator[Callback]:
         """Yield the calls for the members that joined. All events of the batch count as delivered to them."""
         for event in events:
             if isinstance(event, Joined):
-                yield partial(self._call_joined, self._member_in_delivery(event.session))
+                yield partial(self._call_joined, self._in_delivery(event.session).member)
 
     def _call_joined(self, member: Member) -> None:
-        member.listener.joined(self.members, self._replay())
+        member.listener.joined(self.name, self._replay())
 
-    def _member_in_delivery(self, session: int) -> Member:
-        """Return the member with this session, which may leave with the batch in delivery."""
+    def _in_delivery(self, session: int) -> Membership:
+        """Return the membership of this session, which may leave with the batch in delivery."""
         return self.members.get(session) or self._leaving[session]
 
-    def _finish_delivery(self, events: Sequence[Transient], *, holds_presence: bool) -> Iterator[Callback]:
-        """Yield the callbacks of delivered *events* one by one, then those that wait for the low-water mark.
+    def _finish_delivery(
+        self, events: Sequence[Transient], answers: Sequence[Callback], *, holds_presence: bool
+    ) -> Iterator[Callback]:
+        """Yield *answers* and the callbacks of delivered *events* one by one, then those of paused authors.
 
         The next batch starts only after the last callback, so a new member's stream begins with that batch.
         """
         try:
-            callbacks = [*self._apply_after_delivery(events), *self._delivery_callbacks]
+            callbacks = [*answers, *_answers(events), *self._apply_after_delivery(events), *self._delivery_callbacks]
             self._delivery_callbacks.clear()
             self._delivering = False
             if holds_presence:
                 self._hold_presence()
             yield from callbacks
-            while self._paused_authors and self._below_low_water:
-                yield self._paused_authors.popleft()
+            yield from self._backlog.take_resumable()
         finally:
             self._publishing = False
         self._deliver_next()
+        if not self.members and self.is_unused:
+            self._on_empty(self)
 
     def _apply_after_delivery(self, events: Sequence[Transient]) -> Sequence[Callable[[], None]]:
         """Update the state that depends on the delivery to all subscribers. Return the callbacks of *events*."""
         callbacks: list[Callable[[], None]] = []
         for event in events:
             if isinstance(event, Left):
-                member = self._leaving.pop(event.session)
+                member = self._leaving.pop(event.session).member
                 self._ignoring.discard(member)
-                callbacks.append(member.listener.leave_delivered)
+                callbacks.append(partial(member.listener.leave_delivered, self.name))
             elif isinstance(event, PrivateMessage):
-                recipient = self.members.get(event.to)
+                recipient = self.members.get(event.to) or self._leaving.get(event.to)
                 if recipient is not None:
-                    recipient.private_in_flight -= len(event.text)
+                    recipient.member.private_in_flight -= len(event.text)
             elif isinstance(event, Renamed):
-                self._follow_rename(event)
+                for ignoring in self._ignoring:
+                    if ignoring.id != event.session:
+                        ignoring.follow_rename(event.nick, event.new)
             elif isinstance(event, Barrier):
                 callbacks.append(self._barrier_callbacks.popleft())
         return callbacks
@@ -380,10 +407,10 @@ class Room:
                 yield ReplayLine(self._recent[seq - oldest])
                 seq += 1
 
-    def _follow_rename(self, event: Renamed) -> None:
-        """Move the entries of the old nickname in all ignore lists to the new one."""
-        old, new = casefold_key(event.nick), casefold_key(event.new)
-        for member in self._ignoring:
-            if old in member.ignored and member.id != event.session:
-                del member.ignored[old]
-                member.ignored[new] = event.new
+
+def _answers(events: Sequence[Transient]) -> Iterator[Callback]:
+    """Yield the calls for the authors of topics that were stored, and of events that could not be stored."""
+    for event in events:
+        request = event.event if isinstance(event, StoreFailed) else event
+        if isinstance(request, (*STORED, TopicChanged)) and request.on_stored is not None:
+            yield partial(request.on_stored, cast("TopicChanged | StoreFailed", event))

@@ -15,8 +15,8 @@ for ``Peer.ready_for_line``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import chain, islice
 from typing import Any, Protocol, cast
 from weakref import proxy
@@ -25,11 +25,23 @@ from automat import TypeMachineBuilder
 
 from broadcast.core import commands
 from broadcast.core.errors import RejectedError
-from broadcast.core.events import ErrorReply, Gap, JoinConfirmed, Prompt, ReplayLine, ServerNotice, Welcome
+from broadcast.core.events import (
+    ErrorReply,
+    Gap,
+    JoinConfirmed,
+    Notice,
+    PrivateMessage,
+    Prompt,
+    ReplayLine,
+    RoomEntered,
+    ServerNotice,
+    Welcome,
+)
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Member
 from broadcast.core.nicknames import reject_controls
+from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import Rejection
 
@@ -59,13 +71,17 @@ class Session:
         """Whether the session accepts the next line."""
         self.view = _DEFAULT_VIEW
         self.first_nick = ""
-        """The nickname with which the session joined the room; empty before one was accepted."""
+        """The nickname with which the session joined; empty before one was accepted."""
+        self.room = hub.lobby
+        """The room of this session, from the moment when it has a nickname."""
         self.leave_reason = ""
         """Why the session ended; empty if no reason was given, or it has not ended."""
         self._member: Member | None = None
         self._rejected_nicks = 0
         self.max_line_bytes = hub.settings.limits.nickname_bytes
         """Maximum length of the next line, in bytes without its end."""
+        self._has_arrived = False
+        """Whether the session has been in a room."""
         self._in_room = False
         """True in the state *broadcast*. Only the transitions into and out of this state change it."""
         # The machine and the member refer to the session weakly, because the door owns it until its end. With a
@@ -74,7 +90,7 @@ class Session:
 
     @property
     def member(self) -> Member:
-        """The member of the room. There is one only after a nickname was accepted."""
+        """The member. There is one only after a nickname was accepted."""
         assert self._member is not None
         return self._member
 
@@ -104,9 +120,14 @@ class Session:
         """End, unless there is a nickname: too many connections, no nickname in time, or another protocol."""
         self._machine.reject(reason)
 
-    def leave_delivered(self) -> None:
-        """Say goodbye once this session has left the room; see ``MemberListener``."""
-        self._machine.leave_delivered()
+    def leave_delivered(self, room: str) -> None:
+        """Say goodbye once this session has left its last room; see ``MemberListener``."""
+        if room == self.room.name:
+            self._machine.leave_delivered()
+
+    def receive_private(self, message: PrivateMessage) -> None:
+        """Show a private message; see ``MemberListener``."""
+        self.peer.send(message)
 
     def line(self, text: str, at: float) -> None:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
@@ -116,9 +137,9 @@ class Session:
         else:
             self._machine.line(text, at)
 
-    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
+    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue once this session is in the room; see ``MemberListener``."""
-        self._machine.joined(members, replay)
+        self._machine.joined(room, replay)
         if self.ready:
             # This call can bring the next line. Therefore it comes after the transition: within it, Automat would queue
             # that line, and the session would process several lines at a time.
@@ -136,7 +157,24 @@ class Session:
     def set_view(self, view: View) -> None:
         """Send the room's events in *view* from here on."""
         self.view = view
-        self.peer.subscribe(view)
+        self.peer.subscribe(self.room.publisher, view)
+
+    def move_to(self, name: str) -> None:
+        """Move to the room *name*. No line is accepted until the move is over, or has failed and changed nothing."""
+        self.pause()
+        # The barrier lets all replies to earlier lines arrive while this session receives the stream of the old room.
+        self.room.after_barrier(partial(self.hub.open_room, name, self._move))
+
+    def _move(self, room: Room | RejectedError) -> None:
+        if not self._in_room:
+            return
+        if isinstance(room, RejectedError):
+            self._send_error(room)
+            self.resume()
+        else:
+            old, self.room = self.room, room
+            old.leave(self.member, f"to {room.name}")
+            room.enter(self.member)
 
     # The outputs of the state machine
 
@@ -156,6 +194,7 @@ class Session:
             self._reject_nick(machine, error)
         else:
             member.last_active = at
+            self.room.enter(member)
             machine.admit(member)
 
     def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
@@ -173,11 +212,19 @@ class Session:
         self._in_room = True
         self.ready = False
 
-    def _send_replay(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        nicks = (other.announced_nick for other in members.values() if other.id != self.id)
-        joined = JoinConfirmed(self.nick, tuple(islice(nicks, ARRIVAL_NAMES)), len(members) - 1)
-        self.peer.send_lazily(chain((joined,), replay))
-        self.peer.subscribe(self.view)
+    def _send_replay(self, replay: Iterator[ReplayLine | Gap]) -> None:
+        room = self.room
+        nicks = (other.announced_nick for session, other in room.members.items() if session != self.id)
+        named, others = tuple(islice(nicks, ARRIVAL_NAMES)), len(room.members) - 1
+        if self._has_arrived:
+            notices: list[Notice] = [RoomEntered(room.name, named, others)]
+        else:
+            notices = [JoinConfirmed(self.nick, named, others)]
+        self._has_arrived = True
+        if room.topic:
+            notices.append(ServerNotice(f"Topic: {room.topic}"))
+        self.peer.send_lazily(chain(notices, replay))
+        self.peer.subscribe(room.publisher, self.view)
         self.ready = True
 
     def _interpret(self, typed: str, at: float) -> None:
@@ -221,14 +268,14 @@ class _Inputs(Protocol):
     def admit(self, member: Member) -> None:
         """The hub has accepted the nickname."""
 
-    def joined(self, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]) -> None:
-        """The delivery of the join has begun."""
+    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+        """The delivery of the join of *room* has begun."""
 
     def leave(self, reason: str) -> None:
         """The user leaves, or the connection is lost."""
 
     def leave_delivered(self) -> None:
-        """The room has delivered the leave to all subscribers."""
+        """The last room has delivered the leave to all subscribers."""
 
     def reject(self, reason: str) -> None:
         """The connection is rejected: too many connections, no nickname in time, or another protocol."""
@@ -295,10 +342,8 @@ def _build_machine() -> Callable[[Session], _Inputs]:
         session._reject(reason, Rejection.WITHOUT_NICKNAME)
 
     @broadcast.upon(_Inputs.joined).loop()
-    def send_replay(
-        machine: _Inputs, session: Session, members: Mapping[int, Member], replay: Iterator[ReplayLine | Gap]
-    ) -> None:
-        session._send_replay(members, replay)
+    def send_replay(machine: _Inputs, session: Session, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+        session._send_replay(replay)
 
     @broadcast.upon(_Inputs.line_too_long).loop()
     def reject_long_line(machine: _Inputs, session: Session, limit: int) -> None:

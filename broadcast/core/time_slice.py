@@ -24,27 +24,35 @@ class TimeSlice:
         self._call_soon = call_soon
         self._now = now
         self._deadline: float | None = None
-        self._begun = False
-        """Whether ``begin`` has begun the current slice."""
+        self._owner: object = None
+        """The owner for which ``begin`` has begun the current slice; None if ``exhausted`` has begun it."""
         self._scheduled = False
         """True while the next turn is going to continue the work."""
 
-    def begin(self) -> None:
-        """Begin a slice, unless this turn has one. Call this at most once in each turn, before ``exhausted``.
+    def begin(self, owner: object) -> None:
+        """Begin a slice for *owner*, unless this turn may have one. Call this before ``exhausted``.
 
-        Such a slice uses the next turn only if it is exhausted. A slice that ``exhausted`` begins always uses the next
-        turn, because only that turn shows where this one ends.
+        An owner calls this at most once in each turn. So its second call belongs to another turn, and begins another
+        slice. The call of another owner may belong to the same turn. So it continues the slice, and uses the next turn,
+        which shows where this one ends.
+
+        Otherwise, such a slice uses the next turn only if it is exhausted. A slice that ``exhausted`` begins always
+        uses the next turn.
         """
-        if not self._scheduled:
+        if self._scheduled:
+            return
+        if self._deadline is None or self._owner == owner:
             self._deadline = None
-            self._begun = True
+            self._owner = owner
+        else:
+            self.use_next_turn()
 
     def exhausted(self) -> bool:
         """Return whether the slice of this turn is used up. The first call in a turn begins the slice."""
         now = self._now()
         if self._deadline is None:
             self._deadline = now + SLICE_SECONDS
-            if not self._begun:
+            if self._owner is None:
                 self.use_next_turn()
         if now < self._deadline:
             return False
@@ -59,6 +67,6 @@ class TimeSlice:
 
     def _resume(self) -> None:
         """Begin a new slice."""
-        self._begun = self._scheduled = False
-        self._deadline = None
+        self._scheduled = False
+        self._owner = self._deadline = None
         self._work()

@@ -9,23 +9,22 @@
 * A subscriber whose socket accepts only part of a batch leaves the mapping. From then on it is a cursor into the replay
   buffer (``subscriber.py``), until it has caught up. It costs the others nothing.
 * Delivery takes several turns of the reactor if there are many subscribers, and so do the steps of those that lag. One
-  batch is in delivery at a time. Events that are committed meanwhile form the next batch.
+  batch of a room is in delivery at a time. Events that are committed meanwhile form the next batch. All rooms share the
+  time of a turn (``dispatcher.py``).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from broadcast.core.limits import DEFAULTS
-from broadcast.core.time_slice import CallSoon, TimeSlice
 from broadcast.delivery.replay_buffer import ReplayBuffer
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Batch, Callback, Encoder
+    from broadcast.delivery.dispatcher import Dispatcher
     from broadcast.delivery.replay_buffer import EncodedBatch, PlacedBatch
     from broadcast.delivery.subscriber import Subscriber
     from broadcast.net.writers import Send
@@ -40,27 +39,13 @@ Sends: TypeAlias = "dict[Subscriber, Send]"
 
 
 class Fanout:
-    """All subscribers of one room: a ``core.interfaces.Publisher`` and a ``delivery.subscriber.Registry``.
+    """All subscribers of one room: a ``core.interfaces.Publisher`` and a ``delivery.subscriber.Registry``."""
 
-    *now* returns monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        call_soon: CallSoon,
-        now: Callable[[], float],
-        replay_buffer: ReplayBuffer | None = None,
-        private_queue_bytes: int = DEFAULTS.private_queue_bytes,
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, replay_buffer: ReplayBuffer | None = None) -> None:
+        self.dispatcher = dispatcher
         self.replay_buffer = replay_buffer or ReplayBuffer()
-        self.private_queue_bytes = private_queue_bytes
-        """Size of a subscriber's private queue at which the subscriber is congested, in bytes."""
-        self.sent_bytes = 0
-        """Number of bytes sent to subscribers."""
-        self.deliveries = 0
-        """Number of events that current subscribers have accepted, counted once for each subscriber."""
-        self.missed_messages = 0
-        """Number of messages in gap notices, counted once for each subscriber."""
+        self._lagging_count = 0
+        """Number of subscribers that read from the replay buffer."""
         self._subscribers: dict[int, Subscriber] = {}
         self._current: dict[Encoder, Sends] = {}
         """Current subscribers, to which the next batch is offered directly."""
@@ -70,11 +55,7 @@ class Fanout:
         """The other current subscribers that have not been offered it."""
         self._batch: PlacedBatch | None = None
         """The batch in delivery."""
-        self._delivery: Iterator[Callback] | None = None
-        self._delivery_slice = TimeSlice(self._continue_delivery, call_soon, now)
-        self._steps: OrderedDict[Callable[[], bool], None] = OrderedDict()
-        self._stepping = False
-        self._step_slice = TimeSlice(self._run_steps, call_soon, now)
+        self._delivery: Iterator[Callback] = iter(())
 
     # Delivery of a batch
 
@@ -95,24 +76,19 @@ class Fanout:
                 self._current[subscriber.encoder].pop(subscriber, None)
                 self._overridden[subscriber] = None
         self._unsent = {encoder: sends.copy() for encoder, sends in self._current.items() if sends}
-        if self._delivery is None:
-            # The journal returns events once in a turn. If this is the end of another delivery, its slice continues.
-            self._delivery_slice.begin()
         self._delivery = chain(first, self._delivery_steps(placed), callbacks)
-        self._continue_delivery()
+        self.dispatcher.deliver(self._continue_delivery)
 
-    def _continue_delivery(self) -> None:
-        """Continue the delivery until the time slice of this turn is used up."""
+    def _continue_delivery(self) -> bool:
+        """Make the next step of the delivery. Return whether there was one."""
         try:
-            while (delivery := self._delivery) is not None and not self._delivery_slice.exhausted():
-                step = next(delivery, None)
-                if step is not None:
-                    step()
-                elif self._delivery is delivery:  # the last callback may have published the next batch
-                    self._delivery = None
+            step = next(self._delivery, None)  # the last callback may publish the next batch
+            if step is not None:
+                step()
         except BaseException:
-            self._delivery_slice.use_next_turn()
+            self.dispatcher.deliver(self._continue_delivery)
             raise
+        return step is not None
 
     def _delivery_steps(self, batch: PlacedBatch) -> Iterator[Callback]:
         """Yield the steps of a delivery: first each subscriber with overrides, then the others in slices."""
@@ -129,7 +105,7 @@ class Fanout:
             del self._unsent[encoder]
         # A subscriber that has accepted all of the batch does not need its overrides any more.
         batch.drop_overrides_except(session for session in batch.overrides if self._may_reread(session))
-        self.replay_buffer.trim()
+        self.replay_buffer.trim(in_use=self._lagging_count > 0)
         self._batch = None
 
     def _may_reread(self, session: int) -> bool:
@@ -153,45 +129,23 @@ class Fanout:
             try:
                 accepted = send(payload)
             except OSError as error:
-                accepted = subscriber.send_failed(error)
+                accepted = subscriber.writer.send_failed(error)
             if accepted != size:
                 behind.append((subscriber, accepted))
-        self.sent_bytes += size * len(subscribers)
-        self.deliveries += encoded.shown * (len(subscribers) - len(behind))
+        self.dispatcher.sent_bytes += size * len(subscribers)
+        self.dispatcher.deliveries += encoded.shown * (len(subscribers) - len(behind))
         for subscriber, accepted in behind:
-            self.sent_bytes -= size - accepted
+            self.dispatcher.sent_bytes -= size - accepted
             self.mark_behind(subscriber)
             assert self._batch is not None
             subscriber.fall_behind(self._batch, accepted)
 
-    # Steps of lagging subscribers
-
-    def schedule(self, step: Callable[[], bool]) -> None:
-        """Call *step* repeatedly while it returns True, in turn with the steps of others.
-
-        A step is short and works for one peer. The first call happens at once if the time slice of this turn allows it.
-        """
-        self._steps[step] = None
-        if not self._stepping:
-            self._run_steps()
-
-    def _run_steps(self) -> None:
-        """Run the steps in turn until the time slice of this turn is used up."""
-        self._stepping = True
-        try:
-            while self._steps and not self._step_slice.exhausted():
-                step, _ = self._steps.popitem(last=False)
-                if step():
-                    self._steps[step] = None
-        finally:
-            self._stepping = False
-
     # Subscribers
 
-    @property
-    def lagging_count(self) -> int:
-        """Number of subscribers that lag. It is counted anew each time."""
-        return sum(subscriber.lagging for subscriber in self._subscribers.values())
+    def count_lagging(self, change: int) -> None:
+        """Add *change*, 1 or -1, to the number of subscribers that lag."""
+        self._lagging_count += change
+        self.dispatcher.lagging_count += change
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Add *subscriber*, which receives the next batches. If it is current, call ``mark_current``, too."""

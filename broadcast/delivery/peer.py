@@ -1,25 +1,87 @@
-"""The peer of a session whose connection is a stream of bytes. All doors use it."""
+"""The peers of sessions whose connection is a stream of bytes. All doors use them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from broadcast.core.interfaces import Encoder, View
-from broadcast.delivery.subscriber import Subscriber
+from broadcast.core.interfaces import Encoder, Publisher, View
+from broadcast.delivery.private_queue import QueuedBytes
+from broadcast.delivery.subscriber import Registry, Subscriber
 
 if TYPE_CHECKING:
     from broadcast.core.events import Notice
-    from broadcast.delivery.subscriber import Registry
+    from broadcast.delivery.dispatcher import Dispatcher
     from broadcast.net.writers import Writer
 
 
-class StreamPeer:
-    """A ``core.interfaces.Peer`` that encodes notices and passes them to its subscriber.
+class BasePeer:
+    """The part of a peer that does not depend on its rooms.
+
+    *ready_for_line* is called when the session is ready for its next line, and when ``congested`` changes. *on_closed*
+    is called when the session has ended.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, writer: Writer, ready_for_line: Callable[[], None], on_closed: Callable[[], None]
+    ) -> None:
+        self.ready_for_line = ready_for_line
+        self._dispatcher = dispatcher
+        self._writer = writer
+        self._private_bytes = QueuedBytes()
+        self._waiting: Callable[[], None] | None = None
+        self._open = True
+        self._on_closed = on_closed
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer reads so slowly that nothing more should be queued for it alone."""
+        raise NotImplementedError
+
+    def when_writable(self, call: Callable[[], None]) -> None:
+        """Call *call* once the peer is not congested, in turn with the calls for others."""
+        self._waiting = call
+        if self.congested:
+            self.ready_for_line()  # the door finds the peer congested and stops reading
+        else:
+            self._dispatcher.schedule(self._run_waiting)
+
+    def _on_writable(self) -> None:
+        if not self.congested:
+            self._run_waiting()
+            self.ready_for_line()
+
+    def _run_waiting(self) -> bool:
+        if not self.congested:
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                waiting()
+        return False
+
+    def _close_after(self, subscriber: Subscriber) -> None:
+        """Close the connection once the writer has accepted all of the stream of *subscriber*."""
+        if subscriber.end(self._writer.close):
+            self._writer.close()
+        else:
+            self._writer.start_linger()
+
+    def drop_callbacks(self) -> None:
+        """Drop the callbacks, because the session is over and the connection is gone.
+
+        They belong to the owner of this peer. Without this reference cycle, both are freed at once.
+        """
+        self.ready_for_line = self._on_closed = _do_nothing
+
+
+class StreamPeer(BasePeer):
+    """A ``core.interfaces.Peer`` that is in one room at a time. It encodes notices and passes them to its subscriber.
+
+    Until it subscribes, the subscriber belongs to *registry*. A further room has a subscriber of its own. If the
+    connection has not accepted everything from the room before, that subscriber goes on first, and the new one waits
+    for its end. The peer is congested meanwhile, so a client that does not read cannot leave many rooms behind.
 
     *encoder_for* returns the encoder of a view. It must return the same object each time, because subscribers with the
-    same encoder share the encoded batches. *ready_for_line* is called when the session is ready for its next line, and
-    when ``congested`` changes. *on_closed* is called when the session has ended.
+    same encoder share the encoded batches.
     """
 
     def __init__(
@@ -30,13 +92,14 @@ class StreamPeer:
         ready_for_line: Callable[[], None],
         on_closed: Callable[[], None],
     ) -> None:
-        self.ready_for_line = ready_for_line
-        self._registry = registry
-        self._subscriber = Subscriber(registry, writer, encoder_for(View()), self._on_writable)
-        self._waiting: Callable[[], None] | None = None
-        self._open = True
+        super().__init__(registry.dispatcher, writer, ready_for_line, on_closed)
         self._encoder_for = encoder_for
-        self._on_closed = on_closed
+        self._subscriber = self._new_subscriber(registry, encoder_for(View()))
+        self._ending: list[Subscriber] = []
+        """The subscribers of earlier rooms that have not been sent everything. Each one waits for the one before."""
+
+    def _new_subscriber(self, registry: Registry, encoder: Encoder) -> Subscriber:
+        return Subscriber(registry, self._writer, encoder, self._on_writable, self._private_bytes)
 
     def bind_session(self, session: int) -> None:
         """Set the id of the session. Called once, first."""
@@ -44,8 +107,8 @@ class StreamPeer:
 
     @property
     def congested(self) -> bool:
-        """Whether the private queue is so large that nothing more should be added."""
-        return self._subscriber.congested
+        """Whether nothing more should be queued for the peer alone: too much is queued, or an earlier room is."""
+        return bool(self._ending) or self._subscriber.congested
 
     @property
     def lagging(self) -> bool:
@@ -67,49 +130,56 @@ class StreamPeer:
         if self._open and data:
             self._subscriber.send((data,))
 
-    def subscribe(self, view: View) -> None:
-        """Send the next events of the room in *view*."""
+    def subscribe(self, publisher: Publisher, view: View) -> None:
+        """Send the next events of the room with *publisher* in *view*, and no more of any other room."""
         if self._open:
-            self._subscriber.subscribe(self._encoder_for(view))
+            encoder = self._encoder_for(view)
+            registry = cast("Registry", publisher)  # a fan-out is both
+            if registry is not self._subscriber.registry:
+                self._move_to(registry, encoder)
+            self._subscriber.subscribe(encoder)
 
-    def when_writable(self, call: Callable[[], None]) -> None:
-        """Call *call* once the peer is not congested, in turn with the calls for others."""
-        self._waiting = call
-        if self._subscriber.congested:
-            self.ready_for_line()  # the door finds the peer congested and stops reading
-        else:
-            self._registry.schedule(self._run_waiting)
+    def _move_to(self, registry: Registry, encoder: Encoder) -> None:
+        before = self._subscriber
+        self._subscriber = self._new_subscriber(registry, encoder)
+        self._subscriber.session = before.session
+        if not before.end(self._on_ended):
+            self._ending.append(before)
+            self._subscriber.hold()
 
-    def _on_writable(self) -> None:
-        self._run_waiting()
-        self.ready_for_line()
+    def _on_ended(self) -> None:
+        """Continue with the next subscriber: the connection has accepted everything from the room before."""
+        del self._ending[0]
+        (self._ending[0] if self._ending else self._subscriber).release()
+        self._on_writable()
 
-    def _run_waiting(self) -> bool:
-        if not self._subscriber.congested:
-            waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                waiting()
-        return False
+    def take_writer(self) -> Writer | None:
+        """Give the writer to another peer, and do nothing in all later calls.
+
+        Return None, and change nothing, if the connection has not accepted everything yet.
+        """
+        if self._subscriber.lagging:
+            return None
+        self._open = False
+        self._subscriber.discard()
+        self.drop_callbacks()
+        return self._writer
 
     def close(self) -> None:
         """Unsubscribe, send everything up to here, then close the connection."""
         if self._open:
             self._open = False
-            self._subscriber.close_when_drained()
+            self._close_after(self._subscriber)
         self._on_closed()
 
     def connection_lost(self) -> None:
         """Do nothing in all later calls, because the connection is gone."""
         self._open = False
-        self._subscriber.connection_lost()
+        for subscriber in (*self._ending, self._subscriber):
+            subscriber.discard()
+        self._ending.clear()
+        self._writer.connection_lost()
         self._run_waiting()
-
-    def release(self) -> None:
-        """Drop the callbacks, because the session is over and the connection is gone.
-
-        They belong to the owner of this peer. Without this reference cycle, both are freed at once.
-        """
-        self.ready_for_line = self._on_closed = _do_nothing
 
 
 def _do_nothing() -> None:

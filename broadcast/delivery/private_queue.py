@@ -51,17 +51,34 @@ def private_chunk(
     return PrivateChunk(offset, seq, b"".join(pieces), list(accumulate(map(len, pieces))), more)
 
 
-class PrivateQueue:
-    """The chunks that one subscriber has not been sent, in the order of their offsets."""
+class QueuedBytes:
+    """The sum of the sizes of the private queues of one connection."""
+
+    __slots__ = ("size",)
 
     def __init__(self) -> None:
-        self._chunks: list[PrivateChunk] = []  # a few hundred at most; an empty deque would take 700 bytes
         self.size = 0
-        """Sum of the sizes of the chunks, in bytes."""
+        """Number of bytes."""
+
+
+class PrivateQueue:
+    """The chunks that one subscriber has not been sent, in the order of their offsets.
+
+    *total* includes the size of this queue.
+    """
+
+    def __init__(self, total: QueuedBytes | None = None) -> None:
+        self._chunks: list[PrivateChunk] = []  # a few hundred at most; an empty deque would take 700 bytes
+        self.total = total or QueuedBytes()
 
     def __bool__(self) -> bool:
         """Return whether there is a chunk."""
         return bool(self._chunks)
+
+    @property
+    def size(self) -> int:
+        """Sum of the sizes of the chunks, in bytes."""
+        return sum(chunk.size for chunk in self._chunks)
 
     @property
     def first(self) -> PrivateChunk:
@@ -75,20 +92,20 @@ class PrivateQueue:
     def append(self, chunk: PrivateChunk) -> None:
         """Append *chunk*."""
         self._chunks.append(chunk)
-        self.size += chunk.size
+        self.total.size += chunk.size
 
     def put_back(self, chunk: PrivateChunk) -> None:
         """Insert *chunk*, the rest of a chunk that was removed, at the beginning."""
         self._chunks.insert(0, chunk)
-        self.size += chunk.size
+        self.total.size += chunk.size
 
     def pop(self) -> PrivateChunk:
         """Remove the next chunk and return it."""
         chunk = self._chunks.pop(0)
-        self.size -= chunk.size
+        self.total.size -= chunk.size
         return chunk
 
     def clear(self) -> None:
         """Remove all chunks."""
+        self.total.size -= self.size
         self._chunks.clear()
-        self.size = 0

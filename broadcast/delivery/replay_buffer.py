@@ -99,8 +99,8 @@ class PlacedBatch:
 class ReplayBuffer:
     """The last batches of a stream, without gaps.
 
-    It holds at most *max_events* events and *max_bytes* bytes, but always the last batch. Offsets count all events in
-    this process, stored and transient, from 0.
+    It holds at most *max_events* events and *max_bytes* bytes, but always the last batch. It holds only that one while
+    no subscriber lags. Offsets count all events in this process, stored and transient, from 0.
     """
 
     def __init__(self, max_events: int = DEFAULTS.replay_events, max_bytes: int = DEFAULTS.replay_bytes) -> None:
@@ -132,10 +132,15 @@ class ReplayBuffer:
         self._batches.append(placed)
         return placed
 
-    def trim(self) -> None:
-        """Drop the oldest batches until the limits hold. Call it once per batch, after the batch was encoded."""
+    def trim(self, *, in_use: bool) -> None:
+        """Drop the oldest batches until the limits hold, or all but the last one unless a subscriber lags (*in_use*).
+
+        Call it once per batch, after the batch was encoded.
+        """
         self._bytes += self._batches[-1].measure()
-        while len(self._batches) > 1 and (self.end - self.start > self._max_events or self._bytes > self._max_bytes):
+        while len(self._batches) > 1 and (
+            not in_use or self.end - self.start > self._max_events or self._bytes > self._max_bytes
+        ):
             self._bytes -= self._batches.popleft().size
 
     def from_offset(self, offset: int, limit: int) -> Iterator[PlacedBatch]:

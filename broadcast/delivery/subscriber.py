@@ -11,17 +11,17 @@ other subscribers.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from broadcast.delivery.cursor import Cursor
-from broadcast.delivery.private_queue import PrivateChunk, PrivateQueue, private_chunk
+from broadcast.delivery.private_queue import PrivateChunk, PrivateQueue, QueuedBytes, private_chunk
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Encoder
+    from broadcast.delivery.dispatcher import Dispatcher
     from broadcast.delivery.replay_buffer import PlacedBatch, ReplayBuffer
-    from broadcast.net.writers import Send, Writer
+    from broadcast.net.writers import Send, Sender
 
 LAZY_CHUNK_BYTES: Final = 64 * 1024
 """Approximate number of bytes of a lazy reply that are encoded at once.
@@ -29,27 +29,12 @@ LAZY_CHUNK_BYTES: Final = 64 * 1024
 The first two chunks are encoded at once, even if the subscriber does not read. By default they hold the whole replay.
 """
 
-_DISCONNECTED: Final = frozenset(
-    {
-        errno.ECONNRESET,
-        errno.ECONNABORTED,
-        errno.ETIMEDOUT,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-    }
-)
-"""Errors of a connection that neither side has closed (send(2), tcp(7))."""
-
 
 class Registry(Protocol):
     """The fan-out, as a subscriber sees it."""
 
+    dispatcher: Dispatcher
     replay_buffer: ReplayBuffer
-    private_queue_bytes: int
-    """Size of a private queue at which its subscriber is congested, in bytes."""
-    sent_bytes: int
-    deliveries: int
-    missed_messages: int
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Add *subscriber*, which receives the next batches."""
@@ -63,34 +48,49 @@ class Registry(Protocol):
     def mark_behind(self, subscriber: Subscriber) -> PlacedBatch | None:
         """Offer no more batches to *subscriber*. Return the batch in delivery if it was not offered yet, else None."""
 
-    def schedule(self, step: Callable[[], bool]) -> None:
-        """Call *step* repeatedly while it returns True, in turn with the steps of others."""
+    def count_lagging(self, change: int) -> None:
+        """Add *change*, 1 or -1, to the number of subscribers that lag."""
 
 
 class Subscriber:
-    """The stream of one peer. *on_writable* is called when ``congested`` becomes false."""
+    """The stream of one connection in one room.
 
-    def __init__(self, registry: Registry, writer: Writer, encoder: Encoder, on_writable: Callable[[], None]) -> None:
+    *on_writable* is called when ``congested`` becomes false. All subscribers of one connection share *private_bytes*,
+    the number of bytes in their private queues.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        writer: Sender,
+        encoder: Encoder,
+        on_writable: Callable[[], None],
+        private_bytes: QueuedBytes | None = None,
+    ) -> None:
         self.session = 0
         """Id of the session. It is set before ``subscribe``."""
+        self.registry = registry
         self.writer = writer
         self.encoder = encoder
         self.lagging = False
         """True while the writer has not accepted everything."""
-        self._registry = registry
+        self._dispatcher = registry.dispatcher
         self._replay_buffer = registry.replay_buffer
         self._on_writable = on_writable
+        self._on_ended: Callable[[], None] | None = None
+        """The call for the end of the stream, after ``end``."""
         self._subscribed = False
-        self._closing = False
+        self._holds = 0
+        """Number of calls of ``hold`` without ``release``."""
         self._end_offset = 0
         """Offset at which the stream ended, after it was unsubscribed."""
         self._cursor = Cursor(registry.replay_buffer)
-        self._queue = PrivateQueue()
+        self._queue = PrivateQueue(private_bytes)
 
     @property
     def congested(self) -> bool:
-        """Whether the private queue is so large that nothing more should be added."""
-        return self._queue.size >= self._registry.private_queue_bytes
+        """Whether the private queues of the connection are so large that nothing more should be added."""
+        return self._queue.total.size >= self._dispatcher.private_queue_bytes
 
     # Calls from the peer
 
@@ -106,7 +106,7 @@ class Subscriber:
         if self.lagging:
             self._queue.append(chunk)
         else:
-            batch = self._registry.mark_behind(self)
+            batch = self.registry.mark_behind(self)
             rest, following = chunk.split(accepted)
             self._write_rest(rest)
             self._start_lagging(batch, following)
@@ -120,8 +120,8 @@ class Subscriber:
             if self.lagging:
                 self._queue.append(chunk)
             else:
-                self._start_lagging(self._registry.mark_behind(self), chunk)
-                self._registry.schedule(self._continue)
+                self._start_lagging(self.registry.mark_behind(self), chunk)
+                self._dispatcher.schedule(self._continue)
 
     def subscribe(self, encoder: Encoder) -> None:
         """Send the next events of the room as *encoder* encodes them. A further call changes the encoder."""
@@ -130,46 +130,54 @@ class Subscriber:
         else:
             self._subscribed = True
             self._cursor.move_to(self._replay_buffer.end, self._replay_buffer.seq)
-            self._registry.subscribe(self)
+            self.registry.subscribe(self)
         self.encoder = encoder
         if not self.lagging:
-            self._registry.mark_current(self)
+            self.registry.mark_current(self)
 
-    def close_when_drained(self) -> None:
-        """Unsubscribe, send everything up to here, then close."""
-        self._unsubscribe()
-        if self.lagging:
-            self._closing = True
-            self.writer.start_linger()
-        else:
-            self.writer.close()
+    def hold(self) -> None:
+        """Write nothing until ``release`` was called as often. The subscriber lags meanwhile."""
+        self._holds += 1
+        if not self.lagging:
+            self._start_lagging(None)
 
-    def connection_lost(self) -> None:
-        """Discard everything, because the connection is gone."""
-        self._registry.mark_behind(self)
-        self._registry.unsubscribe(self)
-        self.lagging = False
-        self._on_writable = _do_nothing  # a reference cycle with the peer would delay freeing both
-        self._queue.clear()
-        self.writer.connection_lost()
+    def release(self) -> None:
+        """Undo one ``hold``."""
+        self._holds -= 1
+        if not self._holds:
+            self._dispatcher.schedule(self._continue)
 
-    def _unsubscribe(self) -> None:
-        """End the stream after the events up to here."""
+    def end(self, on_ended: Callable[[], None]) -> bool:
+        """Unsubscribe. Return whether the writer has accepted everything up to here. If not, call *on_ended* then."""
         if self._subscribed:
             self._detach_before_batch()
-            self._registry.unsubscribe(self)
+            self.registry.unsubscribe(self)
             self._subscribed = False
             self._end_offset = self._replay_buffer.end
             if self.lagging:
                 # An empty chunk marks the end of the stream, so that a later gap notice does not reach beyond it.
                 self._queue.append(private_chunk(self._end_offset, self._replay_buffer.seq, ()))
+        if self.lagging:
+            self._on_ended = on_ended
+        return not self.lagging
+
+    def discard(self) -> None:
+        """Unsubscribe, and discard everything that the writer has not accepted."""
+        self.registry.mark_behind(self)
+        self.registry.unsubscribe(self)
+        if self.lagging:
+            self.lagging = False
+            self.registry.count_lagging(-1)
+        self._on_writable = _do_nothing  # a reference cycle with the peer would delay freeing both
+        self._on_ended = None
+        self._queue.clear()
 
     def _detach_before_batch(self) -> None:
         """Leave the current subscribers. If the batch in delivery has not been offered yet, lag from its start."""
-        if (batch := self._registry.mark_behind(self)) is not None:
+        if (batch := self.registry.mark_behind(self)) is not None:
             self._start_lagging(batch)
-            self._registry.schedule(self._continue)
-            self._registry.mark_behind(self)  # the step may have run, caught up, and marked it as current
+            self._dispatcher.schedule(self._continue)
+            self.registry.mark_behind(self)  # the step may have run, caught up, and marked it as current
 
     # Calls from the fan-out
 
@@ -194,7 +202,7 @@ class Subscriber:
         data = b"".join(parts)
         accepted = self._write(data) if data else 0
         if accepted == len(data):
-            self._registry.deliveries += shared_events
+            self._dispatcher.deliveries += shared_events
             return True
         self.fall_behind(batch, accepted)
         return False
@@ -222,21 +230,12 @@ class Subscriber:
         while self._send_next(count_accepted):
             pass
 
-    def send_failed(self, error: OSError) -> int:
-        """Handle the *error* of a send. Return 0, the number of accepted bytes.
-
-        The system reports a reset or a time-out only once. Afterwards the transport sees a regular close. So the
-        connection is aborted here.
-        """
-        if error.errno in _DISCONNECTED:
-            self.writer.abort()
-        return 0
-
     # Lagging
 
     def _start_lagging(self, batch: PlacedBatch | None, chunk: PrivateChunk | None = None) -> None:
         """Lag from the start of *batch*, or from the end of the stream if it is None. *chunk* comes first."""
         self.lagging = True
+        self.registry.count_lagging(1)
         if batch is None:
             self._cursor.move_to(self._replay_buffer.end, self._replay_buffer.seq)
         else:
@@ -247,11 +246,11 @@ class Subscriber:
             self.queue_overrides(batch)
 
     def _writer_drained(self) -> None:
-        self._registry.schedule(self._continue)
+        self._dispatcher.schedule(self._continue)
 
     def _continue(self) -> bool:
         """Send the next piece. Return whether another one is left and the writer may accept it."""
-        if not self.lagging:
+        if not self.lagging or self._holds:
             return False
         was_congested = self.congested
         accepted = self._send_next(self._write)
@@ -276,13 +275,15 @@ class Subscriber:
         return self._send_run(min(end, queue.first.offset) if queue else end, send)
 
     def _stop_lagging(self) -> None:
-        """Become current again, or close if that was requested."""
+        """Become current again, or report that the stream has ended."""
         self.lagging = False
+        self.registry.count_lagging(-1)
         self.writer.stop_drain()
-        if self._closing:
-            self.writer.close()
-        elif self._subscribed:
-            self._registry.mark_current(self)
+        if self._subscribed:
+            self.registry.mark_current(self)
+        on_ended, self._on_ended = self._on_ended, None
+        if on_ended is not None:
+            on_ended()
 
     def _send_gap(self, send: Send) -> bool:
         """Move the cursor to the start of the replay buffer, or to a chunk before it, and send a gap notice."""
@@ -293,7 +294,7 @@ class Subscriber:
         gap = self._cursor.skip_to(offset, seq)
         if gap is None:
             return True
-        self._registry.missed_messages += gap.last - gap.first + 1
+        self._dispatcher.missed_messages += gap.last - gap.first + 1
         return self._send_chunk(private_chunk(offset, seq, (self.encoder.encode(gap),)), send)
 
     def _send_run(self, end: int, send: Send) -> bool:
@@ -326,13 +327,13 @@ class Subscriber:
         try:
             accepted = self.writer.send(data)
         except OSError as error:
-            return self.send_failed(error)
-        self._registry.sent_bytes += accepted
+            return self.writer.send_failed(error)
+        self._dispatcher.sent_bytes += accepted
         return accepted
 
     def _write_rest(self, rest: bytes) -> None:
         """Give *rest* to the writer, which has accepted the bytes before it. The writer sends it later."""
-        self._registry.sent_bytes += len(rest)
+        self._dispatcher.sent_bytes += len(rest)
         self.writer.write_rest(rest, self._writer_drained)
 
 

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
+from typing import Generic, Protocol, TypeVar
 
-from broadcast.core.events import Event, Stored
-from broadcast.core.time_slice import CallSoon
+from broadcast.core.events import Event, Stored, TopicChanged
+from broadcast.core.time_slice import SLICE_SECONDS, CallSoon
 
 
-class CommittedQueue:
-    """The events that a journal has committed and not yet delivered to its listener.
+class Receiver(Protocol):
+    """The receiver of one room's committed events."""
 
-    All batches that arrive before the reactor delivers them share one wake-up and one call of the listener. A commit
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Pass *events* (at least one, in order) to the room."""
+
+
+R = TypeVar("R", bound=Receiver)
+
+
+class CommittedQueue(Generic[R]):
+    """The events that a journal has committed and not yet delivered to the receivers of their rooms.
+
+    All batches that arrive before the reactor delivers them share one wake-up and one call of each receiver. A commit
     takes less time than a delivery to hundreds of subscribers, and one wake-up per commit doubled the CPU time of a
-    loaded server.
+    loaded server. Delivery to many rooms is spread over several turns of the reactor. *now* returns monotonic seconds.
     """
 
-    def __init__(self, call_soon: CallSoon) -> None:
+    def __init__(self, call_soon: CallSoon, now: Callable[[], float]) -> None:
         self._call_soon = call_soon
+        self._now = now
         self._lock = Lock()
-        self._events: list[Event] = []
-        self._listener: Callable[[Sequence[Event]], None] | None = None
+        self._events: dict[R, list[Event]] = {}
+        """Events whose delivery has not begun. If there are some, a call of ``_flush`` is scheduled."""
+        self._delivering: dict[R, list[Event]] = {}
+        """Events in delivery. Only the reactor's thread uses them."""
         self._stopped = False
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        """Call *listener* with each batch of committed events."""
-        self._listener = listener
+    def add(self, chunks: Iterable[tuple[R, Sequence[Event]]]) -> None:
+        """Append *chunks* (at least one): a receiver and its events (at least one, in order).
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Append *events* (at least one, in order). May be called from another thread, but always the same one."""
+        May be called from another thread, but always the same one.
+        """
         with self._lock:
             if self._stopped:
                 return
             scheduled = bool(self._events)
-            self._events.extend(events)
+            for receiver, events in chunks:
+                self._events.setdefault(receiver, []).extend(events)
         if not scheduled:
             self._call_soon(self._flush)
 
@@ -42,16 +56,26 @@ class CommittedQueue:
         """Discard all events from now on."""
         with self._lock:
             self._stopped = True
-            self._events = []
+            self._events = {}
 
     def _flush(self) -> None:
-        with self._lock:
-            events, self._events = self._events, []
-        if events and self._listener is not None:
-            self._listener(events)
+        """Deliver the events of as many receivers as fit into a time slice. Schedule the next call for the others."""
+        if not self._delivering:
+            with self._lock:
+                self._delivering, self._events = self._events, {}
+        end = self._now() + SLICE_SECONDS
+        try:
+            while self._delivering and not self._stopped:
+                receiver, events = self._delivering.popitem()
+                receiver.deliver(events)
+                if self._delivering and self._now() >= end:
+                    break
+        finally:
+            if self._delivering and not self._stopped:  # the receiver may also have raised an exception
+                self._call_soon(self._flush)
 
 
-def storage_problem(event: Stored) -> str:
+def storage_problem(event: Stored | TopicChanged) -> str:
     """Return why no journal can store *event*, as a short line, or an empty string if one can."""
     try:
         event.nick.encode()

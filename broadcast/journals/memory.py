@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from uuid import uuid4
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Action, Event, Message, Stored, StoreFailed
-from broadcast.core.interfaces import Journal, ReadCallback
+from broadcast.core.events import STORED, Event, Stored, StoreFailed, TopicChanged
+from broadcast.core.interfaces import Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
@@ -22,51 +23,59 @@ SEARCH_ROWS_PER_TURN = 500
 class MemoryJournal:
     """A journal without durability and without a thread of its own.
 
-    It holds the *limit* (1 or more) most recent stored events. ``read`` leaves out older ones. 100,000 lines of 64
-    characters take about 25 MB.
+    It holds the *limit* (1 or more) most recent stored events of all rooms. ``read`` leaves out older ones. 100,000
+    lines of 64 characters take about 30 MB.
     """
 
-    def __init__(self, call_soon: CallSoon, limit: int = 100_000) -> None:
+    def __init__(self, call_soon: CallSoon, limit: int = 100_000, commit_stats: CommitStats | None = None) -> None:
         if limit < 1:
             msg = f"a journal holds at least one event, not {limit}: choose a higher limit"
             raise ValueError(msg)
-        self.commit_stats = CommitStats()
+        self.id = uuid4().hex
+        self.commit_stats = commit_stats or CommitStats()
         self._call_soon = call_soon
         self._limit = limit
-        self._committed = CommittedQueue(call_soon)
-        self._last = 0
+        self._committed: CommittedQueue[MemoryRoomLog] = CommittedQueue(call_soon, self.commit_stats.now)
         self._steps: deque[Callable[[], None]] = deque()
         """Steps of queries. Each turn of the reactor runs one, however many clients have sent queries."""
-        self._ring: list[Stored] = []  # the event with number n is at index (n - 1) % limit
+        self._logs: dict[str, MemoryRoomLog] = {}
+        """The log of each room that is open, or has a topic or stored events."""
+        self._stored: deque[MemoryRoomLog] = deque()
+        """The log of each stored event that the journal holds, in the order in which they were stored."""
 
-    def open(self, tail: int) -> Sequence[Stored]:  # noqa: ARG002 - the journal is empty at the start
-        """Return no events, because a room in memory begins empty."""
-        return []
+    def open(self, name: str, tail: int) -> OpenedRoom:
+        """Return the room *name*, which is empty."""
+        return self._open(name, tail)
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        """Call *listener* with each batch of committed events."""
-        self._committed.subscribe(listener)
+    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Open the room *name*. It holds what was stored before it was closed, up to the journal's limit."""
+        self.add_step(lambda: on_result(self._open(name, tail)))
 
-    def append(self, event: Event) -> None:
-        """Number *event* if it is a stored one, and pass it to the listener in a later turn."""
-        if isinstance(event, (Message, Action)):
-            event = self._store(event)
-        self._committed.add((event,))
-
-    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
-        """Find the events numbered *first* to *last* that the journal still holds."""
-        numbers = range(max(first, self._oldest), min(last, self._last) + 1)
-        self._add_step(lambda: on_result([_without_session(self._event_at(number)) for number in numbers]))
-
-    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
-        """Search all events, the newest first. There is no index."""
-        self._add_step(partial(self._search_some, query, min(last, self._last), limit, [], on_result))
+    def _open(self, name: str, tail: int) -> OpenedRoom:
+        log = self._logs.get(name) or self._logs.setdefault(name, MemoryRoomLog(self, name))
+        return OpenedRoom(log, log.last, log.topic, log.events(log.last - tail + 1, log.last))
 
     def close(self) -> None:
-        """Stop calling the listener."""
+        """Stop calling the listeners."""
         self._committed.stop()
 
-    def _add_step(self, step: Callable[[], None]) -> None:
+    def append(self, log: MemoryRoomLog, event: Event) -> None:
+        """Store *event* in *log*, and return it to the listener in a later turn. Forget the oldest event if needed."""
+        returned = log.store(event)
+        if returned is not event:
+            self.commit_stats.failed_events += 1
+        elif isinstance(event, STORED):
+            self._stored.append(log)
+            if len(self._stored) > self._limit:
+                self._stored.popleft().forget_oldest()
+        self._committed.add(((log, (returned,)),))
+
+    def forget(self, log: MemoryRoomLog) -> None:
+        """Forget the closed room of *log*, which has stored nothing."""
+        del self._logs[log.name]
+
+    def add_step(self, step: Callable[[], None]) -> None:
+        """Run *step* in a later turn, after the steps of earlier queries."""
         self._steps.append(step)
         if len(self._steps) == 1:
             self._call_soon(self._run_step)
@@ -79,13 +88,80 @@ class MemoryJournal:
             if self._steps:
                 self._call_soon(self._run_step)
 
+
+class MemoryRoomLog:
+    """The log of the room *name* in *journal*."""
+
+    def __init__(self, journal: MemoryJournal, name: str) -> None:
+        self.name = name
+        self.last = 0
+        """Number of the last stored event."""
+        self.topic = ""
+        self._journal = journal
+        self._listener: Callable[[Sequence[Event]], None] | None = None
+        self._events: dict[int, Stored] = {}
+        """The events that the journal holds, by their numbers, which have no gap and end with ``last``."""
+
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        """Call *listener* with each batch of committed events."""
+        self._listener = listener
+
+    def append(self, event: Event) -> None:
+        """Number *event* if it is a stored one, and pass it to the listener in a later turn."""
+        self._journal.append(self, event)
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Pass committed *events* to the listener."""
+        if self._listener is not None:
+            self._listener(events)
+
+    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
+        """Find the events numbered *first* to *last* that the journal still holds."""
+        self._journal.add_step(lambda: on_result(self.events(first, last)))
+
+    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Search all events, the newest first. There is no index."""
+        self._journal.add_step(partial(self._search_some, query, min(last, self.last), limit, [], on_result))
+
+    def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
+        """Find the ``uid`` of each event from *first* to *last* that the journal still holds."""
+        self._journal.add_step(
+            lambda: on_result([(event.uid, event.seq) for event in self.events(first, last) if event.uid])
+        )
+
+    def close(self) -> None:
+        """Stop calling the listener. The stored events stay."""
+        self._listener = None
+        if not self.last and not self.topic:
+            self._journal.forget(self)
+
+    def events(self, first: int, last: int) -> list[Stored]:
+        """Return the events numbered *first* to *last* that the journal still holds."""
+        numbers = range(max(first, self._oldest), min(last, self.last) + 1)
+        return [_without_session(self._events[number]) for number in numbers]
+
+    def store(self, event: Event) -> Event:
+        """Store *event* if it can be stored, and return the event to deliver."""
+        if not isinstance(event, (*STORED, TopicChanged)):
+            return event
+        if reason := storage_problem(event):
+            return StoreFailed(event, reason)
+        if isinstance(event, TopicChanged):
+            self.topic = event.text
+        else:
+            self.last += 1
+            event.seq = self.last
+            self._events[event.seq] = event
+        return event
+
+    def forget_oldest(self) -> None:
+        """Forget the oldest event."""
+        del self._events[self._oldest]
+
     @property
     def _oldest(self) -> int:
         """Number of the oldest event that the journal holds."""
-        return self._last - len(self._ring) + 1
-
-    def _event_at(self, number: int) -> Stored:
-        return self._ring[(number - 1) % self._limit]
+        return self.last - len(self._events) + 1
 
     def _search_some(
         self, query: SearchQuery, last: int, limit: int, found: list[Stored], on_result: ReadCallback
@@ -96,32 +172,23 @@ class MemoryJournal:
         """
         numbers = range(max(last - SEARCH_ROWS_PER_TURN + 1, self._oldest), last + 1)
         try:
-            hits = matching(query, ((number, self._event_at(number).text) for number in numbers), limit)
+            hits = matching(query, ((number, self._events[number].text) for number in numbers), limit)
         except JournalError as error:
             on_result(error)
             return
-        found = [_without_session(self._event_at(number)) for number in reversed(hits)] + found
+        found = [_without_session(self._events[number]) for number in reversed(hits)] + found
         if len(hits) == limit or numbers.start <= self._oldest:
             on_result(found)
         else:
-            self._add_step(partial(self._search_some, query, numbers.start - 1, limit - len(hits), found, on_result))
-
-    def _store(self, event: Stored) -> Stored | StoreFailed:
-        if reason := storage_problem(event):
-            self.commit_stats.failed_events += 1
-            return StoreFailed(event, reason)
-        self._last += 1
-        event.seq = self._last
-        if len(self._ring) < self._limit:
-            self._ring.append(event)
-        else:
-            self._ring[(self._last - 1) % self._limit] = event
-        return event
+            self._journal.add_step(
+                partial(self._search_some, query, numbers.start - 1, limit - len(hits), found, on_result)
+            )
 
 
 def _without_session(event: Stored) -> Stored:
-    """Return *event* without its session. A journal on disk stores no session, so no caller may rely on it."""
-    return type(event)(0, event.nick, event.text, event.at, event.seq)
+    """Return *event* as a journal on disk reads it, without its session, on which no caller may rely."""
+    return type(event)(0, event.nick, event.text, event.at, event.seq, uid=event.uid)
 
 
 _conforms: type[Journal] = MemoryJournal
+_log_conforms: type[RoomLog] = MemoryRoomLog

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
-    from broadcast.delivery.fanout import Fanout
+    from broadcast.delivery.dispatcher import Dispatcher
     from broadcast.net.connections import Connections
     from broadcast.net.endpoints import Listener
 
@@ -71,7 +71,7 @@ class Sources:
 
     connections: Connections
     hub: Hub
-    fanout: Fanout
+    dispatcher: Dispatcher
     journal: Journal
 
 
@@ -89,36 +89,40 @@ class MetricsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. ``docs/metrics.rst`` explains them."""
-        connections, hub, fanout = self._sources.connections, self._sources.hub, self._sources.fanout
-        room, commits = hub.room, self._sources.journal.commit_stats
+        connections, hub, dispatcher = self._sources.connections, self._sources.hub, self._sources.dispatcher
+        backlog, commits = hub.backlog, self._sources.journal.commit_stats
         yield InfoMetricFamily(
             "broadcast",
             "Versions of the server, Python and Twisted.",
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
         yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
-        yield _gauge("people", "People in the room.", len(room.members))
+        yield _gauge("people", "People in the room.", len(hub.members))
         yield _gauge("connections", "Open connections.", len(connections))
         yield _counter("sessions", "Connections accepted.", hub.session_count)
         yield _counter(
             "lines_received", "Lines received, including commands and nicknames.", connections.lines_received
         )
         yield _counter("slowed", "Lines that waited for the rate limit.", connections.throttle_count)
-        yield _counter("lines_told", "Lines stored and delivered to the room.", room.message_count)
+        yield _counter("lines_told", "Lines stored and delivered to the room.", backlog.message_count)
         yield _counter(
-            "deliveries", "Events that subscribers accepted at their delivery, once per subscriber.", fanout.deliveries
+            "deliveries",
+            "Events that subscribers accepted at their delivery, once per subscriber.",
+            dispatcher.deliveries,
         )
-        yield _counter("sent_bytes", "Bytes sent to clients.", fanout.sent_bytes)
-        yield _gauge("readers_lagging", "Subscribers that have not accepted everything yet.", fanout.lagging_count)
+        yield _counter("sent_bytes", "Bytes sent to clients.", dispatcher.sent_bytes)
+        yield _gauge("readers_lagging", "Subscribers that have not accepted everything yet.", dispatcher.lagging_count)
         yield _counter(
-            "missed_lines", "Lines that lagging subscribers have missed, once per subscriber.", fanout.missed_messages
+            "missed_lines",
+            "Lines that lagging subscribers have missed, once per subscriber.",
+            dispatcher.missed_messages,
         )
         yield _gauge("keeping", "1 while the journal stores messages, 0 after a failed commit.", not commits.last_error)
         yield _histogram("commit_seconds", "Duration of successful commits.", commits.durations)
         yield _counter("commit_failures", "Failed commits.", commits.failed_commits)
-        yield _gauge("journal_queue_events", "Events that wait for the journal.", room.queued_events)
+        yield _gauge("journal_queue_events", "Events that wait for the journal.", backlog.queued_events)
         yield _gauge(
-            "journal_queue_characters", "Characters of text that wait for the journal.", room.queued_characters
+            "journal_queue_characters", "Characters of text that wait for the journal.", backlog.queued_characters
         )
         rejections = CounterMetricFamily("broadcast_refusals", "Rejections, by kind.", labels=["kind"])
         for kind, count in hub.rejections.items():

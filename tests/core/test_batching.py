@@ -19,7 +19,7 @@ from broadcast.core.events import (
     StoreFailed,
 )
 from broadcast.core.interfaces import Batch
-from broadcast.core.membership import Member
+from broadcast.core.membership import Member, Membership
 
 ANN, BOB, CAROL, DAVE = 1, 2, 3, 4
 
@@ -29,28 +29,33 @@ class Listener:
 
     congested = False
 
-    def joined(self, others: object, replay: object) -> None:
+    def joined(self, room: str, replay: object) -> None:
         raise NotImplementedError
 
-    def leave_delivered(self) -> None:
+    def leave_delivered(self, room: str) -> None:
+        raise NotImplementedError
+
+    def receive_private(self, message: PrivateMessage) -> None:
         raise NotImplementedError
 
 
 @pytest.fixture
-def room() -> dict[int, Member]:
-    return {id_: Member(id_, nick, Listener()) for id_, nick in enumerate(("ann", "bob", "carol", "dave"), 1)}
+def room() -> dict[int, Membership]:
+    return {
+        id_: Membership(Member(id_, nick, Listener())) for id_, nick in enumerate(("ann", "bob", "carol", "dave"), 1)
+    }
 
 
-def ignore(room: dict[int, Member], member: int, *names: str) -> None:
-    room[member].ignored |= {name.casefold(): name for name in names}
+def ignore(room: dict[int, Membership], member: int, *names: str) -> None:
+    room[member].member.ignored |= {name.casefold(): name for name in names}
 
 
 def message(session: int, nick: str, text: str, seq: int = 0) -> Message:
     return Message(session, nick, text, 0.0, seq)
 
 
-def build(room: dict[int, Member], *events: Event) -> Batch:
-    return build_batch(events, room, [member for member in room.values() if member.ignored])
+def build(room: dict[int, Membership], *events: Event) -> Batch:
+    return build_batch(events, room, [each.member for each in room.values() if each.member.ignored])
 
 
 def seen(batch: Batch, session: int) -> list[Event | Notice]:
@@ -81,7 +86,7 @@ def test_many_joins_coalesce_at_the_first_and_many_leaves_at_the_last() -> None:
     assert coalesce_presence([*leaves, joins[0]]) == [LeaveCount(6), joins[0]]
 
 
-def test_members_read_nothing_about_their_own_leave_however_many_leave(room: dict[int, Member]) -> None:
+def test_members_read_nothing_about_their_own_leave_however_many_leave(room: dict[int, Membership]) -> None:
     batch = build(room, *[Left(n, f"p{n}") for n in range(BOB, BOB + 6)], Announced("tea"))
     assert seen(batch, ANN) == [LeaveCount(6), Announced("tea")]
     assert seen(batch, BOB) == seen(batch, BOB + 5) == [Announced("tea")]
@@ -90,7 +95,7 @@ def test_members_read_nothing_about_their_own_leave_however_many_leave(room: dic
 # Overrides
 
 
-def test_events_without_a_subscriber_of_their_own_are_the_same_for_all(room: dict[int, Member]) -> None:
+def test_events_without_a_subscriber_of_their_own_are_the_same_for_all(room: dict[int, Membership]) -> None:
     """A message with another session was stored by another server."""
     events: list[Event] = [message(0, "zoe", "hi", 1), Joined(ANN, "ann"), Announced("tea"), Barrier()]
     assert build_batch(events, room, ()) == Batch(events, {})
@@ -100,13 +105,13 @@ def test_events_without_a_subscriber_of_their_own_are_the_same_for_all(room: dic
 # Ignored names
 
 
-def test_overrides_are_in_the_order_of_the_batch(room: dict[int, Member]) -> None:
+def test_overrides_are_in_the_order_of_the_batch(room: dict[int, Membership]) -> None:
     ignore(room, ANN, "carol", "bob")
     events = [message(id_, nick, "x") for id_, nick in ((2, "bob"), (1, "ann"), (3, "carol"), (2, "bob"))]
     assert build(room, *events, Left(1, "ann")).overrides[ANN] == [(at, None) for at in range(5)]
 
 
-def test_members_who_ignore_the_same_people_share_their_overrides(room: dict[int, Member]) -> None:
+def test_members_who_ignore_the_same_people_share_their_overrides(room: dict[int, Membership]) -> None:
     ignore(room, ANN, "bob", "silent")
     ignore(room, CAROL, "bob", "somebody silent")
     ignore(room, DAVE, "ann", "bob", "zoe")
@@ -117,12 +122,12 @@ def test_members_who_ignore_the_same_people_share_their_overrides(room: dict[int
     assert batch.overrides[ANN] is batch.overrides[CAROL]
 
 
-def test_ignoring_somebody_silent_makes_no_override(room: dict[int, Member]) -> None:
+def test_ignoring_somebody_silent_makes_no_override(room: dict[int, Membership]) -> None:
     ignore(room, ANN, "zoe")
     assert build(room, message(BOB, "bob", "hi")).overrides == {BOB: [(0, None)]}
 
 
-def test_newcomers_receive_the_joins_and_leaves_after_their_own_join(room: dict[int, Member]) -> None:
+def test_newcomers_receive_the_joins_and_leaves_after_their_own_join(room: dict[int, Membership]) -> None:
     unannounced: list[Joined | Left] = [Joined(4, "dave"), Left(9, "zed", ""), Joined(5, "eve")]
     events: list[Event] = [message(7, "ann", "ho"), Joined(6, "fay"), Left(4, "dave", "")]
     batch = build_batch(events, room, (), 0, [[event] for event in unannounced])
@@ -131,7 +136,7 @@ def test_newcomers_receive_the_joins_and_leaves_after_their_own_join(room: dict[
     assert batch.overrides[4] == [(0, None), (5, None)]
 
 
-def test_newcomers_receive_their_own_counts(room: dict[int, Member]) -> None:
+def test_newcomers_receive_their_own_counts(room: dict[int, Membership]) -> None:
     joins = [Joined(10 + number, f"p{number}") for number in range(COALESCE_ABOVE + 1)]
     leaves: list[Joined | Left] = [Left(30 + number, f"q{number}", "") for number in range(COALESCE_ABOVE)]
     groups: list[list[Joined | Left]] = [[joins[0]], [joins[1]], [joins[2]], leaves, [joins[3]], [joins[4], joins[5]]]

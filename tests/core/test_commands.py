@@ -15,7 +15,17 @@ from broadcast.core.commands import (
     NAMES_PER_LINE,
 )
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Action, CommandReply, ErrorReply, HistoryLine, Message, Notice, PrivateMessage
+from broadcast.core.events import (
+    Action,
+    AwayChanged,
+    CommandReply,
+    ErrorReply,
+    Event,
+    HistoryLine,
+    Message,
+    Notice,
+    PrivateMessage,
+)
 from broadcast.core.hub import Settings
 from broadcast.core.limits import Limits
 from tests.harness import NOON, TOKEN_BYTES, SessionClient, World
@@ -103,13 +113,16 @@ def test_names_shows_how_long_a_person_is_idle(
 
 
 def test_names_shows_who_is_away_and_idle(ann: SessionClient, bob: SessionClient) -> None:
+    seen: list[Event | Notice] = []
     for line in ("/away lunch", "/away", "/back"):
         bob.say(line)
+        assert isinstance(ann.read()[-1], AwayChanged)
         ann.say("/names")
         ann.say("/names", at=NOON + 12 * MINUTE)
+        seen += ann.read()
     states = ["bob (away: lunch)", "bob (away: lunch, idle 12m)", "bob (away)", "bob (away, idle 12m)"]
     states += ["bob", "bob (idle 12m)"]
-    assert ann.read() == replies(*(f"2 here: ann, {state}" for state in states))
+    assert seen == replies(*(f"2 here: ann, {state}" for state in states))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +187,7 @@ def test_newcomer_is_addressed_and_named_from_the_delivery_of_the_join(world: Wo
     world.settle()
     assert ann.read() == replies("2 here: ann, bob")
     assert (ready, ann.session.ready) == (False, True)
-    assert bob.read()[-1:] == [PrivateMessage(ann.session.id, "ann", bob.session.id, "hi")]
+    assert bob.read()[-1:] == [PrivateMessage(ann.session.id, "ann", bob.session.id, "hi", NOON)]
 
 
 def test_reply_goes_to_the_author_of_the_last_message_that_arrived(
@@ -188,7 +201,7 @@ def test_reply_goes_to_the_author_of_the_last_message_that_arrived(
     ann.session.line("/reply yes", NOON)
     assert ann.read() == replies("sent to bob.")
     world.settle()
-    assert bob.read()[-1:] == [PrivateMessage(ann.session.id, "ann", bob.session.id, "yes")]
+    assert bob.read()[-1:] == [PrivateMessage(ann.session.id, "ann", bob.session.id, "yes", NOON)]
     bob.say("quit")
     ann.say("/reply hm")
     assert ann.read()[1:] == [ErrorReply("the one who wrote to you last is not here.")]
@@ -274,7 +287,7 @@ def test_journal_that_fails_is_reported(
         assert callable(found)
         found(JournalError("I/O error"))
 
-    monkeypatch.setattr(world.journal, method, fail)
+    monkeypatch.setattr(world.room._log, method, fail)
     ann.say(line)
     assert ann.read() == [ErrorReply(error)]
     assert ann.session.ready
@@ -286,7 +299,7 @@ def test_history_that_fails_between_two_pages_is_reported(
     ann.say(*(f"{number}" for number in range(1, 21)))
     ann.congest()
     ann.say("/history")
-    monkeypatch.setattr(world.journal, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
+    monkeypatch.setattr(world.room._log, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
     ann.read_on()
     world.settle()
     assert ann.read()[16:] == [ErrorReply("the history cannot be read: I/O error")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.events import Action, Event, Joined, Message, PrivateMessage, StoreFailed, text_length
+from broadcast.core.events import Action, Event, Joined, Message, PrivateMessage, StoreFailed, TopicChanged, text_length
 
 
 def test_event_that_was_not_stored_has_the_session_of_its_author() -> None:
@@ -17,6 +17,7 @@ def test_event_that_was_not_stored_has_the_session_of_its_author() -> None:
         (Message(7, "ann", "hi", 1.5), 2),
         (StoreFailed(Action(7, "ann", "waves", 1.5), "the disk is full"), 5),
         (PrivateMessage(7, "ann", 8, "psst"), 4),
+        (TopicChanged(7, "ann", "lunch"), 5),
         (Joined(7, "ann"), 0),
     ],
 )

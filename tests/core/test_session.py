@@ -51,8 +51,8 @@ def test_welcome_state_ignores_everything_but_start_leave_and_reject(world: Worl
     session = client.session
     session.line("ann", NOON)
     session.line_too_long(512)
-    session.leave_delivered()
-    session.joined({}, iter(()))
+    session.leave_delivered("lobby")
+    session.joined("lobby", iter(()))
     session._machine.admit(world.join_sessions("zoe")[0].session.member)
     assert client.read() == []
     session.leave("")
@@ -75,8 +75,8 @@ def test_start_sends_welcome_and_prompt(world: World) -> None:
 def test_nickname_state_ignores_start_and_the_room(world: World) -> None:
     client = world.open_session()
     client.session.start()
-    client.session.leave_delivered()
-    client.session._machine.joined({}, iter(()))
+    client.session.leave_delivered("lobby")
+    client.session._machine.joined("lobby", iter(()))
     assert client.read() == []
 
 

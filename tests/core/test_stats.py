@@ -83,7 +83,7 @@ def test_rejections_in_the_room_are_counted_by_kind(world: World, monkeypatch: p
     ann.session.line_too_long(4096)
     bob.congest()
     ann.say("/msg bob psst")
-    monkeypatch.setattr(world.journal, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
+    monkeypatch.setattr(world.room._log, "read", lambda _first, _last, on_result: on_result(JournalError("I/O error")))
     ann.say("/history")
     assert counted(world) == {
         Rejection.COMMAND: 8,
@@ -99,14 +99,14 @@ def test_sessions_and_lines_are_counted(world: World) -> None:
     ann, bob = world.join_sessions("ann", "bob")
     ann.say("one", "/me two", "/msg bob three")
     bob.say("four")
-    assert (world.hub.session_count, world.room.message_count) == (2, 3)
+    assert (world.hub.session_count, world.hub.backlog.message_count) == (2, 3)
 
 
 def test_queued_events_are_counted_until_the_journal_returns_them(world: World) -> None:
     (ann,) = world.join_sessions("ann")
-    assert (world.room.queued_events, world.room.queued_characters) == (0, 0)
+    assert (world.hub.backlog.queued_events, world.hub.backlog.queued_characters) == (0, 0)
     ann.session.line("hello", NOON)
     ann.session.line("/me waves", NOON)
-    assert (world.room.queued_events, world.room.queued_characters) == (2, 10)
+    assert (world.hub.backlog.queued_events, world.hub.backlog.queued_characters) == (2, 10)
     world.settle()
-    assert (world.room.queued_events, world.room.queued_characters) == (0, 0)
+    assert (world.hub.backlog.queued_events, world.hub.backlog.queued_characters) == (0, 0)

@@ -67,14 +67,14 @@ def test_no_work_schedules_no_turn() -> None:
 
 def test_slice_that_was_begun_uses_the_next_turn_only_if_it_is_exhausted() -> None:
     work = Work(3, SLICE_SECONDS / 4)
-    work.begin()
+    work.begin("a")
     work.run()
     assert (work.done, work.soon) == (3, [])
     work.left += 5
-    work.begin()
+    work.begin("a")
     work.run()
     assert (work.done, len(work.soon)) == (7, 1)
-    work.begin()
+    work.begin("a")
     work.run()
     assert (work.done, len(work.soon)) == (7, 1), "this turn has a slice already"
     work.turn()
@@ -83,6 +83,24 @@ def test_slice_that_was_begun_uses_the_next_turn_only_if_it_is_exhausted() -> No
 
 def test_slice_that_was_begun_does_a_step_even_if_it_takes_longer() -> None:
     work = Work(2, 3 * SLICE_SECONDS)
-    work.begin()
+    work.begin("a")
     work.run()
     assert work.done == 1
+
+
+def test_owner_that_joins_a_slice_continues_it_and_uses_the_next_turn() -> None:
+    work = Work(3, SLICE_SECONDS / 4)
+    work.begin("a")
+    work.run()
+    work.left += 5
+    work.begin("b")
+    work.run()
+    assert (work.done, len(work.soon)) == (4, 1), "the turn may be the same one"
+    work.turn()
+    assert (work.done, len(work.soon)) == (8, 1)
+    work.turn()
+    assert (work.done, work.soon) == (8, [])
+    work.left += 3
+    work.begin("b")
+    work.run()
+    assert (work.done, work.soon) == (11, [])

@@ -79,6 +79,18 @@ class SubscriberClient(TextClient):
         """Send command replies to the client, all at once."""
         self.subscriber.send([*map(self.subscriber.encoder.encode, map(CommandReply, texts))])
 
+    def close(self) -> None:
+        """Close the connection, as a peer does, once everything up to here is sent."""
+        if self.subscriber.end(self.writer.close):
+            self.writer.close()
+        else:
+            self.writer.start_linger()
+
+    def lose(self) -> None:
+        """Lose the connection."""
+        self.subscriber.discard()
+        self.writer.connection_lost()
+
     def answer_lazily(self, *texts: str) -> None:
         """Send command replies, each of which is encoded when it can be sent."""
         self.subscriber.send_lazily(map(self.subscriber.encoder.encode, map(CommandReply, texts)))

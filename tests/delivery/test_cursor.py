@@ -73,7 +73,7 @@ def test_cursor_knows_its_number_and_the_gap_that_it_skips() -> None:
     cursor.move_to(0, 0)
     gaps = [cursor.has_gap]
     replay_buffer.add(Batch([Barrier()] * 3, {}, 5))
-    replay_buffer.trim()
+    replay_buffer.trim(in_use=True)
     gaps.append(cursor.has_gap)
     assert cursor.skip_to(replay_buffer.start, replay_buffer.seq_before) == Gap(1, 3)
     gaps.append(cursor.has_gap)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.delivery.private_queue import CHUNK_OVERHEAD, PrivateQueue, private_chunk
+from broadcast.delivery.private_queue import CHUNK_OVERHEAD, PrivateQueue, QueuedBytes, private_chunk
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,15 @@ def test_queue_returns_chunks_in_order_and_counts_their_memory() -> None:
     queue.append(first)
     queue.clear()
     assert (bool(queue), queue.size) == (False, 0)
+
+
+def test_queues_of_one_connection_share_a_total() -> None:
+    total = QueuedBytes()
+    one, two = PrivateQueue(total), PrivateQueue(total)
+    one.append(private_chunk(0, 0, [b"one"]))
+    two.append(private_chunk(0, 0, [b"second"]))
+    assert (one.size, two.size, total.size) == (CHUNK_OVERHEAD + 3, CHUNK_OVERHEAD + 6, 2 * CHUNK_OVERHEAD + 9)
+    one.clear()
+    assert total.size == two.size
+    two.pop()
+    assert total.size == 0

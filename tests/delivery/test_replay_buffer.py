@@ -20,7 +20,7 @@ PRIVATE = PrivateMessage(1, "ann", 2, "y" * 50)
 def add(buffer: ReplayBuffer, *events: Event, last: int | None = None) -> PlacedBatch:
     """Add a batch of *events*; *last* is the number of the last stored event before it."""
     batch = buffer.add(Batch(events, {}, buffer.seq if last is None else last))
-    buffer.trim()
+    buffer.trim(in_use=True)
     return batch
 
 
@@ -49,11 +49,22 @@ def test_oldest_batches_are_dropped_at_the_limits_and_the_last_never() -> None:
         assert (buffer.start, buffer.seq_before) == (max(0, 2 * number - 6),) * 2
         assert (buffer.end, buffer.seq) == (2 * number,) * 2
         large.add(Batch([said(number, "x" * 29)], {}, number - 1)).encoded(encoder)
-        large.trim()
+        large.trim(in_use=True)
     assert large.end - large.start == 3
     last = add(large, *(said(number, "x" * 100) for number in range(8, 15)))
     assert [*large.from_offset(large.start, 9)] == [last]
     assert large.start == last.start == 7
+
+
+def test_buffer_holds_the_last_batch_alone_while_no_subscriber_lags() -> None:
+    buffer = ReplayBuffer(max_bytes=100)
+    for number in range(1, 4):
+        add(buffer, said(number))
+    last = buffer.add(Batch([said(4)], {}, 3))
+    buffer.trim(in_use=False)
+    assert (buffer.start, buffer.end, buffer.seq_before) == (3, 4, 3)
+    assert [*buffer.from_offset(3, 9)] == [last]
+    assert buffer._bytes == last.size
 
 
 def test_default_limits_are_those_of_the_documentation() -> None:

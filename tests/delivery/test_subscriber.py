@@ -436,7 +436,7 @@ def test_closing_sends_everything_up_to_it(world: SubscriberWorld, subscribed: b
         stop(ann)
     world.publish("one")
     ann.answer("bye")
-    ann.subscriber.close_when_drained()
+    ann.close()
     world.publish("too late")
     assert ann.transport.finished is not lags
     ann.read_on()
@@ -451,7 +451,7 @@ def test_gap_ends_where_the_subscription_ended(direct: SubscriberWorld, goodbye:
     for text in "123":
         direct.publish(text)
     ann.answer(*goodbye)
-    ann.subscriber.close_when_drained()
+    ann.close()
     for _ in range(20):
         direct.publish("x")
     ann.read_on()
@@ -463,13 +463,13 @@ def test_closing_a_lagging_subscriber_aborts_after_the_linger_time(world: Subscr
     (ann,) = world.subscribers(1)
     stop(ann)
     world.publish("one")
-    ann.subscriber.close_when_drained()
+    ann.close()
     aborted = []
     for seconds in (DEFAULTS.linger_seconds - 1, 1):
         world.clock.advance(seconds)
         aborted.append(ann.transport.aborted)
     assert aborted == [False, True]
-    ann.subscriber.connection_lost()
+    ann.lose()
     assert not world.clock.getDelayedCalls()
 
 
@@ -478,7 +478,7 @@ def test_lost_subscriber_holds_nothing_and_is_sent_nothing(world: SubscriberWorl
     stop(ann)
     ann.answer("y" * DEFAULTS.private_queue_bytes)
     ann.answer("y" * DEFAULTS.private_queue_bytes)
-    ann.subscriber.connection_lost()
+    ann.lose()
     held = ann.held_bytes
     world.publish("hi", Announced("x"), overrides={ann: [(0, None)]})
     assert (ann.subscriber.congested, ann.held_bytes, ann.subscriber._queue.size) == (False, held, 0)

@@ -20,6 +20,7 @@ from broadcast.core.errors import JournalError
 from broadcast.core.events import (
     Action,
     Announced,
+    AwayChanged,
     Event,
     Joined,
     Left,
@@ -28,8 +29,9 @@ from broadcast.core.events import (
     Renamed,
     Stored,
     StoreFailed,
+    TopicChanged,
 )
-from broadcast.core.interfaces import Journal
+from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.search_query import MAX_QUERY_CHARS, SearchQuery, parse_query
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
@@ -61,16 +63,15 @@ class ReactorCalls:
             call()
 
 
-class Harness:
-    """An open journal and the events that it has delivered."""
+class RoomHarness:
+    """An open room of a journal and the events that the journal has delivered to it."""
 
-    def __init__(self, journal: Journal, calls: ReactorCalls, tail: int = 0) -> None:
-        self.journal = journal
+    def __init__(self, opened: OpenedRoom, calls: ReactorCalls) -> None:
         self.calls = calls
-        self.tail = journal.open(tail)
+        self.log, self.last_seq, self.topic, self.tail = opened
         self.delivered: list[Event] = []
         self.batches = 0
-        journal.subscribe(self._receive)
+        self.log.subscribe(self._receive)
 
     def _receive(self, events: Sequence[Event]) -> None:
         self.delivered.extend(events)
@@ -80,7 +81,7 @@ class Harness:
         """Append *events* and return what the journal delivers for them."""
         before = len(self.delivered)
         for event in events:
-            self.journal.append(event)
+            self.log.append(event)
         self.calls.run_until(lambda: len(self.delivered) >= before + len(events))
         return self.delivered[before:]
 
@@ -91,16 +92,25 @@ class Harness:
     def try_read(self, first: int, last: int) -> Sequence[Stored] | JournalError:
         """Return the answer to a read, which may be an error."""
         answers: list[Sequence[Stored] | JournalError] = []
-        self.journal.read(first, last, answers.append)
+        self.log.read(first, last, answers.append)
         self.calls.run_until(lambda: bool(answers))
         return answers[0]
 
     def try_search(self, query: SearchQuery, last: int, limit: int) -> Sequence[Stored] | JournalError:
         """Return the answer to a search, which may be an error."""
         answers: list[Sequence[Stored] | JournalError] = []
-        self.journal.search(query, last, limit, answers.append)
+        self.log.search(query, last, limit, answers.append)
         assert answers == []
         self.calls.run_until(lambda: bool(answers))
+        return answers[0]
+
+    def read_uids(self, first: int, last: int) -> Sequence[tuple[str, int]]:
+        """Return the identifiers that a read of them finds."""
+        answers: list[Sequence[tuple[str, int]] | JournalError] = []
+        self.log.read_uids(first, last, answers.append)
+        assert answers == []
+        self.calls.run_until(lambda: bool(answers))
+        assert not isinstance(answers[0], JournalError), answers
         return answers[0]
 
     def read(self, first: int, last: int) -> Sequence[Stored]:
@@ -120,15 +130,37 @@ class Harness:
         return seqs(self.search(line, last, limit))
 
 
+class Harness(RoomHarness):
+    """An open journal, and its default room."""
+
+    def __init__(self, journal: Journal, calls: ReactorCalls, tail: int = 0, name: str = "lobby") -> None:
+        super().__init__(journal.open(name, tail), calls)
+        self.journal = journal
+
+    def try_open_room(self, name: str, tail: int = 0) -> OpenedRoom | JournalError:
+        """Return the answer to a request to open the room *name*, which may be an error."""
+        answers: list[OpenedRoom | JournalError] = []
+        self.journal.open_room(name, tail, answers.append)
+        assert answers == []
+        self.calls.run_until(lambda: bool(answers))
+        return answers[0]
+
+    def open_room(self, name: str, tail: int = 0) -> RoomHarness:
+        """Open the room *name*."""
+        opened = self.try_open_room(name, tail)
+        assert not isinstance(opened, JournalError), opened
+        return RoomHarness(opened, self.calls)
+
+
 @contextmanager
 def open_journal(
-    make: Callable[[CallSoon], Journal], tail: int = 0, kind: type[Harness] = Harness
+    make: Callable[[CallSoon], Journal], tail: int = 0, kind: type[Harness] = Harness, name: str = "lobby"
 ) -> Iterator[Harness]:
     """Open the journal that *make* returns for a ``call_soon``, and close it at the end."""
     calls = ReactorCalls()
     journal = make(calls.queue.put)
     try:
-        yield kind(journal, calls, tail)
+        yield kind(journal, calls, tail, name)
     finally:
         journal.close()
 
@@ -140,13 +172,19 @@ def message(text: str, seq: int = 0) -> Message:
 def as_read(event: Event) -> Stored:
     """Return *event* as a journal reads it: without the session, which is not stored."""
     assert isinstance(event, (Message, Action))
-    return type(event)(0, event.nick, event.text, event.at, event.seq)
+    return type(event)(0, event.nick, event.text, event.at, event.seq, uid=event.uid)
 
 
 def seqs(events: Iterable[Stored]) -> list[int]:
     return [event.seq for event in events]
 
 
+def seqs_of(events: Iterable[Event]) -> list[int]:
+    """Return the numbers of the stored ones among *events*."""
+    return [event.seq for event in events if isinstance(event, (Message, Action))]
+
+
+UIDS = ["", "b", "", "d-_9", ""]
 TRANSIENT: list[Event] = [
     Joined(1, "ann"),
     Left(1, "ann", "tired"),
@@ -154,6 +192,7 @@ TRANSIENT: list[Event] = [
     Announced("closing"),
     PrivateMessage(1, "ann", 2, "psst"),
     StoreFailed(message("x"), "because"),
+    AwayChanged(1, "ann", away=True, reason="lunch"),
 ]
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -365,9 +404,9 @@ class JournalContract(SearchContract):
 
     def test_callbacks_run_later_and_on_the_reactor_thread(self, run: Harness) -> None:
         threads: list[int] = []
-        run.journal.subscribe(lambda _: threads.append(threading.get_ident()))
-        run.journal.append(message("a"))
-        run.journal.read(1, 1, lambda _: threads.append(threading.get_ident()))
+        run.log.subscribe(lambda _: threads.append(threading.get_ident()))
+        run.log.append(message("a"))
+        run.log.read(1, 1, lambda _: threads.append(threading.get_ident()))
         assert threads == []
         run.calls.run_until(lambda: len(threads) == 2)
         assert set(threads) == {threading.get_ident()}
@@ -381,11 +420,134 @@ class JournalContract(SearchContract):
 
     def test_close_ends_deliveries_and_later_calls_do_no_harm(self, run: Harness) -> None:
         for number in range(1000):
-            run.journal.append(message(str(number)))
+            run.log.append(message(str(number)))
         run.journal.close()
         run.journal.close()
-        run.journal.append(message("a"))
+        run.log.append(message("a"))
         assert isinstance(run.try_read(1, 1), (list, JournalError))
         assert isinstance(run.try_search(parse_query("a"), 1, 1), (list, JournalError))
         run.calls.run_pending()
         assert run.delivered == []
+
+
+class RoomsContract:
+    """The promises about a journal with several rooms. The test class of each implementation inherits them."""
+
+    def fresh(self) -> AbstractContextManager[Harness]:
+        """Open a new, empty journal."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def run(self) -> Iterator[Harness]:
+        with self.fresh() as run:
+            yield run
+
+    def test_each_room_has_its_own_numbers_history_and_search(self, run: Harness) -> None:
+        kitchen = run.open_room("kitchen")
+        assert (kitchen.last_seq, kitchen.topic, kitchen.tail) == (0, "", [])
+        assert run.append_texts(["red", "blue"]) == [message("red", 1), message("blue", 2)]
+        assert kitchen.append_texts(["a red pot"]) == [message("a red pot", 1)]
+        assert run.append_texts(["red again"]) == [message("red again", 3)]
+        assert ([event.text for event in run.read(1, 9)], run.matches("red")) == (["red", "blue", "red again"], [1, 3])
+        assert ([event.text for event in kitchen.read(-9, 10**30)], kitchen.matches("red")) == (["a red pot"], [1])
+
+    def test_rooms_receive_only_their_own_events_in_order(self) -> None:
+        @settings(max_examples=200 if LONG else 20, deadline=None)
+        @given(st.lists(st.tuples(st.integers(0, 3), st.one_of(_stored_events, st.sampled_from(TRANSIENT)))))
+        def check(events: list[tuple[int, Event]]) -> None:
+            with self.fresh() as run:
+                rooms: list[RoomHarness] = [run, *(run.open_room(name) for name in ("a", "b", "c"))]
+                expected: list[list[Event]] = [[] for _ in rooms]
+                for number, event in events:
+                    seq = 1 + sum(isinstance(earlier, (Message, Action)) for earlier in expected[number])
+                    copy = replace(event, seq=seq) if isinstance(event, (Message, Action)) else replace(event)
+                    expected[number].append(copy)
+                    rooms[number].log.append(replace(event))
+                run.calls.run_until(lambda: sum(len(room.delivered) for room in rooms) == len(events))
+                assert [room.delivered for room in rooms] == expected
+                for room, delivered in zip(rooms, expected, strict=True):
+                    stored = [as_read(event) for event in delivered if isinstance(event, (Message, Action))]
+                    assert room.read(1, len(events)) == stored
+
+        check()
+
+    def test_room_opens_again_with_its_topic_and_its_last_events(self, run: Harness) -> None:
+        room = run.open_room("kitchen")
+        room.append(TopicChanged(1, "ann", "lunch"), *map(message, "abc"))
+        room.log.close()
+        room = run.open_room("kitchen", tail=2)
+        assert (room.last_seq, room.topic, seqs(room.tail)) == (3, "lunch", [2, 3])
+        assert room.append_texts("d") == [message("d", 4)]
+        room.log.close()
+        room = run.open_room("kitchen")
+        assert (room.last_seq, room.topic, room.tail) == (4, "lunch", [])
+        assert [event.text for event in room.read(1, 9)] == list("abcd")
+        assert run.open_room("other").last_seq == 0
+
+    def test_room_in_which_nothing_was_stored_leaves_no_trace(self, run: Harness) -> None:
+        for _ in range(3):
+            room = run.open_room("kitchen", tail=5)
+            assert (room.last_seq, room.topic, room.tail) == (0, "", [])
+            assert room.append(Joined(1, "ann"), Left(1, "ann")) == [Joined(1, "ann"), Left(1, "ann")]
+            room.log.close()
+
+    def test_topic_is_stored_for_each_room_until_it_is_removed(self, run: Harness) -> None:
+        room = run.open_room("kitchen")
+        for log, texts in ((run, ["x", "y"]), (room, ["lunch", "dinner \0 \U0001f600", ""]), (run, ["z"])):
+            for text in texts:
+                assert log.append(TopicChanged(1, "ann", text)) == [TopicChanged(1, "ann", text)]
+        events: list[Event] = [TopicChanged(1, "ann", "tea"), message("a"), TopicChanged(1, "ann", "x"), message("b")]
+        assert seqs_of(run.append(*events)) == [1, 2]
+        room.log.close()
+        assert run.open_room("kitchen").topic == ""
+
+        (failure,) = run.append(TopicChanged(1, "ann", "\ud800"))
+        assert isinstance(failure, StoreFailed)
+        assert failure.event == TopicChanged(1, "ann", "\ud800")
+        assert run.journal.commit_stats.failed_events == 1
+
+    def test_uids_are_stored_and_read_back_in_order(self, run: Harness) -> None:
+        room = run.open_room("kitchen")
+        for each in (run, room):
+            each.append(*(Message(1, "ann", f"line {number}", 1.0, uid=uid) for number, uid in enumerate(UIDS)))
+            each.append(Action(1, "ann", "waves", 1.0, uid="action"))
+        assert room.read_uids(1, 99) == run.read_uids(-(10**30), 10**30) == [("b", 2), ("d-_9", 4), ("action", 6)]
+        assert run.read_uids(3, 5) == [("d-_9", 4)]
+        assert run.read_uids(5, 5) == run.read_uids(7, 99) == run.read_uids(4, 3) == run.read_uids(-5, 0) == []
+        assert [event.uid for event in run.read(1, 9)] == [*UIDS, "action"]
+
+    def test_uids_of_many_lines_are_found(self, run: Harness) -> None:
+        run.append(*(Message(1, "ann", "x", 1.0, uid=str(number) if number % 3 else "") for number in range(5000)))
+        expected = [(str(number), number + 1) for number in range(5000) if number % 3]
+        assert run.read_uids(1, 5000) == expected
+
+    def test_closed_journal_opens_no_room(self, run: Harness) -> None:
+        run.journal.close()
+        answers: list[OpenedRoom | JournalError] = []
+        run.journal.open_room("kitchen", 1, answers.append)
+        assert answers == []
+        run.calls.run_until(lambda: bool(answers))
+
+    def test_journal_has_a_random_id(self, run: Harness) -> None:
+        assert re.fullmatch("[0-9a-f]{32}", run.journal.id)
+        with self.fresh() as other:
+            assert other.journal.id != run.journal.id
+
+    def test_names_may_be_long_and_hold_anything(self, run: Harness) -> None:
+        names = [
+            "x" * 32,
+            "x" * 33,
+            "",
+            "Lobby",
+            "lobby ",
+            "\0",
+            "'; DROP TABLE rooms; --",
+            "\U0001f600",
+            "é",
+            "e\u0301",
+        ]
+        rooms = [run.open_room(name) for name in names]
+        assert [seqs_of(room.append_texts(["a"])) for room in rooms] == [[1]] * len(rooms)
+        for room, name in zip(rooms, names, strict=True):
+            room.log.close()
+            assert run.open_room(name).last_seq == 1

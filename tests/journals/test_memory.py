@@ -14,14 +14,14 @@ from broadcast.core.events import Stored
 from broadcast.core.search_query import parse_query
 from broadcast.journals import memory
 from broadcast.journals.memory import MemoryJournal
-from tests.journals.contract import Harness, JournalContract, message, open_journal, seqs
+from tests.journals.contract import Harness, JournalContract, RoomsContract, message, open_journal, seqs
 
 
 def open_memory(limit: int = 100) -> AbstractContextManager[Harness]:
     return open_journal(lambda call_soon: MemoryJournal(call_soon, limit))
 
 
-class TestMemoryJournal(JournalContract):
+class TestMemoryJournal(JournalContract, RoomsContract):
     def fresh(self) -> AbstractContextManager[Harness]:
         return open_journal(MemoryJournal)
 
@@ -45,7 +45,7 @@ def test_search_in_several_turns_covers_what_is_still_remembered(count: int, lat
         assert run.matches("line") == list(range(max(1, count - 7), count + 1))
         assert run.matches("line", limit=4) == list(range(max(1, count - 3), count + 1))
         answers: list[Sequence[Stored] | JournalError] = []
-        run.journal.search(parse_query("line"), 99, 99, answers.append)
+        run.log.search(parse_query("line"), 99, 99, answers.append)
         if not run.calls.queue.empty():
             run.calls.queue.get()()
         run.append_texts(["later"] * later)  # the journal forgets events while the search is running
@@ -60,9 +60,9 @@ def test_each_turn_runs_one_step_of_one_query() -> None:
         patch.setattr(memory, "SEARCH_ROWS_PER_TURN", 2)
         run.append_texts(["line"] * 3)
         order: list[str] = []
-        run.journal.search(parse_query("line"), 99, 99, lambda _: order.append("first"))
-        run.journal.search(parse_query("line"), 99, 99, lambda _: order.append("second"))
-        run.journal.read(1, 1, lambda _: order.append("read"))
+        run.log.search(parse_query("line"), 99, 99, lambda _: order.append("first"))
+        run.log.search(parse_query("line"), 99, 99, lambda _: order.append("second"))
+        run.log.read(1, 1, lambda _: order.append("read"))
         turns = 0
         while len(order) < 3:
             assert run.calls.queue.qsize() == 1
@@ -78,8 +78,8 @@ def test_error_of_one_query_does_not_stop_the_others() -> None:
         def fail(_result: object) -> None:
             raise LookupError
 
-        run.journal.read(1, 1, fail)
-        run.journal.read(1, 1, answers.append)
+        run.log.read(1, 1, fail)
+        run.log.read(1, 1, answers.append)
         with pytest.raises(LookupError):
             run.calls.queue.get()()
         run.calls.queue.get()()
@@ -89,3 +89,24 @@ def test_error_of_one_query_does_not_stop_the_others() -> None:
 def test_limit_below_one_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least one event, not 0"):
         MemoryJournal(print, limit=0)
+
+
+def test_limit_applies_to_all_rooms_together() -> None:
+    with open_memory(limit=3) as run:
+        room = run.open_room("kitchen")
+        run.append_texts("ab")
+        room.append_texts("cd")
+        assert (seqs(run.read(1, 9)), seqs(room.read(1, 9))) == ([2], [1, 2])
+        room.log.close()
+        run.append_texts("efg")
+        room = run.open_room("kitchen", tail=5)
+        assert (room.last_seq, room.tail, seqs(run.read(1, 9))) == (2, [], [3, 4, 5])
+
+
+def test_closed_room_receives_nothing() -> None:
+    with open_memory() as run:
+        room = run.open_room("kitchen")
+        room.log.append(message("a"))
+        room.log.close()
+        run.calls.run_pending()
+        assert room.delivered == []

@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from broadcast.core.events import CommandReply, Event, Message, PrivateMessage, Receipt
 from broadcast.core.interfaces import Batch, Override
+from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.subscriber import Subscriber
 from broadcast.net.writers import TransportWriter, writer_for
@@ -80,7 +81,7 @@ class Room:
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
-        self.fanout = Fanout(reactor.callFromThread, monotonic)
+        self.fanout = Fanout(Dispatcher(reactor.callFromThread, monotonic))
         self.encoder = PlainEncoder()
         self.subscribed: Deferred[Subscriber] = Deferred()
         self.lost: Deferred[None] = Deferred()
@@ -144,7 +145,7 @@ class ServerSide(Protocol):
         self.room.subscribed.callback(self.subscriber)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.subscriber.connection_lost()
+        self.subscriber.discard()
         self.room.lost.callback(None)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from broadcast.core.events import Action, Event, Message, StoreFailed
 from broadcast.core.limits import Limits
-from broadcast.journals.memory import MemoryJournal
+from broadcast.journals.memory import MemoryJournal, MemoryRoomLog
 from tests.harness import Person, World, is_read_from
 from tests.scenarios.conftest import Opens, at_once, newcomer
 
@@ -18,10 +18,10 @@ class FaultyJournal(MemoryJournal):
 
     fault = ""
 
-    def append(self, event: Event) -> None:
+    def append(self, log: MemoryRoomLog, event: Event) -> None:
         if self.fault and isinstance(event, (Message, Action)):
             event = StoreFailed(event, self.fault)
-        super().append(event)
+        super().append(log, event)
 
 
 class SlowJournal(MemoryJournal):

@@ -17,8 +17,9 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
-from broadcast.core.events import Event, Stored
-from broadcast.journals.memory import MemoryJournal
+from broadcast.core.events import Event
+from broadcast.core.interfaces import OpenedRoom
+from broadcast.journals.memory import MemoryJournal, MemoryRoomLog
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.server.lifecycle import (
@@ -104,15 +105,15 @@ class TestedJournal(MemoryJournal):
     opened = closed = stuck = False
     may_close = ThreadEvent()
 
-    def open(self, tail: int) -> Sequence[Stored]:
+    def open(self, name: str, tail: int) -> OpenedRoom:
         self.opened = True
         if self.open_error:
             raise JournalError(self.open_error)
-        return super().open(tail)
+        return super().open(name, tail)
 
-    def append(self, event: Event) -> None:
+    def append(self, log: MemoryRoomLog, event: Event) -> None:
         if not self.stuck:
-            super().append(event)
+            super().append(log, event)
 
     def close(self) -> None:
         assert self.may_close.wait(TIMEOUT)

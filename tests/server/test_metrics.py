@@ -62,7 +62,7 @@ class Watched:
         """Runs work that must not run on the reactor's thread."""
         self.monitor = Monitor(
             cast(Listener, FakeListener()),
-            Sources(self.world.connections, self.world.hub, self.world.fanout, self.world.journal),
+            Sources(self.world.connections, self.world.hub, self.world.dispatcher, self.world.journal),
             self.world.clock,
             self.world._soon.append,
             self._run_in_thread,
@@ -163,7 +163,7 @@ def test_metrics_show_commits_and_failures(watched: Watched) -> None:
 
 def test_metrics_show_the_journal_queue(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     (ann,) = watched.world.join("ann")
-    monkeypatch.setattr(watched.world.journal, "append", lambda _event: None)
+    monkeypatch.setattr(watched.world.room._log, "append", lambda _event: None)
     ann.say("hello", "world!")
     now = watched.metrics()
     assert (now["journal_queue_events"], now["journal_queue_characters"]) == (2, 11)

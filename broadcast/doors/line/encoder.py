@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from broadcast.core.events import (
     Action,
     Announced,
+    AwayChanged,
     Barrier,
     CommandReply,
     ErrorReply,
@@ -25,8 +26,10 @@ from broadcast.core.events import (
     Receipt,
     Renamed,
     ReplayLine,
+    RoomEntered,
     ServerNotice,
     StoreFailed,
+    TopicChanged,
     Uptime,
     Welcome,
 )
@@ -78,6 +81,10 @@ class LineEncoder:
                 return "" if self._quiet else f" * {_format_presence(event)}{END}"
             case Renamed(nick=nick, new=new):
                 return f" * {nick} is now {new}.{END}"
+            case TopicChanged(nick=nick, text=text):
+                return f" * {nick} set the topic: {text}{END}" if text else f" * {nick} removed the topic.{END}"
+            case RoomEntered(name=name):
+                return f" * You are in {name}. {_format_others(event)}{END}"
             case Announced(text=text) | ServerNotice(text=text):
                 return f" * {text}{END}"
             case PrivateMessage(nick=nick, text=text):
@@ -95,7 +102,7 @@ class LineEncoder:
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
                 return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
-            case Barrier():
+            case Barrier() | AwayChanged():
                 return ""
             case Prompt(text=text):
                 return f"{text} "
@@ -143,7 +150,7 @@ def _format_presence(event: Joined | Left | JoinCount | LeaveCount) -> str:
             return f"{count} people left."
 
 
-def _format_others(event: JoinConfirmed) -> str:
+def _format_others(event: JoinConfirmed | RoomEntered) -> str:
     if not event.others:
         return "Nobody else is here."
     verb = "other is" if event.others == 1 else "others are"

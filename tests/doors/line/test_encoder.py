@@ -9,6 +9,7 @@ import pytest
 from broadcast.core.events import (
     Action,
     Announced,
+    AwayChanged,
     Barrier,
     CommandReply,
     ErrorReply,
@@ -28,6 +29,7 @@ from broadcast.core.events import (
     ReplayLine,
     ServerNotice,
     StoreFailed,
+    TopicChanged,
     Uptime,
     Welcome,
 )
@@ -59,6 +61,8 @@ def encode(event: Event | Notice, *, times: bool = False, quiet: bool = False) -
         (JoinCount(214), " * 214 people joined."),
         (LeaveCount(6), " * 6 people left."),
         (Renamed(2, "bob", "rob"), " * bob is now rob."),
+        (TopicChanged(2, "bob", "what to eat"), " * bob set the topic: what to eat"),
+        (TopicChanged(2, "bob", ""), " * bob removed the topic."),
         (Announced("The server is going down."), " * The server is going down."),
         (PrivateMessage(2, "bob", 1, "psst"), "[bob] psst"),
         (StoreFailed(HI, "the disk is full"), "-> Error: not kept: the disk is full"),
@@ -93,9 +97,9 @@ def test_event_is_a_line(event: Event | Notice, line: str) -> None:
     assert encode(event) == (line + "\r\n").encode()
 
 
-def test_prompt_has_no_line_end_and_barrier_has_no_bytes() -> None:
+def test_prompt_has_no_line_end_and_barrier_and_away_have_no_bytes() -> None:
     assert encode(Prompt("Nickname:")) == b"Nickname: "
-    assert encode(Barrier()) == b""
+    assert encode(Barrier()) == encode(AwayChanged(2, "bob", away=True)) == b""
 
 
 @pytest.mark.parametrize("event", [HI, WAVES])

@@ -71,7 +71,7 @@ def test_client_of_another_protocol_reads_one_line_and_never_joins(
     feed(newcomer, cut(data + b"ann\r\nNICK\r\nbob\r\n"))
     assert newcomer.lines() == [f" * {answer}"]
     assert newcomer.transport.finished
-    assert len(newcomer.world.hub.room.members) == 1
+    assert len(newcomer.world.hub.lobby.members) == 1
     newcomer.hang_up()
     assert not newcomer.world.clock.getDelayedCalls()
 
@@ -214,5 +214,5 @@ def test_person_who_erases_the_text_gets_no_hint(newcomer: Person) -> None:
 def test_unfinished_text_is_said_at_the_end_and_leaves_no_timer(newcomer: Person, end: str) -> None:
     feed(newcomer, [b"bob\n", b"hi"])
     getattr(newcomer, end)()
-    assert newcomer.world.hub.room.last_seq == 1
+    assert newcomer.world.hub.lobby.last_seq == 1
     assert not newcomer.world.clock.getDelayedCalls()

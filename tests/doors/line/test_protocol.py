@@ -214,7 +214,7 @@ def test_view_that_changes_during_delivery_keeps_the_order_of_answers(last: str,
     ann, bob, carol = world.join("ann", "bob", "carol")
     carol.say("one")
     ticks = count(0.0, SLICE_SECONDS)
-    world.fanout._delivery_slice._now = lambda: next(ticks)
+    world.dispatcher._deliveries._slice._now = lambda: next(ticks)
     ann.put("/msg bob x\r\n" * 256)
     carol.put("two\r\n")
     for _ in range(turns):
@@ -394,7 +394,7 @@ def test_disconnecting_closes_all_connections_and_says_no_unfinished_line(
         ann.hang_up()
     assert has_fired(gone)
     assert bob.read() == ann.read() == ""
-    assert world.hub.room.last_seq == 0
+    assert world.hub.lobby.last_seq == 0
     assert sorted(map(formatEvent, events)) == [f"ann left ({WHERE})", f"bob left ({WHERE})"]
     assert has_fired(world.connections.disconnect())
 

@@ -19,6 +19,7 @@ from broadcast.core.stats import CommitStats
 from broadcast.journals.sqlite import commit_thread, writing_connection
 from broadcast.journals.sqlite.database import MIGRATIONS
 from broadcast.journals.sqlite.journal import FILE
+from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from tests.journals.contract import TIMEOUT, TRANSIENT, Harness, message
 from tests.journals.sqlite.support import (
     WRITE_ERROR,
@@ -54,11 +55,11 @@ def test_events_that_arrive_during_a_commit_form_the_next_up_to_512(run: Harness
     assert run.append(*TRANSIENT) == TRANSIENT
     assert statements.empty(), "transient events need no transaction"
     with locked(tmp_path):
-        run.journal.append(message("first"))
+        run.log.append(message("first"))
         run.calls.run_pending()
         assert statements.get(timeout=TIMEOUT).startswith("INSERT")  # this statement waits for the lock
         for number in range(1000):
-            run.journal.append(message(str(number)))
+            run.log.append(message(str(number)))
             run.calls.run_pending()
     run.calls.run_until(lambda: len(run.delivered) == len(TRANSIENT) + 1001)
     assert run.delivered[-1] == message("999", 1001)
@@ -69,8 +70,9 @@ def test_events_that_arrive_during_a_commit_form_the_next_up_to_512(run: Harness
 def test_batches_of_every_size_are_stored_completely(run: Harness) -> None:
     last = 0
     for size in (*range(1, 20), 127, 128, 129, 511, 512):
-        committed = commit_thread_of(run)._store([message(str(number)) for number in range(size)])
-        assert committed == [message(str(number), last + number + 1) for number in range(size)]
+        assert isinstance(run.log, SqliteRoomLog)
+        committed = commit_thread_of(run)._store([(run.log, [message(str(number)) for number in range(size)])])
+        assert committed == [(run.log, [message(str(number), last + number + 1) for number in range(size)])]
         last += size
     assert [event.seq for event in run.read(1, last + 1)] == list(range(1, last + 1))
 
@@ -102,12 +104,12 @@ from broadcast.core.events import Message
 from broadcast.journals.sqlite.journal import SqliteJournal
 calls, delivered = queue.SimpleQueue(), []
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
-journal.open(0)
-journal.subscribe(delivered.extend)
+log = journal.open("lobby", 0).log
+log.subscribe(delivered.extend)
 def append(count):
     del delivered[:]
     for _ in range(count):
-        journal.append(Message(1, "ann", "x" * 2000, 1.0))
+        log.append(Message(1, "ann", "x" * 2000, 1.0))
     while len(delivered) < count:
         calls.get()()
     return [getattr(event, "seq", None) or event.reason for event in delivered]
@@ -151,7 +153,7 @@ def test_close_ends_while_nothing_can_be_written(tmp_path: Path, monkeypatch: py
         break_connection(run)
         prevent_connecting(monkeypatch)
         for _ in range(600):
-            run.journal.append(message("b"))
+            run.log.append(message("b"))
     assert stored_in(tmp_path) == [(1, "a")]
 
 

@@ -18,11 +18,20 @@ from broadcast.core.events import Action, Stored
 from broadcast.core.search_query import SearchQuery
 from broadcast.journals.sqlite import journal as sqlite
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from tests.journals.contract import Harness, JournalContract, SearchContract, as_read, message, open_journal, seqs
+from tests.journals.contract import (
+    Harness,
+    JournalContract,
+    RoomsContract,
+    SearchContract,
+    as_read,
+    message,
+    open_journal,
+    seqs,
+)
 from tests.journals.sqlite.support import index_all, index_on_demand, open_sqlite, write_until_killed
 
 
-class TestSqliteJournal(JournalContract):
+class TestSqliteJournal(JournalContract, RoomsContract):
     @contextmanager
     def fresh(self) -> Iterator[Harness]:
         with TemporaryDirectory() as folder, open_sqlite(Path(folder)) as run:
@@ -64,7 +73,7 @@ def test_close_commits_everything_and_the_next_open_returns_the_tail(tmp_path: P
     with open_sqlite(tmp_path) as run:
         events = run.append(message("a"), Action(1, "bob", "waves", 2.0))
         for number in range(3, 5001):
-            run.journal.append(message(str(number)))
+            run.log.append(message(str(number)))
     for tail in (0, 1, 3, 1200, 9999):
         with open_sqlite(tmp_path, tail) as run:
             assert seqs(run.tail) == list(range(max(1, 5001 - tail), 5001))
@@ -85,7 +94,7 @@ def test_open_makes_private_files_and_close_leaves_no_log_and_no_threads(tmp_pat
         assert modes == dict.fromkeys((FILE, FILE + "-wal", FILE + "-shm", "journal.last", "lock"), 0o600)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert len(journal_threads()) == 2
-        run.journal.read(1, 1, answers.append)
+        run.log.read(1, 1, answers.append)
     run.calls.run_pending()
     assert answers == [[as_read(message("a", 1))]]
     assert journal_threads() == []
@@ -94,13 +103,13 @@ def test_open_makes_private_files_and_close_leaves_no_log_and_no_threads(tmp_pat
 
 def test_second_open_is_rejected_and_does_not_disturb_the_first(tmp_path: Path) -> None:
     script = "import sys, pathlib; from broadcast.journals.sqlite.journal import SqliteJournal as J\n"
-    script += "J(pathlib.Path(sys.argv[1]), lambda call: None).open(0)"
+    script += "J(pathlib.Path(sys.argv[1]), lambda call: None).open('lobby', 0)"
     command = [sys.executable, "-c", script, str(tmp_path)]
     with open_sqlite(tmp_path) as run:
         for _ in range(2):
             second = SqliteJournal(tmp_path, print)
             with pytest.raises(JournalInUse, match="another server has") as caught:
-                second.open(0)
+                second.open("lobby", 0)
             assert str(tmp_path) in str(caught.value)
             second.close()
         process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
@@ -120,7 +129,7 @@ def test_folder_may_be_relative_and_may_contain_uri_syntax(tmp_path: Path, monke
 
     monkeypatch.chdir(tmp_path)
     with open_journal(make_then_change_directory) as run:
-        run.journal.append(message("a"))
+        run.log.append(message("a"))
     with open_sqlite(tmp_path / name, tail=1) as run:
         assert len(run.tail) == 1
 
@@ -132,7 +141,7 @@ def test_failed_open_releases_everything(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / FILE).write_bytes(b"garbage" * 1000)
     journal = SqliteJournal(tmp_path, print)
     with pytest.raises(JournalDamaged):
-        journal.open(0)
+        journal.open("lobby", 0)
     journal.close()
     assert journal_threads() == []
     (tmp_path / FILE).unlink()
@@ -140,7 +149,7 @@ def test_failed_open_releases_everything(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(sqlite, "QueryThread", fail_to_start)
         with pytest.raises(RuntimeError):
-            SqliteJournal(tmp_path, print).open(0)
+            SqliteJournal(tmp_path, print).open("lobby", 0)
     assert journal_threads() == []
 
     with open_sqlite(tmp_path) as run:
@@ -157,7 +166,7 @@ def test_close_without_open_does_nothing(tmp_path: Path) -> None:
 def test_delivered_events_survive_kill_9_without_gaps(tmp_path: Path) -> None:
     last = 0
     for batches in (1, 3, 20, 60, 150):
-        delivered = max(last, write_until_killed(tmp_path, batches, 100))
+        delivered = max(last, write_until_killed(tmp_path, batches, 100)[0])
         with open_sqlite(tmp_path, tail=1) as run:
             last = run.tail[0].seq
             assert last >= delivered

@@ -1,0 +1,108 @@
+"""The uids of a room's recent lines: a line with a uid is stored once, however often its program sends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from broadcast.core.errors import JournalError, UidReused
+from broadcast.core.events import Stored, StoreFailed
+
+if TYPE_CHECKING:
+    from broadcast.core.interfaces import ReadCallback, UidsCallback
+
+REMEMBERED_LINES: Final = 100_000
+"""Minimum number of a room's last lines whose uids are known. Up to twice as many are in memory, 200 bytes each."""
+
+Answer: TypeAlias = Callable[[Stored | StoreFailed | UidReused | JournalError], None]
+"""Receives the first line with a uid, or the reason why there is none."""
+
+
+class UidLog(Protocol):
+    """The part of ``RoomLog`` that is needed here."""
+
+    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
+        """Read the stored events *first* to *last*."""
+
+    def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
+        """Read the uids of the lines *first* to *last*, with their numbers."""
+
+
+class RecentUids:
+    """The lines of one room by their uid. They are read from *log* once a program sends the first line with a uid."""
+
+    def __init__(self, log: UidLog) -> None:
+        self.loaded = False
+        """Whether the uids of the lines in the journal are known."""
+        self._log = log
+        self._waiting_for_load: list[Callable[[JournalError | None], None]] | None = None
+        self._pending: dict[str, tuple[Stored, list[tuple[Stored, Answer]]]] = {}
+        """Lines that are being stored, with the repetitions that wait for the outcome, by uid."""
+        self._recent: dict[str, int] = {}
+        """Numbers by uid, of the lines since ``_generation_start``."""
+        self._older: dict[str, int] = {}
+        """The same of the generation before."""
+        self._generation_start = 0
+
+    def load(self, last: int, on_loaded: Callable[[JournalError | None], None]) -> None:
+        """Read the uids of the lines up to *last*, then call *on_loaded* with None or with the reason of a failure."""
+        if self._waiting_for_load is not None:
+            self._waiting_for_load.append(on_loaded)
+            return
+        self._waiting_for_load = [on_loaded]
+        self._generation_start = last
+        self._log.read_uids(max(1, last - REMEMBERED_LINES + 1), last, self._on_uids)
+
+    def _on_uids(self, result: Sequence[tuple[str, int]] | JournalError) -> None:
+        waiting, self._waiting_for_load = self._waiting_for_load or [], None
+        error = result if isinstance(result, JournalError) else None
+        if not isinstance(result, JournalError):
+            self._older = dict(result)
+            self.loaded = True
+        for on_loaded in waiting:
+            on_loaded(error)
+
+    def is_repetition(self, event: Stored, answer: Answer) -> bool:
+        """Return whether a line with the uid of *event* exists. If so, *answer* is called, perhaps later.
+
+        Otherwise *event* counts as that line from now on. Only while ``loaded``.
+        """
+        uid = event.uid
+        if (pending := self._pending.get(uid)) is not None:
+            pending[1].append((event, answer))
+            return True
+        seq = self._recent.get(uid) or self._older.get(uid)
+        if seq is not None:
+            self._log.read(seq, seq, partial(_compare, event, answer))
+            return True
+        self._pending[uid] = event, []
+        return False
+
+    def record(self, event: Stored) -> None:
+        """Note that *event*, which has a uid, is stored."""
+        if event.seq - self._generation_start > REMEMBERED_LINES:
+            self._older, self._recent, self._generation_start = self._recent, {}, event.seq
+        self._recent[event.uid] = event.seq
+        for repetition, answer in self._finish(event.uid):
+            _compare(repetition, answer, [event])
+
+    def forget(self, failure: StoreFailed, uid: str) -> None:
+        """Note that the line with *uid* was not stored. It may be sent again."""
+        for _, answer in self._finish(uid):
+            answer(failure)
+
+    def _finish(self, uid: str) -> list[tuple[Stored, Answer]]:
+        return self._pending.pop(uid)[1] if uid in self._pending else []
+
+
+def _compare(event: Stored, answer: Answer, found: Sequence[Stored] | JournalError) -> None:
+    """Call *answer* with the line in *found*, if *event* repeats it, else with the reason why it does not."""
+    if isinstance(found, JournalError):
+        answer(found)
+    elif not found:
+        answer(JournalError("the line with this uid cannot be read"))
+    else:
+        first = found[0]
+        is_same = type(first) is type(event) and (first.nick, first.text) == (event.nick, event.text)
+        answer(first if is_same else UidReused(first.seq))

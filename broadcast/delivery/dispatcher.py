@@ -1,0 +1,90 @@
+"""The dispatcher: the turns, the limit and the counters that the fan-outs of all rooms share."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from broadcast.core.limits import DEFAULTS
+from broadcast.core.time_slice import CallSoon, TimeSlice
+
+Step: TypeAlias = Callable[[], bool]
+"""A short piece of work. It returns whether more of the same work is left."""
+
+
+class Dispatcher:
+    """The work of all fan-outs, and what they count together.
+
+    Each turn of the reactor has one time slice for all deliveries, and one for all subscribers that catch up. So the
+    length of a turn does not depend on the number of rooms. *now* returns monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        call_soon: CallSoon,
+        now: Callable[[], float],
+        private_queue_bytes: int = DEFAULTS.private_queue_bytes,
+    ) -> None:
+        self.private_queue_bytes = private_queue_bytes
+        """Size of the private queues of a connection at which it is congested, in bytes."""
+        self.sent_bytes = 0
+        """Number of bytes sent to subscribers."""
+        self.deliveries = 0
+        """Number of events that current subscribers have accepted, counted once for each subscriber."""
+        self.missed_messages = 0
+        """Number of messages in gap notices, counted once for each subscriber."""
+        self.lagging_count = 0
+        """Number of subscribers that lag. A connection counts once for each room in which it lags."""
+        self._deliveries = _StepQueue(call_soon, now)
+        self._steps = _StepQueue(call_soon, now)
+
+    def deliver(self, step: Step) -> None:
+        """Call *step* repeatedly while it returns True, in turn with the deliveries of other rooms.
+
+        A room calls this at most once in each turn, or within a step. The first call of *step* happens at once if the
+        time slice of this turn allows it.
+        """
+        self._deliveries.begin(step)
+
+    def schedule(self, step: Step) -> None:
+        """Call *step* repeatedly while it returns True, in turn with the steps of other subscribers.
+
+        A step works for one peer. The first call happens at once if the time slice of this turn allows it.
+        """
+        self._steps.add(step)
+
+
+class _StepQueue:
+    """Steps that run in turn, within one time slice of each turn of the reactor."""
+
+    def __init__(self, call_soon: CallSoon, now: Callable[[], float]) -> None:
+        self._steps: OrderedDict[Step, None] = OrderedDict()
+        self._running = False
+        self._slice = TimeSlice(self._run, call_soon, now)
+
+    def begin(self, step: Step) -> None:
+        """Add *step*, which begins at most once in each turn. If it needs only this turn, the next one is not used."""
+        if not self._running:
+            self._slice.begin(step)
+        self.add(step)
+
+    def add(self, step: Step) -> None:
+        """Add *step*."""
+        self._steps[step] = None
+        if not self._running:
+            self._run()
+
+    def _run(self) -> None:
+        """Run the steps in turn until the time slice of this turn is used up."""
+        self._running = True
+        try:
+            while self._steps and not self._slice.exhausted():
+                step, _ = self._steps.popitem(last=False)
+                if step():
+                    self._steps[step] = None
+        except BaseException:
+            self._slice.use_next_turn()
+            raise
+        finally:
+            self._running = False
