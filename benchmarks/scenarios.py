@@ -314,12 +314,13 @@ def _long_journal(bench: Bench, peer: Peer) -> Path:
     folder = bench.fresh()
     _greeted(peer, folder)  # makes the journal
     path = folder / "data" / "journal.sqlite"
-    db, _, last = prepare(path, 0)
+    prepared = prepare(path, 0)
+    db, last = prepared.db, prepared.room.last
     try:
         db.execute("BEGIN")
         text, now = "x" * 62, time()
         rows = (to_row(Message(0, f"u{n % 500:05}", text, now, n)) for n in range(last + 1, bench.plan.journal + 1))
-        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''))", rows)
         db.execute("COMMIT")
     finally:
         db.close()

@@ -39,6 +39,8 @@ class Limits:
     """Maximum number of lines that a client may send at once: the size of the token bucket."""
     lines_per_second: float = 2
     """Number of lines per second that a client may send when the bucket is empty; infinite for no limit."""
+    grace_seconds: float = 60
+    """Time for which the session of a program remains after its connection was lost."""
     address_connections: int | None = 64
     """Maximum number of connections from one IPv4 address or IPv6 network of 64 bits; None for no limit."""
     address_connection_rate: float = 20

@@ -86,6 +86,10 @@ class Room:
         """The topic in the stream so far; empty if there is none."""
         self.members: dict[int, Membership] = {}
         """Memberships by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
+        self.presence_version = 0
+        """A number that changes with the members and their nicknames."""
+        self.reservations = 0
+        """Number of sessions that are about to join. The room stays open for them."""
         self.last_seq = opened.last_seq
         """Number of the last stored event whose delivery has begun; at first, of the last one in the journal."""
         self.queued_events = 0
@@ -126,9 +130,10 @@ class Room:
 
     @property
     def is_unused(self) -> bool:
-        """Whether the room has no members, and nothing is left to store or to deliver."""
+        """Whether the room has no members and expects none, and nothing is left to store or to deliver."""
         return not (
             self.members
+            or self.reservations
             or self._joining
             or self._leaving
             or self.queued_events
@@ -325,6 +330,7 @@ class Room:
 
         Other members may receive it several turns of the reactor later.
         """
+        self.presence_version += len(events)
         for event in events:
             if isinstance(event, Joined):
                 membership = self.members[event.session] = self._joining.popleft()

@@ -129,7 +129,7 @@ class Fanout:
             try:
                 accepted = send(payload)
             except OSError as error:
-                accepted = subscriber.send_failed(error)
+                accepted = subscriber.writer.send_failed(error)
             if accepted != size:
                 behind.append((subscriber, accepted))
         self.dispatcher.sent_bytes += size * len(subscribers)

@@ -153,6 +153,18 @@ class StreamPeer(BasePeer):
         (self._ending[0] if self._ending else self._subscriber).release()
         self._on_writable()
 
+    def take_writer(self) -> Writer | None:
+        """Give the writer to another peer, and do nothing in all later calls.
+
+        Return None, and change nothing, if the connection has not accepted everything yet.
+        """
+        if self._subscriber.lagging:
+            return None
+        self._open = False
+        self._subscriber.discard()
+        self.drop_callbacks()
+        return self._writer
+
     def close(self) -> None:
         """Unsubscribe, send everything up to here, then close the connection."""
         if self._open:

@@ -11,7 +11,6 @@ other subscribers.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -22,24 +21,13 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Encoder
     from broadcast.delivery.dispatcher import Dispatcher
     from broadcast.delivery.replay_buffer import PlacedBatch, ReplayBuffer
-    from broadcast.net.writers import Send, Writer
+    from broadcast.net.writers import Send, Sender
 
 LAZY_CHUNK_BYTES: Final = 64 * 1024
 """Approximate number of bytes of a lazy reply that are encoded at once.
 
 The first two chunks are encoded at once, even if the subscriber does not read. By default they hold the whole replay.
 """
-
-_DISCONNECTED: Final = frozenset(
-    {
-        errno.ECONNRESET,
-        errno.ECONNABORTED,
-        errno.ETIMEDOUT,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-    }
-)
-"""Errors of a connection that neither side has closed (send(2), tcp(7))."""
 
 
 class Registry(Protocol):
@@ -74,7 +62,7 @@ class Subscriber:
     def __init__(
         self,
         registry: Registry,
-        writer: Writer,
+        writer: Sender,
         encoder: Encoder,
         on_writable: Callable[[], None],
         private_bytes: QueuedBytes | None = None,
@@ -242,16 +230,6 @@ class Subscriber:
         while self._send_next(count_accepted):
             pass
 
-    def send_failed(self, error: OSError) -> int:
-        """Handle the *error* of a send. Return 0, the number of accepted bytes.
-
-        The system reports a reset or a time-out only once. Afterwards the transport sees a regular close. So the
-        connection is aborted here.
-        """
-        if error.errno in _DISCONNECTED:
-            self.writer.abort()
-        return 0
-
     # Lagging
 
     def _start_lagging(self, batch: PlacedBatch | None, chunk: PrivateChunk | None = None) -> None:
@@ -349,7 +327,7 @@ class Subscriber:
         try:
             accepted = self.writer.send(data)
         except OSError as error:
-            return self.send_failed(error)
+            return self.writer.send_failed(error)
         self._dispatcher.sent_bytes += accepted
         return accepted
 

@@ -7,6 +7,7 @@ there is one. The transport receives only the rest of a line that the socket has
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IProducer, IReactorTime
 
 _LINGER: Final = DEFAULTS.linger_seconds
+
+_DISCONNECTED: Final = frozenset(
+    {
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    }
+)
+"""Errors of a connection that neither side has closed (send(2), tcp(7))."""
 
 Send: TypeAlias = Callable[[bytes], int]
 
@@ -56,8 +68,8 @@ class StreamTransport(Protocol):
         """Return the address of the peer."""
 
 
-class Writer(Protocol):
-    """The output of one connection."""
+class Sender(Protocol):
+    """The output of one stream of a connection."""
 
     @property
     def send(self) -> Send:
@@ -75,6 +87,13 @@ class Writer(Protocol):
     def stop_drain(self) -> None:
         """Stop calling *drained*: no bytes are waiting."""
 
+    def send_failed(self, error: OSError) -> int:
+        """Handle the *error* that a call of ``send`` has raised. Return 0, the number of accepted bytes."""
+
+
+class Writer(Sender, Protocol):
+    """The output of one connection."""
+
     def close(self) -> None:
         """Deliver the accepted bytes, then close. Only ``connection_lost`` may follow.
 
@@ -83,9 +102,6 @@ class Writer(Protocol):
 
     def start_linger(self) -> None:
         """Give the peer ``Limits.linger_seconds`` to read the remaining bytes, then abort."""
-
-    def abort(self) -> None:
-        """End the connection at once, because it is broken. It is lost in a later turn of the reactor."""
 
     def connection_lost(self) -> None:
         """Clean up after the connection. No other call may follow."""
@@ -119,9 +135,15 @@ class _LingeringClose:
         if self._linger is None:
             self._linger = self._clock.callLater(self._seconds, self._transport.abortConnection)
 
-    def abort(self) -> None:
-        """End the connection at once."""
-        self._transport.abortConnection()
+    def send_failed(self, error: OSError) -> int:
+        """Abort the connection if *error* says that it is broken. Return 0.
+
+        The system reports a reset or a time-out only once. Afterwards the transport sees a regular close. The
+        connection is lost in a later turn of the reactor.
+        """
+        if error.errno in _DISCONNECTED:
+            self._transport.abortConnection()
+        return 0
 
     def connection_lost(self) -> None:
         """Cancel the abort, and forget *drained*: a reference cycle with the subscriber would delay freeing both."""
