@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from json.encoder import encode_basestring as quote
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -49,11 +51,12 @@ class SessionIds:
 
 
 class RoomEncoder:
-    """The encoder for the stream of the room *room*, which is one of ``a-z 0-9 _ -``."""
+    """The encoder for the stream of the room *room*, whose name needs no quotes. *now* returns monotonic seconds."""
 
-    def __init__(self, room: str, ids: SessionIds) -> None:
-        self.lines = 0
-        """Number of lines encoded so far. While it does not change, the subscribers are sent nothing."""
+    def __init__(self, room: str, ids: SessionIds, now: Callable[[], float]) -> None:
+        self.last_output = -inf
+        """Time of the last line. The subscribers have been sent nothing since."""
+        self._now = now
         self._room = room
         self._ids = ids
         self._session = f',"session":"{ids.prefix}-'
@@ -65,15 +68,15 @@ class RoomEncoder:
     def encode(self, event: Event | Notice) -> bytes:
         """Return *event* as a line, empty if programs are not sent it."""
         if type(event) is Message:
-            self.lines += 1
+            self.last_output = self._now()
             return f"{self._said}{self._members(event)}}}\n".encode()
         if type(event) is Action:
-            self.lines += 1
+            self.last_output = self._now()
             return f"{self._emoted}{self._members(event)}}}\n".encode()
         encoded = self._rare(event)
         if encoded is None:
             return b""
-        self.lines += 1
+        self.last_output = self._now()
         return encode_notification(*encoded)
 
     def encode_in_result(self, event: Stored) -> bytes:

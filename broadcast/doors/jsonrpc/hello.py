@@ -121,7 +121,8 @@ class Hello:
         self._on_session(session)
         for room in rooms:
             session.join(room, partial(self._take_snapshot, session, room))
-        self._respond_if_complete(session)
+        if not rooms:
+            self._respond(session)
 
     def _open_session(self, rooms: Sequence[Room]) -> ProgramSession:
         self._check_numbers(rooms)
@@ -147,7 +148,8 @@ class Hello:
         self._on_session(session)
         for room in rooms:
             session.when_joined(room, partial(self._take_snapshot, session, room))
-        self._respond_if_complete(session)
+        if not rooms:
+            self._respond(session)
 
     # Both
 
@@ -163,11 +165,10 @@ class Hello:
 
     def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
         self._snapshots[snapshot.room] = snapshot
-        self._respond_if_complete(session)
+        if len(self._snapshots) == len(self._rooms) and session.connection is self._connection:
+            self._respond(session)
 
-    def _respond_if_complete(self, session: ProgramSession) -> None:
-        if len(self._snapshots) < len(self._rooms) or session.connection is not self._connection:
-            return
+    def _respond(self, session: ProgramSession) -> None:
         self._on_result(self._describe(session))
         for room in self._rooms:
             self._connection.peer.release(room.publisher)

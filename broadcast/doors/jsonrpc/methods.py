@@ -36,7 +36,7 @@ from broadcast.doors.jsonrpc.messages import (
     TellResult,
 )
 from broadcast.doors.jsonrpc.rooms import LIST_BYTES, LineCollector, Lines, read_lines
-from broadcast.doors.jsonrpc.session import TELL_UIDS
+from broadcast.doors.jsonrpc.session import TELL_UIDS, Connection
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
 
 if TYPE_CHECKING:
@@ -45,29 +45,22 @@ if TYPE_CHECKING:
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.commands import FormatNotice
     from broadcast.doors.jsonrpc.responses import Call
-    from broadcast.doors.jsonrpc.session import ProgramPeer, ProgramSession
+    from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
 
 LISTED_TOPIC_CHARS: Final = 80
 """Maximum length of a topic in ``rooms``, if the whole topics do not fit into a message."""
 
 
-class Context(Protocol):
+class Context(Connection, Protocol):
     """The connection on which a request has arrived."""
 
     sessions: Sessions
     format_notice: FormatNotice
 
     @property
-    def peer(self) -> ProgramPeer:
-        """The delivery to the client."""
-
-    @property
     def session(self) -> ProgramSession:
-        """The session of the connection."""
-
-    def send(self, line: bytes) -> None:
-        """Append *line* to the responses."""
+        """The session of the connection. It can end, or move to another connection, while a request waits."""
 
     def pause(self) -> None:
         """Handle no further request until ``resume``."""
@@ -96,7 +89,7 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
     event = kind(member.id, member.nick, text, context.sessions.wall_clock(), uid=uid or "", on_stored=on_stored)
     if uid and not room.knows_uids:
         context.pause()
-        room.load_uids(partial(_post_with_uid, context, call, room, event))
+        room.load_uids(partial(_post_with_uid, context, call, session, room, event))
     else:
         room.post(event, partial(_answer_repetition, context, call, room))
         backlog = context.sessions.hub.backlog
@@ -105,9 +98,13 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
             backlog.when_below_low_water(context.resume)
 
 
-def _post_with_uid(context: Context, call: Call, room: Room, event: Stored, error: JournalError | None) -> None:
+def _post_with_uid(
+    context: Context, call: Call, session: ProgramSession, room: Room, event: Stored, error: JournalError | None
+) -> None:
     """Append the first line with a uid, now that the uids of the room are known."""
-    if error is None:
+    if session.ending:
+        call.fail(_session_gone())
+    elif error is None:
         room.post(event, partial(_answer_repetition, context, call, room))
     else:
         call.fail(_not_kept(f"Not kept: {error}. Try again later."))
@@ -156,16 +153,21 @@ def _join(context: Context, call: Call, params: messages.JoinParams) -> None:
         raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
     else:
         context.pause()
-        context.sessions.hub.open_rooms([params.room], partial(_on_room, context, call, params))
+        context.sessions.hub.open_rooms([params.room], partial(_on_room, context, call, params, session))
 
 
-def _on_room(context: Context, call: Call, params: messages.JoinParams, rooms: Sequence[Room] | RejectedError) -> None:
-    session = context.session
+def _on_room(
+    context: Context,
+    call: Call,
+    params: messages.JoinParams,
+    session: ProgramSession,
+    rooms: Sequence[Room] | RejectedError,
+) -> None:
     error = None
     if isinstance(rooms, RejectedError):
         error = explain_rejection(rooms)
-    elif session.ending:
-        error = refusal("going-down", "The session is over.")
+    elif session.connection is not context:
+        error = _session_gone()
     elif not isinstance(params.after, UnsetType) and params.after > rooms[0].last_seq:
         error = _ahead(rooms[0])
     if error is not None:
@@ -173,6 +175,11 @@ def _on_room(context: Context, call: Call, params: messages.JoinParams, rooms: S
         context.resume()
     elif not isinstance(rooms, RejectedError):
         session.join(rooms[0], partial(_begin_stream, context, call, params, rooms[0]))
+
+
+def _session_gone() -> RpcError:
+    """Return the error for a request whose session has ended, or continues on another connection."""
+    return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
 
 
 def _ahead(room: Room) -> RpcError:

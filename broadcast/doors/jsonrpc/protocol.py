@@ -50,8 +50,6 @@ RETURNS_PER_SECOND: Final = 500
 """Number of clients that come back in each second after that."""
 PING_SECONDS: Final = 60.0
 """Time without output after which the client is sent a ``ping``, in seconds."""
-PING_CHECK_SECONDS: Final = 15.0
-"""Interval of the checks for that, in seconds. So a ping can be late by as much."""
 PING: Final = encode_notification("ping", Empty())
 
 
@@ -132,10 +130,8 @@ class ProgramConnection:
         self._session: ProgramSession | None = None
         self._splitter = LineSplitter(MAX_REQUEST_BYTES)
         self._responses = Responses(self.send, self._check_end)
-        self._lines_sent = 0
-        """Number of responses and other lines for this client alone."""
-        self._output = 0, 0.0
-        """The count of all lines for the client, and the time when a check noticed its last change."""
+        self._last_output = 0.0
+        """Time of the last line for this client alone, in seconds of the clock."""
         self._ping_timer: IDelayedCall | None = None
         self._failed_hellos = 0
         self._bad_lines = 0
@@ -255,30 +251,23 @@ class ProgramConnection:
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
-        self._lines_sent += 1
+        self._last_output = self._context.clock.seconds()
         self.peer.send_bytes(line)
 
     def _start_pings(self) -> None:
-        self._output = self._count_output(), self._context.clock.seconds()
-        self._ping_timer = self._context.clock.callLater(PING_CHECK_SECONDS, self._check_output)
-
-    def _count_output(self) -> int:
-        """Return a number that changes with every line for the client."""
-        if self._session is None:
-            return self._lines_sent
-        directory = self.sessions.directory
-        rooms = self.sessions.hub.rooms_of(self._session.member)
-        return self._lines_sent + sum(directory.encoder_for(room).lines for room in rooms)
+        self._ping_timer = self._context.clock.callLater(PING_SECONDS, self._check_output)
 
     def _check_output(self) -> None:
         """Send a ``ping`` if the client was sent nothing for ``PING_SECONDS``."""
-        count, since = self._output
         now = self._context.clock.seconds()
-        if count == self._count_output() and now - since >= PING_SECONDS and not self.peer.congested:
-            self.send(PING)
-        self._ping_timer = self._context.clock.callLater(PING_CHECK_SECONDS, self._check_output)
-        if count != self._count_output():
-            self._output = self._count_output(), now
+        directory = self.sessions.directory
+        rooms = self.sessions.hub.rooms_of(self.session.member)
+        last_output = max([self._last_output, *(directory.encoder_for(room).last_output for room in rooms)])
+        if now - last_output >= PING_SECONDS:
+            last_output = now
+            if not self.peer.congested:
+                self.send(PING)
+        self._ping_timer = self._context.clock.callLater(last_output + PING_SECONDS - now, self._check_output)
 
     # hello
 

@@ -39,10 +39,14 @@ class MemberPage(NamedTuple):
 
 
 class Directory:
-    """The encoders and the members of all rooms. *wall_clock* returns the time in seconds since the epoch."""
+    """The encoders and the members of all rooms.
 
-    def __init__(self, ids: SessionIds, wall_clock: Callable[[], float]) -> None:
+    *now* returns monotonic seconds, *wall_clock* the time of day in seconds since the epoch.
+    """
+
+    def __init__(self, ids: SessionIds, now: Callable[[], float], wall_clock: Callable[[], float]) -> None:
         self._ids = ids
+        self._now = now
         self._wall_clock = wall_clock
         self._encoders: WeakKeyDictionary[Room, RoomEncoder] = WeakKeyDictionary()
         self._sorted: WeakKeyDictionary[Room, tuple[int, list[tuple[str, Membership]]]] = WeakKeyDictionary()
@@ -52,7 +56,7 @@ class Directory:
         """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes."""
         encoder = self._encoders.get(room)
         if encoder is None:
-            encoder = self._encoders[room] = RoomEncoder(room.name, self._ids)
+            encoder = self._encoders[room] = RoomEncoder(room.name, self._ids, self._now)
         return encoder
 
     def members(self, room: Room, after: str, count: int, max_bytes: int) -> MemberPage:

@@ -42,7 +42,7 @@ class Sessions:
         self.clock = clock
         self.wall_clock = wall_clock
         self.grace = grace
-        self.directory = Directory(ids, wall_clock)
+        self.directory = Directory(ids, clock.seconds, wall_clock)
         self._make_token = make_token
         self._visit_log = visit_log
         self._by_token: dict[str, ProgramSession] = {}

@@ -63,7 +63,7 @@ BUSY_SECONDS = 2.0
 """Seconds to wait while another program has locked the file."""
 
 _EXAMINED_EVENTS = 1000  # number of recent events to check when a journal is opened, which takes some milliseconds
-_EXAMINED_ROOM_EVENTS = 100  # the same when another room is opened, because many may be opened at once
+_EXAMINED_ROOM_EVENTS = 20  # the same when another room is opened, because many may be opened at once
 _LACKING = "lacks some of its lines"
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100  # SQLite file format, section 1.3

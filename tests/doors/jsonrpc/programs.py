@@ -121,8 +121,7 @@ class Program:
         """Return the texts of the lines since the last call. Other notifications are dropped."""
         return [event["text"] for event in self.events() if event["method"] in {"said", "emoted"}]
 
-    @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether the server has closed its direction."""
         return self.transport.finished
 

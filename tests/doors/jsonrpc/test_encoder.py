@@ -34,7 +34,7 @@ from broadcast.doors.jsonrpc.encoder import RoomEncoder, SessionIds, encode_priv
 from tests.doors.jsonrpc.openrpc import Checker
 
 IDS = SessionIds("k3")
-ENCODER = RoomEncoder("lobby", IDS)
+ENCODER = RoomEncoder("lobby", IDS, lambda: 5.0)
 SAID = Message(7, "bob", "hi", 1768478400.12345, 12)
 
 
@@ -94,8 +94,12 @@ def test_private_message_has_a_number_and_no_room() -> None:
 
 
 def test_what_programs_need_not_know_is_empty() -> None:
+    encoder = RoomEncoder("lobby", IDS, lambda: 5.0)
     for event in (Barrier(), Receipt(3), CommandReply("pong")):
-        assert ENCODER.encode(event) == b""
+        assert encoder.encode(event) == b""
+        assert encoder.last_output < 0
+    encoder.encode(SAID)
+    assert encoder.last_output == 5.0
 
 
 def test_event_in_a_result_has_the_members_of_its_notification_and_the_method() -> None:

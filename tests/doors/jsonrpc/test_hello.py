@@ -81,23 +81,23 @@ def test_tenth_failed_hello_closes(world: ProgramWorld, ann: Program) -> None:
     bot = world.open_program()
     for _ in range(9):
         bot.fail("hello", protocol=1, nick="ann")
-    assert not bot.closed
+    assert not bot.is_closed()
     bot.put("hello", {"protocol": 1, "nick": "ann"})
     world.settle()
     error, goodbye = bot.read()
     assert error["error"]["code"] == 1003
     assert goodbye["params"]["reconnect"] is False
-    assert bot.closed
+    assert bot.is_closed()
 
 
 def test_no_hello_in_time_closes(world: ProgramWorld) -> None:
     bot = world.open_program()
     bot.fail("ping")
     world.clock.advance(59)
-    assert not bot.closed
+    assert not bot.is_closed()
     world.clock.advance(1)
     assert bot.events() == [{"method": "goodbye", "reason": "No hello in 60 seconds.", "reconnect": False, "after": 0}]
-    assert bot.closed
+    assert bot.is_closed()
     bot.hang_up()
     assert len(world.connections) == 0
 

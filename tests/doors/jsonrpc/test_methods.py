@@ -285,7 +285,7 @@ def test_history_is_cut_at_the_maximum_of_a_message_and_can_be_continued(ann: Pr
     say(ann, *['"' * 4000] * 100)
     ann.read()
     result = ann.call("history", room="lobby", **params)
-    assert result["more"] is True
+    assert result["more"]
     found = seqs(result)
     assert 25 <= len(found) < 100
     while result["more"]:
