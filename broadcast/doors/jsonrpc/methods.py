@@ -230,7 +230,7 @@ def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
     if uid:
         session.told_uids[uid] = result
         if len(session.told_uids) > TELL_UIDS:
-            session.told_uids.popitem(last=False)
+            del session.told_uids[next(iter(session.told_uids))]
     call.succeed(result)
     if room is not None and hub.should_throttle_sender(to):
         context.pause()
