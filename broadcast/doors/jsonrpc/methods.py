@@ -92,10 +92,6 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
         room.load_uids(partial(_post_with_uid, context, call, session, room, event))
     else:
         room.post(event, partial(_answer_repetition, context, call, room))
-        backlog = context.sessions.hub.backlog
-        if backlog.above_high_water:
-            context.pause()
-            backlog.when_below_low_water(context.resume)
 
 
 def _post_with_uid(
@@ -234,7 +230,7 @@ def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
     if uid:
         session.told_uids[uid] = result
         if len(session.told_uids) > TELL_UIDS:
-            session.told_uids.popitem(last=False)
+            del session.told_uids[next(iter(session.told_uids))]
     call.succeed(result)
     if room is not None and hub.should_throttle_sender(to):
         context.pause()
@@ -305,7 +301,8 @@ def _read_history(context: Context, call: Call, params: messages.HistoryParams, 
         if isinstance(lines, JournalError):
             call.fail(RpcError(Code.INTERNAL_ERROR, f"The history cannot be read: {lines}."))
         else:
-            call.succeed(HistoryResult(events=lines.events, more=wanted.more or not lines.complete))
+            more = bool(lines.events) and (wanted.more or not lines.complete)
+            call.succeed(HistoryResult(events=lines.events, more=more))
         context.resume()
 
     encoder = context.sessions.directory.encoder_for(room)

@@ -181,6 +181,7 @@ class BroadcastProtocol(LineReceiver):
             self.transport.abortConnection()
         else:
             self._successor = hand_over(self, writer)
+            del self._codec, self._peer, self._input, self.session  # they take 2 KiB
             self._successor.dataReceived(data)
 
     def _watch_line_end(self) -> None:
