@@ -24,7 +24,7 @@ MOMENTS = 200 if os.environ.get("BROADCAST_LONG") else 2
 BOTS = 3
 LINES = 150
 LINES_AT_ONCE = 10
-KILLS = 3
+KILLS = 2
 
 
 class Hurried(SystemRandom):
@@ -83,7 +83,7 @@ def test_each_line_is_stored_once_and_comes_once_although_the_server_is_killed(
 
     async def main() -> list[list[int]]:
         server = await start_server(address, tmp_path)
-        async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        async with asyncio.timeout(3 * PATIENCE), AsyncExitStack() as stack:
             chats = [await stack.enter_async_context(connect(address, nick=f"bot{index}")) for index in range(BOTS)]
             async with asyncio.TaskGroup() as group:
                 saying = [group.create_task(say(chat, mine)) for chat, mine in zip(chats, texts, strict=True)]
@@ -112,7 +112,7 @@ def test_the_examples_work_together(address: str, tmp_path: Path) -> None:
     async def main() -> None:
         server = await start_server(address, tmp_path)
         async with (
-            asyncio.timeout(PATIENCE),
+            asyncio.timeout(3 * PATIENCE),
             running("echo_bot.py", address, "kitchen"),
             running("bridge.py", address, "lobby", "kitchen") as bridge,
             running("webhook.py", address, "lobby", "--listen", 0) as webhook,
