@@ -300,14 +300,15 @@ class Hub:
         """Send the private message *text* from *member* to *to*. Raises ``RecipientNotReading``.
 
         It travels through the stream of a room of both, or else of the recipient, so that people read it in the order
-        of the lines around it. Return this room. Without one, and to programs, it is sent at once.
+        of the lines around it. Return this room. To programs, to members without a room, and to those that are moving
+        to another one, it is sent at once.
         """
         if to.listener.congested or to.private_in_flight >= self.settings.limits.private_queue_bytes:
             raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
         message = PrivateMessage(member.id, member.nick, to.id, text, at)
         # A recipient whose join of a room is not in delivery yet does not receive the stream of this room.
         names = [name for name, membership in to.memberships.items() if membership.announced_nick]
-        if to.receives_own or not names:
+        if to.receives_own or to.is_moving or not names:
             if not ignores(to, member.id, (nicknames.casefold_key(member.nick),)):
                 to.last_private_sender = member.id
                 to.listener.receive_private(message)

@@ -78,7 +78,7 @@ class StreamPeer(BasePeer):
 
     Until it subscribes, the subscriber belongs to *registry*. A further room has a subscriber of its own. If the
     connection has not accepted everything from the room before, that subscriber goes on first, and the new one waits
-    for its end. The peer is congested meanwhile, so a client that does not read cannot leave many rooms behind.
+    for its end. While two rooms wait, the peer is congested, so a client that does not read cannot leave many behind.
 
     *encoder_for* returns the encoder of a view. It must return the same object each time, because subscribers with the
     same encoder share the encoded batches.
@@ -95,7 +95,7 @@ class StreamPeer(BasePeer):
         super().__init__(registry.dispatcher, writer, ready_for_line, on_closed)
         self._encoder_for = encoder_for
         self._subscriber = self._new_subscriber(registry, encoder_for(View()))
-        self._ending: list[Subscriber] = []
+        self._ending: tuple[Subscriber, ...] = ()
         """The subscribers of earlier rooms that have not been sent everything. Each one waits for the one before."""
 
     def _new_subscriber(self, registry: Registry, encoder: Encoder) -> Subscriber:
@@ -107,8 +107,8 @@ class StreamPeer(BasePeer):
 
     @property
     def congested(self) -> bool:
-        """Whether nothing more should be queued for the peer alone: too much is queued, or an earlier room is."""
-        return bool(self._ending) or self._subscriber.congested
+        """Whether nothing more should be queued for the peer alone: too much is queued, or it has to end two rooms."""
+        return len(self._ending) > 1 or self._subscriber.congested
 
     @property
     def lagging(self) -> bool:
@@ -144,12 +144,12 @@ class StreamPeer(BasePeer):
         self._subscriber = self._new_subscriber(registry, encoder)
         self._subscriber.session = before.session
         if not before.end(self._on_ended):
-            self._ending.append(before)
+            self._ending = (*self._ending, before)
             self._subscriber.hold()
 
     def _on_ended(self) -> None:
         """Continue with the next subscriber: the connection has accepted everything from the room before."""
-        del self._ending[0]
+        self._ending = self._ending[1:]
         (self._ending[0] if self._ending else self._subscriber).release()
         self._on_writable()
 
@@ -177,7 +177,7 @@ class StreamPeer(BasePeer):
         self._open = False
         for subscriber in (*self._ending, self._subscriber):
             subscriber.discard()
-        self._ending.clear()
+        self._ending = ()
         self._writer.connection_lost()
         self._run_waiting()
 

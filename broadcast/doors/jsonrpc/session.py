@@ -90,6 +90,12 @@ class SessionRegistry(Protocol):
     def log_end(self, session: ProgramSession, reason: str) -> None:
         """Log that *session* leaves."""
 
+    def begin_waiting(self, session: ProgramSession) -> None:
+        """Count *session* toward the limits of connections until ``end_waiting``."""
+
+    def end_waiting(self, session: ProgramSession) -> None:
+        """Stop counting *session*."""
+
     def forget_token(self, session: ProgramSession) -> None:
         """Resume *session* no more."""
 
@@ -245,10 +251,10 @@ class ProgramSession:
     def attach(self, connection: Connection) -> None:
         """Continue on *connection*. An older connection closes."""
         before, self.connection = self.connection, connection
-        self.address = connection.address
         if self._grace_end is not None:
             self._grace_end.cancel()
-            self._grace_end = None
+            self._stop_waiting()
+        self.address = connection.address
         if before is not None:
             before.session_moved()
 
@@ -261,12 +267,17 @@ class ProgramSession:
             return
         if self.grace:
             self._grace_end = self._sessions.clock.callLater(self.grace, self._end_grace)
+            self._sessions.begin_waiting(self)
         else:
             self.end(reason)
 
     def _end_grace(self) -> None:
-        self._grace_end = None
+        self._stop_waiting()
         self.end(CONNECTION_LOST)
+
+    def _stop_waiting(self) -> None:
+        self._grace_end = None
+        self._sessions.end_waiting(self)
 
     def end(self, reason: str) -> None:
         """Leave all rooms, then close the connection. The token is void at once."""

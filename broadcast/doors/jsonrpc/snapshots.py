@@ -58,7 +58,7 @@ class SnapshotTaker:
         self._topic = _fit_text(room.topic, max_bytes // 8)
         self._count = len(room.members)
         space = max_bytes - ROOM_BYTES - 2 * len(self._topic.encode())
-        self._page = directory.members(room, "", SNAPSHOT_MEMBERS, space // 2)
+        self._page = directory.first_members(room, SNAPSHOT_MEMBERS, space // 2)
         self._space = space - self._page.size
         self._after = wanted.after
         first = self._last - wanted.replay + 1 if wanted.after is None else wanted.after + 1

@@ -366,6 +366,7 @@ def test_a_private_message_is_delivered_once_in_a_resumed_session(link: Link) ->
     ann.lose()
     link.server.tell("ann", "more")
     ann.reconnect()
+    assert ann.server.calls[-1][1]["resume"]["told"] == 1
     assert [event.text for event in ann.events() if isinstance(event, events.Told)] == ["psst", "more"]
 
 
@@ -565,6 +566,19 @@ def test_a_fill_that_a_lost_connection_interrupts_goes_on(link: Link) -> None:
     assert link.texts() == ["one", "two"]
 
 
+def test_a_fill_that_is_interrupted_is_asked_for_again(link: Link) -> None:
+    link.server.answers_held = []
+    link.server.max_replay = 1
+    link.server.hide("one", "two", "three")
+    link.pump()
+    link.lose()
+    link.server.answers_held = None
+    link.server.tell("bot", "psst")
+    link.reconnect()
+    assert link.texts() == ["one", "two", "three"]
+    assert link.server.calls[-2][1]["resume"]["rooms"] == {"lobby": 0}
+
+
 def test_more_lines_than_a_resumed_session_gets_at_once_are_read(link: Link) -> None:
     link.server.max_replay = 10
     link.lose()
@@ -730,6 +744,7 @@ class Scenario:
         self.server.max_page_bytes = 400
         self.said: dict[int, str] = {}
         self.taken: list[events.Event] = []
+        self.told = 0
 
     def step(self, what: str, how: Any) -> None:  # noqa: ANN401 -- depends on the step
         if self.link.connection is None or self.link.connection.is_closed or self.link.session.must_close:
@@ -763,8 +778,9 @@ class Scenario:
         self.server.lose_sessions()
 
     def tell(self, _: None) -> None:
+        self.told += 1
         for session in self.server.sessions.values():
-            self.server.tell_session(session, "psst")
+            self.server.tell_session(session, f"psst {self.told}")
 
     def take(self, number: int) -> None:
         taken = (self.link.session.next_event() for _ in range(number))
@@ -791,6 +807,8 @@ def test_whatever_is_lost_each_line_is_said_once_and_comes_once_in_order(steps: 
         assert taken == [line["seq"] for line in lines[room]]
         mine = [line["text"] for line in lines[room] if line["nick"] == "bot"]
         assert mine == [f"mine {index}" for index, of in enumerate(said.values()) if of == room]
+    told = [event.text for event in scenario.taken if isinstance(event, events.Told)]
+    assert told == sorted(set(told), key=told.index)
     assert {number: answer.error for number, answer in answers.items()} == dict.fromkeys(said)
     for number, room in said.items():
         assert lines[room][answers[number].result.seq - 1]["nick"] == "bot"

@@ -7,7 +7,9 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from twisted.internet.address import IPv4Address
 
+from broadcast.core.limits import Limits
 from tests.doors.jsonrpc.programs import GRACE, Program, ProgramWorld
 
 
@@ -56,7 +58,7 @@ def test_session_goes_on_with_every_line_and_without_leaving(
     if not lost:
         assert bob.events()[-1] == {
             "method": "goodbye",
-            "reason": "Resumed elsewhere.",
+            "reason": "resumed elsewhere",
             "reconnect": False,
             "after": 0,
         }
@@ -117,13 +119,13 @@ def test_wrong_numbers_are_refused_and_change_nothing(world: ProgramWorld, ann: 
     back = world.open_program()
     resume = bob.resume
     for wrong, reason in (
-        ({"journal": "another"}, "other-journal"),
-        ({"rooms": {"lobby": 1}}, "ahead"),
-        ({"rooms": {"lobby": 1}, "token": "unknown"}, "ahead"),
+        ({"attempt": 1, "journal": "another"}, "other-journal"),
+        ({"attempt": 2, "rooms": {"lobby": 1}}, "ahead"),
+        ({"attempt": 3, "rooms": {"lobby": 1}, "token": "unknown"}, "ahead"),
     ):
-        assert back.fail("hello", protocol=1, nick="eve", resume=resume | wrong) == (1010, reason)
+        assert back.fail("hello", protocol=1, nick="eve", resume={**resume, **wrong}) == (1010, reason)
     assert ann.events() == []
-    assert come_back(bob).welcome["nick"] == "bob"
+    assert come_back(bob, attempt=3).welcome["nick"] == "bob"
 
 
 def test_unknown_token_begins_a_session_that_has_missed_nothing(world: ProgramWorld, ann: Program) -> None:
@@ -286,3 +288,26 @@ def test_nothing_is_left_of_sessions_that_are_over(world: ProgramWorld, ann: Pro
     back.person.protocol = bob.person.protocol = ann.person.protocol
     gc.collect()
     assert (session(), connection()) == (None, None)
+
+
+def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None:
+    world = ProgramWorld(limits=Limits(address_connections=2))
+    address = IPv4Address("TCP", "10.0.0.7", 1)
+    first, second = (world.open_program(address) for _ in range(2))
+    first.hello("first")
+    second.hello("second")
+    first.vanish()
+    second.vanish()
+    back = world.open_program(address)
+    error = back.request("hello", protocol=1, nick="third")["error"]
+    assert error["code"] == -32600
+    assert error["message"] == "Too many connections from 10.0.0.7: this server takes 2 from one address."
+    assert back.call("hello", protocol=1, resume=first.resume)["resumed"]
+    other = world.open_program()
+    assert other.call("hello", protocol=1, resume=second.resume)["resumed"]
+    world.open_program(address).hello("third")
+    assert not world.sessions._waiting
+    back.vanish()
+    world.clock.advance(GRACE)
+    world.settle()
+    assert not world.sessions._waiting

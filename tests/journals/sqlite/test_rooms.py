@@ -313,6 +313,20 @@ def test_missing_lines_are_marked_in_the_room_of_the_last_line_and_the_id_change
         assert room.append_texts("f") == [message("f", 6)]
 
 
+@pytest.mark.parametrize("content", [None, b"", b"many", b"0 lobby\n"])
+def test_copy_without_its_last_number_gets_a_new_id(tmp_path: Path, content: bytes | None) -> None:
+    with open_sqlite(tmp_path) as run:
+        run.append_texts("x")
+        before = run.journal.id
+    (tmp_path / "journal.last").unlink()
+    if content is not None:
+        (tmp_path / "journal.last").write_bytes(content)
+    with open_sqlite(tmp_path) as run:
+        after = run.journal.id
+    with open_sqlite(tmp_path) as run:
+        assert run.journal.id == after != before
+
+
 def test_missing_room_is_created_again(tmp_path: Path) -> None:
     reports: list[str] = []
     with open_sqlite(tmp_path) as run:
