@@ -129,7 +129,9 @@ def _answer_repetition(
     elif call.is_request:
         _answer_stored(call, first)
     else:
-        context.send(context.sessions.directory.encoder_for(room).encode(first))
+        # The stream of the room may not have reached this line yet, and a program counts the lines that it has read.
+        line = context.sessions.directory.encoder_for(room).encode(first)
+        room.after_barrier(partial(context.peer.send_in_room, room.publisher, line))
 
 
 def _not_kept(text: str) -> RpcError:

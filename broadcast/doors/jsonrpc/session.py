@@ -48,6 +48,9 @@ class ProgramPeer(Protocol):
     def unsubscribe(self, publisher: Publisher) -> None:
         """End the stream of a room here."""
 
+    def send_in_room(self, publisher: Publisher, line: bytes) -> None:
+        """Append *line* to the stream of a room, or to the responses if there is no such stream."""
+
 
 class Connection(Protocol):
     """The connection of a session."""

@@ -107,6 +107,23 @@ def test_repetition_waits_for_the_first_line(ann: Program, bob: Program) -> None
     assert bob.texts() == ["hi"]
 
 
+def test_said_that_answers_a_repetition_does_not_come_before_the_lines_of_the_stream(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    """A program counts what it has read. Behind a line that comes too early, it would ask for no other."""
+    ann.person.stop_reading(200)
+    for number in range(1, 6):
+        bob.put("say", {"room": "lobby", "text": f"{number}"})
+    for _ in range(2):
+        ann.put("say", {"room": "lobby", "text": "mine", "uid": "u-1"}, notify=True)
+    world.settle()
+    ann.put("say", {"room": "lobby", "text": "mine", "uid": "u-1"}, notify=True)
+    world.settle()
+    ann.person.read_on()
+    world.settle()
+    assert [event["seq"] for event in ann.events()] == [1, 2, 3, 4, 5, 6, 6, 6]
+
+
 def test_same_uid_with_another_text_author_or_kind_is_refused(ann: Program, bob: Program) -> None:
     ann.call("say", room="lobby", text="hi\r", uid="u-1")
     for program, method, text in ((ann, "say", "ho"), (bob, "say", "hi "), (ann, "emote", "hi ")):
