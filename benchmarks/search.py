@@ -116,10 +116,10 @@ def main() -> None:
     words = vocabulary()
     with TemporaryDirectory() as folder:
         path = Path(folder) / FILE
-        db, _, _ = prepare(path, 0)
+        db = prepare(path, 0).db
         with closing(db):
             db.execute("BEGIN")
-            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", map(to_row, talk(lines, words)))
+            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''))", map(to_row, talk(lines, words)))
             db.execute("COMMIT")
         without = megabytes(path)
         turns: Turns = queue.SimpleQueue()

@@ -42,7 +42,7 @@ from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
 from broadcast.server.gc_pauses import GcPauseLimiter
-from broadcast.server.reactor import limit_turns
+from broadcast.server.reactor import shorten_turns
 from broadcast.service import raise_file_limit
 
 MANY = 9_000
@@ -59,7 +59,7 @@ class Watched(EPollReactor):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-        limit_turns(self)
+        shorten_turns(self)
         self.longest = self.total = self.collecting = 0.0
         self._last = time.thread_time()
         self._began = 0.0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import re
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +34,9 @@ from broadcast.core.stats import CommitStats
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.doors.jsonrpc.encoder import SessionIds
+from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
+from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
@@ -47,7 +52,7 @@ from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
 from broadcast.server.pid_file import check_pid_file
-from broadcast.server.reactor import limit_turns, use_monotonic_clock
+from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
@@ -65,6 +70,8 @@ _INTERFACE: Final = (
     "Address to listen on, for ports given as a number; 0.0.0.0 accepts connections from other machines. By default "
     "127.0.0.1 and ::1: this machine only."
 )
+TOKEN_BYTES: Final = 16
+"""Number of random bytes in the secret that resumes a session."""
 OTHER_FILES: Final = 64
 """File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
 _METRICS: Final = (
@@ -186,7 +193,7 @@ def makeService(options: Options) -> Server:
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
     use_monotonic_clock(reactor, time, monotonic)
-    limit_turns(reactor)
+    shorten_turns(reactor)
     call_soon: CallSoon = reactor.callFromThread
     config = options.config
     twistd: Mapping[str, Any] = options.parent or {}
@@ -212,7 +219,19 @@ def makeService(options: Options) -> Server:
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
-        full = factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL))
+        encode_notice = factory.encoder_for(View()).encode
+        sessions = Sessions(
+            hub,
+            SessionIds(secrets.token_hex(4)),
+            reactor,
+            time,
+            partial(secrets.token_urlsafe, TOKEN_BYTES),
+            connections.limiter,
+            factory.visit_log,
+        )
+        programs = DoorContext(sessions, connections, reactor, call_soon, random.random, encode_notice)
+        factory.hand_over = partial(take_over, programs)
+        full = encode_notice(ServerNotice(SERVER_FULL))
         pacer = AcceptPacer(reactor, lambda: hub.backlog.message_count)
 
         def prepare(port: IListeningPort) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
 
 from broadcast.core.errors import JournalError, RejectedError
@@ -146,6 +147,17 @@ def _find_command(verb: str) -> Command:
 
 def _reply_lines(context: CommandContext, *lines: str) -> None:
     context.peer.send(*map(CommandReply, lines))
+
+
+def _reply_later(context: CommandContext, lines: Callable[[], Iterable[str]]) -> None:
+    """Reply with *lines* once everything that the user said before has been delivered."""
+
+    def reply() -> None:
+        _reply_lines(context, *lines())
+        context.resume()
+
+    context.pause()
+    context.room.after_barrier(reply)
 
 
 def _require_args(argument: str, command: str) -> str:
@@ -350,14 +362,18 @@ def _search(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _rooms(context: CommandContext, argument: str, at: float) -> None:
-    rooms = sorted(context.hub.rooms.values(), key=lambda room: (-len(room.members), room.name))
-    lines = []
-    for room in rooms[:LISTED_ROOMS]:
+    _reply_later(context, lambda: _list_rooms(context))
+
+
+def _list_rooms(context: CommandContext) -> Iterator[str]:
+    rooms = context.hub.rooms.values()
+    largest = nsmallest(LISTED_ROOMS, rooms, key=lambda room: (-len(room.members), room.name))
+    for room in largest:
         own = " (you are in it)" if room is context.room else ""
-        lines.append(f"{room.name}: {len(room.members)} here{own}{f': {room.topic}' if room.topic else ''}")
-    if len(rooms) > LISTED_ROOMS:
-        lines.append(f"and {len(rooms) - LISTED_ROOMS} more.")
-    _reply_lines(context, *lines)
+        topic = f": {room.topic}" if room.topic else ""
+        yield f"{room.name}: {len(room.members)} here{own}{topic}"
+    if len(rooms) > len(largest):
+        yield f"and {len(rooms) - len(largest)} more."
 
 
 def _join(context: CommandContext, argument: str, at: float) -> None:
@@ -379,7 +395,8 @@ def _topic(context: CommandContext, argument: str, at: float) -> None:
     if text:
         room.change_topic(context.member, text)
     else:
-        _reply_lines(context, f"topic: {room.topic}" if room.topic else "there is no topic. /topic TEXT sets one.")
+        no_topic = "there is no topic. /topic TEXT sets one."
+        _reply_later(context, lambda: [f"Topic: {room.topic}" if room.topic else no_topic])
 
 
 def _parse_toggle(argument: str, state: bool, command: str) -> bool:
@@ -473,7 +490,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),
     Command("rooms", "", "lists the rooms", _rooms),
     Command("join", "ROOM", "moves to another room, and opens it if there is none", _join),
-    Command("leave", "", "moves back to the first room", _leave),
+    Command("leave", "", "moves back to the room in which you arrived", _leave),
     Command("topic", "[TEXT]", "shows the topic of the room, or sets it", _topic),
     Command("timestamp", "[on/off]", "shows the time of each line", _timestamp),
     Command("receipts", "[on/off]", "tells the number under which each of your lines is kept", _receipts),

@@ -46,7 +46,11 @@ class NicknameRejected(RejectedError):
 
 
 class RoomRejected(RejectedError):
-    """There can be no such room, or no further one."""
+    """There can be no such room, or no further one. *why* is a word for programs."""
+
+    def __init__(self, text: str, why: Literal["no-such-room", "room-refused"]) -> None:
+        super().__init__(text)
+        self.why = why
 
 
 class NotHere(RejectedError):

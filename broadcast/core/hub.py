@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
@@ -34,6 +34,8 @@ _room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
 
 OnRoom: TypeAlias = Callable[[Room | RejectedError], None]
 """Receives an open room, or the reason why it cannot be opened."""
+OnRooms: TypeAlias = Callable[[Sequence[Room] | RejectedError], None]
+"""Receives open rooms, or the reason why one of them cannot be opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ class Hub:
             room.announce(GOING_DOWN)
             room.after_barrier(count)
 
+    @property
+    def journal_id(self) -> str:
+        """The id of the journal; see ``Journal.id``."""
+        return self._journal.id
+
     # Rooms
 
     @property
@@ -142,11 +149,33 @@ class Hub:
             self._opening[name] = [on_room]
             self._journal.open_room(name, self._tail, partial(self._on_opened, name))
 
+    def open_rooms(self, typed: Sequence[str], on_rooms: OnRooms) -> None:
+        """Open all rooms with the names *typed*, and call *on_rooms* with them or with the reason of a failure.
+
+        The rooms that have no members after the call are closed again.
+        """
+        rooms: list[Room] = []
+
+        def open_next(opened: Room | RejectedError | None = None) -> None:
+            if isinstance(opened, Room):
+                opened.reservations += 1
+                rooms.append(opened)
+            if isinstance(opened, RejectedError) or len(rooms) == len(typed):
+                on_rooms(opened if isinstance(opened, RejectedError) else rooms)
+                for room in rooms:
+                    room.reservations -= 1
+                    if room.is_unused:
+                        self._close_room(room)
+            else:
+                self.open_room(typed[len(rooms)], open_next)
+
+        open_next()
+
     def _on_opened(self, name: str, opened: OpenedRoom | JournalError) -> None:
         callbacks = self._opening.pop(name)
         room: Room | RejectedError
         if isinstance(opened, JournalError):
-            room = RoomRejected(f"the room {name} cannot be opened: {opened}")
+            room = RoomRejected(f"the room {name} cannot be opened: {opened}", "room-refused")
         else:
             room = self._add_room(name, opened)
         for on_room in callbacks:
@@ -159,16 +188,16 @@ class Hub:
         name = typed.strip().lower()
         if not _room_name.fullmatch(name):
             msg = f"a room's name has 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -."
-            raise RoomRejected(msg)
+            raise RoomRejected(msg, "room-refused")
         if name in self.rooms or name in self._opening or name in self._permanent:
             return name
         if self.settings.fixed_rooms is not None:
             msg = f"there is no room {name}. /rooms lists the rooms of this server."
-            raise RoomRejected(msg)
+            raise RoomRejected(msg, "no-such-room")
         most = self.settings.limits.rooms
         if len(self.rooms) + len(self._opening) >= most:
             msg = f"this server has {most} open rooms, which is its limit. /rooms lists them."
-            raise RoomRejected(msg)
+            raise RoomRejected(msg, "room-refused")
         return name
 
     @property
@@ -180,7 +209,8 @@ class Hub:
         return room
 
     def _close_room(self, room: Room) -> None:
-        if room.name not in self._permanent:
+        """Close *room*, unless it is permanent or closed already."""
+        if room.name not in self._permanent and self.rooms.get(room.name) is room:
             del self.rooms[room.name]
             room.close()
 
@@ -270,14 +300,15 @@ class Hub:
         """Send the private message *text* from *member* to *to*. Raises ``RecipientNotReading``.
 
         It travels through the stream of a room of both, or else of the recipient, so that people read it in the order
-        of the lines around it. Return this room. Without one, and to programs, it is sent at once.
+        of the lines around it. Return this room. To programs, to members without a room, and to those that are moving
+        to another one, it is sent at once.
         """
         if to.listener.congested or to.private_in_flight >= self.settings.limits.private_queue_bytes:
             raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
         message = PrivateMessage(member.id, member.nick, to.id, text, at)
         # A recipient whose join of a room is not in delivery yet does not receive the stream of this room.
         names = [name for name, membership in to.memberships.items() if membership.announced_nick]
-        if to.receives_own or not names:
+        if to.receives_own or to.is_moving or not names:
             if not ignores(to, member.id, (nicknames.casefold_key(member.nick),)):
                 to.last_private_sender = member.id
                 to.listener.receive_private(message)

@@ -25,7 +25,7 @@ class MemberListener(Protocol):
         """
 
     def leave_delivered(self, room: str) -> None:
-        """Handle the leave from *room*, which all subscribers have received."""
+        """Handle the leave from *room*, which all subscribers have received. Called once for each leave."""
 
     def receive_private(self, message: PrivateMessage) -> None:
         """Handle a private message that did not travel through the stream of a room."""
@@ -49,6 +49,8 @@ class Member:
     receipts: bool = False
     ignored: dict[str, str] = field(default_factory=dict)
     """Nicknames whose lines are hidden, by comparison key."""
+    is_moving: bool = False
+    """True while it moves to another room. Private messages then pass through no room, but go to its listener."""
     private_in_flight: int = 0
     """Number of characters in private messages to this member that have not been delivered."""
     last_private_sender: int = 0

@@ -10,7 +10,7 @@ from broadcast.core.errors import JournalError, UidReused
 from broadcast.core.events import Stored, StoreFailed
 
 if TYPE_CHECKING:
-    from broadcast.core.interfaces import ReadCallback, UidsCallback
+    from broadcast.core.interfaces import Callback, ReadCallback, UidsCallback
 
 REMEMBERED_LINES: Final = 100_000
 """Minimum number of a room's last lines whose uids are known. Up to twice as many are in memory, 200 bytes each."""
@@ -37,8 +37,8 @@ class RecentUids:
         """Whether the uids of the lines in the journal are known."""
         self._log = log
         self._waiting_for_load: list[Callable[[JournalError | None], None]] | None = None
-        self._pending: dict[str, tuple[Stored, list[tuple[Stored, Answer]]]] = {}
-        """Lines that are being stored, with the repetitions that wait for the outcome, by uid."""
+        self._pending: dict[str, list[tuple[Stored, Answer]]] = {}
+        """The repetitions that wait until the line with their uid is stored, or has failed, by this uid."""
         self._recent: dict[str, int] = {}
         """Numbers by uid, of the lines since ``_generation_start``."""
         self._older: dict[str, int] = {}
@@ -70,30 +70,25 @@ class RecentUids:
         """
         uid = event.uid
         if (pending := self._pending.get(uid)) is not None:
-            pending[1].append((event, answer))
+            pending.append((event, answer))
             return True
         seq = self._recent.get(uid) or self._older.get(uid)
         if seq is not None:
             self._log.read(seq, seq, partial(_compare, event, answer))
             return True
-        self._pending[uid] = event, []
+        self._pending[uid] = []
         return False
 
-    def record(self, event: Stored) -> None:
-        """Note that *event*, which has a uid, is stored."""
+    def record(self, event: Stored) -> list[Callback]:
+        """Note that *event*, which has a uid, is stored. Return the calls for the repetitions that waited for it."""
         if event.seq - self._generation_start > REMEMBERED_LINES:
             self._older, self._recent, self._generation_start = self._recent, {}, event.seq
         self._recent[event.uid] = event.seq
-        for repetition, answer in self._finish(event.uid):
-            _compare(repetition, answer, [event])
+        return [partial(_compare, repetition, answer, [event]) for repetition, answer in self._pending.pop(event.uid)]
 
-    def forget(self, failure: StoreFailed, uid: str) -> None:
-        """Note that the line with *uid* was not stored. It may be sent again."""
-        for _, answer in self._finish(uid):
-            answer(failure)
-
-    def _finish(self, uid: str) -> list[tuple[Stored, Answer]]:
-        return self._pending.pop(uid)[1] if uid in self._pending else []
+    def forget(self, failure: StoreFailed, uid: str) -> list[Callback]:
+        """Note that the line with *uid* was not stored. Return the calls for its repetitions. It may be sent again."""
+        return [partial(answer, failure) for _, answer in self._pending.pop(uid)]
 
 
 def _compare(event: Stored, answer: Answer, found: Sequence[Stored] | JournalError) -> None:

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 from broadcast.core.backlog import Backlog
 from broadcast.core.batching import build_batch
@@ -87,6 +86,10 @@ class Room:
         """The topic in the stream so far; empty if there is none."""
         self.members: dict[int, Membership] = {}
         """Memberships by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
+        self.presence_version = 0
+        """A number that changes with the members and their nicknames."""
+        self.reservations = 0
+        """Number of sessions that are about to join. The room stays open for them."""
         self.last_seq = opened.last_seq
         """Number of the last stored event whose delivery has begun; at first, of the last one in the journal."""
         self.queued_events = 0
@@ -97,8 +100,8 @@ class Room:
         self._on_empty = context.on_empty
         self._recent: deque[Stored] = deque(opened.recent, maxlen=context.replay)
         """Stored events for new members. The replay buffer for subscribers that lag is in ``delivery``."""
-        self._joining: dict[int, Membership] = {}
-        """Memberships by session id whose join is not in delivery yet."""
+        self._joining: deque[Membership] = deque()
+        """Memberships whose join is not in delivery yet, in the order of the joins."""
         self._leaving: dict[int, Membership] = {}
         """Memberships by session id whose leave is in delivery."""
         self._ignoring: set[Member] = set()
@@ -127,9 +130,10 @@ class Room:
 
     @property
     def is_unused(self) -> bool:
-        """Whether the room has no members, and nothing is left to store or to deliver."""
+        """Whether the room has no members and expects none, and nothing is left to store or to deliver."""
         return not (
             self.members
+            or self.reservations
             or self._joining
             or self._leaving
             or self.queued_events
@@ -144,7 +148,8 @@ class Room:
 
     def enter(self, member: Member) -> None:
         """Add *member*. ``joined`` of its listener is called when the delivery of the event begins."""
-        self._joining[member.id] = member.memberships[self.name] = Membership(member)
+        membership = member.memberships[self.name] = Membership(member)
+        self._joining.append(membership)
         self._append(Joined(member.id, member.nick))
 
     def leave(self, member: Member, reason: str) -> None:
@@ -269,10 +274,6 @@ class Room:
             self.last_seq = stored[-1].seq
             self._backlog.message_count += len(stored)
             self._recent.extend(stored)
-            if self._uids.loaded:
-                for event in stored:
-                    if event.uid:
-                        self._uids.record(event)
         # Most batches hold stored events only, and the other events are few. Only these change the state of the room.
         transient = [event for event in events if not isinstance(event, STORED)] if len(stored) < len(events) else ()
         presence = [event for event in transient if isinstance(event, _PRESENCE)]
@@ -280,7 +281,7 @@ class Room:
         self._unannounced = [*self._unannounced, presence] if is_quiet else []
         self._apply_before_delivery(transient, batch)
         self._publishing = self._delivering = True
-        answers = [partial(event.on_stored, event) for event in stored if event.on_stored is not None]
+        answers = self._take_answers(stored, transient)
         steps = self._finish_delivery(transient, answers, holds_presence=holds_presence)
         self.publisher.publish(batch, steps, self._calls_of_joined(transient))
 
@@ -306,14 +307,33 @@ class Room:
         elif not self._publishing:
             self._deliver_next()
 
+    def _take_answers(self, stored: Sequence[Stored], events: Sequence[Transient]) -> list[Callback]:
+        """Return the calls that tell authors whether their lines and topics among *stored* and *events* are stored."""
+        answers: list[Callback] = []
+        for line in stored:
+            if line.on_stored is not None:
+                answers.append(partial(line.on_stored, line))
+            if line.uid:
+                answers.extend(self._uids.record(line))
+        for event in events:
+            if isinstance(event, TopicChanged) and event.on_stored is not None:
+                answers.append(partial(event.on_stored, event))
+            elif isinstance(event, StoreFailed):
+                if event.event.on_stored is not None:
+                    answers.append(partial(event.event.on_stored, event))
+                if isinstance(event.event, STORED) and event.event.uid:
+                    answers.extend(self._uids.forget(event, event.event.uid))
+        return answers
+
     def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:
         """Update the state that a member can act on as soon as it has received the batch.
 
         Other members may receive it several turns of the reactor later.
         """
+        self.presence_version += len(events)
         for event in events:
             if isinstance(event, Joined):
-                membership = self.members[event.session] = self._joining.pop(event.session)
+                membership = self.members[event.session] = self._joining.popleft()
                 membership.announced_nick = event.nick
                 membership.member.arrived = True
                 self.update_ignoring(membership.member)
@@ -323,8 +343,6 @@ class Room:
                 self._in_delivery(event.session).announced_nick = event.new
             elif isinstance(event, TopicChanged):
                 self.topic = event.text
-            elif isinstance(event, StoreFailed) and isinstance(event.event, STORED) and event.event.uid:
-                self._uids.forget(event, event.event.uid)
         for recipient in {event.to for event in events if isinstance(event, PrivateMessage)}:
             for _, shown in batch.overrides.get(recipient, ()):
                 if isinstance(shown, PrivateMessage):
@@ -352,7 +370,7 @@ class Room:
         The next batch starts only after the last callback, so a new member's stream begins with that batch.
         """
         try:
-            callbacks = [*answers, *_answers(events), *self._apply_after_delivery(events), *self._delivery_callbacks]
+            callbacks = [*answers, *self._apply_after_delivery(events), *self._delivery_callbacks]
             self._delivery_callbacks.clear()
             self._delivering = False
             if holds_presence:
@@ -361,28 +379,29 @@ class Room:
             yield from self._backlog.take_resumable()
         finally:
             self._publishing = False
-        self._deliver_next()
-        if not self.members and self.is_unused:
+        if self.is_unused:
             self._on_empty(self)
+        else:
+            self._deliver_next()
 
     def _apply_after_delivery(self, events: Sequence[Transient]) -> Sequence[Callable[[], None]]:
         """Update the state that depends on the delivery to all subscribers. Return the callbacks of *events*."""
         callbacks: list[Callable[[], None]] = []
         for event in events:
             if isinstance(event, Left):
-                member = self._leaving.pop(event.session).member
-                self._ignoring.discard(member)
+                member = self._leaving[event.session].member
+                if event.session not in self.members:  # otherwise the same batch holds its return
+                    self._ignoring.discard(member)
                 callbacks.append(partial(member.listener.leave_delivered, self.name))
             elif isinstance(event, PrivateMessage):
-                recipient = self.members.get(event.to) or self._leaving.get(event.to)
-                if recipient is not None:
-                    recipient.member.private_in_flight -= len(event.text)
+                self._in_delivery(event.to).member.private_in_flight -= len(event.text)
             elif isinstance(event, Renamed):
                 for ignoring in self._ignoring:
                     if ignoring.id != event.session:
                         ignoring.follow_rename(event.nick, event.new)
             elif isinstance(event, Barrier):
                 callbacks.append(self._barrier_callbacks.popleft())
+        self._leaving.clear()
         return callbacks
 
     def _replay(self) -> Iterator[ReplayLine | Gap]:
@@ -400,11 +419,3 @@ class Room:
             else:
                 yield ReplayLine(self._recent[seq - oldest])
                 seq += 1
-
-
-def _answers(events: Sequence[Transient]) -> Iterator[Callback]:
-    """Yield the calls for the authors of topics that were stored, and of events that could not be stored."""
-    for event in events:
-        request = event.event if isinstance(event, StoreFailed) else event
-        if isinstance(request, (*STORED, TopicChanged)) and request.on_stored is not None:
-            yield partial(request.on_stored, cast("TopicChanged | StoreFailed", event))

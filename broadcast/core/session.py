@@ -82,6 +82,10 @@ class Session:
         """Maximum length of the next line, in bytes without its end."""
         self._has_arrived = False
         """Whether the session has been in a room."""
+        self._undelivered_leaves = 0
+        """Number of rooms that this session has left and whose other members have not all received that."""
+        self._held_messages: list[PrivateMessage] = []
+        """Private messages that have come during a move."""
         self._in_room = False
         """True in the state *broadcast*. Only the transitions into and out of this state change it."""
         # The machine and the member refer to the session weakly, because the door owns it until its end. With a
@@ -120,14 +124,18 @@ class Session:
         """End, unless there is a nickname: too many connections, no nickname in time, or another protocol."""
         self._machine.reject(reason)
 
-    def leave_delivered(self, room: str) -> None:
-        """Say goodbye once this session has left its last room; see ``MemberListener``."""
-        if room == self.room.name:
+    def leave_delivered(self, room: str) -> None:  # noqa: ARG002 - all of them count
+        """Say goodbye, or end the move, once all rooms have delivered the leave; see ``MemberListener``."""
+        self._undelivered_leaves -= 1
+        if not self._undelivered_leaves:
             self._machine.leave_delivered()
+            if self._in_room and not self.member.is_moving:
+                self.resume()
 
     def receive_private(self, message: PrivateMessage) -> None:
-        """Show a private message; see ``MemberListener``."""
-        self.peer.send(message)
+        """Hold a private message until the move to another room is over; see ``MemberListener``."""
+        self._held_messages.append(message)
+        self.member.private_in_flight += len(message.text)
 
     def line(self, text: str, at: float) -> None:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
@@ -162,19 +170,35 @@ class Session:
     def move_to(self, name: str) -> None:
         """Move to the room *name*. No line is accepted until the move is over, or has failed and changed nothing."""
         self.pause()
-        # The barrier lets all replies to earlier lines arrive while this session receives the stream of the old room.
-        self.room.after_barrier(partial(self.hub.open_room, name, self._move))
+        # Replies to earlier lines, and private messages, are part of the old room's stream up to the barrier. After it,
+        # the stream may end at any moment.
+        self.member.is_moving = True
+        self.room.after_barrier(partial(self._open_room, name))
+
+    def _open_room(self, name: str) -> None:
+        if self._in_room:
+            self.hub.open_room(name, self._move)
 
     def _move(self, room: Room | RejectedError) -> None:
         if not self._in_room:
             return
         if isinstance(room, RejectedError):
+            self._end_move()
             self._send_error(room)
             self.resume()
         else:
             old, self.room = self.room, room
+            self._undelivered_leaves += 1
             old.leave(self.member, f"to {room.name}")
             room.enter(self.member)
+
+    def _end_move(self) -> None:
+        """Show the private messages that have come meanwhile."""
+        member, messages = self.member, self._held_messages
+        self._held_messages = []
+        member.is_moving = False
+        member.private_in_flight -= sum(len(message.text) for message in messages)
+        self.peer.send(*messages)
 
     # The outputs of the state machine
 
@@ -213,6 +237,7 @@ class Session:
         self.ready = False
 
     def _send_replay(self, replay: Iterator[ReplayLine | Gap]) -> None:
+        self._end_move()
         room = self.room
         nicks = (other.announced_nick for session, other in room.members.items() if session != self.id)
         named, others = tuple(islice(nicks, ARRIVAL_NAMES)), len(room.members) - 1
@@ -225,7 +250,8 @@ class Session:
             notices.append(ServerNotice(f"Topic: {room.topic}"))
         self.peer.send_lazily(chain(notices, replay))
         self.peer.subscribe(room.publisher, self.view)
-        self.ready = True
+        # Until the old room has delivered the leave, it still lists this session.
+        self.ready = not self._undelivered_leaves
 
     def _interpret(self, typed: str, at: float) -> None:
         try:
@@ -240,6 +266,8 @@ class Session:
     def _leave_room(self, reason: str) -> None:
         self._in_room = self.ready = False
         self.leave_reason = reason
+        self._undelivered_leaves += 1
+        self._end_move()
         self.hub.remove(self.member, reason)
 
     def _reject(self, reason: str, kind: Rejection) -> None:

@@ -78,7 +78,7 @@ class StreamPeer(BasePeer):
 
     Until it subscribes, the subscriber belongs to *registry*. A further room has a subscriber of its own. If the
     connection has not accepted everything from the room before, that subscriber goes on first, and the new one waits
-    for its end. The peer is congested meanwhile, so a client that does not read cannot leave many rooms behind.
+    for its end. While two rooms wait, the peer is congested, so a client that does not read cannot leave many behind.
 
     *encoder_for* returns the encoder of a view. It must return the same object each time, because subscribers with the
     same encoder share the encoded batches.
@@ -107,8 +107,8 @@ class StreamPeer(BasePeer):
 
     @property
     def congested(self) -> bool:
-        """Whether nothing more should be queued for the peer alone: too much is queued, or an earlier room is."""
-        return bool(self._ending) or self._subscriber.congested
+        """Whether nothing more should be queued for the peer alone: too much is queued, or it has to end two rooms."""
+        return len(self._ending) > 1 or self._subscriber.congested
 
     @property
     def lagging(self) -> bool:
@@ -152,6 +152,18 @@ class StreamPeer(BasePeer):
         self._ending = self._ending[1:]
         (self._ending[0] if self._ending else self._subscriber).release()
         self._on_writable()
+
+    def take_writer(self) -> Writer | None:
+        """Give the writer to another peer, and do nothing in all later calls.
+
+        Return None, and change nothing, if the connection has not accepted everything yet.
+        """
+        if self._subscriber.lagging:
+            return None
+        self._open = False
+        self._subscriber.discard()
+        self.drop_callbacks()
+        return self._writer
 
     def close(self) -> None:
         """Unsubscribe, send everything up to here, then close the connection."""

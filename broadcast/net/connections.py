@@ -99,6 +99,12 @@ class Connections(Collection[Connection]):
         self._open.add(connection)
         self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()), self._clock.seconds())
 
+    def replace(self, connection: Connection, successor: Connection) -> None:
+        """Put *successor*, which speaks another protocol over the same transport, in the place of *connection*."""
+        self._open.remove(connection)
+        self._open.add(successor)
+        self._leases[successor] = self._leases.pop(connection)
+
     def disconnect_rejected(self, connection: Connection) -> None:
         """Disconnect *connection*, which ``add`` has rejected, after its client was sent the reason.
 

@@ -14,7 +14,6 @@ from broadcast.net.input_gate import InputGate, PauseReason
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from broadcast.core.session import Session
     from broadcast.core.time_slice import CallSoon
     from broadcast.net.connections import Connections
     from broadcast.net.writers import StreamTransport
@@ -28,6 +27,26 @@ Up to there, the server reads on, so that it knows how many lines wait and wheth
 """
 NOTICE_SECONDS: Final = 0.25
 """Delay of the notice about lines that wait, in seconds. The rest of a paste arrives in that time, or its end."""
+
+
+class _Peer(Protocol):
+    """The output of a session."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads so slowly that nothing more should be queued for it alone."""
+
+
+class LineConsumer(Protocol):
+    """The session, as the loop sees it."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the session accepts the next line."""
+
+    @property
+    def peer(self) -> _Peer:
+        """The output of the session."""
 
 
 class LineSource(Protocol):
@@ -52,7 +71,7 @@ class InputLoop:
 
     def __init__(
         self,
-        session: Session,
+        session: LineConsumer,
         transport: StreamTransport,
         connections: Connections,
         clock: IReactorTime,

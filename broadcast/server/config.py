@@ -71,6 +71,9 @@ LIMITS: Final[Mapping[str, Limit]] = {
     ),
     "max-rooms": Limit("rooms", 1, 1_000_000, "Maximum number of rooms that are open at once."),
     "nickname-seconds": Limit("nickname_seconds", 1, 86_400, "Maximum seconds until a nickname is accepted.", False),
+    "grace": Limit(
+        "grace_seconds", 0, 86_400, "Seconds for which a program's session outlives its lost connection.", False
+    ),
     "linger-seconds": Limit(
         "linger_seconds", 0.1, 3600, "Seconds that a closing connection may take to read the rest of its data.", False
     ),

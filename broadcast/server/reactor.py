@@ -1,11 +1,13 @@
-"""Changes to Twisted's reactor: a clock that does not jump, and turns that stay short."""
+"""Changes to Twisted's reactor: a clock that does not jump, and short turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from twisted.logger import Logger
+from twisted.python import context, log
+from twisted.python.log import ILogContext
 
 TICK_SECONDS: Final = 1.0
 """Interval of a timed call that shows that the process runs."""
@@ -64,29 +66,58 @@ def use_monotonic_clock(reactor: ReactorClock, wall: Callable[[], float], monoto
     tick()
 
 
-class _LimitedPoller:
-    """An ``epoll`` object that reports at most ``MAX_EVENTS`` events at a time."""
-
-    def __init__(self, poller: Any) -> None:  # noqa: ANN401 - ``select.epoll`` exists on Linux only
-        self._poll = poller.poll
-        self.register = poller.register
-        self.modify = poller.modify
-        self.unregister = poller.unregister
-        self.fileno = poller.fileno
-        self.close = poller.close
-
-    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
-        """Wait for events and return them, at most *most* of them."""
-        events: list[tuple[int, int]] = self._poll(timeout, min(most, MAX_EVENTS))
-        return events
-
-
-def limit_turns(reactor: Any) -> None:  # noqa: ANN401 - any reactor
-    """Limit the connections that one turn of *reactor* serves, if it uses epoll, as Twisted's default on Linux does.
+class _Turns:
+    """The I/O of a reactor that uses epoll, in turns that serve at most ``MAX_EVENTS`` connections.
 
     Twisted serves all connections with an event in one turn. When 1,000 connections break at once, this turn takes
     80 ms, and all lines wait for it.
+
+    Twisted also writes to a pipe for each call of ``callFromThread``. This costs three system calls and a turn of the
+    reactor, but only a reactor that waits needs it. And Twisted makes a logging context for each connection that it
+    serves, which takes as long as a line. Here all connections of a turn share one.
     """
-    poller = getattr(reactor, "_poller", None)
-    if type(poller).__name__ == "epoll":
-        reactor._poller = _LimitedPoller(poller)  # noqa: SLF001 - Twisted has no other way
+
+    def __init__(self, reactor: Any) -> None:  # noqa: ANN401 - Twisted's reactor for Linux has no types
+        self._poll = reactor._poller.poll  # noqa: SLF001 - Twisted has no other way, here and below
+        self._selectables = reactor._selectables  # noqa: SLF001
+        self._serve = reactor._doReadOrWrite  # noqa: SLF001
+        self._calls = reactor.threadCallQueue
+        """The calls for the next turn. Other threads append to it, then call ``wake_up``."""
+        self._wake: Callable[[], None] = reactor.wakeUp
+        self._waiting = False
+        self._log_context = {"system": "-"}
+        """Fields of what is logged while a connection is served: *system* is the connection."""
+
+    def wait_and_serve(self, timeout: float | None) -> None:
+        """Wait *timeout* seconds for events (None for ever), unless there are calls to make. Then serve the events."""
+        self._waiting = True  # before the check: a call that comes after the check wakes the reactor
+        try:
+            events = self._poll(0 if self._calls else timeout, MAX_EVENTS)
+        finally:
+            self._waiting = False
+        context.call({ILogContext: self._log_context}, self._serve_events, events)  # type: ignore[no-untyped-call]
+
+    def _serve_events(self, events: Sequence[tuple[int, int]]) -> None:
+        for fd, event in events:
+            selectable = self._selectables.get(fd)
+            if selectable is None:
+                continue  # a connection that was served before has closed it
+            try:
+                self._log_context["system"] = selectable.logPrefix()
+                self._serve(selectable, fd, event)
+            except Exception:  # noqa: BLE001 - the reactor must survive any error
+                log.err()  # type: ignore[no-untyped-call]
+
+    def wake_up(self) -> None:
+        """End the wait. May be called from any thread, and from a signal handler."""
+        if self._waiting:
+            self._waiting = False
+            self._wake()
+
+
+def shorten_turns(reactor: Any) -> None:  # noqa: ANN401 - any reactor
+    """Shorten the turns of *reactor*, if it uses epoll, as Twisted's default on Linux does."""
+    if type(getattr(reactor, "_poller", None)).__name__ == "epoll":
+        turns = _Turns(reactor)
+        reactor.doIteration = turns.wait_and_serve
+        reactor.wakeUp = turns.wake_up

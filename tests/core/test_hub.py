@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from broadcast.core.errors import RejectedError
+from broadcast.core.errors import RejectedError, RoomRejected
 from broadcast.core.events import Announced
 from broadcast.core.hub import GOING_DOWN, Hub, Settings
 from broadcast.core.membership import Member
+from broadcast.core.room import Room
 from tests.harness import NOON, SessionClient, World
 
 
@@ -47,6 +50,30 @@ def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, h
     heir = admit(world, "ann")
     world.settle()
     assert hub.find("ann") is heir
+
+
+def test_several_rooms_are_open_together_or_none_is(world: World, hub: Hub) -> None:
+    opened: list[Sequence[Room] | RejectedError] = []
+    hub.open_rooms(["lobby", "Kitchen", "attic"], opened.append)
+    hub.open_rooms(["kitchen", "no good"], opened.append)
+    world.settle()
+    refused, rooms = opened
+    assert isinstance(refused, RoomRejected)
+    assert refused.why == "room-refused"
+    assert not isinstance(rooms, RejectedError)
+    assert [room.name for room in rooms] == ["lobby", "kitchen", "attic"]
+    assert [*hub.rooms] == ["lobby"], "nobody has joined the others"
+
+    def enter(rooms: Sequence[Room] | RejectedError) -> None:
+        assert not isinstance(rooms, RejectedError)
+        rooms[1].enter(hub.find("ann"))
+
+    admit(world, "ann")
+    world.settle()
+    hub.open_rooms(["attic", "kitchen"], enter)
+    world.settle()
+    assert [*hub.rooms] == ["lobby", "kitchen"]
+    assert hub.journal_id == world.journal.id
 
 
 def test_rename_frees_the_old_nickname_and_takes_the_new(world: World, hub: Hub) -> None:

@@ -30,11 +30,11 @@ def journal(tmp_path: Path) -> Path:
     """A journal of many lines, not open."""
     path = tmp_path / "data" / "journal.sqlite"
     path.parent.mkdir(mode=0o700)
-    db, _, _ = prepare(path, 0)
+    db = prepare(path, 0).db
     with closing(db):
         db.execute("BEGIN")
         rows = ((seq, 1.5, "said", "bob", f"old line {seq} {'x' * 150}") for seq in range(1, LINES + 1))
-        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", rows)
         db.execute("COMMIT")
     return path
 

@@ -133,8 +133,8 @@ class RoomHarness:
 class Harness(RoomHarness):
     """An open journal, and its default room."""
 
-    def __init__(self, journal: Journal, calls: ReactorCalls, tail: int = 0) -> None:
-        super().__init__(journal.open("lobby", tail), calls)
+    def __init__(self, journal: Journal, calls: ReactorCalls, tail: int = 0, name: str = "lobby") -> None:
+        super().__init__(journal.open(name, tail), calls)
         self.journal = journal
 
     def try_open_room(self, name: str, tail: int = 0) -> OpenedRoom | JournalError:
@@ -154,13 +154,13 @@ class Harness(RoomHarness):
 
 @contextmanager
 def open_journal(
-    make: Callable[[CallSoon], Journal], tail: int = 0, kind: type[Harness] = Harness
+    make: Callable[[CallSoon], Journal], tail: int = 0, kind: type[Harness] = Harness, name: str = "lobby"
 ) -> Iterator[Harness]:
     """Open the journal that *make* returns for a ``call_soon``, and close it at the end."""
     calls = ReactorCalls()
     journal = make(calls.queue.put)
     try:
-        yield kind(journal, calls, tail)
+        yield kind(journal, calls, tail, name)
     finally:
         journal.close()
 

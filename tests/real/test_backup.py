@@ -12,6 +12,8 @@ from pytest_twisted import ensureDeferred
 
 from tests.real.programs import Programs, Talker, found
 
+KITCHEN = 5 << 40
+"""The key of number 0 in the room with the id 5."""
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "backup.rst").read_text("utf-8")
 
 
@@ -69,7 +71,10 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
     await server.program.stop("TERM")
     with closing(sqlite3.connect(data / "journal.sqlite")) as db:
         rows = ((number, 1.7e9, "said", "ann", f"line {number}") for number in range(1, 3001))
-        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", rows)
+        kitchen = ((KITCHEN | number, 1.7e9, "said", "ann", f"pot {number}", f"u{number}") for number in (1, 2, 3))
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", kitchen)
+        db.execute("INSERT INTO rooms VALUES (5, 'kitchen', 'lunch')")
         db.commit()
         page = db.execute("PRAGMA page_size").fetchone()[0]
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -83,7 +88,11 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
     (data / "journal.sqlite").rename(damaged / "journal.sqlite")
     salvage = programs.run("/bin/sh", "-c", f"cd {new.parent}\n{commands('row_number', tmp_path)}")
     assert await salvage.end() == 0, salvage.text()
-    lines = stored(new)
+    *lines, first, second, third = stored(new)
+    assert [first, second, third] == [(KITCHEN | number, f"pot {number}") for number in (1, 2, 3)]
+    with closing(sqlite3.connect(new)) as db:
+        assert db.execute("SELECT * FROM rooms").fetchall() == [(0, "lobby", ""), (5, "kitchen", "lunch")]
+        assert db.execute("SELECT upto FROM indexed").fetchall() == [(0,), (KITCHEN,)]
     assert [seq for seq, _text in lines] == list(range(1, len(lines) + 1))
     texts = [text for _seq, text in lines]
     assert (texts[0], texts[-1]) == ("line 1", "line 3000")

@@ -19,6 +19,10 @@ TABLE = """\
 -> /reply TEXT   private to whoever wrote to you last
 -> /history [N]   the last N lines, or those of a range: /history #10-#30
 -> /search WORDS   the last lines that hold all WORDS: /search "the build" red
+-> /rooms   lists the rooms
+-> /join ROOM   moves to another room, and opens it if there is none
+-> /leave   moves back to the room in which you arrived
+-> /topic [TEXT]   shows the topic of the room, or sets it
 -> /timestamp [on/off]   shows the time of each line
 -> /receipts [on/off]   tells the number under which each of your lines is kept
 -> /quiet [on/off]   hides who joins and leaves
@@ -40,6 +44,7 @@ MISUSES = {
     "/msg NAME TEXT": ["/msg", "/msg bob", "/msg bob  ", "/w bob"],
     "/reply TEXT": ["/reply", "/r  "],
     "/search WORDS": ["/search", "/search ", "/search   "],
+    "/join ROOM": ["/join", "/join  "],
     "/unignore NAME": ["/unignore"],
     "/timestamp [on/off]": ["/timestamp maybe"],
     "/receipts [on/off]": ["/receipts 1"],

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterator
+from select import select
+from threading import Thread
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import pytest
 from twisted.internet.base import ReactorBase
-from twisted.logger import formatEvent
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from broadcast.server import reactor as reactor_module
-from broadcast.server.reactor import limit_turns, use_monotonic_clock
+from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from tests.harness import logged
 
 NOON = 1_768_478_400.0
@@ -99,6 +102,11 @@ def test_idle_reactor_is_not_a_stopped_process() -> None:
 # Turns
 
 
+EpollReactor: TypeAlias = Any
+"""Twisted's reactor for Linux, which has no types."""
+Pairs: TypeAlias = list[tuple[socket.socket, socket.socket]]
+
+
 class Reader:
     """One end of a connection in which a byte waits. It records in *served* that it was served, and does not read."""
 
@@ -113,35 +121,102 @@ class Reader:
         return "reader"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has epoll")
-def test_connections_are_served_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pairs() -> Iterator[Pairs]:
+    """Return connections."""
+    pairs = [socket.socketpair() for _ in range(5)]
+    yield pairs
+    for near, far in pairs:
+        near.close()
+        far.close()
+
+
+@pytest.fixture
+def reactor(pairs: Pairs) -> Iterator[EpollReactor]:
+    """Return a reactor with short turns."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux has epoll")
     from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415 -- on Linux only
 
+    reactor: EpollReactor = EPollReactor()  # type: ignore[no-untyped-call]
+    shorten_turns(reactor)
+    yield reactor
+    reactor.removeAll()
+
+
+def test_connections_are_served_in_turn(monkeypatch: pytest.MonkeyPatch, reactor: EpollReactor, pairs: Pairs) -> None:
     monkeypatch.setattr(reactor_module, "MAX_EVENTS", 2)
-    reactor: Any = EPollReactor()  # type: ignore[no-untyped-call]
-    limit_turns(reactor)
-    pairs = [socket.socketpair() for _ in range(5)]
     served: list[int] = []
+    readers = [Reader(near, served) for near, _far in pairs]
+    for reader, (_near, far) in zip(readers, pairs, strict=True):
+        reactor.addReader(reader)
+        far.send(b"x")
+    for turn in range(1, 6):
+        reactor.doIteration(0)
+        assert len(served) == 2 * turn
+    assert {served.count(reader.fileno()) for reader in readers} == {2}
+
+
+def test_connection_that_another_one_has_closed_is_not_served(reactor: EpollReactor, pairs: Pairs) -> None:
+    served: list[int] = []
+
+    class Closer(Reader):
+        def doRead(self) -> None:  # noqa: N802
+            super().doRead()
+            reactor.removeAll()
+
+    for near, far in pairs:
+        reactor.addReader(Closer(near, served))
+        far.send(b"x")
+    reactor.doIteration(0)
+    assert len(served) == 1
+
+
+def test_log_names_the_connection_in_which_an_error_happened(reactor: EpollReactor, pairs: Pairs) -> None:
+    class Faulty(Reader):
+        def doRead(self) -> None:  # noqa: N802
+            raise ValueError
+
+        def connectionLost(self, reason: object) -> None:
+            raise KeyError
+
+    (near, far), (other, other_far), *_ = pairs
+    served: list[int] = []
+    for reader, end in ((Faulty(near, []), far), (Reader(other, served), other_far)):
+        reactor.addReader(reader)
+        end.send(b"x")
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(cast("ILogObserver", events.append))
     try:
-        readers = [Reader(near, served) for near, _far in pairs]
-        for reader, (_near, far) in zip(readers, pairs, strict=True):
-            reactor.addReader(reader)
-            far.send(b"x")
-        for turn in range(1, 6):
-            reactor.doIteration(0)
-            assert len(served) == 2 * turn
-        assert {served.count(reader.fileno()) for reader in readers} == {2}
-        for reader in readers:
-            reactor.removeReader(reader)
+        reactor.doIteration(0)
     finally:
-        reactor.removeAll()
-        for near, far in pairs:
-            near.close()
-            far.close()
+        globalLogPublisher.removeObserver(cast("ILogObserver", events.append))
+    assert served == [other.fileno()]
+    assert [event["log_system"] for event in events] == ["reader", "reader"]
+
+
+def test_call_of_another_thread_ends_the_wait_of_the_reactor(reactor: EpollReactor) -> None:
+    called: list[str] = []
+    thread = Thread(target=reactor.callFromThread, args=(called.append, "call"))
+    thread.start()
+    while not called:  # the call comes before the wait, or ends it
+        reactor.runUntilCurrent()
+        if not called:
+            reactor.doIteration(None)
+    thread.join()
+
+
+def test_reactor_that_does_not_wait_is_not_woken(reactor: EpollReactor) -> None:
+    called: list[str] = []
+    reactor.callFromThread(called.append, "call")
+    assert select([reactor.waker], [], [], 0)[0] == []
+    reactor.doIteration(None)  # returns at once
+    reactor.runUntilCurrent()
+    assert called == ["call"]
 
 
 def test_reactor_without_epoll_stays_as_it_is() -> None:
     for reactor in (SimpleNamespace(), SimpleNamespace(_poller=object())):
         before = dict(vars(reactor))
-        limit_turns(reactor)
+        shorten_turns(reactor)
         assert vars(reactor) == before

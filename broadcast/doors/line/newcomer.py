@@ -50,6 +50,11 @@ class Newcomer:
         """Whether the input so far has to wait for the rest of a PROXY header."""
         return self._sniffer.undecided
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no input has arrived yet."""
+        return self._sniffer.is_new
+
     def sniff_data(self, data: bytes) -> str | None:
         """Check *data*, the next chunk. Return why to reject the client, or None."""
         return self._sniffer.sniff_data(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 NOP = b"\xff\xf1"
 """Telnet's No Operation (RFC 854)."""
+_JSON_START = b"{"
+"""The first byte of a client that speaks the program protocol. No nickname begins with it."""
 
 
 class _State(Enum):
@@ -70,6 +72,28 @@ class _State(Enum):
     """The session is over, and one of the directions is closed."""
     CLOSED = auto()
     """The session is over, and the connection is gone."""
+    HANDED_OVER = auto()
+    """The client speaks the program protocol. The successor handles the connection from its first byte on."""
+
+
+class Successor(Protocol):
+    """A connection of a program, which takes the place of one of the line door."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Handle a chunk of bytes."""
+
+    def readConnectionLost(self) -> None:
+        """Handle the client's EOF."""
+
+    def writeConnectionLost(self) -> None:
+        """Handle the end of the server's direction."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Handle the loss of the connection."""
+
+
+HandOver: TypeAlias = "Callable[[BroadcastProtocol, Writer], Successor]"
+"""Makes the successor of a connection, registers it in its place, and gives it the writer."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -103,6 +127,8 @@ class BroadcastProtocol(LineReceiver):
         )
         self._newcomer: Newcomer | None = None
         """None once the client has sent a line to the room."""
+        self._successor: Successor | None = None
+        """The other protocol that the client speaks, once it has shown that it does."""
         try:
             factory.connections.add(self)
         except TooManyConnections as error:
@@ -126,6 +152,8 @@ class BroadcastProtocol(LineReceiver):
         """Handle a chunk of bytes."""
         self.heard_from = True
         if self._state is not _State.OPEN:
+            if self._successor is not None:
+                self._successor.dataReceived(data)
             return
         self._codec.receive_data(data)
         if self._newcomer is None:
@@ -134,11 +162,27 @@ class BroadcastProtocol(LineReceiver):
             self._receive_from_newcomer(self._newcomer, data)
 
     def _receive_from_newcomer(self, newcomer: Newcomer, data: bytes) -> None:
-        if (reason := newcomer.sniff_data(data)) is not None:
+        if newcomer.is_new and data.startswith(_JSON_START) and self.factory.hand_over is not None:
+            self._hand_over(self.factory.hand_over, data)
+        elif (reason := newcomer.sniff_data(data)) is not None:
             self.session.reject(reason)
         elif not newcomer.undecided:
             self._input.run()
             self._watch_line_end()
+
+    def _hand_over(self, hand_over: HandOver, data: bytes) -> None:
+        """Leave the connection to the door for programs. *data* is all that the client has sent."""
+        self._stop_timers()
+        self._state = _State.HANDED_OVER
+        self._input.end()
+        self._peer.send_bytes(b"\r\n")  # the prompt has no line end
+        writer = self._peer.take_writer()
+        if writer is None:  # megabytes of greeting wait, because the client does not read
+            self.transport.abortConnection()
+        else:
+            self._successor = hand_over(self, writer)
+            del self._codec, self._peer, self._input, self.session  # they take 2 KiB
+            self._successor.dataReceived(data)
 
     def _watch_line_end(self) -> None:
         if self._newcomer is not None and self._state is _State.OPEN:
@@ -233,7 +277,9 @@ class BroadcastProtocol(LineReceiver):
 
     def readConnectionLost(self) -> None:
         """Handle the client's EOF. The lines before it are still handled, and the replies still reach the client."""
-        if self._state is _State.OPEN:
+        if self._successor is not None:
+            self._successor.readConnectionLost()
+        elif self._state is _State.OPEN:
             self._state = _State.INPUT_ENDED
             self._codec.receive_eof()
             self._input.end_input()
@@ -243,7 +289,10 @@ class BroadcastProtocol(LineReceiver):
 
     def writeConnectionLost(self) -> None:
         """Handle the end of the server's direction: everything has been sent."""
-        self._direction_closed()
+        if self._successor is not None:
+            self._successor.writeConnectionLost()
+        else:
+            self._direction_closed()
 
     def _direction_closed(self) -> None:
         if self._state is _State.CLOSING:
@@ -253,6 +302,9 @@ class BroadcastProtocol(LineReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the connection. The lines before it are still handled."""
+        if self._successor is not None:
+            self._successor.connectionLost(reason)
+            return
         self._stop_timers()
         if self._state in _AFTER_SESSION:
             broken = self._state is _State.OPEN and not isinstance(reason.value, ConnectionDone)
@@ -347,6 +399,8 @@ class BroadcastFactory(Factory):
         self.call_soon = call_soon
         self.wall_clock = wall_clock
         self.writer_for = writer_for
+        self.hand_over: HandOver | None = None
+        """For clients whose input begins like JSON; None if no other door takes them."""
         self.limits = hub.settings.limits
         self.rejection_log = RejectionLog(clock)
         self.visit_log = VisitLog(clock)

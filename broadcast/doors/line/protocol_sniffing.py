@@ -78,6 +78,11 @@ class Sniffer:
         """The input so far, up to ``MAX_SNIFFED`` bytes; None once they are text."""
 
     @property
+    def is_new(self) -> bool:
+        """Whether no input has arrived yet."""
+        return self._start == b""
+
+    @property
     def undecided(self) -> bool:
         """Whether the input so far is part of a PROXY header and nothing that a person types.
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from errno import ENOSPC
 from queue import Empty, SimpleQueue
 from shutil import disk_usage
 from threading import Thread
+from typing import TypeAlias
 
-from broadcast.core.events import Action, Event, Message, Stored, StoreFailed
+from broadcast.core.events import STORED, Action, Event, Message, StoreFailed, TopicChanged
 from broadcast.core.stats import CommitStats
-from broadcast.journals.commit_queue import storage_problem
-from broadcast.journals.sqlite.database import MIGRATIONS, Row, code_of, to_row
+from broadcast.journals.commit_queue import CommittedQueue, storage_problem
+from broadcast.journals.sqlite.database import MIGRATIONS, code_of, to_row
+from broadcast.journals.sqlite.room_log import SqliteRoomLog
+from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
 from broadcast.journals.sqlite.search_indexer import SearchIndexer
-from broadcast.journals.sqlite.writing_connection import WritingConnection
+from broadcast.journals.sqlite.writing_connection import Changes, WritingConnection
+
+Chunk: TypeAlias = tuple[SqliteRoomLog, Sequence[Event]]
+"""A room, and events of it in order. A chunk without events ends the use of the room."""
 
 INDEX_AFTER_IDLE = 0.02
 """Seconds without an event after which stored events are indexed."""
@@ -51,11 +57,12 @@ def describe_error(error: Exception) -> str:
 class CommitThread:
     """The thread that stores events through *connection*, which belongs to this thread from now on.
 
-    All events go to *committed* in order, each as stored or as ``StoreFailed``; *stats* records the commits.
+    All events go to *committed*, those of a room in order, each as stored or as ``StoreFailed``; *stats* records the
+    commits.
     """
 
     def __init__(
-        self, connection: WritingConnection, committed: Callable[[Sequence[Event]], object], stats: CommitStats
+        self, connection: WritingConnection, committed: CommittedQueue[SqliteRoomLog], stats: CommitStats
     ) -> None:
         self._connection = connection
         assert connection.db is not None  # it is open at first
@@ -63,16 +70,16 @@ class CommitThread:
         self._committed = committed
         self._stats = stats
         # SimpleQueue.put wakes the thread only if it waits. Otherwise a put costs a tenth of a microsecond.
-        self._queue: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
-        self._rest: list[Event] = []
-        """Events from the queue that did not fit the last batch."""
+        self._queue: SimpleQueue[Sequence[Chunk] | None] = SimpleQueue()
+        self._rest: list[Chunk] = []
+        """Chunks from the queue that did not fit the last batch."""
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
-    def put(self, events: Sequence[Event]) -> None:
-        """Queue *events* (at least one)."""
-        self._queue.put(events)
+    def put(self, chunks: Sequence[Chunk]) -> None:
+        """Queue *chunks* (at least one)."""
+        self._queue.put(chunks)
 
     def close(self) -> None:
         """Store the queued events, checkpoint the write-ahead log, and end the thread. Blocks until then."""
@@ -82,31 +89,36 @@ class CommitThread:
     def _run(self) -> None:
         batches = 0
         while batch := self._next_batch():
-            self._committed(self._store(batch))
+            if chunks := self._store(batch):
+                self._committed.add(chunks)
             batches += 1
-            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind(self._connection.last) > INDEX_BACKLOG:
+            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind() > INDEX_BACKLOG:
                 self._index_step()
         with suppress(Exception):  # all events are durable in the log; the next start checkpoints it
             self._connection.verified().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.disconnect()
 
-    def _next_batch(self) -> list[Event]:
+    def _next_batch(self) -> list[Chunk]:
         """Wait for events, and return those that are queued by then. The batch is empty after the last one."""
-        batch = self._rest or [*(self._next_events() or ())]
+        batch = self._rest or [*(self._next_chunks() or ())]
+        self._rest = []
+        size = sum(len(events) for _, events in batch)
         with suppress(Empty):
-            while batch and len(batch) < self._connection.max_rows:
-                events = self._queue.get_nowait()
-                if events is None:
+            while batch and size < self._connection.max_rows:
+                chunks = self._queue.get_nowait()
+                if chunks is None:
                     self._queue.put(None)  # for the next call, which finds the end
                     break
-                batch.extend(events)
-        batch, self._rest = batch[: self._connection.max_rows], batch[self._connection.max_rows :]
+                batch.extend(chunks)
+                size += sum(len(events) for _, events in chunks)
+        if size > self._connection.max_rows:
+            batch, self._rest = _split(batch, self._connection.max_rows)
         return batch
 
-    def _next_events(self) -> Sequence[Event] | None:
-        """Wait for the next events and return them, or None at the end. Index stored events meanwhile."""
+    def _next_chunks(self) -> Sequence[Chunk] | None:
+        """Wait for the next chunks and return them, or None at the end. Index stored events meanwhile."""
         pause = INDEX_AFTER_IDLE
-        while self._indexer.due(self._connection.last) and not self._stats.last_error:
+        while self._indexer.due() and not self._stats.last_error:
             with suppress(Empty):
                 return self._queue.get(timeout=pause)
             if not self._index_step():
@@ -152,42 +164,89 @@ class CommitThread:
         try:
             # Unverified, this write could overwrite lines of another server in the write-ahead log.
             db = self._connection.verified()
-            self._indexer.step(db, self._connection.last)
+            self._indexer.step(db)
         except Exception as error:  # noqa: BLE001 - nobody waits for the index; a lasting fault also fails the next commit
             self._connection.disconnect_after(error)
             return False
         return True
 
-    def _store(self, batch: Sequence[Event]) -> list[Event]:
-        """Commit *batch* and return the events to deliver, in order. Never raises."""
-        result: list[Event] = []
+    def _store(self, batch: Sequence[Chunk]) -> list[Chunk]:
+        """Commit *batch* and return the events to deliver. Never raises."""
+        result: list[Chunk] = []
         duration: float | None = None
-        unstorable = 0
+        changes = Changes()
         try:
-            rows: list[Row] = []
-            for event in batch:
-                if not isinstance(event, (Message, Action)):
-                    result.append(event)
-                elif reason := storage_problem(event):
-                    unstorable += 1
-                    result.append(StoreFailed(event, reason))
+            for log, events in batch:
+                if events:
+                    returned = self._add_chunk(log, events, changes)
+                    result.append((log, returned))
                 else:
-                    event.seq = self._connection.last + len(rows) + 1
-                    rows.append(to_row(event))
-                    result.append(event)
-            if rows:
-                duration = self._connection.commit(rows)
+                    self._connection.forget(log.room)
+            if changes.rows or changes.topics:
+                duration = self._connection.commit(changes)
         except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the authors must learn of it
             reason = describe_error(error)
-            self._stats.record_failure(reason, sum(isinstance(event, (Message, Action)) for event in batch))
-            return [_failed(event, reason) if isinstance(event, (Message, Action)) else event for event in batch]
-        self._stats.failed_events += unstorable
+            self._stats.record_failure(reason, sum(isinstance(e, _COMMITTED) for _, events in batch for e in events))
+            return [(log, [_failed(event, reason) for event in events]) for log, events in batch if events]
+        for room in changes.lasts:
+            self._indexer.add(room)
+        self._stats.failed_events += changes.rejected
         if duration is not None:
             self._stats.record_success(duration)
         return result
 
+    def _add_chunk(self, log: SqliteRoomLog, events: Sequence[Event], changes: Changes) -> Sequence[Event]:
+        """Add the rows and topics of *events* to *changes*, and return the events to deliver."""
+        room = log.room
+        number = room.id
+        full = ""
+        if number is None and any(isinstance(event, _COMMITTED) for event in events):
+            number = changes.new_rooms.get(room) or self._connection.add_room(room, changes)
+            full = "" if number else "the journal holds as many rooms as it can"
+        seq = changes.lasts.get(room, room.last)
+        if seq > MAX_SEQ - len(events):
+            full = "the room holds as many lines as it can"
+        base = (number or 0) << SEQ_BITS
+        rows = changes.rows
+        returned: list[Event] = []
+        before = len(rows)
+        for event in events:
+            if isinstance(event, STORED):
+                if reason := full or storage_problem(event):
+                    changes.rejected += 1
+                    returned.append(StoreFailed(event, reason))
+                    continue
+                seq += 1
+                event.seq = seq
+                rows.append(to_row(event, base))
+            elif isinstance(event, TopicChanged):
+                if reason := full or storage_problem(event):
+                    changes.rejected += 1
+                    returned.append(StoreFailed(event, reason))
+                    continue
+                changes.topics[room] = event.text
+            returned.append(event)
+        if len(rows) > before:
+            changes.lasts[room] = seq
+            changes.last_room = room.name
+        return returned
 
-def _failed(event: Stored, reason: str) -> StoreFailed:
-    """Return the failure to store *event*, which has no number then."""
-    event.seq = 0
-    return StoreFailed(event, reason)
+
+_COMMITTED = (Message, Action, TopicChanged)
+"""The events that a commit makes durable."""
+
+
+def _failed(event: Event, reason: str) -> Event:
+    """Return the failure to store *event*, which has no number then, or *event* itself if it is not stored."""
+    if isinstance(event, STORED):
+        event.seq = 0
+    return StoreFailed(event, reason) if isinstance(event, _COMMITTED) else event
+
+
+def _split(batch: Sequence[Chunk], size: int) -> tuple[list[Chunk], list[Chunk]]:
+    """Return the first *size* events of *batch*, and the others."""
+    for index, (log, events) in enumerate(batch):
+        if len(events) > size:
+            return [*batch[:index], (log, events[:size])], [(log, events[size:]), *batch[index + 1 :]]
+        size -= len(events)
+    return [*batch], []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broadcast.core.errors import JournalError, JournalInUse
+from broadcast.journals.sqlite.room_record import MAX_SEQ
 
 LAST_NUMBER_FILE = "journal.last"
 """File name of the last number."""
@@ -114,17 +115,19 @@ class DirectoryLock:
         return descriptor
 
 
+LOBBY = "lobby"
+"""Name of the room to which the lines belong that were stored before there were rooms."""
+
+
 class LastNumber(NamedTuple):
-    """The number of the last stored line, and when it was written, in seconds since the epoch."""
+    """The number of the last stored line, when it was written, in seconds since the epoch, and its room."""
 
     seq: int
     at: float
+    room: str = LOBBY
 
 
 NO_NUMBER = LastNumber(0, 0.0)
-
-_WIDTH = 15
-"""Number of characters of the number in its file."""
 
 
 def read_last_number(path: Path) -> LastNumber:
@@ -134,26 +137,31 @@ def read_last_number(path: Path) -> LastNumber:
     """
     try:
         with path.open("rb") as file:
-            text, at = file.read(100), os.fstat(file.fileno()).st_mtime
+            text, at = file.read(10_000), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return NO_NUMBER
-    return LastNumber(int(text), at) if re.fullmatch(rb"[0-9]{1,15}\s*", text) else NO_NUMBER
+    match = re.fullmatch(rb"([0-9]{1,15}) *([^\n]*)\n*", text)  # earlier versions wrote no room, but spaces
+    if match is None or int(match[1]) > MAX_SEQ:
+        return NO_NUMBER
+    return LastNumber(int(match[1]), at, match[2].decode(errors="replace") or LOBBY)
 
 
 class LastNumberFile:
-    """The file *path* beside the journal, which holds the number of the last stored line.
+    """The file *path* beside the journal, which holds the number of the last stored line and the name of its room.
 
-    The file holds *number* at first. It shows at the next start whether the journal has lost lines since. The number is
-    written after each commit, but only ``close`` makes it durable. A ``kill -9`` loses nothing of it. A crash of the
-    machine may leave an older number. Then fewer lost lines are noticed, or none.
+    The file holds the line *number* of *room* at first. It shows at the next start whether the journal has lost lines
+    since. The number is written after each commit, but only ``close`` makes it durable. A ``kill -9`` loses nothing of
+    it. A crash of the machine may leave an older number. Then fewer lost lines are noticed, or none.
     """
 
-    def __init__(self, path: Path, number: int) -> None:
+    def __init__(self, path: Path, number: int, room: str = LOBBY) -> None:
         self._path = path
+        self._size = 0
+        """Size of the file, in bytes."""
         self._descriptor = self._open()
         try:
-            self.write(number)
-            os.ftruncate(self._descriptor, _WIDTH + 1)  # the file may have been longer, but invalid
+            self.write(number, room)
+            os.ftruncate(self._descriptor, self._size)  # the file may have been longer
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -170,9 +178,12 @@ class LastNumberFile:
         os.close(self._descriptor)
         self._descriptor = new
 
-    def write(self, number: int) -> None:
-        """Replace the number. Raises ``OSError``."""
-        _pwrite(self._descriptor, b"%-*d\n" % (_WIDTH, number), 0)
+    def write(self, number: int, room: str = LOBBY) -> None:
+        """Replace the number and the room. Raises ``OSError``."""
+        # One write replaces all of it. A shorter text is followed by line ends, and so the file never gets shorter.
+        text = f"{number} {room}\n".encode().ljust(self._size, b"\n")
+        _pwrite(self._descriptor, text, 0)
+        self._size = len(text)
 
     def close(self) -> None:
         """Make the number durable and close the file."""

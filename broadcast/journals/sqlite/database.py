@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse, JournalTooNew
 from broadcast.core.events import Action, Message, Stored
-from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, LastNumber, fsync_directory
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, LOBBY, NO_NUMBER, LastNumber, fsync_directory
+from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key
 
-Row: TypeAlias = tuple[int, float, str, str, str]
-"""seq, at, kind, nick, text. In a row from a file, the values may have other types."""
+Row: TypeAlias = tuple[int, float, str, str, str, str]
+"""key, at, kind, nick, text, uid (empty if there is none). In a row from a file, the values may have other types."""
+COLUMNS = "seq, at, kind, nick, text, coalesce(uid, '')"
+"""The columns of a row. The column ``seq`` holds the key; in the room with the id 0, the key is the number."""
 
 APPLICATION_ID = 0x62636A31
 """The application id in the file's header ("bcj1"), which distinguishes a journal from other databases."""
@@ -30,6 +33,20 @@ MIGRATIONS: list[Sequence[str]] = [
     ),
     # Each line up to this number is in the full-text index exactly once.
     ("CREATE TABLE indexed (upto INTEGER NOT NULL)", "INSERT INTO indexed VALUES (0)"),
+    # Rooms. A key is the room's id and the number, so the keys of earlier lines are already those of the room with the
+    # id 0. No statement rewrites a table, so the duration does not depend on the number of lines.
+    (
+        "ALTER TABLE events ADD COLUMN uid TEXT",
+        "CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, topic TEXT NOT NULL)",
+        "INSERT INTO rooms VALUES (0, 'lobby', '')",
+        # One mark for each room, which is a key of the room.
+        "CREATE UNIQUE INDEX marks ON indexed (upto)",
+        "CREATE TABLE journal (id TEXT NOT NULL)",
+        "INSERT INTO journal VALUES (lower(hex(randomblob(16))))",
+        # For people who read the file with other programs.
+        f"""CREATE VIEW lines AS SELECT name AS room, seq & {MAX_SEQ} AS seq, at, kind, nick, text
+            FROM events JOIN rooms ON rooms.id = events.seq >> {SEQ_BITS}""",  # noqa: S608 - constant numbers
+    ),
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 
@@ -46,6 +63,9 @@ BUSY_SECONDS = 2.0
 """Seconds to wait while another program has locked the file."""
 
 _EXAMINED_EVENTS = 1000  # number of recent events to check when a journal is opened, which takes some milliseconds
+_EXAMINED_ROOM_EVENTS = 20  # the same when another room is opened, because many may be opened at once
+_NEW_ID = "UPDATE journal SET id = lower(hex(randomblob(16)))"
+_LACKING = "lacks some of its lines"
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100  # SQLite file format, section 1.3
 _REMEDY = (
@@ -57,18 +77,18 @@ _KINDS: dict[str, type[Stored]] = {"said": Message, "emoted": Action}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-def to_row(event: Stored) -> Row:
-    """Return the row of a numbered event."""
-    return event.seq, event.at, _NAMES[type(event)], event.nick, event.text
+def to_row(event: Stored, base: int = 0) -> Row:
+    """Return the row of a numbered event. *base* is the key of number 0 in its room."""
+    return base + event.seq, event.at, _NAMES[type(event)], event.nick, event.text, event.uid
 
 
 def from_row(row: Row) -> Stored:
     """Return the event in *row*, without a session. Raises ``JournalDamaged``."""
-    seq, at, kind, nick, text = row
-    if kind not in _KINDS or [type(value) for value in (at, nick, text)] != [float, str, str]:
-        msg = f"the journal's line #{seq} cannot be read"
+    number, at, kind, nick, text, uid = row
+    if kind not in _KINDS or [type(value) for value in (at, nick, text, uid)] != [float, str, str, str]:
+        msg = f"the journal's line #{number & MAX_SEQ} cannot be read"
         raise JournalDamaged(msg)
-    return _KINDS[kind](0, nick, text, at, seq)
+    return _KINDS[kind](0, nick, text, at, number & MAX_SEQ, uid=uid)
 
 
 def code_of(error: sqlite3.Error) -> int:
@@ -102,28 +122,78 @@ def _make_durable(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone leaves the data in the cache of the drive
 
 
-def fetch(db: sqlite3.Connection, first: int, last: int) -> list[Stored]:
-    """Return the events numbered *first* to *last*, in order. Raises ``sqlite3.Error`` or ``JournalDamaged``."""
-    first, last = max(first, 1), min(last, 2**63 - 1)  # the range of integers in SQLite
-    if first > last:
-        return []
-    query = "SELECT seq, at, kind, nick, text FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
-    return [from_row(row) for row in db.execute(query, (first, last))]
+def fetch(db: sqlite3.Connection, room: int, first: int, last: int) -> list[Stored]:
+    """Return the events numbered *first* to *last* of the room with the id *room*, in order.
+
+    Raises ``sqlite3.Error`` or ``JournalDamaged``.
+    """
+    query = f"SELECT {COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608 - constant names
+    return [from_row(row) for row in db.execute(query, (key(room, max(first, 1)), key(room, last)))]
 
 
-def last_seq(db: sqlite3.Connection) -> int:
-    """Return the number of the last event, or 0 if there is none."""
-    return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+def last_seq(db: sqlite3.Connection, room: int) -> int:
+    """Return the number of the last event of the room with the id *room*, or 0 if there is none."""
+    query = "SELECT max(seq) FROM events WHERE seq BETWEEN ? AND ?"
+    last = db.execute(query, (key(room, 0), key(room, MAX_SEQ))).fetchone()[0]
+    return (last or 0) & MAX_SEQ
+
+
+def add_room(db: sqlite3.Connection, room: int, name: str) -> None:
+    """Add the room *name* with the id *room*, which has no lines yet, and its mark of the index."""
+    db.execute("INSERT INTO rooms VALUES (?, ?, '')", (room, name))
+    db.execute("INSERT INTO indexed VALUES (?)", (key(room, 0),))
+
+
+def next_room(db: sqlite3.Connection) -> int:
+    """Return the id of the next new room."""
+    return int(db.execute("SELECT max(id) + 1 FROM rooms").fetchone()[0])
+
+
+def read_room(
+    db: sqlite3.Connection, name: str, tail: int, examined: int = _EXAMINED_ROOM_EVENTS
+) -> tuple[RoomRecord, list[Stored]]:
+    """Return the room *name*, which may be a new one, and its last *tail* events.
+
+    They are fewer than *tail* if numbers between them are missing. The last *examined* events are checked. Raises
+    ``JournalDamaged`` if a number is missing, and ``sqlite3.Error``.
+    """
+    found = db.execute("SELECT id, topic FROM rooms WHERE name = ?", (name,)).fetchone()
+    if found is None:
+        return RoomRecord(name), []
+    room = RoomRecord(name, *found)
+    room.last = last_seq(db, found[0])
+    recent = _read_recent(db, room, max(tail, examined))
+    dense = [event for index, event in enumerate(recent, room.last - len(recent) + 1) if event.seq == index]
+    return room, dense[max(len(dense) - tail, 0) :]
+
+
+class Prepared(NamedTuple):
+    """A journal that was opened."""
+
+    db: sqlite3.Connection
+    """The writing connection."""
+    id: str
+    """The id of the journal."""
+    room: RoomRecord
+    recent: list[Stored]
+    """The last events of the room."""
+    last_number: LastNumber
+    """The last line of the journal, as far as that is known."""
 
 
 def prepare(
-    path: Path, tail: int, last_number: LastNumber = NO_NUMBER, report: Callable[[str], object] = str
-) -> tuple[sqlite3.Connection, list[Stored], int]:
-    """Create or migrate *path* and open it. Return a writing connection, the last *tail* events and the last number.
+    path: Path,
+    tail: int,
+    last_number: LastNumber = NO_NUMBER,
+    report: Callable[[str], object] = str,
+    name: str = LOBBY,
+) -> Prepared:
+    """Create or migrate *path* and open it, with the room *name* and its last *tail* events.
 
     The events are fewer than *tail* if numbers between them are missing. If the journal ends before *last_number*, a
-    line of the server replaces the missing ones, so that no number is used twice. *report* is called with the text of
-    this line. Raises ``JournalError``. The duration does not depend on the size of the journal.
+    line of the server replaces the missing ones, so that no number is used twice, and the journal gets a new id.
+    *report* is called with the text of this line. Without a *last_number*, the journal also gets a new id. Raises
+    ``JournalError``. The duration does not depend on the size of the journal.
     """
     with translate_errors(path):
         if path.exists():
@@ -138,16 +208,23 @@ def prepare(
         try:
             _migrate(db, path)
             _create_index(db)
-            recent, last = _read_recent(db, path, max(tail, _EXAMINED_EVENTS))
-            if last < last_number.seq:
-                recent.append(_mark_missing(db, last + 1, last_number))
-                last = last_number.seq
-                report(recent[-1].text)
+            try:
+                _check_keys(db)
+                room, recent = read_room(db, name, tail, _EXAMINED_EVENTS)
+                if not last_number.seq:
+                    db.execute(_NEW_ID)  # the file may be an older copy from another folder
+                if missing := _mark_missing(db, last_number):
+                    report(missing)
+                    room, recent = read_room(db, name, tail)
+                last_name = last_number.room if last_number.seq else name
+                last_number = LastNumber(_last_of(db, last_name), last_number.at, last_name)
+            except JournalDamaged as error:
+                raise _damaged(path, str(error)) from error
+            (journal_id,) = db.execute("SELECT id FROM journal").fetchone()
         except BaseException:
             db.close()
             raise
-    dense = [event for index, event in enumerate(recent, last - len(recent) + 1) if event.seq == index]
-    return db, dense[max(len(dense) - tail, 0) :], last
+    return Prepared(db, journal_id, room, recent, last_number)
 
 
 def full_text(content: str) -> str:
@@ -168,6 +245,8 @@ def translate_errors(path: Path) -> Iterator[None]:
             raise JournalInUse(msg) from error
         msg = f"cannot use {path}: {error}; check its permissions and the free space on its disk"
         raise JournalError(msg) from error
+    except UnicodeDecodeError as error:  # SQLite's message quotes a part of the file
+        raise _damaged(path, f"cannot be trusted ({error})") from error
     except OSError as error:
         msg = f"cannot use {path}: {error.strerror or error}; check its permissions and the free space on its disk"
         raise JournalError(msg) from error
@@ -275,37 +354,66 @@ def _create_index(db: sqlite3.Connection) -> None:
             raise
 
 
-def _check_index(db: sqlite3.Connection, last: int) -> bool:
-    """Return whether the index has exactly one mark, which is at most *last*, the journal's last number."""
-    marks = db.execute("SELECT count(*) FROM indexed WHERE upto BETWEEN 0 AND ?", (last,)).fetchone()
-    return bool(marks == (1,))
-
-
-def _read_recent(db: sqlite3.Connection, path: Path, count: int) -> tuple[list[Stored], int]:
-    """Return the last *count* events and the last number. Raise ``JournalDamaged`` if a number is missing."""
+def _check_keys(db: sqlite3.Connection) -> None:
+    """Raise ``JournalDamaged`` if a line belongs to no room."""
     db.execute("DELETE FROM events WHERE FALSE")  # fails now if the file cannot be written
-    last = last_seq(db)
-    query = "SELECT seq, at, kind, nick, text FROM events ORDER BY seq"
+    # In one query without the other, min and max use the index. Together they would read the whole table.
+    (first,) = db.execute("SELECT min(seq) FROM events").fetchone()
+    (last,) = db.execute("SELECT max(seq) FROM events").fetchone()
+    if first is not None and (first < 1 or last >> SEQ_BITS >= next_room(db)):
+        raise JournalDamaged(_LACKING)
+
+
+def _read_recent(db: sqlite3.Connection, room: RoomRecord, count: int) -> list[Stored]:
+    """Return the last *count* events of *room*, and set its mark. Raise ``JournalDamaged`` if a number is missing."""
+    assert room.id is not None
+    bounds = key(room.id, 0), key(room.id, MAX_SEQ)
+    query = f"SELECT {COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constant names
     try:
-        events = [from_row(row) for row in db.execute(f"{query} DESC LIMIT ?", (count,))][::-1]
+        events = [from_row(row) for row in db.execute(query, (*bounds, count))][::-1]
     except JournalDamaged as error:
-        raise _damaged(path, f"cannot be trusted ({error})") from error
-    oldest = db.execute("SELECT seq, nick FROM events ORDER BY seq LIMIT 1").fetchone()
-    begins = oldest is None or oldest[0] == 1 or (oldest[0] > 1 and oldest[1] == REPORTER)
+        msg = f"cannot be trusted ({error})"
+        raise JournalDamaged(msg) from error
+    query = "SELECT seq, nick FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1"
+    oldest = db.execute(query, bounds).fetchone()
+    begins = oldest is None or oldest[0] == bounds[0] + 1 or (oldest[0] > bounds[0] and oldest[1] == REPORTER)
     gaps = any(later.seq != earlier.seq + 1 and later.nick != REPORTER for earlier, later in pairwise(events))
-    if not _check_index(db, last) or not begins or gaps:
-        raise _damaged(path, "lacks some of its lines")
-    return events, last
+    marks = db.execute("SELECT upto FROM indexed WHERE upto BETWEEN ? AND ?", bounds).fetchall()
+    if len(marks) != 1 or marks[0][0] & MAX_SEQ > room.last or not begins or gaps:
+        raise JournalDamaged(_LACKING)
+    room.indexed = marks[0][0] & MAX_SEQ
+    return events
 
 
-def _mark_missing(db: sqlite3.Connection, first: int, last: LastNumber) -> Stored:
-    """Store a line of the server in the place of the missing lines from #*first* to #*last*, and return it."""
+def _mark_missing(db: sqlite3.Connection, last: LastNumber) -> str:
+    """If the journal ends before *last*, store a line of the server in the place of the missing ones.
+
+    Return a description of what is missing, empty if nothing is.
+    """
+    first = _last_of(db, last.room) + 1
+    if first > last.seq:
+        return ""
     one = first == last.seq
     numbers, pronoun = (f"#{first} is", "it") if one else (f"#{first}-#{last.seq} are", "them")
     text = f"{numbers} missing: the journal had lost {pronoun} when the server started."
-    event = Message(0, REPORTER, text, last.at, last.seq)
-    db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", to_row(event))
-    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'indexing'").fetchone() == (1,):
-        with suppress(sqlite3.Error):  # otherwise the next step of the index passes the gap
-            db.execute("UPDATE indexed SET upto = ?", (last.seq - 1,))
-    return event
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        found = db.execute("SELECT id FROM rooms WHERE name = ?", (last.room,)).fetchone()
+        room = found[0] if found else next_room(db)
+        if not found:
+            add_room(db, room, last.room)
+        row = to_row(Message(0, REPORTER, text, last.at, last.seq), key(room, 0))
+        db.execute("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", row[:5])
+        # Numbers that were given to lines of other rooms may be used again.
+        db.execute(_NEW_ID)
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    return text if last.room == LOBBY else f"{last.room}: {text}"
+
+
+def _last_of(db: sqlite3.Connection, name: str) -> int:
+    """Return the number of the last event of the room *name*, or 0 if there is none."""
+    found = db.execute("SELECT id FROM rooms WHERE name = ?", (name,)).fetchone()
+    return last_seq(db, found[0]) if found else 0

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from broadcast.core.errors import JournalError
-from broadcast.core.events import Event
-from broadcast.core.interfaces import Journal, OpenedRoom, ReadCallback, UidsCallback
-from broadcast.core.search_query import SearchQuery
+from broadcast.core.errors import JournalDamaged, JournalError
+from broadcast.core.events import Stored
+from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile, read_last_number
-from broadcast.journals.sqlite.database import fetch, prepare, translate_errors
+from broadcast.journals.sqlite.database import prepare, read_room, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
-from broadcast.journals.sqlite.query_thread import Query, QueryThread
-from broadcast.journals.sqlite.search_indexer import Search
+from broadcast.journals.sqlite.query_thread import Kind, Query, QueryThread
+from broadcast.journals.sqlite.room_log import SqliteRoomLog
+from broadcast.journals.sqlite.room_record import RoomRecord
 from broadcast.journals.sqlite.writing_connection import WritingConnection
 
 FILE = "journal.sqlite"
 """File name of the database in its folder."""
+MAX_NAME_BYTES = 1000
+"""Maximum size of a room's name."""
 
 
 class SqliteJournal:
     """A journal in the file ``journal.sqlite`` of *folder*, with one thread that writes and one that reads.
 
-    Events that are appended while a commit runs form the next commit, up to 512 events (group commit). If a commit
-    fails, none of its events is stored; the next commit tries again. While no event arrives, the writing thread adds
-    stored events to the search index. It records its commits in *commit_stats*. ``open`` calls *report* with one line
-    if stored events are missing.
+    Events of all rooms that are appended while a commit runs form the next commit, up to 512 events (group commit). If
+    a commit fails, none of its events is stored; the next commit tries again. While no event arrives, the writing
+    thread adds stored events to the search index. It records its commits in *commit_stats*. ``open`` calls *report*
+    with one line if stored events are missing.
     """
 
     def __init__(
@@ -42,24 +46,24 @@ class SqliteJournal:
         commit_stats: CommitStats | None = None,
         report: Callable[[str], object] = str,
     ) -> None:
+        self.id = ""
         self.commit_stats = commit_stats or CommitStats()
         self._report = report
         self._folder = folder.absolute()  # absolute, because a daemon changes its working directory
         self._call_soon = call_soon
         self._lock = DirectoryLock(self._folder)
-        self.id = ""
-        self._listener: Callable[[Sequence[Event]], None] | None = None
-        self._committed: CommittedQueue[SqliteJournal] = CommittedQueue(call_soon, self.commit_stats.now)
+        self._committed: CommittedQueue[SqliteRoomLog] = CommittedQueue(call_soon, self.commit_stats.now)
         self._last_number: LastNumberFile | None = None
+        self._connection: WritingConnection | None = None
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
-        self._appended: list[Event] = []
-        """Events that have not been passed to the commit thread yet."""
+        self._scheduled: list[SqliteRoomLog] = []
+        """Rooms with events that have not been passed to the commit thread yet."""
         self._handing_over = Lock()
         """Held while events pass to the commit thread, because ``close`` may run on another thread than ``append``."""
 
-    def open(self, name: str, tail: int) -> OpenedRoom:  # noqa: ARG002 - there is only one room yet
-        """Create or check the database, start the threads, and return the room *name* with the last *tail* events.
+    def open(self, name: str, tail: int) -> OpenedRoom:
+        """Create or check the database, start the threads, and open the room *name*.
 
         Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``. Everything is
         released before that.
@@ -69,69 +73,75 @@ class SqliteJournal:
         try:
             with translate_errors(number_path):
                 expected = read_last_number(number_path)
-            db, events, last = prepare(path, tail, expected, self._report)
+            db, self.id, room, events, last_number = prepare(path, tail, expected, self._report, name)
             try:
                 with translate_errors(number_path):
-                    self._last_number = LastNumberFile(number_path, last)
+                    self._last_number = LastNumberFile(number_path, last_number.seq, last_number.room)
             except BaseException:
                 db.close()
                 raise
             now = self.commit_stats.now
             files = OpenFiles(path, self._lock, self._last_number, now)
             self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
-            connection = WritingConnection(path, files, db, last, self._query_thread.disconnected, now)
-            self._commit_thread = CommitThread(connection, self._add_committed, self.commit_stats)
+            self._connection = WritingConnection(path, files, db, room, self._query_thread.disconnected, now)
+            self._commit_thread = CommitThread(self._connection, self._committed, self.commit_stats)
         except BaseException:
             self.close()
             raise
-        return OpenedRoom(self, last, "", events)
+        return self._opened(room, events)
 
-    def open_room(self, _name: str, _tail: int, on_result: Callable[[OpenedRoom | JournalError], None], /) -> None:
-        """Fail: there is only one room yet."""
-        self._call_soon(partial(on_result, JournalError("the journal holds only one room")))
+    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Open the room *name*. Its last events are checked as those of the first room are."""
 
-    def read_uids(self, _first: int, _last: int, on_result: UidsCallback, /) -> None:
-        """Find none."""
-        self._call_soon(partial(on_result, []))
+        def receive(result: tuple[RoomRecord, list[Stored]] | JournalError) -> None:
+            on_result(result if isinstance(result, JournalError) else self._opened(*result))
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        """Call *listener* with each batch of committed events."""
-        self._listener = listener
+        self.submit(Kind.OPEN, partial(self._read_room, name, tail), receive)
 
-    def _add_committed(self, events: Sequence[Event]) -> None:
-        self._committed.add(((self, events),))
+    def _read_room(self, name: str, tail: int, db: sqlite3.Connection) -> tuple[RoomRecord, list[Stored]]:
+        if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+            msg = "the room's name is too long"
+            raise JournalError(msg)
+        # Before reading: changes that the file does not hold any longer are not doubtful.
+        if self._connection is not None and self._connection.is_doubtful(name):
+            msg = "the journal cannot be written, and does not know the room's last line; try again later"
+            raise JournalError(msg)
+        try:
+            return read_room(db, name, tail)
+        except JournalDamaged as error:
+            msg = f"the room {error}"
+            raise JournalDamaged(msg) from error
 
-    def deliver(self, events: Sequence[Event]) -> None:
-        """Pass committed *events* to the listener."""
-        # The delivery may take a while. Meanwhile, the thread commits the events of the next delivery.
-        self._hand_over()
-        if self._listener is not None:
-            self._listener(events)
+    def _opened(self, room: RoomRecord, recent: list[Stored]) -> OpenedRoom:
+        return OpenedRoom(SqliteRoomLog(self, room), room.last, room.topic, recent)
 
-    def append(self, event: Event) -> None:
-        """Queue *event*. It is lost before ``open`` and after ``close``.
+    def schedule(self, log: SqliteRoomLog) -> None:
+        """Pass the events of *log* to the commit thread at the end of this turn, or earlier."""
+        if not self._scheduled:
+            self._call_soon(self.hand_over)
+        self._scheduled.append(log)
 
-        The thread gets all events of a turn of the reactor together. With one at a time, it would commit the first one
-        alone, and each wake-up would interrupt the reactor, because only one thread can run Python code.
-        """
-        if not self._appended:
-            self._call_soon(self._hand_over)
-        self._appended.append(event)
-
-    def _hand_over(self) -> None:
-        """Give the appended events to the thread."""
+    def hand_over(self) -> None:
+        """Give the appended events of all rooms to the commit thread."""
+        if not self._scheduled:
+            return
         with self._handing_over:
-            events, self._appended = self._appended, []
-            if events and self._commit_thread is not None:
-                self._commit_thread.put(events)
+            logs, self._scheduled = self._scheduled, []
+            chunks = [(log, log.take()) for log in logs]
+            if chunks and self._commit_thread is not None:
+                self._commit_thread.put(chunks)
 
-    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
-        """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
-        self._submit(lambda db: fetch(db, first, last), on_result)
+    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+        """Call *on_result* in a later turn with the result of *query*, or with the error."""
+        if self._query_thread is not None:
+            self._query_thread.submit(kind, query, on_result)
+        else:
+            self._call_soon(partial(on_result, JournalError("the journal is closed")))
 
-    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
-        """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
-        self._submit(Search(query, last, limit), on_result, is_search=True)
+    def forget(self, log: SqliteRoomLog) -> None:
+        """Release what the commit thread holds for *log*."""
+        if self._commit_thread is not None:
+            self._commit_thread.put([(log, ())])
 
     def close(self) -> None:
         """Store the queued events, then release everything. May be called at any time, and more than once."""
@@ -139,7 +149,7 @@ class SqliteJournal:
         query_thread, self._query_thread = self._query_thread, None
         if query_thread is not None:
             query_thread.close()
-        self._hand_over()
+        self.hand_over()
         commit_thread, self._commit_thread = self._commit_thread, None
         if commit_thread is not None:
             commit_thread.close()
@@ -147,12 +157,6 @@ class SqliteJournal:
         if last_number is not None:
             last_number.close()
         self._lock.release()
-
-    def _submit(self, query: Query, on_result: ReadCallback, *, is_search: bool = False) -> None:
-        if self._query_thread is not None:
-            self._query_thread.submit(query, on_result, is_search=is_search)
-        else:
-            self._call_soon(partial(on_result, JournalError("the journal is closed")))
 
 
 _conforms: type[Journal] = SqliteJournal

@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import partial
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from threading import Condition, Lock, Thread
 from time import perf_counter
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Stored
-from broadcast.core.interfaces import ReadCallback
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.sqlite.database import connect
 
-Query: TypeAlias = Callable[[sqlite3.Connection], Sequence[Stored] | None]
-"""Takes a connection and returns the events found, or None if it is not finished and must be called again."""
+Query: TypeAlias = Callable[[sqlite3.Connection], Any]
+"""Takes a connection and returns the result, or None if it is not finished and must be called again."""
 
 MAX_PENDING = 1000
-"""Maximum number of waiting queries; more are rejected. A session has at most one at a time."""
+"""Maximum number of waiting reads and searches; more are rejected. A session has at most one at a time."""
 REST_FACTOR = 4.0
-"""Duration of the rest after a query, relative to its cost. So all queries together take a fifth of a core at most."""
+"""Duration of the rest after a read or search, relative to its cost. So all of them take a fifth of a core at most."""
+OPEN_REST_FACTOR = 1.0
+"""The same after a room was opened. After a restart, the clients of many rooms wait for that."""
+
+
+class Kind(Enum):
+    """The kinds of queries."""
+
+    OPEN = "open"
+    """Opens a room. The number of rooms limits the number of such queries."""
+    READ = "read"
+    SEARCH = "search"
 
 
 class _Pending(NamedTuple):
     """A query that waits, and the function that receives its result."""
 
     query: Query
-    on_result: ReadCallback
+    on_result: Callable[[Any], None]
 
 
 class QueryThread:
@@ -40,8 +50,8 @@ class QueryThread:
 
     *verify* raises ``JournalError`` if the path does not lead to the journal.
 
-    Reads and searches alternate, each kind in the order of submission. A query that is not finished goes to the end of
-    its queue. So neither a long search nor many of them delay a read for long.
+    Reads, searches and the opening of rooms alternate, each kind in the order of submission. A query that is not
+    finished goes to the end of its queue. So neither a long search nor many of them delay a read for long.
 
     The thread waits until the reactor has handled the result of a query. Then it rests in proportion to the time that
     the query and the reactor have taken. So queries delay messages little, however many clients send them.
@@ -56,19 +66,19 @@ class QueryThread:
         """Held while a query runs, because another thread may close the connection."""
         self._changed = Condition()
         """Guards the attributes below, and is notified when they change."""
-        self._reads: deque[_Pending] = deque()
-        self._searches: deque[_Pending] = deque()
+        self._queues: dict[Kind, deque[_Pending]] = {kind: deque() for kind in Kind}
         self._handled = True
         """Whether the reactor has handled the last result."""
         self._closing = False
         self._thread = Thread(target=self._run, name="journal reader", daemon=True)
         self._thread.start()
 
-    def submit(self, query: Query, on_result: ReadCallback, *, is_search: bool = False) -> None:
-        """Call *on_result* in a later turn with the events that *query* finds, or with the error."""
+    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+        """Call *on_result* in a later turn with the result of *query*, or with the error (a ``JournalError``)."""
+        queue = self._queues[kind]
         with self._changed:
-            if len(self._reads) + len(self._searches) < MAX_PENDING:
-                (self._searches if is_search else self._reads).append(_Pending(query, on_result))
+            if kind is Kind.OPEN or sum(map(len, self._queues.values())) - len(self._queues[Kind.OPEN]) < MAX_PENDING:
+                queue.append(_Pending(query, on_result))
                 self._changed.notify()
                 return
         self._call_soon(partial(on_result, JournalError("too many are reading the journal just now")))
@@ -88,13 +98,13 @@ class QueryThread:
         self._thread.join()
 
     def _run(self) -> None:
-        queues = cycle((self._reads, self._searches))
+        queues = cycle(self._queues.values())
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._reads or self._searches)
+                self._changed.wait_for(lambda: self._closing or any(self._queues.values()))
                 if self._closing:
                     break
-                queue = next(queues) or next(queues)  # the other one if this one is empty
+                queue = next(filter(None, queues))
                 pending = queue.popleft()
             began = perf_counter()
             result = self._execute(pending.query)
@@ -104,14 +114,14 @@ class QueryThread:
                     queue.append(pending)
             else:
                 cost += self._deliver(pending.on_result, result)
-            self._rest(cost * REST_FACTOR)
-        for query, on_result in (*self._reads, *self._searches):
+            self._rest(cost * (OPEN_REST_FACTOR if queue is self._queues[Kind.OPEN] else REST_FACTOR))
+        for query, on_result in chain.from_iterable(self._queues.values()):
             result = self._execute(query)
             self._call_soon(partial(on_result, JournalError("the journal is closed") if result is None else result))
         with self._db_lock:
             self._disconnect()
 
-    def _deliver(self, on_result: ReadCallback, result: Sequence[Stored] | JournalError) -> float:
+    def _deliver(self, on_result: Callable[[Any], None], result: object) -> float:
         """Let the reactor handle *result*, and wait for it. Return the seconds that this has taken the reactor."""
         cost = 0.0
 
@@ -136,7 +146,7 @@ class QueryThread:
         with self._changed:
             self._changed.wait_for(lambda: self._closing, seconds)
 
-    def _execute(self, query: Query) -> Sequence[Stored] | JournalError | None:
+    def _execute(self, query: Query) -> object:
         with self._db_lock:
             try:
                 if self._db is None:

@@ -4,8 +4,8 @@ Before each commit, the database file holds exactly the events that were reporte
 faults:
 
 * **A statement fails** (full disk, lock, I/O error). The commit may have taken effect nevertheless. Its authors read
-  that it failed, so its rows are *doubtful*: they must not be in the file. The connection is closed. The next one first
-  deletes those of these rows that it finds.
+  that it failed, so its changes are *doubtful*: they must not be in the file. The connection is closed. The next one
+  first undoes those of these changes that it finds.
 * **A file is not in its place** (``OpenFiles.verify`` raises ``JournalError``). No later start would find the rows. The
   connection stays open, because it can be used again when the files are back. If only the write-ahead log was removed,
   the open one still holds events. A checkpoint copies them to the database, then the next connection creates a new log.
@@ -18,15 +18,17 @@ faults:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
-from broadcast.journals.sqlite.database import BUSY_SECONDS, Row, connect, last_seq
+from broadcast.journals.sqlite.database import BUSY_SECONDS, COLUMNS, Row, add_room, connect, last_seq, next_room
 from broadcast.journals.sqlite.open_files import LogIndexRemoved, OpenFiles, WriteAheadLogRemoved
+from broadcast.journals.sqlite.room_record import MAX_ROOMS, MAX_SEQ, SEQ_BITS, RoomRecord, key
 
 MAX_ROWS = 512
 """Maximum number of rows in one commit."""
@@ -37,15 +39,31 @@ RETRY_SECONDS = 0.2
 VERIFY_SECONDS = 0.05
 """Seconds for which the files need not be checked again before a commit. After a commit they always are."""
 
-_COLUMNS = 5
+_COLUMNS = 6
+
+
+@dataclass(slots=True)
+class Changes:
+    """The changes of one commit."""
+
+    rows: list[Row] = field(default_factory=list)
+    lasts: dict[RoomRecord, int] = field(default_factory=dict)
+    """The number of the last row of each room that has some."""
+    topics: dict[RoomRecord, str] = field(default_factory=dict)
+    """The new topic of each room that gets one."""
+    new_rooms: dict[RoomRecord, int] = field(default_factory=dict)
+    """The rooms that are not in the file yet, with their new ids."""
+    rejected: int = 0
+    """Number of events that cannot be stored, which have no row."""
+    last_room: str = ""
+    """Name of the room of the last row."""
 
 
 class WritingConnection:
     """The only connection that writes the file *path*. Only one thread may use it.
 
-    *db* is open and verified, and belongs to this object from now on. *last* is the number of the last event in it.
-    *without_reader* returns a context in which no other connection of this process is open. *now* returns monotonic
-    seconds.
+    *db* is open and verified, and belongs to this object from now on. *room* was read from it. *without_reader* returns
+    a context in which no other connection of this process is open. *now* returns monotonic seconds.
     """
 
     def __init__(
@@ -53,15 +71,17 @@ class WritingConnection:
         path: Path,
         files: OpenFiles,
         db: sqlite3.Connection,
-        last: int,
+        room: RoomRecord,
         without_reader: Callable[[], AbstractContextManager[object]],
         now: Callable[[], float],
     ) -> None:
         self.path = path
         self.db: sqlite3.Connection | None = db
         """The open connection; None after a fault."""
-        self.last = last
-        """Number of the last event that was reported as stored."""
+        self._rooms: dict[int, RoomRecord] = {} if room.id is None else {room.id: room}
+        """The open rooms in which events were stored, by their ids, and the first room."""
+        self._next_room = next_room(db)
+        """Id of the next new room."""
         # SQLite before 3.32 allows at most 999 parameters.
         self.max_rows = min(MAX_ROWS, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
         self._files = files
@@ -69,30 +89,62 @@ class WritingConnection:
         self._now = now
         self._verified_until = 0.0
         """Time until which a commit needs no check before it."""
-        self._doubtful: Sequence[Row] = ()
-        """Rows that may be in the file although they were not reported as stored."""
+        self._doubtful: Changes | None = None
+        """Changes that may be in the file although they were not reported as stored."""
 
-    def commit(self, rows: Sequence[Row]) -> float:
-        """Commit all of *rows*, numbered from ``last`` + 1, and return the duration in seconds.
+    def add_room(self, room: RoomRecord, changes: Changes) -> int | None:
+        """Add the new *room* to *changes*, and return its id. Return None if the journal can hold no more rooms."""
+        number = self._next_room + len(changes.new_rooms)
+        if number >= MAX_ROOMS:
+            return None
+        changes.new_rooms[room] = number
+        return number
 
-        If it raises an exception, no row counts as stored. The next commit may use the same numbers.
+    def is_doubtful(self, name: str) -> bool:
+        """Return whether the file may hold changes of the room *name* that failed. May be called on any thread."""
+        changes = self._doubtful
+        return changes is not None and any(
+            room.name == name for room in (*changes.lasts, *changes.topics, *changes.new_rooms)
+        )
+
+    def forget(self, room: RoomRecord) -> None:
+        """Forget *room*, which was closed."""
+        if room.id is not None and self._rooms.get(room.id) is room:
+            del self._rooms[room.id]
+
+    def commit(self, changes: Changes) -> float:
+        """Commit *changes*, whose rows are numbered from the ``last`` of their rooms, and return the seconds it took.
+
+        If it raises an exception, no change counts as stored. The next commit may use the same numbers.
         """
         db = self.db
         if db is None or self._now() >= self._verified_until:
             db = self.verified()
-        # One statement is one transaction and one release of the GIL. With one call per row, this thread waits up to
-        # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
-        # padded with NULL rows, so that ten prepared statements are enough.
-        size = min(1 << (len(rows) - 1).bit_length(), self.max_rows)
-        values: list[float | str | None] = list(chain.from_iterable(rows))
-        values.extend([None] * (size * _COLUMNS - len(values)))
-        self._doubtful = rows
+        duration = self._commit(db, changes)
+        for room, number in changes.new_rooms.items():
+            room.id = number
+        self._next_room += len(changes.new_rooms)
+        for room, topic in changes.topics.items():
+            room.topic = topic
+        for room, last in changes.lasts.items():
+            room.last = last
+            if room.id is not None:
+                self._rooms[room.id] = room
+        return duration
+
+    def _commit(self, db: sqlite3.Connection, changes: Changes) -> float:
+        rows = changes.rows
+        self._doubtful = changes
         began = self._now()
         try:
-            db.execute(_insert_statement(size), values)
+            if changes.topics or changes.new_rooms:
+                self._execute_all(db, changes)
+            else:
+                self._insert(db, rows)
             duration = self._now() - began
             self._files.verify()  # only now it is certain that the path leads to the file that holds the rows
-            self._files.last_number.write(rows[-1][0])
+            if rows:
+                self._files.last_number.write(rows[-1][0] & MAX_SEQ, changes.last_room)
         except BaseException as error:
             self._verified_until = 0.0
             self.disconnect_after(error)
@@ -100,10 +152,31 @@ class WritingConnection:
             with suppress(sqlite3.Error, OSError):
                 self.verified()  # raises JournalError if it knows more about the cause
             raise
-        self._doubtful = ()
+        self._doubtful = None
         self._verified_until = began + duration + VERIFY_SECONDS
-        self.last += len(rows)
         return duration
+
+    def _insert(self, db: sqlite3.Connection, rows: list[Row]) -> None:
+        # One statement is one transaction and one release of the GIL. With one call per row, this thread waits up to
+        # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
+        # padded with rows of zeros, so that ten prepared statements are enough. Python's sqlite3 binds a None four
+        # times as slowly as a zero or an empty text.
+        size = min(1 << (len(rows) - 1).bit_length(), self.max_rows)
+        values: list[float | str] = list(chain.from_iterable(rows))
+        values.extend([0] * (size * _COLUMNS - len(values)))
+        db.execute(_insert_statement(size), values)
+
+    def _execute_all(self, db: sqlite3.Connection, changes: Changes) -> None:
+        """Do the same in one transaction with the rare changes: new rooms and topics."""
+        db.execute("BEGIN IMMEDIATE")
+        for room, number in changes.new_rooms.items():
+            add_room(db, number, room.name)
+        for room, topic in changes.topics.items():
+            values = (topic, changes.new_rooms.get(room, room.id))
+            db.execute("UPDATE rooms SET topic = ? WHERE id = ?", values)
+        if changes.rows:
+            self._insert(db, changes.rows)
+        db.execute("COMMIT")  # after an error, closing the connection rolls back
 
     def verified(self) -> sqlite3.Connection:
         """Return a connection to a file that is in its place, and that holds no doubtful rows.
@@ -166,7 +239,7 @@ class WritingConnection:
         self._files.verify_path()  # SQLite itself copies no log to a file that was moved
         with closing(connect(self.path, writing=False)) as reader:
             with suppress(sqlite3.Error):  # an outdated index may lead to a wrong page, but the file is open then
-                last_seq(reader)
+                reader.execute("SELECT max(seq) FROM events").fetchone()
             db.close()
 
     def _reopen(self) -> sqlite3.Connection:
@@ -189,35 +262,48 @@ class WritingConnection:
         return db
 
     def _reconcile(self, db: sqlite3.Connection) -> None:
-        """Delete the doubtful rows, and no others. Raises ``JournalDamaged`` if another program has changed rows."""
-        if self._doubtful and last_seq(db) >= self.last:
-            self._delete_doubtful(db, {row[0]: row for row in self._doubtful})
-        else:
-            self._verify_rows(db)
+        """Undo the doubtful changes, and no others. Raises ``JournalDamaged`` if another program has changed rows."""
+        if self._doubtful is not None:
+            self._undo_doubtful(db, self._doubtful)
+        self._verify_rows(db)
         with suppress(sqlite3.Error):  # truncates the log, in which the failed commit may have left data
             _checkpoint(db)
 
     def _verify_rows(self, db: sqlite3.Connection) -> None:
-        last = last_seq(db)
-        if last < self.last:
+        for number, room in self._rooms.items():
+            self._verify_room(db, number, room.last)
+        last = db.execute("SELECT max(seq) FROM events").fetchone()[0] or 0
+        if next_room(db) != self._next_room or last >> SEQ_BITS >= self._next_room:
+            msg = "another program has written a room to it"
+            raise JournalDamaged(msg)
+
+    def _verify_room(self, db: sqlite3.Connection, room: int, expected: int) -> None:
+        last = last_seq(db, room)
+        if last < expected:
             msg = "the file no longer holds what was kept in it"
             raise JournalDamaged(msg)
-        if last > self.last:
-            raise _foreign_row(db.execute("SELECT min(seq) FROM events WHERE seq > ?", (self.last,)).fetchone()[0])
+        if last > expected:
+            query = "SELECT min(seq) FROM events WHERE seq > ?"
+            raise _foreign_row(db.execute(query, (key(room, expected),)).fetchone()[0])
 
-    def _delete_doubtful(self, db: sqlite3.Connection, doubtful: Mapping[int, Row]) -> None:
+    def _undo_doubtful(self, db: sqlite3.Connection, doubtful: Changes) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
-            query = "SELECT seq, at, kind, nick, text FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-            for row in db.execute(query, (self.last, len(doubtful) + 1)).fetchall():
-                if doubtful.get(row[0]) != row:
-                    raise _foreign_row(row[0])
-            db.execute("DELETE FROM events WHERE seq > ?", (self.last,))
+            rows: dict[int, dict[int, Row]] = {}
+            for row in doubtful.rows:
+                rows.setdefault(row[0] >> SEQ_BITS, {})[row[0]] = row
+            for number, expected in rows.items():
+                _delete_rows(db, number, expected)
+            for room, number in doubtful.new_rooms.items():
+                if db.execute("DELETE FROM rooms WHERE id = ? AND name = ?", (number, room.name)).rowcount:
+                    db.execute("DELETE FROM indexed WHERE upto = ?", (key(number, 0),))
+            for room in doubtful.topics:
+                db.execute("UPDATE rooms SET topic = ? WHERE id = ?", (room.topic, room.id))
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-        self._doubtful = ()
+        self._doubtful = None
 
 
 def _checkpoint(db: sqlite3.Connection) -> bool:
@@ -225,13 +311,24 @@ def _checkpoint(db: sqlite3.Connection) -> bool:
     return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
 
-def _foreign_row(seq: int) -> JournalDamaged:
-    return JournalDamaged(f"another program has written #{seq} to it")
+def _delete_rows(db: sqlite3.Connection, room: int, expected: Mapping[int, Row]) -> None:
+    """Delete all rows from the first of *expected* on. Raises ``JournalDamaged`` if there are others among them."""
+    bounds = min(expected), key(room, MAX_SEQ)
+    query = f"SELECT {COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"  # noqa: S608 - constant names
+    for row in db.execute(query, (*bounds, len(expected) + 1)).fetchall():
+        if expected.get(row[0]) != row:
+            raise _foreign_row(row[0])
+    db.execute("DELETE FROM events WHERE seq BETWEEN ? AND ?", bounds)
+
+
+def _foreign_row(number: int) -> JournalDamaged:
+    return JournalDamaged(f"another program has written #{number & MAX_SEQ} to it")
 
 
 @cache
 def _insert_statement(size: int) -> str:
-    """Return the statement that inserts *size* rows and skips rows that begin with NULL."""
+    """Return the statement that inserts *size* rows and skips rows that begin with 0."""
     row = f"({', '.join('?' * _COLUMNS)})"
     values = ", ".join([row] * size)
-    return f"INSERT INTO events SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"  # noqa: S608 - it holds no values
+    columns = "column1, column2, column3, column4, column5, nullif(column6, '')"
+    return f"INSERT INTO events SELECT {columns} FROM (VALUES {values}) WHERE column1"  # noqa: S608 - it holds no values

@@ -15,11 +15,13 @@ import pytest
 
 from broadcast.core.events import Event, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.sqlite import commit_thread, writing_connection
+from broadcast.journals.sqlite import commit_thread, database, writing_connection
 from broadcast.journals.sqlite.commit_thread import CommitThread
 from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from tests.journals.contract import TIMEOUT, Harness, message, open_journal
+from broadcast.journals.sqlite.room_log import SqliteRoomLog
+from broadcast.journals.sqlite.room_record import RoomRecord
+from tests.journals.contract import TIMEOUT, Harness, RoomHarness, message, open_journal
 
 IO_ERROR = sqlite3.OperationalError("disk\nI/O  error")
 WRITE_ERROR = "the journal cannot be written: disk I/O error"
@@ -32,15 +34,20 @@ from broadcast.journals.sqlite.journal import SqliteJournal
 {setup}
 calls = queue.SimpleQueue()
 journal = SqliteJournal(pathlib.Path(sys.argv[1]), calls.put)
-log = journal.open("lobby", 0).log
-def append(count):
+logs = [journal.open("lobby", 0).log]
+for number in range(1, {rooms}):
+    journal.open_room(f"room{{number}}", 0, lambda opened: logs.append(opened.log))
+while len(logs) < {rooms}:
+    calls.get()()
+def append(log, count):
     for _ in range(count):
         log.append(Message(1, "ann", "x y z" * 40, 1.0))
-def receive(events):
-    append(len(events))
-    os.write(1, b"%d\\n" % events[-1].seq)
-log.subscribe(receive)
-append({count})
+for number, log in enumerate(logs):
+    def receive(events, number=number, log=log):
+        append(log, len(events))
+        os.write(1, b"%d %d\\n" % (number, events[-1].seq))
+    log.subscribe(receive)
+    append(log, {count})
 while True:
     calls.get()()
 """
@@ -68,16 +75,20 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def write_until_killed(folder: Path, batches: int, count: int, setup: str = "") -> int:
-    """Write *count* messages at a time in a process, kill it after *batches*, and return the last number it printed."""
-    command = [sys.executable, "-c", _WRITE_UNTIL_KILLED.format(setup=setup, count=count), str(folder)]
+def write_until_killed(folder: Path, batches: int, count: int, setup: str = "", rooms: int = 1) -> dict[int, int]:
+    """Write *count* messages at a time to each of *rooms* rooms in a process, and kill it after *batches*.
+
+    Return the last number that the process has printed for each room.
+    """
+    command = [sys.executable, "-c", _WRITE_UNTIL_KILLED.format(setup=setup, count=count, rooms=rooms), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:  # noqa: S603
         assert server.stdout is not None
         lines = [server.stdout.readline() for _ in range(batches)]
         assert all(lines)
         server.kill()
         lines += server.stdout.readlines()
-    return int([line for line in lines if line.endswith(b"\n")][-1])
+    pairs = [line.split() for line in lines if line.endswith(b"\n")]
+    return {int(room): int(last) for room, last in pairs}
 
 
 def index_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +103,11 @@ def commit_thread_of(run: Harness) -> CommitThread:
     return run.journal._commit_thread
 
 
+def room_of(run: RoomHarness) -> RoomRecord:
+    assert isinstance(run.log, SqliteRoomLog)
+    return run.log.room
+
+
 def connection_of(run: Harness) -> sqlite3.Connection:
     db = commit_thread_of(run)._connection.db
     assert db is not None
@@ -100,13 +116,13 @@ def connection_of(run: Harness) -> sqlite3.Connection:
 
 def index_all(run: Harness, except_last: int = 0) -> None:
     """Index all lines except the *except_last* newest. The commit thread must be waiting for an event meanwhile."""
-    indexer, db, last = (
-        commit_thread_of(run)._indexer,
-        connection_of(run),
-        commit_thread_of(run)._connection.last - except_last,
-    )
-    while indexer.due(last):
-        indexer.step(db, last)
+    indexer, db = commit_thread_of(run)._indexer, connection_of(run)
+    room = room_of(run)
+    room.last -= except_last
+    while indexer.due():
+        indexer.step(db)
+    room.last += except_last
+    indexer.add(room)
 
 
 def append_failing(run: Harness, event: Event) -> str:
@@ -122,6 +138,13 @@ def append_failing(run: Harness, event: Event) -> str:
 def append_stored(run: Harness, text: str, seq: int) -> None:
     """Append a message, which must get the number *seq*."""
     assert run.append_texts([text]) == [message(text, seq)]
+
+
+def create_old(path: Path, version: int) -> None:
+    """Create an empty journal of an earlier schema *version*."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:version])
+        database._create(path)
 
 
 def stored_in(folder: Path) -> list[tuple[int, str]]:

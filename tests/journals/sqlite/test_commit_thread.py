@@ -19,6 +19,7 @@ from broadcast.core.stats import CommitStats
 from broadcast.journals.sqlite import commit_thread, writing_connection
 from broadcast.journals.sqlite.database import MIGRATIONS
 from broadcast.journals.sqlite.journal import FILE
+from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from tests.journals.contract import TIMEOUT, TRANSIENT, Harness, message
 from tests.journals.sqlite.support import (
     WRITE_ERROR,
@@ -69,8 +70,9 @@ def test_events_that_arrive_during_a_commit_form_the_next_up_to_512(run: Harness
 def test_batches_of_every_size_are_stored_completely(run: Harness) -> None:
     last = 0
     for size in (*range(1, 20), 127, 128, 129, 511, 512):
-        committed = commit_thread_of(run)._store([message(str(number)) for number in range(size)])
-        assert committed == [message(str(number), last + number + 1) for number in range(size)]
+        assert isinstance(run.log, SqliteRoomLog)
+        committed = commit_thread_of(run)._store([(run.log, [message(str(number)) for number in range(size)])])
+        assert committed == [(run.log, [message(str(number), last + number + 1) for number in range(size)])]
         last += size
     assert [event.seq for event in run.read(1, last + 1)] == list(range(1, last + 1))
 

@@ -22,14 +22,14 @@ def path(tmp_path: Path) -> Path:
     prepare(path, 0)[0].close()
     with closing(sqlite3.connect(path)) as db, db:
         rows = ((seq,) for seq in range(1, 3001))
-        db.executemany("INSERT INTO events VALUES (?, 1.5, 'said', 'ann', 'hello')", rows)
+        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, 1.5, 'said', 'ann', 'hello')", rows)
     return path
 
 
 def prepare_and_close(path: Path, tail: int = 0) -> tuple[list[Stored], int]:
-    db, recent, last = prepare(path, tail)
-    db.close()
-    return recent, last
+    prepared = prepare(path, tail)
+    prepared.db.close()
+    return prepared.recent, prepared.room.last
 
 
 def execute(path: Path, *statements: str) -> None:
@@ -65,12 +65,15 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "page size": lambda path: overwrite(path, 16, b"\x33\x33"),
     "application id": lambda path: overwrite(path, 68, b"\xff"),
     "schema page": lambda path: overwrite(path, 100, b"\xff" * 3000),
+    "name in the schema": lambda path: overwrite(
+        path, path.read_bytes().index(b"CREATE TABLE rooms") + 15, b"\xff\xb1"
+    ),
     "last page": lambda path: overwrite(path, path.stat().st_size - 4096, b"\xff" * 4096),
     "foreign database": replace_by_foreign_database,
 }
 DAMAGING_STATEMENTS: dict[str, str] = {
     "no table": "DROP TABLE events",
-    "no column": "ALTER TABLE events DROP COLUMN nick",
+    "no column": "ALTER TABLE events DROP COLUMN uid",
     "schema version 0": "PRAGMA user_version = 0",
     "schema version below 0": "PRAGMA user_version = -1",
     "first line missing": "DELETE FROM events WHERE seq = 1",
@@ -120,12 +123,12 @@ def test_newer_schema_is_rejected_with_both_versions_and_not_changed(path: Path)
 
 
 def test_older_schema_is_migrated_without_losing_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = ("ALTER TABLE events ADD COLUMN room TEXT", "CREATE TABLE notes (note TEXT)")
+    newer = ("ALTER TABLE events ADD COLUMN extra TEXT", "CREATE TABLE notes (note TEXT)")
     add_migrations(monkeypatch, newer, ("DROP TABLE notes",))
     assert prepare_and_close(path, 1) == ([Message(0, "ann", "hello", 1.5, 3000)], 3000)
     with closing(connect(path, writing=False)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 2,)
-        assert [row[1] for row in db.execute("PRAGMA table_info(events)")][-1] == "room"
+        assert [row[1] for row in db.execute("PRAGMA table_info(events)")][-1] == "extra"
 
 
 def test_failed_migration_is_rolled_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +160,9 @@ def test_new_journal_appears_only_when_it_is_complete(tmp_path: Path, monkeypatc
 
 
 def test_write_ahead_log_of_a_crash_is_recovered(path: Path) -> None:
-    db, _, _ = prepare(path, 0)
+    db = prepare(path, 0).db
     with closing(db):
-        db.execute("INSERT INTO events VALUES (3001, 1.5, 'said', 'ann', 'late')")
+        db.execute("INSERT INTO events (seq, at, kind, nick, text) VALUES (3001, 1.5, 'said', 'ann', 'late')")
         copies = [(file.name, file.read_bytes()) for file in path.parent.iterdir() if not file.name.endswith("-shm")]
     folder = path.parent / "after"
     folder.mkdir()

@@ -407,7 +407,7 @@ def test_log_is_not_saved_over_the_lines_of_another_server(run: Harness, data: P
 
 def test_line_that_another_program_has_written_is_noticed_without_a_commit(run: Harness, data: Path) -> None:
     with open_file(data) as other:
-        other.execute("INSERT INTO events VALUES (900, 1.0, 'said', 'eve', 'x')")
+        other.execute("INSERT INTO events (seq, at, kind, nick, text) VALUES (900, 1.0, 'said', 'eve', 'x')")
     commit_thread_of(run)._verify_idle()
     for _ in range(2):
         assert refusal(run, "b") == f"{NOT_WRITTEN}another program has written #900 to it"
@@ -416,7 +416,7 @@ def test_line_that_another_program_has_written_is_noticed_without_a_commit(run: 
 @pytest.mark.parametrize("number", [2, 3, 4, 900])
 def test_line_that_another_program_has_written_is_never_deleted(run: Harness, data: Path, number: int) -> None:
     with open_file(data) as other:
-        other.execute("INSERT INTO events VALUES (?, 1.0, 'said', 'eve', 'x')", (number,))
+        other.execute("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, 1.0, 'said', 'eve', 'x')", (number,))
     events = run.append(*map(message, "bcd"))
     for seq, event in enumerate(events, 2):
         assert isinstance(event, StoreFailed) == (number <= 4 and seq >= 2) or seq < number
@@ -429,14 +429,14 @@ def test_line_that_another_program_has_written_is_never_deleted(run: Harness, da
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ("INSERT INTO events VALUES (3, 1.0, 'said', 'eve', 'x')", ["a", "b", "x"]),
+        ("INSERT INTO events (seq, at, kind, nick, text) VALUES (3, 1.0, 'said', 'eve', 'x')", ["a", "b", "x"]),
         ("UPDATE events SET text = 'x' WHERE seq = 2", ["a", "x"]),
     ],
 )
 def test_doubtful_commit_is_not_undone_if_another_program_has_written_since(
     run: Harness, data: Path, monkeypatch: pytest.MonkeyPatch, change: str, found: list[str]
 ) -> None:
-    def fail(_number: int) -> None:
+    def fail(_number: int, _room: str) -> None:
         with open_file(data) as other:
             other.execute(change)
         raise OSError(5, "Input/output error")
@@ -452,7 +452,7 @@ def test_doubtful_commit_is_not_undone_if_another_program_has_written_since(
 def test_file_with_the_last_number_is_created_again(run: Harness, data: Path) -> None:
     (data / "journal.last").unlink()
     assert stored(run, "b") == 2
-    assert (data / "journal.last").read_text().split() == ["2"]
+    assert (data / "journal.last").read_text().split() == ["2", "lobby"]
 
 
 def test_file_that_replaced_the_last_number_is_not_overwritten(run: Harness, data: Path) -> None:
@@ -463,7 +463,7 @@ def test_file_that_replaced_the_last_number_is_not_overwritten(run: Harness, dat
     assert path.read_text() == "900"
     path.unlink()
     assert stored(run, "c") == 2
-    assert path.read_text().split() == ["2"]
+    assert path.read_text().split() == ["2", "lobby"]
 
 
 def test_path_in_a_system_error_is_not_shown_to_people(

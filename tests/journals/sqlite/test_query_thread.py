@@ -13,10 +13,9 @@ import pytest
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
-from broadcast.journals.sqlite import journal as sqlite
-from broadcast.journals.sqlite import query_thread
+from broadcast.journals.sqlite import query_thread, room_log
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from broadcast.journals.sqlite.query_thread import QueryThread
+from broadcast.journals.sqlite.query_thread import Kind, QueryThread
 from tests.journals.contract import TIMEOUT, Harness
 from tests.journals.sqlite.support import open_file, open_sqlite, wait_until
 
@@ -30,7 +29,7 @@ def run(tmp_path: Path) -> Iterator[Harness]:
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("disk\nI/O error"), MemoryError("too\nmuch")])
-@pytest.mark.parametrize(("module", "function"), [(sqlite, "fetch"), (query_thread, "connect")])
+@pytest.mark.parametrize(("module", "function"), [(room_log, "fetch"), (query_thread, "connect")])
 def test_error_is_answered_in_one_line_and_the_next_query_succeeds(
     run: Harness, monkeypatch: pytest.MonkeyPatch, module: object, function: str, error: Exception
 ) -> None:
@@ -61,6 +60,7 @@ def test_queries_beyond_the_limit_are_rejected_and_all_are_answered(
     with monkeypatch.context() as patch:
         patch.setattr(query_thread, "MAX_PENDING", 0)
         assert "too many" in str(run.try_read(1, 2))
+        assert run.open_room("kitchen").last_seq == 0, "rooms can be opened nevertheless"
     answers: list[object] = []
     for _ in range(query_thread.MAX_PENDING * 2):
         run.log.read(1, 2, answers.append)
@@ -74,11 +74,11 @@ def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> 
 
     def long_query(_: sqlite3.Connection) -> list[Stored] | None:
         if not steps:
-            queries.submit(lambda _: [], lambda _: order.append("short"))
+            queries.submit(Kind.READ, lambda _: [], lambda _: order.append("short"))
         steps.append(1)
         return [] if len(steps) == 3 else None
 
-    queries.submit(long_query, lambda _: order.append("long"))
+    queries.submit(Kind.READ, long_query, lambda _: order.append("long"))
     run.calls.run_until(lambda: len(order) == 2)
     queries.close()
     assert order == ["short", "long"]
@@ -94,12 +94,12 @@ def test_reads_and_searches_alternate_while_others_wait(run: Harness, tmp_path: 
         assert submitted.wait(TIMEOUT)
         return []
 
-    queries.submit(first_query, lambda _: None)
+    queries.submit(Kind.READ, first_query, lambda _: None)
     assert started.wait(TIMEOUT)
     for number in range(3):
-        queries.submit(lambda _: [], partial(append_name, order, f"search {number}"), is_search=True)
+        queries.submit(Kind.SEARCH, lambda _: [], partial(append_name, order, f"search {number}"))
     for number in range(2):
-        queries.submit(lambda _: [], partial(append_name, order, f"read {number}"))
+        queries.submit(Kind.READ, lambda _: [], partial(append_name, order, f"read {number}"))
     submitted.set()
     run.calls.run_until(lambda: len(order) == 5)
     queries.close()
@@ -126,7 +126,7 @@ def test_next_query_waits_until_the_reactor_has_handled_the_result_and_for_a_res
         return []
 
     for number in range(2):
-        queries.submit(partial(query, number), answers.append)
+        queries.submit(Kind.READ, partial(query, number), answers.append)
     call = run.calls.queue.get(timeout=TIMEOUT)
     assert (queried, answers, rests) == ([0], [], [])
     call()
@@ -142,13 +142,13 @@ def test_close_does_not_wait_for_the_reactor_or_for_a_rest(
     monkeypatch.setattr(query_thread, "REST_FACTOR", 1e9)
     queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
     answers: list[object] = []
-    queries.submit(lambda _: [], answers.append)
+    queries.submit(Kind.READ, lambda _: [], answers.append)
     call = run.calls.queue.get(timeout=TIMEOUT)
     queries.close()
     call()
     assert answers == [[]]
     queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
-    queries.submit(lambda _: [], answers.append)
+    queries.submit(Kind.READ, lambda _: [], answers.append)
     run.calls.run_until(lambda: len(answers) == 2)
     queries.close()
 
@@ -162,7 +162,7 @@ def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> 
         started.set()
         assert closing.wait(TIMEOUT)
 
-    queries.submit(endless_query, answers.append)
+    queries.submit(Kind.READ, endless_query, answers.append)
     assert started.wait(TIMEOUT)
     closer = threading.Thread(target=queries.close)
     closer.start()

@@ -23,6 +23,7 @@ from tests.journals.contract import LONG, Harness, message, open_journal
 from tests.journals.sqlite.support import (
     commit_thread_of,
     connection_of,
+    create_old,
     index_all,
     index_on_demand,
     open_file,
@@ -68,7 +69,7 @@ def test_idle_commit_thread_indexes_everything(tmp_path: Path, monkeypatch: pyte
     with open_sqlite(tmp_path) as run:
         run.append_texts(f"line {number}" for number in range(1000))
         wait_until(lambda: indexed_to(tmp_path) == 1000)
-        wait_until(lambda: not commit_thread_of(run)._indexer.due(1000))
+        wait_until(lambda: not commit_thread_of(run)._indexer.due())
         run.append_texts(["line 1001"])
         wait_until(lambda: indexed_to(tmp_path) == 1001)
         assert run.matches("1001") == [1001]
@@ -90,15 +91,15 @@ def test_step_indexes_a_few_lines_and_a_later_step_merges(run: Harness, tmp_path
     run.append_texts(f"line {number}" for number in range(600))
     indexer, behind = commit_thread_of(run)._indexer, SearchIndexer(connection_of(run))
     progress = []
-    while indexer.due(600):
-        indexer.step(connection_of(run), 600)
+    while indexer.due():
+        indexer.step(connection_of(run))
         progress.append(indexed_to(tmp_path))
     assert sorted(set(progress)) == [search_indexer.STEP_ROWS, 2 * search_indexer.STEP_ROWS, 600]
     assert len(progress) >= 6  # each indexing step is followed by a merging step
     assert check_index(tmp_path) == 600
 
-    while behind.due(600):  # as after a step that succeeded and was reported as failed
-        behind.step(connection_of(run), 600)
+    while behind.due():  # as after a step that succeeded and was reported as failed
+        behind.step(connection_of(run))
     assert check_index(tmp_path) == 600
 
 
@@ -139,15 +140,11 @@ def test_disconnected_commit_thread_does_not_index(run: Harness) -> None:
 
 
 def test_journal_without_index_is_searchable_and_gets_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])
-        patch.setattr(database, "_create_index", lambda _: None)
-        patch.setattr(database, "_check_index", lambda *_: True)
-        prepare(tmp_path / FILE, 0)[0].close()
+    create_old(tmp_path / FILE, 1)
     with open_file(tmp_path) as db:
         rows = [(seq, f"word{seq % 1000} everywhere") for seq in range(1, 10_001)]
         db.execute("BEGIN")
-        db.executemany("INSERT INTO events VALUES (?, 1.5, 'said', 'ann', ?)", rows)
+        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, 1.5, 'said', 'ann', ?)", rows)
         db.execute("COMMIT")
     with monkeypatch.context() as patch:
         index_on_demand(patch)
@@ -170,11 +167,11 @@ def test_search_in_several_steps_follows_the_growing_index(
     run.append_texts("odd" if number % 2 else "even" for number in range(1, 41))
     for last in range(41):
         assert run.matches("odd", last=last) == list(range(1, last + 1, 2))
-    search, answer, steps = Search(parse_query("odd"), 10**30, 50), None, 0
+    search, answer, steps = Search(parse_query("odd"), 0, 10**30, 50), None, 0
     with closing(connect(tmp_path / FILE, writing=False)) as reading:
         while answer is None:
             answer = search(reading)
-            commit_thread_of(run)._indexer.step(connection_of(run), 40)
+            commit_thread_of(run)._indexer.step(connection_of(run))
             steps += 1
     assert [event.seq for event in answer] == list(range(1, 41, 2))
     assert steps > 8
@@ -204,7 +201,7 @@ def test_journal_without_fts5_stores_and_reports_on_search(tmp_path: Path, monke
             assert str(run.try_search(parse_query("a"), 1, 1)) == "its SQLite has no FTS5."
         with open_sqlite(tmp_path) as run:
             assert run.append_texts("a") == [message("a", 1)]
-            assert not commit_thread_of(run)._indexer.due(1)
+            assert not commit_thread_of(run)._indexer.due()
             answer = run.try_search(parse_query("a"), 1, 1)
             assert isinstance(answer, JournalError)
             assert str(answer) == "its SQLite has no FTS5."
@@ -264,7 +261,7 @@ def test_unreadable_index_does_not_prevent_storing(run: Harness, tmp_path: Path)
     close_and_execute(run, tmp_path, "PRAGMA writable_schema = ON", *damage)
     with open_sqlite(tmp_path) as again:
         assert again.append_texts("b") == [message("b", 2)]
-        assert not commit_thread_of(again)._indexer.due(2)
+        assert not commit_thread_of(again)._indexer.due()
         assert isinstance(again.try_search(parse_query("a"), 2, 2), JournalError)
         assert len(again.read(1, 2)) == 2
 
@@ -274,9 +271,9 @@ def test_indexing_stops_at_a_damaged_index_and_keeps_the_connection(run: Harness
     with open_sqlite(tmp_path) as again:
         again.append_texts("b")
         connection, indexer = connection_of(again), commit_thread_of(again)._indexer
-        assert indexer.due(2)
-        indexer.step(connection, 2)
-        assert not indexer.due(2)
+        assert indexer.due()
+        indexer.step(connection)
+        assert not indexer.due()
         assert again.append_texts("c") == [message("c", 3)]
         assert connection_of(again) is connection
 

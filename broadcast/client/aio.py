@@ -1,0 +1,398 @@
+"""The library for asyncio: a session with a server, which survives lost connections.
+
+::
+
+    async with connect("chat.example.org", nick="bot", rooms=["lobby"]) as chat:
+        async for event in chat:
+            match event:
+                case Said(text="!time", room=room):
+                    await chat.say(time.ctime(), room)
+
+It needs the standard library and msgspec, and nothing of Twisted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from random import Random, SystemRandom
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from msgspec import UNSET
+
+from broadcast.client.protocol import requests
+from broadcast.client.protocol.errors import (
+    ChatError,
+    Ended,
+    NickRejected,
+    NotHere,
+    NotInRoom,
+    NotStored,
+    Rejected,
+    RoomRejected,
+    TooLong,
+    UidReused,
+    Unconfirmed,
+    Unreachable,
+)
+from broadcast.client.protocol.events import (
+    Announced,
+    AwayChanged,
+    Crowd,
+    Disconnected,
+    Emoted,
+    Event,
+    Gap,
+    Goodbye,
+    Joined,
+    Left,
+    Line,
+    Reconnected,
+    Refused,
+    Renamed,
+    Said,
+    Skipped,
+    Told,
+    TopicChanged,
+)
+from broadcast.client.protocol.requests import Person, Resume, Room, RoomSummary
+from broadcast.client.protocol.session import Answer, Session, State
+
+__all__ = [
+    "Announced", "AwayChanged", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted", "Ended", "Event", "Gap",
+    "Goodbye", "Joined", "Left", "Line", "NickRejected", "NotHere", "NotInRoom", "NotStored", "Person", "Reconnected",
+    "Refused", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told",
+    "TooLong", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "connect",
+]  # fmt: skip
+
+R = TypeVar("R")
+
+PORT: Final = 5555
+CONNECT_SECONDS: Final = 30.0
+"""An attempt to connect that takes longer has failed."""
+QUIT_SECONDS: Final = 3.0
+"""The server has so long to answer ``quit``."""
+_READ_BYTES: Final = 65536
+_UNIX: Final = "unix:"
+_PAGE_OF_MEMBERS: Final = 1000
+
+
+@asynccontextmanager
+async def connect(  # noqa: PLR0913 -- all but the first two are for special cases
+    host: str,
+    port: int = PORT,
+    *,
+    nick: str,
+    rooms: Sequence[str] = ("lobby",),
+    ssl: tls.SSLContext | None = None,
+    replay: int = 0,
+    resume: Resume | None = None,
+    fill_gaps: bool = True,
+) -> AsyncIterator[Chat]:
+    """Join the *rooms* of a server as *nick*, and leave when the block ends.
+
+    *host* is a name, an IP address, or ``unix:`` and the path of a socket. *ssl* is the context for a TLS port. Each
+    room begins with the *replay* last lines. Lines that a lost connection has hidden are read from the server's history
+    before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is ``Chat.resume`` of an earlier
+    program, to go on exactly where it has ended.
+
+    Raise ``Unreachable`` if there is no connection, and ``Rejected`` if the server refuses the nickname or a room.
+    """
+    session = Session(nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps)
+    async with Chat(session, host, port, ssl, rooms[0] if rooms else "") as chat:
+        yield chat
+
+
+def _random() -> Random:
+    return SystemRandom()
+
+
+class Chat:
+    """A session. Iterate over it for its events; call its methods from the tasks of the same loop.
+
+    A method waits for the server's answer, over as many connections as it takes. Use ``asyncio.timeout`` to wait for
+    less time; then nobody knows whether the server has executed the request. A method raises ``Rejected`` with the
+    server's sentence if the server refuses it, and ``Ended`` if the session is over.
+    """
+
+    def __init__(self, session: Session, host: str, port: int, ssl: tls.SSLContext | None, room: str) -> None:
+        self._session = session
+        self._host = host
+        self._port = port
+        self._ssl = ssl
+        self._room = room
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._news = asyncio.Event()
+        self._input_wanted = asyncio.Event()
+        self._writer: asyncio.StreamWriter | None = None
+        self._runner: asyncio.Task[None] | None = None
+
+    # Properties
+
+    @property
+    def nickname(self) -> str:
+        """The own nickname."""
+        return self._session.nick
+
+    @property
+    def joined(self) -> list[str]:
+        """The rooms that the session is in."""
+        return self._session.rooms
+
+    @property
+    def welcome(self) -> requests.Welcome:
+        """What the server has told about itself and the session at the latest connection."""
+        assert self._session.welcome is not None
+        return self._session.welcome
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._session.state is State.ONLINE
+
+    @property
+    def resume(self) -> Resume | None:
+        """The state from which a later program can continue. It holds a secret."""
+        return self._session.resume
+
+    def is_own(self, event: Line) -> bool:
+        """Return whether this program has said a line."""
+        return self._session.is_own(event)
+
+    # Methods of the server
+
+    async def say(self, text: str, room: str | None = None, *, uid: str = "") -> int:
+        """Say a line in *room*, or in the first room of ``connect``. Return its number: the line is stored.
+
+        A line is said once, even if the connection is lost in between. With a *uid* of the program's own, this holds
+        beyond the end of the program.
+        """
+        return (await self.call(requests.Say(self._or_first(room), text, uid))).seq
+
+    async def emote(self, text: str, room: str | None = None, *, uid: str = "") -> int:
+        """Say an action, such as *waves*. Return its number."""
+        return (await self.call(requests.Emote(self._or_first(room), text, uid))).seq
+
+    async def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
+        """Send a private message. Return the reason why its recipient is away, or None."""
+        return (await self.call(requests.Tell(to, text, uid))).away
+
+    async def join(self, room: str, *, replay: int = 0) -> Room:
+        """Enter a room. Its *replay* last lines are its first events."""
+        return await self.call(requests.Join(room, replay=replay))
+
+    async def leave(self, room: str, reason: str | None = None) -> None:
+        """Leave a room."""
+        await self.call(requests.Leave(room, UNSET if reason is None else reason))
+
+    async def history(
+        self,
+        room: str | None = None,
+        *,
+        last: int | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        first: int | None = None,
+        to: int | None = None,
+        count: int = 50,
+    ) -> list[Line]:
+        """Return old lines: *count* of them *before* or *after* a number, *first* to *to*, or the *last* ones."""
+        room = self._or_first(room)
+        if first is not None and to is not None:
+            request = requests.History(room, first=first, to=to)
+        elif before is not None:
+            request = requests.History(room, before=before, count=count)
+        elif after is not None:
+            request = requests.History(room, after=after, count=count)
+        else:
+            request = requests.History(room, last=count if last is None else last)
+        return (await self.call(request)).lines
+
+    async def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
+        """Return the newest lines of a room that contain all *words*, 50 at most."""
+        return (await self.call(requests.Search(self._or_first(room), words, count))).lines
+
+    async def members(self, room: str | None = None) -> list[Person]:
+        """Return all people in a room, by nickname."""
+        room = self._or_first(room)
+        page = await self.call(requests.ListMembers(room, count=_PAGE_OF_MEMBERS))
+        people = list(page.members)
+        while page.more and page.members:
+            page = await self.call(requests.ListMembers(room, people[-1].nick, _PAGE_OF_MEMBERS))
+            people += page.members
+        return people
+
+    async def rooms(self) -> list[RoomSummary]:
+        """Return the rooms of the server."""
+        rooms = await self.call(requests.ListRooms())
+        return list(rooms)
+
+    async def topic(self, text: str | None, room: str | None = None) -> None:
+        """Set the topic of a room, or remove it with None."""
+        await self.call(requests.Topic(self._or_first(room), text))
+
+    async def away(self, reason: str | None) -> None:
+        """Be away for *reason*, or back with None."""
+        await self.call(requests.Away(reason))
+
+    async def nick(self, nick: str) -> str:
+        """Change the own nickname. Return it as the server has taken it."""
+        return (await self.call(requests.Nick(nick))).nick
+
+    async def call(self, request: requests.Request[R]) -> R:
+        """Send any request and return its result."""
+        number = self._session.call(request)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._flush()
+        try:
+            result: R = await future
+        finally:
+            self._waiting.pop(number, None)
+            self._session.forget(number)
+        return result
+
+    def _or_first(self, room: str | None) -> str:
+        if room is None and not self._room:
+            raise ValueError("name a room: there is none in connect(..., rooms=...)")
+        return self._room if room is None else room
+
+    # Events
+
+    def __aiter__(self) -> Self:
+        """Iterate over the events."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event. The iteration ends with ``close``, and raises ``Ended`` if the server ends it."""
+        while (event := self._session.next_event()) is None:
+            if self._session.ended is not None:
+                if self._session.has_quit:
+                    raise StopAsyncIteration
+                raise self._session.ended
+            self._news.clear()
+            await self._news.wait()
+        self._flush()
+        return event
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        """Connect, and wait for the answer to ``hello``."""
+        greeted = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.create_task(self._run(greeted))
+        try:
+            await asyncio.shield(greeted)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the server."""
+        await self.close()
+
+    async def close(self, reason: str | None = None) -> None:
+        """Leave the server. Lines that are not confirmed yet fail with ``Ended``, unless the server has read them."""
+        try:
+            # A server that has got hello holds the nickname for a while, unless quit follows.
+            if self._session.state in {State.GREETING, State.ONLINE} and not self._session.has_quit:
+                with suppress(ChatError, TimeoutError):
+                    async with asyncio.timeout(QUIT_SECONDS):
+                        await self.call(requests.Quit(UNSET if reason is None else reason))
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        if self._runner is None:
+            return
+        self._runner.cancel()
+        await asyncio.wait([self._runner])
+        self._settle(self._session.stop())
+        if not self._runner.cancelled():
+            self._runner.result()
+
+    async def _run(self, greeted: asyncio.Future[None]) -> None:
+        """Connect, and connect again, until the session is over."""
+        session = self._session
+        try:
+            while session.ended is None:
+                reason = await self._run_connection(greeted)
+                self._settle(session.connection_lost(reason))
+                if session.ended is None:
+                    await asyncio.sleep(session.retry_after)
+            if not greeted.done():
+                greeted.set_exception(session.ended)
+        finally:
+            greeted.cancel()
+            self._settle(session.stop())
+
+    async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
+        """Run one connection to its end, and return why it has ended."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await self._open()
+        except TimeoutError:
+            return "the server does not answer"
+        except OSError as error:
+            return str(error) or type(error).__name__
+        self._writer = writer
+        try:
+            return await self._read(reader, greeted)
+        except TimeoutError:
+            return "the server has fallen silent"
+        except OSError as error:
+            return str(error) or type(error).__name__
+        finally:
+            self._writer = None
+            # A connection that is at its end has nothing more to say, and must not wait for a reader.
+            writer.transport.abort()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if not self._host.startswith(_UNIX):
+            return await asyncio.open_connection(self._host, self._port, ssl=self._ssl)
+        if sys.platform == "win32":
+            raise OSError("there are no unix sockets here")
+        return await asyncio.open_unix_connection(self._host.removeprefix(_UNIX), ssl=self._ssl)
+
+    async def _read(self, reader: asyncio.StreamReader, greeted: asyncio.Future[None]) -> str:
+        session = self._session
+        session.connection_made()
+        self._flush()
+        while not session.must_close:
+            while not session.wants_input:
+                self._input_wanted.clear()
+                await self._input_wanted.wait()
+            async with asyncio.timeout(session.patience):
+                data = await reader.read(_READ_BYTES)
+            if not data:
+                return "the server has closed the connection"
+            self._settle(session.receive(data))
+            self._flush()
+            if session.state is State.ONLINE and not greeted.done():
+                greeted.set_result(None)
+        return ""
+
+    def _flush(self) -> None:
+        """Send what the session has to send, and read again if it wants to."""
+        if self._writer is not None and (data := self._session.bytes_to_send()):
+            self._writer.write(data)
+        if self._session.wants_input:
+            self._input_wanted.set()
+
+    def _settle(self, answers: Sequence[Answer]) -> None:
+        """Pass answers to the tasks that wait for them, and wake the one that waits for events."""
+        for answer in answers:
+            future = self._waiting.pop(answer.call, None)
+            if future is None or future.done():
+                continue
+            if answer.error is not None:
+                future.set_exception(answer.error)
+            else:
+                future.set_result(answer.result)
+        self._news.set()

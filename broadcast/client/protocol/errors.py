@@ -1,0 +1,120 @@
+"""The errors of the library.
+
+::
+
+    ChatError
+    ├── Unreachable             the first connection has failed, or its other side does not speak this protocol
+    ├── Ended                   the session is over, and no attempt to come back follows
+    ├── Unconfirmed             the server has lost the session before it confirmed a private message
+    └── Rejected                the server has answered with an error; nothing has happened
+        ├── NotStored           the journal could not store the line: try again later
+        ├── NickRejected        the nickname cannot be had
+        ├── RoomRejected        there is no such room, or it cannot be entered
+        ├── NotInRoom           a line for a room that the session has not joined
+        ├── NotHere             there is no person with this nickname
+        ├── TooLong             the text has too many bytes
+        └── UidReused           another line has this uid
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+
+class ChatError(Exception):
+    """The base of all errors of the library."""
+
+
+class Unreachable(ChatError):
+    """The first connection has failed, or its other side does not speak this protocol."""
+
+
+class Ended(ChatError):
+    """The session is over, and no attempt to come back follows."""
+
+
+class Unconfirmed(ChatError):
+    """The server has lost the session before it confirmed a private message, which may have been delivered."""
+
+
+class Rejected(ChatError):
+    """The server has answered a request with an error. Its text is the server's sentence.
+
+    *code* and *reason* are those of the program protocol, *data* holds what else the server has sent with them.
+    """
+
+    def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = dict(data or {})
+
+    @property
+    def reason(self) -> str:
+        """The word for programs, such as ``nick-refused``."""
+        return str(self.data.get("reason", ""))
+
+
+class NotStored(Rejected):
+    """The journal could not store the line, and nobody has seen it. Try again later."""
+
+
+class NickRejected(Rejected):
+    """The nickname cannot be had."""
+
+    @property
+    def why(self) -> str:
+        """``taken``, ``reserved``, ``too-long``, ``characters`` or ``looks-like``."""
+        return str(self.data.get("why", ""))
+
+
+class RoomRejected(Rejected):
+    """There is no such room, or it cannot be entered."""
+
+
+class NotInRoom(Rejected):
+    """The request is about a room that the session has not joined."""
+
+
+class NotHere(Rejected):
+    """There is no person with this nickname."""
+
+
+class TooLong(Rejected):
+    """The text has more bytes than ``data["limit"]``."""
+
+
+class UidReused(Rejected):
+    """The line ``data["seq"]`` has this uid, and another text or author."""
+
+
+NICK_REFUSED: Final = 1003
+TOO_LONG: Final = 1008
+OTHER_JOURNAL: Final = 1010
+GOING_DOWN: Final = 1011
+STALE_OR_PROTOCOL: Final = 1013
+
+_CLASSES: Final[Mapping[int, type[Rejected]]] = {
+    1001: NotStored,
+    NICK_REFUSED: NickRejected,
+    1004: RoomRejected,
+    1005: NotInRoom,
+    1006: NotHere,
+    TOO_LONG: TooLong,
+    1012: UidReused,
+}
+
+
+class ErrorObject(msgspec.Struct):
+    """The error of a JSON-RPC response."""
+
+    code: int
+    message: str = ""
+    data: Any = None
+
+    def as_exception(self) -> Rejected:
+        """Return the exception for it."""
+        data = self.data if isinstance(self.data, dict) else {}
+        return _CLASSES.get(self.code, Rejected)(self.code, self.message or f"error {self.code}", data)

@@ -1,0 +1,205 @@
+"""The events of the program protocol: what the server tells a client without being asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A notification of the server, or one of the last three below, which the client makes itself."""
+
+
+class Said(Event, frozen=True):
+    """A stored line. *at* is in seconds since the epoch; *uid* is the one that its author has chosen.
+
+    *session* is empty if the line was read from the journal after a restart of the server.
+    """
+
+    room: str
+    seq: int
+    at: float
+    nick: str
+    text: str
+    session: str = ""
+    uid: str | None = None
+
+
+class Emoted(Event, frozen=True):
+    """A stored action, such as *ann waves*."""
+
+    room: str
+    seq: int
+    at: float
+    nick: str
+    text: str
+    session: str = ""
+    uid: str | None = None
+
+
+class Joined(Event, frozen=True):
+    """A person has joined a room."""
+
+    room: str
+    nick: str
+    session: str
+
+
+class Left(Event, frozen=True):
+    """A person has left a room."""
+
+    room: str
+    nick: str
+    session: str
+    reason: str | None = None
+
+
+class Renamed(Event, frozen=True):
+    """A person has changed the nickname from *old* to *nick*. It comes once for each common room."""
+
+    room: str
+    old: str
+    nick: str
+    session: str
+
+
+class Crowd(Event, frozen=True):
+    """So many people have joined and left at once. It replaces their ``Joined`` and ``Left``."""
+
+    room: str
+    joined: int
+    left: int
+
+
+class AwayChanged(Event, frozen=True):
+    """A person is away for *reason*, or back if it is None."""
+
+    room: str
+    nick: str
+    session: str
+    reason: str | None = None
+
+
+class TopicChanged(Event, frozen=True):
+    """A person has set the topic of a room, or removed it if *text* is None."""
+
+    room: str
+    nick: str
+    session: str
+    text: str | None = None
+
+
+class Told(Event, frozen=True):
+    """A private message. *id* rises within a session."""
+
+    id: int
+    nick: str
+    session: str
+    at: float
+    text: str
+
+
+class Announced(Event, frozen=True):
+    """An announcement of the server, to one room or to everybody if *room* is None."""
+
+    text: str
+    room: str | None = None
+
+
+class Gap(Event, frozen=True):
+    """The lines *first* to *last* of a room have not been delivered."""
+
+    room: str
+    first: int
+    last: int
+
+
+class Refused(Event, frozen=True):
+    """A notification of the client has failed."""
+
+    method: str
+    code: int
+    message: str
+    uid: str | None = None
+
+
+class Ping(Event, frozen=True):
+    """A sign of life of the server."""
+
+
+class Goodbye(Event, frozen=True):
+    """The server closes the connection. A client that comes back waits *after* seconds."""
+
+    reason: str = ""
+    reconnect: bool = False
+    after: float = 0.0
+
+
+class Disconnected(Event, frozen=True):
+    """The connection is lost. The next attempt follows in *after* seconds."""
+
+    reason: str
+    after: float
+
+
+class Reconnected(Event, frozen=True):
+    """The session continues, or a new one has begun because the server does not know the old one any more.
+
+    If *same_journal* is false, the numbers of the rooms start anew, and lines may come a second time.
+    """
+
+    resumed: bool
+    same_journal: bool
+
+
+class Skipped(Event, frozen=True):
+    """The program did not take its events for too long, so *count* events without a number were left out.
+
+    Lines are never among them. Ask for the members of *room* to know who is there; *room* is None for private messages
+    and for events about the connection.
+    """
+
+    room: str | None
+    count: int
+
+
+Line = Said | Emoted
+
+_KINDS: Final[Mapping[str, type[Event]]] = {
+    "said": Said,
+    "emoted": Emoted,
+    "joined": Joined,
+    "left": Left,
+    "renamed": Renamed,
+    "crowd": Crowd,
+    "away": AwayChanged,
+    "topic": TopicChanged,
+    "told": Told,
+    "announced": Announced,
+    "gap": Gap,
+    "refused": Refused,
+    "ping": Ping,
+    "goodbye": Goodbye,
+}
+_DECODERS: Final = {method: msgspec.json.Decoder(kind) for method, kind in _KINDS.items()}
+
+
+class _Kind(msgspec.Struct):
+    method: str = ""
+
+
+_KIND_DECODER: Final = msgspec.json.Decoder(_Kind)
+
+
+def decode(method: str, params: bytes | msgspec.Raw) -> Event | None:
+    """Return the event of a notification, or None if this version does not know the *method*."""
+    decoder = _DECODERS.get(method)
+    return decoder.decode(params) if decoder else None
+
+
+def decode_list(raw_events: Iterable[msgspec.Raw]) -> list[Event]:
+    """Return the events of a list in a result. Unknown ones are left out."""
+    decoded = (decode(_KIND_DECODER.decode(raw).method, raw) for raw in raw_events)
+    return [event for event in decoded if event is not None]

@@ -1,0 +1,469 @@
+"""A session of the program protocol, over as many connections as it takes.
+
+The law of this file, for each connection::
+
+    OFFLINE ── connection_made ──> GREETING ── the answer to hello ──> ONLINE
+       ^                              │                                  │
+       └────── connection_lost ───────┴──────────────────────────────────┘
+    any state ── a failure that another attempt cannot repair, or quit ──> ENDED
+
+- A call is a request that the program waits for. It stays until it is answered, and is sent again on the next
+  connection in the old order. Repetition changes nothing: lines and private messages have a ``uid``, other requests
+  set or read a state.
+- A line is given to the program only if its number follows that of the line before. Otherwise it is read from the
+  server's history later (see ``RoomStream``). So each line comes once and in order, whatever happens to connections.
+- Neither a clock nor a socket is here. Delays and time-outs are numbers that the caller obeys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.events import Event
+from broadcast.client.protocol.framing import (
+    MAX_SENT_LINE,
+    FramingError,
+    LineReader,
+    Message,
+    decode_message,
+    encodable,
+    encode_request,
+)
+from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
+
+GREETING_SECONDS: Final = 30.0
+"""A server that has not answered ``hello`` by then is lost."""
+SILENCE_SECONDS: Final = 100.0
+"""A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
+
+
+class State(Enum):
+    """How far a session is."""
+
+    OFFLINE = "offline"
+    GREETING = "greeting"
+    ONLINE = "online"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays that double, with full jitter, so that clients that lost their connection together come back apart."""
+
+    first: float = 1.0
+    """The longest first delay, in seconds."""
+    longest: float = 30.0
+    """No delay is longer, in seconds."""
+
+    def delay(self, failures: int, jitter: float) -> float:
+        """Return the delay after so many *failures* in a row, at least one. *jitter* is at random from 0 to 1."""
+        doublings = min(failures - 1, 30)
+        return float(jitter * min(self.longest, self.first * 2**doublings))
+
+
+class Answer(NamedTuple):
+    """The end of a call: its result, or its error."""
+
+    call: int
+    result: Any
+    error: errors.ChatError | None
+
+
+class _Call:
+    """A request that is not answered yet."""
+
+    __slots__ = ("data", "request", "room", "was_sent")
+
+    def __init__(self, request: requests.Request[Any], data: bytes, room: RoomStream | None) -> None:
+        self.request = request
+        self.data = data
+        self.room = room
+        """The room whose missing lines the session asks for by itself."""
+        self.was_sent = False
+
+
+class Session:
+    """The state of a session. The methods are to be called from one thread."""
+
+    def __init__(  # noqa: PLR0913 -- each is a property of the session
+        self,
+        nick: str,
+        rooms: Sequence[str],
+        random: Random,
+        *,
+        replay: int | None = 0,
+        resume: requests.Resume | None = None,
+        fill_gaps: bool = True,
+        client: str = "broadcast.client/1",
+        max_events: int = MAX_EVENTS,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Make a session that joins *rooms* as *nick*.
+
+        With *replay*, each room begins with so many older lines (None: as many as the server likes). With *resume*,
+        it begins where an earlier session has ended. With *fill_gaps*, the session reads missing lines from the
+        server's history before it goes on; otherwise the program gets a ``Gap``. *random* is for uids and for delays.
+        """
+        self.nick = nick
+        self.state = State.OFFLINE
+        self.welcome: requests.Welcome | None = None
+        """The latest answer to ``hello``."""
+        self.ended: errors.ChatError | None = None
+        """Why the session is over."""
+        self.has_quit = False
+        """Whether the program has ended the session."""
+        self.must_close = False
+        """Whether the caller has to close the connection."""
+        self.retry_after = 0.0
+        """The delay before the next attempt to connect, in seconds."""
+        self._rooms_to_join: list[str] | None = list(rooms)
+        self._client = client
+        self._random = random
+        self._replay = replay
+        self._backoff = backoff or Backoff()
+        self._uid_prefix = f"{random.getrandbits(128):032x}"
+        self._own_sessions: set[str] = set()
+        self._token = resume.token if resume else ""
+        self._journal = resume.journal if resume else ""
+        self._attempt = resume.attempt if resume else 0
+        self._away: str | None = None
+        self._calls: dict[int, _Call] = {}
+        self._hello: int | None = None
+        self._last_call = 0
+        self._last_uid = 0
+        self._inbox = Inbox(self._ask, max_events, fill_gaps=fill_gaps)
+        if resume:
+            self._inbox.told = self._inbox.told_taken = resume.told
+            self._inbox.streams.update({name: RoomStream(name, seen) for name, seen in resume.rooms.items()})
+        self._answers: list[Answer] = []
+        self._out: list[bytes] = []
+        self._lines = LineReader()
+        self._goodbye: events.Goodbye | None = None
+        self._failures = 0
+        self._close_reason = ""
+
+    # For the program
+
+    def call(self, request: requests.Request[Any]) -> int:
+        """Send a request, now or after the next ``hello``, and return the number of the call for its ``Answer``.
+
+        Lines and private messages without a uid get one. Raise the reason if the session is over, and ``TooLong`` if
+        the server would not take the request because of its size.
+        """
+        if self.ended is not None:
+            raise self.ended
+        return self._call(self._with_uid(request))
+
+    def forget(self, number: int) -> None:
+        """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""
+        self._calls.pop(number, None)
+
+    def next_event(self) -> Event | None:
+        """Return the next event for the program, or None if there is none now."""
+        return self._inbox.next_event()
+
+    @property
+    def rooms(self) -> list[str]:
+        """The rooms that the session has joined."""
+        return list(self._inbox.streams)
+
+    @property
+    def resume(self) -> requests.Resume | None:
+        """The state from which a later program can continue, or None before the first ``hello``. It holds a secret.
+
+        The events that the program has taken belong to the past, those that still wait for it do not.
+        """
+        if not self._token:
+            return None
+        rooms = {name: stream.taken for name, stream in self._inbox.streams.items()}
+        return requests.Resume(self._token, self._journal, rooms, self._inbox.told_taken, self._attempt)
+
+    def is_own(self, event: events.Line) -> bool:
+        """Return whether this session has said a line, also before a restart of the server."""
+        if (event.uid or "").startswith(self._uid_prefix):
+            return True
+        return event.session in self._own_sessions if event.session else event.nick == self.nick
+
+    # For the connection
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether the caller should read from the connection: not while the program leaves its events lying."""
+        return not self._inbox.is_full or bool(self._calls) or self.state is not State.ONLINE
+
+    @property
+    def patience(self) -> float:
+        """The longest time in seconds that a connection which is read from may bring nothing."""
+        return SILENCE_SECONDS if self.state is State.ONLINE else GREETING_SECONDS
+
+    def connection_made(self) -> None:
+        """Begin a connection."""
+        self.state = State.GREETING
+        self.must_close = False
+        self._lines = LineReader()
+        self._goodbye = None
+        self._close_reason = ""
+        self._send_hello()
+
+    def receive(self, data: bytes) -> list[Answer]:
+        """Take bytes from the connection, and return the calls that they answer."""
+        try:
+            for line in self._lines.feed(data):
+                self._receive_message(decode_message(line))
+                if self.must_close:
+                    break
+        except (FramingError, msgspec.DecodeError) as error:
+            self._close(str(error))
+        return self._take_answers()
+
+    def bytes_to_send(self) -> bytes:
+        """Return the bytes that the connection has to send, once."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def connection_lost(self, reason: str) -> list[Answer]:
+        """End a connection, or an attempt to connect. Return the calls that fail because no other attempt follows.
+
+        Unless the session is over, the next attempt is due after *retry_after* seconds.
+        """
+        if self.ended is not None:
+            return self._take_answers()
+        was_online = self.state is State.ONLINE
+        self.state = State.OFFLINE
+        self._hello = None
+        self._out.clear()
+        self._inbox.disconnected()
+        self._drop_own_calls()
+        goodbye = self._goodbye
+        reason = (goodbye.reason if goodbye else "") or self._close_reason or reason
+        if self.has_quit:
+            self._end(errors.Ended("the session has ended"))
+        elif goodbye is not None and not goodbye.reconnect:
+            self._end(errors.Ended(reason))
+        elif self.welcome is None:
+            greeting = " ".join(self._lines.greeting.decode("utf-8", "replace").split())
+            self._end(errors.Unreachable(f"{reason} (it said: {greeting})" if greeting else reason))
+        else:
+            self._failures = 1 if was_online else self._failures + 1
+            jittered = self._backoff.delay(self._failures, self._random.random())
+            self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else jittered
+            self._inbox.append(events.Disconnected(reason, self.retry_after))
+        return self._take_answers()
+
+    def stop(self) -> list[Answer]:
+        """End the session at once. Return the calls that fail because of it."""
+        if self.ended is None:
+            self.has_quit = True
+            self._end(errors.Ended("the session has ended"))
+        return self._take_answers()
+
+    # Calls
+
+    def _with_uid(self, request: requests.Request[Any]) -> requests.Request[Any]:
+        if not isinstance(request, requests.Say | requests.Emote | requests.Tell):
+            return request
+        uid = request.uid
+        if not uid:
+            self._last_uid += 1
+            uid = f"{self._uid_prefix}-{self._last_uid}"
+        return msgspec.structs.replace(request, text=encodable(request.text), uid=uid)
+
+    def _call(self, request: requests.Request[Any], room: RoomStream | None = None) -> int:
+        self._last_call += 1
+        data = encode_request(self._last_call, request.method, request)
+        if len(data) > MAX_SENT_LINE:
+            message = f"a request holds at most {MAX_SENT_LINE} bytes"
+            raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": MAX_SENT_LINE})
+        call = _Call(request, data, room)
+        self._calls[self._last_call] = call
+        is_quit = isinstance(request, requests.Quit)
+        if self.state is State.ONLINE or (is_quit and self.state is State.GREETING):
+            self._send_call(call)
+        self.has_quit = self.has_quit or is_quit
+        return self._last_call
+
+    def _ask(self, stream: RoomStream) -> None:
+        self._call(requests.History(stream.name, after=stream.seen, count=stream.page), stream)
+
+    def _send_call(self, call: _Call) -> None:
+        self._out.append(call.data)
+        call.was_sent = True
+
+    def _drop_own_calls(self) -> None:
+        for number in [number for number, call in self._calls.items() if call.room is not None]:
+            del self._calls[number]
+
+    def _answer(self, number: int, result: Any, error: errors.ChatError | None = None) -> None:  # noqa: ANN401 -- any type
+        self._calls.pop(number, None)
+        self._answers.append(Answer(number, result, error))
+
+    def _take_answers(self) -> list[Answer]:
+        answers = self._answers
+        self._answers = []
+        return answers
+
+    def _end(self, error: errors.ChatError) -> None:
+        self.state = State.ENDED
+        self.must_close = True
+        self.ended = error
+        for number in list(self._calls):
+            self._answer(number, None, error)
+
+    def _close(self, reason: str) -> None:
+        self.must_close = True
+        self._close_reason = reason
+
+    # hello
+
+    def _send_hello(self) -> None:
+        rooms = self._rooms_to_join
+        if rooms is None:
+            calls = (call.request for call in self._calls.values())
+            leaving = {request.room.lower() for request in calls if isinstance(request, requests.Leave)}
+            rooms = [name for name in self._inbox.streams if name not in leaving]
+        resume = None
+        if self._token:
+            self._attempt += 1
+            seen = {name: stream.seen for name, stream in self._inbox.streams.items()}
+            resume = requests.Resume(self._token, self._journal, seen, self._inbox.told, self._attempt)
+        hello = requests.Hello(
+            nick=self.nick,
+            rooms=rooms,
+            client=self._client,
+            protocol=requests.VERSION,
+            replay=msgspec.UNSET if self._replay is None else self._replay,
+            resume=msgspec.UNSET if resume is None else resume,
+        )
+        self._last_call += 1
+        self._hello = self._last_call
+        self._out.append(encode_request(self._hello, hello.method, hello))
+
+    def _refuse_hello(self, error: errors.Rejected) -> None:
+        if error.code == errors.OTHER_JOURNAL and self._token:
+            self._forget_numbers()
+            self._send_hello()
+        elif self.welcome is not None and _is_temporary(error):
+            self._close(str(error))
+        else:
+            self._end(error)
+
+    def _forget_numbers(self) -> None:
+        """Begin anew: the numbers are those of another journal."""
+        self._token = ""
+        if self._rooms_to_join is None:
+            self._rooms_to_join = list(self._inbox.streams)
+        self._inbox.forget_numbers()
+
+    def _greet(self, welcome: requests.Welcome) -> None:
+        """Go on after the answer to ``hello``."""
+        is_first = self.welcome is None
+        same_journal = welcome.journal == self._journal
+        self.state = State.ONLINE
+        self.welcome = welcome
+        self.nick = welcome.nick
+        self._token = welcome.token
+        self._journal = welcome.journal
+        self._own_sessions.add(welcome.session)
+        self._rooms_to_join = None
+        self._inbox.connected(resumed=welcome.resumed)
+        if not is_first:
+            self._inbox.append(events.Reconnected(welcome.resumed, same_journal))
+        calls = list(self._calls.items())
+        if self._away is not None and not welcome.resumed:
+            self._call(requests.Away(self._away))
+        for name in set(self._inbox.streams) - set(welcome.rooms):
+            self._inbox.leave(name)
+        requested = (call.request for _, call in calls if call.was_sent)
+        joins = {request.room.lower(): request for request in requested if isinstance(request, requests.Join)}
+        for name, snapshot in welcome.rooms.items():
+            self._inbox.enter(name, snapshot, joins.get(name))
+        for number, call in calls:
+            self._repeat(number, call, welcome)
+
+    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome) -> None:
+        """Send a call that the last connection has left, unless the server's state answers it."""
+        match call.request:
+            case requests.Join(room=room) if call.was_sent and room.lower() in welcome.rooms:
+                self._answer(number, welcome.rooms[room.lower()].as_room)
+            case requests.Leave(room=room) if room.lower() not in welcome.rooms:
+                self._answer(number, requests.Nothing())
+            case requests.Tell() if call.was_sent and not welcome.resumed:
+                message = "the server has lost the session before it confirmed the private message"
+                self._answer(number, None, errors.Unconfirmed(message))
+            case requests.Quit() if call.was_sent:
+                pass
+            case _:
+                self._send_call(call)
+
+    # What the server sends
+
+    def _receive_message(self, message: Message) -> None:
+        if message.method is not None:
+            event = events.decode(message.method, message.params)
+            if event is not None:
+                self._take(event)
+        elif message.id is None:
+            raise FramingError(message.error.message if message.error else "the server has sent an empty message")
+        elif message.id == self._hello:
+            self._hello = None
+            if message.error is not None:
+                self._refuse_hello(message.error.as_exception())
+            else:
+                self._greet(msgspec.json.decode(message.result, type=requests.Welcome))
+        elif (call := self._calls.get(message.id)) is not None:
+            self._receive_response(message.id, call, message)
+
+    def _receive_response(self, number: int, call: _Call, message: Message) -> None:
+        if call.room is not None:
+            del self._calls[number]
+            page = None if message.error else msgspec.json.decode(message.result, type=requests.Lines)
+            self._inbox.fill(call.room, page)
+            return
+        if message.error is not None:
+            self._answer(number, None, message.error.as_exception())
+            return
+        result = msgspec.json.decode(message.result, type=call.request.result)
+        match call.request:
+            case requests.Join() as join:
+                self._inbox.enter(result.room, result, join)
+                result = result.as_room
+            case requests.Leave(room=room):
+                self._inbox.leave(room.lower())
+            case requests.Nick():
+                self.nick = result.nick
+            case requests.Away(reason=reason):
+                self._away = reason
+            case requests.Quit():
+                self._close("")
+        self._answer(number, result)
+
+    def _take(self, event: Event) -> None:
+        """Take an event from the server."""
+        own = self.welcome.session if self.welcome else None
+        match event:
+            case events.Ping():
+                return
+            case events.Left(room=room, session=session) if session == own:
+                self._inbox.leave(room)
+            case events.Renamed(nick=nick, session=session) if session == own:
+                self.nick = nick
+            case events.Goodbye():
+                self._goodbye = event
+        self._inbox.take(event)
+
+
+def _is_temporary(error: errors.Rejected) -> bool:
+    """Return whether ``hello`` may succeed later. The nickname may be that of the session which was lost."""
+    match error:
+        case errors.NickRejected(why="taken"):
+            return True
+        case _:
+            return error.code == errors.GOING_DOWN or error.reason == "stale"

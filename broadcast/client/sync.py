@@ -1,0 +1,188 @@
+"""The library for scripts without asyncio: the same session, which a thread keeps alive.
+
+::
+
+    with connect("chat.example.org", nick="builder") as chat:
+        chat.say("the nightly build has failed")
+
+Events and errors are those of ``broadcast.client.aio``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+from broadcast.client import aio
+from broadcast.client.protocol.errors import Ended
+from broadcast.client.protocol.events import Event, Line
+from broadcast.client.protocol.requests import Person, Request, Resume, Room, RoomSummary
+
+__all__ = ["Chat", "connect"]
+
+R = TypeVar("R")
+
+
+@contextmanager
+def connect(  # noqa: PLR0913 -- as in aio
+    host: str,
+    port: int = aio.PORT,
+    *,
+    nick: str,
+    rooms: Sequence[str] = ("lobby",),
+    ssl: tls.SSLContext | None = None,
+    replay: int = 0,
+    resume: Resume | None = None,
+    fill_gaps: bool = True,
+) -> Iterator[Chat]:
+    """Join the *rooms* of a server as *nick*, and leave when the block ends. See ``aio.connect``."""
+    with _LoopThread() as loop:
+        connection = aio.connect(
+            host, port, nick=nick, rooms=rooms, ssl=ssl, replay=replay, resume=resume, fill_gaps=fill_gaps
+        )
+        chat = loop.wait_for(connection.__aenter__())
+        try:
+            yield Chat(chat, loop)
+        finally:
+            loop.wait_for(connection.__aexit__(None, None, None))
+
+
+class _LoopThread:
+    """An event loop in a thread. It is a daemon, so that a script which is killed in its main thread ends."""
+
+    def __init__(self) -> None:
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
+        self._stopped = asyncio.Event()
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, name="broadcast-client", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._loop = self._started.result()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._is_over = True
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run *coroutine* in the thread, and return its result. Ctrl-C cancels it."""
+        with self._lock:
+            if self._is_over:
+                coroutine.close()
+                raise Ended("the session has ended")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            # Another thread has left the block.
+            raise Ended("the session has ended") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._started.set_result(asyncio.get_running_loop())
+        await self._stopped.wait()
+
+
+class Chat:
+    """A session. Iterate over it for its events. The methods are those of ``aio.Chat``; any thread may call them."""
+
+    def __init__(self, chat: aio.Chat, loop: _LoopThread) -> None:
+        self._chat = chat
+        self._loop = loop
+
+    @property
+    def nickname(self) -> str:
+        """The own nickname."""
+        return self._chat.nickname
+
+    @property
+    def joined(self) -> list[str]:
+        """The rooms that the session is in."""
+        return self._chat.joined
+
+    @property
+    def resume(self) -> Resume | None:
+        """The state from which a later program can continue. It holds a secret."""
+        return self._chat.resume
+
+    def is_own(self, event: Line) -> bool:
+        """Return whether this program has said a line."""
+        return self._chat.is_own(event)
+
+    def say(self, text: str, room: str | None = None, *, uid: str = "") -> int:
+        """Say a line. Return its number: the line is stored."""
+        return self._loop.wait_for(self._chat.say(text, room, uid=uid))
+
+    def emote(self, text: str, room: str | None = None, *, uid: str = "") -> int:
+        """Say an action, such as *waves*. Return its number."""
+        return self._loop.wait_for(self._chat.emote(text, room, uid=uid))
+
+    def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
+        """Send a private message. Return the reason why its recipient is away, or None."""
+        return self._loop.wait_for(self._chat.tell(to, text, uid=uid))
+
+    def join(self, room: str, *, replay: int = 0) -> Room:
+        """Enter a room. Its *replay* last lines are its first events."""
+        return self._loop.wait_for(self._chat.join(room, replay=replay))
+
+    def leave(self, room: str, reason: str | None = None) -> None:
+        """Leave a room."""
+        self._loop.wait_for(self._chat.leave(room, reason))
+
+    def history(self, room: str | None = None, **which: int) -> list[Line]:
+        """Return old lines. *which* is as in ``aio.Chat.history``."""
+        return self._loop.wait_for(self._chat.history(room, **which))
+
+    def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
+        """Return the newest lines of a room that contain all *words*, 50 at most."""
+        return self._loop.wait_for(self._chat.search(words, room, count=count))
+
+    def members(self, room: str | None = None) -> list[Person]:
+        """Return all people in a room, by nickname."""
+        return self._loop.wait_for(self._chat.members(room))
+
+    def rooms(self) -> list[RoomSummary]:
+        """Return the rooms of the server."""
+        return self._loop.wait_for(self._chat.rooms())
+
+    def topic(self, text: str | None, room: str | None = None) -> None:
+        """Set the topic of a room, or remove it with None."""
+        self._loop.wait_for(self._chat.topic(text, room))
+
+    def away(self, reason: str | None) -> None:
+        """Be away for *reason*, or back with None."""
+        self._loop.wait_for(self._chat.away(reason))
+
+    def nick(self, nick: str) -> str:
+        """Change the own nickname. Return it as the server has taken it."""
+        return self._loop.wait_for(self._chat.nick(nick))
+
+    def call(self, request: Request[R]) -> R:
+        """Send any request and return its result."""
+        return self._loop.wait_for(self._chat.call(request))
+
+    def close(self, reason: str | None = None) -> None:
+        """Leave the server."""
+        self._loop.wait_for(self._chat.close(reason))
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events, until ``close``. Raise ``Ended`` if the server ends the session."""
+        while (event := self._loop.wait_for(self._next())) is not None:
+            yield event
+
+    async def _next(self) -> Event | None:
+        return await anext(self._chat, None)

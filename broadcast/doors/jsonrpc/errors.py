@@ -1,0 +1,128 @@
+"""The errors of the JSON-RPC door: their codes, and what a program can read besides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Annotated, Final, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from broadcast.core.errors import (
+    BroadcastError,
+    NicknameRejected,
+    NotHere,
+    RecipientNotReading,
+    RejectedError,
+    RoomRejected,
+    TooManyConnections,
+    UidReused,
+)
+
+
+class Code(IntEnum):
+    """The codes of the errors: those of JSON-RPC, and those of this protocol."""
+
+    PARSE_ERROR = -32700
+    INVALID_REQUEST = -32600
+    METHOD_NOT_FOUND = -32601
+    INVALID_PARAMS = -32602
+    INTERNAL_ERROR = -32603
+    NOT_KEPT = 1001
+    HELLO_FIRST = 1002
+    NICK_REFUSED = 1003
+    ROOM_REFUSED = 1004
+    NOT_IN_ROOM = 1005
+    NOT_HERE = 1006
+    DOES_NOT_READ = 1007
+    TOO_LONG = 1008
+    EMPTY = 1009
+    WRONG_NUMBERS = 1010
+    GOING_DOWN = 1011
+    UID_REUSED = 1012
+    STALE = 1013
+
+
+REASONS: Final[Mapping[str, tuple[Code, str]]] = {
+    "not-kept": (Code.NOT_KEPT, "The journal has not stored it and nobody has seen it. Try again later."),
+    "hello-first": (Code.HELLO_FIRST, "The first request is hello."),
+    "nick-refused": (Code.NICK_REFUSED, "The nickname is taken or not allowed; data.why says which."),
+    "no-such-room": (Code.ROOM_REFUSED, "There is no such room."),
+    "room-refused": (Code.ROOM_REFUSED, "The room cannot be joined."),
+    "not-in-room": (Code.NOT_IN_ROOM, "The session is not in this room."),
+    "not-here": (Code.NOT_HERE, "The person is not here."),
+    "does-not-read": (Code.DOES_NOT_READ, "The person does not read what is sent to them."),
+    "too-long": (Code.TOO_LONG, "The text or the line is longer than data.limit bytes."),
+    "empty": (Code.EMPTY, "Nothing is left of the text after control characters were removed."),
+    "other-journal": (Code.WRONG_NUMBERS, "The numbers are of another journal. Start without resume."),
+    "ahead": (Code.WRONG_NUMBERS, "A number is above the last one of its room."),
+    "going-down": (Code.GOING_DOWN, "The server is going down."),
+    "uid-reused": (Code.UID_REUSED, "Another line has this uid; data.seq is its number."),
+    "stale": (Code.STALE, "A later attempt to resume the session came before."),
+    "protocol": (Code.STALE, "The server does not speak this version; data.supported lists those that it speaks."),
+}
+"""The values of ``data.reason``, each with its code and what it means."""
+
+NickWhy: TypeAlias = Literal["taken", "reserved", "too-long", "characters", "looks-like"]
+
+
+class ErrorData(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a program can act on."""
+
+    reason: Annotated[str, Meta(description="The kind of the error, as a word.")]
+    why: NickWhy | UnsetType = UNSET
+    limit: Annotated[int | UnsetType, Meta(description="The limit, in bytes.")] = UNSET
+    seq: Annotated[int | UnsetType, Meta(description="Number of the line that has this uid.")] = UNSET
+    supported: Annotated[list[int] | UnsetType, Meta(description="The versions that the server speaks.")] = UNSET
+
+
+class Error(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The error of a response."""
+
+    code: int
+    message: Annotated[str, Meta(description="What is wrong, for people.")]
+    data: ErrorData | UnsetType = UNSET
+
+
+class RpcError(BroadcastError):
+    """A request that is refused. JSON-RPC's own errors have no *data*."""
+
+    def __init__(self, code: Code, message: str, data: ErrorData | UnsetType = UNSET) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+def refusal(
+    reason: str,
+    message: str,
+    *,
+    why: NickWhy | UnsetType = UNSET,
+    limit: int | UnsetType = UNSET,
+    seq: int | UnsetType = UNSET,
+    supported: list[int] | UnsetType = UNSET,
+) -> RpcError:
+    """Return the error with the *reason*, one of ``REASONS``, and what a program can read besides."""
+    data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, supported=supported)
+    return RpcError(REASONS[reason][0], message, data)
+
+
+def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one case for each error
+    """Return *error*, one of the core, as programs see it."""
+    text = str(error)
+    text = text[:1].upper() + text[1:]
+    match error:
+        case NicknameRejected(why=why):
+            return refusal("nick-refused", text, why=why)
+        case RoomRejected(why=why):
+            return refusal(why, text)
+        case NotHere():
+            return refusal("not-here", text)
+        case RecipientNotReading():
+            return refusal("does-not-read", text)
+        case UidReused(seq=seq):
+            return refusal("uid-reused", text, seq=seq)
+        case TooManyConnections():
+            return RpcError(Code.INVALID_REQUEST, text)
+        case _:
+            return RpcError(Code.INVALID_PARAMS, text)

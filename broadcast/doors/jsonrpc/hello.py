@@ -1,0 +1,205 @@
+"""The request ``hello``: it begins a session, or resumes one. It succeeds as a whole or changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UnsetType
+
+from broadcast.core.errors import RejectedError
+from broadcast.core.nicknames import reject_controls
+from broadcast.core.sanitize import sanitize
+from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.messages import (
+    MAX_ROOMS,
+    PROTOCOL_VERSION,
+    HelloParams,
+    HelloResult,
+    JoinResult,
+    Resume,
+    ServerLimits,
+)
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
+
+if TYPE_CHECKING:
+    from broadcast.core.events import Gap, ReplayLine
+    from broadcast.core.room import Room
+    from broadcast.doors.jsonrpc.session import Connection, ProgramSession
+    from broadcast.doors.jsonrpc.sessions import Sessions
+
+
+class Hello:
+    """One ``hello`` on *connection*.
+
+    *on_session* is called with the session as soon as it belongs to the connection, *on_result* with the result.
+    Instead of both, *on_error* is called. ``run`` may call any of them.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        connection: Connection,
+        params: HelloParams,
+        on_session: Callable[[ProgramSession], None],
+        on_result: Callable[[HelloResult], None],
+        on_error: Callable[[RpcError], None],
+    ) -> None:
+        self._sessions = sessions
+        self._hub = sessions.hub
+        self._connection = connection
+        self._params = params
+        self._on_session = on_session
+        self._on_result = on_result
+        self._on_error = on_error
+        self._rooms: Sequence[Room] = ()
+        self._snapshots: dict[str, JoinResult] = {}
+        self._after: Mapping[str, int] = {}
+        self._resumed = False
+
+    def run(self) -> None:
+        """Begin."""
+        try:
+            self._begin()
+        except RpcError as error:
+            self._on_error(error)
+
+    def _begin(self) -> None:
+        params = self._params
+        if params.protocol != PROTOCOL_VERSION:
+            raise refusal(
+                "protocol",
+                f"This server speaks version {PROTOCOL_VERSION} of the protocol.",
+                supported=[PROTOCOL_VERSION],
+            )
+        if isinstance(params.resume, UnsetType) or (session := self._check_resume(params.resume)) is None:
+            self._open_rooms()
+        else:
+            self._resume(session)
+
+    def _check_resume(self, resume: Resume) -> ProgramSession | None:
+        """Return the session to resume, None if it is over. Raises ``RpcError``."""
+        if resume.journal != self._hub.journal_id:
+            raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
+        self._after = {name.lower(): last for name, last in resume.rooms.items()}
+        session = self._sessions.find(resume.token)
+        if session is not None:
+            if resume.attempt <= session.attempt:
+                raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
+            session.attempt = resume.attempt
+        return session
+
+    def _check_numbers(self, rooms: Iterable[Room]) -> None:
+        for room in rooms:
+            if self._after.get(room.name, 0) > room.last_seq:
+                raise refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
+
+    # A new session
+
+    def _open_rooms(self) -> None:
+        typed = self._params.rooms
+        names = (self._hub.settings.lobby,) if isinstance(typed, UnsetType) else typed
+        names = [*dict.fromkeys(name.strip().lower() for name in names)]
+        if len(names) > MAX_ROOMS:
+            raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
+        self._hub.open_rooms(names, self._on_rooms)
+
+    def _on_rooms(self, rooms: Sequence[Room] | RejectedError) -> None:
+        if not self._connection.is_open:
+            return
+        try:
+            if isinstance(rooms, RejectedError):
+                raise explain_rejection(rooms)
+            session = self._open_session(rooms)
+        except RpcError as error:
+            self._on_error(error)
+            return
+        self._rooms = rooms
+        session.attach(self._connection)
+        self._sessions.log_begin(session)
+        self._on_session(session)
+        for room in rooms:
+            session.join(room, partial(self._take_snapshot, session, room))
+        if not rooms:
+            self._respond(session)
+
+    def _open_session(self, rooms: Sequence[Room]) -> ProgramSession:
+        self._check_numbers(rooms)
+        nick = self._params.nick
+        if isinstance(nick, UnsetType):
+            raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
+        grace = inf if isinstance(self._params.grace, UnsetType) else self._params.grace
+        try:
+            reject_controls(nick)
+            return self._sessions.open(sanitize(nick), grace, self._connection.address)
+        except RejectedError as error:
+            raise explain_rejection(error) from error
+
+    # A session that goes on
+
+    def _resume(self, session: ProgramSession) -> None:
+        rooms = list(self._hub.rooms_of(session.member))
+        self._check_numbers(rooms)
+        self._resumed = True
+        self._rooms = rooms
+        session.attach(self._connection)
+        self._on_session(session)
+        for room in rooms:
+            session.when_joined(room, partial(self._take_snapshot, session, room))
+        if not rooms:
+            self._respond(session)
+
+    # Both
+
+    def _take_snapshot(self, session: ProgramSession, room: Room, replay: Iterator[ReplayLine | Gap]) -> None:
+        """Begin the stream of *room*, and take the snapshot that precedes it."""
+        directory = self._sessions.directory
+        self._connection.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
+        default = self._hub.settings.replay
+        count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
+        share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
+        wanted = Wanted(count, self._after.get(room.name))
+        SnapshotTaker(directory, room, wanted, share, replay, partial(self._on_snapshot, session))
+
+    def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
+        self._snapshots[snapshot.room] = snapshot
+        if len(self._snapshots) == len(self._rooms) and session.connection is self._connection:
+            self._respond(session)
+
+    def _respond(self, session: ProgramSession) -> None:
+        self._on_result(self._describe(session))
+        for room in self._rooms:
+            self._connection.peer.release(room.publisher)
+        if self._resumed and not isinstance(self._params.resume, UnsetType):
+            session.send_told(self._params.resume.told)
+
+    @property
+    def _motd(self) -> str | None:
+        return "\n".join(self._hub.settings.motd) or None
+
+    def _describe(self, session: ProgramSession) -> HelloResult:
+        settings = self._hub.settings
+        rate = settings.limits.lines_per_second
+        limits = ServerLimits(
+            line_bytes=settings.limits.line_bytes,
+            lines_at_once=settings.limits.paste_lines,
+            lines_per_second=None if rate == inf else rate,
+        )
+        return HelloResult(
+            server=settings.name,
+            version=settings.version,
+            features=[],
+            motd=self._motd,
+            now=round(self._sessions.wall_clock(), 3),
+            resumed=self._resumed,
+            journal=self._hub.journal_id,
+            nick=session.member.nick,
+            session=session.public_id,
+            token=session.token,
+            grace=session.grace,
+            limits=limits,
+            rooms={room.name: self._snapshots[room.name] for room in self._rooms},
+        )

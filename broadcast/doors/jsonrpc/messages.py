@@ -1,0 +1,586 @@
+"""The messages of the JSON-RPC door: every method and notification, and their types.
+
+``docs/openrpc.json`` is generated from this module, so the descriptions here are what programmers read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from broadcast.doors.jsonrpc.errors import Error
+
+PROTOCOL_VERSION: Final = 1
+"""Version of the protocol, as ``hello`` carries it."""
+MAX_REQUEST_BYTES: Final = 16 * 1024
+"""Maximum length of a line from a client, in bytes without its end."""
+MAX_MESSAGE_BYTES: Final = 256 * 1024
+"""Maximum length of a line from the server, in bytes with its end."""
+MAX_EVENTS: Final = 1_000
+"""Maximum number of events in a result."""
+MAX_FOUND: Final = 50
+"""Maximum number of events in the result of ``search``."""
+MAX_ROOMS: Final = 50
+"""Maximum number of rooms that a session can be in."""
+SNAPSHOT_MEMBERS: Final = 200
+"""Maximum number of members in the result of ``join``."""
+MAX_MEMBERS: Final = 1_000
+"""Maximum number of members in the result of ``members``."""
+MAX_INTEGER: Final = 2**53 - 1
+"""Largest number of a line: the largest integer that all programs read exactly from JSON."""
+DEFAULT_EVENTS: Final = 100
+"""Number of events in the result of ``history`` if the request gives no count."""
+
+# The types
+
+Uid: TypeAlias = Annotated[
+    str,
+    # The look-ahead is for Python, in which $ also matches before a line feed at the end.
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$",
+        description="An identifier that the author's program has chosen, unique in the room.",
+    ),
+]
+Seq: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INTEGER, description="Number of a line in its room.")]
+LastSeq: TypeAlias = Annotated[
+    int, Meta(ge=0, le=MAX_INTEGER, description="Number of a line in its room, or 0 for none.")
+]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Time: TypeAlias = Annotated[float, Meta(description="Seconds since the epoch, with milliseconds.")]
+Nick: TypeAlias = Annotated[str, Meta(description="A nickname.")]
+Room: TypeAlias = Annotated[str, Meta(description="Name of a room: 1 to 32 of a-z, 0-9, _ and -, in any case.")]
+SessionId: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="An identifier of the session, never used again. It is empty where the server does not know it: "
+        "for lines of an earlier process, or read from the journal."
+    ),
+]
+Text: TypeAlias = Annotated[str, Meta(description="One line of text.")]
+Reason: TypeAlias = Annotated[str | None, Meta(description="The reason that the person gave, or null.")]
+AwayReason: TypeAlias = Annotated[
+    str | None, Meta(description="Null if the person is here, else why not; empty if the person gave no reason.")
+]
+Topic: TypeAlias = Annotated[str | None, Meta(description="The topic of the room, or null if it has none.")]
+Token: TypeAlias = Annotated[str, Meta(description="A secret that resumes the session.")]
+RequestId: TypeAlias = int | Annotated[str, Meta(max_length=64)]
+Events: TypeAlias = Annotated[
+    # The server encodes the events one by one, because it must know their size.
+    list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Event"})]],
+    Meta(description="Events in ascending order. Each has the members of its notification, and the method."),
+]
+
+
+# The parameters of the methods
+
+
+class Empty(Struct, frozen=True):
+    """No parameters, or a result without members."""
+
+
+class Resume(Struct, frozen=True, kw_only=True):
+    """Where a session is resumed."""
+
+    token: Annotated[str, Meta(max_length=256, description="The token of the session.")]
+    journal: Annotated[str, Meta(max_length=256, description="The id of the journal that the numbers belong to.")]
+    rooms: Annotated[dict[str, LastSeq], Meta(description="The last number seen in each room.")] = {}
+    told: Annotated[int, Meta(ge=0, description="The last id of a private message seen.")] = 0
+    attempt: Annotated[int, Meta(ge=0, description="It rises with every try.")] = 1
+
+
+class HelloParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``hello``."""
+
+    protocol: Annotated[int, Meta(description="The version of the protocol: 1.")]
+    client: Annotated[str, Meta(max_length=256, description="The program: name/version.")] = ""
+    nick: Annotated[str | UnsetType, Meta(description="The nickname. Not used if the token is valid.")] = UNSET
+    rooms: Annotated[list[Room] | UnsetType, Meta(description="The rooms to join; by default the first room.")] = UNSET
+    replay: Annotated[
+        Annotated[int, Meta(ge=0, le=MAX_EVENTS)] | UnsetType,
+        Meta(description="Number of events from before; by default the server's."),
+    ] = UNSET
+    grace: Annotated[
+        Annotated[float, Meta(ge=0)] | UnsetType,
+        Meta(
+            description="Seconds for which the session outlives its connection; at most, and by default, the server's."
+        ),
+    ] = UNSET
+    resume: Resume | UnsetType = UNSET
+
+
+class JoinParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``join``: at most one of *replay* and *after*."""
+
+    room: Room
+    replay: Annotated[
+        Annotated[int, Meta(ge=0, le=MAX_EVENTS)] | UnsetType,
+        Meta(description="Number of events from before; by default the server's."),
+    ] = UNSET
+    after: Annotated[LastSeq | UnsetType, Meta(description="The events after this number.")] = UNSET
+
+    def __post_init__(self) -> None:
+        """Check that the request asks for one range."""
+        if self.replay is not UNSET and self.after is not UNSET:
+            raise ValueError("Expected only one of `replay` and `after`")
+
+
+class LeaveParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``leave``."""
+
+    room: Room
+    reason: Reason = None
+
+
+class SayParams(Struct, frozen=True, kw_only=True, gc=False):
+    """The parameters of ``say`` and ``emote``."""
+
+    room: Room
+    text: Text
+    uid: Uid | UnsetType = UNSET
+
+
+class TellParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``tell``."""
+
+    to: Nick
+    text: Text
+    uid: Uid | UnsetType = UNSET
+
+
+class TopicParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``topic``."""
+
+    room: Room
+    text: Annotated[str | None, Meta(description="The new topic, or null to remove it.")]
+
+
+class NickParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``nick``."""
+
+    nick: Nick
+
+
+class AwayParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``away``."""
+
+    reason: Annotated[str | None, Meta(description="Why, perhaps empty; or null when back.")]
+
+
+class HistoryParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``history``: *last*, or *before* or *after* with *count*, or *from* with *to*."""
+
+    room: Room
+    last: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_EVENTS)] | UnsetType, Meta(description="The last events: so many.")
+    ] = UNSET
+    before: Annotated[Seq | UnsetType, Meta(description="The *count* events before this number.")] = UNSET
+    after: Annotated[LastSeq | UnsetType, Meta(description="The *count* events after this number.")] = UNSET
+    count: Annotated[Annotated[int, Meta(ge=1, le=MAX_EVENTS)] | UnsetType, Meta(description="How many.")] = UNSET
+    from_: Annotated[Seq | UnsetType, Meta(description="The first number.")] = msgspec.field(default=UNSET, name="from")
+    to: Annotated[Seq | UnsetType, Meta(description="The last number.")] = UNSET
+
+    def __post_init__(self) -> None:
+        """Check that the request asks for one range."""
+        ways = [self.last, self.before, self.after, self.from_]
+        if sum(way is not UNSET for way in ways) != 1:
+            raise ValueError("Expected exactly one of `last`, `before`, `after` and `from`")
+        if (self.from_ is UNSET) is not (self.to is UNSET):
+            raise ValueError("Expected `from` together with `to`")
+        if self.count is not UNSET and self.before is UNSET and self.after is UNSET:
+            raise ValueError("Expected `count` only with `before` or `after`")
+
+
+class SearchParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``search``."""
+
+    room: Room
+    words: Annotated[str, Meta(description="Words that a line must hold, and phrases in double quotes.")]
+    count: Annotated[int, Meta(ge=1, le=MAX_FOUND, description="The most events to return.")] = MAX_FOUND
+
+
+class MembersParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``members``."""
+
+    room: Room
+    after: Annotated[str, Meta(description="Return the members after this nickname; empty for the first ones.")] = ""
+    count: Annotated[int, Meta(ge=1, le=MAX_MEMBERS, description="The most members to return.")] = MAX_MEMBERS
+
+
+class CommandParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``command``."""
+
+    room: Room
+    line: Annotated[str, Meta(description="The command as it is typed: /names.")]
+
+
+class QuitParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``quit``."""
+
+    reason: Reason = None
+
+
+# The results of the methods
+
+
+class ServerLimits(Struct, frozen=True, kw_only=True):
+    """The limits of the server."""
+
+    line_bytes: Annotated[int, Meta(description="Maximum length of a text, in bytes of UTF-8.")]
+    message_bytes: Annotated[int, Meta(description="Maximum length of a line from the server, in bytes.")] = (
+        MAX_MESSAGE_BYTES
+    )
+    request_bytes: Annotated[int, Meta(description="Maximum length of a line to the server, in bytes.")] = (
+        MAX_REQUEST_BYTES
+    )
+    lines_at_once: Annotated[int, Meta(description="Number of requests that the server reads at once.")]
+    lines_per_second: Annotated[
+        float | None, Meta(description="Number of requests a second after that; null for no limit.")
+    ]
+
+
+class MemberInfo(Struct, frozen=True, kw_only=True):
+    """A member of a room."""
+
+    nick: Nick
+    session: SessionId
+    away: AwayReason
+    idle: Annotated[int, Meta(ge=0, description="Seconds since the last input.")]
+
+
+Members: TypeAlias = list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/MemberInfo"})]]
+
+
+class JoinResult(Struct, frozen=True, kw_only=True):
+    """A snapshot of a room. The first new line of the room has the number *last* + 1."""
+
+    room: Room
+    last: LastSeq
+    topic: Topic
+    count: Annotated[int, Meta(ge=0, description="Number of members.")]
+    members: Annotated[Members, Meta(description="The first members by nickname, 200 at most.")]
+    events: Events
+    more: Annotated[bool, Meta(description="Whether older events were left out.")]
+
+
+class HelloResult(Struct, frozen=True, kw_only=True):
+    """The result of ``hello``."""
+
+    server: Annotated[str, Meta(description="Name of the server.")]
+    version: Annotated[str, Meta(description="Version of the server.")]
+    features: Annotated[list[str], Meta(description="What the server offers besides this protocol.")]
+    motd: Annotated[str | None, Meta(description="The message of the day; its lines are separated by LF.")]
+    now: Annotated[float, Meta(description="The server's clock, in seconds since the epoch.")]
+    resumed: Annotated[bool, Meta(description="Whether the session of the token goes on.")]
+    journal: Annotated[str, Meta(description="The id of the journal.")]
+    nick: Nick
+    session: SessionId
+    token: Token
+    grace: Annotated[float, Meta(description="Seconds for which the session outlives its connection.")]
+    limits: ServerLimits
+    rooms: Annotated[dict[str, JoinResult], Meta(description="The rooms that the session is in.")]
+
+
+class SayResult(Struct, frozen=True, kw_only=True, gc=False):
+    """The number and time of a stored line."""
+
+    seq: Seq
+    at: Time
+
+
+class TellResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of ``tell``."""
+
+    away: Annotated[str | UnsetType, Meta(description="Why the recipient is away.")] = UNSET
+
+
+class NickResult(Struct, frozen=True, kw_only=True):
+    """The result of ``nick``."""
+
+    nick: Nick
+
+
+class HistoryResult(Struct, frozen=True, kw_only=True):
+    """The result of ``history``."""
+
+    events: Events
+    more: Annotated[bool, Meta(description="Whether there are more, in the direction of the request.")]
+
+
+class SearchResult(Struct, frozen=True, kw_only=True):
+    """The result of ``search``."""
+
+    events: Events
+
+
+class RoomInfo(Struct, frozen=True, kw_only=True):
+    """A room."""
+
+    room: Room
+    members: Count
+    last: LastSeq
+    topic: Topic
+
+
+class MembersResult(Struct, frozen=True, kw_only=True):
+    """The result of ``members``."""
+
+    count: Annotated[int, Meta(ge=0, description="Number of all members.")]
+    members: Members
+    more: Annotated[bool, Meta(description="Whether there are members after these.")]
+
+
+class CommandResult(Struct, frozen=True, kw_only=True):
+    """The result of ``command``."""
+
+    lines: list[Text]
+
+
+# The notifications
+
+
+class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line that was said in a room."""
+
+    room: Room
+    seq: Seq
+    at: Time
+    nick: Nick
+    session: SessionId
+    text: Text
+    uid: Uid | UnsetType = UNSET
+
+
+class Emoted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that a member does."""
+
+    room: Room
+    seq: Seq
+    at: Time
+    nick: Nick
+    session: SessionId
+    text: Text
+    uid: Uid | UnsetType = UNSET
+
+
+class Joined(Struct, frozen=True, kw_only=True):
+    """A member joined a room."""
+
+    room: Room
+    nick: Nick
+    session: SessionId
+
+
+class Left(Struct, frozen=True, kw_only=True):
+    """A member left a room."""
+
+    room: Room
+    nick: Nick
+    session: SessionId
+    reason: Reason
+
+
+class Renamed(Struct, frozen=True, kw_only=True):
+    """A member changed the nickname. It is sent in each common room."""
+
+    room: Room
+    old: Nick
+    nick: Nick
+    session: SessionId
+
+
+class Crowd(Struct, frozen=True, kw_only=True):
+    """Many members joined or left at once, in place of their ``joined`` and ``left``."""
+
+    room: Room
+    joined: Count
+    left: Count
+
+
+class Away(Struct, frozen=True, kw_only=True):
+    """A member is away, or back."""
+
+    room: Room
+    nick: Nick
+    session: SessionId
+    reason: AwayReason
+
+
+class TopicChange(Struct, frozen=True, kw_only=True):
+    """A member changed the topic of a room."""
+
+    room: Room
+    nick: Nick
+    session: SessionId
+    text: Topic
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """A private message."""
+
+    id: Annotated[int, Meta(ge=1, description="Number of the message. It rises in each session.")]
+    nick: Nick
+    session: SessionId
+    at: Time
+    text: Text
+
+
+class Announced(Struct, frozen=True, kw_only=True):
+    """A text from the server."""
+
+    room: Room | None
+    text: Text
+
+
+class Gap(Struct, frozen=True, kw_only=True):
+    """The lines *first* to *last* were not delivered. ``history`` returns them."""
+
+    room: Room
+    first: Seq
+    last: Seq
+
+
+class Refused(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A notification of the client failed."""
+
+    uid: Uid | UnsetType = UNSET
+    method: Annotated[str, Meta(description="The method of the notification.")]
+    code: Annotated[int, Meta(description="The code of the error.")]
+    message: Annotated[str, Meta(description="What is wrong, for people.")]
+
+
+class Goodbye(Struct, frozen=True, kw_only=True):
+    """The server closes the connection."""
+
+    reason: Annotated[str, Meta(description="Why, for people.")]
+    reconnect: Annotated[bool, Meta(description="Whether it makes sense to come back.")]
+    after: Annotated[float, Meta(ge=0, description="Seconds to wait before that.")]
+
+
+Params: TypeAlias = (
+    Empty
+    | HelloParams
+    | JoinParams
+    | LeaveParams
+    | SayParams
+    | TellParams
+    | TopicParams
+    | NickParams
+    | AwayParams
+    | HistoryParams
+    | SearchParams
+    | MembersParams
+    | CommandParams
+    | QuitParams
+)
+
+
+class Method(Struct, frozen=True):
+    """One method: its parameters, its result, what it does, and the reasons for which it is refused.
+
+    Any method is also refused with JSON-RPC's own errors, and those in ``COMMON_REASONS``.
+    """
+
+    params: type[Params]
+    result: Any
+    summary: str
+    reasons: tuple[str, ...] = ()
+
+
+METHODS: Final[Mapping[str, Method]] = {
+    "hello": Method(
+        HelloParams,
+        HelloResult,
+        "Begin or resume a session. The first request, within 60 s.",
+        ("nick-refused", "no-such-room", "room-refused", "other-journal", "ahead", "stale", "protocol"),
+    ),
+    "join": Method(
+        JoinParams,
+        JoinResult,
+        "Join a room, and receive a snapshot and then its notifications.",
+        ("no-such-room", "room-refused", "ahead"),
+    ),
+    "leave": Method(LeaveParams, Empty, "Leave a room.", ("not-in-room", "too-long")),
+    "say": Method(
+        SayParams,
+        SayResult,
+        "Say a line in a room. The result comes once it is stored.",
+        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused"),
+    ),
+    "emote": Method(
+        SayParams,
+        SayResult,
+        "Say what you do in a room.",
+        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused"),
+    ),
+    "tell": Method(
+        TellParams,
+        TellResult,
+        "Send a private message. It is not stored.",
+        ("not-here", "does-not-read", "too-long", "empty"),
+    ),
+    "topic": Method(
+        TopicParams, Empty, "Change or remove the topic of a room.", ("not-in-room", "too-long", "empty", "not-kept")
+    ),
+    "nick": Method(NickParams, NickResult, "Change the nickname.", ("nick-refused",)),
+    "away": Method(AwayParams, Empty, "Be away, or back.", ("too-long",)),
+    "history": Method(HistoryParams, HistoryResult, "Read stored lines of a room.", ("not-in-room",)),
+    "search": Method(SearchParams, SearchResult, "Find stored lines of a room.", ("not-in-room",)),
+    "rooms": Method(Empty, list[RoomInfo], "List the open rooms, the largest first."),
+    "members": Method(MembersParams, MembersResult, "List the members of a room by nickname.", ("not-in-room",)),
+    "command": Method(
+        CommandParams, CommandResult, "Run a command of the line protocol that only answers.", ("not-in-room",)
+    ),
+    "ping": Method(Empty, Empty, "Do nothing, and answer."),
+    "quit": Method(QuitParams, Empty, "End the session. The connection closes after the answer.", ("too-long",)),
+}
+COMMON_REASONS: Final = ("hello-first", "going-down")
+"""The reasons for which any method is refused, except ``hello-first`` for ``hello``."""
+
+NOTIFICATIONS: Final[Mapping[str, type[Struct]]] = {
+    "said": Said,
+    "emoted": Emoted,
+    "joined": Joined,
+    "left": Left,
+    "renamed": Renamed,
+    "crowd": Crowd,
+    "away": Away,
+    "topic": TopicChange,
+    "told": Told,
+    "announced": Announced,
+    "gap": Gap,
+    "refused": Refused,
+    "ping": Empty,
+    "goodbye": Goodbye,
+}
+EVENT_METHODS: Final = ("said", "emoted", "gap")
+"""The notifications that can be part of ``events`` in a result."""
+
+
+# The envelopes of the server
+
+
+class Response(Struct, frozen=True, kw_only=True):
+    """The response to a request that succeeded."""
+
+    jsonrpc: Literal["2.0"] = "2.0"
+    id: RequestId
+    result: Any
+
+
+class ErrorResponse(Struct, frozen=True, kw_only=True):
+    """The response to a request that was refused. *id* is None if the server could not read it."""
+
+    jsonrpc: Literal["2.0"] = "2.0"
+    id: RequestId | None
+    error: Error
+
+
+class Notification(Struct, frozen=True, kw_only=True):
+    """A message of the server that is no response."""
+
+    jsonrpc: Literal["2.0"] = "2.0"
+    method: str
+    params: Struct

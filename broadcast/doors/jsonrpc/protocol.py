@@ -1,0 +1,451 @@
+"""One connection of a program, and the parts that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from weakref import proxy
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+
+from broadcast.core.errors import RejectedError
+from broadcast.core.hub import GOING_DOWN
+from broadcast.core.session import CONNECTION_LOST
+from broadcast.delivery.multi_room_peer import MultiRoomPeer
+from broadcast.doors.jsonrpc.encoder import encode_notification
+from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.framing import LineSplitter, LineTooLong
+from broadcast.doors.jsonrpc.hello import Hello
+from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, Empty, Goodbye, HelloParams, HelloResult
+from broadcast.doors.jsonrpc.methods import HANDLERS
+from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request
+from broadcast.doors.jsonrpc.responses import Call, Responses, encode_error, internal_error
+from broadcast.net.input_loop import InputLoop
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
+
+    from broadcast.core.time_slice import CallSoon
+    from broadcast.delivery.subscriber import Registry
+    from broadcast.doors.jsonrpc.commands import FormatNotice
+    from broadcast.doors.jsonrpc.session import ProgramSession
+    from broadcast.doors.jsonrpc.sessions import Sessions
+    from broadcast.net.connections import Connection as LineConnection
+    from broadcast.net.connections import Connections
+    from broadcast.net.writers import StreamTransport, Writer
+
+MAX_FAILED_HELLOS: Final = 10
+"""Number of failed attempts to say hello after which the connection closes."""
+MAX_BAD_LINES: Final = 5
+"""Number of lines in a row that are too long or no JSON after which the connection closes."""
+RETURN_SECONDS: Final = 1.0
+"""Minimum time after which clients come back when the server goes down."""
+RETURNS_PER_SECOND: Final = 500
+"""Number of clients that come back in each second after that."""
+PING_SECONDS: Final = 60.0
+"""Time without output after which the client is sent a ``ping``, in seconds."""
+PING: Final = encode_notification("ping", Empty())
+
+
+class DoorContext(NamedTuple):
+    """The parts that all connections of programs share. *random* returns numbers from 0 to below 1."""
+
+    sessions: Sessions
+    connections: Connections
+    clock: IReactorTime
+    call_soon: CallSoon
+    random: Callable[[], float]
+    format_notice: FormatNotice
+
+
+class _State(Enum):
+    """The life of a connection.
+
+    ::
+
+        event              OPEN         INPUT_ENDED  GONE    CLOSING      HALF_CLOSED
+        client sends EOF   INPUT_ENDED                       HALF_CLOSED  (close)
+        server's EOF sent                                    HALF_CLOSED  (close)
+        connection lost    GONE         GONE                 CLOSED       CLOSED
+        it is over         CLOSING      HALF_CLOSED  CLOSED
+
+    An empty field means no change. (close): the transport closes the connection, whose loss follows.
+    """
+
+    OPEN = auto()
+    """The client can send requests."""
+    INPUT_ENDED = auto()
+    """The client has closed its direction. The requests before that are still handled and answered."""
+    GONE = auto()
+    """The connection is gone. The requests before that are still handled."""
+    CLOSING = auto()
+    """The server closes the connection. Input is read and dropped until its end."""
+    HALF_CLOSED = auto()
+    """The server closes the connection, and one of the directions is closed."""
+    CLOSED = auto()
+    """The connection is gone, and everything is handled."""
+
+
+_WHEN_OVER: Final = {
+    _State.OPEN: _State.CLOSING,
+    _State.INPUT_ENDED: _State.HALF_CLOSED,
+    _State.GONE: _State.CLOSED,
+}
+"""The next state when the connection is over, for each state in which it is not."""
+
+
+class ProgramConnection:
+    """One connection of a program: it turns bytes into requests, executes them, and sends the responses.
+
+    ``InputLoop`` asks for one line at a time. A door for another transport can feed a connection, too: the methods with
+    Twisted's names are those of a protocol for a stream transport.
+    """
+
+    _log = Logger()
+
+    def __init__(self, context: DoorContext, transport: StreamTransport, writer: Writer) -> None:
+        self.transport = transport
+        self.sessions = context.sessions
+        self.format_notice = context.format_notice
+        self.ready = True
+        """Whether the next request can be handled."""
+        self.heard_from = True
+        """Whether any input has arrived since the dead-peer detector last reset this."""
+        registry = cast("Registry", context.sessions.hub.lobby.publisher)  # a fan-out is both
+        self.peer = MultiRoomPeer(registry, writer, self._run_input, _do_nothing)
+        self._context = context
+        self._state = _State.OPEN
+        self._broken = False
+        """Whether the connection broke before the end of the input."""
+        self._greeted = False
+        """Whether the client has been sent the result of ``hello``, with the token."""
+        self._said_goodbye = False
+        """Whether the client knows that the server is going down."""
+        self._session: ProgramSession | None = None
+        self._splitter = LineSplitter(MAX_REQUEST_BYTES)
+        self._responses = Responses(self.send, self._check_end)
+        self._last_output = 0.0
+        """Time of the last line for this client alone, in seconds of the clock."""
+        self._ping_timer: IDelayedCall | None = None
+        self._failed_hellos = 0
+        self._bad_lines = 0
+        self._input = InputLoop(proxy(self), transport, context.connections, context.clock, context.call_soon, self)
+        seconds = context.sessions.hub.settings.limits.nickname_seconds
+        self._hello_timer: IDelayedCall | None = context.clock.callLater(seconds, self._end_without_hello, seconds)
+
+    @property
+    def session(self) -> ProgramSession:
+        """The session. There is one only after ``hello``."""
+        assert self._session is not None
+        return self._session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is not over."""
+        return self._state in _WHEN_OVER
+
+    # Input
+
+    def dataReceived(self, data: bytes) -> None:
+        """Handle a chunk of bytes."""
+        self.heard_from = True
+        if self._state is _State.OPEN:
+            self._splitter.receive_data(data)
+            self._input.run()
+
+    def handle_line(self) -> bool:
+        """Handle the next line, and return whether there was one."""
+        line = self._splitter.next_line()
+        if line is None:
+            self._check_end()
+            return False
+        self._context.connections.lines_received += 1
+        self._input.consume()
+        if isinstance(line, LineTooLong):
+            limit = MAX_REQUEST_BYTES
+            self._refuse_line(None, refusal("too-long", f"A line holds at most {limit} bytes.", limit=limit))
+            self._count_bad_line()
+        elif line:
+            self._handle_request(line)
+        return True
+
+    def _handle_request(self, line: bytes) -> None:
+        try:
+            request = decode_request(line)
+        except BadRequest as error:
+            self._refuse_line(error.id, error)
+            if error.code == Code.PARSE_ERROR:
+                self._count_bad_line()
+            return
+        self._bad_lines = 0
+        call = self._responses.begin(request.id, request.method)
+        try:
+            self._execute(call, request)
+        except RpcError as error:
+            self._fail(call, error)
+        except RejectedError as error:
+            self.sessions.hub.rejections[error.kind] += 1
+            self._fail(call, explain_rejection(error))
+        except Exception:  # noqa: BLE001 - the fault of one request must not close the connection
+            self._log.failure("A request of a program failed: {method}.", method=request.method[:64])
+            if call.response is None:
+                call.fail(internal_error())
+
+    def _fail(self, call: Call, error: RpcError) -> None:
+        """Send *error*. The tenth failure of ``hello`` closes the connection."""
+        call.fail(error)
+        if call.method == "hello" and self._session is None:
+            self._failed_hellos += 1
+            if self._failed_hellos == MAX_FAILED_HELLOS:
+                self._end_for(f"{MAX_FAILED_HELLOS} attempts to say hello failed.")
+
+    def _execute(self, call: Call, request: Request) -> None:
+        params = decode_params(request)
+        if isinstance(params, HelloParams):
+            self._hello(call, params)
+        elif self._session is None:
+            raise refusal("hello-first", "Say hello first.")
+        else:
+            if request.method != "ping":
+                self._session.member.last_active = self.sessions.wall_clock()
+            HANDLERS[request.method](self, call, params)
+            backlog = self.sessions.hub.backlog
+            if backlog.above_high_water and self.ready:
+                self.pause()
+                backlog.when_below_low_water(self.resume)
+
+    def _refuse_line(self, id_: int | str | None, error: RpcError) -> None:
+        if id_ is None:
+            self.send(encode_error(None, error))
+        else:
+            self._responses.begin(id_, "").fail(error)
+
+    def _count_bad_line(self) -> None:
+        self._bad_lines += 1
+        if self._bad_lines == MAX_BAD_LINES:
+            self._end_for(f"{MAX_BAD_LINES} lines in a row were too long or no JSON.")
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Number of bytes that wait to be decoded."""
+        return self._splitter.buffered_bytes
+
+    def notify_queue(self) -> None:
+        """Do nothing: a program knows the limits."""
+
+    def pause(self) -> None:
+        """Handle no further request until ``resume``."""
+        self.ready = False
+
+    def resume(self) -> None:
+        """Handle the next request."""
+        self.ready = True
+        self._run_input()
+
+    def _run_input(self) -> None:
+        if self.is_open:
+            self._input.run()
+
+    # Output
+
+    @property
+    def address(self) -> IAddress:
+        """The address of the client."""
+        return self.transport.getPeer()
+
+    def send(self, line: bytes) -> None:
+        """Append *line* to the responses. It may also be several lines, or none."""
+        self._last_output = self._context.clock.seconds()
+        self.peer.send_bytes(line)
+
+    def _start_pings(self) -> None:
+        self._ping_timer = self._context.clock.callLater(PING_SECONDS, self._check_output)
+
+    def _check_output(self) -> None:
+        """Send a ``ping`` if the client was sent nothing for ``PING_SECONDS``."""
+        now = self._context.clock.seconds()
+        directory = self.sessions.directory
+        rooms = self.sessions.hub.rooms_of(self.session.member)
+        last_output = max([self._last_output, *(directory.encoder_for(room).last_output for room in rooms)])
+        if now - last_output >= PING_SECONDS:
+            last_output = now
+            if not self.peer.congested:
+                self.send(PING)
+        self._ping_timer = self._context.clock.callLater(last_output + PING_SECONDS - now, self._check_output)
+
+    # hello
+
+    def _hello(self, call: Call, params: HelloParams) -> None:
+        if self._session is not None:
+            raise RpcError(Code.INVALID_REQUEST, "You have said hello already.")
+        if self._context.connections.stopping:
+            raise refusal("going-down", GOING_DOWN)
+        self.pause()
+
+        def greet(result: HelloResult) -> None:
+            self._greeted = call.is_request and self._state is not _State.GONE
+            call.succeed(result)
+            self._stop_timers()
+            self._start_pings()
+            self.resume()
+
+        def refuse(error: RpcError) -> None:
+            self._fail(call, error)
+            self.resume()
+
+        Hello(self.sessions, self, params, self._set_session, greet, refuse).run()
+
+    def _set_session(self, session: ProgramSession) -> None:
+        self._session = session
+        self.peer.bind_session(session.id)
+
+    def _end_without_hello(self, seconds: float) -> None:
+        self._hello_timer = None
+        self._end_for(f"No hello in {seconds:g} seconds.")
+
+    def _stop_timers(self) -> None:
+        timers, self._hello_timer, self._ping_timer = (self._hello_timer, self._ping_timer), None, None
+        for timer in timers:
+            if timer is not None:
+                timer.cancel()
+
+    # The end
+
+    def _check_end(self) -> None:
+        """End the connection if its input has ended and every request was handled and answered."""
+        if not self.ready or self._splitter.buffered_bytes:
+            return
+        if self._state is _State.GONE or (self._state is _State.INPUT_ENDED and self._responses.idle):
+            self._end()
+
+    def _end(self, *last_lines: bytes) -> None:
+        """Deliver everything and then *last_lines*, and close. The session waits for the next connection."""
+        next_state = _WHEN_OVER.get(self._state)
+        if next_state is None:
+            return
+        self._state = next_state
+        self._stop_timers()
+        self._input.end()
+        self._leave_session()
+        self.peer.close(*last_lines)
+        if next_state is _State.CLOSED:
+            self._release()
+
+    def _leave_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            reason = CONNECTION_LOST if self._broken else ""
+            if not self._greeted:
+                session.end(reason)  # the client has no token to resume it with
+            session.connection_ended(self, reason)
+
+    def session_ended(self) -> None:
+        """Close, because the session has left its rooms."""
+        self._end()
+
+    def session_moved(self) -> None:
+        """Close, because another connection has resumed the session. Requests that were not handled are dropped."""
+        self._session = None
+        self._end_for("resumed elsewhere")
+
+    def _end_for(self, reason: str) -> None:
+        self._end(_encode_goodbye(reason, reconnect=False))
+
+    # Callbacks of the transport
+
+    def readConnectionLost(self) -> None:
+        """Handle the client's EOF. The requests before it are still handled and answered."""
+        if self._state is _State.OPEN:
+            self._state = _State.INPUT_ENDED
+            self._splitter.receive_eof()
+            self._input.end_input()
+            self._input.run()
+        else:
+            self._direction_closed()
+
+    def writeConnectionLost(self) -> None:
+        """Handle the end of the server's direction: everything has been sent."""
+        self._direction_closed()
+
+    def _direction_closed(self) -> None:
+        if self._state is _State.CLOSING:
+            self._state = _State.HALF_CLOSED
+        elif self._state is _State.HALF_CLOSED:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Handle the loss of the connection. The requests before it are still handled."""
+        self._stop_timers()
+        if self.is_open:
+            self._broken = self._state is _State.OPEN and not isinstance(reason.value, ConnectionDone)
+            self._state = _State.GONE
+            self._splitter.receive_eof()
+        else:
+            self._state = _State.CLOSED
+        self._input.end_input()
+        self.peer.connection_lost()
+        self._responses.close()
+        self._run_input()
+        if self._state is _State.CLOSED:
+            self._release()
+        else:
+            self._context.connections.move_to_backlog(self)
+
+    def discard_backlog(self) -> None:
+        """Discard the input that is still queued behind the rate limit."""
+        self._input.lift_throttle()
+        self._splitter = LineSplitter(MAX_REQUEST_BYTES)
+        self._splitter.receive_eof()
+        self._end()
+
+    def _release(self) -> None:
+        self._context.connections.remove(self)
+        self.peer.drop_callbacks()
+        self._responses.close()
+
+    # Calls of the server
+
+    def send_noop(self) -> None:
+        """Do nothing: the ``ping`` of this protocol does not depend on the input."""
+
+    def drain(self) -> Deferred[None]:
+        """Stop reading, and handle the requests received before. See ``InputLoop.drain``."""
+        return self._input.drain()
+
+    def send_shutdown_notice(self) -> None:
+        """Send the notice that the server is going down, past the streams of the rooms."""
+        self.send(self._take_shutdown_notice())
+
+    def _take_shutdown_notice(self) -> bytes:
+        """Return the notice, once."""
+        if self._said_goodbye:
+            return b""
+        self._said_goodbye = True
+        spread = len(self._context.connections) / RETURNS_PER_SECOND
+        after = RETURN_SECONDS + self._context.random() * spread
+        return _encode_goodbye(GOING_DOWN, reconnect=True, after=round(after, 3))
+
+    def close(self) -> None:
+        """Close the connection once everything is delivered. The rooms receive no notice of it."""
+        self._session = None
+        self._end(self._take_shutdown_notice())
+
+
+def _encode_goodbye(reason: str, *, reconnect: bool, after: float = 0.0) -> bytes:
+    return encode_notification("goodbye", Goodbye(reason=reason, reconnect=reconnect, after=after))
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def take_over(context: DoorContext, connection: LineConnection, writer: Writer) -> ProgramConnection:
+    """Return the successor of *connection*, whose client speaks the program protocol. It sends through *writer*."""
+    successor = ProgramConnection(context, connection.transport, writer)
+    context.connections.replace(connection, successor)
+    return successor

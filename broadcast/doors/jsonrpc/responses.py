@@ -1,0 +1,108 @@
+"""The responses of one connection, in the order of their requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from broadcast.doors.jsonrpc.encoder import encode_line, encode_notification
+from broadcast.doors.jsonrpc.errors import Code, Error, RpcError
+from broadcast.doors.jsonrpc.messages import Empty, ErrorResponse, Refused, RequestId, Response
+
+_EMPTY: Final = Empty()
+
+
+class Call:
+    """One request or notification of a client, until it has succeeded or failed. *uid* is that of its line."""
+
+    __slots__ = ("_responses", "id", "method", "response", "uid")
+
+    def __init__(self, responses: Responses, id: RequestId | UnsetType, method: str) -> None:  # noqa: A002
+        self._responses = responses
+        self.id = id
+        """The id of the request, UNSET for a notification."""
+        self.method = method
+        self.uid: str | UnsetType = UNSET
+        """The uid of the line that the client sends, for the notice of a failure."""
+        self.response: bytes | None = None
+        """The response, once there is one."""
+
+    @property
+    def is_request(self) -> bool:
+        """Whether the client expects a response."""
+        return not isinstance(self.id, UnsetType)
+
+    def succeed(self, result: Struct | list[Raw] = _EMPTY) -> None:
+        """Send *result*, if this is a request."""
+        if not isinstance(self.id, UnsetType):
+            self._responses.finish(self, encode_line(Response(id=self.id, result=result)))
+
+    def fail(self, error: RpcError) -> None:
+        """Send *error*: as a response, or as the notice ``refused`` if this is a notification."""
+        if isinstance(self.id, UnsetType):
+            refused = Refused(uid=self.uid, method=self.method[:64], code=error.code, message=str(error))
+            self._responses.send(encode_notification("refused", refused))
+        else:
+            self._responses.finish(self, encode_error(self.id, error))
+
+
+class Responses:
+    """The responses of one connection. A response waits until all earlier requests have one.
+
+    *send* sends bytes to the client. *on_idle* is called when no request waits for its response any more.
+    """
+
+    def __init__(self, send: Callable[[bytes], None], on_idle: Callable[[], None]) -> None:
+        self.send = send
+        self._on_idle = on_idle
+        self._pending: list[Call] = []  # mostly empty; an empty deque would take 700 bytes
+
+    @property
+    def idle(self) -> bool:
+        """Whether every request has its response."""
+        return not self._pending
+
+    def begin(self, id: RequestId | UnsetType, method: str) -> Call:  # noqa: A002
+        """Return a new call. Its response comes after those of all earlier calls."""
+        call = Call(self, id, method)
+        if call.is_request:
+            self._pending.append(call)
+        return call
+
+    def finish(self, call: Call, response: bytes) -> None:
+        """Send *response* to *call* as soon as all earlier calls have theirs."""
+        assert call.response is None
+        call.response = response
+        pending = self._pending
+        if pending and pending[0] is call:
+            while pending and (ready := pending[0].response) is not None:
+                pending.pop(0)
+                self.send(ready)
+            if not pending:
+                self._on_idle()
+
+    def close(self) -> None:
+        """Drop all responses from here on, because the connection is gone."""
+        self._pending.clear()
+        self.send = _ignore
+        self._on_idle = _do_nothing
+
+
+def encode_error(id: RequestId | None, error: RpcError) -> bytes:  # noqa: A002
+    """Return the response with *error* as a line."""
+    return encode_line(ErrorResponse(id=id, error=Error(code=error.code, message=str(error), data=error.data)))
+
+
+def internal_error() -> RpcError:
+    """Return the error for a fault of the server, which the log describes."""
+    return RpcError(Code.INTERNAL_ERROR, "The server has failed to do this. Its log says why.")
+
+
+def _ignore(_data: bytes) -> None:
+    pass
+
+
+def _do_nothing() -> None:
+    pass

@@ -1,0 +1,299 @@
+"""The session of a program: a member that outlives its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import proxy
+
+from broadcast.core.sanitize import sanitize
+from broadcast.core.session import CONNECTION_LOST
+from broadcast.doors.jsonrpc.encoder import encode_private
+from broadcast.doors.jsonrpc.errors import refusal
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+
+    from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+    from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import Encoder, Publisher
+    from broadcast.core.membership import Member
+    from broadcast.core.room import Room
+    from broadcast.doors.jsonrpc.encoder import SessionIds
+    from broadcast.doors.jsonrpc.messages import TellResult
+    from broadcast.doors.jsonrpc.rooms import Directory
+
+TOLD_MESSAGES: Final = 200
+"""Number of private messages that a session keeps for the next connection."""
+TELL_UIDS: Final = 1_000
+"""Number of uids of private messages that a session remembers."""
+
+OnJoined = Callable[["Iterator[ReplayLine | Gap]"], None]
+"""Receives the recent lines of a room, at the moment when its stream begins."""
+
+
+class ProgramPeer(Protocol):
+    """The delivery to one connection, as its session sees it. It has one stream for each room."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads so slowly that nothing more should be queued for it alone."""
+
+    def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> None:
+        """Begin the stream of a room here. If it is *held*, nothing of it is sent until ``release``."""
+
+    def release(self, publisher: Publisher) -> None:
+        """Send the stream of a room from where it begins."""
+
+    def unsubscribe(self, publisher: Publisher) -> None:
+        """End the stream of a room here."""
+
+    def send_in_room(self, publisher: Publisher, line: bytes) -> None:
+        """Append *line* to the stream of a room, or to the responses if there is no such stream."""
+
+
+class Connection(Protocol):
+    """The connection of a session."""
+
+    @property
+    def peer(self) -> ProgramPeer:
+        """The delivery to the client."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is not over."""
+
+    @property
+    def address(self) -> IAddress:
+        """The address of the client."""
+
+    def send(self, line: bytes) -> None:
+        """Append *line* to the responses. It may also be several lines, or none."""
+
+    def session_ended(self) -> None:
+        """Close, because the session has left its rooms."""
+
+    def session_moved(self) -> None:
+        """Close, because another connection has resumed the session."""
+
+
+class SessionRegistry(Protocol):
+    """The owner of all sessions, and the surroundings that they share."""
+
+    hub: Hub
+    ids: SessionIds
+    clock: IReactorTime
+    wall_clock: Callable[[], float]
+    directory: Directory
+
+    def log_end(self, session: ProgramSession, reason: str) -> None:
+        """Log that *session* leaves."""
+
+    def begin_waiting(self, session: ProgramSession) -> None:
+        """Count *session* toward the limits of connections until ``end_waiting``."""
+
+    def end_waiting(self, session: ProgramSession) -> None:
+        """Stop counting *session*."""
+
+    def forget_token(self, session: ProgramSession) -> None:
+        """Resume *session* no more."""
+
+    def remove(self, session: ProgramSession) -> None:
+        """Free *session*, which has left all rooms."""
+
+
+class ProgramSession:
+    """A program with a nickname, in any number of rooms, with or without a connection.
+
+    *grace* is the time for which it remains without a connection, in seconds. ``admit`` is called first, then
+    ``attach``.
+    """
+
+    address: IAddress
+    """The address of the last client."""
+
+    def __init__(self, sessions: SessionRegistry, token: str, grace: float) -> None:
+        self.id = sessions.hub.next_session_id()
+        self.token = token
+        """The secret that resumes the session."""
+        self.grace = grace
+        self.attempt = 0
+        """The highest attempt to resume the session so far."""
+        self.connection: Connection | None = None
+        self.ending = False
+        """Whether the session is leaving its rooms, or has left them."""
+        self.on_end: Callable[[], None] | None = None
+        """Called when the session has left all rooms, before its connection closes."""
+        self.told_uids: dict[str, TellResult] = {}
+        """The results of the last private messages that had a uid."""
+        self.first_nick = ""
+        """The nickname with which the session has begun."""
+        self._sessions = sessions
+        self._hub = sessions.hub
+        self._member: Member | None = None
+        self._told: list[tuple[int, bytes]] = []  # mostly empty; an empty deque would take 700 bytes
+        """The last private messages, with their numbers."""
+        self._told_count = 0
+        self._on_joined: dict[str, OnJoined] = {}
+        """The callbacks for rooms that the session is joining."""
+        self._on_left: dict[str, Callable[[], None]] = {}
+        """The callbacks for rooms that the session is leaving."""
+        self._grace_end: IDelayedCall | None = None
+        self._rooms_to_leave = 0
+        """Number of rooms whose members have not all been notified that the session has left."""
+
+    def admit(self, nick: str) -> None:
+        """Take the nickname *nick*. Raises ``NicknameRejected``."""
+        # The member refers to the session weakly, because the door owns it until its end.
+        self._member = self._hub.admit(self.id, nick, proxy(self), receives_own=True)
+        self.first_nick = self._member.nick
+        self._member.last_active = self._sessions.wall_clock()
+
+    @property
+    def member(self) -> Member:
+        """The member. There is one only after ``admit``."""
+        assert self._member is not None
+        return self._member
+
+    @property
+    def public_id(self) -> str:
+        """The id of the session, as programs see it."""
+        return self._sessions.ids.of(self.id)
+
+    def find_room(self, name: str) -> Room:
+        """Return the room *name*, which this session is in. Raises ``RpcError``."""
+        name = name.lower()
+        if name not in self.member.memberships:
+            raise refusal("not-in-room", f"You are not in {name[:32]}.")
+        return self._hub.rooms[name]
+
+    def clean_text(self, text: str) -> str:
+        """Return *text* as it may be shown. Raises ``RpcError`` if it is too long, or if nothing is left of it."""
+        clean = self.clean_reason(text)
+        if not clean.strip():
+            raise refusal("empty", "The text is empty.")
+        return clean
+
+    def clean_reason(self, text: str | None) -> str:
+        """Return *text* as it may be shown; it may be empty. Raises ``RpcError`` if it is too long."""
+        if not text:
+            return ""
+        limit = self._hub.settings.limits.line_bytes
+        if len(text) * 4 > limit and len(text.encode()) > limit:
+            raise refusal("too-long", f"A text holds at most {limit} bytes.", limit=limit)
+        if not text.isprintable():
+            text = text.replace("\r", " ").replace("\n", " ")
+        return sanitize(text)
+
+    # Rooms
+
+    def join(self, room: Room, on_joined: OnJoined) -> None:
+        """Join *room*. Call *on_joined* when its stream begins, unless the session ends before."""
+        self._on_joined[room.name] = on_joined
+        room.enter(self.member)
+
+    def when_joined(self, room: Room, on_joined: OnJoined) -> None:
+        """Call *on_joined* in place of the callback of ``join``, or at once if the session is in *room*."""
+        if room.name in self._on_joined:
+            self._on_joined[room.name] = on_joined
+        else:
+            on_joined(iter(()))
+
+    def leave(self, room: Room, reason: str, on_left: Callable[[], None]) -> None:
+        """Leave *room*. Call *on_left* once everybody has been notified, unless the session ends before."""
+        self._on_left[room.name] = on_left
+        room.leave(self.member, reason)
+
+    def _end_stream(self, room: str) -> None:
+        if self.connection is not None and room in self._hub.rooms:
+            self.connection.peer.unsubscribe(self._hub.rooms[room].publisher)
+
+    # Callbacks of the core
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads so slowly that nothing more should be queued for it alone."""
+        return self.connection is not None and self.connection.peer.congested
+
+    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+        """Continue the request to join *room*; see ``MemberListener``."""
+        on_joined = self._on_joined.pop(room)
+        if not self.ending:
+            on_joined(replay)
+
+    def leave_delivered(self, room: str) -> None:
+        """Continue the request to leave *room*, or end; see ``MemberListener``."""
+        self._end_stream(room)
+        on_left = self._on_left.pop(room, None)
+        if on_left is not None:
+            on_left()
+        if self.ending:
+            self._rooms_to_leave -= 1
+            if not self._rooms_to_leave:
+                self._finish()
+
+    def receive_private(self, message: PrivateMessage) -> None:
+        """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
+        self._told_count += 1
+        line = encode_private(self._told_count, message, self._sessions.ids)
+        self._told.append((self._told_count, line))
+        del self._told[:-TOLD_MESSAGES]
+        if self.connection is not None:
+            self.connection.send(line)
+
+    def send_told(self, after: int) -> None:
+        """Send the private messages after the number *after* that the session still has."""
+        if self.connection is not None:
+            self.connection.send(b"".join(line for number, line in self._told if number > after))
+
+    # The connection
+
+    def attach(self, connection: Connection) -> None:
+        """Continue on *connection*. An older connection closes."""
+        before, self.connection = self.connection, connection
+        if self._grace_end is not None:
+            self._grace_end.cancel()
+            self._stop_waiting()
+        self.address = connection.address
+        if before is not None:
+            before.session_moved()
+
+    def connection_ended(self, connection: Connection, reason: str) -> None:
+        """Wait for the next connection, or end because of *reason* if there is no grace."""
+        if self.connection is not connection:
+            return
+        self.connection = None
+        if self.ending:
+            return
+        if self.grace:
+            self._grace_end = self._sessions.clock.callLater(self.grace, self._end_grace)
+            self._sessions.begin_waiting(self)
+        else:
+            self.end(reason)
+
+    def _end_grace(self) -> None:
+        self._stop_waiting()
+        self.end(CONNECTION_LOST)
+
+    def _stop_waiting(self) -> None:
+        self._grace_end = None
+        self._sessions.end_waiting(self)
+
+    def end(self, reason: str) -> None:
+        """Leave all rooms, then close the connection. The token is void at once."""
+        if self.ending:
+            return
+        self.ending = True
+        self._sessions.log_end(self, reason)
+        self._sessions.forget_token(self)
+        self._rooms_to_leave = len(self.member.memberships)
+        self._hub.remove(self.member, reason)
+        if not self._rooms_to_leave:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._sessions.remove(self)
+        if self.on_end is not None:
+            self.on_end()
+        if self.connection is not None:
+            self.connection.session_ended()

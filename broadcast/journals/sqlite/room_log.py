@@ -1,0 +1,119 @@
+"""The log of one room in an SQLite journal."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol
+
+from broadcast.core.events import Event
+from broadcast.core.interfaces import ReadCallback, RoomLog, UidsCallback
+from broadcast.core.search_query import SearchQuery
+from broadcast.journals.sqlite.database import fetch
+from broadcast.journals.sqlite.query_thread import Kind, Query
+from broadcast.journals.sqlite.room_record import MAX_SEQ, RoomRecord, key
+from broadcast.journals.sqlite.search_indexer import Search
+
+UIDS_ROWS = 20_000
+"""Maximum number of lines to search for a ``uid`` in one call, which takes some milliseconds."""
+
+
+class Queues(Protocol):
+    """The queues of a journal to its threads."""
+
+    def schedule(self, log: SqliteRoomLog) -> None:
+        """Call ``log.take`` at the end of this turn, or earlier."""
+
+    def hand_over(self) -> None:
+        """Give the appended events of all rooms to the commit thread."""
+
+    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+        """Call *on_result* in a later turn with the result of *query*, or with the error."""
+
+    def forget(self, log: SqliteRoomLog) -> None:
+        """Release what the commit thread holds for *log*."""
+
+
+class SqliteRoomLog:
+    """The log of *room*, which belongs to the commit thread. Only its ``id``, which is set once, may be read here."""
+
+    def __init__(self, queues: Queues, room: RoomRecord) -> None:
+        self.room = room
+        self._queues = queues
+        self._listener: Callable[[Sequence[Event]], None] | None = None
+        self._appended: list[Event] = []
+        """Events that have not been passed to the commit thread yet."""
+
+    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        """Call *listener* with each batch of committed events."""
+        self._listener = listener
+
+    def append(self, event: Event) -> None:
+        """Queue *event*. It is lost after the journal was closed.
+
+        The thread gets all events of a turn of the reactor together. With one at a time, it would commit the first one
+        alone, and each wake-up would interrupt the reactor, because only one thread can run Python code.
+        """
+        if not self._appended:
+            self._queues.schedule(self)
+        self._appended.append(event)
+
+    def take(self) -> list[Event]:
+        """Return the appended events, which go to the commit thread."""
+        events, self._appended = self._appended, []
+        return events
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Pass committed *events* to the listener."""
+        # The delivery may take a while. Meanwhile, the thread commits the events of the next delivery.
+        self._queues.hand_over()
+        if self._listener is not None:
+            self._listener(events)
+
+    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
+        """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
+        room = self.room.id
+        self._submit(Kind.READ, room is not None and partial(fetch, room=room, first=first, last=last), on_result)
+
+    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
+        room = self.room.id
+        self._submit(Kind.SEARCH, room is not None and Search(query, room, last, limit), on_result)
+
+    def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
+        """Find the ``uid`` of each event from *first* to *last* that has one."""
+        room = self.room.id
+        self._submit(Kind.READ, room is not None and _UidsQuery(room, first, last), on_result)
+
+    def close(self) -> None:
+        """Release what is in memory."""
+        self._listener = None
+        self._queues.forget(self)
+
+    def _submit(self, kind: Kind, query: Query | Literal[False], on_result: Callable[[Any], None]) -> None:
+        """Submit *query*, or one that finds nothing if the room is not in the file."""
+        self._queues.submit(kind, query or (lambda _db: []), on_result)
+
+
+class _UidsQuery:
+    """A query for the ``uid`` and number of the lines *first* to *last* in the room with the id *room*."""
+
+    def __init__(self, room: int, first: int, last: int) -> None:
+        self._next = key(room, max(first, 1))
+        self._last = key(room, last)
+        self._found: list[tuple[str, int]] = []
+
+    def __call__(self, db: sqlite3.Connection) -> list[tuple[str, int]] | None:
+        """Read some more lines. Return all that was found, or None if lines are left to read."""
+        query = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?)"
+        last = db.execute(query, (self._next, self._last, UIDS_ROWS)).fetchone()[0]
+        if last is None:
+            return self._found
+        query = f"SELECT uid, seq & {MAX_SEQ} FROM events WHERE seq BETWEEN ? AND ? AND uid IS NOT NULL ORDER BY seq"  # noqa: S608 - a constant
+        self._found += db.execute(query, (self._next, last))
+        self._next = last + 1
+        return None
+
+
+_conforms: type[RoomLog] = SqliteRoomLog

@@ -1,0 +1,111 @@
+"""Programs at the line port: the first byte, hello, and lines that everybody receives."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.doors.jsonrpc.programs import PREFIX, DirectProgramWorld, Program, ProgramWorld
+from tests.harness import NOON
+
+
+@pytest.fixture(params=[ProgramWorld, DirectProgramWorld])
+def world(request: pytest.FixtureRequest) -> ProgramWorld:
+    """A server with nobody in it, over each kind of writer."""
+    world: ProgramWorld = request.param()
+    return world
+
+
+def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -> None:
+    bot = world.open_program()
+    welcome = bot.hello("bot")
+    assert bot._greeting_end == b"Welcome to Broadcast. Type a nickname and press Enter.\r\nNickname: \r\n"
+    assert welcome == {
+        "server": "Broadcast",
+        "version": "0.0",
+        "features": [],
+        "motd": None,
+        "now": NOON,
+        "resumed": False,
+        "journal": world.journal.id,
+        "nick": "bot",
+        "session": f"{PREFIX}-2",
+        "token": "token-1",
+        "grace": 60,
+        "limits": {
+            "line_bytes": 4096,
+            "message_bytes": 256 * 1024,
+            "request_bytes": 16 * 1024,
+            "lines_at_once": 40,
+            "lines_per_second": None,
+        },
+        "rooms": {
+            "lobby": {
+                "room": "lobby",
+                "last": 0,
+                "topic": None,
+                "count": 1,
+                "members": [{"nick": "bot", "session": f"{PREFIX}-2", "away": None, "idle": 0}],
+                "events": [],
+                "more": False,
+            }
+        },
+    }
+    assert bot.events() == []
+
+
+def test_line_reaches_people_and_programs_and_its_author(world: ProgramWorld) -> None:
+    ann, bot = world.programs("ann", "bot")
+    (carol,) = world.join("carol")
+    assert [event["method"] for event in bot.events()] == ["joined"]
+    ann.read()
+    assert ann.call("say", room="lobby", text="hi", uid="u-1") == {"seq": 1, "at": NOON}
+    said = {
+        "method": "said",
+        "room": "lobby",
+        "seq": 1,
+        "at": NOON,
+        "nick": "ann",
+        "session": ann.welcome["session"],
+        "text": "hi",
+        "uid": "u-1",
+    }
+    assert ann.events() == [said]
+    assert bot.events() == [said]
+    assert carol.lines() == ["ann: hi"]
+    carol.say("hello")
+    assert ann.texts() == bot.texts() == ["hello"]
+
+
+def test_program_joins_and_leaves_rooms(world: ProgramWorld) -> None:
+    ann, bot = world.programs("ann", "bot")
+    ann.read()
+    joined = ann.call("join", room="Kitchen")
+    assert (joined["room"], joined["count"]) == ("kitchen", 1)
+    assert bot.fail("say", room="kitchen", text="x") == (1005, "not-in-room")
+    bot.call("join", room="kitchen")
+    bot.call("say", room="kitchen", text="hi")
+    assert [(event["method"], event["room"]) for event in ann.events()] == [("joined", "kitchen"), ("said", "kitchen")]
+    assert ann.call("leave", room="kitchen", reason="bye") == {}
+    assert bot.events()[-1] == {
+        "method": "left",
+        "room": "kitchen",
+        "nick": "ann",
+        "session": ann.welcome["session"],
+        "reason": "bye",
+    }
+    bot.call("say", room="kitchen", text="hi")
+    assert ann.events() == []
+
+
+def quit_and_hang_up(program: Program, **params: object) -> None:
+    assert program.call("quit", **params) == {}
+    program.hang_up()
+
+
+def test_quit_is_answered_after_everybody_was_notified(world: ProgramWorld) -> None:
+    ann, bot = world.programs("ann", "bot")
+    ann.read()
+    quit_and_hang_up(bot, reason="done")
+    assert [(event["method"], event["reason"]) for event in ann.events()] == [("left", "done")]
+    assert len(world.connections) == 1
+    world.program("bot")

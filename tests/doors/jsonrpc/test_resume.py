@@ -1,0 +1,313 @@
+"""A program that comes back has missed nothing, and nobody has noticed that it was away."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+from weakref import ref
+
+import pytest
+from twisted.internet.address import IPv4Address
+
+from broadcast.core.limits import Limits
+from tests.doors.jsonrpc.programs import GRACE, Program, ProgramWorld
+
+
+def say(program: Program, *texts: str, room: str = "lobby") -> None:
+    """Say *texts* as notifications."""
+    for text in texts:
+        program.put("say", {"room": room, "text": text}, notify=True)
+    program.world.settle()
+
+
+def come_back(program: Program, **resume: object) -> Program:
+    """Return a program on another connection, which has resumed the session of *program*."""
+    back = program.world.open_program()  # type: ignore[attr-defined]
+    assert isinstance(back, Program)
+    back.welcome = back.call("hello", protocol=1, resume=program.resume | resume)
+    return back
+
+
+def texts_of(welcome: dict[str, Any], room: str = "lobby") -> list[str]:
+    """Return the texts of the events of a room in the result of ``hello``."""
+    return [event["text"] for event in welcome["rooms"][room]["events"]]
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "alive"])
+def test_session_goes_on_with_every_line_and_without_leaving(
+    world: ProgramWorld, ann: Program, bob: Program, lost: bool
+) -> None:
+    bob.call("away", reason="lunch")
+    ann.read()
+    if lost:
+        bob.vanish()
+    say(ann, "one", "two")
+    ann.read()
+    back = come_back(bob)
+    assert back.welcome["resumed"] is True
+    for member in ("nick", "session", "token", "journal"):
+        assert back.welcome[member] == bob.welcome[member]
+    assert texts_of(back.welcome) == ["one", "two"]
+    lobby = back.welcome["rooms"]["lobby"]
+    assert (lobby["last"], lobby["more"], lobby["count"]) == (2, False, 2)
+    assert [member["away"] for member in lobby["members"]] == [None, "lunch"]
+    assert ann.events() == []
+    say(ann, "three")
+    say(back, "four")
+    assert back.texts() == ann.texts() == ["three", "four"]
+    if not lost:
+        assert bob.events()[-1] == {
+            "method": "goodbye",
+            "reason": "resumed elsewhere",
+            "reconnect": False,
+            "after": 0,
+        }
+        assert bob.is_closed()
+        bob.hang_up()
+    assert len(world.connections) == 2
+
+
+def test_session_leaves_after_its_grace(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.vanish()
+    world.clock.advance(GRACE - 1)
+    world.settle()
+    assert ann.events() == []
+    world.clock.advance(1)
+    world.settle()
+    (left,) = [event for event in ann.events() if event["method"] != "ping"]
+    assert (left["method"], left["reason"]) == ("left", "connection lost")
+    back = world.open_program()
+    assert back.fail("hello", protocol=1, resume=bob.resume) == (-32602, None)
+    back.hello("bob", resume=bob.resume | {"attempt": 2})
+    assert back.welcome["resumed"] is False
+    assert back.welcome["token"] != bob.welcome["token"]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_session_without_grace_leaves_at_once(world: ProgramWorld, ann: Program, clean: bool) -> None:
+    bot = world.program("bot", grace=0)
+    bot.vanish(clean=clean)
+    assert [event.get("reason") for event in ann.events()] == [None, None if clean else "connection lost"]
+
+
+def test_private_messages_are_kept_for_the_next_connection(ann: Program, bob: Program) -> None:
+    ann.call("tell", to="bob", text="one")
+    bob.vanish()
+    for number in range(2, 5):
+        assert ann.call("tell", to="bob", text=f"{number}") == {}
+    back = come_back(bob, told=1)
+    assert [(event["id"], event["text"]) for event in back.events()] == [(2, "2"), (3, "3"), (4, "4")]
+    back.vanish()
+    for number in range(5, 300):
+        ann.call("tell", to="bob", text=f"{number}")
+    again = come_back(bob, told=4, attempt=2)
+    assert [event["id"] for event in again.events()] == [*range(100, 300)]
+
+
+def test_late_attempt_is_refused(world: ProgramWorld, bob: Program) -> None:
+    bob.vanish()
+    come_back(bob, attempt=3)
+    for attempt in (1, 3):
+        late = world.open_program()
+        assert late.fail("hello", protocol=1, resume=bob.resume | {"attempt": attempt}) == (1013, "stale")
+        assert not late.is_closed()
+    come_back(bob, attempt=4)
+
+
+def test_wrong_numbers_are_refused_and_change_nothing(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.vanish()
+    back = world.open_program()
+    resume = bob.resume
+    for wrong, reason in (
+        ({"attempt": 1, "journal": "another"}, "other-journal"),
+        ({"attempt": 2, "rooms": {"lobby": 1}}, "ahead"),
+        ({"attempt": 3, "rooms": {"lobby": 1}, "token": "unknown"}, "ahead"),
+    ):
+        assert back.fail("hello", protocol=1, nick="eve", resume={**resume, **wrong}) == (1010, reason)
+    assert ann.events() == []
+    assert come_back(bob, attempt=3).welcome["nick"] == "bob"
+
+
+def test_unknown_token_begins_a_session_that_has_missed_nothing(world: ProgramWorld, ann: Program) -> None:
+    say(ann, *map(str, range(1, 31)))
+    resume = {"token": "unknown", "journal": world.journal.id, "rooms": {"LOBBY": 2, "attic": 0}}
+    bot = world.open_program()
+    bot.hello("bot", rooms=["lobby", "kitchen"], resume=resume)
+    assert bot.welcome["resumed"] is False
+    assert bot.welcome["rooms"].keys() == {"lobby", "kitchen"}
+    assert texts_of(bot.welcome) == [*map(str, range(3, 31))]
+
+
+def test_more_than_a_thousand_missed_lines_become_a_gap(ann: Program, bob: Program) -> None:
+    bob.vanish()
+    say(ann, *map(str, range(1, 1011)))
+    back = come_back(bob)
+    gap, *events = back.welcome["rooms"]["lobby"]["events"]
+    assert gap == {"method": "gap", "room": "lobby", "first": 1, "last": 10}
+    assert [event["seq"] for event in events] == [*range(11, 1011)]
+    assert back.welcome["rooms"]["lobby"]["more"] is True
+
+
+def test_rooms_share_the_maximum_of_a_message(world: ProgramWorld, ann: Program) -> None:
+    """Each quoted character takes two bytes, and the program checks the length of each message."""
+    rooms = [f"r{number}" for number in range(10)]
+    bot = world.program("bot", rooms=rooms)
+    bot.vanish()
+    for room in rooms:
+        ann.call("join", room=room)
+        say(ann, *['"' * 4000] * 10, room=room)
+    back = come_back(bot)
+    assert back.welcome["rooms"].keys() == {*rooms}
+    for room, snapshot in back.welcome["rooms"].items():
+        gap, *events = snapshot["events"]
+        assert 1 <= len(events) < 10
+        assert gap == {"method": "gap", "room": room, "first": 1, "last": events[0]["seq"] - 1}
+        assert events[-1]["seq"] == snapshot["last"] == 10
+
+
+def test_fifty_rooms_with_long_topics_fit_into_a_message(world: ProgramWorld, ann: Program) -> None:
+    rooms = [f"r{number}" for number in range(50)]
+    bot = world.program("bot", rooms=rooms)
+    for room in rooms:
+        bot.call("topic", room=room, text='"' * 4096)
+        bot.call("say", room=room, text='"' * 4096)
+        bot.call("away", reason='"' * 4096)
+    assert len(come_back(bot, rooms={}).welcome["rooms"]) == 50
+
+
+def test_lines_during_the_loss_are_in_the_events_or_sent_again(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.put("say", {"room": "lobby", "text": "one", "uid": "u-1"})
+    bob.person.protocol.dataReceived(b'{"jsonrpc":"2.0","id":9,"method":"say","params":{"room":"lobby","te')
+    bob.vanish()
+    back = come_back(bob)
+    assert texts_of(back.welcome) == ["one"]
+    assert back.call("say", room="lobby", text="one", uid="u-1")["seq"] == 1
+    assert back.call("say", room="lobby", text="two", uid="u-2")["seq"] == 2
+    assert ann.texts() == ["one", "two"]
+
+
+def test_requests_that_the_old_connection_had_not_handled_are_dropped(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    """The input of a connection waits while the room that it joins is opened."""
+    bob.put("join", {"room": "kitchen"})
+    bob.put("say", {"room": "lobby", "text": "late"})
+    back = world.open_program()
+    back.put("hello", {"protocol": 1, "resume": bob.resume})
+    world.settle()
+    assert "late" not in ann.texts()
+    assert back.read()[0]["result"]["rooms"].keys() == {"lobby"}
+    assert [*world.hub.rooms] == ["lobby"]
+    say(back, "hi")
+    assert back.texts() == ["hi"]
+
+
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [("join", {"room": "kitchen"}), ("leave", {"room": "lobby"}), ("history", {"room": "lobby", "last": 1})],
+)
+def test_session_moves_at_any_moment_of_a_request(
+    world: ProgramWorld, ann: Program, bob: Program, turns: int, method: str, params: dict[str, object]
+) -> None:
+    bob.put(method, params)
+    for _ in range(turns):
+        world.turn()
+    back = world.open_program()
+    back.put("hello", {"protocol": 1, "resume": bob.resume})
+    world.settle()
+    (hello,) = [message for message in back.read() if "result" in message]
+    rooms = {*hello["result"]["rooms"]}
+    assert rooms - {"kitchen"} == ({"lobby"} if method != "leave" else rooms & {"lobby"})
+    ann.call("join", room="kitchen")
+    for room in ("lobby", "kitchen"):
+        ann.call("say", room=room, text=room)
+    assert {*back.texts()} == rooms - ({"lobby"} if method == "leave" else set())
+    back.call("quit")
+    back.hang_up()
+    assert len(world.hub.members) == 1
+
+
+def test_rename_and_leave_of_others_are_in_the_snapshot(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.vanish()
+    ann.call("nick", nick="anna")
+    back = come_back(bob)
+    assert [member["nick"] for member in back.welcome["rooms"]["lobby"]["members"]] == ["anna", "bob"]
+    assert ann.events()[0]["method"] == "renamed"
+    assert back.events() == []
+
+
+def test_token_is_void_after_quit(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.call("quit")
+    back = world.open_program()
+    back.hello("bob", resume=bob.resume)
+    assert back.welcome["resumed"] is False
+
+
+def test_resumed_session_answers_private_messages_with_uids_once(ann: Program, bob: Program) -> None:
+    bob.call("tell", to="ann", text="psst", uid="u-1")
+    bob.vanish()
+    back = come_back(bob)
+    back.call("tell", to="ann", text="psst", uid="u-1")
+    assert [event["text"] for event in ann.events()] == ["psst"]
+
+
+def test_program_that_comes_back_while_a_batch_is_in_delivery_has_each_line_once(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    bob.vanish()
+    ann.put("say", {"room": "lobby", "text": "one"}, notify=True)
+    world.deliver_in_part()
+    back = world.open_program()
+    back.put("hello", {"protocol": 1, "resume": bob.resume})
+    ann.put("say", {"room": "lobby", "text": "two"}, notify=True)
+    world.settle()
+    seen: list[str] = []
+    for message in back.read():
+        if "result" in message:
+            seen += texts_of(message["result"])
+        elif message["method"] == "said":
+            seen.append(message["params"]["text"])
+    assert seen == ["one", "two"]
+
+
+def test_session_in_its_grace_is_named_and_counts(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.vanish()
+    world.clock.advance(30)
+    assert [member["idle"] for member in ann.call("members", room="lobby")["members"]] == [0, 30]
+    assert world.open_program().fail("hello", protocol=1, nick="bob") == (1003, "nick-refused")
+
+
+def test_nothing_is_left_of_sessions_that_are_over(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.vanish()
+    back = come_back(bob)
+    session = ref(world.sessions.find("token-2"))
+    connection = ref(back.person.protocol._successor)
+    back.call("quit")
+    back.hang_up()
+    back.person.protocol = bob.person.protocol = ann.person.protocol
+    gc.collect()
+    assert (session(), connection()) == (None, None)
+
+
+def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None:
+    world = ProgramWorld(limits=Limits(address_connections=2))
+    address = IPv4Address("TCP", "10.0.0.7", 1)
+    first, second = (world.open_program(address) for _ in range(2))
+    first.hello("first")
+    second.hello("second")
+    first.vanish()
+    second.vanish()
+    back = world.open_program(address)
+    error = back.request("hello", protocol=1, nick="third")["error"]
+    assert error["code"] == -32600
+    assert error["message"] == "Too many connections from 10.0.0.7: this server takes 2 from one address."
+    assert back.call("hello", protocol=1, resume=first.resume)["resumed"]
+    other = world.open_program()
+    assert other.call("hello", protocol=1, resume=second.resume)["resumed"]
+    world.open_program(address).hello("third")
+    assert not world.sessions._waiting
+    back.vanish()
+    world.clock.advance(GRACE)
+    world.settle()
+    assert not world.sessions._waiting
