@@ -292,6 +292,9 @@ class ProgramSession:
         if self.ending:
             return
         self.ending = True
+        if self._grace_end is not None:
+            self._grace_end.cancel()
+            self._stop_waiting()
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
         self._rooms_to_leave = len(self.member.memberships) + len(self._on_left)

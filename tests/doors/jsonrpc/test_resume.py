@@ -266,6 +266,19 @@ def test_session_moves_at_any_moment_of_a_request(
     assert len(world.hub.members) == 1
 
 
+def test_session_can_end_while_it_waits_for_its_next_connection(world: ProgramWorld, ann: Program) -> None:
+    bot = world.program("bot")
+    bot.vanish()
+    session = world.sessions.find(bot.welcome["token"])
+    assert session is not None
+    session.end("kicked")
+    world.settle()
+    assert [event.get("reason") for event in ann.events()] == [None, "kicked"]
+    assert not world.sessions._waiting
+    world.clock.advance(GRACE)
+    assert len(world.sessions._all) == 1
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_session_can_end_while_it_leaves_a_room(world: ProgramWorld, ann: Program, turns: int) -> None:
     bot = world.program("bot", grace=0, rooms=["lobby", "kitchen"])
