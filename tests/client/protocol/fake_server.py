@@ -143,9 +143,13 @@ class FakeConnection:
             line, _, self.input = self.input.partition(b"\n")
             self._execute(json.loads(line))
 
-    def notify(self, event: Params) -> None:
+    def notify(self, event: Params, of: str | None = None) -> None:
+        """Send a notification. *of* is the method in the parameters of ``refused``."""
         params = dict(event)
-        self.send({"jsonrpc": "2.0", "method": params.pop("method"), "params": params})
+        method = params.pop("method")
+        if of is not None:
+            params["method"] = of
+        self.send({"jsonrpc": "2.0", "method": method, "params": params})
 
     def send(self, message: Params) -> None:
         self.output += json.dumps(message, ensure_ascii=False).encode() + b"\n"
@@ -153,7 +157,7 @@ class FakeConnection:
     def _execute(self, message: Params) -> None:
         method, params = message["method"], message.get("params", {})
         self.server.calls.append((method, params))
-        response: Params = {"jsonrpc": "2.0", "id": message["id"]}
+        response: Params = {"jsonrpc": "2.0", "id": message.get("id")}
         self.after: list[Params] = []
         try:
             response["result"] = self._result(method, params)
@@ -162,7 +166,11 @@ class FakeConnection:
         if method == "history" and self.server.answers_held is not None:
             self.server.answers_held.append((self, response))
             return
-        self.send(response)
+        if "id" in message:
+            self.send(response)
+        elif "error" in response:
+            error = response["error"]
+            self.notify({"method": "refused", "code": error["code"], "message": error["message"]}, method)
         for event in self.after:
             self.notify(event)
         if method == "quit":
@@ -255,13 +263,13 @@ class FakeConnection:
         self.me.rooms.remove(room.lower())
         return {}
 
-    def do_say(self, room: str, text: str, uid: str, method: str = "said") -> Params:
+    def do_say(self, room: str, text: str, uid: str = "", method: str = "said") -> Params:
         room = room.lower()
         if room not in self.me.rooms:
             raise Refusal(1005, "not-in-room")
         if len(text.encode()) > 4096:
             raise Refusal(1008, "too-long", limit=4096)
-        line = next((line for line in self.server.lines[room] if line.get("uid") == uid), None)
+        line = next((line for line in self.server.lines[room] if uid and line.get("uid") == uid), None)
         if line is None:
             line = self.server.store(method, room, text, self.me.nick, uid=uid, session=self.me.session)
         elif (line["text"], line["nick"]) != (text, self.me.nick):

@@ -175,6 +175,17 @@ def test_all_other_requests_have_typed_results(link: Link) -> None:
     assert link.answered(requests.CheckConnection()) == requests.Nothing()
 
 
+def test_a_notification_has_no_answer_but_may_be_refused(link: Link) -> None:
+    assert link.session.notify(requests.Say("lobby", "hi"))
+    assert link.session.notify(requests.Say("kitchen", "hi"))
+    link.pump()
+    said, refused = link.events()
+    assert isinstance(said, events.Said)
+    assert refused == events.Refused("say", 1005, "This is refused: not-in-room.")
+    link.lose()
+    assert not link.session.notify(requests.Say("lobby", "hi"))
+
+
 def test_quit_ends_the_session_for_good(link: Link) -> None:
     assert link.answered(requests.Quit("bye")) == requests.Nothing()
     assert isinstance(link.session.ended, errors.Ended)
@@ -332,6 +343,28 @@ def test_a_dead_connection_that_the_server_has_not_noticed_is_taken_over(link: L
     assert ghost
     assert ghost.is_closed
     assert kinds(link.events()) == [events.Disconnected, events.Reconnected]
+
+
+def test_quit_right_behind_hello_ends_the_session(link: Link) -> None:
+    link.lose()
+    link.connect()
+    link.call(requests.Quit())
+    link.pump()
+    assert isinstance(link.session.ended, errors.Ended)
+    assert not link.server.sessions
+    assert [method for method, _ in link.server.calls] == ["hello", "hello", "quit"]
+
+
+def test_numbers_of_an_earlier_program_that_are_of_another_journal(link: Link) -> None:
+    link.server.say("one")
+    link.pump()
+    assert link.texts() == ["one"]
+    saved = link.session.resume
+    link.server.lose_journal()
+    later = Link(link.server, resume=saved).start()
+    link.server.say("first")
+    later.pump()
+    assert later.texts() == ["first"]
 
 
 def test_a_nickname_that_is_taken_later_is_tried_again(link: Link) -> None:
@@ -583,6 +616,16 @@ def test_memory_is_bounded_and_no_line_is_lost(fill_gaps: bool) -> None:
     else:
         gaps = [event for event in taken if isinstance(event, events.Gap)]
         assert len(texts) + sum(gap.last - gap.first + 1 for gap in gaps) == 100
+
+
+def test_a_gap_in_a_full_queue_is_told_later() -> None:
+    link = Link(max_events=2, fill_gaps=False).start()
+    link.server.say("one")
+    link.server.say("two")
+    link.server.hide("three")
+    link.server.say("four")
+    link.pump()
+    assert kinds(link.events()) == [events.Said, events.Said, events.Gap]
 
 
 def test_answers_are_read_although_events_wait(link: Link) -> None:
