@@ -192,7 +192,7 @@ static void arrive(int number) {
         say_raw(who, "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\nSUB b 1\r\nPING\r\n");
     if (dialect == JSON)
         say_raw(who, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\",\"params\":{\"protocol\":1,\"client\":\"load/1\","
-                "\"nick\":\"u%05d\",\"replay\":0}}\n", number);
+                "\"nick\":\"u%05d\",\"replay\":0,\"grace\":0}}\n", number);
 }
 
 /* What has come, with the end of what came before it: answer what must be answered, see who is in. */
@@ -211,6 +211,7 @@ static void look(struct person *who, char *text, size_t size) {
             say_raw(who, "/join r%d\r\n", (int)(who->room - rooms));
         }
     }
+    if (who->state == NEW && dialect == JSON && memmem(text, size, "\"error\":", 8)) fail("hello was refused");
     if (who->state == NEW && dialect == JSON && memmem(text, size, "\"token\":", 8)) is_in(who);
     if (who->state == NEW && dialect == NATS && memmem(text, size, "PONG", 4)) is_in(who);
     if (who->state == NEW && dialect == IRC && memmem(text, size, " 001 ", 5)) {
@@ -406,7 +407,7 @@ static void everybody_hears(const char *word, int author) {
     char one[sizeof line];
     memcpy(one, line, line_size + 1);
     snprintf(needle, sizeof needle, "-%s-", word);
-    memcpy(strchr(one, 'x'), needle, strlen(needle));
+    memcpy(strstr(one, "xxxx"), needle, strlen(needle));
     phase = LISTEN;
     seen = 0;
     for (int i = 0; i < readers; i++) people[i].swamped = people[i].carried = 0;

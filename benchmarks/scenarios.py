@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -193,6 +193,36 @@ def one_room_windows(plan: Plan) -> Sequence[int]:
 def one_room_name(window: int) -> str:
     """Return the name of the one room of ``rooms`` with *window* lines outstanding."""
     return f"one room ({window} outstanding)"
+
+
+def json(bench: Bench, peer: Peer) -> Figures:
+    """Measure ``loaded`` with programs on the JSON-RPC door, and with people on the line door.
+
+    Programs send their lines as notifications, and receive their own lines like those of others.
+    """
+    programs = _talk(bench, _for_programs(bench, peer), window=OUTSTANDING)
+    people = _talk(bench, peer, window=OUTSTANDING)
+    figures = {**_figures("json", programs), **_figures("json line", people)}
+    return figures | {"json ratio": programs.cpu / people.cpu}
+
+
+def uid(bench: Bench, peer: Peer) -> Figures:
+    """Measure ``loaded`` with programs that give each line a random uid of 128 bits, and with programs that do not.
+
+    A uid has 32 hexadecimal digits, so each delivery is 41 bytes longer.
+    """
+    programs = _for_programs(bench, peer)
+    without = _talk(bench, programs, window=OUTSTANDING)
+    with_uid = _talk(bench, programs, window=OUTSTANDING, uid=1)
+    figures = {**_figures("uid", with_uid), **_figures("uid none", without)}
+    return figures | {"uid ratio": with_uid.cpu / without.cpu, "uid rate ratio": without.rate / with_uid.rate}
+
+
+def _for_programs(bench: Bench, peer: Peer) -> Peer:
+    """Return *peer* with the protocol for programs."""
+    if bench.tools.floor is None:
+        raise BenchmarkError("only load.c speaks JSON-RPC")
+    return replace(peer, dialect="json", echo=True)
 
 
 def disk(bench: Bench, peer: Peer) -> Figures:
@@ -384,6 +414,8 @@ SCENARIOS = (
     Scenario("loaded", loaded, "always"),
     Scenario("small", small, "always"),
     Scenario("rooms", rooms, "never"),
+    Scenario("json", json, "never"),
+    Scenario("uid", uid, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),
     Scenario("crowd", crowd, "seldom"),

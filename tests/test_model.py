@@ -40,7 +40,7 @@ import broadcast.net.writers
 import tests.harness
 from broadcast.core.batching import COALESCE_ABOVE, build_batch
 from broadcast.core.commands import COMMANDS
-from broadcast.core.events import Action, Barrier, Event, Joined, Left, Message, PrivateMessage, Renamed
+from broadcast.core.events import Action, AwayChanged, Barrier, Event, Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Batch
 from broadcast.core.limits import DEFAULTS, Limits
@@ -289,7 +289,7 @@ class Server(RuleBasedStateMachine):
                     if line and not client.options["quiet"]:
                         client.expect(Line(line, len(self.batches), is_presence=True))
                 case _:
-                    assert isinstance(event, Barrier)
+                    assert isinstance(event, AwayChanged | Barrier)
 
     def expect_event(self, client: Client, event: Message | Action | PrivateMessage | Renamed) -> None:
         batch = len(self.batches)
@@ -606,7 +606,8 @@ class Server(RuleBasedStateMachine):
         ordered = set(self.ordered)
         assert [event.text for event in self.messages if event.text in ordered] == self.ordered
         log: dict[int, list[Event]] = {client.id: [] for client in self.clients}
-        for event in (event for batch in self.batches for event in batch if not isinstance(event, Barrier)):
+        unseen = AwayChanged, Barrier
+        for event in (event for batch in self.batches for event in batch if not isinstance(event, unseen)):
             plain = replace(event, at=0.0, seq=0) if isinstance(event, Message | Action) else event
             log[plain.session].append(plain)  # type: ignore[union-attr]  # every event here has an author
         for client in self.clients:

@@ -7,7 +7,6 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from weakref import proxy
 
-from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
@@ -215,14 +214,16 @@ class ProgramConnection:
             if request.method != "ping":
                 self._session.member.last_active = self.sessions.wall_clock()
             HANDLERS[request.method](self, call, params)
+            backlog = self.sessions.hub.backlog
+            if backlog.above_high_water and self.ready:
+                self.pause()
+                backlog.when_below_low_water(self.resume)
 
     def _refuse_line(self, id_: int | str | None, error: RpcError) -> None:
-        call = self._responses.begin(UNSET if id_ is None else id_, "")
         if id_ is None:
-            # Without a known id, the response cannot be kept in order: it is sent at once.
-            self._responses.send(encode_error(None, error))
+            self.send(encode_error(None, error))
         else:
-            call.fail(error)
+            self._responses.begin(id_, "").fail(error)
 
     def _count_bad_line(self) -> None:
         self._bad_lines += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import proxy
@@ -48,6 +47,9 @@ class ProgramPeer(Protocol):
 
     def unsubscribe(self, publisher: Publisher) -> None:
         """End the stream of a room here."""
+
+    def send_in_room(self, publisher: Publisher, line: bytes) -> None:
+        """Append *line* to the stream of a room, or to the responses if there is no such stream."""
 
 
 class Connection(Protocol):
@@ -122,14 +124,14 @@ class ProgramSession:
         """Whether the session is leaving its rooms, or has left them."""
         self.on_end: Callable[[], None] | None = None
         """Called when the session has left all rooms, before its connection closes."""
-        self.told_uids: OrderedDict[str, TellResult] = OrderedDict()
+        self.told_uids: dict[str, TellResult] = {}
         """The results of the last private messages that had a uid."""
         self.first_nick = ""
         """The nickname with which the session has begun."""
         self._sessions = sessions
         self._hub = sessions.hub
         self._member: Member | None = None
-        self._told: deque[tuple[int, bytes]] = deque(maxlen=TOLD_MESSAGES)
+        self._told: list[tuple[int, bytes]] = []  # mostly empty; an empty deque would take 700 bytes
         """The last private messages, with their numbers."""
         self._told_count = 0
         self._on_joined: dict[str, OnJoined] = {}
@@ -235,6 +237,7 @@ class ProgramSession:
         self._told_count += 1
         line = encode_private(self._told_count, message, self._sessions.ids)
         self._told.append((self._told_count, line))
+        del self._told[:-TOLD_MESSAGES]
         if self.connection is not None:
             self.connection.send(line)
 
