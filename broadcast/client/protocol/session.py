@@ -41,6 +41,8 @@ from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
+MAX_ATTEMPT: Final = 1_000_000
+"""An attempt to resume a session that is stale although its number is so high is given up."""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
 
@@ -360,6 +362,10 @@ class Session:
         if error.code == errors.OTHER_JOURNAL and self._token:
             self._forget_numbers()
             self._send_hello()
+        elif error.reason == "stale" and self._attempt < MAX_ATTEMPT:
+            # An earlier program has tried more often than the state says with which this one continues.
+            self._attempt *= 2
+            self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
             self._close(str(error))
         else:
@@ -476,4 +482,4 @@ def _is_temporary(error: errors.Rejected) -> bool:
         case errors.NickRejected(why="taken"):
             return True
         case _:
-            return error.code == errors.GOING_DOWN or error.reason == "stale"
+            return error.code == errors.GOING_DOWN

@@ -379,15 +379,32 @@ def test_a_nickname_that_is_taken_later_is_tried_again(link: Link) -> None:
     assert kinds(link.events()) == [events.Disconnected, events.Disconnected, events.Reconnected]
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1013, "stale"), (1011, "going-down")])
-def test_a_temporary_refusal_is_tried_again(link: Link, code: int, reason: str) -> None:
+def test_a_temporary_refusal_is_tried_again(link: Link) -> None:
     link.lose()
-    link.server.fails["hello"] = Refusal(code, reason)
+    link.server.fails["hello"] = Refusal(1011, "going-down")
     link.reconnect()
     assert link.session.ended is None
     link.server.fails.clear()
     link.reconnect()
     assert link.session.state is State.ONLINE
+
+
+def test_an_old_state_resumes_a_session_that_was_resumed_more_often(link: Link) -> None:
+    saved = link.session.resume
+    for _ in range(30):
+        link.lose()
+        link.reconnect()
+    link.lose()
+    later = Link(link.server, resume=saved).start()
+    assert later.session.welcome
+    assert later.session.welcome.resumed
+
+
+def test_an_attempt_that_stays_stale_is_given_up(link: Link) -> None:
+    link.lose()
+    link.server.fails["hello"] = Refusal(1013, "stale")
+    link.reconnect()
+    assert isinstance(link.session.ended, errors.Rejected)
 
 
 def test_a_lasting_refusal_ends_the_session_and_its_calls(link: Link) -> None:
