@@ -192,10 +192,10 @@ def test_tls(tmp_path: Path) -> None:
 @with_port
 async def test_a_first_connection_that_fails_raises(port: Port) -> None:
     port.close()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match=rf"no connection to 127\.0\.0\.1 port {port.number}: Connection refused"):
         async with bot(port):
             pass
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="no connection to unix:/nowhere/at/all: No such file or directory"):
         async with connect("unix:/nowhere/at/all", nick="bot"):
             pass
 
