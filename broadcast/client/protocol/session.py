@@ -220,8 +220,6 @@ class Session:
         self.state = State.GREETING
         self.must_close = False
         self._lines = LineReader()
-        self._goodbye = None
-        self._close_reason = ""
         self._send_hello()
 
     def receive(self, data: bytes) -> list[Answer]:
@@ -254,8 +252,9 @@ class Session:
         self._out.clear()
         self._inbox.disconnected()
         self._drop_own_calls()
-        goodbye = self._goodbye
-        reason = (goodbye.reason if goodbye else "") or self._close_reason or reason
+        goodbye, self._goodbye = self._goodbye, None
+        close_reason, self._close_reason = self._close_reason, ""
+        reason = (goodbye.reason if goodbye else "") or close_reason or reason
         if self.has_quit:
             self._end(errors.Ended("the session has ended"))
         elif goodbye is not None and not goodbye.reconnect:

@@ -437,6 +437,9 @@ def test_a_goodbye_says_whether_and_when_to_come_back(link: Link) -> None:
     link.lose()
     assert link.session.retry_after == 3.5
     assert link.events() == [events.Goodbye("restart", True, 3.5), events.Disconnected("restart", 3.5)]
+    link.session.connection_lost("connection refused")
+    assert link.session.retry_after != 3.5
+    assert link.events() == [events.Disconnected("connection refused", link.session.retry_after)]
     link.reconnect()
     link.server.announce({"method": "goodbye", "reason": "banned", "reconnect": False})
     link.pump()
