@@ -207,7 +207,7 @@ class Session:
 
     @property
     def wants_input(self) -> bool:
-        """Whether the caller should read from the connection: not while the program leaves its events lying."""
+        """Whether the caller should read from the connection: not while too many events wait for the program."""
         return not self._inbox.is_full or bool(self._calls) or self.state is not State.ONLINE
 
     @property

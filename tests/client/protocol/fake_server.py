@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -350,7 +351,7 @@ class FakeConnection:
         return {}
 
 
-class Wire(asyncio.Protocol):
+class PortConnection(asyncio.Protocol):
     """One real connection to the server. *cut_after* is the number of bytes after which it is aborted."""
 
     def __init__(self, port: Port) -> None:
@@ -363,7 +364,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._port.wires.append(self)
+        self._port.connections.append(self)
         if not self._port.is_mute:
             self._fake = self._port.server.connect()
             self.flush()
@@ -375,7 +376,7 @@ class Wire(asyncio.Protocol):
             self._port.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._port.wires.remove(self)
+        self._port.connections.remove(self)
         if self._fake:
             self._fake.close()
 
@@ -403,7 +404,7 @@ class Port:
 
     def __init__(self, server: FakeServer | None = None) -> None:
         self.server = server or FakeServer()
-        self.wires: list[Wire] = []
+        self.connections: list[PortConnection] = []
         self.cut_after: int | None = None
         self.is_mute = False
         """Whether new connections get no answer."""
@@ -413,16 +414,18 @@ class Port:
     async def listen(self, *, path: Path | None = None, context: ssl.SSLContext | None = None) -> Port:
         loop = asyncio.get_running_loop()
         if path is None:
-            self._listening = await loop.create_server(lambda: Wire(self), "127.0.0.1", self.number, ssl=context)
+            self._listening = await loop.create_server(
+                lambda: PortConnection(self), "127.0.0.1", self.number, ssl=context
+            )
             self.number = self._listening.sockets[0].getsockname()[1]
         else:
-            self._listening = await loop.create_unix_server(lambda: Wire(self), path)
+            self._listening = await loop.create_unix_server(partial(PortConnection, self), path)
         return self
 
     def flush(self) -> None:
         """Send what the server has to say."""
-        for wire in list(self.wires):
-            wire.flush()
+        for connection in list(self.connections):
+            connection.flush()
 
     def say(self, *texts: str, room: str = "lobby") -> None:
         for text in texts:
@@ -431,15 +434,15 @@ class Port:
 
     def abort(self) -> None:
         """Abort all connections."""
-        for wire in list(self.wires):
-            assert wire.transport
-            wire.transport.abort()
+        for connection in list(self.connections):
+            assert connection.transport
+            connection.transport.abort()
 
     def hang_up(self) -> None:
         """Close all connections after what was sent."""
-        for wire in list(self.wires):
-            assert wire.transport
-            wire.transport.close()
+        for connection in list(self.connections):
+            assert connection.transport
+            connection.transport.close()
 
     def close(self) -> None:
         """Refuse new connections."""

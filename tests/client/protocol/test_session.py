@@ -638,7 +638,7 @@ def test_memory_is_bounded_and_no_line_is_lost(fill_gaps: bool) -> None:
         assert len(texts) + sum(gap.last - gap.first + 1 for gap in gaps) == 100
 
 
-def test_a_gap_in_a_full_queue_is_told_later() -> None:
+def test_a_gap_in_a_full_queue_is_reported_later() -> None:
     link = Link(max_events=2, fill_gaps=False).start()
     link.server.say("one")
     link.server.say("two")
