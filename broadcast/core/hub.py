@@ -32,6 +32,13 @@ MAX_ROOM_NAME_CHARS: Final = 32
 """Maximum length of a room's name, in characters."""
 _room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
 
+
+def room_name(typed: str) -> str | None:
+    """Return the name of the room that is *typed* in any case, or None if it cannot be one."""
+    name = typed.strip().lower()
+    return name if _room_name.fullmatch(name) else None
+
+
 OnRoom: TypeAlias = Callable[[Room | RejectedError], None]
 """Receives an open room, or the reason why it cannot be opened."""
 OnRooms: TypeAlias = Callable[[Sequence[Room] | RejectedError], None]
@@ -185,8 +192,8 @@ class Hub:
 
     def _validate_room(self, typed: str) -> str:
         """Return the name of the room in *typed*. Raises ``RoomRejected`` unless it may be open."""
-        name = typed.strip().lower()
-        if not _room_name.fullmatch(name):
+        name = room_name(typed)
+        if name is None:
             msg = f"a room's name has 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -."
             raise RoomRejected(msg, "room-refused")
         if name in self.rooms or name in self._opening or name in self._permanent:
