@@ -11,6 +11,12 @@
  * How long a delivery took: the n-th line that a reader gets is the n-th that was said. With several authors a server
  * may swap two lines, which swaps their times and leaves the sum. Only readers who say nothing are timed. In open loop
  * a line's time begins when it was due, so that a server which holds up its authors does not look fast.
+ *
+ * With several rooms, person n is in room n % rooms, and each room has its own count of lines. A line is complete when
+ * all readers of its room have it. Consecutive lines go to different rooms.
+ *
+ * With JSON-RPC, the lengths of deliveries differ, but all readers of a room are sent the same bytes. So the bytes are
+ * copied and searched for line ends only once, by the reader that is ahead of all others. The others only count them.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,18 +38,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RING = 1 << 20, EVENTS = 1024, SCRATCH = 1 << 20, CARRY = 128, STEP = 10, BUCKETS = 2000000, AHEAD = 1024 };
+enum { RING = 1 << 20, EVENTS = 1024, SCRATCH = 1 << 20, CARRY = 128, STEP = 10, BUCKETS = 2000000, AHEAD = 1024,
+       HEAD = 64, UID = 32, ROOM_RING = 1 << 12 };
 
 static struct setting { const char *name; double value; const char *meaning; } settings[] = {
 #define SETTINGS(X)                                                                                                   \
     X(port, 0, "of the server, on 127.0.0.1")                                                                         \
     X(pid, 0, "the server's process, whose CPU time is read; 0: none")                                                \
     X(people, 10, "connections that read")                                                                            \
+    X(rooms, 1, "the people are spread over them in turn")                                                            \
     X(senders, 1, "of them talk, in turn")                                                                            \
     X(stalled, 0, "further connections that come in and then never read")                                             \
     X(arriving, 256, "at most so many are on their way in at once")                                                    \
     X(size, 64, "bytes of a line as it is sent, with its CRLF and without what the protocol puts around it")          \
     X(echo, 0, "1: an author gets their own lines too")                                                               \
+    X(uid, 0, "1: each line carries a random uid of 128 bits (JSON-RPC)")                                             \
     X(settle, 0, "seconds to wait after everybody is in")                                                             \
     X(fill, 0, "lines said before the warm-up, so that those who never read are full")                                \
     X(window, 1, "closed loop: lines outstanding; one is said when all readers have one")                             \
@@ -65,25 +74,39 @@ enum { SETTINGS(NUMBER) };
 #define GET(name) (settings[N_##name].value)
 
 enum state { NEW, GREETED, JOINING, IN, GONE };
+struct room {
+    uint64_t said, least; /* lines said; lines that all readers have */
+    uint64_t *said_at;    /* when line n was said, ns */
+    uint32_t *at_level;   /* how many readers have n lines */
+};
 struct person {
+    struct room *room;
     int fd, stalled, talks, swamped, inside, skipped; /* inside a line; that line is a notice */
+    int owing;           /* in the list of authors who have bytes to say */
     enum state state;
     uint64_t bytes, base, got, own, level; /* base: bytes at the start; got: lines; level: lines that concern them */
     size_t owed, into;                     /* bytes they still have to say; how far into a line they are */
     char carry[CARRY];                     /* the end of what they read last, until everybody is in */
     int carried;
+    char *lines;                           /* with uids: their own ring of lines */
+    uint64_t formed;                       /* number of lines that were written to it */
 };
 
 static struct person *people;
+static struct room *rooms;
+static int *owing, owing_count;                     /* authors who have bytes to say */
 static int readers, everybody, in, gone, seen, loop, timer, next_author, timing;
 static char scratch[SCRATCH + CARRY], line[8192], *many, needle[64];
 static size_t line_size, delivery; /* bytes of a line as it is said, with the protocol's words; of one as it arrives */
-static uint64_t said, least, total;
-static uint64_t said_at[RING];     /* when line n was said, ns */
-static uint32_t at_level[RING];    /* how many readers have n lines */
+static uint64_t said, least, total; /* of all rooms */
+static uint64_t ring;              /* lines of a room that can be on their way */
+static uint64_t ends[RING];        /* JSON-RPC: the byte at which line n ends in the stream of the room */
+static uint64_t ahead, ended;      /* bytes and lines of this stream that some reader has */
+static char head[HEAD];            /* the beginning of the line that has not ended */
+static size_t head_size, uid_at;   /* its length; where the uid stands in a line */
 static uint32_t *each, *whole;     /* histograms: of deliveries, of lines until the last has them */
-static uint64_t first_timed, end_timed;
-static enum { PLAIN, BROADCAST, IRC, NATS } dialect;
+static uint64_t timed_from = UINT64_MAX, timed_until; /* lines said between these times are timed */
+static enum { PLAIN, BROADCAST, IRC, NATS, JSON } dialect;
 static enum { ARRIVE, LISTEN, RUN } phase;
 
 static uint64_t now(clockid_t clock) {
@@ -121,7 +144,7 @@ static void lost(struct person *who) {
     gone++;
     epoll_ctl(loop, EPOLL_CTL_DEL, who->fd, NULL);
     if (phase != RUN) fail("the server closed a connection");
-    if (!who->stalled) at_level[who->level % RING]--;
+    if (!who->stalled) who->room->at_level[who->level % ring]--;
 }
 
 static void say_raw(struct person *who, const char *format, ...) {
@@ -151,6 +174,7 @@ static void arrive(int number) {
     who->fd = socket(AF_INET, SOCK_STREAM, 0);
     who->stalled = number >= readers;
     who->talks = number < (int)GET(senders);
+    who->room = &rooms[number % (int)GET(rooms)];
     if (who->fd < 0) fail("socket");
     setsockopt(who->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(who->fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
@@ -166,81 +190,146 @@ static void arrive(int number) {
     if (dialect == IRC) say_raw(who, "NICK u%05d\r\nUSER u%05d 0 * :u\r\n", number, number);
     if (dialect == NATS)
         say_raw(who, "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\nSUB b 1\r\nPING\r\n");
+    if (dialect == JSON)
+        say_raw(who, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\",\"params\":{\"protocol\":1,\"client\":\"load/1\","
+                "\"nick\":\"u%05d\",\"replay\":0,\"grace\":0}}\n", number);
 }
 
 /* What has come, with the end of what came before it: answer what must be answered, see who is in. */
 static void look(struct person *who, char *text, size_t size) {
     for (char *ping = text; (ping = memmem(ping, text + size - ping, "PING", 4)); ping += 4) {
         char *end = memchr(ping, '\n', text + size - ping);
-        if (!end || (ping != text && ping[-1] != '\n') || dialect < IRC) continue;
+        if (!end || (ping != text && ping[-1] != '\n') || (dialect != IRC && dialect != NATS)) continue;
         if (dialect == NATS) say_raw(who, "PONG\r\n");
         else say_raw(who, "PONG%.*s", (int)(end + 1 - ping - 4), ping + 4);
     }
-    if (who->state == NEW && dialect == BROADCAST && memmem(text, size, " * You are ", 11)) is_in(who);
+    if (who->state == JOINING && dialect == BROADCAST && memmem(text, size, " * You are in r", 15)) is_in(who);
+    if (who->state == NEW && dialect == BROADCAST && memmem(text, size, " * You are ", 11)) {
+        if (GET(rooms) == 1) is_in(who);
+        else {
+            who->state = JOINING;
+            say_raw(who, "/join r%d\r\n", (int)(who->room - rooms));
+        }
+    }
+    if (who->state == NEW && dialect == JSON && memmem(text, size, "\"error\":", 8)) fail("hello was refused");
+    if (who->state == NEW && dialect == JSON && memmem(text, size, "\"token\":", 8)) is_in(who);
     if (who->state == NEW && dialect == NATS && memmem(text, size, "PONG", 4)) is_in(who);
     if (who->state == NEW && dialect == IRC && memmem(text, size, " 001 ", 5)) {
         who->state = JOINING;
         say_raw(who, "JOIN #b\r\n");
     }
-    if (who->state == JOINING && memmem(text, size, " 366 ", 5)) is_in(who);
+    if (who->state == JOINING && dialect == IRC && memmem(text, size, " 366 ", 5)) is_in(who);
     if (phase == LISTEN && !who->swamped && memmem(text, size, needle, strlen(needle))) { who->swamped = 1; seen++; }
 }
 
 /* Talking */
 
 static void set_level(struct person *who, uint64_t level) {
-    at_level[who->level % RING]--;
-    at_level[level % RING]++;
+    who->room->at_level[who->level % ring]--;
+    who->room->at_level[level % ring]++;
     who->level = level;
 }
 
 static void let_out(struct person *who) {
+    const char *lines = who->lines ? who->lines : many;
     while (who->owed) {
         size_t size = who->owed < AHEAD * line_size - who->into ? who->owed : AHEAD * line_size - who->into;
-        ssize_t sent = send(who->fd, many + who->into, size, MSG_NOSIGNAL);
+        ssize_t sent = send(who->fd, lines + who->into, size, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN) { lost(who); return; }
-        if (sent > 0) { who->owed -= sent; who->into = (who->into + sent) % line_size; }
+        if (sent > 0) { who->owed -= sent; who->into = (who->into + sent) % (AHEAD * line_size); }
         struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.u32 = who - people};
         if (sent < (ssize_t)size) { epoll_ctl(loop, EPOLL_CTL_MOD, who->fd, &event); return; }
     }
 }
 
+static uint64_t mixed(uint64_t number) { /* splitmix64: no two numbers have the same result */
+    number = (number ^ (number >> 30)) * 0xbf58476d1ce4e5b9ull;
+    number = (number ^ (number >> 27)) * 0x94d049bb133111ebull;
+    return number ^ (number >> 31);
+}
+
+/* Give the next line of *who* a uid of its own. */
+static void form(struct person *who) {
+    static uint64_t last;
+    char uid[UID + 1];
+    if (who->owed >= (AHEAD - 1) * line_size) fail("an author has too much to say");
+    last++;
+    snprintf(uid, sizeof uid, "%016llx%016llx", (unsigned long long)mixed(last),
+             (unsigned long long)mixed(last ^ 0x9e3779b97f4a7c15ull));
+    memcpy(who->lines + who->formed++ % AHEAD * line_size + uid_at, uid, UID);
+}
+
 static void say(uint64_t at) {
     struct person *who = &people[next_author];
+    struct room *room = who->room;
     next_author = (next_author + 1) % (int)GET(senders);
     if (who->state == GONE) fail("an author was cut off");
-    said_at[said++ % RING] = at;
+    if (room->said - room->least >= ring - 1) fail("too many lines of a room are on their way");
+    room->said_at[room->said++ % ring] = at;
+    said++;
+    if (who->lines) form(who);
     who->owed += line_size;
+    if (!who->owing) { who->owing = 1; owing[owing_count++] = who - people; }
     if (!GET(echo)) { who->own++; set_level(who, who->level + 1); }
 }
 
 static void let_all_out(void) {
-    for (int i = 0; i < (int)GET(senders); i++)
-        if (people[i].owed) let_out(&people[i]);
+    for (int i = 0; i < owing_count; i++) {
+        people[owing[i]].owing = 0;
+        let_out(&people[owing[i]]);
+    }
+    owing_count = 0;
 }
 
-static void time_it(uint32_t *histogram, uint64_t number, uint64_t at) {
-    if (number < first_timed || number >= end_timed) return;
-    uint64_t bucket = (at - said_at[number % RING]) / 1000 / STEP;
+static void time_it(uint32_t *histogram, uint64_t began, uint64_t at) {
+    if (began < timed_from || began >= timed_until) return;
+    uint64_t bucket = (at - began) / 1000 / STEP;
     histogram[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
 }
 
+static void advance(struct room *room) {
+    uint64_t at = timing ? mono() : 0;
+    for (; room->least < room->said && !room->at_level[room->least % ring]; room->least++, least++)
+        time_it(whole, room->said_at[room->least % ring], at);
+}
+
+/* Find the lines in *text*, which follows what readers have read of the stream so far. */
+static void find_lines(const char *text, size_t size) {
+    for (const char *at = text, *end = text + size; at < end;) {
+        const char *stop = memchr(at, '\n', end - at), *next = stop ? stop + 1 : end;
+        size_t more = (size_t)(next - at) < HEAD - head_size ? (size_t)(next - at) : HEAD - head_size;
+        memcpy(head + head_size, at, more);
+        head_size += more;
+        ahead += next - at;
+        if (stop) {
+            if (memmem(head, head_size, "\"said\"", 6)) ends[ended++ % RING] = ahead;
+            head_size = 0;
+        }
+        at = next;
+    }
+}
+
+/* The number of lines that *who* has. */
+static uint64_t lines_of(struct person *who) {
+    if (dialect != JSON) return (who->bytes - who->base) / delivery;
+    uint64_t got = who->got;
+    while (got < ended && ends[got % RING] <= who->bytes) got++;
+    return got;
+}
+
 static void counted(struct person *who) {
-    uint64_t got = (who->bytes - who->base) / delivery, level = got + who->own;
+    struct room *room = who->room;
+    uint64_t got = lines_of(who), level = got + who->own;
     if (got == who->got) return;
-    if (level > said) { errno = 0; fail("a reader got more than was said"); }
+    if (level > room->said) { errno = 0; fail("a reader got more than was said"); }
     if (timing && !who->talks) {
         uint64_t at = mono();
-        for (uint64_t number = who->level; number < level; number++) time_it(each, number, at);
+        for (uint64_t number = who->level; number < level; number++) time_it(each, room->said_at[number % ring], at);
     }
     total += got - who->got;
     who->got = got;
     set_level(who, level);
-}
-
-static void advance(void) {
-    uint64_t at = timing ? mono() : 0;
-    while (least < said && !at_level[least % RING]) time_it(whole, least++, at);
+    if (!room->at_level[room->least % ring]) advance(room);
 }
 
 /* The loop */
@@ -258,7 +347,19 @@ static size_t without_notices(struct person *who, const char *text, size_t size)
     return sum;
 }
 
+/* Read, and copy only bytes of the stream that no reader has read before. */
+static void take_stream(struct person *who) {
+    int first = who->bytes == ahead;
+    ssize_t size = recv(who->fd, scratch, first || ahead - who->bytes > SCRATCH ? SCRATCH : ahead - who->bytes,
+                        first ? 0 : MSG_TRUNC);
+    if (size <= 0) { if (size == 0 || errno != EAGAIN) lost(who); return; }
+    if (first) find_lines(scratch, size);
+    who->bytes += size;
+    counted(who);
+}
+
 static void take(struct person *who) {
+    if (phase == RUN && dialect == JSON) { take_stream(who); return; }
     if (phase == RUN) {
         ssize_t size = recv(who->fd, scratch, SCRATCH, GET(notices) ? 0 : MSG_TRUNC);
         if (size > 0) { who->bytes += GET(notices) ? without_notices(who, scratch, size) : (size_t)size; counted(who); }
@@ -293,25 +394,29 @@ static void turn(int wait) {
         }
         if (who->state != GONE && events[i].events & ~EPOLLOUT) take(who);
     }
-    if (phase == RUN) advance();
 }
 
 static void run_for(double seconds) {
     for (uint64_t end = mono() + seconds * 1e9; mono() < end;) turn(10);
 }
 
-/* Say one line of the right size with *word* in it, and wait until everybody else (with echo everybody) has it. */
+/* Say one line of the right size with *word* in it in each room, and wait until everybody else (with echo everybody)
+ * has it. In each room, the *author*-th person says it. */
 static void everybody_hears(const char *word, int author) {
+    int count = GET(rooms);
     char one[sizeof line];
     memcpy(one, line, line_size + 1);
     snprintf(needle, sizeof needle, "-%s-", word);
-    memcpy(strchr(one, 'x'), needle, strlen(needle));
+    memcpy(strstr(one, "xxxx"), needle, strlen(needle));
     phase = LISTEN;
     seen = 0;
     for (int i = 0; i < readers; i++) people[i].swamped = people[i].carried = 0;
-    for (uint64_t again = 0; seen < readers - !GET(echo); turn(100)) {
+    for (uint64_t again = 0; seen < readers - (GET(echo) ? 0 : count); turn(100)) {
         if (mono() < again) continue;
-        if (send(people[author].fd, one, line_size, MSG_NOSIGNAL) != (ssize_t)line_size) fail("send");
+        for (int i = author * count; i < (author + 1) * count; i++) {
+            if (uid_at) memcpy(one + uid_at, needle + 1, strlen(needle) - 2);
+            if (send(people[i].fd, one, line_size, MSG_NOSIGNAL) != (ssize_t)line_size) fail("send");
+        }
         /* A server that greets nobody may have heard this before it knew all of them. */
         again = dialect == PLAIN ? mono() + 500000000 : UINT64_MAX;
     }
@@ -320,18 +425,28 @@ static void everybody_hears(const char *word, int author) {
 static void get_ready(void) {
     char text[4096];
     if (GET(size) < 16 || GET(size) > (dialect == IRC ? 400 : 4000)) fail("size");
-    int size = GET(size) - 2, last = GET(senders) > 1 ? 1 : 0;
+    int size = GET(size) - 2, last = GET(senders) > GET(rooms) ? 1 : 0;
     memset(text, 'x', size);
     text[size] = 0;
-    const char *forms[] = {"%s\r\n", "%s\r\n", "PRIVMSG #b :%s\r\n", NULL};
+    const char *forms[] = {"%s\r\n", "%s\r\n", "PRIVMSG #b :%s\r\n", NULL,
+                           "{\"jsonrpc\":\"2.0\",\"method\":\"say\",\"params\":{\"room\":\"lobby\",\"text\":\"%s\"}}\n"};
     if (dialect == NATS) line_size = sprintf(line, "PUB b %d\r\n%s\r\n\r\n", size + 2, text);
     else line_size = sprintf(line, forms[dialect], text);
+    if (GET(uid)) {
+        if (dialect != JSON) fail("only lines of JSON-RPC have uids");
+        line_size += sprintf(line + line_size - 3, ",\"uid\":\"%0*d\"}}\n", UID, 0) - 3;
+        uid_at = line_size - 4 - UID;
+    }
     many = malloc(line_size * AHEAD);
     for (int i = 0; i < AHEAD; i++) memcpy(many + i * line_size, line, line_size);
     uint64_t started = mono();
     for (int begun = 0; in < everybody;) {
         while (begun < everybody && begun - in < (int)GET(arriving)) arrive(begun++);
         if (in < everybody || dialect != PLAIN) turn(in < everybody ? -1 : 0);
+    }
+    for (int i = 0; GET(uid) && i < (int)GET(senders); i++) {
+        people[i].lines = malloc(line_size * AHEAD);
+        memcpy(people[i].lines, many, line_size * AHEAD);
     }
     everybody_hears("first", 0);
     double seconds = (mono() - started) / 1e9;
@@ -348,11 +463,12 @@ static void get_ready(void) {
     for (int i = 0; i < readers; i++) {
         uint64_t length = people[i].bytes - people[i].base;
         errno = 0;
-        if (length != delivery && (i || GET(echo))) fail("deliveries have different lengths");
+        if (length != delivery && (i >= (int)GET(rooms) || GET(echo))) fail("deliveries have different lengths");
         people[i].base = people[i].bytes;
+        if (dialect == JSON) people[i].bytes = people[i].base = 0;
+        people[i].room->at_level[0]++;
     }
     phase = RUN;
-    at_level[0] = readers;
     tell("{\"event\": \"in\", \"people\": %d, \"seconds\": %.4f, \"delivery_bytes\": %zu}", in, seconds, delivery);
 }
 
@@ -398,7 +514,6 @@ static void open_loop(uint64_t until) {
     if (!due) due = mono();
     while ((at = mono()) < until) {
         for (; due <= at && due < until; due += apart) {
-            if (said - least >= RING - 1) fail("a million lines are on their way");
             say(due);
         }
         struct itimerspec when = {.it_value = {due / 1000000000, due % 1000000000}};
@@ -428,22 +543,24 @@ static void measure(void) {
     double full = unread();
     if (GET(warm) && !GET(lines)) go(GET(warm));
     each = calloc(BUCKETS, sizeof *each), whole = calloc(BUCKETS, sizeof *whole);
-    timing = 1, first_timed = said, end_timed = UINT64_MAX;
     uint64_t began = mono(), own = now(CLOCK_PROCESS_CPUTIME_ID), theirs = now(server), before = total;
     uint64_t lines = least;
+    timing = 1, timed_from = began, timed_until = UINT64_MAX;
     if (GET(lines)) closed_loop(GET(lines), UINT64_MAX);
     else go(GET(seconds));
     double seconds = (mono() - began) / 1e9, cpu = (now(CLOCK_PROCESS_CPUTIME_ID) - own) / 1e9;
     double server_cpu = GET(pid) ? (now(server) - theirs) / 1e9 : -1;
     uint64_t deliveries = total - before;
     lines = least - lines;
-    end_timed = said;
+    timed_until = mono();
     for (uint64_t end = mono() + 10000000000ull; least < said && mono() < end;) { let_all_out(); turn(100); }
     full = unread() - full;
     if (GET(stalled)) full /= (double)(said - said_before) * delivery * GET(stalled);
     if (full < 0) full = 0; /* what was on its way to the others at first */
     int exact = !gone;
-    for (int i = 0; i < readers; i++) exact &= people[i].bytes - people[i].base == (said - people[i].own) * delivery;
+    for (int i = 0; i < readers; i++)
+        exact &= dialect == JSON ? people[i].bytes == ahead && ended == said
+                                 : people[i].bytes - people[i].base == (people[i].room->said - people[i].own) * delivery;
     tell("{\"event\": \"end\", \"deliveries\": %llu, \"lines\": %llu, \"seconds\": %.6f, \"server_cpu\": %.6f, "
          "\"load_cpu\": %.6f, \"p50\": %.3f, \"p99\": %.3f, \"worst\": %.3f, \"p99_last\": %.3f, \"exact\": %s, "
          "\"gone\": %d, \"stalled_took\": %.4f}",
@@ -522,8 +639,8 @@ int main(int argc, char **argv) {
         int known = 0;
         if (!value) { fprintf(stderr, "load: %s is not KEY=VALUE\n", argv[i]); return 2; }
         *value++ = 0;
-        const char *names[] = {"plain", "broadcast", "irc", "nats"};
-        for (int j = 0; j < 4 && !strcmp(argv[i], "dialect"); j++)
+        const char *names[] = {"plain", "broadcast", "irc", "nats", "json"};
+        for (int j = 0; j < 5 && !strcmp(argv[i], "dialect"); j++)
             if (!strcmp(value, names[j])) dialect = j, known = 1;
         for (size_t j = 0; j < sizeof settings / sizeof *settings; j++)
             if (!strcmp(argv[i], settings[j].name)) settings[j].value = atof(value), known = 1;
@@ -537,6 +654,14 @@ int main(int argc, char **argv) {
     everybody = readers + GET(stalled);
     if (GET(visitors)) everybody = GET(visitors);
     people = calloc(everybody, sizeof *people);
+    owing = calloc(everybody, sizeof *owing);
+    rooms = calloc(GET(rooms), sizeof *rooms);
+    ring = GET(rooms) == 1 ? RING : ROOM_RING;
+    for (int i = 0; i < (int)GET(rooms); i++) {
+        rooms[i].said_at = calloc(ring, sizeof *rooms[i].said_at);
+        rooms[i].at_level = calloc(ring, sizeof *rooms[i].at_level);
+    }
+    if (dialect == JSON) GET(echo) = 1;
     loop = epoll_create1(0);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = UINT32_MAX};

@@ -16,6 +16,8 @@ from benchmarks.tools import HERE, NO_COMPILER, Tools
 
 OURS, LIMITED = "broadcast", "with limits"
 """Names of broadcast with ``--limits off``, and with its limits on."""
+MAX_ROOMS = "2000"
+"""Maximum number of rooms of broadcast."""
 LIFETIME = "900"
 """Seconds after which the peers in this folder end by themselves."""
 
@@ -178,7 +180,18 @@ def _broadcast(folder: Path, name: str, limits: Sequence[str]) -> Peer | Absent:
         return Absent(name, f"twistd has no working broadcast: {asked.stderr.strip().rpartition(chr(10))[2]}")
 
     def command(port: int, *storage: str) -> Sequence[str]:
-        return [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), *storage, *limits]
+        return [
+            twistd,
+            "-n",
+            "--pidfile=",
+            "broadcast",
+            "--port",
+            str(port),
+            "--max-rooms",
+            MAX_ROOMS,
+            *storage,
+            *limits,
+        ]
 
     version = _version(twistd, "broadcast", "--version")
     in_memory = Peer(name, "broadcast", version, lambda _, port: command(port, "--ephemeral"))

@@ -14,7 +14,19 @@ from pathlib import Path
 
 from benchmarks.peers import LIMITED, OURS, Peer
 from benchmarks.results import GOALS, Results, Summary
-from benchmarks.scenarios import CHURN_PEOPLE, CHURN_RATE, FULL, OUTSTANDING, RATE, VISITORS, Plan, room_name
+from benchmarks.scenarios import (
+    CHURN_PEOPLE,
+    CHURN_RATE,
+    FULL,
+    OUTSTANDING,
+    RATE,
+    ROOM_PEOPLE,
+    VISITORS,
+    Plan,
+    one_room_name,
+    one_room_windows,
+    room_name,
+)
 
 BEGIN, END = ".. table begins: written by python -m benchmarks --write", ".. table ends"
 
@@ -124,6 +136,26 @@ def _shared(plan: Plan) -> list[Row]:
 def _own(plan: Plan) -> list[Row]:
     """Return the rows for broadcast only."""
     return [
+        *(
+            (
+                f"many rooms {figure}",
+                "rooms",
+                f"{plan.many_rooms:,} rooms of {ROOM_PEOPLE}, {OUTSTANDING} outstanding: {label}",
+            )
+            for figure, label in (("CPU µs", "CPU µs for a line"), ("lines/s", "lines/s"), ("load", "load"))
+        ),
+        *(
+            row
+            for window in one_room_windows(plan)
+            for row in (
+                (
+                    f"{one_room_name(window)} CPU µs",
+                    "rooms",
+                    f"one room of {ROOM_PEOPLE}, {window} outstanding: CPU µs for a line",
+                ),
+                (f"{one_room_name(window)} ratio", "rooms", "the first by this, run by run"),
+            )
+        ),
         ("disk p99 ms", "disk", f"{plan.disk} people at {RATE} lines/s: p99 ms"),
         ("in memory p99 ms", "disk", "the same with --ephemeral: p99 ms"),
         ("disk ratio", "disk", "the first by the second, run by run"),
@@ -147,7 +179,7 @@ def _own(plan: Plan) -> list[Row]:
     ]
 
 
-_NO_RATIO = ("load", "growth MiB", "stalled ratio", "disk ratio", "quit ratio", "reset ratio")
+_NO_RATIO = ("load", "growth MiB", "stalled ratio", "disk ratio", "quit ratio", "reset ratio", ") ratio")
 """Ends of names whose ratio means nothing: shares, differences near zero, and ratios."""
 
 

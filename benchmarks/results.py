@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.peers import LIMITED, OURS, Absent, Peer
-from benchmarks.scenarios import BOTTLENECK, FULL, TINY, Plan, room_name
+from benchmarks.scenarios import BOTTLENECK, FULL, TINY, Plan, one_room_name, one_room_windows, room_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,13 @@ GOALS = (
     Goal(
         "loaded: CPU per delivery with the limits counted, against --limits off", "loaded", "x", 1.05, 1.02,
         lambda results: results.ratio("loaded CPU µs", LIMITED, OURS),
+    ),
+    *(
+        Goal(
+            f"1,000 rooms of 5, 64 outstanding: CPU for a line, against one room with {window}", "rooms", "x", 1.3, 1.1,
+            _own(f"{one_room_name(window)} ratio"), full_size=True,
+        )
+        for window in one_room_windows(FULL)
     ),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),
     Goal("10,000 people join", "crowd", "s", 4, 2, _own("crowd join s"), full_size=True),

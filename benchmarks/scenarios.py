@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -24,6 +24,8 @@ CHURN_PEOPLE, CHURN_RATE = 50, 95
 """Number of people in the room with visitors, and of their lines per second."""
 CHURN_SECONDS = 2.0
 """Minimum duration of that measurement: a visit takes a while on a busy machine."""
+ROOM_PEOPLE = 5
+"""Number of people in each room of ``rooms``."""
 VISITORS = 60
 """Number of connections that join and leave in a loop."""
 SETTLED = 0.3
@@ -58,19 +60,22 @@ class Plan:
     """Number of runs of the peers in long scenarios without a ratio."""
     growth: tuple[int, ...] = (50, 200, 500, 1000, 2000, 5000)
     rooms: tuple[tuple[int, int, int], ...] = ((5, 5, 16), (50, 50, 64), (50, 10, 64), (2000, 100, 64))
-    """People, senders and outstanding lines of the rooms in ``rooms``."""
+    """People, senders and outstanding lines of the rooms in ``small``."""
     disk: int = 50
     """Number of people in ``disk``."""
+    many_rooms: int = 1000
+    """Number of rooms in ``rooms``."""
 
 
 FULL = Plan("full", runs=5)
 QUICK = Plan(
     "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=50_000, said=60_000, filled=20_000,
     journal=100_000, growth=(50, 500, 2000), rooms=((5, 5, 16), (50, 50, 64), (50, 10, 64)),
+    many_rooms=200,
 )  # fmt: skip
 TINY = Plan(
     "tiny", 1, people=10, senders=2, warm=0.05, seconds=0.2, open_seconds=0.3, crowd=50, stalled=3, hearers=5,
-    fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5,
+    fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5, many_rooms=3,
 )  # fmt: skip
 
 
@@ -150,6 +155,74 @@ def small(bench: Bench, peer: Peer) -> Figures:
 def room_name(people: int, senders: int) -> str:
     """Return the name of a room of *people* of whom *senders* talk."""
     return f"room {people:,}/{senders}"
+
+
+def rooms(bench: Bench, peer: Peer) -> Figures:
+    """Measure the CPU time of a line in many rooms of 5, and in one room of 5.
+
+    All people talk in turn, and consecutive lines go to different rooms. ``OUTSTANDING`` lines are outstanding in all,
+    so each room has at most one of them. Each line is then a batch of its own for 4 subscribers. It is compared with
+    three runs of one room of 5, which differ in the number of outstanding lines:
+
+    * 1: each line is a batch of its own, too, but also a commit of its own.
+    * the number in the small room of ``small``
+    * ``OUTSTANDING``: dozens of lines share one commit, one batch and 4 sends. So the ratio of the two runs with the
+      same number of outstanding lines is mostly the price of separate sends.
+    """
+    if bench.tools.floor is None:
+        raise BenchmarkError("only load.c counts the lines of several rooms")
+    plan = bench.plan
+    figures = {}
+    runs = [("many rooms", plan.many_rooms, OUTSTANDING), *((one_room_name(w), 1, w) for w in one_room_windows(plan))]
+    for name, number, window in runs:
+        people = number * ROOM_PEOPLE
+        measured = _talk(bench, peer, people=people, senders=people, rooms=number, window=window)
+        figures[f"{name} CPU µs"] = measured.server_cpu / measured.lines * 1e6
+        figures[f"{name} lines/s"] = measured.lines / measured.seconds
+        figures[f"{name} load"] = measured.load_share
+    for name, _, _ in runs[1:]:
+        figures[f"{name} ratio"] = figures["many rooms CPU µs"] / figures[f"{name} CPU µs"]
+    return figures
+
+
+def one_room_windows(plan: Plan) -> Sequence[int]:
+    """Return the numbers of outstanding lines in the one room of ``rooms``."""
+    return sorted({1, plan.rooms[0][2], OUTSTANDING})
+
+
+def one_room_name(window: int) -> str:
+    """Return the name of the one room of ``rooms`` with *window* lines outstanding."""
+    return f"one room ({window} outstanding)"
+
+
+def json(bench: Bench, peer: Peer) -> Figures:
+    """Measure ``loaded`` with programs on the JSON-RPC door, and with people on the line door.
+
+    Programs send their lines as notifications, and receive their own lines like those of others.
+    """
+    programs = _talk(bench, _for_programs(bench, peer), window=OUTSTANDING)
+    people = _talk(bench, peer, window=OUTSTANDING)
+    figures = {**_figures("json", programs), **_figures("json line", people)}
+    return figures | {"json ratio": programs.cpu / people.cpu}
+
+
+def uid(bench: Bench, peer: Peer) -> Figures:
+    """Measure ``loaded`` with programs that give each line a random uid of 128 bits, and with programs that do not.
+
+    A uid has 32 hexadecimal digits, so each delivery is 41 bytes longer.
+    """
+    programs = _for_programs(bench, peer)
+    without = _talk(bench, programs, window=OUTSTANDING)
+    with_uid = _talk(bench, programs, window=OUTSTANDING, uid=1)
+    figures = {**_figures("uid", with_uid), **_figures("uid none", without)}
+    return figures | {"uid ratio": with_uid.cpu / without.cpu, "uid rate ratio": without.rate / with_uid.rate}
+
+
+def _for_programs(bench: Bench, peer: Peer) -> Peer:
+    """Return *peer* with the protocol for programs."""
+    if bench.tools.floor is None:
+        raise BenchmarkError("only load.c speaks JSON-RPC")
+    return replace(peer, dialect="json", echo=True)
 
 
 def disk(bench: Bench, peer: Peer) -> Figures:
@@ -340,6 +413,9 @@ SCENARIOS = (
     Scenario("unloaded", unloaded, "always"),
     Scenario("loaded", loaded, "always"),
     Scenario("small", small, "always"),
+    Scenario("rooms", rooms, "never"),
+    Scenario("json", json, "never"),
+    Scenario("uid", uid, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),
     Scenario("crowd", crowd, "seldom"),

@@ -247,8 +247,8 @@ def makeService(options: Options) -> Server:
             SessionIds(secrets.token_hex(4)),
             reactor,
             time,
-            limits.grace_seconds,
             partial(secrets.token_urlsafe, TOKEN_BYTES),
+            connections.limiter,
             factory.visit_log,
         )
         programs = DoorContext(sessions, connections, reactor, call_soon, random.random, encode_notice)

@@ -1,11 +1,13 @@
-"""The bots in ``examples/``, each in a process of its own."""
+"""The bots in ``examples/`` and in the documentation, each in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
+import textwrap
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,20 +17,22 @@ import broadcast
 from tests.client.protocol.fake_server import FakeServer, Port, Refusal
 from tests.client.test_aio import until, with_port
 
-EXAMPLES = Path(broadcast.__file__).parent.parent / "examples"
+CHECKOUT = Path(broadcast.__file__).parent.parent
+EXAMPLES = CHECKOUT / "examples"
+PAGE = CHECKOUT / "docs" / "bots.rst"
 
 
 @asynccontextmanager
-async def running(example: str, *arguments: object) -> AsyncIterator[Process]:
+async def running(example: str | Path, *arguments: object) -> AsyncIterator[Process]:
     """Run an example. At the end, it stops in good order."""
     command = [sys.executable, str(EXAMPLES / example), *map(str, arguments)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=EXAMPLES.parent)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=CHECKOUT)
     try:
         yield process
         if process.returncode is None:
             process.terminate()
         output, _ = await process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL), output.decode()
+        assert process.returncode in (0, -signal.SIGKILL, -signal.SIGINT), output.decode()
     finally:
         if process.returncode is None:
             process.kill()
@@ -132,3 +136,34 @@ async def test_the_webhook_answers_when_the_line_is_stored_and_says_repeated_req
         assert (await post(number, "", length=100_000))[0] == 413
         assert (await post(number, "", length="unknown"))[0] == 411
     assert texts(port.server) == ["the build has failed", "once more", "after a lost connection"]
+
+
+def documented(index: int, port: Port, folder: Path) -> Path:
+    """Return a file with a program of the documentation that connects to *port*."""
+    blocks = re.findall(r"code-block:: python\n\n((?: {4}.*\n|\n)+)", PAGE.read_text())
+    program = textwrap.dedent(blocks[index])
+    assert '"localhost"' in program
+    file = folder / f"program{index}.py"
+    file.write_text(program.replace('"localhost"', f'"127.0.0.1", {port.number}'))
+    return file
+
+
+@with_port
+async def test_the_documented_bot_tells_the_time(port: Port, tmp_path: Path) -> None:
+    async with running(documented(0, port, tmp_path)) as process:
+        await until(is_here(port, "clock"))
+        port.say("hello", "!time")
+        await until(lambda: len(texts(port.server)) == 3)
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+    assert not port.server.sessions
+
+
+@with_port
+async def test_the_documented_scripts_say_their_lines_once(port: Port, tmp_path: Path) -> None:
+    for index in (1, 2):
+        async with running(documented(index, port, tmp_path)) as process:
+            assert process.stdout
+            output = await process.stdout.read()
+            assert await process.wait() == 0, output
+    assert texts(port.server) == ["the nightly build has failed", "build 1207 has failed"]

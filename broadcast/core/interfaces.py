@@ -175,7 +175,7 @@ class Journal(Protocol):
     def id(self) -> str:
         """A random identifier that was made with the journal. Valid after ``open``.
 
-        It is another one after stored events were lost, because their numbers may be used again.
+        It is another one if stored events were lost, or may have been, because their numbers may be used again.
         """
 
     def open(self, name: str, tail: int) -> OpenedRoom:

@@ -144,13 +144,24 @@ class ConnectionLimiter:
         if source is not None:
             if address_limit is not None:
                 if self._counts[source] >= address_limit:
-                    raise TooManyConnections(
-                        f"Too many connections from {source}: this server takes {address_limit} from one address."
-                    )
+                    raise _too_many(source, address_limit)
                 self._count_arrival(source, max(address_limit, ARRIVALS_AT_ONCE), now)
             self._counts[source] += 1
         self.total += 1
         return Lease(self, source)
+
+    def check(self, host: str | None, waiting: int, waiting_in_total: int) -> None:
+        """Check a new session on a connection that holds a lease. Raises ``TooManyConnections``.
+
+        Sessions that wait for their next connection count like connections: *waiting* ones from *host*, and
+        *waiting_in_total*. They do not count in ``acquire``, because the new connection may be that of such a session.
+        """
+        total_limit, address_limit = self.limits.connections, self.limits.address_connections
+        if total_limit is not None and self.total + waiting_in_total > total_limit:
+            raise TooManyConnections(SERVER_FULL)
+        source = find_source(host)
+        if source is not None and address_limit is not None and self._counts[source] + waiting > address_limit:
+            raise _too_many(source, address_limit)
 
     def _count_arrival(self, source: _Source, at_once: int, now: float) -> None:
         """Count a new connection from *source*. Raises ``TooManyConnections`` if its token bucket is empty."""
@@ -176,6 +187,10 @@ class ConnectionLimiter:
             self._counts[source] -= 1
             if not self._counts[source]:
                 del self._counts[source]
+
+
+def _too_many(source: _Source, limit: int) -> TooManyConnections:
+    return TooManyConnections(f"Too many connections from {source}: this server takes {limit} from one address.")
 
 
 @lru_cache(1024)

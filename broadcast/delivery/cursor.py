@@ -59,6 +59,8 @@ class Run(NamedTuple):
 class Cursor:
     """The next event that a lagging subscriber needs from *replay_buffer*."""
 
+    __slots__ = ("_replay_buffer", "offset", "seq")
+
     def __init__(self, replay_buffer: ReplayBuffer) -> None:
         self._replay_buffer = replay_buffer
         self.offset = 0

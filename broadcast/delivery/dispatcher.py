@@ -81,8 +81,10 @@ class _StepQueue:
         try:
             while self._steps and not self._slice.exhausted():
                 step, _ = self._steps.popitem(last=False)
-                if step():
-                    self._steps[step] = None
+                while step():
+                    if self._steps or self._slice.exhausted():
+                        self._steps[step] = None
+                        break
         except BaseException:
             self._slice.use_next_turn()
             raise

@@ -66,6 +66,14 @@ class MultiRoomPeer(BasePeer):
         """Send *data*, one whole line, as with ``send``."""
         self.send(data)
 
+    def send_in_room(self, publisher: Publisher, line: bytes) -> None:
+        """Send *line* after all events of the room with *publisher* up to here, or as with ``send`` without this room.
+
+        No batch of the room may be in delivery.
+        """
+        if self._open:
+            self._rooms.get(cast("Registry", publisher), self._responses).send((line,))
+
     def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> None:
         """Send the next events of the room with *publisher* as *encoder* encodes them; if *held*, after ``release``.
 

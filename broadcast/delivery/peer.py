@@ -95,7 +95,7 @@ class StreamPeer(BasePeer):
         super().__init__(registry.dispatcher, writer, ready_for_line, on_closed)
         self._encoder_for = encoder_for
         self._subscriber = self._new_subscriber(registry, encoder_for(View()))
-        self._ending: list[Subscriber] = []
+        self._ending: tuple[Subscriber, ...] = ()
         """The subscribers of earlier rooms that have not been sent everything. Each one waits for the one before."""
 
     def _new_subscriber(self, registry: Registry, encoder: Encoder) -> Subscriber:
@@ -144,12 +144,12 @@ class StreamPeer(BasePeer):
         self._subscriber = self._new_subscriber(registry, encoder)
         self._subscriber.session = before.session
         if not before.end(self._on_ended):
-            self._ending.append(before)
+            self._ending = (*self._ending, before)
             self._subscriber.hold()
 
     def _on_ended(self) -> None:
         """Continue with the next subscriber: the connection has accepted everything from the room before."""
-        del self._ending[0]
+        self._ending = self._ending[1:]
         (self._ending[0] if self._ending else self._subscriber).release()
         self._on_writable()
 
@@ -177,7 +177,7 @@ class StreamPeer(BasePeer):
         self._open = False
         for subscriber in (*self._ending, self._subscriber):
             subscriber.discard()
-        self._ending.clear()
+        self._ending = ()
         self._writer.connection_lost()
         self._run_waiting()
 

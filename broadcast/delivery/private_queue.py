@@ -67,6 +67,8 @@ class PrivateQueue:
     *total* includes the size of this queue.
     """
 
+    __slots__ = ("_chunks", "total")
+
     def __init__(self, total: QueuedBytes | None = None) -> None:
         self._chunks: list[PrivateChunk] = []  # a few hundred at most; an empty deque would take 700 bytes
         self.total = total or QueuedBytes()

@@ -22,6 +22,8 @@ class SharedWriter:
         self.active: Share | None = None
         """The share that has the turn; None while the connection has accepted everything."""
         self._writer = writer
+        self._writing = False
+        """Whether the writer has the rest of the active share. If not, the stream of this share continues."""
         self._waiting: list[Share] = []
 
     def connection_lost(self) -> None:
@@ -38,7 +40,7 @@ class SharedWriter:
         if self.active is None:
             self.active = share
         if self.active is share:
-            self._writer.write_rest(rest, self._on_drained)
+            self._write_rest(rest)
         else:
             share.rest = rest
             self._waiting.append(share)
@@ -53,10 +55,15 @@ class SharedWriter:
             else:
                 self._writer.stop_drain()
 
+    def _write_rest(self, rest: bytes) -> None:
+        self._writing = True
+        self._writer.write_rest(rest, self._on_drained)
+
     def _on_drained(self) -> None:
-        assert self.active is not None
-        self._waiting.append(self.active)
-        self._continue_next()
+        if self._writing and self.active is not None:
+            self._writing = False
+            self._waiting.append(self.active)
+            self._continue_next()
 
     def _continue_next(self) -> None:
         """Give the turn to the next share. If the connection accepts its rest, its stream continues at once."""
@@ -66,7 +73,7 @@ class SharedWriter:
         rest, share.rest = share.rest, b""
         accepted = self._offer(rest) if rest else 0
         if accepted < len(rest):
-            self._writer.write_rest(rest[accepted:], self._on_drained)
+            self._write_rest(rest[accepted:])
         elif share.drained is not None:
             share.drained()
 

@@ -59,6 +59,23 @@ class Subscriber:
     the number of bytes in their private queues.
     """
 
+    __slots__ = (
+        "_cursor",
+        "_dispatcher",
+        "_end_offset",
+        "_holds",
+        "_on_ended",
+        "_on_writable",
+        "_queue",
+        "_replay_buffer",
+        "_subscribed",
+        "encoder",
+        "lagging",
+        "registry",
+        "session",
+        "writer",
+    )
+
     def __init__(
         self,
         registry: Registry,

@@ -63,13 +63,16 @@ class CommittedQueue(Generic[R]):
         if not self._delivering:
             with self._lock:
                 self._delivering, self._events = self._events, {}
-        end = self._now() + SLICE_SECONDS
+        end: float | None = None
         try:
             while self._delivering and not self._stopped:
                 receiver, events = self._delivering.popitem()
                 receiver.deliver(events)
-                if self._delivering and self._now() >= end:
-                    break
+                if self._delivering:  # the only room, as usual, needs no look at the clock
+                    now = self._now()
+                    end = now + SLICE_SECONDS if end is None else end
+                    if now >= end:
+                        break
         finally:
             if self._delivering and not self._stopped:  # the receiver may also have raised an exception
                 self._call_soon(self._flush)

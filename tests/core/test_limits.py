@@ -181,3 +181,15 @@ def test_without_client_limits_an_address_connects_as_often_as_it_likes() -> Non
     for _ in range(2 * ARRIVALS_AT_ONCE):
         limiter.acquire("192.0.2.1", 0.0)
     assert limiter.total == 2 * ARRIVALS_AT_ONCE
+
+
+def test_sessions_that_wait_count_like_connections_but_refuse_none() -> None:
+    limiter = ConnectionLimiter(Limits(address_connections=3, connections=5))
+    limiter.acquire("10.0.0.1", 0.0)
+    limiter.check("10.0.0.1", 2, 4)
+    limiter.check("127.0.0.1", 9, 4)
+    with pytest.raises(TooManyConnections, match=r"10\.0\.0\.1: this server takes 3 "):
+        limiter.check("10.0.0.1", 3, 4)
+    with pytest.raises(TooManyConnections, match="full"):
+        limiter.check("10.0.0.1", 2, 5)
+    ConnectionLimiter(Limits(address_connections=None)).check("10.0.0.1", 1000, 1000)

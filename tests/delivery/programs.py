@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from broadcast.core.events import CommandReply, Event, Gap, Message, Notice, PrivateMessage
+from broadcast.core.events import CommandReply, Event, Gap, Message, Notice, PrivateMessage, Receipt
 from broadcast.core.interfaces import Batch, Override
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.multi_room_peer import MultiRoomPeer
@@ -28,6 +28,8 @@ class RoomEncoder:
                 return f"{self._room} {text}\n".encode()
             case PrivateMessage(text=text):
                 return f"{self._room} [{text}]\n".encode()
+            case Receipt(seq=seq):
+                return f"{self._room} #{seq}\n".encode()
             case Gap(first=first, last=last):
                 return f"{self._room} missed {first}-{last}\n".encode()
             case _:

@@ -20,6 +20,7 @@ from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.delivery.cursor import RUN_BYTES
 from broadcast.delivery.fanout import SENDS_PER_SLICE, SLICE_BYTES, Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.delivery.subscriber import Subscriber
 from tests.delivery.subscribers import KINDS, Kind, PlainEncoder, SubscriberClient, SubscriberWorld
 from tests.harness import SocketTransport
 from tests.sockets import FakeSocket
@@ -429,7 +430,7 @@ def test_subscriber_that_fails_withholds_the_batch_from_no_other(
     ann, bob = world.subscribers(2)
     overrides: Overrides = {ann: [(0, Receipt(1))]}
     with monkeypatch.context() as patched:
-        patched.setattr(ann.subscriber, "send_batch", lambda _batch: 1 // 0)
+        patched.setattr(Subscriber, "send_batch", lambda *_arguments: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             world.publish("a", overrides=overrides)
         world.settle()

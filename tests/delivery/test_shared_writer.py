@@ -112,6 +112,17 @@ def test_share_that_goes_first_keeps_the_turn_until_it_has_caught_up(shares: Sha
     assert (shares.writer.sent, shares.continued) == (b"000", [0, 0])
 
 
+def test_turn_does_not_pass_on_while_the_stream_continues(shares: Shares) -> None:
+    """A stream can take several turns of the reactor to continue, and the transport may report more room meanwhile."""
+    shares.offer(1, b"1")
+    shares.writer.drain()
+    shares.offer(2, b"2")
+    shares.writer.drain(100)
+    assert (shares.writer.sent, shares.continued) == (b"1", [1])
+    shares.shares[1].stop_drain()
+    assert (shares.writer.sent, shares.continued) == (b"12", [1, 2])
+
+
 def test_rest_that_is_not_accepted_at_its_turn_waits_further(shares: Shares) -> None:
     shares.offer(1, b"one")
     shares.offer(2, b"two")

@@ -178,7 +178,7 @@ class Inbox:
             return
         if not self.is_full and not self._fill_gaps:
             self._skip(stream, line.seq - 1)
-        if not self.is_full and not stream.is_asking and line.seq == stream.seen + 1:
+        if not self.is_full and line.seq == stream.seen + 1:
             self._queue.append(line)
             stream.seen = line.seq
             stream.newest = max(stream.newest, line.seq)

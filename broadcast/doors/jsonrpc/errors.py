@@ -15,6 +15,7 @@ from broadcast.core.errors import (
     RecipientNotReading,
     RejectedError,
     RoomRejected,
+    TooManyConnections,
     UidReused,
 )
 
@@ -106,7 +107,7 @@ def refusal(
     return RpcError(REASONS[reason][0], message, data)
 
 
-def explain_rejection(error: RejectedError) -> RpcError:
+def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one case for each error
     """Return *error*, one of the core, as programs see it."""
     text = str(error)
     text = text[:1].upper() + text[1:]
@@ -121,5 +122,7 @@ def explain_rejection(error: RejectedError) -> RpcError:
             return refusal("does-not-read", text)
         case UidReused(seq=seq):
             return refusal("uid-reused", text, seq=seq)
+        case TooManyConnections():
+            return RpcError(Code.INVALID_REQUEST, text)
         case _:
             return RpcError(Code.INVALID_PARAMS, text)

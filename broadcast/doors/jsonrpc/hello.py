@@ -78,7 +78,7 @@ class Hello:
         if isinstance(params.resume, UnsetType) or (session := self._check_resume(params.resume)) is None:
             self._open_rooms()
         else:
-            self._resume(session, params.resume)
+            self._resume(session)
 
     def _check_resume(self, resume: Resume) -> ProgramSession | None:
         """Return the session to resume, None if it is over. Raises ``RpcError``."""
@@ -86,8 +86,10 @@ class Hello:
             raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
         self._after = {name.lower(): last for name, last in resume.rooms.items()}
         session = self._sessions.find(resume.token)
-        if session is not None and resume.attempt <= session.attempt:
-            raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
+        if session is not None:
+            if resume.attempt <= session.attempt:
+                raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
+            session.attempt = resume.attempt
         return session
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
@@ -132,16 +134,15 @@ class Hello:
         grace = inf if isinstance(self._params.grace, UnsetType) else self._params.grace
         try:
             reject_controls(nick)
-            return self._sessions.open(sanitize(nick), grace)
+            return self._sessions.open(sanitize(nick), grace, self._connection.address)
         except RejectedError as error:
             raise explain_rejection(error) from error
 
     # A session that goes on
 
-    def _resume(self, session: ProgramSession, resume: Resume) -> None:
+    def _resume(self, session: ProgramSession) -> None:
         rooms = list(self._hub.rooms_of(session.member))
         self._check_numbers(rooms)
-        session.attempt = resume.attempt
         self._resumed = True
         self._rooms = rooms
         session.attach(self._connection)

@@ -92,10 +92,6 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
         room.load_uids(partial(_post_with_uid, context, call, session, room, event))
     else:
         room.post(event, partial(_answer_repetition, context, call, room))
-        backlog = context.sessions.hub.backlog
-        if backlog.above_high_water:
-            context.pause()
-            backlog.when_below_low_water(context.resume)
 
 
 def _post_with_uid(
@@ -133,7 +129,9 @@ def _answer_repetition(
     elif call.is_request:
         _answer_stored(call, first)
     else:
-        context.send(context.sessions.directory.encoder_for(room).encode(first))
+        # The stream of the room may not have reached this line yet, and a program counts the lines that it has read.
+        line = context.sessions.directory.encoder_for(room).encode(first)
+        room.after_barrier(partial(context.peer.send_in_room, room.publisher, line))
 
 
 def _not_kept(text: str) -> RpcError:
@@ -234,7 +232,7 @@ def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
     if uid:
         session.told_uids[uid] = result
         if len(session.told_uids) > TELL_UIDS:
-            session.told_uids.popitem(last=False)
+            del session.told_uids[next(iter(session.told_uids))]
     call.succeed(result)
     if room is not None and hub.should_throttle_sender(to):
         context.pause()
@@ -305,7 +303,8 @@ def _read_history(context: Context, call: Call, params: messages.HistoryParams, 
         if isinstance(lines, JournalError):
             call.fail(RpcError(Code.INTERNAL_ERROR, f"The history cannot be read: {lines}."))
         else:
-            call.succeed(HistoryResult(events=lines.events, more=wanted.more or not lines.complete))
+            more = bool(lines.events) and (wanted.more or not lines.complete)
+            call.succeed(HistoryResult(events=lines.events, more=more))
         context.resume()
 
     encoder = context.sessions.directory.encoder_for(room)

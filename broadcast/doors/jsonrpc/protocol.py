@@ -7,7 +7,6 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from weakref import proxy
 
-from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
@@ -188,14 +187,22 @@ class ProgramConnection:
         try:
             self._execute(call, request)
         except RpcError as error:
-            call.fail(error)
+            self._fail(call, error)
         except RejectedError as error:
             self.sessions.hub.rejections[error.kind] += 1
-            call.fail(explain_rejection(error))
+            self._fail(call, explain_rejection(error))
         except Exception:  # noqa: BLE001 - the fault of one request must not close the connection
             self._log.failure("A request of a program failed: {method}.", method=request.method[:64])
             if call.response is None:
                 call.fail(internal_error())
+
+    def _fail(self, call: Call, error: RpcError) -> None:
+        """Send *error*. The tenth failure of ``hello`` closes the connection."""
+        call.fail(error)
+        if call.method == "hello" and self._session is None:
+            self._failed_hellos += 1
+            if self._failed_hellos == MAX_FAILED_HELLOS:
+                self._end_for(f"{MAX_FAILED_HELLOS} attempts to say hello failed.")
 
     def _execute(self, call: Call, request: Request) -> None:
         params = decode_params(request)
@@ -207,14 +214,16 @@ class ProgramConnection:
             if request.method != "ping":
                 self._session.member.last_active = self.sessions.wall_clock()
             HANDLERS[request.method](self, call, params)
+            backlog = self.sessions.hub.backlog
+            if backlog.above_high_water and self.ready:
+                self.pause()
+                backlog.when_below_low_water(self.resume)
 
     def _refuse_line(self, id_: int | str | None, error: RpcError) -> None:
-        call = self._responses.begin(UNSET if id_ is None else id_, "")
         if id_ is None:
-            # Without a known id, the response cannot be kept in order: it is sent at once.
-            self._responses.send(encode_error(None, error))
+            self.send(encode_error(None, error))
         else:
-            call.fail(error)
+            self._responses.begin(id_, "").fail(error)
 
     def _count_bad_line(self) -> None:
         self._bad_lines += 1
@@ -286,10 +295,7 @@ class ProgramConnection:
             self.resume()
 
         def refuse(error: RpcError) -> None:
-            call.fail(error)
-            self._failed_hellos += 1
-            if self._failed_hellos == MAX_FAILED_HELLOS:
-                self._end_for(f"{MAX_FAILED_HELLOS} attempts to say hello failed.")
+            self._fail(call, error)
             self.resume()
 
         Hello(self.sessions, self, params, self._set_session, greet, refuse).run()
@@ -345,7 +351,7 @@ class ProgramConnection:
     def session_moved(self) -> None:
         """Close, because another connection has resumed the session. Requests that were not handled are dropped."""
         self._session = None
-        self._end_for("Resumed elsewhere.")
+        self._end_for("resumed elsewhere")
 
     def _end_for(self, reason: str) -> None:
         self._end(_encode_goodbye(reason, reconnect=False))

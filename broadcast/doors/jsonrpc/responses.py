@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -58,7 +57,7 @@ class Responses:
     def __init__(self, send: Callable[[bytes], None], on_idle: Callable[[], None]) -> None:
         self.send = send
         self._on_idle = on_idle
-        self._pending: deque[Call] = deque()
+        self._pending: list[Call] = []  # mostly empty; an empty deque would take 700 bytes
 
     @property
     def idle(self) -> bool:
@@ -79,7 +78,7 @@ class Responses:
         pending = self._pending
         if pending and pending[0] is call:
             while pending and (ready := pending[0].response) is not None:
-                pending.popleft()
+                pending.pop(0)
                 self.send(ready)
             if not pending:
                 self._on_idle()

@@ -38,6 +38,15 @@ class MemberPage(NamedTuple):
     """Whether members follow."""
 
 
+class _PageKey(NamedTuple):
+    """The state of a room, the second, and the limits of a page. The same ones have the same page."""
+
+    version: int
+    second: int
+    most: int
+    max_bytes: int
+
+
 class Directory:
     """The encoders and the members of all rooms.
 
@@ -51,6 +60,8 @@ class Directory:
         self._encoders: WeakKeyDictionary[Room, RoomEncoder] = WeakKeyDictionary()
         self._sorted: WeakKeyDictionary[Room, tuple[int, list[tuple[str, Membership]]]] = WeakKeyDictionary()
         """The members of rooms by the comparison key of their nickname, and the version of the room at that time."""
+        self._first_pages: WeakKeyDictionary[Room, tuple[_PageKey, MemberPage]] = WeakKeyDictionary()
+        """The last first page of each room. Many clients that join or come back together receive the same one."""
 
     def encoder_for(self, room: Room) -> RoomEncoder:
         """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes."""
@@ -58,6 +69,15 @@ class Directory:
         if encoder is None:
             encoder = self._encoders[room] = RoomEncoder(room.name, self._ids, self._now)
         return encoder
+
+    def first_members(self, room: Room, count: int, max_bytes: int) -> MemberPage:
+        """Return at most *count* of the first members of *room*, which take at most *max_bytes*."""
+        key = _PageKey(room.presence_version, int(self._wall_clock()), count, max_bytes)
+        known, page = self._first_pages.get(room, (None, None))
+        if page is None or key != known:
+            page = self.members(room, "", count, max_bytes)
+            self._first_pages[room] = key, page
+        return page
 
     def members(self, room: Room, after: str, count: int, max_bytes: int) -> MemberPage:
         """Return at most *count* members of *room* that follow the nickname *after*, and take at most *max_bytes*."""

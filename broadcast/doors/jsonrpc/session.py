@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import proxy
@@ -49,6 +48,9 @@ class ProgramPeer(Protocol):
     def unsubscribe(self, publisher: Publisher) -> None:
         """End the stream of a room here."""
 
+    def send_in_room(self, publisher: Publisher, line: bytes) -> None:
+        """Append *line* to the stream of a room, or to the responses if there is no such stream."""
+
 
 class Connection(Protocol):
     """The connection of a session."""
@@ -87,6 +89,12 @@ class SessionRegistry(Protocol):
     def log_end(self, session: ProgramSession, reason: str) -> None:
         """Log that *session* leaves."""
 
+    def begin_waiting(self, session: ProgramSession) -> None:
+        """Count *session* toward the limits of connections until ``end_waiting``."""
+
+    def end_waiting(self, session: ProgramSession) -> None:
+        """Stop counting *session*."""
+
     def forget_token(self, session: ProgramSession) -> None:
         """Resume *session* no more."""
 
@@ -116,14 +124,14 @@ class ProgramSession:
         """Whether the session is leaving its rooms, or has left them."""
         self.on_end: Callable[[], None] | None = None
         """Called when the session has left all rooms, before its connection closes."""
-        self.told_uids: OrderedDict[str, TellResult] = OrderedDict()
+        self.told_uids: dict[str, TellResult] = {}
         """The results of the last private messages that had a uid."""
         self.first_nick = ""
         """The nickname with which the session has begun."""
         self._sessions = sessions
         self._hub = sessions.hub
         self._member: Member | None = None
-        self._told: deque[tuple[int, bytes]] = deque(maxlen=TOLD_MESSAGES)
+        self._told: list[tuple[int, bytes]] = []  # mostly empty; an empty deque would take 700 bytes
         """The last private messages, with their numbers."""
         self._told_count = 0
         self._on_joined: dict[str, OnJoined] = {}
@@ -229,6 +237,7 @@ class ProgramSession:
         self._told_count += 1
         line = encode_private(self._told_count, message, self._sessions.ids)
         self._told.append((self._told_count, line))
+        del self._told[:-TOLD_MESSAGES]
         if self.connection is not None:
             self.connection.send(line)
 
@@ -242,10 +251,10 @@ class ProgramSession:
     def attach(self, connection: Connection) -> None:
         """Continue on *connection*. An older connection closes."""
         before, self.connection = self.connection, connection
-        self.address = connection.address
         if self._grace_end is not None:
             self._grace_end.cancel()
-            self._grace_end = None
+            self._stop_waiting()
+        self.address = connection.address
         if before is not None:
             before.session_moved()
 
@@ -258,12 +267,17 @@ class ProgramSession:
             return
         if self.grace:
             self._grace_end = self._sessions.clock.callLater(self.grace, self._end_grace)
+            self._sessions.begin_waiting(self)
         else:
             self.end(reason)
 
     def _end_grace(self) -> None:
-        self._grace_end = None
+        self._stop_waiting()
         self.end(CONNECTION_LOST)
+
+    def _stop_waiting(self) -> None:
+        self._grace_end = None
+        self._sessions.end_waiting(self)
 
     def end(self, reason: str) -> None:
         """Leave all rooms, then close the connection. The token is void at once."""

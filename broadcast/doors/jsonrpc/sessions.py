@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ from twisted.logger import Logger
 
 from broadcast.doors.jsonrpc.rooms import Directory
 from broadcast.doors.jsonrpc.session import ProgramSession
+from broadcast.net.addresses import peer_ip
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IAddress, IReactorTime
 
     from broadcast.core.hub import Hub
+    from broadcast.core.limits import ConnectionLimiter
     from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.net.connection_log import VisitLog
 
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 class Sessions:
     """All sessions of programs.
 
-    *grace* is the longest time that a session remains without a connection, in seconds. *make_token* returns a new
-    secret each time. *clock* is monotonic; *wall_clock* returns the time of day in seconds since the epoch.
+    *make_token* returns a new secret each time. *clock* is monotonic; *wall_clock* returns the time of day in seconds
+    since the epoch.
     """
 
     _log = Logger()
@@ -33,25 +36,30 @@ class Sessions:
         ids: SessionIds,
         clock: IReactorTime,
         wall_clock: Callable[[], float],
-        grace: float,
         make_token: Callable[[], str],
+        limiter: ConnectionLimiter,
         visit_log: VisitLog,
     ) -> None:
         self.hub = hub
         self.ids = ids
         self.clock = clock
         self.wall_clock = wall_clock
-        self.grace = grace
+        self._longest_grace = hub.settings.limits.grace_seconds
         self.directory = Directory(ids, clock.seconds, wall_clock)
         self._make_token = make_token
+        self._limiter = limiter
         self._visit_log = visit_log
         self._by_token: dict[str, ProgramSession] = {}
         self._all: set[ProgramSession] = set()
         """The sessions until they have left all rooms."""
+        self._waiting: Counter[str | None] = Counter()
+        """Number of sessions that wait for their next connection, by the IP address of the last one."""
 
-    def open(self, nick: str, grace: float) -> ProgramSession:
-        """Return a new session with the nickname *nick* and this *grace*. Raises ``NicknameRejected``."""
-        session = ProgramSession(self, self._make_token(), min(grace, self.grace))
+    def open(self, nick: str, grace: float, address: IAddress) -> ProgramSession:
+        """Return a new session with the nickname *nick* and this *grace*. Raises ``RejectedError``."""
+        host = peer_ip(address)
+        self._limiter.check(host, self._waiting[host], self._waiting.total())
+        session = ProgramSession(self, self._make_token(), min(grace, self._longest_grace))
         session.admit(nick)
         self._by_token[session.token] = session
         self._all.add(session)
@@ -72,6 +80,17 @@ class Sessions:
     def find(self, token: str) -> ProgramSession | None:
         """Return the session of *token*, None if it is over or unknown."""
         return self._by_token.get(token)
+
+    def begin_waiting(self, session: ProgramSession) -> None:
+        """Count *session* toward the limits of connections until ``end_waiting``: it waits for its next connection."""
+        self._waiting[peer_ip(session.address)] += 1
+
+    def end_waiting(self, session: ProgramSession) -> None:
+        """Stop counting *session*."""
+        host = peer_ip(session.address)
+        self._waiting[host] -= 1
+        if not self._waiting[host]:
+            del self._waiting[host]
 
     def forget_token(self, session: ProgramSession) -> None:
         """Resume *session* no more."""

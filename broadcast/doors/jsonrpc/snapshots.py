@@ -58,7 +58,7 @@ class SnapshotTaker:
         self._topic = _fit_text(room.topic, max_bytes // 8)
         self._count = len(room.members)
         space = max_bytes - ROOM_BYTES - 2 * len(self._topic.encode())
-        self._page = directory.members(room, "", SNAPSHOT_MEMBERS, space // 2)
+        self._page = directory.first_members(room, SNAPSHOT_MEMBERS, space // 2)
         self._space = space - self._page.size
         self._after = wanted.after
         first = self._last - wanted.replay + 1 if wanted.after is None else wanted.after + 1
@@ -80,7 +80,7 @@ class SnapshotTaker:
         if isinstance(lines, JournalError):
             lines = Lines([], 0, 0, complete=False)  # the client can ask again, with history
         events = lines.events
-        first = lines.first or (self._first if lines.complete else self._last + 1)
+        first = lines.first or self._last + 1
         oldest = 1 if self._after is None else self._after + 1
         if self._after is not None and first > oldest:
             events = [Raw(self._encoder.encode_gap_in_result(oldest, first - 1)), *events]
@@ -92,7 +92,7 @@ class SnapshotTaker:
                 count=self._count,
                 members=self._page.members,
                 events=events,
-                more=min(first, self._last + 1) > oldest,
+                more=first > oldest,
             )
         )
 

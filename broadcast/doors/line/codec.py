@@ -101,8 +101,8 @@ class LineCodec:
         telnet commands and editing keys. Then the caller can send the replies and let other connections go first.
         """
         if self._lines:
-            line = self._lines.pop()
-            return line if len(line) <= max_bytes else LINE_TOO_LONG
+            whole = self._lines.pop()
+            return whole if len(whole) <= max_bytes else LINE_TOO_LONG
         commands = 0
         while commands < COMMANDS_PER_LINE:
             if self._pos < len(self._text):

@@ -173,6 +173,7 @@ class BroadcastProtocol(LineReceiver):
     def _hand_over(self, hand_over: HandOver, data: bytes) -> None:
         """Leave the connection to the door for programs. *data* is all that the client has sent."""
         self._stop_timers()
+        self._newcomer = None
         self._state = _State.HANDED_OVER
         self._input.end()
         self._peer.send_bytes(b"\r\n")  # the prompt has no line end
@@ -181,6 +182,7 @@ class BroadcastProtocol(LineReceiver):
             self.transport.abortConnection()
         else:
             self._successor = hand_over(self, writer)
+            del self._codec, self._peer, self._input, self.session  # they take 2 KiB
             self._successor.dataReceived(data)
 
     def _watch_line_end(self) -> None:

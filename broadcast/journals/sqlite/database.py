@@ -64,6 +64,7 @@ BUSY_SECONDS = 2.0
 
 _EXAMINED_EVENTS = 1000  # number of recent events to check when a journal is opened, which takes some milliseconds
 _EXAMINED_ROOM_EVENTS = 20  # the same when another room is opened, because many may be opened at once
+_NEW_ID = "UPDATE journal SET id = lower(hex(randomblob(16)))"
 _LACKING = "lacks some of its lines"
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100  # SQLite file format, section 1.3
@@ -191,8 +192,8 @@ def prepare(
 
     The events are fewer than *tail* if numbers between them are missing. If the journal ends before *last_number*, a
     line of the server replaces the missing ones, so that no number is used twice, and the journal gets a new id.
-    *report* is called with the text of this line. Raises ``JournalError``. The duration does not depend on the size of
-    the journal.
+    *report* is called with the text of this line. Without a *last_number*, the journal also gets a new id. Raises
+    ``JournalError``. The duration does not depend on the size of the journal.
     """
     with translate_errors(path):
         if path.exists():
@@ -210,6 +211,8 @@ def prepare(
             try:
                 _check_keys(db)
                 room, recent = read_room(db, name, tail, _EXAMINED_EVENTS)
+                if not last_number.seq:
+                    db.execute(_NEW_ID)  # the file may be an older copy from another folder
                 if missing := _mark_missing(db, last_number):
                     report(missing)
                     room, recent = read_room(db, name, tail)
@@ -402,7 +405,7 @@ def _mark_missing(db: sqlite3.Connection, last: LastNumber) -> str:
         row = to_row(Message(0, REPORTER, text, last.at, last.seq), key(room, 0))
         db.execute("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", row[:5])
         # Numbers that were given to lines of other rooms may be used again.
-        db.execute("UPDATE journal SET id = lower(hex(randomblob(16)))")
+        db.execute(_NEW_ID)
         db.execute("COMMIT")
     finally:
         if db.in_transaction:

@@ -24,7 +24,9 @@ Query: TypeAlias = Callable[[sqlite3.Connection], Any]
 MAX_PENDING = 1000
 """Maximum number of waiting reads and searches; more are rejected. A session has at most one at a time."""
 REST_FACTOR = 4.0
-"""Duration of the rest after a query, relative to its cost. So all queries together take a fifth of a core at most."""
+"""Duration of the rest after a read or search, relative to its cost. So all of them take a fifth of a core at most."""
+OPEN_REST_FACTOR = 1.0
+"""The same after a room was opened. After a restart, the clients of many rooms wait for that."""
 
 
 class Kind(Enum):
@@ -112,7 +114,7 @@ class QueryThread:
                     queue.append(pending)
             else:
                 cost += self._deliver(pending.on_result, result)
-            self._rest(cost * REST_FACTOR)
+            self._rest(cost * (OPEN_REST_FACTOR if queue is self._queues[Kind.OPEN] else REST_FACTOR))
         for query, on_result in chain.from_iterable(self._queues.values()):
             result = self._execute(query)
             self._call_soon(partial(on_result, JournalError("the journal is closed") if result is None else result))

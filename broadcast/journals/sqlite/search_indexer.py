@@ -52,7 +52,8 @@ class SearchIndexer:
 
     def add(self, room: RoomRecord) -> None:
         """Index the new lines of *room* in the next steps."""
-        assert room.id is not None
+        if room.id is None or not self._usable:
+            return
         known = self._behind.get(room.id)
         if known is not room:
             if known is not None:
@@ -61,7 +62,7 @@ class SearchIndexer:
 
     def behind(self) -> int:
         """Return the number of lines that are still to be indexed, as far as that is known."""
-        return sum(room.last - room.indexed for room in self._behind.values()) if self._usable else 0
+        return sum(room.last - room.indexed for room in self._behind.values())
 
     def due(self) -> bool:
         """Return whether there is work to do."""
@@ -79,6 +80,7 @@ class SearchIndexer:
             if code_of(error) not in _DAMAGED:
                 raise
             self._usable = False  # lines are stored without the index, and a search reports the error
+            self._behind.clear()
 
     def _step(self, db: sqlite3.Connection) -> None:
         # The changes of each step are one statement, and so one transaction.
@@ -134,7 +136,7 @@ class SearchIndexer:
                 query = "SELECT max(upto) FROM indexed WHERE upto BETWEEN ? AND ?"
                 mark = db.execute(query, (key(number, 0), key(number, MAX_SEQ))).fetchone()[0]
                 room.indexed = room.last if mark is None else mark & MAX_SEQ
-                if room.indexed == room.last:
+                if room.indexed >= room.last:
                     del self._behind[number]
         self._merging = True
 

@@ -98,6 +98,15 @@ class FakeServer:
         if session.connection:
             session.connection.notify(session.told[-1])
 
+    def tell_everybody(self, text: str) -> None:
+        for session in self.sessions.values():
+            self.tell_session(session, text)
+
+    def repeat(self, room: str) -> None:
+        """Deliver the last two lines a second time."""
+        for line in self.lines[room][-2:]:
+            self.deliver(room, line)
+
     def lose_sessions(self) -> None:
         """Forget all sessions, as a restart does."""
         for connection in self.connections:

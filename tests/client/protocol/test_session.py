@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from random import Random
 from typing import Any
 
 import pytest
@@ -11,100 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast.client.protocol import errors, events, requests
-from broadcast.client.protocol.session import Answer, Session, State
-from tests.client.protocol.fake_server import FakeConnection, FakeServer, Refusal
-
-
-class Link:
-    """A session, the server, and the connection between them."""
-
-    def __init__(self, server: FakeServer | None = None, **options: Any) -> None:  # noqa: ANN401 -- those of Session
-        self.server = server or FakeServer()
-        rooms = options.pop("rooms", ["lobby"])
-        self.session = Session(options.pop("nick", "bot"), rooms, Random(1), **options)  # noqa: S311 -- repeatable
-        self.connection: FakeConnection | None = None
-        self.answers: dict[int, Answer] = {}
-        self.to_server = bytearray()
-
-    @property
-    def live(self) -> FakeConnection:
-        assert self.connection
-        return self.connection
-
-    def connect(self) -> None:
-        self.connection = self.server.connect()
-        self.session.connection_made()
-
-    def send(self, size: int | None = None) -> None:
-        """Move bytes to the server."""
-        self.to_server += self.session.bytes_to_send()
-        data = bytes(self.to_server[:size])
-        del self.to_server[: len(data)]
-        if self.connection:
-            self.connection.receive(data)
-
-    def receive(self, size: int | None = None) -> None:
-        """Move bytes to the session."""
-        if self.connection:
-            data = bytes(self.connection.output[:size])
-            del self.connection.output[: len(data)]
-            self.take(self.session.receive(data))
-
-    def take(self, answers: list[Answer]) -> None:
-        for answer in answers:
-            assert answer.call not in self.answers
-            self.answers[answer.call] = answer
-
-    def lose(self, *, noticed: bool = True) -> None:
-        """Lose the connection with all that is under way."""
-        if self.connection and noticed:
-            self.connection.close()
-        self.connection = None
-        self.to_server.clear()
-        self.take(self.session.connection_lost("the connection broke"))
-
-    def pump(self) -> None:
-        """Move bytes until there are none."""
-        while self.connection:
-            self.send()
-            done = not self.connection.output
-            self.receive()
-            if self.session.must_close or (self.connection.is_closed and not self.connection.output):
-                self.lose()
-            elif done and not self.to_server:
-                break
-
-    def start(self) -> Link:
-        self.connect()
-        self.pump()
-        return self
-
-    def reconnect(self) -> None:
-        self.connect()
-        self.pump()
-
-    def call(self, request: requests.Request[Any]) -> int:
-        return self.session.call(request)
-
-    def answered(self, request: requests.Request[Any]) -> Any:  # noqa: ANN401 -- the type of its result
-        number = self.call(request)
-        self.pump()
-        answer = self.answers[number]
-        if answer.error:
-            raise answer.error
-        return answer.result
-
-    def events(self) -> list[events.Event]:
-        """Take all events, as a program does, with the requests that this causes."""
-        taken = list(iter(self.session.next_event, None))
-        self.pump()
-        while more := list(iter(self.session.next_event, None)):
-            taken += more
-            self.pump()
-        return taken
-
-    def texts(self) -> list[str]:
-        return [event.text for event in self.events() if isinstance(event, events.Line)]
+from broadcast.client.protocol.session import State
+from tests.client.protocol.fake_server import FakeServer, Refusal
+from tests.client.protocol.links import STEPS, Link, check
 
 
 @pytest.fixture
@@ -366,6 +274,7 @@ def test_a_private_message_is_delivered_once_in_a_resumed_session(link: Link) ->
     ann.lose()
     link.server.tell("ann", "more")
     ann.reconnect()
+    assert ann.server.calls[-1][1]["resume"]["told"] == 1
     assert [event.text for event in ann.events() if isinstance(event, events.Told)] == ["psst", "more"]
 
 
@@ -565,6 +474,19 @@ def test_a_fill_that_a_lost_connection_interrupts_goes_on(link: Link) -> None:
     assert link.texts() == ["one", "two"]
 
 
+def test_a_fill_that_is_interrupted_is_asked_for_again(link: Link) -> None:
+    link.server.answers_held = []
+    link.server.max_replay = 1
+    link.server.hide("one", "two", "three")
+    link.pump()
+    link.lose()
+    link.server.answers_held = None
+    link.server.tell("bot", "psst")
+    link.reconnect()
+    assert link.texts() == ["one", "two", "three"]
+    assert link.server.calls[-2][1]["resume"]["rooms"] == {"lobby": 0}
+
+
 def test_more_lines_than_a_resumed_session_gets_at_once_are_read(link: Link) -> None:
     link.server.max_replay = 10
     link.lose()
@@ -706,91 +628,9 @@ def test_events_do_not_depend_on_where_bytes_are_cut(sizes: list[int]) -> None:
     assert link.texts() == ["one", "zwei ü", "three", "four"]
 
 
-ROOMS = st.sampled_from(["lobby", "kitchen"])
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.sampled_from(["say", "hear", "hide", "repeat"]), ROOMS),
-        st.tuples(st.just("send"), st.integers(1, 300)),
-        st.tuples(st.just("receive"), st.integers(1, 600)),
-        st.tuples(st.just("lose"), st.booleans()),
-        st.tuples(st.sampled_from(["restart", "tell"]), st.none()),
-        st.tuples(st.just("take"), st.integers(1, 5)),
-    ),
-    max_size=60,
-)
-
-
-class Scenario:
-    """A link whose program, server and network do what the steps say."""
-
-    def __init__(self) -> None:
-        self.link = Link(rooms=["lobby", "kitchen"], max_events=4).start()
-        self.server = self.link.server
-        self.server.max_replay = 3
-        self.server.max_page_bytes = 400
-        self.said: dict[int, str] = {}
-        self.taken: list[events.Event] = []
-
-    def step(self, what: str, how: Any) -> None:  # noqa: ANN401 -- depends on the step
-        if self.link.connection is None or self.link.connection.is_closed or self.link.session.must_close:
-            self.link.lose()
-            self.link.connect()
-        getattr(self, what)(how)
-
-    def say(self, room: str) -> None:
-        self.said[self.link.call(requests.Say(room, f"mine {len(self.said)}"))] = room
-
-    def hear(self, room: str) -> None:
-        self.server.say("theirs", room)
-
-    def hide(self, room: str) -> None:
-        self.server.hide("hidden", room=room)
-
-    def repeat(self, room: str) -> None:
-        for line in self.server.lines[room][-2:]:
-            self.server.deliver(room, line)
-
-    def send(self, size: int) -> None:
-        self.link.send(size)
-
-    def receive(self, size: int) -> None:
-        self.link.receive(size)
-
-    def lose(self, noticed: bool) -> None:
-        self.link.lose(noticed=noticed)
-
-    def restart(self, _: None) -> None:
-        self.server.lose_sessions()
-
-    def tell(self, _: None) -> None:
-        for session in self.server.sessions.values():
-            self.server.tell_session(session, "psst")
-
-    def take(self, number: int) -> None:
-        taken = (self.link.session.next_event() for _ in range(number))
-        self.taken += [event for event in taken if event is not None]
-
-    def finish(self) -> None:
-        self.link.pump()
-        if self.link.connection is None:
-            self.server.lose_sessions()
-            self.link.reconnect()
-        self.taken += self.link.events()
-
-
 @given(STEPS)
 def test_whatever_is_lost_each_line_is_said_once_and_comes_once_in_order(steps: list[tuple[str, Any]]) -> None:
-    scenario = Scenario()
-    for what, how in steps:
-        scenario.step(what, how)
-    scenario.finish()
-    lines, said, answers = scenario.server.lines, scenario.said, scenario.link.answers
-    assert not any(isinstance(event, events.Gap) for event in scenario.taken)
-    for room in ("lobby", "kitchen"):
-        taken = [event.seq for event in scenario.taken if isinstance(event, events.Line) and event.room == room]
-        assert taken == [line["seq"] for line in lines[room]]
-        mine = [line["text"] for line in lines[room] if line["nick"] == "bot"]
-        assert mine == [f"mine {index}" for index, of in enumerate(said.values()) if of == room]
-    assert {number: answer.error for number, answer in answers.items()} == dict.fromkeys(said)
-    for number, room in said.items():
-        assert lines[room][answers[number].result.seq - 1]["nick"] == "bot"
+    server = FakeServer()
+    server.max_replay = 3
+    server.max_page_bytes = 400
+    check(steps, server)

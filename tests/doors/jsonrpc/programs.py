@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from broadcast.core.interfaces import View
 from broadcast.doors.jsonrpc.encoder import SessionIds
@@ -14,6 +14,9 @@ from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from tests.doors.jsonrpc.openrpc import Checker, lines
 from tests.harness import DirectWorld, Person, World
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress
 
 Message = dict[str, Any]
 PREFIX: Final = "k3"
@@ -145,7 +148,7 @@ class Program:
 class _ProgramWorld(World):
     """A server with the JSON-RPC door."""
 
-    def __init__(self, *args: Any, grace: float = GRACE, **kwargs: Any) -> None:  # noqa: ANN401 - those of World
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of World
         super().__init__(*args, **kwargs)
         tokens = count(1)
         self.sessions = Sessions(
@@ -153,8 +156,8 @@ class _ProgramWorld(World):
             SessionIds(PREFIX),
             self.clock,
             self.wall,
-            grace,
             lambda: f"token-{next(tokens)}",
+            self.connections.limiter,
             self.factory.visit_log,
         )
         self.context = DoorContext(
@@ -167,9 +170,9 @@ class _ProgramWorld(World):
         )
         self.factory.hand_over = partial(take_over, self.context)
 
-    def open_program(self) -> Program:
+    def open_program(self, address: IAddress | None = None) -> Program:
         """Return a program that has sent nothing yet."""
-        return Program(self, self.connect())
+        return Program(self, self.connect(address))
 
     def program(self, nick: str, **params: object) -> Program:
         """Return a program that has said hello."""

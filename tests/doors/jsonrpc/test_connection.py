@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -10,13 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from broadcast.core.limits import Limits
+from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, METHODS
 from broadcast.doors.jsonrpc.protocol import ProgramConnection
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 from tests.harness import is_read_from
 
 SAY = '{"jsonrpc":"2.0","id":%d,"method":"say","params":{"room":"lobby","text":"%d"}}'
+
+NOTIFICATION = '{"jsonrpc":"2.0","method":"say","params":{"room":"lobby","text":"%d"}}'
 
 
 def connection_of(program: Program) -> ProgramConnection:
@@ -204,8 +207,7 @@ def test_program_that_does_not_read_misses_lines_and_is_told_which(ann: Program,
 
 
 def test_others_have_their_turn_while_one_sends_hundreds_of_requests(ann: Program, bob: Program) -> None:
-    notification = '{"jsonrpc":"2.0","method":"say","params":{"room":"lobby","text":"%d"}}'
-    ann.put_lines(*(notification % number for number in range(700)))
+    ann.put_lines(*(NOTIFICATION % number for number in range(700)))
     assert not reads(ann)
     bob.put("say", {"room": "lobby", "text": "hi"}, notify=True)
     bob.world.settle()
@@ -213,6 +215,17 @@ def test_others_have_their_turn_while_one_sends_hundreds_of_requests(ann: Progra
     assert texts.index("hi") < 700
     assert len(texts) == 701
     assert reads(ann)
+
+
+def test_author_waits_while_too_much_is_not_stored() -> None:
+    world = ProgramWorld(limits=replace(DEFAULTS.without_client_limits(), high_water_events=20))
+    ann, bob = world.programs("ann", "bob")
+    ann.put_lines(*(NOTIFICATION % number for number in range(100)))
+    assert not reads(ann)
+    assert connection_of(ann).buffered_bytes > 5000
+    world.settle()
+    assert reads(ann)
+    assert bob.texts() == [*map(str, range(100))]
 
 
 # Keepalive

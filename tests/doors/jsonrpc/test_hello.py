@@ -79,8 +79,8 @@ def test_nickname_is_needed_without_a_valid_token(world: ProgramWorld) -> None:
 
 def test_tenth_failed_hello_closes(world: ProgramWorld, ann: Program) -> None:
     bot = world.open_program()
-    for _ in range(9):
-        bot.fail("hello", protocol=1, nick="ann")
+    for wrong in ({"nick": "ann"}, {"nick": 5}, {"protocol": 2}) * 3:
+        bot.fail("hello", **({"protocol": 1, "nick": "bot"} | wrong))
     assert not bot.is_closed()
     bot.put("hello", {"protocol": 1, "nick": "ann"})
     world.settle()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from operator import itemgetter
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from broadcast.core.errors import JournalError
 from broadcast.core.events import Action, Event, Message, StoreFailed, TopicChanged
 from broadcast.core.hub import Settings
 from broadcast.doors.jsonrpc.messages import MAX_EVENTS
@@ -103,6 +105,23 @@ def test_repetition_waits_for_the_first_line(ann: Program, bob: Program) -> None
     ann.world.settle()
     assert [ann.response(id_) for id_ in ids] == [{"result": {"seq": 1, "at": NOON}}] * 3
     assert bob.texts() == ["hi"]
+
+
+def test_said_that_answers_a_repetition_does_not_come_before_the_lines_of_the_stream(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    """A program counts what it has read. Behind a line that comes too early, it would ask for no other."""
+    ann.person.stop_reading(200)
+    for number in range(1, 6):
+        bob.put("say", {"room": "lobby", "text": f"{number}"})
+    for _ in range(2):
+        ann.put("say", {"room": "lobby", "text": "mine", "uid": "u-1"}, notify=True)
+    world.settle()
+    ann.put("say", {"room": "lobby", "text": "mine", "uid": "u-1"}, notify=True)
+    world.settle()
+    ann.person.read_on()
+    world.settle()
+    assert [event["seq"] for event in ann.events()] == [1, 2, 3, 4, 5, 6, 6, 6]
 
 
 def test_same_uid_with_another_text_author_or_kind_is_refused(ann: Program, bob: Program) -> None:
@@ -205,6 +224,16 @@ def test_private_messages_to_a_program_that_does_not_read_are_refused(ann: Progr
     ann.call("tell", to="bob", text="x")
 
 
+def test_uids_of_the_last_thousand_private_messages_are_known(ann: Program, bob: Program) -> None:
+    for number in range(1002):
+        ann.put("tell", {"to": "bob", "text": "x", "uid": f"u-{number}"}, notify=True)
+    bob.world.settle()
+    bob.read()
+    for number in (2, 1001, 0):
+        ann.call("tell", to="bob", text="x", uid=f"u-{number}")
+    assert len(bob.events()) == 1
+
+
 # topic, nick, away
 
 
@@ -295,8 +324,57 @@ def test_history_is_cut_at_the_maximum_of_a_message_and_can_be_continued(ann: Pr
     assert found == [*range(1, 101)]
 
 
-def test_history_that_cannot_be_read_is_an_error(ann: Program) -> None:
+def test_history_needs_the_room(ann: Program) -> None:
     assert ann.fail("history", room="kitchen", last=5) == (1005, "not-in-room")
+
+
+def test_journal_that_cannot_be_read_is_an_error(ann: Program, bob: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ann.world
+
+    def fail(*arguments: Any) -> None:  # noqa: ANN401 - those of any method
+        world._soon.append(partial(arguments[-1], JournalError("disk full")))
+
+    log = world.room._log
+    for name in ("read", "search", "read_uids"):
+        monkeypatch.setattr(log, name, fail)
+    say(ann, *map(str, range(30)))
+    assert ann.fail("history", room="lobby", last=5) == (-32603, None)
+    assert ann.fail("search", room="lobby", words="x") == (-32603, None)
+    assert ann.fail("command", room="lobby", line="/history") == (-32603, None)
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1001, "not-kept")
+    for params, events in (({"replay": 30}, []), ({"after": 3}, [{"first": 4, "last": 30}])):
+        joined = ann.call("join", room="lobby", **params)
+        assert joined["events"] == [{"method": "gap", "room": "lobby"} | gap for gap in events]
+        assert joined["more"] is True
+    monkeypatch.undo()
+    first = ann.call("say", room="lobby", text="x", uid="u-1")
+    for name in ("read", "search", "read_uids"):
+        monkeypatch.setattr(log, name, fail)
+    assert first["seq"] == 31
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1001, "not-kept")
+    assert bob.call("ping") == {}
+
+
+def test_lines_that_the_journal_has_forgotten_are_a_gap() -> None:
+    world = ProgramWorld(journal=partial(MemoryJournal, limit=5))
+    ann, bob = world.programs("ann", "bob")
+    say(ann, *map(str, range(30)))
+    assert seqs(ann.call("history", room="lobby", last=10)) == [*range(26, 31)]
+    assert ann.call("history", room="lobby", after=0, count=10) == {"events": [], "more": False}
+    assert ann.call("history", room="lobby", before=20, count=10) == {"events": [], "more": False}
+    gap, *events = bob.call("join", room="lobby", after=3)["events"]
+    assert gap == {"method": "gap", "room": "lobby", "first": 4, "last": 25}
+    assert seqs({"events": events}) == [*range(26, 31)]
+
+
+def test_repetition_of_a_line_that_is_not_stored_has_the_same_error() -> None:
+    world = ProgramWorld(journal=FaultyJournal)
+    (ann,) = world.programs("ann")
+    ann.call("say", room="lobby", text="x", uid="u-0")
+    cast(FaultyJournal, world.journal).fault = "disk full"
+    ids = [ann.put("say", {"room": "lobby", "text": "hi", "uid": "u-1"}) for _ in range(3)]
+    world.settle()
+    assert [ann.response(id_)["error"]["code"] for id_ in ids] == [1001] * 3
 
 
 def test_search_finds_the_newest_lines(ann: Program) -> None:

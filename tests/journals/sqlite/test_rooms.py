@@ -12,6 +12,7 @@ import pytest
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Action, Event, Joined, Message, StoreFailed, TopicChanged
 from broadcast.journals.sqlite import database, room_log, search_indexer, writing_connection
+from broadcast.journals.sqlite.data_dir import LastNumber
 from broadcast.journals.sqlite.journal import FILE, MAX_NAME_BYTES, SqliteJournal
 from broadcast.journals.sqlite.room_record import MAX_SEQ
 from tests.journals.contract import TIMEOUT, Harness, RoomHarness, as_read, message, open_journal, seqs, seqs_of
@@ -313,6 +314,20 @@ def test_missing_lines_are_marked_in_the_room_of_the_last_line_and_the_id_change
         assert room.append_texts("f") == [message("f", 6)]
 
 
+@pytest.mark.parametrize("content", [None, b"", b"many", b"0 lobby\n"])
+def test_copy_without_its_last_number_gets_a_new_id(tmp_path: Path, content: bytes | None) -> None:
+    with open_sqlite(tmp_path) as run:
+        run.append_texts("x")
+        before = run.journal.id
+    (tmp_path / "journal.last").unlink()
+    if content is not None:
+        (tmp_path / "journal.last").write_bytes(content)
+    with open_sqlite(tmp_path) as run:
+        after = run.journal.id
+    with open_sqlite(tmp_path) as run:
+        assert run.journal.id == after != before
+
+
 def test_missing_room_is_created_again(tmp_path: Path) -> None:
     reports: list[str] = []
     with open_sqlite(tmp_path) as run:
@@ -448,6 +463,37 @@ def test_journal_without_rooms_becomes_the_lobby(tmp_path: Path, version: int) -
     assert rooms(tmp_path) == [(0, "lobby", ""), (1, "kitchen", "")]
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_cost_of_opening_does_not_grow_with_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    def connect(path: Path, *, writing: bool) -> sqlite3.Connection:
+        db = database_connect(path, writing=writing)
+        db.set_progress_handler(count, 1000)  # virtual machine instructions
+        return db
+
+    database_connect = database.connect
+    needed = []
+    for lines in (2_000, 40_000):
+        folder = tmp_path / str(lines)
+        folder.mkdir()
+        old_journal(folder / FILE, 2, lines)
+        if version == 3:
+            database.prepare(folder / FILE, 0).db.close()
+        steps = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "connect", connect)
+            database.prepare(folder / FILE, 20, LastNumber(lines, 1.0)).db.close()
+        needed.append(steps)
+    assert needed[1] <= needed[0] + 10
+
+
 def test_interrupted_migration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     statements = len(database.MIGRATIONS[2])
     for failing in range(statements + 1):
@@ -467,6 +513,7 @@ def test_interrupted_migration_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_lines_of_all_rooms_survive_kill_9_without_gaps(tmp_path: Path) -> None:
+    delivered: dict[int, int] = {}
     for batches in (1, 3, 20, 60):
         delivered = write_until_killed(tmp_path, batches, 30, rooms=3)
         with open_sqlite(tmp_path) as run:
