@@ -22,7 +22,7 @@ from broadcast.core.errors import (
 from broadcast.core.events import PrivateMessage
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.membership import Member, MemberListener
+from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.room import Room, RoomContext
 from broadcast.core.stats import Rejection
 
@@ -229,16 +229,27 @@ class Hub:
         self.session_count += 1
         return self.session_count
 
-    def admit(self, session: int, name: str, listener: MemberListener, *, receives_own: bool = False) -> Member:
-        """Give the nickname *name* to *session*, which is in no room yet. Raises ``NicknameRejected``."""
-        nick = self._validate_nick(name, None)
-        member = self.members[session] = Member(session, nick, listener, receives_own)
+    def admit(
+        self,
+        session: int,
+        name: str,
+        listener: MemberListener,
+        *,
+        link: Link | None = None,
+        receives_own: bool = False,
+    ) -> Member:
+        """Give the nickname *name* to *session*, which is in no room yet. Raises ``NicknameRejected``.
+
+        A nickname whose owner has lost its connection without a notice, and has come back over *link*, is free.
+        """
+        nick = self._validate_nick(name, None, link)
+        member = self.members[session] = Member(session, nick, listener, link, receives_own)
         self._claim(member)
         return member
 
     def rename(self, member: Member, name: str) -> None:
         """Give *member* another nickname. Raises ``NicknameRejected``."""
-        nick = self._validate_nick(name, member)
+        nick = self._validate_nick(name, member, member.link)
         if nick == member.nick:
             return
         self._release(member)
@@ -332,10 +343,14 @@ class Hub:
 
     # Nicknames
 
-    def _validate_nick(self, name: str, owner: Member | None) -> str:
-        """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*."""
+    def _validate_nick(self, name: str, owner: Member | None, link: Link | None) -> str:
+        """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*.
+
+        It becomes free if *link* has replaced the connection of its present owner.
+        """
         nick = nicknames.validate(name, unicode=self.settings.unicode_nicknames)
-        if self._owners.get(nicknames.casefold_key(nick), owner) is not owner:
+        other = self._owners.get(nicknames.casefold_key(nick), owner)
+        if other is not None and other is not owner and not _end_replaced(other, link):
             raise NicknameRejected(f"{nick} is taken.", "taken")
         if self.settings.unicode_nicknames:
             lookalike = self._skeletons.get(nicknames.skeleton(nick))
@@ -352,3 +367,11 @@ class Hub:
         del self._owners[nicknames.casefold_key(member.nick)]
         if self.settings.unicode_nicknames:
             del self._skeletons[nicknames.skeleton(member.nick)]
+
+
+def _end_replaced(member: Member, link: Link | None) -> bool:
+    """End the session of *member* if *link* has replaced its connection. Return whether it has."""
+    if link is None or member.link is None or not link.has_replaced(member.link):
+        return False
+    member.link.end()
+    return True
