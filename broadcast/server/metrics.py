@@ -58,7 +58,7 @@ MAX_CONNECTIONS: Final = 20
 REQUESTS_PER_SECOND: Final = 50
 """Maximum number of answers per second. Further requests wait, because each takes the reactor half a millisecond."""
 NAMED_ROOMS: Final = 10
-"""Number of the largest rooms that ``/metrics?rooms`` names."""
+"""Number of the largest rooms that ``/metrics?rooms=1`` names."""
 MAX_AGE_SECONDS: Final = 1.0
 """Maximum age of the metrics in an answer. It limits how often they are read."""
 DELAY_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -256,7 +256,7 @@ class _MetricsText:
 class _Pages(Resource):
     """The pages ``/metrics``, for the server and its process, and ``/healthz``: 200 and ``ok``, or 503 and a reason.
 
-    ``/metrics?rooms``, with the text *with_rooms*, also names the largest rooms. Requests above
+    ``/metrics?rooms=1``, with the text *with_rooms*, also names the largest rooms. Requests above
     ``REQUESTS_PER_SECOND`` wait, in the order of their arrival.
     """
 
