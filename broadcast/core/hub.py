@@ -154,22 +154,23 @@ class Hub:
 
         The rooms that have no members after the call are closed again.
         """
-        rooms: list[Room] = []
+        self._open_next(typed, [], on_rooms)
 
-        def open_next(opened: Room | RejectedError | None = None) -> None:
-            if isinstance(opened, Room):
-                opened.reservations += 1
-                rooms.append(opened)
-            if isinstance(opened, RejectedError) or len(rooms) == len(typed):
-                on_rooms(opened if isinstance(opened, RejectedError) else rooms)
-                for room in rooms:
-                    room.reservations -= 1
-                    if room.is_unused:
-                        self._close_room(room)
-            else:
-                self.open_room(typed[len(rooms)], open_next)
-
-        open_next()
+    def _open_next(
+        self, typed: Sequence[str], rooms: list[Room], on_rooms: OnRooms, opened: Room | RejectedError | None = None
+    ) -> None:
+        """Add *opened* to *rooms*, and open the next one of the rooms *typed*."""
+        if isinstance(opened, Room):
+            opened.reservations += 1
+            rooms.append(opened)
+        if isinstance(opened, RejectedError) or len(rooms) == len(typed):
+            on_rooms(opened if isinstance(opened, RejectedError) else rooms)
+            for room in rooms:
+                room.reservations -= 1
+                if room.is_unused:
+                    self._close_room(room)
+        else:
+            self.open_room(typed[len(rooms)], partial(self._open_next, typed, rooms, on_rooms))
 
     def _on_opened(self, name: str, opened: OpenedRoom | JournalError) -> None:
         callbacks = self._opening.pop(name)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from broadcast.core import commands
-from broadcast.core.errors import RejectedError
 from broadcast.core.events import ErrorReply
 from broadcast.core.interfaces import View
 from broadcast.core.sanitize import sanitize
@@ -65,24 +64,63 @@ def run_command(context: Context, call: Call, room: Room, typed: str) -> None:
         raise RpcError(Code.INVALID_PARAMS, f"This is no command that only answers. Those are {known}.")
     run = _CommandRun(context, call, room)
     command.run(run, argument, context.sessions.wall_clock())
-    run.finish_if_ready()
+    if run.ready:
+        run.answer()
+
+
+class _Collector:
+    """A ``Peer`` that collects the lines of one command, as long as they fit into a message."""
+
+    congested = False
+
+    def __init__(self, format_notice: FormatNotice) -> None:
+        self.lines: list[str] = []
+        self.error = ""
+        """Why the command has failed; empty if it has not."""
+        self._format_notice = format_notice
+        self._space = LIST_BYTES
+
+    def send(self, *notices: Notice) -> None:
+        """Collect *notices*."""
+        for notice in notices:
+            if isinstance(notice, ErrorReply):
+                self.error = f"{notice.reason}."
+            for line in self._format_notice(notice).decode().splitlines():
+                self._space -= 2 * len(line.encode()) + 3  # a quoted character takes two bytes
+                if self._space > 0:
+                    self.lines.append(line.removeprefix(_MARK))
+
+    def send_lazily(self, notices: Iterator[Notice]) -> None:
+        """Collect *notices*."""
+        self.send(*notices)
+
+    def when_writable(self, call: Callable[[], None]) -> None:
+        """Call *call*: there is always space, because the rest is dropped."""
+        call()
+
+    def subscribe(self, _publisher: Publisher, _view: View) -> None:
+        """Do nothing: a command is not a subscriber."""
+
+    def ready_for_line(self) -> None:
+        """Do nothing: a command has no input."""
+
+    def close(self) -> None:
+        """Do nothing: a command has no connection."""
 
 
 class _CommandRun:
-    """One command: a ``CommandContext`` and its ``Peer``, which collects the lines."""
+    """One command: a ``CommandContext``."""
 
     def __init__(self, context: Context, call: Call, room: Room) -> None:
         self.hub: Hub = context.sessions.hub
-        self.peer: Peer = self
+        self._collector = _Collector(context.format_notice)
+        self.peer: Peer = self._collector
         self.room = room
         self.view = View()
         self.ready = True
         self.member: Member = context.session.member
         self._context = context
         self._call = call
-        self._lines: list[str] = []
-        self._space = LIST_BYTES
-        self._error = ""
 
     @property
     def nick(self) -> str:
@@ -92,7 +130,7 @@ class _CommandRun:
     @property
     def leave(self) -> Callable[[str], None]:
         """A function for commands that are not run here."""
-        return _reject
+        return _do_nothing
 
     def pause(self) -> None:
         """Wait for ``resume``: the reply comes later."""
@@ -102,7 +140,7 @@ class _CommandRun:
     def resume(self) -> None:
         """Answer: the reply is complete."""
         self.ready = True
-        self.finish_if_ready()
+        self.answer()
         self._context.resume()
 
     def set_view(self, _view: View) -> None:
@@ -111,44 +149,13 @@ class _CommandRun:
     def move_to(self, _name: str) -> None:
         """Do nothing: such commands are not run here."""
 
-    def finish_if_ready(self) -> None:
-        """Answer, if the reply is complete."""
-        if self.ready and self._error:
-            self._call.fail(RpcError(Code.INTERNAL_ERROR, self._error))
-        elif self.ready:
-            self._call.succeed(CommandResult(lines=self._lines))
-
-    # The peer
-
-    congested = False
-
-    def send(self, *notices: Notice) -> None:
-        """Collect *notices*, as long as they fit into a message."""
-        for notice in notices:
-            if isinstance(notice, ErrorReply):
-                self._error = f"{notice.reason}."
-            for line in self._context.format_notice(notice).decode().splitlines():
-                self._space -= 2 * len(line.encode()) + 3  # a quoted character takes two bytes
-                if self._space > 0:
-                    self._lines.append(line.removeprefix(_MARK))
-
-    def send_lazily(self, notices: Iterator[Notice]) -> None:
-        """Collect *notices*."""
-        self.send(*notices)
-
-    def subscribe(self, _publisher: Publisher, _view: View) -> None:
-        """Do nothing: a command is not a subscriber."""
-
-    def when_writable(self, call: Callable[[], None]) -> None:
-        """Call *call*: there is always space, but what does not fit is dropped."""
-        call()
-
-    def ready_for_line(self) -> None:
-        """Do nothing: a command has no input."""
-
-    def close(self) -> None:
-        """Do nothing: a command has no connection."""
+    def answer(self) -> None:
+        """Answer the call with the lines, or with the reason of the failure."""
+        if self._collector.error:
+            self._call.fail(RpcError(Code.INTERNAL_ERROR, self._collector.error))
+        else:
+            self._call.succeed(CommandResult(lines=self._collector.lines))
 
 
-def _reject(_reason: str) -> NoReturn:
-    raise RejectedError("this is no command that only answers.")
+def _do_nothing(_reason: str) -> None:
+    pass

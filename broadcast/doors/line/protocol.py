@@ -173,6 +173,7 @@ class BroadcastProtocol(LineReceiver):
     def _hand_over(self, hand_over: HandOver, data: bytes) -> None:
         """Leave the connection to the door for programs. *data* is all that the client has sent."""
         self._stop_timers()
+        self._newcomer = None
         self._state = _State.HANDED_OVER
         self._input.end()
         self._peer.send_bytes(b"\r\n")  # the prompt has no line end

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.logger import Logger, LogPublisher
 
 from broadcast.core.limits import Limits
+from broadcast.doors.jsonrpc.protocol import ProgramConnection
+from broadcast.doors.jsonrpc.sessions import Sessions
+from broadcast.doors.line.protocol import BroadcastProtocol
 from tests.doors.jsonrpc.programs import GRACE, Program, ProgramWorld
 
 
@@ -278,16 +283,59 @@ def test_session_in_its_grace_is_named_and_counts(world: ProgramWorld, ann: Prog
     assert world.open_program().fail("hello", protocol=1, nick="bob") == (1003, "nick-refused")
 
 
-def test_nothing_is_left_of_sessions_that_are_over(world: ProgramWorld, ann: Program, bob: Program) -> None:
-    bob.vanish()
-    back = come_back(bob)
-    session = ref(world.sessions.find("token-2"))
-    connection = ref(back.person.protocol._successor)
-    back.call("quit")
-    back.hang_up()
-    back.person.protocol = bob.person.protocol = ann.person.protocol
+def end_by_quit(bot: Program) -> None:
+    bot.call("quit")
+    bot.hang_up()
+
+
+def end_by_loss(bot: Program) -> None:
+    bot.vanish()
+    bot.world.clock.advance(GRACE)
+    bot.world.settle()
+
+
+def end_by_bad_lines(bot: Program) -> None:
+    bot.put_lines(*"{{{{{")
+    bot.world.settle()
+    bot.hang_up()
+    bot.world.clock.advance(GRACE)
+    bot.world.settle()
+
+
+def end_by_move(bot: Program) -> None:
+    back = come_back(bot)
+    bot.hang_up()
+    end_by_quit(back)
+
+
+@pytest.mark.parametrize("end", [end_by_quit, end_by_loss, end_by_bad_lines, end_by_move])
+def test_session_that_is_over_is_freed_without_the_garbage_collector(
+    world: ProgramWorld, ann: Program, end: Callable[[Program], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Before logging begins, Twisted holds the events, and with them the objects that have logged them.
+    for cls in (ProgramConnection, Sessions, BroadcastProtocol):
+        monkeypatch.setattr(cls, "_log", Logger(observer=LogPublisher()))
+    bot = world.program("bot")
+    for method, params in (
+        ("join", {"room": "kitchen"}),
+        ("say", {"room": "kitchen", "text": "x", "uid": "u-1"}),
+        ("history", {"room": "lobby", "last": 5}),
+        ("command", {"room": "lobby", "line": "/names"}),
+    ):
+        bot.call(method, **params)
+    protocol = bot.person.protocol
+    session = world.sessions.find(bot.welcome["token"])
+    assert isinstance(protocol._successor, ProgramConnection)
+    parts = [ref(part) for part in (protocol, session, protocol._successor, protocol._successor.peer)]
+    del protocol, session
     gc.collect()
-    assert (session(), connection()) == (None, None)
+    gc.disable()
+    try:
+        end(bot)
+        del bot
+        assert [part() for part in parts] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None:
