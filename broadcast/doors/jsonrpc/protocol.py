@@ -292,7 +292,6 @@ class ProgramConnection:
             call.succeed(result)
             self._stop_timers()
             self._start_pings()
-            self.resume()
 
         def refuse(error: RpcError) -> None:
             self._fail(call, error)
