@@ -406,6 +406,11 @@ class Room:
         self._leaving.clear()
         return callbacks
 
+    @property
+    def recent_lines(self) -> Sequence[Stored]:
+        """The newest stored events in delivery or delivered, ascending, as many as a new member receives."""
+        return self._recent
+
     def _replay(self) -> Iterator[ReplayLine | Gap]:
         """Return the replay for a new member: the recent events up to now."""
         return self._replay_range(self._recent[0].seq if self._recent else self.last_seq + 1, self.last_seq)
