@@ -99,6 +99,8 @@ def test_session_survives_a_connection_that_is_lost_before_the_result_of_a_resum
     world: ProgramWorld, ann: Program, bob: Program
 ) -> None:
     bob.vanish()
+    say(ann, *map(str, range(world.hub.settings.replay + 1)))  # more than the room has in memory
+    ann.read()
     again = world.open_program()
     again.put("hello", {"protocol": 1, "resume": bob.resume})
     again.vanish()
