@@ -116,6 +116,8 @@ class ProgramSession:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
+        self.token_sent = False
+        """Whether a client has been sent the token."""
         self.grace = grace
         self.attempt = 0
         """The highest attempt to resume the session so far."""
