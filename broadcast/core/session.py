@@ -239,8 +239,10 @@ class Session:
         self.ready = False
 
     def _send_replay(self, replay: Iterator[ReplayLine | Gap]) -> None:
-        self._end_move()
         room = self.room
+        # This comes first, because the old room may still be delivering a batch to this session.
+        self.peer.subscribe(room.publisher, self.view)
+        self._end_move()
         nicks = (other.announced_nick for session, other in room.members.items() if session != self.id)
         named, others = tuple(islice(nicks, ARRIVAL_NAMES)), len(room.members) - 1
         if self._has_arrived:
@@ -251,7 +253,6 @@ class Session:
         if room.topic:
             notices.append(ServerNotice(f"Topic: {room.topic}"))
         self.peer.send_lazily(chain(notices, replay))
-        self.peer.subscribe(room.publisher, self.view)
         # Until the old room has delivered the leave, it still lists this session.
         self.ready = not self._undelivered_leaves
 
