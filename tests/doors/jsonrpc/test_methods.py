@@ -581,3 +581,15 @@ def test_session_that_ends_while_it_leaves_a_room_leaves_each_room_once(world: P
     bot.vanish()
     assert sorted(event["room"] for event in ann.events()) == ["attic", "kitchen", "lobby"]
     assert len(world.sessions._all) == 1
+
+
+def test_events_of_a_room_wait_for_the_response_to_join_even_if_that_waits_for_others(
+    world: ProgramWorld, ann: Program
+) -> None:
+    ann.put("say", {"room": "lobby", "text": "hi"})
+    ann.put("join", {"room": "lobby"})  # the response has the state before the line
+    world.settle()
+    say, join, said = ann.read()
+    assert say["result"]["seq"] == 1
+    assert join["result"]["last"] == 0
+    assert said["params"]["seq"] == 1
