@@ -173,8 +173,8 @@ def _begin_stream(context: Context, call: Call, params: messages.JoinParams, roo
 
 
 def _answer_join(context: Context, call: Call, room: Room, snapshot: JoinResult) -> None:
+    call.on_sent = partial(context.peer.release, room.publisher)  # the response may wait for those of earlier requests
     call.succeed(snapshot)
-    context.peer.release(room.publisher)
     context.resume()
 
 

@@ -116,8 +116,8 @@ class ProgramSession:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
-        self.token_sent = False
-        """Whether a client has been sent the token."""
+        self.has_client_token = False
+        """Whether a client has been sent the token, and so can resume the session."""
         self.grace = grace
         self.attempt = 0
         """The highest attempt to resume the session so far."""
@@ -144,7 +144,7 @@ class ProgramSession:
         """The callbacks for rooms that the session is leaving."""
         self._grace_end: IDelayedCall | None = None
         self._rooms_to_leave = 0
-        """Number of rooms whose members have not all been notified that the session has left."""
+        """Number of rooms that the session has left, and whose members have not all been notified."""
 
     def admit(self, nick: str) -> None:
         """Take the nickname *nick*. Raises ``NicknameRejected``."""
@@ -206,6 +206,7 @@ class ProgramSession:
     def leave(self, room: Room, reason: str, on_left: Callable[[], None]) -> None:
         """Leave *room*. Call *on_left* once everybody has been notified, unless the session ends before."""
         self._on_left[room.name] = on_left
+        self._rooms_to_leave += 1
         room.leave(self.member, reason)
 
     def _end_stream(self, room: str) -> None:
@@ -232,10 +233,9 @@ class ProgramSession:
         on_left = self._on_left.pop(room, None)
         if on_left is not None:
             on_left()
-        if self.ending:
-            self._rooms_to_leave -= 1
-            if not self._rooms_to_leave:
-                self._finish()
+        self._rooms_to_leave -= 1
+        if self.ending and not self._rooms_to_leave:
+            self._finish()
 
     def receive_private(self, message: PrivateMessage) -> None:
         """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
@@ -296,7 +296,7 @@ class ProgramSession:
             self._stop_waiting()
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
-        self._rooms_to_leave = len(self.member.memberships) + len(self._on_left)
+        self._rooms_to_leave += len(self.member.memberships)
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
             self._finish()
