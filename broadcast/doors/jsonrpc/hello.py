@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Hello:
     """One ``hello`` on *connection*.
 
-    *on_session* is called with the session as soon as it belongs to the connection, *on_result* with the result.
-    Instead of both, *on_error* is called. ``run`` may call any of them.
+    *on_session* is called with the session as soon as it belongs to the connection, *on_result* with the result, and
+    then the connection is resumed. Instead of all that, *on_error* is called. ``run`` may call any of them.
     """
 
     def __init__(
@@ -131,7 +131,9 @@ class Hello:
         nick = self._params.nick
         if isinstance(nick, UnsetType):
             raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
-        grace = inf if isinstance(self._params.grace, UnsetType) else self._params.grace
+        grace = self._hub.settings.limits.grace_seconds
+        if not isinstance(self._params.grace, UnsetType):
+            grace = min(grace, self._params.grace)
         try:
             reject_controls(nick)
             return self._sessions.open(sanitize(nick), grace, self._connection.address)
@@ -173,8 +175,9 @@ class Hello:
         self._on_result(self._describe(session))
         for room in self._rooms:
             self._connection.peer.release(room.publisher)
-        if self._resumed and not isinstance(self._params.resume, UnsetType):
-            session.send_told(self._params.resume.told)
+        resume = self._params.resume
+        session.begin_telling(resume.told if self._resumed and not isinstance(resume, UnsetType) else 0)
+        self._connection.resume()
 
     @property
     def _motd(self) -> str | None:

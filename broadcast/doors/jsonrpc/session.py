@@ -70,6 +70,9 @@ class Connection(Protocol):
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
 
+    def resume(self) -> None:
+        """Handle the next request."""
+
     def session_ended(self) -> None:
         """Close, because the session has left its rooms."""
 
@@ -134,6 +137,8 @@ class ProgramSession:
         self._told: list[tuple[int, bytes]] = []  # mostly empty; an empty deque would take 700 bytes
         """The last private messages, with their numbers."""
         self._told_count = 0
+        self._telling = False
+        """Whether private messages are sent at once: the client has received the result of ``hello``."""
         self._on_joined: dict[str, OnJoined] = {}
         """The callbacks for rooms that the session is joining."""
         self._on_left: dict[str, Callable[[], None]] = {}
@@ -223,7 +228,8 @@ class ProgramSession:
 
     def leave_delivered(self, room: str) -> None:
         """Continue the request to leave *room*, or end; see ``MemberListener``."""
-        self._end_stream(room)
+        if room not in self.member.memberships:  # the session may have joined it again on another connection
+            self._end_stream(room)
         on_left = self._on_left.pop(room, None)
         if on_left is not None:
             on_left()
@@ -238,11 +244,12 @@ class ProgramSession:
         line = encode_private(self._told_count, message, self._sessions.ids)
         self._told.append((self._told_count, line))
         del self._told[:-TOLD_MESSAGES]
-        if self.connection is not None:
+        if self.connection is not None and self._telling:
             self.connection.send(line)
 
-    def send_told(self, after: int) -> None:
-        """Send the private messages after the number *after* that the session still has."""
+    def begin_telling(self, after: int) -> None:
+        """Send the private messages after the number *after* that the session still has, and later ones at once."""
+        self._telling = True
         if self.connection is not None:
             self.connection.send(b"".join(line for number, line in self._told if number > after))
 
@@ -251,6 +258,7 @@ class ProgramSession:
     def attach(self, connection: Connection) -> None:
         """Continue on *connection*. An older connection closes."""
         before, self.connection = self.connection, connection
+        self._telling = False
         if self._grace_end is not None:
             self._grace_end.cancel()
             self._stop_waiting()
@@ -286,7 +294,7 @@ class ProgramSession:
         self.ending = True
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
-        self._rooms_to_leave = len(self.member.memberships)
+        self._rooms_to_leave = len(self.member.memberships) + len(self._on_left)
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
             self._finish()

@@ -44,7 +44,6 @@ class Sessions:
         self.ids = ids
         self.clock = clock
         self.wall_clock = wall_clock
-        self._longest_grace = hub.settings.limits.grace_seconds
         self.directory = Directory(ids, clock.seconds, wall_clock)
         self._make_token = make_token
         self._limiter = limiter
@@ -59,7 +58,7 @@ class Sessions:
         """Return a new session with the nickname *nick* and this *grace*. Raises ``RejectedError``."""
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
-        session = ProgramSession(self, self._make_token(), min(grace, self._longest_grace))
+        session = ProgramSession(self, self._make_token(), grace)
         session.admit(nick)
         self._by_token[session.token] = session
         self._all.add(session)
