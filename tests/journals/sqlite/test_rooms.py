@@ -357,13 +357,13 @@ def test_lines_of_many_rooms_are_indexed_in_one_step(
     append_together(*((room, message(f"red {number}")) for number, room in enumerate((run, *others))))
     others[0].append_texts(f"blue {number}" for number in range(600))
     thread = commit_thread_of(run)
-    assert thread._indexer.behind() == 606
+    assert thread._indexer.backlog() == 606
     steps = 0
     while thread._indexer.due():
         thread._indexer.step(connection_of(run))
         steps += 1
     assert steps < 20
-    assert thread._indexer.behind() == 0
+    assert thread._indexer.backlog() == 0
     assert marks_in(tmp_path) == [1, KITCHEN + 601, *(number * KITCHEN + 1 for number in range(2, 6))]
     for room, expected in ((run, [1]), (others[0], [1]), (others[4], [1])):
         assert room.matches("red") == expected
