@@ -119,6 +119,8 @@ class ProgramSession:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
+        self.token_sent = False
+        """Whether a client has been sent the token."""
         self.grace = grace
         self.attempt = 0
         """The highest attempt to resume the session so far."""
@@ -292,6 +294,9 @@ class ProgramSession:
         if self.ending:
             return
         self.ending = True
+        if self._grace_end is not None:
+            self._grace_end.cancel()
+            self._stop_waiting()
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
         self._rooms_to_leave = len(self.member.memberships) + len(self._on_left)
