@@ -53,7 +53,7 @@ class Changes:
 
     def _insert(self, db: sqlite3.Connection, max_rows: int) -> None:
         # One statement is one transaction and one release of the GIL. With one call per row, this thread waits up to
-        # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
+        # 5 ms per row for a busy reactor to release the GIL. 16 rows took six times as long. Sizes are powers of two,
         # padded with rows of zeros, so that ten prepared statements are enough. Python's sqlite3 binds a None four
         # times as slowly as a zero or an empty text.
         size = min(1 << (len(self.rows) - 1).bit_length(), max_rows)
