@@ -288,7 +288,7 @@ class ProgramConnection:
 
         def greet(result: HelloResult) -> None:
             if call.is_request and self._state is not _State.GONE:
-                self.session.token_sent = True
+                self.session.has_client_token = True
             call.succeed(result)
             self._stop_timers()
             self._start_pings()
@@ -339,8 +339,8 @@ class ProgramConnection:
         session, self._session = self._session, None
         if session is not None:
             reason = CONNECTION_LOST if self._broken else ""
-            if not session.token_sent:
-                session.end(reason)  # the client has no token to resume it with
+            if not session.has_client_token:
+                session.end(reason)
             session.connection_ended(self, reason)
 
     def session_ended(self) -> None:

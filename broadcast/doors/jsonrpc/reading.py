@@ -15,8 +15,8 @@ from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.errors import Code, RpcError
+from broadcast.doors.jsonrpc.line_reader import LIST_BYTES, LineCollector, Lines, read_lines
 from broadcast.doors.jsonrpc.messages import MAX_EVENTS, HistoryResult, MembersResult, RoomInfo, SearchResult
-from broadcast.doors.jsonrpc.rooms import LIST_BYTES, LineCollector, Lines, read_lines
 
 if TYPE_CHECKING:
     from broadcast.core.events import Stored

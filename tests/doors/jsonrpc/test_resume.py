@@ -447,3 +447,18 @@ def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None
     world.clock.advance(GRACE)
     world.settle()
     assert not world.sessions._waiting
+
+
+def test_connection_that_is_lost_before_the_answer_does_not_end_the_session(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    bob.vanish()
+    say(ann, "one")
+    ann.read()
+    lost = world.open_program()
+    lost.put("hello", {"protocol": 1, "resume": bob.resume})
+    lost.vanish()
+    back = come_back(bob, attempt=2)
+    assert back.welcome["resumed"] is True
+    assert texts_of(back.welcome) == ["one"]
+    assert ann.events() == []
