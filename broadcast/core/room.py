@@ -58,6 +58,8 @@ PRESENCE_SECONDS = 0.02
 PRESENCE_SECONDS_PER_MEMBER = 100e-6
 """The same for each member, if that is longer: a send takes 10 µs, so such batches take a tenth of the time at most."""
 _PRESENCE = (Joined, Left)
+_OF_MEMBERS = (Joined, Left, Renamed, AwayChanged)
+"""Events that change the list of members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Room:
         self.members: dict[int, Membership] = {}
         """Memberships by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
         self.presence_version = 0
-        """A number that changes with the members and their nicknames."""
+        """A number that changes with the members, their nicknames, and their absence."""
         self.reservations = 0
         """Number of sessions that are about to join. The room stays open for them."""
         self.last_seq = opened.last_seq
@@ -153,6 +155,8 @@ class Room:
         membership = member.memberships[self.name] = Membership(member)
         self._joining.append(membership)
         self._append(Joined(member.id, member.nick))
+        if member.away:
+            self.change_away(member)  # a join does not tell it to the others
 
     def leave(self, member: Member, reason: str) -> None:
         """Remove *member*. ``leave_delivered`` of its listener is called once every subscriber has the event."""
@@ -337,7 +341,7 @@ class Room:
 
         Other members may receive it several turns of the reactor later.
         """
-        self.presence_version += len(events)
+        self.presence_version += sum(isinstance(event, _OF_MEMBERS) for event in events)
         for event in events:
             if isinstance(event, Joined):
                 membership = self.members[event.session] = self._joining.popleft()
@@ -410,6 +414,11 @@ class Room:
                 callbacks.append(self._barrier_callbacks.popleft())
         self._leaving.clear()
         return callbacks
+
+    @property
+    def recent_lines(self) -> Sequence[Stored]:
+        """The newest stored events in delivery or delivered, ascending, as many as a new member receives."""
+        return self._recent
 
     def _replay(self) -> Iterator[ReplayLine | Gap]:
         """Return the replay for a new member: the recent events up to now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -26,7 +26,6 @@ from broadcast.doors.jsonrpc.messages import (
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
 
 if TYPE_CHECKING:
-    from broadcast.core.events import Gap, ReplayLine
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 class Hello:
     """One ``hello`` on *connection*.
 
-    *on_session* is called with the session as soon as it belongs to the connection, *on_result* with the result.
-    Instead of both, *on_error* is called. ``run`` may call any of them.
+    *on_session* is called with the session as soon as it belongs to the connection, *on_result* with the result, and
+    then the connection is resumed. Instead of all that, *on_error* is called. ``run`` may call any of them.
     """
 
     def __init__(
@@ -131,7 +130,9 @@ class Hello:
         nick = self._params.nick
         if isinstance(nick, UnsetType):
             raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
-        grace = inf if isinstance(self._params.grace, UnsetType) else self._params.grace
+        grace = self._hub.settings.limits.grace_seconds
+        if not isinstance(self._params.grace, UnsetType):
+            grace = min(grace, self._params.grace)
         try:
             reject_controls(nick)
             return self._sessions.open(sanitize(nick), grace, self._connection.address)
@@ -154,7 +155,7 @@ class Hello:
 
     # Both
 
-    def _take_snapshot(self, session: ProgramSession, room: Room, replay: Iterator[ReplayLine | Gap]) -> None:
+    def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
         directory = self._sessions.directory
         self._connection.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
@@ -162,7 +163,7 @@ class Hello:
         count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
         share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
         wanted = Wanted(count, self._after.get(room.name))
-        SnapshotTaker(directory, room, wanted, share, replay, partial(self._on_snapshot, session))
+        SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session)).take_events()
 
     def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
         self._snapshots[snapshot.room] = snapshot
@@ -173,8 +174,9 @@ class Hello:
         self._on_result(self._describe(session))
         for room in self._rooms:
             self._connection.peer.release(room.publisher)
-        if self._resumed and not isinstance(self._params.resume, UnsetType):
-            session.send_told(self._params.resume.told)
+        resume = self._params.resume
+        session.begin_telling(resume.told if self._resumed and not isinstance(resume, UnsetType) else 0)
+        self._connection.resume()
 
     @property
     def _motd(self) -> str | None:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
+    from broadcast.core.events import Notice
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
-    from broadcast.doors.jsonrpc.commands import FormatNotice
     from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
     from broadcast.net.connections import Connection as LineConnection
@@ -60,7 +60,8 @@ class DoorContext(NamedTuple):
     clock: IReactorTime
     call_soon: CallSoon
     random: Callable[[], float]
-    format_notice: FormatNotice
+    format_notice: Callable[[Notice], bytes]
+    """Returns a notice as a line of the line protocol."""
 
 
 class _State(Enum):
@@ -122,8 +123,6 @@ class ProgramConnection:
         self._state = _State.OPEN
         self._broken = False
         """Whether the connection broke before the end of the input."""
-        self._greeted = False
-        """Whether the client has been sent the result of ``hello``, with the token."""
         self._said_goodbye = False
         """Whether the client knows that the server is going down."""
         self._session: ProgramSession | None = None
@@ -288,11 +287,11 @@ class ProgramConnection:
         self.pause()
 
         def greet(result: HelloResult) -> None:
-            self._greeted = call.is_request and self._state is not _State.GONE
+            if call.is_request and self._state is not _State.GONE:
+                self.session.has_client_token = True
             call.succeed(result)
             self._stop_timers()
             self._start_pings()
-            self.resume()
 
         def refuse(error: RpcError) -> None:
             self._fail(call, error)
@@ -340,8 +339,8 @@ class ProgramConnection:
         session, self._session = self._session, None
         if session is not None:
             reason = CONNECTION_LOST if self._broken else ""
-            if not self._greeted:
-                session.end(reason)  # the client has no token to resume it with
+            if not session.has_client_token:
+                session.end(reason)
             session.connection_ended(self, reason)
 
     def session_ended(self) -> None:

@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Encoder, Publisher
     from broadcast.core.membership import Member
     from broadcast.core.room import Room
+    from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.doors.jsonrpc.messages import TellResult
-    from broadcast.doors.jsonrpc.rooms import Directory
 
 TOLD_MESSAGES: Final = 200
 """Number of private messages that a session keeps for the next connection."""
 TELL_UIDS: Final = 1_000
 """Number of uids of private messages that a session remembers."""
-
-OnJoined = Callable[["Iterator[ReplayLine | Gap]"], None]
-"""Receives the recent lines of a room, at the moment when its stream begins."""
 
 
 class ProgramPeer(Protocol):
@@ -69,6 +66,9 @@ class Connection(Protocol):
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
+
+    def resume(self) -> None:
+        """Handle the next request."""
 
     def session_ended(self) -> None:
         """Close, because the session has left its rooms."""
@@ -116,6 +116,8 @@ class ProgramSession:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
+        self.has_client_token = False
+        """Whether a client has been sent the token, and so can resume the session."""
         self.grace = grace
         self.attempt = 0
         """The highest attempt to resume the session so far."""
@@ -134,13 +136,15 @@ class ProgramSession:
         self._told: list[tuple[int, bytes]] = []  # mostly empty; an empty deque would take 700 bytes
         """The last private messages, with their numbers."""
         self._told_count = 0
-        self._on_joined: dict[str, OnJoined] = {}
+        self._telling = False
+        """Whether private messages are sent at once: the client has received the result of ``hello``."""
+        self._on_joined: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is joining."""
         self._on_left: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is leaving."""
         self._grace_end: IDelayedCall | None = None
         self._rooms_to_leave = 0
-        """Number of rooms whose members have not all been notified that the session has left."""
+        """Number of rooms that the session has left, and whose members have not all been notified."""
 
     def admit(self, nick: str) -> None:
         """Take the nickname *nick*. Raises ``NicknameRejected``."""
@@ -187,21 +191,22 @@ class ProgramSession:
 
     # Rooms
 
-    def join(self, room: Room, on_joined: OnJoined) -> None:
+    def join(self, room: Room, on_joined: Callable[[], None]) -> None:
         """Join *room*. Call *on_joined* when its stream begins, unless the session ends before."""
         self._on_joined[room.name] = on_joined
         room.enter(self.member)
 
-    def when_joined(self, room: Room, on_joined: OnJoined) -> None:
+    def when_joined(self, room: Room, on_joined: Callable[[], None]) -> None:
         """Call *on_joined* in place of the callback of ``join``, or at once if the session is in *room*."""
         if room.name in self._on_joined:
             self._on_joined[room.name] = on_joined
         else:
-            on_joined(iter(()))
+            on_joined()
 
     def leave(self, room: Room, reason: str, on_left: Callable[[], None]) -> None:
         """Leave *room*. Call *on_left* once everybody has been notified, unless the session ends before."""
         self._on_left[room.name] = on_left
+        self._rooms_to_leave += 1
         room.leave(self.member, reason)
 
     def _end_stream(self, room: str) -> None:
@@ -215,22 +220,22 @@ class ProgramSession:
         """Whether the client reads so slowly that nothing more should be queued for it alone."""
         return self.connection is not None and self.connection.peer.congested
 
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+    def joined(self, room: str, _replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue the request to join *room*; see ``MemberListener``."""
         on_joined = self._on_joined.pop(room)
         if not self.ending:
-            on_joined(replay)
+            on_joined()
 
     def leave_delivered(self, room: str) -> None:
         """Continue the request to leave *room*, or end; see ``MemberListener``."""
-        self._end_stream(room)
+        if room not in self.member.memberships:  # the session may have joined it again on another connection
+            self._end_stream(room)
         on_left = self._on_left.pop(room, None)
         if on_left is not None:
             on_left()
-        if self.ending:
-            self._rooms_to_leave -= 1
-            if not self._rooms_to_leave:
-                self._finish()
+        self._rooms_to_leave -= 1
+        if self.ending and not self._rooms_to_leave:
+            self._finish()
 
     def receive_private(self, message: PrivateMessage) -> None:
         """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
@@ -238,11 +243,12 @@ class ProgramSession:
         line = encode_private(self._told_count, message, self._sessions.ids)
         self._told.append((self._told_count, line))
         del self._told[:-TOLD_MESSAGES]
-        if self.connection is not None:
+        if self.connection is not None and self._telling:
             self.connection.send(line)
 
-    def send_told(self, after: int) -> None:
-        """Send the private messages after the number *after* that the session still has."""
+    def begin_telling(self, after: int) -> None:
+        """Send the private messages after the number *after* that the session still has, and later ones at once."""
+        self._telling = True
         if self.connection is not None:
             self.connection.send(b"".join(line for number, line in self._told if number > after))
 
@@ -251,6 +257,7 @@ class ProgramSession:
     def attach(self, connection: Connection) -> None:
         """Continue on *connection*. An older connection closes."""
         before, self.connection = self.connection, connection
+        self._telling = False
         if self._grace_end is not None:
             self._grace_end.cancel()
             self._stop_waiting()
@@ -284,9 +291,12 @@ class ProgramSession:
         if self.ending:
             return
         self.ending = True
+        if self._grace_end is not None:
+            self._grace_end.cancel()
+            self._stop_waiting()
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
-        self._rooms_to_leave = len(self.member.memberships)
+        self._rooms_to_leave += len(self.member.memberships)
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
             self._finish()

@@ -341,7 +341,7 @@ def test_journal_that_cannot_be_read_is_an_error(ann: Program, bob: Program, mon
     assert ann.fail("history", room="lobby", last=5) == (-32603, None)
     assert ann.fail("search", room="lobby", words="x") == (-32603, None)
     assert ann.fail("command", room="lobby", line="/history") == (-32603, None)
-    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1001, "not-kept")
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (-32603, None)
     for params, events in (({"replay": 30}, []), ({"after": 3}, [{"first": 4, "last": 30}])):
         joined = ann.call("join", room="lobby", **params)
         assert joined["events"] == [{"method": "gap", "room": "lobby"} | gap for gap in events]
@@ -351,7 +351,7 @@ def test_journal_that_cannot_be_read_is_an_error(ann: Program, bob: Program, mon
     for name in ("read", "search", "read_uids"):
         monkeypatch.setattr(log, name, fail)
     assert first["seq"] == 31
-    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1001, "not-kept")
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (-32603, None)
     assert bob.call("ping") == {}
 
 
@@ -561,3 +561,35 @@ def test_responses_have_the_order_of_the_requests(ann: Program) -> None:
     ]
     ann.world.settle()
     assert [message["id"] for message in ann.read() if "method" not in message] == ids
+
+
+def test_program_that_is_away_is_away_in_each_room_that_it_joins(ann: Program, bob: Program) -> None:
+    bob.call("away", reason="lunch")
+    ann.call("join", room="kitchen")
+    ann.read()
+    bob.call("join", room="kitchen")
+    events = [(event["method"], event.get("reason")) for event in ann.events()]
+    assert events == [("joined", None), ("away", "lunch")]
+
+
+def test_session_that_ends_while_it_leaves_a_room_leaves_each_room_once(world: ProgramWorld, ann: Program) -> None:
+    ann.call("join", room="kitchen")
+    ann.call("join", room="attic")
+    bot = world.program("bot", rooms=["lobby", "kitchen", "attic"], grace=0)
+    ann.read()
+    bot.put("leave", {"room": "kitchen"})
+    bot.vanish()
+    assert sorted(event["room"] for event in ann.events()) == ["attic", "kitchen", "lobby"]
+    assert len(world.sessions._all) == 1
+
+
+def test_events_of_a_room_wait_for_the_response_to_join_even_if_that_waits_for_others(
+    world: ProgramWorld, ann: Program
+) -> None:
+    ann.put("say", {"room": "lobby", "text": "hi"})
+    ann.put("join", {"room": "lobby"})  # the response has the state before the line
+    world.settle()
+    say, join, said = ann.read()
+    assert say["result"]["seq"] == 1
+    assert join["result"]["last"] == 0
+    assert said["params"]["seq"] == 1

@@ -95,6 +95,19 @@ def test_session_without_grace_leaves_at_once(world: ProgramWorld, ann: Program,
     assert [event.get("reason") for event in ann.events()] == [None, None if clean else "connection lost"]
 
 
+def test_session_survives_a_connection_that_is_lost_before_the_result_of_a_resuming_hello(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    bob.vanish()
+    say(ann, *map(str, range(world.hub.settings.replay + 1)))  # more than the room has in memory
+    ann.read()
+    again = world.open_program()
+    again.put("hello", {"protocol": 1, "resume": bob.resume})
+    again.vanish()
+    assert come_back(bob, attempt=2).welcome["resumed"] is True
+    assert ann.events() == []
+
+
 def test_private_messages_are_kept_for_the_next_connection(ann: Program, bob: Program) -> None:
     ann.call("tell", to="bob", text="one")
     bob.vanish()
@@ -107,6 +120,39 @@ def test_private_messages_are_kept_for_the_next_connection(ann: Program, bob: Pr
         ann.call("tell", to="bob", text=f"{number}")
     again = come_back(bob, told=4, attempt=2)
     assert [event["id"] for event in again.events()] == [*range(100, 300)]
+
+
+def test_private_message_never_precedes_the_result_of_hello(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    ann.call("say", room="lobby", text="x")
+    for back, params in (
+        (world.open_program(), {"resume": bob.resume}),
+        (world.open_program(), {"nick": "carol", "replay": 5}),
+    ):
+        back.put("hello", {"protocol": 1, **params})
+        for _ in range(10):
+            ann.put("tell", {"to": params.get("nick", "bob"), "text": "psst"})
+            world.turn()
+        world.settle()
+        first, *rest = [message for message in back.read() if message.get("method") not in {"joined", "said"}]
+        assert "result" in first
+        ids = [message["params"]["id"] for message in rest]
+        assert ids == [*range(1, len(ids) + 1)]
+        assert ids
+    ann.read()
+
+
+def test_requests_that_follow_hello_at_once_see_its_rooms(world: ProgramWorld, ann: Program) -> None:
+    ann.call("say", room="lobby", text="one")
+    bot = world.open_program()
+    ids = [
+        bot.put("hello", {"protocol": 1, "nick": "bot", "replay": 5}),
+        bot.put("join", {"room": "lobby", "after": 0}),
+        bot.put("say", {"room": "lobby", "text": "two"}),
+    ]
+    world.settle()
+    messages = bot.read()
+    assert [message["id"] for message in messages if "id" in message] == ids
+    assert [message["params"]["text"] for message in messages if message.get("method") == "said"] == ["two"]
 
 
 def test_late_attempt_is_refused(world: ProgramWorld, bob: Program) -> None:
@@ -231,6 +277,48 @@ def test_session_moves_at_any_moment_of_a_request(
     back.call("quit")
     back.hang_up()
     assert len(world.hub.members) == 1
+
+
+def test_session_can_end_while_it_waits_for_its_next_connection(world: ProgramWorld, ann: Program) -> None:
+    bot = world.program("bot")
+    bot.vanish()
+    session = world.sessions.find(bot.welcome["token"])
+    assert session is not None
+    session.end("kicked")
+    world.settle()
+    assert [event.get("reason") for event in ann.events()] == [None, "kicked"]
+    assert not world.sessions._waiting
+    world.clock.advance(GRACE)
+    assert len(world.sessions._all) == 1
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_session_can_end_while_it_leaves_a_room(world: ProgramWorld, ann: Program, turns: int) -> None:
+    bot = world.program("bot", grace=0, rooms=["lobby", "kitchen"])
+    bot.put("leave", {"room": "lobby"})
+    for _ in range(turns):
+        world.turn()
+    world.sessions.find(bot.welcome["token"]).end("kicked")  # type: ignore[union-attr]
+    world.settle()
+    assert [event["method"] for event in ann.events()] == ["joined", "left"]
+    assert not world.sessions._all - {world.sessions.find(ann.welcome["token"])}
+    assert bot.is_closed()
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_room_can_be_joined_again_while_the_old_connection_leaves_it(
+    world: ProgramWorld, ann: Program, bob: Program, turns: int
+) -> None:
+    bob.put("leave", {"room": "lobby"})
+    back = world.open_program()
+    back.put("hello", {"protocol": 1, "resume": bob.resume})
+    for _ in range(turns):
+        world.turn()
+    back.put("join", {"room": "lobby"})
+    world.settle()
+    back.read()
+    ann.call("say", room="lobby", text="hi")
+    assert back.texts() == ["hi"]
 
 
 def test_rename_and_leave_of_others_are_in_the_snapshot(world: ProgramWorld, ann: Program, bob: Program) -> None:
@@ -359,3 +447,18 @@ def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None
     world.clock.advance(GRACE)
     world.settle()
     assert not world.sessions._waiting
+
+
+def test_connection_that_is_lost_before_the_answer_does_not_end_the_session(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    bob.vanish()
+    say(ann, "one")
+    ann.read()
+    lost = world.open_program()
+    lost.put("hello", {"protocol": 1, "resume": bob.resume})
+    lost.vanish()
+    back = come_back(bob, attempt=2)
+    assert back.welcome["resumed"] is True
+    assert texts_of(back.welcome) == ["one"]
+    assert ann.events() == []
