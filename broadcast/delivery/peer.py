@@ -108,7 +108,7 @@ class StreamPeer(BasePeer):
     @property
     def congested(self) -> bool:
         """Whether nothing more should be queued for the peer alone: too much waits, or events of two earlier rooms."""
-        return len(self._ending) > 1 or self._subscriber.congested
+        return len(self._ending) > 1 or self._private_bytes.size >= self._dispatcher.private_queue_bytes
 
     @property
     def lagging(self) -> bool:

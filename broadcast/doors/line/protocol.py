@@ -224,7 +224,7 @@ class BroadcastProtocol(LineReceiver):
             self._input.consume()
             return True
         self.factory.connections.lines_received += 1
-        if session.nick:
+        if session.first_nick:
             self._input.consume()
         if isinstance(line, LineTooLong):
             session.line_too_long(max_bytes)

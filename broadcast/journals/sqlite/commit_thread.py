@@ -105,14 +105,13 @@ class CommitThread:
         batch = self._rest or [*(self._next_chunks() or ())]
         self._rest = []
         size = sum(len(events) for _, events in batch)
-        with suppress(Empty):
-            while batch and size < self._connection.max_rows:
-                chunks = self._queue.get_nowait()
-                if chunks is None:
-                    self._queue.put(None)  # for the next call, which finds the end
-                    break
-                batch.extend(chunks)
-                size += sum(len(events) for _, events in chunks)
+        while batch and size < self._connection.max_rows and not self._queue.empty():
+            chunks = self._queue.get()
+            if chunks is None:
+                self._queue.put(None)  # for the next call, which finds the end
+                break
+            batch.extend(chunks)
+            size += sum(len(events) for _, events in chunks)
         if size > self._connection.max_rows:
             batch, self._rest = _split(batch, self._connection.max_rows)
         return batch
