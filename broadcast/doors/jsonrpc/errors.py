@@ -57,7 +57,7 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "other-journal": (Code.WRONG_NUMBERS, "The numbers are of another journal. Start without resume."),
     "ahead": (Code.WRONG_NUMBERS, "A number is above the last one of its room."),
     "going-down": (Code.GOING_DOWN, "The server is going down."),
-    "uid-reused": (Code.UID_REUSED, "Another line has this uid; data.seq is its number."),
+    "uid-reused": (Code.UID_REUSED, "Another line or private message has this uid; data.seq is the line's number."),
     "stale": (Code.STALE, "A later attempt to resume the session came before."),
     "protocol": (Code.STALE, "The server does not speak this version; data.supported lists those that it speaks."),
 }

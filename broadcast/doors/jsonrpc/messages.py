@@ -519,7 +519,7 @@ METHODS: Final[Mapping[str, Method]] = {
         TellParams,
         TellResult,
         "Send a private message. It is not stored.",
-        ("not-here", "does-not-read", "too-long", "empty"),
+        ("not-here", "does-not-read", "too-long", "empty", "uid-reused"),
     ),
     "topic": Method(
         TopicParams, Empty, "Change or remove the topic of a room.", ("not-in-room", "too-long", "empty", "not-kept")

@@ -14,7 +14,7 @@ from msgspec import UnsetType
 
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
-from broadcast.core.nicknames import reject_controls
+from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.commands import run_command
@@ -28,7 +28,7 @@ from broadcast.doors.jsonrpc.messages import (
     TellResult,
 )
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
-from broadcast.doors.jsonrpc.session import TELL_UIDS
+from broadcast.doors.jsonrpc.session import TELL_UIDS, FirstTell
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
 
 if TYPE_CHECKING:
@@ -195,16 +195,21 @@ def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
     session, uid = context.session, params.uid
     if uid:
         call.uid = uid
-        if uid in session.told_uids:
-            call.succeed(session.told_uids[uid])
-            return
     text = session.clean_text(params.text)
+    recipient = sanitize(params.to).strip()
+    # A digest, because the texts of all messages that a session remembers would take four megabytes.
+    digest = hash((casefold_key(recipient), text))
+    if uid and (first := session.told_uids.get(uid)) is not None:
+        if first.digest != digest:
+            raise refusal("uid-reused", "Another private message of this session has the same uid.")
+        call.succeed(first.result)
+        return
     hub = context.sessions.hub
-    to = hub.find(sanitize(params.to))
+    to = hub.find(recipient)
     room = hub.send_private(session.member, to, text, context.sessions.wall_clock())
     result = TellResult(away=to.away_reason) if to.away else TellResult()
     if uid:
-        session.told_uids[uid] = result
+        session.told_uids[uid] = FirstTell(digest, result)
         if len(session.told_uids) > TELL_UIDS:
             del session.told_uids[next(iter(session.told_uids))]
     call.succeed(result)

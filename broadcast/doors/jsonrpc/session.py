@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from weakref import proxy
 
 from broadcast.core.sanitize import sanitize
@@ -27,6 +27,14 @@ TOLD_MESSAGES: Final = 200
 """Number of private messages that a session keeps for the next connection."""
 TELL_UIDS: Final = 1_000
 """Number of uids of private messages that a session remembers."""
+
+
+class FirstTell(NamedTuple):
+    """A private message with a uid, which its program may send again."""
+
+    digest: int
+    """A hash of its recipient and text."""
+    result: TellResult
 
 
 class ProgramPeer(Protocol):
@@ -126,8 +134,8 @@ class ProgramSession:
         """Whether the session is leaving its rooms, or has left them."""
         self.on_end: Callable[[], None] | None = None
         """Called when the session has left all rooms, before its connection closes."""
-        self.told_uids: dict[str, TellResult] = {}
-        """The results of the last private messages that had a uid."""
+        self.told_uids: dict[str, FirstTell] = {}
+        """The last private messages that had a uid, by this uid."""
         self.first_nick = ""
         """The nickname with which the session has begun."""
         self._sessions = sessions

@@ -229,6 +229,16 @@ def test_private_message_with_a_uid_is_delivered_once(ann: Program, bob: Program
     assert bob.events() == []
 
 
+def test_uid_of_another_private_message_is_refused(ann: Program, bob: Program) -> None:
+    ann.call("tell", to="bob", text="psst", uid="u-1")
+    for wrong in ({"text": "other"}, {"to": "ann"}, {"to": "eve"}):
+        params = {"to": "bob", "text": "psst", "uid": "u-1"} | wrong
+        error = ann.request("tell", **params)["error"]
+        assert (error["code"], error["data"]) == (1012, {"reason": "uid-reused"})
+    assert ann.call("tell", to="BOB", text="psst", uid="u-1") == {}
+    assert [event["text"] for event in bob.events()] == ["psst"]
+
+
 def test_private_messages_to_a_program_that_does_not_read_are_refused(ann: Program, bob: Program) -> None:
     bob.transport.takes = False
     for _ in range(100):
