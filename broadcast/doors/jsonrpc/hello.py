@@ -74,10 +74,11 @@ class Hello:
                 f"This server speaks version {PROTOCOL_VERSION} of the protocol.",
                 supported=[PROTOCOL_VERSION],
             )
-        if isinstance(params.resume, UnsetType) or (session := self._check_resume(params.resume)) is None:
+        resume = params.resume
+        if isinstance(resume, UnsetType) or (session := self._check_resume(resume)) is None:
             self._open_rooms()
         else:
-            self._resume(session)
+            self._resume(session, resume.attempt)
 
     def _check_resume(self, resume: Resume) -> ProgramSession | None:
         """Return the session to resume, None if it is over. Raises ``RpcError``."""
@@ -85,10 +86,8 @@ class Hello:
             raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
         self._after = {name.lower(): last for name, last in resume.rooms.items()}
         session = self._sessions.find(resume.token)
-        if session is not None:
-            if resume.attempt <= session.attempt:
-                raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
-            session.attempt = resume.attempt
+        if session is not None and resume.attempt <= session.attempt:
+            raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
         return session
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
@@ -130,20 +129,19 @@ class Hello:
         nick = self._params.nick
         if isinstance(nick, UnsetType):
             raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
-        grace = self._hub.settings.limits.grace_seconds
-        if not isinstance(self._params.grace, UnsetType):
-            grace = min(grace, self._params.grace)
         try:
             reject_controls(nick)
-            return self._sessions.open(sanitize(nick), grace, self._connection.address)
+            return self._sessions.open(sanitize(nick), self._limit_grace(inf), self._connection.address)
         except RejectedError as error:
             raise explain_rejection(error) from error
 
     # A session that goes on
 
-    def _resume(self, session: ProgramSession) -> None:
+    def _resume(self, session: ProgramSession, attempt: int) -> None:
         rooms = list(self._hub.rooms_of(session.member))
         self._check_numbers(rooms)
+        session.attempt = attempt
+        session.grace = self._limit_grace(session.grace)
         self._resumed = True
         self._rooms = rooms
         session.attach(self._connection)
@@ -154,6 +152,11 @@ class Hello:
             self._respond(session)
 
     # Both
+
+    def _limit_grace(self, default: float) -> float:
+        """Return the grace that the client asks for, or *default* if it does not; at most the server's."""
+        asked = self._params.grace
+        return min(self._hub.settings.limits.grace_seconds, default if isinstance(asked, UnsetType) else asked)
 
     def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""

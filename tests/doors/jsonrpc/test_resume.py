@@ -165,6 +165,25 @@ def test_late_attempt_is_refused(world: ProgramWorld, bob: Program) -> None:
     come_back(bob, attempt=4)
 
 
+def test_refused_attempt_is_not_used_up(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.vanish()
+    back = world.open_program()
+    ahead = bob.resume | {"rooms": {"lobby": 1}, "attempt": 5}
+    assert back.fail("hello", protocol=1, grace=0, resume=ahead) == (1010, "ahead")
+    back.welcome = back.call("hello", protocol=1, resume=bob.resume | {"attempt": 1})
+    assert (back.welcome["resumed"], back.welcome["grace"]) == (True, GRACE)
+
+
+def test_grace_can_be_changed_when_the_session_goes_on(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    for attempt, (grace, given) in enumerate([(5, 5), (None, 5), (1e9, GRACE), (0, 0)], 1):
+        back = world.open_program()
+        params = {} if grace is None else {"grace": grace}
+        back.welcome = back.call("hello", protocol=1, resume=bob.resume | {"attempt": attempt}, **params)
+        assert back.welcome["grace"] == given
+    back.vanish()
+    assert [event["method"] for event in ann.events()] == ["left"]
+
+
 def test_wrong_numbers_are_refused_and_change_nothing(world: ProgramWorld, ann: Program, bob: Program) -> None:
     bob.vanish()
     back = world.open_program()
