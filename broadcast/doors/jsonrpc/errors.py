@@ -108,21 +108,26 @@ def refusal(
 
 
 def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one case for each error
-    """Return *error*, one of the core, as programs see it."""
+    """Return *error*, one of the core, as programs see it.
+
+    Its text becomes a sentence with a capital letter, unless it begins with a nickname.
+    """
     text = str(error)
-    text = text[:1].upper() + text[1:]
+    sentence = text[:1].upper() + text[1:]
     match error:
-        case NicknameRejected(why=why):
+        case NicknameRejected(why="taken" | "reserved" | "looks-like" as why):
             return refusal("nick-refused", text, why=why)
-        case RoomRejected(why=why):
-            return refusal(why, text)
+        case NicknameRejected(why=why):
+            return refusal("nick-refused", sentence, why=why)
         case NotHere():
             return refusal("not-here", text)
         case RecipientNotReading():
             return refusal("does-not-read", text)
+        case RoomRejected(why=why):
+            return refusal(why, sentence)
         case UidReused(seq=seq):
-            return refusal("uid-reused", text, seq=seq)
+            return refusal("uid-reused", sentence, seq=seq)
         case TooManyConnections():
-            return RpcError(Code.INVALID_REQUEST, text)
+            return RpcError(Code.INVALID_REQUEST, sentence)
         case _:
-            return RpcError(Code.INVALID_PARAMS, text)
+            return RpcError(Code.INVALID_PARAMS, sentence)

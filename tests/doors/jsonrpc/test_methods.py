@@ -245,6 +245,7 @@ def test_private_messages_to_a_program_that_does_not_read_are_refused(ann: Progr
         if "error" in (response := ann.request("tell", to="bob", text="x" * 4000)):
             break
     assert response["error"]["data"] == {"reason": "does-not-read"}
+    assert response["error"]["message"] == "bob does not read what is sent to them."
     bob.transport.take_again()
     bob.world.settle()
     ann.call("tell", to="bob", text="x")
@@ -261,6 +262,17 @@ def test_uids_of_the_last_thousand_private_messages_are_known(ann: Program, bob:
 
 
 # topic, nick, away
+
+
+def test_nicknames_in_errors_are_as_typed(ann: Program, bob: Program) -> None:
+    for method, params, message in (
+        ("nick", {"nick": "ann"}, "ann is taken."),
+        ("nick", {"nick": "root"}, "root is reserved."),
+        ("nick", {"nick": ""}, "A nickname cannot be empty."),
+        ("tell", {"to": "nobody", "text": "x"}, "nobody is not here."),
+        ("join", {"room": "a b"}, "A room's name has 1 to 32 of a-z, 0-9, _ and -."),
+    ):
+        assert bob.request(method, **params)["error"]["message"] == message
 
 
 def test_topic_is_seen_and_stays_with_the_room(world: ProgramWorld, ann: Program, bob: Program) -> None:
