@@ -53,7 +53,12 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
     session, uid = context.session, params.uid
     if uid:
         call.uid = uid
-    room = session.find_room(params.room)
+    try:
+        room = session.find_room(params.room)
+    except RpcError:
+        if uid and _repeat_outside(context, call, params, kind, uid):
+            return
+        raise
     text = session.clean_text(params.text)
     member = session.member
     on_stored = partial(_answer_stored, call) if call.is_request else None
@@ -63,6 +68,18 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
         room.load_uids(partial(_post_with_uid, context, call, session, room, event))
     else:
         room.post(event, partial(_answer_repetition, context, call, room))
+
+
+def _repeat_outside(
+    context: Context, call: Call, params: messages.SayParams, kind: type[Message | Action], uid: str
+) -> bool:
+    """Answer a line that repeats an earlier one of a room that the session has left. Return whether it does."""
+    session = context.session
+    room = context.sessions.hub.rooms.get(params.room.lower())
+    if room is None:
+        return False
+    event = kind(session.id, session.member.nick, session.clean_text(params.text), at=0.0, uid=uid)
+    return room.answer_repetition(event, partial(_answer_repetition, context, call, room))
 
 
 def _post_with_uid(

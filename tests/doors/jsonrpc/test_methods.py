@@ -116,6 +116,29 @@ def test_same_uid_and_text_is_stored_once(ann: Program, bob: Program) -> None:
     assert bob.events() == []
 
 
+def test_repetition_is_answered_after_the_author_has_left_the_room(ann: Program, bob: Program) -> None:
+    line = {"room": "lobby", "text": "hi", "uid": "u-1"}
+    first = ann.call("say", **line)
+    ann.call("leave", room="lobby")
+    ann.read()
+    assert ann.call("say", **line) == first
+    ann.notify("say", **line)
+    assert [event["seq"] for event in ann.events()] == [1]
+    assert ann.fail("say", **(line | {"text": "ho"})) == (1012, "uid-reused")
+    assert ann.fail("say", **(line | {"uid": "u-2"})) == (1005, "not-in-room")
+    assert ann.fail("say", **(line | {"room": "kitchen"})) == (1005, "not-in-room")
+    assert bob.texts() == ["hi"]
+
+
+def test_repetition_is_answered_while_the_author_leaves_the_room(ann: Program, bob: Program) -> None:
+    line = {"room": "lobby", "text": "hi", "uid": "u-1"}
+    ids = [ann.put("say", line), ann.put("leave", {"room": "lobby"}), ann.put("say", line)]
+    ann.world.settle()
+    first, _, second = [ann.response(id_) for id_ in ids]
+    assert first == second == {"result": {"seq": 1, "at": NOON}}
+    assert bob.texts() == ["hi"]
+
+
 def test_repetition_waits_for_the_first_line(ann: Program, bob: Program) -> None:
     ids = [ann.put("say", {"room": "lobby", "text": "hi", "uid": "u-1"}) for _ in range(3)]
     ann.world.settle()
