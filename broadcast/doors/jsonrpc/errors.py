@@ -44,6 +44,10 @@ class Code(IntEnum):
 
 
 REASONS: Final[Mapping[str, tuple[Code, str]]] = {
+    "too-many-connections": (
+        Code.INVALID_REQUEST,
+        "The server or the address has too many connections. Sessions that wait for their next one count.",
+    ),
     "not-kept": (Code.NOT_KEPT, "The journal has not stored it and nobody has seen it. Try again later."),
     "hello-first": (Code.HELLO_FIRST, "The first request is hello."),
     "nick-refused": (Code.NICK_REFUSED, "The nickname is taken or not allowed; data.why says which."),
@@ -85,7 +89,7 @@ class Error(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RpcError(BroadcastError):
-    """A request that is refused. JSON-RPC's own errors have no *data*."""
+    """A request that is refused. Most of JSON-RPC's own errors have no *data*."""
 
     def __init__(self, code: Code, message: str, data: ErrorData | UnsetType = UNSET) -> None:
         super().__init__(message)
@@ -128,6 +132,6 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one 
         case UidReused(seq=seq):
             return refusal("uid-reused", sentence, seq=seq)
         case TooManyConnections():
-            return RpcError(Code.INVALID_REQUEST, sentence)
+            return refusal("too-many-connections", sentence)
         case _:
             return RpcError(Code.INVALID_PARAMS, sentence)

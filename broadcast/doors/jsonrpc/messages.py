@@ -494,7 +494,16 @@ METHODS: Final[Mapping[str, Method]] = {
         HelloParams,
         HelloResult,
         "Begin or resume a session. The first request, within 60 s.",
-        ("nick-refused", "no-such-room", "room-refused", "other-journal", "ahead", "stale", "protocol"),
+        (
+            "nick-refused",
+            "no-such-room",
+            "room-refused",
+            "other-journal",
+            "ahead",
+            "stale",
+            "protocol",
+            "too-many-connections",
+        ),
     ),
     "join": Method(
         JoinParams,

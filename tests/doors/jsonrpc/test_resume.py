@@ -455,7 +455,7 @@ def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None
     second.vanish()
     back = world.open_program(address)
     error = back.request("hello", protocol=1, nick="third")["error"]
-    assert error["code"] == -32600
+    assert (error["code"], error["data"]) == (-32600, {"reason": "too-many-connections"})
     assert error["message"] == "Too many connections from 10.0.0.7: this server takes 2 from one address."
     assert back.call("hello", protocol=1, resume=first.resume)["resumed"]
     other = world.open_program()
