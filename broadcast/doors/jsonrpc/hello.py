@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UnsetType
 
 from broadcast.core.errors import RejectedError
+from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
@@ -84,7 +85,7 @@ class Hello:
         """Return the session to resume, None if it is over. Raises ``RpcError``."""
         if resume.journal != self._hub.journal_id:
             raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
-        self._after = {name.lower(): last for name, last in resume.rooms.items()}
+        self._after = {fold_room_name(name): last for name, last in resume.rooms.items()}
         session = self._sessions.find(resume.token)
         if session is not None and resume.attempt <= session.attempt:
             raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
@@ -100,7 +101,7 @@ class Hello:
     def _open_rooms(self) -> None:
         typed = self._params.rooms
         names = (self._hub.settings.lobby,) if isinstance(typed, UnsetType) else typed
-        names = [*dict.fromkeys(name.strip().lower() for name in names)]
+        names = [*dict.fromkeys(map(fold_room_name, names))]
         if len(names) > MAX_ROOMS:
             raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
         self._hub.open_rooms(names, self._on_rooms)

@@ -50,8 +50,14 @@ LastSeq: TypeAlias = Annotated[
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Time: TypeAlias = Annotated[float, Meta(description="Seconds since the epoch, with milliseconds.")]
-Nick: TypeAlias = Annotated[str, Meta(description="A nickname.")]
-Room: TypeAlias = Annotated[str, Meta(description="Name of a room: 1 to 32 of a-z, 0-9, _ and -, in any case.")]
+Nick: TypeAlias = Annotated[str, Meta(description="A nickname. Surrounding blanks in a request do not count.")]
+Room: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="Name of a room: 1 to 32 of a-z, 0-9, _ and -. "
+        "Case and surrounding blanks in a request do not count."
+    ),
+]
 SessionId: TypeAlias = Annotated[
     str,
     Meta(

@@ -14,6 +14,7 @@ from msgspec import UnsetType
 
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
+from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc import messages
@@ -75,7 +76,7 @@ def _repeat_outside(
 ) -> bool:
     """Answer a line that repeats an earlier one of a room that the session has left. Return whether it does."""
     session = context.session
-    room = context.sessions.hub.rooms.get(params.room.lower())
+    room = context.sessions.hub.rooms.get(fold_room_name(params.room))
     if room is None:
         return False
     event = kind(session.id, session.member.nick, session.clean_text(params.text), at=0.0, uid=uid)
@@ -133,8 +134,8 @@ def _unknown(error: JournalError) -> RpcError:
 
 def _join(context: Context, call: Call, params: messages.JoinParams) -> None:
     session = context.session
-    if (name := params.room.strip()).lower() in session.member.memberships:
-        room = session.find_room(name)
+    if fold_room_name(params.room) in session.member.memberships:
+        room = session.find_room(params.room)
         if not isinstance(params.after, UnsetType) and params.after > room.last_seq:
             raise _ahead(room)
         context.pause()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from weakref import proxy
 
+from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.encoder import encode_private
@@ -174,7 +175,7 @@ class ProgramSession:
 
     def find_room(self, name: str) -> Room:
         """Return the room *name*, which this session is in. Raises ``RpcError``."""
-        name = name.lower()
+        name = fold_room_name(name)
         if name not in self.member.memberships:
             raise refusal("not-in-room", f"You are not in {name[:32]}.")
         return self._hub.rooms[name]

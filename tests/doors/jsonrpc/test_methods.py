@@ -568,6 +568,32 @@ def test_leave_is_refused_outside_of_the_room(ann: Program) -> None:
     assert ann.fail("say", room="lobby", text="x") == (1005, "not-in-room")
 
 
+def test_blanks_around_names_do_not_count(ann: Program, bob: Program) -> None:
+    bob.call("join", room="kitchen")  # the room stays open
+    assert ann.call("join", room=" Kitchen ")["room"] == "kitchen"
+    assert ann.call("join", room=" kitchen")["room"] == "kitchen"
+    for method, params in (
+        ("say", {"text": "hi", "uid": "u-1"}),
+        ("history", {"last": 1}),
+        ("search", {"words": "hi"}),
+        ("members", {}),
+        ("command", {"line": "/names"}),
+        ("topic", {"text": "x"}),
+        ("leave", {}),
+        ("say", {"text": "hi", "uid": "u-1"}),
+    ):
+        ann.call(method, room=" KITCHEN ", **params)
+    ann.call("tell", to=" BOB ", text="psst", uid="u-1")
+    ann.call("tell", to="bob", text="psst", uid="u-1")
+    assert [event["text"] for event in bob.events() if event["method"] == "told"] == ["psst"]
+    assert [member["nick"] for member in ann.call("members", room="lobby", after=" ann ")["members"]] == ["bob"]
+    assert ann.call("nick", nick=" anna ") == {"nick": "anna"}
+    say(ann, *map(str, range(30)))
+    back = ann.world.open_program()  # type: ignore[attr-defined]
+    welcome = back.call("hello", protocol=1, resume=ann.resume | {"rooms": {" LOBBY ": 0}})
+    assert len(welcome["rooms"]["lobby"]["events"]) == 30
+
+
 # command, ping
 
 
