@@ -57,6 +57,8 @@ class Hello:
         self._on_error = on_error
         self._rooms: Sequence[Room] = ()
         self._snapshots: dict[str, JoinResult] = {}
+        self._takers: list[SnapshotTaker] = []
+        """The takers of all snapshots, until each has used its share of the message."""
         self._after: Mapping[str, int] = {}
         self._resumed = False
 
@@ -167,12 +169,30 @@ class Hello:
         count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
         share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
         wanted = Wanted(count, self._after.get(room.name))
-        SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session)).take_events()
+        taker = SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session))
+        self._takers.append(taker)
+        taker.take_events()
 
     def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
         self._snapshots[snapshot.room] = snapshot
-        if len(self._snapshots) == len(self._rooms) and session.connection is self._connection:
+        if len(self._snapshots) < len(self._rooms):
+            return
+        takers, self._takers = self._takers, []
+        if session.connection is not self._connection:
+            return
+        cut = [taker for taker in takers if taker.is_cut]
+        unused = sum(taker.unused_bytes for taker in takers if not taker.is_cut)
+        if cut and unused:
+            self._take_again(cut, unused // len(cut))
+        else:
             self._respond(session)
+
+    def _take_again(self, takers: Sequence[SnapshotTaker], more_bytes: int) -> None:
+        """Take the snapshots of *takers* again, each with *more_bytes* that other rooms do not need."""
+        for taker in takers:
+            del self._snapshots[taker.room.name]
+        for taker in takers:
+            taker.take_events(more_bytes)
 
     def _respond(self, session: ProgramSession) -> None:
         self._on_result(self._describe(session))

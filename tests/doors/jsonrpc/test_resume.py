@@ -235,6 +235,26 @@ def test_rooms_share_the_maximum_of_a_message(world: ProgramWorld, ann: Program)
         assert events[-1]["seq"] == snapshot["last"] == 10
 
 
+@pytest.mark.parametrize("busy", [1, 2])
+def test_rooms_leave_the_space_that_they_do_not_need_to_others(world: ProgramWorld, ann: Program, busy: int) -> None:
+    rooms = [f"r{number}" for number in range(10)]
+    bot = world.program("bot", rooms=rooms)
+    bot.vanish()
+    for room in rooms[:busy]:
+        ann.call("join", room=room)
+        say(ann, *['"' * 4000] * 40, room=room)
+    say(ann, "hi", room="lobby")
+    back = come_back(bot)
+    assert [*back.welcome["rooms"]] == rooms
+    for number, snapshot in enumerate(back.welcome["rooms"].values()):
+        events = [event for event in snapshot["events"] if event["method"] == "said"]
+        assert len(events) in ({1: {29, 30, 31}, 2: {14, 15}}[busy] if number < busy else {0})
+        assert snapshot["more"] is (number < busy)
+        assert not events or events[-1]["seq"] == snapshot["last"] == 40
+    ann.call("say", room="r0", text="hi")
+    assert back.texts() == ["hi"]
+
+
 def test_fifty_rooms_with_long_topics_fit_into_a_message(world: ProgramWorld, ann: Program) -> None:
     rooms = [f"r{number}" for number in range(50)]
     bot = world.program("bot", rooms=rooms)
