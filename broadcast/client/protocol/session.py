@@ -400,16 +400,25 @@ class Session:
         joins = {request.room.lower(): request for request in requested if isinstance(request, requests.Join)}
         for name, snapshot in welcome.rooms.items():
             self._inbox.enter(name, snapshot, joins.get(name))
+        changing: set[str] = set()
         for number, call in calls:
-            self._repeat(number, call, welcome)
+            self._repeat(number, call, welcome, changing)
 
-    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome) -> None:
-        """Send a call that the last connection has left, unless the server's state answers it."""
+    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome, changing: set[str]) -> None:
+        """Send a call that the last connection has left, unless the server's state answers it.
+
+        *changing* gathers the rooms that a repeated call enters or leaves: the state does not answer later calls.
+        """
         match call.request:
+            case requests.Join(room=room) | requests.Leave(room=room) if room.lower() in changing:
+                self._send_call(call)
             case requests.Join(room=room) if call.was_sent and room.lower() in welcome.rooms:
                 self._answer(number, welcome.rooms[room.lower()].as_room)
             case requests.Leave(room=room) if room.lower() not in welcome.rooms:
                 self._answer(number, requests.Nothing())
+            case requests.Join(room=room) | requests.Leave(room=room):
+                changing.add(room.lower())
+                self._send_call(call)
             case requests.Tell() if call.was_sent and not welcome.resumed:
                 message = "the server has lost the session before it confirmed the private message"
                 self._answer(number, None, errors.Unconfirmed(message))

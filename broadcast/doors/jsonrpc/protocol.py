@@ -22,7 +22,7 @@ from broadcast.doors.jsonrpc.framing import LineSplitter, LineTooLong
 from broadcast.doors.jsonrpc.hello import Hello
 from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, Empty, Goodbye, HelloParams, HelloResult
 from broadcast.doors.jsonrpc.methods import HANDLERS
-from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request
+from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request, find_uid
 from broadcast.doors.jsonrpc.responses import Call, Responses, encode_error, internal_error
 from broadcast.net.input_loop import InputLoop
 
@@ -186,6 +186,8 @@ class ProgramConnection:
         try:
             self._execute(call, request)
         except RpcError as error:
+            if not call.is_request:
+                call.uid = find_uid(request)
             self._fail(call, error)
         except RejectedError as error:
             self.sessions.hub.rejections[error.kind] += 1

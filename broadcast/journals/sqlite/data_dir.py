@@ -173,7 +173,7 @@ class LastNumberFile:
         try:
             new = self._open(os.O_EXCL)  # first, so that a failure leaves a valid descriptor
         except FileExistsError as error:
-            msg = f"{self._path.name} was replaced"  # the server never overwrites a file of somebody else
+            msg = f"{self._path.name} was replaced"  # the server never overwrites a file that it has not written
             raise JournalError(msg) from error
         os.close(self._descriptor)
         self._descriptor = new

@@ -1,7 +1,8 @@
 """Full-text search in SQLite: growing the index, querying it, and searching lines that are not indexed.
 
-The same query finds a line in every journal, indexed or not, because FTS5's tokenizer ``unicode61 remove_diacritics 2``
-always defines a word: a run of letters, digits and private-use characters, compared without case and diacritics.
+The same query finds a line in every journal, indexed or not, because FTS5's tokenizer always defines a word. With
+``unicode61 remove_diacritics 2``, a word is a run of letters, digits and private-use characters. Words are compared
+without case and diacritics.
 """
 
 from __future__ import annotations

@@ -316,6 +316,30 @@ def test_a_room_that_is_being_left_is_not_joined_again(link: Link) -> None:
     assert link.session.rooms == ["lobby"]
 
 
+@pytest.mark.parametrize("were_sent", [True, False])
+@pytest.mark.parametrize("resumed", [True, False])
+@pytest.mark.parametrize("joins", [(True, False), (False, True), (True, False, True), (False, True, False)])
+def test_the_last_of_several_joins_and_leaves_wins(
+    link: Link, joins: tuple[bool, ...], *, resumed: bool, were_sent: bool
+) -> None:
+    if not joins[0]:
+        link.answered(requests.Join("kitchen", replay=0))
+    if not were_sent:
+        link.lose()
+    calls = [link.call(requests.Join("kitchen", replay=0) if join else requests.Leave("kitchen")) for join in joins]
+    if were_sent:
+        link.send()
+        link.lose()
+    if not resumed:
+        link.server.lose_sessions()
+    link.reconnect()
+    assert all(link.answers[call].error is None for call in calls)
+    assert link.session.rooms == (["lobby", "kitchen"] if joins[-1] else ["lobby"])
+    say = link.call(requests.Say("kitchen", "hi"))
+    link.pump()
+    assert (link.answers[say].error is None) is joins[-1]
+
+
 def test_a_join_after_a_number_gets_all_lines_after_it(link: Link) -> None:
     link.server.max_replay = 3
     for number in range(20):

@@ -85,6 +85,22 @@ def test_refused_notification_is_reported_with_its_uid(ann: Program) -> None:
     ]
 
 
+def test_refused_notification_has_its_uid_if_other_parameters_are_wrong(world: ProgramWorld, ann: Program) -> None:
+    ann.notify("say", room="lobby", uid="u-1")
+    ann.notify("tell", to=5, text="hi", uid="u-2")
+    ann.notify("nope", uid="u-3")
+    ann.notify("say", room="lobby", text="hi", uid="not a uid")
+    assert ann.refusals() == [
+        {"method": "say", "code": -32602, "uid": "u-1"},
+        {"method": "tell", "code": -32602, "uid": "u-2"},
+        {"method": "nope", "code": -32601, "uid": "u-3"},
+        {"method": "say", "code": -32602},
+    ]
+    bob = world.open_program()
+    bob.notify("say", room="lobby", text="hi", uid="u-4")
+    assert bob.refusals() == [{"method": "say", "code": 1002, "uid": "u-4"}]
+
+
 # Exactly once
 
 

@@ -160,24 +160,34 @@ def create_old(path: Path, version: int, lines: int) -> None:
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Replace the bytes of the file from *offset* on by *data*."""
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(data)
 
 
 def stored_in(folder: Path) -> list[tuple[int, str]]:
+    """Return the key and the text of each line in the file."""
     with closing(connect(folder / FILE, writing=False)) as db:
         return list(db.execute("SELECT seq, text FROM events ORDER BY seq"))
 
 
 def rooms_in(folder: Path) -> list[tuple[int, str, str]]:
+    """Return the id, the name and the topic of each room in the file."""
     with closing(connect(folder / FILE, writing=False)) as db:
         return list(db.execute("SELECT * FROM rooms ORDER BY id"))
 
 
 def marks_in(folder: Path) -> list[int]:
+    """Return the key of the last indexed line of each room."""
     with closing(connect(folder / FILE, writing=False)) as db:
         return [mark for (mark,) in db.execute("SELECT upto FROM indexed ORDER BY upto")]
+
+
+def verify_index(folder: Path) -> None:
+    """Raise ``sqlite3.DatabaseError`` unless the index holds the words of all lines."""
+    with open_file(folder) as db:
+        db.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)")
 
 
 class FailingConnection:
