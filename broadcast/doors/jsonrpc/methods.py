@@ -307,8 +307,8 @@ def _read_history(context: Context, call: Call, params: messages.HistoryParams, 
             call.succeed(HistoryResult(events=lines.events, more=more))
         context.resume()
 
-    encoder = context.sessions.directory.encoder_for(room)
-    read_lines(room, encoder, wanted.first, wanted.last, answer, newest_first=wanted.newest_first)
+    directory = context.sessions.directory
+    read_lines(directory, room, wanted.first, wanted.last, answer, newest_first=wanted.newest_first)
 
 
 def _search(context: Context, call: Call, params: messages.SearchParams) -> None:

@@ -14,14 +14,14 @@ from broadcast.core.errors import JournalError
 from broadcast.core.nicknames import casefold_key
 from broadcast.doors.jsonrpc.encoder import RoomEncoder, SessionIds, encode_line
 from broadcast.doors.jsonrpc.messages import MAX_MESSAGE_BYTES, MemberInfo
+from broadcast.doors.jsonrpc.pages import PAGE_LINES, Line, PageReader
 
 if TYPE_CHECKING:
     from broadcast.core.events import Stored
     from broadcast.core.membership import Membership
     from broadcast.core.room import Room
+    from broadcast.core.time_slice import CallSoon
 
-PAGE_LINES: Final = 64
-"""Number of lines that are read from the journal at once: about as many as fit into a message if they are long."""
 ENVELOPE_BYTES: Final = 1024
 """Space in a message for everything but lists: the id, the names of members, numbers."""
 LIST_BYTES: Final = MAX_MESSAGE_BYTES - ENVELOPE_BYTES
@@ -50,10 +50,14 @@ class _PageKey(NamedTuple):
 class Directory:
     """The encoders and the members of all rooms.
 
-    *now* returns monotonic seconds, *wall_clock* the time of day in seconds since the epoch.
+    *call_soon* schedules calls for a later turn. *now* returns monotonic seconds, *wall_clock* the time of day in
+    seconds since the epoch.
     """
 
-    def __init__(self, ids: SessionIds, now: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, ids: SessionIds, call_soon: CallSoon, now: Callable[[], float], wall_clock: Callable[[], float]
+    ) -> None:
+        self.pages = PageReader(call_soon, now)
         self._ids = ids
         self._now = now
         self._wall_clock = wall_clock
@@ -132,7 +136,7 @@ class LineCollector:
     """Events of a result that fit into *max_bytes*. They are added in descending order if *newest_first*."""
 
     def __init__(self, encoder: RoomEncoder, max_bytes: int, *, newest_first: bool) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self._max_bytes = max_bytes
         self._newest_first = newest_first
         self._events: list[Raw] = []
@@ -141,13 +145,17 @@ class LineCollector:
 
     def add(self, line: Stored) -> bool:
         """Add *line*, if it fits. Return whether it does."""
-        encoded = self._encoder.encode_in_result(line)
-        if self._size + len(encoded) + 1 > self._max_bytes:
+        return self.add_encoded(Line(line.seq, Raw(self.encoder.encode_in_result(line))))
+
+    def add_encoded(self, line: Line) -> bool:
+        """Add *line*, if it fits. Return whether it does."""
+        size = len(memoryview(line.event)) + 1
+        if self._size + size > self._max_bytes:
             return False
-        self._size += len(encoded) + 1
+        self._size += size
         if self._newest_first or not self._events:
             self._first = line.seq
-        self._events.append(Raw(encoded))
+        self._events.append(line.event)
         return True
 
     def finish(self, *, complete: bool) -> Lines:
@@ -157,11 +165,23 @@ class LineCollector:
 
 
 class LineReader:
-    """Reads the lines *first* to *last* of *room* page by page into *collector*, then calls *on_lines* with them."""
+    """Reads the lines *first* to *last* of *room* page by page into *collector*, then calls *on_lines* with them.
+
+    Pages begin after a multiple of ``PAGE_LINES``, so that clients with other numbers can share them.
+    """
 
     def __init__(
-        self, room: Room, collector: LineCollector, first: int, last: int, on_lines: OnLines, *, newest_first: bool
+        self,
+        pages: PageReader,
+        room: Room,
+        collector: LineCollector,
+        first: int,
+        last: int,
+        on_lines: OnLines,
+        *,
+        newest_first: bool,
     ) -> None:
+        self._pages = pages
         self._room = room
         self._collector = collector
         self._first = first
@@ -171,32 +191,33 @@ class LineReader:
 
     def start(self) -> None:
         """Read the next page, if there is one."""
-        first, last = self._first, self._last
-        if first > last:
+        if self._first > self._last:
             self._on_lines(self._collector.finish(complete=True))
-        elif self._newest_first:
-            self._room.history(max(first, last - PAGE_LINES + 1), last, self._on_page)
-        else:
-            self._room.history(first, min(last, first + PAGE_LINES - 1), self._on_page)
+            return
+        index = (self._last if self._newest_first else self._first) - 1
+        start = index - index % PAGE_LINES
+        last = min(start + PAGE_LINES, self._last)
+        self._pages.read(self._room, self._collector.encoder, start, last, self._on_page)
 
-    def _on_page(self, page: Sequence[Stored] | JournalError) -> None:
+    def _on_page(self, page: Sequence[Line] | JournalError) -> None:
         if isinstance(page, JournalError):
             self._on_lines(page)
             return
-        for line in reversed(page) if self._newest_first else page:
-            if not self._collector.add(line):
+        wanted = [line for line in page if self._first <= line.seq <= self._last]
+        for line in reversed(wanted) if self._newest_first else wanted:
+            if not self._collector.add_encoded(line):
                 self._on_lines(self._collector.finish(complete=False))
                 return
         if self._newest_first:
-            self._last -= PAGE_LINES
+            self._last -= (self._last - 1) % PAGE_LINES + 1
         else:
-            self._first += PAGE_LINES
+            self._first += PAGE_LINES - (self._first - 1) % PAGE_LINES
         self.start()
 
 
 def read_lines(
+    directory: Directory,
     room: Room,
-    encoder: RoomEncoder,
     first: int,
     last: int,
     on_lines: OnLines,
@@ -208,5 +229,5 @@ def read_lines(
 
     If they do not all fit, these are the newest ones, or else the oldest ones.
     """
-    collector = LineCollector(encoder, max_bytes, newest_first=newest_first)
-    LineReader(room, collector, first, last, on_lines, newest_first=newest_first).start()
+    collector = LineCollector(directory.encoder_for(room), max_bytes, newest_first=newest_first)
+    LineReader(directory.pages, room, collector, first, last, on_lines, newest_first=newest_first).start()

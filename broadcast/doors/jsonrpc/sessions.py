@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -44,7 +45,7 @@ class Sessions:
         self.ids = ids
         self.clock = clock
         self.wall_clock = wall_clock
-        self.directory = Directory(ids, clock.seconds, wall_clock)
+        self.directory = Directory(ids, partial(clock.callLater, 0), clock.seconds, wall_clock)
         self._make_token = make_token
         self._limiter = limiter
         self._visit_log = visit_log

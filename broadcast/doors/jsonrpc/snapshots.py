@@ -52,6 +52,7 @@ class SnapshotTaker:
         replay: Iterable[ReplayLine | Gap],
         on_snapshot: OnSnapshot,
     ) -> None:
+        self._directory = directory
         self._room = room
         self._encoder = directory.encoder_for(room)
         self._last = room.last_seq
@@ -74,7 +75,7 @@ class SnapshotTaker:
             fits = all(collector.add(line) for line in reversed(recent) if line.seq >= first)
             self._on_lines(collector.finish(complete=fits))
         else:
-            read_lines(self._room, self._encoder, first, last, self._on_lines, max_bytes=self._space)
+            read_lines(self._directory, self._room, first, last, self._on_lines, max_bytes=self._space)
 
     def _on_lines(self, lines: Lines | JournalError) -> None:
         if isinstance(lines, JournalError):
