@@ -436,13 +436,14 @@ def _greeted(peer: Peer, folder: Path) -> float:
 def _long_journal(bench: Bench, peer: Peer) -> Path:
     """Return a data folder of *peer* with a journal of the plan's length."""
     from broadcast.core.events import Message  # noqa: PLC0415 - the other scenarios do without the package
-    from broadcast.journals.sqlite.database import prepare, to_row  # noqa: PLC0415
+    from broadcast.journals.sqlite.database import to_row  # noqa: PLC0415
+    from broadcast.journals.sqlite.opening import open_database  # noqa: PLC0415
 
     folder = bench.fresh()
     _greeted(peer, folder)  # makes the journal
     path = folder / "data" / "journal.sqlite"
-    prepared = prepare(path, 0)
-    db, last = prepared.db, prepared.room.last
+    opened = open_database(path, 0)
+    db, last = opened.db, opened.room.last
     try:
         db.execute("BEGIN")
         text, now = "x" * 62, time()

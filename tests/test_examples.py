@@ -95,7 +95,7 @@ async def test_a_bridge_that_is_killed_at_any_moment_repeats_each_line_once(port
             await until(lambda: len(texts(port.server, "kitchen")) > said - 4)
             process.kill()
             await process.wait()
-            await until(lambda: not port.wires)
+            await until(lambda: not port.connections)
         port.server.lose_sessions()
         say(1)
     async with running("bridge.py", *arguments):

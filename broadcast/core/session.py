@@ -39,7 +39,7 @@ from broadcast.core.events import (
 )
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import Peer, View
-from broadcast.core.membership import Member
+from broadcast.core.membership import Link, Member
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
@@ -60,13 +60,15 @@ class Session:
 
     A door calls ``start``, or ``reject`` at once. While ``ready``, it calls ``line``, or ``line_too_long`` for a line
     of more than ``max_line_bytes``. After the last line it calls ``leave``, with ``CONNECTION_LOST`` if the connection
-    broke. It may call ``reject`` at any time; that does nothing once there is a nickname.
+    broke. It may call ``reject`` at any time; that does nothing once there is a nickname. With *link*, the session can
+    take over the nickname of an earlier connection of its user, and lose its own to a later one.
     """
 
-    def __init__(self, hub: Hub, peer: Peer) -> None:
+    def __init__(self, hub: Hub, peer: Peer, link: Link | None = None) -> None:
         self.id = hub.next_session_id()
         self.hub = hub
         self.peer = peer
+        self._link = link
         self.ready = False
         """Whether the session accepts the next line."""
         self.view = _DEFAULT_VIEW
@@ -213,7 +215,7 @@ class Session:
             return
         try:
             reject_controls(typed)
-            member = self.hub.admit(self.id, name, proxy(self))
+            member = self.hub.admit(self.id, name, proxy(self), link=self._link)
         except RejectedError as error:
             self._reject_nick(machine, error)
         else:

@@ -34,12 +34,15 @@ from broadcast.client.protocol.framing import (
     Message,
     decode_message,
     encodable,
+    encode_notification,
     encode_request,
 )
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
+MAX_ATTEMPT: Final = 1_000_000
+"""An attempt to resume a session that is stale although its number is so high is given up."""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
 
@@ -161,6 +164,15 @@ class Session:
             raise self.ended
         return self._call(self._with_uid(request))
 
+    def notify(self, request: requests.Request[Any]) -> bool:
+        """Send a request without asking for an answer. Return False if there is no connection.
+
+        It is not repeated. If it fails, a ``Refused`` follows.
+        """
+        if self.state is State.ONLINE:
+            self._out.append(encode_notification(request.method, request))
+        return self.state is State.ONLINE
+
     def forget(self, number: int) -> None:
         """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""
         self._calls.pop(number, None)
@@ -195,7 +207,7 @@ class Session:
 
     @property
     def wants_input(self) -> bool:
-        """Whether the caller should read from the connection: not while the program leaves its events lying."""
+        """Whether the caller should read from the connection: not while too many events wait for the program."""
         return not self._inbox.is_full or bool(self._calls) or self.state is not State.ONLINE
 
     @property
@@ -208,8 +220,6 @@ class Session:
         self.state = State.GREETING
         self.must_close = False
         self._lines = LineReader()
-        self._goodbye = None
-        self._close_reason = ""
         self._send_hello()
 
     def receive(self, data: bytes) -> list[Answer]:
@@ -242,8 +252,9 @@ class Session:
         self._out.clear()
         self._inbox.disconnected()
         self._drop_own_calls()
-        goodbye = self._goodbye
-        reason = (goodbye.reason if goodbye else "") or self._close_reason or reason
+        goodbye, self._goodbye = self._goodbye, None
+        close_reason, self._close_reason = self._close_reason, ""
+        reason = (goodbye.reason if goodbye else "") or close_reason or reason
         if self.has_quit:
             self._end(errors.Ended("the session has ended"))
         elif goodbye is not None and not goodbye.reconnect:
@@ -349,6 +360,10 @@ class Session:
     def _refuse_hello(self, error: errors.Rejected) -> None:
         if error.code == errors.OTHER_JOURNAL and self._token:
             self._forget_numbers()
+            self._send_hello()
+        elif error.reason == "stale" and self._attempt < MAX_ATTEMPT:
+            # An earlier program has tried more often than the state says with which this one continues.
+            self._attempt *= 2
             self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
             self._close(str(error))
@@ -466,4 +481,4 @@ def _is_temporary(error: errors.Rejected) -> bool:
         case errors.NickRejected(why="taken"):
             return True
         case _:
-            return error.code == errors.GOING_DOWN or error.reason == "stale"
+            return error.code == errors.GOING_DOWN

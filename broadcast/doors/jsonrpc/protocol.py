@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
+    from broadcast.core.events import Notice
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
-    from broadcast.doors.jsonrpc.commands import FormatNotice
     from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
     from broadcast.net.connections import Connection as LineConnection
@@ -60,7 +60,8 @@ class DoorContext(NamedTuple):
     clock: IReactorTime
     call_soon: CallSoon
     random: Callable[[], float]
-    format_notice: FormatNotice
+    format_notice: Callable[[Notice], bytes]
+    """Returns a notice as a line of the line protocol."""
 
 
 class _State(Enum):

@@ -228,7 +228,8 @@ class ProgramSession:
 
     def leave_delivered(self, room: str) -> None:
         """Continue the request to leave *room*, or end; see ``MemberListener``."""
-        self._end_stream(room)
+        if room not in self.member.memberships:  # the session may have joined it again on another connection
+            self._end_stream(room)
         on_left = self._on_left.pop(room, None)
         if on_left is not None:
             on_left()
@@ -293,7 +294,7 @@ class ProgramSession:
         self.ending = True
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
-        self._rooms_to_leave = len(self.member.memberships)
+        self._rooms_to_leave = len(self.member.memberships) + len(self._on_left)
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
             self._finish()

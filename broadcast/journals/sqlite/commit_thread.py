@@ -14,9 +14,10 @@ from typing import TypeAlias
 from broadcast.core.events import STORED, Action, Event, Message, StoreFailed, TopicChanged
 from broadcast.core.stats import CommitStats
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
-from broadcast.journals.sqlite.database import MIGRATIONS, code_of, to_row
+from broadcast.journals.sqlite.database import code_of, to_row
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
+from broadcast.journals.sqlite.schema import MIGRATIONS
 from broadcast.journals.sqlite.search_indexer import SearchIndexer
 from broadcast.journals.sqlite.writing_connection import Changes, WritingConnection
 

@@ -13,8 +13,9 @@ from contextlib import closing
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
 from broadcast.core.search_query import SearchQuery
-from broadcast.journals.sqlite.database import COLUMNS, code_of, from_row, full_text
-from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key
+from broadcast.journals.sqlite.database import COLUMNS, code_of, from_row
+from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key, key_range
+from broadcast.journals.sqlite.schema import full_text
 
 STEP_ROWS = 256
 """Maximum number of lines to index in one step, which takes about a millisecond."""
@@ -117,7 +118,7 @@ class SearchIndexer:
         found = db.execute(query, (first, last)).fetchone()[0]
         upto = last if found is None else min(found - 1 + STEP_ROWS, last)
         statement = "UPDATE indexed SET upto = max(upto, ?) WHERE upto BETWEEN ? AND ?"
-        db.execute(statement, (upto, key(number, 0), key(number, MAX_SEQ)))
+        db.execute(statement, (upto, *key_range(number)))
         room.indexed = upto & MAX_SEQ
         self._merging = True
         if upto == last:
@@ -134,7 +135,7 @@ class SearchIndexer:
         else:
             for number, room in rooms.items():  # a mark is another one if an earlier step was reported as failed
                 query = "SELECT max(upto) FROM indexed WHERE upto BETWEEN ? AND ?"
-                mark = db.execute(query, (key(number, 0), key(number, MAX_SEQ))).fetchone()[0]
+                mark = db.execute(query, key_range(number)).fetchone()[0]
                 room.indexed = room.last if mark is None else mark & MAX_SEQ
                 if room.indexed >= room.last:
                     del self._behind[number]

@@ -266,6 +266,35 @@ def test_session_moves_at_any_moment_of_a_request(
     assert len(world.hub.members) == 1
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_session_can_end_while_it_leaves_a_room(world: ProgramWorld, ann: Program, turns: int) -> None:
+    bot = world.program("bot", grace=0, rooms=["lobby", "kitchen"])
+    bot.put("leave", {"room": "lobby"})
+    for _ in range(turns):
+        world.turn()
+    world.sessions.find(bot.welcome["token"]).end("kicked")  # type: ignore[union-attr]
+    world.settle()
+    assert [event["method"] for event in ann.events()] == ["joined", "left"]
+    assert not world.sessions._all - {world.sessions.find(ann.welcome["token"])}
+    assert bot.is_closed()
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_room_can_be_joined_again_while_the_old_connection_leaves_it(
+    world: ProgramWorld, ann: Program, bob: Program, turns: int
+) -> None:
+    bob.put("leave", {"room": "lobby"})
+    back = world.open_program()
+    back.put("hello", {"protocol": 1, "resume": bob.resume})
+    for _ in range(turns):
+        world.turn()
+    back.put("join", {"room": "lobby"})
+    world.settle()
+    back.read()
+    ann.call("say", room="lobby", text="hi")
+    assert back.texts() == ["hi"]
+
+
 def test_rename_and_leave_of_others_are_in_the_snapshot(world: ProgramWorld, ann: Program, bob: Program) -> None:
     bob.vanish()
     ann.call("nick", nick="anna")

@@ -440,7 +440,7 @@ def test_visit_that_is_over_is_freed_without_the_garbage_collector(
         pytest.skip("there are no commands before the nickname")
     person = world.connect()
     person.send(typed)
-    parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol._peer._subscriber)]
+    parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol._peer)]
     gc.collect()
     gc.disable()
     try:
