@@ -112,6 +112,8 @@ class Room:
         """Callbacks that wait for the end of the current delivery."""
         self._committed: list[Event] = []
         """Events that the journal has returned and that are not in delivery yet."""
+        self._committed_characters = 0
+        """Number of characters of text in them."""
         self._delivering = False
         """True while a batch has been delivered to some subscribers but not to all."""
         self._publishing = False
@@ -246,9 +248,11 @@ class Room:
 
     def _on_committed(self, events: Sequence[Event]) -> None:
         """Deliver *events* at once, or together with the next commit."""
+        characters = sum(map(text_length, events))
         self._committed.extend(events)
+        self._committed_characters += characters
         self.queued_events -= len(events)
-        self._backlog.move_to_committed(len(events), sum(map(text_length, events)))
+        self._backlog.move_to_committed(len(events), characters)
         if not self._publishing:
             # The events still queued return within one commit. Waiting for them once, and delivering both together,
             # halves the cost of delivery. Otherwise the first of many events would go to every subscriber alone.
@@ -263,8 +267,13 @@ class Room:
         is_quiet = self._holds_presence and self._is_only_presence()
         if not self._committed and (is_quiet or not self._unannounced):
             return
-        events, self._committed = self._committed[:MAX_BATCH_EVENTS], self._committed[MAX_BATCH_EVENTS:]
-        self._backlog.remove(len(events), sum(map(text_length, events)))
+        events, self._committed = self._committed, []
+        characters = self._committed_characters
+        if len(events) > MAX_BATCH_EVENTS:
+            events, self._committed = events[:MAX_BATCH_EVENTS], events[MAX_BATCH_EVENTS:]
+            characters = sum(map(text_length, events))
+        self._committed_characters -= characters
+        self._backlog.remove(len(events), characters)
         if is_quiet:
             batch = Batch((Barrier(),), {}, self.last_seq)
         else:

@@ -108,7 +108,8 @@ class StreamPeer(BasePeer):
     @property
     def congested(self) -> bool:
         """Whether nothing more should be queued for the peer alone: too much is queued, or it has to end two rooms."""
-        return len(self._ending) > 1 or self._subscriber.congested
+        # All subscribers share these bytes. Several calls for each line need this, so it asks none of them.
+        return self._private_bytes.size >= self._dispatcher.private_queue_bytes or len(self._ending) > 1
 
     @property
     def lagging(self) -> bool:
