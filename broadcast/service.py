@@ -246,6 +246,7 @@ def makeService(options: Options) -> Server:
             hub,
             SessionIds(secrets.token_hex(4)),
             reactor,
+            call_soon,
             time,
             partial(secrets.token_urlsafe, TOKEN_BYTES),
             connections.limiter,

@@ -676,7 +676,7 @@ class SlowClients(Server):
         limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PRIVATE_QUEUE_BYTES)
         self.open(kind, limits, None if large_buffer else ReplayBuffer(*REPLAY_BUFFER))
         if slow_delivery:  # each look at the clock uses up the turn, so that each send has a turn of its own
-            for queue in (self.world.dispatcher._deliveries, self.world.dispatcher._steps):
+            for queue in (self.world.dispatcher._delivery_steps, self.world.dispatcher._subscriber_steps):
                 queue._slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
         for name, room in zip(("ann", "bob", "carol", "dave"), rooms, strict=False):
             client = self.connect()

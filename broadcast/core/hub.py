@@ -186,10 +186,13 @@ class Hub:
             room = RoomRejected(f"the room {name} cannot be opened: {opened}", "room-refused")
         else:
             room = self._add_room(name, opened)
+            room.reservations += 1  # otherwise the first callback could close the room before the second one
         for on_room in callbacks:
             on_room(room)
-        if isinstance(room, Room) and room.is_unused:
-            self._close_room(room)
+        if isinstance(room, Room):
+            room.reservations -= 1
+            if room.is_unused:
+                self._close_room(room)
 
     def _validate_room(self, typed: str) -> str:
         """Return the name of the room in *typed*. Raises ``RoomRejected`` unless it may be open."""

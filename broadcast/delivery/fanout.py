@@ -52,7 +52,7 @@ class Fanout:
         self._overridden: dict[Subscriber, None] = {}
         """Current subscribers with overrides that have not been offered the batch in delivery."""
         self._unsent: dict[Encoder, Sends] = {}
-        """The other current subscribers that have not been offered it."""
+        """The other current subscribers that have not been offered the batch in delivery."""
         self._batch: PlacedBatch | None = None
         """The batch in delivery."""
         self._delivery: Iterator[Callback] = iter(())

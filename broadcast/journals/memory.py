@@ -44,16 +44,13 @@ class MemoryJournal:
         """The log of each stored event that the journal holds, in the order in which they were stored."""
 
     def open(self, name: str, tail: int) -> OpenedRoom:
-        """Return the room *name*, which is empty."""
-        return self._open(name, tail)
-
-    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
-        """Open the room *name*. It holds what was stored before it was closed, up to the journal's limit."""
-        self.add_step(lambda: on_result(self._open(name, tail)))
-
-    def _open(self, name: str, tail: int) -> OpenedRoom:
+        """Return the room *name* with its last *tail* events that the journal still holds."""
         log = self._logs.get(name) or self._logs.setdefault(name, MemoryRoomLog(self, name))
         return OpenedRoom(log, log.last, log.topic, log.events(log.last - tail + 1, log.last))
+
+    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Do the same as ``open`` in a later turn."""
+        self.add_step(lambda: on_result(self.open(name, tail)))
 
     def close(self) -> None:
         """Stop calling the listeners."""

@@ -10,8 +10,8 @@ from broadcast.core.events import ErrorReply
 from broadcast.core.interfaces import View
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.errors import Code, RpcError
+from broadcast.doors.jsonrpc.line_reader import LIST_BYTES
 from broadcast.doors.jsonrpc.messages import CommandResult
-from broadcast.doors.jsonrpc.rooms import LIST_BYTES
 
 if TYPE_CHECKING:
     from broadcast.core.events import Notice

@@ -6,7 +6,7 @@ pauses the input until then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -33,7 +33,7 @@ from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
-    from broadcast.core.events import Gap, ReplayLine, Stored
+    from broadcast.core.events import Stored
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.context import Context
     from broadcast.doors.jsonrpc.responses import Call
@@ -122,7 +122,7 @@ def _join(context: Context, call: Call, params: messages.JoinParams) -> None:
             raise _ahead(room)
         context.pause()
         context.peer.unsubscribe(room.publisher)  # the stream begins anew, after the new snapshot
-        _begin_stream(context, call, params, room, iter(()))
+        _begin_stream(context, call, params, room)
     elif len(session.member.memberships) >= MAX_ROOMS:
         raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
     else:
@@ -160,9 +160,7 @@ def _ahead(room: Room) -> RpcError:
     return refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
 
 
-def _begin_stream(
-    context: Context, call: Call, params: messages.JoinParams, room: Room, replay: Iterator[ReplayLine | Gap]
-) -> None:
+def _begin_stream(context: Context, call: Call, params: messages.JoinParams, room: Room) -> None:
     """Begin the stream of *room*, and take the snapshot that precedes it."""
     directory = context.sessions.directory
     context.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
@@ -171,12 +169,12 @@ def _begin_stream(
         default if isinstance(params.replay, UnsetType) else params.replay,
         None if isinstance(params.after, UnsetType) else params.after,
     )
-    SnapshotTaker(directory, room, wanted, share_of(1), replay, partial(_answer_join, context, call, room))
+    SnapshotTaker(directory, room, wanted, share_of(1), partial(_answer_join, context, call, room)).take_events()
 
 
 def _answer_join(context: Context, call: Call, room: Room, snapshot: JoinResult) -> None:
+    call.on_sent = partial(context.peer.release, room.publisher)  # the response may wait for those of earlier requests
     call.succeed(snapshot)
-    context.peer.release(room.publisher)
     context.resume()
 
 

@@ -123,8 +123,6 @@ class ProgramConnection:
         self._state = _State.OPEN
         self._broken = False
         """Whether the connection broke before the end of the input."""
-        self._greeted = False
-        """Whether the client has been sent the result of ``hello``, with the token."""
         self._said_goodbye = False
         """Whether the client knows that the server is going down."""
         self._session: ProgramSession | None = None
@@ -289,7 +287,8 @@ class ProgramConnection:
         self.pause()
 
         def greet(result: HelloResult) -> None:
-            self._greeted = call.is_request and self._state is not _State.GONE
+            if call.is_request and self._state is not _State.GONE:
+                self.session.has_client_token = True
             call.succeed(result)
             self._stop_timers()
             self._start_pings()
@@ -340,8 +339,8 @@ class ProgramConnection:
         session, self._session = self._session, None
         if session is not None:
             reason = CONNECTION_LOST if self._broken else ""
-            if not self._greeted:
-                session.end(reason)  # the client has no token to resume it with
+            if not session.has_client_token:
+                session.end(reason)
             session.connection_ended(self, reason)
 
     def session_ended(self) -> None:

@@ -15,8 +15,8 @@ from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.errors import Code, RpcError
+from broadcast.doors.jsonrpc.line_reader import LIST_BYTES, LineCollector, Lines, read_lines
 from broadcast.doors.jsonrpc.messages import MAX_EVENTS, HistoryResult, MembersResult, RoomInfo, SearchResult
-from broadcast.doors.jsonrpc.rooms import LIST_BYTES, LineCollector, Lines, read_lines
 
 if TYPE_CHECKING:
     from broadcast.core.events import Stored
@@ -76,8 +76,8 @@ def _read_range(context: Context, call: Call, params: messages.HistoryParams, ro
             call.succeed(HistoryResult(events=lines.events, more=more))
         context.resume()
 
-    directory = context.sessions.directory
-    read_lines(directory, room, wanted.first, wanted.last, answer, newest_first=wanted.newest_first)
+    encoder = context.sessions.directory.encoder_for(room)
+    read_lines(room, encoder, wanted.first, wanted.last, answer, newest_first=wanted.newest_first)
 
 
 def search(context: Context, call: Call, params: messages.SearchParams) -> None:

@@ -17,7 +17,7 @@ _EMPTY: Final = Empty()
 class Call:
     """One request or notification of a client, until it has succeeded or failed. *uid* is that of its line."""
 
-    __slots__ = ("_responses", "id", "method", "response", "uid")
+    __slots__ = ("_responses", "id", "method", "on_sent", "response", "uid")
 
     def __init__(self, responses: Responses, id: RequestId | UnsetType, method: str) -> None:  # noqa: A002
         self._responses = responses
@@ -28,6 +28,8 @@ class Call:
         """The uid of the line that the client sends, for the notice of a failure."""
         self.response: bytes | None = None
         """The response, once there is one."""
+        self.on_sent: Callable[[], None] | None = None
+        """Called when the response has been sent, at once for a notification."""
 
     @property
     def is_request(self) -> bool:
@@ -38,6 +40,8 @@ class Call:
         """Send *result*, if this is a request."""
         if not isinstance(self.id, UnsetType):
             self._responses.finish(self, encode_line(Response(id=self.id, result=result)))
+        elif self.on_sent is not None:
+            self.on_sent()
 
     def fail(self, error: RpcError) -> None:
         """Send *error*: as a response, or as the notice ``refused`` if this is a notification."""
@@ -78,8 +82,10 @@ class Responses:
         pending = self._pending
         if pending and pending[0] is call:
             while pending and (ready := pending[0].response) is not None:
-                pending.pop(0)
+                first = pending.pop(0)
                 self.send(ready)
+                if first.on_sent is not None:
+                    first.on_sent()
             if not pending:
                 self._on_idle()
 

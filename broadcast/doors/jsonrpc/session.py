@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Encoder, Publisher
     from broadcast.core.membership import Member
     from broadcast.core.room import Room
+    from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.doors.jsonrpc.messages import TellResult
-    from broadcast.doors.jsonrpc.rooms import Directory
 
 TOLD_MESSAGES: Final = 200
 """Number of private messages that a session keeps for the next connection."""
 TELL_UIDS: Final = 1_000
 """Number of uids of private messages that a session remembers."""
-
-OnJoined = Callable[["Iterator[ReplayLine | Gap]"], None]
-"""Receives the recent lines of a room, at the moment when its stream begins."""
 
 
 class ProgramPeer(Protocol):
@@ -119,6 +116,8 @@ class ProgramSession:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
+        self.has_client_token = False
+        """Whether a client has been sent the token, and so can resume the session."""
         self.grace = grace
         self.attempt = 0
         """The highest attempt to resume the session so far."""
@@ -139,13 +138,13 @@ class ProgramSession:
         self._told_count = 0
         self._telling = False
         """Whether private messages are sent at once: the client has received the result of ``hello``."""
-        self._on_joined: dict[str, OnJoined] = {}
+        self._on_joined: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is joining."""
         self._on_left: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is leaving."""
         self._grace_end: IDelayedCall | None = None
         self._rooms_to_leave = 0
-        """Number of rooms whose members have not all been notified that the session has left."""
+        """Number of rooms that the session has left, and whose members have not all been notified."""
 
     def admit(self, nick: str) -> None:
         """Take the nickname *nick*. Raises ``NicknameRejected``."""
@@ -192,21 +191,22 @@ class ProgramSession:
 
     # Rooms
 
-    def join(self, room: Room, on_joined: OnJoined) -> None:
+    def join(self, room: Room, on_joined: Callable[[], None]) -> None:
         """Join *room*. Call *on_joined* when its stream begins, unless the session ends before."""
         self._on_joined[room.name] = on_joined
         room.enter(self.member)
 
-    def when_joined(self, room: Room, on_joined: OnJoined) -> None:
+    def when_joined(self, room: Room, on_joined: Callable[[], None]) -> None:
         """Call *on_joined* in place of the callback of ``join``, or at once if the session is in *room*."""
         if room.name in self._on_joined:
             self._on_joined[room.name] = on_joined
         else:
-            on_joined(iter(()))
+            on_joined()
 
     def leave(self, room: Room, reason: str, on_left: Callable[[], None]) -> None:
         """Leave *room*. Call *on_left* once everybody has been notified, unless the session ends before."""
         self._on_left[room.name] = on_left
+        self._rooms_to_leave += 1
         room.leave(self.member, reason)
 
     def _end_stream(self, room: str) -> None:
@@ -220,11 +220,11 @@ class ProgramSession:
         """Whether the client reads so slowly that nothing more should be queued for it alone."""
         return self.connection is not None and self.connection.peer.congested
 
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+    def joined(self, room: str, _replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue the request to join *room*; see ``MemberListener``."""
         on_joined = self._on_joined.pop(room)
         if not self.ending:
-            on_joined(replay)
+            on_joined()
 
     def leave_delivered(self, room: str) -> None:
         """Continue the request to leave *room*, or end; see ``MemberListener``."""
@@ -233,10 +233,9 @@ class ProgramSession:
         on_left = self._on_left.pop(room, None)
         if on_left is not None:
             on_left()
-        if self.ending:
-            self._rooms_to_leave -= 1
-            if not self._rooms_to_leave:
-                self._finish()
+        self._rooms_to_leave -= 1
+        if self.ending and not self._rooms_to_leave:
+            self._finish()
 
     def receive_private(self, message: PrivateMessage) -> None:
         """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
@@ -292,9 +291,12 @@ class ProgramSession:
         if self.ending:
             return
         self.ending = True
+        if self._grace_end is not None:
+            self._grace_end.cancel()
+            self._stop_waiting()
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
-        self._rooms_to_leave = len(self.member.memberships) + len(self._on_left)
+        self._rooms_to_leave += len(self.member.memberships)
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
             self._finish()

@@ -22,7 +22,7 @@ from broadcast.journals.sqlite.search_indexer import SearchIndexer
 from broadcast.journals.sqlite.writing_connection import Changes, WritingConnection
 
 Chunk: TypeAlias = tuple[SqliteRoomLog, Sequence[Event]]
-"""A room, and events of it in order. A chunk without events ends the use of the room."""
+"""A room, and some of its events in order. A chunk without events releases the room, which was closed."""
 
 INDEX_AFTER_IDLE = 0.02
 """Seconds without an event after which stored events are indexed."""
@@ -93,7 +93,7 @@ class CommitThread:
             if chunks := self._store(batch):
                 self._committed.add(chunks)
             batches += 1
-            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind() > INDEX_BACKLOG:
+            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.backlog() > INDEX_BACKLOG:
                 self._index_step()
         with suppress(Exception):  # all events are durable in the log; the next start checkpoints it
             self._connection.verified().execute("PRAGMA wal_checkpoint(TRUNCATE)")

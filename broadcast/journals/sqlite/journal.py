@@ -103,7 +103,7 @@ class SqliteJournal:
         if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
             msg = "the room's name is too long"
             raise JournalError(msg)
-        # Before reading: changes that the file does not hold any longer are not doubtful.
+        # This comes before reading, because the commit thread may undo the changes at any time.
         if self._connection is not None and self._connection.is_doubtful(name):
             msg = "the journal cannot be written, and does not know the room's last line; try again later"
             raise JournalError(msg)

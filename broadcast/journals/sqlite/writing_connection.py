@@ -48,13 +48,13 @@ class Changes:
 
     rows: list[Row] = field(default_factory=list)
     lasts: dict[RoomRecord, int] = field(default_factory=dict)
-    """The number of the last row of each room that has some."""
+    """The number of the last row of each room that has rows."""
     topics: dict[RoomRecord, str] = field(default_factory=dict)
-    """The new topic of each room that gets one."""
+    """The new topic of each room whose topic was changed."""
     new_rooms: dict[RoomRecord, int] = field(default_factory=dict)
     """The rooms that are not in the file yet, with their new ids."""
     rejected: int = 0
-    """Number of events that cannot be stored, which have no row."""
+    """Number of events that cannot be stored. They have no row."""
     last_room: str = ""
     """Name of the room of the last row."""
 
@@ -79,7 +79,7 @@ class WritingConnection:
         self.db: sqlite3.Connection | None = db
         """The open connection; None after a fault."""
         self._rooms: dict[int, RoomRecord] = {} if room.id is None else {room.id: room}
-        """The open rooms in which events were stored, by their ids, and the first room."""
+        """The first room, and the open rooms in which lines were stored, by their ids."""
         self._next_room = next_room(db)
         """Id of the next new room."""
         # SQLite before 3.32 allows at most 999 parameters.
@@ -101,7 +101,7 @@ class WritingConnection:
         return number
 
     def is_doubtful(self, name: str) -> bool:
-        """Return whether the file may hold changes of the room *name* that failed. May be called on any thread."""
+        """Return whether the file may hold failed changes of the room *name*. May be called on any thread."""
         changes = self._doubtful
         return changes is not None and any(
             room.name == name for room in (*changes.lasts, *changes.topics, *changes.new_rooms)
@@ -167,7 +167,7 @@ class WritingConnection:
         db.execute(_insert_statement(size), values)
 
     def _execute_all(self, db: sqlite3.Connection, changes: Changes) -> None:
-        """Do the same in one transaction with the rare changes: new rooms and topics."""
+        """Execute all *changes* in one transaction. Without new rooms and topics, one statement is enough."""
         db.execute("BEGIN IMMEDIATE")
         for room, number in changes.new_rooms.items():
             add_room(db, number, room.name)
@@ -205,7 +205,10 @@ class WritingConnection:
         return db
 
     def reconciled(self) -> sqlite3.Connection:
-        """Do the same, and raise ``JournalDamaged`` if another program has added or deleted rows."""
+        """Return a connection as ``verified`` does, to a file to which no other program has written.
+
+        Also raises ``JournalDamaged`` if another program has added or deleted rows.
+        """
         db = self.verified()
         try:
             self._verify_rows(db)

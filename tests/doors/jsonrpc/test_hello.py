@@ -157,3 +157,15 @@ def test_hello_as_a_notification_begins_a_session_that_cannot_be_resumed(world: 
     assert bot.texts() == ["hi"]
     bot.vanish()
     assert [event["method"] for event in ann.events()] == ["joined", "said", "left"]
+
+
+def test_room_that_opens_stays_open_for_the_second_program_if_the_first_one_is_refused(
+    world: ProgramWorld, ann: Program
+) -> None:
+    first, second = world.open_program(), world.open_program()
+    for program, nick in ((first, "ann"), (second, "bob")):
+        program.put("hello", {"protocol": 1, "nick": nick, "rooms": ["kitchen"]})
+    world.settle()
+    assert second.call("say", room="kitchen", text="hi")["seq"] == 1
+    assert [room["room"] for room in ann.call("rooms")] == ["kitchen", "lobby"]
+    assert second.call("leave", room="kitchen") == {}

@@ -561,3 +561,35 @@ def test_responses_have_the_order_of_the_requests(ann: Program) -> None:
     ]
     ann.world.settle()
     assert [message["id"] for message in ann.read() if "method" not in message] == ids
+
+
+def test_program_that_is_away_is_away_in_each_room_that_it_joins(ann: Program, bob: Program) -> None:
+    bob.call("away", reason="lunch")
+    ann.call("join", room="kitchen")
+    ann.read()
+    bob.call("join", room="kitchen")
+    events = [(event["method"], event.get("reason")) for event in ann.events()]
+    assert events == [("joined", None), ("away", "lunch")]
+
+
+def test_session_that_ends_while_it_leaves_a_room_leaves_each_room_once(world: ProgramWorld, ann: Program) -> None:
+    ann.call("join", room="kitchen")
+    ann.call("join", room="attic")
+    bot = world.program("bot", rooms=["lobby", "kitchen", "attic"], grace=0)
+    ann.read()
+    bot.put("leave", {"room": "kitchen"})
+    bot.vanish()
+    assert sorted(event["room"] for event in ann.events()) == ["attic", "kitchen", "lobby"]
+    assert len(world.sessions._all) == 1
+
+
+def test_events_of_a_room_wait_for_the_response_to_join_even_if_that_waits_for_others(
+    world: ProgramWorld, ann: Program
+) -> None:
+    ann.put("say", {"room": "lobby", "text": "hi"})
+    ann.put("join", {"room": "lobby"})  # the response has the state before the line
+    world.settle()
+    say, join, said = ann.read()
+    assert say["result"]["seq"] == 1
+    assert join["result"]["last"] == 0
+    assert said["params"]["seq"] == 1

@@ -95,6 +95,19 @@ def test_session_without_grace_leaves_at_once(world: ProgramWorld, ann: Program,
     assert [event.get("reason") for event in ann.events()] == [None, None if clean else "connection lost"]
 
 
+def test_session_survives_a_connection_that_is_lost_before_the_result_of_a_resuming_hello(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    bob.vanish()
+    say(ann, *map(str, range(world.hub.settings.replay + 1)))  # more than the room has in memory
+    ann.read()
+    again = world.open_program()
+    again.put("hello", {"protocol": 1, "resume": bob.resume})
+    again.vanish()
+    assert come_back(bob, attempt=2).welcome["resumed"] is True
+    assert ann.events() == []
+
+
 def test_private_messages_are_kept_for_the_next_connection(ann: Program, bob: Program) -> None:
     ann.call("tell", to="bob", text="one")
     bob.vanish()
@@ -266,6 +279,19 @@ def test_session_moves_at_any_moment_of_a_request(
     assert len(world.hub.members) == 1
 
 
+def test_session_can_end_while_it_waits_for_its_next_connection(world: ProgramWorld, ann: Program) -> None:
+    bot = world.program("bot")
+    bot.vanish()
+    session = world.sessions.find(bot.welcome["token"])
+    assert session is not None
+    session.end("kicked")
+    world.settle()
+    assert [event.get("reason") for event in ann.events()] == [None, "kicked"]
+    assert not world.sessions._waiting
+    world.clock.advance(GRACE)
+    assert len(world.sessions._all) == 1
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_session_can_end_while_it_leaves_a_room(world: ProgramWorld, ann: Program, turns: int) -> None:
     bot = world.program("bot", grace=0, rooms=["lobby", "kitchen"])
@@ -421,3 +447,18 @@ def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None
     world.clock.advance(GRACE)
     world.settle()
     assert not world.sessions._waiting
+
+
+def test_connection_that_is_lost_before_the_answer_does_not_end_the_session(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    bob.vanish()
+    say(ann, "one")
+    ann.read()
+    lost = world.open_program()
+    lost.put("hello", {"protocol": 1, "resume": bob.resume})
+    lost.vanish()
+    back = come_back(bob, attempt=2)
+    assert back.welcome["resumed"] is True
+    assert texts_of(back.welcome) == ["one"]
+    assert ann.events() == []

@@ -214,7 +214,7 @@ def test_view_that_changes_during_delivery_keeps_the_order_of_answers(last: str,
     ann, bob, carol = world.join("ann", "bob", "carol")
     carol.say("one")
     ticks = count(0.0, SLICE_SECONDS)
-    world.dispatcher._deliveries._slice._now = lambda: next(ticks)
+    world.dispatcher._delivery_steps._slice._now = lambda: next(ticks)
     ann.put("/msg bob x\r\n" * 256)
     carol.put("two\r\n")
     for _ in range(turns):

@@ -14,7 +14,7 @@ from broadcast.core.events import Action, Event, Joined, Message, StoreFailed, T
 from broadcast.journals.sqlite import room_log, search_indexer, writing_connection
 from broadcast.journals.sqlite.journal import MAX_NAME_BYTES, SqliteJournal
 from broadcast.journals.sqlite.room_record import MAX_SEQ
-from tests.journals.contract import TIMEOUT, Harness, RoomHarness, as_read, message, open_journal, seqs, seqs_of
+from tests.journals.contract import TIMEOUT, Harness, RoomHarness, as_read, message, open_journal, seqs
 from tests.journals.sqlite.support import (
     KITCHEN,
     break_connection,
@@ -54,7 +54,7 @@ def test_one_commit_carries_the_lines_of_all_rooms(run: Harness) -> None:
     append_together(*((room, message("first")) for room in others))
     statements: SimpleQueue[str] = SimpleQueue()
     connection_of(run).set_trace_callback(statements.put)
-    assert seqs_of(append_together(*((room, message("second")) for room in (run, *others)))) == [1, 2, 2, 2, 2, 2]
+    assert seqs(append_together(*((room, message("second")) for room in (run, *others)))) == [1, 2, 2, 2, 2, 2]
     assert statements.get(timeout=TIMEOUT).startswith("INSERT INTO events")
     assert statements.empty()
 
@@ -100,7 +100,7 @@ def test_first_room_may_be_another_one_than_the_lobby(tmp_path: Path) -> None:
     for last in range(3):
         with open_journal(lambda call_soon: SqliteJournal(tmp_path, call_soon), name="main") as run:
             assert run.last_seq == last
-            assert seqs_of(run.append_texts("a")) == [last + 1]
+            assert seqs(run.append_texts("a")) == [last + 1]
     with open_sqlite(tmp_path) as run:
         assert run.append_texts("b") == [message("b", 1)]
     assert rooms_in(tmp_path) == [(0, "lobby", ""), (1, "main", "")]
@@ -117,7 +117,7 @@ def test_closed_room_is_released_after_its_events(run: Harness) -> None:
     empty = run.open_room("empty")
     empty.log.close()
     again = run.open_room("kitchen")
-    assert seqs_of(append_together((again, message("b")), (run, message("y")))) == [2, 2]
+    assert seqs(append_together((again, message("b")), (run, message("y")))) == [2, 2]
 
 
 def test_name_that_is_too_long_or_no_text_is_rejected(run: Harness) -> None:
@@ -133,6 +133,13 @@ def test_uids_are_read_in_steps_and_gaps_cost_nothing(run: Harness, monkeypatch:
     assert run.read_uids(-1, 10**30) == [(f"u{number}", 10**9 + 1 + number) for number in range(20)]
 
 
+def test_event_of_a_room_without_lines_costs_no_transaction(run: Harness, tmp_path: Path) -> None:
+    room = run.open_room("kitchen")
+    assert append_together((room, Joined(1, "ann")), (run, Joined(1, "ann"))) == [Joined(1, "ann")] * 2
+    assert (room.read(1, 9), room.matches("a"), room.read_uids(1, 9)) == ([], [], [])
+    assert rooms_in(tmp_path) == [(0, "lobby", "")]
+
+
 # Limits
 
 
@@ -140,7 +147,7 @@ def test_journal_holds_a_limited_number_of_rooms(run: Harness, monkeypatch: pyte
     monkeypatch.setattr(writing_connection, "MAX_ROOMS", 3)
     others = [run.open_room(f"room{number}") for number in range(4)]
     returned = append_together((run, message("x")), *((room, message("a")) for room in others))
-    assert seqs_of(returned) == [1, 1, 1]
+    assert seqs(returned) == [1, 1, 1]
     assert [event.reason for event in returned if isinstance(event, StoreFailed)] == [
         "the journal holds as many rooms as it can"
     ] * 2
@@ -153,10 +160,9 @@ def test_room_holds_a_limited_number_of_lines(run: Harness) -> None:
     room = run.open_room("kitchen")
     room.append_texts("a")
     room_of(room).last = MAX_SEQ - 1
-    first, second, third = append_together((room, message("b")), (room, message("c")), (run, message("x")))
+    _, second, third = append_together((room, message("b")), (room, message("c")), (run, message("x")))
     assert isinstance(second, StoreFailed)
     assert (second.reason, third) == ("the room holds as many lines as it can", message("x", 1))
-    del first
 
 
 # Faults
@@ -270,7 +276,28 @@ def test_damaged_room_does_not_open_and_the_others_do(tmp_path: Path, damage: st
         assert run.append_texts("x") == [message("x", 1)]
 
 
+def test_errors_while_a_room_opens_are_answered(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("broadcast.journals.sqlite.journal.read_room", fail)
+        assert str(run.try_open_room("kitchen")) == "the journal cannot be read: disk I/O error"
+    assert run.open_room("kitchen").last_seq == 0
+
+
 # Lost lines
+
+
+def test_lines_of_all_rooms_survive_kill_9_without_gaps(tmp_path: Path) -> None:
+    delivered: dict[int, int] = {}
+    for batches in (1, 3, 20, 60, 150):
+        delivered = write_until_killed(tmp_path, batches, 30, rooms=3)
+        with open_sqlite(tmp_path) as run:
+            for number, room in enumerate((run, run.open_room("room1"), run.open_room("room2"))):
+                assert seqs(room.read(1, 10**9)) == list(range(1, room.last_seq + 1))
+                assert room.last_seq >= delivered.get(number, 0)
+    assert len(delivered) == 3
 
 
 def test_missing_lines_are_marked_in_the_room_of_the_last_line_and_the_id_changes(tmp_path: Path) -> None:
@@ -291,20 +318,6 @@ def test_missing_lines_are_marked_in_the_room_of_the_last_line_and_the_id_change
         room = run.open_room("kitchen", tail=9)
         assert [(event.seq, event.nick, event.text) for event in room.tail] == [(5, "server", text)]
         assert room.append_texts("f") == [message("f", 6)]
-
-
-@pytest.mark.parametrize("content", [None, b"", b"many", b"0 lobby\n"])
-def test_copy_without_its_last_number_gets_a_new_id(tmp_path: Path, content: bytes | None) -> None:
-    with open_sqlite(tmp_path) as run:
-        run.append_texts("x")
-        before = run.journal.id
-    (tmp_path / "journal.last").unlink()
-    if content is not None:
-        (tmp_path / "journal.last").write_bytes(content)
-    with open_sqlite(tmp_path) as run:
-        after = run.journal.id
-    with open_sqlite(tmp_path) as run:
-        assert run.journal.id == after != before
 
 
 def test_missing_room_is_created_again(tmp_path: Path) -> None:
@@ -344,13 +357,13 @@ def test_lines_of_many_rooms_are_indexed_in_one_step(
     append_together(*((room, message(f"red {number}")) for number, room in enumerate((run, *others))))
     others[0].append_texts(f"blue {number}" for number in range(600))
     thread = commit_thread_of(run)
-    assert thread._indexer.behind() == 606
+    assert thread._indexer.backlog() == 606
     steps = 0
     while thread._indexer.due():
         thread._indexer.step(connection_of(run))
         steps += 1
     assert steps < 20
-    assert thread._indexer.behind() == 0
+    assert thread._indexer.backlog() == 0
     assert marks_in(tmp_path) == [1, KITCHEN + 601, *(number * KITCHEN + 1 for number in range(2, 6))]
     for room, expected in ((run, [1]), (others[0], [1]), (others[4], [1])):
         assert room.matches("red") == expected
@@ -405,31 +418,3 @@ def test_reopened_room_takes_over_what_is_left_to_index(
     index_all(run)
     assert marks_in(tmp_path) == [0, KITCHEN + 4]
     assert room.matches("d") == [4]
-
-
-def test_lines_of_all_rooms_survive_kill_9_without_gaps(tmp_path: Path) -> None:
-    delivered: dict[int, int] = {}
-    for batches in (1, 3, 20, 60):
-        delivered = write_until_killed(tmp_path, batches, 30, rooms=3)
-        with open_sqlite(tmp_path) as run:
-            for number, room in enumerate((run, run.open_room("room1"), run.open_room("room2"))):
-                assert seqs(room.read(1, 10**9)) == list(range(1, room.last_seq + 1))
-                assert room.last_seq >= delivered.get(number, 0)
-    assert len(delivered) == 3
-
-
-def test_event_of_a_room_without_lines_costs_no_transaction(run: Harness, tmp_path: Path) -> None:
-    room = run.open_room("kitchen")
-    assert append_together((room, Joined(1, "ann")), (run, Joined(1, "ann"))) == [Joined(1, "ann")] * 2
-    assert (room.read(1, 9), room.matches("a"), room.read_uids(1, 9)) == ([], [], [])
-    assert rooms_in(tmp_path) == [(0, "lobby", "")]
-
-
-def test_errors_while_a_room_opens_are_answered(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("broadcast.journals.sqlite.journal.read_room", fail)
-        assert str(run.try_open_room("kitchen")) == "the journal cannot be read: disk I/O error"
-    assert run.open_room("kitchen").last_seq == 0
