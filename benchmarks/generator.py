@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -96,10 +96,24 @@ def generate(tools: Tools, started: Started, **settings: float) -> Iterator[Gene
         "arriving": peer.arriving,
         "limit": 300,
     }  # fmt: skip
-    words = [f"{key}={value}" for key, value in (everything | settings).items()]
-    popen = subprocess.Popen(
-        [*tools.load, f"dialect={peer.dialect}", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    with _running([*tools.load, f"dialect={peer.dialect}"], everything | settings) as generator:
+        yield generator
+
+
+@contextmanager
+def resume_programs(tools: Tools, started: Started, **settings: str | float) -> Iterator[Generator]:
+    """Run the programs that resume their sessions against *started* with *settings* (see programs.c)."""
+    assert tools.programs is not None
+    everything = {"port": started.port, "pid": started.server.pid, "limit": 300}
+    with _running([tools.programs], everything | settings) as generator:
+        yield generator
+
+
+@contextmanager
+def _running(command: Sequence[str], settings: Mapping[str, str | float]) -> Iterator[Generator]:
+    """Run *command* with *settings*, and kill it at the end."""
+    words = [f"{key}={value}" for key, value in settings.items()]
+    popen = subprocess.Popen([*command, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Generator(popen)
     finally:

@@ -62,6 +62,7 @@ static struct setting { const char *name; double value; const char *meaning; } s
     X(lines, 0, "said in all, instead of a time")                                                                     \
     X(mark, 0, "report every so many lines")                                                                          \
     X(hold, 0, "1: when everybody is in, and at the end, wait for a line on stdin")                                   \
+    X(stop, 0, "1: report when the measurement begins, and end it early with a line on stdin")                        \
     X(notices, 0, "1: do not count lines that begin with a blank, the notices about who comes and goes")              \
     X(visitors, 0, "instead of people: connections that join and leave in a loop until the end")                      \
     X(reset, 0, "1: visitors leave with a reset instead of quit")                                                     \
@@ -95,7 +96,7 @@ struct person {
 static struct person *people;
 static struct room *rooms;
 static int *owing, owing_count;                     /* authors who have bytes to say */
-static int readers, everybody, in, gone, seen, loop, timer, next_author, timing;
+static int readers, everybody, in, gone, seen, loop, timer, next_author, timing, stopped;
 static char scratch[SCRATCH + CARRY], line[8192], *many, needle[64];
 static size_t line_size, delivery; /* bytes of a line as it is said, with the protocol's words; of one as it arrives */
 static uint64_t said, least, total; /* of all rooms */
@@ -386,6 +387,11 @@ static void turn(int wait) {
             if (read(timer, &times, sizeof times) < 0) continue;
             continue;
         }
+        if (events[i].data.u32 == UINT32_MAX - 1) {
+            stopped = 1;
+            epoll_ctl(loop, EPOLL_CTL_DEL, 0, NULL);
+            continue;
+        }
         struct person *who = &people[events[i].data.u32];
         if (events[i].events & EPOLLOUT) {
             struct epoll_event event = {.events = EPOLLIN, .data.u32 = who - people};
@@ -498,7 +504,7 @@ static double unread(void) {
 
 static void closed_loop(uint64_t lines, uint64_t until) {
     uint64_t mark = GET(lines) && GET(mark) ? GET(mark) : UINT64_MAX, next = mark;
-    for (uint64_t end = said + lines; mono() < until && (least < end || lines == UINT64_MAX);) {
+    for (uint64_t end = said + lines; !stopped && mono() < until && (least < end || lines == UINT64_MAX);) {
         uint64_t at = mono();
         while (said - least < GET(window) && (lines == UINT64_MAX || said < end)) say(at);
         let_all_out();
@@ -512,7 +518,7 @@ static void open_loop(uint64_t until) {
     static uint64_t due;
     uint64_t apart = 1e9 / GET(rate), at;
     if (!due) due = mono();
-    while ((at = mono()) < until) {
+    while (!stopped && (at = mono()) < until) {
         for (; due <= at && due < until; due += apart) {
             say(due);
         }
@@ -543,6 +549,11 @@ static void measure(void) {
     double full = unread();
     if (GET(warm) && !GET(lines)) go(GET(warm));
     each = calloc(BUCKETS, sizeof *each), whole = calloc(BUCKETS, sizeof *whole);
+    if (GET(stop)) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = UINT32_MAX - 1};
+        epoll_ctl(loop, EPOLL_CTL_ADD, 0, &event);
+        tell("{\"event\": \"begin\"}");
+    }
     uint64_t began = mono(), own = now(CLOCK_PROCESS_CPUTIME_ID), theirs = now(server), before = total;
     uint64_t lines = least;
     timing = 1, timed_from = began, timed_until = UINT64_MAX;

@@ -11,7 +11,7 @@ from shutil import rmtree
 from time import monotonic, sleep, time
 from typing import Literal
 
-from benchmarks.generator import Measured, generate
+from benchmarks.generator import Measured, generate, resume_programs
 from benchmarks.peers import Peer, started
 from benchmarks.processes import PATIENCE, BenchmarkError, Running, free_port
 from benchmarks.tools import Tools
@@ -26,6 +26,8 @@ CHURN_SECONDS = 2.0
 """Minimum duration of that measurement: a visit takes a while on a busy machine."""
 ROOM_PEOPLE = 5
 """Number of people in each room of ``rooms``."""
+RESUME_PEOPLE, RESUME_LINES = 50, 20
+"""Number of people in the other room of ``resume``, and of lines per second in the room of the programs."""
 VISITORS = 60
 """Number of connections that join and leave in a loop."""
 SETTLED = 0.3
@@ -65,17 +67,19 @@ class Plan:
     """Number of people in ``disk``."""
     many_rooms: int = 1000
     """Number of rooms in ``rooms``."""
+    programs: int = 2000
+    """Number of programs in ``resume``."""
 
 
 FULL = Plan("full", runs=5)
 QUICK = Plan(
     "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=50_000, said=60_000, filled=20_000,
     journal=100_000, growth=(50, 500, 2000), rooms=((5, 5, 16), (50, 50, 64), (50, 10, 64)),
-    many_rooms=200,
+    many_rooms=200, programs=500,
 )  # fmt: skip
 TINY = Plan(
     "tiny", 1, people=10, senders=2, warm=0.05, seconds=0.2, open_seconds=0.3, crowd=50, stalled=3, hearers=5,
-    fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5, many_rooms=3,
+    fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5, many_rooms=3, programs=10,
 )  # fmt: skip
 
 
@@ -223,6 +227,56 @@ def _for_programs(bench: Bench, peer: Peer) -> Peer:
     if bench.tools.floor is None:
         raise BenchmarkError("only load.c speaks JSON-RPC")
     return replace(peer, dialect="json", echo=True)
+
+
+def resume(bench: Bench, peer: Peer) -> Figures:
+    """Measure how long many programs take to come back after all their connections were reset at once.
+
+    Meanwhile, 50 people talk on the line door in another room, in open loop. Their latency is measured until all
+    programs are back. It is compared with the latency while the programs are connected and silent.
+    """
+    if bench.tools.programs is None:
+        raise BenchmarkError("only a C program resumes sessions")
+    plan = bench.plan
+    folder = bench.fresh()
+    settings = {
+        "people": RESUME_PEOPLE, "senders": min(plan.senders, RESUME_PEOPLE // 2), "rate": RATE, "warm": plan.warm,
+        "seconds": 100, "stop": 1,
+    }  # fmt: skip
+    try:
+        with (
+            started(peer, folder) as there,
+            resume_programs(bench.tools, there, programs=plan.programs, rate=RESUME_LINES) as programs,
+        ):
+            programs.event("in")
+            with generate(bench.tools, there, **settings) as load:
+                load.event("in")
+                load.event("begin")
+                sleep(plan.open_seconds / 2)
+                load.go_on()
+                alone = load.measured()
+            with generate(bench.tools, there, **settings) as load:
+                load.event("in")
+                load.event("begin")
+                programs.go_on()
+                back = programs.event("back")
+                load.go_on()
+                among = load.measured()
+    finally:
+        rmtree(folder, ignore_errors=True)
+    for fault in ("not_resumed", "gaps", "wrong", "late"):
+        if back[fault]:
+            raise BenchmarkError(f"the programs did not all receive each line once: {fault} {back[fault]}")
+    return {
+        "resume s": back["seconds"],
+        "resume median s": back["median"],
+        "resume attempts": back["attempts"],
+        "resume server": back["server_cpu"] / back["seconds"],
+        "resume load": back["load_cpu"] / back["seconds"],
+        "resume p99 ms": among.p99,
+        "resume alone p99 ms": alone.p99,
+        "resume ratio": among.p99 / alone.p99,
+    }
 
 
 def disk(bench: Bench, peer: Peer) -> Figures:
@@ -382,13 +436,14 @@ def _greeted(peer: Peer, folder: Path) -> float:
 def _long_journal(bench: Bench, peer: Peer) -> Path:
     """Return a data folder of *peer* with a journal of the plan's length."""
     from broadcast.core.events import Message  # noqa: PLC0415 - the other scenarios do without the package
-    from broadcast.journals.sqlite.database import prepare, to_row  # noqa: PLC0415
+    from broadcast.journals.sqlite.database import to_row  # noqa: PLC0415
+    from broadcast.journals.sqlite.opening import open_database  # noqa: PLC0415
 
     folder = bench.fresh()
     _greeted(peer, folder)  # makes the journal
     path = folder / "data" / "journal.sqlite"
-    prepared = prepare(path, 0)
-    db, last = prepared.db, prepared.room.last
+    opened = open_database(path, 0)
+    db, last = opened.db, opened.room.last
     try:
         db.execute("BEGIN")
         text, now = "x" * 62, time()
@@ -416,6 +471,7 @@ SCENARIOS = (
     Scenario("rooms", rooms, "never"),
     Scenario("json", json, "never"),
     Scenario("uid", uid, "never"),
+    Scenario("resume", resume, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),
     Scenario("crowd", crowd, "seldom"),

@@ -26,8 +26,9 @@ from broadcast.core.errors import JournalError
 from broadcast.core.events import Message, Stored
 from broadcast.core.interfaces import RoomLog
 from broadcast.core.search_query import MAX_QUERY_CHARS, SearchQuery, parse_query
-from broadcast.journals.sqlite.database import connect, prepare, to_row
+from broadcast.journals.sqlite.database import connect, to_row
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
+from broadcast.journals.sqlite.opening import open_database
 
 Turns: TypeAlias = queue.SimpleQueue[Callable[[], None]]
 """A replacement for the reactor: the functions that the journal schedules."""
@@ -116,7 +117,7 @@ def main() -> None:
     words = vocabulary()
     with TemporaryDirectory() as folder:
         path = Path(folder) / FILE
-        db = prepare(path, 0).db
+        db = open_database(path, 0).db
         with closing(db):
             db.execute("BEGIN")
             db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''))", map(to_row, talk(lines, words)))

@@ -22,6 +22,8 @@ class Tools:
     """Command of the load generator."""
     floor: str | None
     """Path of the floor, or None without a compiler."""
+    programs: str | None
+    """Path of the programs that resume their sessions, or None without a compiler."""
     notes: list[str]
     """Remarks to print with the results."""
     compiler: str
@@ -34,11 +36,12 @@ def build(folder: Path) -> Tools:
     if compiler is None or not sys.platform.startswith("linux"):
         reason = NO_COMPILER if compiler is None else "the C programs need Linux"
         note = f"The load generator was the one in Python, because {reason}. It is slow and may be the bottleneck."
-        return Tools([sys.executable, str(HERE / "load.py")], None, [note], "none")
-    for name in ("floor", "load"):
+        return Tools([sys.executable, str(HERE / "load.py")], None, None, [note], "none")
+    for name in ("floor", "load", "programs"):
         command = [compiler, "-O2", "-o", str(folder / name), str(HERE / f"{name}.c")]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
             raise BenchmarkError(f"{name}.c could not be compiled: {done.stderr[:500]}")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    return Tools([str(folder / "load")], str(folder / "floor"), [], version.stdout.splitlines()[0])
+    floor, programs = str(folder / "floor"), str(folder / "programs")
+    return Tools([str(folder / "load")], floor, programs, [], version.stdout.splitlines()[0])

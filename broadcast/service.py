@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from twisted.internet.tcp import Port
@@ -47,7 +47,16 @@ from broadcast.net.fd_reserve import install_fd_reserve
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.writers import writer_for
-from broadcast.server.config import GONE_LIMIT, LIMITS, LOG_FORMATS, PROBE_LIMIT, REPLAY_LIMIT, Config, load_config
+from broadcast.server.config import (
+    GONE_LIMIT,
+    LIMITS,
+    LOG_FORMATS,
+    PROBE_LIMIT,
+    REPLAY_LIMIT,
+    ROOMS,
+    Config,
+    load_config,
+)
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
@@ -111,6 +120,13 @@ class Options(usage.Options):
             _DEFAULTS.gone,
             f"Seconds without any answer after which a client is disconnected, up to {GONE_LIMIT}.",
         ),
+        ("lobby", None, _DEFAULTS.lobby, "Name of the room in which people arrive."),
+        (
+            "rooms",
+            None,
+            ROOMS[0],
+            "open: /join opens any room. fixed: there are only the lobby and the rooms of --room.",
+        ),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
         ("metrics", None, None, _METRICS),
         ("log-format", None, _DEFAULTS.log_format, f"Format of the log: {' or '.join(LOG_FORMATS)}."),
@@ -142,6 +158,10 @@ class Options(usage.Options):
         self.setdefault("port", []).append(port)
 
     opt_p = opt_port
+
+    def opt_room(self, room: str) -> None:
+        """Another room, if rooms are fixed. By default none. Can be given several times."""
+        self.setdefault("room", []).append(room)
 
     def opt_version(self) -> NoReturn:
         """Display the version and exit."""
@@ -208,6 +228,8 @@ def makeService(options: Options) -> Server:
             motd=config.motd,
             replay=config.replay,
             unicode_nicknames=config.unicode_nicknames,
+            lobby=config.lobby,
+            fixed_rooms=config.fixed_rooms,
             limits=limits,
         )
         dispatcher = Dispatcher(call_soon, monotonic, limits.private_queue_bytes)
@@ -224,6 +246,7 @@ def makeService(options: Options) -> Server:
             hub,
             SessionIds(secrets.token_hex(4)),
             reactor,
+            call_soon,
             time,
             partial(secrets.token_urlsafe, TOKEN_BYTES),
             connections.limiter,
@@ -232,7 +255,7 @@ def makeService(options: Options) -> Server:
         programs = DoorContext(sessions, connections, reactor, call_soon, random.random, encode_notice)
         factory.hand_over = partial(take_over, programs)
         full = encode_notice(ServerNotice(SERVER_FULL))
-        pacer = AcceptPacer(reactor, lambda: hub.backlog.message_count)
+        pacer = AcceptPacer(reactor, thread_time, lambda: hub.backlog.message_count)
 
         def prepare(port: IListeningPort) -> None:
             if isinstance(port, Port):  # other packages may have ports of their own

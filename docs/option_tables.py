@@ -53,7 +53,7 @@ class ServerOptions(_TableDirective):
         for name in sorted(names):
             shorts = (short for short in options.shortOpt if _is_short_form(options, short, name))
             spelled = [f"``--{name}``", *(f"``-{short}``" for short in shorts)]
-            default = None if name in flags else options.defaults[name]
+            default = None if name in flags else options.defaults.get(name)
             yield ", ".join(spelled), "" if default is None else f"``{default}``", _help(options, name)
 
 

@@ -77,6 +77,8 @@ def main() -> None:
     if given.room == given.other_room:
         parser.error("name two rooms")
     # A service manager stops a program with SIGTERM. As with Ctrl-C, the bridge then leaves its rooms.
+    # A shell starts background programs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         asyncio.run(run(given.host, given.port, given.nick, (given.room, given.other_room), given.state))

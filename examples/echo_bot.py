@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--nick", default="echo")
     given = parser.parse_args()
     # A service manager stops a program with SIGTERM. As with Ctrl-C, the bot then leaves its rooms.
+    # A shell starts background programs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         asyncio.run(run(given.host, given.port, given.nick, given.rooms))

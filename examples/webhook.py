@@ -93,6 +93,8 @@ def main() -> None:
     parser.add_argument("--listen", type=int, default=8080, help="the HTTP port on this machine, 0 for a free one")
     given = parser.parse_args()
     # A service manager stops a program with SIGTERM. As with Ctrl-C, the receiver then leaves the room.
+    # A shell starts background programs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with (

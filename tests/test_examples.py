@@ -95,7 +95,7 @@ async def test_a_bridge_that_is_killed_at_any_moment_repeats_each_line_once(port
             await until(lambda: len(texts(port.server, "kitchen")) > said - 4)
             process.kill()
             await process.wait()
-            await until(lambda: not port.wires)
+            await until(lambda: not port.connections)
         port.server.lose_sessions()
         say(1)
     async with running("bridge.py", *arguments):
@@ -136,6 +136,31 @@ async def test_the_webhook_answers_when_the_line_is_stored_and_says_repeated_req
         assert (await post(number, "", length=100_000))[0] == 413
         assert (await post(number, "", length="unknown"))[0] == 411
     assert texts(port.server) == ["the build has failed", "once more", "after a lost connection"]
+
+
+@with_port
+async def test_an_example_that_a_shell_started_in_the_background_stops_on_sigterm(port: Port) -> None:
+    examples = {
+        "echo": ["echo_bot.py", "127.0.0.1"],
+        "bridge": ["bridge.py", "127.0.0.1", "lobby", "kitchen"],
+        "webhook": ["webhook.py", "127.0.0.1", "--listen", "0"],
+    }
+    for nick, (example, *arguments) in examples.items():
+        program = [sys.executable, str(EXAMPLES / example), *arguments, "--port", str(port.number)]
+        # A shell without job control starts background programs with SIGINT ignored.
+        command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *program]
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=CHECKOUT)
+        try:
+            await until(is_here(port, nick))
+            process.terminate()
+            async with asyncio.timeout(20):
+                await process.communicate()
+            assert process.returncode == 0
+            assert not is_here(port, nick)()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 def documented(index: int, port: Port, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -236,7 +236,7 @@ class Server(RuleBasedStateMachine):
         self,
         events: Sequence[Event],
         members: Mapping[int, Membership],
-        ignoring: Iterable[Member],
+        ignoring: Collection[Member],
         last: int,
         unannounced: Sequence[Sequence[Joined | Left]],
     ) -> Batch:
@@ -676,7 +676,7 @@ class SlowClients(Server):
         limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=PRIVATE_QUEUE_BYTES)
         self.open(kind, limits, None if large_buffer else ReplayBuffer(*REPLAY_BUFFER))
         if slow_delivery:  # each look at the clock uses up the turn, so that each send has a turn of its own
-            for queue in (self.world.dispatcher._deliveries, self.world.dispatcher._steps):
+            for queue in (self.world.dispatcher._delivery_steps, self.world.dispatcher._subscriber_steps):
                 queue._slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
         for name, room in zip(("ann", "bob", "carol", "dave"), rooms, strict=False):
             client = self.connect()

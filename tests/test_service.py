@@ -82,7 +82,7 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
     Path("motd").write_text("Hello.\n")
     options = (
         "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --probe 30 --gone 90 --unicode-nicknames "
-        "--data here --metrics 9464 --log-format json"
+        "--data here --metrics 9464 --log-format json --lobby Hall --rooms fixed --room kitchen --room attic"
     )
     assert parse(*options.split()).config == Config(
         ("0", "unix:a,b"),
@@ -96,6 +96,8 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
         data=tmp_path / "here",
         metrics="9464",
         log_format="json",
+        lobby="hall",
+        fixed_rooms=("kitchen", "attic"),
     )
     assert parse("--ephemeral").config.data is None
     limits = parse("--paste-lines", "5", "--lines-per-second", "0.5", "--limits", "on").config.limits
@@ -114,6 +116,8 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
         ("--ephemeral=no", "option --ephemeral must not have an argument; "),
         ("5555", "'5555' is not an option (a port is given as --port 5555); "),
         ("--port 99999", "--port takes a number from 0 to 65535 or a Twisted endpoint description"),
+        ("--room kitchen", "--room names a room of --rooms fixed, but --rooms is open: "),
+        ("--lobby #chat", "--lobby takes a room's name, 1 to 32 of a-z, 0-9, _ and -, not '#chat'."),
         ("--log-format xml", "--log-format takes text or json, not 'xml'."),
         ("--replay many", "--replay takes a whole number from 0 to 1000, not 'many'."),
         ("--lines-per-second 1e9", "--lines-per-second takes a number from 0.02 to 1000000, not '1e9'."),

@@ -14,6 +14,8 @@ It needs the standard library and msgspec, and nothing of Twisted.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl as tls
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -74,6 +76,8 @@ R = TypeVar("R")
 PORT: Final = 5555
 CONNECT_SECONDS: Final = 30.0
 """An attempt to connect that takes longer has failed."""
+HAPPY_EYEBALLS_SECONDS: Final = 0.25
+"""After this delay, the next address of the host is tried as well, as RFC 8305 recommends."""
 QUIT_SECONDS: Final = 3.0
 """The server has so long to answer ``quit``."""
 _READ_BYTES: Final = 65536
@@ -287,6 +291,7 @@ class Chat:
         try:
             await asyncio.shield(greeted)
         except BaseException:
+            greeted.cancel()
             await self.close()
             raise
         return self
@@ -338,24 +343,30 @@ class Chat:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await self._open()
         except TimeoutError:
-            return "the server does not answer"
+            return f"no connection to {self._address}: the server does not answer"
         except OSError as error:
-            return str(error) or type(error).__name__
+            return f"no connection to {self._address}: {_describe(error)}"
         self._writer = writer
         try:
             return await self._read(reader, greeted)
         except TimeoutError:
             return "the server has fallen silent"
         except OSError as error:
-            return str(error) or type(error).__name__
+            return _describe(error)
         finally:
             self._writer = None
             # A connection that is at its end has nothing more to say, and must not wait for a reader.
             writer.transport.abort()
 
+    @property
+    def _address(self) -> str:
+        return self._host if self._host.startswith(_UNIX) else f"{self._host} port {self._port}"
+
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if not self._host.startswith(_UNIX):
-            return await asyncio.open_connection(self._host, self._port, ssl=self._ssl)
+            return await asyncio.open_connection(
+                self._host, self._port, ssl=self._ssl, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
+            )
         if sys.platform == "win32":
             raise OSError("there are no unix sockets here")
         return await asyncio.open_unix_connection(self._host.removeprefix(_UNIX), ssl=self._ssl)
@@ -396,3 +407,10 @@ class Chat:
             else:
                 future.set_result(answer.result)
         self._news.set()
+
+
+def _describe(error: OSError) -> str:
+    """Return the reason of a failure. asyncio puts the address in the place of the system's sentence."""
+    if error.errno and not isinstance(error, tls.SSLError | socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__

@@ -17,12 +17,12 @@ class Backlog:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.queued_events = 0
-        """Number of events that the journal has not returned yet."""
-        self.queued_characters = 0
+        self.events = 0
+        """Number of events that are not in delivery yet."""
+        self.characters = 0
         """Number of characters of text in them."""
         self.committed_events = 0
-        """Number of events that the journal has returned and that are not in delivery yet."""
+        """Number of those events that the journal has returned."""
         self.committed_characters = 0
         """Number of characters of text in them."""
         self.message_count = 0
@@ -30,15 +30,25 @@ class Backlog:
         self._limits = limits
         self._paused_authors: deque[Callable[[], None]] = deque()
 
+    @property
+    def queued_events(self) -> int:
+        """Number of events that the journal has not returned yet."""
+        return self.events - self.committed_events
+
+    @property
+    def queued_characters(self) -> int:
+        """Number of characters of text in them."""
+        return self.characters - self.committed_characters
+
     def move_to_committed(self, events: int, characters: int) -> None:
         """Count *events* with *characters* of text as returned by the journal."""
-        self.queued_events -= events
-        self.queued_characters -= characters
         self.committed_events += events
         self.committed_characters += characters
 
     def remove(self, events: int, characters: int) -> None:
         """Stop counting *events*, whose delivery begins."""
+        self.events -= events
+        self.characters -= characters
         self.committed_events -= events
         self.committed_characters -= characters
 
@@ -46,10 +56,7 @@ class Backlog:
     def above_high_water(self) -> bool:
         """Whether the events have reached the high-water mark. Then their authors should pause."""
         limits = self._limits
-        return (
-            self.queued_events + self.committed_events >= limits.high_water_events
-            or self.queued_characters + self.committed_characters >= limits.high_water_bytes
-        )
+        return self.events >= limits.high_water_events or self.characters >= limits.high_water_bytes
 
     def when_below_low_water(self, call: Callable[[], None]) -> None:
         """Call *call* once half of the high-water mark is free again. Only while ``above_high_water``.
@@ -63,7 +70,7 @@ class Backlog:
         limits = self._limits
         while (
             self._paused_authors
-            and 2 * (self.queued_events + self.committed_events) <= limits.high_water_events
-            and 2 * (self.queued_characters + self.committed_characters) <= limits.high_water_bytes
+            and 2 * self.events <= limits.high_water_events
+            and 2 * self.characters <= limits.high_water_bytes
         ):
             yield self._paused_authors.popleft()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,7 @@ class _PresenceOverrides:
 def build_batch(
     events: Sequence[Event],
     members: Mapping[int, Membership],
-    ignoring: Iterable[Member],
+    ignoring: Collection[Member],
     last_seq: int = 0,
     unannounced: Sequence[Sequence[Joined | Left]] = (),
 ) -> Batch:
@@ -176,7 +176,8 @@ def build_batch(
                 replacements = _recipient_overrides(event, members, names)
             for session, replacement in replacements:
                 overrides.setdefault(session, []).append((index, replacement))
-    _apply_ignores(shown, ignoring, overrides)
+    if ignoring:
+        _apply_ignores(shown, ignoring, overrides)
     return Batch(shown, overrides, last_seq)
 
 

@@ -22,7 +22,7 @@ from broadcast.core.errors import (
 from broadcast.core.events import PrivateMessage
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
-from broadcast.core.membership import Member, MemberListener
+from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.room import Room, RoomContext
 from broadcast.core.stats import Rejection
 
@@ -31,6 +31,13 @@ GOING_DOWN = "The server is going down."
 MAX_ROOM_NAME_CHARS: Final = 32
 """Maximum length of a room's name, in characters."""
 _room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
+
+
+def room_name(typed: str) -> str | None:
+    """Return the name of the room that is *typed* in any case, or None if it cannot be one."""
+    name = typed.strip().lower()
+    return name if _room_name.fullmatch(name) else None
+
 
 OnRoom: TypeAlias = Callable[[Room | RejectedError], None]
 """Receives an open room, or the reason why it cannot be opened."""
@@ -189,8 +196,8 @@ class Hub:
 
     def _validate_room(self, typed: str) -> str:
         """Return the name of the room in *typed*. Raises ``RoomRejected`` unless it may be open."""
-        name = typed.strip().lower()
-        if not _room_name.fullmatch(name):
+        name = room_name(typed)
+        if name is None:
             msg = f"a room's name has 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -."
             raise RoomRejected(msg, "room-refused")
         if name in self.rooms or name in self._opening or name in self._permanent:
@@ -225,16 +232,27 @@ class Hub:
         self.session_count += 1
         return self.session_count
 
-    def admit(self, session: int, name: str, listener: MemberListener, *, receives_own: bool = False) -> Member:
-        """Give the nickname *name* to *session*, which is in no room yet. Raises ``NicknameRejected``."""
-        nick = self._validate_nick(name, None)
-        member = self.members[session] = Member(session, nick, listener, receives_own)
+    def admit(
+        self,
+        session: int,
+        name: str,
+        listener: MemberListener,
+        *,
+        link: Link | None = None,
+        receives_own: bool = False,
+    ) -> Member:
+        """Give the nickname *name* to *session*, which is in no room yet. Raises ``NicknameRejected``.
+
+        A nickname whose owner has lost its connection without a notice, and has come back over *link*, is free.
+        """
+        nick = self._validate_nick(name, None, link)
+        member = self.members[session] = Member(session, nick, listener, link, receives_own)
         self._claim(member)
         return member
 
     def rename(self, member: Member, name: str) -> None:
         """Give *member* another nickname. Raises ``NicknameRejected``."""
-        nick = self._validate_nick(name, member)
+        nick = self._validate_nick(name, member, member.link)
         if nick == member.nick:
             return
         self._release(member)
@@ -328,10 +346,14 @@ class Hub:
 
     # Nicknames
 
-    def _validate_nick(self, name: str, owner: Member | None) -> str:
-        """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*."""
+    def _validate_nick(self, name: str, owner: Member | None, link: Link | None) -> str:
+        """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*.
+
+        It becomes free if *link* has replaced the connection of its present owner.
+        """
         nick = nicknames.validate(name, unicode=self.settings.unicode_nicknames)
-        if self._owners.get(nicknames.casefold_key(nick), owner) is not owner:
+        other = self._owners.get(nicknames.casefold_key(nick), owner)
+        if other is not None and other is not owner and not _end_replaced(other, link):
             raise NicknameRejected(f"{nick} is taken.", "taken")
         if self.settings.unicode_nicknames:
             lookalike = self._skeletons.get(nicknames.skeleton(nick))
@@ -348,3 +370,11 @@ class Hub:
         del self._owners[nicknames.casefold_key(member.nick)]
         if self.settings.unicode_nicknames:
             del self._skeletons[nicknames.skeleton(member.nick)]
+
+
+def _end_replaced(member: Member, link: Link | None) -> bool:
+    """End the session of *member* if *link* has replaced its connection. Return whether it has."""
+    if link is None or member.link is None or not link.has_replaced(member.link):
+        return False
+    member.link.end()
+    return True

@@ -31,6 +31,16 @@ class MemberListener(Protocol):
         """Handle a private message that did not travel through the stream of a room."""
 
 
+class Link(Protocol):
+    """The network connection of a session, as far as it matters to the owner of a nickname."""
+
+    def has_replaced(self, other: Link) -> bool:
+        """Return whether *other* is dead and comes from the same address, so that its user may have come back here."""
+
+    def end(self) -> None:
+        """End the session at once: the connection is lost."""
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     """A session that has a nickname, as far as other members need to know it."""
@@ -38,6 +48,8 @@ class Member:
     id: int
     nick: str
     listener: MemberListener
+    link: Link | None = None
+    """The connection, if a newcomer may take the nickname over once it is dead."""
     receives_own: bool = False
     """Whether it receives its own events as everybody does. A program does: it recognizes them by their ``uid``."""
     memberships: dict[str, Membership] = field(default_factory=dict)

@@ -58,6 +58,8 @@ PRESENCE_SECONDS = 0.02
 PRESENCE_SECONDS_PER_MEMBER = 100e-6
 """The same for each member, if that is longer: a send takes 10 µs, so such batches take a tenth of the time at most."""
 _PRESENCE = (Joined, Left)
+_OF_MEMBERS = (Joined, Left, Renamed, AwayChanged)
+"""Events that change the list of members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Room:
         self.members: dict[int, Membership] = {}
         """Memberships by session id, in the order of joining. Joins and leaves count once their delivery has begun."""
         self.presence_version = 0
-        """A number that changes with the members and their nicknames."""
+        """A number that changes with the members, their nicknames, and their absence."""
         self.reservations = 0
         """Number of sessions that are about to join. The room stays open for them."""
         self.last_seq = opened.last_seq
@@ -112,6 +114,8 @@ class Room:
         """Callbacks that wait for the end of the current delivery."""
         self._committed: list[Event] = []
         """Events that the journal has returned and that are not in delivery yet."""
+        self._committed_characters = 0
+        """Number of characters of text in them."""
         self._delivering = False
         """True while a batch has been delivered to some subscribers but not to all."""
         self._publishing = False
@@ -162,11 +166,11 @@ class Room:
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""
         # With ``receipt=``, creating the event would take nearly twice the time.
-        self._append(Message(member.id, member.nick, text, at, 0, member.receipts))
+        self._append(Message(member.id, member.nick, text, at, 0, member.receipts), len(text))
 
     def act(self, member: Member, text: str, at: float) -> None:
         """Append an action. The parameters are those of ``say``."""
-        self._append(Action(member.id, member.nick, text, at, receipt=member.receipts))
+        self._append(Action(member.id, member.nick, text, at, receipt=member.receipts), len(text))
 
     def post(self, event: Stored, on_repetition: Answer) -> None:
         """Append *event*, a line of a program, unless the room has its uid already.
@@ -175,7 +179,7 @@ class Room:
         one. A line with a uid may come only while ``knows_uids``.
         """
         if not event.uid or not self._uids.is_repetition(event, on_repetition):
-            self._append(event)
+            self._append(event, len(event.text))
 
     @property
     def knows_uids(self) -> bool:
@@ -189,7 +193,7 @@ class Room:
 
     def append_private(self, message: PrivateMessage) -> None:
         """Append *message*, whose recipient is a member of this room."""
-        self._append(message)
+        self._append(message, len(message.text))
 
     def rename(self, member: Member, new: str) -> None:
         """Announce that the nickname of *member* changes to *new*."""
@@ -201,7 +205,7 @@ class Room:
 
     def change_topic(self, member: Member, text: str, on_stored: OnStored | None = None) -> None:
         """Change the topic to *text*, one sanitized line; empty for none."""
-        self._append(TopicChanged(member.id, member.nick, text, on_stored))
+        self._append(TopicChanged(member.id, member.nick, text, on_stored), len(text))
 
     def announce(self, text: str) -> None:
         """Append an announcement of the server to everybody."""
@@ -239,10 +243,11 @@ class Room:
         """Find the newest *limit* stored events that match *query*, except those that are not in delivery yet."""
         self._log.search(query, self.last_seq, limit, on_result)
 
-    def _append(self, event: Event) -> None:
+    def _append(self, event: Event, characters: int = 0) -> None:
+        """Append *event*, of whose text a member wrote *characters*."""
         backlog = self._backlog
-        backlog.queued_events += 1
-        backlog.queued_characters += text_length(event)
+        backlog.events += 1
+        backlog.characters += characters
         self.queued_events += 1
         self._log.append(event)
 
@@ -250,7 +255,9 @@ class Room:
         """Deliver *events* at once, or together with the next commit."""
         self._committed.extend(events)
         self.queued_events -= len(events)
-        self._backlog.move_to_committed(len(events), sum(map(text_length, events)))
+        characters = sum(map(text_length, events))
+        self._committed_characters += characters
+        self._backlog.move_to_committed(len(events), characters)
         if not self._publishing:
             # The events still queued return within one commit. Waiting for them once, and delivering both together,
             # halves the cost of delivery. Otherwise the first of many events would go to every subscriber alone.
@@ -266,7 +273,9 @@ class Room:
         if not self._committed and (is_quiet or not self._unannounced):
             return
         events, self._committed = self._committed[:MAX_BATCH_EVENTS], self._committed[MAX_BATCH_EVENTS:]
-        self._backlog.remove(len(events), sum(map(text_length, events)))
+        characters = sum(map(text_length, events)) if self._committed else self._committed_characters
+        self._committed_characters -= characters
+        self._backlog.remove(len(events), characters)
         if is_quiet:
             batch = Batch((Barrier(),), {}, self.last_seq)
         else:
@@ -332,7 +341,7 @@ class Room:
 
         Other members may receive it several turns of the reactor later.
         """
-        self.presence_version += len(events)
+        self.presence_version += sum(isinstance(event, _OF_MEMBERS) for event in events)
         for event in events:
             if isinstance(event, Joined):
                 membership = self.members[event.session] = self._joining.popleft()
@@ -405,6 +414,11 @@ class Room:
                 callbacks.append(self._barrier_callbacks.popleft())
         self._leaving.clear()
         return callbacks
+
+    @property
+    def recent_lines(self) -> Sequence[Stored]:
+        """The newest stored events in delivery or delivered, ascending, as many as a new member receives."""
+        return self._recent
 
     def _replay(self) -> Iterator[ReplayLine | Gap]:
         """Return the replay for a new member: the recent events up to now."""

@@ -1,4 +1,4 @@
-"""The dispatcher: the turns, the limit and the counters that the fan-outs of all rooms share."""
+"""The dispatcher: the time slices, the limit and the counters that the fan-outs of all rooms share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from broadcast.core.limits import DEFAULTS
 from broadcast.core.time_slice import CallSoon, TimeSlice
 
 Step: TypeAlias = Callable[[], bool]
-"""A short piece of work. It returns whether more of the same work is left."""
+"""A function that does a short piece of work and returns whether more of it is left."""
 
 
 class Dispatcher:
-    """The work of all fan-outs, and what they count together.
+    """The steps of all fan-outs and subscribers, and their common counters.
 
     Each turn of the reactor has one time slice for all deliveries, and one for all subscribers that catch up. So the
     length of a turn does not depend on the number of rooms. *now* returns monotonic seconds.
@@ -36,8 +36,8 @@ class Dispatcher:
         """Number of messages in gap notices, counted once for each subscriber."""
         self.lagging_count = 0
         """Number of subscribers that lag. A connection counts once for each room in which it lags."""
-        self._deliveries = _StepQueue(call_soon, now)
-        self._steps = _StepQueue(call_soon, now)
+        self._delivery_steps = _StepQueue(call_soon, now)
+        self._subscriber_steps = _StepQueue(call_soon, now)
 
     def deliver(self, step: Step) -> None:
         """Call *step* repeatedly while it returns True, in turn with the deliveries of other rooms.
@@ -45,14 +45,14 @@ class Dispatcher:
         A room calls this at most once in each turn, or within a step. The first call of *step* happens at once if the
         time slice of this turn allows it.
         """
-        self._deliveries.begin(step)
+        self._delivery_steps.begin(step)
 
     def schedule(self, step: Step) -> None:
         """Call *step* repeatedly while it returns True, in turn with the steps of other subscribers.
 
         A step works for one peer. The first call happens at once if the time slice of this turn allows it.
         """
-        self._steps.add(step)
+        self._subscriber_steps.add(step)
 
 
 class _StepQueue:
@@ -64,7 +64,10 @@ class _StepQueue:
         self._slice = TimeSlice(self._run, call_soon, now)
 
     def begin(self, step: Step) -> None:
-        """Add *step*, which begins at most once in each turn. If it needs only this turn, the next one is not used."""
+        """Add *step*. It may be added at most once in each turn, and within a step.
+
+        If the steps end within this turn, no call is scheduled for the next one.
+        """
         if not self._running:
             self._slice.begin(step)
         self.add(step)

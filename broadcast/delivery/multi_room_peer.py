@@ -22,8 +22,8 @@ class MultiRoomPeer(BasePeer):
     Responses go first: if a response waits, the events of all rooms wait. So a response that was sent before
     ``release`` precedes all events of that room. The order between the rooms is not defined.
 
-    The peer is congested while a room that it has left is not sent to the end. So a client that does not read cannot
-    leave many rooms behind. *registry* is that of any room; no event of this room is sent unless it is subscribed.
+    The peer is congested while events of a room that it has left wait. So a client that does not read cannot leave many
+    rooms behind. The subscriber of the responses belongs to *registry*, the fan-out of any room, but never subscribes.
     """
 
     def __init__(
@@ -35,13 +35,14 @@ class MultiRoomPeer(BasePeer):
             registry, Share(self._shared, goes_first=True), _NoEvents(), self._on_writable, self._private_bytes
         )
         self._session = 0
-        self._rooms: dict[Registry, Subscriber] = {}
-        self._held: set[Registry] = set()
+        self._rooms: dict[Publisher, Subscriber] = {}
+        """The subscriber of each room, by the publisher of the room."""
+        self._held: set[Publisher] = set()
         """The rooms that wait for ``release``."""
-        self._ending: dict[Registry, list[Subscriber]] = {}
-        """The subscribers of rooms that were left and have not been sent to the end, in this order."""
+        self._ending: dict[Publisher, list[Subscriber]] = {}
+        """The subscribers of earlier visits whose events wait, by room. Each one waits for the one before."""
         self._last_lines: tuple[bytes, ...] | None = None
-        """The lines that follow the end of all rooms, after ``close``."""
+        """The lines that ``close`` sends after the events of all rooms; None before ``close``."""
 
     def bind_session(self, session: int) -> None:
         """Set the id of the session. Called once, before ``subscribe``."""
@@ -49,7 +50,7 @@ class MultiRoomPeer(BasePeer):
 
     @property
     def congested(self) -> bool:
-        """Whether nothing more should be queued for the peer alone: too much is queued, or a room that it has left."""
+        """Whether nothing more should be queued for the peer alone: too much waits, or events of a room it has left."""
         return bool(self._ending) or self._responses.congested
 
     @property
@@ -67,57 +68,56 @@ class MultiRoomPeer(BasePeer):
         self.send(data)
 
     def send_in_room(self, publisher: Publisher, line: bytes) -> None:
-        """Send *line* after all events of the room with *publisher* up to here, or as with ``send`` without this room.
+        """Send *line* after all events of the room with *publisher* up to here. No batch of it may be in delivery.
 
-        No batch of the room may be in delivery.
+        If the peer has not subscribed to the room, *line* is sent as with ``send``.
         """
         if self._open:
-            self._rooms.get(cast("Registry", publisher), self._responses).send((line,))
+            self._rooms.get(publisher, self._responses).send((line,))
 
     def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> None:
-        """Send the next events of the room with *publisher* as *encoder* encodes them; if *held*, after ``release``.
+        """Send the next events of the room with *publisher* as *encoder* encodes them.
 
-        All peers must use the same object for one room, because they share the encoded batches.
+        If *held*, they wait for ``release``. All peers must use the same encoder for one room, because they share the
+        encoded batches.
         """
-        registry = cast("Registry", publisher)  # a fan-out is both
-        if not self._open or registry in self._rooms:
+        if not self._open or publisher in self._rooms:
             return
+        registry = cast("Registry", publisher)  # a fan-out is both
         subscriber = Subscriber(registry, Share(self._shared), encoder, self._on_writable, self._private_bytes)
         subscriber.session = self._session
-        self._rooms[registry] = subscriber
+        self._rooms[publisher] = subscriber
         if held:
-            self._held.add(registry)
+            self._held.add(publisher)
             subscriber.hold()
-        if registry in self._ending:
+        if publisher in self._ending:
             subscriber.hold()
         subscriber.subscribe(encoder)
 
     def release(self, publisher: Publisher) -> None:
         """Begin to send the events of the room with *publisher*, which was subscribed as held."""
-        registry = cast("Registry", publisher)
-        if registry in self._held:
-            self._held.remove(registry)
-            self._rooms[registry].release()
+        if publisher in self._held:
+            self._held.remove(publisher)
+            self._rooms[publisher].release()
 
     def unsubscribe(self, publisher: Publisher) -> None:
-        """Send no more events of the room with *publisher* than those up to here; none if it is still held."""
-        registry = cast("Registry", publisher)
-        subscriber = self._rooms.pop(registry, None)
+        """End the stream of the room with *publisher* here. If the room is still held, discard its events."""
+        subscriber = self._rooms.pop(publisher, None)
         if subscriber is None:
             return
-        if registry in self._held:
-            self._held.remove(registry)
+        if publisher in self._held:
+            self._held.remove(publisher)
             subscriber.discard()
-        elif not subscriber.end(partial(self._on_ended, registry)):
-            self._ending.setdefault(registry, []).append(subscriber)
+        elif not subscriber.end(partial(self._on_ended, publisher)):
+            self._ending.setdefault(publisher, []).append(subscriber)
 
-    def _on_ended(self, registry: Registry) -> None:
-        """Continue with the next subscriber of the same room, if it was joined again."""
-        ending = self._ending[registry]
+    def _on_ended(self, publisher: Publisher) -> None:
+        """Continue with the next subscriber of the same room. There is one if the client has joined it again."""
+        ending = self._ending[publisher]
         del ending[0]
-        following = ending[0] if ending else self._rooms.get(registry)
+        following = ending[0] if ending else self._rooms.get(publisher)
         if not ending:
-            del self._ending[registry]
+            del self._ending[publisher]
         if following is not None:
             following.release()
         if not self._ending and self._last_lines is not None:
@@ -125,11 +125,11 @@ class MultiRoomPeer(BasePeer):
         self._on_writable()
 
     def close(self, *last_lines: bytes) -> None:
-        """Unsubscribe all rooms, send everything up to here and then *last_lines*, and close the connection."""
+        """Unsubscribe from all rooms, send everything up to here and then *last_lines*, and close the connection."""
         if self._open:
             self._open = False
-            for registry in [*self._rooms]:
-                self.unsubscribe(cast("Publisher", registry))
+            for publisher in [*self._rooms]:
+                self.unsubscribe(publisher)
             if self._ending:
                 self._last_lines = last_lines
                 self._writer.start_linger()
@@ -142,7 +142,7 @@ class MultiRoomPeer(BasePeer):
         self._close_after(self._responses)
 
     def connection_lost(self) -> None:
-        """Do nothing in all later calls, because the connection is gone."""
+        """Discard everything that waits, because the connection is gone. All later calls do nothing."""
         self._open = False
         ending = [subscriber for subscribers in self._ending.values() for subscriber in subscribers]
         for subscriber in (self._responses, *self._rooms.values(), *ending):
@@ -155,8 +155,8 @@ class MultiRoomPeer(BasePeer):
 
 
 class _NoEvents:
-    """The encoder of the responses, which are encoded already."""
+    """The encoder of the subscriber for responses, which receives no events. Responses are encoded already."""
 
     def encode(self, _event: Event | Notice) -> bytes:
-        """Return nothing."""
+        """Return no bytes."""
         return b""

@@ -68,7 +68,7 @@ class BasePeer:
     def drop_callbacks(self) -> None:
         """Drop the callbacks, because the session is over and the connection is gone.
 
-        They belong to the owner of this peer. Without this reference cycle, both are freed at once.
+        They lead to the owner of this peer. Without this reference cycle, the owner and the peer are freed at once.
         """
         self.ready_for_line = self._on_closed = _do_nothing
 
@@ -78,7 +78,7 @@ class StreamPeer(BasePeer):
 
     Until it subscribes, the subscriber belongs to *registry*. A further room has a subscriber of its own. If the
     connection has not accepted everything from the room before, that subscriber goes on first, and the new one waits
-    for its end. While two rooms wait, the peer is congested, so a client that does not read cannot leave many behind.
+    for its end. While two rooms wait, the peer is congested. So a client that does not read cannot leave many behind.
 
     *encoder_for* returns the encoder of a view. It must return the same object each time, because subscribers with the
     same encoder share the encoded batches.
@@ -107,8 +107,8 @@ class StreamPeer(BasePeer):
 
     @property
     def congested(self) -> bool:
-        """Whether nothing more should be queued for the peer alone: too much is queued, or it has to end two rooms."""
-        return len(self._ending) > 1 or self._subscriber.congested
+        """Whether nothing more should be queued for the peer alone: too much waits, or events of two earlier rooms."""
+        return len(self._ending) > 1 or self._private_bytes.size >= self._dispatcher.private_queue_bytes
 
     @property
     def lagging(self) -> bool:
@@ -173,7 +173,7 @@ class StreamPeer(BasePeer):
         self._on_closed()
 
     def connection_lost(self) -> None:
-        """Do nothing in all later calls, because the connection is gone."""
+        """Discard everything that waits, because the connection is gone. All later calls do nothing."""
         self._open = False
         for subscriber in (*self._ending, self._subscriber):
             subscriber.discard()

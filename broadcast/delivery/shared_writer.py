@@ -1,4 +1,4 @@
-"""One writer for the streams of several rooms: no event is cut by another one, and responses go first; no I/O."""
+"""The writer that several streams of one connection share. Events stay whole, and responses go first; no I/O."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class SharedWriter:
-    """The writer of a connection with several streams. Each stream has a share of it.
+    """The *writer* of a connection with several streams. Each stream has a share of it.
 
-    Shares take turns while the connection does not accept everything. One share is active: its rest waits in *writer*,
-    or its stream continues. No other share accepts anything. Once the rest was sent, the turn passes to the next share.
+    While the connection does not accept everything, the shares take turns. One share is active: *writer* holds its
+    rest, or its stream continues. The others accept nothing. When the rest has been sent, the next share is active.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -23,11 +23,12 @@ class SharedWriter:
         """The share that has the turn; None while the connection has accepted everything."""
         self._writer = writer
         self._writing = False
-        """Whether the writer has the rest of the active share. If not, the stream of this share continues."""
+        """True while the writer holds the rest of the active share, false while the stream of this share continues."""
         self._waiting: list[Share] = []
+        """The shares that wait for their turn, in order."""
 
     def connection_lost(self) -> None:
-        """Clean up after the connection, and forget all shares: reference cycles would delay freeing the streams."""
+        """Clean up after the connection. Forget all shares: reference cycles would delay freeing the streams."""
         for share in (self.active, *self._waiting):
             if share is not None:
                 share.drained = None
@@ -85,7 +86,7 @@ class SharedWriter:
 
 
 class Share:
-    """The share of one stream: a ``net.writers.Sender``. It holds the rest of one event while it waits for its turn."""
+    """A stream's share of the *writer*: a ``net.writers.Sender``. It holds the rest of one event until its turn."""
 
     __slots__ = ("_writer", "drained", "goes_first", "rest")
 
@@ -93,8 +94,9 @@ class Share:
         self.goes_first = goes_first
         """Whether this share goes before all others that wait."""
         self.rest = b""
+        """The rest of an event, while the share waits for its turn."""
         self.drained: Callable[[], None] | None = None
-        """The call for the stream to continue; None while it does not wait."""
+        """The function that continues the stream; None while nothing of the stream waits."""
         self._writer = writer
 
     def send(self, data: bytes) -> int:

@@ -95,7 +95,7 @@ class Subscriber:
         self._replay_buffer = registry.replay_buffer
         self._on_writable = on_writable
         self._on_ended: Callable[[], None] | None = None
-        """The call for the end of the stream, after ``end``."""
+        """The function to call at the end of the stream, if ``end`` has set one."""
         self._subscribed = False
         self._holds = 0
         """Number of calls of ``hold`` without ``release``."""
@@ -153,7 +153,10 @@ class Subscriber:
             self.registry.mark_current(self)
 
     def hold(self) -> None:
-        """Write nothing until ``release`` was called as often. The subscriber lags meanwhile."""
+        """Write nothing until each ``hold`` has its ``release``. Call this before ``subscribe``.
+
+        The subscriber lags meanwhile.
+        """
         self._holds += 1
         if not self.lagging:
             self._start_lagging(None)
@@ -165,7 +168,7 @@ class Subscriber:
             self._dispatcher.schedule(self._continue)
 
     def end(self, on_ended: Callable[[], None]) -> bool:
-        """Unsubscribe. Return whether the writer has accepted everything up to here. If not, call *on_ended* then."""
+        """Unsubscribe. Return whether the writer has accepted everything. If not, call *on_ended* when it has."""
         if self._subscribed:
             self._detach_before_batch()
             self.registry.unsubscribe(self)

@@ -68,13 +68,13 @@ class CommittedQueue(Generic[R]):
             while self._delivering and not self._stopped:
                 receiver, events = self._delivering.popitem()
                 receiver.deliver(events)
-                if self._delivering:  # the only room, as usual, needs no look at the clock
+                if self._delivering:  # usually there is one room, which needs no look at the clock
                     now = self._now()
                     end = now + SLICE_SECONDS if end is None else end
                     if now >= end:
                         break
         finally:
-            if self._delivering and not self._stopped:  # the receiver may also have raised an exception
+            if self._delivering and not self._stopped:  # this is also reached if a receiver has raised an exception
                 self._call_soon(self._flush)
 
 

@@ -16,6 +16,8 @@ from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.search_indexer import matching
 
+_COMMITTED = (*STORED, TopicChanged)
+"""The events that a journal stores."""
 SEARCH_ROWS_PER_TURN = 500
 """Number of lines to search in one reactor turn, which takes some milliseconds. This journal has no thread for it."""
 
@@ -44,16 +46,13 @@ class MemoryJournal:
         """The log of each stored event that the journal holds, in the order in which they were stored."""
 
     def open(self, name: str, tail: int) -> OpenedRoom:
-        """Return the room *name*, which is empty."""
-        return self._open(name, tail)
-
-    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
-        """Open the room *name*. It holds what was stored before it was closed, up to the journal's limit."""
-        self.add_step(lambda: on_result(self._open(name, tail)))
-
-    def _open(self, name: str, tail: int) -> OpenedRoom:
+        """Return the room *name* with its last *tail* events that the journal still holds."""
         log = self._logs.get(name) or self._logs.setdefault(name, MemoryRoomLog(self, name))
         return OpenedRoom(log, log.last, log.topic, log.events(log.last - tail + 1, log.last))
+
+    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Do the same as ``open`` in a later turn."""
+        self.add_step(lambda: on_result(self.open(name, tail)))
 
     def close(self) -> None:
         """Stop calling the listeners."""
@@ -61,13 +60,17 @@ class MemoryJournal:
 
     def append(self, log: MemoryRoomLog, event: Event) -> None:
         """Store *event* in *log*, and return it to the listener in a later turn. Forget the oldest event if needed."""
-        returned = log.store(event)
-        if returned is not event:
+        returned: Event = event
+        if isinstance(event, _COMMITTED) and (reason := storage_problem(event)):
             self.commit_stats.failed_events += 1
+            returned = StoreFailed(event, reason)
         elif isinstance(event, STORED):
+            log.store(event)
             self._stored.append(log)
             if len(self._stored) > self._limit:
                 self._stored.popleft().forget_oldest()
+        elif isinstance(event, TopicChanged):
+            log.topic = event.text
         self._committed.add(((log, (returned,)),))
 
     def forget(self, log: MemoryRoomLog) -> None:
@@ -97,6 +100,7 @@ class MemoryRoomLog:
         self.last = 0
         """Number of the last stored event."""
         self.topic = ""
+        """The topic that was appended last; empty if there is none."""
         self._journal = journal
         self._listener: Callable[[Sequence[Event]], None] | None = None
         self._events: dict[int, Stored] = {}
@@ -140,19 +144,11 @@ class MemoryRoomLog:
         numbers = range(max(first, self._oldest), min(last, self.last) + 1)
         return [_without_session(self._events[number]) for number in numbers]
 
-    def store(self, event: Event) -> Event:
-        """Store *event* if it can be stored, and return the event to deliver."""
-        if not isinstance(event, (*STORED, TopicChanged)):
-            return event
-        if reason := storage_problem(event):
-            return StoreFailed(event, reason)
-        if isinstance(event, TopicChanged):
-            self.topic = event.text
-        else:
-            self.last += 1
-            event.seq = self.last
-            self._events[event.seq] = event
-        return event
+    def store(self, event: Stored) -> None:
+        """Number *event* and store it."""
+        self.last += 1
+        event.seq = self.last
+        self._events[event.seq] = event
 
     def forget_oldest(self) -> None:
         """Forget the oldest event."""

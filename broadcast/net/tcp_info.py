@@ -36,6 +36,12 @@ _INFO: Final = struct.Struct("=B135xII")
 
 The latter exist since Linux 4.2. Later versions only append fields.
 """
+_RETRANSMISSION: Final = struct.Struct("=2xBxB3xI12xI16xI8xI")
+"""The fields of the same structure about data without an acknowledgement.
+
+They are ``tcpi_retransmits``, ``tcpi_backoff``, ``tcpi_rto`` in microseconds, ``tcpi_unacked``, and
+``tcpi_last_data_sent`` and ``tcpi_last_ack_recv`` in milliseconds.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +134,23 @@ def read_tcp_info(connection: socket.socket) -> TcpInfo | None:
     except (OSError, struct.error):  # the socket is closed, or the system is too old for the fields
         return None
     return TcpInfo(state == _CLOSED, sent, received)
+
+
+def seconds_unanswered(transport: object) -> float:
+    """Return for how long the peer of *transport* has not acknowledged data, 0.0 if the system does not tell.
+
+    The system retransmits data after one time-out, after two more, after four more and so on. After the first *n* of
+    them, the time-out is 2 ** n times as long as the first one, and so much time has passed, less the first one.
+    """
+    connection = tcp_socket(transport)
+    if sys.platform != "linux" or connection is None:
+        return 0.0
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMISSION.size)
+        retransmits, backoff, rto, unacked, last_data_sent, last_ack_received = _RETRANSMISSION.unpack(info)
+    except (OSError, struct.error):  # as in read_tcp_info
+        return 0.0
+    if not (retransmits and unacked):
+        return 0.0
+    since_first_sent = rto * (1 - 2.0**-backoff) / 1e6 + last_data_sent / 1e3
+    return float(min(since_first_sent, last_ack_received / 1e3))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from broadcast.core.errors import StartupError
+from broadcast.core.hub import MAX_ROOM_NAME_CHARS, room_name
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.sanitize import sanitize
 from broadcast.net.endpoints import is_number
@@ -29,6 +30,7 @@ MOTD_BYTES: Final = 16 * 1024
 """Maximum size of the message of the day. It is small because every connection receives it, even before a nickname."""
 CONFIG_BYTES: Final = 1024 * 1024
 LOG_FORMATS: Final = ("text", "json")
+ROOMS: Final = ("open", "fixed")
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
@@ -69,7 +71,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "connections": Limit(
         "connections", 1, 10_000_000, "Maximum number of connections; by default the file limit (ulimit -n) less 64."
     ),
-    "max-rooms": Limit("rooms", 1, 1_000_000, "Maximum number of rooms that are open at once."),
+    "max-rooms": Limit("rooms", 1, 100_000, "Maximum number of rooms with people in them at the same time."),
     "nickname-seconds": Limit("nickname_seconds", 1, 86_400, "Maximum seconds until a nickname is accepted.", False),
     "grace": Limit(
         "grace_seconds", 0, 86_400, "Seconds for which a program's session outlives its lost connection.", False
@@ -124,6 +126,10 @@ class Config:
     gone: int = 150
     """Seconds of silence after which a client is taken for gone; more than *probe*."""
     unicode_nicknames: bool = False
+    lobby: str = "lobby"
+    """Name of the room in which people arrive."""
+    fixed_rooms: tuple[str, ...] | None = None
+    """Names of all other rooms, or None if anybody may open a room by joining it."""
     data: Path | None = Path("broadcast-data")
     """Folder of the journal, or None to keep it in memory only."""
     limits: Limits = DEFAULTS
@@ -147,6 +153,8 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     overrides = _validate(command_line, lambda key: f"--{key}", folder)
     if "data" in overrides:
         from_file.pop("ephemeral", None)
+    if overrides.get("rooms") == "open":
+        from_file.pop("room", None)
     settings = from_file | overrides
     defaults = Config()
     numbers = {limit.field: settings.pop(name) for name, limit in LIMITS.items() if name in settings}
@@ -162,6 +170,7 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
             f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
             f"Put it into the endpoint description, as in tcp:5555:interface={escaped}."
         )
+    settings["fixed_rooms"] = _choose_rooms(settings.pop("rooms", "open"), settings.pop("room", None))
     if (read_motd := settings.get("read_motd")) is not None:
         settings["motd"] = read_motd()  # type: ignore[operator]
     config = Config(data=data, limits=limits, **settings)  # type: ignore[arg-type]  # _validate has checked the types
@@ -171,6 +180,18 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
             "and has the rest of the time to answer. Raise gone, or lower probe."
         )
     return config
+
+
+def _choose_rooms(which: object, names: object) -> tuple[str, ...] | None:
+    """Return the names of the rooms besides the lobby, None if there may be any. Raises ``StartupError``."""
+    if which == "fixed":
+        return names or ()  # type: ignore[return-value]  # _validate has checked the type
+    if names:
+        raise StartupError(
+            "--room names a room of --rooms fixed, but --rooms is open: give --rooms fixed too, or leave --room out. "
+            "An open room needs no option: the first /join opens it."
+        )
+    return None
 
 
 def _validate(values: Mapping[str, object], where: Callable[[str], str], folder: Path) -> dict[str, object]:
@@ -227,6 +248,23 @@ def _check_name(where: str, value: object, _folder: Path) -> str:
     return name
 
 
+def _check_room(where: str, value: object, _folder: Path | None = None) -> str:
+    if isinstance(value, str) and (name := room_name(value)) is not None:
+        return name
+    raise _invalid(where, f"a room's name, 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -", value)
+
+
+def _check_rooms(where: str, value: object, _folder: Path) -> tuple[str, ...]:
+    rooms = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(_check_room(where, room) for room in rooms))
+
+
+def _check_choice(choices: tuple[str, ...], where: str, value: object, _folder: Path) -> str:
+    if value not in choices:
+        raise _invalid(where, " or ".join(choices), value)
+    return str(value)
+
+
 def _check_number(low: float, high: float, whole: bool, where: str, value: object, _folder: Path) -> float:
     types = int if whole else int | float
     if isinstance(value, bool) or not isinstance(value, types) or not low <= value <= high:
@@ -246,12 +284,6 @@ def _check_flag(where: str, value: object, _folder: Path) -> bool:
     if not isinstance(value, bool):
         raise _invalid(where, "true or false", value)
     return value
-
-
-def _check_log_format(where: str, value: object, _folder: Path) -> str:
-    if value not in LOG_FORMATS:
-        raise _invalid(where, " or ".join(LOG_FORMATS), value)
-    return str(value)
 
 
 def _check_data(where: str, value: object, folder: Path) -> Path:
@@ -309,10 +341,13 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "probe": partial(_check_number, 0, PROBE_LIMIT, True),
     "gone": partial(_check_number, 1, GONE_LIMIT, True),
     "unicode-nicknames": _check_flag,
+    "lobby": _check_room,
+    "rooms": partial(_check_choice, ROOMS),
+    "room": _check_rooms,
     "data": _check_data,
     "ephemeral": _check_flag,
     "metrics": _check_port,
-    "log-format": _check_log_format,
+    "log-format": partial(_check_choice, LOG_FORMATS),
     "limits": _check_switch,
     **{name: partial(_check_number, limit.low, limit.high, limit.whole) for name, limit in LIMITS.items()},
 }

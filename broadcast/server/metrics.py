@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from heapq import nlargest
 from io import BytesIO
 from itertools import accumulate
 from math import inf
@@ -56,6 +57,8 @@ MAX_CONNECTIONS: Final = 20
 """Maximum number of open connections for metrics. Clients that do not read must not use up the file descriptors."""
 REQUESTS_PER_SECOND: Final = 50
 """Maximum number of answers per second. Further requests wait, because each takes the reactor half a millisecond."""
+NAMED_ROOMS: Final = 10
+"""Number of the largest rooms that ``/metrics?rooms=1`` names."""
 MAX_AGE_SECONDS: Final = 1.0
 """Maximum age of the metrics in an answer. It limits how often they are read."""
 DELAY_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -76,16 +79,20 @@ class Sources:
 
 
 class MetricsCollector(Collector):
-    """A reader of all metrics from *sources*. Call it in the reactor's thread, because it looks at each subscriber.
+    """A reader of all metrics from *sources*. Call it in the reactor's thread.
 
-    A ``LoopLagSampler`` adds to *delays*. *now* is a monotonic clock.
+    A ``LoopLagSampler`` adds to *delays*. *now* is a monotonic clock. With *names_rooms*, the metrics include the names
+    of the largest rooms.
     """
 
-    def __init__(self, sources: Sources, delays: Histogram, now: Callable[[], float]) -> None:
+    def __init__(
+        self, sources: Sources, delays: Histogram, now: Callable[[], float], *, names_rooms: bool = False
+    ) -> None:
         self._sources = sources
         self._delays = delays
         self._now = now
         self._started = now()
+        self._names_rooms = names_rooms
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. ``docs/metrics.rst`` explains them."""
@@ -97,7 +104,13 @@ class MetricsCollector(Collector):
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
         yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
-        yield _gauge("people", "People in the room.", len(hub.members))
+        yield _gauge("people", "People with a nickname, and programs.", len(hub.members))
+        yield _gauge("rooms", "Open rooms.", len(hub.rooms))
+        if self._names_rooms:
+            people = GaugeMetricFamily("broadcast_room_people", "People in each of the largest rooms.", labels=["room"])
+            for room in nlargest(NAMED_ROOMS, hub.rooms.values(), key=lambda room: len(room.members)):
+                people.add_metric([room.name], len(room.members))
+            yield people
         yield _gauge("connections", "Open connections.", len(connections))
         yield _counter("sessions", "Connections accepted.", hub.session_count)
         yield _counter(
@@ -243,16 +256,23 @@ class _MetricsText:
 class _Pages(Resource):
     """The pages ``/metrics``, for the server and its process, and ``/healthz``: 200 and ``ok``, or 503 and a reason.
 
-    Requests above ``REQUESTS_PER_SECOND`` wait, in the order of their arrival.
+    ``/metrics?rooms=1``, with the text *with_rooms*, also names the largest rooms. Requests above
+    ``REQUESTS_PER_SECOND`` wait, in the order of their arrival.
     """
 
     isLeaf = True  # noqa: N815 - Twisted's name
 
     def __init__(
-        self, metrics: _MetricsText, health_problem: Callable[[], str], clock: IReactorTime, now: Callable[[], float]
+        self,
+        metrics: _MetricsText,
+        with_rooms: _MetricsText,
+        health_problem: Callable[[], str],
+        clock: IReactorTime,
+        now: Callable[[], float],
     ) -> None:
         super().__init__()
         self._metrics = metrics
+        self._with_rooms = with_rooms
         self._health_problem = health_problem
         self._clock = clock
         self._now = now
@@ -305,7 +325,7 @@ class _Pages(Resource):
             if not disconnected:
                 _answer(request, 200, text, CONTENT_TYPE_PLAIN_0_0_4)
 
-        self._metrics.request(answer)
+        (self._with_rooms if b"rooms" in (request.args or {}) else self._metrics).request(answer)
 
 
 def _answer(request: Request, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
@@ -393,8 +413,11 @@ class Monitor:
     ) -> None:
         delays = Histogram(DELAY_SECONDS)
         problem = partial(health_problem, sources.connections, sources.journal)
-        text = _MetricsText(MetricsCollector(sources, delays, now), run_in_thread, now)
-        pages = _Pages(text, problem, clock, now)
+        text, with_rooms = (
+            _MetricsText(MetricsCollector(sources, delays, now, names_rooms=names_rooms), run_in_thread, now)
+            for names_rooms in (False, True)
+        )
+        pages = _Pages(text, with_rooms, problem, clock, now)
         self.listener: Listener = MetricsListener(listener)
         self.factory: IProtocolFactory = _ConnectionCap(_Site(pages, parsePOSTFormSubmission=False, reactor=clock))
         self._sampler = LoopLagSampler(call_soon, now, delays)

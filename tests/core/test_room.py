@@ -401,7 +401,9 @@ class ManualJournal(MemoryJournal):
         self._appended: list[tuple[MemoryRoomLog, Event]] = []
 
     def append(self, log: MemoryRoomLog, event: Event) -> None:
-        self._appended.append((log, log.store(event)))
+        assert isinstance(event, Message)
+        log.store(event)
+        self._appended.append((log, event))
 
     def give(self, count: int) -> None:
         """Return the next *count* events."""

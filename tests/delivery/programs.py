@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from broadcast.core.events import CommandReply, Event, Gap, Message, Notice, PrivateMessage, Receipt
+from broadcast.core.events import Event, Message, Notice, PrivateMessage
 from broadcast.core.interfaces import Batch, Override
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.multi_room_peer import MultiRoomPeer
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from tests.delivery.subscribers import Kind, PlainEncoder
 from tests.harness import TextClient, World
 
-if TYPE_CHECKING:
-    from tests.delivery.subscribers import Kind
 
-
-class RoomEncoder:
+class RoomEncoder(PlainEncoder):
     """An encoder whose lines begin with the name of the room."""
 
     def __init__(self, room: str) -> None:
+        super().__init__()
         self._room = room
 
     def encode(self, event: Event | Notice) -> bytes:
-        match event:
-            case Message(text=text) | CommandReply(text=text):
-                return f"{self._room} {text}\n".encode()
-            case PrivateMessage(text=text):
-                return f"{self._room} [{text}]\n".encode()
-            case Receipt(seq=seq):
-                return f"{self._room} #{seq}\n".encode()
-            case Gap(first=first, last=last):
-                return f"{self._room} missed {first}-{last}\n".encode()
-            case _:
-                return b""
+        line = super().encode(event)
+        return f"{self._room} ".encode() + line if line else b""
 
 
 class Room:

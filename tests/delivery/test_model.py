@@ -337,7 +337,7 @@ class Rooms(RuleBasedStateMachine):
         self.loses_nothing = events > 10
         self.encoder = PlainEncoder()
         if slow:  # each look at the clock uses up the turn, so that each send has a turn of its own
-            for queue in (self.world.dispatcher._deliveries, self.world.dispatcher._steps):
+            for queue in (self.world.dispatcher._delivery_steps, self.world.dispatcher._subscriber_steps):
                 queue._slice._now = accumulate(repeat(SLICE_SECONDS)).__next__
         self.rooms = self.world.rooms(*ROOMS, events=events)
         self.batches = dict.fromkeys(self.rooms, 0)

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from pytest_twisted import ensureDeferred
 
-from broadcast.journals.sqlite.database import prepare
+from broadcast.journals.sqlite.opening import open_database
 from tests.real.programs import Programs, Talker
 
 SEEDS = 60 if os.environ.get("BROADCAST_LONG") else 2
@@ -30,7 +30,7 @@ def journal(tmp_path: Path) -> Path:
     """A journal of many lines, not open."""
     path = tmp_path / "data" / "journal.sqlite"
     path.parent.mkdir(mode=0o700)
-    db = prepare(path, 0).db
+    db = open_database(path, 0).db
     with closing(db):
         db.execute("BEGIN")
         rows = ((seq, 1.5, "said", "bob", f"old line {seq} {'x' * 150}") for seq in range(1, LINES + 1))

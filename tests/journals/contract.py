@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import TypeAlias
 from unicodedata import normalize
 
 import pytest
@@ -33,13 +32,11 @@ from broadcast.core.events import (
 )
 from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.search_query import MAX_QUERY_CHARS, SearchQuery, parse_query
+from broadcast.core.time_slice import CallSoon
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 TIMEOUT = 60.0
 """Seconds after which a test gives up waiting for another thread."""
-
-
-CallSoon: TypeAlias = Callable[[Callable[[], None]], object]
 
 
 class ReactorCalls:
@@ -175,11 +172,7 @@ def as_read(event: Event) -> Stored:
     return type(event)(0, event.nick, event.text, event.at, event.seq, uid=event.uid)
 
 
-def seqs(events: Iterable[Stored]) -> list[int]:
-    return [event.seq for event in events]
-
-
-def seqs_of(events: Iterable[Event]) -> list[int]:
+def seqs(events: Iterable[Event]) -> list[int]:
     """Return the numbers of the stored ones among *events*."""
     return [event.seq for event in events if isinstance(event, (Message, Action))]
 
@@ -429,18 +422,7 @@ class JournalContract(SearchContract):
         run.calls.run_pending()
         assert run.delivered == []
 
-
-class RoomsContract:
-    """The promises about a journal with several rooms. The test class of each implementation inherits them."""
-
-    def fresh(self) -> AbstractContextManager[Harness]:
-        """Open a new, empty journal."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def run(self) -> Iterator[Harness]:
-        with self.fresh() as run:
-            yield run
+    # Rooms
 
     def test_each_room_has_its_own_numbers_history_and_search(self, run: Harness) -> None:
         kitchen = run.open_room("kitchen")
@@ -497,7 +479,7 @@ class RoomsContract:
             for text in texts:
                 assert log.append(TopicChanged(1, "ann", text)) == [TopicChanged(1, "ann", text)]
         events: list[Event] = [TopicChanged(1, "ann", "tea"), message("a"), TopicChanged(1, "ann", "x"), message("b")]
-        assert seqs_of(run.append(*events)) == [1, 2]
+        assert seqs(run.append(*events)) == [1, 2]
         room.log.close()
         assert run.open_room("kitchen").topic == ""
 
@@ -547,7 +529,7 @@ class RoomsContract:
             "e\u0301",
         ]
         rooms = [run.open_room(name) for name in names]
-        assert [seqs_of(room.append_texts(["a"])) for room in rooms] == [[1]] * len(rooms)
+        assert [seqs(room.append_texts(["a"])) for room in rooms] == [[1]] * len(rooms)
         for room, name in zip(rooms, names, strict=True):
             room.log.close()
             assert run.open_room(name).last_seq == 1

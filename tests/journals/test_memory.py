@@ -14,14 +14,14 @@ from broadcast.core.events import Stored
 from broadcast.core.search_query import parse_query
 from broadcast.journals import memory
 from broadcast.journals.memory import MemoryJournal
-from tests.journals.contract import Harness, JournalContract, RoomsContract, message, open_journal, seqs
+from tests.journals.contract import Harness, JournalContract, message, open_journal, seqs
 
 
 def open_memory(limit: int = 100) -> AbstractContextManager[Harness]:
     return open_journal(lambda call_soon: MemoryJournal(call_soon, limit))
 
 
-class TestMemoryJournal(JournalContract, RoomsContract):
+class TestMemoryJournal(JournalContract):
     def fresh(self) -> AbstractContextManager[Harness]:
         return open_journal(MemoryJournal)
 

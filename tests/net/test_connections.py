@@ -107,6 +107,16 @@ def test_connection_counts_until_its_input_was_handled(clock: Clock) -> None:
     connections.add(FakeConnection())
 
 
+def test_successor_counts_in_the_place_of_its_connection(clock: Clock) -> None:
+    connections = Connections(Limits(connections=1), clock)
+    ann, successor = FakeConnection(), FakeConnection()
+    connections.add(ann)
+    connections.replace(ann, successor)
+    assert (set(connections), connections.limiter.total) == ({successor}, 1)
+    connections.remove(successor)
+    assert (len(connections), connections.limiter.total) == (0, 0)
+
+
 def test_disconnect_closes_all_and_waits_for_the_last(connections: Connections) -> None:
     both = [FakeConnection(), FakeConnection()]
     for connection in both:

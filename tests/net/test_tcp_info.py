@@ -17,6 +17,7 @@ from broadcast.net.tcp_info import (
     TcpInfo,
     keep_alive,
     read_tcp_info,
+    seconds_unanswered,
     tcp_socket,
 )
 from broadcast.server.config import GONE_LIMIT, PROBE_LIMIT
@@ -202,3 +203,63 @@ def test_tcp_socket_is_found_below_other_layers(pair: Pair) -> None:
     with socket.socket(socket.AF_UNIX) as local:
         for transport in (Layer(local), Layer(None), object(), None):
             assert tcp_socket(transport) is None
+
+
+# Data without an acknowledgement
+
+
+class FixedInfo(socket.socket):
+    """A socket of which the system tells these numbers."""
+
+    def __init__(self, info: bytes) -> None:
+        super().__init__()
+        self._info = info
+
+    def getsockopt(self, _level: int, _option: int, size: int = 0) -> bytes:  # type: ignore[override]  # one form
+        return self._info[:size]
+
+    def getHandle(self) -> socket.socket:  # noqa: N802 -- Twisted's name
+        return self
+
+
+def info_with(retransmits: int, backoff: int, rto: float, unacked: int, last_sent: float, last_ack: float) -> bytes:
+    """Return a ``struct tcp_info`` with these fields; times are in seconds."""
+    info = bytearray(232)
+    info[2], info[4] = retransmits, backoff
+    fields = {8: rto * 1e6, 24: unacked, 44: last_sent * 1e3, 56: last_ack * 1e3}
+    for offset, value in fields.items():
+        info[offset : offset + 4] = int(value).to_bytes(4, sys.byteorder)
+    return bytes(info)
+
+
+@linux
+@pytest.mark.parametrize(
+    ("info", "seconds"),
+    [
+        (info_with(0, 0, 0.2, 0, 99, 99), 0.0),
+        (info_with(0, 0, 0.2, 3, 0.1, 99), 0.0),
+        (info_with(0, 3, 1.6, 0, 1, 1), 0.0),
+        (info_with(1, 1, 0.4, 1, 0.1, 99), 0.3),
+        (info_with(6, 6, 12.8, 1, 2, 99), 14.6),
+        (info_with(6, 6, 12.8, 1, 2, 5), 5.0),
+        (b"short", 0.0),
+    ],
+    ids=["nothing in flight", "just sent", "probes", "one retransmission", "six", "answered meanwhile", "old system"],
+)
+def test_time_without_an_acknowledgement_is_read_from_the_retransmissions(info: bytes, seconds: float) -> None:
+    with FixedInfo(info) as connection:
+        assert seconds_unanswered(connection) == pytest.approx(seconds)
+
+
+def test_peer_that_answers_is_never_unanswered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Transport:
+        def getHandle(self) -> socket.socket:  # noqa: N802 -- Twisted's name
+            return pair.near
+
+    pair.near.send(b"hi")
+    assert seconds_unanswered(Transport()) == 0.0
+    assert seconds_unanswered(object()) == 0.0
+    pair.near.close()
+    assert seconds_unanswered(Transport()) == 0.0
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert seconds_unanswered(Transport()) == 0.0

@@ -80,3 +80,7 @@ class Networks:
         """Let the far machine neither hear the near one nor answer from here on."""
         await self._run(self._near, VANISH)
         await self._run(self._far, f"ip address del {FAR}/24 dev cable")
+
+    async def drop_from_far(self, port: str) -> None:
+        """Drop everything that the far machine sends from *port* from here on."""
+        await self._run(self._far, f"ip rule add pref 100 ipproto tcp sport {port} blackhole")

@@ -32,6 +32,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (config.interface, config.name, config.motd, config.replay) == (None, "Broadcast", (), 20)
     assert config.unicode_nicknames is False
     assert (config.metrics, config.log_format) == (None, "text")
+    assert (config.lobby, config.fixed_rooms) == ("lobby", None)
     assert (config.probe, config.gone) == (60, 150)
 
 
@@ -52,6 +53,9 @@ def test_config_file_has_all_settings(tmp_path: Path) -> None:
         ephemeral = false
         metrics = 9464
         log-format = "json"
+        lobby = "Hall"
+        rooms = "fixed"
+        room = ["kitchen", "ATTIC", "kitchen"]
         """,
     )
     assert config == Config(
@@ -66,7 +70,30 @@ def test_config_file_has_all_settings(tmp_path: Path) -> None:
         data=tmp_path / "kept",
         metrics="9464",
         log_format="json",
+        lobby="hall",
+        fixed_rooms=("kitchen", "attic"),
     )
+
+
+def test_fixed_rooms_are_chosen_with_both_settings(tmp_path: Path) -> None:
+    assert load_config({"rooms": "fixed"}, tmp_path).fixed_rooms == ()
+    assert load_config({"rooms": "fixed", "room": "kitchen"}, tmp_path).fixed_rooms == ("kitchen",)
+    assert load_config({"rooms": "open"}, tmp_path).fixed_rooms is None
+    fixed = 'rooms = "fixed"\nroom = ["kitchen"]'
+    assert load(tmp_path, fixed, room=["attic"]).fixed_rooms == ("attic",)
+    assert load(tmp_path, fixed, rooms="open").fixed_rooms is None
+    assert load_error(tmp_path, room=["kitchen"]) == (
+        "--room names a room of --rooms fixed, but --rooms is open: give --rooms fixed too, or leave --room out. "
+        "An open room needs no option: the first /join opens it."
+    )
+    assert load_error(tmp_path, rooms="some") == "--rooms takes open or fixed, not 'some'."
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "x" * 33, "küche", 7])
+@pytest.mark.parametrize("setting", ["lobby", "room"])
+def test_room_names_are_checked(tmp_path: Path, setting: str, name: object) -> None:
+    expected = f"--{setting} takes a room's name, 1 to 32 of a-z, 0-9, _ and -, not {name!r}."
+    assert load_error(tmp_path, rooms="fixed", **{setting: name}) == expected
 
 
 def test_every_limit_is_a_setting_and_accepts_its_lowest_value_and_default(tmp_path: Path) -> None:
@@ -135,7 +162,7 @@ def test_invalid_port_number_is_rejected(tmp_path: Path, port: str) -> None:
         ("unicode_nicknames = true", "Did you mean unicode-nicknames?"),
         (
             "zzz = 1",
-            "There are: port, interface, name, motd, replay, probe, gone, unicode-nicknames, data, ephemeral, metrics,",
+            "There are: port, interface, name, motd, replay, probe, gone, unicode-nicknames, lobby, rooms,",
         ),
         ('config = "other"', "config in chat.toml is not a setting."),
         ("[server]\nport = 1", "server in chat.toml is not a setting."),

@@ -87,10 +87,10 @@ class Watched:
         status, *headers = head.split("\r\n")
         return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in headers), body
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, page: str = "/metrics") -> dict[str, float]:
         """Return every metric by its name and labels, a second later."""
         self.now += metrics.MAX_AGE_SECONDS
-        status, headers, body = self.ask("/metrics")
+        status, headers, body = self.ask(page)
         assert status == 200
         assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         return {
@@ -135,6 +135,20 @@ def test_metrics_show_the_counters_of_the_parts(watched: Watched) -> None:
     }
     assert now["readers_lagging"] == 1
     assert now["lines_told_total"] == 3
+
+
+def test_ten_largest_rooms_are_named_on_request(watched: Watched) -> None:
+    people = watched.world.join(*(f"p{number}" for number in range(15)))
+    for number, person in enumerate(people[2:]):
+        person.say(f"/join room{number % 12}")
+    assert watched.metrics()["rooms"] == 13
+    assert not [name for name in watched.metrics() if name.startswith("room_people")]
+    named = {
+        name: value for name, value in watched.metrics("/metrics?rooms=1").items() if name.startswith("room_people")
+    }
+    assert len(named) == 10
+    assert named["room_people room=lobby"] == 2
+    assert watched.metrics("/metrics?rooms=1")["rooms"] == 13
 
 
 def test_every_kind_of_rejection_is_shown_from_the_start(watched: Watched) -> None:

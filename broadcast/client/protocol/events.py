@@ -1,4 +1,4 @@
-"""The events of the program protocol: what the server tells a client without being asked."""
+"""The events of the program protocol: messages that the server sends without a request."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ MAX_RECEIVED_LINE: Final = 256 * 1024
 """The server sends no longer lines than this, in bytes."""
 MAX_SENT_LINE: Final = 16 * 1024
 """The server takes no longer lines than this, in bytes."""
-_GREETING_KEPT: Final = 400
+_GREETING_BYTES: Final = 400
 
 
 class FramingError(Exception):
@@ -43,7 +43,7 @@ class LineReader:
                 if line:
                     yield line
             elif line.strip():
-                self.greeting = line[:_GREETING_KEPT]
+                self.greeting = line[:_GREETING_BYTES]
         self._append(rest)
 
     def _append(self, piece: bytes) -> None:

@@ -34,12 +34,15 @@ from broadcast.client.protocol.framing import (
     Message,
     decode_message,
     encodable,
+    encode_notification,
     encode_request,
 )
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
+MAX_ATTEMPT: Final = 1_000_000
+"""An attempt to resume a session that is stale although its number is so high is given up."""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
 
@@ -161,6 +164,15 @@ class Session:
             raise self.ended
         return self._call(self._with_uid(request))
 
+    def notify(self, request: requests.Request[Any]) -> bool:
+        """Send a request without asking for an answer. Return False if there is no connection.
+
+        It is not repeated. If it fails, a ``Refused`` follows.
+        """
+        if self.state is State.ONLINE:
+            self._out.append(encode_notification(request.method, request))
+        return self.state is State.ONLINE
+
     def forget(self, number: int) -> None:
         """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""
         self._calls.pop(number, None)
@@ -195,7 +207,7 @@ class Session:
 
     @property
     def wants_input(self) -> bool:
-        """Whether the caller should read from the connection: not while the program leaves its events lying."""
+        """Whether the caller should read from the connection: not while too many events wait for the program."""
         return not self._inbox.is_full or bool(self._calls) or self.state is not State.ONLINE
 
     @property
@@ -208,8 +220,6 @@ class Session:
         self.state = State.GREETING
         self.must_close = False
         self._lines = LineReader()
-        self._goodbye = None
-        self._close_reason = ""
         self._send_hello()
 
     def receive(self, data: bytes) -> list[Answer]:
@@ -242,8 +252,9 @@ class Session:
         self._out.clear()
         self._inbox.disconnected()
         self._drop_own_calls()
-        goodbye = self._goodbye
-        reason = (goodbye.reason if goodbye else "") or self._close_reason or reason
+        goodbye, self._goodbye = self._goodbye, None
+        close_reason, self._close_reason = self._close_reason, ""
+        reason = (goodbye.reason if goodbye else "") or close_reason or reason
         if self.has_quit:
             self._end(errors.Ended("the session has ended"))
         elif goodbye is not None and not goodbye.reconnect:
@@ -350,6 +361,10 @@ class Session:
         if error.code == errors.OTHER_JOURNAL and self._token:
             self._forget_numbers()
             self._send_hello()
+        elif error.reason == "stale" and self._attempt < MAX_ATTEMPT:
+            # An earlier program has tried more often than the state says with which this one continues.
+            self._attempt *= 2
+            self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
             self._close(str(error))
         else:
@@ -385,16 +400,25 @@ class Session:
         joins = {request.room.lower(): request for request in requested if isinstance(request, requests.Join)}
         for name, snapshot in welcome.rooms.items():
             self._inbox.enter(name, snapshot, joins.get(name))
+        changing: set[str] = set()
         for number, call in calls:
-            self._repeat(number, call, welcome)
+            self._repeat(number, call, welcome, changing)
 
-    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome) -> None:
-        """Send a call that the last connection has left, unless the server's state answers it."""
+    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome, changing: set[str]) -> None:
+        """Send a call that the last connection has left, unless the server's state answers it.
+
+        *changing* gathers the rooms that a repeated call enters or leaves: the state does not answer later calls.
+        """
         match call.request:
+            case requests.Join(room=room) | requests.Leave(room=room) if room.lower() in changing:
+                self._send_call(call)
             case requests.Join(room=room) if call.was_sent and room.lower() in welcome.rooms:
                 self._answer(number, welcome.rooms[room.lower()].as_room)
             case requests.Leave(room=room) if room.lower() not in welcome.rooms:
                 self._answer(number, requests.Nothing())
+            case requests.Join(room=room) | requests.Leave(room=room):
+                changing.add(room.lower())
+                self._send_call(call)
             case requests.Tell() if call.was_sent and not welcome.resumed:
                 message = "the server has lost the session before it confirmed the private message"
                 self._answer(number, None, errors.Unconfirmed(message))
@@ -466,4 +490,4 @@ def _is_temporary(error: errors.Rejected) -> bool:
         case errors.NickRejected(why="taken"):
             return True
         case _:
-            return error.code == errors.GOING_DOWN or error.reason == "stale"
+            return error.code == errors.GOING_DOWN

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from broadcast.core import commands
 from broadcast.core.events import ErrorReply
 from broadcast.core.interfaces import View
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.errors import Code, RpcError
+from broadcast.doors.jsonrpc.line_reader import LIST_BYTES
 from broadcast.doors.jsonrpc.messages import CommandResult
-from broadcast.doors.jsonrpc.rooms import LIST_BYTES
 
 if TYPE_CHECKING:
     from broadcast.core.events import Notice
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Peer, Publisher
     from broadcast.core.membership import Member
     from broadcast.core.room import Room
+    from broadcast.doors.jsonrpc.context import Context
     from broadcast.doors.jsonrpc.responses import Call
-    from broadcast.doors.jsonrpc.session import ProgramSession
-    from broadcast.doors.jsonrpc.sessions import Sessions
-
-    FormatNotice: TypeAlias = Callable[[Notice], bytes]
-    """Returns a notice as a line of the line protocol."""
 
 _ANSWERING: Final = frozenset({"help", "names", "rooms", "history", "search", "ping", "uptime", "version", "motd"})
 _COMMANDS: Final = {
@@ -35,23 +31,6 @@ _COMMANDS: Final = {
 }
 _MARK: Final = "-> "
 """The start of an answer in the line protocol."""
-
-
-class Context(Protocol):
-    """The connection on which the command has arrived."""
-
-    sessions: Sessions
-    format_notice: FormatNotice
-
-    @property
-    def session(self) -> ProgramSession:
-        """The session of the connection."""
-
-    def pause(self) -> None:
-        """Handle no further request until ``resume``."""
-
-    def resume(self) -> None:
-        """Handle the next request."""
 
 
 def run_command(context: Context, call: Call, room: Room, typed: str) -> None:
@@ -73,7 +52,7 @@ class _Collector:
 
     congested = False
 
-    def __init__(self, format_notice: FormatNotice) -> None:
+    def __init__(self, format_notice: Callable[[Notice], bytes]) -> None:
         self.lines: list[str] = []
         self.error = ""
         """Why the command has failed; empty if it has not."""

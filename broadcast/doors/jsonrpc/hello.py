@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -26,7 +26,6 @@ from broadcast.doors.jsonrpc.messages import (
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
 
 if TYPE_CHECKING:
-    from broadcast.core.events import Gap, ReplayLine
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
@@ -156,7 +155,7 @@ class Hello:
 
     # Both
 
-    def _take_snapshot(self, session: ProgramSession, room: Room, replay: Iterator[ReplayLine | Gap]) -> None:
+    def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
         directory = self._sessions.directory
         self._connection.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
@@ -164,7 +163,7 @@ class Hello:
         count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
         share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
         wanted = Wanted(count, self._after.get(room.name))
-        SnapshotTaker(directory, room, wanted, share, replay, partial(self._on_snapshot, session))
+        SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session)).take_events()
 
     def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
         self._snapshots[snapshot.room] = snapshot

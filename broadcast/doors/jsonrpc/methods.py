@@ -6,67 +6,38 @@ pauses the input until then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UnsetType
 
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
-from broadcast.core.search_query import parse_query
 from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import (
-    MAX_EVENTS,
     MAX_ROOMS,
-    HistoryResult,
     JoinResult,
-    MembersResult,
     NickResult,
-    RoomInfo,
     SayResult,
-    SearchResult,
     TellResult,
 )
-from broadcast.doors.jsonrpc.rooms import LIST_BYTES, LineCollector, Lines, read_lines
-from broadcast.doors.jsonrpc.session import TELL_UIDS, Connection
+from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
+from broadcast.doors.jsonrpc.session import TELL_UIDS
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
-    from broadcast.core.events import Gap, ReplayLine, Stored
+    from broadcast.core.events import Stored
     from broadcast.core.room import Room
-    from broadcast.doors.jsonrpc.commands import FormatNotice
+    from broadcast.doors.jsonrpc.context import Context
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import ProgramSession
-    from broadcast.doors.jsonrpc.sessions import Sessions
-
-LISTED_TOPIC_CHARS: Final = 80
-"""Maximum length of a topic in ``rooms``, if the whole topics do not fit into a message."""
-
-
-class Context(Connection, Protocol):
-    """The connection on which a request has arrived."""
-
-    sessions: Sessions
-    format_notice: FormatNotice
-
-    @property
-    def session(self) -> ProgramSession:
-        """The session of the connection. It can end, or move to another connection, while a request waits."""
-
-    def pause(self) -> None:
-        """Handle no further request until ``resume``."""
-
-    def resume(self) -> None:
-        """Handle the next request."""
 
 
 def _say(context: Context, call: Call, params: messages.SayParams) -> None:
@@ -103,7 +74,7 @@ def _post_with_uid(
     elif error is None:
         room.post(event, partial(_answer_repetition, context, call, room))
     else:
-        call.fail(_not_kept(f"Not kept: {error}. Try again later."))
+        call.fail(_unknown(error))
     context.resume()
 
 
@@ -123,7 +94,7 @@ def _answer_repetition(
     if isinstance(first, RejectedError):
         call.fail(explain_rejection(first))
     elif isinstance(first, JournalError):
-        call.fail(_not_kept(f"Not kept: {first}. Try again later."))
+        call.fail(_unknown(first))
     elif isinstance(first, StoreFailed):
         call.fail(_not_kept(describe_loss(first)))
     elif call.is_request:
@@ -138,6 +109,11 @@ def _not_kept(text: str) -> RpcError:
     return refusal("not-kept", text)
 
 
+def _unknown(error: JournalError) -> RpcError:
+    """Return the error for a line that may have been stored before, which ``not-kept`` would deny."""
+    return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")
+
+
 def _join(context: Context, call: Call, params: messages.JoinParams) -> None:
     session = context.session
     if (name := params.room.strip()).lower() in session.member.memberships:
@@ -146,7 +122,7 @@ def _join(context: Context, call: Call, params: messages.JoinParams) -> None:
             raise _ahead(room)
         context.pause()
         context.peer.unsubscribe(room.publisher)  # the stream begins anew, after the new snapshot
-        _begin_stream(context, call, params, room, iter(()))
+        _begin_stream(context, call, params, room)
     elif len(session.member.memberships) >= MAX_ROOMS:
         raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
     else:
@@ -184,9 +160,7 @@ def _ahead(room: Room) -> RpcError:
     return refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
 
 
-def _begin_stream(
-    context: Context, call: Call, params: messages.JoinParams, room: Room, replay: Iterator[ReplayLine | Gap]
-) -> None:
+def _begin_stream(context: Context, call: Call, params: messages.JoinParams, room: Room) -> None:
     """Begin the stream of *room*, and take the snapshot that precedes it."""
     directory = context.sessions.directory
     context.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
@@ -195,7 +169,7 @@ def _begin_stream(
         default if isinstance(params.replay, UnsetType) else params.replay,
         None if isinstance(params.after, UnsetType) else params.after,
     )
-    SnapshotTaker(directory, room, wanted, share_of(1), replay, partial(_answer_join, context, call, room))
+    SnapshotTaker(directory, room, wanted, share_of(1), partial(_answer_join, context, call, room)).take_events()
 
 
 def _answer_join(context: Context, call: Call, room: Room, snapshot: JoinResult) -> None:
@@ -260,98 +234,6 @@ def _away(context: Context, call: Call, params: messages.AwayParams) -> None:
     call.succeed()
 
 
-def _history(context: Context, call: Call, params: messages.HistoryParams) -> None:
-    room = context.session.find_room(params.room)
-    context.pause()
-    room.after_barrier(partial(_read_history, context, call, params, room))  # earlier lines are part of it
-
-
-class _Range(NamedTuple):
-    """The lines *first* to *last* of a room, of which the newest or the oldest ones count if they do not all fit."""
-
-    first: int
-    last: int
-    newest_first: bool
-    more: bool
-    """Whether the room has more lines in the direction of the request."""
-
-
-def _find_range(params: messages.HistoryParams, newest: int) -> _Range:
-    """Return the range for which *params* ask in a room whose last line is *newest*."""
-    count = messages.DEFAULT_EVENTS if isinstance(params.count, UnsetType) else params.count
-    if not isinstance(params.last, UnsetType):
-        first = max(newest - params.last + 1, 1)
-        return _Range(first, newest, True, first > 1)
-    if not isinstance(params.before, UnsetType):
-        end = min(params.before - 1, newest)
-        first = max(end - count + 1, 1)
-        return _Range(first, end, True, first > 1)
-    if not isinstance(params.after, UnsetType):
-        first, end = params.after + 1, newest
-    else:
-        assert not isinstance(params.from_, UnsetType)
-        assert not isinstance(params.to, UnsetType)
-        first, end, count = params.from_, min(params.to, newest), MAX_EVENTS
-    last = min(end, first + count - 1)
-    return _Range(first, last, False, last < end)
-
-
-def _read_history(context: Context, call: Call, params: messages.HistoryParams, room: Room) -> None:
-    wanted = _find_range(params, room.last_seq)
-
-    def answer(lines: Lines | JournalError) -> None:
-        if isinstance(lines, JournalError):
-            call.fail(RpcError(Code.INTERNAL_ERROR, f"The history cannot be read: {lines}."))
-        else:
-            more = bool(lines.events) and (wanted.more or not lines.complete)
-            call.succeed(HistoryResult(events=lines.events, more=more))
-        context.resume()
-
-    encoder = context.sessions.directory.encoder_for(room)
-    read_lines(room, encoder, wanted.first, wanted.last, answer, newest_first=wanted.newest_first)
-
-
-def _search(context: Context, call: Call, params: messages.SearchParams) -> None:
-    room = context.session.find_room(params.room)
-    query = parse_query(sanitize(params.words))
-
-    def answer(found: Sequence[Stored] | JournalError) -> None:
-        if isinstance(found, JournalError):
-            call.fail(RpcError(Code.INTERNAL_ERROR, f"This server cannot search: {found}."))
-        else:
-            collector = LineCollector(context.sessions.directory.encoder_for(room), LIST_BYTES, newest_first=True)
-            fits = all(map(collector.add, reversed(found)))
-            call.succeed(SearchResult(events=collector.finish(complete=fits).events))
-        context.resume()
-
-    context.pause()
-    room.after_barrier(partial(room.search, query, params.count, answer))
-
-
-def _rooms(context: Context, call: Call, _params: messages.Empty) -> None:
-    rooms = sorted(context.sessions.hub.rooms.values(), key=lambda room: (-len(room.members), room.name))
-    listed = [_describe_room(room, room.topic) for room in rooms]
-    if sum(map(_size, listed)) > LIST_BYTES:
-        listed = [_describe_room(room, room.topic[:LISTED_TOPIC_CHARS]) for room in rooms]
-    sizes = accumulate(map(_size, listed))
-    call.succeed([room for room, size in zip(listed, sizes, strict=True) if size <= LIST_BYTES])
-
-
-def _describe_room(room: Room, topic: str) -> Raw:
-    info = RoomInfo(room=room.name, members=len(room.members), last=room.last_seq, topic=topic or None)
-    return Raw(msgspec.json.encode(info))
-
-
-def _size(encoded: Raw) -> int:
-    return len(memoryview(encoded)) + 1
-
-
-def _members(context: Context, call: Call, params: messages.MembersParams) -> None:
-    room = context.session.find_room(params.room)
-    page = context.sessions.directory.members(room, sanitize(params.after), params.count, LIST_BYTES)
-    call.succeed(MembersResult(count=len(room.members), members=page.members, more=page.more))
-
-
 def _command(context: Context, call: Call, params: messages.CommandParams) -> None:
     room = context.session.find_room(params.room)
     run_command(context, call, room, params.line)
@@ -381,10 +263,10 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "topic": _topic,
     "nick": _nick,
     "away": _away,
-    "history": _history,
-    "search": _search,
-    "rooms": _rooms,
-    "members": _members,
+    "history": read_history,
+    "search": search,
+    "rooms": list_rooms,
+    "members": list_members,
     "command": _command,
     "ping": _ping,
     "quit": _quit,

@@ -22,7 +22,7 @@ from broadcast.doors.jsonrpc.framing import LineSplitter, LineTooLong
 from broadcast.doors.jsonrpc.hello import Hello
 from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, Empty, Goodbye, HelloParams, HelloResult
 from broadcast.doors.jsonrpc.methods import HANDLERS
-from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request
+from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request, find_uid
 from broadcast.doors.jsonrpc.responses import Call, Responses, encode_error, internal_error
 from broadcast.net.input_loop import InputLoop
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
+    from broadcast.core.events import Notice
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
-    from broadcast.doors.jsonrpc.commands import FormatNotice
     from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
     from broadcast.net.connections import Connection as LineConnection
@@ -60,7 +60,8 @@ class DoorContext(NamedTuple):
     clock: IReactorTime
     call_soon: CallSoon
     random: Callable[[], float]
-    format_notice: FormatNotice
+    format_notice: Callable[[Notice], bytes]
+    """Returns a notice as a line of the line protocol."""
 
 
 class _State(Enum):
@@ -185,6 +186,8 @@ class ProgramConnection:
         try:
             self._execute(call, request)
         except RpcError as error:
+            if not call.is_request:
+                call.uid = find_uid(request)
             self._fail(call, error)
         except RejectedError as error:
             self.sessions.hub.rejections[error.kind] += 1

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from broadcast.doors.jsonrpc.errors import Code, RpcError
-from broadcast.doors.jsonrpc.messages import METHODS, Params, RequestId
+from broadcast.doors.jsonrpc.messages import METHODS, Params, RequestId, Uid
 
 
 class Request(Struct, frozen=True, kw_only=True, gc=False):
@@ -20,6 +20,10 @@ class Request(Struct, frozen=True, kw_only=True, gc=False):
     method: str
     id: RequestId | UnsetType = UNSET
     params: Raw = Raw(b"{}")
+
+
+class _UidOnly(Struct, frozen=True, gc=False):
+    uid: Uid | UnsetType = UNSET
 
 
 class BadRequest(RpcError):
@@ -32,6 +36,7 @@ class BadRequest(RpcError):
 
 _decode_request = msgspec.json.Decoder(Request).decode
 _decode_id: Callable[[bytes | Raw], RequestId | None] = msgspec.json.Decoder(RequestId | None).decode
+_decode_uid = msgspec.json.Decoder(_UidOnly).decode
 _params_decoders: Final = {name: msgspec.json.Decoder(method.params).decode for name, method in METHODS.items()}
 _SURROGATES: Final = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
@@ -65,6 +70,14 @@ def decode_params(request: Request) -> Params:
         return decode(request.params)
     except msgspec.ValidationError as error:
         raise RpcError(Code.INVALID_PARAMS, f"{error}.".replace("at `$", "at `params")) from None
+
+
+def find_uid(request: Request) -> str | UnsetType:
+    """Return the uid among the parameters of *request*, which may be invalid otherwise, or UNSET."""
+    try:
+        return _decode_uid(request.params).uid
+    except msgspec.ValidationError:
+        return UNSET
 
 
 def _parse_error(error: Exception) -> BadRequest:

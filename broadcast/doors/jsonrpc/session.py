@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Encoder, Publisher
     from broadcast.core.membership import Member
     from broadcast.core.room import Room
+    from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.doors.jsonrpc.messages import TellResult
-    from broadcast.doors.jsonrpc.rooms import Directory
 
 TOLD_MESSAGES: Final = 200
 """Number of private messages that a session keeps for the next connection."""
 TELL_UIDS: Final = 1_000
 """Number of uids of private messages that a session remembers."""
-
-OnJoined = Callable[["Iterator[ReplayLine | Gap]"], None]
-"""Receives the recent lines of a room, at the moment when its stream begins."""
 
 
 class ProgramPeer(Protocol):
@@ -141,7 +138,7 @@ class ProgramSession:
         self._told_count = 0
         self._telling = False
         """Whether private messages are sent at once: the client has received the result of ``hello``."""
-        self._on_joined: dict[str, OnJoined] = {}
+        self._on_joined: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is joining."""
         self._on_left: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is leaving."""
@@ -194,17 +191,17 @@ class ProgramSession:
 
     # Rooms
 
-    def join(self, room: Room, on_joined: OnJoined) -> None:
+    def join(self, room: Room, on_joined: Callable[[], None]) -> None:
         """Join *room*. Call *on_joined* when its stream begins, unless the session ends before."""
         self._on_joined[room.name] = on_joined
         room.enter(self.member)
 
-    def when_joined(self, room: Room, on_joined: OnJoined) -> None:
+    def when_joined(self, room: Room, on_joined: Callable[[], None]) -> None:
         """Call *on_joined* in place of the callback of ``join``, or at once if the session is in *room*."""
         if room.name in self._on_joined:
             self._on_joined[room.name] = on_joined
         else:
-            on_joined(iter(()))
+            on_joined()
 
     def leave(self, room: Room, reason: str, on_left: Callable[[], None]) -> None:
         """Leave *room*. Call *on_left* once everybody has been notified, unless the session ends before."""
@@ -223,15 +220,16 @@ class ProgramSession:
         """Whether the client reads so slowly that nothing more should be queued for it alone."""
         return self.connection is not None and self.connection.peer.congested
 
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+    def joined(self, room: str, _replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue the request to join *room*; see ``MemberListener``."""
         on_joined = self._on_joined.pop(room)
         if not self.ending:
-            on_joined(replay)
+            on_joined()
 
     def leave_delivered(self, room: str) -> None:
         """Continue the request to leave *room*, or end; see ``MemberListener``."""
-        self._end_stream(room)
+        if room not in self.member.memberships:  # the session may have joined it again on another connection
+            self._end_stream(room)
         on_left = self._on_left.pop(room, None)
         if on_left is not None:
             on_left()
@@ -293,6 +291,9 @@ class ProgramSession:
         if self.ending:
             return
         self.ending = True
+        if self._grace_end is not None:
+            self._grace_end.cancel()
+            self._stop_waiting()
         self._sessions.log_end(self, reason)
         self._sessions.forget_token(self)
         self._rooms_to_leave += len(self.member.memberships)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from broadcast.doors.jsonrpc.rooms import Directory
+from broadcast.doors.jsonrpc.directory import Directory
 from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.net.addresses import peer_ip
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from broadcast.core.hub import Hub
     from broadcast.core.limits import ConnectionLimiter
+    from broadcast.core.time_slice import CallSoon
     from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.net.connection_log import VisitLog
 
@@ -25,16 +26,17 @@ class Sessions:
     """All sessions of programs.
 
     *make_token* returns a new secret each time. *clock* is monotonic; *wall_clock* returns the time of day in seconds
-    since the epoch.
+    since the epoch. *call_soon* runs a function in a later turn of the reactor.
     """
 
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the surroundings of sessions
         self,
         hub: Hub,
         ids: SessionIds,
         clock: IReactorTime,
+        call_soon: CallSoon,
         wall_clock: Callable[[], float],
         make_token: Callable[[], str],
         limiter: ConnectionLimiter,
@@ -44,7 +46,7 @@ class Sessions:
         self.ids = ids
         self.clock = clock
         self.wall_clock = wall_clock
-        self.directory = Directory(ids, clock.seconds, wall_clock)
+        self.directory = Directory(ids, clock.seconds, wall_clock, call_soon)
         self._make_token = make_token
         self._limiter = limiter
         self._visit_log = visit_log

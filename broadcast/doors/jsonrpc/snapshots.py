@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from msgspec import Raw
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import ReplayLine
+from broadcast.doors.jsonrpc.line_reader import ENVELOPE_BYTES, Lines, read_lines
 from broadcast.doors.jsonrpc.messages import MAX_EVENTS, MAX_MESSAGE_BYTES, SNAPSHOT_MEMBERS, JoinResult
-from broadcast.doors.jsonrpc.rooms import ENVELOPE_BYTES, LineCollector, Lines, read_lines
 
 if TYPE_CHECKING:
-    from broadcast.core.events import Gap, Stored
     from broadcast.core.room import Room
-    from broadcast.doors.jsonrpc.rooms import Directory
+    from broadcast.doors.jsonrpc.directory import Directory
 
 ROOM_BYTES: Final = 512
 """Space in a snapshot for everything but the topic, the members and the events."""
@@ -40,20 +38,15 @@ class SnapshotTaker:
     """One snapshot of *room* in at most *max_bytes*.
 
     It is taken when the taker is made, but some of its events may have to be read from the journal. *on_snapshot* is
-    called when it is complete. *replay* yields the recent lines, if they are at hand.
+    called when it is complete.
     """
 
     def __init__(
-        self,
-        directory: Directory,
-        room: Room,
-        wanted: Wanted,
-        max_bytes: int,
-        replay: Iterable[ReplayLine | Gap],
-        on_snapshot: OnSnapshot,
+        self, directory: Directory, room: Room, wanted: Wanted, max_bytes: int, on_snapshot: OnSnapshot
     ) -> None:
         self._room = room
         self._encoder = directory.encoder_for(room)
+        self._recent = directory.recent_lines(room)
         self._last = room.last_seq
         self._topic = _fit_text(room.topic, max_bytes // 8)
         self._count = len(room.members)
@@ -64,17 +57,20 @@ class SnapshotTaker:
         first = self._last - wanted.replay + 1 if wanted.after is None else wanted.after + 1
         self._first = max(first, self._last - MAX_EVENTS + 1, 1)
         self._on_snapshot = on_snapshot
-        self._take_events([line.event for line in replay if isinstance(line, ReplayLine)])
 
-    def _take_events(self, recent: list[Stored]) -> None:
-        """Take the events from *recent* lines, if these are enough, or else from the journal."""
-        first, last = self._first, self._last
-        if first > last or (recent and recent[0].seq <= first):
-            collector = LineCollector(self._encoder, self._space, newest_first=True)
-            fits = all(collector.add(line) for line in reversed(recent) if line.seq >= first)
-            self._on_lines(collector.finish(complete=fits))
+    def take_events(self) -> None:
+        """Take the events, and complete the snapshot. Called once, first."""
+        if self._first > self._last:
+            self._on_lines(Lines([], 0, 0, complete=True))
         else:
-            read_lines(self._room, self._encoder, first, last, self._on_lines, max_bytes=self._space)
+            self._recent.request(self._first, self._on_ready)
+
+    def _on_ready(self, error: JournalError | None) -> None:
+        lines = error or self._recent.take(self._first, self._last, self._space)
+        if lines is not None:
+            self._on_lines(lines)
+        else:  # the room is so busy that its newest lines do not continue those that were read
+            read_lines(self._room, self._encoder, self._first, self._last, self._on_lines, max_bytes=self._space)
 
     def _on_lines(self, lines: Lines | JournalError) -> None:
         if isinstance(lines, JournalError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from weakref import proxy
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -23,8 +24,10 @@ from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder, format_queue
 from broadcast.doors.line.newcomer import Newcomer
+from broadcast.net.addresses import peer_ip
 from broadcast.net.connection_log import RejectionLog, VisitLog
 from broadcast.net.input_loop import InputLoop
+from broadcast.net.tcp_info import seconds_unanswered
 from broadcast.net.writers import StreamTransport, Writer
 
 if TYPE_CHECKING:
@@ -33,10 +36,13 @@ if TYPE_CHECKING:
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Encoder, View
+    from broadcast.core.membership import Link
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
     from broadcast.net.connections import Connections
 
+GHOST_SECONDS: Final = 10
+"""Time without an acknowledgement of data after which the nickname can be taken over from the same address."""
 NOP = b"\xff\xf1"
 """Telnet's No Operation (RFC 854)."""
 _JSON_START = b"{"
@@ -120,7 +126,7 @@ class BroadcastProtocol(LineReceiver):
         writer = factory.writer_for(self.transport)
         lobby = cast("Registry", factory.hub.lobby.publisher)
         self._peer = StreamPeer(lobby, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
-        self.session = Session(factory.hub, self._peer)
+        self.session = Session(factory.hub, self._peer, proxy(self))  # a reference cycle would delay freeing both
         self._peer.bind_session(self.session.id)
         self._input = InputLoop(
             self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self
@@ -218,7 +224,7 @@ class BroadcastProtocol(LineReceiver):
             self._input.consume()
             return True
         self.factory.connections.lines_received += 1
-        if session.nick:
+        if session.first_nick:
             self._input.consume()
         if isinstance(line, LineTooLong):
             session.line_too_long(max_bytes)
@@ -340,6 +346,24 @@ class BroadcastProtocol(LineReceiver):
         if self._newcomer is not None:
             self._newcomer.stop()
 
+    # Calls about the nickname
+
+    def has_replaced(self, other: Link) -> bool:
+        """Return whether *other* is dead and comes from the same address; see ``core.membership.Link``."""
+        if not isinstance(other, BroadcastProtocol):
+            return False
+        address = peer_ip(self.transport.getPeer())
+        return (
+            address is not None
+            and address == peer_ip(other.transport.getPeer())
+            and self.factory.seconds_unanswered(other.transport) >= GHOST_SECONDS
+        )
+
+    def end(self) -> None:
+        """Leave and disconnect, because the client is back over another connection."""
+        self.session.leave(CONNECTION_LOST)
+        self.transport.abortConnection()
+
     # Calls of the server
 
     def send_noop(self) -> None:
@@ -402,6 +426,8 @@ class BroadcastFactory(Factory):
         self.writer_for = writer_for
         self.hand_over: HandOver | None = None
         """For clients whose input begins like JSON; None if no other door takes them."""
+        self.seconds_unanswered: Callable[[object], float] = seconds_unanswered
+        """Returns for how long the client of a transport has not acknowledged data; 0.0 if that is not known."""
         self.limits = hub.settings.limits
         self.rejection_log = RejectionLog(clock)
         self.visit_log = VisitLog(clock)

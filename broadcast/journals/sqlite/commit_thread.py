@@ -14,14 +14,16 @@ from typing import TypeAlias
 from broadcast.core.events import STORED, Action, Event, Message, StoreFailed, TopicChanged
 from broadcast.core.stats import CommitStats
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
-from broadcast.journals.sqlite.database import MIGRATIONS, code_of, to_row
+from broadcast.journals.sqlite.changes import Changes
+from broadcast.journals.sqlite.database import code_of, to_row
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
+from broadcast.journals.sqlite.schema import MIGRATIONS
 from broadcast.journals.sqlite.search_indexer import SearchIndexer
-from broadcast.journals.sqlite.writing_connection import Changes, WritingConnection
+from broadcast.journals.sqlite.writing_connection import WritingConnection
 
 Chunk: TypeAlias = tuple[SqliteRoomLog, Sequence[Event]]
-"""A room, and events of it in order. A chunk without events ends the use of the room."""
+"""A room, and some of its events in order. A chunk without events releases the room, which was closed."""
 
 INDEX_AFTER_IDLE = 0.02
 """Seconds without an event after which stored events are indexed."""
@@ -92,7 +94,7 @@ class CommitThread:
             if chunks := self._store(batch):
                 self._committed.add(chunks)
             batches += 1
-            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.behind() > INDEX_BACKLOG:
+            if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.backlog() > INDEX_BACKLOG:
                 self._index_step()
         with suppress(Exception):  # all events are durable in the log; the next start checkpoints it
             self._connection.verified().execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -103,14 +105,13 @@ class CommitThread:
         batch = self._rest or [*(self._next_chunks() or ())]
         self._rest = []
         size = sum(len(events) for _, events in batch)
-        with suppress(Empty):
-            while batch and size < self._connection.max_rows:
-                chunks = self._queue.get_nowait()
-                if chunks is None:
-                    self._queue.put(None)  # for the next call, which finds the end
-                    break
-                batch.extend(chunks)
-                size += sum(len(events) for _, events in chunks)
+        while batch and size < self._connection.max_rows and not self._queue.empty():
+            chunks = self._queue.get()
+            if chunks is None:
+                self._queue.put(None)  # for the next call, which finds the end
+                break
+            batch.extend(chunks)
+            size += sum(len(events) for _, events in chunks)
         if size > self._connection.max_rows:
             batch, self._rest = _split(batch, self._connection.max_rows)
         return batch

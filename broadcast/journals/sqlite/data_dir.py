@@ -116,11 +116,11 @@ class DirectoryLock:
 
 
 LOBBY = "lobby"
-"""Name of the room to which the lines belong that were stored before there were rooms."""
+"""Name of the first room. The lines of a journal from before there were rooms belong to it."""
 
 
 class LastNumber(NamedTuple):
-    """The number of the last stored line, when it was written, in seconds since the epoch, and its room."""
+    """The number *seq* of the last stored line, and its *room*. *at* is the time of the record, in epoch seconds."""
 
     seq: int
     at: float
@@ -133,7 +133,7 @@ NO_NUMBER = LastNumber(0, 0.0)
 def read_last_number(path: Path) -> LastNumber:
     """Return the number in the file *path*, or ``NO_NUMBER`` if there is no valid one. Raises ``OSError``.
 
-    A crash of the machine soon after the first start may leave an invalid one.
+    A crash of the machine soon after the first start may leave an invalid number.
     """
     try:
         with path.open("rb") as file:
@@ -149,9 +149,9 @@ def read_last_number(path: Path) -> LastNumber:
 class LastNumberFile:
     """The file *path* beside the journal, which holds the number of the last stored line and the name of its room.
 
-    The file holds the line *number* of *room* at first. It shows at the next start whether the journal has lost lines
-    since. The number is written after each commit, but only ``close`` makes it durable. A ``kill -9`` loses nothing of
-    it. A crash of the machine may leave an older number. Then fewer lost lines are noticed, or none.
+    At first, it holds *number* and *room*. At the next start, it shows whether the journal has lost lines. The number
+    is written after each commit, but only ``close`` makes it durable. It survives ``kill -9``. A crash of the machine
+    may leave an older number. Then the server notices fewer lost lines, or none.
     """
 
     def __init__(self, path: Path, number: int, room: str = LOBBY) -> None:
@@ -173,7 +173,7 @@ class LastNumberFile:
         try:
             new = self._open(os.O_EXCL)  # first, so that a failure leaves a valid descriptor
         except FileExistsError as error:
-            msg = f"{self._path.name} was replaced"  # the server never overwrites a file of somebody else
+            msg = f"{self._path.name} was replaced"  # the server never overwrites a file that it has not written
             raise JournalError(msg) from error
         os.close(self._descriptor)
         self._descriptor = new

@@ -17,8 +17,9 @@ from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.sqlite.commit_thread import CommitThread
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile, read_last_number
-from broadcast.journals.sqlite.database import prepare, read_room, translate_errors
+from broadcast.journals.sqlite.database import read_room, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
+from broadcast.journals.sqlite.opening import open_database
 from broadcast.journals.sqlite.query_thread import Kind, Query, QueryThread
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from broadcast.journals.sqlite.room_record import RoomRecord
@@ -73,7 +74,7 @@ class SqliteJournal:
         try:
             with translate_errors(number_path):
                 expected = read_last_number(number_path)
-            db, self.id, room, events, last_number = prepare(path, tail, expected, self._report, name)
+            db, self.id, room, events, last_number = open_database(path, tail, expected, self._report, name)
             try:
                 with translate_errors(number_path):
                     self._last_number = LastNumberFile(number_path, last_number.seq, last_number.room)
@@ -102,7 +103,7 @@ class SqliteJournal:
         if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
             msg = "the room's name is too long"
             raise JournalError(msg)
-        # Before reading: changes that the file does not hold any longer are not doubtful.
+        # This comes before reading, because the commit thread may undo the changes at any time.
         if self._connection is not None and self._connection.is_doubtful(name):
             msg = "the journal cannot be written, and does not know the room's last line; try again later"
             raise JournalError(msg)

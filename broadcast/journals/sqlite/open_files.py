@@ -82,7 +82,7 @@ class OpenFiles:
         self._settled = self._now() - self._stamp_since > (FINE_SETTLED_SECONDS if fine else SETTLED_SECONDS)
 
     def verify_without_log(self) -> None:
-        """Do the same without the write-ahead log. While the database is not open, there may be no log."""
+        """Do the same as ``verify``, but ignore the write-ahead log: a database that is not open may have none."""
         self.verify_path()
         self._lock.verify()
         self.last_number.verify()

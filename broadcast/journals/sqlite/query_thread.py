@@ -19,21 +19,21 @@ from broadcast.core.time_slice import CallSoon
 from broadcast.journals.sqlite.database import connect
 
 Query: TypeAlias = Callable[[sqlite3.Connection], Any]
-"""Takes a connection and returns the result, or None if it is not finished and must be called again."""
+"""A function from a connection to the result. It returns None if it is not finished and must be called again."""
 
 MAX_PENDING = 1000
-"""Maximum number of waiting reads and searches; more are rejected. A session has at most one at a time."""
+"""Maximum number of waiting reads and searches. More are rejected. A session has at most one at a time."""
 REST_FACTOR = 4.0
 """Duration of the rest after a read or search, relative to its cost. So all of them take a fifth of a core at most."""
 OPEN_REST_FACTOR = 1.0
-"""The same after a room was opened. After a restart, the clients of many rooms wait for that."""
+"""The same factor after a room was opened. It is lower, because many clients wait for their rooms after a restart."""
 
 
 class Kind(Enum):
     """The kinds of queries."""
 
     OPEN = "open"
-    """Opens a room. The number of rooms limits the number of such queries."""
+    """The opening of a room. The number of rooms limits the number of such queries."""
     READ = "read"
     SEARCH = "search"
 
@@ -77,7 +77,7 @@ class QueryThread:
         """Call *on_result* in a later turn with the result of *query*, or with the error (a ``JournalError``)."""
         queue = self._queues[kind]
         with self._changed:
-            if kind is Kind.OPEN or sum(map(len, self._queues.values())) - len(self._queues[Kind.OPEN]) < MAX_PENDING:
+            if kind is Kind.OPEN or len(self._queues[Kind.READ]) + len(self._queues[Kind.SEARCH]) < MAX_PENDING:
                 queue.append(_Pending(query, on_result))
                 self._changed.notify()
                 return

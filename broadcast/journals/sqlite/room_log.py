@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from broadcast.core.events import Event
 from broadcast.core.interfaces import ReadCallback, RoomLog, UidsCallback
@@ -50,23 +50,23 @@ class SqliteRoomLog:
         self._listener = listener
 
     def append(self, event: Event) -> None:
-        """Queue *event*. It is lost after the journal was closed.
+        """Queue *event*. An event that is appended to a closed journal is lost.
 
-        The thread gets all events of a turn of the reactor together. With one at a time, it would commit the first one
-        alone, and each wake-up would interrupt the reactor, because only one thread can run Python code.
+        The commit thread receives all events of a turn of the reactor together. With one at a time, it would commit the
+        first one alone. Each wake-up would interrupt the reactor, because only one thread can run Python code.
         """
         if not self._appended:
             self._queues.schedule(self)
         self._appended.append(event)
 
     def take(self) -> list[Event]:
-        """Return the appended events, which go to the commit thread."""
+        """Remove the appended events and return them for the commit thread."""
         events, self._appended = self._appended, []
         return events
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Pass committed *events* to the listener."""
-        # The delivery may take a while. Meanwhile, the thread commits the events of the next delivery.
+        # The delivery may take a while. Meanwhile, the commit thread stores the events of the next delivery.
         self._queues.hand_over()
         if self._listener is not None:
             self._listener(events)
@@ -74,25 +74,26 @@ class SqliteRoomLog:
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
         room = self.room.id
-        self._submit(Kind.READ, room is not None and partial(fetch, room=room, first=first, last=last), on_result)
+        query = None if room is None else partial(fetch, room=room, first=first, last=last)
+        self._submit(Kind.READ, query, on_result)
 
     def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
         room = self.room.id
-        self._submit(Kind.SEARCH, room is not None and Search(query, room, last, limit), on_result)
+        self._submit(Kind.SEARCH, None if room is None else Search(query, room, last, limit), on_result)
 
     def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
         """Find the ``uid`` of each event from *first* to *last* that has one."""
         room = self.room.id
-        self._submit(Kind.READ, room is not None and _UidsQuery(room, first, last), on_result)
+        self._submit(Kind.READ, None if room is None else _UidsQuery(room, first, last), on_result)
 
     def close(self) -> None:
         """Release what is in memory."""
         self._listener = None
         self._queues.forget(self)
 
-    def _submit(self, kind: Kind, query: Query | Literal[False], on_result: Callable[[Any], None]) -> None:
-        """Submit *query*, or one that finds nothing if the room is not in the file."""
+    def _submit(self, kind: Kind, query: Query | None, on_result: Callable[[Any], None]) -> None:
+        """Submit *query*. If it is None, because the room is not in the file yet, submit one that finds nothing."""
         self._queues.submit(kind, query or (lambda _db: []), on_result)
 
 
@@ -105,7 +106,7 @@ class _UidsQuery:
         self._found: list[tuple[str, int]] = []
 
     def __call__(self, db: sqlite3.Connection) -> list[tuple[str, int]] | None:
-        """Read some more lines. Return all that was found, or None if lines are left to read."""
+        """Read some more lines. Return all pairs that were found, or None if lines are left to read."""
         query = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?)"
         last = db.execute(query, (self._next, self._last, UIDS_ROWS)).fetchone()[0]
         if last is None:

@@ -29,3 +29,8 @@ class RoomRecord:
 def key(room: int, seq: int) -> int:
     """Return the key of line *seq* (clamped to its range, from 0) in the room with the id *room*."""
     return room << SEQ_BITS | max(0, min(seq, MAX_SEQ))
+
+
+def key_range(room: int) -> tuple[int, int]:
+    """Return the lowest and the highest key in the room with the id *room*. A line has a higher key than the lowest."""
+    return key(room, 0), key(room, MAX_SEQ)

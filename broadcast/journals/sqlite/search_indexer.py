@@ -1,7 +1,8 @@
 """Full-text search in SQLite: growing the index, querying it, and searching lines that are not indexed.
 
-The same query finds a line in every journal, indexed or not, because FTS5's tokenizer ``unicode61 remove_diacritics 2``
-always defines a word: a run of letters, digits and private-use characters, compared without case and diacritics.
+The same query finds a line in every journal, indexed or not, because FTS5's tokenizer always defines a word. With
+``unicode61 remove_diacritics 2``, a word is a run of letters, digits and private-use characters. Words are compared
+without case and diacritics.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from contextlib import closing
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
 from broadcast.core.search_query import SearchQuery
-from broadcast.journals.sqlite.database import COLUMNS, code_of, from_row, full_text
-from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key
+from broadcast.journals.sqlite.database import COLUMNS, code_of, from_row
+from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key, key_range
+from broadcast.journals.sqlite.schema import full_text
 
 STEP_ROWS = 256
 """Maximum number of lines to index in one step, which takes about a millisecond."""
@@ -60,8 +62,8 @@ class SearchIndexer:
                 room.indexed = max(room.indexed, known.indexed)
             self._behind[room.id] = room
 
-    def behind(self) -> int:
-        """Return the number of lines that are still to be indexed, as far as that is known."""
+    def backlog(self) -> int:
+        """Return the number of unindexed lines in the rooms that are known to have some."""
         return sum(room.last - room.indexed for room in self._behind.values())
 
     def due(self) -> bool:
@@ -113,18 +115,18 @@ class SearchIndexer:
     def _index_room(self, db: sqlite3.Connection, number: int, room: RoomRecord) -> None:
         """Index some lines of one room."""
         first, last = key(number, room.indexed + 1), key(number, room.last)
-        query = "SELECT min(seq) FROM events WHERE seq BETWEEN ? AND ?"  # numbers may be missing, even many
+        query = "SELECT min(seq) FROM events WHERE seq BETWEEN ? AND ?"  # many numbers may be missing
         found = db.execute(query, (first, last)).fetchone()[0]
         upto = last if found is None else min(found - 1 + STEP_ROWS, last)
         statement = "UPDATE indexed SET upto = max(upto, ?) WHERE upto BETWEEN ? AND ?"
-        db.execute(statement, (upto, key(number, 0), key(number, MAX_SEQ)))
+        db.execute(statement, (upto, *key_range(number)))
         room.indexed = upto & MAX_SEQ
         self._merging = True
         if upto == last:
             del self._behind[number]
 
     def _index_rooms(self, db: sqlite3.Connection, rooms: dict[int, RoomRecord]) -> None:
-        """Index all lines of *rooms*. One statement for all of them is one commit and one release of the GIL."""
+        """Index all lines of *rooms* in one statement, which is one commit and one release of the GIL."""
         marks = [key(number, room.indexed) for number, room in rooms.items()]
         marks += [-1] * (STEP_ROOMS - len(marks))  # one prepared statement is enough
         if db.execute(_INDEX_ROOMS, marks).rowcount == len(rooms):
@@ -132,9 +134,10 @@ class SearchIndexer:
                 room.indexed = room.last
                 del self._behind[number]
         else:
-            for number, room in rooms.items():  # a mark is another one if an earlier step was reported as failed
+            # A step that was reported as failed has moved the marks nevertheless. Read them again.
+            for number, room in rooms.items():
                 query = "SELECT max(upto) FROM indexed WHERE upto BETWEEN ? AND ?"
-                mark = db.execute(query, (key(number, 0), key(number, MAX_SEQ))).fetchone()[0]
+                mark = db.execute(query, key_range(number)).fetchone()[0]
                 room.indexed = room.last if mark is None else mark & MAX_SEQ
                 if room.indexed >= room.last:
                     del self._behind[number]
@@ -180,7 +183,7 @@ class Search:
             _undo(db)
 
     def _search_some(self, db: sqlite3.Connection) -> list[Stored] | None:
-        # The last line, because numbers may be missing, even many.
+        # The search begins at the last line, not at the last number, because many numbers may be missing.
         query = "SELECT coalesce(max(seq), 0) FROM events WHERE seq BETWEEN ? AND ?"
         last = int(db.execute(query, (self._base, self._last)).fetchone()[0])
         missing = self._limit - len(self._found)

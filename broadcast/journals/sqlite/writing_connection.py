@@ -18,15 +18,13 @@ faults:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass, field
-from functools import cache
-from itertools import chain
 from pathlib import Path
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
-from broadcast.journals.sqlite.database import BUSY_SECONDS, COLUMNS, Row, add_room, connect, last_seq, next_room
+from broadcast.journals.sqlite.changes import COLUMN_COUNT, Changes, foreign_row
+from broadcast.journals.sqlite.database import BUSY_SECONDS, connect, last_seq, next_room
 from broadcast.journals.sqlite.open_files import LogIndexRemoved, OpenFiles, WriteAheadLogRemoved
 from broadcast.journals.sqlite.room_record import MAX_ROOMS, MAX_SEQ, SEQ_BITS, RoomRecord, key
 
@@ -38,25 +36,6 @@ RETRY_SECONDS = 0.2
 
 VERIFY_SECONDS = 0.05
 """Seconds for which the files need not be checked again before a commit. After a commit they always are."""
-
-_COLUMNS = 6
-
-
-@dataclass(slots=True)
-class Changes:
-    """The changes of one commit."""
-
-    rows: list[Row] = field(default_factory=list)
-    lasts: dict[RoomRecord, int] = field(default_factory=dict)
-    """The number of the last row of each room that has some."""
-    topics: dict[RoomRecord, str] = field(default_factory=dict)
-    """The new topic of each room that gets one."""
-    new_rooms: dict[RoomRecord, int] = field(default_factory=dict)
-    """The rooms that are not in the file yet, with their new ids."""
-    rejected: int = 0
-    """Number of events that cannot be stored, which have no row."""
-    last_room: str = ""
-    """Name of the room of the last row."""
 
 
 class WritingConnection:
@@ -79,11 +58,11 @@ class WritingConnection:
         self.db: sqlite3.Connection | None = db
         """The open connection; None after a fault."""
         self._rooms: dict[int, RoomRecord] = {} if room.id is None else {room.id: room}
-        """The open rooms in which events were stored, by their ids, and the first room."""
+        """The first room, and the open rooms in which lines were stored, by their ids."""
         self._next_room = next_room(db)
         """Id of the next new room."""
         # SQLite before 3.32 allows at most 999 parameters.
-        self.max_rows = min(MAX_ROWS, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
+        self.max_rows = min(MAX_ROWS, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // COLUMN_COUNT)
         self._files = files
         self._without_reader = without_reader
         self._now = now
@@ -101,11 +80,9 @@ class WritingConnection:
         return number
 
     def is_doubtful(self, name: str) -> bool:
-        """Return whether the file may hold changes of the room *name* that failed. May be called on any thread."""
+        """Return whether the file may hold failed changes of the room *name*. May be called on any thread."""
         changes = self._doubtful
-        return changes is not None and any(
-            room.name == name for room in (*changes.lasts, *changes.topics, *changes.new_rooms)
-        )
+        return changes is not None and changes.has_room(name)
 
     def forget(self, room: RoomRecord) -> None:
         """Forget *room*, which was closed."""
@@ -137,10 +114,7 @@ class WritingConnection:
         self._doubtful = changes
         began = self._now()
         try:
-            if changes.topics or changes.new_rooms:
-                self._execute_all(db, changes)
-            else:
-                self._insert(db, rows)
+            changes.execute(db, self.max_rows)
             duration = self._now() - began
             self._files.verify()  # only now it is certain that the path leads to the file that holds the rows
             if rows:
@@ -155,28 +129,6 @@ class WritingConnection:
         self._doubtful = None
         self._verified_until = began + duration + VERIFY_SECONDS
         return duration
-
-    def _insert(self, db: sqlite3.Connection, rows: list[Row]) -> None:
-        # One statement is one transaction and one release of the GIL. With one call per row, this thread waits up to
-        # 5 ms per row for a busy reactor to release the GIL; 16 rows took six times as long. Sizes are powers of two,
-        # padded with rows of zeros, so that ten prepared statements are enough. Python's sqlite3 binds a None four
-        # times as slowly as a zero or an empty text.
-        size = min(1 << (len(rows) - 1).bit_length(), self.max_rows)
-        values: list[float | str] = list(chain.from_iterable(rows))
-        values.extend([0] * (size * _COLUMNS - len(values)))
-        db.execute(_insert_statement(size), values)
-
-    def _execute_all(self, db: sqlite3.Connection, changes: Changes) -> None:
-        """Do the same in one transaction with the rare changes: new rooms and topics."""
-        db.execute("BEGIN IMMEDIATE")
-        for room, number in changes.new_rooms.items():
-            add_room(db, number, room.name)
-        for room, topic in changes.topics.items():
-            values = (topic, changes.new_rooms.get(room, room.id))
-            db.execute("UPDATE rooms SET topic = ? WHERE id = ?", values)
-        if changes.rows:
-            self._insert(db, changes.rows)
-        db.execute("COMMIT")  # after an error, closing the connection rolls back
 
     def verified(self) -> sqlite3.Connection:
         """Return a connection to a file that is in its place, and that holds no doubtful rows.
@@ -205,7 +157,10 @@ class WritingConnection:
         return db
 
     def reconciled(self) -> sqlite3.Connection:
-        """Do the same, and raise ``JournalDamaged`` if another program has added or deleted rows."""
+        """Return a connection as ``verified`` does, to a file to which no other program has written.
+
+        Also raises ``JournalDamaged`` if another program has added or deleted rows.
+        """
         db = self.verified()
         try:
             self._verify_rows(db)
@@ -264,7 +219,8 @@ class WritingConnection:
     def _reconcile(self, db: sqlite3.Connection) -> None:
         """Undo the doubtful changes, and no others. Raises ``JournalDamaged`` if another program has changed rows."""
         if self._doubtful is not None:
-            self._undo_doubtful(db, self._doubtful)
+            self._doubtful.undo(db)
+            self._doubtful = None
         self._verify_rows(db)
         with suppress(sqlite3.Error):  # truncates the log, in which the failed commit may have left data
             _checkpoint(db)
@@ -284,51 +240,9 @@ class WritingConnection:
             raise JournalDamaged(msg)
         if last > expected:
             query = "SELECT min(seq) FROM events WHERE seq > ?"
-            raise _foreign_row(db.execute(query, (key(room, expected),)).fetchone()[0])
-
-    def _undo_doubtful(self, db: sqlite3.Connection, doubtful: Changes) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            rows: dict[int, dict[int, Row]] = {}
-            for row in doubtful.rows:
-                rows.setdefault(row[0] >> SEQ_BITS, {})[row[0]] = row
-            for number, expected in rows.items():
-                _delete_rows(db, number, expected)
-            for room, number in doubtful.new_rooms.items():
-                if db.execute("DELETE FROM rooms WHERE id = ? AND name = ?", (number, room.name)).rowcount:
-                    db.execute("DELETE FROM indexed WHERE upto = ?", (key(number, 0),))
-            for room in doubtful.topics:
-                db.execute("UPDATE rooms SET topic = ? WHERE id = ?", (room.topic, room.id))
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-        self._doubtful = None
+            raise foreign_row(db.execute(query, (key(room, expected),)).fetchone()[0])
 
 
 def _checkpoint(db: sqlite3.Connection) -> bool:
     """Copy the write-ahead log to the database and truncate it. Return whether that was possible at once."""
     return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
-
-
-def _delete_rows(db: sqlite3.Connection, room: int, expected: Mapping[int, Row]) -> None:
-    """Delete all rows from the first of *expected* on. Raises ``JournalDamaged`` if there are others among them."""
-    bounds = min(expected), key(room, MAX_SEQ)
-    query = f"SELECT {COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"  # noqa: S608 - constant names
-    for row in db.execute(query, (*bounds, len(expected) + 1)).fetchall():
-        if expected.get(row[0]) != row:
-            raise _foreign_row(row[0])
-    db.execute("DELETE FROM events WHERE seq BETWEEN ? AND ?", bounds)
-
-
-def _foreign_row(number: int) -> JournalDamaged:
-    return JournalDamaged(f"another program has written #{number & MAX_SEQ} to it")
-
-
-@cache
-def _insert_statement(size: int) -> str:
-    """Return the statement that inserts *size* rows and skips rows that begin with 0."""
-    row = f"({', '.join('?' * _COLUMNS)})"
-    values = ", ".join([row] * size)
-    columns = "column1, column2, column3, column4, column5, nullif(column6, '')"
-    return f"INSERT INTO events SELECT {columns} FROM (VALUES {values}) WHERE column1"  # noqa: S608 - it holds no values

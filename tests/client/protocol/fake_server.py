@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -143,9 +144,13 @@ class FakeConnection:
             line, _, self.input = self.input.partition(b"\n")
             self._execute(json.loads(line))
 
-    def notify(self, event: Params) -> None:
+    def notify(self, event: Params, of: str | None = None) -> None:
+        """Send a notification. *of* is the method in the parameters of ``refused``."""
         params = dict(event)
-        self.send({"jsonrpc": "2.0", "method": params.pop("method"), "params": params})
+        method = params.pop("method")
+        if of is not None:
+            params["method"] = of
+        self.send({"jsonrpc": "2.0", "method": method, "params": params})
 
     def send(self, message: Params) -> None:
         self.output += json.dumps(message, ensure_ascii=False).encode() + b"\n"
@@ -153,7 +158,7 @@ class FakeConnection:
     def _execute(self, message: Params) -> None:
         method, params = message["method"], message.get("params", {})
         self.server.calls.append((method, params))
-        response: Params = {"jsonrpc": "2.0", "id": message["id"]}
+        response: Params = {"jsonrpc": "2.0", "id": message.get("id")}
         self.after: list[Params] = []
         try:
             response["result"] = self._result(method, params)
@@ -162,7 +167,11 @@ class FakeConnection:
         if method == "history" and self.server.answers_held is not None:
             self.server.answers_held.append((self, response))
             return
-        self.send(response)
+        if "id" in message:
+            self.send(response)
+        elif "error" in response:
+            error = response["error"]
+            self.notify({"method": "refused", "code": error["code"], "message": error["message"]}, method)
         for event in self.after:
             self.notify(event)
         if method == "quit":
@@ -255,13 +264,13 @@ class FakeConnection:
         self.me.rooms.remove(room.lower())
         return {}
 
-    def do_say(self, room: str, text: str, uid: str, method: str = "said") -> Params:
+    def do_say(self, room: str, text: str, uid: str = "", method: str = "said") -> Params:
         room = room.lower()
         if room not in self.me.rooms:
             raise Refusal(1005, "not-in-room")
         if len(text.encode()) > 4096:
             raise Refusal(1008, "too-long", limit=4096)
-        line = next((line for line in self.server.lines[room] if line.get("uid") == uid), None)
+        line = next((line for line in self.server.lines[room] if uid and line.get("uid") == uid), None)
         if line is None:
             line = self.server.store(method, room, text, self.me.nick, uid=uid, session=self.me.session)
         elif (line["text"], line["nick"]) != (text, self.me.nick):
@@ -342,7 +351,7 @@ class FakeConnection:
         return {}
 
 
-class Wire(asyncio.Protocol):
+class PortConnection(asyncio.Protocol):
     """One real connection to the server. *cut_after* is the number of bytes after which it is aborted."""
 
     def __init__(self, port: Port) -> None:
@@ -355,7 +364,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._port.wires.append(self)
+        self._port.connections.append(self)
         if not self._port.is_mute:
             self._fake = self._port.server.connect()
             self.flush()
@@ -367,7 +376,7 @@ class Wire(asyncio.Protocol):
             self._port.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._port.wires.remove(self)
+        self._port.connections.remove(self)
         if self._fake:
             self._fake.close()
 
@@ -395,7 +404,7 @@ class Port:
 
     def __init__(self, server: FakeServer | None = None) -> None:
         self.server = server or FakeServer()
-        self.wires: list[Wire] = []
+        self.connections: list[PortConnection] = []
         self.cut_after: int | None = None
         self.is_mute = False
         """Whether new connections get no answer."""
@@ -405,16 +414,18 @@ class Port:
     async def listen(self, *, path: Path | None = None, context: ssl.SSLContext | None = None) -> Port:
         loop = asyncio.get_running_loop()
         if path is None:
-            self._listening = await loop.create_server(lambda: Wire(self), "127.0.0.1", self.number, ssl=context)
+            self._listening = await loop.create_server(
+                lambda: PortConnection(self), "127.0.0.1", self.number, ssl=context
+            )
             self.number = self._listening.sockets[0].getsockname()[1]
         else:
-            self._listening = await loop.create_unix_server(lambda: Wire(self), path)
+            self._listening = await loop.create_unix_server(partial(PortConnection, self), path)
         return self
 
     def flush(self) -> None:
         """Send what the server has to say."""
-        for wire in list(self.wires):
-            wire.flush()
+        for connection in list(self.connections):
+            connection.flush()
 
     def say(self, *texts: str, room: str = "lobby") -> None:
         for text in texts:
@@ -423,15 +434,15 @@ class Port:
 
     def abort(self) -> None:
         """Abort all connections."""
-        for wire in list(self.wires):
-            assert wire.transport
-            wire.transport.abort()
+        for connection in list(self.connections):
+            assert connection.transport
+            connection.transport.abort()
 
     def hang_up(self) -> None:
         """Close all connections after what was sent."""
-        for wire in list(self.wires):
-            assert wire.transport
-            wire.transport.close()
+        for connection in list(self.connections):
+            assert connection.transport
+            connection.transport.close()
 
     def close(self) -> None:
         """Refuse new connections."""

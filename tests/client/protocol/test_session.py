@@ -175,6 +175,17 @@ def test_all_other_requests_have_typed_results(link: Link) -> None:
     assert link.answered(requests.CheckConnection()) == requests.Nothing()
 
 
+def test_a_notification_has_no_answer_but_may_be_refused(link: Link) -> None:
+    assert link.session.notify(requests.Say("lobby", "hi"))
+    assert link.session.notify(requests.Say("kitchen", "hi"))
+    link.pump()
+    said, refused = link.events()
+    assert isinstance(said, events.Said)
+    assert refused == events.Refused("say", 1005, "This is refused: not-in-room.")
+    link.lose()
+    assert not link.session.notify(requests.Say("lobby", "hi"))
+
+
 def test_quit_ends_the_session_for_good(link: Link) -> None:
     assert link.answered(requests.Quit("bye")) == requests.Nothing()
     assert isinstance(link.session.ended, errors.Ended)
@@ -305,6 +316,30 @@ def test_a_room_that_is_being_left_is_not_joined_again(link: Link) -> None:
     assert link.session.rooms == ["lobby"]
 
 
+@pytest.mark.parametrize("were_sent", [True, False])
+@pytest.mark.parametrize("resumed", [True, False])
+@pytest.mark.parametrize("joins", [(True, False), (False, True), (True, False, True), (False, True, False)])
+def test_the_last_of_several_joins_and_leaves_wins(
+    link: Link, joins: tuple[bool, ...], *, resumed: bool, were_sent: bool
+) -> None:
+    if not joins[0]:
+        link.answered(requests.Join("kitchen", replay=0))
+    if not were_sent:
+        link.lose()
+    calls = [link.call(requests.Join("kitchen", replay=0) if join else requests.Leave("kitchen")) for join in joins]
+    if were_sent:
+        link.send()
+        link.lose()
+    if not resumed:
+        link.server.lose_sessions()
+    link.reconnect()
+    assert all(link.answers[call].error is None for call in calls)
+    assert link.session.rooms == (["lobby", "kitchen"] if joins[-1] else ["lobby"])
+    say = link.call(requests.Say("kitchen", "hi"))
+    link.pump()
+    assert (link.answers[say].error is None) is joins[-1]
+
+
 def test_a_join_after_a_number_gets_all_lines_after_it(link: Link) -> None:
     link.server.max_replay = 3
     for number in range(20):
@@ -334,6 +369,28 @@ def test_a_dead_connection_that_the_server_has_not_noticed_is_taken_over(link: L
     assert kinds(link.events()) == [events.Disconnected, events.Reconnected]
 
 
+def test_quit_right_behind_hello_ends_the_session(link: Link) -> None:
+    link.lose()
+    link.connect()
+    link.call(requests.Quit())
+    link.pump()
+    assert isinstance(link.session.ended, errors.Ended)
+    assert not link.server.sessions
+    assert [method for method, _ in link.server.calls] == ["hello", "hello", "quit"]
+
+
+def test_numbers_of_an_earlier_program_that_are_of_another_journal(link: Link) -> None:
+    link.server.say("one")
+    link.pump()
+    assert link.texts() == ["one"]
+    saved = link.session.resume
+    link.server.lose_journal()
+    later = Link(link.server, resume=saved).start()
+    link.server.say("first")
+    later.pump()
+    assert later.texts() == ["first"]
+
+
 def test_a_nickname_that_is_taken_later_is_tried_again(link: Link) -> None:
     link.server.lose_sessions()
     link.lose()
@@ -346,15 +403,32 @@ def test_a_nickname_that_is_taken_later_is_tried_again(link: Link) -> None:
     assert kinds(link.events()) == [events.Disconnected, events.Disconnected, events.Reconnected]
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1013, "stale"), (1011, "going-down")])
-def test_a_temporary_refusal_is_tried_again(link: Link, code: int, reason: str) -> None:
+def test_a_temporary_refusal_is_tried_again(link: Link) -> None:
     link.lose()
-    link.server.fails["hello"] = Refusal(code, reason)
+    link.server.fails["hello"] = Refusal(1011, "going-down")
     link.reconnect()
     assert link.session.ended is None
     link.server.fails.clear()
     link.reconnect()
     assert link.session.state is State.ONLINE
+
+
+def test_an_old_state_resumes_a_session_that_was_resumed_more_often(link: Link) -> None:
+    saved = link.session.resume
+    for _ in range(30):
+        link.lose()
+        link.reconnect()
+    link.lose()
+    later = Link(link.server, resume=saved).start()
+    assert later.session.welcome
+    assert later.session.welcome.resumed
+
+
+def test_an_attempt_that_stays_stale_is_given_up(link: Link) -> None:
+    link.lose()
+    link.server.fails["hello"] = Refusal(1013, "stale")
+    link.reconnect()
+    assert isinstance(link.session.ended, errors.Rejected)
 
 
 def test_a_lasting_refusal_ends_the_session_and_its_calls(link: Link) -> None:
@@ -387,6 +461,9 @@ def test_a_goodbye_says_whether_and_when_to_come_back(link: Link) -> None:
     link.lose()
     assert link.session.retry_after == 3.5
     assert link.events() == [events.Goodbye("restart", True, 3.5), events.Disconnected("restart", 3.5)]
+    link.session.connection_lost("connection refused")
+    assert link.session.retry_after != 3.5
+    assert link.events() == [events.Disconnected("connection refused", link.session.retry_after)]
     link.reconnect()
     link.server.announce({"method": "goodbye", "reason": "banned", "reconnect": False})
     link.pump()
@@ -583,6 +660,16 @@ def test_memory_is_bounded_and_no_line_is_lost(fill_gaps: bool) -> None:
     else:
         gaps = [event for event in taken if isinstance(event, events.Gap)]
         assert len(texts) + sum(gap.last - gap.first + 1 for gap in gaps) == 100
+
+
+def test_a_gap_in_a_full_queue_is_reported_later() -> None:
+    link = Link(max_events=2, fill_gaps=False).start()
+    link.server.say("one")
+    link.server.say("two")
+    link.server.hide("three")
+    link.server.say("four")
+    link.pump()
+    assert kinds(link.events()) == [events.Said, events.Said, events.Gap]
 
 
 def test_answers_are_read_although_events_wait(link: Link) -> None:

@@ -155,6 +155,7 @@ class _ProgramWorld(World):
             self.hub,
             SessionIds(PREFIX),
             self.clock,
+            self._soon.append,
             self.wall,
             lambda: f"token-{next(tokens)}",
             self.connections.limiter,

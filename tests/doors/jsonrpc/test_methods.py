@@ -85,6 +85,22 @@ def test_refused_notification_is_reported_with_its_uid(ann: Program) -> None:
     ]
 
 
+def test_refused_notification_has_its_uid_if_other_parameters_are_wrong(world: ProgramWorld, ann: Program) -> None:
+    ann.notify("say", room="lobby", uid="u-1")
+    ann.notify("tell", to=5, text="hi", uid="u-2")
+    ann.notify("nope", uid="u-3")
+    ann.notify("say", room="lobby", text="hi", uid="not a uid")
+    assert ann.refusals() == [
+        {"method": "say", "code": -32602, "uid": "u-1"},
+        {"method": "tell", "code": -32602, "uid": "u-2"},
+        {"method": "nope", "code": -32601, "uid": "u-3"},
+        {"method": "say", "code": -32602},
+    ]
+    bob = world.open_program()
+    bob.notify("say", room="lobby", text="hi", uid="u-4")
+    assert bob.refusals() == [{"method": "say", "code": 1002, "uid": "u-4"}]
+
+
 # Exactly once
 
 
@@ -341,7 +357,7 @@ def test_journal_that_cannot_be_read_is_an_error(ann: Program, bob: Program, mon
     assert ann.fail("history", room="lobby", last=5) == (-32603, None)
     assert ann.fail("search", room="lobby", words="x") == (-32603, None)
     assert ann.fail("command", room="lobby", line="/history") == (-32603, None)
-    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1001, "not-kept")
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (-32603, None)
     for params, events in (({"replay": 30}, []), ({"after": 3}, [{"first": 4, "last": 30}])):
         joined = ann.call("join", room="lobby", **params)
         assert joined["events"] == [{"method": "gap", "room": "lobby"} | gap for gap in events]
@@ -351,7 +367,7 @@ def test_journal_that_cannot_be_read_is_an_error(ann: Program, bob: Program, mon
     for name in ("read", "search", "read_uids"):
         monkeypatch.setattr(log, name, fail)
     assert first["seq"] == 31
-    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1001, "not-kept")
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (-32603, None)
     assert bob.call("ping") == {}
 
 

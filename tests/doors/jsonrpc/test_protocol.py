@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.doors.jsonrpc.programs import PREFIX, DirectProgramWorld, Program, ProgramWorld
-from tests.harness import NOON
+from tests.harness import NOON, SocketTransport, World
 
 
 @pytest.fixture(params=[ProgramWorld, DirectProgramWorld])
@@ -109,3 +109,23 @@ def test_quit_is_answered_after_everybody_was_notified(world: ProgramWorld) -> N
     assert [(event["method"], event["reason"]) for event in ann.events()] == [("left", "done")]
     assert len(world.connections) == 1
     world.program("bot")
+
+
+def test_client_that_does_not_read_the_greeting_is_disconnected() -> None:
+    """What waits in the transport would come after the first response."""
+    world = DirectProgramWorld()
+    transport = SocketTransport()
+    transport.room = 10
+    world.transport = lambda _address: transport  # type: ignore[assignment, method-assign]
+    bot = world.open_program()
+    bot.person.put("{")
+    assert transport.aborted
+    bot.vanish()
+    assert len(world.connections) == 0
+
+
+def test_line_port_without_programs_takes_json_for_a_nickname() -> None:
+    world = World()
+    person = world.connect()
+    person.say('{"jsonrpc":"2.0"}')
+    assert "-> Error: a nickname holds only ASCII letters" in person.read()

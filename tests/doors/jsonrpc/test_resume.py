@@ -95,6 +95,19 @@ def test_session_without_grace_leaves_at_once(world: ProgramWorld, ann: Program,
     assert [event.get("reason") for event in ann.events()] == [None, None if clean else "connection lost"]
 
 
+def test_session_survives_a_connection_that_is_lost_before_the_result_of_a_resuming_hello(
+    world: ProgramWorld, ann: Program, bob: Program
+) -> None:
+    bob.vanish()
+    say(ann, *map(str, range(world.hub.settings.replay + 1)))  # more than the room has in memory
+    ann.read()
+    again = world.open_program()
+    again.put("hello", {"protocol": 1, "resume": bob.resume})
+    again.vanish()
+    assert come_back(bob, attempt=2).welcome["resumed"] is True
+    assert ann.events() == []
+
+
 def test_private_messages_are_kept_for_the_next_connection(ann: Program, bob: Program) -> None:
     ann.call("tell", to="bob", text="one")
     bob.vanish()
@@ -264,6 +277,48 @@ def test_session_moves_at_any_moment_of_a_request(
     back.call("quit")
     back.hang_up()
     assert len(world.hub.members) == 1
+
+
+def test_session_can_end_while_it_waits_for_its_next_connection(world: ProgramWorld, ann: Program) -> None:
+    bot = world.program("bot")
+    bot.vanish()
+    session = world.sessions.find(bot.welcome["token"])
+    assert session is not None
+    session.end("kicked")
+    world.settle()
+    assert [event.get("reason") for event in ann.events()] == [None, "kicked"]
+    assert not world.sessions._waiting
+    world.clock.advance(GRACE)
+    assert len(world.sessions._all) == 1
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_session_can_end_while_it_leaves_a_room(world: ProgramWorld, ann: Program, turns: int) -> None:
+    bot = world.program("bot", grace=0, rooms=["lobby", "kitchen"])
+    bot.put("leave", {"room": "lobby"})
+    for _ in range(turns):
+        world.turn()
+    world.sessions.find(bot.welcome["token"]).end("kicked")  # type: ignore[union-attr]
+    world.settle()
+    assert [event["method"] for event in ann.events()] == ["joined", "left"]
+    assert not world.sessions._all - {world.sessions.find(ann.welcome["token"])}
+    assert bot.is_closed()
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_room_can_be_joined_again_while_the_old_connection_leaves_it(
+    world: ProgramWorld, ann: Program, bob: Program, turns: int
+) -> None:
+    bob.put("leave", {"room": "lobby"})
+    back = world.open_program()
+    back.put("hello", {"protocol": 1, "resume": bob.resume})
+    for _ in range(turns):
+        world.turn()
+    back.put("join", {"room": "lobby"})
+    world.settle()
+    back.read()
+    ann.call("say", room="lobby", text="hi")
+    assert back.texts() == ["hi"]
 
 
 def test_rename_and_leave_of_others_are_in_the_snapshot(world: ProgramWorld, ann: Program, bob: Program) -> None:

@@ -214,7 +214,7 @@ def test_view_that_changes_during_delivery_keeps_the_order_of_answers(last: str,
     ann, bob, carol = world.join("ann", "bob", "carol")
     carol.say("one")
     ticks = count(0.0, SLICE_SECONDS)
-    world.dispatcher._deliveries._slice._now = lambda: next(ticks)
+    world.dispatcher._delivery_steps._slice._now = lambda: next(ticks)
     ann.put("/msg bob x\r\n" * 256)
     carol.put("two\r\n")
     for _ in range(turns):
@@ -440,7 +440,7 @@ def test_visit_that_is_over_is_freed_without_the_garbage_collector(
         pytest.skip("there are no commands before the nickname")
     person = world.connect()
     person.send(typed)
-    parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol._peer._subscriber)]
+    parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol._peer)]
     gc.collect()
     gc.disable()
     try:

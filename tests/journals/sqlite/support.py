@@ -15,8 +15,9 @@ import pytest
 
 from broadcast.core.events import Event, StoreFailed
 from broadcast.core.stats import CommitStats
-from broadcast.journals.sqlite import commit_thread, database, writing_connection
+from broadcast.journals.sqlite import commit_thread, opening, schema, writing_connection
 from broadcast.journals.sqlite.commit_thread import CommitThread
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE
 from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
@@ -25,6 +26,8 @@ from tests.journals.contract import TIMEOUT, Harness, RoomHarness, message, open
 
 IO_ERROR = sqlite3.OperationalError("disk\nI/O  error")
 WRITE_ERROR = "the journal cannot be written: disk I/O error"
+KITCHEN = 1 << 40
+"""The key of number 0 in the first room after the lobby."""
 
 _WRITE_UNTIL_KILLED = """
 import os, pathlib, queue, sys
@@ -140,16 +143,51 @@ def append_stored(run: Harness, text: str, seq: int) -> None:
     assert run.append_texts([text]) == [message(text, seq)]
 
 
-def create_old(path: Path, version: int) -> None:
-    """Create an empty journal of an earlier schema *version*."""
+def create_old(path: Path, version: int, lines: int) -> None:
+    """Create a journal of an earlier schema *version* with so many *lines*. Version 2 has indexed half of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:version])
-        database._create(path)
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
+        opening._create(path)
+    with open_file(path.parent) as db:
+        db.execute("BEGIN")
+        values = ((seq, f"word{seq % 1000} everywhere") for seq in range(1, lines + 1))
+        db.executemany("INSERT INTO events VALUES (?, 1.5, 'said', 'ann', ?)", values)
+        db.execute("COMMIT")
+        if version == 2:
+            schema.create_index(db)  # within a transaction, it would mistake its error for a missing FTS5
+            db.execute("UPDATE indexed SET upto = ?", (lines // 2,))
+    (path.parent / LAST_NUMBER_FILE).write_text(f"{lines:<15}\n")  # as earlier versions wrote it
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Replace the bytes of the file from *offset* on by *data*."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
 
 
 def stored_in(folder: Path) -> list[tuple[int, str]]:
+    """Return the key and the text of each line in the file."""
     with closing(connect(folder / FILE, writing=False)) as db:
         return list(db.execute("SELECT seq, text FROM events ORDER BY seq"))
+
+
+def rooms_in(folder: Path) -> list[tuple[int, str, str]]:
+    """Return the id, the name and the topic of each room in the file."""
+    with closing(connect(folder / FILE, writing=False)) as db:
+        return list(db.execute("SELECT * FROM rooms ORDER BY id"))
+
+
+def marks_in(folder: Path) -> list[int]:
+    """Return the key of the last indexed line of each room."""
+    with closing(connect(folder / FILE, writing=False)) as db:
+        return [mark for (mark,) in db.execute("SELECT upto FROM indexed ORDER BY upto")]
+
+
+def verify_index(folder: Path) -> None:
+    """Raise ``sqlite3.DatabaseError`` unless the index holds the words of all lines."""
+    with open_file(folder) as db:
+        db.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)")
 
 
 class FailingConnection:

@@ -17,9 +17,9 @@ import pytest
 from broadcast.core.events import Announced, Message, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.sqlite import commit_thread, writing_connection
-from broadcast.journals.sqlite.database import MIGRATIONS
 from broadcast.journals.sqlite.journal import FILE
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
+from broadcast.journals.sqlite.schema import MIGRATIONS
 from tests.journals.contract import TIMEOUT, TRANSIENT, Harness, message
 from tests.journals.sqlite.support import (
     WRITE_ERROR,

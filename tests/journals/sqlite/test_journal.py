@@ -21,17 +21,16 @@ from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from tests.journals.contract import (
     Harness,
     JournalContract,
-    RoomsContract,
     SearchContract,
     as_read,
     message,
     open_journal,
     seqs,
 )
-from tests.journals.sqlite.support import index_all, index_on_demand, open_sqlite, write_until_killed
+from tests.journals.sqlite.support import index_all, index_on_demand, open_sqlite
 
 
-class TestSqliteJournal(JournalContract, RoomsContract):
+class TestSqliteJournal(JournalContract):
     @contextmanager
     def fresh(self) -> Iterator[Harness]:
         with TemporaryDirectory() as folder, open_sqlite(Path(folder)) as run:
@@ -161,13 +160,3 @@ def test_close_without_open_does_nothing(tmp_path: Path) -> None:
     journal.close()
     journal.close()
     assert not (tmp_path / "none").exists()
-
-
-def test_delivered_events_survive_kill_9_without_gaps(tmp_path: Path) -> None:
-    last = 0
-    for batches in (1, 3, 20, 60, 150):
-        delivered = max(last, write_until_killed(tmp_path, batches, 100)[0])
-        with open_sqlite(tmp_path, tail=1) as run:
-            last = run.tail[0].seq
-            assert last >= delivered
-            assert seqs(run.read(1, last)) == list(range(1, last + 1))

@@ -11,38 +11,28 @@ import pytest
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Action, Event, Joined, Message, StoreFailed, TopicChanged
-from broadcast.journals.sqlite import database, room_log, search_indexer, writing_connection
-from broadcast.journals.sqlite.data_dir import LastNumber
-from broadcast.journals.sqlite.journal import FILE, MAX_NAME_BYTES, SqliteJournal
+from broadcast.journals.sqlite import room_log, search_indexer, writing_connection
+from broadcast.journals.sqlite.journal import MAX_NAME_BYTES, SqliteJournal
 from broadcast.journals.sqlite.room_record import MAX_SEQ
-from tests.journals.contract import TIMEOUT, Harness, RoomHarness, as_read, message, open_journal, seqs, seqs_of
+from tests.journals.contract import TIMEOUT, Harness, RoomHarness, as_read, message, open_journal, seqs
 from tests.journals.sqlite.support import (
+    KITCHEN,
     break_connection,
     commit_thread_of,
     connection_of,
-    create_old,
     index_all,
     index_on_demand,
+    marks_in,
     open_file,
     open_sqlite,
     prevent_connecting,
     room_of,
+    rooms_in,
+    stored_in,
+    verify_index,
     wait_until,
     write_until_killed,
 )
-
-KITCHEN = 1 << 40
-"""The key of number 0 in the first room after the lobby."""
-
-
-def rows(folder: Path) -> list[tuple[int, str]]:
-    with open_file(folder) as db:
-        return db.execute("SELECT seq, text FROM events ORDER BY seq").fetchall()
-
-
-def rooms(folder: Path) -> list[tuple[int, str, str]]:
-    with open_file(folder) as db:
-        return db.execute("SELECT * FROM rooms ORDER BY id").fetchall()
 
 
 def append_together(*pairs: tuple[RoomHarness, Event]) -> list[Event]:
@@ -65,7 +55,7 @@ def test_one_commit_carries_the_lines_of_all_rooms(run: Harness) -> None:
     append_together(*((room, message("first")) for room in others))
     statements: SimpleQueue[str] = SimpleQueue()
     connection_of(run).set_trace_callback(statements.put)
-    assert seqs_of(append_together(*((room, message("second")) for room in (run, *others)))) == [1, 2, 2, 2, 2, 2]
+    assert seqs(append_together(*((room, message("second")) for room in (run, *others)))) == [1, 2, 2, 2, 2, 2]
     assert statements.get(timeout=TIMEOUT).startswith("INSERT INTO events")
     assert statements.empty()
 
@@ -111,10 +101,10 @@ def test_first_room_may_be_another_one_than_the_lobby(tmp_path: Path) -> None:
     for last in range(3):
         with open_journal(lambda call_soon: SqliteJournal(tmp_path, call_soon), name="main") as run:
             assert run.last_seq == last
-            assert seqs_of(run.append_texts("a")) == [last + 1]
+            assert seqs(run.append_texts("a")) == [last + 1]
     with open_sqlite(tmp_path) as run:
         assert run.append_texts("b") == [message("b", 1)]
-    assert rooms(tmp_path) == [(0, "lobby", ""), (1, "main", "")]
+    assert rooms_in(tmp_path) == [(0, "lobby", ""), (1, "main", "")]
 
 
 def test_closed_room_is_released_after_its_events(run: Harness) -> None:
@@ -128,7 +118,7 @@ def test_closed_room_is_released_after_its_events(run: Harness) -> None:
     empty = run.open_room("empty")
     empty.log.close()
     again = run.open_room("kitchen")
-    assert seqs_of(append_together((again, message("b")), (run, message("y")))) == [2, 2]
+    assert seqs(append_together((again, message("b")), (run, message("y")))) == [2, 2]
 
 
 def test_name_that_is_too_long_or_no_text_is_rejected(run: Harness) -> None:
@@ -144,6 +134,13 @@ def test_uids_are_read_in_steps_and_gaps_cost_nothing(run: Harness, monkeypatch:
     assert run.read_uids(-1, 10**30) == [(f"u{number}", 10**9 + 1 + number) for number in range(20)]
 
 
+def test_event_of_a_room_without_lines_costs_no_transaction(run: Harness, tmp_path: Path) -> None:
+    room = run.open_room("kitchen")
+    assert append_together((room, Joined(1, "ann")), (run, Joined(1, "ann"))) == [Joined(1, "ann")] * 2
+    assert (room.read(1, 9), room.matches("a"), room.read_uids(1, 9)) == ([], [], [])
+    assert rooms_in(tmp_path) == [(0, "lobby", "")]
+
+
 # Limits
 
 
@@ -151,7 +148,7 @@ def test_journal_holds_a_limited_number_of_rooms(run: Harness, monkeypatch: pyte
     monkeypatch.setattr(writing_connection, "MAX_ROOMS", 3)
     others = [run.open_room(f"room{number}") for number in range(4)]
     returned = append_together((run, message("x")), *((room, message("a")) for room in others))
-    assert seqs_of(returned) == [1, 1, 1]
+    assert seqs(returned) == [1, 1, 1]
     assert [event.reason for event in returned if isinstance(event, StoreFailed)] == [
         "the journal holds as many rooms as it can"
     ] * 2
@@ -164,10 +161,9 @@ def test_room_holds_a_limited_number_of_lines(run: Harness) -> None:
     room = run.open_room("kitchen")
     room.append_texts("a")
     room_of(room).last = MAX_SEQ - 1
-    first, second, third = append_together((room, message("b")), (room, message("c")), (run, message("x")))
+    _, second, third = append_together((room, message("b")), (room, message("c")), (run, message("x")))
     assert isinstance(second, StoreFailed)
     assert (second.reason, third) == ("the room holds as many lines as it can", message("x", 1))
-    del first
 
 
 # Faults
@@ -190,10 +186,10 @@ def test_failed_commit_leaves_no_line_room_or_topic(
         (new, message("y")),
     ]
     assert [type(event) for event in append_together(*changes)] == [StoreFailed] * 3
-    assert rows(tmp_path) == [(KITCHEN + 1, "a")]
-    assert rooms(tmp_path) == [(0, "lobby", ""), (1, "old", "before")]
+    assert stored_in(tmp_path) == [(KITCHEN + 1, "a")]
+    assert rooms_in(tmp_path) == [(0, "lobby", ""), (1, "old", "before")]
     assert append_together((new, message("z")), (old, message("b"))) == [message("z", 1), message("b", 2)]
-    assert rooms(tmp_path) == [(0, "lobby", ""), (1, "old", "before"), (2, "new", "")]
+    assert rooms_in(tmp_path) == [(0, "lobby", ""), (1, "old", "before"), (2, "new", "")]
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], None]:
@@ -224,7 +220,7 @@ def test_room_whose_last_line_is_doubtful_opens_only_when_that_is_resolved(
     room = run.open_room("kitchen", tail=9)
     assert seqs(room.tail) == [1]
     assert room.append_texts("c") == [message("c", 2)]
-    assert rows(tmp_path) == [(1, "x"), (KITCHEN + 1, "a"), (KITCHEN + 2, "c")]
+    assert stored_in(tmp_path) == [(1, "x"), (KITCHEN + 1, "a"), (KITCHEN + 2, "c")]
 
 
 @pytest.mark.usefixtures("no_indexing")
@@ -246,13 +242,13 @@ def test_changes_of_another_program_in_any_room_stop_all_storing(
     run.append_texts("x")
     with open_file(tmp_path) as other:
         other.execute(statement, {"kitchen": KITCHEN})
-    found = rows(tmp_path)
+    found = stored_in(tmp_path)
     commit_thread_of(run)._verify_idle()
     assert problem in run.journal.commit_stats.last_error
     for event in append_together((run, message("y")), (room, message("b"))):
         assert isinstance(event, StoreFailed)
         assert problem in event.reason
-    assert rows(tmp_path) == found
+    assert stored_in(tmp_path) == found
 
 
 @pytest.mark.parametrize(
@@ -281,17 +277,28 @@ def test_damaged_room_does_not_open_and_the_others_do(tmp_path: Path, damage: st
         assert run.append_texts("x") == [message("x", 1)]
 
 
-@pytest.mark.parametrize("key", [0, -5, 9 * KITCHEN])
-def test_line_without_a_room_is_damage(tmp_path: Path, key: int) -> None:
-    with open_sqlite(tmp_path) as run:
-        run.append_texts("a")
-    with open_file(tmp_path) as db:
-        db.execute("INSERT INTO events VALUES (?, 1.0, 'said', 'eve', 'x', NULL)", (key,))
-    with pytest.raises(JournalDamaged, match="lacks some of its lines"):
-        SqliteJournal(tmp_path, print).open("lobby", 0)
+def test_errors_while_a_room_opens_are_answered(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("broadcast.journals.sqlite.journal.read_room", fail)
+        assert str(run.try_open_room("kitchen")) == "the journal cannot be read: disk I/O error"
+    assert run.open_room("kitchen").last_seq == 0
 
 
 # Lost lines
+
+
+def test_lines_of_all_rooms_survive_kill_9_without_gaps(tmp_path: Path) -> None:
+    delivered: dict[int, int] = {}
+    for batches in (1, 3, 20, 60, 150):
+        delivered = write_until_killed(tmp_path, batches, 30, rooms=3)
+        with open_sqlite(tmp_path) as run:
+            for number, room in enumerate((run, run.open_room("room1"), run.open_room("room2"))):
+                assert seqs(room.read(1, 10**9)) == list(range(1, room.last_seq + 1))
+                assert room.last_seq >= delivered.get(number, 0)
+    assert len(delivered) == 3
 
 
 def test_missing_lines_are_marked_in_the_room_of_the_last_line_and_the_id_changes(tmp_path: Path) -> None:
@@ -314,20 +321,6 @@ def test_missing_lines_are_marked_in_the_room_of_the_last_line_and_the_id_change
         assert room.append_texts("f") == [message("f", 6)]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"many", b"0 lobby\n"])
-def test_copy_without_its_last_number_gets_a_new_id(tmp_path: Path, content: bytes | None) -> None:
-    with open_sqlite(tmp_path) as run:
-        run.append_texts("x")
-        before = run.journal.id
-    (tmp_path / "journal.last").unlink()
-    if content is not None:
-        (tmp_path / "journal.last").write_bytes(content)
-    with open_sqlite(tmp_path) as run:
-        after = run.journal.id
-    with open_sqlite(tmp_path) as run:
-        assert run.journal.id == after != before
-
-
 def test_missing_room_is_created_again(tmp_path: Path) -> None:
     reports: list[str] = []
     with open_sqlite(tmp_path) as run:
@@ -339,7 +332,7 @@ def test_missing_room_is_created_again(tmp_path: Path) -> None:
             assert reports == expected
             assert (tmp_path / "journal.last").read_text().split() == ["3", "kitchen"]
             assert run.open_room("kitchen").last_seq == 3
-    assert rooms(tmp_path) == [(0, "lobby", ""), (1, "kitchen", "")]
+    assert rooms_in(tmp_path) == [(0, "lobby", ""), (1, "kitchen", "")]
 
 
 def test_last_line_of_the_journal_may_be_in_any_room(run: Harness, tmp_path: Path) -> None:
@@ -365,24 +358,18 @@ def test_lines_of_many_rooms_are_indexed_in_one_step(
     append_together(*((room, message(f"red {number}")) for number, room in enumerate((run, *others))))
     others[0].append_texts(f"blue {number}" for number in range(600))
     thread = commit_thread_of(run)
-    assert thread._indexer.behind() == 606
+    assert thread._indexer.backlog() == 606
     steps = 0
     while thread._indexer.due():
         thread._indexer.step(connection_of(run))
         steps += 1
     assert steps < 20
-    assert thread._indexer.behind() == 0
-    assert marks(tmp_path) == [1, KITCHEN + 601, *(number * KITCHEN + 1 for number in range(2, 6))]
+    assert thread._indexer.backlog() == 0
+    assert marks_in(tmp_path) == [1, KITCHEN + 601, *(number * KITCHEN + 1 for number in range(2, 6))]
     for room, expected in ((run, [1]), (others[0], [1]), (others[4], [1])):
         assert room.matches("red") == expected
     assert others[0].matches("blue", limit=2) == [600, 601]
-    with open_file(tmp_path) as db:
-        assert db.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)").fetchall() == []
-
-
-def marks(folder: Path) -> list[int]:
-    with open_file(folder) as db:
-        return [mark for (mark,) in db.execute("SELECT upto FROM indexed ORDER BY upto")]
+    verify_index(tmp_path)
 
 
 def test_index_continues_after_a_step_that_was_reported_as_failed(
@@ -397,10 +384,9 @@ def test_index_continues_after_a_step_that_was_reported_as_failed(
         commit_thread_of(run)._indexer.add(room_of(each))
     append_together((run, message("red")), (room, message("red")))
     index_all(run)
-    assert marks(tmp_path) == [2, KITCHEN + 2]
+    assert marks_in(tmp_path) == [2, KITCHEN + 2]
     assert run.matches("red") == room.matches("red") == [1, 2]
-    with open_file(tmp_path) as db:
-        assert db.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)").fetchall() == []
+    verify_index(tmp_path)
 
 
 def test_lines_that_an_earlier_process_has_not_indexed_are_indexed_without_opening_their_rooms(
@@ -416,7 +402,7 @@ def test_lines_that_an_earlier_process_has_not_indexed_are_indexed_without_openi
             others[1].append(TopicChanged(1, "ann", "no line"))
     expected = [number * KITCHEN + 7 for number in range(5)]
     with open_sqlite(tmp_path):
-        wait_until(lambda: [mark for mark in marks(tmp_path) if mark & MAX_SEQ] == expected)
+        wait_until(lambda: [mark for mark in marks_in(tmp_path) if mark & MAX_SEQ] == expected)
 
 
 def test_reopened_room_takes_over_what_is_left_to_index(
@@ -429,112 +415,5 @@ def test_reopened_room_takes_over_what_is_left_to_index(
     room = run.open_room("kitchen")
     assert room.append_texts("d") == [message("d", 4)]
     index_all(run)
-    assert marks(tmp_path) == [0, KITCHEN + 4]
+    assert marks_in(tmp_path) == [0, KITCHEN + 4]
     assert room.matches("d") == [4]
-
-
-# Migration
-
-
-def old_journal(path: Path, version: int, lines: int) -> None:
-    create_old(path, version)
-    with open_file(path.parent) as db:
-        db.execute("BEGIN")
-        values = ((seq, f"word{seq % 10} everywhere") for seq in range(1, lines + 1))
-        db.executemany("INSERT INTO events VALUES (?, 1.5, 'said', 'ann', ?)", values)
-        if version == 2:
-            database._create_index(db)
-            db.execute("UPDATE indexed SET upto = ?", (lines // 2,))
-        db.execute("COMMIT")
-    (path.parent / "journal.last").write_text(f"{lines:<15}\n")  # as earlier versions wrote it
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_journal_without_rooms_becomes_the_lobby(tmp_path: Path, version: int) -> None:
-    old_journal(tmp_path / FILE, version, 1000)
-    with open_sqlite(tmp_path, tail=1) as run:
-        assert (run.last_seq, run.topic, [event.text for event in run.tail]) == (1000, "", ["word0 everywhere"])
-        assert run.journal.id
-        assert len(run.read(1, 2000)) == 1000
-        assert run.matches("word7", limit=2) == [987, 997]
-        assert run.append(Message(1, "ann", "new", 1.0, uid="u")) == [Message(1, "ann", "new", 1.0, 1001, uid="u")]
-        assert run.open_room("kitchen").append_texts("a") == [message("a", 1)]
-        wait_until(lambda: marks(tmp_path) == [1001, KITCHEN + 1])
-    assert rooms(tmp_path) == [(0, "lobby", ""), (1, "kitchen", "")]
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_cost_of_opening_does_not_grow_with_the_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
-) -> None:
-    steps = 0
-
-    def count() -> None:
-        nonlocal steps
-        steps += 1
-
-    def connect(path: Path, *, writing: bool) -> sqlite3.Connection:
-        db = database_connect(path, writing=writing)
-        db.set_progress_handler(count, 1000)  # virtual machine instructions
-        return db
-
-    database_connect = database.connect
-    needed = []
-    for lines in (2_000, 40_000):
-        folder = tmp_path / str(lines)
-        folder.mkdir()
-        old_journal(folder / FILE, 2, lines)
-        if version == 3:
-            database.prepare(folder / FILE, 0).db.close()
-        steps = 0
-        with monkeypatch.context() as patch:
-            patch.setattr(database, "connect", connect)
-            database.prepare(folder / FILE, 20, LastNumber(lines, 1.0)).db.close()
-        needed.append(steps)
-    assert needed[1] <= needed[0] + 10
-
-
-def test_interrupted_migration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    statements = len(database.MIGRATIONS[2])
-    for failing in range(statements + 1):
-        folder = tmp_path / str(failing)
-        folder.mkdir()
-        old_journal(folder / FILE, 2, 10)
-        with monkeypatch.context() as patch:
-            migration = [*database.MIGRATIONS[2]]
-            migration.insert(failing, "no SQL at all")
-            patch.setattr(database, "MIGRATIONS", [*database.MIGRATIONS[:2], migration])
-            with pytest.raises(JournalError):
-                SqliteJournal(folder, print).open("lobby", 0)
-        with open_file(folder) as db:
-            assert db.execute("PRAGMA user_version").fetchone() == (2,)
-        with open_sqlite(folder) as run:
-            assert run.append_texts("a") == [message("a", 11)]
-
-
-def test_lines_of_all_rooms_survive_kill_9_without_gaps(tmp_path: Path) -> None:
-    delivered: dict[int, int] = {}
-    for batches in (1, 3, 20, 60):
-        delivered = write_until_killed(tmp_path, batches, 30, rooms=3)
-        with open_sqlite(tmp_path) as run:
-            for number, room in enumerate((run, run.open_room("room1"), run.open_room("room2"))):
-                assert seqs(room.read(1, 10**9)) == list(range(1, room.last_seq + 1))
-                assert room.last_seq >= delivered.get(number, 0)
-    assert len(delivered) == 3
-
-
-def test_event_of_a_room_without_lines_costs_no_transaction(run: Harness, tmp_path: Path) -> None:
-    room = run.open_room("kitchen")
-    assert append_together((room, Joined(1, "ann")), (run, Joined(1, "ann"))) == [Joined(1, "ann")] * 2
-    assert (room.read(1, 9), room.matches("a"), room.read_uids(1, 9)) == ([], [], [])
-    assert rooms(tmp_path) == [(0, "lobby", "")]
-
-
-def test_errors_while_a_room_opens_are_answered(run: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("broadcast.journals.sqlite.journal.read_room", fail)
-        assert str(run.try_open_room("kitchen")) == "the journal cannot be read: disk I/O error"
-    assert run.open_room("kitchen").last_seq == 0

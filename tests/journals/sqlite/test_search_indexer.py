@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.search_query import MAX_QUERY_CHARS, parse_query
 from broadcast.journals.memory import MemoryJournal
-from broadcast.journals.sqlite import commit_thread, database, search_indexer
-from broadcast.journals.sqlite.database import connect, prepare
+from broadcast.journals.sqlite import commit_thread, schema, search_indexer
+from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.search_indexer import Search, SearchIndexer
 from tests.journals.contract import LONG, Harness, message, open_journal
@@ -140,12 +140,7 @@ def test_disconnected_commit_thread_does_not_index(run: Harness) -> None:
 
 
 def test_journal_without_index_is_searchable_and_gets_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create_old(tmp_path / FILE, 1)
-    with open_file(tmp_path) as db:
-        rows = [(seq, f"word{seq % 1000} everywhere") for seq in range(1, 10_001)]
-        db.execute("BEGIN")
-        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, 1.5, 'said', 'ann', ?)", rows)
-        db.execute("COMMIT")
+    create_old(tmp_path / FILE, 1, 10_000)
     with monkeypatch.context() as patch:
         index_on_demand(patch)
         with open_sqlite(tmp_path) as run:
@@ -195,7 +190,7 @@ def test_after_kill_9_the_index_holds_each_line_once_and_catches_up(tmp_path: Pa
 
 def test_journal_without_fts5_stores_and_reports_on_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(database, "FTS", "none_such")
+        patch.setattr(schema, "FTS", "none_such")
         with open_journal(MemoryJournal) as run:
             run.append_texts("a")
             assert str(run.try_search(parse_query("a"), 1, 1)) == "its SQLite has no FTS5."
@@ -222,20 +217,6 @@ def test_other_errors_are_not_mistaken_for_missing_fts5() -> None:
     locked: Any = Locked()
     with pytest.raises(sqlite3.OperationalError):
         search_indexer._make_scratch(locked)
-
-
-def test_open_reports_a_full_disk_while_making_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: sqlite3.Connection, *statements: str) -> None:
-        error = sqlite3.OperationalError(f"disk full at {statements[0]}")
-        error.sqlite_errorcode = sqlite3.SQLITE_FULL
-        raise error
-
-    prepare(tmp_path / FILE, 0)[0].close()
-    with open_file(tmp_path) as db:
-        db.execute("DROP TABLE words")
-    monkeypatch.setattr(database, "_apply", fail)
-    with pytest.raises(JournalError, match="disk full at CREATE VIRTUAL TABLE"):
-        prepare(tmp_path / FILE, 0)
 
 
 def test_undo_outside_a_transaction_does_nothing(run: Harness) -> None:

@@ -1,23 +1,18 @@
-"""Rooms as programs see them: encoders, pages of members, and stored lines that fit into one message."""
+"""Stored lines as events of a result, as many as fit into one message."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary
 
 from msgspec import Raw
 
 from broadcast.core.errors import JournalError
-from broadcast.core.nicknames import casefold_key
-from broadcast.doors.jsonrpc.encoder import RoomEncoder, SessionIds, encode_line
-from broadcast.doors.jsonrpc.messages import MAX_MESSAGE_BYTES, MemberInfo
+from broadcast.doors.jsonrpc.encoder import RoomEncoder
+from broadcast.doors.jsonrpc.messages import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from broadcast.core.events import Stored
-    from broadcast.core.membership import Membership
     from broadcast.core.room import Room
 
 PAGE_LINES: Final = 64
@@ -26,90 +21,6 @@ ENVELOPE_BYTES: Final = 1024
 """Space in a message for everything but lists: the id, the names of members, numbers."""
 LIST_BYTES: Final = MAX_MESSAGE_BYTES - ENVELOPE_BYTES
 """Space in a message for lists, with the commas."""
-
-
-class MemberPage(NamedTuple):
-    """Some members of a room by nickname, as they are encoded."""
-
-    members: list[Raw]
-    size: int
-    """Number of bytes of *members*, with a comma each."""
-    more: bool
-    """Whether members follow."""
-
-
-class _PageKey(NamedTuple):
-    """The state of a room, the second, and the limits of a page. The same ones have the same page."""
-
-    version: int
-    second: int
-    most: int
-    max_bytes: int
-
-
-class Directory:
-    """The encoders and the members of all rooms.
-
-    *now* returns monotonic seconds, *wall_clock* the time of day in seconds since the epoch.
-    """
-
-    def __init__(self, ids: SessionIds, now: Callable[[], float], wall_clock: Callable[[], float]) -> None:
-        self._ids = ids
-        self._now = now
-        self._wall_clock = wall_clock
-        self._encoders: WeakKeyDictionary[Room, RoomEncoder] = WeakKeyDictionary()
-        self._sorted: WeakKeyDictionary[Room, tuple[int, list[tuple[str, Membership]]]] = WeakKeyDictionary()
-        """The members of rooms by the comparison key of their nickname, and the version of the room at that time."""
-        self._first_pages: WeakKeyDictionary[Room, tuple[_PageKey, MemberPage]] = WeakKeyDictionary()
-        """The last first page of each room. Many clients that join or come back together receive the same one."""
-
-    def encoder_for(self, room: Room) -> RoomEncoder:
-        """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes."""
-        encoder = self._encoders.get(room)
-        if encoder is None:
-            encoder = self._encoders[room] = RoomEncoder(room.name, self._ids, self._now)
-        return encoder
-
-    def first_members(self, room: Room, count: int, max_bytes: int) -> MemberPage:
-        """Return at most *count* of the first members of *room*, which take at most *max_bytes*."""
-        key = _PageKey(room.presence_version, int(self._wall_clock()), count, max_bytes)
-        known, page = self._first_pages.get(room, (None, None))
-        if page is None or key != known:
-            page = self.members(room, "", count, max_bytes)
-            self._first_pages[room] = key, page
-        return page
-
-    def members(self, room: Room, after: str, count: int, max_bytes: int) -> MemberPage:
-        """Return at most *count* members of *room* that follow the nickname *after*, and take at most *max_bytes*."""
-        everybody = self._sort(room)
-        now = self._wall_clock()
-        start = bisect_right(everybody, casefold_key(after), key=itemgetter(0)) if after else 0
-        page: list[Raw] = []
-        size = 0
-        for _, membership in everybody[start : start + count]:
-            encoded = encode_line(self._describe(membership, now))[:-1]
-            if size + len(encoded) + 1 > max_bytes:
-                break
-            size += len(encoded) + 1
-            page.append(Raw(encoded))
-        return MemberPage(page, size, start + len(page) < len(everybody))
-
-    def _sort(self, room: Room) -> list[tuple[str, Membership]]:
-        version, members = self._sorted.get(room, (-1, []))
-        if version != room.presence_version:
-            members = [(casefold_key(other.announced_nick), other) for other in room.members.values()]
-            members.sort(key=itemgetter(0))
-            self._sorted[room] = room.presence_version, members
-        return members
-
-    def _describe(self, membership: Membership, now: float) -> MemberInfo:
-        member = membership.member
-        return MemberInfo(
-            nick=membership.announced_nick,
-            session=self._ids.of(member.id),
-            away=member.away_reason if member.away else None,
-            idle=max(0, int(now - member.last_active)),
-        )
 
 
 class Lines(NamedTuple):

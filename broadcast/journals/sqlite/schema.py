@@ -1,0 +1,124 @@
+"""The schema of the journal's database: its migrations, and its full-text index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from broadcast.core.errors import JournalError, JournalTooNew
+from broadcast.journals.sqlite.database import code_of, damaged
+from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
+
+APPLICATION_ID = 0x62636A31
+"""The application id in the file's header ("bcj1"), which distinguishes a journal from other databases."""
+
+MIGRATIONS: list[Sequence[str]] = [
+    (
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        # Not STRICT: SQLite before 3.37 cannot open a file with such a table, and Python 3.11 supports older ones.
+        """CREATE TABLE events (
+            seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, nick TEXT NOT NULL, text TEXT NOT NULL
+        )""",
+    ),
+    # Each line up to this number is in the full-text index exactly once.
+    ("CREATE TABLE indexed (upto INTEGER NOT NULL)", "INSERT INTO indexed VALUES (0)"),
+    # Rooms. A key is the room's id and the number, so the keys of earlier lines are already those of the room with the
+    # id 0. No statement rewrites a table, so the duration does not depend on the number of lines.
+    (
+        "ALTER TABLE events ADD COLUMN uid TEXT",
+        "CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, topic TEXT NOT NULL)",
+        "INSERT INTO rooms VALUES (0, 'lobby', '')",
+        # One mark for each room, which is a key of the room.
+        "CREATE UNIQUE INDEX marks ON indexed (upto)",
+        "CREATE TABLE journal (id TEXT NOT NULL)",
+        "INSERT INTO journal VALUES (lower(hex(randomblob(16))))",
+        # For people who read the file with other programs.
+        f"""CREATE VIEW lines AS SELECT name AS room, seq & {MAX_SEQ} AS seq, at, kind, nick, text
+            FROM events JOIN rooms ON rooms.id = events.seq >> {SEQ_BITS}""",  # noqa: S608 - constant numbers
+    ),
+]
+"""Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
+
+FTS = "fts5"
+"""SQLite's module for full-text search. Some builds lack it."""
+TOKENIZER = "unicode61 remove_diacritics 2"
+"""The tokenizer, which splits texts into words (SQLite 3.27 or newer)."""
+
+
+def full_text(content: str) -> str:
+    """Return the declaration of a full-text table. *content* names the table that holds the texts, if any."""
+    return f"USING {FTS}(text, content='{content}', content_rowid='seq', columnsize=0, tokenize='{TOKENIZER}')"
+
+
+def verify_schema(db: sqlite3.Connection, path: Path) -> None:
+    """Raise ``JournalDamaged`` or ``JournalTooNew`` unless *db* is a journal that this program can use or migrate."""
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise damaged(path, "is a database, but not a journal of this program")
+    version, newest = _schema_version(db), len(MIGRATIONS)
+    if version > newest:
+        msg = (
+            f"the journal {path} has schema version {version}, this program knows up to {newest}: "
+            "install the newer version that wrote it, or give --data another folder"
+        )
+        raise JournalTooNew(msg)
+    if version < 1:
+        raise damaged(path, f"has the impossible schema version {version}")
+
+
+def _schema_version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring *db* to the newest schema version. Raises ``sqlite3.Error`` or ``JournalError``.
+
+    If a migration fails, those before it stay in effect.
+    """
+    for version, statements in enumerate(MIGRATIONS[_schema_version(db) :], _schema_version(db) + 1):
+        try:
+            _apply(db, *statements, f"PRAGMA user_version = {version}")
+        except sqlite3.Error as error:
+            if code_of(error) != sqlite3.SQLITE_ERROR:
+                raise
+            # The file is valid. Probably this build of SQLite lacks a feature.
+            msg = f"cannot bring {path} to schema version {version}: {error} (SQLite {sqlite3.sqlite_version})"
+            raise JournalError(msg) from error
+
+
+def _apply(db: sqlite3.Connection, *statements: str) -> None:
+    """Execute *statements* in one transaction. If it raises ``sqlite3.Error``, none has taken effect."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements:
+            db.execute(statement)
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def create_index(db: sqlite3.Connection) -> None:
+    """Create an empty full-text index unless there is one, or this SQLite has no FTS5.
+
+    This is not a migration, because an SQLite without FTS5 may use the journal before one that has it.
+    """
+    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'words'").fetchone() != (0,):
+        return
+    try:
+        _apply(
+            db,
+            f"CREATE VIRTUAL TABLE words {full_text(content='events')}",
+            # A merge that FTS5 does within an insertion delays the commit by 25 ms now and then. Therefore automerge is
+            # off, and search_indexer.py merges in small steps. crisismerge takes over if these steps fall behind.
+            "INSERT INTO words(words, rank) VALUES ('automerge', 0)",
+            "INSERT INTO words(words, rank) VALUES ('crisismerge', 64)",
+            # Moving the mark indexes the lines that it passes, so that no line is ever missing or indexed twice.
+            """CREATE TRIGGER indexing AFTER UPDATE OF upto ON indexed BEGIN
+                INSERT INTO words(rowid, text) SELECT seq, text FROM events WHERE seq > old.upto AND seq <= new.upto;
+            END""",
+        )
+    except sqlite3.OperationalError as error:
+        if code_of(error) != sqlite3.SQLITE_ERROR:
+            raise
