@@ -26,7 +26,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-import broadcast.doors.jsonrpc.rooms
+import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.session
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
@@ -54,7 +54,7 @@ TOLD_MESSAGES: Final = 3
 """Number of private messages that a session keeps for the next connection. Small, like the other limits."""
 LIMITS: Final[Sequence[tuple[object, str, int]]] = (
     *SMALL_LIMITS,
-    (broadcast.doors.jsonrpc.rooms, "PAGE_LINES", 2),
+    (broadcast.doors.jsonrpc.line_reader, "PAGE_LINES", 2),
     (broadcast.doors.jsonrpc.session, "TOLD_MESSAGES", TOLD_MESSAGES),
     (broadcast.doors.jsonrpc.snapshots, "MAX_EVENTS", 6),
 )
