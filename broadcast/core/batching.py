@@ -157,16 +157,18 @@ def build_batch(
     shown = coalesce_presence(everything)
     presence: _PresenceOverrides | None = None
     overrides: dict[int, list[Override]] = {}
+    authors: dict[int, list[Override]] = {}
+    """The overrides of those authors that do not receive their own lines."""
     names = _RenameTracker()
     for index, event in enumerate(shown):
         if isinstance(event, STORED):
             session = event.session
-            own = overrides.get(session)
+            own = authors.get(session)
             if own is None:
                 membership = members.get(session)
                 if membership is None or membership.member.receives_own:
                     continue
-                own = overrides[session] = []
+                own = authors[session] = overrides.setdefault(session, [])
             own.append((index, Receipt(event.seq) if event.receipt else None))
         elif not isinstance(event, _SAME_FOR_ALL):
             if isinstance(event, _PRESENCE):
