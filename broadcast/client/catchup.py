@@ -226,6 +226,8 @@ class CatchUp:
         self._ledger.last = None
         if self._again:
             start = self._ledger.unseen([(0, str(line)) for line in self._replay]) or 0
+            if not start and newest is not None and newest > len(self._replay):
+                self._show(Notice("Earlier lines may be missing here: /history 100 shows them."))
             for line in self._replay[start:]:
                 self._ledger.saw(str(line))
                 self._missed(line)

@@ -119,6 +119,19 @@ def test_without_a_number_of_its_room_the_client_shows_what_is_new_of_the_last_l
     assert play.front.said == [f"bob: d{number}" for number in range(30)], "the number is known by now"
 
 
+@pytest.mark.parametrize("said", [15, 25])
+def test_where_the_last_lines_do_not_reach_back_far_enough_the_client_says_so(said: int) -> None:
+    play, kitchen = in_kitchen("a", "b")
+    play.wire.cut()
+    play.front.events.clear()
+    for number in range(said):
+        kitchen.said("bob", f"c{number}")
+    play.back()
+    assert play.front.said == [f"bob: c{number}" for number in range(said)][-20:]
+    warning = "Earlier lines may be missing here: /history 100 shows them."
+    assert (warning in play.front.notices) is (said > 20)
+
+
 def test_a_client_that_cannot_go_back_says_so_and_says_nothing_in_the_first_room() -> None:
     play, kitchen = in_kitchen("a")
     del play.room.rooms["kitchen"]
