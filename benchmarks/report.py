@@ -20,6 +20,7 @@ from benchmarks.scenarios import (
     FULL,
     OUTSTANDING,
     RATE,
+    RESUME_PEOPLE,
     ROOM_PEOPLE,
     VISITORS,
     Plan,
@@ -156,6 +157,27 @@ def _own(plan: Plan) -> list[Row]:
                 (f"{one_room_name(window)} ratio", "rooms", "the first by this, run by run"),
             )
         ),
+        *(
+            (f"{name} {figure}", scenario, f"{label}: {figure}")
+            for name, scenario, label in (
+                ("json", "json", f"{plan.people} programs, {plan.senders} talk"),
+                ("json line", "json", "the same with people on the line door"),
+                ("uid", "uid", "programs, a uid on each line"),
+                ("uid none", "uid", "programs, no uids"),
+            )
+            for figure in ("deliveries/s", "CPU µs", "p99 ms", "load")
+        ),
+        ("json ratio", "json", "CPU of programs by that of people, run by run"),
+        ("uid ratio", "uid", "CPU with uids by that without, run by run"),
+        ("uid rate ratio", "uid", "deliveries/s without uids by those with, run by run"),
+        ("resume s", "resume", f"{plan.programs:,} programs resume at once, until all are back: s"),
+        ("resume median s", "resume", "until half of them are back: s"),
+        ("resume attempts", "resume", "number of attempts"),
+        ("resume server", "resume", "the server's share of a processor meanwhile"),
+        ("resume load", "resume", "that of the programs"),
+        ("resume alone p99 ms", "resume", f"{RESUME_PEOPLE} people in another room, {RATE} lines/s, before: p99 ms"),
+        ("resume p99 ms", "resume", "the same meanwhile: p99 ms"),
+        ("resume ratio", "resume", "the second by the first, run by run"),
         ("disk p99 ms", "disk", f"{plan.disk} people at {RATE} lines/s: p99 ms"),
         ("in memory p99 ms", "disk", "the same with --ephemeral: p99 ms"),
         ("disk ratio", "disk", "the first by the second, run by run"),
@@ -179,7 +201,20 @@ def _own(plan: Plan) -> list[Row]:
     ]
 
 
-_NO_RATIO = ("load", "growth MiB", "stalled ratio", "disk ratio", "quit ratio", "reset ratio", ") ratio")
+_NO_RATIO = (
+    "load",
+    "growth MiB",
+    "stalled ratio",
+    "disk ratio",
+    "quit ratio",
+    "reset ratio",
+    ") ratio",
+    "json ratio",
+    "uid ratio",
+    "rate ratio",
+    "resume ratio",
+    "resume server",
+)
 """Ends of names whose ratio means nothing: shares, differences near zero, and ratios."""
 
 
@@ -230,7 +265,7 @@ def _remarks(results: Results) -> list[str]:
     remarks = [legend]
     limited = [
         f"{scenario} of {peer.name}"
-        for scenario in ("unloaded", "loaded")
+        for scenario in ("unloaded", "loaded", "json", "json line", "uid", "uid none")
         for peer in results.peers
         if results.bottleneck(scenario, peer.name)
     ]

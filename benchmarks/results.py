@@ -129,6 +129,10 @@ GOALS = (
         )
         for window in one_room_windows(FULL)
     ),
+    Goal("500 programs, loaded: CPU per delivery, against 500 people", "json", "x", 1.5, 1.1, _own("json ratio")),
+    Goal("a uid on each line, loaded: CPU per delivery, against none", "uid", "x", 1.1, 1.03, _own("uid ratio")),
+    Goal("2,000 programs resume at once: until all are back", "resume", "s", 5, 2, _own("resume s"), full_size=True),
+    Goal("the others' p99 meanwhile", "resume", "ms", 50, 20, _own("resume p99 ms"), full_size=True),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),
     Goal("10,000 people join", "crowd", "s", 4, 2, _own("crowd join s"), full_size=True),
     *(

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from twisted.internet.tcp import Port
@@ -255,7 +255,7 @@ def makeService(options: Options) -> Server:
         programs = DoorContext(sessions, connections, reactor, call_soon, random.random, encode_notice)
         factory.hand_over = partial(take_over, programs)
         full = encode_notice(ServerNotice(SERVER_FULL))
-        pacer = AcceptPacer(reactor, lambda: hub.backlog.message_count)
+        pacer = AcceptPacer(reactor, thread_time, lambda: hub.backlog.message_count)
 
         def prepare(port: IListeningPort) -> None:
             if isinstance(port, Port):  # other packages may have ports of their own

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -236,7 +236,7 @@ class Server(RuleBasedStateMachine):
         self,
         events: Sequence[Event],
         members: Mapping[int, Membership],
-        ignoring: Iterable[Member],
+        ignoring: Collection[Member],
         last: int,
         unannounced: Sequence[Sequence[Joined | Left]],
     ) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,7 @@ class _PresenceOverrides:
 def build_batch(
     events: Sequence[Event],
     members: Mapping[int, Membership],
-    ignoring: Iterable[Member],
+    ignoring: Collection[Member],
     last_seq: int = 0,
     unannounced: Sequence[Sequence[Joined | Left]] = (),
 ) -> Batch:
@@ -157,16 +157,18 @@ def build_batch(
     shown = coalesce_presence(everything)
     presence: _PresenceOverrides | None = None
     overrides: dict[int, list[Override]] = {}
+    authors: dict[int, list[Override]] = {}
+    """The overrides of those authors that do not receive their own lines."""
     names = _RenameTracker()
     for index, event in enumerate(shown):
         if isinstance(event, STORED):
             session = event.session
-            own = overrides.get(session)
+            own = authors.get(session)
             if own is None:
                 membership = members.get(session)
                 if membership is None or membership.member.receives_own:
                     continue
-                own = overrides[session] = []
+                own = authors[session] = overrides.setdefault(session, [])
             own.append((index, Receipt(event.seq) if event.receipt else None))
         elif not isinstance(event, _SAME_FOR_ALL):
             if isinstance(event, _PRESENCE):
@@ -176,7 +178,8 @@ def build_batch(
                 replacements = _recipient_overrides(event, members, names)
             for session, replacement in replacements:
                 overrides.setdefault(session, []).append((index, replacement))
-    _apply_ignores(shown, ignoring, overrides)
+    if ignoring:
+        _apply_ignores(shown, ignoring, overrides)
     return Batch(shown, overrides, last_seq)
 
 

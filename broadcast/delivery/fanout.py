@@ -104,8 +104,9 @@ class Fanout:
                 yield partial(self._send_slice, encoded, [sends.popitem() for _ in range(min(slice_size, len(sends)))])
             del self._unsent[encoder]
         # A subscriber that has accepted all of the batch does not need its overrides any more.
-        batch.drop_overrides_except(session for session in batch.overrides if self._may_reread(session))
-        self.replay_buffer.trim(in_use=self._lagging_count > 0)
+        lagging = self._lagging_count > 0
+        batch.drop_overrides_except(filter(self._may_reread, batch.overrides) if lagging else ())
+        self.replay_buffer.trim(in_use=lagging)
         self._batch = None
 
     def _may_reread(self, session: int) -> bool:

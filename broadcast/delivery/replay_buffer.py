@@ -127,8 +127,11 @@ class ReplayBuffer:
         """Append *batch* and return it with its place."""
         placed = PlacedBatch(self.end, batch.last_seq, batch.events, batch.overrides)
         self.end = placed.end
-        stored = next((event for event in reversed(batch.events) if isinstance(event, STORED)), None)
-        self.seq = batch.last_seq if stored is None else stored.seq
+        self.seq = batch.last_seq
+        for event in reversed(batch.events):
+            if isinstance(event, STORED):
+                self.seq = event.seq
+                break
         self._batches.append(placed)
         return placed
 
@@ -137,11 +140,17 @@ class ReplayBuffer:
 
         Call it once per batch, after the batch was encoded.
         """
-        self._bytes += self._batches[-1].measure()
-        while len(self._batches) > 1 and (
-            not in_use or self.end - self.start > self._max_events or self._bytes > self._max_bytes
-        ):
-            self._bytes -= self._batches.popleft().size
+        batches = self._batches
+        if not in_use:  # nearly always, so that no batch needs to be measured
+            while len(batches) > 1:
+                batches.popleft()
+            batches[0].size = self._bytes = 0
+            return
+        if len(batches) > 1 and not batches[-2].size:
+            self._bytes += batches[-2].measure()
+        self._bytes += batches[-1].measure()
+        while len(batches) > 1 and (self.end - self.start > self._max_events or self._bytes > self._max_bytes):
+            self._bytes -= batches.popleft().size
 
     def from_offset(self, offset: int, limit: int) -> Iterator[PlacedBatch]:
         """Yield at most *limit* batches. The first is the one that holds *offset* (``start`` to before ``end``)."""

@@ -22,22 +22,27 @@ QUIET_ACCEPTS: Final = 32
 BUSY_ACCEPTS: Final = 1
 """Maximum number of connections that a port accepts in one turn while people talk."""
 PAUSE_FACTOR: Final = 10
-"""Duration of the pause, as a multiple of the time that the connections before it took.
+"""Duration of the pause, as a multiple of the CPU time that the connections before it took.
 
 To accept a connection is a third of the work for it. The rest are the nickname, the join and the end, and their
 notices. So arrivals take about a third of the time.
 """
 LONGEST_PAUSE: Final = 0.05
-"""Maximum duration of a pause, in seconds, however long the process was not running meanwhile."""
+"""Maximum duration of a pause, in seconds."""
 TALK_SECONDS: Final = 1.0
 """Time after a line during which people count as talking, in seconds."""
 
 
 class AcceptPacer:
-    """The pace of all ports of a server. *line_count* returns the number of lines delivered so far."""
+    """The pace of all ports of a server.
 
-    def __init__(self, clock: IReactorTime, line_count: Callable[[], int]) -> None:
+    *cpu_seconds* returns the CPU time of the reactor's thread. It excludes the time in which other processes run, which
+    would make the pauses much longer on a busy machine. *line_count* returns the number of lines delivered so far.
+    """
+
+    def __init__(self, clock: IReactorTime, cpu_seconds: Callable[[], float], line_count: Callable[[], int]) -> None:
         self._clock = clock
+        self._cpu_seconds = cpu_seconds
         self._line_count = line_count
         self._last_count = 0
         self._talk_until = 0.0
@@ -55,12 +60,12 @@ class AcceptPacer:
             talking = self._is_talking(began)
             port.numberAccepts = BUSY_ACCEPTS if talking else QUIET_ACCEPTS
             sessions = port.sessionno
+            cpu_before = self._cpu_seconds()
             accept()  # type: ignore[no-untyped-call]
             # Without a new session, the port may be in a longer pause, because file descriptors are missing.
             if talking and port.sessionno != sessions:
-                now = self._clock.seconds()
-                pause = min(PAUSE_FACTOR * (now - began), LONGEST_PAUSE)
-                self._paused_until = now + pause
+                pause = min(PAUSE_FACTOR * (self._cpu_seconds() - cpu_before), LONGEST_PAUSE)
+                self._paused_until = self._clock.seconds() + pause
                 pause_accepting(port, pause, self._clock)
 
         port.doRead = accept_some  # type: ignore[method-assign]

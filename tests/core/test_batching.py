@@ -136,6 +136,13 @@ def test_newcomers_receive_the_joins_and_leaves_after_their_own_join(room: dict[
     assert batch.overrides[4] == [(0, None), (5, None)]
 
 
+def test_program_receives_its_own_line_also_in_the_batch_that_announces_its_join(room: dict[int, Membership]) -> None:
+    room[DAVE].member.receives_own = True
+    said = [message(DAVE, "dave", "hi"), message(ANN, "ann", "ho")]
+    batch = build_batch(said, room, (), 0, [[Joined(DAVE, "dave")], [Joined(ANN, "ann")]])
+    assert batch.overrides == {DAVE: [(0, None)], ANN: [(0, None), (1, None), (3, None)]}
+
+
 def test_newcomers_receive_their_own_counts(room: dict[int, Membership]) -> None:
     joins = [Joined(10 + number, f"p{number}") for number in range(COALESCE_ABOVE + 1)]
     leaves: list[Joined | Left] = [Left(30 + number, f"q{number}", "") for number in range(COALESCE_ABOVE)]

