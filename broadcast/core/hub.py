@@ -33,9 +33,14 @@ MAX_ROOM_NAME_CHARS: Final = 32
 _room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
 
 
+def fold_room_name(typed: str) -> str:
+    """Return the room name *typed* as it is looked up: in lower case, without surrounding blanks."""
+    return typed.strip().lower()
+
+
 def room_name(typed: str) -> str | None:
     """Return the name of the room that is *typed* in any case, or None if it cannot be one."""
-    name = typed.strip().lower()
+    name = fold_room_name(typed)
     return name if _room_name.fullmatch(name) else None
 
 
@@ -280,7 +285,11 @@ class Hub:
         return map(self.rooms.__getitem__, member.memberships)
 
     def find(self, name: str) -> Member:
-        """Return the member with the nickname *name*, if others can know it. Raises ``NotHere``."""
+        """Return the member with the nickname *name*, if others can know it. Raises ``NotHere``.
+
+        Surrounding blanks do not count, as in ``nicknames.validate``.
+        """
+        name = name.strip()
         member = self._owners.get(nicknames.casefold_key(name))
         if member is None or not member.arrived:
             raise NotHere(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")

@@ -68,6 +68,13 @@ class RecentUids:
 
         Otherwise *event* counts as that line from now on. Only while ``loaded``.
         """
+        if self.answer_repetition(event, answer):
+            return True
+        self._pending[event.uid] = []
+        return False
+
+    def answer_repetition(self, event: Stored, answer: Answer) -> bool:
+        """Return whether a line with the uid of *event* is known. If so, *answer* is called, perhaps later."""
         uid = event.uid
         if (pending := self._pending.get(uid)) is not None:
             pending.append((event, answer))
@@ -76,7 +83,6 @@ class RecentUids:
         if seq is not None:
             self._log.read(seq, seq, partial(_compare, event, answer))
             return True
-        self._pending[uid] = []
         return False
 
     def record(self, event: Stored) -> list[Callback]:

@@ -181,6 +181,10 @@ class Room:
         if not event.uid or not self._uids.is_repetition(event, on_repetition):
             self._append(event, len(event.text))
 
+    def answer_repetition(self, event: Stored, answer: Answer) -> bool:
+        """Return whether the room knows a line with the uid of *event*. If so, *answer* is called as in ``post``."""
+        return self._uids.answer_repetition(event, answer)
+
     @property
     def knows_uids(self) -> bool:
         """Whether the uids of the recent lines are known."""

@@ -84,6 +84,15 @@ def test_repetition_is_answered_with_the_first_line(uids: Uids) -> None:
     assert uids.send("hi", "b") is not None
 
 
+def test_question_for_a_repetition_does_not_claim_the_uid(uids: Uids) -> None:
+    line = Message(1, "bot", "hi", 0.0, uid="a")
+    assert not uids.answer_repetition(line, uids.answers.append)
+    first = uids.store(uids.send("hi", "a"))
+    assert uids.answer_repetition(line, uids.answers.append)
+    uids.log.turn()
+    assert uids.answers == [first]
+
+
 def test_repetition_waits_while_the_first_line_is_being_stored(uids: Uids) -> None:
     line = uids.send("hi", "a")
     assert uids.send("hi", "a") is None

@@ -87,7 +87,7 @@ class TooLong(Rejected):
 
 
 class UidReused(Rejected):
-    """The line ``data["seq"]`` has this uid, and another text or author."""
+    """The line ``data["seq"]``, or a private message, has this uid, and another text, author or recipient."""
 
 
 NICK_REFUSED: Final = 1003

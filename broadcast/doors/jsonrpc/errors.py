@@ -44,6 +44,10 @@ class Code(IntEnum):
 
 
 REASONS: Final[Mapping[str, tuple[Code, str]]] = {
+    "too-many-connections": (
+        Code.INVALID_REQUEST,
+        "The server or the address has too many connections. Sessions that wait for their next one count.",
+    ),
     "not-kept": (Code.NOT_KEPT, "The journal has not stored it and nobody has seen it. Try again later."),
     "hello-first": (Code.HELLO_FIRST, "The first request is hello."),
     "nick-refused": (Code.NICK_REFUSED, "The nickname is taken or not allowed; data.why says which."),
@@ -57,7 +61,7 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "other-journal": (Code.WRONG_NUMBERS, "The numbers are of another journal. Start without resume."),
     "ahead": (Code.WRONG_NUMBERS, "A number is above the last one of its room."),
     "going-down": (Code.GOING_DOWN, "The server is going down."),
-    "uid-reused": (Code.UID_REUSED, "Another line has this uid; data.seq is its number."),
+    "uid-reused": (Code.UID_REUSED, "Another line or private message has this uid; data.seq is the line's number."),
     "stale": (Code.STALE, "A later attempt to resume the session came before."),
     "protocol": (Code.STALE, "The server does not speak this version; data.supported lists those that it speaks."),
 }
@@ -85,7 +89,7 @@ class Error(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RpcError(BroadcastError):
-    """A request that is refused. JSON-RPC's own errors have no *data*."""
+    """A request that is refused. Most of JSON-RPC's own errors have no *data*."""
 
     def __init__(self, code: Code, message: str, data: ErrorData | UnsetType = UNSET) -> None:
         super().__init__(message)
@@ -108,21 +112,26 @@ def refusal(
 
 
 def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one case for each error
-    """Return *error*, one of the core, as programs see it."""
+    """Return *error*, one of the core, as programs see it.
+
+    Its text becomes a sentence with a capital letter, unless it begins with a nickname.
+    """
     text = str(error)
-    text = text[:1].upper() + text[1:]
+    sentence = text[:1].upper() + text[1:]
     match error:
-        case NicknameRejected(why=why):
+        case NicknameRejected(why="taken" | "reserved" | "looks-like" as why):
             return refusal("nick-refused", text, why=why)
-        case RoomRejected(why=why):
-            return refusal(why, text)
+        case NicknameRejected(why=why):
+            return refusal("nick-refused", sentence, why=why)
         case NotHere():
             return refusal("not-here", text)
         case RecipientNotReading():
             return refusal("does-not-read", text)
+        case RoomRejected(why=why):
+            return refusal(why, sentence)
         case UidReused(seq=seq):
-            return refusal("uid-reused", text, seq=seq)
+            return refusal("uid-reused", sentence, seq=seq)
         case TooManyConnections():
-            return RpcError(Code.INVALID_REQUEST, text)
+            return refusal("too-many-connections", sentence)
         case _:
-            return RpcError(Code.INVALID_PARAMS, text)
+            return RpcError(Code.INVALID_PARAMS, sentence)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UnsetType
 
 from broadcast.core.errors import RejectedError
+from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
@@ -56,6 +57,8 @@ class Hello:
         self._on_error = on_error
         self._rooms: Sequence[Room] = ()
         self._snapshots: dict[str, JoinResult] = {}
+        self._takers: list[SnapshotTaker] = []
+        """The takers of all snapshots, until each has used its share of the message."""
         self._after: Mapping[str, int] = {}
         self._resumed = False
 
@@ -74,21 +77,20 @@ class Hello:
                 f"This server speaks version {PROTOCOL_VERSION} of the protocol.",
                 supported=[PROTOCOL_VERSION],
             )
-        if isinstance(params.resume, UnsetType) or (session := self._check_resume(params.resume)) is None:
+        resume = params.resume
+        if isinstance(resume, UnsetType) or (session := self._check_resume(resume)) is None:
             self._open_rooms()
         else:
-            self._resume(session)
+            self._resume(session, resume.attempt)
 
     def _check_resume(self, resume: Resume) -> ProgramSession | None:
         """Return the session to resume, None if it is over. Raises ``RpcError``."""
         if resume.journal != self._hub.journal_id:
             raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
-        self._after = {name.lower(): last for name, last in resume.rooms.items()}
+        self._after = {fold_room_name(name): last for name, last in resume.rooms.items()}
         session = self._sessions.find(resume.token)
-        if session is not None:
-            if resume.attempt <= session.attempt:
-                raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
-            session.attempt = resume.attempt
+        if session is not None and resume.attempt <= session.attempt:
+            raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
         return session
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
@@ -101,7 +103,7 @@ class Hello:
     def _open_rooms(self) -> None:
         typed = self._params.rooms
         names = (self._hub.settings.lobby,) if isinstance(typed, UnsetType) else typed
-        names = [*dict.fromkeys(name.strip().lower() for name in names)]
+        names = [*dict.fromkeys(map(fold_room_name, names))]
         if len(names) > MAX_ROOMS:
             raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
         self._hub.open_rooms(names, self._on_rooms)
@@ -130,20 +132,19 @@ class Hello:
         nick = self._params.nick
         if isinstance(nick, UnsetType):
             raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
-        grace = self._hub.settings.limits.grace_seconds
-        if not isinstance(self._params.grace, UnsetType):
-            grace = min(grace, self._params.grace)
         try:
             reject_controls(nick)
-            return self._sessions.open(sanitize(nick), grace, self._connection.address)
+            return self._sessions.open(sanitize(nick), self._limit_grace(inf), self._connection.address)
         except RejectedError as error:
             raise explain_rejection(error) from error
 
     # A session that goes on
 
-    def _resume(self, session: ProgramSession) -> None:
+    def _resume(self, session: ProgramSession, attempt: int) -> None:
         rooms = list(self._hub.rooms_of(session.member))
         self._check_numbers(rooms)
+        session.attempt = attempt
+        session.grace = self._limit_grace(session.grace)
         self._resumed = True
         self._rooms = rooms
         session.attach(self._connection)
@@ -155,6 +156,11 @@ class Hello:
 
     # Both
 
+    def _limit_grace(self, default: float) -> float:
+        """Return the grace that the client asks for, or *default* if it does not; at most the server's."""
+        asked = self._params.grace
+        return min(self._hub.settings.limits.grace_seconds, default if isinstance(asked, UnsetType) else asked)
+
     def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
         directory = self._sessions.directory
@@ -163,12 +169,30 @@ class Hello:
         count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
         share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
         wanted = Wanted(count, self._after.get(room.name))
-        SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session)).take_events()
+        taker = SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session))
+        self._takers.append(taker)
+        taker.take_events()
 
     def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
         self._snapshots[snapshot.room] = snapshot
-        if len(self._snapshots) == len(self._rooms) and session.connection is self._connection:
+        if len(self._snapshots) < len(self._rooms):
+            return
+        takers, self._takers = self._takers, []
+        if session.connection is not self._connection:
+            return
+        cut = [taker for taker in takers if taker.is_cut]
+        unused = sum(taker.unused_bytes for taker in takers if not taker.is_cut)
+        if cut and unused:
+            self._take_again(cut, unused // len(cut))
+        else:
             self._respond(session)
+
+    def _take_again(self, takers: Sequence[SnapshotTaker], more_bytes: int) -> None:
+        """Take the snapshots of *takers* again, each with *more_bytes* that other rooms do not need."""
+        for taker in takers:
+            del self._snapshots[taker.room.name]
+        for taker in takers:
+            taker.take_events(more_bytes)
 
     def _respond(self, session: ProgramSession) -> None:
         self._on_result(self._describe(session))

@@ -50,8 +50,14 @@ LastSeq: TypeAlias = Annotated[
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Time: TypeAlias = Annotated[float, Meta(description="Seconds since the epoch, with milliseconds.")]
-Nick: TypeAlias = Annotated[str, Meta(description="A nickname.")]
-Room: TypeAlias = Annotated[str, Meta(description="Name of a room: 1 to 32 of a-z, 0-9, _ and -, in any case.")]
+Nick: TypeAlias = Annotated[str, Meta(description="A nickname. Surrounding blanks in a request do not count.")]
+Room: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="Name of a room: 1 to 32 of a-z, 0-9, _ and -. "
+        "Case and surrounding blanks in a request do not count."
+    ),
+]
 SessionId: TypeAlias = Annotated[
     str,
     Meta(
@@ -494,7 +500,16 @@ METHODS: Final[Mapping[str, Method]] = {
         HelloParams,
         HelloResult,
         "Begin or resume a session. The first request, within 60 s.",
-        ("nick-refused", "no-such-room", "room-refused", "other-journal", "ahead", "stale", "protocol"),
+        (
+            "nick-refused",
+            "no-such-room",
+            "room-refused",
+            "other-journal",
+            "ahead",
+            "stale",
+            "protocol",
+            "too-many-connections",
+        ),
     ),
     "join": Method(
         JoinParams,
@@ -519,7 +534,7 @@ METHODS: Final[Mapping[str, Method]] = {
         TellParams,
         TellResult,
         "Send a private message. It is not stored.",
-        ("not-here", "does-not-read", "too-long", "empty"),
+        ("not-here", "does-not-read", "too-long", "empty", "uid-reused"),
     ),
     "topic": Method(
         TopicParams, Empty, "Change or remove the topic of a room.", ("not-in-room", "too-long", "empty", "not-kept")

@@ -14,7 +14,8 @@ from msgspec import UnsetType
 
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
-from broadcast.core.nicknames import reject_controls
+from broadcast.core.hub import fold_room_name
+from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.commands import run_command
@@ -28,7 +29,7 @@ from broadcast.doors.jsonrpc.messages import (
     TellResult,
 )
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
-from broadcast.doors.jsonrpc.session import TELL_UIDS
+from broadcast.doors.jsonrpc.session import TELL_UIDS, FirstTell
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,12 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
     session, uid = context.session, params.uid
     if uid:
         call.uid = uid
-    room = session.find_room(params.room)
+    try:
+        room = session.find_room(params.room)
+    except RpcError:
+        if uid and _repeat_outside(context, call, params, kind, uid):
+            return
+        raise
     text = session.clean_text(params.text)
     member = session.member
     on_stored = partial(_answer_stored, call) if call.is_request else None
@@ -63,6 +69,18 @@ def _post(context: Context, call: Call, params: messages.SayParams, kind: type[M
         room.load_uids(partial(_post_with_uid, context, call, session, room, event))
     else:
         room.post(event, partial(_answer_repetition, context, call, room))
+
+
+def _repeat_outside(
+    context: Context, call: Call, params: messages.SayParams, kind: type[Message | Action], uid: str
+) -> bool:
+    """Answer a line that repeats an earlier one of a room that the session has left. Return whether it does."""
+    session = context.session
+    room = context.sessions.hub.rooms.get(fold_room_name(params.room))
+    if room is None:
+        return False
+    event = kind(session.id, session.member.nick, session.clean_text(params.text), at=0.0, uid=uid)
+    return room.answer_repetition(event, partial(_answer_repetition, context, call, room))
 
 
 def _post_with_uid(
@@ -116,8 +134,8 @@ def _unknown(error: JournalError) -> RpcError:
 
 def _join(context: Context, call: Call, params: messages.JoinParams) -> None:
     session = context.session
-    if (name := params.room.strip()).lower() in session.member.memberships:
-        room = session.find_room(name)
+    if fold_room_name(params.room) in session.member.memberships:
+        room = session.find_room(params.room)
         if not isinstance(params.after, UnsetType) and params.after > room.last_seq:
             raise _ahead(room)
         context.pause()
@@ -195,16 +213,21 @@ def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
     session, uid = context.session, params.uid
     if uid:
         call.uid = uid
-        if uid in session.told_uids:
-            call.succeed(session.told_uids[uid])
-            return
     text = session.clean_text(params.text)
+    recipient = sanitize(params.to).strip()
+    # A digest, because the texts of all messages that a session remembers would take four megabytes.
+    digest = hash((casefold_key(recipient), text))
+    if uid and (first := session.told_uids.get(uid)) is not None:
+        if first.digest != digest:
+            raise refusal("uid-reused", "Another private message of this session has the same uid.")
+        call.succeed(first.result)
+        return
     hub = context.sessions.hub
-    to = hub.find(sanitize(params.to))
+    to = hub.find(recipient)
     room = hub.send_private(session.member, to, text, context.sessions.wall_clock())
     result = TellResult(away=to.away_reason) if to.away else TellResult()
     if uid:
-        session.told_uids[uid] = result
+        session.told_uids[uid] = FirstTell(digest, result)
         if len(session.told_uids) > TELL_UIDS:
             del session.told_uids[next(iter(session.told_uids))]
     call.succeed(result)

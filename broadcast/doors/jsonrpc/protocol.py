@@ -206,14 +206,14 @@ class ProgramConnection:
                 self._end_for(f"{MAX_FAILED_HELLOS} attempts to say hello failed.")
 
     def _execute(self, call: Call, request: Request) -> None:
+        if self._session is None and request.method != "hello":
+            raise refusal("hello-first", "Say hello first.")
         params = decode_params(request)
         if isinstance(params, HelloParams):
             self._hello(call, params)
-        elif self._session is None:
-            raise refusal("hello-first", "Say hello first.")
         else:
             if request.method != "ping":
-                self._session.member.last_active = self.sessions.wall_clock()
+                self.session.member.last_active = self.sessions.wall_clock()
             HANDLERS[request.method](self, call, params)
             backlog = self.sessions.hub.backlog
             if backlog.above_high_water and self.ready:

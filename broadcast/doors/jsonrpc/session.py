@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from weakref import proxy
 
+from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.encoder import encode_private
@@ -27,6 +28,14 @@ TOLD_MESSAGES: Final = 200
 """Number of private messages that a session keeps for the next connection."""
 TELL_UIDS: Final = 1_000
 """Number of uids of private messages that a session remembers."""
+
+
+class FirstTell(NamedTuple):
+    """A private message with a uid, which its program may send again."""
+
+    digest: int
+    """A hash of its recipient and text."""
+    result: TellResult
 
 
 class ProgramPeer(Protocol):
@@ -126,8 +135,8 @@ class ProgramSession:
         """Whether the session is leaving its rooms, or has left them."""
         self.on_end: Callable[[], None] | None = None
         """Called when the session has left all rooms, before its connection closes."""
-        self.told_uids: dict[str, TellResult] = {}
-        """The results of the last private messages that had a uid."""
+        self.told_uids: dict[str, FirstTell] = {}
+        """The last private messages that had a uid, by this uid."""
         self.first_nick = ""
         """The nickname with which the session has begun."""
         self._sessions = sessions
@@ -166,7 +175,7 @@ class ProgramSession:
 
     def find_room(self, name: str) -> Room:
         """Return the room *name*, which this session is in. Raises ``RpcError``."""
-        name = name.lower()
+        name = fold_room_name(name)
         if name not in self.member.memberships:
             raise refusal("not-in-room", f"You are not in {name[:32]}.")
         return self._hub.rooms[name]

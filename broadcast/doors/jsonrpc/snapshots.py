@@ -44,7 +44,11 @@ class SnapshotTaker:
     def __init__(
         self, directory: Directory, room: Room, wanted: Wanted, max_bytes: int, on_snapshot: OnSnapshot
     ) -> None:
-        self._room = room
+        self.room = room
+        self.unused_bytes = 0
+        """Space that remains, once the snapshot is complete."""
+        self.is_cut = False
+        """Whether more events would have been in the complete snapshot if they had fitted."""
         self._encoder = directory.encoder_for(room)
         self._recent = directory.recent_lines(room)
         self._last = room.last_seq
@@ -58,8 +62,9 @@ class SnapshotTaker:
         self._first = max(first, self._last - MAX_EVENTS + 1, 1)
         self._on_snapshot = on_snapshot
 
-    def take_events(self) -> None:
-        """Take the events, and complete the snapshot. Called once, first."""
+    def take_events(self, more_bytes: int = 0) -> None:
+        """Take the events, and complete the snapshot. If it is cut, this may be called again with *more_bytes*."""
+        self._space += more_bytes
         if self._first > self._last:
             self._on_lines(Lines([], 0, 0, complete=True))
         else:
@@ -70,11 +75,14 @@ class SnapshotTaker:
         if lines is not None:
             self._on_lines(lines)
         else:  # the room is so busy that its newest lines do not continue those that were read
-            read_lines(self._room, self._encoder, self._first, self._last, self._on_lines, max_bytes=self._space)
+            read_lines(self.room, self._encoder, self._first, self._last, self._on_lines, max_bytes=self._space)
 
     def _on_lines(self, lines: Lines | JournalError) -> None:
         if isinstance(lines, JournalError):
             lines = Lines([], 0, 0, complete=False)  # the client can ask again, with history
+        else:
+            self.is_cut = not lines.complete
+        self.unused_bytes = self._space - lines.size
         events = lines.events
         first = lines.first or self._last + 1
         oldest = 1 if self._after is None else self._after + 1
@@ -82,7 +90,7 @@ class SnapshotTaker:
             events = [Raw(self._encoder.encode_gap_in_result(oldest, first - 1)), *events]
         self._on_snapshot(
             JoinResult(
-                room=self._room.name,
+                room=self.room.name,
                 last=self._last,
                 topic=self._topic or None,
                 count=self._count,

@@ -116,6 +116,29 @@ def test_same_uid_and_text_is_stored_once(ann: Program, bob: Program) -> None:
     assert bob.events() == []
 
 
+def test_repetition_is_answered_after_the_author_has_left_the_room(ann: Program, bob: Program) -> None:
+    line = {"room": "lobby", "text": "hi", "uid": "u-1"}
+    first = ann.call("say", **line)
+    ann.call("leave", room="lobby")
+    ann.read()
+    assert ann.call("say", **line) == first
+    ann.notify("say", **line)
+    assert [event["seq"] for event in ann.events()] == [1]
+    assert ann.fail("say", **(line | {"text": "ho"})) == (1012, "uid-reused")
+    assert ann.fail("say", **(line | {"uid": "u-2"})) == (1005, "not-in-room")
+    assert ann.fail("say", **(line | {"room": "kitchen"})) == (1005, "not-in-room")
+    assert bob.texts() == ["hi"]
+
+
+def test_repetition_is_answered_while_the_author_leaves_the_room(ann: Program, bob: Program) -> None:
+    line = {"room": "lobby", "text": "hi", "uid": "u-1"}
+    ids = [ann.put("say", line), ann.put("leave", {"room": "lobby"}), ann.put("say", line)]
+    ann.world.settle()
+    first, _, second = [ann.response(id_) for id_ in ids]
+    assert first == second == {"result": {"seq": 1, "at": NOON}}
+    assert bob.texts() == ["hi"]
+
+
 def test_repetition_waits_for_the_first_line(ann: Program, bob: Program) -> None:
     ids = [ann.put("say", {"room": "lobby", "text": "hi", "uid": "u-1"}) for _ in range(3)]
     ann.world.settle()
@@ -229,12 +252,23 @@ def test_private_message_with_a_uid_is_delivered_once(ann: Program, bob: Program
     assert bob.events() == []
 
 
+def test_uid_of_another_private_message_is_refused(ann: Program, bob: Program) -> None:
+    ann.call("tell", to="bob", text="psst", uid="u-1")
+    for wrong in ({"text": "other"}, {"to": "ann"}, {"to": "eve"}):
+        params = {"to": "bob", "text": "psst", "uid": "u-1"} | wrong
+        error = ann.request("tell", **params)["error"]
+        assert (error["code"], error["data"]) == (1012, {"reason": "uid-reused"})
+    assert ann.call("tell", to="BOB", text="psst", uid="u-1") == {}
+    assert [event["text"] for event in bob.events()] == ["psst"]
+
+
 def test_private_messages_to_a_program_that_does_not_read_are_refused(ann: Program, bob: Program) -> None:
     bob.transport.takes = False
     for _ in range(100):
         if "error" in (response := ann.request("tell", to="bob", text="x" * 4000)):
             break
     assert response["error"]["data"] == {"reason": "does-not-read"}
+    assert response["error"]["message"] == "bob does not read what is sent to them."
     bob.transport.take_again()
     bob.world.settle()
     ann.call("tell", to="bob", text="x")
@@ -251,6 +285,17 @@ def test_uids_of_the_last_thousand_private_messages_are_known(ann: Program, bob:
 
 
 # topic, nick, away
+
+
+def test_nicknames_in_errors_are_as_typed(ann: Program, bob: Program) -> None:
+    for method, params, message in (
+        ("nick", {"nick": "ann"}, "ann is taken."),
+        ("nick", {"nick": "root"}, "root is reserved."),
+        ("nick", {"nick": ""}, "A nickname cannot be empty."),
+        ("tell", {"to": "nobody", "text": "x"}, "nobody is not here."),
+        ("join", {"room": "a b"}, "A room's name has 1 to 32 of a-z, 0-9, _ and -."),
+    ):
+        assert bob.request(method, **params)["error"]["message"] == message
 
 
 def test_topic_is_seen_and_stays_with_the_room(world: ProgramWorld, ann: Program, bob: Program) -> None:
@@ -521,6 +566,32 @@ def test_leave_is_refused_outside_of_the_room(ann: Program) -> None:
     assert ann.fail("leave", room="lobby", reason="x" * 5000) == (1008, "too-long")
     assert ann.call("leave", room="lobby") == {}
     assert ann.fail("say", room="lobby", text="x") == (1005, "not-in-room")
+
+
+def test_blanks_around_names_do_not_count(ann: Program, bob: Program) -> None:
+    bob.call("join", room="kitchen")  # the room stays open
+    assert ann.call("join", room=" Kitchen ")["room"] == "kitchen"
+    assert ann.call("join", room=" kitchen")["room"] == "kitchen"
+    for method, params in (
+        ("say", {"text": "hi", "uid": "u-1"}),
+        ("history", {"last": 1}),
+        ("search", {"words": "hi"}),
+        ("members", {}),
+        ("command", {"line": "/names"}),
+        ("topic", {"text": "x"}),
+        ("leave", {}),
+        ("say", {"text": "hi", "uid": "u-1"}),
+    ):
+        ann.call(method, room=" KITCHEN ", **params)
+    ann.call("tell", to=" BOB ", text="psst", uid="u-1")
+    ann.call("tell", to="bob", text="psst", uid="u-1")
+    assert [event["text"] for event in bob.events() if event["method"] == "told"] == ["psst"]
+    assert [member["nick"] for member in ann.call("members", room="lobby", after=" ann ")["members"]] == ["bob"]
+    assert ann.call("nick", nick=" anna ") == {"nick": "anna"}
+    say(ann, *map(str, range(30)))
+    back = ann.world.open_program()  # type: ignore[attr-defined]
+    welcome = back.call("hello", protocol=1, resume=ann.resume | {"rooms": {" LOBBY ": 0}})
+    assert len(welcome["rooms"]["lobby"]["events"]) == 30
 
 
 # command, ping

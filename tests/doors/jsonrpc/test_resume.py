@@ -165,6 +165,25 @@ def test_late_attempt_is_refused(world: ProgramWorld, bob: Program) -> None:
     come_back(bob, attempt=4)
 
 
+def test_refused_attempt_is_not_used_up(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    bob.vanish()
+    back = world.open_program()
+    ahead = bob.resume | {"rooms": {"lobby": 1}, "attempt": 5}
+    assert back.fail("hello", protocol=1, grace=0, resume=ahead) == (1010, "ahead")
+    back.welcome = back.call("hello", protocol=1, resume=bob.resume | {"attempt": 1})
+    assert (back.welcome["resumed"], back.welcome["grace"]) == (True, GRACE)
+
+
+def test_grace_can_be_changed_when_the_session_goes_on(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    for attempt, (grace, given) in enumerate([(5, 5), (None, 5), (1e9, GRACE), (0, 0)], 1):
+        back = world.open_program()
+        params = {} if grace is None else {"grace": grace}
+        back.welcome = back.call("hello", protocol=1, resume=bob.resume | {"attempt": attempt}, **params)
+        assert back.welcome["grace"] == given
+    back.vanish()
+    assert [event["method"] for event in ann.events()] == ["left"]
+
+
 def test_wrong_numbers_are_refused_and_change_nothing(world: ProgramWorld, ann: Program, bob: Program) -> None:
     bob.vanish()
     back = world.open_program()
@@ -214,6 +233,26 @@ def test_rooms_share_the_maximum_of_a_message(world: ProgramWorld, ann: Program)
         assert 1 <= len(events) < 10
         assert gap == {"method": "gap", "room": room, "first": 1, "last": events[0]["seq"] - 1}
         assert events[-1]["seq"] == snapshot["last"] == 10
+
+
+@pytest.mark.parametrize("busy", [1, 2])
+def test_rooms_leave_the_space_that_they_do_not_need_to_others(world: ProgramWorld, ann: Program, busy: int) -> None:
+    rooms = [f"r{number}" for number in range(10)]
+    bot = world.program("bot", rooms=rooms)
+    bot.vanish()
+    for room in rooms[:busy]:
+        ann.call("join", room=room)
+        say(ann, *['"' * 4000] * 40, room=room)
+    say(ann, "hi", room="lobby")
+    back = come_back(bot)
+    assert [*back.welcome["rooms"]] == rooms
+    for number, snapshot in enumerate(back.welcome["rooms"].values()):
+        events = [event for event in snapshot["events"] if event["method"] == "said"]
+        assert len(events) in ({1: {29, 30, 31}, 2: {14, 15}}[busy] if number < busy else {0})
+        assert snapshot["more"] is (number < busy)
+        assert not events or events[-1]["seq"] == snapshot["last"] == 40
+    ann.call("say", room="r0", text="hi")
+    assert back.texts() == ["hi"]
 
 
 def test_fifty_rooms_with_long_topics_fit_into_a_message(world: ProgramWorld, ann: Program) -> None:
@@ -436,7 +475,7 @@ def test_sessions_in_their_grace_count_as_connections_of_their_address() -> None
     second.vanish()
     back = world.open_program(address)
     error = back.request("hello", protocol=1, nick="third")["error"]
-    assert error["code"] == -32600
+    assert (error["code"], error["data"]) == (-32600, {"reason": "too-many-connections"})
     assert error["message"] == "Too many connections from 10.0.0.7: this server takes 2 from one address."
     assert back.call("hello", protocol=1, resume=first.resume)["resumed"]
     other = world.open_program()
