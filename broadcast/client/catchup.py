@@ -170,7 +170,7 @@ class CatchUp:
             self._newest = max(newest - self._live, 0)
         last = self._ledger.last
         if last is None:
-            self._finish_without()
+            self._finish_without(self._newest)
         elif self._newest < last:
             self._finish_elsewhere()
         elif self._newest == last:
@@ -218,14 +218,20 @@ class CatchUp:
         self._ledger.skip(None)
         self._finish_without()
 
-    def _finish_without(self) -> None:
-        """Without numbers: of what the server shows to every newcomer, show what was not shown."""
+    def _finish_without(self, newest: int | None = None) -> None:
+        """Without numbers: of what the server shows to every newcomer, show what was not shown.
+
+        *newest* is the number of its last line, if that is known.
+        """
         self._ledger.last = None
         if self._again:
             start = self._ledger.unseen([(0, str(line)) for line in self._replay]) or 0
+            if not start and newest is not None and newest > len(self._replay):
+                self._show(Notice("Earlier lines may be missing here: /history 100 shows them."))
             for line in self._replay[start:]:
                 self._ledger.saw(str(line))
                 self._missed(line)
+            self._ledger.last = newest
         self._finish()
 
     def _finish(self) -> None:

@@ -4,6 +4,8 @@
 
     away ──connected──> greeting ──arrived──> arriving ──caught up──> talking
       └<──────────────────────────── lost ─────────────────────────────┘
+
+A client that was in another room than the first one goes back there before it catches up, and says nothing before that.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from twisted.internet.protocol import Factory
 
 from broadcast.client.catchup import CatchUp
 from broadcast.client.heartbeat import PROMPT_SECONDS, Heartbeat
-from broadcast.client.lines import NICKNAME, Arrived, Error, Event, Notice, Prompt
+from broadcast.client.lines import NICKNAME, Arrived, Entered, Error, Event, Notice, Prompt, Whispered
 from broadcast.client.link import Attempts, Link
 from broadcast.client.naming import Naming
 from broadcast.client.reasons import because
@@ -96,6 +98,8 @@ class Connection:
         self._catch_up: CatchUp | None = None
         self._caught: CatchUp | None = None
         self._queue: list[str] = []
+        self._held: list[Event] | None = None
+        """What has arrived while the server has not answered the ``/join`` of the client's own; None: it sent none."""
 
     @property
     def nick(self) -> str:
@@ -106,6 +110,11 @@ class Connection:
     def here(self) -> int:
         """How many are in the room, oneself included; 0 while the connection does not stand, or it is not known."""
         return self._talk.company.here
+
+    @property
+    def room(self) -> str:
+        """The name of the room, or empty while it is the first one or the connection does not stand."""
+        return self._talk.room if self.standing and self._held is None else ""
 
     @property
     def away(self) -> bool:
@@ -208,10 +217,9 @@ class Connection:
         elif isinstance(event, Arrived):
             self._arrive(event)
         elif self._phase is _Phase.GREETING:
-            if isinstance(event, Error):
-                self._naming.refusal = event.text
-            elif not self._visits:
-                self._front.shown(event)
+            self._greeted(event)
+        elif self._held is not None:
+            self._go_back(self._held, event)
         elif self._catch_up is not None:
             if not self._leaving:
                 self._set_timer(CATCH_UP_SECONDS, None)
@@ -220,11 +228,20 @@ class Connection:
             # Otherwise it is an answer that came too late, after catching up was given up.
             self._talk.hear(event)
 
+    def _greeted(self, event: Event) -> None:
+        """Take in what arrives before the nickname is accepted."""
+        if isinstance(event, Error):
+            self._naming.refusal = event.text
+        elif not self._visits:
+            self._front.shown(event)
+
     def _lost(self, failure: Failure) -> None:
         was, self._phase = self._phase, _Phase.AWAY
         self._link = None
         self._set_timer(None, None)
         self._heartbeat.stop()
+        if self._held is not None:
+            self._release(self._held)
         if self._catch_up is not None:
             self._catch_up.give_up(lost=True)
             self._catch_up = None
@@ -340,16 +357,78 @@ class Connection:
         self._naming.arrive(event.nick, again=again)
         talk = self._talk
         talk.arrive(event.names, event.others)
-        self._catch_up = CatchUp(
-            talk.ledger, again=again, send=self._write, show=talk.show, missed=talk.recall, done=self._caught_up
-        )
         self._front.arrived(event.nick, event.names, event.others, again=again)
         if again and event.nick != self._naming.wished:
             self._front.shown(Notice(f"{self._naming.wished} is taken: you are {event.nick} now."))
+        if self._leaving:
+            self._catch_up = self._new_catch_up(again=again)
+        elif again and talk.room:
+            self._held = []
+            self._set_timer(PROMPT_SECONDS, "the server does not answer")
+            self._write(f"/join {talk.room}")
+        else:
+            self._start_catching_up(again=again)
         self._front.changed()
+
+    def _new_catch_up(self, *, again: bool) -> CatchUp:
+        talk = self._talk
+        return CatchUp(
+            talk.ledger, again=again, send=self._write, show=talk.show, missed=talk.recall, done=self._caught_up
+        )
+
+    def _start_catching_up(self, *held: Event, again: bool) -> None:
+        """Ask for the numbers of this room; *held* has arrived in it before."""
+        self._catch_up = self._new_catch_up(again=again)
+        for event in held:
+            self._catch_up.take(event)
         if not self._leaving:
             self._set_timer(CATCH_UP_SECONDS, None)
-            self._catch_up.begin()
+        self._catch_up.begin()
+
+    def _go_back(self, held: list[Event], event: Event) -> None:
+        """Take in *event* while the server has not answered ``/join`` yet; *held* has arrived before."""
+        talk, room = self._talk, self._talk.room
+        if isinstance(event, Entered):
+            self._release(held)
+            talk.enter(event)
+            self._front.shown(event)
+            self._start_catching_up(again=True)
+        elif isinstance(event, Error) and event.text == f"you are in {room} already.":
+            self._held = None
+            self._start_catching_up(*held, again=True)
+        elif isinstance(event, Error):
+            self._held = None
+            talk.stay()
+            self._front.shown(Notice(f"You are not in {room}, but in the first room: {event.text}"))
+            # They are meant for the other room.
+            self._drop_queue()
+            if self._leaving:
+                self._write("quit")
+            else:
+                self._start_catching_up(*held, again=False)
+        else:
+            held.append(event)
+            if not self._leaving:
+                self._set_timer(PROMPT_SECONDS, "the server does not answer")
+
+    def _release(self, held: list[Event]) -> None:
+        """Show those of the *held* events that do not belong to the room that the client was in for a moment."""
+        self._held = None
+        for event in held:
+            if isinstance(event, Whispered) or (isinstance(event, Notice) and not event.text.startswith("Topic: ")):
+                self._talk.show(event)
+
+    def _drop_queue(self) -> None:
+        """Tell of the lines that are not sent because they are meant for another room; commands remain."""
+        queue, self._queue = self._queue, []
+        unsaid = self._talk.own.given_up()
+        for line in queue:
+            if spoken(line, self.nick) is not None or line.casefold().startswith("/topic "):
+                unsaid.append(line)
+            else:
+                self._queue.append(line)
+        if unsaid:
+            self._front.unsaid(unsaid)
 
     def _caught_up(self) -> None:
         assert self._catch_up is not None

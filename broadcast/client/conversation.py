@@ -92,7 +92,8 @@ class Conversation:
         if connection.standing:
             here = [f"{connection.here} here"] if connection.here else []
             nick = f"{connection.nick} (away)" if connection.away else connection.nick
-            told = [nick, *here, *([state] if state else []), self._server]
+            room = [connection.room] if connection.room else []
+            told = [nick, *room, *here, *([state] if state else []), self._server]
         else:
             told = [state, self._server]
         text = " " + " · ".join(lines.printable(part) for part in told) + " "
@@ -276,6 +277,8 @@ class Conversation:
                 self._ring(True)
             case lines.Joined(nick):
                 self._known.seen(nick)
+            case lines.Entered(_, some):
+                self._known.seen(*some)
             case lines.Left(nick):
                 self._known.gone(nick)
             case lines.Renamed(nick, new):

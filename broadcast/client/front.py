@@ -57,7 +57,7 @@ class Front(Protocol):
         """
 
     def changed(self) -> None:
-        """``Connection.nick``, ``away``, ``names``, ``here`` or ``standing`` is another: for a status line."""
+        """``Connection.nick``, ``away``, ``names``, ``here``, ``room`` or ``standing`` has changed."""
 
     def lost(self, why: str, pause: float | None) -> None:
         """The connection was lost, or a new attempt failed: *why* is one line for people.

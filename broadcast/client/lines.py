@@ -135,6 +135,15 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """The client has moved to *room*. *names* and *others* are as in ``Arrived``."""
+
+    room: str
+    names: tuple[str, ...]
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Anything else that the server says: the welcome, the message of the day, an announcement, the goodbye."""
 
@@ -163,6 +172,7 @@ Event = (
     | Error
     | Receipt
     | Arrived
+    | Entered
     | Notice
 )
 
@@ -178,11 +188,11 @@ _left: Final = re.compile(r"([^\s:]+) left(?:\.|: (.*))", re.DOTALL)
 _renamed: Final = re.compile(r"([^\s:]+) is now ([^\s:]+)\.")
 _crowd: Final = re.compile(r"(\d{1,9}) people (joined|left)\.")
 _missed: Final = re.compile(r"You missed \d+ lines? \(#(\d{1,18})(?:-#(\d{1,18}))?\)\.")
-_arrived: Final = re.compile(
-    r" \* You are ([^\s:]+)\. "
-    r"(?:Nobody else is here|(\d{1,9}) others? (?:is|are) here: ([^\s,:]+(?:, [^\s,:]+)*)(?: and \d+ more)?)\.(?: .*)?",
-    re.DOTALL,
+_others: Final = (
+    r"(?:Nobody else is here|(\d{1,9}) others? (?:is|are) here: ([^\s,:]+(?:, [^\s,:]+)*)(?: and \d+ more)?)\."
 )
+_arrived: Final = re.compile(rf" \* You are ([^\s:]+)\. {_others}(?: .*)?", re.DOTALL)
+_entered: Final = re.compile(rf"You are in ([a-z0-9_-]{{1,32}})\. {_others}")
 _password: Final = re.compile(r"[^:\r\n]{0,60}password[^:\r\n]{0,60}: ", re.IGNORECASE)
 
 
@@ -218,7 +228,7 @@ def _answer(text: str) -> Event:
     return Answer(text)
 
 
-def _notice(text: str) -> Event:
+def _notice(text: str) -> Event:  # noqa: PLR0911 -- a table
     if match := _joined.fullmatch(text):
         return Joined(match[1])
     if match := _left.fullmatch(text):
@@ -229,6 +239,8 @@ def _notice(text: str) -> Event:
         return Crowd(int(match[1]), match[2] == "joined")
     if match := _missed.fullmatch(text):
         return Missed(int(match[1]), int(match[2] or match[1]))
+    if match := _entered.fullmatch(text):
+        return Entered(match[1], tuple(match[3].split(", ")) if match[3] else (), int(match[2] or 0))
     return Notice(text)
 
 

@@ -45,16 +45,22 @@ def line_of(event: lines.Event, own: str) -> Line:  # noqa: C901, PLR0911, PLR09
             return [(NOTE, f"-> #{seq}")]
         case lines.Arrived(nick, some, others):
             return arrival(nick, some, others)
+        case lines.Entered(room, some, others):
+            return [(NOTE, f" * You are in {room}. "), *_others(some, others)]
         case lines.Notice(text):
             return [(NOTE, f" * {text}")]
 
 
 def arrival(nick: str, some: Sequence[str], others: int) -> Line:
     """You are in the room, and so are *others*, of whom *some* are named."""
-    pieces: Line = [(NOTE, " * You are "), (_named(nick, "bold"), nick), (NOTE, ". ")]
+    return [(NOTE, " * You are "), (_named(nick, "bold"), nick), (NOTE, ". "), *_others(some, others)]
+
+
+def _others(some: Sequence[str], others: int) -> Line:
+    """Return how many *others* are in the room, of whom *some* are named."""
     if not others:
-        return [*pieces, (NOTE, "Nobody else is here.")]
-    pieces.append((NOTE, "1 other is here" if others == 1 else f"{others} others are here"))
+        return [(NOTE, "Nobody else is here.")]
+    pieces: Line = [(NOTE, "1 other is here" if others == 1 else f"{others} others are here")]
     for index, other in enumerate(some):
         pieces += [(NOTE, ", " if index else ": "), (_named(other), other)]
     more = others - len(some)

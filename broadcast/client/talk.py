@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from broadcast.client.answers import Answers, Expected, expected, nobody
 from broadcast.client.choices import Choices
 from broadcast.client.company import Company
-from broadcast.client.lines import LINE_BYTES, Answer, Emoted, Error, Event, Kept, Missed, Receipt, Said
+from broadcast.client.lines import LINE_BYTES, Answer, Emoted, Entered, Error, Event, Kept, Missed, Receipt, Said
 from broadcast.client.numbers import Ledger
 from broadcast.client.saying import OwnLines, cleaned, spoken
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _receipts: Final = re.compile(r"/receipts(?: +(on|off)?)? *", re.IGNORECASE)
 _nick: Final = re.compile(r"/nick +(\S+)\s*", re.IGNORECASE)
 _names: Final = re.compile(r"/(?:names|who|users|list)(?: .*)?", re.IGNORECASE)
+_move: Final = re.compile(r"/(?:join +(\S+)|leave)\s*", re.IGNORECASE)
 _ping: Final = re.compile(r"/ping(?: .*)?", re.IGNORECASE)
 
 
@@ -32,6 +34,10 @@ class Talk:
         self.own = OwnLines()
         self.receipts = False
         """Whether the server tells the numbers of one's own lines, and so when they are kept."""
+        self.room = ""
+        """The room of the last move, also if the connection was lost during the move; empty: the first room."""
+        self._moves: deque[str] = deque()
+        """The rooms of the moves that the server has not answered yet; empty for the first room."""
         self._front = front
         self._naming = naming
         self._send = send
@@ -57,6 +63,9 @@ class Talk:
 
     def leave(self) -> None:
         """One is in no room any more."""
+        if self._moves:
+            self._go(self._moves[-1])
+            self._moves.clear()
         self.company.leave()
         self._answers.forget()
 
@@ -74,6 +83,8 @@ class Talk:
         if (nick := self._choices.unignored_here(line)) is not None:
             self._front.shown(Answer(f"you no longer ignore {nick}."))
             return
+        if (move := _move.fullmatch(line)) is not None:
+            self._moves.append((move[1] or "").casefold())
         if (answer := self._answer_to(line)) is not None:
             self._answers.expect(answer, quiet=False)
         if (own := spoken(line, self._naming.nick)) is not None:
@@ -106,12 +117,33 @@ class Talk:
                     return
             case Error(text=text):
                 self.own.refused(text)
+                if self._moves and not text.startswith("not kept:"):
+                    self._moves.popleft()
+            case Entered(room=room):
+                # The server calls the first room by its name.
+                self._go(room if not self._moves or self._moves.popleft() else "")
+                self.enter(event)
             case Missed(last=last):
                 self.ledger.skip(last)
             case _:
                 pass
         self.show(event)
         self._choices.met(event, self._ask)
+
+    def enter(self, event: Entered) -> None:
+        """Take in who is in the room that the client has moved to."""
+        self.company.enter(event.names, event.others)
+        self._recount()
+        self._front.changed()
+
+    def _go(self, room: str) -> None:
+        """Count the lines of *room* from now on; its numbers are not known yet."""
+        self.room = room
+        self.ledger.skip(None)
+
+    def stay(self) -> None:
+        """The client stays in the first room, because the server refused to let it go back to another one."""
+        self._go("")
 
     def recall(self, line: Kept) -> None:
         """Show a line that was said while the connection was lost, or shortly before."""

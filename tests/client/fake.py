@@ -52,6 +52,13 @@ class Room:
         self.absent: set[str] = set()
         """Nobody has these names, whoever may have said something."""
         self.pings = True
+        self.rooms = {"lobby": self}
+
+    def open(self, name: str, *texts: str) -> Room:
+        """Open another room."""
+        room = self.rooms[name] = Room(*texts)
+        room.rooms = self.rooms
+        return room
 
     @property
     def names(self) -> list[str]:
@@ -167,6 +174,8 @@ class End:
             self.leave()
         elif verb == "/history":
             self._history(words)
+        elif verb in {"/join", "/leave"}:
+            self._move(words.casefold() or "lobby")
         elif verb in {"/ignore", "/unignore"}:
             self._ignore(verb, words)
         elif verb in {"/say", "/me"}:
@@ -175,6 +184,23 @@ class End:
             self.tell(f"-> {self._answer(verb, words)}")
         elif line.strip():
             self._say(line.removeprefix("/"), emote=False)
+
+    def _move(self, name: str) -> None:
+        room = self.room.rooms.get(name)
+        if room is None:
+            self.tell(f"-> Error: there is no room {name}.")
+        elif room is self.room:
+            self.tell(f"-> Error: you are in {name} already.")
+        else:
+            others = room.names
+            company = f"{len(others)} others are here: {', '.join(others)}." if others else "Nobody else is here."
+            self.room.ends.remove(self)
+            self.room = room
+            room.ends.append(self)
+            self.tell(f" * You are in {name}. {company}")
+            self.tell(f" * Topic: {name}")
+            for line in room.kept[-REPLAY:]:
+                self.tell(f"[14:02] {line}")
 
     def _answer(self, verb: str, words: str) -> str:  # noqa: PLR0911 -- a table
         match verb:

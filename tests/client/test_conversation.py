@@ -9,7 +9,7 @@ from broadcast.client.completion import Known
 from broadcast.client.connection import Connection
 from broadcast.client.conversation import Conversation
 from broadcast.client.display import Line
-from broadcast.client.lines import Answer, Emoted, Error, Event, Joined, Left, Notice, Renamed, Said, Whispered
+from broadcast.client.lines import Answer, Emoted, Entered, Error, Event, Joined, Left, Notice, Renamed, Said, Whispered
 
 SERVER = "localhost:5555"
 
@@ -48,6 +48,7 @@ class Place:
     def __init__(self) -> None:
         self.nick = ""
         self.here = 0
+        self.room = ""
         self.away = False
         self.standing = False
         self.done: list[str] = []
@@ -395,6 +396,17 @@ def test_a_new_nickname_of_your_own_is_noticed(there: Stage) -> None:
 
 def test_the_status_line_says_who_where_and_how_many(there: Stage) -> None:
     assert there.status == " ann · 2 here · localhost:5555 "
+
+
+def test_the_status_line_names_a_room_that_is_not_the_first_one(there: Stage) -> None:
+    there.place.room = "kitchen"
+    assert there.status == " ann · kitchen · 2 here · localhost:5555 "
+
+
+def test_the_people_of_another_room_are_known(there: Stage) -> None:
+    there.show(Entered("kitchen", ("eve",), 1))
+    assert there.display.lines == [" * You are in kitchen. 1 other is here: eve."]
+    assert there.known.nicknames[0] == "eve"
 
 
 def test_the_status_line_says_that_one_is_away(there: Stage) -> None:

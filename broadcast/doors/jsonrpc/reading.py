@@ -120,5 +120,10 @@ def _size(encoded: Raw) -> int:
 def list_members(context: Context, call: Call, params: messages.MembersParams) -> None:
     """Answer with a page of members, as many as fit into a message."""
     room = context.session.find_room(params.room)
-    page = context.sessions.directory.members(room, sanitize(params.after).strip(), params.count, LIST_BYTES)
-    call.succeed(MembersResult(count=len(room.members), members=page.members, more=page.more))
+    after = sanitize(params.after).strip()
+
+    def make_result() -> MembersResult:
+        page = context.sessions.directory.members(room, after, params.count, LIST_BYTES)
+        return MembersResult(count=len(room.members), members=page.members, more=page.more)
+
+    call.succeed_lazily(make_result)

@@ -26,8 +26,8 @@ class Call:
         self.method = method
         self.uid: str | UnsetType = UNSET
         """The uid of the line that the client sends, for the notice of a failure."""
-        self.response: bytes | None = None
-        """The response, once there is one."""
+        self.response: Callable[[], bytes] | None = None
+        """A function that returns the response, once there is one. It is called when the response is sent."""
         self.on_sent: Callable[[], None] | None = None
         """Called when the response has been sent, at once for a notification."""
 
@@ -38,10 +38,23 @@ class Call:
 
     def succeed(self, result: Struct | list[Raw] = _EMPTY) -> None:
         """Send *result*, if this is a request."""
-        if not isinstance(self.id, UnsetType):
-            self._responses.finish(self, encode_line(Response(id=self.id, result=result)))
+        if self.is_request:
+            response = self._encode(result)
+            self._responses.finish(self, lambda: response)
         elif self.on_sent is not None:
             self.on_sent()
+
+    def succeed_lazily(self, make_result: Callable[[], Struct]) -> None:
+        """Send the result of *make_result*, which is called when the response is sent.
+
+        While the response waits for earlier ones, the client receives notifications. The result must not be older.
+        """
+        if self.is_request:
+            self._responses.finish(self, lambda: self._encode(make_result()))
+
+    def _encode(self, result: Struct | list[Raw]) -> bytes:
+        assert not isinstance(self.id, UnsetType)
+        return encode_line(Response(id=self.id, result=result))
 
     def fail(self, error: RpcError) -> None:
         """Send *error*: as a response, or as the notice ``refused`` if this is a notification."""
@@ -49,7 +62,8 @@ class Call:
             refused = Refused(uid=self.uid, method=self.method[:64], code=error.code, message=str(error))
             self._responses.send(encode_notification("refused", refused))
         else:
-            self._responses.finish(self, encode_error(self.id, error))
+            response = encode_error(self.id, error)
+            self._responses.finish(self, lambda: response)
 
 
 class Responses:
@@ -75,15 +89,15 @@ class Responses:
             self._pending.append(call)
         return call
 
-    def finish(self, call: Call, response: bytes) -> None:
-        """Send *response* to *call* as soon as all earlier calls have theirs."""
+    def finish(self, call: Call, response: Callable[[], bytes]) -> None:
+        """Send the result of *response* to *call* as soon as all earlier calls have theirs."""
         assert call.response is None
         call.response = response
         pending = self._pending
         if pending and pending[0] is call:
             while pending and (ready := pending[0].response) is not None:
                 first = pending.pop(0)
-                self.send(ready)
+                self.send(ready())
                 if first.on_sent is not None:
                     first.on_sent()
             if not pending:

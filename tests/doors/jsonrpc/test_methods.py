@@ -471,6 +471,17 @@ def test_members_come_in_pages_by_nickname(world: ProgramWorld, ann: Program) ->
     assert [member["nick"] for member in ann.call("join", room="lobby")["members"]] == ["ann", *nicks]
 
 
+def test_members_are_not_older_than_the_notifications_before_them(ann: Program, bob: Program) -> None:
+    ann.put("say", {"room": "lobby", "text": "hi"})
+    members = ann.put("members", {"room": "lobby"})
+    bob.put("nick", {"nick": "rob"})
+    ann.world.settle()
+    messages = ann.read()
+    assert [message.get("method") for message in messages] == ["said", "renamed", None, None]
+    assert messages[-1]["id"] == members
+    assert [member["nick"] for member in messages[-1]["result"]["members"]] == ["ann", "rob"]
+
+
 def test_snapshot_has_the_first_200_members_and_their_count(world: ProgramWorld) -> None:
     world.join(*(f"bot{number:03}" for number in range(205)))
     lobby = world.program("zed").welcome["rooms"]["lobby"]
