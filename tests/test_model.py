@@ -46,6 +46,7 @@ from broadcast.core.interfaces import Batch
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member, Membership
 from broadcast.core.nicknames import casefold_key
+from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from tests.harness import NOON, DirectWorld, Person, World, logged
@@ -349,7 +350,9 @@ class Server(RuleBasedStateMachine):
         return [client for client in self.typing() if client.at_once]
 
     def nameless(self) -> list[Client]:
-        return [client for client in self.others() if not client.nick and client.at_once]
+        """Return the clients that can still try a nickname without being disconnected for the tenth rejection."""
+        nameless = [client for client in self.others() if not client.nick and client.at_once]
+        return [client for client in nameless if len(client.expected) < MAX_REJECTED_NICKS]
 
     def owner(self, name: str) -> Client | None:
         """Return the client that the server gives *name* to. ``PromptClients`` checks the owners."""
