@@ -1,3 +1,3 @@
-"""A chat server with one room, for netcat, telnet, programs and its own client."""
+"""A chat server for netcat, telnet, programs and its own client."""
 
 __version__ = "0.1.0"
