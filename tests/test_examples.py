@@ -152,6 +152,9 @@ async def test_an_example_that_a_shell_started_in_the_background_stops_on_sigter
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=CHECKOUT)
         try:
             await until(is_here(port, nick))
+            if nick != "echo":
+                assert process.stdout
+                await process.stdout.readline()  # the program knows by now that it is connected
             process.terminate()
             async with asyncio.timeout(20):
                 await process.communicate()

@@ -121,6 +121,8 @@ def test_the_examples_work_together(address: str, tmp_path: Path) -> None:
             assert bridge.stdout
             assert webhook.stdout
             await bridge.stdout.readline()
+            while "echo" not in [person.nick for person in await ann.members("kitchen")]:
+                await asyncio.sleep(0.05)
             port = int((await webhook.stdout.readline()).decode().rpartition(":")[2].strip(" /\n"))
             for _ in range(2):
                 assert await post(port, "!echo soup", "Idempotency-Key: 1") == (200, {"seq": 1})
