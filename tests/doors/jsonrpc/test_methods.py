@@ -264,8 +264,10 @@ def test_uid_of_another_private_message_is_refused(ann: Program, bob: Program) -
 
 def test_private_messages_to_a_program_that_does_not_read_are_refused(ann: Program, bob: Program) -> None:
     bob.transport.takes = False
+    response: dict[str, Any] = {}
     for _ in range(100):
-        if "error" in (response := ann.request("tell", to="bob", text="x" * 4000)):
+        response = ann.request("tell", to="bob", text="x" * 4000)
+        if "error" in response:
             break
     assert response["error"]["data"] == {"reason": "does-not-read"}
     assert response["error"]["message"] == "bob does not read what is sent to them."

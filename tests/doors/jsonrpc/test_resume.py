@@ -175,6 +175,7 @@ def test_refused_attempt_is_not_used_up(world: ProgramWorld, ann: Program, bob: 
 
 
 def test_grace_can_be_changed_when_the_session_goes_on(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    back = bob
     for attempt, (grace, given) in enumerate([(5, 5), (None, 5), (1e9, GRACE), (0, 0)], 1):
         back = world.open_program()
         params = {} if grace is None else {"grace": grace}
