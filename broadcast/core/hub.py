@@ -178,9 +178,7 @@ class Hub:
         if isinstance(opened, RejectedError) or len(rooms) == len(typed):
             on_rooms(opened if isinstance(opened, RejectedError) else rooms)
             for room in rooms:
-                room.reservations -= 1
-                if room.is_unused:
-                    self._close_room(room)
+                self._end_reservation(room)
         else:
             self.open_room(typed[len(rooms)], partial(self._open_next, typed, rooms, on_rooms))
 
@@ -195,9 +193,12 @@ class Hub:
         for on_room in callbacks:
             on_room(room)
         if isinstance(room, Room):
-            room.reservations -= 1
-            if room.is_unused:
-                self._close_room(room)
+            self._end_reservation(room)
+
+    def _end_reservation(self, room: Room) -> None:
+        room.reservations -= 1
+        if room.is_unused:
+            self._close_room(room)
 
     def _validate_room(self, typed: str) -> str:
         """Return the name of the room in *typed*. Raises ``RoomRejected`` unless it may be open."""

@@ -156,7 +156,7 @@ class Room:
         self._joining.append(membership)
         self._append(Joined(member.id, member.nick))
         if member.away:
-            self.change_away(member)  # a join does not tell it to the others
+            self.change_away(member)  # the join does not say that
 
     def leave(self, member: Member, reason: str) -> None:
         """Remove *member*. ``leave_delivered`` of its listener is called once every subscriber has the event."""
