@@ -349,9 +349,6 @@ class Program:
             case "renamed":
                 if session in members:
                     members[session] = params["nick"], members[session][1]
-                if session == self.session:
-                    self.nick = params["nick"]
-                    self.nicks.add(self.nick)
             case "away":
                 if session in members:
                     members[session] = members[session][0], params["reason"]
@@ -359,6 +356,8 @@ class Program:
                 view.topic = params["text"]
             case "crowd":
                 view.is_vague = True
+                if not params["joined"] and not params["left"]:
+                    view.topic = UNKNOWN  # notices were dropped
             case _:
                 raise AssertionError(method)
 
