@@ -30,10 +30,13 @@ import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.session
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
+from broadcast.core.events import STORED, Stored, TopicChanged
 from broadcast.core.hub import Settings
 from broadcast.core.limits import DEFAULTS
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.doors.jsonrpc.errors import Code, RpcError
+from broadcast.doors.jsonrpc.responses import Call
 from broadcast.journals.commit_queue import storage_problem
 from broadcast.journals.memory import MemoryJournal
 from tests.doors.jsonrpc.programs import GRACE, DirectProgramWorld, ProgramWorld
@@ -58,8 +61,6 @@ LIMITS: Final[Sequence[tuple[object, str, int]]] = (
     (broadcast.doors.jsonrpc.session, "TOLD_MESSAGES", TOLD_MESSAGES),
     (broadcast.doors.jsonrpc.snapshots, "MAX_EVENTS", 6),
 )
-NOT_STORED: Final = {"hello-first", "not-in-room", "not-kept", "going-down"}
-"""Reasons of errors after which a line is certainly not stored."""
 
 
 class Line(NamedTuple):
@@ -80,8 +81,6 @@ class Sent:
     text: str
     seq: int = 0
     """Its number, once the program knows it."""
-    failed: bool = False
-    """Whether the server has refused it at least once, so that later lines may come before it."""
     is_stored: bool = False
     """Whether the program knows that it is stored, even without the number."""
 
@@ -259,8 +258,8 @@ class Program:
             if data is not None:
                 self._confirm(sent, data["seq"])
             return
-        assert code in {1001, 1002, 1005}, (code, data)
-        sent.failed = True
+        assert code in {1001, 1005}, (code, data)
+        assert sent.uid in self.model.refused
 
     # What the server sends
 
@@ -430,10 +429,28 @@ class Model(RuleBasedStateMachine):
         self.abandoned: list[Link] = []
         """Connections of programs that use another one by now."""
         self.journal_fails = False
+        self.refused: set[object] = set()
+        """The uids of lines that the server has refused at least once, so that later lines may come before them.
+
+        The program does not know of all, because a refusal may be lost with the connection.
+        """
+        self.stack.enter_context(mock.patch.object(Call, "fail", self._note_failure(Call.fail)))
         self.numbers = count(1)
 
-    def _problem(self, event: Any) -> str:  # noqa: ANN401 -- as that of the journal
-        return "the disk is full" if self.journal_fails else storage_problem(event)
+    def _problem(self, event: Stored | TopicChanged) -> str:
+        if not self.journal_fails:
+            return storage_problem(event)
+        if isinstance(event, STORED):
+            self.refused.add(event.uid)
+        return "the disk is full"
+
+    def _note_failure(self, fail: Callable[[Call, RpcError], None]) -> Callable[[Call, RpcError], None]:
+        def note(call: Call, error: RpcError) -> None:
+            fail(call, error)
+            if error.code == Code.NOT_IN_ROOM:
+                self.refused.add(call.uid)
+
+        return note
 
     @initialize(
         kind=st.sampled_from(KINDS_OF_WORLD),
@@ -711,7 +728,7 @@ class Model(RuleBasedStateMachine):
             self.people.remove(person)
             person.protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
         elif person.transport.reading and not person.transport.finished:
-            person.put(f"{line} {self.word()}\n" if line in {"hello", "/me waves", "/msg ann hi"} else f"{line}\n")
+            person.put(f"{line} {self.word()}\n" if line.endswith(("hello", "waves", "hi")) else f"{line}\n")
 
     # What holds whenever everything has been delivered
 
@@ -804,7 +821,7 @@ class Model(RuleBasedStateMachine):
                 seq = numbers[sent.uid]
                 assert sent.seq in {0, seq}
                 assert (stored[seq].text, type(stored[seq]).__name__) == (sent.text, KINDS[sent.method])
-            in_order = [numbers[sent.uid] for sent in lines if not sent.failed]
+            in_order = [numbers[sent.uid] for sent in lines if sent.uid not in self.refused]
             assert in_order == sorted(in_order), "the order of the author"
             for seq, line in program.read[room].items():
                 assert line == Line(stored[seq].nick, stored[seq].text, stored[seq].uid)
