@@ -16,7 +16,6 @@ from math import inf
 from typing import Any, Final, cast
 from unittest import mock
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -520,6 +519,5 @@ MODEL = settings(
 )
 
 
-@pytest.mark.skipif(not LONG, reason="it still finds streams that end when a room is left and joined again")
 def test_programs_miss_nothing_and_know_who_is_here() -> None:
     run_machine(Model, settings=MODEL)
