@@ -207,7 +207,10 @@ class HistoryLine:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The subscriber missed the events *first* to *last*, both included. They are no longer in memory."""
+    """The subscriber missed the events *first* to *last*, both included. They are no longer in memory.
+
+    It may also have missed events without a number. If *last* is before *first*, it missed only such events.
+    """
 
     first: int
     last: int

@@ -82,14 +82,14 @@ class Cursor:
         batch = next(self._replay_buffer.from_offset(offset - 1, 1))
         self.move_to(offset, batch.seq_before(offset - batch.start))
 
-    def skip_to(self, offset: int, seq: int) -> Gap | None:
-        """Move as with ``move_to``. Return the skipped numbers as a gap, or None if no stored event was skipped.
+    def skip_to(self, offset: int, seq: int) -> Gap:
+        """Move as with ``move_to``. Return the skipped numbers as a gap, which is empty if no stored event was skipped.
 
         The gap may include the subscriber's own messages. To leave them out would cost memory for each message.
         """
         first = self.seq + 1
         self.move_to(offset, seq)
-        return Gap(first, seq) if first <= seq else None
+        return Gap(first, seq)
 
     def next_run(self, end: int, session: int, encoder: Encoder) -> Run:
         """Return the events from the cursor up to the offset *end*, which is excluded. The cursor does not move.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class MultiRoomPeer(BasePeer):
     """A peer with a subscriber for each room, and one for the responses. They share the writer of the connection.
 
-    Responses go first: if a response waits, the events of all rooms wait. So a response that was sent before
-    ``release`` precedes all events of that room. The order between the rooms is not defined.
+    Responses go first: if a response waits, the events of all rooms wait. So a response that was sent before a
+    stream is released precedes all events of it. The order between the rooms is not defined.
 
     The peer is congested while events of a room that it has left wait. So a client that does not read cannot leave many
     rooms behind. The subscriber of the responses belongs to *registry*, the fan-out of any room, but never subscribes.
@@ -37,8 +37,8 @@ class MultiRoomPeer(BasePeer):
         self._session = 0
         self._rooms: dict[Publisher, Subscriber] = {}
         """The subscriber of each room, by the publisher of the room."""
-        self._held: set[Publisher] = set()
-        """The rooms that wait for ``release``."""
+        self._held: set[Subscriber] = set()
+        """The subscribers whose events wait for their release."""
         self._ending: dict[Publisher, list[Subscriber]] = {}
         """The subscribers of earlier visits whose events wait, by room. Each one waits for the one before."""
         self._last_lines: tuple[bytes, ...] | None = None
@@ -75,38 +75,39 @@ class MultiRoomPeer(BasePeer):
         if self._open:
             self._rooms.get(publisher, self._responses).send((line,))
 
-    def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> None:
+    def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> Callable[[], None]:
         """Send the next events of the room with *publisher* as *encoder* encodes them.
 
-        If *held*, they wait for ``release``. All peers must use the same encoder for one room, because they share the
+        If *held*, they wait until the returned function is called. It does nothing once this stream has ended, even if
+        another one of the same room has begun. All peers must use the same encoder for one room, because they share the
         encoded batches.
         """
         if not self._open or publisher in self._rooms:
-            return
+            return _do_nothing
         registry = cast("Registry", publisher)  # a fan-out is both
         subscriber = Subscriber(registry, Share(self._shared), encoder, self._on_writable, self._private_bytes)
         subscriber.session = self._session
         self._rooms[publisher] = subscriber
         if held:
-            self._held.add(publisher)
+            self._held.add(subscriber)
             subscriber.hold()
         if publisher in self._ending:
             subscriber.hold()
         subscriber.subscribe(encoder)
+        return partial(self._release, subscriber)
 
-    def release(self, publisher: Publisher) -> None:
-        """Begin to send the events of the room with *publisher*, which was subscribed as held."""
-        if publisher in self._held:
-            self._held.remove(publisher)
-            self._rooms[publisher].release()
+    def _release(self, subscriber: Subscriber) -> None:
+        if subscriber in self._held:
+            self._held.remove(subscriber)
+            subscriber.release()
 
     def unsubscribe(self, publisher: Publisher) -> None:
         """End the stream of the room with *publisher* here. If the room is still held, discard its events."""
         subscriber = self._rooms.pop(publisher, None)
         if subscriber is None:
             return
-        if publisher in self._held:
-            self._held.remove(publisher)
+        if subscriber in self._held:
+            self._held.remove(subscriber)
             subscriber.discard()
         elif not subscriber.end(partial(self._on_ended, publisher)):
             self._ending.setdefault(publisher, []).append(subscriber)
@@ -152,6 +153,10 @@ class MultiRoomPeer(BasePeer):
         self._ending.clear()
         self._shared.connection_lost()
         self._run_waiting()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 class _NoEvents:

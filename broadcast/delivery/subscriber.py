@@ -306,16 +306,18 @@ class Subscriber:
             on_ended()
 
     def _send_gap(self, send: Send) -> bool:
-        """Move the cursor to the start of the replay buffer, or to a chunk before it, and send a gap notice."""
+        """Move the cursor to the start of the replay buffer, or to a chunk before it, and send a gap notice.
+
+        The encoder returns no bytes if it does not report a gap without stored events.
+        """
         if self._queue.is_due(self._replay_buffer.start - 1):
             offset, seq = self._queue.first.offset, self._queue.first.seq
         else:
             offset, seq = self._replay_buffer.start, self._replay_buffer.seq_before
         gap = self._cursor.skip_to(offset, seq)
-        if gap is None:
-            return True
         self._dispatcher.missed_messages += gap.last - gap.first + 1
-        return self._send_chunk(private_chunk(offset, seq, (self.encoder.encode(gap),)), send)
+        notice = self.encoder.encode(gap)
+        return self._send_chunk(private_chunk(offset, seq, (notice,)), send) if notice else True
 
     def _send_run(self, end: int, send: Send) -> bool:
         """Send shared events up to the offset *end*, which is excluded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from broadcast.core.events import Event, Message, Notice, PrivateMessage
 from broadcast.core.interfaces import Batch, Override
@@ -87,10 +87,10 @@ class Program(TextClient):
     def _note_closed(self) -> None:
         self.closed = True
 
-    def enter(self, *rooms: Room, held: bool = False) -> None:
-        """Subscribe to *rooms*."""
-        for room in rooms:
-            self.peer.subscribe(room.fanout, room.encoder, held=held)
+    def enter(self, *rooms: Room, held: bool = False) -> Callable[[], None]:
+        """Subscribe to *rooms*. Return the function that releases the last one, if it is *held*."""
+        releases = [self.peer.subscribe(room.fanout, room.encoder, held=held) for room in rooms]
+        return releases[-1]
 
     def leave(self, *rooms: Room) -> None:
         """Unsubscribe from *rooms*."""

@@ -43,7 +43,7 @@ class PlainEncoder:
                 return f"[{text}]\n".encode()
             case Receipt(seq=seq):
                 return f"#{seq}\n".encode()
-            case Gap(first=first, last=last):
+            case Gap(first=first, last=last) if first <= last:
                 return f"missed {first}-{last}\n".encode()
             case Joined(nick=nick) if not self.view.quiet:
                 return f"+{nick}\n".encode()

@@ -78,4 +78,4 @@ def test_cursor_knows_its_number_and_the_gap_that_it_skips() -> None:
     assert cursor.skip_to(replay_buffer.start, replay_buffer.seq_before) == Gap(1, 3)
     gaps.append(cursor.has_gap)
     assert (cursor.offset, cursor.seq, gaps) == (3, 3, [False, True, False])
-    assert cursor.skip_to(4, 3) is None
+    assert cursor.skip_to(4, 3) == Gap(4, 3), "no stored event was skipped"

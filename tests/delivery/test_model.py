@@ -212,7 +212,8 @@ class ProgramConnection(Connection):
         self.streams = {room: Stream() for room in ROOMS}
         self.visits: dict[Room, list[Line]] = {}
         """The lines of each room since it was entered."""
-        self.held: dict[Room, None] = {}
+        self.held: dict[Room, Callable[[], None]] = {}
+        """The functions that release the rooms that are held."""
         self.precede: list[tuple[str, list[Line]]] = []
         """Responses, and the lines of the visits that begin after them."""
 
@@ -235,20 +236,20 @@ class ProgramConnection(Connection):
 
     def enter(self, room: Room, time: int, *, held: bool) -> None:
         self.visits[room] = []
-        if held:
-            self.held[room] = None
-        else:
+        if not held:
             self.confirm(room, time)
-        self.program.enter(room, held=held)
+        release = self.program.enter(room, held=held)
+        if held:
+            self.held[room] = release
 
     def confirm(self, room: Room, time: int) -> None:
         self.answer([f"{room.name} {time}"], time)
         self.precede.append((f"re {room.name} {time}", self.visits[room]))
 
     def release(self, room: Room, time: int) -> None:
-        del self.held[room]
+        release = self.held.pop(room)
         self.confirm(room, time)
-        self.peer.release(room.fanout)
+        release()
 
     def leave(self, room: Room) -> None:
         self.program.leave(room)

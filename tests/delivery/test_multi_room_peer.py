@@ -61,13 +61,13 @@ def test_room_that_is_held_begins_at_its_subscription_after_the_response(world: 
     program = Program(world)
     (a,) = world.rooms("a")
     a.say("before")
-    program.enter(a, held=True)
+    release = program.enter(a, held=True)
     a.say("1", private={program.session: "psst"})
     a.say("2")
     assert program.lines() == []
     program.answer("re joined")
-    program.peer.release(a.fanout)
-    program.peer.release(a.fanout)
+    release()
+    release()
     a.say("3")
     assert program.lines() == ["re joined", "a 1", "a [psst]", "a 2", "a 3"]
     assert world.dispatcher.lagging_count == 0
@@ -77,20 +77,20 @@ def test_room_that_is_held_too_long_begins_with_a_gap(world: ProgramWorld) -> No
     program = Program(world)
     (a,) = world.rooms("a", events=2)
     a.say()
-    program.enter(a, held=True)
+    release = program.enter(a, held=True)
     for _ in range(2, 7):
         a.say()
-    program.peer.release(a.fanout)
+    release()
     assert program.lines() == ["a missed 2-4", "a 5", "a 6"]
 
 
 def test_room_that_is_left_while_held_sends_nothing(world: ProgramWorld) -> None:
     program = Program(world)
     (a,) = world.rooms("a")
-    program.enter(a, held=True)
+    release = program.enter(a, held=True)
     a.say("lost", private={program.session: "psst"})
     program.leave(a)
-    program.peer.release(a.fanout)
+    release()
     program.enter(a)
     a.say("seen")
     assert program.lines() == ["a seen"]
@@ -104,6 +104,21 @@ def test_second_subscription_to_a_room_changes_nothing(world: ProgramWorld) -> N
     program.enter(a, held=True)
     a.say("once")
     assert program.lines() == ["a once"]
+
+
+def test_release_of_a_stream_that_has_ended_does_not_release_the_next_one(world: ProgramWorld) -> None:
+    program = Program(world)
+    (a,) = world.rooms("a")
+    release_first = program.enter(a, held=True)
+    a.say("for the first")
+    program.leave(a)
+    release_second = program.enter(a, held=True)
+    a.say("for the second")
+    release_first()
+    assert program.lines() == []
+    release_second()
+    assert program.lines() == ["a for the second"]
+    assert world.dispatcher.lagging_count == 0
 
 
 # A program that lags
@@ -121,10 +136,10 @@ def test_streams_continue_whole_wherever_they_were_cut(direct: ProgramWorld, roo
     program.answer("re one", "re two")
     a.say("three")
     program.answer("re three")
-    program.enter(c, held=True)
+    release = program.enter(c, held=True)
     c.say("one")
     program.answer("re joined")
-    program.peer.release(c.fanout)
+    release()
     b.say("two", "three", private={program.session: "psst"})
     for _ in range(30 if steps else 0):
         program.read_on(steps)
@@ -232,10 +247,10 @@ def test_room_that_is_left_and_joined_again_while_the_program_lags(direct: Progr
         a.say(f"seen {visit}", private={program.session: f"psst {visit}"})
         program.leave(a)
         a.say("not seen")
-        program.enter(a, held=visit == 1)
+        release = program.enter(a, held=visit == 1)
         if visit == 1:
             a.say("held")
-            program.peer.release(a.fanout)
+            release()
     b.say("one")
     program.read_on()
     a.say("last")
@@ -308,7 +323,7 @@ def test_lost_peer_accepts_every_call_and_holds_nothing(world: ProgramWorld, lag
     program = Program(world)
     a, b, c = world.rooms("a", "b", "c")
     program.enter(a, b)
-    program.enter(c, held=True)
+    release = program.enter(c, held=True)
     if lags:
         program.stop()
     program.answer("re one")
@@ -319,7 +334,7 @@ def test_lost_peer_accepts_every_call_and_holds_nothing(world: ProgramWorld, lag
     sent = bytes(program.transport.sent)
     program.enter(a, b)
     program.leave(a)
-    program.peer.release(c.fanout)
+    release()
     program.answer("re two")
     for room in (a, b, c):
         room.say()

@@ -66,7 +66,10 @@ class Renamed(Event, frozen=True):
 
 
 class Crowd(Event, frozen=True):
-    """So many people have joined and left at once. It replaces their ``Joined`` and ``Left``."""
+    """So many people have joined and left at once. It replaces their ``Joined`` and ``Left``.
+
+    Both numbers are 0 if the server has left out events without a number, because the program reads slowly.
+    """
 
     room: str
     joined: int

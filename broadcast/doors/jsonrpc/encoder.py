@@ -119,6 +119,8 @@ class RoomEncoder:
                 )
             case events.Announced(text=text):
                 return "announced", messages.Announced(room=room, text=text)
+            case events.Gap(first=first, last=last) if first > last:
+                return "crowd", messages.Crowd(room=room, joined=0, left=0)
             case events.Gap(first=first, last=last):
                 return "gap", messages.Gap(room=room, first=first, last=last)
             case events.StoreFailed():

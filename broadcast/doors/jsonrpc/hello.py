@@ -59,6 +59,8 @@ class Hello:
         self._snapshots: dict[str, JoinResult] = {}
         self._takers: list[SnapshotTaker] = []
         """The takers of all snapshots, until each has used its share of the message."""
+        self._releases: list[Callable[[], None]] = []
+        """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
         self._resumed = False
 
@@ -164,7 +166,8 @@ class Hello:
     def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
         directory = self._sessions.directory
-        self._connection.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
+        encoder = directory.encoder_for(room)
+        self._releases.append(self._connection.peer.subscribe(room.publisher, encoder, held=True))
         default = self._hub.settings.replay
         count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
         share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
@@ -196,8 +199,8 @@ class Hello:
 
     def _respond(self, session: ProgramSession) -> None:
         self._on_result(self._describe(session))
-        for room in self._rooms:
-            self._connection.peer.release(room.publisher)
+        for release in self._releases:
+            release()
         resume = self._params.resume
         session.begin_telling(resume.told if self._resumed and not isinstance(resume, UnsetType) else 0)
         self._connection.resume()

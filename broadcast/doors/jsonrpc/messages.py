@@ -398,7 +398,10 @@ class Renamed(Struct, frozen=True, kw_only=True):
 
 
 class Crowd(Struct, frozen=True, kw_only=True):
-    """Many members joined or left at once, in place of their ``joined`` and ``left``."""
+    """Many members joined or left at once, in place of their ``joined`` and ``left``.
+
+    If both numbers are 0, the client has read so slowly that notices about members and the topic were dropped.
+    """
 
     room: Room
     joined: Count
@@ -441,7 +444,10 @@ class Announced(Struct, frozen=True, kw_only=True):
 
 
 class Gap(Struct, frozen=True, kw_only=True):
-    """The lines *first* to *last* were not delivered. ``history`` returns them."""
+    """The lines *first* to *last* were not delivered. ``history`` returns them.
+
+    Notices about members and the topic may be missing, too.
+    """
 
     room: Room
     first: Seq

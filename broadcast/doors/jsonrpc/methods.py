@@ -181,17 +181,17 @@ def _ahead(room: Room) -> RpcError:
 def _begin_stream(context: Context, call: Call, params: messages.JoinParams, room: Room) -> None:
     """Begin the stream of *room*, and take the snapshot that precedes it."""
     directory = context.sessions.directory
-    context.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
+    release = context.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
     default = context.sessions.hub.settings.replay
     wanted = Wanted(
         default if isinstance(params.replay, UnsetType) else params.replay,
         None if isinstance(params.after, UnsetType) else params.after,
     )
-    SnapshotTaker(directory, room, wanted, share_of(1), partial(_answer_join, context, call, room)).take_events()
+    SnapshotTaker(directory, room, wanted, share_of(1), partial(_answer_join, context, call, release)).take_events()
 
 
-def _answer_join(context: Context, call: Call, room: Room, snapshot: JoinResult) -> None:
-    call.on_sent = partial(context.peer.release, room.publisher)  # the response may wait for those of earlier requests
+def _answer_join(context: Context, call: Call, release: Callable[[], None], snapshot: JoinResult) -> None:
+    call.on_sent = release  # the response may wait for those of earlier requests
     call.succeed(snapshot)
     context.resume()
 

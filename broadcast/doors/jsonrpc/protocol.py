@@ -292,7 +292,6 @@ class ProgramConnection:
             if call.is_request and self._state is not _State.GONE:
                 self.session.has_client_token = True
             call.succeed(result)
-            self._stop_timers()
             self._start_pings()
 
         def refuse(error: RpcError) -> None:
@@ -302,6 +301,7 @@ class ProgramConnection:
         Hello(self.sessions, self, params, self._set_session, greet, refuse).run()
 
     def _set_session(self, session: ProgramSession) -> None:
+        self._stop_timers()  # hello cannot fail any more, even if the result takes long
         self._session = session
         self.peer.bind_session(session.id)
 

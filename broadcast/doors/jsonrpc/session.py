@@ -45,11 +45,11 @@ class ProgramPeer(Protocol):
     def congested(self) -> bool:
         """Whether the client reads so slowly that nothing more should be queued for it alone."""
 
-    def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> None:
-        """Begin the stream of a room here. If it is *held*, nothing of it is sent until ``release``."""
+    def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> Callable[[], None]:
+        """Begin the stream of a room here. If it is *held*, its events wait until the returned function is called.
 
-    def release(self, publisher: Publisher) -> None:
-        """Send the stream of a room from where it begins."""
+        The function does nothing once the stream has ended.
+        """
 
     def unsubscribe(self, publisher: Publisher) -> None:
         """End the stream of a room here."""

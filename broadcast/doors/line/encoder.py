@@ -89,6 +89,8 @@ class LineEncoder:
                 return f" * {text}{END}"
             case PrivateMessage(nick=nick, text=text):
                 return f"[{nick}] {text}{END}"
+            case Gap(first=first, last=last) if first > last:
+                return ""  # this protocol reports missed lines only
             case Gap(first=first, last=last):
                 missed = _format_count(last - first + 1, "line", "lines")
                 return f" * You missed {missed} (#{first}-#{last}).{END}"

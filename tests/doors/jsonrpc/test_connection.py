@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, METHODS
 from broadcast.doors.jsonrpc.protocol import ProgramConnection
-from tests.doors.jsonrpc.programs import Program, ProgramWorld
+from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
 from tests.harness import is_read_from
 
 SAY = '{"jsonrpc":"2.0","id":%d,"method":"say","params":{"room":"lobby","text":"%d"}}'
@@ -204,6 +205,22 @@ def test_program_that_does_not_read_misses_lines_and_is_told_which(ann: Program,
     seen = [event["seq"] for event in events if event["method"] == "said"]
     assert seen == [*range(1, gap["first"]), *range(gap["last"] + 1, 1201)]
     assert gap["room"] == "lobby"
+
+
+def test_program_that_misses_only_notices_without_a_number_is_sent_an_empty_crowd() -> None:
+    world = DirectProgramWorld(replay_buffer=ReplayBuffer(max_events=2))
+    ann, bob = world.programs("ann", "bob")
+    ann.read()
+    ann.transport.takes = False
+    for number in range(1, 8):
+        bob.call("nick", nick=f"bob{number}")
+    ann.transport.take_again()
+    world.settle()
+    events = ann.events()
+    assert {"method": "crowd", "room": "lobby", "joined": 0, "left": 0} in events
+    assert len(events) < 8
+    members = ann.call("members", room="lobby")["members"]
+    assert [member["nick"] for member in members] == ["ann", "bob7"]
 
 
 def test_others_have_their_turn_while_one_sends_hundreds_of_requests(ann: Program, bob: Program) -> None:

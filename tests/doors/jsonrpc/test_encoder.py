@@ -69,6 +69,7 @@ def test_line_has_its_number_time_and_author() -> None:
         (TopicChanged(7, "bob", ""), "topic", {"nick": "bob", "session": "k3-7", "text": None}),
         (Announced("going down"), "announced", {"text": "going down"}),
         (Gap(3, 9), "gap", {"first": 3, "last": 9}),
+        (Gap(3, 2), "crowd", {"joined": 0, "left": 0}),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -103,6 +103,15 @@ def test_no_hello_in_time_closes(world: ProgramWorld) -> None:
     assert len(world.connections) == 0
 
 
+def test_hello_that_takes_long_does_not_time_out(world: ProgramWorld) -> None:
+    bot = world.open_program()
+    id_ = bot.put("hello", {"protocol": 1, "nick": "bot"})
+    world.clock.advance(61)
+    world.settle()
+    assert bot.response(id_)["result"]["nick"] == "bot"
+    assert not bot.is_closed()
+
+
 def test_rooms_are_joined_by_folded_names_and_once(world: ProgramWorld) -> None:
     bot = world.program("bot", rooms=["Kitchen", "kitchen", "lobby"])
     assert [*bot.welcome["rooms"]] == ["kitchen", "lobby"]

@@ -693,3 +693,13 @@ def test_events_of_a_room_wait_for_the_response_to_join_even_if_that_waits_for_o
     assert say["result"]["seq"] == 1
     assert join["result"]["last"] == 0
     assert said["params"]["seq"] == 1
+
+
+def test_room_that_is_joined_twice_at_once_continues_the_second_snapshot(world: ProgramWorld, ann: Program) -> None:
+    ann.put("say", {"room": "lobby", "text": "hi"})
+    ann.put("join", {"room": "lobby"})
+    ann.put("join", {"room": "lobby"})
+    world.settle()
+    *responses, said = ann.read()
+    assert [response["result"].get("last") for response in responses] == [None, 0, 0]
+    assert said["params"]["seq"] == 1

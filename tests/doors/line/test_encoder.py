@@ -14,6 +14,7 @@ from broadcast.core.events import (
     CommandReply,
     ErrorReply,
     Event,
+    Gap,
     HistoryLine,
     JoinConfirmed,
     JoinCount,
@@ -100,6 +101,11 @@ def test_event_is_a_line(event: Event | Notice, line: str) -> None:
 def test_prompt_has_no_line_end_and_barrier_and_away_have_no_bytes() -> None:
     assert encode(Prompt("Nickname:")) == b"Nickname: "
     assert encode(Barrier()) == encode(AwayChanged(2, "bob", away=True)) == b""
+
+
+def test_gap_without_stored_lines_has_no_bytes() -> None:
+    assert encode(Gap(13, 13)) == b" * You missed 1 line (#13-#13).\r\n"
+    assert encode(Gap(13, 12)) == b""
 
 
 @pytest.mark.parametrize("event", [HI, WAVES])
