@@ -16,7 +16,7 @@ import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from broadcast.client import aio
 from broadcast.client.protocol.errors import Ended
@@ -26,6 +26,9 @@ from broadcast.client.protocol.requests import Person, Request, Resume, Room, Ro
 __all__ = ["Chat", "connect"]
 
 R = TypeVar("R")
+
+STOP_SECONDS: Final = 2 * aio.QUIT_SECONDS
+"""The time for cancelled calls to end."""
 
 
 @contextmanager
@@ -95,6 +98,10 @@ class _LoopThread:
     async def _main(self) -> None:
         self._started.set_result(asyncio.get_running_loop())
         await self._stopped.wait()
+        # A cancelled attempt to connect waits for the answer to quit. A connection that is aborted before may lose
+        # quit on its way, and the server then holds the nickname.
+        if cancelled := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(cancelled, timeout=STOP_SECONDS)
 
 
 class Chat:
