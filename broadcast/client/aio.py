@@ -236,7 +236,10 @@ class Chat:
         return list(rooms)
 
     async def topic(self, text: str | None, room: str | None = None) -> None:
-        """Set the topic of a room, or remove it with None."""
+        """Set the topic of a room, or remove it with None.
+
+        Raise ``Unconfirmed`` if the connection is lost before the answer, unless the room then has this topic.
+        """
         await self.call(requests.Topic(self._or_first(room), text))
 
     async def away(self, reason: str | None) -> None:

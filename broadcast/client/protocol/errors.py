@@ -5,7 +5,7 @@
     ChatError
     ├── Unreachable             the first connection has failed, or its other side does not speak this protocol
     ├── Ended                   the session is over, and no attempt to come back follows
-    ├── Unconfirmed             the server has lost the session before it confirmed a private message
+    ├── Unconfirmed             a lost connection hides whether a private message or a topic has reached the server
     └── Rejected                the server has answered with an error; nothing has happened
         ├── NotStored           the journal could not store the line: try again later
         ├── NickRejected        the nickname cannot be had
@@ -37,7 +37,7 @@ class Ended(ChatError):
 
 
 class Unconfirmed(ChatError):
-    """The server has lost the session before it confirmed a private message, which may have been delivered."""
+    """A lost connection hides whether a private message was delivered, or a topic was set. It is not sent again."""
 
 
 class Rejected(ChatError):

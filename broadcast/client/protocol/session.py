@@ -9,7 +9,7 @@ The law of this file, for each connection::
 
 - A call is a request that the program waits for. It stays until it is answered, and is sent again on the next
   connection in the old order. Repetition changes nothing: lines and private messages have a ``uid``, other requests
-  set or read a state.
+  set or read a state of this session. A topic is not repeated, because it may overwrite a newer one.
 - A line is given to the program only if its number follows that of the line before. Otherwise it is read from the
   server's history later (see ``RoomStream``). So each line comes once and in order, whatever happens to connections.
 - Neither a clock nor a socket is here. Delays and time-outs are numbers that the caller obeys.
@@ -422,6 +422,11 @@ class Session:
             case requests.Tell() if call.was_sent and not welcome.resumed:
                 message = "the server has lost the session before it confirmed the private message"
                 self._answer(number, None, errors.Unconfirmed(message))
+            case requests.Topic() as topic if call.was_sent and _is_set(topic, welcome):
+                self._answer(number, requests.Nothing())
+            case requests.Topic() if call.was_sent:
+                message = "the connection was lost before the server confirmed the topic"
+                self._answer(number, None, errors.Unconfirmed(message))
             case requests.Quit() if call.was_sent:
                 pass
             case _:
@@ -482,6 +487,12 @@ class Session:
             case events.Goodbye():
                 self._goodbye = event
         self._inbox.take(event)
+
+
+def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:
+    """Return whether a room of the session has this topic."""
+    snapshot = welcome.rooms.get(topic.room.lower())
+    return snapshot is not None and snapshot.topic == topic.text
 
 
 def _is_temporary(error: errors.Rejected) -> bool:

@@ -289,6 +289,38 @@ def test_a_private_message_is_delivered_once_in_a_resumed_session(link: Link) ->
     assert [event.text for event in ann.events() if isinstance(event, events.Told)] == ["psst", "more"]
 
 
+@pytest.mark.parametrize("keeps_session", [True, False])
+@pytest.mark.parametrize("was_read", [True, False])
+def test_a_topic_that_was_not_confirmed_does_not_overwrite_a_newer_one(
+    link: Link, was_read: bool, keeps_session: bool
+) -> None:
+    sent = link.call(requests.Topic("Lobby", "old"))
+    if was_read:
+        link.send()
+    else:
+        link.session.bytes_to_send()
+    link.lose()
+    link.server.topics["lobby"] = "newer"
+    unsent = link.call(requests.Topic("kitchen", "soup"))
+    if not keeps_session:
+        link.server.lose_sessions()
+    link.reconnect()
+    assert link.server.topics == {"lobby": "newer", "kitchen": "soup"}
+    assert isinstance(link.answers[sent].error, errors.Unconfirmed)
+    assert link.answers[unsent].result == requests.Nothing()
+
+
+@pytest.mark.parametrize("text", ["soup", None])
+def test_a_topic_that_was_set_although_the_answer_is_lost_is_confirmed(link: Link, text: str | None) -> None:
+    link.server.topics["lobby"] = "old"
+    sent = link.call(requests.Topic("lobby", text))
+    link.send()
+    link.lose()
+    link.reconnect()
+    assert link.answers[sent] == (sent, requests.Nothing(), None)
+    assert [method for method, _ in link.server.calls] == ["hello", "topic", "hello"]
+
+
 def test_a_join_and_a_leave_whose_answers_are_lost_are_done(link: Link) -> None:
     for text in ("old", "new"):
         link.server.say(text, "kitchen")
