@@ -175,11 +175,21 @@ class Chat:
         A line is said once, even if the connection is lost in between. With a *uid* of the program's own, this holds
         beyond the end of the program.
         """
-        return (await self.call(requests.Say(self._or_first(room), text, uid))).seq
+        return await self._store(requests.Say(self._or_first(room), text, uid))
 
     async def emote(self, text: str, room: str | None = None, *, uid: str = "") -> int:
         """Say an action, such as *waves*. Return its number."""
-        return (await self.call(requests.Emote(self._or_first(room), text, uid))).seq
+        return await self._store(requests.Emote(self._or_first(room), text, uid))
+
+    async def _store(self, request: requests.Say | requests.Emote) -> int:
+        try:
+            return (await self.call(request)).seq
+        except UidReused as error:
+            if request.uid or "seq" not in error.data:
+                raise
+            # The library has chosen the uid, so the stored line is this one. The server refuses its repetition
+            # because the nickname has changed meanwhile.
+            return int(error.data["seq"])
 
     async def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
         """Send a private message. Return the reason why its recipient is away, or None."""
