@@ -23,7 +23,7 @@ from broadcast.client.sync import Chat, connect
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_WAITING = 50
-"""So many requests wait for the chat server at most."""
+"""The most requests that wait for the chat server."""
 
 
 class Webhook(BaseHTTPRequestHandler):

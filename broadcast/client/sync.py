@@ -1,4 +1,4 @@
-"""The library for scripts without asyncio: the same session, which a thread keeps alive.
+"""The library for scripts without asyncio: a thread runs the session of ``broadcast.client.aio``.
 
 ::
 
@@ -56,7 +56,7 @@ def connect(  # noqa: PLR0913 -- as in aio
 
 
 class _LoopThread:
-    """An event loop in a thread. It is a daemon, so that a script which is killed in its main thread ends."""
+    """An event loop in a daemon thread, which does not keep a script from ending."""
 
     def __init__(self) -> None:
         self._started: Future[asyncio.AbstractEventLoop] = Future()
@@ -143,7 +143,7 @@ class Chat:
         return self._loop.wait_for(self._chat.tell(to, text, uid=uid))
 
     def join(self, room: str, *, replay: int = 0) -> Room:
-        """Enter a room. Its *replay* last lines are its first events."""
+        """Join a room. Its *replay* last lines are its first events."""
         return self._loop.wait_for(self._chat.join(room, replay=replay))
 
     def leave(self, room: str, reason: str | None = None) -> None:
@@ -151,7 +151,7 @@ class Chat:
         self._loop.wait_for(self._chat.leave(room, reason))
 
     def history(self, room: str | None = None, **which: int) -> list[Line]:
-        """Return old lines. *which* is as in ``aio.Chat.history``."""
+        """Return old lines. The parameters are those of ``aio.Chat.history``."""
         return self._loop.wait_for(self._chat.history(room, **which))
 
     def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
@@ -171,11 +171,11 @@ class Chat:
         self._loop.wait_for(self._chat.topic(text, room))
 
     def away(self, reason: str | None) -> None:
-        """Be away for *reason*, or back with None."""
+        """Set the own state to away for *reason*, or to back with None."""
         self._loop.wait_for(self._chat.away(reason))
 
     def nick(self, nick: str) -> str:
-        """Change the own nickname. Return it as the server has taken it."""
+        """Change the own nickname. Return it in the server's spelling."""
         return self._loop.wait_for(self._chat.nick(nick))
 
     def call(self, request: Request[R]) -> R:

@@ -43,7 +43,7 @@ class Unconfirmed(ChatError):
 class Rejected(ChatError):
     """The server has answered a request with an error. Its text is the server's sentence.
 
-    *code* and *reason* are those of the program protocol, *data* holds what else the server has sent with them.
+    *code*, *reason* and *data* are those of the program protocol.
     """
 
     def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> None:
@@ -94,7 +94,6 @@ NICK_REFUSED: Final = 1003
 TOO_LONG: Final = 1008
 OTHER_JOURNAL: Final = 1010
 GOING_DOWN: Final = 1011
-STALE_OR_PROTOCOL: Final = 1013
 
 _CLASSES: Final[Mapping[int, type[Rejected]]] = {
     1001: NotStored,
