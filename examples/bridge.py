@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from broadcast.client.aio import Chat, Emoted, Line, NotStored, Rejected, Resume, Said, connect
+from broadcast.client.aio import Chat, ChatError, Emoted, Line, NotStored, Rejected, Resume, Said, connect
 
 UID_PREFIX = "bridge-"
 
@@ -84,6 +84,8 @@ def main() -> None:
         asyncio.run(run(given.host, given.port, given.nick, (given.room, given.other_room), given.state))
     except KeyboardInterrupt:
         print("stopped")
+    except (ChatError, OSError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

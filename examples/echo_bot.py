@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import signal
 
-from broadcast.client.aio import Rejected, Said, Told, connect
+from broadcast.client.aio import ChatError, Rejected, Said, Told, Unconfirmed, connect
 
 
 async def run(host: str, port: int, nick: str, rooms: list[str]) -> None:
@@ -22,7 +22,7 @@ async def run(host: str, port: int, nick: str, rooms: list[str]) -> None:
                         await chat.say(text.removeprefix("!echo "), room)
                     case Told(nick=sender, text=text):
                         await chat.tell(sender, text)
-            except Rejected as error:
+            except (Rejected, Unconfirmed) as error:
                 print(error)
 
 
@@ -42,6 +42,8 @@ def main() -> None:
         asyncio.run(run(given.host, given.port, given.nick, given.rooms))
     except KeyboardInterrupt:
         print("stopped")
+    except ChatError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import BoundedSemaphore
 from typing import ClassVar
 
-from broadcast.client.aio import Ended, NotStored, Rejected, TooLong, UidReused
+from broadcast.client.aio import ChatError, Ended, NotStored, Rejected, TooLong, UidReused
 from broadcast.client.sync import Chat, connect
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_WAITING = 50
-"""So many requests wait for the chat server at most."""
+"""The most requests that wait for the chat server."""
 
 
 class Webhook(BaseHTTPRequestHandler):
@@ -105,6 +105,8 @@ def main() -> None:
             server.serve_forever()
     except KeyboardInterrupt:
         print("stopped")
+    except (ChatError, OSError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

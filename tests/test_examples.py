@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import subprocess
 import sys
 import textwrap
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -13,9 +14,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 import broadcast
 from tests.client.protocol.fake_server import FakeServer, Port, Refusal
-from tests.client.test_aio import until, with_port
+from tests.client.test_aio import PATIENCE, until, with_port
 
 CHECKOUT = Path(broadcast.__file__).parent.parent
 EXAMPLES = CHECKOUT / "examples"
@@ -136,6 +139,35 @@ async def test_the_webhook_answers_when_the_line_is_stored_and_says_repeated_req
         assert (await post(number, "", length=100_000))[0] == 413
         assert (await post(number, "", length="unknown"))[0] == 411
     assert texts(port.server) == ["the build has failed", "once more", "after a lost connection"]
+
+
+async def failure_of(example: str, *arguments: object) -> str:
+    """Return the output of an example that cannot go on."""
+    command = [sys.executable, str(EXAMPLES / example), *map(str, arguments)]
+    ended = await asyncio.to_thread(
+        subprocess.run, command, stdout=PIPE, stderr=STDOUT, cwd=CHECKOUT, text=True, timeout=PATIENCE
+    )
+    assert ended.returncode == 1
+    return ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [("echo_bot.py",), ("bridge.py", "lobby", "kitchen"), ("webhook.py",)])
+@with_port
+async def test_an_example_that_cannot_connect_says_why_in_one_line(port: Port, arguments: tuple[str, ...]) -> None:
+    example, *rooms = arguments
+    port.server.fails["hello"] = Refusal(1003, "nick-refused", why="reserved")
+    given = ("127.0.0.1", *rooms, "--port", port.number)
+    assert await failure_of(example, *given) == f"{example}: This is refused: nick-refused.\n"
+    port.close()
+    reason = f"no connection to 127.0.0.1 port {port.number}: Connection refused"
+    assert await failure_of(example, *given) == f"{example}: {reason}\n"
+
+
+@with_port
+async def test_a_webhook_whose_port_is_taken_says_so_in_one_line(port: Port) -> None:
+    output = await failure_of("webhook.py", "127.0.0.1", "--port", port.number, "--listen", port.number)
+    assert re.fullmatch(r"webhook\.py: .*Address already in use\n", output)
+    assert not port.server.sessions
 
 
 @with_port

@@ -8,7 +8,7 @@
                 case Said(text="!time", room=room):
                     await chat.say(time.ctime(), room)
 
-It needs the standard library and msgspec, and nothing of Twisted.
+It needs only the standard library and msgspec.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ R = TypeVar("R")
 
 PORT: Final = 5555
 CONNECT_SECONDS: Final = 30.0
-"""An attempt to connect that takes longer has failed."""
+"""The time limit of an attempt to connect."""
 HAPPY_EYEBALLS_SECONDS: Final = 0.25
 """After this delay, the next address of the host is tried as well, as RFC 8305 recommends."""
 QUIT_SECONDS: Final = 3.0
-"""The server has so long to answer ``quit``."""
+"""The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
 _UNIX: Final = "unix:"
 _PAGE_OF_MEMBERS: Final = 1000
@@ -100,9 +100,9 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     """Join the *rooms* of a server as *nick*, and leave when the block ends.
 
     *host* is a name, an IP address, or ``unix:`` and the path of a socket. *ssl* is the context for a TLS port. Each
-    room begins with the *replay* last lines. Lines that a lost connection has hidden are read from the server's history
-    before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is ``Chat.resume`` of an earlier
-    program, to go on exactly where it has ended.
+    room begins with the *replay* last lines. After a lost connection, the session reads missing lines from the server's
+    history before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is ``Chat.resume`` of an
+    earlier program, to continue exactly where it has ended.
 
     Raise ``Unreachable`` if there is no connection, and ``Rejected`` if the server refuses the nickname or a room.
     """
@@ -119,7 +119,7 @@ class Chat:
     """A session. Iterate over it for its events; call its methods from the tasks of the same loop.
 
     A method waits for the server's answer, over as many connections as it takes. Use ``asyncio.timeout`` to wait for
-    less time; then nobody knows whether the server has executed the request. A method raises ``Rejected`` with the
+    less time. The server may have executed a request that is cancelled. A method raises ``Rejected`` with the
     server's sentence if the server refuses it, and ``Ended`` if the session is over.
     """
 
@@ -149,7 +149,7 @@ class Chat:
 
     @property
     def welcome(self) -> requests.Welcome:
-        """What the server has told about itself and the session at the latest connection."""
+        """The server's latest answer to ``hello``: its name, version, limits and features."""
         assert self._session.welcome is not None
         return self._session.welcome
 
@@ -172,21 +172,31 @@ class Chat:
     async def say(self, text: str, room: str | None = None, *, uid: str = "") -> int:
         """Say a line in *room*, or in the first room of ``connect``. Return its number: the line is stored.
 
-        A line is said once, even if the connection is lost in between. With a *uid* of the program's own, this holds
-        beyond the end of the program.
+        A line is said once, even if the connection is lost in between. If the program chooses the *uid*, this also
+        holds when the program is started again.
         """
-        return (await self.call(requests.Say(self._or_first(room), text, uid))).seq
+        return await self._store(requests.Say(self._or_first(room), text, uid))
 
     async def emote(self, text: str, room: str | None = None, *, uid: str = "") -> int:
-        """Say an action, such as *waves*. Return its number."""
-        return (await self.call(requests.Emote(self._or_first(room), text, uid))).seq
+        """Say an action, such as *waves*. Return its number, as ``say`` does."""
+        return await self._store(requests.Emote(self._or_first(room), text, uid))
+
+    async def _store(self, request: requests.Say | requests.Emote) -> int:
+        try:
+            return (await self.call(request)).seq
+        except UidReused as error:
+            if request.uid or "seq" not in error.data:
+                raise
+            # The library has chosen the uid, so the stored line is this one. The server refuses its repetition
+            # because the nickname has changed meanwhile.
+            return int(error.data["seq"])
 
     async def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
         """Send a private message. Return the reason why its recipient is away, or None."""
         return (await self.call(requests.Tell(to, text, uid))).away
 
     async def join(self, room: str, *, replay: int = 0) -> Room:
-        """Enter a room. Its *replay* last lines are its first events."""
+        """Join a room. Its *replay* last lines are its first events."""
         return await self.call(requests.Join(room, replay=replay))
 
     async def leave(self, room: str, reason: str | None = None) -> None:
@@ -204,7 +214,7 @@ class Chat:
         to: int | None = None,
         count: int = 50,
     ) -> list[Line]:
-        """Return old lines: *count* of them *before* or *after* a number, *first* to *to*, or the *last* ones."""
+        """Return old lines: *count* lines *before* or *after* a number, lines *first* to *to*, or the *last* ones."""
         room = self._or_first(room)
         if first is not None and to is not None:
             request = requests.History(room, first=first, to=to)
@@ -236,15 +246,18 @@ class Chat:
         return list(rooms)
 
     async def topic(self, text: str | None, room: str | None = None) -> None:
-        """Set the topic of a room, or remove it with None."""
+        """Set the topic of a room, or remove it with None.
+
+        Raise ``Unconfirmed`` if the connection is lost before the answer, unless the room then has this topic.
+        """
         await self.call(requests.Topic(self._or_first(room), text))
 
     async def away(self, reason: str | None) -> None:
-        """Be away for *reason*, or back with None."""
+        """Set the own state to away for *reason*, or to back with None."""
         await self.call(requests.Away(reason))
 
     async def nick(self, nick: str) -> str:
-        """Change the own nickname. Return it as the server has taken it."""
+        """Change the own nickname. Return it in the server's spelling."""
         return (await self.call(requests.Nick(nick))).nick
 
     async def call(self, request: requests.Request[R]) -> R:
@@ -282,7 +295,7 @@ class Chat:
         self._flush()
         return event
 
-    # Life
+    # The connection
 
     async def __aenter__(self) -> Self:
         """Connect, and wait for the answer to ``hello``."""
@@ -305,7 +318,7 @@ class Chat:
     async def close(self, reason: str | None = None) -> None:
         """Leave the server. Lines that are not confirmed yet fail with ``Ended``, unless the server has read them."""
         try:
-            # A server that has got hello holds the nickname for a while, unless quit follows.
+            # After hello, the server holds the nickname for a while, unless quit follows.
             if self._session.state in {State.GREETING, State.ONLINE} and not self._session.has_quit:
                 with suppress(ChatError, TimeoutError):
                     async with asyncio.timeout(QUIT_SECONDS):
@@ -323,7 +336,7 @@ class Chat:
             self._runner.result()
 
     async def _run(self, greeted: asyncio.Future[None]) -> None:
-        """Connect, and connect again, until the session is over."""
+        """Connect again and again until the session is over."""
         session = self._session
         try:
             while session.ended is None:
@@ -338,7 +351,7 @@ class Chat:
             self._settle(session.stop())
 
     async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
-        """Run one connection to its end, and return why it has ended."""
+        """Run one connection to its end, and return the reason of its end."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await self._open()
@@ -355,7 +368,7 @@ class Chat:
             return _describe(error)
         finally:
             self._writer = None
-            # A connection that is at its end has nothing more to say, and must not wait for a reader.
+            # Nothing is left to send. Closing in good order would wait for a server that does not read.
             writer.transport.abort()
 
     @property
@@ -390,14 +403,14 @@ class Chat:
         return ""
 
     def _flush(self) -> None:
-        """Send what the session has to send, and read again if it wants to."""
+        """Send the session's output, and resume reading if the session wants input."""
         if self._writer is not None and (data := self._session.bytes_to_send()):
             self._writer.write(data)
         if self._session.wants_input:
             self._input_wanted.set()
 
     def _settle(self, answers: Sequence[Answer]) -> None:
-        """Pass answers to the tasks that wait for them, and wake the one that waits for events."""
+        """Pass answers to the tasks that wait for them, and wake the task that waits for events."""
         for answer in answers:
             future = self._waiting.pop(answer.call, None)
             if future is None or future.done():
@@ -410,7 +423,7 @@ class Chat:
 
 
 def _describe(error: OSError) -> str:
-    """Return the reason of a failure. asyncio puts the address in the place of the system's sentence."""
+    """Return the reason of a failure. asyncio replaces the system's sentence by one with the address."""
     if error.errno and not isinstance(error, tls.SSLError | socket.gaierror):
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Who is in the room, as far as what arrives tells it."""
+"""The people in the room, as far as the events tell."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from broadcast.client.lines import Crowd, Emoted, Event, Joined, Left, Renamed, 
 
 
 class Company:
-    """The people in one's room; nobody while one is in none."""
+    """The people in the room. It is empty while the client is in no room."""
 
     def __init__(self) -> None:
         self.here = 0
-        """How many there are, oneself included; 0 also while it is not known."""
+        """The number of people, with the user, or 0 if it is unknown."""
         self._names: dict[str, str] = {}
 
     @property
     def names(self) -> Sequence[str]:
-        """The nicknames of the others, as far as they are known."""
+        """The known nicknames of the other people."""
         return tuple(self._names.values())
 
     def enter(self, names: Sequence[str], others: int) -> None:
-        """One is in the room with so many *others*, of whom *names* are known."""
+        """Enter a room with *others* people, of whom *names* are known."""
         self._names = {name.casefold(): name for name in names}
         self.here = others + 1
 
     def leave(self) -> None:
-        """One is in no room any more."""
+        """Leave the room."""
         self._names.clear()
         self.here = 0
 
     def follow(self, event: Event, own: str) -> bool:
-        """Keep up with who is here, while one's nickname is *own*; whether anything is another after *event*."""
+        """Update the people after *event*, and return whether they have changed. *own* is the own nickname."""
         match event:
             case Joined(nick=nick):
                 self._names[nick.casefold()] = nick

@@ -1,4 +1,4 @@
-"""What Tab offers: the server's commands, as its ``/help`` tells them, and the nicknames that were seen."""
+"""Completion with Tab: the commands from the server's ``/help``, and the nicknames that were seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 NICKNAMES = 1000
-"""So many nicknames are remembered; those of whom nothing was seen for the longest time are forgotten first."""
+"""The most nicknames that are remembered. Those that were not seen for the longest time are forgotten first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Command:
 
     @classmethod
     def parse(cls, line: str) -> Command | None:
-        """The command that a *line* of the answer to ``/help`` (without ``-> ``) tells; None where it tells none.
+        """Return the command of a *line* of the answer to ``/help``, without ``-> ``, or None.
 
         Such a line is ``/msg NAME TEXT   private to one person``.
         """
@@ -37,18 +37,18 @@ class Known:
     def __init__(self) -> None:
         self.commands: dict[str, Command] = {}
         self.own = ""
-        """One's own nickname, which nobody needs to have completed."""
+        """The own nickname, which is not completed."""
         self._nicknames: dict[str, str] = {}
 
     def learn(self, help_lines: Iterable[str]) -> None:
-        """Take in the answer to ``/help``, a line each, without ``-> ``."""
+        """Add the commands of the answer to ``/help``, whose lines come without ``-> ``."""
         for line in help_lines:
             command = Command.parse(line)
             if command is not None:
                 self.commands[command.word] = command
 
     def seen(self, *nicknames: str) -> None:
-        """Something was seen of these people."""
+        """Add nicknames that were just seen."""
         for nick in nicknames:
             self._nicknames.pop(nick.casefold(), None)
             self._nicknames[nick.casefold()] = nick
@@ -56,17 +56,17 @@ class Known:
             del self._nicknames[next(iter(self._nicknames))]
 
     def gone(self, nickname: str) -> None:
-        """Nobody has *nickname* any more."""
+        """Forget *nickname*, which nobody has any more."""
         self._nicknames.pop(nickname.casefold(), None)
 
     @property
     def nicknames(self) -> list[str]:
-        """Those of whom something was seen last, first."""
+        """The nicknames, the last seen one first."""
         return list(reversed(self._nicknames.values()))
 
 
 class LineCompleter(Completer):
-    """Completes the word before the cursor: a command, a word that its usage names, or a nickname but one's own."""
+    """Completion of the word before the cursor: a command, a word of its usage, or another person's nickname."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
@@ -76,7 +76,7 @@ class LineCompleter(Completer):
         document: Document,
         complete_event: CompleteEvent,  # noqa: ARG002 -- prompt_toolkit's
     ) -> Iterator[Completion]:
-        """What the word before the cursor may become."""
+        """Yield the completions of the word before the cursor."""
         before = document.text_before_cursor
         word = before.rpartition(" ")[2]
         words = before.split(" ")
@@ -91,7 +91,8 @@ class LineCompleter(Completer):
             for switch in re.findall(r"[a-z]+", command.usage):
                 if switch.startswith(word.casefold()):
                     yield Completion(switch, -len(word))
-        # Nothing typed yet: only where a nickname is asked for, or Tab would offer everybody at every blank.
+        # An empty word is completed only where a command takes a nickname. Otherwise Tab would offer everybody after
+        # every blank.
         named = command is not None and len(words) == 2 and re.match(r"\[?NAME\b", command.usage) is not None
         if word or named:
             behind = " " if named or len(words) > 1 else ": "

@@ -1,11 +1,11 @@
-"""One place in the room, kept over connections that come and go; see ``broadcast.client.front`` for what it tells.
+"""A client's place in the room, over connections that come and go. It reports to a ``broadcast.client.front.Front``.
 
 ::
 
     away ──connected──> greeting ──arrived──> arriving ──caught up──> talking
       └<──────────────────────────── lost ─────────────────────────────┘
 
-A client that was in another room than the first one goes back there before it catches up, and says nothing before that.
+If the client was in another room than the first one, it goes back there before it catches up and sends lines.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from broadcast.client.front import Front
 
 CATCH_UP_SECONDS: Final = 30
-"""So long every step of catching up may take."""
+"""The time limit of each step of catching up."""
 LEAVE_SECONDS: Final = 10
-"""So long leaving may take."""
+"""The time limit of leaving."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-"""The pauses between attempts to connect, in seconds; up to a second is added at random."""
+"""The shortest and the longest pause between attempts to connect, in seconds, without the random part."""
 _goodbye: Final = re.compile(r"Goodbye(?:, [^\s:]+)?\.")
 _line_end: Final = re.compile(r"\r\n|\r|\n")
 
 
 class _Phase(Enum):
-    """How far one has come."""
+    """The state of a connection, as above."""
 
     AWAY = auto()
     GREETING = auto()
@@ -57,9 +57,10 @@ class _Phase(Enum):
 
 
 class Connection:
-    """A place in the room of *server* (its name for people: ``localhost:5555``), reached through *endpoint*.
+    """A place in the room of a server, which *endpoint* connects to.
 
-    *nick* is proposed first, without asking the front end; None: it is asked. *random* (0 to 1) varies the pauses.
+    *server* is the server's name for people, such as ``localhost:5555``. The client proposes *nick* first, or asks the
+    front end for a nickname if *nick* is None. *random* returns a number from 0 to 1 and varies the pauses.
     """
 
     def __init__(
@@ -99,55 +100,55 @@ class Connection:
         self._caught: CatchUp | None = None
         self._queue: list[str] = []
         self._held: list[Event] | None = None
-        """What has arrived while the server has not answered the ``/join`` of the client's own; None: it sent none."""
+        """The events that arrive before the answer to the client's own ``/join``, or None while it awaits no answer."""
 
     @property
     def nick(self) -> str:
-        """The nickname that one has, or would like to have; empty before one was proposed."""
+        """The current or wanted nickname, or empty before the first proposal."""
         return self._naming.nick
 
     @property
     def here(self) -> int:
-        """How many are in the room, oneself included; 0 while the connection does not stand, or it is not known."""
+        """The number of people in the room, with the user, or 0 if it is unknown or the client is not in the room."""
         return self._talk.company.here
 
     @property
     def room(self) -> str:
-        """The name of the room, or empty while it is the first one or the connection does not stand."""
+        """The name of the room, or empty in the first room and while the client is not in a room."""
         return self._talk.room if self.standing and self._held is None else ""
 
     @property
     def away(self) -> bool:
-        """Whether one has said that one is away, and not that one is back."""
+        """Whether the user is away."""
         return self._talk.away
 
     @property
     def standing(self) -> bool:
-        """Whether one is in the room."""
+        """Whether the client is in the room."""
         return self._phase in {_Phase.ARRIVING, _Phase.TALKING}
 
     @property
     def names(self) -> Sequence[str]:
-        """The nicknames of the others, as far as they are known, for completion; oneself is not among them."""
+        """The known nicknames of the other people, for completion."""
         return self._talk.company.names
 
-    # What the front end asks for
+    # Calls of the front end
 
     def start(self) -> None:
         """Connect."""
         self._service.startService()
 
     def propose(self, nick: str) -> None:
-        """Ask for *nick*, after ``Front.nickname_wanted`` returned None; kept for later while nothing is asked."""
+        """Propose *nick* now, or when the server asks. ``Front.nickname_wanted`` has returned None before."""
         self._naming.wish(nick)
         if self._phase is _Phase.GREETING and not self._naming.proposed:
             self._propose(nick)
 
     def say(self, line: str) -> bool:
-        """Send *line* (without an end; a text with line ends is several), as typed: said, or a command.
+        """Send *line*, as typed, and return True; return False if the client is not connected.
 
-        False: the connection does not stand and nothing was done. What is said comes back through ``Front.shown`` once
-        it is kept. ``/receipts`` is answered here: the client always has them on, and shows them when asked.
+        A text with line ends is several lines. A stored line comes back through ``Front.shown``. The client always has
+        receipts on, so it answers ``/receipts`` itself.
         """
         if self._phase is _Phase.GREETING and self._asked:
             self._asked = False
@@ -164,7 +165,7 @@ class Connection:
         return True
 
     def leave(self) -> None:
-        """Leave properly: everything before it is said and answered; ``Front.ended`` follows, within ten seconds."""
+        """Leave after the server has answered all lines. ``Front.ended`` follows within ten seconds."""
         if self._leaving or self._over:
             return
         self._leaving = True
@@ -175,17 +176,17 @@ class Connection:
         self._set_timer(LEAVE_SECONDS, "")
         if not self._queue or self._phase is _Phase.GREETING:
             self._write("quit")
-        # Otherwise once what was typed is sent: before that, every answer is to a command of the client's own.
+        # Otherwise quit follows the queued lines. They wait because all answers belong to the client's own commands.
 
     def _left(self) -> tuple[int, str]:
-        """How it ends for somebody who leaves without a goodbye."""
+        """Return the exit status and the reason of an end without a goodbye."""
         status, why = self._refused_or_done()
         if self._unsaid(queued=True):
             status, why = LOST, f"the connection to {self.server} was lost{': ' * bool(self._why)}{self._why}"
         return status, why
 
     def _refused_or_done(self) -> tuple[int, str]:
-        """How it ends for somebody who leaves."""
+        """Return the exit status and the reason of an end in good order."""
         if self._naming.refusal and not self._visits:
             return NICKNAME_REFUSED, f"the nickname was refused: {self._naming.refusal}"
         return DONE, ""
@@ -194,7 +195,7 @@ class Connection:
         if self._link is not None:
             self._link.write(line)
 
-    # What the link tells
+    # Calls of the link
 
     def _new_link(self) -> Link:
         return Link(self._made, self._heartbeat.heard, self._take, self._lost)
@@ -210,7 +211,7 @@ class Connection:
 
     def _take(self, event: Event | Prompt) -> None:
         if isinstance(event, Notice) and _goodbye.match(event.text):
-            # Before one has answered the prompt, it is in the message of the day.
+            # Before the answer to the prompt, the text belongs to the message of the day.
             self._goodbye = self.standing or bool(self._naming.proposed)
         if isinstance(event, Prompt):
             self._prompted(event)
@@ -225,11 +226,11 @@ class Connection:
                 self._set_timer(CATCH_UP_SECONDS, None)
             self._catch_up.take(event)
         elif self._caught is None or not self._caught.answers(event):
-            # Otherwise it is an answer that came too late, after catching up was given up.
+            # Otherwise it is a late answer, which arrives after the client has given up catching up.
             self._talk.hear(event)
 
     def _greeted(self, event: Event) -> None:
-        """Take in what arrives before the nickname is accepted."""
+        """Handle an event before the server has accepted the nickname."""
         if isinstance(event, Error):
             self._naming.refusal = event.text
         elif not self._visits:
@@ -275,7 +276,7 @@ class Connection:
             self._end(NO_CONNECTION, f"no connection to {self.server}: {self._why}")
 
     def _pause(self, _attempt: int) -> float:
-        """How long to wait before the next attempt; those count that have failed since one was in the room."""
+        """Return the pause before the next attempt. It grows with the failed attempts since the last arrival."""
         if self._over:
             return LONGEST_PAUSE
         pause = float(self._backoff(self._attempt))
@@ -293,11 +294,14 @@ class Connection:
         def stop() -> None:
             maybeDeferred(self._service.stopService).addBoth(ended)
 
-        # Not from within what the service is doing now.
+        # The service may be in the middle of a call, so it is stopped in the next reactor turn.
         self._clock.callLater(0, stop)
 
     def _set_timer(self, seconds: float | None, why: str | None) -> None:
-        """Wait until something happens, *seconds* at most: then the connection is given up, or (None) catching up."""
+        """Set the time limit of the current step. After it, close the connection because of *why*.
+
+        If *why* is None, give up catching up instead. If *seconds* is None, there is no limit.
+        """
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None if seconds is None else self._clock.callLater(seconds, self._late, why)
@@ -342,7 +346,7 @@ class Connection:
         self._await_answer()
 
     def _await_answer(self) -> None:
-        """The server has what it asked for; from here on it is its turn."""
+        """Set the time limit of the server's answer to the nickname."""
         if not self._leaving:
             self._set_timer(PROMPT_SECONDS, "the server does not answer")
 
@@ -377,7 +381,7 @@ class Connection:
         )
 
     def _start_catching_up(self, *held: Event, again: bool) -> None:
-        """Ask for the numbers of this room; *held* has arrived in it before."""
+        """Ask for the line numbers of this room. The *held* events have arrived in it before."""
         self._catch_up = self._new_catch_up(again=again)
         for event in held:
             self._catch_up.take(event)
@@ -386,7 +390,7 @@ class Connection:
         self._catch_up.begin()
 
     def _go_back(self, held: list[Event], event: Event) -> None:
-        """Take in *event* while the server has not answered ``/join`` yet; *held* has arrived before."""
+        """Handle *event* after the client's own ``/join``. The *held* events have arrived before."""
         talk, room = self._talk, self._talk.room
         if isinstance(event, Entered):
             self._release(held)
@@ -400,7 +404,7 @@ class Connection:
             self._held = None
             talk.stay()
             self._front.shown(Notice(f"You are not in {room}, but in the first room: {event.text}"))
-            # They are meant for the other room.
+            # The queued lines are meant for the other room.
             self._drop_queue()
             if self._leaving:
                 self._write("quit")
@@ -412,14 +416,14 @@ class Connection:
                 self._set_timer(PROMPT_SECONDS, "the server does not answer")
 
     def _release(self, held: list[Event]) -> None:
-        """Show those of the *held* events that do not belong to the room that the client was in for a moment."""
+        """Show the *held* events that do not belong to the room that the client was in for a moment."""
         self._held = None
         for event in held:
             if isinstance(event, Whispered) or (isinstance(event, Notice) and not event.text.startswith("Topic: ")):
                 self._talk.show(event)
 
     def _drop_queue(self) -> None:
-        """Tell of the lines that are not sent because they are meant for another room; commands remain."""
+        """Report the queued lines as unsaid, because they are meant for another room. Commands remain."""
         queue, self._queue = self._queue, []
         unsaid = self._talk.own.given_up()
         for line in queue:
@@ -447,7 +451,7 @@ class Connection:
             self._write("quit")
 
     def _unsaid(self, *, queued: bool = False) -> bool:
-        """Tell of the lines that were not confirmed (*queued*: and of those not even sent); whether there are any."""
+        """Report the lines that are not confirmed or, with *queued*, not even sent. Return whether there are any."""
         lines = self._talk.own.given_up()
         if queued:
             lines += [line for line in self._queue if spoken(line, self.nick) is not None]

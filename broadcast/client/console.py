@@ -1,4 +1,4 @@
-"""The standard input and output as one thing that a visit talks to, whatever reads and writes them."""
+"""The standard input and output as one object, whatever reads and writes them."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
 
 
 class Typist(Protocol):
-    """Who is told what is read."""
+    """The receiver of the input."""
 
     def typed(self, data: bytes) -> None:
-        """*data* was read."""
+        """Take *data*, which was read."""
 
     def typed_all(self) -> None:
-        """The input is at its end."""
+        """Handle the end of the input."""
 
     def unread(self, error: OSError) -> None:
-        """The output cannot be written any more: nobody reads it (``BrokenPipeError``), or the disk is full."""
+        """Handle an output that cannot be written any more. *error* is a ``BrokenPipeError`` if nobody reads it."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Console(TwistedProtocol):
-    """Reads nothing until it is asked to. *attach* connects a protocol to the standard input and output."""
+    """The standard input and output of *typist*. *attach* connects a protocol to them. Reading begins paused."""
 
     def __init__(self, typist: Typist, attach: Callable[[IProtocol], Stdio]) -> None:
         self._typist = typist
         self._closed: Callable[[], None] | None = None
         self._lost = False
         self.stdio = attach(self)
-        """What is read and written; a producer and a consumer."""
+        """The input and output, as a producer and a consumer."""
         self.stdio.pauseProducing()
 
     @property
     def failure(self) -> OSError | None:
-        """Why the output cannot be written, as far as it is known; None while it can."""
+        """The known reason why the output cannot be written, or None."""
         return self.stdio.failure if isinstance(self.stdio, ThreadedIO) else None
 
     @property
     def unreadable(self) -> OSError | None:
-        """Why the input was not read to its end, as far as it is known; None where it was."""
+        """The known reason why the input was not read to its end, or None."""
         return self.stdio.unreadable if isinstance(self.stdio, ThreadedIO) else None
 
     def close(self, closed: Callable[[], None]) -> None:
-        """Write what is still to be written, then call *closed*."""
+        """Write the rest of the output, then call *closed*."""
         if self._lost:
             closed()
         else:
@@ -62,24 +62,24 @@ class Console(TwistedProtocol):
             self.stdio.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in a chunk."""
+        """Pass a chunk to the typist."""
         self._typist.typed(data)
 
     def readConnectionLost(self) -> None:
-        """The input is at its end."""
+        """Pass the end of the input to the typist."""
         self._typist.typed_all()
 
     def writeConnectionLost(self) -> None:
-        """The output cannot be written any more."""
+        """Pass the failure of the output to the typist."""
         self._lost = True
         if self._closed is None:
-            # Of a pipe it is not said why, but there is nothing else that could be wrong with it.
+            # A pipe reports no reason, but only a missing reader can be the reason.
             self._typist.unread(self.failure or BrokenPipeError())
         else:
             self.connectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 -- whatever it was
-        """Everything is written."""
+        """Report that everything is written."""
         self._lost = True
         if self._closed is not None:
             closed, self._closed = self._closed, None

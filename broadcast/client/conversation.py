@@ -1,4 +1,4 @@
-"""What stands between the connection and the terminal: what is asked, sent, on its way, kept, and worth a bell."""
+"""The conversation on a terminal: prompts, own lines on their way, the status line, and the bell."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 REFUSED = "Not kept: "
 UNKNOWN = "Perhaps not kept: "
-"""Marks of one's own lines: the second where the connection was lost. What the server had read by then it may still
-say: to somebody who says much at once, it may take a while."""
+"""The marks of own lines. After a lost connection the second one is right, because the server may still say the lines
+that it has read."""
 ANSWERS = 500
-"""A longer answer to the quiet ``/help`` is none."""
+"""The most lines of an answer to the client's own ``/help``."""
 
 
 class Conversation:
-    """A ``Front`` and a ``Typist``: stands between the connection and the terminal, each of which is given later.
+    """The ``Front`` of a connection and the ``Typist`` of a terminal. The caller sets both later.
 
-    *user* is proposed as a nickname. What is typed goes to *keep*, unless it answers a prompt.
+    *user* is the proposed nickname. *keep* stores each typed line, unless it answers a prompt.
     """
 
     connection: Connection
@@ -49,41 +49,41 @@ class Conversation:
         self._clock = clock
         self._bell = bell
         self._prompt = ""
-        """What the server waits for an answer to; empty while it does not."""
+        """The prompt that the server waits for an answer to, or empty."""
         self._sent: deque[str] = deque()
-        """One's own lines that have not come back yet."""
+        """The own lines that have not come back yet."""
         self._state = "connecting"
         self._again_at: float | None = None
-        """When the next attempt is made, on the clock."""
+        """The time of the next attempt, on the clock."""
         self._told_of_loss = False
         self._leaving = False
         self._replayed = False
-        """Whether what comes was said before one came."""
+        """True while the server replays lines from before the arrival."""
         self._learning: list[str] | None = None
-        """The answers to the quiet question for the commands, until it is answered."""
+        """The answers to the client's own ``/help``, or None while it awaits none."""
 
-    # What the terminal asks
+    # Calls of the terminal
 
     def asking(self) -> bool:
-        """Whether the server waits for an answer to a prompt."""
+        """Return whether the server waits for an answer to a prompt."""
         return bool(self._prompt)
 
     def prompt(self) -> Line:
-        """What stands before the line that is being typed."""
+        """Return the text before the line that is being typed."""
         if self._prompt == lines.NICKNAME and self._user:
             return [("", f"Nickname [{self._user}]: ")]
         return [("", lines.printable(self._prompt) or "> ")]
 
     def secret(self) -> bool:
-        """Whether what is typed is hidden: it answers a prompt, and not that for the nickname."""
+        """Return whether typing is hidden: the user answers another prompt than that for the nickname."""
         return self._prompt not in {"", lines.NICKNAME}
 
     def waiting(self) -> list[Line]:
-        """One's own lines that are on their way."""
+        """Return the own lines that are on their way."""
         return [typed(lines.printable(line), self.connection.nick, "class:waiting") for line in self._sent]
 
     def status(self, columns: int) -> Line:
-        """The status line, in at most so many columns; what matters most stands first."""
+        """Return the status line, in at most *columns* columns, with the most important part first."""
         connection = self.connection
         state = self._state
         if self._again_at is not None:
@@ -102,7 +102,7 @@ class Conversation:
         return [("class:status" if connection.standing else "class:status class:status.trouble", text)]
 
     def typed(self, text: str) -> str:
-        """Take what was entered; returns what could not be sent."""
+        """Send the entered *text*, and return the part that could not be sent."""
         entered = text.split("\n")
         while entered and self._take(entered[0]):
             del entered[0]
@@ -110,7 +110,7 @@ class Conversation:
         return "\n".join(entered)
 
     def leave(self) -> None:
-        """Leave properly; without waiting for it when this is asked for again."""
+        """Leave in good order. At the second call, leave at once."""
         if self._leaving:
             self.display.stop()
         else:
@@ -120,10 +120,10 @@ class Conversation:
             self.connection.leave()
             self.display.refresh()
 
-    # What the connection tells
+    # Calls of the connection
 
     def connecting(self, attempt: int) -> None:  # noqa: ARG002 -- a Front's
-        """An attempt begins."""
+        """Show that an attempt to connect begins."""
         self._state = "connecting" if not self._told_of_loss else "connecting again"
         self._again_at = None
         self.display.refresh()
@@ -132,7 +132,7 @@ class Conversation:
         """Ask for a nickname."""
         if why:
             self.display.show(refusal(why))
-            # The next one is chosen by somebody who has read why.
+            # The user has read the reason, and chooses the next nickname without a proposal.
             self._user = ""
         self._prompt = lines.NICKNAME
         self._state = "connected"
@@ -140,13 +140,13 @@ class Conversation:
         return None
 
     def asked(self, prompt: str) -> None:
-        """Ask for something that is nobody else's business."""
+        """Ask for a secret, such as a password."""
         self._prompt = prompt
         self._state = "connected"
         self.display.refresh()
 
     def arrived(self, nick: str, names: Sequence[str], others: int, *, again: bool) -> None:
-        """Somebody is in the room: oneself."""
+        """Show the arrival in the room."""
         self._prompt = ""
         self._state = ""
         self._again_at = None
@@ -161,24 +161,24 @@ class Conversation:
             self._clock.callLater(0, self._learn)
 
     def shown(self, event: lines.Event) -> None:
-        """Show *event*, unless it answers what was asked quietly."""
+        """Show *event*, unless it answers a command of the client's own."""
         if self._learning is not None and self._learned(self._learning, event):
             return
         self._notice(event)
         self.display.show(self._line_of(event))
 
     def unsaid(self, lines: Sequence[str]) -> None:
-        """Show what is not known to be kept, and say so."""
+        """Show the *lines* that may not be stored, with a mark."""
         self._sent.clear()
         self._mark(UNKNOWN, *lines)
 
     def changed(self) -> None:
-        """Something in the status line is another."""
+        """Show the changed status line."""
         self._known.own = self.connection.nick
         self.display.refresh()
 
     def lost(self, why: str, pause: float | None) -> None:
-        """Say that the connection is lost: once as a line, then in the status line."""
+        """Show that the connection is lost: once as a line, then in the status line."""
         self._prompt = ""
         self._learning = None
         self._state = "leaving" if self._leaving else "no connection"
@@ -191,7 +191,7 @@ class Conversation:
         self.display.refresh()
 
     def ended(self, status: int, why: str) -> None:
-        """It is over."""
+        """Show the reason of the end, and stop the display."""
         self.over = True
         self.status_at_end = status
         self._mark(UNKNOWN, *self._sent)
@@ -200,10 +200,10 @@ class Conversation:
             self.display.show([("class:error", f" * {_sentence(why)}")])
         self.display.stop()
 
-    # What happens in between
+    # Between the terminal and the connection
 
     def _take(self, line: str) -> bool:
-        """Whether *line* was taken, and needs no place to stay."""
+        """Use an entered *line*. Return False if it must stay in the editor."""
         prompt, self._prompt = self._prompt, ""
         if prompt == lines.NICKNAME:
             nick = line.strip() or self._user
@@ -241,13 +241,13 @@ class Conversation:
         return True
 
     def _learn(self) -> None:
-        """Ask for the commands; the answer to ``/ping`` tells where that to ``/help`` ends."""
+        """Ask for the commands. The answer to ``/ping`` marks the end of the answer to ``/help``."""
         if self.connection.standing and self.connection.say("/help"):
             self._learning = []
             self.connection.say("/ping")
 
     def _learned(self, answers: list[str], event: lines.Event) -> bool:
-        """Whether *event* belongs to the answers to what was asked quietly; a server may not know what was asked."""
+        """Return whether *event* answers the client's own ``/help`` or ``/ping``. A server may know neither."""
         match event:
             case lines.Answer(text):
                 answers.append(text)
@@ -261,7 +261,7 @@ class Conversation:
         return True
 
     def _notice(self, event: lines.Event) -> None:
-        """See what *event* means besides what it shows."""
+        """Update nicknames and own lines after *event*, and ring the bell if it is for the user."""
         timed = isinstance(event, lines.Said | lines.Emoted) and event.time
         self._replayed = self._replayed and bool(timed)
         match event:
@@ -303,12 +303,12 @@ class Conversation:
             self.display.ring()
 
     def _tick(self, until: float) -> None:
-        """Count the seconds down in the status line."""
+        """Count down the seconds in the status line."""
         if self._again_at == until and not self.over:
             self.display.refresh()
             self._clock.callLater(1, self._tick, until)
 
 
 def _sentence(why: str) -> str:
-    """A reason, as it stands alone."""
+    """Return the reason *why* as a sentence."""
     return f"{why[:1].upper()}{why[1:].rstrip('.')}."

@@ -1,4 +1,4 @@
-"""What the front end on a terminal needs of the terminal, and what the terminal asks of it; no logic."""
+"""The interfaces between the front end and its terminal. No logic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Line = StyleAndTextTuples
 
 
 class Display(Protocol):
-    """A terminal: lines are shown on it, and typed into it."""
+    """A terminal, which shows lines and takes typed ones."""
 
     async def run(self) -> None:
         """Show what comes until ``stop``, and leave the terminal as it was.
@@ -20,41 +20,41 @@ class Display(Protocol):
         """
 
     def stop(self) -> None:
-        """End ``run``; once it has ended, nothing happens."""
+        """End ``run``. Later calls do nothing."""
 
     def show(self, *lines: Line) -> None:
-        """Show *lines*. Characters that could steer a terminal are taken out of them."""
+        """Show *lines*, without the characters that could control a terminal."""
 
     def echo(self, line: Line) -> None:
-        """Show *line*, which was typed, unless the terminal itself has left it standing."""
+        """Show the typed *line*, unless it is still on the terminal."""
 
     def refresh(self) -> None:
-        """What the terminal asks for, as below, may have changed."""
+        """Show the prompt, the waiting lines and the status line again, because they may have changed."""
 
     def ring(self) -> None:
         """Ring the terminal's bell."""
 
 
 class Typist(Protocol):
-    """Whom a terminal serves: takes what is typed, and says what stands around it."""
+    """The user of a terminal, as the terminal sees it: it takes typed lines, and returns the texts around them."""
 
     def asking(self) -> bool:
-        """Whether the server waits for an answer to a prompt."""
+        """Return whether the server waits for an answer to a prompt."""
 
     def prompt(self) -> Line:
-        """What stands before the line that is being typed."""
+        """Return the text before the line that is being typed."""
 
     def secret(self) -> bool:
-        """Whether what is typed is hidden."""
+        """Return whether typing is hidden."""
 
     def waiting(self) -> list[Line]:
-        """One's own lines that are on their way."""
+        """Return the own lines that are on their way."""
 
     def status(self, columns: int) -> Line:
-        """The status line, in at most so many columns."""
+        """Return the status line, in at most *columns* columns."""
 
     def typed(self, text: str) -> str:
-        """Take what was entered, a line or several; returns what could not be sent, and stays in the line."""
+        """Send the entered *text*, one line or several. Return the part that could not be sent, which stays."""
 
     def leave(self) -> None:
-        """Somebody wants to leave: Ctrl-D, or Ctrl-C on an empty line, perhaps more than once."""
+        """Leave. The user has typed Ctrl-D, or Ctrl-C on an empty line, perhaps more than once."""

@@ -1,4 +1,4 @@
-"""The keys that the client adds to those of every line editor, and how it moves over a letter with its marks."""
+"""The keys that the client adds to a line editor, among them those that move over a letter with its marks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.utils import get_cwidth
 
 JOINER = "\u200d"
-"""Zero width joiner: what stands behind it belongs to what stands before it, as in the emoji of a family."""
+"""The zero width joiner. It joins the characters around it to one, as in the emoji of a family."""
 
 
 def cluster_before(text: str, at: int) -> int:
-    """How many characters of *text* the letter that ends at *at* has, with its marks."""
+    """Return the number of characters of the letter that ends at *at*, with its marks."""
     start = at
     while start > 0:
         start -= 1
@@ -26,7 +26,7 @@ def cluster_before(text: str, at: int) -> int:
 
 
 def cluster_after(text: str, at: int) -> int:
-    """How many characters of *text* the letter that begins at *at* has, with its marks."""
+    """Return the number of characters of the letter that begins at *at*, with its marks."""
     end = min(at + 1, len(text))
     while end < len(text) and (get_cwidth(text[end]) == 0 or text[end - 1] == JOINER):
         end += 1
@@ -34,7 +34,7 @@ def cluster_after(text: str, at: int) -> int:
 
 
 def bindings(typing: Buffer, leave: Callable[[], None]) -> KeyBindingsBase:
-    """The keys for the line that is being typed, which is in *typing*.
+    """Return the keys for the line that is being typed, which is in *typing*.
 
     Ctrl-C and Ctrl-D on an empty line call *leave*. A paste of several lines is several lines.
     """
@@ -55,7 +55,7 @@ def bindings(typing: Buffer, leave: Callable[[], None]) -> KeyBindingsBase:
         if end and event.current_buffer is typing:
             typing.insert_text(lines)
             typing.validate_and_handle()
-            # What could not be sent is still there.
+            # Lines that could not be sent are still in the editor.
             rest = f"\n{rest}" if typing.text else rest
         event.current_buffer.insert_text(rest)
 
@@ -68,7 +68,7 @@ def bindings(typing: Buffer, leave: Callable[[], None]) -> KeyBindingsBase:
 
 
 def _over_whole_letters(typing: Buffer, is_typing: Filter, is_empty: Filter) -> KeyBindings:
-    """The keys that move by a letter and delete one."""
+    """Return the keys that move by a letter and delete one."""
     keys = KeyBindings()
 
     def bind(names: str, step: Callable[[], object], wanted: Filter) -> None:

@@ -1,4 +1,4 @@
-"""What a front end is told, and what it can ask: the contract between a connection and what shows it to somebody.
+"""The interface between a connection and its front end, which shows the conversation to the user.
 
 A front end that runs on a terminal is one function, in ``broadcast.client.terminal``::
 
@@ -6,8 +6,8 @@ A front end that runs on a terminal is one function, in ``broadcast.client.termi
 
 It is called once, with the reactor installed but not running (on a terminal that is Twisted's asyncio reactor, which
 ``__main__`` has installed). It makes its ``Front`` and a ``Connection``, calls ``connection.start()``, runs the
-reactor, stops it when it is told that everything has ``ended``, writes why to stderr, and returns the exit status.
-``Options`` has ``host``, ``port``, ``nick`` (None: to be asked), ``reconnect``, ``color`` and ``bell``.
+reactor, stops it in ``Front.ended``, writes the reason to stderr, and returns the exit status. ``Options`` has
+``host``, ``port``, ``nick`` (None: ask the user), ``reconnect``, ``color`` and ``bell``.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from broadcast.client.lines import Event
 
 
 class Front(Protocol):
-    """What a ``Connection`` tells whoever shows it, in the reactor's thread.
+    """The calls of a ``Connection`` to its front end, in the reactor's thread.
 
-    Nothing is called from within ``Connection.say`` but ``shown``. Texts are as the server sent them: what is written
-    to a terminal passes ``lines.printable`` first.
+    ``Connection.say`` itself calls only ``shown``. Texts are as the server has sent them. A terminal passes them
+    through ``lines.printable`` first.
     """
 
     def connecting(self, attempt: int) -> None:
-        """The client begins to connect; *attempt* is 1 at first, and 1 again after a connection that stood was lost."""
+        """The client begins to connect. *attempt* counts from 1, and anew after each arrival in the room."""
 
     def nickname_wanted(self, refused: str, why: str) -> str | None:
-        """The server asks for a nickname. *refused* is the one that was refused just now, and *why*; empty before that.
+        """Return the nickname to propose, or None if ``Connection.propose`` or ``Connection.leave`` follows.
 
-        Returns one to try at once; None: ``Connection.propose`` is called later, or ``Connection.leave``. Not called
-        while the client takes the nickname again that it had before the connection was lost.
+        *refused* is the nickname that the server has just refused, because of *why*; both are empty at first. After a
+        lost connection, the client takes its nickname again without this call.
         """
 
     def asked(self, prompt: str) -> None:
         """The server asks for something else, such as a password.
 
-        What is passed to ``Connection.say`` next is the answer, is sent at once, and belongs in no history.
+        The next line that is passed to ``Connection.say`` is the answer. It is sent at once, and belongs in no history.
         """
 
     def arrived(self, nick: str, names: Sequence[str], others: int, *, again: bool) -> None:
-        """You are in the room as *nick*; *names* are of those who are here, at most twenty of the *others*.
+        """The client is in the room as *nick*. *names* are at most twenty nicknames of the *others*.
 
-        *again*: the connection was lost before. What was said meanwhile is shown next, each line with its time.
+        *again* is true after a lost connection. The lines of the meantime are shown next, each with its time.
         """
 
     def shown(self, event: Event) -> None:
-        """Show *event*: what arrived; and one's own lines (``own``), once they are kept, in their place."""
+        """Show *event*. Own lines (``own``) are shown when they are stored, in their place among the others."""
 
     def unsaid(self, lines: Sequence[str]) -> None:
-        """The connection was lost before these lines of one's own (as typed) were confirmed.
+        """The connection was lost before these own lines, as typed, were confirmed.
 
-        They are not among what was kept, as far as the client can see; they are not sent again by themselves.
+        The client has not found them among the stored lines. It does not send them again.
         """
 
     def changed(self) -> None:
@@ -62,12 +62,12 @@ class Front(Protocol):
     def lost(self, why: str, pause: float | None) -> None:
         """The connection was lost, or a new attempt failed: *why* is one line for people.
 
-        The next attempt is in *pause* seconds; None: there is none, and ``ended`` follows.
+        The next attempt follows in *pause* seconds. If *pause* is None, ``ended`` follows instead.
         """
 
     def ended(self, status: int, why: str) -> None:
-        """It is over, and nothing else will be told.
+        """The connection is over. No other call follows.
 
-        *status* is the exit status (0 done, 2 no connection, 3 nickname refused, 4 connection lost), *why* one line for
-        people, empty for 0.
+        *status* is the exit status (0 done, 2 no connection, 3 nickname refused, 4 connection lost). *why* is one line
+        for people, empty for 0.
         """

@@ -1,4 +1,4 @@
-"""Notices when the other side has fallen silent; it has the clock that it is given, and no connection."""
+"""Liveness probes after a silence of the server. No connection."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 SILENCE: Final = 60.0
-"""After so many seconds in which nothing has come, the other side is asked whether it is there."""
+"""The number of seconds without input after which the client probes the server."""
 PATIENCE: Final = 40.0
-"""When nothing has come for so many seconds after that, it is lost. The network may send a question again six times in
-the meantime (TCP waits from 0.2 s, twice as long each time), so one lost packet, or a few, are no lost connection."""
+"""The number of seconds after the probe in which any input must come. TCP can send the probe again six times in the
+meantime (after 0.2 s, then twice as long each time), so the loss of a few packets does not end the connection."""
 
 PROMPT_SECONDS: Final = 30
-"""Who has not asked for a nickname by then is no chat server; who has, takes or refuses it within as many."""
+"""The time limit of a server to ask for a nickname, and then to accept or refuse it."""
 
 
 class Heartbeat:
-    """While it beats, *ask* is called after a silence, and *lost* once when that is not answered."""
+    """A watch on the server's silence. It calls *ask* after a silence, and *lost* once if no input follows."""
 
     def __init__(self, clock: IReactorTime, ask: Callable[[], None], lost: Callable[[], None]) -> None:
         self._clock = clock
@@ -29,19 +29,19 @@ class Heartbeat:
         self._asked = False
 
     def start(self) -> None:
-        """Begin; the silence begins now, too."""
+        """Begin to watch."""
         self.stop()
         self._wait(SILENCE, self._silent)
 
     def stop(self) -> None:
-        """Nobody is asked, and nobody is lost, any more."""
+        """Stop watching."""
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
         self._asked = False
 
     def heard(self) -> None:
-        """Something has come, whatever it is."""
+        """Note that input has come."""
         if self._next is None:
             return
         if self._asked:

@@ -1,4 +1,4 @@
-"""What was typed, kept over sessions in a file of the user's own; what answers a prompt is not."""
+"""The typed lines, stored in a file of the user. Answers to prompts are not stored."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from prompt_toolkit.history import History
 
 ENTRIES = 1000
-"""So many lines are kept; the file is cut down to them when it is read and holds more."""
+"""The most lines in the file. A longer file is shortened when it is read."""
 
 
 def state_folder(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> Path:
-    """Where a program keeps what it remembers for its user, on *platform* (as ``sys.platform`` has it)."""
+    """Return the folder for the state of a program on *platform*, a value of ``sys.platform``."""
     home = Path.home()
     if platform == "win32":
         return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / "broadcast"
     if platform == "darwin":
         return home / "Library" / "Application Support" / "broadcast"
     state = environment.get("XDG_STATE_HOME", "")
-    # A relative path there is to be ignored (XDG Base Directory Specification 0.8, "Basics").
+    # The specification says to ignore a relative path (XDG Base Directory Specification 0.8, "Basics").
     return (Path(state) if Path(state).is_absolute() else home / ".local" / "state") / "broadcast"
 
 
 class TypedLines(History):
-    """The lines that Up brings back: one a line in *path*, the oldest first, readable by its owner alone.
+    """The lines that the Up key brings back, in the file *path*, oldest first. Only its owner can read it.
 
-    Where the file cannot be read or written, the lines of this run are still there.
+    If the file cannot be read or written, the lines of this run are still there.
     """
 
     def __init__(self, path: Path, entries: int = ENTRIES) -> None:
@@ -37,13 +37,13 @@ class TypedLines(History):
         self._entries = entries
 
     def append_string(self, string: str) -> None:
-        """Take *string* in, unless it is empty or the same as the one before."""
+        """Append *string*, unless it is empty or equals the last one."""
         before = self.get_strings()
         if string and string != (before[-1] if before else None):
             super().append_string(string)
 
     def load_history_strings(self) -> Iterable[str]:
-        """What was typed in earlier runs, the newest first."""
+        """Return the lines of earlier runs, newest first."""
         try:
             with self.path.open(encoding="utf-8", errors="replace", newline="\n") as file:
                 lines = [line.rstrip("\n") for line in file]
@@ -55,12 +55,12 @@ class TypedLines(History):
         return reversed(lines)
 
     def store_string(self, string: str) -> None:
-        """Put *string* at the end of the file."""
+        """Append *string* to the file."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(self.path, [string], os.O_APPEND)
         except OSError:
-            pass  # a home that cannot be written to is no reason to end a conversation
+            pass  # an unwritable home does not end the conversation
 
     @staticmethod
     def _write(path: Path, lines: Iterable[str], how: int) -> Path:

@@ -1,4 +1,4 @@
-"""One connection to the server: lines go out, what they mean comes in; and the attempts to make one."""
+"""One connection to the server, which sends lines and receives events, and the attempts to make one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Link(Protocol):
-    """One TCP connection: *made* is told of it, *came* of every chunk, *take* of each event, *lost* of the end."""
+    """One connection. It calls *made* at first, *came* for each chunk, *take* for each event, and *lost* at its end."""
 
     def __init__(
         self,
@@ -34,18 +34,18 @@ class Link(Protocol):
         self._reader = Reader()
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """Begin the connection."""
         keep_alive(self.transport)
         self._made(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in a chunk."""
+        """Read the events of a chunk."""
         self._came()
         for event in self._reader.feed(data):
             self._take(event)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
+        """End the connection."""
         self._lost(reason)
 
     def write(self, line: str) -> None:
@@ -54,7 +54,7 @@ class Link(Protocol):
         self.transport.write(line.encode("utf-8", "replace") + b"\r\n")
 
     def abort(self) -> None:
-        """Close, whatever is still to be sent."""
+        """Close at once, without sending the rest."""
         transport = self.transport
         assert transport is not None
         getattr(transport, "abortConnection", transport.loseConnection)()
@@ -62,7 +62,7 @@ class Link(Protocol):
 
 @implementer(IStreamClientEndpoint)
 class Attempts:
-    """An endpoint that tells when somebody begins to connect, and when that failed."""
+    """An endpoint that reports each attempt to connect and each failed one."""
 
     def __init__(
         self, endpoint: IStreamClientEndpoint, begin: Callable[[], None], failed: Callable[[Failure], None]

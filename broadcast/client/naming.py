@@ -1,4 +1,4 @@
-"""Which nickname one has or would like to have, and which to propose when the server asks for one; no connection."""
+"""The own nickname: the current one, the wanted one, and the one to propose next. No connection."""
 
 from __future__ import annotations
 
@@ -7,51 +7,52 @@ from typing import Final
 from broadcast.client.nicknames import numbered
 
 RETAKE_PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""After how many seconds the nickname of before is asked for again, while the lost connection still holds it. The
-server closes at the tenth refusal, and after 60 seconds."""
+"""The pauses, in seconds, before the earlier nickname is proposed again while the lost connection holds it. The server
+closes the connection at the tenth refusal, and after 60 seconds."""
 
 
 class Naming:
-    """One's nickname, over connections that come and go. *nick* is wished for at first; empty: none is, yet."""
+    """The own nickname, over connections that come and go. *nick* is the first wanted one, or empty."""
 
     def __init__(self, nick: str) -> None:
         self.nick = nick
-        """The nickname that one has, or would like to have; empty before one was proposed."""
+        """The current or wanted nickname, or empty before the first proposal."""
         self.wished = nick
-        """The nickname that is asked for again after the connection was lost."""
+        """The nickname to propose again after a lost connection."""
         self.proposed = ""
-        """What was proposed since the server asked."""
+        """The nickname that was proposed since the server asked, or empty."""
         self.refusal = ""
-        """Why that was refused."""
+        """The reason why the server has refused it, or empty."""
         self._retakes = self._suffix = 0
 
     def begin(self) -> None:
-        """There is a new connection, to a server that knows nothing of all this."""
+        """Forget the proposals of the last connection."""
         self.proposed = self.refusal = ""
         self._retakes = self._suffix = 0
 
     @property
     def answered(self) -> bool:
-        """Whether the server has answered what was proposed, if anything was; otherwise it asks for nothing."""
+        """Whether no proposal waits for the server's answer."""
         return not self.proposed or bool(self.refusal)
 
     def asked(self) -> str:
-        """The server asks; returns what it has refused just now, empty where it asks for the first time."""
+        """Begin a new proposal, and return the refused one, or an empty text at first."""
         refused, self.proposed = self.proposed, ""
         return refused
 
     def wish(self, nick: str) -> None:
-        """Somebody would like to be called *nick*, or is."""
+        """Set the wanted nickname."""
         self.nick = self.wished = nick
 
     def propose(self, nick: str) -> None:
-        """*nick* is proposed."""
+        """Record that the client has proposed *nick*."""
         self.proposed, self.refusal = nick, ""
 
     def next_try(self, refused: str) -> tuple[float, str]:
-        """In how many seconds to propose which nickname to a server that one was on before, and has *refused* one.
+        """Return a pause in seconds and the nickname to propose after it, when the client comes back to a server.
 
-        It is that of before; while the lost connection holds it, the same again; then one like it.
+        It is the earlier nickname. While the lost connection holds it, the same follows after pauses, then similar
+        ones. *refused* is the nickname that the server has just refused, or empty.
         """
         if not refused:
             return 0, self.wished
@@ -62,7 +63,7 @@ class Naming:
         return 0, numbered(self.wished, self._suffix + 1)
 
     def arrive(self, nick: str, *, again: bool) -> None:
-        """One is in the room as *nick*; *again*: the wish of before stays, whatever one is called now."""
+        """Set the accepted nickname. *again* is true after a lost connection: the wanted nickname stays."""
         self.nick = nick
         if not again:
             self.wished = nick

@@ -1,4 +1,4 @@
-"""``--send``: post lines, see that they are kept, and leave."""
+"""``--send``: post lines, wait for their receipts, and leave."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ SAY: Final = "/say "
 LONGEST: Final = LINE_BYTES - len(SAY)
 """The longest line that can be posted, in bytes."""
 WINDOW: Final = 256
-"""So many lines are sent ahead of their receipts."""
+"""The most lines that are sent ahead of their receipts."""
 LEAVE_SECONDS: Final = 5
-"""How long to wait for the server's goodbye: everything is kept already."""
+"""The time limit of the server's goodbye, in seconds. All lines are stored before."""
 BEGIN: Final = 30
-"""So many characters are enough to find a line again."""
+"""The number of characters that name a line in an error."""
 STDIN: Final = "-"
 
 _line_end: Final = re.compile("\r\n|\n|\r")
 
 
 def split(text: str) -> list[str]:
-    """The lines of *text*; raises ``ValueError``, whose text says why they cannot be posted."""
-    # What of the command line is no UTF-8 is posted as the server would read it.
+    """Return the lines of *text*. Raise ``ValueError`` with the reason if they cannot be posted."""
+    # Bytes of the command line that are not UTF-8 are replaced, as the server would do.
     clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     lines = [line for line in _line_end.split(clean) if cleaned(line).strip()]
     if not lines:
@@ -51,23 +51,23 @@ def split(text: str) -> list[str]:
 
 
 def printed(seq: int, text: str) -> None:
-    """Print what a program reads about a line that is kept."""
+    """Print the number and the text of a stored line, as JSON."""
     data = json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n"
     while data:
         data = data[os.write(1, data) :]
 
 
 class Splitter:
-    """Bytes of the standard input are fed; out come the lines to post."""
+    """Cuts the bytes of the standard input into the lines to post."""
 
     def __init__(self) -> None:
         self.problem = ""
-        """Why no more comes, once a line is too long."""
+        """The reason why no more lines come: one is too long. Otherwise empty."""
         self._rest = b""
         self._count = 0
 
     def feed(self, data: bytes) -> list[str]:
-        """What has become whole with *data*."""
+        """Return the lines that *data* completes."""
         whole = (self._rest + data).splitlines(keepends=True)
         # A CR at the very end may be the first half of a line end.
         self._rest = whole.pop() if whole and not whole[-1].endswith(b"\n") else b""
@@ -77,7 +77,7 @@ class Splitter:
         return lines
 
     def rest(self) -> list[str]:
-        """The last line, which has no end."""
+        """Return the last line, which has no line end."""
         rest, self._rest = self._rest, b""
         return self._read([rest] if rest else [])
 
@@ -96,9 +96,10 @@ class Splitter:
 
 
 class OneShot(Visitor):
-    """Posts *lines*, or those of the standard input that *attach* connects, and waits for the receipt of each.
+    """A visitor that posts lines and waits for the receipt of each.
 
-    *tell* is called with the number and the text of each line that is kept.
+    It posts *lines*, or those of the standard input, which *attach* connects. It calls *tell* with the number and the
+    text of each stored line.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class OneShot(Visitor):
     ) -> None:
         super().__init__(server, nicks, clock, ended)
         self.kept = 0
-        """So many lines are kept, as receipts say."""
+        """The number of lines that receipts have confirmed."""
         self._tell = tell
         self._splitter = Splitter()
         self._queue = deque(lines or ())
@@ -124,17 +125,17 @@ class OneShot(Visitor):
         self._ready = self._leaving = False
         self._problem = ""
         self._status = REFUSED
-        """How it ends where there is a problem."""
+        """The exit status if there is a problem."""
         self._heartbeat = Heartbeat(clock, lambda: self.put("/ping"), self._fall_silent)
 
-    # What the standard input tells
+    # Calls of the standard input
 
     def typed(self, data: bytes) -> None:
-        """Post what is whole."""
+        """Post the lines that *data* completes."""
         self._give(self._splitter.feed(data))
 
     def typed_all(self) -> None:
-        """There are no more lines, or no more can be read."""
+        """Post the last line, or end because the input cannot be read."""
         self._closed = True
         error = self._console.unreadable if self._console is not None else None
         if error is None:
@@ -145,26 +146,26 @@ class OneShot(Visitor):
         self._go_on()
 
     def unread(self, error: OSError) -> None:
-        """Nothing is written there."""
+        """Do nothing, because the console writes nothing."""
 
-    # What the server tells
+    # Calls of the connection
 
     def arrived(self) -> None:
-        """Ask for receipts; nothing is posted before the server has agreed."""
+        """Ask for receipts. Lines are posted after the server has agreed."""
         self._heartbeat.start()
         self.put("/receipts on")
 
     def came(self, data: bytes) -> None:  # noqa: ARG002 -- whatever it is
-        """The server is there."""
+        """Note that the server is alive."""
         self._heartbeat.heard()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
+        """End the liveness probes, and report the end."""
         self._heartbeat.stop()
         super().connectionLost(reason)
 
     def heard(self, event: Event) -> None:
-        """Receipts and refusals count; what others say does not."""
+        """Handle receipts and errors. Ignore the lines of other people."""
         if self._leaving:
             return
         match event:
@@ -181,14 +182,14 @@ class OneShot(Visitor):
         self._go_on()
 
     def broke(self, why: str) -> tuple[int, str]:
-        """Tell what is known."""
+        """Return the exit status and the reason, with the number of confirmed lines."""
         if self._problem:
             return self._status, self._shortfall()
         status, lost = super().broke(why)
         return status, f"{lost}; {self._known()}"
 
     def _refused_line(self, why: str) -> str:
-        """One of those that were sent is refused with *why*: the same for people, who do not know how it is sent."""
+        """Remove the sent line that the server refuses with *why*. Its limit does not count ``/say``."""
         at = refused((SAY + line for line in self._sent), why) or 0
         line = self._sent[at]
         del self._sent[at]
@@ -211,7 +212,7 @@ class OneShot(Visitor):
         self._go_on()
 
     def _spoil(self, problem: str) -> None:
-        """Post nothing more, and end with *problem* when what was sent is answered."""
+        """Post nothing more. End with *problem* when all sent lines are answered."""
         self._problem = self._problem or problem
         self._queue.clear()
         self._closed = True

@@ -1,7 +1,7 @@
-"""Not on a terminal: lines of the standard input are sent as they are, what arrives is written out unchanged.
+"""The client without a terminal: it sends the standard input, and writes the server's output, both unchanged.
 
-The end of the input leaves, and waits for everything that is still to come. Nothing is sent again after the connection
-was lost: nobody could know which of the lines had been said.
+At the end of the input, the client leaves, and waits for the rest of the server's output. After a lost connection it
+sends nothing again, because it cannot know which lines were said.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ class Pipe(Visitor):
         self._ended = self._close
 
     def connectionMade(self) -> None:
-        """Neither side is read faster than the other is written to."""
+        """Pause the server while the output is full."""
         super().connectionMade()
         self._console.stdio.registerProducer(self.stream, streaming=True)
 
     def came(self, data: bytes) -> None:
-        """Write it out."""
+        """Write *data* to the output."""
         self._console.stdio.write(data)
 
     def arrived(self) -> None:
-        """Begin to read: before this, a line would have been taken for a nickname."""
+        """Begin to read. Before the arrival, the server would take a line for a nickname."""
         self.stream.registerProducer(cast("IProducer", self._console.stdio), streaming=True)
         self._console.stdio.resumeProducing()
 
     def typed(self, data: bytes) -> None:
-        """Send it."""
+        """Send *data*."""
         self._whole = data.endswith((b"\n", b"\r"))
         self.stream.write(data)
 
     def typed_all(self) -> None:
-        """Leave: what was sent before is said and answered."""
+        """Leave. The server answers all earlier lines first."""
         if (error := self._console.unreadable) is not None:
             self.finish(*unread(error))
         self.stream.unregisterProducer()
         self.stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")
 
     def unread(self, error: OSError) -> None:
-        """End: without a word where nobody reads, as other filters do."""
+        """End. If nobody reads the output, end without a message, like other filters."""
         self.finish(*unwritten(error))
         if self.connected:
             self.hang_up()
 
     def broke(self, why: str) -> tuple[int, str]:
-        """All is well once the server has said goodbye."""
+        """Return success if the server has said goodbye."""
         return (DONE, "") if self.goodbye else super().broke(why)
 
     def _close(self, status: int, why: str) -> None:
@@ -78,7 +78,7 @@ class Pipe(Visitor):
             if status != DONE or failure is None or isinstance(failure, BrokenPipeError):
                 self._told(status, why)
             else:
-                # The last words are missing.
+                # The end of the output is missing.
                 self._told(*unwritten(failure))
 
         self._console.close(closed)

@@ -1,4 +1,4 @@
-"""The terminal that can do nothing: lines are printed, and what is typed is the terminal's own business."""
+"""The display for simple terminals: it prints lines, and the terminal itself edits the typed line."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class PlainScreen:
             self._print(line, "\n")
 
     def echo(self, line: Line) -> None:
-        """Nothing: what was typed stands where it was typed."""
+        """Do nothing, because the typed line is still on the terminal."""
 
     def refresh(self) -> None:
-        """Print the prompt, where there is a new one that is no mere decoration."""
+        """Print the prompt if it is a new one of the server."""
         prompt = self._typist.prompt() if self._typist.asking() else []
         if prompt != self._prompted:
             self._prompted = prompt
@@ -70,7 +70,7 @@ class PlainScreen:
         self._output.flush()
 
     def _echo(self, wanted: bool) -> None:
-        """Let the terminal show what is typed, or not."""
+        """Turn the terminal's echo on or off."""
         if sys.platform == "win32" or not os.isatty(self._source):
             return
         settings = termios.tcgetattr(self._source)

@@ -1,4 +1,4 @@
-"""Why there is no connection, as one line for people."""
+"""The reason why there is no connection, as one line for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def because(failure: Failure, done: str) -> str:
-    """What *failure* means; *done* where the connection was closed in good order."""
+    """Return the reason of *failure*, or *done* if the connection was closed in good order."""
     error = failure.value
     match error:
         case ConnectionDone():

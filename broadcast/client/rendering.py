@@ -1,4 +1,4 @@
-"""What an event looks like on the terminal: pieces of plain text with a style each; no terminal."""
+"""The appearance of events on the terminal, as pieces of plain text with a style each. No terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ERROR = "class:error"
 
 
 def names(text: str, nick: str) -> bool:
-    """Whether *text* names *nick*: as a word of its own, in any case."""
+    """Return whether *text* contains *nick* as a word of its own, in upper or lower case."""
     return bool(nick) and re.search(rf"(?<![\w.-]){re.escape(nick)}(?![\w-])", text, re.IGNORECASE) is not None
 
 
 def line_of(event: lines.Event, own: str) -> Line:  # noqa: C901, PLR0911, PLR0912 -- a table
-    """*event* as somebody whose nickname is *own* sees it."""
+    """Return the line of *event* for a user whose nickname is *own*."""
     match event:
         case lines.Said() | lines.Emoted():
             return _kept(event, own)
@@ -52,12 +52,12 @@ def line_of(event: lines.Event, own: str) -> Line:  # noqa: C901, PLR0911, PLR09
 
 
 def arrival(nick: str, some: Sequence[str], others: int) -> Line:
-    """You are in the room, and so are *others*, of whom *some* are named."""
+    """Return the line about the arrival of *nick* in a room with *others*, of whom *some* are named."""
     return [(NOTE, " * You are "), (_named(nick, "bold"), nick), (NOTE, ". "), *_others(some, others)]
 
 
 def _others(some: Sequence[str], others: int) -> Line:
-    """Return how many *others* are in the room, of whom *some* are named."""
+    """Return the pieces about the *others* in the room, of whom *some* are named."""
     if not others:
         return [(NOTE, "Nobody else is here.")]
     pieces: Line = [(NOTE, "1 other is here" if others == 1 else f"{others} others are here")]
@@ -68,12 +68,12 @@ def _others(some: Sequence[str], others: int) -> Line:
 
 
 def refusal(text: str) -> Line:
-    """Something was refused, and why."""
+    """Return the line of an error."""
     return [(ERROR, "-> Error: "), ("", text)]
 
 
 def says(line: str) -> bool:
-    """Whether *line* (as typed) says something to the room, so that it comes back once it is kept."""
+    """Return whether the typed *line* says something to the room, so that it comes back when it is stored."""
     text = lines.printable(line).replace("\ufffd", "")
     verb, _, words = text.partition(" ")
     if verb.casefold() in {"/me", "/say"}:
@@ -82,7 +82,7 @@ def says(line: str) -> bool:
 
 
 def typed(line: str, own: str, style: str = "") -> Line:
-    """What was typed, as the others will see it; what says nothing to them, as it was typed."""
+    """Return a typed *line* as the room will see it, or unchanged if it says nothing to the room."""
     if not says(line):
         return [(NOTE, line)]
     verb, _, words = line.partition(" ")

@@ -1,4 +1,4 @@
-"""One's own lines: what the server makes of what is typed, and which lines are not known to be kept yet."""
+"""Own lines: the text that the server stores of a typed line, and the lines that are not confirmed yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _sequences: Final = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]?|\][^\x07\x1b]*+(?
 
 
 def cleaned(line: str) -> str:
-    """*line* without what a server may remove or not: so it is known what is said, and whether anything is."""
+    """Return *line* without the characters that some servers remove, so that the stored text is known."""
     text = _sequences.sub("", re.sub("[\t\x85\u2028\u2029]", " ", line))
     return "".join(part if FLAGS.fullmatch(part) else _without_unsafe(part) for part in FLAGS.split(text))
 
@@ -27,7 +27,7 @@ def _without_unsafe(text: str) -> str:
 
 
 def spoken(line: str, nick: str) -> Kept | None:
-    """What the server makes of *line*, if it is said, by *nick*."""
+    """Return the line or action of *nick* that the server makes of the typed *line*, or None for a command."""
     text = cleaned(line)
     verb, _, words = text.partition(" ")
     if verb.casefold() == "/me" and words.strip():
@@ -42,10 +42,10 @@ def spoken(line: str, nick: str) -> Kept | None:
 
 
 def refused(lines: Iterable[str], why: str) -> int | None:
-    """Which of *lines*, as sent, in order, and not confirmed yet, the server refuses with *why*; None: none of them.
+    """Return the index of the line that the server refuses with *why*, or None.
 
-    That a line is not kept is told in its turn, as a receipt is; that it is too long at once, before the receipts of
-    those that were sent before it.
+    *lines* are the lines that are sent and not confirmed, in order. The error about a line that cannot be stored comes
+    in its turn, like a receipt. The error about a long line comes at once, before the receipts of earlier lines.
     """
     if why.startswith(_unkept):
         return 0
@@ -55,13 +55,13 @@ def refused(lines: Iterable[str], why: str) -> int | None:
 
 
 def longest_in(why: str) -> int | None:
-    """How many bytes a line may have, where *why* is that one has more."""
+    """Return the number of bytes that a line may have, if *why* is the error about a longer one."""
     longest = _overlong.fullmatch(why)
     return int(longest[1]) if longest else None
 
 
 class OwnLines:
-    """One's own lines that were sent to a server with receipts, and are not confirmed yet, in order."""
+    """The own lines that were sent to a server with receipts, and are not confirmed yet, in order."""
 
     def __init__(self) -> None:
         self._pending: deque[tuple[str, Kept]] = deque()
@@ -71,21 +71,21 @@ class OwnLines:
         return bool(self._pending)
 
     def sent(self, typed: str, own: Kept) -> None:
-        """The line *typed* was sent, and is said as *own*."""
+        """Add the line *typed*, which was sent. *own* is the line that the server makes of it."""
         self._pending.append((typed, own))
 
     def kept(self) -> Kept | None:
-        """The first one is kept: what it says; None where there is none."""
+        """Remove and return the first line, because a receipt has confirmed it, or return None."""
         return self._pending.popleft()[1] if self._pending else None
 
     def refused(self, why: str) -> None:
-        """The server refuses something with *why*: perhaps one of them."""
+        """Remove the line that the server has refused with *why*, if it is one of them."""
         at = refused((typed for typed, _own in self._pending), why)
         if at is not None and at < len(self._pending):
             del self._pending[at]
 
     def recalled(self, line: Kept) -> bool:
-        """Whether *line*, that was kept while the connection was lost or shortly before, is one of them."""
+        """Remove *line*, which was stored around the loss of the connection. Return whether it was one of them."""
         mine = _squashed(str(line))
         for at, (_typed, own) in enumerate(self._pending):
             if _squashed(str(own)) == mine:
@@ -94,12 +94,12 @@ class OwnLines:
         return False
 
     def given_up(self) -> list[str]:
-        """Nothing will confirm them any more: those that there are, as typed."""
+        """Remove all lines, because nothing confirms them any more. Return them as typed."""
         lines = [typed for typed, _own in self._pending]
         self._pending.clear()
         return lines
 
 
 def _squashed(line: str) -> str:
-    """What stays the same of a line of one's own, whatever the server cleans away."""
+    """Return the letters and digits of *line*, which no server removes."""
     return "".join(character for character in line.casefold() if character.isalnum())

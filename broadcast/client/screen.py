@@ -1,4 +1,4 @@
-"""The terminal: what has come scrolls up and stays; below it stand the line that is being typed and a status line."""
+"""The display for full terminals: events scroll up, above the line that is being typed and a status line."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from broadcast.client.editing import bindings
 from broadcast.client.lines import printable
 
 PAUSE = 0.02
-"""The least time, in seconds, between two changes of the screen: however much comes, typing stays smooth."""
+"""The least time between two changes of the screen, in seconds. Typing stays smooth even if many events come."""
 ROWS = 6
-"""In a lower window there is only the line that is being typed."""
+"""The least height for a status line. A lower terminal shows only the line that is being typed."""
 WAITING_SHOWN = 3
-"""So many of the own lines that are not kept yet are shown."""
+"""The most own lines that are shown before they are stored."""
 
 STYLE = Style.from_dict(
     {
@@ -79,17 +79,17 @@ class _Typing(Buffer):
         super().__init__(completer=completer, history=history, multiline=False, accept_handler=accept)
 
     def append_to_history(self) -> None:
-        """Nothing: only who is given the line knows whether it may be kept."""
+        """Do nothing, because the typist decides which lines are stored."""
 
 
 class Screen:
-    """The screen of one run, which serves *typist*. What goes into *history* is the business of *typist*, too."""
+    """The screen of one run. *typist* takes the typed lines, and decides which of them go into *history*."""
 
     def __init__(
         self, typist: Typist, completer: Completer, history: History, source: Input, output: Output, *, colored: bool
     ) -> None:
         if isinstance(output, Vt100_Output):
-            # Asking the terminal where the cursor is costs a round trip per change of the screen.
+            # To ask for the cursor's position costs a round trip to the terminal for each change of the screen.
             output.enable_cpr = False
         self._output = output
         self._unprinted: list[Line] = []
@@ -138,7 +138,7 @@ class Screen:
         )
 
     async def run(self) -> None:
-        """Show it until ``stop``, and leave the terminal as it was, with everything that has come on it."""
+        """Show the screen until ``stop``. Restore the terminal at the end; the events stay on it."""
         try:
             await self.app.run_async(set_exception_handler=False)
         finally:
@@ -152,17 +152,17 @@ class Screen:
             self.app.exit()
 
     def show(self, *lines: Line) -> None:
-        """Let *lines* scroll up above the line that is being typed, which stays as it is."""
+        """Print *lines* above the line that is being typed, which does not change."""
         self._unprinted.extend(lines)
         if self._printing is None and self.app.loop is not None:
             self._printing = self.app.loop.call_soon(self._print)
 
     def echo(self, line: Line) -> None:
-        """Show *line*, which was typed: where that was done, nothing stands any more."""
+        """Show the typed *line*, which the editor has removed."""
         self.show(line)
 
     def refresh(self) -> None:
-        """What stands at the bottom may have changed."""
+        """Draw the bottom of the screen again."""
         self.app.invalidate()
 
     def ring(self) -> None:
@@ -170,7 +170,7 @@ class Screen:
         self._output.bell()
 
     def _print(self) -> None:
-        """Print what has come.
+        """Print the events that have come.
 
         prompt_toolkit's own way, ``run_in_terminal``, puts the terminal into its line mode for the time: what is typed
         in that moment would be echoed by the terminal, somewhere.

@@ -1,4 +1,4 @@
-"""What sockets are told, where they can be told it."""
+"""Options of sockets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import suppress
 from typing import Final
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""An idle connection that the network has forgotten is lost after two minutes; in seconds, and probes.
+"""Keepalive options, in seconds and probes. They detect a dead idle connection after two minutes.
 
-No ``TCP_USER_TIMEOUT``: it ends a connection whose other side does not read for so long, and a server reads who sends
-much as slowly as its limits say. (Linux 6.18: with 120 s, a pipe of 22 MB was cut off from a server that was well.)
+There is no ``TCP_USER_TIMEOUT``, because it ends a connection whose other side does not read for that time. A server
+with rate limits reads slowly. (Linux 6.18: with 120 s, it ended the connection of a pipe of 22 MB to a healthy server.)
 """
 
 
 def keep_alive(transport: object) -> None:
-    """Notice when the other side of *transport* is gone without a word."""
+    """Turn keepalive on, which detects that the other side of *transport* is gone without a word."""
     handle = getattr(transport, "getHandle", lambda: None)()
     if isinstance(handle, socket.socket):
         # A unix socket has no such options, and a system may lack some.

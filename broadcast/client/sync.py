@@ -1,4 +1,4 @@
-"""The library for scripts without asyncio: the same session, which a thread keeps alive.
+"""The library for scripts without asyncio: a thread runs the session of ``broadcast.client.aio``.
 
 ::
 
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from broadcast.client import aio
 from broadcast.client.protocol.errors import Ended
@@ -26,6 +26,9 @@ from broadcast.client.protocol.requests import Person, Request, Resume, Room, Ro
 __all__ = ["Chat", "connect"]
 
 R = TypeVar("R")
+
+STOP_SECONDS: Final = 2 * aio.QUIT_SECONDS
+"""The time for cancelled calls to end."""
 
 
 @contextmanager
@@ -53,7 +56,7 @@ def connect(  # noqa: PLR0913 -- as in aio
 
 
 class _LoopThread:
-    """An event loop in a thread. It is a daemon, so that a script which is killed in its main thread ends."""
+    """An event loop in a daemon thread, which does not keep a script from ending."""
 
     def __init__(self) -> None:
         self._started: Future[asyncio.AbstractEventLoop] = Future()
@@ -95,6 +98,10 @@ class _LoopThread:
     async def _main(self) -> None:
         self._started.set_result(asyncio.get_running_loop())
         await self._stopped.wait()
+        # A cancelled attempt to connect waits for the answer to quit. A connection that is aborted before may lose
+        # quit on its way, and the server then holds the nickname.
+        if cancelled := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(cancelled, timeout=STOP_SECONDS)
 
 
 class Chat:
@@ -136,7 +143,7 @@ class Chat:
         return self._loop.wait_for(self._chat.tell(to, text, uid=uid))
 
     def join(self, room: str, *, replay: int = 0) -> Room:
-        """Enter a room. Its *replay* last lines are its first events."""
+        """Join a room. Its *replay* last lines are its first events."""
         return self._loop.wait_for(self._chat.join(room, replay=replay))
 
     def leave(self, room: str, reason: str | None = None) -> None:
@@ -144,7 +151,7 @@ class Chat:
         self._loop.wait_for(self._chat.leave(room, reason))
 
     def history(self, room: str | None = None, **which: int) -> list[Line]:
-        """Return old lines. *which* is as in ``aio.Chat.history``."""
+        """Return old lines. The parameters are those of ``aio.Chat.history``."""
         return self._loop.wait_for(self._chat.history(room, **which))
 
     def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
@@ -164,11 +171,11 @@ class Chat:
         self._loop.wait_for(self._chat.topic(text, room))
 
     def away(self, reason: str | None) -> None:
-        """Be away for *reason*, or back with None."""
+        """Set the own state to away for *reason*, or to back with None."""
         self._loop.wait_for(self._chat.away(reason))
 
     def nick(self, nick: str) -> str:
-        """Change the own nickname. Return it as the server has taken it."""
+        """Change the own nickname. Return it in the server's spelling."""
         return self._loop.wait_for(self._chat.nick(nick))
 
     def call(self, request: Request[R]) -> R:

@@ -1,4 +1,4 @@
-"""What somebody says and hears in the room, over connections that come and go; it opens and closes none."""
+"""The conversation in the room, over connections that come and go: lines that are sent, and events that arrive."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _ping: Final = re.compile(r"/ping(?: .*)?", re.IGNORECASE)
 
 
 class Talk:
-    """Lines are posted with *send*, and what arrives is shown on *front*; *naming* knows who one is."""
+    """The conversation of one user. *send* sends lines, *front* shows events, *naming* holds the own nickname."""
 
     def __init__(self, front: Front, naming: Naming, send: Callable[[str], None]) -> None:
         self.company = Company()
         self.ledger = Ledger()
         self.own = OwnLines()
         self.receipts = False
-        """Whether the server tells the numbers of one's own lines, and so when they are kept."""
+        """Whether the server confirms own lines with their numbers."""
         self.room = ""
-        """The room of the last move, also if the connection was lost during the move; empty: the first room."""
+        """The room of the last move, even if the connection was lost during the move; empty for the first room."""
         self._moves: deque[str] = deque()
-        """The rooms of the moves that the server has not answered yet; empty for the first room."""
+        """The rooms of the moves that the server has not answered yet; an empty name is the first room."""
         self._front = front
         self._naming = naming
         self._send = send
@@ -48,21 +48,21 @@ class Talk:
 
     @property
     def away(self) -> bool:
-        """Whether one has said that one is away."""
+        """Whether the user is away."""
         return self._choices.away is not None
 
     def arrive(self, names: Sequence[str], others: int) -> None:
-        """One is in the room with so many *others*, of whom *names* are known."""
+        """Begin a conversation in the room with *others* people, of whom *names* are known."""
         self.company.enter(names, others)
         self._choices.arrive()
         self._counting = False
 
     def settle(self) -> None:
-        """Whatever happened meanwhile is known: from here on the answers to what is sent come here."""
+        """Continue after catching up: set the user's choices on the server again."""
         self._choices.restore(self._ask)
 
     def leave(self) -> None:
-        """One is in no room any more."""
+        """End the conversation, because the connection is lost."""
         if self._moves:
             self._go(self._moves[-1])
             self._moves.clear()
@@ -70,7 +70,7 @@ class Talk:
         self._answers.forget()
 
     def post(self, line: str) -> None:
-        """Send *line*, as typed; what only this side knows is answered here: it always has receipts on, for example."""
+        """Send *line*, as typed. Answer here if only the client knows the answer, as for ``/receipts``."""
         line = cleaned(line)
         if (switch := _receipts.fullmatch(line)) and self.receipts:
             word = (switch[1] or "").casefold()
@@ -96,11 +96,11 @@ class Talk:
         self._send(line)
 
     def ping(self) -> None:
-        """Ask whether the server is there; that it answers is enough, and nobody sees it."""
+        """Probe the server. The user does not see the answer."""
         self._ask("/ping", _pong())
 
     def hear(self, event: Event) -> None:
-        """Something arrived in the room."""
+        """Handle an event in the room."""
         away = self.away
         hidden = self._answers.take(event)
         if self.away is not away:
@@ -131,22 +131,22 @@ class Talk:
         self._choices.met(event, self._ask)
 
     def enter(self, event: Entered) -> None:
-        """Take in who is in the room that the client has moved to."""
+        """Update the people after a move to another room."""
         self.company.enter(event.names, event.others)
         self._recount()
         self._front.changed()
 
     def _go(self, room: str) -> None:
-        """Count the lines of *room* from now on; its numbers are not known yet."""
+        """Count the lines of *room* from now on. Its numbers are not known yet."""
         self.room = room
         self.ledger.skip(None)
 
     def stay(self) -> None:
-        """The client stays in the first room, because the server refused to let it go back to another one."""
+        """Stay in the first room, because the server has refused to let the client go back to another one."""
         self._go("")
 
     def recall(self, line: Kept) -> None:
-        """Show a line that was said while the connection was lost, or shortly before."""
+        """Show a line of the time while the connection was lost, or shortly before."""
         if self.own.recalled(line):
             kept = type(line)
             line = kept(line.nick, line.text, line.time, own=True)
@@ -154,7 +154,7 @@ class Talk:
             self._front.shown(line)
 
     def show(self, event: Event) -> None:
-        """Show *event*, which the ledger knows of."""
+        """Show *event*, which is in the ledger already."""
         if self.company.follow(event, self._naming.nick):
             self._front.changed()
         if not self._choices.hides(event):
@@ -166,7 +166,7 @@ class Talk:
         self._send(command)
 
     def _answer_to(self, line: str) -> Expected | None:
-        """The answer to *line* (clean), if it is one that somebody must know."""
+        """Return the expected answer to *line* (clean), or None if the client does not need it."""
         if wanted := _nick.fullmatch(line):
             nick = re.escape(wanted[1])
             refusal = rf"{nick} (?:is|looks) .*|a nickname .*|.*/nick\b.*"
@@ -176,18 +176,18 @@ class Talk:
         return _pong() if _ping.fullmatch(line) else self._choices.answer_to(line)
 
     def _number(self) -> Expected:
-        """The answer to ``/names``."""
+        """Return the expected answer to ``/names``."""
         return expected(r"(\d{1,9}) here: .*", self._counted, r".*/names\b.*", more=",")
 
     def _kept(self, seq: int) -> None:
-        """One's own line is kept."""
+        """Show an own line that is stored as number *seq*."""
         own = self.own.kept()
         self.ledger.receipt(seq, str(own or ""))
         if own is not None:
             self._front.shown(type(own)(self._naming.nick, own.text, own=True))
 
     def _recount(self) -> None:
-        """Where it is not told who comes and goes, nobody knows how many are here; afterwards, the server does."""
+        """Ask for the number of people, unless the server hides joins and leaves. Then the number is unknown."""
         if self._choices.quiet:
             if self.company.here:
                 self.company.here = 0
@@ -197,18 +197,18 @@ class Talk:
             self._ask("/names", self._number())
 
     def _counted(self, found: re.Match[str]) -> None:
-        """So many are here."""
+        """Set the number of people from the answer to ``/names``."""
         if not self._choices.quiet:
             self.company.here = int(found[1])
             self._counting = False
             self._front.changed()
 
     def _called(self, found: re.Match[str]) -> None:
-        """One has another nickname."""
+        """Set the own nickname from the answer to ``/nick``."""
         self._naming.wish(found[1])
         self._front.changed()
 
 
 def _pong() -> Expected:
-    """The answer to ``/ping``, or that of a server that has no such command."""
+    """Return the expected answer to ``/ping``, also of a server that has no such command."""
     return expected("pong", nobody, r".*/ping\b.*")

@@ -1,4 +1,4 @@
-"""A visit without anybody at the keyboard: it takes a nickname, and ends with an exit status."""
+"""A connection of a program without a user at the keyboard, from the nickname to an exit status."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 Ended = Callable[[int, str], None]
-"""Told the exit status, and why in one line for people (empty for 0)."""
+"""Takes the exit status, and the reason in one line for people, empty for 0."""
 
 
 class Stream(ITCPTransport, IConsumer, IPushProducer):
-    """What a TCP connection's transport can do; no interface of Twisted's has all of it."""
+    """The interfaces of a TCP connection's transport together, because Twisted has no single one."""
 
 
 class Visitor(Protocol):
-    """One connection to *server* (its name for people), from the nickname to the end.
+    """One connection to *server*, its name for people, from the nickname to the end.
 
-    Of *nicks* one after the other is proposed. *ended* is called once, when the connection is gone.
+    The client proposes the *nicks* in order. It calls *ended* once, when the connection is closed.
     """
 
     def __init__(self, server: str, nicks: Iterator[str], clock: IReactorTime, ended: Ended) -> None:
         self.server = server
         self.goodbye = False
-        """Whether the server has said goodbye: everything sent before was said and answered."""
+        """Whether the server has said goodbye. It has answered all lines before that."""
         self._nicks = nicks
         self._clock = clock
         self._ended = ended
@@ -51,42 +51,42 @@ class Visitor(Protocol):
         """The connection."""
         return cast(Stream, self.transport)
 
-    # What a kind of visit does
+    # Methods that a subclass overrides
 
     def arrived(self) -> None:
-        """One is in the room."""
+        """Handle the arrival in the room."""
 
     def heard(self, event: Event) -> None:
-        """Something arrived in the room."""
+        """Handle an event in the room."""
 
     def came(self, data: bytes) -> None:
-        """Something arrived, as it is."""
+        """Handle received bytes."""
 
     def broke(self, why: str) -> tuple[int, str]:
-        """How the visit ends when the connection is lost in the room."""
+        """Return the exit status and the reason after a connection that was lost in the room."""
         return LOST, f"the connection to {self.server} was lost: {why}"
 
-    # What a kind of visit uses
+    # Methods that a subclass calls
 
     def put(self, line: str) -> None:
         """Send *line*."""
         self.stream.write(line.encode("utf-8", "replace") + b"\r\n")
 
     def finish(self, status: int, why: str = "") -> None:
-        """End with *status* once the connection is gone; what comes later changes nothing about that."""
+        """Set the exit status and its reason. Later calls change nothing."""
         if self._result is None:
             self._result = status, why
 
     def within(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call *call* in so many *seconds*, in place of what was to be called before."""
+        """Call *call* in *seconds*, in place of the earlier delayed call."""
         self._forget()
         self._timer = self._clock.callLater(seconds, call)
 
     def hang_up(self) -> None:
-        """Close at once, whatever is still to be sent."""
+        """Close at once, without sending the rest."""
         self.stream.abortConnection()
 
-    # What the transport tells
+    # Calls of the transport
 
     def connectionMade(self) -> None:
         """Wait for the prompt."""
@@ -94,7 +94,7 @@ class Visitor(Protocol):
         self.within(PROMPT_SECONDS, self._unasked)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in a chunk."""
+        """Handle the events of a chunk."""
         self.came(data)
         for event in self._reader.feed(data):
             if isinstance(event, Notice) and event.text.startswith("Goodbye"):
@@ -112,7 +112,7 @@ class Visitor(Protocol):
                 self._notice = event.text
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
+        """Report the exit status and its reason."""
         self._forget()
         why = because(reason, "the server closed the connection")
         if self._result is None:
@@ -141,7 +141,7 @@ class Visitor(Protocol):
 
     def _prompted(self, prompt: Prompt) -> None:
         if self._proposed and not self._refusal:
-            # A line of the message of the day that looks like a prompt.
+            # It is a line of the message of the day that looks like a prompt.
             return
         self._forget()
         nick = next(self._nicks, None) if prompt.text == NICKNAME else None

@@ -25,11 +25,12 @@ from broadcast.client.aio import (
     RoomRejected,
     Said,
     Told,
+    UidReused,
     Unreachable,
     connect,
 )
 from broadcast.client.protocol import inbox, requests, session
-from tests.client.protocol.fake_server import Port
+from tests.client.protocol.fake_server import Port, PortConnection
 from tests.real.test_tls import self_signed
 
 E = TypeVar("E")
@@ -244,6 +245,21 @@ async def test_a_lost_connection_is_resumed(port: Port) -> None:
         assert await saying == 1
         port.say("theirs")
         assert await texts(chat, 2) == ["mine", "theirs"]
+
+
+@with_port
+async def test_a_line_that_was_stored_under_an_earlier_nickname_is_confirmed(port: Port) -> None:
+    async with bot(port) as chat:
+        await chat.say("first")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PortConnection, "flush", lambda _: None)
+            calls = [asyncio.create_task(call) for call in (chat.say("mine"), chat.emote("waves"), chat.nick("robot"))]
+            await until(lambda: port.server.calls[-1][0] == "nick")
+            port.abort()
+        assert [await call for call in calls] == [2, 3, "robot"]
+        with pytest.raises(UidReused):
+            await chat.say("another", uid=port.server.lines["lobby"][0]["uid"])
+    assert [line["text"] for line in port.server.lines["lobby"]] == ["first", "mine", "waves"]
 
 
 @with_port

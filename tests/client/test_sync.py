@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -12,8 +13,9 @@ import pytest
 from broadcast.client import aio
 from broadcast.client.aio import Disconnected, Ended, NickRejected, Reconnected, Said, Unreachable
 from broadcast.client.protocol import requests
+from broadcast.client.protocol.session import Answer, Session
 from broadcast.client.sync import Chat, connect
-from tests.client.protocol.fake_server import Port
+from tests.client.protocol.fake_server import Port, PortConnection
 from tests.client.test_aio import PATIENCE, Immediately
 
 R = TypeVar("R")
@@ -124,6 +126,40 @@ def test_errors_are_those_of_the_library_for_asyncio(remote: PortInThread) -> No
 def test_an_error_of_the_script_leaves_the_server(remote: PortInThread) -> None:
     with pytest.raises(KeyboardInterrupt), connect("127.0.0.1", remote.port.number, nick="builder"):
         raise KeyboardInterrupt
+    assert not remote.port.server.sessions
+
+
+def test_an_interrupted_attempt_to_connect_waits_for_the_answer_to_quit(
+    remote: PortInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main_thread = threading.get_ident()
+    send = PortConnection.flush
+    calls = remote.port.server.calls
+    answers: list[Answer] = []
+
+    class RecordingSession(Session):
+        def receive(self, data: bytes) -> list[Answer]:
+            received = super().receive(data)
+            answers.extend(received)
+            return received
+
+    def interrupt_instead_of_answering_hello(connection: PortConnection) -> None:
+        match calls:
+            case [("hello", _)]:
+                signal.pthread_kill(main_thread, signal.SIGTERM)
+            case [_, *_]:
+                send(connection)
+
+    monkeypatch.setattr(aio, "Session", RecordingSession)
+    monkeypatch.setattr(PortConnection, "flush", interrupt_instead_of_answering_hello)
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), connect("127.0.0.1", remote.port.number, nick="builder"):
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert [method for method, _ in calls] == ["hello", "quit"]
+    assert [answer.result for answer in answers] == [requests.Nothing()]
     assert not remote.port.server.sessions
 
 

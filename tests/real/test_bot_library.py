@@ -6,8 +6,8 @@ import asyncio
 import os
 import sqlite3
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from random import Random, SystemRandom
 from tempfile import TemporaryDirectory
@@ -41,19 +41,33 @@ def address() -> Iterator[str]:
         yield f"unix:{folder}/chat"
 
 
-async def start_server(address: str, data: Path) -> Process:
-    """Start a server, and wait until it takes connections."""
+@asynccontextmanager
+async def server_at(address: str, data: Path) -> AsyncIterator[Process]:
+    """Run a server that takes connections. At the end, it stops in good order, unless the test has failed."""
     options = ["-n", "--pidfile=", "broadcast", "--port", address, "--data", str(data), "--limits", "off"]
     server = await asyncio.create_subprocess_exec(TWISTD, *options, stdout=DEVNULL, stderr=DEVNULL)
-    while True:
-        try:
-            _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
-        except OSError:
+    try:
+        while not await takes_connections(address):
             assert server.returncode is None
             await asyncio.sleep(0.01)
-        else:
-            writer.close()
-            return server
+        yield server
+        if server.returncode is None:
+            server.terminate()
+            await server.wait()
+    finally:
+        if server.returncode is None:
+            server.kill()
+            await server.wait()
+
+
+async def takes_connections(address: str) -> bool:
+    """Return whether a server listens at *address*."""
+    try:
+        _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def read(chat: Chat, count: int, lines: list[Said]) -> None:
@@ -82,8 +96,8 @@ def test_each_line_is_stored_once_and_comes_once_although_the_server_is_killed(
     texts = [[f"line {number} of bot{index}" for number in range(LINES)] for index in range(BOTS)]
 
     async def main() -> list[list[int]]:
-        server = await start_server(address, tmp_path)
-        async with asyncio.timeout(3 * PATIENCE), AsyncExitStack() as stack:
+        async with asyncio.timeout(3 * PATIENCE), AsyncExitStack() as servers, AsyncExitStack() as stack:
+            server = await servers.enter_async_context(server_at(address, tmp_path))
             chats = [await stack.enter_async_context(connect(address, nick=f"bot{index}")) for index in range(BOTS)]
             async with asyncio.TaskGroup() as group:
                 saying = [group.create_task(say(chat, mine)) for chat, mine in zip(chats, texts, strict=True)]
@@ -93,9 +107,7 @@ def test_each_line_is_stored_once_and_comes_once_although_the_server_is_killed(
                     await until(lambda moment=moment: len(seen[0]) >= moment)  # type: ignore[misc]
                     server.kill()
                     await server.wait()
-                    server = await start_server(address, tmp_path)
-        server.terminate()
-        await server.wait()
+                    server = await servers.enter_async_context(server_at(address, tmp_path))
         return [task.result() for task in saying]
 
     numbers = asyncio.run(main())
@@ -110,9 +122,9 @@ def test_each_line_is_stored_once_and_comes_once_although_the_server_is_killed(
 
 def test_the_examples_work_together(address: str, tmp_path: Path) -> None:
     async def main() -> None:
-        server = await start_server(address, tmp_path)
         async with (
             asyncio.timeout(3 * PATIENCE),
+            server_at(address, tmp_path),
             running("echo_bot.py", address, "kitchen"),
             running("bridge.py", address, "lobby", "kitchen") as bridge,
             running("webhook.py", address, "lobby", "--listen", 0) as webhook,
@@ -129,8 +141,6 @@ def test_the_examples_work_together(address: str, tmp_path: Path) -> None:
             await ann.say("!echo soup")
             lines: list[Said] = []
             await read(ann, 6, lines)
-        server.terminate()
-        await server.wait()
         kitchen = [(line.nick, line.text) for line in lines if line.room == "kitchen"]
         lobby = [(line.nick, line.text) for line in lines if line.room == "lobby"]
         assert sorted(kitchen) == [("ann", "!echo soup"), ("bridge", "<webhook> !echo soup"), ("echo", "soup")]

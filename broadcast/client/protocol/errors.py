@@ -5,7 +5,7 @@
     ChatError
     ├── Unreachable             the first connection has failed, or its other side does not speak this protocol
     ├── Ended                   the session is over, and no attempt to come back follows
-    ├── Unconfirmed             the server has lost the session before it confirmed a private message
+    ├── Unconfirmed             a lost connection hides whether a private message or a topic has reached the server
     └── Rejected                the server has answered with an error; nothing has happened
         ├── NotStored           the journal could not store the line: try again later
         ├── NickRejected        the nickname cannot be had
@@ -37,13 +37,13 @@ class Ended(ChatError):
 
 
 class Unconfirmed(ChatError):
-    """The server has lost the session before it confirmed a private message, which may have been delivered."""
+    """A lost connection hides whether a private message was delivered, or a topic was set. It is not sent again."""
 
 
 class Rejected(ChatError):
     """The server has answered a request with an error. Its text is the server's sentence.
 
-    *code* and *reason* are those of the program protocol, *data* holds what else the server has sent with them.
+    *code*, *reason* and *data* are those of the program protocol.
     """
 
     def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> None:
@@ -94,7 +94,6 @@ NICK_REFUSED: Final = 1003
 TOO_LONG: Final = 1008
 OTHER_JOURNAL: Final = 1010
 GOING_DOWN: Final = 1011
-STALE_OR_PROTOCOL: Final = 1013
 
 _CLASSES: Final[Mapping[int, type[Rejected]]] = {
     1001: NotStored,

@@ -9,7 +9,7 @@ import msgspec
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A notification of the server, or one of the last three below, which the client makes itself."""
+    """A notification of the server, or an event of the library: ``Disconnected``, ``Reconnected`` or ``Skipped``."""
 
 
 class Said(Event, frozen=True):
@@ -57,7 +57,7 @@ class Left(Event, frozen=True):
 
 
 class Renamed(Event, frozen=True):
-    """A person has changed the nickname from *old* to *nick*. It comes once for each common room."""
+    """A person has changed the nickname from *old* to *nick*. The event comes once for each common room."""
 
     room: str
     old: str
@@ -66,7 +66,7 @@ class Renamed(Event, frozen=True):
 
 
 class Crowd(Event, frozen=True):
-    """So many people have joined and left at once. It replaces their ``Joined`` and ``Left``.
+    """The numbers of people who have joined and left at once. The event replaces their ``Joined`` and ``Left``.
 
     Both numbers are 0 if the server has left out events without a number, because the program reads slowly.
     """
@@ -129,7 +129,7 @@ class Refused(Event, frozen=True):
 
 
 class Ping(Event, frozen=True):
-    """A sign of life of the server."""
+    """A keepalive of the server."""
 
 
 class Goodbye(Event, frozen=True):
@@ -203,6 +203,6 @@ def decode(method: str, params: bytes | msgspec.Raw) -> Event | None:
 
 
 def decode_list(raw_events: Iterable[msgspec.Raw]) -> list[Event]:
-    """Return the events of a list in a result. Unknown ones are left out."""
+    """Return the events of a list in a result, without unknown ones."""
     decoded = (decode(_KIND_DECODER.decode(raw).method, raw) for raw in raw_events)
     return [event for event in decoded if event is not None]

@@ -10,9 +10,9 @@ import msgspec
 from broadcast.client.protocol.errors import ErrorObject
 
 MAX_RECEIVED_LINE: Final = 256 * 1024
-"""The server sends no longer lines than this, in bytes."""
+"""The longest line that the server sends, in bytes."""
 MAX_SENT_LINE: Final = 16 * 1024
-"""The server takes no longer lines than this, in bytes."""
+"""The longest line that the server accepts, in bytes."""
 _GREETING_BYTES: Final = 400
 
 
@@ -28,7 +28,7 @@ class LineReader:
         self._size = 0
         self._is_started = False
         self.greeting = b""
-        """The last line of text before the first message, for an error text. A long one is cut."""
+        """The last line of text before the first message, shortened, for the text of an error."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the lines that *data* completes, without their ends."""

@@ -1,8 +1,8 @@
 """The events that wait for the program, and the place of each room's lines among them.
 
-A room is a cursor: the server's numbers are dense, so a missing number is a missing line. While lines are missing, or
-the queue is full, newer lines are not held in memory. They are read from the server's history later, like the missing
-ones. So each line comes once and in order, and memory is bounded.
+The server's numbers are dense, so a missing number is a missing line. While lines are missing, or the queue is full,
+the inbox drops newer lines and reads them from the server's history later, like the missing ones. So each line comes
+once and in order, and memory is bounded.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from broadcast.client.protocol.events import Event, Gap
 from broadcast.client.protocol.requests import Join, Lines, Snapshot
 
 MAX_EVENTS: Final = 1000
-"""So many events wait for the program at most, apart from a page of history and private messages."""
+"""The most events that wait for the program, apart from a page of history and private messages."""
 MAX_EXTRA_TOLD: Final = 200
-"""So many private messages wait in addition."""
+"""The most private messages that wait in addition."""
 PAGE: Final = 1000
-"""The most lines that are asked for at once."""
+"""The most lines that one request asks for."""
 
 
 class RoomStream:
-    """The lines of a room that the program has got, and those that it has still to get."""
+    """The place of a room's lines in the queue, as a cursor."""
 
     def __init__(self, name: str, seen: int) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class RoomStream:
         self.newest = seen
         """The highest number that exists, as far as this client knows."""
         self.is_asking = False
-        """True while a request for missing lines is under way."""
+        """True until a request for missing lines is answered."""
         self.page = PAGE
         """The number of lines to ask for next. Long lines make it smaller, because an answer has a limit in bytes."""
 
@@ -66,17 +66,17 @@ class Inbox:
         self._is_online = False
         self._queue: deque[Event] = deque()
         self._skipped: dict[str | None, int] = {}
-        """The number of events of each room that were left out."""
+        """The number of events that were left out, by room."""
         self._is_postponed = False
-        """True while something waits until the program has taken half of the queue."""
+        """True while a request for missing lines, or a ``Skipped``, waits until half of the queue is free."""
 
     def __len__(self) -> int:
-        """Return the number of events that wait."""
+        """Return the number of events in the queue."""
         return len(self._queue)
 
     @property
     def is_full(self) -> bool:
-        """Whether no more events are taken."""
+        """Whether the queue takes no more events."""
         return len(self._queue) >= self._max_events
 
     @property
@@ -113,7 +113,7 @@ class Inbox:
     # The connection
 
     def connected(self, *, resumed: bool) -> None:
-        """Begin a connection. Only in a session that is *resumed* the ids of private messages go on."""
+        """Begin a connection. The ids of private messages continue if the session is *resumed*."""
         self._is_online = True
         if not resumed:
             self.told = self.told_taken = 0
@@ -125,17 +125,17 @@ class Inbox:
             stream.is_asking = False
 
     def forget_numbers(self) -> None:
-        """Begin anew: the numbers are those of another journal."""
+        """Forget all numbers and rooms, because the server has another journal."""
         self.told = self.told_taken = 0
         self.streams.clear()
 
     # Rooms
 
     def enter(self, name: str, snapshot: Snapshot, join: Join | None = None) -> None:
-        """Take a room in, together with the lines that come before its first notification.
+        """Add a room, and take the lines that come before its first notification.
 
-        *join* is the request that it answers. If ``hello`` answers it, there may be more or fewer lines than it asks
-        for.
+        *join* is the request that the server has answered with *snapshot*. An answer to ``hello`` may hold more or
+        fewer lines than the request asks for.
         """
         lines = events.decode_list(snapshot.events)
         stream = self.streams.get(name)
@@ -159,7 +159,7 @@ class Inbox:
     # Events
 
     def take(self, event: Event) -> None:
-        """Take an event from the server. Repeated ones are dropped."""
+        """Append an event from the server. Drop repeated lines and private messages."""
         match event:
             case events.Said() | events.Emoted() if stream := self.streams.get(event.room):
                 self._take_line(stream, event)
@@ -194,14 +194,14 @@ class Inbox:
             self._skip(stream, last)
 
     def _skip(self, stream: RoomStream, last: int) -> None:
-        """Tell the program that the lines up to *last* are missing."""
+        """Append a ``Gap`` for the lines up to *last*."""
         if last > stream.seen:
             self._queue.append(Gap(stream.name, stream.seen + 1, last))
             stream.seen = last
             stream.newest = max(stream.newest, last)
 
     def _catch_up(self, stream: RoomStream) -> None:
-        """Ask for the missing lines of a room, now or when the program has taken half of the queue."""
+        """Ask for the missing lines of a room, now or when half of the queue is free."""
         if not stream.is_behind or stream.is_asking or not self._is_online:
             return
         if self._is_half_full:
@@ -213,14 +213,14 @@ class Inbox:
             self._skip(stream, stream.newest)
 
     def fill(self, stream: RoomStream, page: Lines | None) -> None:
-        """Take missing lines. *page* is None if the server has refused to send them."""
+        """Append missing lines. *page* is None if the server has refused the request."""
         if self.streams.get(stream.name) is not stream:
             return
         stream.is_asking = False
         lines = [line for line in page.lines if line.seq > stream.seen] if page else []
         first = lines[0].seq if lines else stream.newest + 1
         if lines and first > stream.seen + 1 and stream.page > 1:
-            # An answer that would be too long may have only the newest of the lines.
+            # The server may leave the oldest lines out of an answer that would be too long.
             stream.page //= 2
         else:
             stream.page = min(PAGE, stream.page * 2)
@@ -231,7 +231,7 @@ class Inbox:
         self._catch_up(stream)
 
     def _make_up(self) -> None:
-        """Go on after the program has taken events that filled the queue."""
+        """Continue after the program has taken half of the events that filled the queue."""
         self._is_postponed = False
         self._queue.extend(events.Skipped(room, count) for room, count in self._skipped.items())
         self._skipped.clear()

@@ -34,7 +34,7 @@ class Delivered(msgspec.Struct, frozen=True):
 
 
 class Nickname(msgspec.Struct, frozen=True):
-    """The own nickname, as the server has taken it."""
+    """The own nickname, in the server's spelling."""
 
     nick: str
 
@@ -58,9 +58,9 @@ class RoomSummary(msgspec.Struct, frozen=True):
 
 
 class Room(msgspec.Struct, frozen=True):
-    """A room at the moment of entering it: the number of the last line, and the first 200 people by nickname.
+    """A room at the moment of joining it: the number of the last line, and the first 200 people by nickname.
 
-    The older lines that the server replays are not here, but the first events of the room.
+    The older lines that the server replays are the first events of the room.
     """
 
     room: str
@@ -83,7 +83,7 @@ class Snapshot(Room, frozen=True):
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """Stored lines, oldest first. *more* tells that lines were left out."""
+    """Stored lines, oldest first. *more* is true if lines were left out."""
 
     events: tuple[msgspec.Raw, ...] = ()
     more: bool = False
@@ -95,7 +95,7 @@ class Lines(msgspec.Struct, frozen=True):
 
 
 class Members(msgspec.Struct, frozen=True):
-    """A page of the people in a room. *more* tells that others follow."""
+    """A page of the people in a room. *more* is true if others follow."""
 
     count: int
     members: tuple[Person, ...] = ()
@@ -150,7 +150,7 @@ class Request(msgspec.Struct, Generic[R], frozen=True, omit_defaults=True):
 
     method: ClassVar[str]
     result: ClassVar[Any]
-    """The type of the message that becomes an *R*."""
+    """The type of the server's message, from which the session makes an *R*."""
 
 
 class Hello(Request[Welcome], frozen=True):
@@ -168,7 +168,7 @@ class Hello(Request[Welcome], frozen=True):
 
 
 class Join(Request[Room], frozen=True):
-    """Enter a room. *replay* asks for so many older lines, *after* for those after a number."""
+    """Join a room. *replay* is the number of older lines to send; *after* asks for the lines after a number."""
 
     method: ClassVar[str] = "join"
     result: ClassVar[Any] = Snapshot
@@ -189,7 +189,7 @@ class Leave(Request[Nothing], frozen=True):
 
 
 class Say(Request[Stored], frozen=True):
-    """Say a line in a room. The same *uid* and text again stores nothing and has the same result."""
+    """Say a line in a room. A second request with the same *uid* and text stores nothing and has the same result."""
 
     method: ClassVar[str] = "say"
     result: ClassVar[Any] = Stored
@@ -250,7 +250,7 @@ class Away(Request[Nothing], frozen=True):
 
 
 class History(Request[Lines], frozen=True, rename={"first": "from"}):
-    """Read old lines: the *last* ones, *count* of them *before* or *after* a number, or those *first* ... *to*."""
+    """Read old lines: the *last* ones, *count* lines *before* or *after* a number, or the lines *first* to *to*."""
 
     method: ClassVar[str] = "history"
     result: ClassVar[Any] = Lines
@@ -283,7 +283,7 @@ class ListRooms(Request[Sequence[RoomSummary]], frozen=True):
 
 
 class ListMembers(Request[Members], frozen=True):
-    """List people of a room, by nickname, from the one *after* a nickname."""
+    """List people of a room, by nickname, beginning *after* a nickname."""
 
     method: ClassVar[str] = "members"
     result: ClassVar[Any] = Members
@@ -304,7 +304,7 @@ class Command(Request[Output], frozen=True):
 
 
 class CheckConnection(Request[Nothing], frozen=True):
-    """Ask for an answer, and nothing else."""
+    """Check that the server answers."""
 
     method: ClassVar[str] = "ping"
     result: ClassVar[Any] = Nothing

@@ -1,6 +1,6 @@
 """A session of the program protocol, over as many connections as it takes.
 
-The law of this file, for each connection::
+The states of a session, for each connection::
 
     OFFLINE ── connection_made ──> GREETING ── the answer to hello ──> ONLINE
        ^                              │                                  │
@@ -9,10 +9,10 @@ The law of this file, for each connection::
 
 - A call is a request that the program waits for. It stays until it is answered, and is sent again on the next
   connection in the old order. Repetition changes nothing: lines and private messages have a ``uid``, other requests
-  set or read a state.
+  set or read a state of this session. A topic is not repeated, because it may overwrite a newer one.
 - A line is given to the program only if its number follows that of the line before. Otherwise it is read from the
   server's history later (see ``RoomStream``). So each line comes once and in order, whatever happens to connections.
-- Neither a clock nor a socket is here. Delays and time-outs are numbers that the caller obeys.
+- The session uses neither a clock nor a socket. Delays and time-outs are numbers that the caller obeys.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SILENCE_SECONDS: Final = 100.0
 
 
 class State(Enum):
-    """How far a session is."""
+    """The state of a session, as above."""
 
     OFFLINE = "offline"
     GREETING = "greeting"
@@ -58,15 +58,15 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Delays that double, with full jitter, so that clients that lost their connection together come back apart."""
+    """Delays that double, with full jitter: clients that lost their connection together do not come back together."""
 
     first: float = 1.0
     """The longest first delay, in seconds."""
     longest: float = 30.0
-    """No delay is longer, in seconds."""
+    """The longest delay of all, in seconds."""
 
     def delay(self, failures: int, jitter: float) -> float:
-        """Return the delay after so many *failures* in a row, at least one. *jitter* is at random from 0 to 1."""
+        """Return the delay after *failures* in a row, at least one. *jitter* is a random number from 0 to 1."""
         doublings = min(failures - 1, 30)
         return float(jitter * min(self.longest, self.first * 2**doublings))
 
@@ -93,7 +93,7 @@ class _Call:
 
 
 class Session:
-    """The state of a session. The methods are to be called from one thread."""
+    """A session. One thread calls its methods."""
 
     def __init__(  # noqa: PLR0913 -- each is a property of the session
         self,
@@ -110,16 +110,17 @@ class Session:
     ) -> None:
         """Make a session that joins *rooms* as *nick*.
 
-        With *replay*, each room begins with so many older lines (None: as many as the server likes). With *resume*,
-        it begins where an earlier session has ended. With *fill_gaps*, the session reads missing lines from the
-        server's history before it goes on; otherwise the program gets a ``Gap``. *random* is for uids and for delays.
+        Each room begins with the *replay* last lines, or with the server's default number of lines for None. With
+        *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
+        from the server's history before it goes on; otherwise the program gets a ``Gap``. *random* makes uids and
+        varies delays.
         """
         self.nick = nick
         self.state = State.OFFLINE
         self.welcome: requests.Welcome | None = None
         """The latest answer to ``hello``."""
         self.ended: errors.ChatError | None = None
-        """Why the session is over."""
+        """The error of all later calls, or None until the session is over."""
         self.has_quit = False
         """Whether the program has ended the session."""
         self.must_close = False
@@ -190,7 +191,7 @@ class Session:
     def resume(self) -> requests.Resume | None:
         """The state from which a later program can continue, or None before the first ``hello``. It holds a secret.
 
-        The events that the program has taken belong to the past, those that still wait for it do not.
+        A later program gets the events that this program has not taken yet.
         """
         if not self._token:
             return None
@@ -207,12 +208,12 @@ class Session:
 
     @property
     def wants_input(self) -> bool:
-        """Whether the caller should read from the connection: not while too many events wait for the program."""
+        """Whether the caller should read from the connection. False while too many events wait for the program."""
         return not self._inbox.is_full or bool(self._calls) or self.state is not State.ONLINE
 
     @property
     def patience(self) -> float:
-        """The longest time in seconds that a connection which is read from may bring nothing."""
+        """The number of seconds without input after which the caller closes a connection that it reads from."""
         return SILENCE_SECONDS if self.state is State.ONLINE else GREETING_SECONDS
 
     def connection_made(self) -> None:
@@ -234,13 +235,13 @@ class Session:
         return self._take_answers()
 
     def bytes_to_send(self) -> bytes:
-        """Return the bytes that the connection has to send, once."""
+        """Return the bytes to send, and remove them from the session."""
         data = b"".join(self._out)
         self._out.clear()
         return data
 
     def connection_lost(self, reason: str) -> list[Answer]:
-        """End a connection, or an attempt to connect. Return the calls that fail because no other attempt follows.
+        """End a connection, or an attempt to connect. Return the calls that fail if no other attempt follows.
 
         Unless the session is over, the next attempt is due after *retry_after* seconds.
         """
@@ -362,7 +363,7 @@ class Session:
             self._forget_numbers()
             self._send_hello()
         elif error.reason == "stale" and self._attempt < MAX_ATTEMPT:
-            # An earlier program has tried more often than the state says with which this one continues.
+            # The state is old: since it was saved, the session was resumed more often than its number says.
             self._attempt *= 2
             self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
@@ -371,7 +372,7 @@ class Session:
             self._end(error)
 
     def _forget_numbers(self) -> None:
-        """Begin anew: the numbers are those of another journal."""
+        """Forget the numbers and the token, because the server has another journal."""
         self._token = ""
         if self._rooms_to_join is None:
             self._rooms_to_join = list(self._inbox.streams)
@@ -405,9 +406,9 @@ class Session:
             self._repeat(number, call, welcome, changing)
 
     def _repeat(self, number: int, call: _Call, welcome: requests.Welcome, changing: set[str]) -> None:
-        """Send a call that the last connection has left, unless the server's state answers it.
+        """Send a call that the last connection has left unanswered, unless the server's state answers it.
 
-        *changing* gathers the rooms that a repeated call enters or leaves: the state does not answer later calls.
+        *changing* holds the rooms that repeated calls join or leave. The state does not answer later calls about them.
         """
         match call.request:
             case requests.Join(room=room) | requests.Leave(room=room) if room.lower() in changing:
@@ -422,12 +423,17 @@ class Session:
             case requests.Tell() if call.was_sent and not welcome.resumed:
                 message = "the server has lost the session before it confirmed the private message"
                 self._answer(number, None, errors.Unconfirmed(message))
+            case requests.Topic() as topic if call.was_sent and _is_set(topic, welcome):
+                self._answer(number, requests.Nothing())
+            case requests.Topic() if call.was_sent:
+                message = "the connection was lost before the server confirmed the topic"
+                self._answer(number, None, errors.Unconfirmed(message))
             case requests.Quit() if call.was_sent:
                 pass
             case _:
                 self._send_call(call)
 
-    # What the server sends
+    # Messages from the server
 
     def _receive_message(self, message: Message) -> None:
         if message.method is not None:
@@ -484,8 +490,14 @@ class Session:
         self._inbox.take(event)
 
 
+def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:
+    """Return whether a room of the session has this topic."""
+    snapshot = welcome.rooms.get(topic.room.lower())
+    return snapshot is not None and snapshot.topic == topic.text
+
+
 def _is_temporary(error: errors.Rejected) -> bool:
-    """Return whether ``hello`` may succeed later. The nickname may be that of the session which was lost."""
+    """Return whether ``hello`` may succeed later. The lost session may still hold the nickname."""
     match error:
         case errors.NickRejected(why="taken"):
             return True

@@ -290,6 +290,7 @@ class FakeConnection:
         return {"away": "lunch"} if to == "away" else {}
 
     def do_topic(self, room: str, text: str | None) -> Params:
+        room = room.lower()
         self.server.topics[room] = text
         event = {"method": "topic", "room": room, "nick": self.me.nick, "session": self.me.session, "text": text}
         self.server.deliver(room, event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -146,6 +147,10 @@ class Link:
 
     def texts(self) -> list[str]:
         return [event.text for event in self.events() if isinstance(event, events.Line)]
+
+
+def kinds(taken: Sequence[events.Event]) -> list[type[events.Event]]:
+    return [type(event) for event in taken]
 
 
 ROOMS = st.sampled_from(["lobby", "kitchen"])
