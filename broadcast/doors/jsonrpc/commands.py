@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Peer, Publisher
     from broadcast.core.membership import Member
     from broadcast.core.room import Room
-    from broadcast.doors.jsonrpc.context import Context
     from broadcast.doors.jsonrpc.responses import Call
+    from broadcast.doors.jsonrpc.session import Connection
 
 _ANSWERING: Final = frozenset({"help", "names", "rooms", "history", "search", "ping", "uptime", "version", "motd"})
 _COMMANDS: Final = {
@@ -33,7 +33,7 @@ _MARK: Final = "-> "
 """The start of an answer in the line protocol."""
 
 
-def run_command(context: Context, call: Call, room: Room, typed: str) -> None:
+def run_command(connection: Connection, call: Call, room: Room, typed: str) -> None:
     """Run the command *typed* in *room*, and answer *call* with its lines. Raises ``RpcError``."""
     line = sanitize(typed.replace("\r", " ").replace("\n", " "))
     verb, _, argument = line[1:].partition(" ")
@@ -41,8 +41,8 @@ def run_command(context: Context, call: Call, room: Room, typed: str) -> None:
     if command is None:
         known = ", ".join(f"/{name}" for name in sorted(_ANSWERING))
         raise RpcError(Code.INVALID_PARAMS, f"This is no command that only answers. Those are {known}.")
-    run = _CommandRun(context, call, room)
-    command.run(run, argument, context.sessions.wall_clock())
+    run = _CommandRun(connection, call, room)
+    command.run(run, argument, connection.sessions.wall_clock())
     if run.ready:
         run.answer()
 
@@ -90,15 +90,15 @@ class _Collector:
 class _CommandRun:
     """One command: a ``CommandContext``."""
 
-    def __init__(self, context: Context, call: Call, room: Room) -> None:
-        self.hub: Hub = context.sessions.hub
-        self._collector = _Collector(context.format_notice)
+    def __init__(self, connection: Connection, call: Call, room: Room) -> None:
+        self.hub: Hub = connection.sessions.hub
+        self._collector = _Collector(connection.format_notice)
         self.peer: Peer = self._collector
         self.room = room
         self.view = View()
         self.ready = True
-        self.member: Member = context.session.member
-        self._context = context
+        self.member: Member = connection.session.member
+        self._connection = connection
         self._call = call
 
     @property
@@ -114,13 +114,13 @@ class _CommandRun:
     def pause(self) -> None:
         """Wait for ``resume``: the reply comes later."""
         self.ready = False
-        self._context.pause()
+        self._connection.pause()
 
     def resume(self) -> None:
         """Answer: the reply is complete."""
         self.ready = True
         self.answer()
-        self._context.resume()
+        self._connection.resume()
 
     def set_view(self, _view: View) -> None:
         """Do nothing: such commands are not run here."""

@@ -15,11 +15,11 @@ from broadcast.doors.jsonrpc.errors import refusal
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
-    from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+    from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import Encoder, Publisher
     from broadcast.core.membership import Member
     from broadcast.core.room import Room
+    from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.doors.jsonrpc.messages import TellResult
@@ -38,32 +38,23 @@ class FirstTell(NamedTuple):
     result: TellResult
 
 
-class ProgramPeer(Protocol):
-    """The delivery to one connection, as its session sees it. It has one stream for each room."""
-
-    @property
-    def congested(self) -> bool:
-        """Whether the client reads so slowly that nothing more should be queued for it alone."""
-
-    def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> None:
-        """Begin the stream of a room here. If it is *held*, nothing of it is sent until ``release``."""
-
-    def release(self, publisher: Publisher) -> None:
-        """Send the stream of a room from where it begins."""
-
-    def unsubscribe(self, publisher: Publisher) -> None:
-        """End the stream of a room here."""
-
-    def send_in_room(self, publisher: Publisher, line: bytes) -> None:
-        """Append *line* to the stream of a room, or to the responses if there is no such stream."""
-
-
 class Connection(Protocol):
-    """The connection of a session."""
+    """The connection of a session, on which its requests arrive."""
+
+    format_notice: Callable[[Notice], bytes]
+    """Returns a notice as a line of the line protocol."""
 
     @property
-    def peer(self) -> ProgramPeer:
-        """The delivery to the client."""
+    def sessions(self) -> SessionRegistry:
+        """The owner of all sessions."""
+
+    @property
+    def session(self) -> ProgramSession:
+        """The session. It can end, or move to another connection, while a request waits."""
+
+    @property
+    def peer(self) -> MultiRoomPeer:
+        """The delivery to the client, with one stream for each room."""
 
     @property
     def is_open(self) -> bool:
@@ -75,6 +66,9 @@ class Connection(Protocol):
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
+
+    def pause(self) -> None:
+        """Handle no further request until ``resume``."""
 
     def resume(self) -> None:
         """Handle the next request."""
