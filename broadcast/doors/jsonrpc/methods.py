@@ -40,15 +40,7 @@ if TYPE_CHECKING:
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
 
 
-def _say(connection: Connection, call: Call, params: messages.SayParams) -> None:
-    _post(connection, call, params, Message)
-
-
-def _emote(connection: Connection, call: Call, params: messages.SayParams) -> None:
-    _post(connection, call, params, Action)
-
-
-def _post(connection: Connection, call: Call, params: messages.SayParams, kind: type[Message | Action]) -> None:
+def _post(kind: type[Message | Action], connection: Connection, call: Call, params: messages.SayParams) -> None:
     """Append a line to the stream of a room. The call is answered once the line is stored and delivered."""
     session, uid = connection.session, params.uid
     if uid:
@@ -56,7 +48,7 @@ def _post(connection: Connection, call: Call, params: messages.SayParams, kind: 
     try:
         room = session.find_room(params.room)
     except RpcError:
-        if uid and _repeat_outside(connection, call, params, kind, uid):
+        if uid and _repeat_outside(kind, connection, call, params, uid):
             return
         raise
     text = session.clean_text(params.text)
@@ -71,7 +63,7 @@ def _post(connection: Connection, call: Call, params: messages.SayParams, kind: 
 
 
 def _repeat_outside(
-    connection: Connection, call: Call, params: messages.SayParams, kind: type[Message | Action], uid: str
+    kind: type[Message | Action], connection: Connection, call: Call, params: messages.SayParams, uid: str
 ) -> bool:
     """Answer a line that repeats an earlier one of a room that the session has left. Return whether it does."""
     session = connection.session
@@ -97,7 +89,7 @@ def _post_with_uid(
 
 def _answer_stored(call: Call, event: Stored | StoreFailed | TopicChanged) -> None:
     if isinstance(event, StoreFailed):
-        call.fail(_not_kept(describe_loss(event)))
+        call.fail(refusal("not-kept", describe_loss(event)))
     elif isinstance(event, TopicChanged):
         call.succeed()
     else:
@@ -112,18 +104,12 @@ def _answer_repetition(
         call.fail(explain_rejection(first))
     elif isinstance(first, JournalError):
         call.fail(_unknown(first))
-    elif isinstance(first, StoreFailed):
-        call.fail(_not_kept(describe_loss(first)))
-    elif call.is_request:
+    elif isinstance(first, StoreFailed) or call.is_request:
         _answer_stored(call, first)
     else:
         # The stream of the room may not have reached this line yet, and a program counts the lines that it has read.
         line = connection.sessions.directory.encoder_for(room).encode(first)
         room.after_barrier(partial(connection.peer.send_in_room, room.publisher, line))
-
-
-def _not_kept(text: str) -> RpcError:
-    return refusal("not-kept", text)
 
 
 def _unknown(error: JournalError) -> RpcError:
@@ -280,8 +266,8 @@ Handler: TypeAlias = "Callable[[Connection, Call, Any], None]"
 HANDLERS: Final[Mapping[str, Handler]] = {
     "join": _join,
     "leave": _leave,
-    "say": _say,
-    "emote": _emote,
+    "say": partial(_post, Message),
+    "emote": partial(_post, Action),
     "tell": _tell,
     "topic": _topic,
     "nick": _nick,
