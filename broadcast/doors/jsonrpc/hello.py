@@ -61,6 +61,8 @@ class Hello:
         """The takers of all snapshots, until each has used its share of the message."""
         self._after: Mapping[str, int] = {}
         self._resumed = False
+        self._told = 0
+        """Number of the last private message that the client has seen of the resumed session."""
 
     def run(self) -> None:
         """Begin."""
@@ -81,7 +83,7 @@ class Hello:
         if isinstance(resume, UnsetType) or (session := self._check_resume(resume)) is None:
             self._open_rooms()
         else:
-            self._resume(session, resume.attempt)
+            self._resume(session, resume)
 
     def _check_resume(self, resume: Resume) -> ProgramSession | None:
         """Return the session to resume, None if it is over. Raises ``RpcError``."""
@@ -118,14 +120,7 @@ class Hello:
         except RpcError as error:
             self._on_error(error)
             return
-        self._rooms = rooms
-        session.attach(self._connection)
-        self._sessions.log_begin(session)
-        self._on_session(session)
-        for room in rooms:
-            session.join(room, partial(self._take_snapshot, session, room))
-        if not rooms:
-            self._respond(session)
+        self._attach(session, rooms, session.join)
 
     def _open_session(self, rooms: Sequence[Room]) -> ProgramSession:
         self._check_numbers(rooms)
@@ -140,21 +135,30 @@ class Hello:
 
     # A session that goes on
 
-    def _resume(self, session: ProgramSession, attempt: int) -> None:
+    def _resume(self, session: ProgramSession, resume: Resume) -> None:
         rooms = list(self._hub.rooms_of(session.member))
         self._check_numbers(rooms)
-        session.attempt = attempt
+        session.attempt = resume.attempt
         session.grace = self._limit_grace(session.grace)
         self._resumed = True
-        self._rooms = rooms
-        session.attach(self._connection)
-        self._on_session(session)
-        for room in rooms:
-            session.when_joined(room, partial(self._take_snapshot, session, room))
-        if not rooms:
-            self._respond(session)
+        self._told = resume.told
+        self._attach(session, rooms, session.when_joined)
 
     # Both
+
+    def _attach(
+        self, session: ProgramSession, rooms: Sequence[Room], join: Callable[[Room, Callable[[], None]], None]
+    ) -> None:
+        """Continue *session* on the connection. *join* calls back when the stream of a room can begin."""
+        self._rooms = rooms
+        session.attach(self._connection)
+        if not self._resumed:
+            self._sessions.log_begin(session)
+        self._on_session(session)
+        for room in rooms:
+            join(room, partial(self._take_snapshot, session, room))
+        if not rooms:
+            self._respond(session)
 
     def _limit_grace(self, default: float) -> float:
         """Return the grace that the client asks for, or *default* if it does not; at most the server's."""
@@ -198,8 +202,7 @@ class Hello:
         self._on_result(self._describe(session))
         for room in self._rooms:
             self._connection.peer.release(room.publisher)
-        resume = self._params.resume
-        session.begin_telling(resume.told if self._resumed and not isinstance(resume, UnsetType) else 0)
+        session.begin_telling(self._told)
         self._connection.resume()
 
     @property
