@@ -89,17 +89,14 @@ class SessionRegistry(Protocol):
     wall_clock: Callable[[], float]
     directory: Directory
 
-    def log_end(self, session: ProgramSession, reason: str) -> None:
-        """Log that *session* leaves."""
-
     def begin_waiting(self, session: ProgramSession) -> None:
         """Count *session* toward the limits of connections until ``end_waiting``."""
 
     def end_waiting(self, session: ProgramSession) -> None:
         """Stop counting *session*."""
 
-    def forget_token(self, session: ProgramSession) -> None:
-        """Resume *session* no more."""
+    def begin_leave(self, session: ProgramSession, reason: str) -> None:
+        """Void the token of *session*, and log that it leaves."""
 
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""
@@ -261,9 +258,7 @@ class ProgramSession:
         """Continue on *connection*. An older connection closes."""
         before, self.connection = self.connection, connection
         self._telling = False
-        if self._grace_end is not None:
-            self._grace_end.cancel()
-            self._stop_waiting()
+        self._stop_waiting()
         self.address = connection.address
         if before is not None:
             before.session_moved()
@@ -276,29 +271,25 @@ class ProgramSession:
         if self.ending:
             return
         if self.grace:
-            self._grace_end = self._sessions.clock.callLater(self.grace, self._end_grace)
+            self._grace_end = self._sessions.clock.callLater(self.grace, self.end, CONNECTION_LOST)
             self._sessions.begin_waiting(self)
         else:
             self.end(reason)
 
-    def _end_grace(self) -> None:
-        self._stop_waiting()
-        self.end(CONNECTION_LOST)
-
     def _stop_waiting(self) -> None:
-        self._grace_end = None
-        self._sessions.end_waiting(self)
+        timer, self._grace_end = self._grace_end, None
+        if timer is not None:
+            if timer.active():
+                timer.cancel()
+            self._sessions.end_waiting(self)
 
     def end(self, reason: str) -> None:
         """Leave all rooms, then close the connection. The token is void at once."""
         if self.ending:
             return
         self.ending = True
-        if self._grace_end is not None:
-            self._grace_end.cancel()
-            self._stop_waiting()
-        self._sessions.log_end(self, reason)
-        self._sessions.forget_token(self)
+        self._stop_waiting()
+        self._sessions.begin_leave(self, reason)
         self._rooms_to_leave += len(self.member.memberships)
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
