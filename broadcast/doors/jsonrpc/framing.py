@@ -36,10 +36,6 @@ class LineSplitter:
         """Number of bytes that have not been returned."""
         return len(self._buffer)
 
-    def count_lines(self) -> int:
-        """Return how many complete lines are buffered."""
-        return self._buffer.count(_LF)
-
     def receive_data(self, data: bytes) -> None:
         """Add *data*."""
         if not self.ended:
