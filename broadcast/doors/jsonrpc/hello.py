@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.hub import fold_room_name
@@ -24,7 +24,7 @@ from broadcast.doors.jsonrpc.messages import (
     Resume,
     ServerLimits,
 )
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
 
 if TYPE_CHECKING:
     from broadcast.core.room import Room
@@ -97,8 +97,7 @@ class Hello:
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
         for room in rooms:
-            if self._after.get(room.name, 0) > room.last_seq:
-                raise refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
+            check_after(room, self._after.get(room.name, 0))
 
     # A new session
 
@@ -167,13 +166,9 @@ class Hello:
 
     def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
-        directory = self._sessions.directory
-        self._connection.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
-        default = self._hub.settings.replay
-        count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
         share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
-        wanted = Wanted(count, self._after.get(room.name))
-        taker = SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session))
+        wanted = Wanted(UNSET if self._resumed else self._params.replay, self._after.get(room.name, UNSET))
+        taker = SnapshotTaker(self._connection, room, wanted, share, partial(self._on_snapshot, session))
         self._takers.append(taker)
         taker.take_events()
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from msgspec import UnsetType
-
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
 from broadcast.core.hub import fold_room_name
@@ -30,7 +28,7 @@ from broadcast.doors.jsonrpc.messages import (
 )
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
 from broadcast.doors.jsonrpc.session import TELL_UIDS, FirstTell
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
@@ -121,11 +119,10 @@ def _join(connection: Connection, call: Call, params: messages.JoinParams) -> No
     session = connection.session
     if fold_room_name(params.room) in session.member.memberships:
         room = session.find_room(params.room)
-        if not isinstance(params.after, UnsetType) and params.after > room.last_seq:
-            raise _ahead(room)
+        check_after(room, params.after)
         connection.pause()
         connection.peer.unsubscribe(room.publisher)  # the stream begins anew, after the new snapshot
-        _begin_stream(connection, call, params, room)
+        _take_snapshot(connection, call, params, room)
     elif len(session.member.memberships) >= MAX_ROOMS:
         raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
     else:
@@ -140,18 +137,17 @@ def _on_room(
     session: ProgramSession,
     rooms: Sequence[Room] | RejectedError,
 ) -> None:
-    error = None
-    if isinstance(rooms, RejectedError):
-        error = explain_rejection(rooms)
-    elif session.connection is not connection:
-        error = _session_gone()
-    elif not isinstance(params.after, UnsetType) and params.after > rooms[0].last_seq:
-        error = _ahead(rooms[0])
-    if error is not None:
+    try:
+        if isinstance(rooms, RejectedError):
+            raise explain_rejection(rooms)
+        if session.connection is not connection:
+            raise _session_gone()
+        check_after(rooms[0], params.after)
+    except RpcError as error:
         call.fail(error)
         connection.resume()
-    elif not isinstance(rooms, RejectedError):
-        session.join(rooms[0], partial(_begin_stream, connection, call, params, rooms[0]))
+    else:
+        session.join(rooms[0], partial(_take_snapshot, connection, call, params, rooms[0]))
 
 
 def _session_gone() -> RpcError:
@@ -159,20 +155,10 @@ def _session_gone() -> RpcError:
     return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
 
 
-def _ahead(room: Room) -> RpcError:
-    return refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
-
-
-def _begin_stream(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
+def _take_snapshot(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
     """Begin the stream of *room*, and take the snapshot that precedes it."""
-    directory = connection.sessions.directory
-    connection.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
-    default = connection.sessions.hub.settings.replay
-    wanted = Wanted(
-        default if isinstance(params.replay, UnsetType) else params.replay,
-        None if isinstance(params.after, UnsetType) else params.after,
-    )
-    SnapshotTaker(directory, room, wanted, share_of(1), partial(_answer_join, connection, call, room)).take_events()
+    wanted = Wanted(params.replay, params.after)
+    SnapshotTaker(connection, room, wanted, share_of(1), partial(_answer_join, connection, call, room)).take_events()
 
 
 def _answer_join(connection: Connection, call: Call, room: Room, snapshot: JoinResult) -> None:
