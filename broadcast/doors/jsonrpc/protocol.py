@@ -24,11 +24,10 @@ from broadcast.net.input_loop import InputLoop
 from broadcast.net.stream_connection import State, StreamConnection
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall
     from twisted.python.failure import Failure
 
     from broadcast.core.events import Notice
-    from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
     from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
@@ -54,8 +53,6 @@ class DoorContext(NamedTuple):
 
     sessions: Sessions
     connections: Connections
-    clock: IReactorTime
-    call_soon: CallSoon
     random: Callable[[], float]
     format_notice: Callable[[Notice], bytes]
     """Returns a notice as a line of the line protocol."""
@@ -71,12 +68,13 @@ class ProgramConnection(StreamConnection):
     _log = Logger()
 
     def __init__(self, context: DoorContext, transport: StreamTransport, writer: Writer) -> None:
+        sessions = context.sessions
         self.transport = transport
-        self.sessions = context.sessions
+        self.sessions = sessions
         self.format_notice = context.format_notice
         self.ready = True
         """Whether the next request can be handled."""
-        registry = cast("Registry", context.sessions.hub.lobby.publisher)  # a fan-out is both
+        registry = cast("Registry", sessions.hub.lobby.publisher)  # a fan-out is both
         self.peer = MultiRoomPeer(registry, writer, self._run_input, _do_nothing)
         self._context = context
         self._connections = context.connections
@@ -87,12 +85,13 @@ class ProgramConnection(StreamConnection):
         self._responses = Responses(self.send, self._check_end)
         self._last_output = 0.0
         """Time of the last line for this client alone, in seconds of the clock."""
-        self._ping_timer: IDelayedCall | None = None
         self._failed_hellos = 0
         self._bad_lines = 0
-        self._input = InputLoop(proxy(self), transport, context.connections, context.clock, context.call_soon, self)
-        seconds = context.sessions.hub.settings.limits.nickname_seconds
-        self._hello_timer: IDelayedCall | None = context.clock.callLater(seconds, self._end_without_hello, seconds)
+        self._input = InputLoop(proxy(self), transport, context.connections, sessions.clock, sessions.call_soon, self)
+        seconds = sessions.hub.settings.limits.nickname_seconds
+        reason = f"No hello in {seconds:g} seconds."
+        self._timer: IDelayedCall | None = sessions.clock.callLater(seconds, self._end_for, reason)
+        """The end of the time for ``hello``; after ``hello``, the next check of the output."""
 
     @property
     def session(self) -> ProgramSession:
@@ -212,15 +211,12 @@ class ProgramConnection(StreamConnection):
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
-        self._last_output = self._context.clock.seconds()
+        self._last_output = self.sessions.clock.seconds()
         self.peer.send_bytes(line)
-
-    def _start_pings(self) -> None:
-        self._ping_timer = self._context.clock.callLater(PING_SECONDS, self._check_output)
 
     def _check_output(self) -> None:
         """Send a ``ping`` if the client was sent nothing for ``PING_SECONDS``."""
-        now = self._context.clock.seconds()
+        now = self.sessions.clock.seconds()
         directory = self.sessions.directory
         rooms = self.sessions.hub.rooms_of(self.session.member)
         last_output = max([self._last_output, *(directory.encoder_for(room).last_output for room in rooms)])
@@ -228,7 +224,7 @@ class ProgramConnection(StreamConnection):
             last_output = now
             if not self.peer.congested:
                 self.send(PING)
-        self._ping_timer = self._context.clock.callLater(last_output + PING_SECONDS - now, self._check_output)
+        self._timer = self.sessions.clock.callLater(last_output + PING_SECONDS - now, self._check_output)
 
     # hello
 
@@ -244,7 +240,7 @@ class ProgramConnection(StreamConnection):
                 self.session.has_client_token = True
             call.succeed(result)
             self._stop_timers()
-            self._start_pings()
+            self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
 
         def refuse(error: RpcError) -> None:
             self._fail(call, error)
@@ -256,15 +252,10 @@ class ProgramConnection(StreamConnection):
         self._session = session
         self.peer.bind_session(session.id)
 
-    def _end_without_hello(self, seconds: float) -> None:
-        self._hello_timer = None
-        self._end_for(f"No hello in {seconds:g} seconds.")
-
     def _stop_timers(self) -> None:
-        timers, self._hello_timer, self._ping_timer = (self._hello_timer, self._ping_timer), None, None
-        for timer in timers:
-            if timer is not None:
-                timer.cancel()
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     # The end
 
@@ -305,9 +296,6 @@ class ProgramConnection(StreamConnection):
 
     def discard_backlog(self) -> None:
         """Discard the input that is still queued behind the rate limit."""
-        self._input.lift_throttle()
-        self._splitter = LineSplitter(MAX_REQUEST_BYTES)
-        self._splitter.receive_eof()
         self._end()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -45,6 +45,7 @@ class Sessions:
         self.hub = hub
         self.ids = ids
         self.clock = clock
+        self.call_soon = call_soon
         self.wall_clock = wall_clock
         self.directory = Directory(ids, clock.seconds, wall_clock, call_soon)
         self._make_token = make_token

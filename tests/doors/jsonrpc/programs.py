@@ -161,14 +161,8 @@ class _ProgramWorld(World):
             self.connections.limiter,
             self.factory.visit_log,
         )
-        self.context = DoorContext(
-            self.sessions,
-            self.connections,
-            self.clock,
-            self._soon.append,
-            lambda: 0.5,
-            self.factory.encoder_for(View()).encode,
-        )
+        encode = self.factory.encoder_for(View()).encode
+        self.context = DoorContext(self.sessions, self.connections, lambda: 0.5, encode)
         self.factory.hand_over = partial(take_over, self.context)
 
     def open_program(self, address: IAddress | None = None) -> Program:
