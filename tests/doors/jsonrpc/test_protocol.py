@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.doors.jsonrpc.programs import PREFIX, DirectProgramWorld, Program, ProgramWorld
 from tests.harness import NOON, SocketTransport, World
-
-
-@pytest.fixture(params=[ProgramWorld, DirectProgramWorld])
-def world(request: pytest.FixtureRequest) -> ProgramWorld:
-    """A server with nobody in it, over each kind of writer."""
-    world: ProgramWorld = request.param()
-    return world
 
 
 def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -> None:
