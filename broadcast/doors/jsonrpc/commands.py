@@ -55,7 +55,7 @@ class _Collector:
     def __init__(self, format_notice: Callable[[Notice], bytes]) -> None:
         self.lines: list[str] = []
         self.error = ""
-        """Why the command has failed; empty if it has not."""
+        """The reason why the command has failed; empty if it has not."""
         self._format_notice = format_notice
         self._space = LIST_BYTES
 
@@ -106,10 +106,8 @@ class _CommandRun:
         """The user's nickname."""
         return self.member.nick
 
-    @property
-    def leave(self) -> Callable[[str], None]:
-        """A function for commands that are not run here."""
-        return _do_nothing
+    def leave(self, _reason: str) -> None:
+        """Do nothing: such commands are not run here."""
 
     def pause(self) -> None:
         """Wait for ``resume``: the reply comes later."""
@@ -134,7 +132,3 @@ class _CommandRun:
             self._call.fail(RpcError(Code.INTERNAL_ERROR, self._collector.error))
         else:
             self._call.succeed(CommandResult(lines=self._collector.lines))
-
-
-def _do_nothing(_reason: str) -> None:
-    pass
