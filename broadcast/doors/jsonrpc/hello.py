@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Hello:
     """One ``hello`` on *connection*.
 
-    *on_session* is called with the session as soon as it belongs to the connection, *on_result* with the result, and
-    then the connection is resumed. Instead of all that, *on_error* is called. ``run`` may call any of them.
+    *on_session* is called with the session as soon as it belongs to the connection, and *on_result* with the result.
+    Then the connection is resumed. If hello is refused, only *on_error* is called. ``run`` may call any of them.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Hello:
         """Number of the last private message that the client has seen of the resumed session."""
 
     def run(self) -> None:
-        """Begin."""
+        """Check the parameters, then resume the session or open its rooms."""
         try:
             self._begin()
         except RpcError as error:

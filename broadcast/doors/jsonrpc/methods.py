@@ -63,7 +63,7 @@ def _post(kind: type[Message | Action], connection: Connection, call: Call, para
 def _repeat_outside(
     kind: type[Message | Action], connection: Connection, call: Call, params: messages.SayParams, uid: str
 ) -> bool:
-    """Answer a line that repeats an earlier one of a room that the session has left. Return whether it does."""
+    """Answer a line in a room that the session has left, if the room knows its uid. Return whether it does."""
     session = connection.session
     room = connection.sessions.hub.rooms.get(fold_room_name(params.room))
     if room is None:
@@ -97,7 +97,7 @@ def _answer_stored(call: Call, event: Stored | StoreFailed | TopicChanged) -> No
 def _answer_repetition(
     connection: Connection, call: Call, room: Room, first: Stored | StoreFailed | UidReused | JournalError
 ) -> None:
-    """Answer a call that repeats the line *first*, or one that does not."""
+    """Answer a call whose uid is known: by the *first* line that has it, or by an error."""
     if isinstance(first, RejectedError):
         call.fail(explain_rejection(first))
     elif isinstance(first, JournalError):
@@ -111,7 +111,7 @@ def _answer_repetition(
 
 
 def _unknown(error: JournalError) -> RpcError:
-    """Return the error for a line that may have been stored before, which ``not-kept`` would deny."""
+    """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
     return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")
 
 

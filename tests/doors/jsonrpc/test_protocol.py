@@ -103,7 +103,7 @@ def test_quit_is_answered_after_everybody_was_notified(world: ProgramWorld) -> N
 
 
 def test_client_that_does_not_read_the_greeting_is_disconnected() -> None:
-    """What waits in the transport would come after the first response."""
+    """Bytes that wait in the transport would come after the first response."""
     world = DirectProgramWorld()
     transport = SocketTransport()
     transport.room = 10
