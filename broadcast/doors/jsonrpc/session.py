@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
-    from broadcast.core.membership import Member
     from broadcast.core.room import Room
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
@@ -105,14 +104,14 @@ class SessionRegistry(Protocol):
 class ProgramSession:
     """A program with a nickname, in any number of rooms, with or without a connection.
 
-    *grace* is the time for which it remains without a connection, in seconds. ``admit`` is called first, then
-    ``attach``.
+    It takes the nickname *nick*, or raises ``NicknameRejected``. *grace* is the time for which it remains without a
+    connection, in seconds. ``attach`` is called first.
     """
 
     address: IAddress
     """The address of the last client."""
 
-    def __init__(self, sessions: SessionRegistry, token: str, grace: float) -> None:
+    def __init__(self, sessions: SessionRegistry, token: str, grace: float, nick: str) -> None:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
@@ -128,14 +127,12 @@ class ProgramSession:
         """Called when the session has left all rooms, before its connection closes."""
         self.told_uids: dict[str, FirstTell] = {}
         """The last private messages that had a uid, by this uid."""
-        self.first_nick = ""
-        """The nickname with which the session has begun."""
         self._sessions = sessions
         self._hub = sessions.hub
-        self._member: Member | None = None
-        self._told: list[tuple[int, bytes]] = []  # mostly empty; an empty deque would take 700 bytes
-        """The last private messages, with their numbers."""
+        self._told: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
+        """The last private messages, as notifications."""
         self._told_count = 0
+        """Number of the last private message."""
         self._telling = False
         """Whether private messages are sent at once: the client has received the result of ``hello``."""
         self._on_joined: dict[str, Callable[[], None]] = {}
@@ -145,19 +142,11 @@ class ProgramSession:
         self._grace_end: IDelayedCall | None = None
         self._rooms_to_leave = 0
         """Number of rooms that the session has left, and whose members have not all been notified."""
-
-    def admit(self, nick: str) -> None:
-        """Take the nickname *nick*. Raises ``NicknameRejected``."""
         # The member refers to the session weakly, because the door owns it until its end.
-        self._member = self._hub.admit(self.id, nick, proxy(self), receives_own=True)
-        self.first_nick = self._member.nick
-        self._member.last_active = self._sessions.wall_clock()
-
-    @property
-    def member(self) -> Member:
-        """The member. There is one only after ``admit``."""
-        assert self._member is not None
-        return self._member
+        self.member = self._hub.admit(self.id, nick, proxy(self), receives_own=True)
+        self.member.last_active = sessions.wall_clock()
+        self.first_nick = self.member.nick
+        """The nickname with which the session has begun."""
 
     @property
     def public_id(self) -> str:
@@ -241,7 +230,7 @@ class ProgramSession:
         """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
         self._told_count += 1
         line = encode_private(self._told_count, message, self._sessions.ids)
-        self._told.append((self._told_count, line))
+        self._told.append(line)
         del self._told[:-TOLD_MESSAGES]
         if self.connection is not None and self._telling:
             self.connection.send(line)
@@ -250,7 +239,8 @@ class ProgramSession:
         """Send the private messages after the number *after* that the session still has, and later ones at once."""
         self._telling = True
         if self.connection is not None:
-            self.connection.send(b"".join(line for number, line in self._told if number > after))
+            dropped = self._told_count - len(self._told)
+            self.connection.send(b"".join(self._told[max(0, after - dropped) :]))
 
     # The connection
 

@@ -61,8 +61,7 @@ class Sessions:
         """Return a new session with the nickname *nick* and this *grace*. Raises ``RejectedError``."""
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
-        session = ProgramSession(self, self._make_token(), grace)
-        session.admit(nick)
+        session = ProgramSession(self, self._make_token(), grace, nick)
         self._by_token[session.token] = session
         self._all.add(session)
         return session
