@@ -45,7 +45,7 @@ RETURNS_PER_SECOND: Final = 500
 """Number of clients that come back in each second after that."""
 PING_SECONDS: Final = 60.0
 """Time without output after which the client is sent a ``ping``, in seconds."""
-PING: Final = encode_notification("ping", Empty())
+PING: Final = encode_notification(Empty())
 
 
 class DoorContext(NamedTuple):
@@ -335,7 +335,7 @@ class ProgramConnection(StreamConnection):
 
 
 def _encode_goodbye(reason: str, *, reconnect: bool, after: float = 0.0) -> bytes:
-    return encode_notification("goodbye", Goodbye(reason=reason, reconnect=reconnect, after=after))
+    return encode_notification(Goodbye(reason=reason, reconnect=reconnect, after=after))
 
 
 def _do_nothing() -> None:

@@ -60,7 +60,7 @@ class Call:
         """Send *error*: as a response, or as the notice ``refused`` if this is a notification."""
         if isinstance(self.id, UnsetType):
             refused = Refused(uid=self.uid, method=self.method[:64], code=error.code, message=str(error))
-            self._responses.send(encode_notification("refused", refused))
+            self._responses.send(encode_notification(refused))
         else:
             response = encode_error(self.id, error)
             self._responses.finish(self, lambda: response)
