@@ -94,6 +94,10 @@ class StreamConnection:
         """Stop all timers."""
         raise NotImplementedError
 
+    def dataReceived(self, data: bytes) -> None:
+        """Handle a chunk of bytes."""
+        raise NotImplementedError
+
     # Callbacks of the transport
 
     def readConnectionLost(self) -> None:

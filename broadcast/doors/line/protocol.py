@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 from weakref import proxy
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -47,23 +47,7 @@ _JSON_START = b"{"
 """The first byte of a client that speaks the program protocol. No nickname begins with it."""
 
 
-class Successor(Protocol):
-    """A connection of a program, which takes the place of one of the line door."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Handle a chunk of bytes."""
-
-    def readConnectionLost(self) -> None:
-        """Handle the client's EOF."""
-
-    def writeConnectionLost(self) -> None:
-        """Handle the end of the server's direction."""
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Handle the loss of the connection."""
-
-
-HandOver: TypeAlias = "Callable[[BroadcastProtocol, Writer], Successor]"
+HandOver: TypeAlias = "Callable[[BroadcastProtocol, Writer], StreamConnection]"
 """Makes the successor of a connection, registers it in its place, and gives it the writer."""
 
 
@@ -97,7 +81,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         )
         self._newcomer: Newcomer | None = None
         """None once the client has sent a line to the room."""
-        self._successor: Successor | None = None
+        self._successor: StreamConnection | None = None
         """The other protocol that the client speaks, once it has shown that it does."""
         try:
             factory.connections.add(self)
@@ -187,7 +171,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
             # at a time count as one line.
             self._input.consume()
             return True
-        self.factory.connections.lines_received += 1
+        self._connections.lines_received += 1
         if session.first_nick:
             self._input.consume()
         if isinstance(line, LineTooLong):
