@@ -252,7 +252,7 @@ def makeService(options: Options) -> Server:
             connections.limiter,
             factory.visit_log,
         )
-        programs = DoorContext(sessions, connections, reactor, call_soon, random.random, encode_notice)
+        programs = DoorContext(sessions, connections, random.random, encode_notice)
         factory.hand_over = partial(take_over, programs)
         full = encode_notice(ServerNotice(SERVER_FULL))
         pacer = AcceptPacer(reactor, thread_time, lambda: hub.backlog.message_count)

@@ -141,12 +141,12 @@ class Client:
     def at_once(self) -> bool:
         """Whether the server acts on its next line immediately."""
         protocol = self.person.protocol
-        return self.may_type and protocol.session.ready and not protocol._peer.congested
+        return self.may_type and protocol.session.ready and not protocol.peer.congested
 
     @property
     def held(self) -> int:
         """Number of bytes that the server holds for it alone."""
-        return len(self.person.transport.held) + self.person.protocol._peer._subscriber._queue.size
+        return len(self.person.transport.held) + self.person.protocol.peer._subscriber._queue.size
 
     def expect(self, line: Line) -> None:
         if self.connected:
@@ -560,7 +560,7 @@ class Server(RuleBasedStateMachine):
         """Reset the connection of *client*."""
         self.compare(client)
         protocol = client.person.protocol
-        client.cut = not protocol._input.ended or protocol._peer._subscriber.lagging or client.held > 0
+        client.cut = not protocol._input.ended or protocol.peer._subscriber.lagging or client.held > 0
         client.connected = False
         self.start_leaving(client, "connection lost")
         protocol.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
@@ -730,7 +730,7 @@ class SlowClients(Server):
             if client.connected:
                 assert client.person.transport.finished is client.leaving
                 assert not client.held
-                assert not client.person.protocol._peer._subscriber.lagging
+                assert not client.person.protocol.peer._subscriber.lagging
             self.explain(client)
 
     def explain(self, client: Client) -> None:  # noqa: C901 -- a line is a gap notice, a reply, or part of the stream

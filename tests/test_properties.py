@@ -165,7 +165,7 @@ def test_held_bytes_of_a_client_never_exceed_the_cap(kind: type[World], steps: S
     people = world.join(*(f"p{number}" for number in range(4)))
 
     def held() -> list[int]:
-        return [len(person.transport.held) + person.protocol._peer._subscriber._queue.size for person in people]
+        return [len(person.transport.held) + person.protocol.peer._subscriber._queue.size for person in people]
 
     for number, line, times in steps:
         if not line:

@@ -212,7 +212,7 @@ class Movers(RuleBasedStateMachine):
 
     def is_idle(self, talker: Talker) -> bool:
         protocol = talker.person.protocol
-        return protocol.session.ready and not protocol.buffered_bytes and not protocol._peer.lagging
+        return protocol.session.ready and not protocol.buffered_bytes and not protocol.peer.lagging
 
     def messages(self, room: str) -> list[Message]:
         return [event for event in self.log[room] if isinstance(event, Message)]

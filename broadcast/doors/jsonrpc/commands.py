@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import Peer, Publisher
     from broadcast.core.membership import Member
     from broadcast.core.room import Room
-    from broadcast.doors.jsonrpc.context import Context
     from broadcast.doors.jsonrpc.responses import Call
+    from broadcast.doors.jsonrpc.session import Connection
 
 _ANSWERING: Final = frozenset({"help", "names", "rooms", "history", "search", "ping", "uptime", "version", "motd"})
 _COMMANDS: Final = {
@@ -33,7 +33,7 @@ _MARK: Final = "-> "
 """The start of an answer in the line protocol."""
 
 
-def run_command(context: Context, call: Call, room: Room, typed: str) -> None:
+def run_command(connection: Connection, call: Call, room: Room, typed: str) -> None:
     """Run the command *typed* in *room*, and answer *call* with its lines. Raises ``RpcError``."""
     line = sanitize(typed.replace("\r", " ").replace("\n", " "))
     verb, _, argument = line[1:].partition(" ")
@@ -41,8 +41,8 @@ def run_command(context: Context, call: Call, room: Room, typed: str) -> None:
     if command is None:
         known = ", ".join(f"/{name}" for name in sorted(_ANSWERING))
         raise RpcError(Code.INVALID_PARAMS, f"This is no command that only answers. Those are {known}.")
-    run = _CommandRun(context, call, room)
-    command.run(run, argument, context.sessions.wall_clock())
+    run = _CommandRun(connection, call, room)
+    command.run(run, argument, connection.sessions.wall_clock())
     if run.ready:
         run.answer()
 
@@ -55,7 +55,7 @@ class _Collector:
     def __init__(self, format_notice: Callable[[Notice], bytes]) -> None:
         self.lines: list[str] = []
         self.error = ""
-        """Why the command has failed; empty if it has not."""
+        """The reason why the command has failed; empty if it has not."""
         self._format_notice = format_notice
         self._space = LIST_BYTES
 
@@ -90,15 +90,15 @@ class _Collector:
 class _CommandRun:
     """One command: a ``CommandContext``."""
 
-    def __init__(self, context: Context, call: Call, room: Room) -> None:
-        self.hub: Hub = context.sessions.hub
-        self._collector = _Collector(context.format_notice)
+    def __init__(self, connection: Connection, call: Call, room: Room) -> None:
+        self.hub: Hub = connection.sessions.hub
+        self._collector = _Collector(connection.format_notice)
         self.peer: Peer = self._collector
         self.room = room
         self.view = View()
         self.ready = True
-        self.member: Member = context.session.member
-        self._context = context
+        self.member: Member = connection.session.member
+        self._connection = connection
         self._call = call
 
     @property
@@ -106,21 +106,19 @@ class _CommandRun:
         """The user's nickname."""
         return self.member.nick
 
-    @property
-    def leave(self) -> Callable[[str], None]:
-        """A function for commands that are not run here."""
-        return _do_nothing
+    def leave(self, _reason: str) -> None:
+        """Do nothing: such commands are not run here."""
 
     def pause(self) -> None:
         """Wait for ``resume``: the reply comes later."""
         self.ready = False
-        self._context.pause()
+        self._connection.pause()
 
     def resume(self) -> None:
         """Answer: the reply is complete."""
         self.ready = True
         self.answer()
-        self._context.resume()
+        self._connection.resume()
 
     def set_view(self, _view: View) -> None:
         """Do nothing: such commands are not run here."""
@@ -134,7 +132,3 @@ class _CommandRun:
             self._call.fail(RpcError(Code.INTERNAL_ERROR, self._collector.error))
         else:
             self._call.succeed(CommandResult(lines=self._collector.lines))
-
-
-def _do_nothing(_reason: str) -> None:
-    pass

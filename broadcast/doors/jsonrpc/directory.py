@@ -35,7 +35,7 @@ class MemberPage(NamedTuple):
 
 
 class _PageKey(NamedTuple):
-    """The state of a room, the second, and the limits of a page. The same ones have the same page."""
+    """The key of a page: the version of the room, the second, and the limits. An equal key has an equal page."""
 
     version: int
     second: int
@@ -63,7 +63,7 @@ class Directory:
         self._first_pages: WeakKeyDictionary[Room, tuple[_PageKey, MemberPage]] = WeakKeyDictionary()
         """The last first page of each room. Many clients that join or come back together receive the same one."""
         self._recent_lines: dict[Room, RecentLines] = {}
-        """Those of the rooms that clients have joined or come back to last, the latest one last."""
+        """The newest lines of the rooms that clients have asked for last. The latest room is the last one."""
 
     def encoder_for(self, room: Room) -> RoomEncoder:
         """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes."""

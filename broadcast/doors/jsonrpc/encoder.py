@@ -17,12 +17,13 @@ from broadcast.core import events
 from broadcast.core.events import Action, Message
 from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.errors import Code
-from broadcast.doors.jsonrpc.messages import Notification
+from broadcast.doors.jsonrpc.messages import NOTIFICATIONS, Notification
 
 if TYPE_CHECKING:
     from broadcast.core.events import Event, Notice, PrivateMessage, Stored
 
 _json: Final = msgspec.json.Encoder()
+_METHODS: Final = {params: method for method, params in NOTIFICATIONS.items()}
 _HEAD: Final = '{"jsonrpc":"2.0","method":'
 
 
@@ -31,9 +32,9 @@ def encode_line(message: Struct) -> bytes:
     return _json.encode(message) + b"\n"
 
 
-def encode_notification(method: str, params: Struct) -> bytes:
-    """Return a notification as a line."""
-    return encode_line(Notification(method=method, params=params))
+def encode_notification(params: Struct) -> bytes:
+    """Return the notification with *params*, whose type belongs to its method, as a line."""
+    return encode_line(Notification(method=_METHODS[type(params)], params=params))
 
 
 class SessionIds:
@@ -73,11 +74,11 @@ class RoomEncoder:
         if type(event) is Action:
             self.last_output = self._now()
             return f"{self._emoted}{self._members(event)}}}\n".encode()
-        encoded = self._rare(event)
-        if encoded is None:
+        params = self._rare(event)
+        if params is None:
             return b""
         self.last_output = self._now()
-        return encode_notification(*encoded)
+        return encode_notification(params)
 
     def encode_in_result(self, event: Stored) -> bytes:
         """Return *event* as an object, for ``events`` in a result."""
@@ -96,35 +97,33 @@ class RoomEncoder:
         nick, text = quote(event.nick), quote(event.text)
         return f'{event.seq},"at":{event.at:.3f},"nick":{nick}{session},"text":{text}{uid}}}'
 
-    def _rare(self, event: Event | Notice) -> tuple[str, Struct] | None:  # noqa: C901, PLR0911 - a case for each
-        """Return the method and the parameters of *event*, None if programs are not sent it."""
+    def _rare(self, event: Event | Notice) -> Struct | None:  # noqa: C901, PLR0911 - a case for each
+        """Return the parameters of the notification for *event*, None if programs are not sent it."""
         room, session_id = self._room, self._ids.of
         match event:
             case events.Joined(session=session, nick=nick):
-                return "joined", messages.Joined(room=room, nick=nick, session=session_id(session))
+                return messages.Joined(room=room, nick=nick, session=session_id(session))
             case events.Left(session=session, nick=nick, reason=reason):
-                return "left", messages.Left(room=room, nick=nick, session=session_id(session), reason=reason or None)
+                return messages.Left(room=room, nick=nick, session=session_id(session), reason=reason or None)
             case events.JoinCount(count=count):
-                return "crowd", messages.Crowd(room=room, joined=count, left=0)
+                return messages.Crowd(room=room, joined=count, left=0)
             case events.LeaveCount(count=count):
-                return "crowd", messages.Crowd(room=room, joined=0, left=count)
+                return messages.Crowd(room=room, joined=0, left=count)
             case events.Renamed(session=session, nick=old, new=nick):
-                return "renamed", messages.Renamed(room=room, old=old, nick=nick, session=session_id(session))
+                return messages.Renamed(room=room, old=old, nick=nick, session=session_id(session))
             case events.AwayChanged(session=session, nick=nick, away=away, reason=reason):
                 why = reason if away else None
-                return "away", messages.Away(room=room, nick=nick, session=session_id(session), reason=why)
+                return messages.Away(room=room, nick=nick, session=session_id(session), reason=why)
             case events.TopicChanged(session=session, nick=nick, text=text):
-                return "topic", messages.TopicChange(
-                    room=room, nick=nick, session=session_id(session), text=text or None
-                )
+                return messages.TopicChange(room=room, nick=nick, session=session_id(session), text=text or None)
             case events.Announced(text=text):
-                return "announced", messages.Announced(room=room, text=text)
+                return messages.Announced(room=room, text=text)
             case events.Gap(first=first, last=last) if first > last:
-                return "crowd", messages.Crowd(room=room, joined=0, left=0)
+                return messages.Crowd(room=room, joined=0, left=0)
             case events.Gap(first=first, last=last):
-                return "gap", messages.Gap(room=room, first=first, last=last)
+                return messages.Gap(room=room, first=first, last=last)
             case events.StoreFailed():
-                return "refused", _describe_failure(event)
+                return _describe_failure(event)
             case _:  # a barrier, or a notice for people
                 return None
 
@@ -132,7 +131,6 @@ class RoomEncoder:
 def encode_private(number: int, message: PrivateMessage, ids: SessionIds) -> bytes:
     """Return *message* as a line. It is the private message *number* of its recipient."""
     return encode_notification(
-        "told",
         messages.Told(
             id=number,
             nick=message.nick,

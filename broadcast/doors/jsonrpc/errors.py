@@ -1,4 +1,4 @@
-"""The errors of the JSON-RPC door: their codes, and what a program can read besides."""
+"""The errors of the JSON-RPC door: their codes, and the data on which a program can act."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "stale": (Code.STALE, "A later attempt to resume the session came before."),
     "protocol": (Code.STALE, "The server does not speak this version; data.supported lists those that it speaks."),
 }
-"""The values of ``data.reason``, each with its code and what it means."""
+"""The values of ``data.reason``, each with its code and its meaning."""
 
 NickWhy: TypeAlias = Literal["taken", "reserved", "too-long", "characters", "looks-like"]
 
@@ -106,7 +106,7 @@ def refusal(
     seq: int | UnsetType = UNSET,
     supported: list[int] | UnsetType = UNSET,
 ) -> RpcError:
-    """Return the error with the *reason*, one of ``REASONS``, and what a program can read besides."""
+    """Return the error with the *reason*, one of ``REASONS``, and the other members of its data."""
     data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, supported=supported)
     return RpcError(REASONS[reason][0], message, data)
 

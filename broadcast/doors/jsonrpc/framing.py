@@ -22,7 +22,7 @@ class LineSplitter:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.ended = False
+        self._ended = False
         """Whether the input has ended."""
         self._max_bytes = max_bytes
         self._buffer = bytearray()
@@ -36,18 +36,14 @@ class LineSplitter:
         """Number of bytes that have not been returned."""
         return len(self._buffer)
 
-    def count_lines(self) -> int:
-        """Return how many complete lines are buffered."""
-        return self._buffer.count(_LF)
-
     def receive_data(self, data: bytes) -> None:
         """Add *data*."""
-        if not self.ended:
+        if not self._ended:
             self._buffer += data
 
     def receive_eof(self) -> None:
         """End the data. An unfinished line becomes the last line."""
-        self.ended = True
+        self._ended = True
 
     def next_line(self) -> bytes | LineTooLong | None:
         """Return the next line without its end, or None if there is none yet, or ever if the input has ended.
@@ -71,7 +67,7 @@ class LineSplitter:
             self._searched = 0
             return LINE_TOO_LONG
         self._searched = len(buffer)
-        if self.ended and buffer:
+        if self._ended and buffer:
             line = bytes(buffer)
             buffer.clear()
             self._searched = 0

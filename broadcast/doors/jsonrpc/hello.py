@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.hub import fold_room_name
@@ -24,7 +24,7 @@ from broadcast.doors.jsonrpc.messages import (
     Resume,
     ServerLimits,
 )
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
 
 if TYPE_CHECKING:
     from broadcast.core.room import Room
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Hello:
     """One ``hello`` on *connection*.
 
-    *on_session* is called with the session as soon as it belongs to the connection, *on_result* with the result, and
-    then the connection is resumed. Instead of all that, *on_error* is called. ``run`` may call any of them.
+    *on_session* is called with the session as soon as it belongs to the connection, and *on_result* with the result.
+    Then the connection is resumed. If hello is refused, only *on_error* is called. ``run`` may call any of them.
     """
 
     def __init__(
@@ -63,9 +63,11 @@ class Hello:
         """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
         self._resumed = False
+        self._told = 0
+        """Number of the last private message that the client has seen of the resumed session."""
 
     def run(self) -> None:
-        """Begin."""
+        """Check the parameters, then resume the session or open its rooms."""
         try:
             self._begin()
         except RpcError as error:
@@ -83,7 +85,7 @@ class Hello:
         if isinstance(resume, UnsetType) or (session := self._check_resume(resume)) is None:
             self._open_rooms()
         else:
-            self._resume(session, resume.attempt)
+            self._resume(session, resume)
 
     def _check_resume(self, resume: Resume) -> ProgramSession | None:
         """Return the session to resume, None if it is over. Raises ``RpcError``."""
@@ -97,8 +99,7 @@ class Hello:
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
         for room in rooms:
-            if self._after.get(room.name, 0) > room.last_seq:
-                raise refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
+            check_after(room, self._after.get(room.name, 0))
 
     # A new session
 
@@ -120,14 +121,7 @@ class Hello:
         except RpcError as error:
             self._on_error(error)
             return
-        self._rooms = rooms
-        session.attach(self._connection)
-        self._sessions.log_begin(session)
-        self._on_session(session)
-        for room in rooms:
-            session.join(room, partial(self._take_snapshot, session, room))
-        if not rooms:
-            self._respond(session)
+        self._attach(session, rooms, session.join)
 
     def _open_session(self, rooms: Sequence[Room]) -> ProgramSession:
         self._check_numbers(rooms)
@@ -142,21 +136,30 @@ class Hello:
 
     # A session that goes on
 
-    def _resume(self, session: ProgramSession, attempt: int) -> None:
+    def _resume(self, session: ProgramSession, resume: Resume) -> None:
         rooms = list(self._hub.rooms_of(session.member))
         self._check_numbers(rooms)
-        session.attempt = attempt
+        session.attempt = resume.attempt
         session.grace = self._limit_grace(session.grace)
         self._resumed = True
-        self._rooms = rooms
-        session.attach(self._connection)
-        self._on_session(session)
-        for room in rooms:
-            session.when_joined(room, partial(self._take_snapshot, session, room))
-        if not rooms:
-            self._respond(session)
+        self._told = resume.told
+        self._attach(session, rooms, session.when_joined)
 
     # Both
+
+    def _attach(
+        self, session: ProgramSession, rooms: Sequence[Room], join: Callable[[Room, Callable[[], None]], None]
+    ) -> None:
+        """Continue *session* on the connection. *join* calls back when the stream of a room can begin."""
+        self._rooms = rooms
+        session.attach(self._connection)
+        if not self._resumed:
+            self._sessions.log_begin(session)
+        self._on_session(session)
+        for room in rooms:
+            join(room, partial(self._take_snapshot, session, room))
+        if not rooms:
+            self._respond(session)
 
     def _limit_grace(self, default: float) -> float:
         """Return the grace that the client asks for, or *default* if it does not; at most the server's."""
@@ -165,15 +168,11 @@ class Hello:
 
     def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
-        directory = self._sessions.directory
-        encoder = directory.encoder_for(room)
-        self._releases.append(self._connection.peer.subscribe(room.publisher, encoder, held=True))
-        default = self._hub.settings.replay
-        count = default if isinstance(self._params.replay, UnsetType) or self._resumed else self._params.replay
         share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
-        wanted = Wanted(count, self._after.get(room.name))
-        taker = SnapshotTaker(directory, room, wanted, share, partial(self._on_snapshot, session))
+        wanted = Wanted(UNSET if self._resumed else self._params.replay, self._after.get(room.name, UNSET))
+        taker = SnapshotTaker(self._connection, room, wanted, share, partial(self._on_snapshot, session))
         self._takers.append(taker)
+        self._releases.append(taker.release)
         taker.take_events()
 
     def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
@@ -201,8 +200,7 @@ class Hello:
         self._on_result(self._describe(session))
         for release in self._releases:
             release()
-        resume = self._params.resume
-        session.begin_telling(resume.told if self._resumed and not isinstance(resume, UnsetType) else 0)
+        session.begin_telling(self._told)
         self._connection.resume()
 
     @property

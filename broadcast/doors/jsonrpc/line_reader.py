@@ -45,7 +45,7 @@ class LineCollector:
     def __init__(self, encoder: RoomEncoder, max_bytes: int, *, newest_first: bool) -> None:
         self._encoder = encoder
         self._max_bytes = max_bytes
-        self._newest_first = newest_first
+        self.newest_first = newest_first
         self._events: list[Raw] = []
         self._size = 0
         self._first = 0
@@ -56,36 +56,33 @@ class LineCollector:
         if self._size + len(encoded) + 1 > self._max_bytes:
             return False
         self._size += len(encoded) + 1
-        if self._newest_first or not self._events:
+        if self.newest_first or not self._events:
             self._first = line.seq
         self._events.append(Raw(encoded))
         return True
 
     def finish(self, *, complete: bool) -> Lines:
         """Return the events."""
-        events = self._events[::-1] if self._newest_first else self._events
+        events = self._events[::-1] if self.newest_first else self._events
         return Lines(events, self._size, self._first, complete)
 
 
-class LineReader:
-    """Reads the lines *first* to *last* of *room* page by page into *collector*, then calls *on_lines* with them."""
+class _LineReader:
+    """One read of the lines *first* to *last* of *room* into *collector*, page by page, and then to *on_lines*."""
 
-    def __init__(
-        self, room: Room, collector: LineCollector, first: int, last: int, on_lines: OnLines, *, newest_first: bool
-    ) -> None:
+    def __init__(self, room: Room, collector: LineCollector, first: int, last: int, on_lines: OnLines) -> None:
         self._room = room
         self._collector = collector
         self._first = first
         self._last = last
         self._on_lines = on_lines
-        self._newest_first = newest_first
 
     def start(self) -> None:
         """Read the next page, if there is one."""
         first, last = self._first, self._last
         if first > last:
             self._on_lines(self._collector.finish(complete=True))
-        elif self._newest_first:
+        elif self._collector.newest_first:
             self._room.history(max(first, last - PAGE_LINES + 1), last, self._on_page)
         else:
             self._room.history(first, min(last, first + PAGE_LINES - 1), self._on_page)
@@ -94,11 +91,11 @@ class LineReader:
         if isinstance(page, JournalError):
             self._on_lines(page)
             return
-        for line in reversed(page) if self._newest_first else page:
+        for line in reversed(page) if self._collector.newest_first else page:
             if not self._collector.add(line):
                 self._on_lines(self._collector.finish(complete=False))
                 return
-        if self._newest_first:
+        if self._collector.newest_first:
             self._last -= PAGE_LINES
         else:
             self._first += PAGE_LINES
@@ -120,4 +117,4 @@ def read_lines(
     If they do not all fit, these are the newest ones, or else the oldest ones.
     """
     collector = LineCollector(encoder, max_bytes, newest_first=newest_first)
-    LineReader(room, collector, first, last, on_lines, newest_first=newest_first).start()
+    _LineReader(room, collector, first, last, on_lines).start()

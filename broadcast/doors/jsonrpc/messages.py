@@ -78,6 +78,10 @@ Events: TypeAlias = Annotated[
     list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Event"})]],
     Meta(description="Events in ascending order. Each has the members of its notification, and the method."),
 ]
+Replay: TypeAlias = Annotated[
+    Annotated[int, Meta(ge=0, le=MAX_EVENTS)] | UnsetType,
+    Meta(description="Number of events from before; by default the server's."),
+]
 
 
 # The parameters of the methods
@@ -104,10 +108,7 @@ class HelloParams(Struct, frozen=True, kw_only=True):
     client: Annotated[str, Meta(max_length=256, description="The program: name/version.")] = ""
     nick: Annotated[str | UnsetType, Meta(description="The nickname. Not used if the token is valid.")] = UNSET
     rooms: Annotated[list[Room] | UnsetType, Meta(description="The rooms to join; by default the first room.")] = UNSET
-    replay: Annotated[
-        Annotated[int, Meta(ge=0, le=MAX_EVENTS)] | UnsetType,
-        Meta(description="Number of events from before; by default the server's."),
-    ] = UNSET
+    replay: Replay = UNSET
     grace: Annotated[
         Annotated[float, Meta(ge=0)] | UnsetType,
         Meta(
@@ -121,10 +122,7 @@ class JoinParams(Struct, frozen=True, kw_only=True):
     """The parameters of ``join``: at most one of *replay* and *after*."""
 
     room: Room
-    replay: Annotated[
-        Annotated[int, Meta(ge=0, le=MAX_EVENTS)] | UnsetType,
-        Meta(description="Number of events from before; by default the server's."),
-    ] = UNSET
+    replay: Replay = UNSET
     after: Annotated[LastSeq | UnsetType, Meta(description="The events after this number.")] = UNSET
 
     def __post_init__(self) -> None:
@@ -359,16 +357,8 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
     uid: Uid | UnsetType = UNSET
 
 
-class Emoted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Emoted(Said, frozen=True):
     """Something that a member does."""
-
-    room: Room
-    seq: Seq
-    at: Time
-    nick: Nick
-    session: SessionId
-    text: Text
-    uid: Uid | UnsetType = UNSET
 
 
 class Joined(Struct, frozen=True, kw_only=True):

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from msgspec import UnsetType
-
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
 from broadcast.core.hub import fold_room_name
@@ -30,75 +28,66 @@ from broadcast.doors.jsonrpc.messages import (
 )
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
 from broadcast.doors.jsonrpc.session import TELL_UIDS, FirstTell
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, share_of
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
     from broadcast.core.events import Stored
     from broadcast.core.room import Room
-    from broadcast.doors.jsonrpc.context import Context
     from broadcast.doors.jsonrpc.responses import Call
-    from broadcast.doors.jsonrpc.session import ProgramSession
+    from broadcast.doors.jsonrpc.session import Connection, ProgramSession
 
 
-def _say(context: Context, call: Call, params: messages.SayParams) -> None:
-    _post(context, call, params, Message)
-
-
-def _emote(context: Context, call: Call, params: messages.SayParams) -> None:
-    _post(context, call, params, Action)
-
-
-def _post(context: Context, call: Call, params: messages.SayParams, kind: type[Message | Action]) -> None:
+def _post(kind: type[Message | Action], connection: Connection, call: Call, params: messages.SayParams) -> None:
     """Append a line to the stream of a room. The call is answered once the line is stored and delivered."""
-    session, uid = context.session, params.uid
+    session, uid = connection.session, params.uid
     if uid:
         call.uid = uid
     try:
         room = session.find_room(params.room)
     except RpcError:
-        if uid and _repeat_outside(context, call, params, kind, uid):
+        if uid and _repeat_outside(kind, connection, call, params, uid):
             return
         raise
     text = session.clean_text(params.text)
     member = session.member
     on_stored = partial(_answer_stored, call) if call.is_request else None
-    event = kind(member.id, member.nick, text, context.sessions.wall_clock(), uid=uid or "", on_stored=on_stored)
+    event = kind(member.id, member.nick, text, connection.sessions.wall_clock(), uid=uid or "", on_stored=on_stored)
     if uid and not room.knows_uids:
-        context.pause()
-        room.load_uids(partial(_post_with_uid, context, call, session, room, event))
+        connection.pause()
+        room.load_uids(partial(_post_with_uid, connection, call, session, room, event))
     else:
-        room.post(event, partial(_answer_repetition, context, call, room))
+        room.post(event, partial(_answer_repetition, connection, call, room))
 
 
 def _repeat_outside(
-    context: Context, call: Call, params: messages.SayParams, kind: type[Message | Action], uid: str
+    kind: type[Message | Action], connection: Connection, call: Call, params: messages.SayParams, uid: str
 ) -> bool:
-    """Answer a line that repeats an earlier one of a room that the session has left. Return whether it does."""
-    session = context.session
-    room = context.sessions.hub.rooms.get(fold_room_name(params.room))
+    """Answer a line in a room that the session has left, if the room knows its uid. Return whether it does."""
+    session = connection.session
+    room = connection.sessions.hub.rooms.get(fold_room_name(params.room))
     if room is None:
         return False
     event = kind(session.id, session.member.nick, session.clean_text(params.text), at=0.0, uid=uid)
-    return room.answer_repetition(event, partial(_answer_repetition, context, call, room))
+    return room.answer_repetition(event, partial(_answer_repetition, connection, call, room))
 
 
 def _post_with_uid(
-    context: Context, call: Call, session: ProgramSession, room: Room, event: Stored, error: JournalError | None
+    connection: Connection, call: Call, session: ProgramSession, room: Room, event: Stored, error: JournalError | None
 ) -> None:
     """Append the first line with a uid, now that the uids of the room are known."""
     if session.ending:
         call.fail(_session_gone())
     elif error is None:
-        room.post(event, partial(_answer_repetition, context, call, room))
+        room.post(event, partial(_answer_repetition, connection, call, room))
     else:
         call.fail(_unknown(error))
-    context.resume()
+    connection.resume()
 
 
 def _answer_stored(call: Call, event: Stored | StoreFailed | TopicChanged) -> None:
     if isinstance(event, StoreFailed):
-        call.fail(_not_kept(describe_loss(event)))
+        call.fail(refusal("not-kept", describe_loss(event)))
     elif isinstance(event, TopicChanged):
         call.succeed()
     else:
@@ -106,67 +95,59 @@ def _answer_stored(call: Call, event: Stored | StoreFailed | TopicChanged) -> No
 
 
 def _answer_repetition(
-    context: Context, call: Call, room: Room, first: Stored | StoreFailed | UidReused | JournalError
+    connection: Connection, call: Call, room: Room, first: Stored | StoreFailed | UidReused | JournalError
 ) -> None:
-    """Answer a call that repeats the line *first*, or one that does not."""
+    """Answer a call whose uid is known: by the *first* line that has it, or by an error."""
     if isinstance(first, RejectedError):
         call.fail(explain_rejection(first))
     elif isinstance(first, JournalError):
         call.fail(_unknown(first))
-    elif isinstance(first, StoreFailed):
-        call.fail(_not_kept(describe_loss(first)))
-    elif call.is_request:
+    elif isinstance(first, StoreFailed) or call.is_request:
         _answer_stored(call, first)
     else:
         # The stream of the room may not have reached this line yet, and a program counts the lines that it has read.
-        line = context.sessions.directory.encoder_for(room).encode(first)
-        room.after_barrier(partial(context.peer.send_in_room, room.publisher, line))
-
-
-def _not_kept(text: str) -> RpcError:
-    return refusal("not-kept", text)
+        line = connection.sessions.directory.encoder_for(room).encode(first)
+        room.after_barrier(partial(connection.peer.send_in_room, room.publisher, line))
 
 
 def _unknown(error: JournalError) -> RpcError:
-    """Return the error for a line that may have been stored before, which ``not-kept`` would deny."""
+    """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
     return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")
 
 
-def _join(context: Context, call: Call, params: messages.JoinParams) -> None:
-    session = context.session
+def _join(connection: Connection, call: Call, params: messages.JoinParams) -> None:
+    session = connection.session
     if fold_room_name(params.room) in session.member.memberships:
         room = session.find_room(params.room)
-        if not isinstance(params.after, UnsetType) and params.after > room.last_seq:
-            raise _ahead(room)
-        context.pause()
-        context.peer.unsubscribe(room.publisher)  # the stream begins anew, after the new snapshot
-        _begin_stream(context, call, params, room)
+        check_after(room, params.after)
+        connection.pause()
+        connection.peer.unsubscribe(room.publisher)  # the stream begins anew, after the new snapshot
+        _take_snapshot(connection, call, params, room)
     elif len(session.member.memberships) >= MAX_ROOMS:
         raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
     else:
-        context.pause()
-        context.sessions.hub.open_rooms([params.room], partial(_on_room, context, call, params, session))
+        connection.pause()
+        connection.sessions.hub.open_rooms([params.room], partial(_on_room, connection, call, params, session))
 
 
 def _on_room(
-    context: Context,
+    connection: Connection,
     call: Call,
     params: messages.JoinParams,
     session: ProgramSession,
     rooms: Sequence[Room] | RejectedError,
 ) -> None:
-    error = None
-    if isinstance(rooms, RejectedError):
-        error = explain_rejection(rooms)
-    elif session.connection is not context:
-        error = _session_gone()
-    elif not isinstance(params.after, UnsetType) and params.after > rooms[0].last_seq:
-        error = _ahead(rooms[0])
-    if error is not None:
+    try:
+        if isinstance(rooms, RejectedError):
+            raise explain_rejection(rooms)
+        if session.connection is not connection:
+            raise _session_gone()
+        check_after(rooms[0], params.after)
+    except RpcError as error:
         call.fail(error)
-        context.resume()
-    elif not isinstance(rooms, RejectedError):
-        session.join(rooms[0], partial(_begin_stream, context, call, params, rooms[0]))
+        connection.resume()
+    else:
+        session.join(rooms[0], partial(_take_snapshot, connection, call, params, rooms[0]))
 
 
 def _session_gone() -> RpcError:
@@ -174,43 +155,34 @@ def _session_gone() -> RpcError:
     return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
 
 
-def _ahead(room: Room) -> RpcError:
-    return refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
-
-
-def _begin_stream(context: Context, call: Call, params: messages.JoinParams, room: Room) -> None:
+def _take_snapshot(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
     """Begin the stream of *room*, and take the snapshot that precedes it."""
-    directory = context.sessions.directory
-    release = context.peer.subscribe(room.publisher, directory.encoder_for(room), held=True)
-    default = context.sessions.hub.settings.replay
-    wanted = Wanted(
-        default if isinstance(params.replay, UnsetType) else params.replay,
-        None if isinstance(params.after, UnsetType) else params.after,
-    )
-    SnapshotTaker(directory, room, wanted, share_of(1), partial(_answer_join, context, call, release)).take_events()
+    wanted = Wanted(params.replay, params.after)
+
+    def answer(snapshot: JoinResult) -> None:
+        call.on_sent = taker.release  # the response may wait for those of earlier requests
+        call.succeed(snapshot)
+        connection.resume()
+
+    taker = SnapshotTaker(connection, room, wanted, share_of(1), answer)
+    taker.take_events()
 
 
-def _answer_join(context: Context, call: Call, release: Callable[[], None], snapshot: JoinResult) -> None:
-    call.on_sent = release  # the response may wait for those of earlier requests
-    call.succeed(snapshot)
-    context.resume()
-
-
-def _leave(context: Context, call: Call, params: messages.LeaveParams) -> None:
-    session = context.session
+def _leave(connection: Connection, call: Call, params: messages.LeaveParams) -> None:
+    session = connection.session
     room = session.find_room(params.room)
     reason = session.clean_reason(params.reason)
-    context.pause()
+    connection.pause()
 
     def answer() -> None:
         call.succeed()
-        context.resume()
+        connection.resume()
 
     session.leave(room, reason, answer)
 
 
-def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
-    session, uid = context.session, params.uid
+def _tell(connection: Connection, call: Call, params: messages.TellParams) -> None:
+    session, uid = connection.session, params.uid
     if uid:
         call.uid = uid
     text = session.clean_text(params.text)
@@ -222,9 +194,9 @@ def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
             raise refusal("uid-reused", "Another private message of this session has the same uid.")
         call.succeed(first.result)
         return
-    hub = context.sessions.hub
+    hub = connection.sessions.hub
     to = hub.find(recipient)
-    room = hub.send_private(session.member, to, text, context.sessions.wall_clock())
+    room = hub.send_private(session.member, to, text, connection.sessions.wall_clock())
     result = TellResult(away=to.away_reason) if to.away else TellResult()
     if uid:
         session.told_uids[uid] = FirstTell(digest, result)
@@ -232,56 +204,56 @@ def _tell(context: Context, call: Call, params: messages.TellParams) -> None:
             del session.told_uids[next(iter(session.told_uids))]
     call.succeed(result)
     if room is not None and hub.should_throttle_sender(to):
-        context.pause()
-        room.after_barrier(context.resume)  # the barrier comes after these private messages
+        connection.pause()
+        room.after_barrier(connection.resume)  # the barrier comes after these private messages
 
 
-def _topic(context: Context, call: Call, params: messages.TopicParams) -> None:
-    session = context.session
+def _topic(connection: Connection, call: Call, params: messages.TopicParams) -> None:
+    session = connection.session
     room = session.find_room(params.room)
     text = "" if params.text is None else session.clean_text(params.text).strip()
     room.change_topic(session.member, text, partial(_answer_stored, call) if call.is_request else None)
 
 
-def _nick(context: Context, call: Call, params: messages.NickParams) -> None:
-    member = context.session.member
+def _nick(connection: Connection, call: Call, params: messages.NickParams) -> None:
+    member = connection.session.member
     reject_controls(params.nick)
-    context.sessions.hub.rename(member, sanitize(params.nick))
+    connection.sessions.hub.rename(member, sanitize(params.nick))
     call.succeed(NickResult(nick=member.nick))
 
 
-def _away(context: Context, call: Call, params: messages.AwayParams) -> None:
-    session = context.session
+def _away(connection: Connection, call: Call, params: messages.AwayParams) -> None:
+    session = connection.session
     reason = session.clean_reason(params.reason).strip()
-    context.sessions.hub.set_away(session.member, params.reason is not None, reason)
+    connection.sessions.hub.set_away(session.member, params.reason is not None, reason)
     call.succeed()
 
 
-def _command(context: Context, call: Call, params: messages.CommandParams) -> None:
-    room = context.session.find_room(params.room)
-    run_command(context, call, room, params.line)
+def _command(connection: Connection, call: Call, params: messages.CommandParams) -> None:
+    room = connection.session.find_room(params.room)
+    run_command(connection, call, room, params.line)
 
 
-def _ping(_context: Context, call: Call, _params: messages.Empty) -> None:
+def _ping(_connection: Connection, call: Call, _params: messages.Empty) -> None:
     call.succeed()
 
 
-def _quit(context: Context, call: Call, params: messages.QuitParams) -> None:
-    session = context.session
+def _quit(connection: Connection, call: Call, params: messages.QuitParams) -> None:
+    session = connection.session
     reason = session.clean_reason(params.reason)
-    context.pause()
+    connection.pause()
     session.on_end = call.succeed  # the connection closes after that
     session.end(reason)
 
 
-Handler: TypeAlias = "Callable[[Context, Call, Any], None]"
+Handler: TypeAlias = "Callable[[Connection, Call, Any], None]"
 """Executes one call of a method. It may raise ``RpcError`` or ``RejectedError`` before it has changed anything."""
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     "join": _join,
     "leave": _leave,
-    "say": _say,
-    "emote": _emote,
+    "say": partial(_post, Message),
+    "emote": partial(_post, Action),
     "tell": _tell,
     "topic": _topic,
     "nick": _nick,

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from weakref import proxy
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.hub import GOING_DOWN
-from broadcast.core.session import CONNECTION_LOST
 from broadcast.delivery.multi_room_peer import MultiRoomPeer
 from broadcast.doors.jsonrpc.encoder import encode_notification
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
@@ -25,13 +21,13 @@ from broadcast.doors.jsonrpc.methods import HANDLERS
 from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request, find_uid
 from broadcast.doors.jsonrpc.responses import Call, Responses, encode_error, internal_error
 from broadcast.net.input_loop import InputLoop
+from broadcast.net.stream_connection import State, StreamConnection
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall
     from twisted.python.failure import Failure
 
     from broadcast.core.events import Notice
-    from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
     from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
@@ -49,7 +45,7 @@ RETURNS_PER_SECOND: Final = 500
 """Number of clients that come back in each second after that."""
 PING_SECONDS: Final = 60.0
 """Time without output after which the client is sent a ``ping``, in seconds."""
-PING: Final = encode_notification("ping", Empty())
+PING: Final = encode_notification(Empty())
 
 
 class DoorContext(NamedTuple):
@@ -57,72 +53,31 @@ class DoorContext(NamedTuple):
 
     sessions: Sessions
     connections: Connections
-    clock: IReactorTime
-    call_soon: CallSoon
     random: Callable[[], float]
     format_notice: Callable[[Notice], bytes]
     """Returns a notice as a line of the line protocol."""
 
 
-class _State(Enum):
-    """The life of a connection.
-
-    ::
-
-        event              OPEN         INPUT_ENDED  GONE    CLOSING      HALF_CLOSED
-        client sends EOF   INPUT_ENDED                       HALF_CLOSED  (close)
-        server's EOF sent                                    HALF_CLOSED  (close)
-        connection lost    GONE         GONE                 CLOSED       CLOSED
-        it is over         CLOSING      HALF_CLOSED  CLOSED
-
-    An empty field means no change. (close): the transport closes the connection, whose loss follows.
-    """
-
-    OPEN = auto()
-    """The client can send requests."""
-    INPUT_ENDED = auto()
-    """The client has closed its direction. The requests before that are still handled and answered."""
-    GONE = auto()
-    """The connection is gone. The requests before that are still handled."""
-    CLOSING = auto()
-    """The server closes the connection. Input is read and dropped until its end."""
-    HALF_CLOSED = auto()
-    """The server closes the connection, and one of the directions is closed."""
-    CLOSED = auto()
-    """The connection is gone, and everything is handled."""
-
-
-_WHEN_OVER: Final = {
-    _State.OPEN: _State.CLOSING,
-    _State.INPUT_ENDED: _State.HALF_CLOSED,
-    _State.GONE: _State.CLOSED,
-}
-"""The next state when the connection is over, for each state in which it is not."""
-
-
-class ProgramConnection:
+class ProgramConnection(StreamConnection):
     """One connection of a program: it turns bytes into requests, executes them, and sends the responses.
 
-    ``InputLoop`` asks for one line at a time. A door for another transport can feed a connection, too: the methods with
-    Twisted's names are those of a protocol for a stream transport.
+    ``InputLoop`` asks for one line at a time. A door for another transport can feed a connection, too.
     """
 
+    peer: MultiRoomPeer
     _log = Logger()
 
     def __init__(self, context: DoorContext, transport: StreamTransport, writer: Writer) -> None:
+        sessions = context.sessions
         self.transport = transport
-        self.sessions = context.sessions
+        self.sessions = sessions
         self.format_notice = context.format_notice
         self.ready = True
         """Whether the next request can be handled."""
-        self.heard_from = True
-        """Whether any input has arrived since the dead-peer detector last reset this."""
-        registry = cast("Registry", context.sessions.hub.lobby.publisher)  # a fan-out is both
+        registry = cast("Registry", sessions.hub.lobby.publisher)  # a fan-out is both
         self.peer = MultiRoomPeer(registry, writer, self._run_input, _do_nothing)
         self._context = context
-        self._state = _State.OPEN
-        self._broken = False
-        """Whether the connection broke before the end of the input."""
+        self._connections = context.connections
         self._said_goodbye = False
         """Whether the client knows that the server is going down."""
         self._session: ProgramSession | None = None
@@ -130,12 +85,13 @@ class ProgramConnection:
         self._responses = Responses(self.send, self._check_end)
         self._last_output = 0.0
         """Time of the last line for this client alone, in seconds of the clock."""
-        self._ping_timer: IDelayedCall | None = None
         self._failed_hellos = 0
         self._bad_lines = 0
-        self._input = InputLoop(proxy(self), transport, context.connections, context.clock, context.call_soon, self)
-        seconds = context.sessions.hub.settings.limits.nickname_seconds
-        self._hello_timer: IDelayedCall | None = context.clock.callLater(seconds, self._end_without_hello, seconds)
+        self._input = InputLoop(proxy(self), transport, context.connections, sessions.clock, sessions.call_soon, self)
+        seconds = sessions.hub.settings.limits.nickname_seconds
+        reason = f"No hello in {seconds:g} seconds."
+        self._timer: IDelayedCall | None = sessions.clock.callLater(seconds, self._end_for, reason)
+        """The end of the time for ``hello``; after ``hello``, the next check of the output."""
 
     @property
     def session(self) -> ProgramSession:
@@ -143,17 +99,12 @@ class ProgramConnection:
         assert self._session is not None
         return self._session
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection is not over."""
-        return self._state in _WHEN_OVER
-
     # Input
 
     def dataReceived(self, data: bytes) -> None:
         """Handle a chunk of bytes."""
         self.heard_from = True
-        if self._state is _State.OPEN:
+        if self._state is State.OPEN:
             self._splitter.receive_data(data)
             self._input.run()
 
@@ -163,7 +114,7 @@ class ProgramConnection:
         if line is None:
             self._check_end()
             return False
-        self._context.connections.lines_received += 1
+        self._connections.lines_received += 1
         self._input.consume()
         if isinstance(line, LineTooLong):
             limit = MAX_REQUEST_BYTES
@@ -249,8 +200,7 @@ class ProgramConnection:
         self._run_input()
 
     def _run_input(self) -> None:
-        if self.is_open:
-            self._input.run()
+        self._input.run()
 
     # Output
 
@@ -261,15 +211,12 @@ class ProgramConnection:
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
-        self._last_output = self._context.clock.seconds()
+        self._last_output = self.sessions.clock.seconds()
         self.peer.send_bytes(line)
-
-    def _start_pings(self) -> None:
-        self._ping_timer = self._context.clock.callLater(PING_SECONDS, self._check_output)
 
     def _check_output(self) -> None:
         """Send a ``ping`` if the client was sent nothing for ``PING_SECONDS``."""
-        now = self._context.clock.seconds()
+        now = self.sessions.clock.seconds()
         directory = self.sessions.directory
         rooms = self.sessions.hub.rooms_of(self.session.member)
         last_output = max([self._last_output, *(directory.encoder_for(room).last_output for room in rooms)])
@@ -277,22 +224,22 @@ class ProgramConnection:
             last_output = now
             if not self.peer.congested:
                 self.send(PING)
-        self._ping_timer = self._context.clock.callLater(last_output + PING_SECONDS - now, self._check_output)
+        self._timer = self.sessions.clock.callLater(last_output + PING_SECONDS - now, self._check_output)
 
     # hello
 
     def _hello(self, call: Call, params: HelloParams) -> None:
         if self._session is not None:
             raise RpcError(Code.INVALID_REQUEST, "You have said hello already.")
-        if self._context.connections.stopping:
+        if self._connections.stopping:
             raise refusal("going-down", GOING_DOWN)
         self.pause()
 
         def greet(result: HelloResult) -> None:
-            if call.is_request and self._state is not _State.GONE:
+            if call.is_request and not self._is_gone:
                 self.session.has_client_token = True
             call.succeed(result)
-            self._start_pings()
+            self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
 
         def refuse(error: RpcError) -> None:
             self._fail(call, error)
@@ -305,15 +252,10 @@ class ProgramConnection:
         self._session = session
         self.peer.bind_session(session.id)
 
-    def _end_without_hello(self, seconds: float) -> None:
-        self._hello_timer = None
-        self._end_for(f"No hello in {seconds:g} seconds.")
-
     def _stop_timers(self) -> None:
-        timers, self._hello_timer, self._ping_timer = (self._hello_timer, self._ping_timer), None, None
-        for timer in timers:
-            if timer is not None:
-                timer.cancel()
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     # The end
 
@@ -321,26 +263,21 @@ class ProgramConnection:
         """End the connection if its input has ended and every request was handled and answered."""
         if not self.ready or self._splitter.buffered_bytes:
             return
-        if self._state is _State.GONE or (self._state is _State.INPUT_ENDED and self._responses.idle):
+        if self._is_gone or (self._state is State.INPUT_ENDED and self._responses.idle):
             self._end()
 
     def _end(self, *last_lines: bytes) -> None:
         """Deliver everything and then *last_lines*, and close. The session waits for the next connection."""
-        next_state = _WHEN_OVER.get(self._state)
-        if next_state is None:
-            return
-        self._state = next_state
-        self._stop_timers()
-        self._input.end()
-        self._leave_session()
-        self.peer.close(*last_lines)
-        if next_state is _State.CLOSED:
-            self._release()
+        reason = self._end_reason
+        if self._end_session():
+            self._input.end()
+            self._leave_session(reason)
+            self.peer.close(*last_lines)
+            self._release_if_gone()
 
-    def _leave_session(self) -> None:
+    def _leave_session(self, reason: str) -> None:
         session, self._session = self._session, None
         if session is not None:
-            reason = CONNECTION_LOST if self._broken else ""
             if not session.has_client_token:
                 session.end(reason)
             session.connection_ended(self, reason)
@@ -357,66 +294,26 @@ class ProgramConnection:
     def _end_for(self, reason: str) -> None:
         self._end(_encode_goodbye(reason, reconnect=False))
 
-    # Callbacks of the transport
-
-    def readConnectionLost(self) -> None:
-        """Handle the client's EOF. The requests before it are still handled and answered."""
-        if self._state is _State.OPEN:
-            self._state = _State.INPUT_ENDED
-            self._splitter.receive_eof()
-            self._input.end_input()
-            self._input.run()
-        else:
-            self._direction_closed()
-
-    def writeConnectionLost(self) -> None:
-        """Handle the end of the server's direction: everything has been sent."""
-        self._direction_closed()
-
-    def _direction_closed(self) -> None:
-        if self._state is _State.CLOSING:
-            self._state = _State.HALF_CLOSED
-        elif self._state is _State.HALF_CLOSED:
-            self.transport.loseConnection()
+    def discard_backlog(self) -> None:
+        """Discard the input that is still queued behind the rate limit."""
+        self._end()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the connection. The requests before it are still handled."""
-        self._stop_timers()
-        if self.is_open:
-            self._broken = self._state is _State.OPEN and not isinstance(reason.value, ConnectionDone)
-            self._state = _State.GONE
-            self._splitter.receive_eof()
-        else:
-            self._state = _State.CLOSED
-        self._input.end_input()
-        self.peer.connection_lost()
         self._responses.close()
-        self._run_input()
-        if self._state is _State.CLOSED:
-            self._release()
-        else:
-            self._context.connections.move_to_backlog(self)
+        super().connectionLost(reason)
 
-    def discard_backlog(self) -> None:
-        """Discard the input that is still queued behind the rate limit."""
-        self._input.lift_throttle()
-        self._splitter = LineSplitter(MAX_REQUEST_BYTES)
+    def _receive_eof(self) -> None:
         self._splitter.receive_eof()
-        self._end()
 
     def _release(self) -> None:
-        self._context.connections.remove(self)
-        self.peer.drop_callbacks()
+        super()._release()
         self._responses.close()
 
     # Calls of the server
 
     def send_noop(self) -> None:
         """Do nothing: the ``ping`` of this protocol does not depend on the input."""
-
-    def drain(self) -> Deferred[None]:
-        """Stop reading, and handle the requests received before. See ``InputLoop.drain``."""
-        return self._input.drain()
 
     def send_shutdown_notice(self) -> None:
         """Send the notice that the server is going down, past the streams of the rooms."""
@@ -427,7 +324,7 @@ class ProgramConnection:
         if self._said_goodbye:
             return b""
         self._said_goodbye = True
-        spread = len(self._context.connections) / RETURNS_PER_SECOND
+        spread = len(self._connections) / RETURNS_PER_SECOND
         after = RETURN_SECONDS + self._context.random() * spread
         return _encode_goodbye(GOING_DOWN, reconnect=True, after=round(after, 3))
 
@@ -438,7 +335,7 @@ class ProgramConnection:
 
 
 def _encode_goodbye(reason: str, *, reconnect: bool, after: float = 0.0) -> bytes:
-    return encode_notification("goodbye", Goodbye(reason=reason, reconnect=reconnect, after=after))
+    return encode_notification(Goodbye(reason=reason, reconnect=reconnect, after=after))
 
 
 def _do_nothing() -> None:

@@ -21,18 +21,18 @@ from broadcast.doors.jsonrpc.messages import MAX_EVENTS, HistoryResult, MembersR
 if TYPE_CHECKING:
     from broadcast.core.events import Stored
     from broadcast.core.room import Room
-    from broadcast.doors.jsonrpc.context import Context
     from broadcast.doors.jsonrpc.responses import Call
+    from broadcast.doors.jsonrpc.session import Connection
 
 LISTED_TOPIC_CHARS: Final = 80
 """Maximum length of a topic in ``rooms``, if the whole topics do not fit into a message."""
 
 
-def read_history(context: Context, call: Call, params: messages.HistoryParams) -> None:
+def read_history(connection: Connection, call: Call, params: messages.HistoryParams) -> None:
     """Answer with a range of stored lines."""
-    room = context.session.find_room(params.room)
-    context.pause()
-    room.after_barrier(partial(_read_range, context, call, params, room))  # earlier lines are part of it
+    room = connection.session.find_room(params.room)
+    connection.pause()
+    room.after_barrier(partial(_read_range, connection, call, params, room))  # earlier lines are part of it
 
 
 class _Range(NamedTuple):
@@ -65,7 +65,7 @@ def _find_range(params: messages.HistoryParams, newest: int) -> _Range:
     return _Range(first, last, False, last < end)
 
 
-def _read_range(context: Context, call: Call, params: messages.HistoryParams, room: Room) -> None:
+def _read_range(connection: Connection, call: Call, params: messages.HistoryParams, room: Room) -> None:
     wanted = _find_range(params, room.last_seq)
 
     def answer(lines: Lines | JournalError) -> None:
@@ -74,33 +74,33 @@ def _read_range(context: Context, call: Call, params: messages.HistoryParams, ro
         else:
             more = bool(lines.events) and (wanted.more or not lines.complete)
             call.succeed(HistoryResult(events=lines.events, more=more))
-        context.resume()
+        connection.resume()
 
-    encoder = context.sessions.directory.encoder_for(room)
+    encoder = connection.sessions.directory.encoder_for(room)
     read_lines(room, encoder, wanted.first, wanted.last, answer, newest_first=wanted.newest_first)
 
 
-def search(context: Context, call: Call, params: messages.SearchParams) -> None:
+def search(connection: Connection, call: Call, params: messages.SearchParams) -> None:
     """Answer with the newest lines that hold all words."""
-    room = context.session.find_room(params.room)
+    room = connection.session.find_room(params.room)
     query = parse_query(sanitize(params.words))
 
     def answer(found: Sequence[Stored] | JournalError) -> None:
         if isinstance(found, JournalError):
             call.fail(RpcError(Code.INTERNAL_ERROR, f"This server cannot search: {found}."))
         else:
-            collector = LineCollector(context.sessions.directory.encoder_for(room), LIST_BYTES, newest_first=True)
+            collector = LineCollector(connection.sessions.directory.encoder_for(room), LIST_BYTES, newest_first=True)
             fits = all(map(collector.add, reversed(found)))
             call.succeed(SearchResult(events=collector.finish(complete=fits).events))
-        context.resume()
+        connection.resume()
 
-    context.pause()
+    connection.pause()
     room.after_barrier(partial(room.search, query, params.count, answer))
 
 
-def list_rooms(context: Context, call: Call, _params: messages.Empty) -> None:
+def list_rooms(connection: Connection, call: Call, _params: messages.Empty) -> None:
     """Answer with the open rooms that fit into a message, the largest first."""
-    rooms = sorted(context.sessions.hub.rooms.values(), key=lambda room: (-len(room.members), room.name))
+    rooms = sorted(connection.sessions.hub.rooms.values(), key=lambda room: (-len(room.members), room.name))
     listed = [_describe_room(room, room.topic) for room in rooms]
     if sum(map(_size, listed)) > LIST_BYTES:
         listed = [_describe_room(room, room.topic[:LISTED_TOPIC_CHARS]) for room in rooms]
@@ -117,13 +117,13 @@ def _size(encoded: Raw) -> int:
     return len(memoryview(encoded)) + 1
 
 
-def list_members(context: Context, call: Call, params: messages.MembersParams) -> None:
+def list_members(connection: Connection, call: Call, params: messages.MembersParams) -> None:
     """Answer with a page of members, as many as fit into a message."""
-    room = context.session.find_room(params.room)
+    room = connection.session.find_room(params.room)
     after = sanitize(params.after).strip()
 
     def make_result() -> MembersResult:
-        page = context.sessions.directory.members(room, after, params.count, LIST_BYTES)
+        page = connection.sessions.directory.members(room, after, params.count, LIST_BYTES)
         return MembersResult(count=len(room.members), members=page.members, more=page.more)
 
     call.succeed_lazily(make_result)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from broadcast.doors.jsonrpc.encoder import RoomEncoder
 
 MOST_LINES: Final = 2 * MAX_EVENTS
+"""Maximum number of lines that are held: twice that of a result, because a waiting snapshot ends at an older line."""
 MOST_BYTES: Final = 2 * LIST_BYTES
-"""Maximum of what is held. Twice a result, because a client can ask for lines up to an earlier one than the newest."""
-
+"""Maximum size of these lines, in bytes."""
 ANSWERS_PER_TURN: Final = 4
 """Maximum number of requests that are finished in one turn of the reactor."""
 
@@ -54,7 +54,7 @@ class RecentLines:
         """Callbacks of requests whose lines have been read."""
 
     def update(self) -> None:
-        """Add the newest lines, which the room has in memory. If they do not continue the others, forget these."""
+        """Add the newest lines, which the room has in memory. If they do not continue the others, forget the others."""
         recent = self._room.recent_lines
         oldest = recent[0].seq if recent else self._room.last_seq + 1
         following = self._first + len(self._events)

@@ -104,7 +104,7 @@ def _explain_invalid(text: str, why: str) -> BadRequest:
 
 
 def _find_id(request: dict[str, Raw]) -> RequestId | None:
-    """Return the id in *request*, None if it has none, or one that no request can have."""
+    """Return the id in *request*, None if it has no valid one."""
     try:
         return _decode_id(request.get("id", b"null"))
     except msgspec.ValidationError:

@@ -60,7 +60,7 @@ class Call:
         """Send *error*: as a response, or as the notice ``refused`` if this is a notification."""
         if isinstance(self.id, UnsetType):
             refused = Refused(uid=self.uid, method=self.method[:64], code=error.code, message=str(error))
-            self._responses.send(encode_notification("refused", refused))
+            self._responses.send(encode_notification(refused))
         else:
             response = encode_error(self.id, error)
             self._responses.finish(self, lambda: response)
@@ -106,8 +106,8 @@ class Responses:
     def close(self) -> None:
         """Drop all responses from here on, because the connection is gone."""
         self._pending.clear()
-        self.send = _ignore
-        self._on_idle = _do_nothing
+        self.send = lambda _line: None
+        self._on_idle = lambda: None
 
 
 def encode_error(id: RequestId | None, error: RpcError) -> bytes:  # noqa: A002
@@ -118,11 +118,3 @@ def encode_error(id: RequestId | None, error: RpcError) -> bytes:  # noqa: A002
 def internal_error() -> RpcError:
     """Return the error for a fault of the server, which the log describes."""
     return RpcError(Code.INTERNAL_ERROR, "The server has failed to do this. Its log says why.")
-
-
-def _ignore(_data: bytes) -> None:
-    pass
-
-
-def _do_nothing() -> None:
-    pass

@@ -15,11 +15,10 @@ from broadcast.doors.jsonrpc.errors import refusal
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
-    from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+    from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import Encoder, Publisher
-    from broadcast.core.membership import Member
     from broadcast.core.room import Room
+    from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.doors.jsonrpc.messages import TellResult
@@ -38,32 +37,23 @@ class FirstTell(NamedTuple):
     result: TellResult
 
 
-class ProgramPeer(Protocol):
-    """The delivery to one connection, as its session sees it. It has one stream for each room."""
-
-    @property
-    def congested(self) -> bool:
-        """Whether the client reads so slowly that nothing more should be queued for it alone."""
-
-    def subscribe(self, publisher: Publisher, encoder: Encoder, *, held: bool = False) -> Callable[[], None]:
-        """Begin the stream of a room here. If it is *held*, its events wait until the returned function is called.
-
-        The function does nothing once the stream has ended.
-        """
-
-    def unsubscribe(self, publisher: Publisher) -> None:
-        """End the stream of a room here."""
-
-    def send_in_room(self, publisher: Publisher, line: bytes) -> None:
-        """Append *line* to the stream of a room, or to the responses if there is no such stream."""
-
-
 class Connection(Protocol):
-    """The connection of a session."""
+    """The connection of a session, on which its requests arrive."""
+
+    format_notice: Callable[[Notice], bytes]
+    """Returns a notice as a line of the line protocol."""
 
     @property
-    def peer(self) -> ProgramPeer:
-        """The delivery to the client."""
+    def sessions(self) -> SessionRegistry:
+        """The owner of all sessions."""
+
+    @property
+    def session(self) -> ProgramSession:
+        """The session. It can end, or move to another connection, while a request waits."""
+
+    @property
+    def peer(self) -> MultiRoomPeer:
+        """The delivery to the client, with one stream for each room."""
 
     @property
     def is_open(self) -> bool:
@@ -75,6 +65,9 @@ class Connection(Protocol):
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
+
+    def pause(self) -> None:
+        """Handle no further request until ``resume``."""
 
     def resume(self) -> None:
         """Handle the next request."""
@@ -95,17 +88,14 @@ class SessionRegistry(Protocol):
     wall_clock: Callable[[], float]
     directory: Directory
 
-    def log_end(self, session: ProgramSession, reason: str) -> None:
-        """Log that *session* leaves."""
-
     def begin_waiting(self, session: ProgramSession) -> None:
         """Count *session* toward the limits of connections until ``end_waiting``."""
 
     def end_waiting(self, session: ProgramSession) -> None:
         """Stop counting *session*."""
 
-    def forget_token(self, session: ProgramSession) -> None:
-        """Resume *session* no more."""
+    def begin_leave(self, session: ProgramSession, reason: str) -> None:
+        """Void the token of *session*, and log that it leaves."""
 
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""
@@ -114,14 +104,14 @@ class SessionRegistry(Protocol):
 class ProgramSession:
     """A program with a nickname, in any number of rooms, with or without a connection.
 
-    *grace* is the time for which it remains without a connection, in seconds. ``admit`` is called first, then
-    ``attach``.
+    It takes the nickname *nick*, or raises ``NicknameRejected``. *grace* is the time for which it remains without a
+    connection, in seconds. ``attach`` is called first.
     """
 
     address: IAddress
     """The address of the last client."""
 
-    def __init__(self, sessions: SessionRegistry, token: str, grace: float) -> None:
+    def __init__(self, sessions: SessionRegistry, token: str, grace: float, nick: str) -> None:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
@@ -137,14 +127,12 @@ class ProgramSession:
         """Called when the session has left all rooms, before its connection closes."""
         self.told_uids: dict[str, FirstTell] = {}
         """The last private messages that had a uid, by this uid."""
-        self.first_nick = ""
-        """The nickname with which the session has begun."""
         self._sessions = sessions
         self._hub = sessions.hub
-        self._member: Member | None = None
-        self._told: list[tuple[int, bytes]] = []  # mostly empty; an empty deque would take 700 bytes
-        """The last private messages, with their numbers."""
+        self._told: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
+        """The last private messages, as notifications."""
         self._told_count = 0
+        """Number of the last private message."""
         self._telling = False
         """Whether private messages are sent at once: the client has received the result of ``hello``."""
         self._on_joined: dict[str, Callable[[], None]] = {}
@@ -154,19 +142,11 @@ class ProgramSession:
         self._grace_end: IDelayedCall | None = None
         self._rooms_to_leave = 0
         """Number of rooms that the session has left, and whose members have not all been notified."""
-
-    def admit(self, nick: str) -> None:
-        """Take the nickname *nick*. Raises ``NicknameRejected``."""
         # The member refers to the session weakly, because the door owns it until its end.
-        self._member = self._hub.admit(self.id, nick, proxy(self), receives_own=True)
-        self.first_nick = self._member.nick
-        self._member.last_active = self._sessions.wall_clock()
-
-    @property
-    def member(self) -> Member:
-        """The member. There is one only after ``admit``."""
-        assert self._member is not None
-        return self._member
+        self.member = self._hub.admit(self.id, nick, proxy(self), receives_own=True)
+        self.member.last_active = sessions.wall_clock()
+        self.first_nick = self.member.nick
+        """The nickname with which the session has begun."""
 
     @property
     def public_id(self) -> str:
@@ -250,7 +230,7 @@ class ProgramSession:
         """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
         self._told_count += 1
         line = encode_private(self._told_count, message, self._sessions.ids)
-        self._told.append((self._told_count, line))
+        self._told.append(line)
         del self._told[:-TOLD_MESSAGES]
         if self.connection is not None and self._telling:
             self.connection.send(line)
@@ -259,7 +239,8 @@ class ProgramSession:
         """Send the private messages after the number *after* that the session still has, and later ones at once."""
         self._telling = True
         if self.connection is not None:
-            self.connection.send(b"".join(line for number, line in self._told if number > after))
+            dropped = self._told_count - len(self._told)
+            self.connection.send(b"".join(self._told[max(0, after - dropped) :]))
 
     # The connection
 
@@ -267,9 +248,7 @@ class ProgramSession:
         """Continue on *connection*. An older connection closes."""
         before, self.connection = self.connection, connection
         self._telling = False
-        if self._grace_end is not None:
-            self._grace_end.cancel()
-            self._stop_waiting()
+        self._stop_waiting()
         self.address = connection.address
         if before is not None:
             before.session_moved()
@@ -282,29 +261,25 @@ class ProgramSession:
         if self.ending:
             return
         if self.grace:
-            self._grace_end = self._sessions.clock.callLater(self.grace, self._end_grace)
+            self._grace_end = self._sessions.clock.callLater(self.grace, self.end, CONNECTION_LOST)
             self._sessions.begin_waiting(self)
         else:
             self.end(reason)
 
-    def _end_grace(self) -> None:
-        self._stop_waiting()
-        self.end(CONNECTION_LOST)
-
     def _stop_waiting(self) -> None:
-        self._grace_end = None
-        self._sessions.end_waiting(self)
+        timer, self._grace_end = self._grace_end, None
+        if timer is not None:
+            if timer.active():
+                timer.cancel()
+            self._sessions.end_waiting(self)
 
     def end(self, reason: str) -> None:
         """Leave all rooms, then close the connection. The token is void at once."""
         if self.ending:
             return
         self.ending = True
-        if self._grace_end is not None:
-            self._grace_end.cancel()
-            self._stop_waiting()
-        self._sessions.log_end(self, reason)
-        self._sessions.forget_token(self)
+        self._stop_waiting()
+        self._sessions.begin_leave(self, reason)
         self._rooms_to_leave += len(self.member.memberships)
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:

@@ -45,6 +45,7 @@ class Sessions:
         self.hub = hub
         self.ids = ids
         self.clock = clock
+        self.call_soon = call_soon
         self.wall_clock = wall_clock
         self.directory = Directory(ids, clock.seconds, wall_clock, call_soon)
         self._make_token = make_token
@@ -60,8 +61,7 @@ class Sessions:
         """Return a new session with the nickname *nick* and this *grace*. Raises ``RejectedError``."""
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
-        session = ProgramSession(self, self._make_token(), grace)
-        session.admit(nick)
+        session = ProgramSession(self, self._make_token(), grace, nick)
         self._by_token[session.token] = session
         self._all.add(session)
         return session
@@ -71,8 +71,9 @@ class Sessions:
         message = "{nick} joined from {where}"
         self._visit_log.write(self._log, session.address, "join", message, nick=session.first_nick)
 
-    def log_end(self, session: ProgramSession, reason: str) -> None:
-        """Log that *session* leaves."""
+    def begin_leave(self, session: ProgramSession, reason: str) -> None:
+        """Void the token of *session*, and log that it leaves."""
+        self._by_token.pop(session.token, None)
         nick, first_nick = session.member.nick, session.first_nick
         came_as = ", who came as {came_as}," if nick != first_nick else ""
         message = f"{{nick}}{came_as} left{': {why}' if reason else ''} ({{where}})"
@@ -83,7 +84,7 @@ class Sessions:
         return self._by_token.get(token)
 
     def begin_waiting(self, session: ProgramSession) -> None:
-        """Count *session* toward the limits of connections until ``end_waiting``: it waits for its next connection."""
+        """Count *session* toward the limits of connections until ``end_waiting``, as it waits for the next one."""
         self._waiting[peer_ip(session.address)] += 1
 
     def end_waiting(self, session: ProgramSession) -> None:
@@ -92,10 +93,6 @@ class Sessions:
         self._waiting[host] -= 1
         if not self._waiting[host]:
             del self._waiting[host]
-
-    def forget_token(self, session: ProgramSession) -> None:
-        """Resume *session* no more."""
-        self._by_token.pop(session.token, None)
 
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from broadcast.core.errors import JournalError
+from broadcast.doors.jsonrpc.errors import refusal
 from broadcast.doors.jsonrpc.line_reader import ENVELOPE_BYTES, Lines, read_lines
 from broadcast.doors.jsonrpc.messages import MAX_EVENTS, MAX_MESSAGE_BYTES, SNAPSHOT_MEMBERS, JoinResult
 
 if TYPE_CHECKING:
     from broadcast.core.room import Room
-    from broadcast.doors.jsonrpc.directory import Directory
+    from broadcast.doors.jsonrpc.session import Connection
 
 ROOM_BYTES: Final = 512
 """Space in a snapshot for everything but the topic, the members and the events."""
@@ -23,10 +24,19 @@ OnSnapshot: TypeAlias = Callable[[JoinResult], None]
 
 
 class Wanted(NamedTuple):
-    """The events that a client wants: those after the number *after*, or the last *replay* ones if it is None."""
+    """The events that a client wants: the last *replay* ones, or all after the number *after* if that is set.
 
-    replay: int
-    after: int | None = None
+    By default, *replay* is the server's.
+    """
+
+    replay: int | UnsetType = UNSET
+    after: int | UnsetType = UNSET
+
+
+def check_after(room: Room, after: int | UnsetType) -> None:
+    """Raise ``RpcError`` if *after* is above the number of the last line of *room*."""
+    if not isinstance(after, UnsetType) and after > room.last_seq:
+        raise refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
 
 
 def share_of(rooms: int, other_bytes: int = 0) -> int:
@@ -35,21 +45,24 @@ def share_of(rooms: int, other_bytes: int = 0) -> int:
 
 
 class SnapshotTaker:
-    """One snapshot of *room* in at most *max_bytes*.
+    """One snapshot of *room* in at most *max_bytes*, and the stream that continues it on *connection*.
 
     It is taken when the taker is made, but some of its events may have to be read from the journal. *on_snapshot* is
-    called when it is complete.
+    called when it is complete. The stream is held: its events wait until ``release`` is called.
     """
 
     def __init__(
-        self, directory: Directory, room: Room, wanted: Wanted, max_bytes: int, on_snapshot: OnSnapshot
+        self, connection: Connection, room: Room, wanted: Wanted, max_bytes: int, on_snapshot: OnSnapshot
     ) -> None:
+        directory = connection.sessions.directory
         self.room = room
         self.unused_bytes = 0
         """Space that remains, once the snapshot is complete."""
         self.is_cut = False
         """Whether more events would have been in the complete snapshot if they had fitted."""
         self._encoder = directory.encoder_for(room)
+        self.release = connection.peer.subscribe(room.publisher, self._encoder, held=True)
+        """Begins to send the events of the stream, unless it has ended meanwhile."""
         self._recent = directory.recent_lines(room)
         self._last = room.last_seq
         self._topic = _fit_text(room.topic, max_bytes // 8)
@@ -57,8 +70,9 @@ class SnapshotTaker:
         space = max_bytes - ROOM_BYTES - 2 * len(self._topic.encode())
         self._page = directory.first_members(room, SNAPSHOT_MEMBERS, space // 2)
         self._space = space - self._page.size
-        self._after = wanted.after
-        first = self._last - wanted.replay + 1 if wanted.after is None else wanted.after + 1
+        self._after = None if isinstance(wanted.after, UnsetType) else wanted.after
+        replay = connection.sessions.hub.settings.replay if isinstance(wanted.replay, UnsetType) else wanted.replay
+        first = self._last - replay + 1 if self._after is None else self._after + 1
         self._first = max(first, self._last - MAX_EVENTS + 1, 1)
         self._on_snapshot = on_snapshot
 

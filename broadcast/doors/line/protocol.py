@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 from weakref import proxy
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -27,6 +24,7 @@ from broadcast.doors.line.newcomer import Newcomer
 from broadcast.net.addresses import peer_ip
 from broadcast.net.connection_log import RejectionLog, VisitLog
 from broadcast.net.input_loop import InputLoop
+from broadcast.net.stream_connection import State, StreamConnection
 from broadcast.net.tcp_info import seconds_unanswered
 from broadcast.net.writers import StreamTransport, Writer
 
@@ -49,61 +47,12 @@ _JSON_START = b"{"
 """The first byte of a client that speaks the program protocol. No nickname begins with it."""
 
 
-class _State(Enum):
-    """The life of a connection and its session.
-
-    ::
-
-        event              OPEN         INPUT_ENDED  BROKEN  GONE    CLOSING      HALF_CLOSED
-        client sends EOF   INPUT_ENDED                               HALF_CLOSED  (close)
-        server's EOF sent                                            HALF_CLOSED  (close)
-        connection breaks  BROKEN       GONE                         CLOSED       CLOSED
-        connection closes  GONE         GONE                         CLOSED       CLOSED
-        session is over    CLOSING      HALF_CLOSED  CLOSED  CLOSED
-
-    An empty field means no change. (close): the transport closes the connection, whose loss follows.
-    """
-
-    OPEN = auto()
-    """The client can send lines."""
-    INPUT_ENDED = auto()
-    """The client has closed its direction. The lines before that, and the replies to them, are still handled."""
-    BROKEN = auto()
-    """The connection broke before the end of the input. The lines received before are still handled."""
-    GONE = auto()
-    """The connection was closed, or broke after the end of the input. The lines before are still handled."""
-    CLOSING = auto()
-    """The session is over. Input is read and dropped until its end."""
-    HALF_CLOSED = auto()
-    """The session is over, and one of the directions is closed."""
-    CLOSED = auto()
-    """The session is over, and the connection is gone."""
-    HANDED_OVER = auto()
-    """The client speaks the program protocol. The successor handles the connection from its first byte on."""
-
-
-class Successor(Protocol):
-    """A connection of a program, which takes the place of one of the line door."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Handle a chunk of bytes."""
-
-    def readConnectionLost(self) -> None:
-        """Handle the client's EOF."""
-
-    def writeConnectionLost(self) -> None:
-        """Handle the end of the server's direction."""
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Handle the loss of the connection."""
-
-
-HandOver: TypeAlias = "Callable[[BroadcastProtocol, Writer], Successor]"
+HandOver: TypeAlias = "Callable[[BroadcastProtocol, Writer], StreamConnection]"
 """Makes the successor of a connection, registers it in its place, and gives it the writer."""
 
 
 @implementer(IHalfCloseableProtocol)
-class BroadcastProtocol(LineReceiver):
+class BroadcastProtocol(StreamConnection, LineReceiver):
     """One connection: it turns bytes into lines and hands them to its session.
 
     ``InputLoop`` asks for one line at a time and decides when the transport is read from. Lines that were received
@@ -114,26 +63,25 @@ class BroadcastProtocol(LineReceiver):
     MAX_LENGTH = DEFAULTS.line_bytes
     factory: BroadcastFactory
     transport: StreamTransport  # type: ignore[assignment]  # set before Twisted calls any method
+    peer: StreamPeer
     _log = Logger()
 
     def connectionMade(self) -> None:
         """Start the session, or reject the connection."""
         factory = self.factory
-        self._state = _State.OPEN
-        self.heard_from = True
-        """Whether any input has arrived since the dead-peer detector last reset this."""
+        self._connections = factory.connections
         self._codec = LineCodec()
         writer = factory.writer_for(self.transport)
         lobby = cast("Registry", factory.hub.lobby.publisher)
-        self._peer = StreamPeer(lobby, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
-        self.session = Session(factory.hub, self._peer, proxy(self))  # a reference cycle would delay freeing both
-        self._peer.bind_session(self.session.id)
+        self.peer = StreamPeer(lobby, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
+        self.session = Session(factory.hub, self.peer, proxy(self))  # a reference cycle would delay freeing both
+        self.peer.bind_session(self.session.id)
         self._input = InputLoop(
             self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self
         )
         self._newcomer: Newcomer | None = None
         """None once the client has sent a line to the room."""
-        self._successor: Successor | None = None
+        self._successor: StreamConnection | None = None
         """The other protocol that the client speaks, once it has shown that it does."""
         try:
             factory.connections.add(self)
@@ -146,7 +94,7 @@ class BroadcastProtocol(LineReceiver):
 
     def _reject(self, reason: str) -> None:
         """Disconnect the client, because the number of connections is at its limit."""
-        self._state = _State.CLOSING
+        self._state = State.CLOSING
         self._input.end()
         self.session.reject(reason)
         self.factory.rejection_log.record(reason)
@@ -157,7 +105,7 @@ class BroadcastProtocol(LineReceiver):
     def dataReceived(self, data: bytes) -> None:
         """Handle a chunk of bytes."""
         self.heard_from = True
-        if self._state is not _State.OPEN:
+        if self._state is not State.OPEN:
             if self._successor is not None:
                 self._successor.dataReceived(data)
             return
@@ -180,19 +128,19 @@ class BroadcastProtocol(LineReceiver):
         """Leave the connection to the door for programs. *data* is all that the client has sent."""
         self._stop_timers()
         self._newcomer = None
-        self._state = _State.HANDED_OVER
+        self._state = State.CLOSING
         self._input.end()
-        self._peer.send_bytes(b"\r\n")  # the prompt has no line end
-        writer = self._peer.take_writer()
+        self.peer.send_bytes(b"\r\n")  # the prompt has no line end
+        writer = self.peer.take_writer()
         if writer is None:  # megabytes of greeting wait, because the client does not read
             self.transport.abortConnection()
         else:
             self._successor = hand_over(self, writer)
-            del self._codec, self._peer, self._input, self.session  # they take 2 KiB
+            del self._codec, self.peer, self._input, self.session  # they take 2 KiB
             self._successor.dataReceived(data)
 
     def _watch_line_end(self) -> None:
-        if self._newcomer is not None and self._state is _State.OPEN:
+        if self._newcomer is not None and self._state is State.OPEN:
             self._newcomer.watch_line_end()
 
     def lineReceived(self, line: bytes) -> None:
@@ -213,17 +161,17 @@ class BroadcastProtocol(LineReceiver):
         line = self._codec.next_line(max_bytes)
         # Telnet replies go first, so that all replies have the order of the requests, however the input is cut.
         if replies := self._codec.data_to_send():
-            self._peer.send_bytes(replies)
+            self.peer.send_bytes(replies)
         if line is None:
-            if self._state is not _State.OPEN or self._codec.ended:
-                session.leave(CONNECTION_LOST if self._state is _State.BROKEN else "")
+            if self._state is not State.OPEN or self._codec.ended:
+                session.leave(self._end_reason)
             return False
         if isinstance(line, Paused):
             # An endless run of telnet commands is limited even before there is a nickname: as many as the codec returns
             # at a time count as one line.
             self._input.consume()
             return True
-        self.factory.connections.lines_received += 1
+        self._connections.lines_received += 1
         if session.first_nick:
             self._input.consume()
         if isinstance(line, LineTooLong):
@@ -240,11 +188,11 @@ class BroadcastProtocol(LineReceiver):
     def notify_queue(self) -> None:
         """Tell the client how many lines wait for its rate limit, unless it has ended its input and only waits."""
         lines = self._codec.count_lines()
-        if lines and self.session.nick and self._state is _State.OPEN:
+        if lines and self.session.nick and self._state is State.OPEN:
             self._reply(format_queue(lines, self.factory.limits.lines_per_second))
 
     def _reply(self, text: str) -> None:
-        self._peer.send(CommandReply(text))
+        self.peer.send(CommandReply(text))
 
     # Callbacks of the session
 
@@ -257,15 +205,10 @@ class BroadcastProtocol(LineReceiver):
 
     def _session_ended(self) -> None:
         """Close the connection: the session is over, and everything for the client was sent or queued."""
-        next_state = _AFTER_SESSION.get(self._state)
-        if next_state is None:
-            return
-        self._state = next_state
-        self._stop_timers()
-        self._log_leaving()
-        self._input.end()
-        if next_state is _State.CLOSED:
-            self._release()
+        if self._end_session():
+            self._log_leaving()
+            self._input.end()
+            self._release_if_gone()
 
     def _log_leaving(self) -> None:
         # The message is a format string, so that a JSON log has the values in fields of their own.
@@ -286,46 +229,25 @@ class BroadcastProtocol(LineReceiver):
         """Handle the client's EOF. The lines before it are still handled, and the replies still reach the client."""
         if self._successor is not None:
             self._successor.readConnectionLost()
-        elif self._state is _State.OPEN:
-            self._state = _State.INPUT_ENDED
-            self._codec.receive_eof()
-            self._input.end_input()
-            self._input.run()
         else:
-            self._direction_closed()
+            super().readConnectionLost()
 
     def writeConnectionLost(self) -> None:
         """Handle the end of the server's direction: everything has been sent."""
         if self._successor is not None:
             self._successor.writeConnectionLost()
         else:
-            self._direction_closed()
-
-    def _direction_closed(self) -> None:
-        if self._state is _State.CLOSING:
-            self._state = _State.HALF_CLOSED
-        elif self._state is _State.HALF_CLOSED:
-            self.transport.loseConnection()
+            super().writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the connection. The lines before it are still handled."""
         if self._successor is not None:
             self._successor.connectionLost(reason)
-            return
-        self._stop_timers()
-        if self._state in _AFTER_SESSION:
-            broken = self._state is _State.OPEN and not isinstance(reason.value, ConnectionDone)
-            self._state = _State.BROKEN if broken else _State.GONE
-            self._codec.receive_eof()
         else:
-            self._state = _State.CLOSED
-        self._input.end_input()
-        self._peer.connection_lost()
-        self._input.run()
-        if self._state is _State.CLOSED:
-            self._release()
-        else:
-            self.factory.connections.move_to_backlog(self)
+            super().connectionLost(reason)
+
+    def _receive_eof(self) -> None:
+        self._codec.receive_eof()
 
     def discard_backlog(self) -> None:
         """Discard the input that is still queued behind the rate limit."""
@@ -337,9 +259,7 @@ class BroadcastProtocol(LineReceiver):
         self._input.run()
 
     def _release(self) -> None:
-        """Release everything that this connection holds, once it is gone and all of its input was handled."""
-        self.factory.connections.remove(self)
-        self._peer.drop_callbacks()
+        super()._release()
         self._newcomer = None
 
     def _stop_timers(self) -> None:
@@ -368,17 +288,13 @@ class BroadcastProtocol(LineReceiver):
 
     def send_noop(self) -> None:
         """Send a NOP to a telnet client, which does not display it. netcat would."""
-        if self._codec.negotiated and not self._peer.lagging:
-            self._peer.send_bytes(NOP)
-
-    def drain(self) -> Deferred[None]:
-        """Stop reading, and handle the lines received before. See ``InputLoop.drain``."""
-        return self._input.drain()
+        if self._codec.negotiated and not self.peer.lagging:
+            self.peer.send_bytes(NOP)
 
     def send_shutdown_notice(self) -> None:
         """Send the notice to a client that has a nickname. ``close`` sends it to the others."""
         if self.session.nick:
-            self._peer.send(ServerNotice(GOING_DOWN))
+            self.peer.send(ServerNotice(GOING_DOWN))
 
     def close(self) -> None:
         """Close the connection once everything is delivered. The room receives no notice of it.
@@ -386,16 +302,7 @@ class BroadcastProtocol(LineReceiver):
         A client without a nickname receives the notice now, because it does not receive that of the room.
         """
         self.session.reject(GOING_DOWN)
-        self._peer.close()
-
-
-_AFTER_SESSION = {
-    _State.OPEN: _State.CLOSING,
-    _State.INPUT_ENDED: _State.HALF_CLOSED,
-    _State.BROKEN: _State.CLOSED,
-    _State.GONE: _State.CLOSED,
-}
-"""The next state when the session is over, for each state with a session."""
+        self.peer.close()
 
 
 class BroadcastFactory(Factory):

@@ -24,6 +24,11 @@ PREFIX: Final = "k3"
 GRACE: Final = 60.0
 
 
+def seqs(result: Message) -> list[int]:
+    """Return the numbers of the events in *result*."""
+    return [event["seq"] for event in result["events"]]
+
+
 class Program:
     """A program with one connection, behind a person at the line door whose first input is JSON."""
 
@@ -75,6 +80,12 @@ class Program:
     def notify(self, method: str, **params: object) -> None:
         """Send a notification, and settle."""
         self.put(method, params, notify=True)
+        self.world.settle()
+
+    def say(self, *texts: str, room: str = "lobby") -> None:
+        """Say *texts* as notifications, and settle."""
+        for text in texts:
+            self.put("say", {"room": room, "text": text}, notify=True)
         self.world.settle()
 
     def hello(self, nick: str, **params: object) -> Message:
@@ -161,14 +172,8 @@ class _ProgramWorld(World):
             self.connections.limiter,
             self.factory.visit_log,
         )
-        self.context = DoorContext(
-            self.sessions,
-            self.connections,
-            self.clock,
-            self._soon.append,
-            lambda: 0.5,
-            self.factory.encoder_for(View()).encode,
-        )
+        encode = self.factory.encoder_for(View()).encode
+        self.context = DoorContext(self.sessions, self.connections, lambda: 0.5, encode)
         self.factory.hand_over = partial(take_over, self.context)
 
     def open_program(self, address: IAddress | None = None) -> Program:

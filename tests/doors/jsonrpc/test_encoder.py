@@ -94,7 +94,7 @@ def test_private_message_has_a_number_and_no_room() -> None:
     assert Checker().check(line) == {"method": "told", "params": params}
 
 
-def test_what_programs_need_not_know_is_empty() -> None:
+def test_event_that_programs_need_not_know_is_empty() -> None:
     encoder = RoomEncoder("lobby", IDS, lambda: 5.0)
     for event in (Barrier(), Receipt(3), CommandReply("pong")):
         assert encoder.encode(event) == b""

@@ -53,9 +53,3 @@ def test_lines_end_with_lf_or_crlf_and_have_a_limit(data: bytes, lines: list[byt
 @given(st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"x", b"\n").replace(b"y", b"\r\n"))))
 def test_lines_do_not_depend_on_the_chunks(chunks: list[bytes]) -> None:
     assert split(*chunks) == split(b"".join(chunks))
-
-
-def test_complete_lines_are_counted() -> None:
-    splitter = LineSplitter(MOST)
-    splitter.receive_data(b"a\nb\r\nc")
-    assert (splitter.count_lines(), splitter.buffered_bytes) == (2, 6)

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.doors.jsonrpc.programs import PREFIX, DirectProgramWorld, Program, ProgramWorld
 from tests.harness import NOON, SocketTransport, World
-
-
-@pytest.fixture(params=[ProgramWorld, DirectProgramWorld])
-def world(request: pytest.FixtureRequest) -> ProgramWorld:
-    """A server with nobody in it, over each kind of writer."""
-    world: ProgramWorld = request.param()
-    return world
 
 
 def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -> None:
@@ -112,7 +103,7 @@ def test_quit_is_answered_after_everybody_was_notified(world: ProgramWorld) -> N
 
 
 def test_client_that_does_not_read_the_greeting_is_disconnected() -> None:
-    """What waits in the transport would come after the first response."""
+    """Bytes that wait in the transport would come after the first response."""
     world = DirectProgramWorld()
     transport = SocketTransport()
     transport.room = 10

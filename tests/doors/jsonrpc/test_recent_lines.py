@@ -14,13 +14,6 @@ from broadcast.doors.jsonrpc.recent_lines import MOST_BYTES, MOST_LINES
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 
 
-def say(program: Program, *texts: str) -> None:
-    """Say *texts* as notifications."""
-    for text in texts:
-        program.put("say", {"room": "lobby", "text": text}, notify=True)
-    program.world.settle()
-
-
 def seqs(program: Program) -> list[int]:
     """Return the numbers of all lines that *program* has received, in the results of requests and as notifications."""
     found: list[int] = []
@@ -40,10 +33,10 @@ def test_clients_that_come_back_together_have_each_line_once(replay: int, settle
     bots = []
     for number in range(10):
         bots.append(world.program(f"bot{number}"))
-        say(ann, f"{number}")
+        ann.say(f"{number}")
     for bot in bots:
         bot.vanish()
-    say(ann, *map(str, range(10, 200)))
+    ann.say(*map(str, range(10, 200)))
     world.turn()
     reads = 0
     log_read = world.room._log.read
@@ -73,7 +66,7 @@ def test_no_more_is_held_than_two_results_take() -> None:
     lines = world.sessions.directory.recent_lines(world.room)
     for text, most in (("x", 2200), ('"' * 4000, 100)):
         for _ in range(most // 20):
-            say(ann, *[text] * 20)
+            ann.say(*[text] * 20)
             world.sessions.directory.recent_lines(world.room)
             assert len(lines._events) <= MOST_LINES
             assert sum(len(memoryview(event)) for event in lines._events) <= MOST_BYTES
@@ -99,7 +92,7 @@ def test_lines_are_taken_from_the_newest_on_as_far_as_they_fit(
     ann = world.program("ann")
     lines = world.sessions.directory.recent_lines(world.room)
     for burst in bursts:
-        say(ann, *("x" * (number * 7 % 50) for number in range(1, burst + 1)))
+        ann.say(*("x" * (number * 7 % 50) for number in range(1, burst + 1)))
         world.sessions.directory.recent_lines(world.room)
     last = min(first + count - 1, world.room.last_seq)
     assume(first <= last)

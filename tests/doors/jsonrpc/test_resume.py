@@ -18,13 +18,6 @@ from broadcast.doors.line.protocol import BroadcastProtocol
 from tests.doors.jsonrpc.programs import GRACE, Program, ProgramWorld
 
 
-def say(program: Program, *texts: str, room: str = "lobby") -> None:
-    """Say *texts* as notifications."""
-    for text in texts:
-        program.put("say", {"room": room, "text": text}, notify=True)
-    program.world.settle()
-
-
 def come_back(program: Program, **resume: object) -> Program:
     """Return a program on another connection, which has resumed the session of *program*."""
     back = program.world.open_program()  # type: ignore[attr-defined]
@@ -46,7 +39,7 @@ def test_session_goes_on_with_every_line_and_without_leaving(
     ann.read()
     if lost:
         bob.vanish()
-    say(ann, "one", "two")
+    ann.say("one", "two")
     ann.read()
     back = come_back(bob)
     assert back.welcome["resumed"] is True
@@ -57,8 +50,8 @@ def test_session_goes_on_with_every_line_and_without_leaving(
     assert (lobby["last"], lobby["more"], lobby["count"]) == (2, False, 2)
     assert [member["away"] for member in lobby["members"]] == [None, "lunch"]
     assert ann.events() == []
-    say(ann, "three")
-    say(back, "four")
+    ann.say("three")
+    back.say("four")
     assert back.texts() == ann.texts() == ["three", "four"]
     if not lost:
         assert bob.events()[-1] == {
@@ -99,7 +92,7 @@ def test_session_survives_a_connection_that_is_lost_before_the_result_of_a_resum
     world: ProgramWorld, ann: Program, bob: Program
 ) -> None:
     bob.vanish()
-    say(ann, *map(str, range(world.hub.settings.replay + 1)))  # more than the room has in memory
+    ann.say(*map(str, range(world.hub.settings.replay + 1)))  # more than the room has in memory
     ann.read()
     again = world.open_program()
     again.put("hello", {"protocol": 1, "resume": bob.resume})
@@ -200,7 +193,7 @@ def test_wrong_numbers_are_refused_and_change_nothing(world: ProgramWorld, ann: 
 
 
 def test_unknown_token_begins_a_session_that_has_missed_nothing(world: ProgramWorld, ann: Program) -> None:
-    say(ann, *map(str, range(1, 31)))
+    ann.say(*map(str, range(1, 31)))
     resume = {"token": "unknown", "journal": world.journal.id, "rooms": {"LOBBY": 2, "attic": 0}}
     bot = world.open_program()
     bot.hello("bot", rooms=["lobby", "kitchen"], resume=resume)
@@ -211,7 +204,7 @@ def test_unknown_token_begins_a_session_that_has_missed_nothing(world: ProgramWo
 
 def test_more_than_a_thousand_missed_lines_become_a_gap(ann: Program, bob: Program) -> None:
     bob.vanish()
-    say(ann, *map(str, range(1, 1011)))
+    ann.say(*map(str, range(1, 1011)))
     back = come_back(bob)
     gap, *events = back.welcome["rooms"]["lobby"]["events"]
     assert gap == {"method": "gap", "room": "lobby", "first": 1, "last": 10}
@@ -226,7 +219,7 @@ def test_rooms_share_the_maximum_of_a_message(world: ProgramWorld, ann: Program)
     bot.vanish()
     for room in rooms:
         ann.call("join", room=room)
-        say(ann, *['"' * 4000] * 10, room=room)
+        ann.say(*['"' * 4000] * 10, room=room)
     back = come_back(bot)
     assert back.welcome["rooms"].keys() == {*rooms}
     for room, snapshot in back.welcome["rooms"].items():
@@ -243,8 +236,8 @@ def test_rooms_leave_the_space_that_they_do_not_need_to_others(world: ProgramWor
     bot.vanish()
     for room in rooms[:busy]:
         ann.call("join", room=room)
-        say(ann, *['"' * 4000] * 40, room=room)
-    say(ann, "hi", room="lobby")
+        ann.say(*['"' * 4000] * 40, room=room)
+    ann.say("hi", room="lobby")
     back = come_back(bot)
     assert [*back.welcome["rooms"]] == rooms
     for number, snapshot in enumerate(back.welcome["rooms"].values()):
@@ -289,7 +282,7 @@ def test_requests_that_the_old_connection_had_not_handled_are_dropped(
     assert "late" not in ann.texts()
     assert back.read()[0]["result"]["rooms"].keys() == {"lobby"}
     assert [*world.hub.rooms] == ["lobby"]
-    say(back, "hi")
+    back.say("hi")
     assert back.texts() == ["hi"]
 
 
@@ -493,7 +486,7 @@ def test_connection_that_is_lost_before_the_answer_does_not_end_the_session(
     world: ProgramWorld, ann: Program, bob: Program
 ) -> None:
     bob.vanish()
-    say(ann, "one")
+    ann.say("one")
     ann.read()
     lost = world.open_program()
     lost.put("hello", {"protocol": 1, "resume": bob.resume})

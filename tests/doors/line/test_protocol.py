@@ -59,7 +59,7 @@ def choke(person: Person) -> None:
 
 def queued(person: Person) -> int:
     """Return the number of bytes that the server holds for *person* alone, without those in the transport."""
-    return person.protocol._peer._subscriber._queue.size
+    return person.protocol.peer._subscriber._queue.size
 
 
 def test_connection_is_a_line_receiver_that_may_be_half_closed(bob: Person, ann: Person) -> None:
@@ -440,7 +440,7 @@ def test_visit_that_is_over_is_freed_without_the_garbage_collector(
         pytest.skip("there are no commands before the nickname")
     person = world.connect()
     person.send(typed)
-    parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol._peer)]
+    parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol.peer)]
     gc.collect()
     gc.disable()
     try:
