@@ -78,7 +78,7 @@ def _on_terminal(options: Options) -> int:
     asyncioreactor.install(asyncio.SelectorEventLoop())  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
     from twisted.internet import reactor  # noqa: PLC0415
 
-    from broadcast.client import terminal  # noqa: PLC0415
+    from broadcast.client import old_terminal as terminal  # noqa: PLC0415
 
     return terminal.run(options, cast(asyncioreactor.AsyncioSelectorReactor, reactor))
 

@@ -1,6 +1,6 @@
 """The interface between a connection and its front end, which shows the conversation to the user.
 
-A front end that runs on a terminal is one function, in ``broadcast.client.terminal``::
+A front end that runs on a terminal is one function, in ``broadcast.client.old_terminal``::
 
     def run(options: Options, reactor: Reactor) -> int
 

@@ -17,7 +17,7 @@ import pytest
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
-from broadcast.client import terminal
+from broadcast.client import old_terminal as terminal
 from broadcast.client.options import Options
 from broadcast.client.screen import Screen
 from tests.client.model import PATIENCE, Model

@@ -1,0 +1,1 @@
+"""The client without a person: in a pipe, or for ``--send``."""
