@@ -23,6 +23,8 @@ MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
 LISTED_MEMBERS: Final = 1000
 """The most people of a room that the client asks for."""
+FIRST_ROOM: Final = "lobby"
+"""The name of the first room, until the server says another one."""
 NAMED: Final = 20
 """The most people that the line of an arrival names."""
 
@@ -50,14 +52,16 @@ class Question:
 
 
 class Conversation:
-    """A conversation, which a *front* shows. *rooms* are the first ones, and *uid_prefix* makes the own lines unique.
+    """A conversation, which ``front`` shows. *rooms* are the first ones, and *uid_prefix* makes the own lines unique.
 
-    *now* returns the time in seconds since the epoch. *on_end* is called once, when the conversation is over.
+    Without *rooms*, the server chooses one. *now* returns the time in seconds since the epoch. *on_end* is called once, when the conversation is over.
     """
+
+    front: Front
+    """The front. The caller sets it before any other call."""
 
     def __init__(
         self,
-        front: Front,
         server: Server,
         choices: Choices,
         *,
@@ -66,9 +70,8 @@ class Conversation:
         now: Callable[[], float],
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        self.front = front
         self.choices = choices
-        self.views = [View(name) for name in rooms]
+        self.views = [View(name.lower()) for name in rooms or (FIRST_ROOM,)]
         """The rooms in the order joined, then the private conversations. There is always one."""
         self.current = self.views[0]
         """The view that the front shows."""
@@ -199,6 +202,8 @@ class Conversation:
         self._outbox.max_unanswered = max(1, min(MAX_UNANSWERED, int(limits.lines_per_second or MAX_UNANSWERED)))
         self._outbox.is_open = True
         self._own_sessions.add(welcome.session)
+        if not self._has_arrived and len(self.views) == 1 and len(welcome.rooms) == 1:
+            self.views[0].name = next(iter(welcome.rooms))
         for room in welcome.rooms.values():
             view = self.find_room(room.room) or self._open_room(room.room)
             if not self._has_arrived:

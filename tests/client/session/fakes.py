@@ -82,7 +82,6 @@ class Talk:
         self.choices = {"times": True, "quiet": False}
         self.ends = 0
         self.talk = Conversation(
-            self.front,
             self.server,
             self.choices,
             rooms=rooms or ("lobby",),
@@ -90,6 +89,7 @@ class Talk:
             now=lambda: NOW,
             on_end=self._ended,
         )
+        self.talk.front = self.front
         self.last = dict.fromkeys(rooms or ("lobby",), 0)
         if is_connected:
             self.talk.connected(welcome(*self.last))
