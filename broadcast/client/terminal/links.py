@@ -17,13 +17,13 @@ CLOSE: Final = "\x1b]8;;\x1b\\"
 TERMS: Final = ("alacritty", "contour", "foot", "wezterm", "xterm-ghostty", "xterm-kitty")
 """The values of ``TERM`` that only terminals with links have. A suffix such as ``-direct`` may follow."""
 PROGRAMS: Final = ("WezTerm", "contour", "ghostty", "iTerm.app", "mintty", "rio", "tmux", "vscode")
-"""The values of ``TERM_PROGRAM`` of terminals with links. tmux passes them on, or drops them, from version 3.4."""
+"""The values of ``TERM_PROGRAM`` of terminals with links. tmux passes them on from version 3.4, and drops them before."""
 
 
 def are_supported(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether the terminal is known to understand links. ``FORCE_HYPERLINK`` set to 1 or 0 overrides it.
 
-    No query can find out. An unknown terminal may print the whole sequence, as the console of Linux and GNU screen do.
+    No query can find out. An unknown terminal may print the whole sequence.
     """
     if forced := environment.get("FORCE_HYPERLINK"):
         return forced != "0"

@@ -50,8 +50,8 @@ class Alerts:
 def notification(view: View, entry: Entry, encoding: str, environment: Mapping[str, str]) -> str:
     """Return the sequence for a notification of *entry*, or an empty string for a terminal that may print it.
 
-    iTerm2 takes OSC 9. Most other terminals take OSC 777, or ignore it. tmux passes a sequence on only with its option
-    ``allow-passthrough``, and drops it otherwise.
+    iTerm2 takes OSC 9. Most other terminals take OSC 777, or ignore it. GNU screen passes the sequence on, and tmux does
+    so only with its option ``allow-passthrough``.
     """
     if not isinstance(entry, Line | PrivateLine) or environment.get("TERM", "dumb").startswith(("dumb", "linux")):
         return ""
@@ -60,6 +60,8 @@ def notification(view: View, entry: Entry, encoding: str, environment: Mapping[s
     text = printable(f"{entry.nick}{place}: {entry.text}", encoding)[:_LENGTH].replace(";", ",")
     is_iterm = "iTerm" in environment.get("LC_TERMINAL", "") + environment.get("TERM_PROGRAM", "")
     sequence = f"\x1b]9;broadcast: {text}\a" if is_iterm else f"\x1b]777;notify;broadcast;{text}\a"
+    if "TMUX" in environment and "STY" in environment:
+        return ""  # One of them is inside the other, and would print the form for the other.
     if "TMUX" in environment:
         return f"\x1bPtmux;\x1b{sequence}\x1b\\"
     return f"\x1bP{sequence}\x1b\\" if "STY" in environment else sequence

@@ -27,6 +27,7 @@ MENTION = Line(0, "bob", "ann; look\x07\x1b]0;x", 1, is_mention=True)
             {"TERM": "screen", "STY": "x"},
             "\x1bP\x1b]777;notify;broadcast;bob in lobby: ann, look\ufffd\ufffd]0,x\a\x1b\\",
         ),
+        ({"TERM": "screen", "STY": "x", "TMUX": "x"}, ""),
         ({"TERM": "linux"}, ""),
         ({"TERM": "dumb"}, ""),
         ({}, ""),
