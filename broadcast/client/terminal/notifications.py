@@ -50,8 +50,8 @@ class Alerts:
 def notification(view: View, entry: Entry, encoding: str, environment: Mapping[str, str]) -> str:
     """Return the sequence for a notification of *entry*, or an empty string for a terminal that may print it.
 
-    iTerm2 takes OSC 9. Most other terminals take OSC 777, or ignore it. GNU screen passes the sequence on, and tmux does
-    so only with its option ``allow-passthrough``.
+    iTerm2 takes OSC 9. Most other terminals take OSC 777, or ignore it. GNU screen passes the sequence on. tmux does so
+    with its option ``allow-passthrough``.
     """
     if not isinstance(entry, Line | PrivateLine) or environment.get("TERM", "dumb").startswith(("dumb", "linux")):
         return ""
