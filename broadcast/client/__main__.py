@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
 
-from broadcast.client.options import Options, parse
-from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE, unwritten
+from broadcast.client.options import PROGRAM, Options, parse
+from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from broadcast.client.running import Reactor
 
 
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client with *arguments*, or those of the command line; returns the exit status."""
     _stand_in()
     try:
-        options = _parsed(sys.argv[1:] if arguments is None else arguments)
+        options = parse(sys.argv[1:] if arguments is None else arguments)
         status, why = _run(options)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -33,23 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if why:
         _complain(why)
     return status
-
-
-def _parsed(arguments: Sequence[str]) -> Options:
-    try:
-        return parse(arguments)
-    except SystemExit:
-        # What --help has printed is flushed here: at the interpreter's exit nobody catches what happens.
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            status, why = unwritten(error)
-            if why:
-                _complain(why)
-            raise SystemExit(status) from None
-        raise
 
 
 def _run(options: Options) -> tuple[int, str]:
@@ -71,6 +55,7 @@ def _run(options: Options) -> tuple[int, str]:
 
 def _on_terminal(options: Options) -> int:
     import asyncio  # noqa: PLC0415
+    from typing import cast  # noqa: PLC0415
 
     from twisted.internet import asyncioreactor  # noqa: PLC0415
 
@@ -84,6 +69,8 @@ def _on_terminal(options: Options) -> int:
 
 
 def _default_reactor() -> Reactor:
+    from typing import cast  # noqa: PLC0415
+
     from twisted.internet import reactor  # noqa: PLC0415
 
     return cast("Reactor", reactor)
@@ -92,7 +79,7 @@ def _default_reactor() -> Reactor:
 def _complain(why: str) -> None:
     from broadcast.client.lines import printable  # noqa: PLC0415
 
-    line = f"broadcast-client: {printable(why)}\n"
+    line = f"{PROGRAM}: {printable(why)}\n"
     try:
         os.write(2, line.encode(sys.stderr.encoding if sys.stderr else "utf-8", "replace"))
     except OSError:

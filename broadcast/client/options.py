@@ -46,6 +46,8 @@ class Options:
     bell: bool = True
     notify: bool = False
     """Whether the terminal shows notifications of private lines and mentions."""
+    quiet: bool = False
+    """Whether joins and leaves are hidden. A choice of ``/set`` without an option."""
 
     def __init__(self, **fields: Any) -> None:  # noqa: ANN401 -- the fields differ in type
         if unknown := fields.keys() - Options.__annotations__.keys():
