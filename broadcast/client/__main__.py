@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from broadcast.client.options import PROGRAM, Options, parse
+from broadcast.client.options import PROGRAM, Options, SettingsError, parse
 from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from broadcast.client.running import Reactor
 
@@ -19,12 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client with *arguments*, or those of the command line; returns the exit status."""
     _stand_in()
     try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
+        options = parse(sys.argv[1:] if arguments is None else arguments, _find_server)
         status, why = _run(options)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         return CLOSED_OUTPUT
+    except SettingsError as error:
+        status, why = USAGE, str(error)
     except ModuleNotFoundError as error:
         # In a clone, the folder twisted/ makes any Python find a package of that name, but nothing in it.
         if (error.name or "").partition(".")[0] != "twisted":
@@ -34,6 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if why:
         _complain(why)
     return status
+
+
+def _find_server(name: str) -> Mapping[str, Any]:
+    from broadcast.client.settings import Settings  # noqa: PLC0415 -- only if the server is given by a name
+
+    return Settings.load(only=name).servers.get(name, {})
 
 
 def _run(options: Options) -> tuple[int, str]:
@@ -47,7 +56,12 @@ def _run(options: Options) -> tuple[int, str]:
         except ImportError:
             _complain("without prompt_toolkit there is no line editing: pip install prompt_toolkit")
         else:
+            from broadcast.client.settings import Settings  # noqa: PLC0415
+
+            options.fill(Settings.load().choices)
             return _on_terminal(options), ""
+    if options.rooms:
+        return USAGE, "in a pipe, the input names the room: (echo /join NAME; cat) | broadcast-client"
     from broadcast.client import running  # noqa: PLC0415
 
     return running.pipe(options, _default_reactor())

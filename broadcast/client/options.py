@@ -14,7 +14,7 @@ from broadcast.client.status import DONE, STATUSES, USAGE, unwritten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Final, NoReturn
 
 PROGRAM: Final = "broadcast-client"
@@ -26,8 +26,6 @@ STDIN: Final = "-"
 class Options:
     """What the command line and the user's settings ask for. The class holds the defaults of the fields."""
 
-    name: str = ""
-    """The argument that names the server, if it is a name alone, which may stand in the user's settings."""
     host: str = HOST
     """A name, an IP address, or ``unix:`` and a path."""
     port: int = PORT
@@ -125,31 +123,39 @@ class UsageError(Exception):
     """The command line is wrong. The text says why."""
 
 
-def parse(arguments: Sequence[str]) -> Options:
-    """Return what *arguments* (without the program's name) ask for. Exit if they are wrong, or ask for help."""
+class SettingsError(Exception):
+    """The user's settings cannot be used. The text says why, and what to do."""
+
+
+def parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, Any]] = lambda _: {}) -> Options:
+    """Return what *arguments* (without the program's name) ask for. Exit if they are wrong, or ask for help.
+
+    *find_server* returns the fields of a server that has a name in the user's settings.
+    """
     try:
-        return _parse(arguments)
+        return _parse(arguments, find_server)
     except UsageError as error:
         sys.stderr.write(f"{PROGRAM}: {error}. --help explains.\n")
         raise SystemExit(USAGE) from None
 
 
-def _parse(arguments: Sequence[str]) -> Options:
+def _parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, Any]]) -> Options:
     fields, places = _split(arguments)
     hint = " (a text of several words stands in quotes behind --send)" if "send" in fields and len(places) > 1 else ""
     if len(places) > 2:
         raise UsageError(f"no more than a host and a port name the server: {places[2]}{hint}")
+    server: dict[str, Any] = {}
     if places:
         try:
-            fields["host"], fields["port"], room = parse_address(*places)
+            server["host"], server["port"], room = parse_address(*places)
         except ValueError as error:
             raise UsageError(f"{error}{hint}") from None
-        if places == [fields["host"]]:
-            fields["name"] = places[0]
         if room is not None:
             fields["rooms"] = (room, *fields.get("rooms", ()))
+        if places == [server["host"]]:
+            server.update(find_server(places[0]))
     _check(fields)
-    return Options(**fields)
+    return Options(**{**server, **fields})
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -10,6 +10,7 @@ import os
 import sys
 
 from broadcast.client.address import parse_address
+from broadcast.client.options import SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ CHOICES: Final = {
 }
 """The choices of ``/set`` and their meanings. Each is true or false."""
 SERVER_KEYS: Final = ("address", "nick", "rooms")
-
-
-class SettingsError(Exception):
-    """The file cannot be used. The text says why, and what to do."""
 
 
 class Settings:

@@ -80,13 +80,23 @@ def test_a_text_to_send_may_begin_with_a_dash(arguments: list[str], text: str) -
 
 
 def test_arguments_after_two_dashes_are_no_options() -> None:
-    assert parse(["--no-bell", "--", "-x"]) == Options(name="-x", host="-x", bell=False)
+    assert parse(["--no-bell", "--", "-x"]) == Options(host="-x", bell=False)
 
 
-def test_a_name_alone_may_stand_in_the_settings() -> None:
-    assert parse(["work"]).name == "work"
-    for address in (["work", "1"], ["work:1"], ["5555"], ["broadcast://work"], ["[::1]"], ["unix:work"], []):
-        assert parse(address).name in {"", "unix:work"}
+def find_server(name: str) -> dict[str, object]:
+    return {"work": {"host": "chat.example", "port": 23, "nick": "ann", "rooms": ("a", "b")}}.get(name, {})
+
+
+def test_a_name_of_the_settings_stands_for_a_server() -> None:
+    assert parse(["work"], find_server) == Options(host="chat.example", port=23, nick="ann", rooms=("a", "b"))
+    assert parse(["work", "--nick=bob", "--room=c", "--send=x"], find_server) == Options(
+        host="chat.example", port=23, nick="bob", rooms=("c",), send="x"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["work:5555"], ["work", "5555"], ["broadcast://work"], ["workshop"], []])
+def test_an_address_is_no_name_of_the_settings(arguments: list[str]) -> None:
+    assert parse(arguments, find_server).port == 5555
 
 
 def test_settings_fill_what_the_command_line_leaves_open() -> None:
@@ -130,6 +140,7 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
         (["--timeout=nan", "--send=x"], "--timeout needs a number of seconds: nan"),
         (["--timeout=inf", "--send=x"], "--timeout needs a number of seconds: inf"),
         (["--room=a", "--room=b", "--send=x"], "--send posts to one room"),
+        (["broadcast://h/a", "--room=b", "--send=x"], "--send posts to one room"),
         (["a", "1", "b"], "no more than a host and a port name the server: b"),
         (["--send", "a", "b", "c"], "no port: c (a text of several words stands in quotes behind --send)"),
     ],
