@@ -160,7 +160,7 @@ class Hello(Request[Welcome], frozen=True):
     result: ClassVar[Any] = Welcome
 
     nick: str
-    rooms: Sequence[str]
+    rooms: Sequence[str] | UnsetType
     client: str
     protocol: int
     replay: int | UnsetType = UNSET

@@ -24,6 +24,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.protocol.events import Event
@@ -99,7 +100,7 @@ class Session:
     def __init__(  # noqa: PLR0913 -- each is a property of the session
         self,
         nick: str,
-        rooms: Sequence[str],
+        rooms: Sequence[str] | None,
         random: Random,
         *,
         replay: int | None = 0,
@@ -110,7 +111,7 @@ class Session:
         max_events: int = MAX_EVENTS,
         backoff: Backoff | None = None,
     ) -> None:
-        """Make a session that joins *rooms* as *nick*.
+        """Make a session that joins *rooms* as *nick*, or the server's first room for None.
 
         Each room begins with the *replay* last lines, or with the server's default number of lines for None. With
         *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
@@ -129,7 +130,7 @@ class Session:
         """Whether the caller has to close the connection."""
         self.retry_after = 0.0
         """The delay before the next attempt to connect, in seconds."""
-        self._rooms_to_join: list[str] | None = list(rooms)
+        self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
         self._client = client
         self._grace = grace
         self._random = random
