@@ -1,0 +1,137 @@
+"""The scrolling view: the entries of a view on the alternate screen, which new entries do not move."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+from prompt_toolkit.utils import get_cwidth
+
+if TYPE_CHECKING:
+    from broadcast.client.session.entries import Entry
+
+Rows = Callable[[Iterable["Entry"]], Iterable[StyleAndTextTuples]]
+
+
+def wrap(row: StyleAndTextTuples, columns: int) -> list[StyleAndTextTuples]:
+    """Return the rows of the terminal that *row* fills, as the terminal itself wraps it."""
+    wrapped: list[StyleAndTextTuples] = [[]]
+    x = 0
+    for style, text, *_ in row:
+        if "[ZeroWidthEscape]" in style:
+            wrapped[-1].append((style, text))
+            continue
+        start = 0
+        for index, char in enumerate(text):
+            width = get_cwidth(char)
+            if x + width > columns:
+                wrapped[-1].append((style, text[start:index]))
+                wrapped.append([])
+                start, x = index, 0
+            x += width
+        wrapped[-1].append((style, text[start:]))
+    return wrapped
+
+
+class Scrolling:
+    """A position in the entries of a view. *make_rows* makes their rows, in order."""
+
+    def __init__(self, entries: Sequence[Entry], make_rows: Rows, columns: int, height: int) -> None:
+        self.new = 0
+        """The number of entries that came after the beginning of scrolling."""
+        self._make_rows = make_rows
+        self._rows = list(make_rows(entries))
+        self._columns = columns
+        self._height = height
+        self._lines: list[StyleAndTextTuples] = []
+        """The wrapped rows."""
+        self._starts: list[int] = []
+        """The index of the first line of each row."""
+        self._wrap(self._rows)
+        self._top = self._last_top
+        self._wanted = ""
+        self._found = 0
+        """The row that was found."""
+
+    def __len__(self) -> int:
+        """Return the number of lines."""
+        return len(self._lines)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the newest entry is shown."""
+        return self._top >= self._last_top
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether the oldest entry is shown."""
+        return self._top == 0
+
+    @property
+    def _last_top(self) -> int:
+        return max(0, len(self._lines) - self._height)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Append new entries. The position stays."""
+        rows = list(self._make_rows(entries))
+        self._rows += rows
+        self._wrap(rows)
+        self.new += len(entries)
+
+    def add_older(self, entries: Sequence[Entry]) -> None:
+        """Insert entries before the first one. The position stays."""
+        before = len(self._lines) - self._top
+        self._rows[:0] = self._make_rows(entries)
+        self._wrap_all()
+        self._top = len(self._lines) - before
+
+    def resize(self, columns: int, height: int) -> None:
+        """Wrap the rows for a terminal of another size. The first row stays the first one."""
+        if (columns, height) == (self._columns, self._height):
+            return
+        first = bisect_right(self._starts, self._top) - 1
+        was_at_end = self.is_at_end
+        self._columns, self._height = columns, height
+        self._wrap_all()
+        self._top = self._last_top if was_at_end or first < 0 else min(self._starts[first], self._last_top)
+
+    def move(self, lines: int) -> None:
+        """Move down, or up if *lines* is negative."""
+        self._top = min(max(0, self._top + lines), self._last_top)
+
+    def page(self, pages: int) -> None:
+        """Move by pages. Two lines of a page stay on the screen."""
+        self.move(pages * max(1, self._height - 2))
+
+    def find(self, text: str = "") -> None:
+        """Move to the next row above that contains *text*, or the text of the last call, if there is one."""
+        if text:
+            self._wanted, self._found = text.casefold(), len(self._rows)
+        for index in range(self._found - 1, -1, -1):
+            if self._wanted and self._wanted in fragment_list_to_text(self._rows[index]).casefold():
+                self._found = index
+                self._top = min(max(0, self._starts[index] - self._height // 2), self._last_top)
+                return
+
+    def shown(self) -> StyleAndTextTuples:
+        """Return the lines on the screen. A row is whole, so that the terminal wraps it itself."""
+        pieces: StyleAndTextTuples = []
+        end = min(len(self._lines), self._top + self._height)
+        starts = set(self._starts[bisect_right(self._starts, self._top) : bisect_right(self._starts, end)])
+        for index in range(self._top, end):
+            if index in starts:
+                pieces.append(("", "\n"))
+            pieces += self._lines[index]
+        return pieces
+
+    def _wrap(self, rows: Iterable[StyleAndTextTuples]) -> None:
+        for row in rows:
+            self._starts.append(len(self._lines))
+            self._lines += wrap(row, self._columns)
+
+    def _wrap_all(self) -> None:
+        self._lines, self._starts = [], []
+        self._wrap(self._rows)
