@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
 
-from broadcast.client.options import Options, parse
-from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE, unwritten
+from broadcast.client.options import PROGRAM, Options, SettingsError, parse
+from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from broadcast.client.running import Reactor
 
 
@@ -18,12 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client with *arguments*, or those of the command line; returns the exit status."""
     _stand_in()
     try:
-        options = _parsed(sys.argv[1:] if arguments is None else arguments)
+        options = parse(sys.argv[1:] if arguments is None else arguments, _find_server)
         status, why = _run(options)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         return CLOSED_OUTPUT
+    except SettingsError as error:
+        status, why = USAGE, str(error)
     except ModuleNotFoundError as error:
         # In a clone, the folder twisted/ makes any Python find a package of that name, but nothing in it.
         if (error.name or "").partition(".")[0] != "twisted":
@@ -35,21 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parsed(arguments: Sequence[str]) -> Options:
-    try:
-        return parse(arguments)
-    except SystemExit:
-        # What --help has printed is flushed here: at the interpreter's exit nobody catches what happens.
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            status, why = unwritten(error)
-            if why:
-                _complain(why)
-            raise SystemExit(status) from None
-        raise
+def _find_server(name: str) -> Mapping[str, Any]:
+    from broadcast.client.settings import Settings  # noqa: PLC0415 -- only if the server is given by a name
+
+    return Settings.load(only=name).servers.get(name, {})
 
 
 def _run(options: Options) -> tuple[int, str]:
@@ -63,7 +56,12 @@ def _run(options: Options) -> tuple[int, str]:
         except ImportError:
             _complain("without prompt_toolkit there is no line editing: pip install prompt_toolkit")
         else:
+            from broadcast.client.settings import Settings  # noqa: PLC0415
+
+            options.fill(Settings.load().choices)
             return _on_terminal(options), ""
+    if options.rooms:
+        return USAGE, "in a pipe, the input names the room: (echo /join NAME; cat) | broadcast-client"
     from broadcast.client import running  # noqa: PLC0415
 
     return running.pipe(options, _default_reactor())
@@ -71,6 +69,7 @@ def _run(options: Options) -> tuple[int, str]:
 
 def _on_terminal(options: Options) -> int:
     import asyncio  # noqa: PLC0415
+    from typing import cast  # noqa: PLC0415
 
     from twisted.internet import asyncioreactor  # noqa: PLC0415
 
@@ -84,6 +83,8 @@ def _on_terminal(options: Options) -> int:
 
 
 def _default_reactor() -> Reactor:
+    from typing import cast  # noqa: PLC0415
+
     from twisted.internet import reactor  # noqa: PLC0415
 
     return cast("Reactor", reactor)
@@ -92,7 +93,7 @@ def _default_reactor() -> Reactor:
 def _complain(why: str) -> None:
     from broadcast.client.lines import printable  # noqa: PLC0415
 
-    line = f"broadcast-client: {printable(why)}\n"
+    line = f"{PROGRAM}: {printable(why)}\n"
     try:
         os.write(2, line.encode(sys.stderr.encoding if sys.stderr else "utf-8", "replace"))
     except OSError:

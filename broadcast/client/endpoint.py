@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 
-from broadcast.client.options import UNIX
+from broadcast.client.address import UNIX
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint

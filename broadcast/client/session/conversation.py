@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session import commands
-from broadcast.client.session.entries import Entry, Line, Notice, PrivateLine, Problem, Refused
+from broadcast.client.session.entries import Entry, Line, Notice, PrivateLine, Problem, Refused, Typed
 from broadcast.client.session.outbox import Item, Kind, Outbox, Waiting
 from broadcast.client.session.views import View
 
@@ -54,7 +54,8 @@ class Question:
 class Conversation:
     """A conversation, which ``front`` shows. *rooms* are the first ones, and *uid_prefix* makes the own lines unique.
 
-    Without *rooms*, the server chooses one. *now* returns the time in seconds since the epoch. *on_end* is called once, when the conversation is over.
+    Without *rooms*, the server chooses one. *now* returns the time in seconds since the epoch. *on_end* is called once,
+    when the conversation is over.
     """
 
     front: Front
@@ -105,7 +106,9 @@ class Conversation:
         self._last_uid = 0
         self._own_sessions: set[str] = set()
         self._move: Item | None = None
-        """The latest unfinished command that leads to another view."""
+        """The latest command that leads to another view. The next lines are meant there."""
+        self._selections = 0
+        """The number of times that the user has chosen a view. A command before the latest one shows none."""
         self._has_arrived = False
         self._has_shown_loss = False
         self._quit_reason = ""
@@ -147,6 +150,10 @@ class Conversation:
     def select(self, view: View) -> None:
         """Show another view."""
         self._move = None
+        self._selections += 1
+        self._select(view)
+
+    def _select(self, view: View) -> None:
         if view is self.current:
             return
         self.current = view
@@ -282,7 +289,7 @@ class Conversation:
         items, self._outbox.items = self._outbox.items, []
         for item in items:
             why = "the session has ended before the server confirmed it"
-            unsure = item.was_sent and item.make_request is not None
+            unsure = item.was_sent and not item.has_ended
             self._add(item.view, Refused(item.text, why if unsure else "it was not sent", is_certain=not unsure))
         unsaid = any(item.kind is not Kind.COMMAND for item in items)
         self.status = status or (4 if unsaid else 0)
@@ -293,9 +300,14 @@ class Conversation:
 
     # For the commands
 
+    @property
+    def rooms(self) -> list[View]:
+        """The views of rooms."""
+        return [view for view in self.views if not view.is_private]
+
     def find_room(self, name: str) -> View | None:
         """Return the view of a room, or None."""
-        return next((view for view in self.views if not view.is_private and view.name == name.lower()), None)
+        return next((view for view in self.rooms if view.name == name.lower()), None)
 
     def room_of(self, view: View) -> View:
         """Return *view* if it is a room, and the first room otherwise."""
@@ -318,19 +330,12 @@ class Conversation:
         self._add(view, Notice(self._arrival(view)))
         return view
 
-    def close(self, view: View) -> Sequence[Entry]:
+    def close(self, view: View) -> None:
         """Remove a view, unless it is the only room."""
-        if view in self.views and (view.is_private or sum(not view.is_private for view in self.views) > 1):
+        if view in self.views and (view.is_private or len(self.rooms) > 1):
             if view is self.current:
-                self.step(-1)
+                self._select(self.views[self.views.index(view) - 1])
             self.views.remove(view)
-        return ()
-
-    def check_length(self, text: str) -> None:
-        """Raise ``UsageError`` if *text* has too many bytes for a line."""
-        size = len(text.encode(errors="replace"))
-        if size > self.line_bytes:
-            raise commands.UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
 
     # Typed lines
 
@@ -341,14 +346,30 @@ class Conversation:
             return
         if not line.strip() or self.state in {State.LEAVING, State.ENDED}:
             return
+        command, argument = commands.parse(line)
+        self._check_length(commands.said_text(command, argument))
         self._last_uid += 1
-        move = self._move if self._move is not None and not self._move.is_shown else None
-        item = Item(line, self.current, Kind.COMMAND, uid=f"{self._uid_prefix}-{self._last_uid}", after=move)
-        item.at = self._now()
-        commands.interpret(self, item)
-        if commands.is_move(item):
+        item = Item(
+            line,
+            self.current,
+            command.kind,
+            uid=f"{self._uid_prefix}-{self._last_uid}",
+            at=self._now(),
+            execute=lambda item: command.run(self, item, argument),
+            is_local=command.is_local,
+            needs_view=command.needs_view,
+            after=self._move if self._move is not None and not self._move.is_shown else None,
+            selections=self._selections,
+        )
+        if command.is_move:
             self._move = item
         self._outbox.add(item)
+
+    def _check_length(self, text: str) -> None:
+        """Raise ``UsageError`` if *text* has too many bytes for a line."""
+        size = len(text.encode(errors="replace"))
+        if size > self.line_bytes:
+            raise commands.UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
 
     def _take_nick(self, nick: str) -> None:
         if nick.casefold() in commands.QUIT_WORDS:
@@ -360,15 +381,20 @@ class Conversation:
             self._on_nick(nick)
 
     def _send(self, item: Item) -> None:
-        if item.after is not None and item.kind is not Kind.PRIVATE:
-            if item.after.destination is None:
+        if item.after is not None:
+            item.view = item.after.destination or item.view
+            if item.after.destination is None and item.needs_view:
                 self._outbox.end(item, None, errors.ChatError(f"{item.after.text} has failed"))
                 return
-            item.view = item.after.destination
-        if item.make_request is None:
+        try:
+            request = item.execute(item)
+        except commands.UsageError as error:
+            self._outbox.end(item, None, errors.ChatError(str(error)))
+            return
+        if request is None:
             self._outbox.end(item, None, None)
         else:
-            self._server.request(item.make_request(item), partial(self._answered, item))
+            self._server.request(request, partial(self._answered, item))
 
     def _answered(self, item: Item, result: Any, error: ChatError | None) -> None:  # noqa: ANN401 -- any result
         if isinstance(error, errors.Ended):
@@ -385,16 +411,16 @@ class Conversation:
         """Show the end of a command or of a private line, or a refused line."""
         view = item.view
         if item.kind is Kind.COMMAND:
-            self._add(view, *commands.shows_typed(item))
-            self._add(view, *([Problem(_sentence(str(item.error)))] if item.error else item.finish(item, item.result)))
-            if item.destination is not None and item is self._move:
-                self.select(item.destination)
+            answer = [Problem(_sentence(str(item.error)))] if item.error else item.finish(item.result)
+            self._add(view, *([Typed(item.text)] if item.text.startswith("/") else ()), *answer)
+            if item.destination is not None and item.selections == self._selections:
+                self._select(item.destination)
         elif item.error is not None:
             self._add(
                 view, Refused(item.text, _sentence(str(item.error)), not isinstance(item.error, errors.Unconfirmed))
             )
         else:
-            self._add_private(self.private_view(item.to), view, *item.finish(item, item.result))
+            self._add_private(self.private_view(item.to), view, *item.finish(item.result))
 
     def _show_passed(self, view: View) -> None:
         """Show stored lines of the user that the room's events have passed without showing them."""
@@ -483,7 +509,7 @@ class Conversation:
 
     def _open_room(self, name: str) -> View:
         view = View(name)
-        self.views.insert(sum(not view.is_private for view in self.views), view)
+        self.views.insert(len(self.rooms), view)
         return view
 
     def _update_room(self, view: View, room: requests.Room) -> None:

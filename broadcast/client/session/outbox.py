@@ -46,19 +46,25 @@ class Item:
     view: View
     """The view in which it was typed."""
     kind: Kind
-    make_request: Callable[[Item], Request[Any]] | None = None
-    """Makes the request. A command that the client executes itself has none."""
-    finish: Callable[[Item, Any], Sequence[Entry]] = lambda _item, _result: ()
+    uid: str
+    at: float
+    """The time at which the user has typed it, in seconds since the epoch."""
+    execute: Callable[[Item], Request[Any] | None]
+    """Returns the request that executes it, or None if the client itself does. May raise an error for the user."""
+    is_local: bool = False
+    """Whether it never needs the server."""
+    needs_view: bool = False
+    """Whether it is about its view, and so nothing if the command before it has not led there."""
+    finish: Callable[[Any], Sequence[Entry]] = lambda _result: ()
     """Applies the result, and returns the entries that show it."""
-    uid: str = ""
     to: str = ""
     """The recipient of a private line."""
-    at: float = 0.0
-    """The time at which the user has typed it, in seconds since the epoch."""
     after: Item | None = None
     """The command before it that leads to another view, where this line is meant."""
     destination: View | None = None
     """The view to which this command has led."""
+    selections: int = 0
+    """The number of views that the user had chosen until then."""
     was_sent: bool = False
     has_ended: bool = False
     is_shown: bool = False
@@ -129,7 +135,7 @@ class Outbox:
         unanswered = 0
         for item in self.items:
             if not item.was_sent:
-                if unanswered >= self.max_unanswered or not (self.is_open or item.make_request is None):
+                if unanswered >= self.max_unanswered or not (self.is_open or item.is_local):
                     return False
                 item.was_sent = True
                 self._send(item)

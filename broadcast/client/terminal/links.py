@@ -16,21 +16,24 @@ CLOSE: Final = "\x1b]8;;\x1b\\"
 
 TERMS: Final = ("alacritty", "contour", "foot", "wezterm", "xterm-ghostty", "xterm-kitty")
 """The values of ``TERM`` that only terminals with links have. A suffix such as ``-direct`` may follow."""
-PROGRAMS: Final = ("WezTerm", "contour", "ghostty", "iTerm.app", "mintty", "rio", "tmux", "vscode")
-"""The values of ``TERM_PROGRAM`` of terminals with links. tmux passes them on, or drops them, from version 3.4."""
+PROGRAMS: Final = ("WezTerm", "contour", "ghostty", "iTerm.app", "mintty", "rio", "vscode")
+"""The values of ``TERM_PROGRAM`` of terminals with links."""
 
 
 def are_supported(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether the terminal is known to understand links. ``FORCE_HYPERLINK`` set to 1 or 0 overrides it.
 
-    No query can find out. An unknown terminal may print the whole sequence, as the console of Linux and GNU screen do.
+    No query can find out. An unknown terminal may print the whole sequence.
     """
+    term = environment.get("TERM", "dumb")
+    if term.startswith("dumb"):
+        return False
     if forced := environment.get("FORCE_HYPERLINK"):
         return forced != "0"
-    term = environment.get("TERM", "dumb")
-    if term.startswith(("dumb", "linux", "screen", "tmux")) or "STY" in environment or "TMUX" in environment:
-        # Programs in tmux and screen inherit the variables of the terminal around them, or of an earlier one.
-        return environment.get("TERM_PROGRAM") == "tmux" and "TMUX" in environment and "STY" not in environment
+    if "TMUX" in environment or "STY" in environment:
+        # The other variables are those of the terminal around it, or of an earlier one. tmux passes links on from
+        # version 3.4, and drops them before, as GNU screen does.
+        return "STY" not in environment
     vte = environment.get("VTE_VERSION", "")
     return (
         term.startswith(TERMS)

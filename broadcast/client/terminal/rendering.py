@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,18 @@ class Renderer:
     """
 
     def __init__(
-        self, *, times: bool = True, links: bool = False, encoding: str = "utf-8", day: date | None = None
+        self,
+        *,
+        has_times: Callable[[], bool] = lambda: True,
+        has_links: bool = False,
+        encoding: str = "utf-8",
+        day: date | None = None,
     ) -> None:
-        self.times = times
-        """Whether a line begins with its time."""
+        self.has_links = has_links
+        """Whether the terminal understands links. If only parts of rows are drawn, there must be none."""
         self.day = day
-        """The day of the last line, or of today if there is none yet. None: the first line has its date."""
-        self._links = links
+        """The day of the last line, or today if there is none yet. None: the first line has its date."""
+        self._has_times = has_times
         self._encoding = encoding
 
     def rows(self, entries: Iterable[Entry], unread: int = 0) -> Iterator[StyleAndTextTuples]:
@@ -67,7 +72,8 @@ class Renderer:
             case Problem(text=text):
                 return [("class:error", "-> Error: "), *self._text(text)]
             case Refused(text=text, why=why):
-                return [("class:error", "Not said: "), *self._text(text), *self._text(f" -- {why}", "class:error")]
+                words = "Not said: " if entry.is_certain else "Perhaps not said: "
+                return [("class:error", words), *self._text(text), *self._text(f" -- {why}", "class:error")]
 
     def waiting(self, text: str) -> StyleAndTextTuples:
         """Return the row of an own line that is on its way, as it was typed."""
@@ -81,7 +87,7 @@ class Renderer:
         return [("class:heading", printable(f"=== {view.title}{facts and f' ({facts})'} ===", self._encoding))]
 
     def _time(self, entry: Line | PrivateLine) -> StyleAndTextTuples:
-        at = _local(entry) if self.times else None
+        at = _local(entry) if self._has_times() else None
         return [] if at is None else [("class:time", f"{at:%H:%M} ")]
 
     def _name(self, name: str, nick: str, entry: Line | PrivateLine, style: str) -> tuple[str, str]:
@@ -91,7 +97,7 @@ class Renderer:
     def _text(self, text: str, style: str = "") -> StyleAndTextTuples:
         """Return the pieces of *text*, with its links."""
         pieces: StyleAndTextTuples = []
-        for piece, opening in links.split(printable(text)) if self._links else [(printable(text), "")]:
+        for piece, opening in links.split(printable(text)) if self.has_links else [(printable(text), "")]:
             shown = (style, printable(piece, self._encoding))
             escape = "[ZeroWidthEscape]"
             pieces += [(escape, opening), shown, (escape, links.CLOSE)] if opening else [shown]

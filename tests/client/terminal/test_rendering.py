@@ -36,8 +36,9 @@ def text(row: StyleAndTextTuples) -> str:
     return "".join(piece[1] for piece in row if piece[0] != "[ZeroWidthEscape]")
 
 
-def shown(*entries: Entry, unread: int = 0, **settings: bool) -> list[str]:
-    return [text(row) for row in Renderer(**settings, day=date(2026, 1, 31)).rows(entries, unread)]  # type: ignore[arg-type]
+def shown(*entries: Entry, unread: int = 0, times: bool = True) -> list[str]:
+    renderer = Renderer(has_times=lambda: times, day=date(2026, 1, 31))
+    return [text(row) for row in renderer.rows(entries, unread)]
 
 
 def noon(days: int = 0) -> float:
@@ -59,6 +60,7 @@ def noon(days: int = 0) -> float:
         (Output("2 here: ann, bob"), "-> 2 here: ann, bob"),
         (Problem("unknown command /x."), "-> Error: unknown command /x."),
         (Refused("hi", "the disk is full."), "Not said: hi -- the disk is full."),
+        (Refused("hi", "the connection is lost.", is_certain=False), "Perhaps not said: hi -- the connection is lost."),
     ],
 )
 def test_each_entry_is_one_row_that_says_in_words_what_it_is(entry: Entry, row: str) -> None:
@@ -130,7 +132,7 @@ def test_a_nickname_has_its_color_wherever_it_stands() -> None:
 
 
 def test_a_link_stands_between_two_sequences_and_its_text_is_unchanged() -> None:
-    row = Renderer(links=True, encoding="ascii").row(Notice("see https://example.org/\u00e9, please"))
+    row = Renderer(has_links=True, encoding="ascii").row(Notice("see https://example.org/\u00e9, please"))
     assert [piece[:2] for piece in row[1:]] == [
         ("class:note", "see "),
         ("[ZeroWidthEscape]", "\x1b]8;id=90fb88c8;https://example.org/%C3%A9\x1b\\"),
@@ -163,7 +165,7 @@ OWN_SEQUENCES = re.compile(
 def test_no_sequence_of_a_server_reaches_the_terminal(
     entries: list[Entry], name: str, links: bool, encoding: str
 ) -> None:
-    renderer = Renderer(links=links, encoding=encoding)
+    renderer = Renderer(has_links=links, encoding=encoding)
     view = View(name)
     view.topic = name
     rows = [*renderer.rows(entries, unread=1), renderer.heading(view), renderer.waiting(name)]
