@@ -13,12 +13,12 @@ from prompt_toolkit.document import Document
 
 from broadcast.client.protocol import requests
 from broadcast.client.session import commands
+from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Line, PrivateLine
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.conversation import Conversation
     from broadcast.client.session.interfaces import Server
 
 PATIENCE: Final = 1.0
@@ -119,6 +119,8 @@ class ConversationCompleter(Completer):
 
     async def _ask(self, request: requests.Request[Any], learn: Any, *, once: bool = False) -> None:  # noqa: ANN401
         """Ask the server, and wait for a moment. An answer that comes later is for the next completion."""
+        if self._conversation.state is not State.ONLINE:
+            return
         kind = type(request)
         asked = self._questions.get(kind)
         if asked is None or (asked.done() and not once):

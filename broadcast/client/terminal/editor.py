@@ -25,8 +25,8 @@ from broadcast.client.terminal.graphemes import StandIns, boundary
 SENT_AT_ONCE: Final = 5
 """The most lines of a paste that are sent without a question."""
 
-_PREFIX: Final = re.compile(r"(?:/(?:me|say|reply|r)\s+|/(?:msg|m|tell|w)\s+\S+\s+)?", re.IGNORECASE)
-"""The beginning of a command that each part of its text gets again."""
+_PREFIX: Final = re.compile(r"/(?:me|say|reply|r)\s+|/(?:msg|m|tell|w|query)\s+\S+\s+", re.IGNORECASE)
+_LONGEST_GRAPHEME: Final = 64
 _LITERALLY: Final = "/say "
 
 
@@ -37,7 +37,7 @@ def size(line: str) -> int:
 
 def is_divisible(line: str) -> bool:
     """Return whether ``parts`` can divide *line*: it is no command, or one whose text can be said in parts."""
-    return not line.startswith("/") or line.startswith("//") or bool(_PREFIX.match(line)[0])  # type: ignore[index]
+    return not line.startswith("/") or line.startswith("//") or bool(_prefix(line))
 
 
 def parts(line: str, limit: int) -> Iterator[str]:
@@ -45,19 +45,29 @@ def parts(line: str, limit: int) -> Iterator[str]:
     if size(line) <= limit:
         yield line
         return
-    prefix = _PREFIX.match(line)[0]  # type: ignore[index]  # it matches everywhere
-    rest = line[len(prefix) :]
+    said = prefix = _prefix(line)
     room = max(limit - size(prefix or _LITERALLY), 1)
-    said = prefix
-    while rest:
-        cut = end = max(1, len(rest.encode(errors="replace")[:room].decode(errors="ignore")))
-        if cut < len(rest):
-            blank = rest.rfind(" ", 1, cut + 1)
-            cut, end = (blank, blank + 1) if blank > 0 else (boundary(rest, cut, after=False) or cut,) * 2
-        yield f"{said}{rest[:cut]}"
-        rest = rest[end:]
+    start = len(prefix)
+    while start < len(line):
+        fitting = line[start : start + room].encode(errors="replace")[:room].decode(errors="ignore")
+        end = following = start + max(1, len(fitting))
+        if end < len(line):
+            blank = line.rfind(" ", start + 1, end + 1)
+            if blank >= 0:
+                end, following = blank, blank + 1
+            else:
+                rest = line[start : end + _LONGEST_GRAPHEME]
+                end = following = start + (boundary(rest, end - start, after=False) or end - start)
+        yield f"{said}{line[start:end]}"
+        start = following
         # A later part must not become a command, such as "/quit" or "quit".
-        said = prefix or (_LITERALLY if rest.startswith("/") or " " not in rest[:room] else "")
+        said = prefix or (_LITERALLY if line.startswith("/", start) or " " not in line[start : start + room] else "")
+
+
+def _prefix(line: str) -> str:
+    """Return the beginning of a command that each part of its text gets again, or an empty text."""
+    found = _PREFIX.match(line)
+    return found[0] if found else ""
 
 
 class GraphemeBuffer(Buffer):
