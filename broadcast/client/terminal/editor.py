@@ -16,7 +16,11 @@ from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import BufferControl
-from prompt_toolkit.layout.processors import BeforeInput, HighlightIncrementalSearchProcessor
+from prompt_toolkit.layout.processors import (
+    BeforeInput,
+    HighlightIncrementalSearchProcessor,
+    HighlightSelectionProcessor,
+)
 from prompt_toolkit.search import stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
@@ -137,9 +141,15 @@ class Editor:
             on_text_changed=lambda _buffer: self._keep_paste(),
         )
         self.search = SearchToolbar(GraphemeBuffer(), ignore_case=True)
+        self.search.control.input_processors = [*(self.search.control.input_processors or []), StandIns()]
         self.control = BufferControl(
             self.buffer,
-            input_processors=[HighlightIncrementalSearchProcessor(), BeforeInput(prompt), StandIns()],
+            input_processors=[
+                HighlightIncrementalSearchProcessor(),
+                HighlightSelectionProcessor(),
+                BeforeInput(prompt),
+                StandIns(),
+            ],
             include_default_input_processors=False,
             search_buffer_control=self.search.control,
             preview_search=True,

@@ -161,6 +161,14 @@ def test_a_grapheme_is_never_divided_by_the_end_of_a_row() -> None:
     act(scene, columns=20, rows=6)
 
 
+def test_the_cursor_stands_right_also_in_the_search() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.type(CTRL_R, FAMILY)
+        assert stage.model.cursor == (len("I-search backward: ") + 2, 1)
+
+    act(scene)
+
+
 def test_words_are_deleted_with_the_rest_of_their_graphemes() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type(f"one caf{ACCENT}", ALT_BACKSPACE)
