@@ -207,8 +207,10 @@ class Editor:
         # Some terminals paste CR LF, most CR.
         pasted = event.data.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
         whole, end, rest = pasted.rpartition("\n")
-        if event.current_buffer is not self.buffer or self._is_answer() or not end:
-            event.current_buffer.insert_text(pasted if event.current_buffer is self.buffer else rest)
+        if event.current_buffer is not self.buffer or self._is_answer():
+            event.current_buffer.insert_text(pasted.strip("\n").replace("\n", " "))
+        elif not end:
+            self.buffer.insert_text(rest)
         elif len(pasted.strip("\n").split("\n")) > SENT_AT_ONCE or max(map(size, whole.split("\n"))) > self._limit():
             self.buffer.insert_text(pasted.rstrip("\n"))
             self._pasted = len(self._lines()) > 1

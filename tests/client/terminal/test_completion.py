@@ -174,3 +174,9 @@ def test_the_room_of_a_request_is_one_also_in_a_private_conversation(room: Room)
     room.talk.select(room.talk.private_view("bob"))
     room.asked_after("/n")
     assert room.server.requests == [requests.Command("lobby", "/help")]
+
+
+def test_nothing_is_asked_without_a_connection(room: Room) -> None:
+    room.talk.lost("the connection was lost", None)
+    assert room.asked_after("/join lo") == ["/join lobby"]
+    assert room.server.requests == []

@@ -42,6 +42,7 @@ class Stage:
         self.limit = 4096
         self.is_answer = False
         self.is_connected = True
+        self.most = 1000
         self.history = InMemoryHistory()
         self.keys: PipeInput
         self.editor = Editor(
@@ -54,7 +55,7 @@ class Stage:
         )
 
     def submit(self, line: str) -> str:
-        if not self.is_connected:
+        if not self.is_connected or len(self.lines) == self.most:
             return line
         self.lines.append(line)
         return ""
@@ -323,6 +324,31 @@ def test_an_answer_is_not_stored_and_may_be_empty() -> None:
         await stage.type("lo", ENTER, ENTER)
         assert list(stage.history.get_strings()) == ["hello"]
         assert stage.lines[2:] == ["hello"]
+
+    act(scene)
+
+
+def test_a_paste_into_an_answer_or_a_search_is_one_line() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.type("deploy now", ENTER)
+        await stage.type(CTRL_R, pasted("deploy\nnow\n"), ENTER)
+        assert stage.editor.buffer.text == "deploy now"
+        await stage.type(CTRL_C)
+        stage.is_answer = True
+        await stage.type(pasted("an\n"), "n", ENTER)
+        assert stage.lines == ["deploy now", "ann"]
+
+    act(scene)
+
+
+def test_lines_that_were_sent_before_a_failure_do_not_stay() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.limit = 12
+        stage.most = 2
+        await stage.type("one", ALT_ENTER, "some words and more", ENTER)
+        assert stage.lines == ["one", "some"]
+        assert stage.editor.buffer.text == "words\nand\n/say more"
+        assert list(stage.history.get_strings()) == ["one"]
 
     act(scene)
 
