@@ -124,7 +124,7 @@ class UsageError(Exception):
     """The command line is wrong. The text says why."""
 
 
-class SettingsError(Exception):
+class SettingsError(ValueError):
     """The user's settings cannot be used. The text says why, and what to do."""
 
 

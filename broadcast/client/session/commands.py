@@ -253,7 +253,10 @@ def _choose(talk: Talk, name: str, value: str, usage: str) -> bool:
     """Set a choice to *value*, or to the opposite of the present one. Return it."""
     if value not in {"", "on", "off"}:
         raise UsageError(f"Usage: {usage}")
-    talk.choices[name] = value == "on" if value else not talk.choices[name]
+    try:
+        talk.choices[name] = value == "on" if value else not talk.choices[name]
+    except ValueError as error:
+        raise UsageError(f"{error}. Until you leave, {name} is {_on_off(talk.choices[name])}.") from None
     return talk.choices[name]
 
 
