@@ -140,7 +140,9 @@ class Editor:
             accept_handler=lambda _buffer: self._send(),
             on_text_changed=lambda _buffer: self._keep_paste(),
         )
-        self.search = SearchToolbar(GraphemeBuffer(), ignore_case=True)
+        self.search = SearchToolbar(
+            GraphemeBuffer(), backward_search_prompt="Search: ", forward_search_prompt="Search: ", ignore_case=True
+        )
         self.search.control.input_processors = [*(self.search.control.input_processors or []), StandIns()]
         self.control = BufferControl(
             self.buffer,
@@ -157,7 +159,9 @@ class Editor:
         self.key_bindings = self._bindings()
 
     def hint(self) -> str:
-        """Return the question about a paste, or the counter of a draft that is too long, or an empty text."""
+        """Return the question about a paste, the counter of a draft that is too long, other help, or an empty text."""
+        if is_searching():
+            return "Ctrl-R searches the screen, Up and Down the drafts."
         lines = self.buffer.text.split("\n")
         longest = max(lines, key=size)
         limit = self._limit()
@@ -166,9 +170,9 @@ class Editor:
             if not all(is_divisible(line) for line in lines if size(line) > limit):
                 return f"{counter} This command is too long, shorten it."
             count = sum(1 for line in lines for _part in parts(line, limit))
-            return f"{counter} Enter sends it in {count} parts."
+            return f"{counter} Enter sends {count} parts."
         if self._pasted:
-            return f"Send {len(self._lines())} lines? Enter sends them, Esc keeps them in the draft."
+            return f"Send {len(self._lines())} lines? Enter sends, Esc keeps the draft."
         return ""
 
     def _lines(self) -> list[str]:

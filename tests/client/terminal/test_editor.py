@@ -165,7 +165,7 @@ def test_a_grapheme_is_never_divided_by_the_end_of_a_row() -> None:
 def test_the_cursor_stands_right_also_in_the_search() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type(CTRL_R, FAMILY)
-        assert stage.model.cursor == (len("I-search backward: ") + 2, 1)
+        assert stage.model.cursor == (len("Search: ") + 2, 1)
 
     act(scene)
 
@@ -229,7 +229,7 @@ def test_a_paste_of_many_lines_asks_first() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type(pasted("\n".join(lines) + "\n"))
         assert stage.lines == []
-        assert stage.model.shown[-1] == "Send 12 lines? Enter sends them, Esc keeps them in the draft."
+        assert stage.model.shown[-1] == "Send 12 lines? Enter sends, Esc keeps the draft."
         await stage.type(ENTER)
         assert stage.lines == lines
         assert stage.model.shown == [">"]
@@ -270,7 +270,7 @@ def test_a_long_draft_counts_its_bytes_and_is_sent_in_parts() -> None:
     async def scene(stage: Stage) -> None:
         stage.limit = 20
         await stage.type("some words and more words")
-        assert stage.model.shown[-1] == "25 of 20 bytes. Enter sends it in 2 parts."
+        assert stage.model.shown[-1] == "25 of 20 bytes. Enter sends 2 parts."
         await stage.type(ENTER)
         assert stage.lines == ["some words and", "more words"]
         await stage.type(UP)
@@ -284,7 +284,7 @@ def test_a_pasted_line_that_is_too_long_is_not_sent_at_once() -> None:
         stage.limit = 20
         await stage.type(pasted("some words and more words\n"))
         assert stage.lines == []
-        assert stage.editor.hint() == "25 of 20 bytes. Enter sends it in 2 parts."
+        assert stage.editor.hint() == "25 of 20 bytes. Enter sends 2 parts."
 
     act(scene)
 
@@ -366,7 +366,10 @@ def test_ctrl_r_finds_typed_lines_and_its_second_press_searches_the_screen() -> 
         await stage.type("the first", ENTER, "second", ENTER)
         await stage.type(CTRL_R, "fir", ENTER)
         assert stage.editor.buffer.text == "the first"
-        await stage.type(CTRL_C, CTRL_R, "sec", CTRL_R)
+        assert stage.editor.hint() == ""
+        await stage.type(CTRL_C, CTRL_R, "sec")
+        assert stage.model.shown[1:] == ["Search: sec", "Ctrl-R searches the screen, Up and Down the drafts."]
+        await stage.type(CTRL_R)
         assert stage.searched == ["sec"]
 
     act(scene)
