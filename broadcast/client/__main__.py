@@ -61,7 +61,8 @@ def _run(options: Options) -> tuple[int, str]:
             options.fill(Settings.load().choices)
             return _on_terminal(options), ""
     if options.rooms:
-        return USAGE, "in a pipe, the input names the room: (echo /join NAME; cat) | broadcast-client"
+        room = options.rooms[0]
+        return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
     from broadcast.client import running  # noqa: PLC0415
 
     return running.pipe(options, _default_reactor())
