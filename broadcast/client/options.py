@@ -113,6 +113,7 @@ ADDRESSES: Final = (
 )
 """The ways to name the server."""
 DESCRIPTION: Final = "Chat on a broadcast server."
+SYNOPSIS: Final = "[OPTION]... [ADDRESS]"
 MODES: Final = """\
 On a terminal, the client shows the conversation and reads what you type. If the standard input or output is not a
 terminal, the client sends the input and prints what it receives, both unchanged; the end of the input leaves.
@@ -123,7 +124,7 @@ class UsageError(Exception):
     """The command line is wrong. The text says why."""
 
 
-class SettingsError(Exception):
+class SettingsError(ValueError):
     """The user's settings cannot be used. The text says why, and what to do."""
 
 
@@ -236,7 +237,7 @@ def help_text() -> str:
     options = [(f"{option.name} {option.metavar}".rstrip(), option.help) for option in OPTIONS]
     statuses = [(str(number), meaning) for number, meaning in STATUSES.items()]
     return (
-        f"usage: {PROGRAM} [OPTION]... [ADDRESS]\n\n{DESCRIPTION}\n\naddress:\n{_rows(ADDRESSES)}\n"
+        f"usage: {PROGRAM} {SYNOPSIS}\n\n{DESCRIPTION}\n\naddress:\n{_rows(ADDRESSES)}\n"
         f"options:\n{_rows(options)}\n{MODES}\nexit status:\n{_rows(statuses)}"
     )
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final, Self
 
+    from broadcast.client.options import Options
+
 CHOICES: Final = {
     "times": "show the time in front of each line",
     "color": "show colours",
@@ -129,6 +131,25 @@ class Settings:
         if "nick" in values:
             fields["nick"] = values["nick"]
         return fields
+
+
+class Choices(dict[str, bool]):
+    """The choices of a run: those of the command line, of the file, and the defaults. A new choice is also stored.
+
+    Setting one raises ``SettingsError`` if it cannot be stored; it then holds for this run.
+    """
+
+    def __init__(self, options: Options, environment: Mapping[str, str] = os.environ) -> None:
+        self._settings = Settings.load()
+        options.fill(self._settings.choices)
+        if environment.get("NO_COLOR"):
+            options.fill({"color": False})
+        super().__init__({name: getattr(options, name) for name in CHOICES})
+
+    def __setitem__(self, name: str, value: bool) -> None:
+        """Make a choice, and store it."""
+        super().__setitem__(name, value)
+        self._settings.set(name, value)
 
 
 def settings_file(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> str:

@@ -12,6 +12,8 @@ import broadcast
 from broadcast import __version__
 from broadcast.client.options import OPTIONS, Options, parse
 
+CHECKOUT = Path(broadcast.__file__).parents[1]
+
 
 @pytest.mark.parametrize(
     ("arguments", "host", "port"),
@@ -183,3 +185,14 @@ def test_python_without_twisted_says_what_to_start(tmp_path: Path) -> None:
     assert ended.stderr == (
         "broadcast-client: this Python has no Twisted: start .venv/bin/broadcast-client, or pip install Twisted\n"
     )
+
+
+def test_parsing_imports_next_to_nothing() -> None:
+    """Each of argparse, dataclasses, re and typing would make ``--send`` noticeably slower."""
+    script = (
+        "import os, sys; before = set(sys.modules); from broadcast.client.__main__ import parse; "
+        "parse(['broadcast://h:1/a', '--nick', 'ann', '--send', '-x']); print(*sorted(sys.modules.keys() - before))"
+    )
+    command = [sys.executable, "-S", "-c", script]
+    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)  # noqa: S603 -- constant
+    assert [name for name in ended.stdout.split() if name.partition(".")[0] != "broadcast"] == ["__future__", "errno"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from broadcast.client.options import Options, SettingsError
-from broadcast.client.settings import CHOICES, Settings, settings_file
+from broadcast.client.settings import CHOICES, Choices, Settings, settings_file
+from tests.client.session.fakes import Talk
 
 
 @pytest.fixture
@@ -210,3 +211,44 @@ def test_a_choice_that_cannot_be_stored_holds_for_this_run(file: Path, monkeypat
     assert settings.choices == {"bell": False}
     assert file.read_text() == "bell = true\n"
     assert [path.name for path in file.parent.iterdir()] == ["client.toml"]
+
+
+def test_choices_of_a_run_come_from_the_options_then_the_file_then_the_defaults(file: Path) -> None:
+    file.write_text("times = false\nbell = true\n")
+    options = Options(bell=False)
+    choices = Choices(options, {})
+    assert choices == {"times": False, "color": True, "bell": False, "notify": False, "quiet": False}
+    assert options == Options(times=False, bell=False)
+    choices["quiet"] = True
+    assert choices["quiet"] is True
+    assert load(file).choices == {"times": False, "bell": True, "quiet": True}
+
+
+def test_no_color_is_weaker_than_the_file(file: Path) -> None:
+    assert Choices(Options(), {"NO_COLOR": "1"})["color"] is False
+    assert Choices(Options(), {"NO_COLOR": ""})["color"] is True
+    file.write_text("color = true\n")
+    assert Choices(Options(), {"NO_COLOR": "1"})["color"] is True
+    assert Choices(Options(color=False), {"NO_COLOR": "1"})["color"] is False
+
+
+def test_a_choice_of_a_run_holds_if_it_cannot_be_stored(file: Path) -> None:
+    choices = Choices(Options(), {})
+    file.mkdir()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        choices["bell"] = False
+    assert choices["bell"] is False
+
+
+def test_set_stores_a_choice_or_says_why_not(file: Path) -> None:
+    talk = Talk()
+    talk.talk.choices = Choices(Options(), {})
+    talk.talk.submit("/set bell off")
+    assert load(file).choices == {"bell": False}
+    talk.front.shown.clear()
+    file.write_text("bell = off")
+    talk.talk.submit("/set bell on")
+    assert talk.front.texts == [
+        "> /set bell on",
+        f"! {file}, line 1: invalid value. Correct the file, or move it away. Until you leave, bell is on.",
+    ]

@@ -14,6 +14,9 @@ MAX_RECEIVED_LINE: Final = 256 * 1024
 MAX_SENT_LINE: Final = 16 * 1024
 """The longest line that the server accepts, in bytes."""
 _GREETING_BYTES: Final = 400
+_NOTICE: Final = b" * "
+_PROMPT: Final = b"Nickname: "
+_ERROR: Final = b"-> Error: "
 
 
 class FramingError(Exception):
@@ -27,8 +30,16 @@ class LineReader:
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_started = False
-        self.greeting = b""
-        """The last line of text before the first message, shortened, for the text of an error."""
+        self._greeting = b""
+        self.is_line_protocol = False
+        """Whether the other side has read the first request as a nickname, as servers of version 0.1 do."""
+
+    @property
+    def greeting(self) -> str:
+        """The text before the first message, shortened, for an error: its first line, or a server's last notice."""
+        raw = (self._greeting or b"".join(self._pieces))[:_GREETING_BYTES]
+        text = " ".join(raw.decode("utf-8", "replace").split())
+        return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the lines that *data* completes, without their ends."""
@@ -43,8 +54,13 @@ class LineReader:
                 if line:
                     yield line
             elif line.strip():
-                self.greeting = line[:_GREETING_BYTES]
+                self._greet(line)
         self._append(rest)
+
+    def _greet(self, line: bytes) -> None:
+        self.is_line_protocol |= line.removeprefix(_PROMPT).startswith(_ERROR)
+        if not self._greeting or line.startswith(_NOTICE):
+            self._greeting = line
 
     def _append(self, piece: bytes) -> None:
         if not piece:

@@ -165,6 +165,7 @@ class Hello(Request[Welcome], frozen=True):
     protocol: int
     replay: int | UnsetType = UNSET
     resume: Resume | UnsetType = UNSET
+    grace: float | UnsetType = UNSET
 
 
 class Join(Request[Room], frozen=True):

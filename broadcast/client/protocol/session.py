@@ -40,6 +40,7 @@ from broadcast.client.protocol.framing import (
 )
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
+LINE_PROTOCOL: Final = "this server speaks only the line protocol (broadcast 0.1): use telnet or nc, or update it"
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
 MAX_ATTEMPT: Final = 1_000_000
@@ -105,6 +106,7 @@ class Session:
         replay: int | None = 0,
         resume: requests.Resume | None = None,
         fill_gaps: bool = True,
+        grace: float | None = None,
         client: str = "broadcast.client/1",
         max_events: int = MAX_EVENTS,
         backoff: Backoff | None = None,
@@ -113,8 +115,8 @@ class Session:
 
         Each room begins with the *replay* last lines, or with the server's default number of lines for None. With
         *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
-        from the server's history before it goes on; otherwise the program gets a ``Gap``. *random* makes uids and
-        varies delays.
+        from the server's history before it goes on; otherwise the program gets a ``Gap``. The server holds a session
+        without a connection for *grace* seconds, or for its default time. *random* makes uids and varies delays.
         """
         self.nick = nick
         self.state = State.OFFLINE
@@ -130,6 +132,7 @@ class Session:
         """The delay before the next attempt to connect, in seconds."""
         self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
         self._client = client
+        self._grace = grace
         self._random = random
         self._replay = replay
         self._backoff = backoff or Backoff()
@@ -231,6 +234,8 @@ class Session:
                 self._receive_message(decode_message(line))
                 if self.must_close:
                     break
+            if self._lines.is_line_protocol:
+                self._end(errors.Unreachable(LINE_PROTOCOL))
         except (FramingError, msgspec.DecodeError) as error:
             self._close(str(error))
         return self._take_answers()
@@ -262,8 +267,7 @@ class Session:
         elif goodbye is not None and not goodbye.reconnect:
             self._end(errors.Ended(reason))
         elif self.welcome is None:
-            greeting = " ".join(self._lines.greeting.decode("utf-8", "replace").split())
-            self._end(errors.Unreachable(f"{reason} (it said: {greeting})" if greeting else reason))
+            self._end(errors.Unreachable(_explain(self._lines.greeting, reason)))
         else:
             self._failures = 1 if was_online else self._failures + 1
             jittered = self._backoff.delay(self._failures, self._random.random())
@@ -354,6 +358,7 @@ class Session:
             protocol=requests.VERSION,
             replay=msgspec.UNSET if self._replay is None else self._replay,
             resume=msgspec.UNSET if resume is None else resume,
+            grace=msgspec.UNSET if self._grace is None else self._grace,
         )
         self._last_call += 1
         self._hello = self._last_call
@@ -489,6 +494,15 @@ class Session:
             case events.Goodbye():
                 self._goodbye = event
         self._inbox.take(event)
+
+
+def _explain(greeting: str, reason: str) -> str:
+    """Return the reason why the first connection was lost, with the text of the other side that explains it."""
+    if greeting.startswith("* "):
+        return greeting.removeprefix("* ")
+    if greeting and not greeting.startswith("Welcome "):
+        return f"this is no broadcast server; it says: {greeting}"
+    return reason
 
 
 def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:

@@ -54,9 +54,6 @@ class Talk(Protocol):
     def close(self, view: View) -> None:
         """Remove a view."""
 
-    def leave(self, reason: str = "") -> None:
-        """Leave the server."""
-
 
 Result: TypeAlias = Sequence["Entry"]
 Run: TypeAlias = Callable[[Talk, Item, str], "requests.Request[Any] | None"]
@@ -242,8 +239,8 @@ def _set_away(talk: Talk, item: Item, reason: str | None, answer: str) -> reques
     return requests.Away(reason)
 
 
-def _quit(talk: Talk, _item: Item, argument: str) -> None:
-    talk.leave(argument.strip())
+def _quit(_talk: Talk, _item: Item, _argument: str) -> None:
+    """Do nothing: the conversation leaves at once, and not after everything before."""
 
 
 # The choices
@@ -253,7 +250,10 @@ def _choose(talk: Talk, name: str, value: str, usage: str) -> bool:
     """Set a choice to *value*, or to the opposite of the present one. Return it."""
     if value not in {"", "on", "off"}:
         raise UsageError(f"Usage: {usage}")
-    talk.choices[name] = value == "on" if value else not talk.choices[name]
+    try:
+        talk.choices[name] = value == "on" if value else not talk.choices[name]
+    except ValueError as error:
+        raise UsageError(f"{error}. Until you leave, {name} is {_on_off(talk.choices[name])}.") from None
     return talk.choices[name]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -109,6 +110,7 @@ class Conversation:
         """The latest command that leads to another view. The next lines are meant there."""
         self._selections = 0
         """The number of times that the user has chosen a view. A command before the latest one shows none."""
+        self._journal = ""
         self._has_arrived = False
         self._has_shown_loss = False
         self._quit_reason = ""
@@ -128,7 +130,7 @@ class Conversation:
 
     @property
     def nicknames(self) -> list[str]:
-        """The nicknames for completion: those of the current view first, without the own one."""
+        """The nicknames for completion, without the own one: those of the current view first."""
         known = [self.current.name] if self.current.is_private else []
         for view in (self.current, *self.views):
             known += view.members.values()
@@ -203,6 +205,10 @@ class Conversation:
     def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
         limits = welcome.limits
+        if welcome.journal != self._journal:
+            self._journal = welcome.journal
+            for view in self.rooms:
+                view.last_seq = 0
         self.nick = welcome.nick
         self.line_bytes = limits.line_bytes
         # With a rate limit, more lines than it allows would wait at the server, and with them the answers to checks.
@@ -211,6 +217,10 @@ class Conversation:
         self._own_sessions.add(welcome.session)
         if not self._has_arrived and len(self.views) == 1 and len(welcome.rooms) == 1:
             self.views[0].name = next(iter(welcome.rooms))
+        for view in self.rooms:
+            if view.name not in welcome.rooms:
+                self._add(self.current, Problem(f"You are no longer in {view.name}."))
+                self.close(view)
         for room in welcome.rooms.values():
             view = self.find_room(room.room) or self._open_room(room.room)
             if not self._has_arrived:
@@ -286,12 +296,13 @@ class Conversation:
             return
         if error is not None:
             self._add(self.current, Problem(_sentence(str(error))))
-        items, self._outbox.items = self._outbox.items, []
-        for item in items:
-            why = "the session has ended before the server confirmed it"
-            unsure = item.was_sent and not item.has_ended
-            self._add(item.view, Refused(item.text, why if unsure else "it was not sent", is_certain=not unsure))
-        unsaid = any(item.kind is not Kind.COMMAND for item in items)
+        unsaid = [item for item in self._outbox.items if item.kind is not Kind.COMMAND]
+        self._outbox.items.clear()
+        for item in unsaid:
+            is_certain = not item.was_sent or item.has_ended
+            why = "it was not sent" if is_certain else "the session has ended before the server confirmed it"
+            # The user no longer sees another view.
+            self._add(self.current, Refused(item.text, _sentence(why), is_certain))
         self.status = status or (4 if unsaid else 0)
         self.state = State.ENDED
         self.retry_at = None
@@ -328,10 +339,13 @@ class Conversation:
         view.old_seq = room.last
         self._update_room(view, room)
         self._add(view, Notice(self._arrival(view)))
+        view.new_entries = 0
         return view
 
     def close(self, view: View) -> None:
         """Remove a view, unless it is the only room."""
+        view.last_seq = sys.maxsize
+        self._show_passed(view)
         if view in self.views and (view.is_private or len(self.rooms) > 1):
             if view is self.current:
                 self._select(self.views[self.views.index(view) - 1])
@@ -344,9 +358,14 @@ class Conversation:
         if self.question is not None:
             self._take_nick(line.strip() or self.question.default)
             return
-        if not line.strip() or self.state in {State.LEAVING, State.ENDED}:
+        if not line.strip():
             return
         command, argument = commands.parse(line)
+        if command.name == "quit":
+            self.leave(argument.strip())
+            return
+        if self.state in {State.LEAVING, State.ENDED}:
+            raise commands.UsageError("You are leaving. Nothing more is sent.")
         self._check_length(commands.said_text(command, argument))
         self._last_uid += 1
         item = Item(
@@ -387,14 +406,14 @@ class Conversation:
                 self._outbox.end(item, None, errors.ChatError(f"{item.after.text} has failed"))
                 return
         try:
-            request = item.execute(item)
+            item.request = item.execute(item)
         except commands.UsageError as error:
             self._outbox.end(item, None, errors.ChatError(str(error)))
             return
-        if request is None:
+        if item.request is None:
             self._outbox.end(item, None, None)
         else:
-            self._server.request(request, partial(self._answered, item))
+            self._server.request(item.request, partial(self._answered, item))
 
     def _answered(self, item: Item, result: Any, error: ChatError | None) -> None:  # noqa: ANN401 -- any result
         if isinstance(error, errors.Ended):
@@ -425,11 +444,11 @@ class Conversation:
     def _show_passed(self, view: View) -> None:
         """Show stored lines of the user that the room's events have passed without showing them."""
         for item in list(self._outbox.items):
-            if item.kind is Kind.LINE and item.view is view and item.has_ended and item.error is None:
-                stored = item.result
-                if stored.seq <= view.last_seq:
-                    self._outbox.take_line(item.uid)
-                    self._add(view, Line(stored.at, self.nick, item.text, stored.seq, is_own=True))
+            match item.result, item.request:
+                case requests.Stored(seq, at), requests.Say(text=text) | requests.Emote(text=text):
+                    if item.view is view and seq <= view.last_seq and self._outbox.take_line(item.uid):
+                        is_action = isinstance(item.request, requests.Emote)
+                        self._add(view, Line(at, self.nick, text, seq, is_action, is_own=True))
 
     def _quit_if_done(self) -> None:
         if self.state is not State.LEAVING or self._outbox.items or self._has_quit:
@@ -495,6 +514,8 @@ class Conversation:
             view.members[session] = nick
         if self.ignored.pop(old.casefold(), None):
             self.ignored[nick.casefold()] = nick
+        if self.last_private == old:
+            self.last_private = nick
         for other in self.views:
             if other.is_private and other.name == old:
                 other.name = nick

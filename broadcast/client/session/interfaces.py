@@ -35,7 +35,10 @@ class Choices(Protocol):
         """Return a choice. Raise ``KeyError`` if there is none of this name."""
 
     def __setitem__(self, name: str, value: bool) -> None:
-        """Set a choice. Raise ``KeyError`` if there is none of this name."""
+        """Set a choice. Raise ``KeyError`` if there is none of this name.
+
+        Raise ``ValueError`` with the reason if it cannot be stored. It then holds until the client ends.
+        """
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of all choices."""

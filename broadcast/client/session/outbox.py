@@ -1,8 +1,8 @@
 """The own lines and commands that are not shown yet, in the order in which the user has typed them.
 
 Each is sent, then answered, then shown. Requests do not wait for the answers to earlier lines, but an answer is shown
-only after everything that was typed before it. Nothing that follows a command is sent before the command is shown:
-the command may lead to another room. So an own line never arrives before the answer to an earlier command.
+only after everything that was typed before it. Nothing that follows a command is sent before the command is shown,
+and no line of a room before an earlier private line. So a line never arrives before what was typed before it.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Item:
     """The view to which this command has led."""
     selections: int = 0
     """The number of views that the user had chosen until then."""
+    request: Request[Any] | None = None
+    """The request that was sent."""
     was_sent: bool = False
     has_ended: bool = False
     is_shown: bool = False
@@ -133,14 +135,18 @@ class Outbox:
     def _send_next(self) -> bool:
         """Send the first unsent item, if it may be sent. Return whether it was."""
         unanswered = 0
+        has_private = False
         for item in self.items:
             if not item.was_sent:
-                if unanswered >= self.max_unanswered or not (self.is_open or item.is_local):
+                is_late = has_private and item.kind is Kind.LINE and not item.view.is_private
+                is_possible = item.is_local or (self.is_open and unanswered < self.max_unanswered)
+                if is_late or not is_possible:
                     return False
                 item.was_sent = True
                 self._send(item)
                 return True
             unanswered += not item.has_ended
+            has_private = has_private or item.kind is Kind.PRIVATE
             if item.kind is Kind.COMMAND:
                 return False
         return False

@@ -16,7 +16,11 @@ from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import BufferControl
-from prompt_toolkit.layout.processors import BeforeInput, HighlightIncrementalSearchProcessor
+from prompt_toolkit.layout.processors import (
+    BeforeInput,
+    HighlightIncrementalSearchProcessor,
+    HighlightSelectionProcessor,
+)
 from prompt_toolkit.search import stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
@@ -25,8 +29,8 @@ from broadcast.client.terminal.graphemes import StandIns, boundary
 SENT_AT_ONCE: Final = 5
 """The most lines of a paste that are sent without a question."""
 
-_PREFIX: Final = re.compile(r"(?:/(?:me|say|reply|r)\s+|/(?:msg|m|tell|w)\s+\S+\s+)?", re.IGNORECASE)
-"""The beginning of a command that each part of its text gets again."""
+_PREFIX: Final = re.compile(r"/(?:me|say|reply|r)\s+|/(?:msg|m|tell|w|query)\s+\S+\s+", re.IGNORECASE)
+_LONGEST_GRAPHEME: Final = 64
 _LITERALLY: Final = "/say "
 
 
@@ -37,7 +41,7 @@ def size(line: str) -> int:
 
 def is_divisible(line: str) -> bool:
     """Return whether ``parts`` can divide *line*: it is no command, or one whose text can be said in parts."""
-    return not line.startswith("/") or line.startswith("//") or bool(_PREFIX.match(line)[0])  # type: ignore[index]
+    return not line.startswith("/") or line.startswith("//") or bool(_prefix(line))
 
 
 def parts(line: str, limit: int) -> Iterator[str]:
@@ -45,19 +49,29 @@ def parts(line: str, limit: int) -> Iterator[str]:
     if size(line) <= limit:
         yield line
         return
-    prefix = _PREFIX.match(line)[0]  # type: ignore[index]  # it matches everywhere
-    rest = line[len(prefix) :]
+    said = prefix = _prefix(line)
     room = max(limit - size(prefix or _LITERALLY), 1)
-    said = prefix
-    while rest:
-        cut = end = max(1, len(rest.encode(errors="replace")[:room].decode(errors="ignore")))
-        if cut < len(rest):
-            blank = rest.rfind(" ", 1, cut + 1)
-            cut, end = (blank, blank + 1) if blank > 0 else (boundary(rest, cut, after=False) or cut,) * 2
-        yield f"{said}{rest[:cut]}"
-        rest = rest[end:]
+    start = len(prefix)
+    while start < len(line):
+        fitting = line[start : start + room].encode(errors="replace")[:room].decode(errors="ignore")
+        end = following = start + max(1, len(fitting))
+        if end < len(line):
+            blank = line.rfind(" ", start + 1, end + 1)
+            if blank >= 0:
+                end, following = blank, blank + 1
+            else:
+                rest = line[start : end + _LONGEST_GRAPHEME]
+                end = following = start + (boundary(rest, end - start, after=False) or end - start)
+        yield f"{said}{line[start:end]}"
+        start = following
         # A later part must not become a command, such as "/quit" or "quit".
-        said = prefix or (_LITERALLY if rest.startswith("/") or " " not in rest[:room] else "")
+        said = prefix or (_LITERALLY if line.startswith("/", start) or " " not in line[start : start + room] else "")
+
+
+def _prefix(line: str) -> str:
+    """Return the beginning of a command that each part of its text gets again, or an empty text."""
+    found = _PREFIX.match(line)
+    return found[0] if found else ""
 
 
 class GraphemeBuffer(Buffer):
@@ -126,10 +140,18 @@ class Editor:
             accept_handler=lambda _buffer: self._send(),
             on_text_changed=lambda _buffer: self._keep_paste(),
         )
-        self.search = SearchToolbar(GraphemeBuffer(), ignore_case=True)
+        self.search = SearchToolbar(
+            GraphemeBuffer(), backward_search_prompt="Search: ", forward_search_prompt="Search: ", ignore_case=True
+        )
+        self.search.control.input_processors = [*(self.search.control.input_processors or []), StandIns()]
         self.control = BufferControl(
             self.buffer,
-            input_processors=[HighlightIncrementalSearchProcessor(), BeforeInput(prompt), StandIns()],
+            input_processors=[
+                HighlightIncrementalSearchProcessor(),
+                HighlightSelectionProcessor(),
+                BeforeInput(prompt),
+                StandIns(),
+            ],
             include_default_input_processors=False,
             search_buffer_control=self.search.control,
             preview_search=True,
@@ -137,7 +159,9 @@ class Editor:
         self.key_bindings = self._bindings()
 
     def hint(self) -> str:
-        """Return the question about a paste, or the counter of a draft that is too long, or an empty text."""
+        """Return the question about a paste, the counter of a draft that is too long, other help, or an empty text."""
+        if is_searching():
+            return "Ctrl-R searches the screen, Up and Down the drafts."
         lines = self.buffer.text.split("\n")
         longest = max(lines, key=size)
         limit = self._limit()
@@ -146,9 +170,9 @@ class Editor:
             if not all(is_divisible(line) for line in lines if size(line) > limit):
                 return f"{counter} This command is too long, shorten it."
             count = sum(1 for line in lines for _part in parts(line, limit))
-            return f"{counter} Enter sends it in {count} parts."
+            return f"{counter} Enter sends {count} parts."
         if self._pasted:
-            return f"Send {len(self._lines())} lines? Enter sends them, Esc keeps them in the draft."
+            return f"Send {len(self._lines())} lines? Enter sends, Esc keeps the draft."
         return ""
 
     def _lines(self) -> list[str]:
@@ -187,8 +211,10 @@ class Editor:
         # Some terminals paste CR LF, most CR.
         pasted = event.data.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
         whole, end, rest = pasted.rpartition("\n")
-        if event.current_buffer is not self.buffer or self._is_answer() or not end:
-            event.current_buffer.insert_text(pasted if event.current_buffer is self.buffer else rest)
+        if event.current_buffer is not self.buffer or self._is_answer():
+            event.current_buffer.insert_text(pasted.strip("\n").replace("\n", " "))
+        elif not end:
+            self.buffer.insert_text(rest)
         elif len(pasted.strip("\n").split("\n")) > SENT_AT_ONCE or max(map(size, whole.split("\n"))) > self._limit():
             self.buffer.insert_text(pasted.rstrip("\n"))
             self._pasted = len(self._lines()) > 1
