@@ -35,6 +35,7 @@ from prompt_toolkit.styles import Style
 from broadcast.client.session.conversation import State
 from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
+from broadcast.client.terminal.graphemes import cells, write_graphemes
 from broadcast.client.terminal.notifications import Alerts
 from broadcast.client.terminal.scrolling import Scrolling, wrap
 from broadcast.client.terminal.status_line import shorten, status, status_row, views_row
@@ -128,6 +129,7 @@ class Screen:
             output.enable_cpr = False
             # tmux moves the whole screen into its scrollback if a program erases it from its first column.
             output.erase_down = lambda: output.write_raw("\x1b[C\x1b[J\r\x1b[K")  # type: ignore[method-assign]
+        write_graphemes(output)
         self._conversation = conversation
         self._renderer = renderer
         self._output = output
@@ -166,7 +168,8 @@ class Screen:
 
         def row(text: Callable[[], StyleAndTextTuples], *, when: Callable[[], bool] = lambda: True) -> AnyContainer:
             return ConditionalContainer(
-                Window(FormattedTextControl(text), dont_extend_height=True), filter=is_roomy & Condition(when)
+                Window(FormattedTextControl(lambda: _as_cells(text())), dont_extend_height=True),
+                filter=is_roomy & Condition(when),
             )
 
         self._layout = Layout(
@@ -498,6 +501,11 @@ class Screen:
         self._write([("class:status", shorten(printable(text, self._encoding), columns - 1, ""))])
         self._output.cursor_goto(1, 1)
         self._output.flush()
+
+
+def _as_cells(pieces: StyleAndTextTuples) -> StyleAndTextTuples:
+    """Return *pieces* as prompt_toolkit lays them out."""
+    return [(style, cells(text)) for style, text, *_ in pieces]
 
 
 def rows_above(screen: PromptScreen, cursor: Point, columns: int) -> int:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
-from prompt_toolkit.utils import get_cwidth
+from wcwidth import iter_graphemes
+
+from broadcast.client.terminal.graphemes import width
 
 if TYPE_CHECKING:
     from broadcast.client.session.entries import Entry
@@ -24,14 +26,15 @@ def wrap(row: StyleAndTextTuples, columns: int) -> list[StyleAndTextTuples]:
         if "[ZeroWidthEscape]" in style:
             wrapped[-1].append((style, text))
             continue
-        start = 0
-        for index, char in enumerate(text):
-            width = get_cwidth(char)
-            if x + width > columns:
-                wrapped[-1].append((style, text[start:index]))
+        start = end = 0
+        for grapheme in iter_graphemes(text):
+            step = width(grapheme)
+            if x + step > columns:
+                wrapped[-1].append((style, text[start:end]))
                 wrapped.append([])
-                start, x = index, 0
-            x += width
+                start, x = end, 0
+            x += step
+            end += len(grapheme)
         wrapped[-1].append((style, text[start:]))
     return wrapped
 
