@@ -56,31 +56,15 @@ def _run(options: Options) -> tuple[int, str]:
         except ImportError:
             _complain("without prompt_toolkit there is no line editing: pip install prompt_toolkit")
         else:
-            from broadcast.client.settings import Settings  # noqa: PLC0415
+            from broadcast.client.terminal import app  # noqa: PLC0415
 
-            options.fill(Settings.load().choices)
-            return _on_terminal(options), ""
+            return app.run(options), ""
     if options.rooms:
         room = options.rooms[0]
         return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
     from broadcast.client import running  # noqa: PLC0415
 
     return running.pipe(options, _default_reactor())
-
-
-def _on_terminal(options: Options) -> int:
-    import asyncio  # noqa: PLC0415
-    from typing import cast  # noqa: PLC0415
-
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
-
-    # Not the loop that Windows has by default, which Twisted refuses.
-    asyncioreactor.install(asyncio.SelectorEventLoop())  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    from broadcast.client import old_terminal as terminal  # noqa: PLC0415
-
-    return terminal.run(options, cast(asyncioreactor.AsyncioSelectorReactor, reactor))
 
 
 def _default_reactor() -> Reactor:
@@ -92,7 +76,7 @@ def _default_reactor() -> Reactor:
 
 
 def _complain(why: str) -> None:
-    from broadcast.client.lines import printable  # noqa: PLC0415
+    from broadcast.client.text import printable  # noqa: PLC0415
 
     line = f"{PROGRAM}: {printable(why)}\n"
     try:
