@@ -33,6 +33,7 @@ from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
 from broadcast.client.session.conversation import State
+from broadcast.client.terminal import links
 from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
 from broadcast.client.terminal.graphemes import cells, write_graphemes
@@ -144,6 +145,8 @@ class Screen:
         self._printed: deque[StyleAndTextTuples] = deque(maxlen=MAX_ROWS)
         """The last rows above the typed line, which may be on the screen."""
         self._scrolling: Scrolling | None = None
+        self._painted: tuple[int, ...] = ()
+        """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._leaves_until = 0.0
         """The time until which another Ctrl-C leaves."""
         self._drawn_size = self._last_size = output.get_size()
@@ -330,14 +333,14 @@ class Screen:
         return not self._is_resizing
 
     def _before_render(self) -> None:
-        if self._size != self._drawn_size:
-            if self._scrolling is None:
-                self._erase()
-            else:
-                self._scrolling.resize(*self._scrolling_size())
+        if self._scrolling is None and self._size != self._drawn_size:
+            self._erase()
+        if self.app.renderer.last_rendered_screen is None:
+            self._painted = ()
 
     def _after_render(self) -> None:
-        self._drawn_size = self._size
+        # The size may have changed since the screen was drawn.
+        self._drawn_size = self.app.renderer._last_size or self._size  # noqa: SLF001
         if self._scrolling is not None:
             self._paint(self._scrolling)
 
@@ -430,16 +433,15 @@ class Screen:
 
     # Scrolling
 
-    def _scrolling_size(self) -> tuple[int, int]:
-        return self._size.columns, max(1, self._size.rows - 1)
-
     def _begin_scrolling(self) -> Scrolling:
         """Show the entries of the current view on the alternate screen, one page before the end."""
         self._refresh_soon()
         renderer = copy(self._renderer)
         renderer.day = None
         self._erase()
-        self._scrolling = Scrolling(self._conversation.current.entries, renderer.rows, *self._scrolling_size())
+        self._scrolling = Scrolling(
+            self._conversation.current.entries, renderer.rows, self._size.columns, max(1, self._size.rows - 1)
+        )
         self._scrolling.page(-1)
         self.app.renderer.full_screen = True
         self.app.layout = self._empty_layout
@@ -491,12 +493,19 @@ class Screen:
 
     def _paint(self, scrolling: Scrolling) -> None:
         """Draw the scrolling view. The terminal wraps the rows, so that a link or a copied text stays whole."""
-        columns, height = self._scrolling_size()
+        columns, height = self._size.columns, max(1, self._size.rows - 1)
+        scrolling.resize(columns, height)
+        if self._painted == (painted := (columns, height, scrolling.position, scrolling.new)):
+            return
+        self._painted = painted
         new = f", {scrolling.new} new" if scrolling.new else ""
         text = f" {self._conversation.current.title}{new}: PageUp, PageDown, End returns "
         self._output.cursor_goto(1, 1)
         self._output.erase_down()
         self._write(scrolling.shown())
+        if self._renderer.has_links:
+            # The last line may end within a link.
+            self._output.write_raw(links.CLOSE)
         self._output.cursor_goto(height + 1, 1)
         self._write([("class:status", shorten(printable(text, self._encoding), columns - 1, ""))])
         self._output.cursor_goto(1, 1)

@@ -54,7 +54,8 @@ class Scrolling:
         self._starts: list[int] = []
         """The index of the first line of each row."""
         self._wrap(self._rows)
-        self._top = self._last_top
+        self.position = self._last_top
+        """The index of the first line on the screen."""
         self._wanted = ""
         self._found = 0
         """The row that was found."""
@@ -66,12 +67,7 @@ class Scrolling:
     @property
     def is_at_end(self) -> bool:
         """Whether the newest entry is shown."""
-        return self._top >= self._last_top
-
-    @property
-    def is_at_start(self) -> bool:
-        """Whether the oldest entry is shown."""
-        return self._top == 0
+        return self.position >= self._last_top
 
     @property
     def _last_top(self) -> int:
@@ -86,24 +82,24 @@ class Scrolling:
 
     def add_older(self, entries: Sequence[Entry]) -> None:
         """Insert entries before the first one. The position stays."""
-        before = len(self._lines) - self._top
+        before = len(self._lines) - self.position
         self._rows[:0] = self._make_rows(entries)
         self._wrap_all()
-        self._top = len(self._lines) - before
+        self.position = len(self._lines) - before
 
     def resize(self, columns: int, height: int) -> None:
         """Wrap the rows for a terminal of another size. The first row stays the first one."""
         if (columns, height) == (self._columns, self._height):
             return
-        first = bisect_right(self._starts, self._top) - 1
+        first = bisect_right(self._starts, self.position) - 1
         was_at_end = self.is_at_end
         self._columns, self._height = columns, height
         self._wrap_all()
-        self._top = self._last_top if was_at_end or first < 0 else min(self._starts[first], self._last_top)
+        self.position = self._last_top if was_at_end or first < 0 else min(self._starts[first], self._last_top)
 
     def move(self, lines: int) -> None:
         """Move down, or up if *lines* is negative."""
-        self._top = min(max(0, self._top + lines), self._last_top)
+        self.position = min(max(0, self.position + lines), self._last_top)
 
     def page(self, pages: int) -> None:
         """Move by pages. Two lines of a page stay on the screen."""
@@ -116,15 +112,15 @@ class Scrolling:
         for index in range(self._found - 1, -1, -1):
             if self._wanted and self._wanted in fragment_list_to_text(self._rows[index]).casefold():
                 self._found = index
-                self._top = min(max(0, self._starts[index] - self._height // 2), self._last_top)
+                self.position = min(max(0, self._starts[index] - self._height // 2), self._last_top)
                 return
 
     def shown(self) -> StyleAndTextTuples:
         """Return the lines on the screen. A row is whole, so that the terminal wraps it itself."""
         pieces: StyleAndTextTuples = []
-        end = min(len(self._lines), self._top + self._height)
-        starts = set(self._starts[bisect_right(self._starts, self._top) : bisect_right(self._starts, end)])
-        for index in range(self._top, end):
+        end = min(len(self._lines), self.position + self._height)
+        starts = set(self._starts[bisect_right(self._starts, self.position) : bisect_right(self._starts, end)])
+        for index in range(self.position, end):
             if index in starts:
                 pieces.append(("", "\n"))
             pieces += self._lines[index]
