@@ -55,28 +55,15 @@ def _run(options: Options) -> tuple[int, str]:
 
         return running.oneshot(options, _default_reactor())
     if os.isatty(0) and os.isatty(1):
-        return _on_terminal(options), ""
+        from broadcast.client.terminal import app  # noqa: PLC0415
+
+        return app.run(options), ""
     if options.rooms:
         room = options.rooms[0]
         return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
     from broadcast.client import running  # noqa: PLC0415
 
     return running.pipe(options, _default_reactor())
-
-
-def _on_terminal(options: Options) -> int:
-    import asyncio  # noqa: PLC0415
-    from typing import cast  # noqa: PLC0415
-
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
-
-    # Not the loop that Windows has by default, which Twisted refuses.
-    asyncioreactor.install(asyncio.SelectorEventLoop())  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    from broadcast.client import old_terminal as terminal  # noqa: PLC0415
-
-    return terminal.run(options, cast(asyncioreactor.AsyncioSelectorReactor, reactor))
 
 
 def _default_reactor() -> Reactor:

@@ -130,10 +130,10 @@ class Conversation:
 
     @property
     def nicknames(self) -> list[str]:
-        """The nicknames for completion, without the own one: people of the current view first, who spoke last."""
+        """The nicknames for completion, without the own one: those of the current view first."""
         known = [self.current.name] if self.current.is_private else []
         for view in (self.current, *self.views):
-            known += reversed(view.members.values())
+            known += view.members.values()
         known += (view.name for view in self.views if view.is_private)
         return [nick for nick in dict.fromkeys(known) if nick != self.nick]
 
@@ -339,6 +339,7 @@ class Conversation:
         view.old_seq = room.last
         self._update_room(view, room)
         self._add(view, Notice(self._arrival(view)))
+        view.new_entries = 0
         return view
 
     def close(self, view: View) -> None:
@@ -465,7 +466,6 @@ class Conversation:
         is_own = self._is_own(event)
         if is_own and event.uid:
             self._outbox.take_line(event.uid)
-        view.speaks(event.session, event.nick)
         if is_own or not self._ignores(event.nick):
             is_mention = not is_own and self._names_user(event.text)
             line = Line(

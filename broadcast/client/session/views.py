@@ -31,7 +31,7 @@ class View:
         self.count = 0
         """The number of people in the room, with the user."""
         self.members: dict[str, str] = {}
-        """The nicknames in the room by session, the last speaker last; in a large room not all of them."""
+        """The nicknames in the room by session, in a large room not all of them."""
         self.last_seq = 0
         """The number of the last line of the room that the view has."""
         self.old_seq = 0
@@ -55,11 +55,6 @@ class View:
         """Add a person. A repetition changes nothing."""
         self.count += session not in self.members
         self.members[session] = nick
-
-    def speaks(self, session: str, nick: str) -> None:
-        """Move a person to the end. One that was left out of the list is added."""
-        if self.members.pop(session, None) or (session and self.count > len(self.members)):
-            self.members[session] = nick
 
     def remove_member(self, session: str) -> None:
         """Remove a person. A repetition changes nothing if all members are known."""
