@@ -91,7 +91,6 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         session.input,
         session.output,
         server=options.server,
-        colored=options.color,
         encoding=encoding,
         is_reflowing=reflows(),
     )
