@@ -26,7 +26,7 @@ from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
 from broadcast.client.status import LOST, NO_CONNECTION
-from broadcast.client.terminal import colors, links
+from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
 from broadcast.client.terminal.rendering import Renderer
@@ -89,7 +89,6 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         session.input,
         session.output,
         server=options.server,
-        colored=colors.are_wanted(refused=not options.color),
         encoding=encoding,
         is_reflowing=reflows(),
     )

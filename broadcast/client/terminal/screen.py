@@ -121,7 +121,6 @@ class Screen:
         output: Output,
         *,
         server: str,
-        colored: bool = True,
         encoding: str = "utf-8",
         is_reflowing: bool = True,
     ) -> None:
@@ -197,7 +196,7 @@ class Screen:
             layout=self._layout,
             key_bindings=merge_key_bindings([self.editor.key_bindings, self._bindings(), self._scrolling_bindings()]),
             style=STYLE,
-            color_depth=None if colored else ColorDepth.DEPTH_1_BIT,
+            color_depth=lambda: None if conversation.choices["color"] else ColorDepth.DEPTH_1_BIT,
             erase_when_done=True,
             max_render_postpone_time=None,
             before_render=lambda _app: self._before_render(),
