@@ -69,6 +69,7 @@ STYLE: Final = Style.from_dict(
     {
         **STYLES,
         "status": "reverse",
+        "found": "reverse",
         "status.problem": "bold",
         "views.current": "bold underline",
         "views.unread": "bold",
@@ -144,7 +145,7 @@ class Screen:
         self._printed: deque[StyleAndTextTuples] = deque(maxlen=MAX_ROWS)
         """The last rows above the typed line, which may be on the screen."""
         self._scrolling: Scrolling | None = None
-        self._painted: tuple[int, ...] = ()
+        self._painted: tuple[object, ...] = ()
         """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._leaves_until = 0.0
         """The time until which another Ctrl-C leaves."""
@@ -494,11 +495,14 @@ class Screen:
         """Draw the scrolling view. The terminal wraps the rows, so that a link or a copied text stays whole."""
         columns, height = self._size.columns, max(1, self._size.rows - 1)
         scrolling.resize(columns, height)
-        if self._painted == (painted := (columns, height, scrolling.position, scrolling.new)):
+        if self._painted == (
+            painted := (columns, height, scrolling.position, scrolling.new, scrolling.found, scrolling.result)
+        ):
             return
         self._painted = painted
         new = f", {scrolling.new} new" if scrolling.new else ""
-        text = f" {self._conversation.current.title}{new}: PageUp, PageDown, End returns "
+        result = f", {scrolling.result}" if scrolling.result else ""
+        text = f" {self._conversation.current.title}{new}{result}: PageUp, PageDown, End returns "
         self._output.cursor_goto(1, 1)
         self._output.erase_down()
         self._write(scrolling.shown())
