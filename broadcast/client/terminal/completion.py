@@ -14,6 +14,7 @@ from prompt_toolkit.document import Document
 from broadcast.client.protocol import requests
 from broadcast.client.session import commands
 from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.entries import Line
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ConversationCompleter(Completer):
                 yield from _matching(switch.split("/"), word)
             case _ if word:
                 # Without a beginning, Tab would offer everybody after each blank.
-                yield from _matching(self._conversation.nicknames, word, " " if before else ": ")
+                yield from _matching(self._nicknames(), word, " " if before else ": ")
 
     def _kind(self, line: str) -> str:
         """Return the word of the usage for the last word of *line*, such as ``NAME`` or ``on/off``, or an empty one."""
@@ -107,7 +108,13 @@ class ConversationCompleter(Completer):
             case "/nick":
                 return ()
             case _:
-                return self._conversation.nicknames
+                return self._nicknames()
+
+    def _nicknames(self) -> list[str]:
+        """Return the nicknames of other people, beginning with those who spoke last in the current view."""
+        spoken = (entry.nick for entry in reversed(self._conversation.current.entries) if isinstance(entry, Line))
+        rank = {nick: place for place, nick in enumerate(dict.fromkeys(spoken))}
+        return sorted(self._conversation.nicknames, key=lambda nick: rank.get(nick, len(rank)))
 
     async def _ask(self, request: requests.Request[Any], learn: Any, *, once: bool = False) -> None:  # noqa: ANN401
         """Ask the server, and wait for a moment. An answer that comes later is for the next completion."""

@@ -87,7 +87,7 @@ class Scrolling:
         before = len(self._lines) - self.position
         rows = list(self._make_rows(entries))
         self._rows[:0] = rows
-        self.found += len(rows)
+        self.found += len(rows) if self.found >= 0 else 0
         self._wrap_all()
         self.position = len(self._lines) - before
 
