@@ -36,6 +36,7 @@ from broadcast.client.session.conversation import State
 from broadcast.client.terminal import links
 from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
+from broadcast.client.terminal.graphemes import cells, write_graphemes
 from broadcast.client.terminal.notifications import Alerts
 from broadcast.client.terminal.scrolling import Scrolling, wrap
 from broadcast.client.terminal.status_line import shorten, status, status_row, views_row
@@ -70,6 +71,7 @@ STYLE: Final = Style.from_dict(
     {
         **STYLES,
         "status": "reverse",
+        "found": "reverse",
         "status.problem": "bold",
         "views.current": "bold underline",
         "views.unread": "bold",
@@ -122,7 +124,6 @@ class Screen:
         output: Output,
         *,
         server: str,
-        colored: bool = True,
         encoding: str = "utf-8",
         is_reflowing: bool = True,
     ) -> None:
@@ -131,6 +132,7 @@ class Screen:
             output.enable_cpr = False
             # tmux moves the whole screen into its scrollback if a program erases it from its first column.
             output.erase_down = lambda: output.write_raw("\x1b[C\x1b[J\r\x1b[K")  # type: ignore[method-assign]
+        write_graphemes(output)
         self._conversation = conversation
         self._renderer = renderer
         self._output = output
@@ -145,7 +147,7 @@ class Screen:
         self._printed: deque[StyleAndTextTuples] = deque(maxlen=MAX_ROWS)
         """The last rows above the typed line, which may be on the screen."""
         self._scrolling: Scrolling | None = None
-        self._painted: tuple[int, ...] = ()
+        self._painted: tuple[object, ...] = ()
         """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._leaves_until = 0.0
         """The time until which another Ctrl-C leaves."""
@@ -171,7 +173,8 @@ class Screen:
 
         def row(text: Callable[[], StyleAndTextTuples], *, when: Callable[[], bool] = lambda: True) -> AnyContainer:
             return ConditionalContainer(
-                Window(FormattedTextControl(text), dont_extend_height=True), filter=is_roomy & Condition(when)
+                Window(FormattedTextControl(lambda: _as_cells(text())), dont_extend_height=True),
+                filter=is_roomy & Condition(when),
             )
 
         self._layout = Layout(
@@ -196,7 +199,7 @@ class Screen:
             layout=self._layout,
             key_bindings=merge_key_bindings([self.editor.key_bindings, self._bindings(), self._scrolling_bindings()]),
             style=STYLE,
-            color_depth=None if colored else ColorDepth.DEPTH_1_BIT,
+            color_depth=lambda: None if conversation.choices["color"] else ColorDepth.DEPTH_1_BIT,
             erase_when_done=True,
             max_render_postpone_time=None,
             before_render=lambda _app: self._before_render(),
@@ -494,11 +497,14 @@ class Screen:
         """Draw the scrolling view. The terminal wraps the rows, so that a link or a copied text stays whole."""
         columns, height = self._size.columns, max(1, self._size.rows - 1)
         scrolling.resize(columns, height)
-        if self._painted == (painted := (columns, height, scrolling.position, scrolling.new)):
+        if self._painted == (
+            painted := (columns, height, scrolling.position, scrolling.new, scrolling.found, scrolling.result)
+        ):
             return
         self._painted = painted
         new = f", {scrolling.new} new" if scrolling.new else ""
-        text = f" {self._conversation.current.title}{new}: PageUp, PageDown, End returns "
+        result = f", {scrolling.result}" if scrolling.result else ""
+        text = f" {self._conversation.current.title}{new}{result}: PageUp, PageDown, End returns "
         self._output.cursor_goto(1, 1)
         self._output.erase_down()
         self._write(scrolling.shown())
@@ -509,6 +515,11 @@ class Screen:
         self._write([("class:status", shorten(printable(text, self._encoding), columns - 1, ""))])
         self._output.cursor_goto(1, 1)
         self._output.flush()
+
+
+def _as_cells(pieces: StyleAndTextTuples) -> StyleAndTextTuples:
+    """Return *pieces* as prompt_toolkit lays them out."""
+    return [(style, cells(text)) for style, text, *_ in pieces]
 
 
 def rows_above(screen: PromptScreen, cursor: Point, columns: int) -> int:
