@@ -26,9 +26,8 @@ from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
 from broadcast.client.status import LOST, NO_CONNECTION
-from broadcast.client.terminal import colors, links
+from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
-from broadcast.client.terminal.graphemes import write_graphemes
 from broadcast.client.terminal.history import DraftHistory, state_folder
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen as FullScreen
@@ -82,7 +81,6 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
     renderer = Renderer(
         has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
     )
-    write_graphemes(session.output)
     return FullScreen(
         conversation,
         renderer,
@@ -91,7 +89,6 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         session.input,
         session.output,
         server=options.server,
-        colored=colors.are_wanted(refused=not options.color),
         encoding=encoding,
         is_reflowing=reflows(),
     )

@@ -14,7 +14,7 @@ from prompt_toolkit.document import Document
 from broadcast.client.protocol import requests
 from broadcast.client.session import commands
 from broadcast.client.session.conversation import Conversation, State
-from broadcast.client.session.entries import Line, PrivateLine
+from broadcast.client.session.entries import Line
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
@@ -112,9 +112,8 @@ class ConversationCompleter(Completer):
 
     def _nicknames(self) -> list[str]:
         """Return the nicknames of other people, beginning with those who spoke last in the current view."""
-        spoken = reversed(self._conversation.current.entries)
-        order = dict.fromkeys(entry.nick for entry in spoken if isinstance(entry, Line | PrivateLine))
-        rank = {nick: place for place, nick in enumerate(order)}
+        spoken = (entry.nick for entry in reversed(self._conversation.current.entries) if isinstance(entry, Line))
+        rank = {nick: place for place, nick in enumerate(dict.fromkeys(spoken))}
         return sorted(self._conversation.nicknames, key=lambda nick: rank.get(nick, len(rank)))
 
     async def _ask(self, request: requests.Request[Any], learn: Any, *, once: bool = False) -> None:  # noqa: ANN401

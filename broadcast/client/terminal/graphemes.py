@@ -51,19 +51,24 @@ def cell(grapheme: str) -> str:
         return grapheme
     stand_in = _stand_ins.get(grapheme)
     if stand_in is None:
-        width = wcstwidth(grapheme, term_program=_TERMINAL)
-        used = sum(known == width for _grapheme, known in _graphemes.values())
-        if width not in _FIRST or used >= _STAND_INS:
+        columns = width(grapheme)
+        used = sum(known == columns for _grapheme, known in _graphemes.values())
+        if columns not in _FIRST or used >= _STAND_INS:
             # Such a wide grapheme is shown as several ones, also by the terminal.
             return grapheme
-        stand_in = _stand_ins[grapheme] = chr(_FIRST[width] + used)
-        _graphemes[stand_in] = (grapheme, width)
+        stand_in = _stand_ins[grapheme] = chr(_FIRST[columns] + used)
+        _graphemes[stand_in] = (grapheme, columns)
     return stand_in
 
 
 def cells(text: str) -> str:
-    """Return *text* with stand-ins, for a fragment of formatted text that prompt_toolkit lays out."""
+    """Return *text* with stand-ins, as prompt_toolkit lays it out."""
     return text if text.isascii() else "".join(map(cell, iter_graphemes(text)))
+
+
+def width(text: str) -> int:
+    """Return the number of columns of *text*, which contains no control character, on this terminal."""
+    return max(0, wcstwidth(text, term_program=_TERMINAL))
 
 
 def write_graphemes(output: Output) -> None:
@@ -71,10 +76,10 @@ def write_graphemes(output: Output) -> None:
     write = output.write
 
     def write_cell(data: str) -> None:
-        grapheme, width = _graphemes.get(data, ("", 0)) if len(data) == 1 else ("", 0)
+        grapheme, columns = _graphemes.get(data, ("", 0)) if len(data) == 1 else ("", 0)
         if grapheme:
             # Save the cursor, restore it, and move it to the right. A grapheme contains no control character.
-            output.write_raw(f"\x1b7{grapheme}\x1b8\x1b[{width}C")
+            output.write_raw(f"\x1b7{grapheme}\x1b8\x1b[{columns}C")
         else:
             write(data)
 

@@ -33,8 +33,10 @@ from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
 from broadcast.client.session.conversation import State
+from broadcast.client.terminal import links
 from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
+from broadcast.client.terminal.graphemes import cells, write_graphemes
 from broadcast.client.terminal.notifications import Alerts
 from broadcast.client.terminal.scrolling import Scrolling, wrap
 from broadcast.client.terminal.status_line import shorten, status, status_row, views_row
@@ -54,6 +56,8 @@ LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C on an empty line, which leaves."""
 ESCAPE_SECONDS: Final = 0.1
 """The time after an escape character in which another one makes it a key such as Alt-A or PageUp."""
+BOTTOM_ROWS: Final = 4
+"""The usual number of rows for a heading, the typed line, the line of views, and the status line."""
 ROWS: Final = 6
 """The least height for a status line. A lower terminal shows only the typed line."""
 WAITING_SHOWN: Final = 3
@@ -67,6 +71,7 @@ STYLE: Final = Style.from_dict(
     {
         **STYLES,
         "status": "reverse",
+        "found": "reverse",
         "status.problem": "bold",
         "views.current": "bold underline",
         "views.unread": "bold",
@@ -119,7 +124,6 @@ class Screen:
         output: Output,
         *,
         server: str,
-        colored: bool = True,
         encoding: str = "utf-8",
         is_reflowing: bool = True,
     ) -> None:
@@ -128,6 +132,7 @@ class Screen:
             output.enable_cpr = False
             # tmux moves the whole screen into its scrollback if a program erases it from its first column.
             output.erase_down = lambda: output.write_raw("\x1b[C\x1b[J\r\x1b[K")  # type: ignore[method-assign]
+        write_graphemes(output)
         self._conversation = conversation
         self._renderer = renderer
         self._output = output
@@ -142,6 +147,8 @@ class Screen:
         self._printed: deque[StyleAndTextTuples] = deque(maxlen=MAX_ROWS)
         """The last rows above the typed line, which may be on the screen."""
         self._scrolling: Scrolling | None = None
+        self._painted: tuple[object, ...] = ()
+        """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._leaves_until = 0.0
         """The time until which another Ctrl-C leaves."""
         self._drawn_size = self._last_size = output.get_size()
@@ -158,7 +165,7 @@ class Screen:
         )
         self._line = Window(
             self.editor.control,
-            height=lambda: Dimension(min=1, max=max(1, self._size.rows - ROWS)),
+            height=lambda: Dimension(min=1, max=max(1, self._size.rows // 2)),
             wrap_lines=True,
             dont_extend_height=True,
         )
@@ -166,7 +173,8 @@ class Screen:
 
         def row(text: Callable[[], StyleAndTextTuples], *, when: Callable[[], bool] = lambda: True) -> AnyContainer:
             return ConditionalContainer(
-                Window(FormattedTextControl(text), dont_extend_height=True), filter=is_roomy & Condition(when)
+                Window(FormattedTextControl(lambda: _as_cells(text())), dont_extend_height=True),
+                filter=is_roomy & Condition(when),
             )
 
         self._layout = Layout(
@@ -191,7 +199,7 @@ class Screen:
             layout=self._layout,
             key_bindings=merge_key_bindings([self.editor.key_bindings, self._bindings(), self._scrolling_bindings()]),
             style=STYLE,
-            color_depth=None if colored else ColorDepth.DEPTH_1_BIT,
+            color_depth=lambda: None if conversation.choices["color"] else ColorDepth.DEPTH_1_BIT,
             erase_when_done=True,
             max_render_postpone_time=None,
             before_render=lambda _app: self._before_render(),
@@ -242,7 +250,7 @@ class Screen:
         """Print the heading of the current view, its *unread* last entries, and as many before as the screen holds."""
         self._end_scrolling()
         view = self._conversation.current
-        free = self._size.rows - ROWS
+        free = self._size.rows - BOTTOM_ROWS
         count = 0
         for entry in reversed(view.entries):
             free -= len(wrap(self._renderer.row(entry), self._size.columns))
@@ -327,14 +335,14 @@ class Screen:
         return not self._is_resizing
 
     def _before_render(self) -> None:
-        if self._size != self._drawn_size:
-            if self._scrolling is None:
-                self._erase()
-            else:
-                self._scrolling.resize(*self._scrolling_size())
+        if self._scrolling is None and self._size != self._drawn_size:
+            self._erase()
+        if self.app.renderer.last_rendered_screen is None:
+            self._painted = ()
 
     def _after_render(self) -> None:
-        self._drawn_size = self._size
+        # The size may have changed since the screen was drawn.
+        self._drawn_size = self.app.renderer._last_size or self._size  # noqa: SLF001
         if self._scrolling is not None:
             self._paint(self._scrolling)
 
@@ -427,16 +435,15 @@ class Screen:
 
     # Scrolling
 
-    def _scrolling_size(self) -> tuple[int, int]:
-        return self._size.columns, max(1, self._size.rows - 1)
-
     def _begin_scrolling(self) -> Scrolling:
         """Show the entries of the current view on the alternate screen, one page before the end."""
         self._refresh_soon()
         renderer = copy(self._renderer)
         renderer.day = None
         self._erase()
-        self._scrolling = Scrolling(self._conversation.current.entries, renderer.rows, *self._scrolling_size())
+        self._scrolling = Scrolling(
+            self._conversation.current.entries, renderer.rows, self._size.columns, max(1, self._size.rows - 1)
+        )
         self._scrolling.page(-1)
         self.app.renderer.full_screen = True
         self.app.layout = self._empty_layout
@@ -488,16 +495,31 @@ class Screen:
 
     def _paint(self, scrolling: Scrolling) -> None:
         """Draw the scrolling view. The terminal wraps the rows, so that a link or a copied text stays whole."""
-        columns, height = self._scrolling_size()
+        columns, height = self._size.columns, max(1, self._size.rows - 1)
+        scrolling.resize(columns, height)
+        if self._painted == (
+            painted := (columns, height, scrolling.position, scrolling.new, scrolling.found, scrolling.result)
+        ):
+            return
+        self._painted = painted
         new = f", {scrolling.new} new" if scrolling.new else ""
-        text = f" {self._conversation.current.title}{new}: PageUp, PageDown, End returns "
+        result = f", {scrolling.result}" if scrolling.result else ""
+        text = f" {self._conversation.current.title}{new}{result}: PageUp, PageDown, End returns "
         self._output.cursor_goto(1, 1)
         self._output.erase_down()
         self._write(scrolling.shown())
+        if self._renderer.has_links:
+            # The last line may end within a link.
+            self._output.write_raw(links.CLOSE)
         self._output.cursor_goto(height + 1, 1)
         self._write([("class:status", shorten(printable(text, self._encoding), columns - 1, ""))])
         self._output.cursor_goto(1, 1)
         self._output.flush()
+
+
+def _as_cells(pieces: StyleAndTextTuples) -> StyleAndTextTuples:
+    """Return *pieces* as prompt_toolkit lays them out."""
+    return [(style, cells(text)) for style, text, *_ in pieces]
 
 
 def rows_above(screen: PromptScreen, cursor: Point, columns: int) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.utils import get_cwidth
 
 from broadcast.client.session.conversation import State
+from broadcast.client.terminal.graphemes import boundary, width
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
@@ -24,17 +24,12 @@ SHORTEST_NAME: Final = 3
 """The least number of columns of a shortened name in the line of views."""
 
 
-def width(text: str) -> int:
-    """Return the number of columns of *text*."""
-    return get_cwidth(text)
-
-
 def shorten(text: str, columns: int, sign: str = "…") -> str:
     """Return *text*, cut to at most *columns* columns. *sign* then ends it."""
     if width(text) <= columns:
         return text
     while text and width(text) + width(sign) > columns:
-        text = text[:-1]
+        text = text[: boundary(text, len(text) - 1, after=False)]
     return (text + sign)[: max(0, columns)]
 
 
