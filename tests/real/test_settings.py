@@ -70,7 +70,7 @@ async def test_an_error_in_the_file_is_one_line_and_status_1(programs: Programs,
     assert await ann.end() == 1
     (shown,) = ann.model.shown
     assert shown.startswith("broadcast-client: ")
-    assert shown.endswith("client.toml, line 2: invalid value. Correct the file, or move it away")
+    assert shown.endswith("client.toml: Invalid value (at line 2, column 11). Correct the file, or move it away")
     assert read(programs) == text
 
 
