@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import secrets
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from io import TextIOWrapper
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -62,6 +64,9 @@ class Screen(Front, Protocol):
 def run(options: Options) -> int:
     """Run the client on this terminal until the user leaves, or the session ends. Return the exit status."""
     choices = Choices(options)
+    if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
+        # Most terminals send UTF-8, also with LANG=C.
+        sys.stdin.reconfigure(encoding="utf-8")
     with create_app_session(create_input(), create_output()) as session:
         make_screen = partial(_make_screen, options, session)
         return asyncio.run(App(options, choices, make_screen).run())

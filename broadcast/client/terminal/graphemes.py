@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from itertools import accumulate
 from typing import Final
 
+from prompt_toolkit.application import get_app
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
@@ -87,7 +87,10 @@ def write_graphemes(output: Output) -> None:
 
 
 class StandIns(Processor):
-    """The processor that puts stand-ins into the lines of an editor. It comes last."""
+    """The processor that puts stand-ins into the lines of an editor, and escapes for what the output cannot encode.
+
+    It comes last.
+    """
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         """Return the line with stand-ins, and the mappings between its positions and those of the text."""
@@ -95,19 +98,18 @@ class StandIns(Processor):
         text = fragment_list_to_text(fragments)
         if text.isascii():
             return Transformation(fragments)
-        exploded = [
-            fragment for fragment in explode_text_fragments(fragments) if "[ZeroWidthEscape]" not in fragment[0]
-        ]
+        encoding = get_app().output.encoding()
+        styles = [style for style, *_ in explode_text_fragments(fragments) if "[ZeroWidthEscape]" not in style]
         shown: StyleAndTextTuples = []
-        starts = [0]
+        sources, positions = [0], [0]
         for grapheme in iter_graphemes(text):
-            style = exploded[starts[-1]][0]
-            pieces = cell(grapheme)
-            shown.append((style, pieces))
-            # A grapheme without a stand-in has as many positions as code points.
-            starts += accumulate([len(grapheme) // len(pieces)] * len(pieces), initial=starts.pop())
+            escaped = grapheme.encode(encoding, "backslashreplace").decode(encoding)
+            piece = cell(grapheme) if escaped == grapheme else escaped
+            shown.append((styles[sources[-1]], piece))
+            sources.append(sources[-1] + len(grapheme))
+            positions.append(positions[-1] + len(piece))
         return Transformation(
             shown,
-            lambda position: bisect_right(starts, position) - 1,
-            lambda position: starts[min(position, len(starts) - 1)],
+            lambda source: positions[bisect_right(sources, source) - 1],
+            lambda position: sources[bisect_right(positions, position) - 1],
         )

@@ -152,6 +152,20 @@ def test_a_flag_can_be_typed_in_front_of_another_one() -> None:
     act(scene)
 
 
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"a\xe9\u65e5b"), ("latin-1", r"aé\u65e5b")])
+def test_a_character_that_the_terminal_cannot_show_is_an_escape(encoding: str, shown: str) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.model.encoding = encoding
+        await stage.type("aé日b")
+        assert stage.model.shown == [f"> {shown}"]
+        await stage.type(LEFT, LEFT)
+        assert stage.model.cursor == (2 + shown.index(r"\u65e5"), 0)
+        await stage.type(BACKSPACE, ENTER)
+        assert stage.lines == ["a日b"]
+
+    act(scene)
+
+
 def test_a_grapheme_is_never_divided_by_the_end_of_a_row() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type("x" * 17, FAMILY)
