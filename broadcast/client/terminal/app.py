@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS: Final = 15.0
 """The time without an event or an answer after which the client checks the connection."""
+TICK_SECONDS: Final = 1.0
+"""The time between two looks at the clock, for the status line."""
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
 """The time limit for leaving at once."""
-
-
 SMALLEST: Final = (10, 3)
 """A terminal of fewer columns or rows than these gets lines, and no editor."""
 
@@ -218,7 +218,7 @@ class App:
         """Keep the numbers of the status line up to date, and check the connection while nothing else does."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(TICK_SECONDS)
             talk, chat, now = self._talk, self._chat, loop.time()
             before = talk.silence
             if chat is not None:
