@@ -172,7 +172,7 @@ class Editor:
             count = sum(1 for line in lines for _part in parts(line, limit))
             return f"{counter} Enter sends {count} parts."
         if self._pasted:
-            return f"Send {len(self._lines())} lines? Enter sends, Esc keeps the draft."
+            return f"Send {len(self._lines()):,} lines? Enter sends, Esc keeps the draft."
         return ""
 
     def _lines(self) -> list[str]:
