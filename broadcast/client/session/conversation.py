@@ -229,7 +229,7 @@ class Conversation:
         if not self._has_arrived:
             for line in (welcome.motd or "").splitlines():
                 self._add(self.current, Notice(line))
-        arrival = self._arrival(self.current)
+        arrival = f"You are {self.nick}. {self._people(self.room_of(self.current))}"
         self._add(self.current, Notice(arrival if self._has_arrived else f"{arrival} /help helps, Ctrl-D leaves."))
         self._has_arrived = True
         self._has_shown_loss = False
@@ -304,6 +304,8 @@ class Conversation:
             # The user no longer sees another view.
             self._add(self.current, Refused(item.text, _sentence(why), is_certain))
         self.status = status or (4 if unsaid else 0)
+        if not self.status and self._has_arrived:
+            self._add(self.current, Notice(f"Goodbye, {self.nick}."))
         self.state = State.ENDED
         self.retry_at = None
         self.front.update()
@@ -338,7 +340,7 @@ class Conversation:
         view = self.find_room(room.room) or self._open_room(room.room)
         view.old_seq = room.last
         self._update_room(view, room)
-        self._add(view, Notice(self._arrival(view)))
+        self._add(view, Notice(f"You are in {view.name}. {self._people(view)}"))
         view.new_entries = 0
         return view
 
@@ -556,16 +558,14 @@ class Conversation:
 
         self._server.request(requests.ListMembers(view.name, count=LISTED_MEMBERS), answered)
 
-    def _arrival(self, view: View) -> str:
-        """Return the sentences for the arrival in a room."""
-        room = self.room_of(view)
+    def _people(self, room: View) -> str:
+        """Return a sentence about the other people in a room."""
         others = max(0, room.count - 1)
         named = [nick for session, nick in room.members.items() if session not in self._own_sessions][:NAMED]
-        start = f"You are {self.nick} in {room.name}."
         if not others:
-            return f"{start} Nobody else is here."
+            return "Nobody else is here."
         more = f" and {others - len(named)} more" if others > len(named) else ""
-        return f"{start} {others} {'other is' if others == 1 else 'others are'} here: {', '.join(named)}{more}."
+        return f"{others} {'other is' if others == 1 else 'others are'} here: {', '.join(named)}{more}."
 
     # Helpers
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
 from broadcast.client.session.conversation import State
+from broadcast.client.session.entries import Typed
 from broadcast.client.terminal.notifications import Alerts
 from broadcast.client.terminal.status_line import state_of
 from broadcast.client.text import printable
@@ -76,8 +77,8 @@ class PlainScreen:
             self._end.set_result(None)
 
     def show(self, *entries: Entry) -> None:
-        """Print entries."""
-        self._print(self._renderer.rows(entries))
+        """Print entries, except for typed commands, which are still on the terminal."""
+        self._print(self._renderer.rows(entry for entry in entries if not isinstance(entry, Typed)))
 
     def switch(self, unread: int) -> None:
         """Print the heading of the current view, and its *unread* last entries."""

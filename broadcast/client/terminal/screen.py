@@ -56,6 +56,8 @@ LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C on an empty line, which leaves."""
 ESCAPE_SECONDS: Final = 0.1
 """The time after an escape character in which another one makes it a key such as Alt-A or PageUp."""
+BOTTOM_ROWS: Final = 4
+"""The usual number of rows for a heading, the typed line, the line of views, and the status line."""
 ROWS: Final = 6
 """The least height for a status line. A lower terminal shows only the typed line."""
 WAITING_SHOWN: Final = 3
@@ -163,7 +165,7 @@ class Screen:
         )
         self._line = Window(
             self.editor.control,
-            height=lambda: Dimension(min=1, max=max(1, self._size.rows - ROWS)),
+            height=lambda: Dimension(min=1, max=max(1, self._size.rows // 2)),
             wrap_lines=True,
             dont_extend_height=True,
         )
@@ -248,7 +250,7 @@ class Screen:
         """Print the heading of the current view, its *unread* last entries, and as many before as the screen holds."""
         self._end_scrolling()
         view = self._conversation.current
-        free = self._size.rows - ROWS
+        free = self._size.rows - BOTTOM_ROWS
         count = 0
         for entry in reversed(view.entries):
             free -= len(wrap(self._renderer.row(entry), self._size.columns))

@@ -388,7 +388,7 @@ def test_lines_typed_before_the_connection_are_sent_afterwards() -> None:
     assert here.front.texts == [
         "* Be nice.",
         "* Please.",
-        "* You are ann in lobby. 1 other is here: bob. /help helps, Ctrl-D leaves.",
+        "* You are ann. 1 other is here: bob. /help helps, Ctrl-D leaves.",
     ]
 
 
@@ -408,7 +408,7 @@ def test_a_lost_connection_is_a_line_once_and_then_a_state() -> None:
     assert here.front.texts == ["! The server has closed the connection."]
     here.talk.connected(welcome("lobby"))
     here.talk.handle(events.Reconnected(resumed=True, same_journal=True))
-    assert here.front.texts[1:] == ["* You are ann in lobby. 1 other is here: bob."]
+    assert here.front.texts[1:] == ["* You are ann. 1 other is here: bob."]
     assert here.talk.retry_at is None
 
 
