@@ -407,7 +407,7 @@ class Screen:
 
         def take(index: int) -> None:
             assert conversation.question is not None
-            buffer.text = conversation.question.suggestions[index : index + 1][0]
+            buffer.text = conversation.question.suggestions[index]
             buffer.validate_and_handle()
 
         for index in range(9):
