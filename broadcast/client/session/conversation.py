@@ -283,7 +283,7 @@ class Conversation:
         """Show that the connection is lost, or that an attempt to connect has failed: once as a line."""
         self._outbox.is_open = False
         if not self._has_shown_loss:
-            self._add(self.current, Problem(_sentence(reason)))
+            self._add(self.current, Notice(_sentence(reason)))
             self._has_shown_loss = True
         self.retry_at = retry_at
         self._set_state(State.OFFLINE)

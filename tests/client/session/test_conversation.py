@@ -405,7 +405,7 @@ def test_a_lost_connection_is_a_line_once_and_then_a_state() -> None:
     assert here.talk.state is State.CONNECTING
     here.talk.lost("no connection to localhost", 7.0)
     assert (here.talk.state, here.talk.retry_at) == (State.OFFLINE, 7.0)
-    assert here.front.texts == ["! The server has closed the connection."]
+    assert here.front.texts == ["* The server has closed the connection."]
     here.talk.connected(welcome("lobby"))
     here.talk.handle(events.Reconnected(resumed=True, same_journal=True))
     assert here.front.texts[1:] == ["* You are ann. 1 other is here: bob."]
