@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS: Final = 15.0
 """The time without an event or an answer after which the client checks the connection."""
+SLOW_SECONDS: Final = 1.0
+"""The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
 """The time between two looks at the clock, for the status line."""
 LEAVE_SECONDS: Final = 12.0
@@ -227,7 +229,9 @@ class App:
                 talk.connecting()
             elif talk.silence or before or talk.state is State.OFFLINE:
                 self._screen.update()
-            if talk.state is State.ONLINE and not talk.silence and now - self._heard_at >= IDLE_SECONDS:
+            is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
+            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)
+            if talk.state is State.ONLINE and not talk.silence and is_idle:
                 self.request(requests.CheckConnection(), lambda _result, _error: None)
 
     # Ends

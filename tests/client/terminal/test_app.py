@@ -76,6 +76,16 @@ async def running(port: Port, **options: Any) -> AsyncIterator[Running]:  # noqa
     await asyncio.wait([here.status])
 
 
+def silence(port: Port) -> None:
+    """Let the server read nothing more."""
+
+    def ignore(data: bytes) -> None:
+        pass
+
+    for connection in port.connections:
+        connection.data_received = ignore  # type: ignore[method-assign]
+
+
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "TICK_SECONDS", 0.01)
@@ -182,9 +192,7 @@ async def test_a_terminal_that_is_gone_leaves_properly(port: Port) -> None:
 @with_port
 async def test_leaving_twice_does_not_wait_for_the_server(port: Port) -> None:
     async with running(port) as here:
-        port.server.connect = lambda: None  # type: ignore[method-assign,assignment,return-value]
-        for connection in port.connections:
-            connection.data_received = lambda data: None  # type: ignore[method-assign]
+        silence(port)
         here.talk.submit("hello")
         here.talk.leave()
         here.talk.leave()
@@ -212,8 +220,7 @@ async def test_an_idle_connection_is_checked_and_its_silence_is_known(
     async with running(port) as here:
         await until(lambda: ("ping", {}) in port.server.calls)
         await until(lambda: here.talk.round_trip)
-        for connection in port.connections:
-            connection.data_received = lambda data: None  # type: ignore[method-assign]
+        silence(port)
         await until(lambda: here.talk.silence > 0.02)
         here.talk.leave()
         here.talk.leave()
