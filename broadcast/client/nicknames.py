@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
 from unicodedata import normalize
+
+TYPE_CHECKING = False  # typing takes long to import, and --send waits for this module
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Final
 
 LONGEST: Final = 24
 """The most characters of a nickname."""
