@@ -36,8 +36,8 @@ class Options:
     send: str | None = None
     """The text to post; ``-`` for the lines of the standard input; None: a conversation."""
     json: bool = False
-    timeout: float = TIMEOUT_SECONDS
-    """The time limit of ``--send``, in seconds."""
+    timeout: float | None = None
+    """The time limit of ``--send``, in seconds. None: the default, and the first connection is tried only once."""
     reconnect: bool = True
     color: bool = True
     times: bool = True
