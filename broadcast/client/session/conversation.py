@@ -177,8 +177,8 @@ class Conversation:
 
     def leave(self, reason: str = "") -> None:
         """Leave, when every line is stored. The second call leaves at once, and shows the lines that are not stored."""
-        self.question = None
-        if self.state is State.LEAVING or not self._has_arrived:
+        is_first = self.state in {State.CONNECTING, State.ONLINE, State.OFFLINE}
+        if not is_first or not (self._has_arrived or self._outbox.items):
             self.ended(None)
             return
         self.state = State.LEAVING
@@ -307,6 +307,7 @@ class Conversation:
         if not self.status and self._has_arrived:
             self._add(self.current, Notice(f"Goodbye, {self.nick}."))
         self.state = State.ENDED
+        self.question = None
         self.retry_at = None
         self.front.update()
         self._on_end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -192,7 +193,13 @@ class FakeConnection:
         return self.session
 
     def do_hello(
-        self, protocol: int, client: str, nick: str, rooms: list[str], replay: int = 50, resume: Params | None = None
+        self,
+        protocol: int,
+        client: str,
+        nick: str,
+        rooms: Sequence[str] = ("lobby",),
+        replay: int = 50,
+        resume: Params | None = None,
     ) -> Params:
         server = self.server
         seen: dict[str, int] = {}
