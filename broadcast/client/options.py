@@ -191,7 +191,7 @@ def _next(option: Option, rest: Iterator[str], options: Mapping[str, Option]) ->
     if value is None:
         raise UsageError(f"{option.name} needs a value: {option.name} {option.metavar}")
     if value.partition("=")[0] in options if option.field == "send" else value.startswith("-"):
-        raise UsageError(f"{option.name} needs a value: {value} is an option, unless it is {option.name}={value}")
+        raise UsageError(f"{option.name} needs a value; if it is {value}, write {option.name}={value}")
     return value
 
 
