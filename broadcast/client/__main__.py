@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from broadcast.client.running import Reactor
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client with *arguments*, or those of the command line; returns the exit status."""
@@ -62,9 +60,11 @@ def _run(options: Options) -> tuple[int, str]:
             return _on_terminal(options), ""
     if options.rooms:
         return USAGE, "in a pipe, the input names the room: (echo /join NAME; cat) | broadcast-client"
-    from broadcast.client import running  # noqa: PLC0415
+    from twisted.internet import reactor  # noqa: PLC0415 -- only if needed, and after the reactor is chosen
 
-    return running.pipe(options, _default_reactor())
+    from broadcast.client.batch import pipe  # noqa: PLC0415
+
+    return pipe.run(options, reactor)
 
 
 def _on_terminal(options: Options) -> int:
@@ -80,14 +80,6 @@ def _on_terminal(options: Options) -> int:
     from broadcast.client import old_terminal as terminal  # noqa: PLC0415
 
     return terminal.run(options, cast(asyncioreactor.AsyncioSelectorReactor, reactor))
-
-
-def _default_reactor() -> Reactor:
-    from typing import cast  # noqa: PLC0415
-
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    return cast("Reactor", reactor)
 
 
 def _complain(why: str) -> None:
