@@ -51,9 +51,9 @@ def _find_server(name: str) -> Mapping[str, Any]:
 
 def _run(options: Options) -> tuple[int, str]:
     if options.send is not None:
-        from broadcast.client import running  # noqa: PLC0415 -- only what is needed, after the reactor is chosen
+        from broadcast.client.batch.send import send  # noqa: PLC0415 -- only what is needed
 
-        return running.oneshot(options, _default_reactor())
+        return send(options)
     if os.isatty(0) and os.isatty(1):
         from broadcast.client.terminal import app  # noqa: PLC0415
 

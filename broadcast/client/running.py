@@ -16,10 +16,9 @@ from twisted.internet.protocol import Factory
 from broadcast.client.endpoint import server_endpoint
 from broadcast.client.lines import printable
 from broadcast.client.nicknames import of_user
-from broadcast.client.oneshot import STDIN, OneShot, printed, split
 from broadcast.client.pipe import Pipe
 from broadcast.client.reasons import because
-from broadcast.client.status import INTERRUPTED, NO_CONNECTION, TERMINATED, USAGE
+from broadcast.client.status import INTERRUPTED, NO_CONNECTION, TERMINATED
 from broadcast.client.stdio import Descriptor, ThreadedIO, attach
 
 if TYPE_CHECKING:
@@ -62,31 +61,6 @@ def pipe(options: Options, reactor: Reactor) -> tuple[int, str]:
 
     visit = partial(_visit, lambda told: kind(options.server, nicks(options), clock, begin, told), options, reactor)
     return _blocking(visit, 0, 1) if threads else _restored(visit)
-
-
-def oneshot(options: Options, reactor: Reactor) -> tuple[int, str]:
-    """Post what *options* say; the exit status, and why."""
-    assert options.send is not None
-    clock = cast("IReactorTime", reactor)
-    lines: list[str] | None = None
-    if options.send != STDIN:
-        try:
-            lines = split(options.send)
-        except ValueError as wrong:
-            return USAGE, str(wrong)
-
-    def begin(protocol: IProtocol) -> Stdio:
-        return connected(protocol, reactor, threads=True)
-
-    # Who posts a text leaves the standard input alone: it may be the list that a loop reads.
-    typing = begin if lines is None else None
-    tell = printed if options.json else None
-
-    def make(told: Ended) -> OneShot:
-        return OneShot(options.server, nicks(options), clock, typing, told, lines, tell)
-
-    used = [number for number, use in enumerate((typing, tell)) if use is not None]
-    return _blocking(partial(_visit, make, options, reactor), *used)
 
 
 def connected(protocol: IProtocol, reactor: Reactor, *, threads: bool) -> Stdio:

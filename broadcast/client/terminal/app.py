@@ -41,12 +41,14 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS: Final = 15.0
 """The time without an event or an answer after which the client checks the connection."""
+SLOW_SECONDS: Final = 1.0
+"""The round-trip time after which the client checks the connection more often, as the status line shows the time."""
+TICK_SECONDS: Final = 1.0
+"""The time between two looks at the clock, for the status line."""
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
 """The time limit for leaving at once."""
-
-
 SMALLEST: Final = (10, 3)
 """A terminal of fewer columns or rows than these gets lines, and no editor."""
 
@@ -218,7 +220,7 @@ class App:
         """Keep the numbers of the status line up to date, and check the connection while nothing else does."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(TICK_SECONDS)
             talk, chat, now = self._talk, self._chat, loop.time()
             before = talk.silence
             if chat is not None:
@@ -227,7 +229,9 @@ class App:
                 talk.connecting()
             elif talk.silence or before or talk.state is State.OFFLINE:
                 self._screen.update()
-            if talk.state is State.ONLINE and not talk.silence and now - self._heard_at >= IDLE_SECONDS:
+            is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
+            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)
+            if talk.state is State.ONLINE and not talk.silence and is_idle:
                 self.request(requests.CheckConnection(), lambda _result, _error: None)
 
     # Ends

@@ -75,9 +75,13 @@ class GraphemeBuffer(Buffer):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]  # prompt_toolkit's options
-        self._seen = self.text, self.cursor_position
         self.on_cursor_position_changed += self._leave_grapheme
         self.on_text_changed += self._leave_grapheme
+
+    def reset(self, document: Document | None = None, append_to_history: bool = False) -> None:
+        """Begin with another text."""
+        super().reset(document, append_to_history)
+        self._seen = self.text, self.cursor_position
 
     def delete_before_cursor(self, count: int = 1) -> str:
         """Delete *count* characters before the cursor, and the rest of a grapheme, and return them."""
@@ -221,7 +225,8 @@ class Editor:
             self._search_screen(text)
 
         keys.add(Keys.BracketedPaste)(self._paste)
-        keys.add("escape", "enter", filter=is_typing)(lambda _event: self.buffer.insert_text("\n"))
+        for enter in ("enter", "c-j"):
+            keys.add("escape", enter, filter=is_typing)(lambda _event: self.buffer.insert_text("\n"))
         keys.add("escape", filter=is_typing & is_asked, eager=True)(lambda _event: self._keep_paste())
         keys.add("c-c", filter=is_typing & ~is_empty)(lambda _event: self._reset())
         keys.add("c-d", filter=is_typing & ~is_empty & ~has_selection)(lambda _event: self.buffer.delete())

@@ -203,7 +203,7 @@ def test_up_and_down_in_a_draft_do_not_stop_in_a_grapheme() -> None:
 
 def test_alt_enter_breaks_the_line_and_enter_sends_several_lines() -> None:
     async def scene(stage: Stage) -> None:
-        await stage.type("one", ALT_ENTER, "two", ALT_ENTER, ALT_ENTER, "thre", UP, UP, UP, END, "!", DOWN, DOWN, DOWN)
+        await stage.type("one", ALT_ENTER, "two", "\x1b\n", ALT_ENTER, "thre", UP, UP, UP, END, "!", DOWN, DOWN, DOWN)
         await stage.type(END, "e")
         assert stage.model.shown == ["> one!", "two", "", "three"]
         await stage.type(ENTER)
