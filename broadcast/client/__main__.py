@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final
 
-    from broadcast.client.running import Reactor
-
 
 PACKAGES: Final = ("msgspec", "prompt_toolkit", "twisted")
 """Packages that the client needs in one of its ways."""
@@ -51,9 +49,9 @@ def _find_server(name: str) -> Mapping[str, Any]:
 
 def _run(options: Options) -> tuple[int, str]:
     if options.send is not None:
-        from broadcast.client import running  # noqa: PLC0415 -- only what is needed, after the reactor is chosen
+        from broadcast.client.batch.send import send  # noqa: PLC0415 -- only what is needed
 
-        return running.oneshot(options, _default_reactor())
+        return send(options)
     if os.isatty(0) and os.isatty(1):
         from broadcast.client.terminal import app  # noqa: PLC0415
 
@@ -61,17 +59,11 @@ def _run(options: Options) -> tuple[int, str]:
     if options.rooms:
         room = options.rooms[0]
         return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
-    from broadcast.client import running  # noqa: PLC0415
+    from twisted.internet import reactor  # noqa: PLC0415 -- only if needed, and after the reactor is chosen
 
-    return running.pipe(options, _default_reactor())
+    from broadcast.client.batch import pipe  # noqa: PLC0415
 
-
-def _default_reactor() -> Reactor:
-    from typing import cast  # noqa: PLC0415
-
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    return cast("Reactor", reactor)
+    return pipe.run(options, reactor)
 
 
 def _complain(why: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-TYPE_CHECKING = False  # --send waits for this module, and typing takes long to import
+TYPE_CHECKING = False  # typing takes long to import, and --send waits for this module
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Final

@@ -36,8 +36,8 @@ class Options:
     send: str | None = None
     """The text to post; ``-`` for the lines of the standard input; None: a conversation."""
     json: bool = False
-    timeout: float = TIMEOUT_SECONDS
-    """The time limit of ``--send``, in seconds."""
+    timeout: float | None = None
+    """The time limit of ``--send``, in seconds. None: the default, and the first connection is tried only once."""
     reconnect: bool = True
     color: bool = True
     times: bool = True
@@ -191,7 +191,7 @@ def _next(option: Option, rest: Iterator[str], options: Mapping[str, Option]) ->
     if value is None:
         raise UsageError(f"{option.name} needs a value: {option.name} {option.metavar}")
     if value.partition("=")[0] in options if option.field == "send" else value.startswith("-"):
-        raise UsageError(f"{option.name} needs a value: {value} is an option, unless it is {option.name}={value}")
+        raise UsageError(f"{option.name} needs a value; if it is {value}, write {option.name}={value}")
     return value
 
 

@@ -215,7 +215,8 @@ def _replace(path: str, text: str) -> None:
     path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     try:
-        mode = os.stat(path).st_mode & 0o777
+        with open(path, "r+b") as file:  # an error if the user has made it read-only
+            mode = os.stat(file.fileno()).st_mode & 0o777
     except FileNotFoundError:
         mode = 0o600
     new = f"{path}.{os.getpid()}.new"

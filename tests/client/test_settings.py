@@ -214,6 +214,22 @@ def test_a_choice_that_cannot_be_stored_holds_for_this_run(file: Path, monkeypat
     assert [path.name for path in file.parent.iterdir()] == ["client.toml"]
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can write everything")
+def test_a_file_that_its_user_has_made_read_only_is_not_replaced(file: Path) -> None:
+    file.write_text("bell = true\n")
+    file.chmod(0o400)
+    with pytest.raises(SettingsError, match=r"client.toml cannot be written: Permission denied$"):
+        load(file).set("bell", False)
+    assert file.read_text() == "bell = true\n"
+
+
+def test_a_home_without_a_place_for_the_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("")
+    file = tmp_path / "config" / "broadcast" / "client.toml"
+    with pytest.raises(SettingsError, match=r"client.toml cannot be written: "):
+        load(file).set("bell", False)
+
+
 def test_choices_of_a_run_come_from_the_options_then_the_file_then_the_defaults(file: Path) -> None:
     file.write_text("times = false\nbell = true\n")
     options = Options(bell=False)

@@ -8,15 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from broadcast.client.protocol.errors import ErrorObject
+from broadcast.client.protocol.greeting import Greeting
 
 MAX_RECEIVED_LINE: Final = 256 * 1024
 """The longest line that the server sends, in bytes."""
 MAX_SENT_LINE: Final = 16 * 1024
 """The longest line that the server accepts, in bytes."""
-_GREETING_BYTES: Final = 400
-_NOTICE: Final = b" * "
-_PROMPT: Final = b"Nickname: "
-_ERROR: Final = b"-> Error: "
 
 
 class FramingError(Exception):
@@ -30,16 +27,13 @@ class LineReader:
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_started = False
-        self._greeting = b""
-        self.is_line_protocol = False
-        """Whether the other side has read the first request as a nickname, as servers of version 0.1 do."""
+        self.greeting = Greeting()
+        """The lines before the first message."""
 
-    @property
-    def greeting(self) -> str:
-        """The text before the first message, shortened, for an error: its first line, or a server's last notice."""
-        raw = (self._greeting or b"".join(self._pieces))[:_GREETING_BYTES]
-        text = " ".join(raw.decode("utf-8", "replace").split())
-        return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    def explain_end(self, reason: str) -> str:
+        """Return why the input has ended before the first message. *reason* holds unless the greeting says more."""
+        self.greeting.add(b"".join(self._pieces))
+        return self.greeting.explain(reason)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the lines that *data* completes, without their ends."""
@@ -53,14 +47,9 @@ class LineReader:
                 self._is_started = True
                 if line:
                     yield line
-            elif line.strip():
-                self._greet(line)
+            else:
+                self.greeting.add(line)
         self._append(rest)
-
-    def _greet(self, line: bytes) -> None:
-        self.is_line_protocol |= line.removeprefix(_PROMPT).startswith(_ERROR)
-        if not self._greeting or line.startswith(_NOTICE):
-            self._greeting = line
 
     def _append(self, piece: bytes) -> None:
         if not piece:

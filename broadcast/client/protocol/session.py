@@ -40,7 +40,6 @@ from broadcast.client.protocol.framing import (
 )
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
-LINE_PROTOCOL: Final = "this server speaks only the line protocol (broadcast 0.1): use telnet or nc, or update it"
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
 MAX_ATTEMPT: Final = 1_000_000
@@ -234,8 +233,8 @@ class Session:
                 self._receive_message(decode_message(line))
                 if self.must_close:
                     break
-            if self._lines.is_line_protocol:
-                self._end(errors.Unreachable(LINE_PROTOCOL))
+            if self._lines.greeting.is_line_protocol:
+                self._end(errors.Unreachable(self._lines.greeting.explain("")))
         except (FramingError, msgspec.DecodeError) as error:
             self._close(str(error))
         return self._take_answers()
@@ -267,7 +266,7 @@ class Session:
         elif goodbye is not None and not goodbye.reconnect:
             self._end(errors.Ended(reason))
         elif self.welcome is None:
-            self._end(errors.Unreachable(_explain(self._lines.greeting, reason)))
+            self._end(errors.Unreachable(self._lines.explain_end(reason)))
         else:
             self._failures = 1 if was_online else self._failures + 1
             jittered = self._backoff.delay(self._failures, self._random.random())
@@ -494,15 +493,6 @@ class Session:
             case events.Goodbye():
                 self._goodbye = event
         self._inbox.take(event)
-
-
-def _explain(greeting: str, reason: str) -> str:
-    """Return the reason why the first connection was lost, with the text of the other side that explains it."""
-    if greeting.startswith("* "):
-        return greeting.removeprefix("* ")
-    if greeting and not greeting.startswith("Welcome "):
-        return f"this is no broadcast server; it says: {greeting}"
-    return reason
 
 
 def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:

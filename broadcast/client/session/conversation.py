@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session import commands
 from broadcast.client.session.entries import Entry, Line, Notice, PrivateLine, Problem, Refused, Typed
-from broadcast.client.session.outbox import Item, Kind, Outbox, Waiting
+from broadcast.client.session.items import Item, Kind, UsageError
+from broadcast.client.session.outbox import Outbox
 from broadcast.client.session.views import View
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ class Conversation:
     # For the front
 
     @property
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[Item]:
         """The lines and commands of the current view that are not shown yet, in the order typed."""
-        return [Waiting(item.text, item.kind) for item in self._outbox.items if item.view is self.current]
+        return [item for item in self._outbox.items if item.view is self.current]
 
     @property
     def waiting_count(self) -> int:
@@ -144,7 +145,7 @@ class Conversation:
             while lines:
                 self._take(lines[0])
                 del lines[0]
-        except commands.UsageError as error:
+        except UsageError as error:
             self._add(self.current, Problem(str(error)))
         self.front.update()
         return "\n".join(lines)
@@ -177,8 +178,8 @@ class Conversation:
 
     def leave(self, reason: str = "") -> None:
         """Leave, when every line is stored. The second call leaves at once, and shows the lines that are not stored."""
-        self.question = None
-        if self.state is State.LEAVING or not self._has_arrived:
+        is_first = self.state in {State.CONNECTING, State.ONLINE, State.OFFLINE}
+        if not is_first or not (self._has_arrived or self._outbox.items):
             self.ended(None)
             return
         self.state = State.LEAVING
@@ -191,6 +192,9 @@ class Conversation:
 
     def ask_nick(self, question: Question, why: str, answer: Callable[[str], None]) -> None:
         """Ask the user for a nickname, and call *answer* with it. *why* is the reason why the last one was refused."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+            return
         if why:
             self._add(self.current, Problem(why))
         self.question = question
@@ -208,7 +212,7 @@ class Conversation:
         if welcome.journal != self._journal:
             self._journal = welcome.journal
             for view in self.rooms:
-                view.last_seq = 0
+                view.last_seq = view.old_seq = 0
         self.nick = welcome.nick
         self.line_bytes = limits.line_bytes
         # With a rate limit, more lines than it allows would wait at the server, and with them the answers to checks.
@@ -282,9 +286,11 @@ class Conversation:
     def lost(self, reason: str, retry_at: float | None) -> None:
         """Show that the connection is lost, or that an attempt to connect has failed: once as a line."""
         self._outbox.is_open = False
-        if not self._has_shown_loss:
-            self._add(self.current, Problem(_sentence(reason)))
-            self._has_shown_loss = True
+        notice = Notice(_sentence(reason))
+        # A server that goes down says so, and gives the same reason for the end of the connection.
+        if not self._has_shown_loss and notice not in list(self.current.entries)[-1:]:
+            self._add(self.current, notice)
+        self._has_shown_loss = True
         self.retry_at = retry_at
         self._set_state(State.OFFLINE)
         if self.state is State.LEAVING and not self._outbox.items:
@@ -307,6 +313,7 @@ class Conversation:
         if not self.status and self._has_arrived:
             self._add(self.current, Notice(f"Goodbye, {self.nick}."))
         self.state = State.ENDED
+        self.question = None
         self.retry_at = None
         self.front.update()
         self._on_end()
@@ -367,20 +374,18 @@ class Conversation:
             self.leave(argument.strip())
             return
         if self.state in {State.LEAVING, State.ENDED}:
-            raise commands.UsageError("You are leaving. Nothing more is sent.")
+            raise UsageError("You are leaving. Nothing more is sent.")
         self._check_length(commands.said_text(command, argument))
         self._last_uid += 1
         item = Item(
             line,
             self.current,
-            command.kind,
+            command,
+            argument,
             uid=f"{self._uid_prefix}-{self._last_uid}",
             at=self._now(),
-            execute=lambda item: command.run(self, item, argument),
-            is_local=command.is_local,
-            needs_view=command.needs_view,
-            after=self._move if self._move is not None and not self._move.is_shown else None,
             selections=self._selections,
+            after=self._move if self._move is not None and not self._move.is_shown else None,
         )
         if command.is_move:
             self._move = item
@@ -390,7 +395,7 @@ class Conversation:
         """Raise ``UsageError`` if *text* has too many bytes for a line."""
         size = len(text.encode(errors="replace"))
         if size > self.line_bytes:
-            raise commands.UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
+            raise UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
 
     def _take_nick(self, nick: str) -> None:
         if nick.casefold() in commands.QUIT_WORDS:
@@ -402,19 +407,14 @@ class Conversation:
             self._on_nick(nick)
 
     def _send(self, item: Item) -> None:
-        if item.after is not None:
-            item.view = item.after.destination or item.view
-            if item.after.destination is None and item.needs_view:
-                self._outbox.end(item, None, errors.ChatError(f"{item.after.text} has failed"))
-                return
-        try:
-            item.request = item.execute(item)
-        except commands.UsageError as error:
-            self._outbox.end(item, None, errors.ChatError(str(error)))
-            return
-        if item.request is None:
-            self._outbox.end(item, None, None)
+        move = item.after
+        if move is not None:
+            item.view = move.destination or item.view
+        if move is not None and move.destination is None and item.command.needs_view:
+            item.end(error=UsageError(f"{move.text} has failed"))
         else:
+            item.start(self)
+        if item.request is not None:
             self._server.request(item.request, partial(self._answered, item))
 
     def _answered(self, item: Item, result: Any, error: ChatError | None) -> None:  # noqa: ANN401 -- any result
@@ -423,25 +423,25 @@ class Conversation:
         if item.kind is Kind.LINE and isinstance(error, errors.UidReused) and "seq" in error.data:
             # The own nickname has changed before the line was repeated.
             result, error = requests.Stored(int(error.data["seq"]), item.at), None
-        self._outbox.end(item, result, error)
+        item.end(result, error)
+        self._outbox.work()
         self._show_passed(item.view)
         self._quit_if_done()
         self.front.update()
 
     def _show_item(self, item: Item) -> None:
         """Show the end of a command or of a private line, or a refused line."""
-        view = item.view
+        view = item.view if item.view in self.views else self.current
+        error = None if item.error is None else _sentence(str(item.error))
         if item.kind is Kind.COMMAND:
-            answer = [Problem(_sentence(str(item.error)))] if item.error else item.finish(item.result)
+            answer = item.finish() if error is None else (Problem(error),)
             self._add(view, *([Typed(item.text)] if item.text.startswith("/") else ()), *answer)
             if item.destination is not None and item.selections == self._selections:
                 self._select(item.destination)
-        elif item.error is not None:
-            self._add(
-                view, Refused(item.text, _sentence(str(item.error)), not isinstance(item.error, errors.Unconfirmed))
-            )
+        elif error is None:
+            self._add_private(self.private_view(item.to), view, *item.finish())
         else:
-            self._add_private(self.private_view(item.to), view, *item.finish(item.result))
+            self._add(view, Refused(item.text, error, is_certain=not isinstance(item.error, errors.Unconfirmed)))
 
     def _show_passed(self, view: View) -> None:
         """Show stored lines of the user that the room's events have passed without showing them."""

@@ -27,7 +27,7 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
-from broadcast.client.status import LOST, NO_CONNECTION
+from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
@@ -41,12 +41,14 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS: Final = 15.0
 """The time without an event or an answer after which the client checks the connection."""
+SLOW_SECONDS: Final = 1.0
+"""The round-trip time after which the client checks the connection more often, as the status line shows the time."""
+TICK_SECONDS: Final = 1.0
+"""The time between two looks at the clock, for the status line."""
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
 """The time limit for leaving at once."""
-
-
 SMALLEST: Final = (10, 3)
 """A terminal of fewer columns or rows than these gets lines, and no editor."""
 
@@ -219,7 +221,7 @@ class App:
         """Keep the numbers of the status line up to date, and check the connection while nothing else does."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(TICK_SECONDS)
             talk, chat, now = self._talk, self._chat, loop.time()
             before = talk.silence
             if chat is not None:
@@ -228,22 +230,24 @@ class App:
                 talk.connecting()
             elif talk.silence or before or talk.state is State.OFFLINE:
                 self._screen.update()
-            if talk.state is State.ONLINE and not talk.silence and now - self._heard_at >= IDLE_SECONDS:
+            is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
+            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)
+            if talk.state is State.ONLINE and not talk.silence and is_idle:
                 self.request(requests.CheckConnection(), lambda _result, _error: None)
 
     # Ends
 
     def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
+        """Leave properly at SIGTERM, a second time at once; and at SIGHUP, which comes if the terminal is gone."""
 
-        def leave(number: signal.Signals) -> None:
-            self._status_of_signal = 128 + number
+        def terminate() -> None:
+            self._status_of_signal = TERMINATED
             self._talk.leave()
 
         if sys.platform != "win32":
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number, handler in ((signal.SIGTERM, terminate), (signal.SIGHUP, self._leave_once)):
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    loop.add_signal_handler(number, leave, number)
+                    asyncio.get_running_loop().add_signal_handler(number, handler)
 
     def _leave_once(self) -> None:
         if self._talk.state is not State.LEAVING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -25,11 +26,18 @@ _FIRST: Final = {1: 0x10F000, 2: 0x3F000}
 _STAND_INS: Final = 0x0F00
 """The number of stand-ins for each width. Without one, a grapheme is shown as prompt_toolkit does it."""
 
-_TERMINAL: Final = os.environ.get("TERM_PROGRAM") or (
-    "vte" if "VTE_VERSION" in os.environ and os.environ.get("TERM", "").startswith("xterm") else True
-)
-"""The terminal as ``wcstwidth`` knows it. True means that it looks at ``$TERM``."""
 
+def terminal_name(environment: Mapping[str, str] = os.environ) -> str | Literal[False]:
+    """Return the name of the terminal for ``wcstwidth``. False stands for the widths of Unicode."""
+    term = environment.get("TERM", "")
+    if term.startswith(("screen", "tmux")):
+        # $TERM_PROGRAM may be that of the terminal around screen.
+        return False
+    is_vte = "VTE_VERSION" in environment and term.startswith("xterm")
+    return environment.get("TERM_PROGRAM") or ("vte" if is_vte else term)
+
+
+_TERMINAL: str | bool = terminal_name()
 _stand_ins: Final[dict[str, str]] = {}
 _graphemes: Final[dict[str, tuple[str, int]]] = {}
 """The grapheme and the width of each stand-in."""

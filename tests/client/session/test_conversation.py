@@ -6,7 +6,7 @@ import pytest
 
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Question, State
-from broadcast.client.session.outbox import Kind
+from broadcast.client.session.items import Kind
 from tests.client.session.fakes import NOW, Talk, as_text, welcome
 
 
@@ -22,7 +22,7 @@ def entries(here: Talk, name: str) -> list[str]:
 def test_an_own_line_waits_until_the_room_has_it_and_is_then_shown_in_its_place() -> None:
     here = Talk()
     assert here.talk.submit("hello") == ""
-    assert here.talk.waiting == [("hello", Kind.LINE)]
+    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
     here.said("first")
     here.store()
     assert here.front.texts == ["bob: first", "ann: hello"]
@@ -99,7 +99,7 @@ def test_a_line_that_is_too_long_stays_in_the_editor_with_the_lines_after_it() -
     assert here.talk.submit("one\n" + "x" * 4097 + "\nthree") == "x" * 4097 + "\nthree"
     assert here.talk.submit("/me " + "x" * 4096) == ""
     assert here.front.texts == ["! The line has 4097 bytes, and at most 4096 are possible."]
-    assert [text[:5] for text, _ in here.talk.waiting] == ["one", "/me x"]
+    assert [item.text[:5] for item in here.talk.waiting] == ["one", "/me x"]
 
 
 def test_with_a_rate_limit_lines_wait_here_and_not_at_the_server() -> None:
@@ -133,7 +133,7 @@ def test_choices_are_made_without_the_server() -> None:
         "-> times off",
         "-> joins and leaves are off.",
         "! There is no choice nosuch. The choices are times, quiet.",
-        "! Usage: /set quiet [on/off].",
+        "! Usage: /set [NAME [on/off]].",
         "-> timestamps are on.",
     ]
 
@@ -405,7 +405,7 @@ def test_a_lost_connection_is_a_line_once_and_then_a_state() -> None:
     assert here.talk.state is State.CONNECTING
     here.talk.lost("no connection to localhost", 7.0)
     assert (here.talk.state, here.talk.retry_at) == (State.OFFLINE, 7.0)
-    assert here.front.texts == ["! The server has closed the connection."]
+    assert here.front.texts == ["* The server has closed the connection."]
     here.talk.connected(welcome("lobby"))
     here.talk.handle(events.Reconnected(resumed=True, same_journal=True))
     assert here.front.texts[1:] == ["* You are ann. 1 other is here: bob."]
@@ -433,6 +433,22 @@ def test_a_room_that_the_server_no_longer_has_is_closed() -> None:
     assert here.front.texts[0] == "! You are no longer in hall."
 
 
+def test_a_reason_that_the_server_has_announced_is_not_repeated() -> None:
+    here = Talk()
+    here.talk.handle(events.Announced("The server is going down."))
+    here.talk.lost("the server is going down", 1.0)
+    assert here.front.texts == ["* The server is going down."]
+
+
+def test_a_refusal_in_a_closed_view_is_shown_in_the_current_one() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.select(here.talk.views[1])
+    here.talk.submit("hello")
+    here.talk.connected(welcome("lobby"))
+    here.server.answer(error=errors.NotInRoom(1005, "you are not in hall."))
+    assert here.front.texts[-1] == "Not said: hello (You are not in hall.)"
+
+
 def test_an_announcement_is_a_notice() -> None:
     here = Talk()
     here.talk.handle(events.Announced("The server restarts at noon."))
@@ -457,7 +473,7 @@ def test_the_question_for_a_nickname_is_answered_by_the_next_line() -> None:
     assert here.talk.state is State.ASKING
     here.talk.submit("\nhello")
     assert (answers, here.talk.nick, here.talk.state) == (["ann"], "ann", State.CONNECTING)
-    assert here.talk.waiting == [("hello", Kind.LINE)]
+    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
     here.talk.ask_nick(Question("", ("ann_", "ann2")), "ann is taken.", answers.append)
     here.talk.submit("")
     assert here.talk.question is not None
@@ -475,6 +491,14 @@ def test_a_quit_word_in_place_of_a_nickname_leaves(word: str) -> None:
 
 
 # The end
+
+
+def test_a_refused_nickname_ends_a_client_that_is_leaving() -> None:
+    here = Talk(is_connected=False)
+    here.talk.submit("hello\nquit")
+    assert here.talk.state is State.LEAVING
+    here.talk.ask_nick(Question("", ()), "ann is taken.", pytest.fail)
+    assert (here.ends, here.talk.status) == (1, 4)
 
 
 @pytest.mark.parametrize(("typed", "reason"), [("quit", ""), (" Exit ", ""), ("/quit bye all", "bye all"), ("/q", "")])

@@ -135,7 +135,7 @@ class Typing(RuleBasedStateMachine):
 
     @invariant()
     def everything_typed_is_shown_or_waits_in_the_order_typed(self) -> None:
-        waiting = [text for text, _kind in self.here.talk.waiting]
+        waiting = [item.text for item in self.here.talk.waiting]
         assert self.shown() + waiting == self.typed
 
     @invariant()

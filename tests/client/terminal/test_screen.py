@@ -157,7 +157,7 @@ def test_the_status_line_says_that_the_server_is_slow_silent_or_gone() -> None:
         stage.screen.update()
         await stage.has(" ann · no answer for 12 s · lobby · 2 here · localhost:5555")
         stage.talk.lost("the connection was closed", asyncio.get_running_loop().time() + 3.9)
-        await stage.has("-> Error: The connection was closed.")
+        await stage.has(" * The connection was closed.")
         await stage.has(" ann · no connection, next try in 4 s · lobby · 2 here · localhost:5555")
 
     act(scene, is_colored=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
@@ -14,10 +15,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from broadcast.client.console import Console
-from broadcast.client.pipe import Pipe
-from broadcast.client.running import Cleaner, ShownPipe, needs_threads
-from broadcast.client.stdio import Stdio, ThreadedIO
+from broadcast.client.batch.pipe import Cleaner, Pipe
+from broadcast.client.batch.stdio import Console, Stdio, ThreadedIO, needs_threads
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
@@ -39,7 +38,8 @@ class Wire(StringTransport):
 class Play:
     """A pipe between a terminal-less program and the script of a server."""
 
-    def __init__(self, kind: type[Pipe] = Pipe) -> None:
+    def __init__(self, clean: Callable[[bytes], bytes] | None = None, nicks: Sequence[str] = ("ann",)) -> None:
+        self.clock = Clock()
         self.told: list[tuple[int, str]] = []
         self.stdio = Wire()
         self.wire = Wire()
@@ -49,12 +49,8 @@ class Play:
             self.ends = ends
             return cast(Stdio, self.stdio)
 
-        self.pipe = kind(
-            "there:5555",
-            iter(["ann"]),
-            Clock(),
-            attach,
-            lambda status, why: self.told.append((status, why)),
+        self.pipe = Pipe(
+            "there:5555", iter(nicks), self.clock, attach, lambda status, why: self.told.append((status, why)), clean
         )
         self.pipe.makeConnection(self.wire)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
 
@@ -126,7 +122,7 @@ def test_last_words_that_are_not_written_though_somebody_reads_are_no_good_end(
 
 
 def test_a_terminal_gets_no_escape_sequence() -> None:
-    play = Play(ShownPipe)
+    play = Play(Cleaner().clean)
     play.pipe.dataReceived(GREETING + b"bob: \x1b[2J\xc2\x9b\r\n")
     shown = play.stdio.taken().decode()
     assert "\x1b" not in shown
@@ -196,7 +192,7 @@ class Threads:
         stdin, self.typing = os.pipe()
         self.reading, stdout = os.pipe()
         self.ends = Ends()
-        self.files = os.fdopen(stdin, "rb", 0), os.fdopen(stdout, "wb", 0)
+        self.files = stdin, stdout
         self.io = ThreadedIO(self.ends, cast(IReactorFromThreads, reactor), *self.files)
 
     async def soon(self, event: Deferred[None]) -> None:
@@ -204,7 +200,7 @@ class Threads:
 
     def close(self) -> None:
         for file in self.files:
-            file.close()
+            os.close(file)
 
 
 @ensureDeferred
