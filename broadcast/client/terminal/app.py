@@ -33,7 +33,7 @@ from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen as FullScreen
-from broadcast.client.terminal.screen import reflows
+from broadcast.client.terminal.screen import has_alternate_screen, reflows
 
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
@@ -98,6 +98,7 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         server=options.server,
         encoding=encoding,
         is_reflowing=reflows(),
+        has_alternate_screen=has_alternate_screen(),
     )
 
 
