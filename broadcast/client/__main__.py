@@ -1,21 +1,24 @@
-"""Starts the client: on a terminal, in a pipe, or for one shot."""
+"""Starts the client: on a terminal, in a pipe, or to send a text."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from broadcast.client.options import PROGRAM, Options, SettingsError, parse
+from broadcast.client.options import PROGRAM, Options, SettingsError, UsageError, parse
 from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, Final
+
+PACKAGES: Final = ("msgspec", "prompt_toolkit", "twisted")
+"""Packages that the client needs in one of its ways."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the client with *arguments*, or those of the command line; returns the exit status."""
+    """Run the client with *arguments*, or those of the command line. Return the exit status."""
     _stand_in()
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments, _find_server)
@@ -24,14 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return CLOSED_OUTPUT
-    except SettingsError as error:
+    except (SettingsError, UsageError) as error:
         status, why = USAGE, str(error)
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
         # In a clone, the folder twisted/ makes any Python find a package of that name, but nothing in it.
-        if (error.name or "").partition(".")[0] != "twisted":
+        if package not in PACKAGES:
             raise
-        _complain("this Python has no Twisted: start .venv/bin/broadcast-client, or pip install Twisted")
-        return USAGE
+        status, why = USAGE, f"this Python has no {package}: start .venv/bin/broadcast-client, or pip install {package}"
     if why:
         _complain(why)
     return status
@@ -49,45 +52,25 @@ def _run(options: Options) -> tuple[int, str]:
 
         return send(options)
     if os.isatty(0) and os.isatty(1):
-        try:
-            import prompt_toolkit  # noqa: F401, PLC0415
-        except ImportError:
-            _complain("without prompt_toolkit there is no line editing: pip install prompt_toolkit")
-        else:
-            from broadcast.client.settings import Settings  # noqa: PLC0415
+        from broadcast.client.terminal import app  # noqa: PLC0415
 
-            options.fill(Settings.load().choices)
-            return _on_terminal(options), ""
+        return app.run(options), ""
     if options.rooms:
-        return USAGE, "in a pipe, the input names the room: (echo /join NAME; cat) | broadcast-client"
-    from twisted.internet import reactor  # noqa: PLC0415 -- only if needed, and after the reactor is chosen
+        room = options.rooms[0]
+        return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
+    from twisted.internet import reactor  # noqa: PLC0415 -- few need it
 
     from broadcast.client.batch import pipe  # noqa: PLC0415
 
     return pipe.run(options, reactor)
 
 
-def _on_terminal(options: Options) -> int:
-    import asyncio  # noqa: PLC0415
-    from typing import cast  # noqa: PLC0415
-
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
-
-    # Not the loop that Windows has by default, which Twisted refuses.
-    asyncioreactor.install(asyncio.SelectorEventLoop())  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    from broadcast.client import old_terminal as terminal  # noqa: PLC0415
-
-    return terminal.run(options, cast(asyncioreactor.AsyncioSelectorReactor, reactor))
-
-
 def _complain(why: str) -> None:
-    from broadcast.client.lines import printable  # noqa: PLC0415
+    from broadcast.client.text import printable  # noqa: PLC0415 -- few need it
 
-    line = f"{PROGRAM}: {printable(why)}\n"
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     try:
-        os.write(2, line.encode(sys.stderr.encoding if sys.stderr else "utf-8", "replace"))
+        os.write(2, printable(f"{PROGRAM}: {why}", encoding).encode(encoding) + b"\n")
     except OSError:
         return
 

@@ -10,7 +10,7 @@ import sys
 
 from broadcast import __version__
 from broadcast.client.address import HOST, PORT, URL, parse_address, show_address
-from broadcast.client.status import DONE, STATUSES, USAGE, unwritten
+from broadcast.client.status import DONE, STATUSES, unwritten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,24 +123,21 @@ terminal, the client sends the input and prints what it receives, both unchanged
 class UsageError(Exception):
     """The command line is wrong. The text says why."""
 
+    def __str__(self) -> str:
+        """Return the reason, and where to read on."""
+        return f"{self.args[0]}. --help explains."
+
 
 class SettingsError(ValueError):
     """The user's settings cannot be used. The text says why, and what to do."""
 
 
 def parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, Any]] = lambda _: {}) -> Options:
-    """Return what *arguments* (without the program's name) ask for. Exit if they are wrong, or ask for help.
+    """Return what *arguments* (without the program's name) ask for. Raise ``UsageError`` if they are wrong.
 
-    *find_server* returns the fields of a server that has a name in the user's settings.
+    *find_server* returns the fields of a server that has a name in the user's settings. ``--help`` and ``--version``
+    end the program.
     """
-    try:
-        return _parse(arguments, find_server)
-    except UsageError as error:
-        sys.stderr.write(f"{PROGRAM}: {error}. --help explains.\n")
-        raise SystemExit(USAGE) from None
-
-
-def _parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, Any]]) -> Options:
     fields, places = _split(arguments)
     hint = " (a text of several words stands in quotes behind --send)" if "send" in fields and len(places) > 1 else ""
     if len(places) > 2:
@@ -194,7 +191,7 @@ def _next(option: Option, rest: Iterator[str], options: Mapping[str, Option]) ->
     if value is None:
         raise UsageError(f"{option.name} needs a value: {option.name} {option.metavar}")
     if value.partition("=")[0] in options if option.field == "send" else value.startswith("-"):
-        raise UsageError(f"{option.name} needs a value: {value} is an option, unless it is {option.name}={value}")
+        raise UsageError(f"{option.name} needs a value; if it is {value}, write {option.name}={value}")
     return value
 
 

@@ -28,6 +28,8 @@ CHOICES: Final = {
 }
 """The choices of ``/set`` and their meanings. Each is true or false."""
 SERVER_KEYS: Final = ("address", "nick", "rooms")
+BOM: Final = "\ufeff"
+"""A mark that some editors put in front of a text."""
 
 
 class Settings:
@@ -48,7 +50,7 @@ class Settings:
         """
         settings = cls(path or settings_file())
         text = settings._read()
-        if only in text:
+        if text and only in text:
             settings._take(text)
         return settings
 
@@ -57,80 +59,98 @@ class Settings:
         try:
             text = self._read()
             self._take(text)
-            new = _with_choice(text, name, value)
-            if new is None:
+            if (new := _with_choice(text, name, value)) is None:
                 raise SettingsError(f"{self.path} has an unusual form: write {name} = {_word(value)} into it by hand")
-            _replace(self.path, new.encode())
+            _replace(self.path, new)
         except OSError as error:
             raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
         finally:
             self.choices[name] = value
 
     def _read(self) -> str:
+        """Return the text of the file. It may begin with a byte order mark."""
         try:
             with open(self.path, "rb") as file:
-                data = file.read()
+                return file.read().decode()
         except (FileNotFoundError, NotADirectoryError):
             return ""
         except OSError as error:
             raise SettingsError(f"{self.path} cannot be read: {error.strerror or error}") from None
-        try:
-            return data.decode()
         except UnicodeDecodeError as error:
-            raise self._error("it is not UTF-8", data.count(b"\n", 0, error.start) + 1) from None
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise self._error(f"It is not UTF-8 (at line {line})") from None
 
-    def _error(self, reason: str, line: int) -> SettingsError:
-        return SettingsError(f"{self.path}, line {line}: {reason}. Correct the file, or move it away")
+    def _error(self, reason: str) -> SettingsError:
+        return SettingsError(f"{self.path}: {reason}. Correct the file, or move it away")
 
     def _take(self, text: str) -> None:
         import tomllib  # noqa: PLC0415 -- see above
 
         try:
-            data = tomllib.loads(text.removeprefix(_BOM))
+            data = tomllib.loads(text.removeprefix(BOM))
         except tomllib.TOMLDecodeError as error:
-            # Python 3.11 to 3.13 have the place only in the text: "Invalid value (at line 3, column 9)".
-            reason, _, place = str(error).removesuffix(")").rpartition(" (at ")
-            number = place.partition("line ")[2].partition(",")[0] or text.rstrip().count("\n") + 1
-            raise self._error(reason[:1].lower() + reason[1:], int(number)) from None
-        servers = data.pop("servers", {})
-        for name, value in data.items():
-            line = _line_of(text, name)
-            if name not in CHOICES:
-                raise self._error(f"there is no setting {name}; the settings are {', '.join(CHOICES)}", line)
-            if not isinstance(value, bool):
-                raise self._error(f"{name} is true or false", line)
-        if not isinstance(servers, dict):
-            raise self._error("a server is a table such as [servers.work]", _line_of(text, "servers"))
-        self.choices = data
-        self.servers = {name: self._server(text, name, values) for name, values in servers.items()}
-
-    def _server(self, text: str, name: str, values: object) -> dict[str, Any]:
-        """Return the fields of ``Options`` for a server."""
-        table = f"servers.{name}"
-        if not isinstance(values, dict):
-            raise self._error(f"a server is a table such as [{table}]", _line_of(text, table))
-        if not name or name.isdigit() or set(name) & set(":/[]"):
-            raise self._error(f"{name!r} is no name for a server: it would be an address", _line_of(text, table))
-        for key, value in values.items():
-            if key not in SERVER_KEYS:
-                reason = f"a server has no {key}; it has {', '.join(SERVER_KEYS)}"
-            elif key == "rooms":
-                is_right = isinstance(value, list) and all(isinstance(room, str) and room.strip() for room in value)
-                reason = "" if is_right else 'rooms is a list such as ["kitchen", "hall"]'
-            else:
-                reason = "" if isinstance(value, str) and value.strip() else f"{key} is a text in quotes"
-            if reason:
-                raise self._error(reason, _line_of(text, f"{table}.{key}"))
+            raise self._error(str(error)) from None
         try:
-            host, port, room = parse_address(values.get("address", name))
-        except ValueError as error:
-            raise self._error(str(error), _line_of(text, f"{table}.address")) from None
-        fields: dict[str, Any] = {"host": host, "port": port}
-        if rooms := (*([room] if room else []), *values.get("rooms", [])):
-            fields["rooms"] = tuple(dict.fromkeys(rooms))
-        if "nick" in values:
-            fields["nick"] = values["nick"]
-        return fields
+            servers = _table(data.pop("servers", {}), "servers")
+            self.choices = _choices(data)
+            self.servers = {name: _server(name, _table(values, "servers", name)) for name, values in servers.items()}
+        except _FaultError as fault:
+            reason, *names = fault.args
+            raise self._error(f"{reason} (at line {_line_of(text, names)})") from None
+
+
+class _FaultError(Exception):
+    """A fault of the file. The arguments are the reason, and the names of the tables and the key that have it."""
+
+
+def _table(value: object, *names: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _FaultError("A server is a table such as [servers.work]", *names)
+    return value
+
+
+def _choices(data: dict[str, Any]) -> dict[str, bool]:
+    for name, value in data.items():
+        if name not in CHOICES:
+            raise _FaultError(f"There is no setting {name}, only {', '.join(CHOICES)}", name)
+        if not isinstance(value, bool):
+            raise _FaultError(f"{name} is true or false", name)
+    return data
+
+
+def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``Options`` for a server."""
+    if not name or name.isdigit() or set(name) & set(":/[]"):
+        raise _FaultError(f"{name!r} is no name for a server, because it would be an address", "servers", name)
+    for key, value in values.items():
+        texts = value if key == "rooms" and isinstance(value, list) else [value]
+        if key not in SERVER_KEYS:
+            raise _FaultError(f"A server has no {key}, only {', '.join(SERVER_KEYS)}", "servers", name, key)
+        if isinstance(value, list) != (key == "rooms") or not all(isinstance(text, str) and text for text in texts):
+            form = 'a list such as ["kitchen", "hall"]' if key == "rooms" else "a text in quotes"
+            raise _FaultError(f"{key} is {form}", "servers", name, key)
+    try:
+        host, port, room = parse_address(values.get("address", name))
+    except ValueError as error:
+        raise _FaultError(str(error), "servers", name, "address") from None
+    fields: dict[str, Any] = {"host": host, "port": port}
+    if rooms := [*([room] if room else []), *values.get("rooms", [])]:
+        fields["rooms"] = tuple(dict.fromkeys(rooms))
+    if "nick" in values:
+        fields["nick"] = values["nick"]
+    return fields
+
+
+def _line_of(text: str, names: Sequence[str]) -> int:
+    """Return the number of the line where the last of *names* stands behind the others. Everything before is right."""
+    import re  # noqa: PLC0415 -- tomllib has imported it
+
+    text = re.sub("#.*", "", text)
+    place = 0
+    for name in names:
+        if found := re.compile(rf"(?<!\w){re.escape(name)}(?!\w)").search(text, place):
+            place = found.end()
+    return text.count("\n", 0, place) + 1
 
 
 class Choices(dict[str, bool]):
@@ -166,81 +186,44 @@ def settings_file(platform: str = sys.platform, environment: Mapping[str, str] =
     return os.path.join(folder, "broadcast", "client.toml")
 
 
-_BOM: Final = "\ufeff"
-"""A mark that some editors put in front of a text."""
-
-
 def _word(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _paths(lines: Sequence[str]) -> list[str]:
-    """Return what each line sets: ``servers.work`` or ``servers.work.nick``; empty for blank lines and comments."""
-    table = ""
-    paths = []
-    for line in map(str.strip, lines):
-        key, equals, _ = line.partition("=")
-        if line.startswith("["):
-            table = _plain(line.strip("[").partition("]")[0])
-            paths.append(table)
-        else:
-            paths.append(f"{table}.{_plain(key)}".lstrip(".") if equals and not line.startswith("#") else "")
-    return paths
-
-
-def _plain(key: str) -> str:
-    return key.replace('"', "").replace("'", "").strip()
-
-
-def _line_of(text: str, path: str) -> int:
-    """Return the number of the line that sets *path*, or of a line around it."""
-    paths = _paths(text.removeprefix(_BOM).split("\n"))
-    while path:
-        for number, line_path in enumerate(paths, 1):
-            if f"{line_path}.".startswith(f"{path}."):
-                return number
-        path = path.rpartition(".")[0]
-    return 1
-
-
 def _with_choice(text: str, name: str, value: bool) -> str | None:
-    """Return the text of the file with one choice changed, or None if its form is too unusual for that."""
-    import tomllib  # noqa: PLC0415 -- see above
+    """Return *text* with one choice changed, or None if its form is too unusual for that."""
+    import re  # noqa: PLC0415 -- see above
+    import tomllib  # noqa: PLC0415
 
-    mark = _BOM if text.startswith(_BOM) else ""
-    lines = text.removeprefix(_BOM).split("\n")
-    end = "\r" if lines[0].endswith("\r") else ""
+    mark = BOM if text.startswith(BOM) else ""
+    text = text.removeprefix(BOM)
     assignment = f"{name} = {_word(value)}"
-    paths = _paths(lines)
-    if name in paths:
-        number = paths.index(name)
-        _, hash_, comment = lines[number].rstrip("\r").partition("#")
-        lines[number] = f"{assignment}{hash_ and '  #'}{comment}{end}"
-    else:
-        # The first line is always outside of a table.
-        lines.insert(0, assignment + end)
-    new = "\n".join(lines)
-    try:
-        # The editing above knows less of TOML than the parser does.
-        is_right = tomllib.loads(new) == {**tomllib.loads(text.removeprefix(_BOM)), name: value}
-    except tomllib.TOMLDecodeError:
-        is_right = False
-    return mark + new if is_right else None
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    changed = re.sub(rf"""^[ \t]*["']?{name}["']?[ \t]*=[ \t]*\w+""", assignment, text, count=1, flags=re.MULTILINE)
+    wanted = {**tomllib.loads(text), name: value}
+    for new in (changed, f"{assignment}{line_end}{text}"):
+        try:
+            if tomllib.loads(new) == wanted:
+                return mark + new
+        except tomllib.TOMLDecodeError:
+            continue
+    return None
 
 
-def _replace(path: str, data: bytes) -> None:
+def _replace(path: str, text: str) -> None:
     """Replace a file at once. A symlink stays, and the permissions of the file, too."""
     path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     try:
-        mode = os.stat(path).st_mode & 0o777
+        with open(path, "r+b") as file:  # an error if the user has made it read-only
+            mode = os.stat(file.fileno()).st_mode & 0o777
     except FileNotFoundError:
         mode = 0o600
     new = f"{path}.{os.getpid()}.new"
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "wb") as file:
-            file.write(data)
+            file.write(text.encode())
             file.flush()
             os.fsync(descriptor)
         os.chmod(new, mode)  # whatever the umask is

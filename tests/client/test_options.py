@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 import broadcast
 from broadcast import __version__
-from broadcast.client.options import OPTIONS, Options, parse
+from broadcast.client.options import OPTIONS, Options, UsageError, parse
+
+CHECKOUT = Path(broadcast.__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -125,10 +128,10 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
         (["--nick", "a\nb"], "a nickname is one line"),
         (["--room="], "--room needs a room's name"),
         (["--nick"], "--nick needs a value: --nick NAME"),
-        (["--nick", "--json"], "--nick needs a value: --json is an option, unless it is --nick=--json"),
+        (["--nick", "--json"], "--nick needs a value; if it is --json, write --nick=--json"),
         (["--send"], "--send needs a value: --send TEXT"),
-        (["--send", "--json"], "--send needs a value: --json is an option, unless it is --send=--json"),
-        (["--send", "--nick=ann"], "--send needs a value: --nick=ann is an option, unless it is --send=--nick=ann"),
+        (["--send", "--json"], "--send needs a value; if it is --json, write --send=--json"),
+        (["--send", "--nick=ann"], "--send needs a value; if it is --nick=ann, write --send=--nick=ann"),
         (["--no-such"], "there is no option --no-such"),
         (["-x"], "there is no option -x"),
         (["--sen", "x"], "there is no option --sen"),
@@ -145,13 +148,25 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
         (["--send", "a", "b", "c"], "no port: c (a text of several words stands in quotes behind --send)"),
     ],
 )
-def test_wrong_usage_is_one_line_and_status_1(
-    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_wrong_usage_has_its_reason(arguments: list[str], reason: str) -> None:
+    with pytest.raises(UsageError) as error:
         parse(arguments)
-    assert ended.value.code == 1
-    assert capsys.readouterr() == ("", f"broadcast-client: {reason}. --help explains.\n")
+    assert str(error.value) == f"{reason}. --help explains."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "encoding", "shown"),
+    [
+        (["--n\x1b[2Jo"], "utf-8", "there is no option --n\ufffd[2Jo. --help explains."),
+        (["h:\u00fc"], "ascii", "no port: \\xfc. --help explains."),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_1(arguments: list[str], encoding: str, shown: str) -> None:
+    command = [sys.executable, "-m", "broadcast.client", *arguments]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, input=b"", capture_output=True, check=False)  # noqa: S603
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.decode(encoding) == f"broadcast-client: {shown}\n"
 
 
 def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -181,5 +196,16 @@ def test_python_without_twisted_says_what_to_start(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=clone, input="", capture_output=True, text=True, check=False)  # noqa: S603 -- constant
     assert ended.returncode == 1
     assert ended.stderr == (
-        "broadcast-client: this Python has no Twisted: start .venv/bin/broadcast-client, or pip install Twisted\n"
+        "broadcast-client: this Python has no twisted: start .venv/bin/broadcast-client, or pip install twisted\n"
     )
+
+
+def test_parsing_imports_next_to_nothing() -> None:
+    """Each of argparse, dataclasses, re and typing would make ``--send`` noticeably slower."""
+    script = (
+        "import os, sys; before = set(sys.modules); from broadcast.client.__main__ import parse; "
+        "parse(['broadcast://h:1/a', '--nick', 'ann', '--send', '-x']); print(*sorted(sys.modules.keys() - before))"
+    )
+    command = [sys.executable, "-S", "-c", script]
+    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)  # noqa: S603 -- constant
+    assert [name for name in ended.stdout.split() if name.partition(".")[0] != "broadcast"] == ["__future__", "errno"]

@@ -1,28 +1,24 @@
-"""The commands of the client, and saying a line as one of them. The server answers the commands that are not here."""
+"""The commands of the client. The server answers those that are not here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import UNSET
 
 from broadcast.client.protocol import requests
 from broadcast.client.session.entries import Notice, Output, PrivateLine
-from broadcast.client.session.outbox import Item, Kind
+from broadcast.client.session.items import Command, Item, Kind, UsageError
 
 if TYPE_CHECKING:
-    from broadcast.client.session.entries import Entry
     from broadcast.client.session.interfaces import Choices
+    from broadcast.client.session.items import Execution, Result
     from broadcast.client.session.views import View
 
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
 REPLAY: Final = 20
 """The number of older lines that are shown of a room that the user joins."""
-
-
-class UsageError(Exception):
-    """A command that cannot be executed. Its text says what to do."""
 
 
 class Talk(Protocol):
@@ -54,39 +50,6 @@ class Talk(Protocol):
     def close(self, view: View) -> None:
         """Remove a view."""
 
-    def leave(self, reason: str = "") -> None:
-        """Leave the server."""
-
-
-Result: TypeAlias = Sequence["Entry"]
-Run: TypeAlias = Callable[[Talk, Item, str], "requests.Request[Any] | None"]
-
-
-class Command(NamedTuple):
-    """A command of the client.
-
-    *run* returns the request that executes it, or None if the client itself does, and sets ``Item.finish``. It may
-    raise ``UsageError``. *help* is empty if the server's ``/help`` explains the command.
-    """
-
-    name: str
-    usage: str
-    run: Run
-    aliases: tuple[str, ...] = ()
-    kind: Kind = Kind.COMMAND
-    is_local: bool = False
-    """Whether it never needs the server."""
-    is_move: bool = False
-    """Whether it may lead to another view, where the lines after it are meant."""
-    needs_view: bool = False
-    """Whether it is about the view in which it was typed."""
-    help: str = ""
-
-    @property
-    def syntax(self) -> str:
-        """The command as it is typed."""
-        return f"/{self.name} {self.usage}".rstrip()
-
 
 def parse(text: str) -> tuple[Command, str]:
     """Return the command that a typed line is, and its argument."""
@@ -110,149 +73,135 @@ def said_text(command: Command, argument: str) -> str:
 
 def _required(item: Item, argument: str) -> str:
     if not argument.strip():
-        raise UsageError(f"Usage: {parse(item.text)[0].syntax}")
+        raise UsageError(f"Usage: {item.command.syntax}")
     return argument
 
 
-def _ask_server(talk: Talk, item: Item, text: str) -> requests.Request[Any]:
-    def finish(result: requests.Output) -> Result:
-        is_list = text.casefold().split() in (["/help"], ["/h"], ["/?"])
-        own = [f"{command.syntax}   {command.help}" for command in COMMANDS if is_list and command.help]
-        return [Output(line) for line in (*result.lines, *own)]
-
-    item.finish = finish
-    return requests.Command(talk.room_of(item.view).name, text)
+def _ask_server(talk: Talk, item: Item, text: str) -> Execution:
+    result = yield requests.Command(talk.room_of(item.view).name, text)
+    is_list = text.casefold().split() in (["/help"], ["/h"], ["/?"])
+    own = [f"{command.syntax}   {command.help}" for command in COMMANDS if is_list and command.help]
+    return [Output(line) for line in (*result.lines, *own)]
 
 
 # Lines
 
 
-def _say(_talk: Talk, item: Item, text: str) -> requests.Request[Any]:
-    _required(item, text)
-    return _tell(item, item.view.name, text) if item.view.is_private else requests.Say(item.view.name, text, item.uid)
+def _say(_talk: Talk, item: Item, text: str) -> Execution:
+    if item.view.is_private:
+        return (yield from _tell(item, item.view.name, text))
+    yield requests.Say(item.view.name, _required(item, text), item.uid)
+    return ()
 
 
-def _me(_talk: Talk, item: Item, text: str) -> requests.Request[Any]:
+def _me(_talk: Talk, item: Item, text: str) -> Execution:
     if item.view.is_private:
         raise UsageError("/me works only in a room.")
-    return requests.Emote(item.view.name, _required(item, text).strip(), item.uid)
+    yield requests.Emote(item.view.name, _required(item, text).strip(), item.uid)
+    return ()
 
 
-def _tell(item: Item, nick: str, text: str) -> requests.Request[Any]:
-    def finish(result: requests.Delivered) -> Result:
-        away = result.away
-        line = PrivateLine(item.at, nick, text, is_own=True)
-        return (line,) if away is None else (line, Notice(f"{nick} is away: {away}" if away else f"{nick} is away."))
-
-    item.kind = Kind.PRIVATE
+def _tell(item: Item, nick: str, text: str) -> Execution:
     item.to = nick
-    item.finish = finish
-    return requests.Tell(nick, text, item.uid)
+    away = (yield requests.Tell(nick, _required(item, text), item.uid)).away
+    line = PrivateLine(item.at, nick, text, is_own=True)
+    return (line,) if away is None else (line, Notice(f"{nick} is away: {away}" if away else f"{nick} is away."))
 
 
-def _msg(_talk: Talk, item: Item, argument: str) -> requests.Request[Any]:
+def _msg(_talk: Talk, item: Item, argument: str) -> Execution:
     nick, _, text = argument.strip().partition(" ")
     return _tell(item, nick, text.strip())
 
 
-def _query(talk: Talk, item: Item, nick: str) -> None:
+def _query(talk: Talk, item: Item, nick: str) -> Result:
     item.destination = talk.private_view(_required(item, nick).strip())
+    return ()
 
 
-def _reply(talk: Talk, item: Item, argument: str) -> requests.Request[Any]:
+def _reply(talk: Talk, item: Item, argument: str) -> Execution:
     text = _required(item, argument).strip()
     if not talk.last_private:
         raise UsageError("Nobody has written to you yet.")
-    return _tell(item, talk.last_private, text)
+    return (yield from _tell(item, talk.last_private, text))
 
 
 # Rooms
 
 
-def _join(talk: Talk, item: Item, argument: str) -> requests.Request[Any] | None:
+def _join(talk: Talk, item: Item, argument: str) -> Execution:
     name = _required(item, argument).strip().lower()
     item.destination = talk.find_room(name)
-    if item.destination is not None:
-        return None
-
-    def finish(room: requests.Room) -> Result:
-        item.destination = talk.entered(room)
-        return ()
-
-    item.finish = finish
-    return requests.Join(name, replay=REPLAY)
+    if item.destination is None:
+        item.destination = talk.entered((yield requests.Join(name, replay=REPLAY)))
+    return ()
 
 
-def _leave(talk: Talk, item: Item, argument: str) -> requests.Request[Any] | None:
+def _leave(talk: Talk, item: Item, argument: str) -> Execution:
     view = item.view
-
-    def finish(_result: object) -> Result:
-        talk.close(view)
-        item.destination = talk.current
-        return ()
-
-    if len(talk.rooms) == 1 and not view.is_private:
-        raise UsageError(f"You are in {view.name} only. quit leaves the server.")
-    item.finish = finish
-    return None if view.is_private else requests.Leave(view.name, argument.strip() or UNSET)
+    if not view.is_private:
+        if len(talk.rooms) == 1:
+            raise UsageError(f"You are in {view.name} only. quit leaves the server.")
+        yield requests.Leave(view.name, argument.strip() or UNSET)
+    talk.close(view)
+    item.destination = talk.current
+    return ()
 
 
-def _topic(talk: Talk, item: Item, argument: str) -> requests.Request[Any] | None:
+def _topic(talk: Talk, item: Item, argument: str) -> Execution:
     room, text = talk.room_of(item.view), argument.strip()
-
-    def finish(_result: requests.Nothing) -> Result:
+    if text:
+        yield requests.Topic(room.name, text)
         room.topic = text
         return ()
-
-    if text:
-        item.finish = finish
-        return requests.Topic(room.name, text)
-    answer = f"Topic: {room.topic}" if room.topic else "There is no topic. /topic TEXT sets one."
-    item.finish = lambda _: [Output(answer)]
-    return None
+    return [Output(f"Topic: {room.topic}" if room.topic else "There is no topic. /topic TEXT sets one.")]
 
 
 # The user
 
 
-def _nick(talk: Talk, item: Item, argument: str) -> requests.Request[Any]:
-    def finish(result: requests.Nickname) -> Result:
-        talk.nick = result.nick
-        return [Output(f"You are {result.nick}.")]
-
-    item.finish = finish
-    return requests.Nick(_required(item, argument).strip())
+def _nick(talk: Talk, item: Item, argument: str) -> Execution:
+    talk.nick = (yield requests.Nick(_required(item, argument).strip())).nick
+    return [Output(f"You are {talk.nick}.")]
 
 
-def _away(talk: Talk, item: Item, argument: str) -> requests.Request[Any]:
+def _away(talk: Talk, _item: Item, argument: str) -> Execution:
     reason = argument.strip()
-    return _set_away(talk, item, reason, f"You are away: {reason}" if reason else "You are away.")
+    yield requests.Away(reason)
+    talk.away = reason
+    return [Output(f"You are away: {reason}" if reason else "You are away.")]
 
 
-def _back(talk: Talk, item: Item, _argument: str) -> requests.Request[Any]:
-    return _set_away(talk, item, None, "Welcome back.")
+def _back(talk: Talk, _item: Item, _argument: str) -> Execution:
+    yield requests.Away(None)
+    talk.away = None
+    return [Output("Welcome back.")]
 
 
-def _set_away(talk: Talk, item: Item, reason: str | None, answer: str) -> requests.Request[Any]:
-    def finish(_result: requests.Nothing) -> Result:
-        talk.away = reason
-        return [Output(answer)]
-
-    item.finish = finish
-    return requests.Away(reason)
+# The client
 
 
-def _quit(talk: Talk, _item: Item, argument: str) -> None:
-    talk.leave(argument.strip())
+def _set(talk: Talk, item: Item, argument: str) -> Result:
+    name, _, value = argument.strip().casefold().partition(" ")
+    if name and name not in list(talk.choices):
+        raise UsageError(f"There is no choice {name}. The choices are {', '.join(talk.choices)}.")
+    if value:
+        _choose(talk, item, name, value.strip())
+    return [Output(f"{choice} {_on_off(talk.choices[choice])}") for choice in talk.choices if name in {"", choice}]
 
 
-# The choices
+def _timestamp(talk: Talk, item: Item, argument: str) -> Result:
+    return [Output(f"timestamps are {_on_off(_choose(talk, item, 'times', argument))}.")]
 
 
-def _choose(talk: Talk, name: str, value: str, usage: str) -> bool:
-    """Set a choice to *value*, or to the opposite of the present one. Return it."""
+def _quiet(talk: Talk, item: Item, argument: str) -> Result:
+    return [Output(f"joins and leaves are {_on_off(not _choose(talk, item, 'quiet', argument))}.")]
+
+
+def _choose(talk: Talk, item: Item, name: str, argument: str) -> bool:
+    """Make a choice, or the opposite of the present one without an argument. Return it."""
+    value = argument.strip().casefold()
     if value not in {"", "on", "off"}:
-        raise UsageError(f"Usage: {usage}")
+        raise UsageError(f"Usage: {item.command.syntax}")
     try:
         talk.choices[name] = value == "on" if value else not talk.choices[name]
     except ValueError as error:
@@ -264,47 +213,30 @@ def _on_off(value: bool) -> str:
     return "on" if value else "off"
 
 
-def _set(talk: Talk, item: Item, argument: str) -> None:
-    name, _, value = argument.strip().casefold().partition(" ")
-    if name and name not in list(talk.choices):
-        raise UsageError(f"There is no choice {name}. The choices are {', '.join(talk.choices)}.")
-    if value:
-        _choose(talk, name, value.strip(), f"/set {name} [on/off]")
-    lines = [Output(f"{choice} {_on_off(talk.choices[choice])}") for choice in talk.choices if name in {"", choice}]
-    item.finish = lambda _: lines
-
-
-def _timestamp(talk: Talk, item: Item, argument: str) -> None:
-    is_on = _choose(talk, "times", argument.strip().casefold(), "/timestamp [on/off]")
-    item.finish = lambda _: [Output(f"timestamps are {_on_off(is_on)}.")]
-
-
-def _quiet(talk: Talk, item: Item, argument: str) -> None:
-    is_quiet = _choose(talk, "quiet", argument.strip().casefold(), "/quiet [on/off]")
-    item.finish = lambda _: [Output(f"joins and leaves are {_on_off(not is_quiet)}.")]
-
-
-def _ignore(talk: Talk, item: Item, argument: str) -> None:
+def _ignore(talk: Talk, _item: Item, argument: str) -> Result:
     nick = argument.strip()
     if nick.casefold() == talk.nick.casefold():
         raise UsageError("You cannot ignore yourself.")
-    answer = f"You ignore {nick}. /unignore {nick} ends that."
-    if nick:
-        talk.ignored[nick.casefold()] = nick
-    else:
-        answer = f"You ignore {', '.join(talk.ignored.values()) or 'nobody'}."
-    item.finish = lambda _: [Output(answer)]
+    if not nick:
+        return [Output(f"You ignore {', '.join(talk.ignored.values()) or 'nobody'}.")]
+    talk.ignored[nick.casefold()] = nick
+    return [Output(f"You ignore {nick}. /unignore {nick} ends that.")]
 
 
-def _unignore(talk: Talk, item: Item, argument: str) -> None:
+def _unignore(talk: Talk, item: Item, argument: str) -> Result:
     nick = _required(item, argument).strip()
     if talk.ignored.pop(nick.casefold(), None) is None:
         raise UsageError(f"You do not ignore {nick}.")
-    item.finish = lambda _: [Output(f"You no longer ignore {nick}.")]
+    return [Output(f"You no longer ignore {nick}.")]
 
 
-def _receipts(_talk: Talk, item: Item, _argument: str) -> None:
-    item.finish = lambda _: [Output("Each line without … in front of it is stored. There are no other receipts here.")]
+def _receipts(_talk: Talk, _item: Item, _argument: str) -> Result:
+    return [Output("Each line without … in front of it is stored. There are no other receipts here.")]
+
+
+def _quit(_talk: Talk, _item: Item, _argument: str) -> Result:
+    """Do nothing, because the conversation leaves without waiting for its turn."""
+    return ()
 
 
 COMMANDS: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session import commands
 from broadcast.client.session.entries import Entry, Line, Notice, PrivateLine, Problem, Refused, Typed
-from broadcast.client.session.outbox import Item, Kind, Outbox, Waiting
+from broadcast.client.session.items import Item, Kind, UsageError
+from broadcast.client.session.outbox import Outbox
 from broadcast.client.session.views import View
 
 if TYPE_CHECKING:
@@ -109,6 +111,7 @@ class Conversation:
         """The latest command that leads to another view. The next lines are meant there."""
         self._selections = 0
         """The number of times that the user has chosen a view. A command before the latest one shows none."""
+        self._journal = ""
         self._has_arrived = False
         self._has_shown_loss = False
         self._quit_reason = ""
@@ -117,9 +120,9 @@ class Conversation:
     # For the front
 
     @property
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[Item]:
         """The lines and commands of the current view that are not shown yet, in the order typed."""
-        return [Waiting(item.text, item.kind) for item in self._outbox.items if item.view is self.current]
+        return [item for item in self._outbox.items if item.view is self.current]
 
     @property
     def waiting_count(self) -> int:
@@ -128,7 +131,7 @@ class Conversation:
 
     @property
     def nicknames(self) -> list[str]:
-        """The nicknames for completion: those of the current view first, without the own one."""
+        """The nicknames for completion, without the own one: those of the current view first."""
         known = [self.current.name] if self.current.is_private else []
         for view in (self.current, *self.views):
             known += view.members.values()
@@ -142,7 +145,7 @@ class Conversation:
             while lines:
                 self._take(lines[0])
                 del lines[0]
-        except commands.UsageError as error:
+        except UsageError as error:
             self._add(self.current, Problem(str(error)))
         self.front.update()
         return "\n".join(lines)
@@ -175,8 +178,8 @@ class Conversation:
 
     def leave(self, reason: str = "") -> None:
         """Leave, when every line is stored. The second call leaves at once, and shows the lines that are not stored."""
-        self.question = None
-        if self.state is State.LEAVING or not self._has_arrived:
+        is_first = self.state in {State.CONNECTING, State.ONLINE, State.OFFLINE}
+        if not is_first or not (self._has_arrived or self._outbox.items):
             self.ended(None)
             return
         self.state = State.LEAVING
@@ -189,6 +192,9 @@ class Conversation:
 
     def ask_nick(self, question: Question, why: str, answer: Callable[[str], None]) -> None:
         """Ask the user for a nickname, and call *answer* with it. *why* is the reason why the last one was refused."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+            return
         if why:
             self._add(self.current, Problem(why))
         self.question = question
@@ -203,6 +209,10 @@ class Conversation:
     def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
         limits = welcome.limits
+        if welcome.journal != self._journal:
+            self._journal = welcome.journal
+            for view in self.rooms:
+                view.last_seq = view.old_seq = 0
         self.nick = welcome.nick
         self.line_bytes = limits.line_bytes
         # With a rate limit, more lines than it allows would wait at the server, and with them the answers to checks.
@@ -211,6 +221,10 @@ class Conversation:
         self._own_sessions.add(welcome.session)
         if not self._has_arrived and len(self.views) == 1 and len(welcome.rooms) == 1:
             self.views[0].name = next(iter(welcome.rooms))
+        for view in self.rooms:
+            if view.name not in welcome.rooms:
+                self._add(self.current, Problem(f"You are no longer in {view.name}."))
+                self.close(view)
         for room in welcome.rooms.values():
             view = self.find_room(room.room) or self._open_room(room.room)
             if not self._has_arrived:
@@ -219,7 +233,7 @@ class Conversation:
         if not self._has_arrived:
             for line in (welcome.motd or "").splitlines():
                 self._add(self.current, Notice(line))
-        arrival = self._arrival(self.current)
+        arrival = f"You are {self.nick}. {self._people(self.room_of(self.current))}"
         self._add(self.current, Notice(arrival if self._has_arrived else f"{arrival} /help helps, Ctrl-D leaves."))
         self._has_arrived = True
         self._has_shown_loss = False
@@ -272,9 +286,11 @@ class Conversation:
     def lost(self, reason: str, retry_at: float | None) -> None:
         """Show that the connection is lost, or that an attempt to connect has failed: once as a line."""
         self._outbox.is_open = False
-        if not self._has_shown_loss:
-            self._add(self.current, Problem(_sentence(reason)))
-            self._has_shown_loss = True
+        notice = Notice(_sentence(reason))
+        # A server that goes down says so, and gives the same reason for the end of the connection.
+        if not self._has_shown_loss and notice not in list(self.current.entries)[-1:]:
+            self._add(self.current, notice)
+        self._has_shown_loss = True
         self.retry_at = retry_at
         self._set_state(State.OFFLINE)
         if self.state is State.LEAVING and not self._outbox.items:
@@ -286,14 +302,18 @@ class Conversation:
             return
         if error is not None:
             self._add(self.current, Problem(_sentence(str(error))))
-        items, self._outbox.items = self._outbox.items, []
-        for item in items:
-            why = "the session has ended before the server confirmed it"
-            unsure = item.was_sent and not item.has_ended
-            self._add(item.view, Refused(item.text, why if unsure else "it was not sent", is_certain=not unsure))
-        unsaid = any(item.kind is not Kind.COMMAND for item in items)
+        unsaid = [item for item in self._outbox.items if item.kind is not Kind.COMMAND]
+        self._outbox.items.clear()
+        for item in unsaid:
+            is_certain = not item.was_sent or item.has_ended
+            why = "it was not sent" if is_certain else "the session has ended before the server confirmed it"
+            # The user no longer sees another view.
+            self._add(self.current, Refused(item.text, _sentence(why), is_certain))
         self.status = status or (4 if unsaid else 0)
+        if not self.status and self._has_arrived:
+            self._add(self.current, Notice(f"Goodbye, {self.nick}."))
         self.state = State.ENDED
+        self.question = None
         self.retry_at = None
         self.front.update()
         self._on_end()
@@ -327,11 +347,14 @@ class Conversation:
         view = self.find_room(room.room) or self._open_room(room.room)
         view.old_seq = room.last
         self._update_room(view, room)
-        self._add(view, Notice(self._arrival(view)))
+        self._add(view, Notice(f"You are in {view.name}. {self._people(view)}"))
+        view.new_entries = 0
         return view
 
     def close(self, view: View) -> None:
         """Remove a view, unless it is the only room."""
+        view.last_seq = sys.maxsize
+        self._show_passed(view)
         if view in self.views and (view.is_private or len(self.rooms) > 1):
             if view is self.current:
                 self._select(self.views[self.views.index(view) - 1])
@@ -344,22 +367,25 @@ class Conversation:
         if self.question is not None:
             self._take_nick(line.strip() or self.question.default)
             return
-        if not line.strip() or self.state in {State.LEAVING, State.ENDED}:
+        if not line.strip():
             return
         command, argument = commands.parse(line)
+        if command.name == "quit":
+            self.leave(argument.strip())
+            return
+        if self.state in {State.LEAVING, State.ENDED}:
+            raise UsageError("You are leaving. Nothing more is sent.")
         self._check_length(commands.said_text(command, argument))
         self._last_uid += 1
         item = Item(
             line,
             self.current,
-            command.kind,
+            command,
+            argument,
             uid=f"{self._uid_prefix}-{self._last_uid}",
             at=self._now(),
-            execute=lambda item: command.run(self, item, argument),
-            is_local=command.is_local,
-            needs_view=command.needs_view,
-            after=self._move if self._move is not None and not self._move.is_shown else None,
             selections=self._selections,
+            after=self._move if self._move is not None and not self._move.is_shown else None,
         )
         if command.is_move:
             self._move = item
@@ -369,7 +395,7 @@ class Conversation:
         """Raise ``UsageError`` if *text* has too many bytes for a line."""
         size = len(text.encode(errors="replace"))
         if size > self.line_bytes:
-            raise commands.UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
+            raise UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
 
     def _take_nick(self, nick: str) -> None:
         if nick.casefold() in commands.QUIT_WORDS:
@@ -381,20 +407,15 @@ class Conversation:
             self._on_nick(nick)
 
     def _send(self, item: Item) -> None:
-        if item.after is not None:
-            item.view = item.after.destination or item.view
-            if item.after.destination is None and item.needs_view:
-                self._outbox.end(item, None, errors.ChatError(f"{item.after.text} has failed"))
-                return
-        try:
-            request = item.execute(item)
-        except commands.UsageError as error:
-            self._outbox.end(item, None, errors.ChatError(str(error)))
-            return
-        if request is None:
-            self._outbox.end(item, None, None)
+        move = item.after
+        if move is not None:
+            item.view = move.destination or item.view
+        if move is not None and move.destination is None and item.command.needs_view:
+            item.end(error=UsageError(f"{move.text} has failed"))
         else:
-            self._server.request(request, partial(self._answered, item))
+            item.start(self)
+        if item.request is not None:
+            self._server.request(item.request, partial(self._answered, item))
 
     def _answered(self, item: Item, result: Any, error: ChatError | None) -> None:  # noqa: ANN401 -- any result
         if isinstance(error, errors.Ended):
@@ -402,34 +423,34 @@ class Conversation:
         if item.kind is Kind.LINE and isinstance(error, errors.UidReused) and "seq" in error.data:
             # The own nickname has changed before the line was repeated.
             result, error = requests.Stored(int(error.data["seq"]), item.at), None
-        self._outbox.end(item, result, error)
+        item.end(result, error)
+        self._outbox.work()
         self._show_passed(item.view)
         self._quit_if_done()
         self.front.update()
 
     def _show_item(self, item: Item) -> None:
         """Show the end of a command or of a private line, or a refused line."""
-        view = item.view
+        view = item.view if item.view in self.views else self.current
+        error = None if item.error is None else _sentence(str(item.error))
         if item.kind is Kind.COMMAND:
-            answer = [Problem(_sentence(str(item.error)))] if item.error else item.finish(item.result)
+            answer = item.finish() if error is None else (Problem(error),)
             self._add(view, *([Typed(item.text)] if item.text.startswith("/") else ()), *answer)
             if item.destination is not None and item.selections == self._selections:
                 self._select(item.destination)
-        elif item.error is not None:
-            self._add(
-                view, Refused(item.text, _sentence(str(item.error)), not isinstance(item.error, errors.Unconfirmed))
-            )
+        elif error is None:
+            self._add_private(self.private_view(item.to), view, *item.finish())
         else:
-            self._add_private(self.private_view(item.to), view, *item.finish(item.result))
+            self._add(view, Refused(item.text, error, is_certain=not isinstance(item.error, errors.Unconfirmed)))
 
     def _show_passed(self, view: View) -> None:
         """Show stored lines of the user that the room's events have passed without showing them."""
         for item in list(self._outbox.items):
-            if item.kind is Kind.LINE and item.view is view and item.has_ended and item.error is None:
-                stored = item.result
-                if stored.seq <= view.last_seq:
-                    self._outbox.take_line(item.uid)
-                    self._add(view, Line(stored.at, self.nick, item.text, stored.seq, is_own=True))
+            match item.result, item.request:
+                case requests.Stored(seq, at), requests.Say(text=text) | requests.Emote(text=text):
+                    if item.view is view and seq <= view.last_seq and self._outbox.take_line(item.uid):
+                        is_action = isinstance(item.request, requests.Emote)
+                        self._add(view, Line(at, self.nick, text, seq, is_action, is_own=True))
 
     def _quit_if_done(self) -> None:
         if self.state is not State.LEAVING or self._outbox.items or self._has_quit:
@@ -495,6 +516,8 @@ class Conversation:
             view.members[session] = nick
         if self.ignored.pop(old.casefold(), None):
             self.ignored[nick.casefold()] = nick
+        if self.last_private == old:
+            self.last_private = nick
         for other in self.views:
             if other.is_private and other.name == old:
                 other.name = nick
@@ -535,16 +558,14 @@ class Conversation:
 
         self._server.request(requests.ListMembers(view.name, count=LISTED_MEMBERS), answered)
 
-    def _arrival(self, view: View) -> str:
-        """Return the sentences for the arrival in a room."""
-        room = self.room_of(view)
+    def _people(self, room: View) -> str:
+        """Return a sentence about the other people in a room."""
         others = max(0, room.count - 1)
         named = [nick for session, nick in room.members.items() if session not in self._own_sessions][:NAMED]
-        start = f"You are {self.nick} in {room.name}."
         if not others:
-            return f"{start} Nobody else is here."
+            return "Nobody else is here."
         more = f" and {others - len(named)} more" if others > len(named) else ""
-        return f"{start} {others} {'other is' if others == 1 else 'others are'} here: {', '.join(named)}{more}."
+        return f"{others} {'other is' if others == 1 else 'others are'} here: {', '.join(named)}{more}."
 
     # Helpers
 

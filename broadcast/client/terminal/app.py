@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import secrets
 import signal
@@ -10,26 +11,46 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
+from io import TextIOWrapper
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.application.current import AppSession
+from prompt_toolkit.input import create_input
+from prompt_toolkit.output import create_output
+from prompt_toolkit.utils import is_dumb_terminal
 
 from broadcast.client.nicknames import LONGEST, fit, numbered, of_user
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, Question, State
-from broadcast.client.session.interfaces import Front
+from broadcast.client.session.interfaces import Front, Server
+from broadcast.client.settings import Choices
 from broadcast.client.status import LOST, NO_CONNECTION
+from broadcast.client.terminal import links
+from broadcast.client.terminal.completion import ConversationCompleter
+from broadcast.client.terminal.history import DraftHistory, state_folder
+from broadcast.client.terminal.rendering import Renderer
+from broadcast.client.terminal.screen import Screen as FullScreen
+from broadcast.client.terminal.screen import reflows
 
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
     from broadcast.client.options import Options
-    from broadcast.client.session.interfaces import Choices
 
 IDLE_SECONDS: Final = 15.0
 """The time without an event or an answer after which the client checks the connection."""
+SLOW_SECONDS: Final = 1.0
+"""The round-trip time after which the client checks the connection more often, as the status line shows the time."""
+TICK_SECONDS: Final = 1.0
+"""The time between two looks at the clock, for the status line."""
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
 """The time limit for leaving at once."""
+SMALLEST: Final = (10, 3)
+"""A terminal of fewer columns or rows than these gets lines, and no editor."""
 
 
 class Screen(Front, Protocol):
@@ -42,28 +63,62 @@ class Screen(Front, Protocol):
         """End ``run``. Later calls do nothing."""
 
 
+def run(options: Options) -> int:
+    """Run the client on this terminal until the user leaves, or the session ends. Return the exit status."""
+    choices = Choices(options)
+    if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
+        # Most terminals send UTF-8, also with LANG=C.
+        sys.stdin.reconfigure(encoding="utf-8")
+    with create_app_session(create_input(), create_output()) as session:
+        make_screen = partial(_make_screen, options, session)
+        return asyncio.run(App(options, choices, make_screen).run())
+
+
+def _make_screen(options: Options, session: AppSession, conversation: Conversation, server: Server) -> Screen:
+    """Make the screen that fits the terminal."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    size = session.output.get_size()
+    is_plain = is_dumb_terminal() or size.columns < SMALLEST[0] or size.rows < SMALLEST[1]
+    # Windows has no such terminals, and its event loop cannot wait for what is typed into one.
+    if is_plain and sys.platform != "win32":
+        from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
+
+        renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
+        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding)
+    renderer = Renderer(
+        has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
+    )
+    return FullScreen(
+        conversation,
+        renderer,
+        ConversationCompleter(conversation, server),
+        DraftHistory(state_folder() / "history"),
+        session.input,
+        session.output,
+        server=options.server,
+        encoding=encoding,
+        is_reflowing=reflows(),
+    )
+
+
 class App:
-    """A conversation on a terminal: the ``Server`` of the conversation. *make_screen* makes its screen.
+    """A conversation on a terminal: the ``Server`` of the conversation. *make_screen* makes its screen."""
 
-    *choices* are those of the user, and *rooms* the first rooms, or none for that of the server.
-    """
-
-    def __init__(self, options: Options, choices: Choices, make_screen: Callable[[Conversation], Screen]) -> None:
+    def __init__(
+        self, options: Options, choices: Choices, make_screen: Callable[[Conversation, Server], Screen]
+    ) -> None:
         self._options = options
-        self._rooms: tuple[str, ...] = getattr(options, "rooms", ())
         self._chat: Chat | None = None
         self._ended = asyncio.Event()
         self._status_of_signal = 0
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unanswered: dict[object, float] = {}
-        """The time of each unanswered request, or of the connection if it is newer."""
         self._heard_at = 0.0
         """The time of the last event or answer."""
         self._talk = Conversation(
-            self, choices, rooms=self._rooms, uid_prefix=secrets.token_hex(16), now=time.time, on_end=self._on_end
+            self, choices, rooms=options.rooms, uid_prefix=secrets.token_hex(16), now=time.time, on_end=self._on_end
         )
-        self._screen = self._talk.front = make_screen(self._talk)
+        self._screen = self._talk.front = make_screen(self._talk, self)
 
     async def run(self) -> int:
         """Run until the user leaves, or the session ends. Return the exit status."""
@@ -100,19 +155,12 @@ class App:
         self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]
     ) -> None:
         assert self._chat is not None
-        loop = asyncio.get_running_loop()
-        key = object()
-        self._unanswered[key] = loop.time()
         result, error = None, None
         try:
             result = await self._chat.call(request)
         except errors.ChatError as caught:
             error = caught
-        finally:
-            asked_at = self._unanswered.pop(key)
-        self._heard_at = loop.time()
-        if isinstance(request, requests.CheckConnection | requests.Say | requests.Emote | requests.Tell):
-            self._talk.round_trip = self._heard_at - asked_at
+        self._heard_at = asyncio.get_running_loop().time()
         on_end(result, error)
 
     # The session
@@ -128,7 +176,7 @@ class App:
         while True:
             self._talk.nick = nick
             self._talk.connecting()
-            session = Session(nick, self._rooms or None, SystemRandom(), replay=None)
+            session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
             chat = Chat(session, options.host, options.port, None, "")
             try:
                 async with chat:
@@ -157,7 +205,6 @@ class App:
                 case events.Disconnected(reason=reason, after=after):
                     self._talk.lost(reason, loop.time() + after)
                 case events.Reconnected():
-                    self._unanswered = dict.fromkeys(self._unanswered, loop.time())
                     self._talk.connected(chat.welcome)
             self._talk.handle(event)
         self._talk.ended(None)
@@ -173,16 +220,18 @@ class App:
         """Keep the numbers of the status line up to date, and check the connection while nothing else does."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(1)
-            talk, now = self._talk, loop.time()
+            await asyncio.sleep(TICK_SECONDS)
+            talk, chat, now = self._talk, self._chat, loop.time()
             before = talk.silence
-            oldest = min(self._unanswered.values(), default=now)
-            talk.silence = now - oldest if talk.state in {State.ONLINE, State.LEAVING} else 0.0
+            if chat is not None:
+                talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
             if talk.state is State.OFFLINE and talk.retry_at is not None and talk.retry_at <= now:
                 talk.connecting()
             elif talk.silence or before or talk.state is State.OFFLINE:
                 self._screen.update()
-            if talk.state is State.ONLINE and not self._unanswered and now - self._heard_at >= IDLE_SECONDS:
+            is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
+            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)
+            if talk.state is State.ONLINE and not talk.silence and is_idle:
                 self.request(requests.CheckConnection(), lambda _result, _error: None)
 
     # Ends

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Mapping
 from typing import Final
@@ -46,8 +45,3 @@ def color_of(nick: str) -> str:
     """Return the colour of *nick*, the same one every day and in upper and lower case."""
     # Any of the sum's bits would do; with these, the people in the documentation have a colour each.
     return PALETTE[(zlib.crc32(nick.casefold().encode(errors="replace")) >> 11) % len(PALETTE)]
-
-
-def are_wanted(environment: Mapping[str, str] = os.environ, *, refused: bool = False) -> bool:
-    """Return whether to show colours: neither an option has *refused* them, nor NO_COLOR (https://no-color.org)."""
-    return not refused and not environment.get("NO_COLOR")

@@ -16,7 +16,11 @@ from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import BufferControl
-from prompt_toolkit.layout.processors import BeforeInput, HighlightIncrementalSearchProcessor
+from prompt_toolkit.layout.processors import (
+    BeforeInput,
+    HighlightIncrementalSearchProcessor,
+    HighlightSelectionProcessor,
+)
 from prompt_toolkit.search import stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
@@ -25,8 +29,9 @@ from broadcast.client.terminal.graphemes import StandIns, boundary
 SENT_AT_ONCE: Final = 5
 """The most lines of a paste that are sent without a question."""
 
-_PREFIX: Final = re.compile(r"(?:/(?:me|say|reply|r)\s+|/(?:msg|m|tell|w)\s+\S+\s+)?", re.IGNORECASE)
+_PREFIX: Final = re.compile(r"/(?:me|say|reply|r)\s+|/(?:msg|m|tell|w|query)\s+\S+\s+", re.IGNORECASE)
 """The beginning of a command that each part of its text gets again."""
+_LONGEST_GRAPHEME: Final = 64
 _LITERALLY: Final = "/say "
 
 
@@ -37,7 +42,7 @@ def size(line: str) -> int:
 
 def is_divisible(line: str) -> bool:
     """Return whether ``parts`` can divide *line*: it is no command, or one whose text can be said in parts."""
-    return not line.startswith("/") or line.startswith("//") or bool(_PREFIX.match(line)[0])  # type: ignore[index]
+    return not line.startswith("/") or line.startswith("//") or _PREFIX.match(line) is not None
 
 
 def parts(line: str, limit: int) -> Iterator[str]:
@@ -45,19 +50,24 @@ def parts(line: str, limit: int) -> Iterator[str]:
     if size(line) <= limit:
         yield line
         return
-    prefix = _PREFIX.match(line)[0]  # type: ignore[index]  # it matches everywhere
-    rest = line[len(prefix) :]
+    command = _PREFIX.match(line)
+    said = prefix = command[0] if command else ""
     room = max(limit - size(prefix or _LITERALLY), 1)
-    said = prefix
-    while rest:
-        cut = end = max(1, len(rest.encode(errors="replace")[:room].decode(errors="ignore")))
-        if cut < len(rest):
-            blank = rest.rfind(" ", 1, cut + 1)
-            cut, end = (blank, blank + 1) if blank > 0 else (boundary(rest, cut, after=False) or cut,) * 2
-        yield f"{said}{rest[:cut]}"
-        rest = rest[end:]
+    start = len(prefix)
+    while start < len(line):
+        fitting = line[start : start + room].encode(errors="replace")[:room].decode(errors="ignore")
+        end = following = start + max(1, len(fitting))
+        if end < len(line):
+            blank = line.rfind(" ", start + 1, end + 1)
+            if blank >= 0:
+                end, following = blank, blank + 1
+            else:
+                rest = line[start : end + _LONGEST_GRAPHEME]
+                end = following = start + (boundary(rest, end - start, after=False) or end - start)
+        yield f"{said}{line[start:end]}"
+        start = following
         # A later part must not become a command, such as "/quit" or "quit".
-        said = prefix or (_LITERALLY if rest.startswith("/") or " " not in rest[:room] else "")
+        said = prefix or (_LITERALLY if line.startswith("/", start) or " " not in line[start : start + room] else "")
 
 
 class GraphemeBuffer(Buffer):
@@ -65,9 +75,13 @@ class GraphemeBuffer(Buffer):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]  # prompt_toolkit's options
-        self._seen = self.text, self.cursor_position
         self.on_cursor_position_changed += self._leave_grapheme
         self.on_text_changed += self._leave_grapheme
+
+    def reset(self, document: Document | None = None, append_to_history: bool = False) -> None:
+        """Begin with another text."""
+        super().reset(document, append_to_history)
+        self._seen = self.text, self.cursor_position
 
     def delete_before_cursor(self, count: int = 1) -> str:
         """Delete *count* characters before the cursor, and the rest of a grapheme, and return them."""
@@ -93,7 +107,7 @@ class GraphemeBuffer(Buffer):
 class Editor:
     """The editor of a draft.
 
-    *submit* takes one line, and returns what could not be sent of it. *limit* returns the most bytes of a line.
+    *submit* takes lines, and returns those that could not be sent. *limit* returns the most bytes of a line.
     *is_answer* returns whether the user answers a question, such as that for the nickname: the answer is one line,
     is not stored in *history*, and gets no completion. *search_screen* gets the text that is searched, at the second
     Ctrl-R.
@@ -126,10 +140,18 @@ class Editor:
             accept_handler=lambda _buffer: self._send(),
             on_text_changed=lambda _buffer: self._keep_paste(),
         )
-        self.search = SearchToolbar(GraphemeBuffer(), ignore_case=True)
+        self.search = SearchToolbar(
+            GraphemeBuffer(), backward_search_prompt="Search: ", forward_search_prompt="Search: ", ignore_case=True
+        )
+        self.search.control.input_processors = [*(self.search.control.input_processors or []), StandIns()]
         self.control = BufferControl(
             self.buffer,
-            input_processors=[HighlightIncrementalSearchProcessor(), BeforeInput(prompt), StandIns()],
+            input_processors=[
+                HighlightIncrementalSearchProcessor(),
+                HighlightSelectionProcessor(),
+                BeforeInput(prompt),
+                StandIns(),
+            ],
             include_default_input_processors=False,
             search_buffer_control=self.search.control,
             preview_search=True,
@@ -137,19 +159,17 @@ class Editor:
         self.key_bindings = self._bindings()
 
     def hint(self) -> str:
-        """Return the question about a paste, or the counter of a draft that is too long, or an empty text."""
-        lines = self.buffer.text.split("\n")
-        longest = max(lines, key=size)
-        limit = self._limit()
-        if size(longest) > limit:
-            counter = f"{size(longest):,} of {limit:,} bytes."
-            if not all(is_divisible(line) for line in lines if size(line) > limit):
+        """Return the question about a paste, the counter of a draft that is too long, other help, or an empty text."""
+        if is_searching():
+            return "Ctrl-R searches the screen, Up and Down the drafts."
+        lines, limit = self._lines(), self._limit()
+        too_long = [line for line in lines if size(line) > limit]
+        if too_long:
+            counter = f"{max(map(size, too_long)):,} of {limit:,} bytes."
+            if not all(map(is_divisible, too_long)):
                 return f"{counter} This command is too long, shorten it."
-            count = sum(1 for line in lines for _part in parts(line, limit))
-            return f"{counter} Enter sends it in {count} parts."
-        if self._pasted:
-            return f"Send {len(self._lines())} lines? Enter sends them, Esc keeps them in the draft."
-        return ""
+            return f"{counter} Enter sends {sum(1 for line in lines for _part in parts(line, limit))} parts."
+        return f"Send {len(lines):,} lines? Enter sends, Esc keeps the draft." if self._pasted else ""
 
     def _lines(self) -> list[str]:
         return [line for line in self.buffer.text.split("\n") if line.strip()]
@@ -160,18 +180,11 @@ class Editor:
             self._reset(self._submit(self.buffer.text.replace("\n", " ")))
             return True
         lines, limit = self._lines(), self._limit()
-        sent = []
-        while lines and (size(lines[0]) <= limit or is_divisible(lines[0])):
-            pieces = [*parts(lines[0], limit)]
-            while pieces and not (rest := self._submit(pieces[0])):
-                del pieces[0]
-            if pieces:
-                lines[:1] = [rest, *pieces[1:]]
-                break
-            sent.append(lines.pop(0))
-        if sent:
-            self.buffer.history.append_string("\n".join(sent))
-        self._reset("\n".join(lines))
+        if all(size(line) <= limit or is_divisible(line) for line in lines):
+            rest = self._submit("\n".join(part for line in lines for part in parts(line, limit))) if lines else ""
+            if lines and not rest:
+                self.buffer.history.append_string("\n".join(lines))
+            self._reset(rest)
         return True
 
     def _keep_paste(self) -> None:
@@ -187,15 +200,17 @@ class Editor:
         # Some terminals paste CR LF, most CR.
         pasted = event.data.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
         whole, end, rest = pasted.rpartition("\n")
-        if event.current_buffer is not self.buffer or self._is_answer() or not end:
-            event.current_buffer.insert_text(pasted if event.current_buffer is self.buffer else rest)
+        if event.current_buffer is not self.buffer or self._is_answer():
+            event.current_buffer.insert_text(pasted.strip("\n").replace("\n", " "))
+        elif not end:
+            self.buffer.insert_text(rest)
         elif len(pasted.strip("\n").split("\n")) > SENT_AT_ONCE or max(map(size, whole.split("\n"))) > self._limit():
             self.buffer.insert_text(pasted.rstrip("\n"))
             self._pasted = len(self._lines()) > 1
         else:
             self.buffer.insert_text(whole)
             self.buffer.validate_and_handle()
-            # Lines that could not be sent are still in the editor.
+            # Lines that could not be sent are still in the draft.
             self.buffer.insert_text(f"\n{rest}" if self.buffer.text else rest)
 
     def _bindings(self) -> KeyBindings:
@@ -210,7 +225,8 @@ class Editor:
             self._search_screen(text)
 
         keys.add(Keys.BracketedPaste)(self._paste)
-        keys.add("escape", "enter", filter=is_typing)(lambda _event: self.buffer.insert_text("\n"))
+        for enter in ("enter", "c-j"):
+            keys.add("escape", enter, filter=is_typing)(lambda _event: self.buffer.insert_text("\n"))
         keys.add("escape", filter=is_typing & is_asked, eager=True)(lambda _event: self._keep_paste())
         keys.add("c-c", filter=is_typing & ~is_empty)(lambda _event: self._reset())
         keys.add("c-d", filter=is_typing & ~is_empty & ~has_selection)(lambda _event: self.buffer.delete())

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from itertools import accumulate
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
+from prompt_toolkit.application import get_app
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
@@ -25,11 +26,18 @@ _FIRST: Final = {1: 0x10F000, 2: 0x3F000}
 _STAND_INS: Final = 0x0F00
 """The number of stand-ins for each width. Without one, a grapheme is shown as prompt_toolkit does it."""
 
-_TERMINAL: Final = os.environ.get("TERM_PROGRAM") or (
-    "vte" if "VTE_VERSION" in os.environ and os.environ.get("TERM", "").startswith("xterm") else True
-)
-"""The terminal as ``wcstwidth`` knows it. True means that it looks at ``$TERM``."""
 
+def terminal_name(environment: Mapping[str, str] = os.environ) -> str | Literal[False]:
+    """Return the name of the terminal for ``wcstwidth``. False stands for the widths of Unicode."""
+    term = environment.get("TERM", "")
+    if term.startswith(("screen", "tmux")):
+        # $TERM_PROGRAM may be that of the terminal around screen.
+        return False
+    is_vte = "VTE_VERSION" in environment and term.startswith("xterm")
+    return environment.get("TERM_PROGRAM") or ("vte" if is_vte else term)
+
+
+_TERMINAL: str | bool = terminal_name()
 _stand_ins: Final[dict[str, str]] = {}
 _graphemes: Final[dict[str, tuple[str, int]]] = {}
 """The grapheme and the width of each stand-in."""
@@ -51,19 +59,24 @@ def cell(grapheme: str) -> str:
         return grapheme
     stand_in = _stand_ins.get(grapheme)
     if stand_in is None:
-        width = wcstwidth(grapheme, term_program=_TERMINAL)
-        used = sum(known == width for _grapheme, known in _graphemes.values())
-        if width not in _FIRST or used >= _STAND_INS:
+        columns = width(grapheme)
+        used = sum(known == columns for _grapheme, known in _graphemes.values())
+        if columns not in _FIRST or used >= _STAND_INS:
             # Such a wide grapheme is shown as several ones, also by the terminal.
             return grapheme
-        stand_in = _stand_ins[grapheme] = chr(_FIRST[width] + used)
-        _graphemes[stand_in] = (grapheme, width)
+        stand_in = _stand_ins[grapheme] = chr(_FIRST[columns] + used)
+        _graphemes[stand_in] = (grapheme, columns)
     return stand_in
 
 
 def cells(text: str) -> str:
-    """Return *text* with stand-ins, for a fragment of formatted text that prompt_toolkit lays out."""
+    """Return *text* with stand-ins, as prompt_toolkit lays it out."""
     return text if text.isascii() else "".join(map(cell, iter_graphemes(text)))
+
+
+def width(text: str) -> int:
+    """Return the number of columns of *text*, which contains no control character, on this terminal."""
+    return max(0, wcstwidth(text, term_program=_TERMINAL))
 
 
 def write_graphemes(output: Output) -> None:
@@ -71,10 +84,10 @@ def write_graphemes(output: Output) -> None:
     write = output.write
 
     def write_cell(data: str) -> None:
-        grapheme, width = _graphemes.get(data, ("", 0)) if len(data) == 1 else ("", 0)
+        grapheme, columns = _graphemes.get(data, ("", 0)) if len(data) == 1 else ("", 0)
         if grapheme:
             # Save the cursor, restore it, and move it to the right. A grapheme contains no control character.
-            output.write_raw(f"\x1b7{grapheme}\x1b8\x1b[{width}C")
+            output.write_raw(f"\x1b7{grapheme}\x1b8\x1b[{columns}C")
         else:
             write(data)
 
@@ -82,7 +95,10 @@ def write_graphemes(output: Output) -> None:
 
 
 class StandIns(Processor):
-    """The processor that puts stand-ins into the lines of an editor. It comes last."""
+    """The processor that puts stand-ins into the lines of an editor, and escapes for what the output cannot encode.
+
+    It comes last.
+    """
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         """Return the line with stand-ins, and the mappings between its positions and those of the text."""
@@ -90,19 +106,18 @@ class StandIns(Processor):
         text = fragment_list_to_text(fragments)
         if text.isascii():
             return Transformation(fragments)
-        exploded = [
-            fragment for fragment in explode_text_fragments(fragments) if "[ZeroWidthEscape]" not in fragment[0]
-        ]
+        encoding = get_app().output.encoding()
+        styles = [style for style, *_ in explode_text_fragments(fragments) if "[ZeroWidthEscape]" not in style]
         shown: StyleAndTextTuples = []
-        starts = [0]
+        sources, positions = [0], [0]
         for grapheme in iter_graphemes(text):
-            style = exploded[starts[-1]][0]
-            pieces = cell(grapheme)
-            shown.append((style, pieces))
-            # A grapheme without a stand-in has as many positions as code points.
-            starts += accumulate([len(grapheme) // len(pieces)] * len(pieces), initial=starts.pop())
+            escaped = grapheme.encode(encoding, "backslashreplace").decode(encoding)
+            piece = cell(grapheme) if escaped == grapheme else escaped
+            shown.append((styles[sources[-1]], piece))
+            sources.append(sources[-1] + len(grapheme))
+            positions.append(positions[-1] + len(piece))
         return Transformation(
             shown,
-            lambda position: bisect_right(starts, position) - 1,
-            lambda position: starts[min(position, len(starts) - 1)],
+            lambda source: positions[bisect_right(sources, source) - 1],
+            lambda position: sources[bisect_right(positions, position) - 1],
         )

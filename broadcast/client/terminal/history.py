@@ -1,4 +1,4 @@
-"""The typed lines, stored in a file of the user. Answers to prompts are not stored."""
+"""The sent drafts, stored in a file of the user. Answers to questions, such as that for a nickname, are not stored."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from prompt_toolkit.history import History
 
-ENTRIES = 1000
-"""The most lines in the file. A longer file is shortened when it is read."""
+ENTRIES: Final = 1000
+"""The most drafts in the file. A longer file is shortened when it is read."""
+_BREAK: Final = "\r"
+"""The character for a line end within a draft. The editor makes a line end of it when somebody pastes one."""
 
 
 def state_folder(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> Path:
@@ -25,10 +28,10 @@ def state_folder(platform: str = sys.platform, environment: Mapping[str, str] = 
     return (Path(state) if Path(state).is_absolute() else home / ".local" / "state") / "broadcast"
 
 
-class TypedLines(History):
-    """The lines that the Up key brings back, in the file *path*, oldest first. Only its owner can read it.
+class DraftHistory(History):
+    """The drafts that the Up key brings back, in the file *path*, oldest first. Only its owner can read it.
 
-    If the file cannot be read or written, the lines of this run are still there.
+    Each draft is a line of the file. If the file cannot be read or written, the drafts of this run are still there.
     """
 
     def __init__(self, path: Path, entries: int = ENTRIES) -> None:
@@ -43,7 +46,7 @@ class TypedLines(History):
             super().append_string(string)
 
     def load_history_strings(self) -> Iterable[str]:
-        """Return the lines of earlier runs, newest first."""
+        """Return the drafts of earlier runs, newest first."""
         try:
             with self.path.open(encoding="utf-8", errors="replace", newline="\n") as file:
                 lines = [line.rstrip("\n") for line in file]
@@ -52,20 +55,20 @@ class TypedLines(History):
                 self._write(self.path.with_name(f"{self.path.name}.new"), lines, os.O_TRUNC).replace(self.path)
         except OSError:
             return ()
-        return reversed(lines)
+        return (line.replace(_BREAK, "\n") for line in reversed(lines))
 
     def store_string(self, string: str) -> None:
         """Append *string* to the file."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(self.path, [string], os.O_APPEND)
+            self._write(self.path, [string.replace("\n", _BREAK)], os.O_APPEND)
         except OSError:
             pass  # an unwritable home does not end the conversation
 
     @staticmethod
     def _write(path: Path, lines: Iterable[str], how: int) -> Path:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
-        # One write, so that the lines of two clients at once do not mix.
+        # One write, so that the drafts of two clients at once do not mix.
         with open(descriptor, "wb", buffering=-1) as file:  # noqa: PTH123 -- a descriptor has no path
             if hasattr(os, "fchmod"):
                 os.fchmod(descriptor, 0o600)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.client.terminal.colors import PALETTE, STYLES, are_wanted, color_of
+from broadcast.client.terminal.colors import PALETTE, STYLES, color_of
 
 
 def luminance(color: str) -> float:
@@ -38,13 +38,3 @@ def test_different_nicknames_use_the_whole_palette() -> None:
 
 def test_a_nickname_that_cannot_be_encoded_has_a_color_all_the_same() -> None:
     assert color_of("\udc80") in PALETTE
-
-
-@pytest.mark.parametrize(
-    ("environment", "refused", "colored"),
-    [({}, False, True), ({}, True, False), ({"NO_COLOR": "1"}, False, False), ({"NO_COLOR": ""}, False, True)],
-)
-def test_colors_can_be_refused_by_an_option_and_by_no_color(
-    environment: dict[str, str], refused: bool, colored: bool
-) -> None:
-    assert are_wanted(environment, refused=refused) is colored

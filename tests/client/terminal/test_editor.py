@@ -41,7 +41,8 @@ class Stage:
         self.searched: list[str] = []
         self.limit = 4096
         self.is_answer = False
-        self.is_connected = True
+        self.most = 1000
+        """The most lines that can be sent at once."""
         self.history = InMemoryHistory()
         self.keys: PipeInput
         self.editor = Editor(
@@ -53,11 +54,10 @@ class Stage:
             search_screen=self.searched.append,
         )
 
-    def submit(self, line: str) -> str:
-        if not self.is_connected:
-            return line
-        self.lines.append(line)
-        return ""
+    def submit(self, text: str) -> str:
+        lines = text.split("\n")
+        self.lines += lines[: self.most]
+        return "\n".join(lines[self.most :])
 
     async def type(self, *keys: str) -> None:
         """Press *keys*, and wait until the editor has used them all."""
@@ -151,6 +151,20 @@ def test_a_flag_can_be_typed_in_front_of_another_one() -> None:
     act(scene)
 
 
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"a\xe9\u65e5b"), ("latin-1", r"aé\u65e5b")])
+def test_a_character_that_the_terminal_cannot_show_is_an_escape(encoding: str, shown: str) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.model.encoding = encoding
+        await stage.type("aé日b")
+        assert stage.model.shown == [f"> {shown}"]
+        await stage.type(LEFT, LEFT)
+        assert stage.model.cursor == (2 + shown.index(r"\u65e5"), 0)
+        await stage.type(BACKSPACE, ENTER)
+        assert stage.lines == ["a日b"]
+
+    act(scene)
+
+
 def test_a_grapheme_is_never_divided_by_the_end_of_a_row() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type("x" * 17, FAMILY)
@@ -159,6 +173,14 @@ def test_a_grapheme_is_never_divided_by_the_end_of_a_row() -> None:
         assert stage.model.cursor == (19, 0)
 
     act(scene, columns=20, rows=6)
+
+
+def test_the_cursor_stands_right_also_in_the_search() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.type(CTRL_R, FAMILY)
+        assert stage.model.cursor == (len("Search: ") + 2, 1)
+
+    act(scene)
 
 
 def test_words_are_deleted_with_the_rest_of_their_graphemes() -> None:
@@ -181,7 +203,7 @@ def test_up_and_down_in_a_draft_do_not_stop_in_a_grapheme() -> None:
 
 def test_alt_enter_breaks_the_line_and_enter_sends_several_lines() -> None:
     async def scene(stage: Stage) -> None:
-        await stage.type("one", ALT_ENTER, "two", ALT_ENTER, ALT_ENTER, "thre", UP, UP, UP, END, "!", DOWN, DOWN, DOWN)
+        await stage.type("one", ALT_ENTER, "two", "\x1b\n", ALT_ENTER, "thre", UP, UP, UP, END, "!", DOWN, DOWN, DOWN)
         await stage.type(END, "e")
         assert stage.model.shown == ["> one!", "two", "", "three"]
         await stage.type(ENTER)
@@ -220,7 +242,7 @@ def test_a_paste_of_many_lines_asks_first() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type(pasted("\n".join(lines) + "\n"))
         assert stage.lines == []
-        assert stage.model.shown[-1] == "Send 12 lines? Enter sends them, Esc keeps them in the draft."
+        assert stage.model.shown[-1] == "Send 12 lines? Enter sends, Esc keeps the draft."
         await stage.type(ENTER)
         assert stage.lines == lines
         assert stage.model.shown == [">"]
@@ -261,7 +283,7 @@ def test_a_long_draft_counts_its_bytes_and_is_sent_in_parts() -> None:
     async def scene(stage: Stage) -> None:
         stage.limit = 20
         await stage.type("some words and more words")
-        assert stage.model.shown[-1] == "25 of 20 bytes. Enter sends it in 2 parts."
+        assert stage.model.shown[-1] == "25 of 20 bytes. Enter sends 2 parts."
         await stage.type(ENTER)
         assert stage.lines == ["some words and", "more words"]
         await stage.type(UP)
@@ -275,7 +297,7 @@ def test_a_pasted_line_that_is_too_long_is_not_sent_at_once() -> None:
         stage.limit = 20
         await stage.type(pasted("some words and more words\n"))
         assert stage.lines == []
-        assert stage.editor.hint() == "25 of 20 bytes. Enter sends it in 2 parts."
+        assert stage.editor.hint() == "25 of 20 bytes. Enter sends 2 parts."
 
     act(scene)
 
@@ -293,12 +315,9 @@ def test_a_command_that_is_too_long_stays_in_the_draft() -> None:
 
 def test_lines_that_cannot_be_sent_stay_in_the_draft() -> None:
     async def scene(stage: Stage) -> None:
-        stage.is_connected = False
+        stage.most = 0
         await stage.type(pasted("one\ntwo\nthree"), ENTER)
         assert stage.editor.buffer.text == "one\ntwo\nthree"
-        stage.limit = 5
-        await stage.type(" and", ENTER)
-        assert stage.editor.buffer.text == "one\ntwo\nthree and"
         assert list(stage.history.get_strings()) == []
 
     act(scene)
@@ -319,6 +338,30 @@ def test_an_answer_is_not_stored_and_may_be_empty() -> None:
     act(scene)
 
 
+def test_a_paste_into_an_answer_or_a_search_is_one_line() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.type("deploy now", ENTER)
+        await stage.type(CTRL_R, pasted("deploy\nnow\n"), ENTER)
+        assert stage.editor.buffer.text == "deploy now"
+        await stage.type(CTRL_C)
+        stage.is_answer = True
+        await stage.type(pasted("an\n"), "n", ENTER)
+        assert stage.lines == ["deploy now", "ann"]
+
+    act(scene)
+
+
+def test_lines_that_were_sent_before_a_failure_do_not_stay() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.limit = 12
+        stage.most = 2
+        await stage.type("one", ALT_ENTER, "some words and more", ENTER)
+        assert stage.lines == ["one", "some"]
+        assert stage.editor.buffer.text == "words\nand\n/say more"
+
+    act(scene)
+
+
 def test_ctrl_c_clears_the_draft() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type("one", ALT_ENTER, "two", CTRL_C)
@@ -332,7 +375,10 @@ def test_ctrl_r_finds_typed_lines_and_its_second_press_searches_the_screen() -> 
         await stage.type("the first", ENTER, "second", ENTER)
         await stage.type(CTRL_R, "fir", ENTER)
         assert stage.editor.buffer.text == "the first"
-        await stage.type(CTRL_C, CTRL_R, "sec", CTRL_R)
+        assert stage.editor.hint() == ""
+        await stage.type(CTRL_C, CTRL_R, "sec")
+        assert stage.model.shown[1:] == ["Search: sec", "Ctrl-R searches the screen, Up and Down the drafts."]
+        await stage.type(CTRL_R)
         assert stage.searched == ["sec"]
 
     act(scene)
