@@ -111,12 +111,15 @@ class Hub:
         self._skeletons: dict[str, Member] = {}
         self._ignoring: set[Member] = set()
 
-    def open(self) -> None:
-        """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``."""
+    def open(self, on_room: OnRoom) -> None:
+        """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``.
+
+        Call *on_room* later with each fixed room, or with the reason why it cannot be opened.
+        """
         lobby = self.settings.lobby
         self._add_room(lobby, self._journal.open(lobby, self._tail))
         for name in self.settings.fixed_rooms or ():
-            self.open_room(name, lambda _room: None)
+            self.open_room(name, on_room)
 
     def close(self, delivered: Callable[[], None]) -> None:
         """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered."""

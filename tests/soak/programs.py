@@ -254,10 +254,10 @@ class Program:
         while not self.is_checked:
             try:
                 await self._visit()
-            except Unreachable:
+            except (Unreachable, NickRejected) as error:
                 # If the answer to hello was lost, the server holds the nickname for a session that cannot be resumed.
-                self._counts["greetings of programs that were cut"] += 1
-                if self._resume is None:
+                self._counts["greetings of programs that were cut"] += isinstance(error, Unreachable)
+                if self._resume is None or isinstance(error, NickRejected):
                     self.nick = self._new_nick()
         self._resume = None
 
