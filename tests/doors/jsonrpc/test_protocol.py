@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.doors.jsonrpc.programs import PREFIX, DirectProgramWorld, Program, ProgramWorld
+from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
 from tests.harness import NOON, SocketTransport, World
 
 
@@ -19,7 +19,7 @@ def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -
         "resumed": False,
         "journal": world.journal.id,
         "nick": "bot",
-        "session": f"{PREFIX}-2",
+        "session": "2",
         "token": "token-1",
         "grace": 60,
         "limits": {
@@ -35,7 +35,7 @@ def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -
                 "last": 0,
                 "topic": None,
                 "count": 1,
-                "members": [{"nick": "bot", "session": f"{PREFIX}-2", "away": None, "idle": 0}],
+                "members": [{"nick": "bot", "session": "2", "away": None, "idle": 0}],
                 "events": [],
                 "more": False,
             }
