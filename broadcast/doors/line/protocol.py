@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from broadcast.core.hub import Hub
+    from broadcast.core.hub import Hub, Settings
     from broadcast.core.interfaces import Encoder
     from broadcast.core.membership import Link
     from broadcast.core.time_slice import CallSoon
@@ -355,6 +355,8 @@ class BroadcastFactory(Factory):
         self.rejection_log = RejectionLog(clock)
         self.visit_log = VisitLog(clock)
         self._encoders: dict[View, Encoder] = {}
+        self._greeting: tuple[Settings | None, bytes] = None, b""
+        """The encoded greeting, and the settings to which it belongs."""
 
     def encoder_for(self, view: View) -> Encoder:
         """Return the encoder for *view*, the same one each time: subscribers with one encoder share its bytes."""
@@ -364,4 +366,9 @@ class BroadcastFactory(Factory):
 
     def encode_greeting(self) -> bytes:
         """Return the greeting for a new connection, as a session sends it."""
-        return b"".join(map(self.encoder_for(View()).encode, greeting(self.hub.settings)))
+        settings, encoded = self._greeting
+        if settings is not self.hub.settings:
+            settings = self.hub.settings
+            encoded = b"".join(map(self.encoder_for(View()).encode, greeting(settings)))
+            self._greeting = settings, encoded
+        return encoded
