@@ -84,7 +84,7 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
 
         renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
-        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding)
+        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding, sys.stdin.encoding)
     renderer = Renderer(
         has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
     )

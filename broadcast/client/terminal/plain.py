@@ -40,7 +40,13 @@ class PlainScreen:
     """The ``Front`` for terminals that cannot move their cursor (``TERM=dumb``), or are too small for it."""
 
     def __init__(
-        self, conversation: Conversation, renderer: Renderer, source: int, output: TextIO, encoding: str = "utf-8"
+        self,
+        conversation: Conversation,
+        renderer: Renderer,
+        source: int,
+        output: TextIO,
+        encoding: str = "utf-8",
+        input_encoding: str = "utf-8",
     ) -> None:
         self._conversation = conversation
         self._renderer = renderer
@@ -48,7 +54,7 @@ class PlainScreen:
         self._output = output
         self._encoding = encoding
         self._alerts = Alerts(conversation.choices, time.monotonic, encoding)
-        self._decode = codecs.getincrementaldecoder(encoding)("replace").decode
+        self._decode = codecs.getincrementaldecoder(input_encoding)("replace").decode
         self._typed = ""
         self._prompt = ""
         """The prompt that the user has not answered yet."""

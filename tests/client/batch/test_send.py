@@ -35,7 +35,7 @@ class FakeSocket:
         return -1
 
     def send(self, data: bytes) -> int:
-        self.connection.receive(data[:1000])
+        self.connection.receive(bytes(data[:1000]))
         return min(len(data), 1000)
 
     def recv(self, size: int) -> bytes:
@@ -190,7 +190,7 @@ def test_lines_of_which_the_server_leaves_nothing_are_skipped(world: World, monk
 
 
 def test_the_room_and_the_nickname_are_those_of_the_options(world: World) -> None:
-    assert world.send("hi", nick="builder", rooms=("Kitchen",)) == (0, "")
+    assert world.send("hi", nick="builder", rooms=("Kitchen", "hall")) == (0, "")
     (line,) = world.server.lines["kitchen"]
     assert (line["nick"], line["text"]) == ("builder", "hi")
     assert world.server.calls[0][1] | {"client": ""} == {
@@ -263,7 +263,8 @@ def test_the_input_is_read_as_fast_as_lines_are_stored(world: World) -> None:
     assert world.send() == (0, "")
     assert len(world.stored) == 602
     assert world.was_read_at[0] == 0
-    assert world.was_read_at[1] >= 600 - send.WINDOW
+    # The fake server's rate limit lets 40 lines wait.
+    assert world.was_read_at[1] >= 600 - 40
 
 
 # Refusals
