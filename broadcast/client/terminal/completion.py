@@ -15,7 +15,6 @@ from broadcast.client.protocol import requests
 from broadcast.client.session import commands
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Line
-from broadcast.client.terminal.graphemes import cells
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
@@ -156,4 +155,4 @@ def _matching(words: Iterable[str], beginning: str, end: str = "") -> Iterator[C
     """Yield the completions among *words*. Each is followed by *end*."""
     for word in words:
         if word.casefold().startswith(beginning.casefold()):
-            yield Completion(word + end, -len(beginning), display=cells(word))
+            yield Completion(word + end, -len(beginning), display=word)
