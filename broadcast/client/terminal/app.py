@@ -27,13 +27,13 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
-from broadcast.client.status import LOST, NO_CONNECTION
+from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen as FullScreen
-from broadcast.client.terminal.screen import reflows
+from broadcast.client.terminal.screen import has_alternate_screen, reflows
 
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
@@ -98,6 +98,7 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         server=options.server,
         encoding=encoding,
         is_reflowing=reflows(),
+        has_alternate_screen=has_alternate_screen(),
     )
 
 
@@ -237,16 +238,16 @@ class App:
     # Ends
 
     def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
+        """Leave properly at SIGTERM, a second time at once; and at SIGHUP, which comes if the terminal is gone."""
 
-        def leave(number: signal.Signals) -> None:
-            self._status_of_signal = 128 + number
+        def terminate() -> None:
+            self._status_of_signal = TERMINATED
             self._talk.leave()
 
         if sys.platform != "win32":
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number, handler in ((signal.SIGTERM, terminate), (signal.SIGHUP, self._leave_once)):
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    loop.add_signal_handler(number, leave, number)
+                    asyncio.get_running_loop().add_signal_handler(number, handler)
 
     def _leave_once(self) -> None:
         if self._talk.state is not State.LEAVING:

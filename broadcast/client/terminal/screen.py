@@ -94,6 +94,12 @@ def reflows(environment: Mapping[str, str] = os.environ) -> bool:
     return "XTERM_VERSION" not in environment and not term.startswith(("linux", "st-", "putty"))
 
 
+def has_alternate_screen(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the terminal surely has an alternate screen. GNU screen has none, unless its user wants one."""
+    term = environment.get("TERM", "")
+    return "TMUX" in environment or not ("STY" in environment or term.startswith(("screen", "linux")))
+
+
 class _Application(Application[None]):
     """An application that draws only if *may_draw* returns true."""
 
@@ -111,7 +117,7 @@ class _Application(Application[None]):
 class Screen:
     """The ``Front`` of a conversation on a full terminal.
 
-    *server* is the address for the status line.
+    *server* is the address for the status line. *is_reflowing* and *has_alternate_screen* describe the terminal.
     """
 
     def __init__(  # noqa: PLR0913 -- each is a part of the surroundings
@@ -126,6 +132,7 @@ class Screen:
         server: str,
         encoding: str = "utf-8",
         is_reflowing: bool = True,
+        has_alternate_screen: bool = True,
     ) -> None:
         if isinstance(output, Vt100_Output):
             # To ask for the cursor's position costs a round trip to the terminal for each change of the screen.
@@ -140,15 +147,20 @@ class Screen:
         self._alerts = Alerts(conversation.choices, time.monotonic, encoding)
         self._encoding = encoding
         self._is_reflowing = is_reflowing
+        self._has_alternate_screen = has_alternate_screen
         self._unprinted: deque[StyleAndTextTuples] = deque(maxlen=MAX_UNPRINTED)
         self._is_stale = False
         """Whether the bottom of the screen may have changed."""
         self._refreshing: asyncio.Handle | None = None
         self._printed: deque[StyleAndTextTuples] = deque(maxlen=MAX_ROWS)
         """The last rows above the typed line, which may be on the screen."""
+        self._rows_since_resize = 0
+        """The number of those that the terminal has not moved."""
         self._scrolling: Scrolling | None = None
         self._painted: tuple[object, ...] = ()
         """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
+        self._covered: Scrolling | None = None
+        """The lines that were on the screen before scrolling."""
         self._leaves_until = 0.0
         """The time until which another Ctrl-C leaves."""
         self._drawn_size = self._last_size = output.get_size()
@@ -309,6 +321,7 @@ class Screen:
         if self.app.is_running:
             self._erase()
         self._printed.extend(rows)
+        self._rows_since_resize += len(rows)
         self._write([piece for row in rows for piece in [*row, ("", "\n")]])
 
     def _write(self, pieces: StyleAndTextTuples) -> None:
@@ -331,6 +344,7 @@ class Screen:
         if self._size != self._last_size:
             self._last_size = self._size
             self._is_resizing = True
+            self._rows_since_resize = 0
             self._pause(RESIZE_PAUSE)
         return not self._is_resizing
 
@@ -347,19 +361,27 @@ class Screen:
             self._paint(self._scrolling)
 
     def _draw_all(self) -> None:
-        """Erase the screen as far as the client has drawn it, and print its rows again."""
+        """Draw the screen again, as far as the client knows what is on it: the rows since the last resize."""
         # The rows on the screen are known only while the bottom is drawn below them.
         self.app._redraw()  # noqa: SLF001
         drawn = self.app.renderer.last_rendered_screen
         if drawn is None or not self.may_draw():
             return
-        columns, rows = self._size.columns, self._size.rows
-        printed = Scrolling((), lambda _entries: self._printed, columns, max(0, rows - drawn.height))
         self._erase()
-        self._output.cursor_up(min(rows, len(printed)))
-        self._output.erase_down()
-        self._write([*printed.shown(), ("", "\n")])
+        self._print_again(self._last_lines(self._rows_since_resize, drawn.height))
         self.app.invalidate()
+
+    def _last_lines(self, count: int, bottom: int) -> Scrolling:
+        """Return the last *count* rows that were printed, at the position where *bottom* rows fit below them."""
+        rows = list(self._printed)[max(0, len(self._printed) - count) :]
+        return Scrolling((), lambda _entries: rows, self._size.columns, max(0, self._size.rows - bottom))
+
+    def _print_again(self, lines: Scrolling) -> None:
+        """Print lines in their place on the screen, which ends above the cursor."""
+        if shown := lines.shown():
+            self._output.cursor_up(min(len(lines), self._size.rows))
+            self._output.erase_down()
+            self._write([*shown, ("", "\n")])
 
     # The rows around the typed line
 
@@ -440,6 +462,8 @@ class Screen:
         self._refresh_soon()
         renderer = copy(self._renderer)
         renderer.day = None
+        drawn = self.app.renderer.last_rendered_screen
+        self._covered = self._last_lines(MAX_ROWS, BOTTOM_ROWS if drawn is None else drawn.height)
         self._erase()
         self._scrolling = Scrolling(
             self._conversation.current.entries, renderer.rows, self._size.columns, max(1, self._size.rows - 1)
@@ -455,6 +479,8 @@ class Screen:
             self.app.renderer.erase()
             self.app.renderer.full_screen = False
             self.app.layout = self._layout
+            if not self._has_alternate_screen and self._covered is not None:
+                self._print_again(self._covered)
             self.update()
 
     def _search(self, text: str) -> None:
