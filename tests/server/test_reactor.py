@@ -316,3 +316,9 @@ def test_reactor_without_epoll_stays_as_it_is() -> None:
         before = dict(vars(reactor))
         shorten_turns(reactor)
         assert vars(reactor) == before
+
+
+def test_turns_are_shortened_once(reactor: EpollReactor) -> None:
+    before = dict(vars(reactor))
+    shorten_turns(reactor)
+    assert vars(reactor) == before
