@@ -3,8 +3,8 @@
 
 ``python docs/picture.py`` starts the installed server. Ann talks on telnet, Bob on nc, and Carol on the client. The
 script writes two files: ``docs/client.svg``, Carol's terminal while a line of hers waits for the server, and
-``docs/session.cast``, all three terminals over time, for ``asciinema play`` (https://docs.asciinema.org/manual/asciicast/v2/). It needs telnet, nc
-and pyte.
+``docs/session.cast``, all three terminals over time, for ``asciinema play``
+(https://docs.asciinema.org/manual/asciicast/v2/). It needs telnet, nc and pyte.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final
 
-
 PACKAGES: Final = ("msgspec", "prompt_toolkit", "twisted")
 """Packages that the client needs in one of its ways."""
 
@@ -59,7 +58,7 @@ def _run(options: Options) -> tuple[int, str]:
     if options.rooms:
         room = options.rooms[0]
         return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
-    from twisted.internet import reactor  # noqa: PLC0415 -- only if needed, and after the reactor is chosen
+    from twisted.internet import reactor  # noqa: PLC0415
 
     from broadcast.client.batch import pipe  # noqa: PLC0415
 

@@ -137,6 +137,8 @@ class Session:
         self._backoff = backoff or Backoff()
         self._uid_prefix = f"{random.getrandbits(128):032x}"
         self._own_sessions: set[str] = set()
+        self._began = 0.0
+        """The server's time at the answer to the first ``hello``."""
         self._token = resume.token if resume else ""
         self._journal = resume.journal if resume else ""
         self._attempt = resume.attempt if resume else 0
@@ -202,10 +204,13 @@ class Session:
         return requests.Resume(self._token, self._journal, rooms, self._inbox.told_taken, self._attempt)
 
     def is_own(self, event: events.Line) -> bool:
-        """Return whether this session has said a line, also before a restart of the server."""
-        if (event.uid or "").startswith(self._uid_prefix):
+        """Return whether this program has said a line, also before a restart of the server or of the program.
+
+        A line from before the program began is its own if it has the nickname of the program.
+        """
+        if event.session in self._own_sessions or (event.uid or "").startswith(self._uid_prefix):
             return True
-        return event.session in self._own_sessions if event.session else event.nick == self.nick
+        return event.nick == self.nick and (not event.session or event.at < self._began)
 
     # For the connection
 
@@ -393,6 +398,8 @@ class Session:
         self._token = welcome.token
         self._journal = welcome.journal
         self._own_sessions.add(welcome.session)
+        if is_first:
+            self._began = welcome.now
         self._rooms_to_join = None
         self._inbox.connected(resumed=welcome.resumed)
         if not is_first:

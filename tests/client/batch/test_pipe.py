@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from broadcast.client.batch.pipe import Cleaner, Pipe
+from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
 from broadcast.client.batch.stdio import Console, Stdio, ThreadedIO, needs_threads
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
@@ -81,6 +81,70 @@ def test_nothing_is_read_before_one_is_in_the_room() -> None:
     assert play.stdio.producerState == "producing"
     assert play.wire.producer is play.stdio
     assert play.stdio.producer is play.wire
+
+
+def test_nicknames_are_tried_one_after_the_other() -> None:
+    play = Play(nicks=("ann", "ann2"))
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    assert play.wire.taken() == b"ann\r\n"
+    play.pipe.dataReceived(b"-> Error: ann is taken.\r\nNickname: ")
+    assert play.wire.taken() == b"ann2\r\n"
+    play.pipe.dataReceived(b"-> Error: ann2 is taken.\r\nNickname: ")
+    assert play.wire.disconnecting
+    assert play.cut() == (3, "the nickname was refused: ann2 is taken.")
+    assert play.clock.getDelayedCalls() == []
+
+
+def test_a_line_of_the_motd_that_looks_like_a_prompt_is_not_answered() -> None:
+    play = Play()
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    play.pipe.dataReceived(b"Nickname: ann is what you are called.\r\n")
+    assert play.wire.taken() == b"ann\r\n"
+
+
+def test_a_server_that_asks_for_a_password_is_left() -> None:
+    play = Play()
+    play.pipe.dataReceived(b"Password: ")
+    assert play.cut() == (3, "the nickname was refused: the server asks for more: Password:")
+
+
+def test_a_client_that_is_turned_away_says_why() -> None:
+    play = Play()
+    play.pipe.dataReceived(b" * This server is full. Try again later.\r\n")
+    assert play.cut() == (2, "no connection to there:5555: This server is full. Try again later")
+    play = Play()
+    play.pipe.dataReceived(b"Nickname: -> Error: go away.\r\n")
+    assert play.cut() == (3, "the nickname was refused: go away.")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "problem"),
+    [(b"SSH-2.0-x\r\n", "nobody asks for a nickname there"), (b"Nickname: ", "the server does not answer")],
+)
+def test_a_server_has_30_seconds_for_each_answer(greeting: bytes, problem: str) -> None:
+    play = Play()
+    play.pipe.dataReceived(greeting)
+    play.clock.advance(PROMPT_SECONDS)
+    assert play.wire.disconnecting
+    assert play.cut() == (2, f"no connection to there:5555: {problem}")
+
+
+def test_the_end_of_the_input_leaves_on_a_line_of_its_own() -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING)
+    play.wire.taken()
+    play.pipe.typed(b"a\nb")
+    play.pipe.typed_all()
+    assert play.wire.taken() == b"a\nb\r\nquit\r\n"
+
+
+def test_an_input_that_cannot_be_read_leaves_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING)
+    monkeypatch.setattr(Console, "unreadable", OSError(errno.EIO, "broken"))
+    play.pipe.typed_all()
+    play.pipe.dataReceived(b" * Goodbye, ann.\r\n")
+    assert play.cut() == (6, "the standard input cannot be read: broken")
 
 
 def test_a_goodbye_is_a_good_end_and_nothing_else_is() -> None:

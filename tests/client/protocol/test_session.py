@@ -146,9 +146,23 @@ def test_own_lines_are_known_after_the_server_has_forgotten_the_session(link: Li
     assert not link.session.is_own(events.Said("lobby", 1, 1.0, "ann", "x"))
 
 
+def test_own_lines_are_known_after_a_restart_of_the_program(link: Link) -> None:
+    assert link.session.welcome is not None
+    began = link.session.welcome.now
+    assert link.session.is_own(events.Said("lobby", 1, began - 1, "bot", "x", "another"))
+    assert not link.session.is_own(events.Said("lobby", 1, began + 1, "bot", "x", "another"))
+    assert not link.session.is_own(events.Said("lobby", 1, began - 1, "ann", "x", "another"))
+
+
 def test_lone_surrogates_become_a_replacement_character(link: Link) -> None:
     link.answered(requests.Say("lobby", "a\udc80b\ud83d\ude00"))
     assert link.texts() == ["a\ufffdb\U0001f600"]
+
+
+def test_a_nickname_with_lone_surrogates_reaches_the_server_too() -> None:
+    link = Link(nick="ann\udcff", rooms=["kitchen\ud800"]).start()
+    assert link.session.welcome is not None
+    assert link.session.welcome.nick == "ann\ufffd"
 
 
 def test_a_request_that_is_too_long_for_the_server_is_not_sent(link: Link) -> None:
