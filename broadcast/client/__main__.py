@@ -58,7 +58,7 @@ def _run(options: Options) -> tuple[int, str]:
     if options.rooms:
         room = options.rooms[0]
         return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
-    from twisted.internet import reactor  # noqa: PLC0415 -- few need it
+    from twisted.internet import reactor  # noqa: PLC0415
 
     from broadcast.client.batch import pipe  # noqa: PLC0415
 

@@ -133,6 +133,7 @@ class App:
             self._leave_once()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), LEAVE_SECONDS)
+            self._talk.ended(None)
         for task in self._tasks:
             task.cancel()
         # A task that still waits for the answer to quit is cancelled again at the end of the loop.

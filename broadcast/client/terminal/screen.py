@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
@@ -281,8 +282,9 @@ class Screen:
 
     def alert(self, view: View, entry: Entry) -> None:
         """Ring the terminal's bell, or show a notification, as the user has chosen."""
-        self._output.write_raw(self._alerts.sequence(view, entry))
-        self._output.flush()
+        with suppress(OSError):  # the terminal is gone, and the client still leaves properly
+            self._output.write_raw(self._alerts.sequence(view, entry))
+            self._output.flush()
 
     # Printing
 
