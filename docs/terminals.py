@@ -81,11 +81,11 @@ class Terminal:
 
 
 @contextmanager
-def server(port: int = 5555) -> Iterator[subprocess.Popen[str]]:
-    """Run the installed server on *port*, with an empty journal, and yield its process."""
+def server(*options: str, port: int = 5555) -> Iterator[subprocess.Popen[str]]:
+    """Run the installed server on *port*, with *options* and an empty journal, and yield its process."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     with tempfile.TemporaryDirectory() as folder:
-        command = [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port)]
+        command = [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), *options]
         running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
         try:
             assert running.stdout is not None
