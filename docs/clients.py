@@ -12,8 +12,6 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -60,10 +58,8 @@ def stop(terminal: Terminal) -> None:
     terminal.process.wait()
 
 
-def flood(name: str, terminal: Terminal, send: Callable[[Event], None]) -> None:
-    """Print the CPU time and the memory of a client after *send* has sent all lines, and has set its argument."""
-    is_sent = Event()
-    Thread(target=send, args=(is_sent,), daemon=True).start()
+def report(name: str, terminal: Terminal, is_sent: Event) -> None:
+    """Print the CPU time and the memory of a client after it has shown all lines."""
     while terminal.look(QUIET_SECONDS) or not is_sent.is_set():
         pass
     process = Path("/proc", str(terminal.process.pid))
@@ -111,20 +107,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, seconds in prompt_seconds(folder).items():
             print(f"{name}: {seconds * 1000:.0f} ms")
+        is_sent = Event()
         with server("--limits", "off"):
             terminal = start((*PROMPTS["broadcast-client"][0], "--nick", "ann"), folder)
             terminal.wait_for("You are ann")
-            flood("broadcast-client", terminal, say_all)
-        for name, command, keys in (
-            ("irssi", ("irssi", "-c", "127.0.0.1", "-p", str(IRC_PORT), "-n", "ann"), "/join #c\r"),
-            ("weechat", ("weechat", f"irc://ann@127.0.0.1:{IRC_PORT}/#c"), ""),
+            Thread(target=say_all, args=(is_sent,), daemon=True).start()
+            report("broadcast-client", terminal, is_sent)
+        for name, *arguments in (
+            ("irssi", "-c", "127.0.0.1", "-p", str(IRC_PORT), "-n", "ann"),
+            ("weechat", f"irc://ann@127.0.0.1:{IRC_PORT}/#c"),
         ):
+            is_sent = Event()
             with socket.create_server(("127.0.0.1", IRC_PORT)) as listener:
-                terminal = start(command, folder)
-                if keys:
+                Thread(target=talk_irc, args=(listener, is_sent), daemon=True).start()
+                terminal = start((name, *arguments), folder)
+                if name == "irssi":
                     terminal.wait_for("no motd")
-                    terminal.press(keys)
-                flood(name, terminal, partial(talk_irc, listener))
+                    terminal.press("/join #c\r")
+                report(name, terminal, is_sent)
 
 
 if __name__ == "__main__":
