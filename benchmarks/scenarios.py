@@ -448,7 +448,7 @@ def _long_journal(bench: Bench, peer: Peer) -> Path:
         db.execute("BEGIN")
         text, now = "x" * 62, time()
         rows = (to_row(Message(0, f"u{n % 500:05}", text, now, n)) for n in range(last + 1, bench.plan.journal + 1))
-        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''))", rows)
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''), ?)", rows)
         db.execute("COMMIT")
     finally:
         db.close()

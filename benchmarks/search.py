@@ -120,7 +120,8 @@ def main() -> None:
         db = open_database(path, 0).db
         with closing(db):
             db.execute("BEGIN")
-            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''))", map(to_row, talk(lines, words)))
+            rows = map(to_row, talk(lines, words))
+            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, nullif(?, ''), ?)", rows)
             db.execute("COMMIT")
         without = megabytes(path)
         turns: Turns = queue.SimpleQueue()

@@ -119,7 +119,7 @@ class Crowd:
         self.hub = Hub(MemoryJournal(soon), lambda: fanout, settings, reactor.seconds())
         connections = Connections(settings.limits, reactor)
         self.doors = Doors(self.hub, connections, reactor, soon, time.time, partial(writer_for, reactor))
-        self.hub.open()
+        self.hub.open(lambda _room: None)
         GcPauseLimiter(connections, reactor.seconds).start()
         self._clients: dict[BroadcastProtocol, socket.socket] = {}
         self._selector = selectors.DefaultSelector()

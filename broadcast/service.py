@@ -34,7 +34,6 @@ from broadcast.core.stats import CommitStats
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
-from broadcast.doors.jsonrpc.encoder import SessionIds
 from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
@@ -237,14 +236,14 @@ def makeService(options: Options) -> Server:
         def make_fanout() -> Fanout:
             return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
 
-        hub = Hub(journal, make_fanout, settings, started=time(), call_later=reactor.callLater)
+        first_session = secrets.randbits(31) << 32  # ids of this process, which are positive integers of 64 bits
+        hub = Hub(journal, make_fanout, settings, time(), reactor.callLater, first_session)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
         encode_notice = factory.encoder_for(View()).encode
         sessions = Sessions(
             hub,
-            SessionIds(secrets.token_hex(4)),
             reactor,
             call_soon,
             time,

@@ -379,7 +379,7 @@ class World:
         self.factory = BroadcastFactory(
             self.hub, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )
-        self.hub.open()
+        self.hub.open(lambda _room: None)
         self.room = self.hub.lobby
         self.fanout = cast(Fanout, self.room.publisher)
 

@@ -32,6 +32,7 @@ from broadcast.core.hub import Settings
 from broadcast.core.limits import DEFAULTS
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.doors.jsonrpc.encoder import public_id
 from broadcast.doors.jsonrpc.errors import Code, RpcError
 from broadcast.doors.jsonrpc.responses import Call
 from broadcast.journals.commit_queue import storage_problem
@@ -439,7 +440,7 @@ class Model(RuleBasedStateMachine):
 
     def compare(self, program: Program) -> None:
         """Compare what a program knows with the truth."""
-        hub, ids = self.world.hub, self.world.sessions.ids
+        hub = self.world.hub
         assert program.link is not None
         assert not program.link.requests, "every request has its response"
         session = self.world.sessions.find(program.resume["token"]) if program.resume else None
@@ -452,7 +453,7 @@ class Model(RuleBasedStateMachine):
             assert not view.is_vague
             assert view.topic in {room.topic or None, UNKNOWN}
             assert view.members == {
-                ids.of(id_): (each.announced_nick, each.member.away_reason if each.member.away else None)
+                public_id(id_): (each.announced_nick, each.member.away_reason if each.member.away else None)
                 for id_, each in room.members.items()
             }
         assert program.told == session._told_count

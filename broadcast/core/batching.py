@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _PRESENCE = (Joined, JoinCount, Left, LeaveCount)
 _SAME_FOR_ALL = (Announced, AwayChanged, Barrier, TopicChanged)
 """Events without overrides."""
+_IGNORABLE = (*STORED, TopicChanged)
+"""Events that members do not receive from the nicknames that they ignore."""
 COALESCE_ABOVE = 5
 """Maximum number of joins, and of leaves, that one batch shows one by one."""
 
@@ -148,7 +150,7 @@ def build_batch(
     * Programs (``Member.receives_own``) receive their own lines and renames as everybody does.
     * Only the recipient receives a private message, and only the author a failure to store.
     * Newcomers among *unannounced* receive only the joins and leaves after their own group.
-    * Members in *ignoring* do not receive the lines of the nicknames that they ignore.
+    * Members in *ignoring* do not receive the lines and topics of the nicknames that they ignore.
 
     *last_seq* is the number of the last stored event before the batch. The cost grows with the events and the
     overrides, never with subscribers times events.
@@ -211,11 +213,12 @@ def ignores(member: Member, author: int, keys: Iterable[str]) -> bool:
 
 
 def _apply_ignores(shown: Sequence[Event], ignoring: Iterable[Member], overrides: dict[int, list[Override]]) -> None:
-    """Hide from each *ignoring* member the lines of the nicknames that it ignores.
+    """Hide from each *ignoring* member the lines and topics of the nicknames that it ignores.
 
     Members that ignore the same authors share one list, so it is built once, however many they are.
     """
     lines: dict[str, list[int]] | None = None
+    topics = [(index, event) for index, event in enumerate(shown) if isinstance(event, TopicChanged)]
     shared: dict[frozenset[str], list[Override]] = {}
     for member in ignoring:
         if lines is None:
@@ -226,21 +229,21 @@ def _apply_ignores(shown: Sequence[Event], ignoring: Iterable[Member], overrides
         hidden = shared.get(keys)
         if hidden is None:
             hidden = shared[keys] = [(index, None) for index in sorted({index for key in keys for index in lines[key]})]
-        own = overrides.get(member.id)
-        if own is not None:
-            # A member may have taken a nickname that it ignores: its own lines remain receipts.
+        # A member may have taken a nickname that it ignores: its own lines remain receipts, and it sees its own topics.
+        own = [*overrides.get(member.id, ()), *(topic for topic in topics if topic[1].session == member.id)]
+        if own:
             hidden = sorted((dict(hidden) | dict(own)).items(), key=lambda override: override[0])
         overrides[member.id] = hidden
 
 
 def _lines_by_author(shown: Sequence[Event]) -> dict[str, list[int]]:
-    """Return the indexes of stored events by the comparison keys under which their author may be ignored."""
+    """Return the indexes of lines and topics by the comparison keys under which their author may be ignored."""
     names = _RenameTracker()
     lines: dict[str, list[int]] = {}
     for index, event in enumerate(shown):
         if isinstance(event, Renamed):
             names.record(event)
-        elif isinstance(event, STORED):
+        elif isinstance(event, _IGNORABLE):
             for key in names.keys_before(event.nick):
                 lines.setdefault(key, []).append(index)
     return lines

@@ -75,7 +75,7 @@ class Hub:
     """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
     *make_publisher* makes the publisher of one room. *started* is the start of the server, in seconds since the epoch.
-    *call_later* is for the rooms.
+    *call_later* is for the rooms. The ids of sessions follow *first_session*.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Hub:
         settings: Settings,
         started: float,
         call_later: CallLater | None = None,
+        first_session: int = 0,
     ) -> None:
         self.settings = settings
         self.started = started
@@ -97,6 +98,7 @@ class Hub:
         """Number of rejections of each kind."""
         self.members: dict[int, Member] = {}
         """The members by session id, from ``admit`` to ``remove``."""
+        self._first_session = first_session
         self._journal = journal
         self._make_publisher = make_publisher
         self._room_context = RoomContext(
@@ -109,12 +111,15 @@ class Hub:
         self._skeletons: dict[str, Member] = {}
         self._ignoring: set[Member] = set()
 
-    def open(self) -> None:
-        """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``."""
+    def open(self, on_room: OnRoom) -> None:
+        """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``.
+
+        Call *on_room* later with each fixed room, or with the reason why it cannot be opened.
+        """
         lobby = self.settings.lobby
         self._add_room(lobby, self._journal.open(lobby, self._tail))
         for name in self.settings.fixed_rooms or ():
-            self.open_room(name, lambda _room: None)
+            self.open_room(name, on_room)
 
     def close(self, delivered: Callable[[], None]) -> None:
         """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered."""
@@ -234,9 +239,9 @@ class Hub:
     # Members
 
     def next_session_id(self) -> int:
-        """Return an id that no other session of this process has."""
+        """Return an id that no other session has."""
         self.session_count += 1
-        return self.session_count
+        return self._first_session + self.session_count
 
     def admit(
         self,

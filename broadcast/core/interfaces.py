@@ -161,7 +161,7 @@ class OpenedRoom(NamedTuple):
     topic: str
     """The topic; empty if there is none."""
     recent: Sequence[Stored]
-    """The last stored events, ascending, without their sessions."""
+    """The last stored events, ascending."""
 
 
 class Journal(Protocol):

@@ -142,7 +142,7 @@ class MemoryRoomLog:
     def events(self, first: int, last: int) -> list[Stored]:
         """Return the events numbered *first* to *last* that the journal still holds."""
         numbers = range(max(first, self._oldest), min(last, self.last) + 1)
-        return [_without_session(self._events[number]) for number in numbers]
+        return [self._events[number] for number in numbers]
 
     def store(self, event: Stored) -> None:
         """Number *event* and store it."""
@@ -172,18 +172,13 @@ class MemoryRoomLog:
         except JournalError as error:
             on_result(error)
             return
-        found = [_without_session(self._events[number]) for number in reversed(hits)] + found
+        found = [self._events[number] for number in reversed(hits)] + found
         if len(hits) == limit or numbers.start <= self._oldest:
             on_result(found)
         else:
             self._journal.add_step(
                 partial(self._search_some, query, numbers.start - 1, limit - len(hits), found, on_result)
             )
-
-
-def _without_session(event: Stored) -> Stored:
-    """Return *event* as a journal on disk reads it, without its session, on which no caller may rely."""
-    return type(event)(0, event.nick, event.text, event.at, event.seq, uid=event.uid)
 
 
 _conforms: type[Journal] = MemoryJournal

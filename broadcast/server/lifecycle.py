@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from broadcast.core.errors import JournalError
+from broadcast.core.errors import JournalError, RejectedError
 from broadcast.net.endpoints import close_now
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Journal
+    from broadcast.core.room import Room
     from broadcast.core.time_slice import CallSoon
     from broadcast.net.connections import Connections
     from broadcast.net.endpoints import Listener
@@ -154,7 +155,7 @@ class Server(Service):
         """Open the journal, as the user that the server runs as, because this user must own the files."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
-            self._hub.open()
+            self._hub.open(self._log_failure)
         except JournalError as error:
             self._give_up(str(error))
         for line in self._listen_lines:
@@ -175,6 +176,11 @@ class Server(Service):
         """Tell the service manager that the server is ready, unless a port could not be opened or it stops already."""
         if self._listen_error is None and self.running:
             self._context.notifier.ready(lambda: f"{len(self._connections)} connected.")
+
+    def _log_failure(self, room: Room | RejectedError) -> None:
+        """Log that a fixed room cannot be opened. The next person who joins it makes another attempt."""
+        if isinstance(room, RejectedError):
+            self._log.error("{line}.", line=str(room)[:1].upper() + str(room)[1:])
 
     def _listen(self, entrance: Entrance, opened: list[IListeningPort]) -> None:
         """Listen at *entrance*, now or, with some endpoints, later. The ports are added to *opened*."""

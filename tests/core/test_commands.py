@@ -225,7 +225,8 @@ def test_reply_goes_to_the_author_of_the_last_message_that_arrived(
 )
 def test_history_shows_the_last_lines_or_a_range(ann: SessionClient, asked: str, numbers: Sequence[int]) -> None:
     ann.say(*(f"line {number}" for number in range(1, 31)), f"/history {asked}")
-    assert ann.read() == [HistoryLine(Message(0, "ann", f"line {number}", NOON, number)) for number in numbers]
+    author = ann.session.id
+    assert ann.read() == [HistoryLine(Message(author, "ann", f"line {number}", NOON, number)) for number in numbers]
     assert ann.session.ready
 
 

@@ -11,6 +11,7 @@ from broadcast.core.events import Announced
 from broadcast.core.hub import GOING_DOWN, Hub, Settings
 from broadcast.core.membership import Member
 from broadcast.core.room import Room
+from broadcast.journals.memory import MemoryJournal
 from tests.harness import NOON, SessionClient, World
 
 
@@ -34,7 +35,9 @@ def admit(world: World, name: str) -> Member:
 
 def test_hub_numbers_the_sessions_and_knows_when_it_was_started(hub: Hub) -> None:
     assert [hub.next_session_id() for _ in range(3)] == [1, 2, 3]
-    assert hub.started == NOON
+    assert (hub.session_count, hub.started) == (3, NOON)
+    another = Hub(MemoryJournal(list[object]().append), hub._make_publisher, hub.settings, NOON, first_session=7 << 32)
+    assert (another.next_session_id(), another.session_count) == ((7 << 32) + 1, 1)
 
 
 def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, hub: Hub) -> None:

@@ -72,8 +72,8 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
     with closing(sqlite3.connect(data / "journal.sqlite")) as db:
         rows = ((number, 1.7e9, "said", "ann", f"line {number}") for number in range(1, 3001))
         db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", rows)
-        kitchen = ((KITCHEN | number, 1.7e9, "said", "ann", f"pot {number}", f"u{number}") for number in (1, 2, 3))
-        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", kitchen)
+        kitchen = ((KITCHEN | number, 1.7e9, "said", "ann", f"pot {number}", f"u{number}", 77) for number in (1, 2, 3))
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", kitchen)
         db.execute("INSERT INTO rooms VALUES (5, 'kitchen', 'lunch')")
         db.commit()
         page = db.execute("PRAGMA page_size").fetchone()[0]

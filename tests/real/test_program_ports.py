@@ -64,6 +64,8 @@ async def test_programs_speak_on_every_kind_of_port(programs: Programs, tmp_path
 @ensureDeferred
 async def test_line_with_a_uid_is_stored_once_across_a_crash(programs: Programs) -> None:
     results = []
+    lines: list[str] = []
+    """The session of the line in the history."""
     for _ in range(2):
         server = await programs.server()
         requests = (SAY % ("us", "u-1"), '["history", {"room": "lobby", "last": 5}]')
@@ -71,5 +73,7 @@ async def test_line_with_a_uid_is_stored_once_across_a_crash(programs: Programs)
         assert await client.end() == 0
         results.append(client.text().splitlines()[0])
         assert client.text().count("hi from us") == 1
+        lines += re.findall(r'"session": "([^"]*)", "text": "hi from us"', client.text())
         await server.program.stop("KILL")
     assert results[0] == results[1]
+    assert lines[0] == lines[1] != ""

@@ -72,7 +72,7 @@ def test_reply_never_goes_to_the_heir_of_a_nickname(
 
 def test_ignore_hides_what_one_person_says_does_and_whispers(ann: Person, bob: Person, carol: Person) -> None:
     ann.say("/ignore BOB")
-    at_once((bob, "hi", "/me waves", "/msg ann psst"), (carol, "hello"))
+    at_once((bob, "hi", "/me waves", "/msg ann psst", "/topic shout"), (carol, "hello"))
     ann.say("/reply hm", "/unignore Bob")
     bob.say("again", "/quit tired")
     assert ann.lines() == [
@@ -80,8 +80,9 @@ def test_ignore_hides_what_one_person_says_does_and_whispers(ann: Person, bob: P
         *("-> Error: nobody has written to you yet.", "-> you no longer ignore bob.", "bob: again"),
         " * bob left: tired",
     ]
-    assert bob.lines() == ["-> sent to ann.", "carol: hello", " * Goodbye, bob."]
-    assert carol.lines() == ["bob: hi", "** bob waves", "bob: again", " * bob left: tired"]
+    topic = " * bob set the topic: shout"
+    assert bob.lines() == ["-> sent to ann.", topic, "carol: hello", " * Goodbye, bob."]
+    assert carol.lines() == ["bob: hi", "** bob waves", topic, "bob: again", " * bob left: tired"]
 
 
 def test_ignore_alone_lists_the_ignored_people(ann: Person, carol: Person) -> None:
@@ -123,7 +124,8 @@ def test_next_person_with_an_ignored_name_is_ignored(ann: Person, bob: Person, c
 def test_person_with_a_name_that_they_ignore_does_not_ignore_themselves(ann: Person, bob: Person) -> None:
     ann.say("/ignore bob", "/receipts on")
     bob.say("quit")
-    ann.say("/nick bob", "hi", "/nick anna", "/ignore", "/msg anna note")
+    ann.say("/nick bob", "hi", "/topic tea", "/nick anna", "/ignore", "/msg anna note")
     assert ann.lines()[3:] == [
-        *("-> You are bob.", "-> You are anna.", "-> you ignore bob.", "-> sent to anna.", "-> #1", "[anna] note")
+        *("-> You are bob.", "-> You are anna.", "-> you ignore bob.", "-> sent to anna.", "-> #1"),
+        *(" * bob set the topic: tea", "[anna] note"),
     ]

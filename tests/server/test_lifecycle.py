@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
 from broadcast.core.events import Event
+from broadcast.core.hub import Settings
 from broadcast.core.interfaces import OpenedRoom
 from broadcast.journals.memory import MemoryJournal, MemoryRoomLog
 from broadcast.net.keepalive import DeadPeerDetector
@@ -101,7 +102,7 @@ class TestedJournal(MemoryJournal):
     """A journal that records what happens to it, and fails or hangs when the test says so."""
 
     __test__ = False
-    open_error = ""
+    open_error = room_error = ""
     opened = closed = stuck = False
     may_close = ThreadEvent()
 
@@ -110,6 +111,9 @@ class TestedJournal(MemoryJournal):
         if self.open_error:
             raise JournalError(self.open_error)
         return super().open(name, tail)
+
+    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        self.add_step(lambda: on_result(JournalError(self.room_error) if self.room_error else self.open(name, tail)))
 
     def append(self, log: MemoryRoomLog, event: Event) -> None:
         if not self.stuck:
@@ -140,9 +144,13 @@ class Running:
     """A server on fake ports. The time limits of its stop have their own clock."""
 
     def __init__(
-        self, *listeners: FakeListener, monitor: FakeMonitor | None = None, log: ProcessLog | None = None
+        self,
+        *listeners: FakeListener,
+        monitor: FakeMonitor | None = None,
+        log: ProcessLog | None = None,
+        settings: Settings | None = None,
     ) -> None:
-        self.world = World(journal=TestedJournal)
+        self.world = World(settings, journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
         self.journal.opened = False
         self.journal.may_close = ThreadEvent()
@@ -268,6 +276,18 @@ def test_journal_that_cannot_be_opened_ends_the_start(logged: list[str]) -> None
         running.start()
     assert running.gave_up == ["another server has it open"]
     assert logged == []
+
+
+def test_fixed_room_that_cannot_be_opened_is_logged(logged: list[str]) -> None:
+    running = Running(settings=Settings(fixed_rooms=("kitchen",)))
+    running.journal.room_error = "it lacks some of its lines"
+    running.start()
+    running.world.settle()
+    assert logged == ["Nothing is kept.", "The room kitchen cannot be opened: it lacks some of its lines."]
+    running.journal.room_error = ""
+    (ann,) = running.world.join_sessions("ann")
+    ann.say("/join kitchen")
+    assert ann.session.room.name == "kitchen"
 
 
 def test_slow_port_is_logged_when_it_listens(logged: list[str]) -> None:

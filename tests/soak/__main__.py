@@ -17,16 +17,17 @@ SPARE_FILES = 200
 """File descriptors for everything but the people."""
 
 
-async def soak(people: int, seconds: float, seed: int, folder: Path) -> list[str]:
+async def soak(people: int, programs: int, seconds: float, seed: int, folder: Path) -> list[str]:
     """Run the soak, print its outcome, and return what is wrong."""
-    run = Soak(people, seconds, seed, folder)
+    run = Soak(people, programs, seconds, seed, folder)
     wrong = await run.run()
     sys.stdout.write(f"\n{table(run.rows)}\n")
     if wrong:
         shown = "".join(f"  {each}\n" for each in wrong[:10])
         sys.stdout.write(
             f"NOT AS IT SHOULD BE ({len(wrong)}):\n{shown}\nTo repeat it: python -m tests.soak --people {people} "
-            f"--seconds {seconds:g} --seed {seed}\n\nThe end of the server's log:\n{run.log_tail()}\n"
+            f"--programs {programs} --seconds {seconds:g} --seed {seed}\n\n"
+            f"The end of the server's log:\n{run.log_tail()}\n"
         )
     else:
         sys.stdout.write("Every line that anybody read is explained.\n")
@@ -37,12 +38,13 @@ def main() -> int:
     """Run the soak as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--people", type=int, default=2000, help="number of clients at a time (2000; at least 50)")
+    parser.add_argument("--programs", type=int, default=200, help="number of programs at a time (200)")
     parser.add_argument("--seconds", type=float, default=3600.0, help="duration of the long part (3600; at least 1)")
     parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (1)")
     options = parser.parse_args()
     if options.people < 50 or options.seconds < 1:
         parser.error("--people must be at least 50, for there are many kinds, and --seconds at least 1")
-    needed = options.people + SPARE_FILES
+    needed = options.people + 3 * options.programs + SPARE_FILES
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         parser.error(f"the system allows a process {hard} files, this needs {needed}: choose fewer --people")
@@ -50,7 +52,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # This ends the server too.
     folder = Path(mkdtemp(prefix="broadcast-soak-"))
     try:
-        if not asyncio.run(soak(options.people, options.seconds, options.seed, folder)):
+        if not asyncio.run(soak(options.people, options.programs, options.seconds, options.seed, folder)):
             shutil.rmtree(folder)
             return 0
     except SoakError as error:

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.processes import PATIENCE as START_SECONDS
 from benchmarks.processes import BenchmarkError, Running
+from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
 from tests.soak.model import Unexplained, compare
 from tests.soak.people import (
     Comer,
@@ -39,6 +40,7 @@ from tests.soak.people import (
     World,
     why_no_filters,
 )
+from tests.soak.programs import GRACE, LOBBY, Crew, Row
 
 SHARES: dict[type[Person], float] = {
     Talker: 0.25,
@@ -98,7 +100,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         twistd = shutil.which("twistd", path=str(Path(sys.executable).parent)) or "twistd"
         self._journal = folder / "broadcast-data" / "journal.sqlite"
-        self._running = Running([twistd, "-n", "broadcast", "--port", "0"], folder)
+        self._running = Running([twistd, "-n", "broadcast", "--port", "0", "--grace", str(GRACE)], folder)
         end = monotonic() + START_SECONDS
         while (found := _LISTENING.search(self.log())) is None:
             if monotonic() > end:
@@ -127,21 +129,24 @@ class Server:
         lines = enumerate(self.log().splitlines(), 1)
         return wrong + [f"line {at} of the server's log: {line}" for at, line in lines if _PROBLEM.search(line)]
 
-    def journal(self) -> list[tuple[int, str, str, str]]:
-        """Return the journal's lines (number, kind, nickname, text), after its end."""
+    def journal(self) -> list[Row]:
+        """Return the journal's lines, after its end."""
+        query = f"""SELECT name, seq & {MAX_SEQ}, kind, nick, text, printf('%x', session), uid
+            FROM events JOIN rooms ON rooms.id = seq >> {SEQ_BITS} ORDER BY seq"""  # noqa: S608 - constant numbers
         with closing(sqlite3.connect(f"{self._journal.as_uri()}?mode=ro", uri=True)) as db:
-            return db.execute("SELECT seq, kind, nick, text FROM events ORDER BY seq").fetchall()
+            return [Row(*row) for row in db.execute(query)]
 
 
 class Soak:
     """One run in *folder*. It reports its progress on stderr."""
 
-    def __init__(self, people: int, seconds: float, seed: int, folder: Path) -> None:
+    def __init__(self, people: int, programs: int, seconds: float, seed: int, folder: Path) -> None:
         self._seconds = seconds
         self._server = Server(folder)
         self._world = World(Random(seed), self._server.port)  # noqa: S311 -- their choices are no secret
         self._crowd = make_crowd(self._world, people)
         self._watcher = Watcher(self._world, 0)
+        self._crew = Crew(self._world, programs)
         talkers = sum(isinstance(person, Talker) for person in self._crowd)
         self._world.interval = max(1.0, talkers / LINES_A_SECOND)
         self._world.stall = min(900.0, 0.7 * seconds)
@@ -184,7 +189,8 @@ class Soak:
             sampling.cancel()
             wrong += self._server.stop()
         journal = self._server.journal()
-        if not wrong and (difference := compare(world.log, journal)):
+        lobby = [(row.seq, row.kind, row.nick, row.text) for row in journal if row.room == LOBBY]
+        if not wrong and (difference := compare(world.log, lobby) or self._crew.ledger.compare(journal)):
             wrong.append(difference)
         self.rows = {"lines in the journal": f"{len(journal):,}", **self._measurements(), **self.rows}
         return wrong
@@ -200,23 +206,29 @@ class Soak:
         world.closing, world.pastes = False, pastes
         for number, person in enumerate(self._crowd):
             world.loop.call_later(number / ARRIVALS, person.arrive)
+        await self._crew.arrive(len(self._crowd) / ARRIVALS)
         end = world.loop.time() + len(self._crowd) / ARRIVALS + seconds
         await self._wait(lambda: world.loop.time() >= end)
         world.closing = True
         self._progress("winding down")
         for person in self._crowd:
             person.begin_to_leave()
+        self._crew.begin_to_leave()
         await self._wait(lambda: all(person.at_rest for person in self._crowd), "some have not read everything")
+        await self._wait(lambda: self._crew.at_rest, "some programs have not read everything")
         self._progress("leaving")
         for person in self._crowd:
             person.leave()
+        await self._crew.leave()
         await self._wait(lambda: not any(person.present for person in self._crowd), "some do not get out")
+        await asyncio.sleep(GRACE + 1)  # until then, there may be sessions that no program knows of
         seen = watcher.stream.counts
         await self._wait(lambda: seen["left"] >= seen["joined"], "some that joined are not said to have left")
         if not world.counts["arrivals"] <= seen["joined"] == seen["left"] <= world.counts["nicknames asked for"]:
             raise SoakError(f"{seen} were shown, but {world.counts}")
         watcher.stream.quiet = False
         watcher.command(b"/names", rb"1 here: %b(?: \(idle \w+\))?" % re.escape(watcher.author.nick))
+        watcher.command(b"/rooms", rb"lobby: 1 here \(you are in it\)")
         # In the warm-up, this opens everything that the server opens on demand.
         watcher.look_back(100)
         watcher.search(b"hi")

@@ -28,10 +28,13 @@ def soak(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_line_is_explained() -> None:
-    done = soak("--people", "150", "--seconds", "8")
+    done = soak("--people", "150", "--programs", "30", "--seconds", "8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Every line that anybody read is explained." in done.stdout
-    for name in ("lines said", "lines read", "receipts", "arrivals"):
+    for name in (
+        "lines said", "lines read", "receipts", "arrivals", "visits of programs", "lines confirmed to programs",
+        "lines read by programs", "sessions that were resumed", "rooms whose people a program has compared",
+    ):  # fmt: skip
         assert re.search(rf"^{name} +[1-9]", done.stdout, re.MULTILINE), name
 
 

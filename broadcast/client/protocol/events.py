@@ -15,7 +15,7 @@ class Event(msgspec.Struct, frozen=True):
 class Said(Event, frozen=True):
     """A stored line. *at* is in seconds since the epoch; *uid* is the one that its author has chosen.
 
-    *session* is empty if the line was read from the journal after a restart of the server.
+    *session* is empty if the server does not know it: in lines that an early version has stored.
     """
 
     room: str

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from msgspec import Raw
 
 from broadcast.core.nicknames import casefold_key
-from broadcast.doors.jsonrpc.encoder import RoomEncoder, SessionIds, encode_line
+from broadcast.doors.jsonrpc.encoder import RoomEncoder, encode_line, public_id
 from broadcast.doors.jsonrpc.messages import MemberInfo
 from broadcast.doors.jsonrpc.recent_lines import RecentLines
 
@@ -50,10 +50,7 @@ class Directory:
     function in a later turn of the reactor.
     """
 
-    def __init__(
-        self, ids: SessionIds, now: Callable[[], float], wall_clock: Callable[[], float], call_soon: CallSoon
-    ) -> None:
-        self._ids = ids
+    def __init__(self, now: Callable[[], float], wall_clock: Callable[[], float], call_soon: CallSoon) -> None:
         self._call_soon = call_soon
         self._now = now
         self._wall_clock = wall_clock
@@ -69,7 +66,7 @@ class Directory:
         """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes."""
         encoder = self._encoders.get(room)
         if encoder is None:
-            encoder = self._encoders[room] = RoomEncoder(room.name, self._ids, self._now)
+            encoder = self._encoders[room] = RoomEncoder(room.name, self._now)
         return encoder
 
     def recent_lines(self, room: Room) -> RecentLines:
@@ -117,7 +114,7 @@ class Directory:
         member = membership.member
         return MemberInfo(
             nick=membership.announced_nick,
-            session=self._ids.of(member.id),
+            session=public_id(member.id),
             away=member.away_reason if member.away else None,
             idle=max(0, int(now - member.last_active)),
         )

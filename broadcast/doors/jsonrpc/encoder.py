@@ -37,30 +37,19 @@ def encode_notification(params: Struct) -> bytes:
     return encode_line(Notification(method=_METHODS[type(params)], params=params))
 
 
-class SessionIds:
-    """The ids of sessions, as programs see them. No other process of a server has the same ones.
-
-    *prefix* is random, and plain ASCII without quotes.
-    """
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-
-    def of(self, session: int) -> str:
-        """Return the id of *session*, empty if it belongs to an earlier process."""
-        return f"{self.prefix}-{session}" if session else ""
+def public_id(session: int) -> str:
+    """Return the id of *session* as programs see it. It is empty if the session is not known."""
+    return f"{session:x}" if session else ""
 
 
 class RoomEncoder:
     """The encoder for the stream of the room *room*, whose name needs no quotes. *now* returns monotonic seconds."""
 
-    def __init__(self, room: str, ids: SessionIds, now: Callable[[], float]) -> None:
+    def __init__(self, room: str, now: Callable[[], float]) -> None:
         self.last_output = -inf
         """Time of the last line. The subscribers have been sent nothing since."""
         self._now = now
         self._room = room
-        self._ids = ids
-        self._session = f',"session":"{ids.prefix}-'
         self._said = f'{_HEAD}"said","params":{{"room":"{room}","seq":'
         self._emoted = f'{_HEAD}"emoted","params":{{"room":"{room}","seq":'
         self._said_event = f'{{"method":"said","room":"{room}","seq":'
@@ -92,30 +81,30 @@ class RoomEncoder:
     def _members(self, event: Stored) -> str:
         """Return the members of *event* after the room, and the end of the object."""
         # A nickname needs no quotes unless somebody has changed the journal.
-        session = f'{self._session}{event.session}"' if event.session else ',"session":""'
+        session = f"{event.session:x}" if event.session else ""
         uid = f',"uid":"{event.uid}"' if event.uid else ""
         nick, text = quote(event.nick), quote(event.text)
-        return f'{event.seq},"at":{event.at:.3f},"nick":{nick}{session},"text":{text}{uid}}}'
+        return f'{event.seq},"at":{event.at:.3f},"nick":{nick},"session":"{session}","text":{text}{uid}}}'
 
     def _rare(self, event: Event | Notice) -> Struct | None:  # noqa: C901, PLR0911 - a case for each
         """Return the parameters of the notification for *event*, None if programs are not sent it."""
-        room, session_id = self._room, self._ids.of
+        room = self._room
         match event:
             case events.Joined(session=session, nick=nick):
-                return messages.Joined(room=room, nick=nick, session=session_id(session))
+                return messages.Joined(room=room, nick=nick, session=public_id(session))
             case events.Left(session=session, nick=nick, reason=reason):
-                return messages.Left(room=room, nick=nick, session=session_id(session), reason=reason or None)
+                return messages.Left(room=room, nick=nick, session=public_id(session), reason=reason or None)
             case events.JoinCount(count=count):
                 return messages.Crowd(room=room, joined=count, left=0)
             case events.LeaveCount(count=count):
                 return messages.Crowd(room=room, joined=0, left=count)
             case events.Renamed(session=session, nick=old, new=nick):
-                return messages.Renamed(room=room, old=old, nick=nick, session=session_id(session))
+                return messages.Renamed(room=room, old=old, nick=nick, session=public_id(session))
             case events.AwayChanged(session=session, nick=nick, away=away, reason=reason):
                 why = reason if away else None
-                return messages.Away(room=room, nick=nick, session=session_id(session), reason=why)
+                return messages.Away(room=room, nick=nick, session=public_id(session), reason=why)
             case events.TopicChanged(session=session, nick=nick, text=text):
-                return messages.TopicChange(room=room, nick=nick, session=session_id(session), text=text or None)
+                return messages.TopicChange(room=room, nick=nick, session=public_id(session), text=text or None)
             case events.Announced(text=text):
                 return messages.Announced(room=room, text=text)
             case events.Gap(first=first, last=last) if first > last:
@@ -128,13 +117,13 @@ class RoomEncoder:
                 return None
 
 
-def encode_private(number: int, message: PrivateMessage, ids: SessionIds) -> bytes:
+def encode_private(number: int, message: PrivateMessage) -> bytes:
     """Return *message* as a line. It is the private message *number* of its recipient."""
     return encode_notification(
         messages.Told(
             id=number,
             nick=message.nick,
-            session=ids.of(message.session),
+            session=public_id(message.session),
             at=round(message.at, 3),
             text=message.text,
         ),

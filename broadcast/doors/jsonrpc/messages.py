@@ -61,8 +61,8 @@ Room: TypeAlias = Annotated[
 SessionId: TypeAlias = Annotated[
     str,
     Meta(
-        description="An identifier of the session, never used again. It is empty where the server does not know it: "
-        "for lines of an earlier process, or read from the journal."
+        description="An opaque identifier of the session, never used again. It is empty if the server does not know "
+        "it: in lines that a version without these identifiers has stored, and in lines of the server itself."
     ),
 ]
 Text: TypeAlias = Annotated[str, Meta(description="One line of text.")]

@@ -9,7 +9,7 @@ from weakref import proxy
 from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
-from broadcast.doors.jsonrpc.encoder import encode_private
+from broadcast.doors.jsonrpc.encoder import encode_private, public_id
 from broadcast.doors.jsonrpc.errors import refusal
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from broadcast.core.room import Room
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
-    from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.doors.jsonrpc.messages import TellResult
 
 TOLD_MESSAGES: Final = 200
@@ -83,7 +82,6 @@ class SessionRegistry(Protocol):
     """The owner of all sessions, and the surroundings that they share."""
 
     hub: Hub
-    ids: SessionIds
     clock: IReactorTime
     wall_clock: Callable[[], float]
     directory: Directory
@@ -151,7 +149,7 @@ class ProgramSession:
     @property
     def public_id(self) -> str:
         """The id of the session, as programs see it."""
-        return self._sessions.ids.of(self.id)
+        return public_id(self.id)
 
     def find_room(self, name: str) -> Room:
         """Return the room *name*, which this session is in. Raises ``RpcError``."""
@@ -229,7 +227,7 @@ class ProgramSession:
     def receive_private(self, message: PrivateMessage) -> None:
         """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
         self._told_count += 1
-        line = encode_private(self._told_count, message, self._sessions.ids)
+        line = encode_private(self._told_count, message)
         self._told.append(line)
         del self._told[:-TOLD_MESSAGES]
         if self.connection is not None and self._telling:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.limits import ConnectionLimiter
     from broadcast.core.time_slice import CallSoon
-    from broadcast.doors.jsonrpc.encoder import SessionIds
     from broadcast.net.connection_log import VisitLog
 
 
@@ -31,10 +30,9 @@ class Sessions:
 
     _log = Logger()
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the surroundings of sessions
+    def __init__(
         self,
         hub: Hub,
-        ids: SessionIds,
         clock: IReactorTime,
         call_soon: CallSoon,
         wall_clock: Callable[[], float],
@@ -43,11 +41,10 @@ class Sessions:
         visit_log: VisitLog,
     ) -> None:
         self.hub = hub
-        self.ids = ids
         self.clock = clock
         self.call_soon = call_soon
         self.wall_clock = wall_clock
-        self.directory = Directory(ids, clock.seconds, wall_clock, call_soon)
+        self.directory = Directory(clock.seconds, wall_clock, call_soon)
         self._make_token = make_token
         self._limiter = limiter
         self._visit_log = visit_log

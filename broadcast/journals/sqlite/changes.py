@@ -12,7 +12,7 @@ from broadcast.core.errors import JournalDamaged
 from broadcast.journals.sqlite.database import COLUMNS, Row, add_room
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key
 
-COLUMN_COUNT = 6
+COLUMN_COUNT = 7
 """Number of values in a row."""
 
 
@@ -104,5 +104,5 @@ def _insert_statement(size: int) -> str:
     """Return the statement that inserts *size* rows and skips rows that begin with 0."""
     row = f"({', '.join('?' * COLUMN_COUNT)})"
     values = ", ".join([row] * size)
-    columns = "column1, column2, column3, column4, column5, nullif(column6, '')"
+    columns = "column1, column2, column3, column4, column5, nullif(column6, ''), column7"
     return f"INSERT INTO events SELECT {columns} FROM (VALUES {values}) WHERE column1"  # noqa: S608 - it holds no values

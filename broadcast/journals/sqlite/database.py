@@ -13,10 +13,13 @@ from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
 from broadcast.core.events import Action, Message, Stored
 from broadcast.journals.sqlite.room_record import MAX_SEQ, RoomRecord, key, key_range
 
-Row: TypeAlias = tuple[int, float, str, str, str, str]
-"""key, at, kind, nick, text, uid (empty if there is none). In a row from a file, the values may have other types."""
+Row: TypeAlias = tuple[int, float, str, str, str, str, int]
+"""key, at, kind, nick, text, uid (empty if there is none), session (0 if it is not known).
 
-COLUMNS = "seq, at, kind, nick, text, coalesce(uid, '')"
+In a row from a file, the values may have other types.
+"""
+
+COLUMNS = "seq, at, kind, nick, text, coalesce(uid, ''), coalesce(session, 0)"
 """The columns of a row. The column ``seq`` holds the key; in the room with the id 0, the key is the number."""
 
 REPORTER = "server"
@@ -96,16 +99,16 @@ def damaged(path: Path, problem: str) -> JournalDamaged:
 
 def to_row(event: Stored, base: int = 0) -> Row:
     """Return the row of a numbered event. *base* is the key of number 0 in its room."""
-    return base + event.seq, event.at, _NAMES[type(event)], event.nick, event.text, event.uid
+    return base + event.seq, event.at, _NAMES[type(event)], event.nick, event.text, event.uid, event.session
 
 
 def from_row(row: Row) -> Stored:
-    """Return the event in *row*, without a session. Raises ``JournalDamaged``."""
-    number, at, kind, nick, text, uid = row
-    if kind not in _KINDS or [type(value) for value in (at, nick, text, uid)] != [float, str, str, str]:
+    """Return the event in *row*. Raises ``JournalDamaged``."""
+    number, at, kind, nick, text, uid, session = row
+    if kind not in _KINDS or [*map(type, (at, nick, text, uid, session))] != [float, str, str, str, int]:
         msg = f"the journal's line #{number & MAX_SEQ} cannot be read"
         raise JournalDamaged(msg)
-    return _KINDS[kind](0, nick, text, at, number & MAX_SEQ, uid=uid)
+    return _KINDS[kind](session, nick, text, at, number & MAX_SEQ, uid=uid)
 
 
 def fetch(db: sqlite3.Connection, room: int, first: int, last: int) -> list[Stored]:

@@ -37,6 +37,8 @@ MIGRATIONS: list[Sequence[str]] = [
         f"""CREATE VIEW lines AS SELECT name AS room, seq & {MAX_SEQ} AS seq, at, kind, nick, text
             FROM events JOIN rooms ON rooms.id = events.seq >> {SEQ_BITS}""",  # noqa: S608 - constant numbers
     ),
+    # The author's session, NULL in earlier lines. This rewrites no table either.
+    ("ALTER TABLE events ADD COLUMN session INTEGER",),
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 

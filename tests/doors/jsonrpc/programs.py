@@ -8,7 +8,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from broadcast.core.interfaces import View
-from broadcast.doors.jsonrpc.encoder import SessionIds
 from broadcast.doors.jsonrpc.messages import MAX_MESSAGE_BYTES
 from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
 Message = dict[str, Any]
-PREFIX: Final = "k3"
 """The prefix of all session ids."""
 GRACE: Final = 60.0
 
@@ -164,7 +162,6 @@ class _ProgramWorld(World):
         tokens = count(1)
         self.sessions = Sessions(
             self.hub,
-            SessionIds(PREFIX),
             self.clock,
             self._soon.append,
             self.wall,

@@ -30,12 +30,13 @@ from broadcast.core.events import (
     TopicChanged,
 )
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.jsonrpc.encoder import RoomEncoder, SessionIds, encode_private
+from broadcast.doors.jsonrpc.encoder import RoomEncoder, encode_private
 from tests.doors.jsonrpc.openrpc import Checker
 
-IDS = SessionIds("k3")
-ENCODER = RoomEncoder("lobby", IDS, lambda: 5.0)
-SAID = Message(7, "bob", "hi", 1768478400.12345, 12)
+ENCODER = RoomEncoder("lobby", lambda: 5.0)
+SESSION = 0x2A00000007
+ID = "2a00000007"
+SAID = Message(SESSION, "bob", "hi", 1768478400.12345, 12)
 
 
 def encoded(event: Event | Notice) -> tuple[str, dict[str, Any]]:
@@ -47,26 +48,29 @@ def encoded(event: Event | Notice) -> tuple[str, dict[str, Any]]:
 
 
 def test_line_has_its_number_time_and_author() -> None:
-    members = {"room": "lobby", "seq": 12, "at": 1768478400.123, "nick": "bob", "session": "k3-7", "text": "hi"}
+    members = {"room": "lobby", "seq": 12, "at": 1768478400.123, "nick": "bob", "session": ID, "text": "hi"}
     assert encoded(SAID) == ("said", members)
-    assert encoded(Action(7, "bob", "hi", 1768478400.12345, 12, uid="a-1")) == ("emoted", members | {"uid": "a-1"})
+    assert encoded(Action(SESSION, "bob", "hi", 1768478400.12345, 12, uid="a-1")) == (
+        "emoted",
+        members | {"uid": "a-1"},
+    )
     assert encoded(Message(0, "bob", "hi", 1768478400.12345, 12)) == ("said", members | {"session": ""})
 
 
 @pytest.mark.parametrize(
     ("event", "method", "params"),
     [
-        (Joined(7, "bob"), "joined", {"nick": "bob", "session": "k3-7"}),
-        (Left(7, "bob"), "left", {"nick": "bob", "session": "k3-7", "reason": None}),
-        (Left(7, "bob", "tired"), "left", {"nick": "bob", "session": "k3-7", "reason": "tired"}),
+        (Joined(SESSION, "bob"), "joined", {"nick": "bob", "session": ID}),
+        (Left(SESSION, "bob"), "left", {"nick": "bob", "session": ID, "reason": None}),
+        (Left(SESSION, "bob", "tired"), "left", {"nick": "bob", "session": ID, "reason": "tired"}),
         (JoinCount(9), "crowd", {"joined": 9, "left": 0}),
         (LeaveCount(9), "crowd", {"joined": 0, "left": 9}),
-        (Renamed(7, "bob", "rob"), "renamed", {"old": "bob", "nick": "rob", "session": "k3-7"}),
-        (AwayChanged(7, "bob", True, "lunch"), "away", {"nick": "bob", "session": "k3-7", "reason": "lunch"}),
-        (AwayChanged(7, "bob", True, ""), "away", {"nick": "bob", "session": "k3-7", "reason": ""}),
-        (AwayChanged(7, "bob", False, ""), "away", {"nick": "bob", "session": "k3-7", "reason": None}),
-        (TopicChanged(7, "bob", "news"), "topic", {"nick": "bob", "session": "k3-7", "text": "news"}),
-        (TopicChanged(7, "bob", ""), "topic", {"nick": "bob", "session": "k3-7", "text": None}),
+        (Renamed(SESSION, "bob", "rob"), "renamed", {"old": "bob", "nick": "rob", "session": ID}),
+        (AwayChanged(SESSION, "bob", True, "lunch"), "away", {"nick": "bob", "session": ID, "reason": "lunch"}),
+        (AwayChanged(SESSION, "bob", True, ""), "away", {"nick": "bob", "session": ID, "reason": ""}),
+        (AwayChanged(SESSION, "bob", False, ""), "away", {"nick": "bob", "session": ID, "reason": None}),
+        (TopicChanged(SESSION, "bob", "news"), "topic", {"nick": "bob", "session": ID, "text": "news"}),
+        (TopicChanged(SESSION, "bob", ""), "topic", {"nick": "bob", "session": ID, "text": None}),
         (Announced("going down"), "announced", {"text": "going down"}),
         (Gap(3, 9), "gap", {"first": 3, "last": 9}),
         (Gap(3, 2), "crowd", {"joined": 0, "left": 0}),
@@ -80,22 +84,22 @@ def test_every_event_of_a_room_is_a_notification(event: Event | Notice, method: 
 def test_failure_to_store_a_notification_is_refused_with_its_uid() -> None:
     message = "Not kept: disk full. Try again later."
     for request, method, uid in (
-        (Message(7, "bob", "hi", 1.0, uid="u"), "say", {"uid": "u"}),
-        (Action(7, "bob", "hi", 1.0), "emote", {}),
-        (TopicChanged(7, "bob", "news"), "topic", {}),
+        (Message(SESSION, "bob", "hi", 1.0, uid="u"), "say", {"uid": "u"}),
+        (Action(SESSION, "bob", "hi", 1.0), "emote", {}),
+        (TopicChanged(SESSION, "bob", "news"), "topic", {}),
     ):
         refused = encoded(StoreFailed(request, "disk full"))
         assert refused == ("refused", {"method": method, "code": 1001, "message": message} | uid)
 
 
 def test_private_message_has_a_number_and_no_room() -> None:
-    line = encode_private(3, PrivateMessage(7, "bob", 8, "psst", 1768478400.12345), IDS)
-    params = {"id": 3, "nick": "bob", "session": "k3-7", "at": 1768478400.123, "text": "psst"}
+    line = encode_private(3, PrivateMessage(SESSION, "bob", 8, "psst", 1768478400.12345))
+    params = {"id": 3, "nick": "bob", "session": ID, "at": 1768478400.123, "text": "psst"}
     assert Checker().check(line) == {"method": "told", "params": params}
 
 
 def test_event_that_programs_need_not_know_is_empty() -> None:
-    encoder = RoomEncoder("lobby", IDS, lambda: 5.0)
+    encoder = RoomEncoder("lobby", lambda: 5.0)
     for event in (Barrier(), Receipt(3), CommandReply("pong")):
         assert encoder.encode(event) == b""
         assert encoder.last_output < 0
@@ -104,7 +108,7 @@ def test_event_that_programs_need_not_know_is_empty() -> None:
 
 
 def test_event_in_a_result_has_the_members_of_its_notification_and_the_method() -> None:
-    for event in (SAID, Action(7, "bob", "hi", 1.0, 12, uid="u")):
+    for event in (SAID, Action(SESSION, "bob", "hi", 1.0, 12, uid="u")):
         method, params = encoded(event)
         assert json.loads(ENCODER.encode_in_result(event)) == {"method": method} | params
     assert json.loads(ENCODER.encode_gap_in_result(3, 9)) == {"method": "gap"} | encoded(Gap(3, 9))[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broadcast.core.limits import Limits
-from tests.doors.jsonrpc.programs import PREFIX, DirectProgramWorld, Program, ProgramWorld
+from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
 from tests.harness import NOON, SocketTransport, World
 
 GREETING = b"Welcome to Broadcast. Type a nickname and press Enter.\r\nNickname: \r\n"
@@ -22,7 +22,7 @@ def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -
         "resumed": False,
         "journal": world.journal.id,
         "nick": "bot",
-        "session": f"{PREFIX}-2",
+        "session": "2",
         "token": "token-1",
         "grace": 60,
         "limits": {
@@ -38,7 +38,7 @@ def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -
                 "last": 0,
                 "topic": None,
                 "count": 1,
-                "members": [{"nick": "bot", "session": f"{PREFIX}-2", "away": None, "idle": 0}],
+                "members": [{"nick": "bot", "session": "2", "away": None, "idle": 0}],
                 "events": [],
                 "more": False,
             }

@@ -55,6 +55,19 @@ def test_history_has_every_earlier_line_of_the_same_program(ann: Program) -> Non
     assert [event["text"] for event in ann.response(id_)["result"]["events"]] == ["one"]
 
 
+def test_lines_in_every_list_have_the_session_of_their_author(world: ProgramWorld, ann: Program) -> None:
+    session = ann.welcome["session"]
+    ann.say("one", "two")
+    bob = world.program("bob")
+    lists = [
+        bob.welcome["rooms"]["lobby"],
+        bob.call("history", room="lobby", last=2),
+        bob.call("search", room="lobby", words="one two"),
+        bob.call("search", room="lobby", words="two"),
+    ]
+    assert [{event["session"] for event in each["events"]} for each in lists if each["events"]] == [{session}] * 3
+
+
 @pytest.mark.parametrize("params", [{"last": 1000}, {"after": 0, "count": 1000}, {"from": 1, "to": 1000}], ids=str)
 def test_history_is_cut_at_the_maximum_of_a_message_and_can_be_continued(ann: Program, params: dict[str, int]) -> None:
     """Each quoted character takes two bytes, and the program checks the length of each message."""

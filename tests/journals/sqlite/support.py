@@ -144,16 +144,16 @@ def append_stored(run: Harness, text: str, seq: int) -> None:
 
 
 def create_old(path: Path, version: int, lines: int) -> None:
-    """Create a journal of an earlier schema *version* with so many *lines*. Version 2 has indexed half of them."""
+    """Create a journal of an earlier schema *version* with so many *lines*. From 2 on, half of them are indexed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
         opening._create(path)
     with open_file(path.parent) as db:
         db.execute("BEGIN")
         values = ((seq, f"word{seq % 1000} everywhere") for seq in range(1, lines + 1))
-        db.executemany("INSERT INTO events VALUES (?, 1.5, 'said', 'ann', ?)", values)
+        db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, 1.5, 'said', 'ann', ?)", values)
         db.execute("COMMIT")
-        if version == 2:
+        if version >= 2:
             schema.create_index(db)  # within a transaction, it would mistake its error for a missing FTS5
             db.execute("UPDATE indexed SET upto = ?", (lines // 2,))
     (path.parent / LAST_NUMBER_FILE).write_text(f"{lines:<15}\n")  # as earlier versions wrote it

@@ -22,7 +22,6 @@ from tests.journals.contract import (
     Harness,
     JournalContract,
     SearchContract,
-    as_read,
     message,
     open_journal,
     seqs,
@@ -77,7 +76,7 @@ def test_close_commits_everything_and_the_next_open_returns_the_tail(tmp_path: P
         with open_sqlite(tmp_path, tail) as run:
             assert seqs(run.tail) == list(range(max(1, 5001 - tail), 5001))
     with open_sqlite(tmp_path, tail=5000) as run:
-        assert run.tail[:2] == [as_read(event) for event in events]
+        assert run.tail[:2] == events
         assert run.tail[-1].text == "5000"
         assert run.append(message("c")) == [message("c", 5001)]
         assert seqs(run.read(4999, 9999)) == [4999, 5000, 5001]
@@ -95,7 +94,7 @@ def test_open_makes_private_files_and_close_leaves_no_log_and_no_threads(tmp_pat
         assert len(journal_threads()) == 2
         run.log.read(1, 1, answers.append)
     run.calls.run_pending()
-    assert answers == [[as_read(message("a", 1))]]
+    assert answers == [[message("a", 1)]]
     assert journal_threads() == []
     assert sorted(path.name for path in folder.iterdir()) == ["journal.last", FILE, "lock"]
 

@@ -14,13 +14,13 @@ from queue import SimpleQueue
 import pytest
 from twisted.internet.task import Clock
 
-from broadcast.core.events import StoreFailed
+from broadcast.core.events import Message, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.sqlite import commit_thread
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.open_files import FINE_SETTLED_SECONDS, SETTLED_SECONDS
 from broadcast.journals.sqlite.writing_connection import VERIFY_SECONDS
-from tests.journals.contract import TIMEOUT, Harness, as_read, message, seqs
+from tests.journals.contract import TIMEOUT, Harness, message, seqs
 from tests.journals.sqlite.support import (
     commit_thread_of,
     connection_of,
@@ -61,8 +61,8 @@ def run(request: pytest.FixtureRequest, data: Path) -> Iterator[Harness]:
 def stored(run: Harness, text: str) -> int:
     """Append a message, which must be stored, and return its number."""
     (event,) = run.append(message(text))
-    assert not isinstance(event, StoreFailed), event
-    return as_read(event).seq
+    assert isinstance(event, Message), event
+    return event.seq
 
 
 def refusal(run: Harness, text: str) -> str:

@@ -65,7 +65,7 @@ DAMAGING_STATEMENTS: dict[str, str] = {
     "number far off": "UPDATE events SET seq = 9000000 WHERE seq = 3000",
     "number 0": "UPDATE events SET seq = 0 WHERE seq = 1",
     "number below 0": "UPDATE events SET seq = -1 WHERE seq = 1",
-    "line of no room": "INSERT INTO events VALUES (9 << 40, 1.5, 'said', 'ann', 'hello', NULL)",
+    "line of no room": "INSERT INTO events VALUES (9 << 40, 1.5, 'said', 'ann', 'hello', NULL, 7)",
     "unknown kind": "UPDATE events SET kind = 'sang' WHERE seq = 3000",
     "bytes for text": "UPDATE events SET text = x'ff00' WHERE seq = 3000",
     "invalid UTF-8": "UPDATE events SET text = CAST(x'ff' AS TEXT) WHERE seq = 3000",

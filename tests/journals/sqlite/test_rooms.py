@@ -14,7 +14,7 @@ from broadcast.core.events import Action, Event, Joined, Message, StoreFailed, T
 from broadcast.journals.sqlite import room_log, search_indexer, writing_connection
 from broadcast.journals.sqlite.journal import MAX_NAME_BYTES, SqliteJournal
 from broadcast.journals.sqlite.room_record import MAX_SEQ
-from tests.journals.contract import TIMEOUT, Harness, RoomHarness, as_read, message, open_journal, seqs
+from tests.journals.contract import TIMEOUT, Harness, RoomHarness, message, open_journal, seqs
 from tests.journals.sqlite.support import (
     KITCHEN,
     break_connection,
@@ -87,12 +87,13 @@ def test_rooms_topics_and_uids_are_in_the_file(tmp_path: Path) -> None:
             ("kitchen", 2, 2.5, "emoted", "ann", "b"),
             ("kitchen", 3, 1_700_000_000.25, "said", "ann", "c"),
         ]
-        assert db.execute("SELECT uid FROM events").fetchall() == [(None,), ("u1",), (None,), (None,)]
+        columns = db.execute("SELECT uid, session FROM events").fetchall()
+        assert columns == [(None, 7), ("u1", 1), (None, 1), (None, 7)]
     with open_sqlite(tmp_path, tail=9) as run:
         assert run.journal.id == journal_id
         room = run.open_room("kitchen", tail=2)
         assert (room.last_seq, room.topic) == (3, "lunch")
-        assert room.tail == [as_read(event) for event in events[1:]]
+        assert room.tail == events[1:]
         assert room.read_uids(1, 9) == [("u1", 1)]
         assert room.append_texts("d") == [message("d", 4)]
 
@@ -227,9 +228,9 @@ def test_room_whose_last_line_is_doubtful_opens_only_when_that_is_resolved(
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
-        ("INSERT INTO events VALUES (:kitchen + 2, 1.0, 'said', 'eve', 'x', NULL)", "has written #2 to it"),
-        ("INSERT INTO events VALUES (:kitchen + 900, 1.0, 'said', 'eve', 'x', NULL)", "has written #900 to it"),
-        ("INSERT INTO events VALUES (:kitchen * 9, 1.0, 'said', 'eve', 'x', NULL)", "has written a room to it"),
+        ("INSERT INTO events VALUES (:kitchen + 2, 1.0, 'said', 'eve', 'x', NULL, 7)", "has written #2 to it"),
+        ("INSERT INTO events VALUES (:kitchen + 900, 1.0, 'said', 'eve', 'x', NULL, 7)", "has written #900 to it"),
+        ("INSERT INTO events VALUES (:kitchen * 9, 1.0, 'said', 'eve', 'x', NULL, 7)", "has written a room to it"),
         ("INSERT INTO rooms VALUES (2, 'more', '')", "has written a room to it"),
         ("DELETE FROM events WHERE seq > :kitchen", "no longer holds what was kept"),
     ],

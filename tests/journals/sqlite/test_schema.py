@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,20 +89,32 @@ def test_journal_without_rooms_becomes_the_lobby(tmp_path: Path, version: int) -
     assert rooms_in(tmp_path) == [(0, "lobby", ""), (1, "kitchen", "")]
 
 
-def test_interrupted_migration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    statements = len(schema.MIGRATIONS[2])
+def test_lines_of_earlier_versions_have_no_session(tmp_path: Path) -> None:
+    create_old(tmp_path / FILE, 3, 2)
+    new = Message(2**63 - 1, "ann", "everywhere", 1.5, 3)
+    with open_sqlite(tmp_path) as run:
+        assert run.append(replace(new, seq=0)) == [new]
+        assert run.read(1, 3) == run.search("everywhere")
+    with open_sqlite(tmp_path, tail=3) as run:
+        assert [line.session for line in run.tail] == [0, 0, 2**63 - 1]
+        assert run.read(1, 3) == run.tail
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_interrupted_migration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    statements = len(MIGRATIONS[version])
     for failing in range(statements + 1):
         folder = tmp_path / str(failing)
         folder.mkdir()
-        create_old(folder / FILE, 2, 10)
+        create_old(folder / FILE, version, 10)
         with monkeypatch.context() as patch:
-            migration = [*schema.MIGRATIONS[2]]
+            migration = [*MIGRATIONS[version]]
             migration.insert(failing, "no SQL at all")
-            patch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS[:2], migration])
+            patch.setattr(schema, "MIGRATIONS", [*MIGRATIONS[:version], migration])
             with pytest.raises(JournalError):
                 SqliteJournal(folder, print).open("lobby", 0)
         with open_file(folder) as db:
-            assert db.execute("PRAGMA user_version").fetchone() == (2,)
+            assert db.execute("PRAGMA user_version").fetchone() == (version,)
         with open_sqlite(folder) as run:
             assert run.append_texts("a") == [message("a", 11)]
 

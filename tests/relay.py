@@ -1,0 +1,85 @@
+"""A relay between a server and its clients, which cuts their connections at any byte."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from random import Random
+
+
+class Relay:
+    """A port that connects its clients to the server, whose own port changes with each start.
+
+    While ``cuts_connections`` is true, connections end after *mean_bytes* on average.
+    """
+
+    def __init__(self, random: Random, mean_bytes: int = 20_000) -> None:
+        self.target = 0
+        """The port of the server."""
+        self.cuts_connections = False
+        """Whether each connection ends after a random number of bytes in one of the directions."""
+        self.cuts = 0
+        """Number of connections that were cut."""
+        self._random = random
+        self._mean_bytes = mean_bytes
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def listen(self) -> None:
+        """Begin, on any free port."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """End all connections."""
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        writers = [writer]
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            writers.append(server_writer)
+            pumps = [
+                asyncio.ensure_future(self._pump(*ends)) for ends in ((reader, server_writer), (server_reader, writer))
+            ]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.wait(pumps)
+        except (OSError, asyncio.CancelledError):
+            pass  # there is no server now, or the relay is closed; asyncio reports a cancelled handler as an error
+        finally:
+            self._tasks.discard(task)
+            for each in writers:
+                each.close()  # what was passed on still arrives
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on until the end, or until the connection is cut."""
+        budget = int(self._random.expovariate(1 / self._mean_bytes))
+        with suppress(OSError):
+            while data := await reader.read(4096):
+                if self.cuts_connections and len(data) > budget:
+                    self.cuts += 1
+                    writer.write(data[:budget])
+                    if self._random.random() < 0.5:
+                        make_reset(writer)
+                    return
+                budget -= len(data)
+                writer.write(data)
+                await writer.drain()
+
+
+def make_reset(writer: asyncio.StreamWriter) -> None:
+    """Let the end of this connection be a reset, in place of an orderly one."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
