@@ -338,6 +338,8 @@ class WellBehaved(Person):
 
     @property
     def at_rest(self) -> bool:
+        if self.connected and not self.rested:
+            self.stream.judge()  # no further line may come
         return not self.present or self.rested
 
     def leave(self) -> None:
