@@ -1,7 +1,7 @@
-"""A Sphinx extension that renders the server's options from the code, so that the documentation cannot differ from it.
+"""A Sphinx extension that renders the options from the code, so that the documentation cannot differ from it.
 
 ``.. server-options::`` renders the options of ``twistd broadcast`` other than the limits, ``.. server-limits::`` the
-limits.
+limits, and ``.. client-options::`` the options of ``broadcast-client``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from broadcast import service
+from broadcast.client.options import OPTIONS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -72,6 +73,18 @@ class ServerLimits(_TableDirective):
             yield f"``--{name}``", shown, f"{limit.low:,} to {limit.high:,}", limit.help
 
 
+class ClientOptions(_TableDirective):
+    """The options of ``broadcast-client``."""
+
+    header = ("option", "meaning")
+    widths = "25 75"
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield one row per option, in the order of the help."""
+        for option in OPTIONS:
+            yield f"``{f'{option.name} {option.metavar}'.rstrip()}``", option.help
+
+
 def _is_short_form(options: service.Options, short: str, name: str) -> bool:
     """Return whether *short* is the one-letter form of the option *name*.
 
@@ -89,4 +102,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("server-options", ServerOptions)
     app.add_directive("server-limits", ServerLimits)
+    app.add_directive("client-options", ClientOptions)
     return {"parallel_read_safe": True}

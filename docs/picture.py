@@ -2,15 +2,16 @@
 """Record a session of three people with real programs, and draw the terminal of one of them.
 
 ``python docs/picture.py`` starts the installed server. Ann talks on telnet, Bob on nc, and Carol on the client. The
-script writes two files: ``docs/client.svg``, the last contents of Carol's terminal, and ``docs/session.cast``, all
-three terminals over time, for ``asciinema play`` (https://docs.asciinema.org/manual/asciicast/v2/). It needs telnet, nc
-and pyte.
+script writes two files: ``docs/client.svg``, Carol's terminal while a line of hers waits for the server, and
+``docs/session.cast``, all three terminals over time, for ``asciinema play``
+(https://docs.asciinema.org/manual/asciicast/v2/). It needs telnet, nc and pyte.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import signal
 import sys
 import tempfile
 import unicodedata
@@ -112,7 +113,7 @@ def _pane(terminal: ScreenTerminal) -> Iterator[str]:
 
 def _graphics(style: Char) -> str:
     """Return the parameters of the escape sequence for *style*."""
-    parts = [number for number, wanted in ((1, style.bold), (7, style.reverse)) if wanted]
+    parts = [number for number, wanted in ((1, style.bold), (4, style.underscore), (7, style.reverse)) if wanted]
     if style.fg != "default":
         red, green, blue = bytes.fromhex(_color(style.fg)[1:])
         parts += [38, 2, red, green, blue]
@@ -166,19 +167,20 @@ def _draw_row(row: list[Char], top: float) -> Iterator[str]:
         if style.reverse:
             color, ground = ground, color
             yield f'<rect x="{x:g}" y="{top:g}" width="{width:g}" height="{HEIGHT}" fill="{ground}"/>'
-        bold = ' font-weight="bold"' if style.bold else ""
+        look = ' font-weight="bold"' if style.bold else ""
+        look += ' text-decoration="underline"' if style.underscore else ""
         size = f' textLength="{width:g}" lengthAdjust="spacingAndGlyphs"' if text.isascii() else ""
-        yield f'<text x="{x:g}" y="{top + 13.5:g}" fill="{color}"{bold}{size}>{escape(text)}</text>'
+        yield f'<text x="{x:g}" y="{top + 13.5:g}" fill="{color}"{look}{size}>{escape(text)}</text>'
 
 
 def talk(folder: str) -> tuple[Recording, ScreenTerminal]:
-    """Play the session, and return its recording and Carol's terminal."""
+    """Play the session until Carol has said everything, and return its recording and Carol's terminal."""
     client = str(Path(sys.executable).with_name("broadcast-client"))
-    ann = ScreenTerminal("Ann", 11, "telnet", "localhost", "5555")
-    bob = ScreenTerminal("Bob", 9, "nc", "localhost", "5555")
-    carol = ScreenTerminal(
-        "Carol", 16, client, "localhost", TERM="xterm-256color", XDG_STATE_HOME=folder, USER="carol", LANG="C.UTF-8"
-    )
+    ann = ScreenTerminal("Ann", 10, "telnet", "localhost", "5555")
+    bob = ScreenTerminal("Bob", 11, "nc", "localhost", "5555")
+    rooms = ("--room", "lobby", "--room", "kitchen")
+    variables = {"XDG_STATE_HOME": folder, "XDG_CONFIG_HOME": folder, "USER": "carol", "LANG": "C.UTF-8"}
+    carol = ScreenTerminal("Carol", 17, client, "localhost", *rooms, TERM="xterm-256color", **variables)
     recording = Recording(ann, bob, carol)
     for terminal in (ann, bob, carol):
         terminal.wait_for("Nickname")
@@ -187,30 +189,43 @@ def talk(folder: str) -> tuple[Recording, ScreenTerminal]:
     recording.type(ann, "The build is red. Has anybody touched the parser?")
     recording.type(bob, "bob")
     recording.type(bob, "/me looks guilty")
-    recording.type(carol, "")
+    recording.type(carol, "", end="\r")
     carol.wait_for("looks guilty")
-    recording.type(carol, "It was me, sorry: it read naïve as two words")
-    recording.type(ann, "carol: no harm done")
+    recording.type(carol, "It was me, sorry: it read naïve as two words", end="\r")
+    recording.type(ann, "carol: no harm done. The log is https://builds.example/4711/log")
     recording.type(carol, "/msg ", end="")
     recording.type(carol, "bo", end="\t")
-    recording.type(carol, "don't look so guilty")
-    recording.type(bob, "/msg carol thanks!")
+    recording.type(carol, "don't look so guilty", end="\r")
+    recording.type(bob, "/msg carol thanks! There is tea in the kitchen.")
+    recording.type(bob, "/join kitchen")
     # Carol's half-typed line stays whole while Bob's lines arrive.
     recording.type(carol, "fixed, plea", end="")
-    recording.type(bob, "give me five minutes, I have a test for it")
-    recording.type(bob, "quit")
+    recording.type(bob, "green or black?")
     recording.type(carol, "se pull", end="")
     return recording, carol
 
 
 def main() -> None:
     """Record the session and write both files."""
-    with tempfile.TemporaryDirectory() as folder, server():
+    with tempfile.TemporaryDirectory() as folder, server() as process:
         recording, carol = talk(folder)
-        (DOCS / "client.svg").write_text(draw(carol), encoding="utf-8")
-        recording.type(carol, "")
+        process.send_signal(signal.SIGSTOP)
+        try:
+            recording.type(carol, "", end="\r")
+            recording.type(carol, "and then te", end="")
+            (DOCS / "client.svg").write_text(draw(carol), encoding="utf-8")
+        finally:
+            process.send_signal(signal.SIGCONT)
+        carol.wait_for("please pull")
+        recording.pause(1)
+        recording.type(carol, "", end="\x03")
+        # Alt-2 shows the second room.
+        recording.type(carol, "", end="\x1b2")
+        recording.type(carol, "black, please", end="\r")
+        recording.pause(2)
         carol.press("\x04")
-        carol.wait_for("Goodbye")
+        while carol.look(5):
+            pass
         recording.pause(2)
         recording.write(DOCS / "session.cast")
         for terminal in recording.terminals:

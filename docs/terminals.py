@@ -81,8 +81,8 @@ class Terminal:
 
 
 @contextmanager
-def server(port: int = 5555) -> Iterator[None]:
-    """Run the installed server on *port*, with an empty journal."""
+def server(port: int = 5555) -> Iterator[subprocess.Popen[str]]:
+    """Run the installed server on *port*, with an empty journal, and yield its process."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     with tempfile.TemporaryDirectory() as folder:
         command = [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port)]
@@ -91,7 +91,7 @@ def server(port: int = 5555) -> Iterator[None]:
             assert running.stdout is not None
             if not any("Listening on 127.0.0.1" in line for line in running.stdout):
                 raise SystemExit(f"The server did not start. Is port {port} in use?")
-            yield
+            yield running
         finally:
             running.send_signal(signal.SIGTERM)
             running.wait()

@@ -1,100 +1,76 @@
-"""Starts the client: on a terminal, in a pipe, or for one shot."""
+"""Starts the client: on a terminal, in a pipe, or to send a text."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
 
-from broadcast.client.options import Options, parse
-from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE, unwritten
+from broadcast.client.options import PROGRAM, Options, SettingsError, UsageError, parse
+from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from broadcast.client.running import Reactor
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Final
+
+PACKAGES: Final = ("msgspec", "prompt_toolkit", "twisted")
+"""Packages that the client needs in one of its ways."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the client with *arguments*, or those of the command line; returns the exit status."""
+    """Run the client with *arguments*, or those of the command line. Return the exit status."""
     _stand_in()
     try:
-        options = _parsed(sys.argv[1:] if arguments is None else arguments)
+        options = parse(sys.argv[1:] if arguments is None else arguments, _find_server)
         status, why = _run(options)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         return CLOSED_OUTPUT
+    except (SettingsError, UsageError) as error:
+        status, why = USAGE, str(error)
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
         # In a clone, the folder twisted/ makes any Python find a package of that name, but nothing in it.
-        if (error.name or "").partition(".")[0] != "twisted":
+        if package not in PACKAGES:
             raise
-        _complain("this Python has no Twisted: start .venv/bin/broadcast-client, or pip install Twisted")
-        return USAGE
+        status, why = USAGE, f"this Python has no {package}: start .venv/bin/broadcast-client, or pip install {package}"
     if why:
         _complain(why)
     return status
 
 
-def _parsed(arguments: Sequence[str]) -> Options:
-    try:
-        return parse(arguments)
-    except SystemExit:
-        # What --help has printed is flushed here: at the interpreter's exit nobody catches what happens.
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            status, why = unwritten(error)
-            if why:
-                _complain(why)
-            raise SystemExit(status) from None
-        raise
+def _find_server(name: str) -> Mapping[str, Any]:
+    from broadcast.client.settings import Settings  # noqa: PLC0415 -- only if the server is given by a name
+
+    return Settings.load(only=name).servers.get(name, {})
 
 
 def _run(options: Options) -> tuple[int, str]:
     if options.send is not None:
-        from broadcast.client import running  # noqa: PLC0415 -- only what is needed, after the reactor is chosen
+        from broadcast.client.batch.send import send  # noqa: PLC0415 -- only what is needed
 
-        return running.oneshot(options, _default_reactor())
+        return send(options)
     if os.isatty(0) and os.isatty(1):
-        try:
-            import prompt_toolkit  # noqa: F401, PLC0415
-        except ImportError:
-            _complain("without prompt_toolkit there is no line editing: pip install prompt_toolkit")
-        else:
-            return _on_terminal(options), ""
-    from broadcast.client import running  # noqa: PLC0415
+        from broadcast.client.terminal import app  # noqa: PLC0415
 
-    return running.pipe(options, _default_reactor())
+        return app.run(options), ""
+    if options.rooms:
+        room = options.rooms[0]
+        return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
+    from twisted.internet import reactor  # noqa: PLC0415 -- few need it
 
+    from broadcast.client.batch import pipe  # noqa: PLC0415
 
-def _on_terminal(options: Options) -> int:
-    import asyncio  # noqa: PLC0415
-
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
-
-    # Not the loop that Windows has by default, which Twisted refuses.
-    asyncioreactor.install(asyncio.SelectorEventLoop())  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    from broadcast.client import old_terminal as terminal  # noqa: PLC0415
-
-    return terminal.run(options, cast(asyncioreactor.AsyncioSelectorReactor, reactor))
-
-
-def _default_reactor() -> Reactor:
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    return cast("Reactor", reactor)
+    return pipe.run(options, reactor)
 
 
 def _complain(why: str) -> None:
-    from broadcast.client.lines import printable  # noqa: PLC0415
+    from broadcast.client.text import printable  # noqa: PLC0415 -- few need it
 
-    line = f"broadcast-client: {printable(why)}\n"
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     try:
-        os.write(2, line.encode(sys.stderr.encoding if sys.stderr else "utf-8", "replace"))
+        os.write(2, printable(f"{PROGRAM}: {why}", encoding).encode(encoding) + b"\n")
     except OSError:
         return
 

@@ -21,6 +21,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random, SystemRandom
+from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -96,17 +97,19 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     replay: int = 0,
     resume: Resume | None = None,
     fill_gaps: bool = True,
+    grace: float | None = None,
 ) -> AsyncIterator[Chat]:
     """Join the *rooms* of a server as *nick*, and leave when the block ends.
 
     *host* is a name, an IP address, or ``unix:`` and the path of a socket. *ssl* is the context for a TLS port. Each
     room begins with the *replay* last lines. After a lost connection, the session reads missing lines from the server's
     history before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is ``Chat.resume`` of an
-    earlier program, to continue exactly where it has ended.
+    earlier program, to continue exactly where it has ended. After a lost connection, the server holds the session and
+    its nickname for *grace* seconds, 0 at least, or for its default time.
 
     Raise ``Unreachable`` if there is no connection, and ``Rejected`` if the server refuses the nickname or a room.
     """
-    session = Session(nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps)
+    session = Session(nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace)
     async with Chat(session, host, port, ssl, rooms[0] if rooms else "") as chat:
         yield chat
 
@@ -130,6 +133,11 @@ class Chat:
         self._ssl = ssl
         self._room = room
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._sent: dict[int, float] = {}
+        """The times at which the unanswered requests were sent, oldest first."""
+        self._heard = 0.0
+        self.round_trip = 0.0
+        """The time from the latest answered request to its answer, in seconds."""
         self._news = asyncio.Event()
         self._input_wanted = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
@@ -157,6 +165,16 @@ class Chat:
     def is_connected(self) -> bool:
         """Whether there is a connection now."""
         return self._session.state is State.ONLINE
+
+    @property
+    def unanswered_for(self) -> float:
+        """The seconds for which the server has been silent while a request waits for its answer.
+
+        It is 0 without such a request, and without a connection. ``requests.CheckConnection`` is a request for this.
+        """
+        if not self.is_connected or not self._sent:
+            return 0.0
+        return monotonic() - max(self._heard, next(iter(self._sent.values())))
 
     @property
     def resume(self) -> Resume | None:
@@ -264,11 +282,13 @@ class Chat:
         """Send any request and return its result."""
         number = self._session.call(request)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._sent[number] = monotonic()
         self._flush()
         try:
             result: R = await future
         finally:
             self._waiting.pop(number, None)
+            self._sent.pop(number, None)
             self._session.forget(number)
         return result
 
@@ -363,6 +383,8 @@ class Chat:
         try:
             return await self._read(reader, greeted)
         except TimeoutError:
+            if self._session.state is State.GREETING:
+                return f"no connection to {self._address}: nobody answers there, or it is no broadcast server"
             return "the server has fallen silent"
         except OSError as error:
             return _describe(error)
@@ -396,10 +418,18 @@ class Chat:
                 data = await reader.read(_READ_BYTES)
             if not data:
                 return "the server has closed the connection"
-            self._settle(session.receive(data))
+            self._heard = monotonic()
+            was_online = session.state is State.ONLINE
+            answers = session.receive(data)
+            if was_online:
+                self._measure(answers)
+            elif session.state is State.ONLINE:
+                # The session has sent all requests on this connection just now.
+                self._sent = dict.fromkeys(self._sent, self._heard)
+                if not greeted.done():
+                    greeted.set_result(None)
+            self._settle(answers)
             self._flush()
-            if session.state is State.ONLINE and not greeted.done():
-                greeted.set_result(None)
         return ""
 
     def _flush(self) -> None:
@@ -408,6 +438,11 @@ class Chat:
             self._writer.write(data)
         if self._session.wants_input:
             self._input_wanted.set()
+
+    def _measure(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            if (sent := self._sent.get(answer.call)) is not None:
+                self.round_trip = self._heard - sent
 
     def _settle(self, answers: Sequence[Answer]) -> None:
         """Pass answers to the tasks that wait for them, and wake the task that waits for events."""

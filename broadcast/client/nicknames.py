@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
-from unicodedata import normalize
+
+TYPE_CHECKING = False  # typing takes long to import, and --send waits for this module
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Final
 
 LONGEST: Final = 24
 """The most characters of a nickname."""
@@ -17,8 +19,11 @@ TRIES: Final = 9
 
 def fit(name: str) -> str:
     """Return the most similar nickname to *name*: ASCII letters, digits, ``_``, ``-`` and ``.``, without accents."""
-    plain = normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", plain.strip()).strip("-")[:LONGEST] or NOBODY
+    if not name.isascii():
+        from unicodedata import normalize  # noqa: PLC0415 -- few need it
+
+        name = normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name.strip()).strip("-")[:LONGEST] or NOBODY
 
 
 def numbered(nick: str, number: int) -> str:

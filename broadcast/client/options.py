@@ -1,165 +1,259 @@
-"""What the client is told on its command line."""
+"""The client's command line: one table of options, from which the help, the man page and the completions are made.
+
+``--send`` waits for this module, so it imports nothing heavy: argparse, dataclasses or typing would double the time.
+"""
 
 from __future__ import annotations
 
-import argparse
-import re
-import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv6Address
-from typing import Final, NoReturn
+import os
+import sys
 
 from broadcast import __version__
-from broadcast.client.status import USAGE
+from broadcast.client.address import HOST, PORT, URL, parse_address, show_address
+from broadcast.client.status import DONE, STATUSES, unwritten
 
-HOST: Final = "localhost"
-PORT: Final = 5555
-UNIX: Final = "unix:"
-"""The prefix of the path of a unix socket, which stands in the place of a host."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Final, NoReturn
 
-_bracketed: Final = re.compile(r"\[(?P<host>[^\[\]]+)\](?::(?P<port>.*))?")
-
-EPILOG: Final = """\
-On a terminal, the client is there to be typed in. Otherwise every line of the standard input is sent as it is, and
-what arrives goes to the standard output unchanged; the end of the input leaves.
-
-exit status:
-  0  done
-  1  usage
-  2  no connection
-  3  the nickname was refused
-  4  the connection was lost, with --send before everything was confirmed
-  5  the server refused a line of --send
-  6  the standard output cannot be written, or the standard input not read
-  130 after Ctrl-C, 143 after SIGTERM, 141 when nobody reads the standard output any more
-"""
+PROGRAM: Final = "broadcast-client"
+TIMEOUT_SECONDS: Final = 60
+STDIN: Final = "-"
+"""The text of ``--send`` that stands for the lines of the standard input."""
 
 
-@dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for."""
+    """What the command line and the user's settings ask for. The class holds the defaults of the fields."""
 
     host: str = HOST
+    """A name, an IP address, or ``unix:`` and a path."""
     port: int = PORT
+    rooms: tuple[str, ...] = ()
+    """The rooms to join; the first one is shown. Empty: the server's first room."""
     nick: str | None = None
-    """The nickname; None: to be asked on a terminal, and made from the user's name elsewhere."""
+    """The nickname. None: the client asks for it on a terminal, and makes it from the user's name elsewhere."""
     send: str | None = None
     """The text to post; ``-`` for the lines of the standard input; None: a conversation."""
     json: bool = False
+    timeout: float | None = None
+    """The time limit of ``--send``, in seconds. None: the default, and the first connection is tried only once."""
     reconnect: bool = True
     color: bool = True
+    times: bool = True
     bell: bool = True
+    notify: bool = False
+    """Whether the terminal shows notifications of private lines and mentions."""
+    quiet: bool = False
+    """Whether joins and leaves are hidden. A choice of ``/set`` without an option."""
+
+    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 -- the fields differ in type
+        if unknown := fields.keys() - Options.__annotations__.keys():
+            raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
+        vars(self).update(fields)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether all fields are equal."""
+        return isinstance(other, Options) and self._fields() == other._fields()
+
+    __hash__ = None  # type: ignore[assignment]  # as of all that is compared by its fields and can change
+
+    def __repr__(self) -> str:
+        """Return the fields that differ from their defaults."""
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    def fill(self, fields: Mapping[str, Any]) -> None:
+        """Take the *fields* that the command line has not set."""
+        for name, value in fields.items():
+            vars(self).setdefault(name, value)
+
+    def _fields(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in Options.__annotations__}
 
     @property
     def server(self) -> str:
         """The server, for people: ``localhost:5555``, ``[::1]:5555`` or ``unix:chat.sock``."""
-        if self.host.startswith(UNIX):
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return show_address(self.host, self.port)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Exit with the status that the table above has for it, and one line."""
-        self.exit(USAGE, f"{self.prog}: {message}. --help explains.\n")
+class Option:
+    """A row of the table: the option *name* with a value called *metavar*, or without a value if that is empty.
 
-
-def parse(arguments: Sequence[str]) -> Options:
-    """What *arguments* (without the program's name) ask for; exits when they are wrong, or ask for help."""
-    parser = _Parser(
-        prog="broadcast-client",
-        description="Chat with whoever is connected to a broadcast server.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    place = f"the server ({HOST}); a unix socket is unix:PATH"
-    parser.add_argument("host", nargs="?", default=HOST, metavar="HOST[:PORT]", help=place)
-    parser.add_argument("port", nargs="?", metavar="PORT", help=f"its port ({PORT})")
-    parser.add_argument("--nick", metavar="NAME", help="your nickname (asked for, or made from $USER)")
-    parser.add_argument(
-        "--send",
-        metavar="TEXT",
-        help="post TEXT, see that it is kept, and leave; - posts the standard input, line by line",
-    )
-    parser.add_argument("--json", action="store_true", help="with --send: print a line for each line that is kept")
-    parser.add_argument(
-        "--no-reconnect", action="store_false", dest="reconnect", help="on a terminal: end when the connection is lost"
-    )
-    parser.add_argument("--no-color", action="store_false", dest="color", help="on a terminal: no colours")
-    parser.add_argument("--no-bell", action="store_false", dest="bell", help="on a terminal: never ring the bell")
-    parser.add_argument("--version", action="version", version=f"broadcast-client {__version__}")
-    found = parser.parse_args(arguments)
-    try:
-        host, port = address(found.host, found.port)
-    except ValueError as wrong:
-        quotes = (
-            ""
-            if found.send is None or found.port is None
-            else " (a text of several words stands in quotes behind --send)"
-        )
-        parser.error(f"{wrong}{quotes}")
-    if found.json and found.send is None:
-        parser.error("--json goes with --send")
-    if found.nick is not None and not found.nick.strip():
-        parser.error("--nick needs a nickname")
-    if found.nick is not None and len(found.nick.splitlines()) > 1:
-        parser.error("a nickname is one line")
-    return Options(
-        host=host,
-        port=port,
-        nick=None if found.nick is None else found.nick.strip(),
-        send=found.send,
-        json=found.json,
-        reconnect=found.reconnect,
-        color=found.color,
-        bell=found.bell,
-    )
-
-
-def address(host: str, port: str | None) -> tuple[str, int]:
-    """The host and port that ``HOST[:PORT]`` and ``PORT`` name; raises ``ValueError``, whose text says why not.
-
-    An IPv6 address stands in brackets where a port follows it. A number alone is a port. ``unix:`` and a path stand for
-    a unix socket, which has no port.
+    An option without a value sets *field* to *constant*.
     """
-    if host.startswith(UNIX):
-        return _unix_socket(host, port), PORT
-    if port is None and re.fullmatch("[0-9]{1,5}", host):
-        host, port = HOST, host
-    beside: str | None = None
-    if match := _bracketed.fullmatch(host):
-        host, beside = match["host"], match["port"]
-    elif host.count(":") == 1:
-        host, _, beside = host.partition(":")
-    elif "[" in host or "]" in host:
-        raise ValueError(f"no host: {host}")
-    if port is not None and beside is not None:
-        raise ValueError("the port is given twice")
-    number = port if beside is None else beside
-    if "%" not in host and _is_link_local(host):
-        raise ValueError(f"{host} needs the network interface behind it, as in {host}%eth0")
-    if number is None:
-        return host or HOST, PORT
-    if not re.fullmatch("[0-9]{1,5}", number) or not 1 <= int(number) <= 65535:
-        raise ValueError(f"no port: {number}")
-    return host or HOST, int(number)
+
+    def __init__(self, name: str, metavar: str, help_text: str, field: str = "", constant: object = None) -> None:
+        self.name = name
+        self.metavar = metavar
+        self.help = help_text
+        self.field = field
+        self.constant = constant
 
 
-def _unix_socket(place: str, port: str | None) -> str:
-    if not hasattr(socket, "AF_UNIX"):
-        raise ValueError("this system has no unix sockets")
-    if port is not None:
-        raise ValueError("a unix socket has no port")
-    if place == UNIX:
-        raise ValueError(f"no path: {place}")
-    return place
+OPTIONS: Final = (
+    Option("--nick", "NAME", "your nickname; without it, the client asks, or takes one from $USER", "nick"),
+    Option("--room", "NAME", "join this room; give it several times for several rooms", "rooms"),
+    Option("--send", "TEXT", "post TEXT, wait until it is stored, and exit; - posts the standard input", "send"),
+    Option("--json", "", "with --send: print a line of JSON for each stored line", "json", constant=True),
+    Option("--timeout", "SECONDS", f"with --send: give up after this time ({TIMEOUT_SECONDS})", "timeout"),
+    Option("--no-reconnect", "", "on a terminal: exit when the connection is lost", "reconnect", constant=False),
+    Option("--no-color", "", "on a terminal: no colours", "color", constant=False),
+    Option("--no-times", "", "on a terminal: no times in front of the lines", "times", constant=False),
+    Option("--no-bell", "", "on a terminal: never ring the bell", "bell", constant=False),
+    Option("--notify", "", "on a terminal: notify of private lines and of your nickname", "notify", constant=True),
+    Option("--version", "", "print the version, and exit"),
+    Option("--help", "", "print this help, and exit"),
+)
+"""All options, in the order of the help."""
+ADDRESSES: Final = (
+    ("HOST[:PORT] [PORT]", f"the server; by default, {HOST} and port {PORT}"),
+    (f"{URL}HOST[:PORT]/ROOM", "the same and a room, as a link"),
+    ("unix:PATH", "the unix socket of a server"),
+    ("NAME", "a server of that name in the file client.toml"),
+)
+"""The ways to name the server."""
+DESCRIPTION: Final = "Chat on a broadcast server."
+SYNOPSIS: Final = "[OPTION]... [ADDRESS]"
+MODES: Final = """\
+On a terminal, the client shows the conversation and reads what you type. If the standard input or output is not a
+terminal, the client sends the input and prints what it receives, both unchanged; the end of the input leaves.
+"""
 
 
-def _is_link_local(host: str) -> bool:
-    """Whether *host* is an IPv6 address that each network interface may have."""
+class UsageError(Exception):
+    """The command line is wrong. The text says why."""
+
+    def __str__(self) -> str:
+        """Return the reason, and where to read on."""
+        return f"{self.args[0]}. --help explains."
+
+
+class SettingsError(ValueError):
+    """The user's settings cannot be used. The text says why, and what to do."""
+
+
+def parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, Any]] = lambda _: {}) -> Options:
+    """Return what *arguments* (without the program's name) ask for. Raise ``UsageError`` if they are wrong.
+
+    *find_server* returns the fields of a server that has a name in the user's settings. ``--help`` and ``--version``
+    end the program.
+    """
+    fields, places = _split(arguments)
+    hint = " (a text of several words stands in quotes behind --send)" if "send" in fields and len(places) > 1 else ""
+    if len(places) > 2:
+        raise UsageError(f"no more than a host and a port name the server: {places[2]}{hint}")
+    server: dict[str, Any] = {}
+    if places:
+        try:
+            server["host"], server["port"], room = parse_address(*places)
+        except ValueError as error:
+            raise UsageError(f"{error}{hint}") from None
+        if room is not None:
+            fields["rooms"] = (room, *fields.get("rooms", ()))
+        if places == [server["host"]]:
+            server.update(find_server(places[0]))
+    _check(fields)
+    return Options(**{**server, **fields})
+
+
+def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields that the options set, and the arguments that are no options."""
+    fields: dict[str, Any] = {}
+    places: list[str] = []
+    options = {option.name: option for option in OPTIONS}
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            places += rest
+        elif not argument.startswith("-") or argument == "-":
+            places.append(argument)
+        else:
+            name, equals, value = argument.partition("=")
+            option = options.get("--help" if name == "-h" else name)
+            if option is None:
+                raise UsageError(f"there is no option {name}")
+            if not option.metavar:
+                if equals:
+                    raise UsageError(f"{name} takes no value")
+                if not option.field:
+                    _print_and_exit(help_text() if option.name == "--help" else f"{PROGRAM} {__version__}\n")
+                fields[option.field] = option.constant
+                continue
+            if not equals:
+                value = _next(option, rest, options)
+            fields[option.field] = (*fields.get("rooms", ()), value) if option.field == "rooms" else value
+    return fields, places
+
+
+def _next(option: Option, rest: Iterator[str], options: Mapping[str, Option]) -> str:
+    """Return the next argument as the value of *option*. A text to post may begin with a dash."""
+    value = next(rest, None)
+    if value is None:
+        raise UsageError(f"{option.name} needs a value: {option.name} {option.metavar}")
+    if value.partition("=")[0] in options if option.field == "send" else value.startswith("-"):
+        raise UsageError(f"{option.name} needs a value; if it is {value}, write {option.name}={value}")
+    return value
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """Convert values of options. Raise ``UsageError`` if one is invalid, or has no effect."""
+    for name in ("json", "timeout"):
+        if name in fields and "send" not in fields:
+            raise UsageError(f"--{name} goes with --send")
+    if "timeout" in fields:
+        fields["timeout"] = _seconds(fields["timeout"])
+    if "nick" in fields:
+        fields["nick"] = _one_name("--nick", "a nickname", fields["nick"])
+    if "rooms" in fields:
+        rooms = [_one_name("--room", "a room's name", room) for room in fields["rooms"]]
+        fields["rooms"] = tuple(dict.fromkeys(rooms))
+        if "send" in fields and len(fields["rooms"]) > 1:
+            raise UsageError("--send posts to one room")
+
+
+def _one_name(option: str, kind: str, value: str) -> str:
+    if not value.strip():
+        raise UsageError(f"{option} needs {kind}")
+    if len(value.splitlines()) > 1:
+        raise UsageError(f"{kind} is one line")
+    return value.strip()
+
+
+def _seconds(value: str) -> float:
     try:
-        return IPv6Address(host).is_link_local
+        seconds = float(value)
     except ValueError:
-        return False
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--timeout needs a number of seconds: {value}")
+    return seconds
+
+
+def help_text() -> str:
+    """Return what ``--help`` prints."""
+    options = [(f"{option.name} {option.metavar}".rstrip(), option.help) for option in OPTIONS]
+    statuses = [(str(number), meaning) for number, meaning in STATUSES.items()]
+    return (
+        f"usage: {PROGRAM} {SYNOPSIS}\n\n{DESCRIPTION}\n\naddress:\n{_rows(ADDRESSES)}\n"
+        f"options:\n{_rows(options)}\n{MODES}\nexit status:\n{_rows(statuses)}"
+    )
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    return "".join(f"  {name:{width}}  {meaning}\n" for name, meaning in rows)
+
+
+def _print_and_exit(text: str) -> NoReturn:
+    """Print *text*. The standard output is flushed here, because nobody catches what happens at the exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status, why = unwritten(error)
+        sys.stderr.write(f"{PROGRAM}: {why}\n" if why else "")
+        raise SystemExit(status) from None
+    raise SystemExit(DONE)

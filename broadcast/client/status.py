@@ -1,8 +1,13 @@
 """How the client ends: its exit statuses, as ``--help`` lists them."""
 
+from __future__ import annotations
+
 import errno
 import sys
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 DONE: Final = 0
 USAGE: Final = 1
@@ -14,10 +19,24 @@ STREAM: Final = 6
 """The standard output cannot be written, because the disk is full for example, or the standard input not read."""
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of SIGINT, as a shell shows it."""
-TERMINATED: Final = 143
-"""SIGTERM: 128 and its number, likewise."""
 CLOSED_OUTPUT: Final = 141
 """Nobody reads the standard output any more: 128 and the number of SIGPIPE, as a shell shows it of other filters."""
+TERMINATED: Final = 143
+"""SIGTERM: 128 and its number, likewise."""
+
+STATUSES: Final = {
+    DONE: "success; with --send, everything is stored",
+    USAGE: "wrong usage, or a file client.toml with an error",
+    NO_CONNECTION: "no connection, or no server that this client can talk to",
+    NICKNAME_REFUSED: "the server refused the nickname",
+    LOST: "the connection was lost; with --send, before everything was confirmed",
+    REFUSED: "the server refused a line of --send",
+    STREAM: "the standard output cannot be written, or the standard input cannot be read",
+    INTERRUPTED: "Ctrl-C",
+    CLOSED_OUTPUT: "nobody reads the standard output any more",
+    TERMINATED: "SIGTERM",
+}
+"""The exit statuses and their meanings, for the help and the man page."""
 
 
 def unwritten(error: OSError) -> tuple[int, str]:

@@ -42,11 +42,12 @@ def connect(  # noqa: PLR0913 -- as in aio
     replay: int = 0,
     resume: Resume | None = None,
     fill_gaps: bool = True,
+    grace: float | None = None,
 ) -> Iterator[Chat]:
     """Join the *rooms* of a server as *nick*, and leave when the block ends. See ``aio.connect``."""
     with _LoopThread() as loop:
         connection = aio.connect(
-            host, port, nick=nick, rooms=rooms, ssl=ssl, replay=replay, resume=resume, fill_gaps=fill_gaps
+            host, port, nick=nick, rooms=rooms, ssl=ssl, replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace
         )
         chat = loop.wait_for(connection.__aenter__())
         try:

@@ -37,7 +37,7 @@ from broadcast.core.events import (
     ServerNotice,
     Welcome,
 )
-from broadcast.core.hub import Hub
+from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Link, Member
 from broadcast.core.nicknames import reject_controls
@@ -53,6 +53,11 @@ CONNECTION_LOST = "connection lost"
 """The leave reason of a session whose connection broke."""
 _PROMPT = Prompt("Nickname:")
 _DEFAULT_VIEW = View()
+
+
+def greeting(settings: Settings) -> tuple[Notice, ...]:
+    """Return the notices with which a session begins."""
+    return Welcome(settings.name, settings.motd), _PROMPT
 
 
 class Session:
@@ -208,7 +213,7 @@ class Session:
     # The outputs of the state machine
 
     def _welcome(self) -> None:
-        self.peer.send(Welcome(self.hub.settings.name, self.hub.settings.motd), _PROMPT)
+        self.peer.send(*greeting(self.hub.settings))
         self.ready = True
 
     def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:

@@ -2,8 +2,8 @@
 
 Twisted accepts 100 connections in one turn of the reactor, and 20 more each time that was not enough. A client that
 connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts fewer. While people talk, it
-accepts one, and the ports then pause for a multiple of the time that this took, so that most of the time is left for
-the lines. Clients that connect meanwhile wait in the queue of the kernel.
+accepts connections for a millisecond, and the ports then pause for a multiple of that time, so that most of the time is
+left for the lines. Clients that connect meanwhile wait in the queue of the kernel.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 QUIET_ACCEPTS: Final = 32
 """Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
-BUSY_ACCEPTS: Final = 1
-"""Maximum number of connections that a port accepts in one turn while people talk."""
-PAUSE_FACTOR: Final = 10
+ACCEPT_SECONDS: Final = 0.001
+"""CPU time after which a port accepts no further connection in a turn while people talk, in seconds.
+
+The pause lasts several milliseconds, because the system waits for whole milliseconds. After a single connection, it
+would be twice as long as it should be.
+"""
+PAUSE_FACTOR: Final = 4
 """Duration of the pause, as a multiple of the CPU time that the connections before it took.
 
 To accept a connection is a third of the work for it. The rest are the nickname, the join and the end, and their
-notices. So arrivals take about a third of the time.
+notices. So arrivals take about two fifths of the time.
 """
 LONGEST_PAUSE: Final = 0.05
 """Maximum duration of a pause, in seconds."""
@@ -57,18 +61,30 @@ class AcceptPacer:
             if began < self._paused_until:  # another port has accepted connections
                 pause_accepting(port, self._paused_until - began, self._clock)
                 return
-            talking = self._is_talking(began)
-            port.numberAccepts = BUSY_ACCEPTS if talking else QUIET_ACCEPTS
-            sessions = port.sessionno
-            cpu_before = self._cpu_seconds()
-            accept()  # type: ignore[no-untyped-call]
-            # Without a new session, the port may be in a longer pause, because file descriptors are missing.
-            if talking and port.sessionno != sessions:
-                pause = min(PAUSE_FACTOR * (self._cpu_seconds() - cpu_before), LONGEST_PAUSE)
-                self._paused_until = self._clock.seconds() + pause
-                pause_accepting(port, pause, self._clock)
+            if self._is_talking(began):
+                self._accept_and_pause(port, accept)
+            else:
+                port.numberAccepts = QUIET_ACCEPTS
+                accept()  # type: ignore[no-untyped-call]
 
         port.doRead = accept_some  # type: ignore[method-assign]
+
+    def _accept_and_pause(self, port: Port, accept: Callable[[], None]) -> None:
+        """Accept connections for ``ACCEPT_SECONDS``, then let the ports pause, unless no connection waits."""
+        first_session = port.sessionno
+        began = self._cpu_seconds()
+        while True:
+            session = port.sessionno
+            port.numberAccepts = 1
+            accept()
+            seconds = self._cpu_seconds() - began
+            if port.sessionno == session or seconds >= ACCEPT_SECONDS:
+                break
+        # Without a new session, the port may be in a longer pause, because file descriptors are missing.
+        if port.sessionno != first_session:
+            pause = min(PAUSE_FACTOR * seconds, LONGEST_PAUSE)
+            self._paused_until = self._clock.seconds() + pause
+            pause_accepting(port, pause, self._clock)
 
     def _is_talking(self, now: float) -> bool:
         """Return whether a line was delivered within the last ``TALK_SECONDS``."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorFDSet, ISSLTransport
+from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from broadcast.core.limits import DEFAULTS
@@ -254,3 +255,19 @@ def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float 
     if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
         return SocketWriter(transport, reactor, handle, linger)
     return TransportWriter(transport, reactor, linger)
+
+
+def peek_byte(transport: StreamTransport) -> bytes:
+    """Return the first byte that *transport* can read, which remains to be read. Empty if there is none yet.
+
+    Also empty if the transport is no plain connection: another protocol, such as TLS, has read a part of the input.
+    """
+    if not isinstance(transport, Connection):
+        return b""
+    try:
+        return transport.getHandle().recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+    except OSError:  # the system reports a reset only once
+        transport.abortConnection()  # type: ignore[no-untyped-call]
+        return b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Coroutine
 
@@ -24,14 +25,23 @@ class Model:
         self.rows = rows
         self.written = ""
         self.encoding = "utf-8"
-        self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
+        self._screen = self._main = pyte.HistoryScreen(columns, rows, history=10_000)
         self._stream = pyte.Stream(self._screen)
 
     def write(self, data: str) -> int:
         """Take *data* as a terminal does."""
         self.written += data
-        self._stream.feed(data)
+        for part in re.split(r"(\x1b\[\?1049[hl])", data):
+            if part.startswith("\x1b[?1049"):
+                self._switch(is_alternate=part.endswith("h"))
+            else:
+                self._stream.feed(part)
         return len(data)
+
+    def _switch(self, *, is_alternate: bool) -> None:
+        """Show the alternate screen, or the main one, which has not changed. pyte has no alternate screen."""
+        self._screen = pyte.HistoryScreen(self.columns, self.rows) if is_alternate else self._main
+        self._stream = pyte.Stream(self._screen)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -41,9 +51,17 @@ class Model:
         return True
 
     def resize(self, columns: int, rows: int) -> None:
-        """Give it another size."""
+        """Give it another size, as xterm does: rows above the cursor go into the history, those below are cut off."""
+        screen, x, y = self._screen, self._screen.cursor.x, self._screen.cursor.y
+        lost = max(0, self.rows - rows)
+        above = min(lost, max(0, y - rows + 1))
+        screen.history.top.extend(screen.buffer[row] for row in range(above))
+        # pyte removes rows from the top.
+        screen.cursor_position(1, 1)
+        screen.insert_lines(lost - above)
+        screen.resize(rows, columns)
         self.columns, self.rows = columns, rows
-        self._screen.resize(rows, columns)
+        screen.cursor_position(y - above + 1, x + 1)
 
     @property
     def shown(self) -> list[str]:

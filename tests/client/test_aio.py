@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -187,6 +188,36 @@ def test_tls(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@with_port
+async def test_tasks_send_their_requests_in_the_order_in_which_they_were_made(port: Port) -> None:
+    async with bot(port) as chat:
+        texts = [str(number) for number in range(50)]
+        calls = [asyncio.create_task(chat.say(text)) for text in texts]
+        assert [await call for call in calls] == list(range(1, 51))
+        assert [line["text"] for line in port.server.lines["lobby"]] == texts
+
+
+@with_port
+async def test_the_silence_of_a_server_and_the_round_trip_are_measured(port: Port) -> None:
+    async with bot(port) as chat:
+        assert chat.unanswered_for == chat.round_trip == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PortConnection, "flush", lambda _: None)
+            call = asyncio.create_task(chat.call(requests.CheckConnection()))
+            await until(lambda: port.server.calls[-1][0] == "ping")
+            asked = time.monotonic()
+            patch.setattr("broadcast.client.aio.monotonic", lambda: asked + 12)
+            assert 12 <= chat.unanswered_for < 12 + PATIENCE
+        port.flush()
+        await call
+        assert 0 < chat.round_trip < PATIENCE
+        assert chat.unanswered_for == 0
+        port.abort()
+        again = asyncio.create_task(chat.call(requests.CheckConnection()))
+        await again
+        assert chat.unanswered_for == 0
+
+
 # The first connection
 
 
@@ -206,7 +237,7 @@ async def test_a_server_that_does_not_answer_is_unreachable(port: Port) -> None:
     port.is_mute = True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "GREETING_SECONDS", 0.01)
-        with pytest.raises(Unreachable, match="silent"):
+        with pytest.raises(Unreachable, match=r"no connection to .*nobody answers there"):
             async with bot(port):
                 pass
 

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 
 from broadcast.net.accept_pacing import (
-    BUSY_ACCEPTS,
+    ACCEPT_SECONDS,
     LONGEST_PAUSE,
     PAUSE_FACTOR,
     QUIET_ACCEPTS,
@@ -17,8 +17,10 @@ from broadcast.net.accept_pacing import (
     AcceptPacer,
 )
 
-COST = 0.001
+COST = ACCEPT_SECONDS / 4
 """Seconds that a connection takes."""
+BUSY_ACCEPTS = 4
+"""Number of connections that a port accepts in one turn while people talk."""
 
 
 class FakePort:
@@ -26,6 +28,7 @@ class FakePort:
 
     def __init__(self, clock: Clock, waiting: int = 0) -> None:
         self.waiting = waiting
+        self.cost = COST
         self.numberAccepts = 100
         self.sessionno = 0
         self.connected = True
@@ -37,7 +40,7 @@ class FakePort:
         accepted = min(self.waiting, self.numberAccepts)
         self.waiting -= accepted
         self.sessionno += accepted
-        self._clock.rightNow += accepted * COST
+        self._clock.rightNow += accepted * self.cost
 
     def startReading(self) -> None:  # noqa: N802 -- Twisted's name
         self.reading = True
@@ -80,11 +83,25 @@ def test_all_ports_pause_while_people_talk(paced: Paced) -> None:
     assert not paced.port.reading
     assert paced.accepted(paced.other) == 0
     assert not paced.other.reading
-    paced.clock.advance(PAUSE_FACTOR * BUSY_ACCEPTS * COST - COST / 2)
+    paced.clock.advance(PAUSE_FACTOR * ACCEPT_SECONDS - COST / 2)
     assert [port.reading for port in (paced.port, paced.other)] == [False, False]
     paced.clock.advance(COST)
     assert [port.reading for port in (paced.port, paced.other)] == [True, True]
     assert paced.accepted(paced.other) == BUSY_ACCEPTS
+
+
+def test_pause_is_as_long_as_the_connections_that_waited_need(paced: Paced) -> None:
+    paced.lines = 1
+    paced.port.waiting = 1
+    assert paced.accepted(paced.port) == 1
+    paced.clock.advance(PAUSE_FACTOR * COST)
+    assert paced.port.reading
+
+
+def test_connection_that_takes_long_is_the_only_one_of_its_turn(paced: Paced) -> None:
+    paced.lines = 1
+    paced.port.cost = ACCEPT_SECONDS
+    assert paced.accepted(paced.port) == 1
 
 
 def test_arrivals_have_all_the_time_again_when_talk_ends(paced: Paced) -> None:
@@ -95,7 +112,7 @@ def test_arrivals_have_all_the_time_again_when_talk_ends(paced: Paced) -> None:
 
 
 def test_time_of_other_processes_makes_no_pause_longer(paced: Paced) -> None:
-    cpu_seconds = iter((1.0, 1.0 + COST))
+    cpu_seconds = iter((1.0, 1.0 + COST, 1.0 + COST))
     accept = FakePort.doRead
 
     def stopped(port: FakePort) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
+from select import select
+from typing import Any, cast
 
 import pytest
 from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorFDSet, ISSLTransport
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
 from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
 from broadcast.core.limits import DEFAULTS
-from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer, writer_for
+from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer, peek_byte, writer_for
 from tests.harness import ROOM_FOR_OUTPUT, MemoryTransport, SocketTransport
 
 MORE_THAN_ANY_BUFFER = b"x" * 4 * ROOM_FOR_OUTPUT
@@ -265,3 +270,43 @@ def test_tcp_sends_without_delay(family: socket.AddressFamily) -> None:
     with socket.socket(family) as handle:
         writer_for(descriptor_reactor(), HandleTransport(handle))
         assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+class Accepted(Connection):
+    """The transport of a TCP connection that was accepted."""
+
+    def __init__(self, handle: socket.socket) -> None:
+        super().__init__(handle, Protocol(), cast(Any, Clock()))
+        self.aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+def test_first_byte_is_seen_and_remains_to_be_read(sockets: tuple[socket.socket, socket.socket]) -> None:
+    one, other = sockets
+    transport = Accepted(one)
+    assert peek_byte(cast(StreamTransport, transport)) == b""
+    other.send(b"{}")
+    assert peek_byte(cast(StreamTransport, transport)) == b"{"
+    assert one.recv(9) == b"{}"
+    other.close()
+    assert peek_byte(cast(StreamTransport, transport)) == b""
+    assert not transport.aborted
+
+
+def test_connection_that_is_reset_before_the_first_byte_is_aborted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        accepted, _address = server.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with accepted:
+        transport = Accepted(accepted)
+        select([accepted], [], [])
+        assert peek_byte(cast(StreamTransport, transport)) == b""
+        assert transport.aborted
+
+
+def test_input_that_another_protocol_reads_is_not_looked_at(sockets: tuple[socket.socket, socket.socket]) -> None:
+    one, other = sockets
+    other.send(b"{")
+    assert peek_byte(HandleTransport(one)) == b""

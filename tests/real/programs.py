@@ -275,7 +275,8 @@ class Programs:
         *descriptors* gives by its numbers.
         """
         program = Program(command[0], self.clock)
-        env = {**os.environ, "HOME": str(self.folder), "TERM": "dumb", "PYTHONUNBUFFERED": "1", **(environment or {})}
+        home = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / "config")}
+        env = {**os.environ, **home, "TERM": "dumb", "PYTHONUNBUFFERED": "1", **(environment or {})}
         files: dict[int, int | str] | None = {0: "w", 1: "r", 2: "r", **descriptors} if descriptors else None
         cast(IReactorProcess, self.reactor).spawnProcess(
             program, command[0], command, env=env, path=str(self.folder), usePTY=pty, childFDs=files

@@ -84,6 +84,7 @@ def terminal(programs: Programs, *command: str, columns: int = 80, rows: int = 2
             "TERM": "xterm-256color",
             "LANG": "C.UTF-8",
             "HOME": str(programs.folder),
+            "XDG_CONFIG_HOME": str(programs.folder / "config"),
             "XDG_STATE_HOME": str(programs.folder / "state"),
             "USER": "user",
             **environment,

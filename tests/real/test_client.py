@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shlex
 import struct
@@ -20,7 +19,6 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.task import deferLater
-from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 
 from tests.real.programs import Program, Programs
 
@@ -66,82 +64,7 @@ async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
         await maybeDeferred(port.stopListening)
 
 
-class LossyClient(ProxyClient):
-    """A proxy's connection to the server. In place of the first receipt, it aborts the client's connection."""
-
-    def dataReceived(self, data: bytes) -> None:
-        client: Any = self.peer
-        if b"-> #" in data:
-            client.factory.on_receipt()
-            client.transport.abortConnection()
-        else:
-            client.transport.write(data)
-
-
-class LossyClientFactory(ProxyClientFactory):
-    """Makes that connection."""
-
-    noisy = False
-    protocol = LossyClient
-
-
-class LossyProxy(ProxyServer):
-    """The client's connection to that proxy."""
-
-    clientProtocolFactory = LossyClientFactory  # noqa: N815 -- Twisted's name
-
-
-# One shot
-
-
-@pytest.mark.parametrize(
-    ("command", "output", "stored"),
-    [
-        ("CLIENT --nick builder --send 'quit\n\n/names'", "", ["builder: quit", "builder: /names"]),
-        (
-            "printf 'caf\\303\\251\\n\\nb' | CLIENT --nick builder --json --send -",
-            '{"seq": 1, "text": "café"}\n{"seq": 2, "text": "b"}\n',
-            ["builder: café", "builder: b"],
-        ),
-        (
-            """printf 'a\\nb\\nc\\n' | while read x; do CLIENT --nick ann --send "$x" || exit; done""",
-            "",
-            ["ann: a", "ann: b", "ann: c"],
-        ),
-        ("USER=ann CLIENT --send x", "", ["ann2: x"]),
-    ],
-    ids=["text", "JSON", "standard input is not read", "taken user name"],
-)
-@ensureDeferred
-async def test_one_shot_stores_its_lines_and_prints_only_json(
-    programs: Programs, command: str, output: str, stored: list[str]
-) -> None:
-    port = programs.room()
-    if "USER" in command:
-        await programs.talker(port, "ann")
-    shot = shell(programs, port, command)
-    assert await shot.end() == 0
-    assert shot.text() == output
-    assert await history(programs, port) == stored
-
-
-@ensureDeferred
-async def test_text_is_posted_over_a_unix_socket(programs: Programs, tmp_path: Path) -> None:
-    place = f"unix:{tmp_path / 'chat.sock'}"
-    server = await programs.server("--ephemeral", "--port", place)
-    ann = await programs.talker(server.port, "ann")
-    shot = programs.run(str(CLIENT), place, "--nick", "builder", "--send", "done")
-    assert (await shot.end(), shot.text()) == (0, "")
-    await ann.until("builder: done\r\n")
-
-
-@ensureDeferred
-async def test_ten_thousand_lines_are_stored_in_order(programs: Programs) -> None:
-    port = programs.room("--limits", "off")
-    shot = shell(programs, port, "seq 10000 | CLIENT --nick builder --json --send -")
-    assert await shot.end() == 0
-    lines = [json.loads(line) for line in shot.text().splitlines()]
-    assert lines == [{"seq": number, "text": str(number)} for number in range(1, 10001)]
+# In a pipe
 
 
 @pytest.mark.parametrize("arguments", ["--send x", "--send -", ""])
@@ -150,28 +73,6 @@ async def test_no_connection_is_status_2(programs: Programs, arguments: str) -> 
     nobody = shell(programs, 1, f"CLIENT {arguments} < /dev/null")
     assert await nobody.end() == 2
     assert nobody.text() == "broadcast-client: no connection to 127.0.0.1:1: Connection refused\n"
-
-
-@pytest.mark.parametrize("kill", [False, True], ids=["connection lost", "server killed"])
-@ensureDeferred
-async def test_line_without_receipt_is_stored_at_most_once_each_time_it_is_sent(
-    programs: Programs, listen: Callable[[Any], int], kill: bool
-) -> None:
-    server = await programs.server()
-    proxy: Any = ProxyFactory("127.0.0.1", server.port)
-    proxy.protocol = LossyProxy
-    proxy.on_receipt = lambda: server.program.process.signalProcess("KILL") if kill else None
-    assert await shell(programs, listen(proxy), "CLIENT --nick ann --send once").end() == 4
-    if kill:
-        await server.program.end()
-        server = await programs.server()
-    before = await history(programs, server.port)
-    assert before == ["ann: once"] or (kill and before == [])
-    assert await shell(programs, server.port, "CLIENT --nick ann --send once").end() == 0
-    assert await history(programs, server.port) == [*before, "ann: once"]
-
-
-# In a pipe
 
 
 @pytest.mark.parametrize("command", ["cat notes | CLIENT --nick ann | cat", "CLIENT --nick ann < notes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 async def arrived(programs: Programs, port: int, *options: str, **how: object) -> Terminal:
     """Return the client of ann, who has joined on a terminal of her own."""
-    ann = client(programs, port, "--nick", "ann", *options, **how)  # type: ignore[arg-type]  # sizes and environment
+    ann = client(programs, port, "--nick", "ann", "--no-times", *options, **how)  # type: ignore[arg-type]  # sizes and environment
     await ann.shows("You are ann.", " ann · ")
     return ann
 
@@ -121,18 +122,13 @@ async def test_pasted_and_typed_lines_are_sent_in_order_and_shown_as_others_see_
     own = [*(f"ann: {text}" for text in ("one", "two", "three", "four", "five")), "** ann waves"]
     own += ["ann: /usr/bin", "ann: quit"]
     await bob.until("".join(f"{line}\r\n" for line in own))
-    # The server answers /names at once, perhaps before the lines have come back from the journal. Until then, the
-    # client shows at most three of them.
-    await ann.shows("/names", "-> 2 here: bob, ann")
+    own += ["/names", "-> 2 here: bob, ann"]
     await ann.until_true(lambda: [line for line in ann.model.shown if line in own] == own, "all lines in order")
 
 
 @ensureDeferred
 async def test_commands_and_nicknames_are_completed(programs: Programs, port: int, ann: Terminal) -> None:
     await programs.talker(port, "roberta")
-    # Its answer comes after the answers to the commands that the client sends by itself.
-    ann.write("/ping" + ENTER)
-    await ann.shows("-> pong")
     ann.write("/uptim" + TAB)
     await ann.shows_line("> /uptime")
     ann.write(ENTER)
@@ -140,11 +136,10 @@ async def test_commands_and_nicknames_are_completed(programs: Programs, port: in
     ann.write("rob" + TAB)
     await ann.shows_line("> roberta:")
     ann.write(CTRL_C + "/" + TAB)
-    await ann.shows("/msg NAME TEXT", "private to one person")
+    await ann.shows("/msg NAME", "private to one person")
     ann.write(CTRL_C)
-    await ann.until_true(lambda: not any("/msg NAME TEXT" in line for line in ann.model.shown), "the menu is gone")
+    await ann.until_true(lambda: not any("/msg NAME" in line for line in ann.model.shown), "the menu is gone")
     assert not any("-> /msg" in line for line in ann.model.everything), "the answer to /help is not shown"
-    assert len([line for line in ann.model.everything if "pong" in line]) == 1
 
 
 # Leaving
@@ -153,7 +148,7 @@ async def test_commands_and_nicknames_are_completed(programs: Programs, port: in
 @pytest.mark.parametrize(
     ("keys", "said", "end", "status"),
     [
-        ("oops" + CTRL_C + "better" + ENTER, "ann: better\r\n", CTRL_C, 0),
+        ("oops" + CTRL_C + "better" + ENTER, "ann: better\r\n", CTRL_C + CTRL_C, 0),
         ("last words" + ENTER + CTRL_D, "ann: last words\r\n * ann left.\r\n", "", 0),
         ("/say bye" + ENTER, "ann: bye\r\n", "quit" + ENTER, 0),
         ("hi" + ENTER, "ann: hi\r\n", "TERM", 143),
@@ -252,7 +247,7 @@ async def test_dumb_or_tiny_terminal_gets_plain_lines(
 
 
 @ensureDeferred
-async def test_restarted_server_shows_each_line_once_and_keeps_the_typed_one(
+async def test_restarted_server_shows_each_line_once_and_gets_the_typed_ones(
     programs: Programs, tmp_path: Path
 ) -> None:
     data = str(tmp_path / "data")
@@ -265,45 +260,47 @@ async def test_restarted_server_shows_each_line_once_and_keeps_the_typed_one(
     await ann.shows_line("> half a li")
     await server.program.stop("KILL")
     await ann.shows(" no connection, next try in ")
-    ann.write(ENTER)
-    await ann.shows_line("> half a li")
+    ann.write("ne" + ENTER)
+    await ann.shows_line("\u2026 half a line")
+    ann.write("half an")
     again = await programs.server("--data", data, port=server.port)
     bob = await programs.talker(again.port, "bob")
     bob.say("meanwhile")
-    await ann.shows("bob: meanwhile", " ann · 2 here")
-    bob.say("afterwards")
-    await ann.shows("bob: afterwards")
-    ann.write("ne" + ENTER)
     await bob.until("ann: half a line\r\n")
-    await ann.shows_line("ann: half a line")
+    await ann.shows("bob: meanwhile", " ann · lobby · 2 here", "ann: half a line")
+    bob.say("afterwards")
+    await ann.shows("bob: afterwards", "> half an")
+    ann.write("other" + ENTER)
+    await bob.until("ann: half another\r\n")
+    await ann.shows_line("ann: half another")
     text = "\n".join(ann.model.everything)
-    for once in ("bob: before", "bob: meanwhile", "bob: afterwards", "ann: half a line"):
+    for once in ("bob: before", "bob: meanwhile", "bob: afterwards", "ann: half a line", "ann: half another"):
         assert text.count(once) == 1, once
     await leave(ann)
 
 
 @ensureDeferred
-async def test_choices_are_made_again_on_a_server_without_memory_of_them(programs: Programs) -> None:
+async def test_choices_hold_on_a_server_without_memory_of_them(programs: Programs) -> None:
     server = await programs.server("--ephemeral")
     await programs.talker(server.port, "eve")
     ann = await arrived(programs, server.port)
     for line in ("/ignore eve", "/timestamp on", "/quiet on", "/away lunch"):
         ann.write(line + ENTER)
-    await ann.shows("-> You are away: lunch", " ann (away) · 127.0.0.1:")
+    await ann.shows("-> You are away: lunch", " ann (away) · ")
     await server.program.stop("KILL")
     await ann.shows(" no connection, next try in ")
     again = await programs.server("--ephemeral", port=server.port)
     bob = await programs.talker(again.port, "bob")
     if b"here: ann." not in bob.seen:
         await bob.until(" * ann joined.")
-    await ann.shows(" ann (away) · 127.0.0.1:")
+    await ann.shows(" ann (away) · lobby · ")
     bob.say("/msg ann are you there?")
     await bob.until("-> sent to ann, who is away: lunch")
     eve = await programs.talker(again.port, "eve")
     eve.say("spam", "/msg ann spam")
     await eve.until("-> sent to ann")
     bob.say("the end")
-    await ann.shows("[bob] are you there?", "] bob: the end")
+    await ann.shows("[bob] are you there?", " bob: the end")
     assert not [line for line in ann.model.shown if "spam" in line or "joined" in line]
     assert len([line for line in ann.model.everything if line.startswith("-> ")]) == 4, "no answer is shown again"
     await leave(ann)
@@ -324,7 +321,7 @@ async def test_lost_connection_ends_the_client_with_no_reconnect(programs: Progr
 async def test_missing_server_is_reported_in_one_line(programs: Programs) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # it does not listen, so that connections are refused
-        ann = client(programs, reserved.getsockname()[1])
+        ann = client(programs, reserved.getsockname()[1], "--nick", "ann")
         assert await ann.end() == 2
     assert ann.settings() == ann.before
     assert [line for line in ann.model.shown if "o connection to 127.0.0.1" in line]
@@ -337,18 +334,29 @@ async def test_rejected_nickname_is_asked_for_again(programs: Programs, port: in
     await programs.talker(port, "user")
     await programs.talker(port, "bob")
     ann = client(programs, port)
-    await ann.shows("Welcome to Broadcast. Type a nickname and press Enter.", "Nickname [user]:")
+    await ann.shows("Nickname [user]:")
     ann.write(ENTER)
-    await ann.shows("-> Error: user is taken.", "Nickname:")
+    await ann.shows("-> Error: user is taken.", "Nickname (Tab: user_, Shift-Tab: user2):")
     ann.write("bob" + ENTER)
-    await ann.shows("-> Error: bob is taken.")
-    await ann.until_true(lambda: ann.model.shown[-2] == "Nickname:", "the prompt again")
+    await ann.shows("-> Error: bob is taken.", "Nickname (Tab: bob_, Shift-Tab: bob2):")
     ann.write("ann" + ENTER)
-    await ann.shows("You are ann. 2 others are here: user, bob.", " ann · 3 here · 127.0.0.1:")
+    await ann.shows("You are ann. 2 others are here: bob, user.", " ann · lobby · 3 here · 127.0.0.1:")
     ann.write(UP)
     ann.write("x")
     await ann.shows_line("> x")
     await leave(ann, CTRL_C + CTRL_D)
+
+
+@ensureDeferred
+async def test_one_key_takes_a_similar_nickname(programs: Programs, port: int) -> None:
+    await programs.talker(port, "ann")
+    ann = client(programs, port, "--nick", "ann")
+    await ann.shows("-> Error: ann is taken.", "Nickname (Tab: ann_, Shift-Tab: ann2):")
+    ann.write(TAB)
+    await ann.shows("You are ann_. 1 other is here: ann.")
+    ann.write(CTRL_D)
+    assert await ann.end() == 0
+    ann.close()
 
 
 # Colors, bells and the history
@@ -356,7 +364,7 @@ async def test_rejected_nickname_is_asked_for_again(programs: Programs, port: in
 
 @pytest.mark.parametrize(
     ("options", "environment", "colored", "bells"),
-    [([], {}, True, 2), (["--no-color", "--no-bell"], {}, False, 0), ([], {"NO_COLOR": "1"}, False, 2)],
+    [([], {}, True, 1), (["--no-color", "--no-bell"], {}, False, 0), ([], {"NO_COLOR": "1"}, False, 1)],
 )
 @ensureDeferred
 async def test_colors_and_bells_are_off_by_option_or_environment(
@@ -368,7 +376,7 @@ async def test_colors_and_bells_are_off_by_option_or_environment(
     colored: bool,
     bells: int,
 ) -> None:
-    """The bell rings for private messages and for lines with the client's own nickname."""
+    """The bell rings for private messages and for lines with the client's own nickname, once a second."""
     bob.say("ann, this was before you came")
     ann = await arrived(programs, port, *options, **environment)
     bob.say("hi", "hi Ann", "banner", "/msg ann psst", "the end")
@@ -396,18 +404,18 @@ async def test_typed_lines_are_in_the_history_of_the_next_run(programs: Programs
 # A hostile server
 
 HOSTILE = (
-    b"\x1b]52;c;ZXZpbA==\x07",
-    b"\x1b]0;evil\x07",
-    b"\x1b[2J\x1b[1;1Hevil",
-    b"\x1bP+q\x1b\\",
-    b"\xc2\x9b2J",
-    b"\xc2\x9d52;c;x\xc2\x9c",
-    b"\x0e\x08\x08\x08",
-    b"\xe2\x80\xaeevil",
-    b"\x9b2J",
-    b"\x1b[6n",
-    b"\x1b[?1049h",
-    b"\x05",
+    "\x1b]52;c;ZXZpbA==\x07",
+    "\x1b]0;evil\x07",
+    "\x1b[2J\x1b[1;1Hevil",
+    "\x1bP+q\x1b\\",
+    "\x9b2J",
+    "\x9d52;c;x\x9c",
+    "\x0e\x08\x08\x08",
+    "\u202eevil",
+    "\x1b[6n",
+    "\x1b[?1049h",
+    "\x05",
+    "a\r\nb",
 )
 """Sequences that control a terminal: clipboard, title, clearing, DCS, C1, backspaces, bidi, queries, another screen."""
 
@@ -416,40 +424,58 @@ class Hostile(Protocol):
     """A server that sends all of them wherever a server may send text."""
 
     def connectionMade(self) -> None:
-        for payload in HOSTILE:
-            cast(ITransport, self.transport).write(b"Welcome " + payload + b"\r\n")
-        cast(ITransport, self.transport).write(b"Nickname: ")
-        self.answered = 0
+        self.seq = 0
 
     def dataReceived(self, data: bytes) -> None:
         for line in data.splitlines():
-            self.answered += 1
-            self.answer(line)
+            message = json.loads(line)
+            self.answer(message["id"], message["method"], message["params"])
 
-    def answer(self, line: bytes) -> None:
-        transport = cast(ITransport, self.transport)
-        if line == b"quit":
-            transport.write(b" * Goodbye, ann.\r\n")
-            transport.loseConnection()
-        elif line == b"/receipts on":
-            transport.write(b"-> receipts are on.\r\n")
-        elif line.startswith(b"/history"):
-            transport.write(b"-> nothing was said yet.\r\n")
-        elif line == b"/help":
-            for payload in HOSTILE:
-                transport.write(b"-> /x" + payload + b" " + payload + b"   " + payload + b"\r\n")
-        elif line == b"/ping":
-            transport.write(b"-> pong\r\n")
-        elif line == b"ann":
-            names = b", ".join(payload.replace(b":", b"") for payload in HOSTILE)
-            transport.write(b" * You are ann. 12 others are here: " + names + b". /help lists the commands.\r\n")
-        else:
-            for form in (b"bob: %s", b"%s: hi", b"** bob %s", b" * %s joined.", b" * bob left: %s", b"[bob] %s",
-                         b"[%s] hi", b"-> %s", b"-> Error: %s", b"-> #12 [14:02] bob: %s", b" * %s", b"%s",
-                         b"[%s] bob: hi", b" * bob is now %s."):  # fmt: skip
-                for payload in HOSTILE:
-                    transport.write(form % payload + b"\r\n")
-            transport.write(b"bob: the end\r\n")
+    def send(self, **message: object) -> None:
+        cast(ITransport, self.transport).write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+    def notify(self, method: str, **params: object) -> None:
+        self.send(method=method, params={"room": "lobby", "session": "s", **params})
+
+    def say(self, nick: str, text: str, method: str = "said") -> None:
+        self.seq += 1
+        self.notify(method, seq=self.seq, at=0, nick=nick, text=text)
+
+    def answer(self, number: int, method: str, params: dict[str, Any]) -> None:
+        people = [{"nick": payload, "session": str(index)} for index, payload in enumerate(HOSTILE)]
+        match method:
+            case "hello":
+                rooms = {
+                    name: {"room": name, "count": 12, "topic": payload, "members": people}
+                    for name, payload in zip(("lobby", *HOSTILE), (HOSTILE[0], *HOSTILE), strict=True)
+                }
+                motd = "\n".join(HOSTILE)
+                ids = {"session": "own", "token": "t", "journal": "j"}
+                self.send(id=number, result={**ids, "nick": "ann", "motd": motd, "rooms": rooms})
+            case "command":
+                self.send(id=number, result={"lines": [f"/x{payload} {payload}   {payload}" for payload in HOSTILE]})
+            case "say" if params["text"] == "attack":
+                self.send(id=number, error={"code": 1001, "message": "".join(HOSTILE)})
+                self.attack()
+            case "quit":
+                self.send(id=number, result={})
+                cast(ITransport, self.transport).loseConnection()
+            case _:
+                self.send(id=number, result={})
+
+    def attack(self) -> None:
+        for number, payload in enumerate(HOSTILE, 1):
+            self.say("bob", payload)
+            self.say(payload, "hi")
+            self.say(payload, payload, "emoted")
+            self.notify("joined", nick=payload)
+            self.notify("left", nick="bob", reason=payload)
+            self.notify("renamed", old=payload, nick=payload)
+            self.notify("topic", nick=payload, text=payload)
+            self.notify("away", nick=payload, reason=payload)
+            self.notify("announced", text=payload)
+            self.notify("told", id=number, nick=payload, at=0, text=payload)
+        self.say("bob", "the end")
 
 
 @ensureDeferred
@@ -457,21 +483,24 @@ async def test_output_of_a_hostile_server_never_controls_the_terminal(programs: 
     factory = cast(Any, Factory.forProtocol(Hostile))
     listening = cast(IReactorTCP, programs.reactor).listenTCP(0, factory, interface="127.0.0.1")
     try:
-        ann = client(programs, cast(IPv4Address, listening.getHost()).port, "--no-bell")
-        await ann.shows("Nickname [user]:")
-        ann.write("ann" + ENTER)
+        port = cast(IPv4Address, listening.getHost()).port
+        ann = client(programs, port, "--nick", "ann", "--no-bell", "--no-times")
         await ann.shows(" ann · ")
         ann.write("attack" + ENTER)
         await ann.shows("bob: the end")
         ann.write("/" + TAB)
         await ann.shows("> /")
-        ann.write(CTRL_C)
-        await ann.shows_line(">")
+        ann.write(CTRL_C + "e" + TAB)
+        await ann.shows("> e")
+        ann.write(CTRL_C + "/names" + ENTER)
+        await ann.shows("-> /x")
+        ann.write("\x0e\x0c")
+        await ann.shows("===")
         ann.write(CTRL_D)
         await ann.shows(" * Goodbye, ann.")
         assert await ann.end() == 0
         for payload in HOSTILE:
-            assert payload not in ann.output
+            assert payload.encode() not in ann.output
         for sequence in (b"\x07", b"\x05", b"\x0e", b"\x1b]", b"\x1bP", b"\xc2\x9b", b"\xc2\x9d", b"\xe2\x80\xae",
                          b"\x1b[6n", b"\x1b[1;1H", b"\x1b[?1049h"):  # fmt: skip
             assert sequence not in ann.output

@@ -12,8 +12,13 @@ from typing import Any, TypeAlias, cast
 
 import pytest
 from twisted.internet.base import ReactorBase
+from twisted.internet.error import ConnectionLost
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 
+from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.server import reactor as reactor_module
 from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from tests.harness import logged
@@ -132,13 +137,20 @@ def pairs() -> Iterator[Pairs]:
 
 
 @pytest.fixture
-def reactor(pairs: Pairs) -> Iterator[EpollReactor]:
+def clock() -> Clock:
+    """Return the clock of the reactor."""
+    return Clock()
+
+
+@pytest.fixture
+def reactor(clock: Clock, pairs: Pairs) -> Iterator[EpollReactor]:
     """Return a reactor with short turns."""
     if sys.platform != "linux":
         pytest.skip("only Linux has epoll")
     from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415 -- on Linux only
 
     reactor: EpollReactor = EPollReactor()  # type: ignore[no-untyped-call]
+    reactor.seconds = clock.seconds
     shorten_turns(reactor)
     yield reactor
     reactor.removeAll()
@@ -170,6 +182,90 @@ def test_connection_that_another_one_has_closed_is_not_served(reactor: EpollReac
         far.send(b"x")
     reactor.doIteration(0)
     assert len(served) == 1
+
+
+class Ending:
+    """A connection that has ended. Each clean-up takes a time slice, and is recorded in *events*, as is the end."""
+
+    def __init__(self, end: socket.socket, clock: Clock, events: list[str], *, clean: bool = False) -> None:
+        self.fileno = end.fileno
+        self.connected = True
+        self.disconnected = False
+        self._clock = clock
+        self._events = events
+        self._end = CONNECTION_DONE if clean else CONNECTION_LOST
+
+    def doRead(self) -> Exception:  # noqa: N802 -- Twisted's name
+        self._events.append("found")
+        return self._end
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.disconnected = True
+        self._events.append("lost" if isinstance(reason.value, ConnectionLost) else "done")
+        self._clock.advance(SLICE_SECONDS)
+
+    def logPrefix(self) -> str:  # noqa: N802
+        return "ending"
+
+
+def end_all(
+    reactor: EpollReactor, pairs: Pairs, clock: Clock, *, clean: bool = False
+) -> tuple[list[Ending], list[str]]:
+    """Return connections that have all ended, and the record of what happens to them."""
+    events: list[str] = []
+    ending = [Ending(near, clock, events, clean=clean) for near, _far in pairs]
+    for connection, (_near, far) in zip(ending, pairs, strict=True):
+        reactor.addReader(connection)
+        far.send(b"x")
+    return ending, events
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_turn_cleans_up_after_ended_connections_for_one_slice(
+    reactor: EpollReactor, clock: Clock, pairs: Pairs, clean: bool
+) -> None:
+    _ending, events = end_all(reactor, pairs, clock, clean=clean)
+    for _ in range(5):
+        reactor.doIteration(None)  # returns at once
+    assert events == ["found"] * 5 + ["done" if clean else "lost"] * 5
+    assert reactor.getReaders() == [reactor.waker]
+
+
+def test_connections_with_events_are_served_before_ended_ones_are_cleaned_up(
+    monkeypatch: pytest.MonkeyPatch, reactor: EpollReactor, clock: Clock, pairs: Pairs
+) -> None:
+    monkeypatch.setattr(reactor_module, "MAX_EVENTS", 2)
+    monkeypatch.setattr(reactor_module, "SLICE_SECONDS", 1.0)
+    _ending, events = end_all(reactor, pairs, clock)
+    turns = []
+    for _ in range(3):
+        reactor.doIteration(0)
+        turns.append(events[:])
+        events.clear()
+    assert turns == [["found", "found", "lost"], ["found", "found", "lost"], ["found", "lost", "lost", "lost"]]
+
+
+def test_connection_that_is_aborted_before_the_clean_up_is_lost_once(
+    reactor: EpollReactor, clock: Clock, pairs: Pairs
+) -> None:
+    ending, events = end_all(reactor, pairs[:2], clock)
+    reactor.doIteration(0)
+    for connection in ending:
+        connection.disconnected = True
+    reactor.doIteration(0)
+    assert events == ["found", "found", "lost"]
+
+
+def test_ended_connection_is_watched_only_for_output_that_can_still_be_sent(
+    reactor: EpollReactor, clock: Clock, pairs: Pairs
+) -> None:
+    broken, _events = end_all(reactor, pairs[:2], clock)
+    half_closed, _events = end_all(reactor, pairs[2:], clock, clean=True)
+    for connection in broken + half_closed:
+        reactor.addWriter(connection)
+    reactor.doIteration(0)  # cleans up after the first one
+    assert set(reactor.getWriters()) == set(half_closed)
+    assert [connection.connected for connection in broken + half_closed] == [False, False, True, True, True]
 
 
 def test_log_names_the_connection_in_which_an_error_happened(reactor: EpollReactor, pairs: Pairs) -> None:

@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from broadcast.client.protocol.errors import ErrorObject
+from broadcast.client.protocol.greeting import Greeting
 
 MAX_RECEIVED_LINE: Final = 256 * 1024
 """The longest line that the server sends, in bytes."""
 MAX_SENT_LINE: Final = 16 * 1024
 """The longest line that the server accepts, in bytes."""
-_GREETING_BYTES: Final = 400
 
 
 class FramingError(Exception):
@@ -27,8 +27,13 @@ class LineReader:
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_started = False
-        self.greeting = b""
-        """The last line of text before the first message, shortened, for the text of an error."""
+        self.greeting = Greeting()
+        """The lines before the first message."""
+
+    def explain_end(self, reason: str) -> str:
+        """Return why the input has ended before the first message. *reason* holds unless the greeting says more."""
+        self.greeting.add(b"".join(self._pieces))
+        return self.greeting.explain(reason)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the lines that *data* completes, without their ends."""
@@ -42,8 +47,8 @@ class LineReader:
                 self._is_started = True
                 if line:
                     yield line
-            elif line.strip():
-                self.greeting = line[:_GREETING_BYTES]
+            else:
+                self.greeting.add(line)
         self._append(rest)
 
     def _append(self, piece: bytes) -> None:

@@ -160,11 +160,12 @@ class Hello(Request[Welcome], frozen=True):
     result: ClassVar[Any] = Welcome
 
     nick: str
-    rooms: Sequence[str]
+    rooms: Sequence[str] | UnsetType
     client: str
     protocol: int
     replay: int | UnsetType = UNSET
     resume: Resume | UnsetType = UNSET
+    grace: float | UnsetType = UNSET
 
 
 class Join(Request[Room], frozen=True):

@@ -24,6 +24,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.protocol.events import Event
@@ -98,22 +99,23 @@ class Session:
     def __init__(  # noqa: PLR0913 -- each is a property of the session
         self,
         nick: str,
-        rooms: Sequence[str],
+        rooms: Sequence[str] | None,
         random: Random,
         *,
         replay: int | None = 0,
         resume: requests.Resume | None = None,
         fill_gaps: bool = True,
+        grace: float | None = None,
         client: str = "broadcast.client/1",
         max_events: int = MAX_EVENTS,
         backoff: Backoff | None = None,
     ) -> None:
-        """Make a session that joins *rooms* as *nick*.
+        """Make a session that joins *rooms* as *nick*, or the server's first room for None.
 
         Each room begins with the *replay* last lines, or with the server's default number of lines for None. With
         *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
-        from the server's history before it goes on; otherwise the program gets a ``Gap``. *random* makes uids and
-        varies delays.
+        from the server's history before it goes on; otherwise the program gets a ``Gap``. The server holds a session
+        without a connection for *grace* seconds, or for its default time. *random* makes uids and varies delays.
         """
         self.nick = nick
         self.state = State.OFFLINE
@@ -127,8 +129,9 @@ class Session:
         """Whether the caller has to close the connection."""
         self.retry_after = 0.0
         """The delay before the next attempt to connect, in seconds."""
-        self._rooms_to_join: list[str] | None = list(rooms)
+        self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
         self._client = client
+        self._grace = grace
         self._random = random
         self._replay = replay
         self._backoff = backoff or Backoff()
@@ -235,6 +238,8 @@ class Session:
                 self._receive_message(decode_message(line))
                 if self.must_close:
                     break
+            if self._lines.greeting.is_line_protocol:
+                self._end(errors.Unreachable(self._lines.greeting.explain("")))
         except (FramingError, msgspec.DecodeError) as error:
             self._close(str(error))
         return self._take_answers()
@@ -266,8 +271,7 @@ class Session:
         elif goodbye is not None and not goodbye.reconnect:
             self._end(errors.Ended(reason))
         elif self.welcome is None:
-            greeting = " ".join(self._lines.greeting.decode("utf-8", "replace").split())
-            self._end(errors.Unreachable(f"{reason} (it said: {greeting})" if greeting else reason))
+            self._end(errors.Unreachable(self._lines.explain_end(reason)))
         else:
             self._failures = 1 if was_online else self._failures + 1
             jittered = self._backoff.delay(self._failures, self._random.random())
@@ -358,6 +362,7 @@ class Session:
             protocol=requests.VERSION,
             replay=msgspec.UNSET if self._replay is None else self._replay,
             resume=msgspec.UNSET if resume is None else resume,
+            grace=msgspec.UNSET if self._grace is None else self._grace,
         )
         self._last_call += 1
         self._hello = self._last_call

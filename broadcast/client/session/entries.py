@@ -61,10 +61,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An own line that the server has refused with the sentence *why*. It is in no room."""
+    """An own line that was not said, because of the sentence *why*. *text* is as typed."""
 
     text: str
     why: str
+    is_certain: bool = True
+    """False if the line was sent, and the session has ended before the answer: it may be in the room."""
 
 
 Entry: TypeAlias = Line | PrivateLine | Notice | Typed | Output | Problem | Refused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -28,11 +28,27 @@ class Front(Protocol):
         """Tell the user of a mention or a private line, which may be in another view."""
 
 
+class Choices(Protocol):
+    """The choices of the user that outlast the client, such as ``times`` and ``quiet``. The front reads them too."""
+
+    def __getitem__(self, name: str) -> bool:
+        """Return a choice. Raise ``KeyError`` if there is none of this name."""
+
+    def __setitem__(self, name: str, value: bool) -> None:
+        """Set a choice. Raise ``KeyError`` if there is none of this name.
+
+        Raise ``ValueError`` with the reason if it cannot be stored. It then holds until the client ends.
+        """
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of all choices."""
+
+
 class Server(Protocol):
     """The session on the server."""
 
     def request(self, request: Request[Any], on_end: Callable[[Any, ChatError | None], None]) -> None:
         """Send a request, over as many connections as it takes. *on_end* is called with its result, or its error."""
 
-    def quit(self) -> None:
-        """Leave the server, after it has answered all requests."""
+    def quit(self, reason: str) -> None:
+        """Leave the server, after it has answered all requests. *reason* is for the others; it may be empty."""

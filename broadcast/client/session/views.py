@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from broadcast.client.protocol.requests import Person
     from broadcast.client.session.entries import Entry
 
 ENTRIES: Final = 2_000
@@ -23,11 +25,38 @@ class View:
         """The number of lines that the user has not seen."""
         self.mentions = 0
         """The number of those that name the user."""
+        self.new_entries = 0
+        """The number of entries since the user has left the view."""
         self.topic: str | None = None
         self.count = 0
         """The number of people in the room, with the user."""
+        self.members: dict[str, str] = {}
+        """The nicknames in the room by session, in a large room not all of them."""
+        self.last_seq = 0
+        """The number of the last line of the room that the view has."""
+        self.old_seq = 0
+        """The number of the last line that was there when the user came. Older ones are neither unread nor alerts."""
+        self.is_refreshing = False
+        """True while the members are requested."""
+        self.must_refresh = False
+        """True if the members have changed since they were requested."""
 
     @property
     def title(self) -> str:
         """The name for the line of views: ``lobby``, or ``@bob`` for a private conversation."""
         return f"@{self.name}" if self.is_private else self.name
+
+    def set_members(self, people: Iterable[Person], count: int) -> None:
+        """Set the people in the room: the first ones, and the number of all."""
+        self.members = {person.session: person.nick for person in people}
+        self.count = max(count, len(self.members))
+
+    def add_member(self, session: str, nick: str) -> None:
+        """Add a person. A repetition changes nothing."""
+        self.count += session not in self.members
+        self.members[session] = nick
+
+    def remove_member(self, session: str) -> None:
+        """Remove a person. A repetition changes nothing if all members are known."""
+        if self.members.pop(session, None) is not None or self.count > len(self.members):
+            self.count -= 1

@@ -40,7 +40,7 @@ def run_command(connection: Connection, call: Call, room: Room, typed: str) -> N
     command = _COMMANDS.get(verb.casefold()) if line.startswith("/") else None
     if command is None:
         known = ", ".join(f"/{name}" for name in sorted(_ANSWERING))
-        raise RpcError(Code.INVALID_PARAMS, f"This is no command that only answers. Those are {known}.")
+        raise RpcError(Code.INVALID_PARAMS, f"There is no command /{verb[:24]} that only answers. Those are {known}.")
     run = _CommandRun(connection, call, room)
     command.run(run, argument, connection.sessions.wall_clock())
     if run.ready:

@@ -61,13 +61,14 @@ class DoorContext(NamedTuple):
 class ProgramConnection(StreamConnection):
     """One connection of a program: it turns bytes into requests, executes them, and sends the responses.
 
-    ``InputLoop`` asks for one line at a time. A door for another transport can feed a connection, too.
+    ``InputLoop`` asks for one line at a time. A door for another transport can feed a connection, too. *greeting* is
+    sent together with the first output.
     """
 
     peer: MultiRoomPeer
     _log = Logger()
 
-    def __init__(self, context: DoorContext, transport: StreamTransport, writer: Writer) -> None:
+    def __init__(self, context: DoorContext, transport: StreamTransport, writer: Writer, greeting: bytes = b"") -> None:
         sessions = context.sessions
         self.transport = transport
         self.sessions = sessions
@@ -76,6 +77,8 @@ class ProgramConnection(StreamConnection):
         """Whether the next request can be handled."""
         registry = cast("Registry", sessions.hub.lobby.publisher)  # a fan-out is both
         self.peer = MultiRoomPeer(registry, writer, self._run_input, _do_nothing)
+        self._greeting = greeting
+        """Bytes to send before the first output."""
         self._context = context
         self._connections = context.connections
         self._said_goodbye = False
@@ -212,6 +215,9 @@ class ProgramConnection(StreamConnection):
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
         self._last_output = self.sessions.clock.seconds()
+        if self._greeting:
+            line = self._greeting + line
+            self._greeting = b""
         self.peer.send_bytes(line)
 
     def _check_output(self) -> None:
@@ -272,6 +278,8 @@ class ProgramConnection(StreamConnection):
         if self._end_session():
             self._input.end()
             self._leave_session(reason)
+            if self._greeting:
+                self.send(b"")
             self.peer.close(*last_lines)
             self._release_if_gone()
 
@@ -342,8 +350,11 @@ def _do_nothing() -> None:
     pass
 
 
-def take_over(context: DoorContext, connection: LineConnection, writer: Writer) -> ProgramConnection:
-    """Return the successor of *connection*, whose client speaks the program protocol. It sends through *writer*."""
-    successor = ProgramConnection(context, connection.transport, writer)
+def take_over(context: DoorContext, connection: LineConnection, writer: Writer, greeting: bytes) -> ProgramConnection:
+    """Return the successor of *connection*, whose client speaks the program protocol.
+
+    It sends through *writer*, and begins with *greeting*, the text for people that has not been sent yet.
+    """
+    successor = ProgramConnection(context, connection.transport, writer, greeting)
     context.connections.replace(connection, successor)
     return successor

@@ -15,8 +15,9 @@ from zope.interface import implementer
 from broadcast.core.errors import TooManyConnections
 from broadcast.core.events import CommandReply, ServerNotice
 from broadcast.core.hub import GOING_DOWN
+from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
-from broadcast.core.session import CONNECTION_LOST, Session
+from broadcast.core.session import CONNECTION_LOST, Session, greeting
 from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder, format_queue
@@ -26,14 +27,14 @@ from broadcast.net.connection_log import RejectionLog, VisitLog
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.stream_connection import State, StreamConnection
 from broadcast.net.tcp_info import seconds_unanswered
-from broadcast.net.writers import StreamTransport, Writer
+from broadcast.net.writers import StreamTransport, Writer, peek_byte
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import Encoder, View
+    from broadcast.core.hub import Hub, Settings
+    from broadcast.core.interfaces import Encoder
     from broadcast.core.membership import Link
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
@@ -43,12 +44,17 @@ GHOST_SECONDS: Final = 10
 """Time without an acknowledgement of data after which the nickname can be taken over from the same address."""
 NOP = b"\xff\xf1"
 """Telnet's No Operation (RFC 854)."""
+_LINE_END = b"\r\n"
+"""The end of the prompt for a nickname, if the client speaks the program protocol."""
 _JSON_START = b"{"
 """The first byte of a client that speaks the program protocol. No nickname begins with it."""
 
 
-HandOver: TypeAlias = "Callable[[BroadcastProtocol, Writer], StreamConnection]"
-"""Makes the successor of a connection, registers it in its place, and gives it the writer."""
+HandOver: TypeAlias = "Callable[[BroadcastProtocol, Writer, bytes], StreamConnection]"
+"""Makes the successor of a connection, registers it in its place, and gives it the writer.
+
+The successor sends the bytes before its own first output.
+"""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -70,8 +76,29 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         """Start the session, or reject the connection."""
         factory = self.factory
         self._connections = factory.connections
-        self._codec = LineCodec()
+        self._newcomer: Newcomer | None = None
+        """None once the client has sent a line to the room."""
+        self._successor: StreamConnection | None = None
+        """The other protocol that the client speaks, once it has shown that it does."""
         writer = factory.writer_for(self.transport)
+        try:
+            factory.connections.add(self)
+        except TooManyConnections as error:
+            self._open_session(writer)
+            self._reject(str(error))
+            return
+        if factory.hand_over is not None and factory.peek_byte(self.transport) == _JSON_START:
+            self._state = State.CLOSING
+            self._successor = factory.hand_over(self, writer, factory.encode_greeting() + _LINE_END)
+            return
+        self._open_session(writer)
+        seconds = factory.limits.nickname_seconds
+        self._newcomer = Newcomer(self._codec, factory.clock, seconds, self.session.reject, self._reply)
+        self.session.start()
+
+    def _open_session(self, writer: Writer) -> None:
+        factory = self.factory
+        self._codec = LineCodec()
         lobby = cast("Registry", factory.hub.lobby.publisher)
         self.peer = StreamPeer(lobby, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
         self.session = Session(factory.hub, self.peer, proxy(self))  # a reference cycle would delay freeing both
@@ -79,18 +106,6 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         self._input = InputLoop(
             self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self
         )
-        self._newcomer: Newcomer | None = None
-        """None once the client has sent a line to the room."""
-        self._successor: StreamConnection | None = None
-        """The other protocol that the client speaks, once it has shown that it does."""
-        try:
-            factory.connections.add(self)
-        except TooManyConnections as error:
-            self._reject(str(error))
-        else:
-            seconds = factory.limits.nickname_seconds
-            self._newcomer = Newcomer(self._codec, factory.clock, seconds, self.session.reject, self._reply)
-            self.session.start()
 
     def _reject(self, reason: str) -> None:
         """Disconnect the client, because the number of connections is at its limit."""
@@ -130,12 +145,11 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         self._newcomer = None
         self._state = State.CLOSING
         self._input.end()
-        self.peer.send_bytes(b"\r\n")  # the prompt has no line end
         writer = self.peer.take_writer()
         if writer is None:  # megabytes of greeting wait, because the client does not read
             self.transport.abortConnection()
         else:
-            self._successor = hand_over(self, writer)
+            self._successor = hand_over(self, writer, _LINE_END)
             del self._codec, self.peer, self._input, self.session  # they take 2 KiB
             self._successor.dataReceived(data)
 
@@ -333,15 +347,28 @@ class BroadcastFactory(Factory):
         self.writer_for = writer_for
         self.hand_over: HandOver | None = None
         """For clients whose input begins like JSON; None if no other door takes them."""
+        self.peek_byte: Callable[[StreamTransport], bytes] = peek_byte
+        """Returns the first byte that a client has sent already; empty if that is not known."""
         self.seconds_unanswered: Callable[[object], float] = seconds_unanswered
         """Returns for how long the client of a transport has not acknowledged data; 0.0 if that is not known."""
         self.limits = hub.settings.limits
         self.rejection_log = RejectionLog(clock)
         self.visit_log = VisitLog(clock)
         self._encoders: dict[View, Encoder] = {}
+        self._greeting: tuple[Settings | None, bytes] = None, b""
+        """The encoded greeting, and the settings to which it belongs."""
 
     def encoder_for(self, view: View) -> Encoder:
         """Return the encoder for *view*, the same one each time: subscribers with one encoder share its bytes."""
         if view not in self._encoders:
             self._encoders[view] = LineEncoder(view, self.wall_clock)
         return self._encoders[view]
+
+    def encode_greeting(self) -> bytes:
+        """Return the greeting for a new connection, as a session sends it."""
+        settings, encoded = self._greeting
+        if settings is not self.hub.settings:
+            settings = self.hub.settings
+            encoded = b"".join(map(self.encoder_for(View()).encode, greeting(settings)))
+            self._greeting = settings, encoded
+        return encoded

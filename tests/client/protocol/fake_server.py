@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -31,6 +32,7 @@ class FakeSession:
         self.told: list[Params] = []
         self.tell_uids: set[str] = set()
         self.attempt = 0
+        self.grace = 60.0
         self.connection: FakeConnection | None = None
 
 
@@ -135,6 +137,8 @@ class FakeConnection:
         self.is_closed = True
         if self.session and self.session.connection is self:
             self.session.connection = None
+            if not self.session.grace:
+                self.server.sessions.pop(self.session.token, None)
         if self in self.server.connections:
             self.server.connections.remove(self)
 
@@ -192,7 +196,14 @@ class FakeConnection:
         return self.session
 
     def do_hello(
-        self, protocol: int, client: str, nick: str, rooms: list[str], replay: int = 50, resume: Params | None = None
+        self,
+        protocol: int,
+        client: str,
+        nick: str,
+        rooms: Sequence[str] = ("lobby",),
+        replay: int = 50,
+        resume: Params | None = None,
+        grace: float = 60,
     ) -> Params:
         server = self.server
         seen: dict[str, int] = {}
@@ -216,16 +227,18 @@ class FakeConnection:
         else:
             assert resume
             session.attempt = resume["attempt"]
-            if session.connection:
-                session.connection.notify({"method": "goodbye", "reason": "resumed elsewhere", "reconnect": False})
-                session.connection.close()
+            if old := session.connection:
+                session.connection = self
+                old.notify({"method": "goodbye", "reason": "resumed elsewhere", "reconnect": False})
+                old.close()
             self.after += [told for told in session.told if told["id"] > resume["told"]]
         self.session = session
         session.connection = self
+        session.grace = grace
         return {
             "server": "fake", "version": "1", "features": [], "motd": None, "now": 1.0, "resumed": resumed,
             "journal": server.journal, "nick": session.nick, "session": session.session, "token": session.token,
-            "grace": 60, "limits": {"line_bytes": 4096, "lines_at_once": 40, "lines_per_second": 2, "new": 1},
+            "grace": grace, "limits": {"line_bytes": 4096, "lines_at_once": 40, "lines_per_second": 2, "new": 1},
             "rooms": {room: self._enter(room, replay, seen.get(room)) for room in sorted(session.rooms)},
         }  # fmt: skip
 

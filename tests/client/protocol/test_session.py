@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,16 +43,53 @@ def test_a_refused_nickname_ends_the_first_attempt_with_the_servers_sentence(lin
     assert str(second.session.ended) == "This is refused: nick-refused."
 
 
-def test_a_failed_first_connection_is_unreachable_with_the_servers_text() -> None:
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [
+        (b"", "the connection broke"),
+        (b"Welcome to a chat.\r\nNickname: ", "the connection broke"),
+        (b" * This server is full. Try again later.\r\n", "This server is full. Try again later."),
+        (b"Welcome to a chat.\r\nNickname: \r\n * No nickname in 60 seconds.\r\n", "No nickname in 60 seconds."),
+        (b"HTTP/1.1 400 Bad\x1b Request\r\nServer: x\r\n\r\n<html>\n", "HTTP/1.1 400 Bad\ufffd Request"),
+        (b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n", "SSH-2.0-OpenSSH_9.2"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "\ufffd\ufffd\ufffd\ufffd\ufffd\ufffdF"),
+    ],
+)
+def test_a_failed_first_connection_is_unreachable_with_the_text_that_explains_it(greeting: bytes, reason: str) -> None:
     link = Link()
-    link.server.greeting = b"-> Error: too many connections.\r\n"
+    link.server.greeting = greeting
     link.connect()
     link.receive()
     link.lose()
     assert isinstance(link.session.ended, errors.Unreachable)
-    assert str(link.session.ended) == "the connection broke (it said: -> Error: too many connections.)"
+    about = "" if link.session.ended.args[0] == reason else "this is no broadcast server; it says: "
+    assert str(link.session.ended) == about + reason
     with pytest.raises(errors.Unreachable):
         link.call(requests.CheckConnection())
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "after a lost connection"])
+def test_a_server_that_reads_the_first_request_as_a_nickname_ends_the_session_at_once(again: bool) -> None:
+    link = Link().start() if again else Link()
+    if again:
+        link.lose()
+    link.server.greeting = (
+        b"Welcome to Broadcast.\r\nNickname: -> Error: a nickname has at most 24 characters.\r\nNickname: "
+    )
+    link.connect()
+    link.receive()
+    assert link.session.must_close
+    assert isinstance(link.session.ended, errors.Unreachable)
+    assert str(link.session.ended) == (
+        "this server speaks only the line protocol (broadcast 0.1): use telnet or nc, or update it"
+    )
+
+
+def test_the_time_for_which_the_server_holds_the_session_can_be_asked_for() -> None:
+    link = Link(grace=5.0)
+    link.connect()
+    hello = json.loads(link.session.bytes_to_send())
+    assert hello["params"]["grace"] == 5
 
 
 @pytest.mark.parametrize(

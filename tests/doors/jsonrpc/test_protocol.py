@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from broadcast.core.limits import Limits
 from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
 from tests.harness import NOON, SocketTransport, World
+
+GREETING = b"Welcome to Broadcast. Type a nickname and press Enter.\r\nNickname: \r\n"
 
 
 def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -> None:
     bot = world.open_program()
     welcome = bot.hello("bot")
-    assert bot._greeting_end == b"Welcome to Broadcast. Type a nickname and press Enter.\r\nNickname: \r\n"
+    assert bot._greeting_end == GREETING
     assert welcome == {
         "server": "Broadcast",
         "version": "0.0",
@@ -113,6 +116,50 @@ def test_client_that_does_not_read_the_greeting_is_disconnected() -> None:
     assert transport.aborted
     bot.vanish()
     assert len(world.connections) == 0
+
+
+def early_program(world: ProgramWorld) -> Program:
+    """Return a program whose first byte has come before the server has accepted the connection."""
+    world.factory.peek_byte = lambda _transport: b"{"
+    return world.open_program()
+
+
+def test_program_that_speaks_first_receives_the_greeting_with_the_first_response(world: ProgramWorld) -> None:
+    early = early_program(world)
+    assert not early.transport.sent
+    early.person.put("{")
+    assert not early.transport.sent
+    early.person.put('"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+    world.settle()
+    assert early.transport.sent.startswith(GREETING + b'{"jsonrpc":"2.0","id":1,"error":')
+    early.transport.sent.clear()
+    early.put_lines('{"jsonrpc":"2.0","id":2,"method":"ping"}')
+    world.settle()
+    assert early.transport.sent.startswith(b'{"jsonrpc":"2.0","id":2,"error":')
+
+
+def test_program_that_speaks_first_receives_the_greeting_at_the_latest_at_the_end(world: ProgramWorld) -> None:
+    early, silent = early_program(world), early_program(world)
+    early.person.put("{}")
+    early.person.end_input()
+    world.settle()
+    assert early.transport.sent.startswith(GREETING)
+    assert early.is_closed()
+    world.clock.advance(60)
+    assert silent.transport.sent.startswith(GREETING + b'{"jsonrpc":"2.0","method":"goodbye"')
+    for program in (early, silent):
+        program.hang_up()
+    assert len(world.connections) == 0
+
+
+def test_program_that_speaks_first_is_rejected_like_others() -> None:
+    world = ProgramWorld(limits=Limits(connections=1))
+    world.connect()
+    early = early_program(world)
+    assert bytes(early.transport.sent).startswith(b" * ")
+    early.person.put("{")
+    early.vanish()
+    assert len(world.connections) == 1
 
 
 def test_line_port_without_programs_takes_json_for_a_nickname() -> None:

@@ -1,0 +1,113 @@
+"""Addresses of servers: ``HOST[:PORT]``, ``unix:PATH`` and ``broadcast://HOST[:PORT][/ROOM]``.
+
+This module imports nothing heavy, because ``--send`` waits for it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # typing itself takes longer to import than all of the client's own modules for --send
+if TYPE_CHECKING:
+    from typing import Final
+
+HOST: Final = "localhost"
+PORT: Final = 5555
+UNIX: Final = "unix:"
+"""The prefix of the path of a unix socket, which stands in the place of a host."""
+URL: Final = "broadcast://"
+
+
+def parse_address(text: str, port: str | None = None) -> tuple[str, int, str | None]:
+    """Return the host, the port and the room of an address. Raise ``ValueError`` with the reason if it is invalid.
+
+    *port* is a port that is given apart from the address. The host of a unix socket is ``unix:`` and the path.
+    """
+    if text[: len(URL)].lower() == URL:
+        if port is not None:
+            raise ValueError(f"the port of {text} stands behind its host, as in {URL}{HOST}:{PORT}")
+        return _parse_url(text[len(URL) :])
+    return *parse_host(text, port), None
+
+
+def parse_host(text: str, port: str | None = None) -> tuple[str, int]:
+    """Return the host and the port of ``HOST[:PORT]`` or ``unix:PATH``; raise ``ValueError`` if there are none.
+
+    An IPv6 address stands in brackets if a port follows it. A number alone is a port.
+    """
+    if text.startswith(UNIX):
+        return _unix_socket(text, port), PORT
+    if port is None and text.isascii() and text.isdigit() and len(text) <= 5:
+        text, port = HOST, text
+    host, beside = text, None
+    if text.startswith("["):
+        host, closed, beside = text[1:].partition("]")
+        if not host or "[" in host or not closed or (beside and not beside.startswith(":")):
+            raise ValueError(f"no host: {text}")
+        beside = beside[1:] if beside else None
+    elif "[" in text or "]" in text:
+        raise ValueError(f"no host: {text}")
+    elif text.count(":") == 1:
+        host, _, beside = text.partition(":")
+    if port is not None and beside is not None:
+        raise ValueError("the port is given twice")
+    if "%" not in host and host[:3].lower() in {"fe8", "fe9", "fea", "feb"} and host[4:5] == ":":
+        raise ValueError(f"{host} needs the network interface behind it, as in {host}%eth0")
+    number = port if beside is None else beside
+    return host or HOST, PORT if number is None else _port(number)
+
+
+def show_address(host: str, port: int) -> str:
+    """Return the address for people: ``localhost:5555``, ``[::1]:5555`` or ``unix:chat.sock``."""
+    if host.startswith(UNIX):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _parse_url(rest: str) -> tuple[str, int, str | None]:
+    """Parse what follows ``broadcast://``. As in the URLs of PostgreSQL, a host that begins with ``%2F`` is a path."""
+    if "?" in rest or "#" in rest:
+        raise ValueError(f"{URL}{rest} has a part that no address has: ? and # in a name are %3F and %23")
+    place, _, room = rest.partition("/")
+    room = room.removesuffix("/")
+    if "/" in room:
+        raise ValueError(f"{URL}{rest} names more than one room: give the others with --room")
+    if "@" in place:
+        raise ValueError(f"{URL}{rest} has a nickname: give it with --nick")
+    decoded = _unquote(place)
+    if decoded.startswith("/"):
+        host, port = _unix_socket(UNIX + decoded, None), PORT
+    elif place.isascii() and place.isdigit():
+        raise ValueError(f"{URL}{rest} has a port without a host: write {URL}{HOST}:{place}")
+    else:
+        host, port = parse_host(decoded)
+    return host, port, _unquote(room) or None
+
+
+def _unquote(text: str) -> str:
+    """Replace ``%2F`` and the like. Raise ``ValueError`` if the result is no text."""
+    first, *parts = text.split("%")
+    try:
+        bytes_ = [bytes([bytes.fromhex(part[:2])[0]]) + part[2:].encode() for part in parts]
+        decoded = (first.encode() + b"".join(bytes_)).decode()
+    except (ValueError, IndexError):
+        raise ValueError(f"{text} is not percent-encoded: write a percent sign as %25") from None
+    if not decoded.isprintable():
+        raise ValueError(f"{text} has a control character")
+    return decoded
+
+
+def _port(number: str) -> int:
+    if not (number.isascii() and number.isdigit() and len(number) <= 5 and 1 <= int(number) <= 65535):
+        raise ValueError(f"no port: {number}")
+    return int(number)
+
+
+def _unix_socket(place: str, port: str | None) -> str:
+    if sys.platform == "win32":
+        raise ValueError("this system has no unix sockets")
+    if port is not None:
+        raise ValueError("a unix socket has no port")
+    if place == UNIX:
+        raise ValueError(f"no path: {place}")
+    return place

@@ -1,0 +1,160 @@
+"""One connection of ``--send``: messages of the program protocol on a non-blocking socket.
+
+Scripts start the client again and again, so its start must be cheap. ``socket`` takes long to import because of its
+enums, and the library because of msgspec and typing. Hence ``_socket``, ``json``, and an exchange of its own.
+"""
+
+from __future__ import annotations
+
+import _socket
+import json
+import os
+import select
+import sys
+from time import monotonic
+
+from broadcast.client.address import UNIX
+from broadcast.client.protocol.greeting import Greeting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    Message = dict[str, Any]
+
+CONNECT_SECONDS: Final = 30.0
+"""The time limit of an attempt to connect."""
+NEXT_ADDRESS_SECONDS: Final = 3.0
+"""The time limit of an attempt if the host has other addresses."""
+REQUEST_BYTES: Final = 16_384
+"""The longest request that a server accepts, in bytes."""
+CHUNK: Final = 65536
+STDIN: Final = 0
+
+
+class Lost(Exception):
+    """The connection is lost, or there is none. The text is the reason.
+
+    The next attempt follows after a pause of *after* seconds, or after the usual one. None follows if it *is_final*.
+    """
+
+    def __init__(self, reason: str, after: float = 0.0, *, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.after = after
+        self.is_final = is_final
+
+
+class Connection:
+    """A connection to *host*: a name, an IP address, or ``unix:`` and a path. Its methods raise ``Lost``."""
+
+    def __init__(self, host: str, port: int, deadline: float) -> None:
+        self.answers: list[Message] = []
+        """The answers to requests that have arrived."""
+        self.heard = monotonic()
+        """The time of the latest input."""
+        self._goodbye: Message | None = None
+        self._greeting: Greeting | None = Greeting()
+        self._rest = self._unsent = b""
+        self._socket = _connect(host, port, deadline)
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        """Close at once."""
+        self._socket.close()
+
+    def request(self, number: int, method: str, params: Message) -> bool:
+        """Send a request as soon as there is room for it. Return False if it is too long for a server."""
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        data = json.dumps(message, ensure_ascii=False).encode() + b"\n"
+        if is_short := len(data) <= REQUEST_BYTES:
+            self._unsent += data
+        return is_short
+
+    def wait(self, until: float, *, stdin: bool = False) -> bool:
+        """Send and receive until *until* at most. Return whether the standard input can be read, if *stdin* asks."""
+        can_read = self._poll(max(0.0, until - monotonic()), stdin=stdin)
+        try:
+            if self._unsent:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent = b""  # the reason is in the input, or is the error of the next line
+        try:
+            data = self._socket.recv(CHUNK)
+        except BlockingIOError:
+            return can_read
+        except OSError as error:
+            raise self._lost(os.strerror(error.errno or 0)) from None
+        if not data:
+            raise self._lost("the server closed the connection")
+        self.heard = monotonic()
+        self._receive(data)
+        return can_read
+
+    def _poll(self, seconds: float, *, stdin: bool) -> bool:
+        number = self._socket.fileno()
+        if sys.platform == "win32":
+            select.select([number], [number] if self._unsent else [], [], seconds)
+            return False
+        poll = select.poll()
+        poll.register(number, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        if stdin:
+            poll.register(STDIN, select.POLLIN)
+        return any(ready == STDIN for ready, _ in poll.poll(seconds * 1000))
+
+    def _receive(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self._greeting is not None and not line.startswith(b"{"):
+                self._greeting.add(line.removesuffix(b"\r"))
+                if self._greeting.is_line_protocol:
+                    raise Lost(self._greeting.explain(""), is_final=True)
+                continue
+            self._greeting = None
+            try:
+                message = json.loads(line)
+            except ValueError:
+                raise Lost("the server has sent a line that is no message") from None
+            if message.get("method") == "goodbye":
+                self._goodbye = message["params"]
+            elif "id" in message:
+                self.answers.append(message)
+
+    def _lost(self, reason: str) -> Lost:
+        if self._greeting is not None:
+            self._greeting.add(self._rest)
+            return Lost(self._greeting.explain(reason))
+        goodbye = self._goodbye
+        if goodbye is None:
+            return Lost(reason)
+        return Lost(goodbye["reason"].rstrip("."), goodbye.get("after", 0.0), is_final=not goodbye["reconnect"])
+
+
+def _connect(host: str, port: int, deadline: float) -> _socket.socket:
+    """Return a socket that is connected to the first address of *host* that answers."""
+    if host.startswith(UNIX):
+        addresses: list[tuple[int, Any]] = [(_socket.AF_UNIX, host.removeprefix(UNIX))]
+    else:
+        try:
+            # The codec for international names takes long to import.
+            name = host.encode("ascii" if host.isascii() else "idna")
+            found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
+        except (_socket.gaierror, UnicodeError):
+            raise Lost("there is no such host") from None
+        addresses = [(family, address) for family, _, _, _, address in found]
+    reason = ""
+    for family, address in addresses:
+        connection = _socket.socket(family, _socket.SOCK_STREAM, 0)
+        limit = CONNECT_SECONDS if len(addresses) == 1 else NEXT_ADDRESS_SECONDS
+        connection.settimeout(max(0.1, min(limit, deadline - monotonic())))
+        try:
+            connection.connect(address)
+        except TimeoutError:
+            reason = "it does not answer"
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+        else:
+            return connection
+        connection.close()
+    raise Lost(reason)

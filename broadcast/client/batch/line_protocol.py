@@ -1,0 +1,72 @@
+"""The line protocol as the pipe reads it: up to the arrival, and the goodbye. ``docs/protocol.rst`` describes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+NICKNAME: Final = "Nickname: "
+"""The prompt for the nickname."""
+MAX_LINE: Final = 65536
+"""The most bytes of a line that are read. The rest of it is dropped."""
+
+_others: Final = r"(?:Nobody else is here|\d{1,9} others? (?:is|are) here: [^\s,:]+(?:, [^\s,:]+)*(?: and \d+ more)?)\."
+_arrived: Final = re.compile(rf" \* You are [^\s:]+\. {_others}(?: .*)?", re.DOTALL)
+_goodbye: Final = re.compile(r" \* (?!\S+ (?:joined\.|left[.:]|is now ))Goodbye.*", re.DOTALL)
+"""The goodbye, but no notice about a person whose nickname begins like it."""
+_password: Final = re.compile(r"[^:\r\n]{0,60}password[^:\r\n]{0,60}: ", re.IGNORECASE)
+
+
+class Kind(Enum):
+    """The kind of a part of the server's output."""
+
+    PROMPT = "prompt"
+    ARRIVED = "arrived"
+    ERROR = "error"
+    NOTICE = "notice"
+    GOODBYE = "goodbye"
+    OTHER = "other"
+
+
+class Reader:
+    """Reads the server's output, however it is cut. Prompts come only before the arrival."""
+
+    def __init__(self) -> None:
+        self.arrived = False
+        """Whether the client is in the room."""
+        self._line = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Kind, str]]:
+        """Yield the kind and the text of each part that *data* completes."""
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            self._hold(end)
+            line = self._line.removesuffix(b"\r").decode("utf-8", "replace")
+            self._line.clear()
+            yield from self._read(line)
+        self._hold(rest)
+        if not self.arrived and self._line.endswith(b": "):
+            # A prompt is the only part without a line end.
+            prompt = self._line.decode("utf-8", "replace")
+            if prompt == NICKNAME or (_password.fullmatch(prompt) and not prompt.startswith("-> ")):
+                self._line.clear()
+                yield Kind.PROMPT, prompt
+
+    def _hold(self, piece: bytes) -> None:
+        self._line += piece[: MAX_LINE - len(self._line)]
+
+    def _read(self, line: str) -> Iterator[tuple[Kind, str]]:
+        while not self.arrived and line.startswith(NICKNAME):
+            line = line.removeprefix(NICKNAME)
+            yield Kind.PROMPT, NICKNAME
+        if self.arrived:
+            yield Kind.GOODBYE if _goodbye.fullmatch(line) else Kind.OTHER, line
+        elif _arrived.fullmatch(line):
+            self.arrived = True
+            yield Kind.ARRIVED, line
+        elif line.startswith("-> Error: "):
+            yield Kind.ERROR, line.removeprefix("-> Error: ")
+        else:
+            yield Kind.NOTICE, line.removeprefix(" * ")

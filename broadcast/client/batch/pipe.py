@@ -1,0 +1,291 @@
+"""The client without a terminal: it sends the standard input, and writes the server's output, both unchanged.
+
+It speaks the line protocol. At the end of the input, it leaves, and waits for the rest of the server's output. After a
+lost connection, it sends nothing again, because it cannot know which lines were said.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+
+from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
+from broadcast.client.batch.line_protocol import NICKNAME, Kind, Reader
+from broadcast.client.batch.stdio import Console, Stdio, attach, needs_threads
+from broadcast.client.nicknames import of_user
+from broadcast.client.status import (
+    DONE,
+    INTERRUPTED,
+    LOST,
+    NICKNAME_REFUSED,
+    NO_CONNECTION,
+    TERMINATED,
+    unread,
+    unwritten,
+)
+from broadcast.client.text import printable
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IProducer, IReactorTime
+    from twisted.python.failure import Failure
+
+    from broadcast.client.options import Options
+
+PROMPT_SECONDS: Final = 30
+"""The time limit of a server to ask for a nickname, and then to accept or refuse it."""
+
+Ended = Callable[[int, str], None]
+"""Takes the exit status, and the reason in one line for people, empty for 0."""
+
+
+class Stream(ITCPTransport, IConsumer, IPushProducer):
+    """The interfaces of a TCP connection's transport together, because Twisted has no single one."""
+
+
+class Cleaner:
+    """Makes the server's output, fed in chunks, harmless for a terminal with *encoding*."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
+        self._encoding = encoding
+        self._held = ""
+
+    def clean(self, data: bytes) -> bytes:
+        """Return the text to write for *data*."""
+        text = self._held + self._decode(data)
+        self._held = "\r" if text.endswith("\r") else ""
+        *whole, rest = text.removesuffix("\r").split("\n")
+        lines = [printable(line.removesuffix("\r"), self._encoding) for line in whole]
+        return "\n".join([*lines, printable(rest, self._encoding)]).encode(self._encoding, "replace")
+
+
+class Pipe(TwistedProtocol):
+    """The standard input and output, connected to *server*, its name for people.
+
+    The client proposes the *nicks* in order. It calls *ended* once, when the connection is closed and everything is
+    written. *clean* changes the server's output before it is written.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        nicks: Iterator[str],
+        clock: IReactorTime,
+        attach_to: Callable[[TwistedProtocol], Stdio],
+        ended: Ended,
+        clean: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        self._server = server
+        self._nicks = nicks
+        self._clock = clock
+        self._ended = ended
+        self._clean = clean
+        self._reader = Reader()
+        self._result: tuple[int, str] | None = None
+        self._timer: IDelayedCall | None = None
+        self._proposed = self._goodbye = False
+        self._refusal = self._notice = ""
+        self._whole = True
+        """Whether the input so far ends with a line end."""
+        self._console = Console(self, attach_to)
+
+    @property
+    def _stream(self) -> Stream:
+        return cast(Stream, self.transport)
+
+    # Calls of the connection
+
+    def connectionMade(self) -> None:
+        """Wait for the prompt. Pause the server while the output is full."""
+        keep_alive(self.transport)
+        self._wait("nobody asks for a nickname there")
+        self._console.stdio.registerProducer(self._stream, streaming=True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Write *data* to the output, and handle its parts."""
+        self._console.stdio.write(self._clean(data) if self._clean else data)
+        for kind, text in self._reader.feed(data):
+            match kind:
+                case Kind.PROMPT:
+                    self._answer_prompt(text)
+                case Kind.ARRIVED:
+                    self._arrive()
+                case Kind.ERROR:
+                    self._refusal = text
+                case Kind.NOTICE:
+                    self._notice = text
+                case Kind.GOODBYE:
+                    # The server has answered all lines before it.
+                    self._goodbye = True
+                case Kind.OTHER:
+                    pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Write the rest of the output, and report the exit status with its reason."""
+        self._forget()
+        why = because(reason, "the server closed the connection")
+        if self._result is None:
+            if self._goodbye:
+                self._result = DONE, ""
+            elif self._reader.arrived:
+                self._result = LOST, f"the connection to {self._server} was lost: {why}"
+            elif self._refusal:
+                self._result = self._refused()
+            else:
+                self._result = NO_CONNECTION, f"no connection to {self._server}: {self._notice.rstrip('.') or why}"
+        self._console.close(self._report)
+
+    def _report(self) -> None:
+        assert self._result is not None
+        failure = self._console.failure
+        if self._result[0] == DONE and failure is not None and not isinstance(failure, BrokenPipeError):
+            # The end of the output is missing.
+            self._result = unwritten(failure)
+        self._ended(*self._result)
+
+    # The nickname
+
+    def _answer_prompt(self, prompt: str) -> None:
+        if self._proposed and not self._refusal:
+            # It is a line of the message of the day that looks like a prompt.
+            return
+        nick = next(self._nicks, None) if prompt == NICKNAME else None
+        if nick is None:
+            self._forget()
+            self._refusal = self._refusal or f"the server asks for more: {prompt.strip()}"
+            self._finish(*self._refused())
+            self._stream.loseConnection()
+            return
+        self._proposed = True
+        self._refusal = ""
+        self._stream.write(nick.encode("utf-8", "replace") + b"\r\n")
+        self._wait("the server does not answer")
+
+    def _refused(self) -> tuple[int, str]:
+        return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
+
+    def _wait(self, problem: str) -> None:
+        """Give up because of *problem* after a while."""
+
+        def give_up() -> None:
+            self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}")
+            self._stream.abortConnection()
+
+        self._forget()
+        self._timer = self._clock.callLater(PROMPT_SECONDS, give_up)
+
+    def _forget(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _finish(self, status: int, why: str) -> None:
+        """Set the exit status and its reason, unless they are set."""
+        self._result = self._result or (status, why)
+
+    # The input
+
+    def _arrive(self) -> None:
+        """Begin to read. Before the arrival, the server would take a line for a nickname."""
+        self._forget()
+        self._stream.registerProducer(cast("IProducer", self._console.stdio), streaming=True)
+        self._console.stdio.resumeProducing()
+
+    def typed(self, data: bytes) -> None:
+        """Send *data*."""
+        self._whole = data.endswith((b"\n", b"\r"))
+        self._stream.write(data)
+
+    def typed_all(self) -> None:
+        """Leave. The server answers all earlier lines first."""
+        if (error := self._console.unreadable) is not None:
+            self._finish(*unread(error))
+        self._stream.unregisterProducer()
+        self._stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")
+
+    def unread(self, error: OSError) -> None:
+        """End. If nobody reads the output, end without a message, like other filters."""
+        self._finish(*unwritten(error))
+        if self.connected:
+            self._stream.abortConnection()
+
+
+def run(options: Options, reactor: Any) -> tuple[int, str]:  # noqa: ANN401 -- no interface has all
+    """Connect the standard input and output to the server until both have ended. Return the exit status and why."""
+    threads = needs_threads(0, 1)
+    clean = Cleaner(sys.stdout.encoding if sys.stdout else "utf-8").clean if os.isatty(1) else None
+    nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
+    outcome: list[tuple[int, str]] = []
+
+    def end(status: int, why: str) -> None:
+        if not outcome:
+            outcome.append((status, why))
+            reactor.stop()
+
+    def fail(failure: Failure) -> None:
+        end(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
+
+    def make_pipe() -> Pipe:
+        def attach_to(protocol: TwistedProtocol) -> Stdio:
+            return attach(protocol, reactor, threads=threads)
+
+        return Pipe(options.server, nicks, reactor, attach_to, end, clean)
+
+    def begin() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        factory: Any = Factory.forProtocol(make_pipe)
+        factory.noisy = False
+        server_endpoint(reactor, options.host, options.port).connect(factory).addErrback(fail)
+
+    handlers = _handlers(reactor, end)
+    # The reactor installs its signal handlers first; those of begin replace them.
+    reactor.callLater(0, begin)
+    with _blocking(wanted=threads):
+        reactor.run()
+    return outcome[0] if outcome else (TERMINATED, "")
+
+
+def _handlers(reactor: Any, end: Ended) -> dict[int, Any]:  # noqa: ANN401 -- the same
+    """Return the handlers of signals. Stopping the reactor breaks the connection, so they set the status before."""
+
+    def handler(status: int) -> Callable[[int, object], None]:
+        def handle(number: int, _frame: object) -> None:
+            # The second signal ends the process at once, even if the reactor waits for an output or a name.
+            signal.signal(number, signal.SIG_DFL)
+            reactor.callFromThread(end, status, "")
+
+        return handle
+
+    # A shell lets a background process of a script ignore SIGINT. It must go on to do so.
+    return {
+        number: signal.SIG_IGN if signal.getsignal(number) is signal.SIG_IGN else handler(status)
+        for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED))
+    }
+
+
+@contextmanager
+def _blocking(*, wanted: bool) -> Iterator[None]:
+    """Let reads and writes of the standard input and output block, if that is *wanted*. Otherwise restore the mode."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
+    if wanted:
+        for descriptor in (0, 1):
+            os.set_blocking(descriptor, True)  # another program may have left it otherwise
+    try:
+        yield
+    finally:
+        if not wanted:
+            # Other programs may continue with the pipes.
+            for descriptor, blocking in enumerate(before):
+                os.set_blocking(descriptor, blocking)

@@ -1,0 +1,385 @@
+"""``--send``: say lines, each exactly once, and leave when the server has stored them.
+
+Each line has a ``uid``, so after a lost connection the client sends again what is not confirmed. It reads its input as
+fast as the server takes the lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections import deque
+from time import monotonic, sleep
+
+from broadcast import __version__
+from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
+from broadcast.client.nicknames import of_user
+from broadcast.client.options import STDIN, TIMEOUT_SECONDS
+from broadcast.client.status import (
+    DONE,
+    LOST,
+    NICKNAME_REFUSED,
+    NO_CONNECTION,
+    REFUSED,
+    TERMINATED,
+    USAGE,
+    unread,
+    unwritten,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from broadcast.client.batch.exchange import Message
+    from broadcast.client.options import Options
+
+    Line = tuple[int, str]
+    """A line with its number, from 1."""
+
+WINDOW: Final = 256
+"""The most lines that are sent ahead of their confirmations."""
+GREETING_SECONDS: Final = 30.0
+"""The time limit of the answer to ``hello``."""
+ANSWER_SECONDS: Final = 20.0
+"""A server that sends nothing for so long although lines are unconfirmed is lost."""
+SILENCE_SECONDS: Final = 100.0
+"""A server that sends nothing for so long is lost: it sends a ``ping`` after 60 s."""
+LEAVE_SECONDS: Final = 5.0
+"""The time limit of the answer to ``quit``. All lines are stored before."""
+LONGEST_PAUSE: Final = 8.0
+"""The longest pause between two attempts, in seconds."""
+SHOWN: Final = 30
+"""The number of characters that name a line in an error."""
+
+HELLO: Final = 0
+QUIT: Final = -1
+"""The ids of these requests. The ids of lines are their numbers."""
+
+NOT_STORED: Final = 1001
+NICK_REFUSED: Final = 1003
+ROOM_REFUSED: Final = 1004
+TOO_LONG: Final = 1008
+EMPTY: Final = 1009
+OTHER_JOURNAL: Final = 1010
+GOING_DOWN: Final = 1011
+UID_REUSED: Final = 1012
+
+
+class End(Exception):
+    """The client ends with *status*. The text is the reason for people, empty if none is needed."""
+
+    def __init__(self, status: int, reason: str = "") -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def send(options: Options) -> tuple[int, str]:
+    """Say what *options* ask for. Return the exit status and its reason for people, empty for 0."""
+    if options.json and sys.platform != "win32":
+        os.set_blocking(1, True)  # another program may have left it otherwise
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return Sender(options).run()
+    except End as end:
+        return end.status, str(end)
+
+
+def _read_input() -> bytes:
+    return os.read(0, CHUNK)
+
+
+def _print(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise End(TERMINATED)
+
+
+class Input:
+    """The lines to say: those of *text*, or those of the standard input if it is None."""
+
+    def __init__(self, text: str | None) -> None:
+        self.is_open = text is None
+        """Whether more lines may come."""
+        self.lines: deque[Line] = deque()
+        """The lines that are not sent yet."""
+        self.count = 0
+        """The number of all lines so far. Blank ones do not count."""
+        self.problem: tuple[int, str] | None = None
+        """The exit status and the reason if some of the input cannot be said."""
+        self._rest = b""
+        self._row = 0
+        if text is not None:
+            # Bytes of the command line that are no UTF-8 are replaced, as a server would do.
+            self._add(text.encode("utf-8", "surrogateescape").splitlines(), sys.maxsize)
+
+    def read(self, limit: int) -> None:
+        """Read a chunk of the standard input. Its lines hold at most *limit* bytes."""
+        try:
+            data = _read_input()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.stop(*unread(error))
+            return
+        rows = (self._rest + data).splitlines(keepends=True)
+        self.is_open = bool(data)
+        # A CR at the very end may be the first half of a line end.
+        is_partial = self.is_open and bool(rows) and not rows[-1].endswith(b"\n") and len(rows[-1]) <= limit + 1
+        self._rest = rows.pop() if is_partial else b""
+        self._add(rows, limit)
+
+    def stop(self, status: int, reason: str) -> None:
+        """Take no more lines. The first *reason* is the one to end with."""
+        self.problem = self.problem or (status, reason)
+        self.is_open = False
+
+    def _add(self, rows: list[bytes], limit: int) -> None:
+        for row in rows:
+            self._row += 1
+            text = row.rstrip(b"\r\n").decode("utf-8", "replace")
+            if len(text.encode()) > limit:
+                self.stop(REFUSED, f"line {self._row} of the input holds more than {limit:,} bytes")
+                break
+            if text.strip():
+                self.count += 1
+                self.lines.append((self.count, text))
+
+
+class Sender:
+    """The lines of *options*, over as many connections as it takes to say them."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._timeout = TIMEOUT_SECONDS if options.timeout is None else options.timeout
+        self._input = Input(None if options.send == STDIN else options.send)
+        self._nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
+        self._nick = next(self._nicks)
+        self._room = ""
+        self._limit = 0
+        """The longest line that the server accepts, in bytes; 0 before the first answer to ``hello``."""
+        self._uid = os.urandom(16).hex()
+        self._unconfirmed: dict[int, str] = {}
+        """The lines that were sent, by number."""
+        self._not_stored: dict[int, str] = {}
+        """The lines that the server could not store for now."""
+        self._stored = 0
+        self._token = self._journal = ""
+        self._attempt = self._failures = 0
+        self._progress = monotonic()
+        """The time of the latest confirmation, or the latest time at which no line waited for one."""
+
+    def run(self) -> tuple[int, str]:
+        """Say all lines. Return the exit status and its reason, or raise ``End``."""
+        if not self._input.is_open and not self._input.lines:
+            return USAGE, "there is nothing to send"
+        while True:
+            try:
+                connection = Connection(self._options.host, self._options.port, self._deadline)
+                try:
+                    self._greet(connection)
+                    self._exchange(connection)
+                    break
+                except (AttributeError, KeyError, TypeError):
+                    raise Lost("the server has sent a message that cannot be understood") from None
+                finally:
+                    connection.close()
+            except Lost as lost:
+                self._pause(lost)
+        if self._input.problem is not None:
+            status, reason = self._input.problem
+            return status, self._add_count(reason)
+        if self._options.send != STDIN and not self._stored:
+            return USAGE, "there is nothing to send"
+        return DONE, ""
+
+    @property
+    def _deadline(self) -> float:
+        return self._progress + self._timeout
+
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._unconfirmed or self._not_stored or self._input.lines)
+
+    def _add_count(self, reason: str) -> str:
+        if not self._input.count:
+            return reason
+        lines = "line is" if self._input.count == 1 else "lines are"
+        return f"{reason.rstrip('.')}; {self._stored:,} of {self._input.count:,} {lines} known to be stored"
+
+    def _pause(self, lost: Lost) -> None:
+        """Wait before the next attempt, or give up."""
+        server = self._options.server
+        self._failures += 1
+        # Clients that have lost their connections together must not come back together.
+        jitter = int.from_bytes(os.urandom(2), "big") / 65536
+        pause = lost.after or jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1))
+        is_late = lost.is_final or monotonic() + pause > self._deadline
+        if not self._limit and (is_late or self._options.timeout is None):
+            raise End(NO_CONNECTION, f"no connection to {server}: {lost}")
+        if is_late:
+            raise End(LOST, self._add_count(f"the connection to {server} was lost: {lost}"))
+        sleep(pause)
+        again = {**self._unconfirmed, **self._not_stored}
+        self._input.lines.extendleft(sorted(again.items(), reverse=True))
+        self._unconfirmed.clear()
+        self._not_stored.clear()
+
+    # hello
+
+    def _greet(self, connection: Connection) -> None:
+        """Say hello until the server accepts a nickname."""
+        until = min(monotonic() + GREETING_SECONDS, self._deadline)
+        while True:
+            connection.request(HELLO, "hello", self._hello())
+            while not connection.answers:
+                if monotonic() >= until:
+                    raise Lost("nobody answers there, or it is no broadcast server")
+                connection.wait(until)
+            answer = connection.answers.pop()
+            if "error" not in answer:
+                self._welcome(answer["result"])
+                return
+            self._refuse_hello(answer["error"])
+
+    def _hello(self) -> Message:
+        params: Message = {"protocol": 1, "client": f"broadcast-client/{__version__}", "nick": self._nick}
+        params |= {"replay": 0, "grace": 0}
+        if self._options.rooms:
+            params["rooms"] = self._options.rooms
+        if self._token:
+            # The server may not have noticed yet that the last connection is lost, and holds the nickname.
+            self._attempt += 1
+            resume = {"token": self._token, "journal": self._journal, "rooms": {}, "attempt": self._attempt}
+            params["resume"] = resume
+        return params
+
+    def _welcome(self, result: Message) -> None:
+        self._nick = result["nick"]
+        self._token = result["token"]
+        self._journal = result["journal"]
+        self._room = next(iter(result["rooms"]), self._room)
+        is_first = not self._limit
+        self._limit = result["limits"]["line_bytes"]
+        if is_first and self._options.send != STDIN:
+            # Nothing of a text is said if a part of it cannot be.
+            for _, text in self._input.lines:
+                if len(text.encode()) > self._limit:
+                    self._stop(self._explain_length(text))
+                    break
+
+    def _refuse_hello(self, error: Message) -> None:
+        """Prepare another hello, or raise the reason why there is none."""
+        code, message = error["code"], error["message"]
+        if code == OTHER_JOURNAL and self._token:
+            self._token = ""
+        elif code == NICK_REFUSED and not self._limit:
+            nick = next(self._nicks, None)
+            if nick is None:
+                raise End(NICKNAME_REFUSED, f"the nickname was refused: {message}")
+            self._nick = nick
+        elif code == ROOM_REFUSED:
+            raise End(REFUSED, f"the room was refused: {message}")
+        else:
+            raise Lost(message.rstrip("."))
+
+    # Lines
+
+    def _exchange(self, connection: Connection) -> None:
+        """Say lines until all are confirmed or refused, and leave."""
+        while True:
+            self._fill(connection)
+            if self._is_idle and not self._input.is_open:
+                break
+            self._wait(connection)
+            for answer in connection.answers:
+                self._take(answer)
+            connection.answers.clear()
+        connection.request(QUIT, "quit", {})
+        until = monotonic() + LEAVE_SECONDS
+        while not connection.answers and monotonic() < until:
+            try:
+                connection.wait(until)
+            except Lost:
+                break
+
+    def _fill(self, connection: Connection) -> None:
+        """Send lines until enough are unconfirmed. Lines that could not be stored are sent again before newer ones."""
+        lines = self._input.lines
+        while lines and len(self._unconfirmed) < WINDOW and not self._not_stored:
+            number, text = lines.popleft()
+            params = {"room": self._room, "text": text, "uid": f"{self._uid}-{number}"}
+            if not connection.request(number, "say", params):
+                self._stop(f"that with {text[:SHOWN]!r} makes a request of more than {REQUEST_BYTES:,} bytes")
+                break
+            self._unconfirmed[number] = text
+
+    def _wait(self, connection: Connection) -> None:
+        """Wait for answers, and for the standard input if more lines can be sent."""
+        is_idle = self._is_idle
+        wants_lines = self._input.is_open and not self._input.lines and len(self._unconfirmed) < WINDOW
+        try:
+            if wants_lines and is_idle and sys.platform == "win32":
+                # Nothing there waits for a socket and a pipe. The input waits until all lines are confirmed.
+                self._input.read(self._limit)
+                return
+            patience = SILENCE_SECONDS if is_idle else ANSWER_SECONDS
+            until = max(connection.heard, self._progress) + patience
+            if not is_idle:
+                until = min(until, self._deadline)
+            if monotonic() >= until:
+                raise Lost("it has fallen silent")
+            if connection.wait(until, stdin=wants_lines):
+                self._input.read(self._limit)
+        finally:
+            if is_idle:
+                self._progress = monotonic()
+
+    def _take(self, answer: Message) -> None:
+        """Take the answer about a line."""
+        number = answer["id"]
+        text = self._unconfirmed.pop(number, None)
+        if text is None:
+            return
+        error = answer.get("error")
+        if error is None:
+            self._confirm(answer["result"]["seq"], text)
+            return
+        code = error["code"]
+        if code in {NOT_STORED, GOING_DOWN}:
+            self._not_stored[number] = text
+        elif code == UID_REUSED and "seq" in error.get("data", ()):
+            # The line was stored under the nickname of an earlier connection.
+            self._confirm(error["data"]["seq"], text)
+        elif code == EMPTY:
+            self._input.count -= 1
+        else:
+            self._stop(self._explain_length(text) if code == TOO_LONG else error["message"])
+        if self._not_stored and not self._unconfirmed:
+            raise Lost(error["message"].rstrip("."))
+
+    def _confirm(self, seq: int, text: str) -> None:
+        self._stored += 1
+        self._failures = 0
+        self._progress = monotonic()
+        if self._options.json:
+            data = json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n"
+            try:
+                _print(data)
+            except OSError as error:
+                raise End(*unwritten(error)) from None
+
+    def _stop(self, reason: str) -> None:
+        """Say no more lines, because the server refuses one."""
+        self._input.stop(REFUSED, reason)
+        self._input.lines.clear()
+
+    def _explain_length(self, text: str) -> str:
+        size = len(text.encode())
+        return f"a line holds at most {self._limit:,} bytes here; that with {text[:SHOWN]!r} has {size:,}"

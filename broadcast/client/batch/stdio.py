@@ -1,0 +1,274 @@
+"""The standard input and output: Twisted's where the reactor can watch them, or two threads.
+
+No reactor can watch files, and on Windows it can watch neither consoles nor pipes. There threads read and write.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProducer, IReactorFromThreads
+
+CHUNK: Final = 65536
+"""The most bytes that are read at once, and the number of unwritten bytes above which the producer is paused."""
+
+
+class Stdio(Protocol):
+    """The methods that Twisted's ``StandardIO`` and ``ThreadedIO`` have in common."""
+
+    def write(self, data: bytes) -> None:
+        """Write *data* to the output."""
+
+    def pauseProducing(self) -> None:
+        """Stop reading for now."""
+
+    def resumeProducing(self) -> None:
+        """Continue to read."""
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Pause *producer* while too much waits to be written."""
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+
+    def loseConnection(self) -> None:
+        """Stop reading, write everything, and then call the protocol's ``connectionLost``."""
+
+
+class Typist(Protocol):
+    """The receiver of the input."""
+
+    def typed(self, data: bytes) -> None:
+        """Take *data*, which was read."""
+
+    def typed_all(self) -> None:
+        """Handle the end of the input."""
+
+    def unread(self, error: OSError) -> None:
+        """Handle an output that cannot be written any more. *error* is a ``BrokenPipeError`` if nobody reads it."""
+
+
+@implementer(IHalfCloseableProtocol)
+class Console(TwistedProtocol):
+    """The standard input and output of *typist*. *attach* connects a protocol to them. Reading begins paused."""
+
+    def __init__(self, typist: Typist, attach: Callable[[TwistedProtocol], Stdio]) -> None:
+        self._typist = typist
+        self._closed: Callable[[], None] | None = None
+        self._lost = False
+        self.stdio = attach(self)
+        """The input and output, as a producer and a consumer."""
+        self.stdio.pauseProducing()
+
+    @property
+    def failure(self) -> OSError | None:
+        """The known reason why the output cannot be written, or None."""
+        return self.stdio.failure if isinstance(self.stdio, ThreadedIO) else None
+
+    @property
+    def unreadable(self) -> OSError | None:
+        """The known reason why the input was not read to its end, or None."""
+        return self.stdio.unreadable if isinstance(self.stdio, ThreadedIO) else None
+
+    def close(self, closed: Callable[[], None]) -> None:
+        """Write the rest of the output, then call *closed*."""
+        if self._lost:
+            closed()
+        else:
+            self._closed = closed
+            self.stdio.unregisterProducer()
+            self.stdio.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass a chunk to the typist."""
+        self._typist.typed(data)
+
+    def readConnectionLost(self) -> None:
+        """Pass the end of the input to the typist."""
+        self._typist.typed_all()
+
+    def writeConnectionLost(self) -> None:
+        """Pass the failure of the output to the typist."""
+        self._lost = True
+        if self._closed is None:
+            # A pipe reports no reason, but only a missing reader can be the reason.
+            self._typist.unread(self.failure or BrokenPipeError())
+        else:
+            self.connectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 -- any reason
+        """Report that everything is written."""
+        self._lost = True
+        if self._closed is not None:
+            closed, self._closed = self._closed, None
+            closed()
+
+
+def needs_threads(stdin: int, stdout: int) -> bool:
+    """Return whether the reactor cannot watch these descriptors.
+
+    (A terminal that does not block would do so for the shell, too.)
+    """
+    if sys.platform == "win32":
+        return True
+    modes = [os.fstat(descriptor).st_mode for descriptor in (stdin, stdout)]
+    return not all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in modes)
+
+
+def attach(protocol: TwistedProtocol, reactor: IReactorFromThreads, *, threads: bool) -> Stdio:
+    """Connect *protocol* to the standard input and output of this process."""
+    if threads:
+        # Not those of sys, which differ with Python's options, and are None if a descriptor is closed.
+        return ThreadedIO(protocol, reactor, 0, 1)
+    from twisted.internet.stdio import StandardIO  # noqa: PLC0415 -- it is another one on Windows, and not wanted there
+
+    standard = StandardIO(protocol, reactor=reactor)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+    return cast(Stdio, standard)
+
+
+@implementer(IPushProducer, IConsumer)
+class ThreadedIO:
+    """One thread reads the descriptor *source*, and another writes to *sink*. Neither keeps the process alive.
+
+    The threads pass one chunk at a time. At most one chunk waits while reading is paused.
+    """
+
+    def __init__(self, protocol: TwistedProtocol, reactor: IReactorFromThreads, source: int, sink: int) -> None:
+        self._protocol: Any = protocol
+        self._call = reactor.callFromThread
+        self._source = source
+        self._sink = sink
+        self.failure: OSError | None = None
+        """The reason why the output cannot be written any more, or None."""
+        self.unreadable: OSError | None = None
+        """The reason why the input was not read to its end, or None."""
+        self._wanted = Event()
+        self._writing = True
+        self._paused = self._ending = self._over = False
+        self._held: bytes | None = None
+        self._unwritten = 0
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._producer: IPushProducer | None = None
+        self._producer_paused = False
+        self._wanted.set()
+        for work in (self._read, self._write):
+            Thread(target=work, daemon=True).start()
+        self._protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+
+    # In the threads
+
+    def _read(self) -> None:
+        data = b"-"
+        while data:
+            self._wanted.wait()
+            self._wanted.clear()
+            try:
+                data = os.read(self._source, CHUNK)
+            except OSError as error:
+                data, self.unreadable = b"", error
+            self._call(self._came, data)
+
+    def _write(self) -> None:
+        while (data := self._queue.get()) is not None:
+            left = memoryview(data)
+            try:
+                while left:
+                    left = left[os.write(self._sink, left) :]
+            except OSError as error:
+                self._call(self._unwritable, error)
+                return
+            self._call(self._wrote, len(data))
+        self._call(self._lost)
+
+    # Reading
+
+    def _came(self, data: bytes) -> None:
+        if self._ending:
+            return
+        if self._paused:
+            self._held = data
+        elif data:
+            # First, so that the next chunk obeys what the protocol says about reading.
+            self._wanted.set()
+            self._protocol.dataReceived(data)
+        else:
+            self._protocol.readConnectionLost()
+
+    def pauseProducing(self) -> None:
+        """Stop reading for now."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Continue to read."""
+        self._paused = False
+        if self._held is not None:
+            data, self._held = self._held, None
+            self._came(data)
+
+    def stopProducing(self) -> None:
+        """Stop reading for good."""
+        self.loseConnection()
+
+    # Writing
+
+    def write(self, data: bytes) -> None:
+        """Write *data* to the output."""
+        if not self._writing or not data:
+            return
+        self._unwritten += len(data)
+        self._queue.put(data)
+        if self._unwritten > CHUNK and self._producer is not None and not self._producer_paused:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+
+    def _wrote(self, size: int) -> None:
+        self._unwritten -= size
+        if not self._unwritten and self._producer is not None and self._producer_paused:
+            self._producer_paused = False
+            self._producer.resumeProducing()
+
+    def _unwritable(self, error: OSError) -> None:
+        self.failure = error
+        self._writing = False
+        self._unwritten = 0
+        if self._ending:
+            self._lost()
+        else:
+            self._protocol.writeConnectionLost()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:  # noqa: ARG002 -- it is always a push
+        """Pause *producer* while too much waits to be written."""
+        self._producer = cast(IPushProducer, producer)
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        self._producer = None
+
+    def loseConnection(self) -> None:
+        """Stop reading, write everything, and then call the protocol's ``connectionLost``."""
+        if self._ending:
+            return
+        self._ending = True
+        if self._writing:
+            self._queue.put(None)
+        else:
+            self._call(self._lost)
+
+    def _lost(self) -> None:
+        if not self._over:
+            self._over = True
+            self._protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]

@@ -1,0 +1,44 @@
+"""The text that the other side of a connection sends before its first message, read for an error.
+
+``--send`` waits for this module, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+LINE_PROTOCOL: Final = "this server speaks only the line protocol (broadcast 0.1): use telnet or nc, or update it"
+"""The error about a server that has read the first request as a nickname."""
+_PROMPT: Final = b"Nickname: "
+_ERROR: Final = b"-> Error: "
+_NOTICE: Final = b" * "
+_MAX_BYTES: Final = 400
+
+
+class Greeting:
+    """The text before the first message. *text* is its first line, or the last notice of a broadcast server."""
+
+    def __init__(self) -> None:
+        self.text = b""
+        self.is_line_protocol = False
+        """Whether the other side has read the first request as a nickname, as servers of version 0.1 do."""
+
+    def add(self, line: bytes) -> None:
+        """Add a line, which may lack its end if it is the last one."""
+        self.is_line_protocol |= line.removeprefix(_PROMPT).startswith(_ERROR)
+        if line.strip() and (not self.text or line.startswith(_NOTICE)):
+            self.text = line[:_MAX_BYTES]
+
+    def explain(self, reason: str) -> str:
+        """Return why the connection has failed: the text if it explains that, otherwise *reason*."""
+        text = " ".join(self.text.decode("utf-8", "replace").split())
+        text = "".join(character if character.isprintable() else "\ufffd" for character in text)
+        if self.is_line_protocol:
+            return LINE_PROTOCOL
+        if text.startswith("* "):
+            return text.removeprefix("* ")
+        if text and not text.startswith("Welcome "):
+            return f"this is no broadcast server; it says: {text}"
+        return reason

@@ -1,0 +1,277 @@
+"""The client on a terminal: it connects the conversation, the session on the server, and the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from io import TextIOWrapper
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.application.current import AppSession
+from prompt_toolkit.input import create_input
+from prompt_toolkit.output import create_output
+from prompt_toolkit.utils import is_dumb_terminal
+
+from broadcast.client.nicknames import LONGEST, fit, numbered, of_user
+from broadcast.client.protocol import errors, events, requests
+from broadcast.client.session.conversation import Conversation, Question, State
+from broadcast.client.session.interfaces import Front, Server
+from broadcast.client.settings import Choices
+from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
+from broadcast.client.terminal import links
+from broadcast.client.terminal.completion import ConversationCompleter
+from broadcast.client.terminal.history import DraftHistory, state_folder
+from broadcast.client.terminal.rendering import Renderer
+from broadcast.client.terminal.screen import Screen as FullScreen
+from broadcast.client.terminal.screen import has_alternate_screen, reflows
+
+if TYPE_CHECKING:
+    from broadcast.client.aio import Chat
+    from broadcast.client.options import Options
+
+IDLE_SECONDS: Final = 15.0
+"""The time without an event or an answer after which the client checks the connection."""
+SLOW_SECONDS: Final = 1.0
+"""The round-trip time after which the client checks the connection more often, as the status line shows the time."""
+TICK_SECONDS: Final = 1.0
+"""The time between two looks at the clock, for the status line."""
+LEAVE_SECONDS: Final = 12.0
+"""The time limit for leaving after the terminal has gone."""
+QUIT_SECONDS: Final = 0.3
+"""The time limit for leaving at once."""
+SMALLEST: Final = (10, 3)
+"""A terminal of fewer columns or rows than these gets lines, and no editor."""
+
+
+class Screen(Front, Protocol):
+    """A front that runs on a terminal."""
+
+    async def run(self) -> None:
+        """Show the conversation until ``stop``. Raise ``EOFError`` or ``OSError`` if the terminal is gone."""
+
+    def stop(self) -> None:
+        """End ``run``. Later calls do nothing."""
+
+
+def run(options: Options) -> int:
+    """Run the client on this terminal until the user leaves, or the session ends. Return the exit status."""
+    choices = Choices(options)
+    if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
+        # Most terminals send UTF-8, also with LANG=C.
+        sys.stdin.reconfigure(encoding="utf-8")
+    with create_app_session(create_input(), create_output()) as session:
+        make_screen = partial(_make_screen, options, session)
+        return asyncio.run(App(options, choices, make_screen).run())
+
+
+def _make_screen(options: Options, session: AppSession, conversation: Conversation, server: Server) -> Screen:
+    """Make the screen that fits the terminal."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    size = session.output.get_size()
+    is_plain = is_dumb_terminal() or size.columns < SMALLEST[0] or size.rows < SMALLEST[1]
+    # Windows has no such terminals, and its event loop cannot wait for what is typed into one.
+    if is_plain and sys.platform != "win32":
+        from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
+
+        renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
+        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding)
+    renderer = Renderer(
+        has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
+    )
+    return FullScreen(
+        conversation,
+        renderer,
+        ConversationCompleter(conversation, server),
+        DraftHistory(state_folder() / "history"),
+        session.input,
+        session.output,
+        server=options.server,
+        encoding=encoding,
+        is_reflowing=reflows(),
+        has_alternate_screen=has_alternate_screen(),
+    )
+
+
+class App:
+    """A conversation on a terminal: the ``Server`` of the conversation. *make_screen* makes its screen."""
+
+    def __init__(
+        self, options: Options, choices: Choices, make_screen: Callable[[Conversation, Server], Screen]
+    ) -> None:
+        self._options = options
+        self._chat: Chat | None = None
+        self._ended = asyncio.Event()
+        self._status_of_signal = 0
+        self._failure: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._heard_at = 0.0
+        """The time of the last event or answer."""
+        self._talk = Conversation(
+            self, choices, rooms=options.rooms, uid_prefix=secrets.token_hex(16), now=time.time, on_end=self._on_end
+        )
+        self._screen = self._talk.front = make_screen(self._talk, self)
+
+    async def run(self) -> int:
+        """Run until the user leaves, or the session ends. Return the exit status."""
+        self._handle_signals()
+        self._start(self._run_session())
+        self._start(self._run_clock())
+        try:
+            await self._screen.run()
+        except (EOFError, OSError):
+            # The terminal is gone. The others see that the user leaves.
+            self._leave_once()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), LEAVE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        # A task that still waits for the answer to quit is cancelled again at the end of the loop.
+        await asyncio.wait(self._tasks, timeout=QUIT_SECONDS)
+        if self._failure is not None:
+            raise self._failure
+        return self._status_of_signal or self._talk.status
+
+    # The server of the conversation
+
+    def request(self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]) -> None:
+        """Send a request, over as many connections as it takes."""
+        self._start(self._call(request, on_end))
+
+    def quit(self, reason: str) -> None:
+        """Leave the server."""
+        assert self._chat is not None
+        self._start(self._chat.close(reason or None))
+
+    async def _call(
+        self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]
+    ) -> None:
+        assert self._chat is not None
+        result, error = None, None
+        try:
+            result = await self._chat.call(request)
+        except errors.ChatError as caught:
+            error = caught
+        self._heard_at = asyncio.get_running_loop().time()
+        on_end(result, error)
+
+    # The session
+
+    async def _run_session(self) -> None:
+        """Connect, and pass the events to the conversation, until the session ends."""
+        from broadcast.client.aio import Chat  # noqa: PLC0415 -- the first prompt need not wait for ssl
+        from broadcast.client.protocol.session import Session  # noqa: PLC0415
+
+        options = self._options
+        user = next(of_user(os.environ))
+        nick = options.nick or await self._ask_nick(Question(user, ()), "")
+        while True:
+            self._talk.nick = nick
+            self._talk.connecting()
+            session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
+            chat = Chat(session, options.host, options.port, None, "")
+            try:
+                async with chat:
+                    self._chat = chat
+                    self._talk.connected(chat.welcome)
+                    await self._read(chat)
+            except errors.NickRejected as error:
+                nick = await self._ask_nick(Question("", similar(nick)), str(error))
+            except errors.Ended as error:
+                self._talk.ended(error, LOST)
+            except errors.ChatError as error:
+                self._talk.ended(error, NO_CONNECTION)
+            if self._ended.is_set():
+                return
+
+    async def _read(self, chat: Chat) -> None:
+        """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""
+        loop = asyncio.get_running_loop()
+        async for event in chat:
+            self._heard_at = loop.time()
+            match event:
+                case events.Disconnected(reason=reason) if not self._options.reconnect:
+                    text = f"the connection to {self._options.server} was lost: {reason}"
+                    self._talk.ended(errors.Ended(text), LOST)
+                    return
+                case events.Disconnected(reason=reason, after=after):
+                    self._talk.lost(reason, loop.time() + after)
+                case events.Reconnected():
+                    self._talk.connected(chat.welcome)
+            self._talk.handle(event)
+        self._talk.ended(None)
+
+    async def _ask_nick(self, question: Question, why: str) -> str:
+        nick: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._talk.ask_nick(question, why, nick.set_result)
+        return await nick
+
+    # Liveness
+
+    async def _run_clock(self) -> None:
+        """Keep the numbers of the status line up to date, and check the connection while nothing else does."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            talk, chat, now = self._talk, self._chat, loop.time()
+            before = talk.silence
+            if chat is not None:
+                talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
+            if talk.state is State.OFFLINE and talk.retry_at is not None and talk.retry_at <= now:
+                talk.connecting()
+            elif talk.silence or before or talk.state is State.OFFLINE:
+                self._screen.update()
+            is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
+            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)
+            if talk.state is State.ONLINE and not talk.silence and is_idle:
+                self.request(requests.CheckConnection(), lambda _result, _error: None)
+
+    # Ends
+
+    def _handle_signals(self) -> None:
+        """Leave properly at SIGTERM, a second time at once; and at SIGHUP, which comes if the terminal is gone."""
+
+        def terminate() -> None:
+            self._status_of_signal = TERMINATED
+            self._talk.leave()
+
+        if sys.platform != "win32":
+            for number, handler in ((signal.SIGTERM, terminate), (signal.SIGHUP, self._leave_once)):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    asyncio.get_running_loop().add_signal_handler(number, handler)
+
+    def _leave_once(self) -> None:
+        if self._talk.state is not State.LEAVING:
+            self._talk.leave()
+
+    def _on_end(self) -> None:
+        self._ended.set()
+        self._screen.stop()
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = self._failure or failure
+            self._screen.stop()
+
+
+def similar(nick: str) -> tuple[str, ...]:
+    """Return nicknames to take in place of a refused one."""
+    fitting = fit(nick)
+    if fitting != nick:
+        return (fitting,)
+    return f"{fitting[: LONGEST - 1]}_", numbered(fitting, 2)

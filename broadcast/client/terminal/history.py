@@ -1,0 +1,76 @@
+"""The sent drafts, stored in a file of the user. Answers to questions, such as that for a nickname, are not stored."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from prompt_toolkit.history import History
+
+ENTRIES: Final = 1000
+"""The most drafts in the file. A longer file is shortened when it is read."""
+_BREAK: Final = "\r"
+"""The character for a line end within a draft. The editor makes a line end of it when somebody pastes one."""
+
+
+def state_folder(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder for the state of a program on *platform*, a value of ``sys.platform``."""
+    home = Path.home()
+    if platform == "win32":
+        return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / "broadcast"
+    if platform == "darwin":
+        return home / "Library" / "Application Support" / "broadcast"
+    state = environment.get("XDG_STATE_HOME", "")
+    # The specification says to ignore a relative path (XDG Base Directory Specification 0.8, "Basics").
+    return (Path(state) if Path(state).is_absolute() else home / ".local" / "state") / "broadcast"
+
+
+class DraftHistory(History):
+    """The drafts that the Up key brings back, in the file *path*, oldest first. Only its owner can read it.
+
+    Each draft is a line of the file. If the file cannot be read or written, the drafts of this run are still there.
+    """
+
+    def __init__(self, path: Path, entries: int = ENTRIES) -> None:
+        super().__init__()
+        self.path = path
+        self._entries = entries
+
+    def append_string(self, string: str) -> None:
+        """Append *string*, unless it is empty or equals the last one."""
+        before = self.get_strings()
+        if string and string != (before[-1] if before else None):
+            super().append_string(string)
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Return the drafts of earlier runs, newest first."""
+        try:
+            with self.path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+                lines = [line.rstrip("\n") for line in file]
+            if len(lines) > self._entries:
+                lines = lines[-self._entries :]
+                self._write(self.path.with_name(f"{self.path.name}.new"), lines, os.O_TRUNC).replace(self.path)
+        except OSError:
+            return ()
+        return (line.replace(_BREAK, "\n") for line in reversed(lines))
+
+    def store_string(self, string: str) -> None:
+        """Append *string* to the file."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._write(self.path, [string.replace("\n", _BREAK)], os.O_APPEND)
+        except OSError:
+            pass  # an unwritable home does not end the conversation
+
+    @staticmethod
+    def _write(path: Path, lines: Iterable[str], how: int) -> Path:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+        # One write, so that the drafts of two clients at once do not mix.
+        with open(descriptor, "wb", buffering=-1) as file:  # noqa: PTH123 -- a descriptor has no path
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)
+            file.write("".join(f"{line}\n" for line in lines).encode(errors="replace"))
+        return path

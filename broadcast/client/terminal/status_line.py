@@ -1,0 +1,119 @@
+"""The rows below the typed line: the state of the connection, and the views with the number of unread lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+from broadcast.client.session.conversation import State
+from broadcast.client.terminal.graphemes import boundary, width
+from broadcast.client.text import printable
+
+if TYPE_CHECKING:
+    from broadcast.client.session.conversation import Conversation
+    from broadcast.client.session.views import View
+
+SLOW_SECONDS: Final = 1.0
+"""The least round-trip time that is shown."""
+SILENCE_SECONDS: Final = 3.0
+"""The least silence of the server that is shown."""
+SHORTEST_NAME: Final = 3
+"""The least number of columns of a shortened name in the line of views."""
+
+
+def shorten(text: str, columns: int, sign: str = "…") -> str:
+    """Return *text*, cut to at most *columns* columns. *sign* then ends it."""
+    if width(text) <= columns:
+        return text
+    while text and width(text) + width(sign) > columns:
+        text = text[: boundary(text, len(text) - 1, after=False)]
+    return (text + sign)[: max(0, columns)]
+
+
+def state_of(conversation: Conversation, now: float) -> str:
+    """Return the state of the connection in words, or an empty string while everything is well.
+
+    *now* is on the clock of ``Conversation.retry_at``.
+    """
+    state = conversation.state
+    if state is State.OFFLINE and conversation.retry_at is not None:
+        return f"no connection, next try in {max(1, math.ceil(conversation.retry_at - now))} s"
+    if state is not State.ONLINE:
+        return "" if state is State.ASKING else state.value
+    if conversation.silence >= SILENCE_SECONDS:
+        return f"no answer for {conversation.silence:.0f} s"
+    if conversation.round_trip is not None and conversation.round_trip >= SLOW_SECONDS:
+        return f"{conversation.round_trip:.1f} s"
+    return ""
+
+
+def status(conversation: Conversation, server: str, now: float) -> list[str]:
+    """Return the facts of the status line, the most important one first."""
+    view = conversation.current
+    state = state_of(conversation, now)
+    if conversation.state in {State.CONNECTING, State.ASKING}:
+        return [*filter(None, [state]), server]
+    nick = conversation.nick if conversation.away is None else f"{conversation.nick} (away)"
+    people = [f"{view.count} here"] if view.count and not view.is_private else []
+    return [nick, *filter(None, [state]), view.title, *people, server]
+
+
+def status_row(facts: Sequence[str], columns: int, encoding: str = "utf-8") -> str:
+    """Return the status line in at most *columns* - 1 columns."""
+    dot = printable("·", encoding)
+    separator = f" {dot} " if dot == "·" else " | "
+    text = separator.join(printable(fact, encoding) for fact in facts)
+    return f" {shorten(text, max(1, columns - 3), _ellipsis(encoding))} "
+
+
+def _label(number: int, view: View, columns: int, encoding: str) -> str:
+    """Return the text for a view. Its name has at most *columns* columns."""
+    unread = ""
+    if view.unread:
+        urgent = view.is_private or view.mentions
+        unread = f" ({view.unread}{'!' if urgent else ''})"
+    return f"{number} {shorten(printable(view.title, encoding), columns, _ellipsis(encoding))}{unread}"
+
+
+def views_row(views: Sequence[View], current: View, columns: int, encoding: str = "utf-8") -> StyleAndTextTuples:
+    """Return the line of views in at most *columns* - 1 columns, or nothing if there is only one view.
+
+    If it is too long, the names become shorter. If this is not enough, views are left out: those without anything new
+    first.
+    """
+    if len(views) < 2:
+        return []
+    numbered = list(enumerate(views, 1))
+    longest = max(width(view.title) for view in views)
+    for name_columns in range(longest, SHORTEST_NAME - 1, -1):
+        if _width_of(labels := _labels(numbered, name_columns, encoding)) < columns:
+            break
+    else:
+        # sorted() is stable: of two views with the same importance, the last one goes first.
+        by_importance = sorted(numbered, key=lambda item: (item[1] is not current, not item[1].unread))
+        while len(by_importance) > 1 and _width_of(_labels(by_importance, SHORTEST_NAME, encoding)) >= columns:
+            by_importance.pop()
+        numbered = sorted(by_importance, key=lambda item: item[0])
+        labels = _labels(numbered, SHORTEST_NAME, encoding)
+    pieces: StyleAndTextTuples = [("class:views", " ")]
+    for (_, view), label in zip(numbered, labels, strict=True):
+        if len(pieces) > 1:
+            pieces.append(("class:views", "  "))
+        style = "class:views.current" if view is current else "class:views.unread" if view.unread else "class:views"
+        pieces.append((style, label))
+    return pieces
+
+
+def _labels(numbered: Sequence[tuple[int, View]], columns: int, encoding: str) -> list[str]:
+    return [_label(number, view, columns, encoding) for number, view in numbered]
+
+
+def _width_of(labels: Sequence[str]) -> int:
+    return 1 + sum(map(width, labels)) + 2 * (len(labels) - 1)
+
+
+def _ellipsis(encoding: str) -> str:
+    return "…" if printable("…", encoding) == "…" else "~"

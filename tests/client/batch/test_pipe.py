@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IReactorFromThreads, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
+from broadcast.client.batch.stdio import Console, Stdio, ThreadedIO, needs_threads
+
+FULL = OSError(errno.ENOSPC, "the disk is full")
+GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
+
+
+class Wire(StringTransport):
+    """Twisted's, with types."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        written = cast(bytes, self.value())  # type: ignore[no-untyped-call]  # the same
+        self.clear()  # type: ignore[no-untyped-call]  # the same
+        return written
+
+
+class Play:
+    """A pipe between a terminal-less program and the script of a server."""
+
+    def __init__(self, clean: Callable[[bytes], bytes] | None = None, nicks: Sequence[str] = ("ann",)) -> None:
+        self.clock = Clock()
+        self.told: list[tuple[int, str]] = []
+        self.stdio = Wire()
+        self.wire = Wire()
+        self.ends: IProtocol | None = None
+
+        def attach(ends: IProtocol) -> Stdio:
+            self.ends = ends
+            return cast(Stdio, self.stdio)
+
+        self.pipe = Pipe(
+            "there:5555", iter(nicks), self.clock, attach, lambda status, why: self.told.append((status, why)), clean
+        )
+        self.pipe.makeConnection(self.wire)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
+
+    def cut(self) -> tuple[int, str]:
+        self.pipe.connectionLost(Failure(connectionDone.value))  # type: ignore[no-untyped-call]
+        assert self.stdio.disconnecting
+        assert not self.told, "everything is written first"
+        assert self.ends is not None
+        self.ends.connectionLost(connectionDone)
+        assert len(self.told) == 1
+        return self.told[0]
+
+
+def test_what_arrives_is_passed_on_byte_by_byte() -> None:
+    play = Play()
+    noise = bytes(range(256)) + b"\r\n"
+    play.pipe.dataReceived(GREETING + noise)
+    assert play.stdio.taken() == GREETING + noise
+
+
+def test_nothing_is_read_before_one_is_in_the_room() -> None:
+    play = Play()
+    assert play.stdio.producerState == "paused"
+    play.pipe.dataReceived(b"Welcome to Broadcast.\r\nNickname: ")
+    assert play.stdio.producerState == "paused"
+    assert play.wire.taken() == b"ann\r\n"
+    play.pipe.dataReceived(GREETING.partition(b"Nickname: ")[2])
+    assert play.stdio.producerState == "producing"
+    assert play.wire.producer is play.stdio
+    assert play.stdio.producer is play.wire
+
+
+def test_nicknames_are_tried_one_after_the_other() -> None:
+    play = Play(nicks=("ann", "ann2"))
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    assert play.wire.taken() == b"ann\r\n"
+    play.pipe.dataReceived(b"-> Error: ann is taken.\r\nNickname: ")
+    assert play.wire.taken() == b"ann2\r\n"
+    play.pipe.dataReceived(b"-> Error: ann2 is taken.\r\nNickname: ")
+    assert play.wire.disconnecting
+    assert play.cut() == (3, "the nickname was refused: ann2 is taken.")
+    assert play.clock.getDelayedCalls() == []
+
+
+def test_a_line_of_the_motd_that_looks_like_a_prompt_is_not_answered() -> None:
+    play = Play()
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    play.pipe.dataReceived(b"Nickname: ann is what you are called.\r\n")
+    assert play.wire.taken() == b"ann\r\n"
+
+
+def test_a_server_that_asks_for_a_password_is_left() -> None:
+    play = Play()
+    play.pipe.dataReceived(b"Password: ")
+    assert play.cut() == (3, "the nickname was refused: the server asks for more: Password:")
+
+
+def test_a_client_that_is_turned_away_says_why() -> None:
+    play = Play()
+    play.pipe.dataReceived(b" * This server is full. Try again later.\r\n")
+    assert play.cut() == (2, "no connection to there:5555: This server is full. Try again later")
+    play = Play()
+    play.pipe.dataReceived(b"Nickname: -> Error: go away.\r\n")
+    assert play.cut() == (3, "the nickname was refused: go away.")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "problem"),
+    [(b"SSH-2.0-x\r\n", "nobody asks for a nickname there"), (b"Nickname: ", "the server does not answer")],
+)
+def test_a_server_has_30_seconds_for_each_answer(greeting: bytes, problem: str) -> None:
+    play = Play()
+    play.pipe.dataReceived(greeting)
+    play.clock.advance(PROMPT_SECONDS)
+    assert play.wire.disconnecting
+    assert play.cut() == (2, f"no connection to there:5555: {problem}")
+
+
+def test_the_end_of_the_input_leaves_on_a_line_of_its_own() -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING)
+    play.wire.taken()
+    play.pipe.typed(b"a\nb")
+    play.pipe.typed_all()
+    assert play.wire.taken() == b"a\nb\r\nquit\r\n"
+
+
+def test_an_input_that_cannot_be_read_leaves_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING)
+    monkeypatch.setattr(Console, "unreadable", OSError(errno.EIO, "broken"))
+    play.pipe.typed_all()
+    play.pipe.dataReceived(b" * Goodbye, ann.\r\n")
+    assert play.cut() == (6, "the standard input cannot be read: broken")
+
+
+def test_a_goodbye_is_a_good_end_and_nothing_else_is() -> None:
+    good = Play()
+    good.pipe.dataReceived(GREETING + b" * Goodbye, ann.\r\n")
+    assert good.cut() == (0, "")
+    bad = Play()
+    bad.pipe.dataReceived(GREETING + b"bob:  * Goodbye, ann.\r\n * The server is going down.\r\n")
+    assert bad.cut() == (4, "the connection to there:5555 was lost: the server closed the connection")
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [(BrokenPipeError(), (141, "")), (FULL, (6, "the standard output cannot be written: the disk is full"))],
+)
+def test_an_output_that_cannot_be_written_is_the_end(error: OSError, ending: tuple[int, str]) -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING)
+    play.pipe.unread(error)
+    assert play.wire.disconnecting
+    assert play.cut() == ending
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (None, (0, "")),
+        (BrokenPipeError(), (0, "")),
+        (FULL, (6, "the standard output cannot be written: the disk is full")),
+    ],
+)
+def test_last_words_that_are_not_written_though_somebody_reads_are_no_good_end(
+    monkeypatch: pytest.MonkeyPatch, error: OSError | None, ending: tuple[int, str]
+) -> None:
+    play = Play()
+    play.pipe.dataReceived(GREETING + b" * Goodbye, ann.\r\n")
+    monkeypatch.setattr(Console, "failure", error)
+    assert play.cut() == ending
+
+
+def test_a_terminal_gets_no_escape_sequence() -> None:
+    play = Play(Cleaner().clean)
+    play.pipe.dataReceived(GREETING + b"bob: \x1b[2J\xc2\x9b\r\n")
+    shown = play.stdio.taken().decode()
+    assert "\x1b" not in shown
+    assert shown.endswith("bob: \ufffd[2J\ufffd\n")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_however_it_is_cut_a_terminal_gets_the_same(size: int) -> None:
+    cleaner = Cleaner()
+    data = "a\r\nb\x1b[mé\r\nr\rest\n".encode()
+    cleaned = b"".join(cleaner.clean(data[at : at + size]) for at in range(0, len(data), size))
+    assert cleaned.decode() == "a\nb\ufffd[mé\nr\ufffdest\n"
+
+
+def test_files_need_threads_and_pipes_do_not() -> None:
+    read, write = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        assert not needs_threads(read, write)
+        assert needs_threads(null, write)
+        assert needs_threads(read, null)
+    finally:
+        for descriptor in (read, write, null):
+            os.close(descriptor)
+
+
+def test_on_windows_everything_needs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    read, write = os.pipe()
+    try:
+        assert needs_threads(read, write)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@implementer(IHalfCloseableProtocol)
+class Ends(Protocol):
+    """What the threads tell."""
+
+    def __init__(self) -> None:
+        self.read = b""
+        self.at_end: Deferred[None] = Deferred()
+        self.unwritable: Deferred[None] = Deferred()
+        self.over: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.read += data
+
+    def readConnectionLost(self) -> None:
+        self.at_end.callback(None)
+
+    def writeConnectionLost(self) -> None:
+        self.unwritable.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.over.callback(None)
+
+
+class Threads:
+    """The threads' way, as on Windows, between two pipes."""
+
+    def __init__(self) -> None:
+        from twisted.internet import reactor  # noqa: PLC0415 -- the one that pytest-twisted has installed
+
+        self.clock = cast(IReactorTime, reactor)
+        stdin, self.typing = os.pipe()
+        self.reading, stdout = os.pipe()
+        self.ends = Ends()
+        self.files = stdin, stdout
+        self.io = ThreadedIO(self.ends, cast(IReactorFromThreads, reactor), *self.files)
+
+    async def soon(self, event: Deferred[None]) -> None:
+        await event.addTimeout(10, self.clock)
+
+    def close(self) -> None:
+        for file in self.files:
+            os.close(file)
+
+
+@ensureDeferred
+async def test_threads_read_and_write_everything() -> None:
+    threads = Threads()
+    os.write(threads.typing, b"one\ntwo")
+    os.close(threads.typing)
+    await threads.soon(threads.ends.at_end)
+    assert threads.ends.read == b"one\ntwo"
+    threads.io.write(b"x" * 1000)
+    threads.io.loseConnection()
+    await threads.soon(threads.ends.over)
+    assert os.read(threads.reading, 2000) == b"x" * 1000
+    os.close(threads.reading)
+    threads.close()
+
+
+@ensureDeferred
+async def test_threads_notice_that_nobody_reads() -> None:
+    threads = Threads()
+    os.close(threads.reading)
+    threads.io.write(b"x")
+    await threads.soon(threads.ends.unwritable)
+    os.close(threads.typing)
+    await threads.soon(threads.ends.at_end)
+    threads.close()

@@ -1,0 +1,571 @@
+"""Tests of the conversation: events become entries, and typed lines become requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from broadcast.client.protocol import errors, events, requests
+from broadcast.client.session.conversation import Question, State
+from broadcast.client.session.items import Kind
+from tests.client.session.fakes import NOW, Talk, as_text, welcome
+
+
+def entries(here: Talk, name: str) -> list[str]:
+    """Return the entries of the view with this title, as short texts."""
+    view = next(view for view in here.talk.views if view.title == name)
+    return [as_text(entry) for entry in view.entries]
+
+
+# Lines
+
+
+def test_an_own_line_waits_until_the_room_has_it_and_is_then_shown_in_its_place() -> None:
+    here = Talk()
+    assert here.talk.submit("hello") == ""
+    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
+    here.said("first")
+    here.store()
+    assert here.front.texts == ["bob: first", "ann: hello"]
+    assert here.talk.waiting == []
+
+
+def test_the_answer_to_a_command_waits_for_the_line_before_it() -> None:
+    here = Talk()
+    here.talk.submit("hello\n/names")
+    here.server.answer(requests.Output(("2 here: ann, bob",)), index=1)
+    assert here.front.texts == []
+    here.store()
+    assert here.front.texts == ["ann: hello", "> /names", "-> 2 here: ann, bob"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "request_"),
+    [
+        ("hello", requests.Say("lobby", "hello", "own-1")),
+        ("//slash", requests.Say("lobby", "/slash", "own-1")),
+        ("/say quit", requests.Say("lobby", "quit", "own-1")),
+        ("/me waves", requests.Emote("lobby", "waves", "own-1")),
+        ("/msg bob a secret", requests.Tell("bob", "a secret", "own-1")),
+        ("/m bob a secret", requests.Tell("bob", "a secret", "own-1")),
+        ("/topic cats", requests.Topic("lobby", "cats")),
+        ("/nick anna", requests.Nick("anna")),
+        ("/away lunch", requests.Away("lunch")),
+        ("/back", requests.Away(None)),
+        ("/join Kitchen", requests.Join("kitchen", replay=20)),
+        ("/uptime", requests.Command("lobby", "/uptime")),
+        ("/nosuch thing", requests.Command("lobby", "/nosuch thing")),
+    ],
+)
+def test_typed_lines_become_requests(typed: str, request_: object) -> None:
+    here = Talk()
+    here.talk.submit(typed)
+    assert here.server.requests == [request_]
+
+
+@pytest.mark.parametrize("typed", ["/say", "/me ", "/reply", "/reply hi", "/msg", "/join", "/nick", "/unignore bob"])
+def test_a_command_that_cannot_be_executed_is_answered_with_a_problem(typed: str) -> None:
+    here = Talk()
+    here.talk.submit(typed)
+    assert here.server.requests == []
+    assert len(here.front.texts) == (1 if here.front.texts[0].startswith("Not said") else 2)
+
+
+def test_a_refused_line_is_shown_with_the_reason() -> None:
+    here = Talk()
+    here.talk.submit("hello")
+    here.server.answer(error=errors.NotStored(1001, "the disk is full."))
+    assert here.front.texts == ["Not said: hello (The disk is full.)"]
+
+
+def test_a_line_that_was_stored_under_the_old_nickname_is_not_refused() -> None:
+    here = Talk()
+    here.talk.submit("hello")
+    here.server.answer(error=errors.UidReused(1012, "another line has it", {"seq": 1}))
+    here.said("hello", uid="own-1")
+    assert here.front.texts == ["ann: hello"]
+
+
+def test_a_stored_line_that_the_room_events_leave_out_is_shown_at_its_gap() -> None:
+    here = Talk()
+    here.talk.submit("/me waves")
+    here.server.answer(requests.Stored(1, NOW))
+    assert here.front.texts == []
+    here.talk.handle(events.Gap("lobby", 1, 3))
+    assert here.front.texts == ["* You missed 3 lines. /history #1-#3 shows them.", "** ann waves"]
+
+
+def test_a_line_that_is_too_long_stays_in_the_editor_with_the_lines_after_it() -> None:
+    here = Talk()
+    assert here.talk.submit("one\n" + "x" * 4097 + "\nthree") == "x" * 4097 + "\nthree"
+    assert here.talk.submit("/me " + "x" * 4096) == ""
+    assert here.front.texts == ["! The line has 4097 bytes, and at most 4096 are possible."]
+    assert [item.text[:5] for item in here.talk.waiting] == ["one", "/me x"]
+
+
+def test_with_a_rate_limit_lines_wait_here_and_not_at_the_server() -> None:
+    here = Talk(is_connected=False)
+    here.talk.connected(welcome("lobby", limits=requests.Limits(4096, 40, 2)))
+    here.talk.submit("\n".join("abcdef"))
+    assert len(here.server.requests) == 2
+    here.store()
+    assert len(here.server.requests) == 2
+    assert len(here.talk.waiting) == 5
+
+
+# Commands of the client
+
+
+def test_the_client_explains_its_own_commands_after_those_of_the_server() -> None:
+    here = Talk()
+    here.talk.submit("/help")
+    here.server.answer(requests.Output(("/names   who is here",)))
+    assert here.front.texts[1] == "-> /names   who is here"
+    assert here.front.texts[2].startswith("-> /set [NAME [on/off]]   ")
+
+
+def test_choices_are_made_without_the_server() -> None:
+    here = Talk(is_connected=False)
+    here.talk.submit("/set\n/set times off\n/quiet\n/set nosuch on\n/set quiet maybe\n/timestamp on")
+    assert here.choices == {"times": True, "quiet": True}
+    assert [text for text in here.front.texts if not text.startswith(">")] == [
+        "-> times on",
+        "-> quiet off",
+        "-> times off",
+        "-> joins and leaves are off.",
+        "! There is no choice nosuch. The choices are times, quiet.",
+        "! Usage: /set [NAME [on/off]].",
+        "-> timestamps are on.",
+    ]
+
+
+def test_quiet_hides_who_comes_and_goes() -> None:
+    here = Talk()
+    here.talk.submit("/quiet on")
+    here.talk.handle(events.Joined("lobby", "eve", "s-eve"))
+    here.talk.handle(events.Crowd("lobby", 20, 0))
+    assert here.front.texts == ["> /quiet on", "-> joins and leaves are off."]
+    assert here.talk.current.count == 3
+
+
+def test_an_ignored_person_stays_hidden_also_under_another_nickname() -> None:
+    here = Talk()
+    here.talk.submit("/ignore Bob")
+    here.front.shown.clear()
+    here.said("noise")
+    here.talk.handle(events.Told(1, "bob", "s-bob", NOW, "noise"))
+    here.talk.handle(events.TopicChanged("lobby", "bob", "s-bob", "noise"))
+    here.talk.handle(events.Renamed("lobby", "bob", "rob", "s-bob"))
+    here.said("noise", nick="rob")
+    assert here.front.texts == ["* bob is now rob."]
+    assert here.front.alerts == []
+    here.talk.submit("/ignore\n/unignore ROB\n/ignore\n/ignore ann")
+    assert [text for text in here.front.texts if text[0] in "-!"] == [
+        "-> You ignore rob.",
+        "-> You no longer ignore ROB.",
+        "-> You ignore nobody.",
+        "! You cannot ignore yourself.",
+    ]
+
+
+def test_nickname_and_away_follow_the_answers() -> None:
+    here = Talk()
+    here.talk.submit("/nick anna\n/away lunch")
+    here.server.answer(requests.Nickname("Anna"))
+    assert here.talk.nick == "Anna"
+    here.server.answer()
+    assert here.talk.away == "lunch"
+    here.talk.submit("/back")
+    here.server.answer()
+    assert here.talk.away is None
+
+
+# Rooms
+
+
+def join(here: Talk, name: str) -> None:
+    here.talk.submit(f"/join {name}")
+    here.server.answer(requests.Room(name, last=7, count=1, members=(requests.Person("ann", "s-ann"),)))
+
+
+def test_lines_after_join_are_said_in_the_room() -> None:
+    here = Talk()
+    here.talk.submit("/join kitchen\nhello")
+    assert here.talk.current.name == "lobby"
+    here.server.answer(requests.Room("kitchen"))
+    assert here.talk.current.name == "kitchen"
+    assert here.server.requests == [requests.Say("kitchen", "hello", "own-2")]
+    assert here.front.switches == [0]
+
+
+def test_lines_after_a_refused_join_are_not_said() -> None:
+    here = Talk()
+    here.talk.submit("/join secret\nhello\n/topic cats\n/uptime")
+    here.server.answer(error=errors.RoomRejected(1004, "you may not enter secret."))
+    assert here.front.texts == [
+        "> /join secret",
+        "! You may not enter secret.",
+        "Not said: hello (/join secret has failed.)",
+        "> /topic cats",
+        "! /join secret has failed.",
+    ]
+    assert here.server.requests == [requests.Command("lobby", "/uptime")]
+
+
+def test_a_view_that_the_user_selects_meanwhile_stays() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.submit("/join kitchen")
+    here.talk.select(here.talk.views[1])
+    here.talk.submit("hello")
+    here.server.answer(requests.Room("kitchen"))
+    assert here.talk.current.name == "hall"
+    assert here.server.requests == [requests.Say("hall", "hello", "own-2")]
+    assert [view.name for view in here.talk.views] == ["lobby", "hall", "kitchen"]
+
+
+def test_other_rooms_count_what_is_unread() -> None:
+    here = Talk("lobby", "hall")
+    here.said("hi", room="hall")
+    here.said("hi Ann!", room="hall")
+    here.talk.handle(events.Joined("hall", "eve", "s-eve"))
+    hall = here.talk.views[1]
+    assert (hall.unread, hall.mentions, here.front.texts) == (2, 1, [])
+    assert [(view.name, as_text(entry)) for view, entry in here.front.alerts] == [("hall", "bob: hi Ann!")]
+    here.talk.next_unread()
+    assert here.talk.current is hall
+    assert (hall.unread, hall.mentions, here.front.switches) == (0, 0, [3])
+
+
+def test_the_next_unread_view_is_one_that_needs_the_user() -> None:
+    here = Talk("lobby", "hall", "kitchen")
+    here.said("hi", room="hall")
+    here.said("hi ann", room="kitchen")
+    here.talk.next_unread()
+    assert here.talk.current.name == "kitchen"
+    here.talk.next_unread()
+    assert here.talk.current.name == "hall"
+    here.talk.next_unread()
+    assert here.talk.current.name == "hall"
+
+
+def test_views_are_stepped_through_in_a_circle() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.step(-1)
+    assert here.talk.current.name == "hall"
+    here.talk.step(1)
+    assert here.talk.current.name == "lobby"
+
+
+def test_lines_from_before_the_user_came_are_not_unread_and_do_not_ring() -> None:
+    here = Talk()
+    join(here, "kitchen")
+    here.talk.step(-1)
+    here.last["kitchen"] = 6
+    here.said("ann?", room="kitchen")
+    assert (here.talk.views[1].unread, here.front.alerts) == (0, [])
+    here.said("ann!", room="kitchen")
+    assert (here.talk.views[1].unread, len(here.front.alerts)) == (1, 1)
+
+
+def test_join_of_a_room_that_the_user_is_in_shows_it() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.submit("/join hall")
+    assert (here.talk.current.name, here.server.requests) == ("hall", [])
+
+
+def test_leave_closes_the_room_and_shows_the_one_before() -> None:
+    here = Talk()
+    join(here, "kitchen")
+    here.talk.submit("/leave dinner\nhello")
+    assert here.server.requests == [requests.Leave("kitchen", "dinner")]
+    here.talk.handle(events.Left("kitchen", "ann", "s-ann", "dinner"))
+    here.server.answer()
+    assert [view.name for view in here.talk.views] == ["lobby"]
+    assert here.server.requests == [requests.Say("lobby", "hello", "own-3")]
+
+
+def test_the_only_room_cannot_be_left() -> None:
+    here = Talk()
+    here.talk.submit("/leave")
+    assert here.front.texts == ["> /leave", "! You are in lobby only. quit leaves the server."]
+
+
+def test_members_and_their_number_follow_the_events() -> None:
+    here = Talk()
+    view = here.talk.current
+    for _ in range(2):  # a repetition changes nothing
+        here.talk.handle(events.Joined("lobby", "eve", "s-eve"))
+    assert (view.count, here.talk.nicknames) == (3, ["bob", "eve"])
+    for _ in range(2):
+        here.talk.handle(events.Left("lobby", "bob", "s-bob", "bye"))
+    here.talk.handle(events.Renamed("lobby", "eve", "eva", "s-eve"))
+    assert (view.count, here.talk.nicknames) == (2, ["eva"])
+    assert here.front.texts[-2:] == ["* bob left: bye", "* eve is now eva."]
+
+
+@pytest.mark.parametrize("event", [events.Crowd("lobby", 6, 7), events.Skipped("lobby", 5), events.Gap("lobby", 2, 1)])
+def test_after_events_without_names_the_members_are_requested_once(event: events.Event) -> None:
+    here = Talk()
+    here.talk.handle(event)
+    here.talk.handle(event)
+    assert here.server.requests == [requests.ListMembers("lobby", count=1000)]
+    here.server.answer(requests.Members(5, (requests.Person("eve", "s-eve"),)))
+    assert len(here.server.requests) == 1
+    here.server.answer(requests.Members(4, (requests.Person("zoe", "s-zoe"),)))
+    assert (here.server.requests, here.talk.current.count, here.talk.nicknames) == ([], 4, ["zoe"])
+
+
+def test_topics_are_shown_and_known() -> None:
+    here = Talk()
+    here.talk.handle(events.TopicChanged("lobby", "bob", "s-bob", "cats"))
+    here.talk.submit("/topic")
+    here.talk.handle(events.TopicChanged("lobby", "bob", "s-bob", None))
+    here.talk.submit("/topic")
+    assert here.front.texts == [
+        "* bob set the topic: cats",
+        "> /topic",
+        "-> Topic: cats",
+        "* bob removed the topic.",
+        "> /topic",
+        "-> There is no topic. /topic TEXT sets one.",
+    ]
+
+
+# Private conversations
+
+
+def test_a_private_line_is_shown_at_once_and_kept_in_its_conversation() -> None:
+    here = Talk()
+    here.talk.handle(events.Told(1, "bob", "s-bob", NOW, "psst"))
+    assert here.front.texts == ["[bob] psst"]
+    assert entries(here, "@bob") == ["[bob] psst"]
+    assert here.talk.views[1].unread == 1
+    assert len(here.front.alerts) == 1
+    here.talk.submit("/reply what?")
+    here.server.answer(requests.Delivered(away="lunch"))
+    assert here.front.texts[1:] == ["[-> bob] what?", "* bob is away: lunch"]
+    assert entries(here, "@bob") == ["[bob] psst", "[-> bob] what?", "* bob is away: lunch"]
+
+
+def test_lines_in_a_private_conversation_are_told() -> None:
+    here = Talk()
+    here.talk.submit("/msg bob\nhi\n/me waves\n/names")
+    assert here.talk.current.title == "@bob"
+    assert here.server.requests[0] == requests.Tell("bob", "hi", "own-2")
+    here.server.answer(requests.Delivered())
+    assert here.front.texts[-2:] == ["[-> bob] hi", "Not said: /me waves (/me works only in a room.)"]
+    assert here.server.requests == [requests.Command("lobby", "/names")]
+
+
+def test_a_private_conversation_follows_a_rename_and_can_be_closed() -> None:
+    here = Talk()
+    here.talk.submit("/msg bob")
+    here.talk.handle(events.Renamed("lobby", "bob", "rob", "s-bob"))
+    assert here.talk.nicknames[0] == "rob"
+    here.talk.submit("/leave")
+    assert [view.title for view in here.talk.views] == ["lobby"]
+    assert here.talk.current.title == "lobby"
+
+
+def test_a_private_line_that_perhaps_arrived_says_so() -> None:
+    here = Talk()
+    here.talk.submit("/msg bob hi")
+    here.server.answer(error=errors.Unconfirmed("the server has lost the session"))
+    [entry] = here.front.shown
+    assert as_text(entry) == "Not said: /msg bob hi (The server has lost the session.)"
+    assert not entry.is_certain  # type: ignore[union-attr]  # it is a Refused
+
+
+# The connection
+
+
+def test_lines_typed_before_the_connection_are_sent_afterwards() -> None:
+    here = Talk(is_connected=False)
+    here.talk.submit("hello")
+    assert (here.talk.state, here.server.requests) == (State.CONNECTING, [])
+    here.talk.connected(welcome("lobby", motd="Be nice.\nPlease."))
+    assert here.talk.state is State.ONLINE
+    assert here.server.requests == [requests.Say("lobby", "hello", "own-1")]
+    assert here.front.texts == [
+        "* Be nice.",
+        "* Please.",
+        "* You are ann. 1 other is here: bob. /help helps, Ctrl-D leaves.",
+    ]
+
+
+def test_the_first_room_has_the_name_that_the_server_gives_it() -> None:
+    here = Talk(is_connected=False)
+    here.talk.connected(welcome("foyer"))
+    assert [view.name for view in here.talk.views] == ["foyer"]
+
+
+def test_a_lost_connection_is_a_line_once_and_then_a_state() -> None:
+    here = Talk()
+    here.talk.lost("the server has closed the connection", 3.0)
+    here.talk.connecting()
+    assert here.talk.state is State.CONNECTING
+    here.talk.lost("no connection to localhost", 7.0)
+    assert (here.talk.state, here.talk.retry_at) == (State.OFFLINE, 7.0)
+    assert here.front.texts == ["* The server has closed the connection."]
+    here.talk.connected(welcome("lobby"))
+    here.talk.handle(events.Reconnected(resumed=True, same_journal=True))
+    assert here.front.texts[1:] == ["* You are ann. 1 other is here: bob."]
+    assert here.talk.retry_at is None
+
+
+def test_another_journal_begins_the_numbers_anew() -> None:
+    here = Talk()
+    here.last["lobby"] = 5
+    here.said("old")
+    here.talk.submit("hello")
+    here.talk.connected(requests.Welcome("ann", "s-2", "t", "other", rooms=welcome("lobby").rooms))
+    here.talk.handle(events.Reconnected(resumed=False, same_journal=False))
+    here.last["lobby"] = 0
+    here.server.answer(requests.Stored(1, NOW))
+    assert here.front.texts[-1].startswith("* The server has another journal.")
+    here.said("hello", uid="own-1")
+    assert here.front.texts[-1] == "ann: hello"
+
+
+def test_a_room_that_the_server_no_longer_has_is_closed() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.connected(welcome("lobby"))
+    assert [view.name for view in here.talk.views] == ["lobby"]
+    assert here.front.texts[0] == "! You are no longer in hall."
+
+
+def test_a_reason_that_the_server_has_announced_is_not_repeated() -> None:
+    here = Talk()
+    here.talk.handle(events.Announced("The server is going down."))
+    here.talk.lost("the server is going down", 1.0)
+    assert here.front.texts == ["* The server is going down."]
+
+
+def test_a_refusal_in_a_closed_view_is_shown_in_the_current_one() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.select(here.talk.views[1])
+    here.talk.submit("hello")
+    here.talk.connected(welcome("lobby"))
+    here.server.answer(error=errors.NotInRoom(1005, "you are not in hall."))
+    assert here.front.texts[-1] == "Not said: hello (You are not in hall.)"
+
+
+def test_an_announcement_is_a_notice() -> None:
+    here = Talk()
+    here.talk.handle(events.Announced("The server restarts at noon."))
+    here.talk.handle(events.Announced("Elsewhere.", "unknown"))
+    assert here.front.texts == ["* The server restarts at noon."]
+
+
+def test_the_own_name_and_state_change_on_other_connections_too() -> None:
+    here = Talk()
+    here.talk.handle(events.Renamed("lobby", "ann", "anna", "s-ann"))
+    here.talk.handle(events.AwayChanged("lobby", "anna", "s-ann", "lunch"))
+    assert (here.talk.nick, here.talk.away, here.front.texts) == ("anna", "lunch", [])
+
+
+# The nickname
+
+
+def test_the_question_for_a_nickname_is_answered_by_the_next_line() -> None:
+    here = Talk(is_connected=False)
+    answers: list[str] = []
+    here.talk.ask_nick(Question("ann", ()), "", answers.append)
+    assert here.talk.state is State.ASKING
+    here.talk.submit("\nhello")
+    assert (answers, here.talk.nick, here.talk.state) == (["ann"], "ann", State.CONNECTING)
+    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
+    here.talk.ask_nick(Question("", ("ann_", "ann2")), "ann is taken.", answers.append)
+    here.talk.submit("")
+    assert here.talk.question is not None
+    here.talk.submit("ann2")
+    assert answers == ["ann", "ann2"]
+    assert here.front.texts == ["! ann is taken."]
+
+
+@pytest.mark.parametrize("word", ["quit", "EXIT"])
+def test_a_quit_word_in_place_of_a_nickname_leaves(word: str) -> None:
+    here = Talk(is_connected=False)
+    here.talk.ask_nick(Question("ann", ()), "", pytest.fail)
+    here.talk.submit(word)
+    assert (here.ends, here.talk.state, here.talk.status) == (1, State.ENDED, 0)
+
+
+# The end
+
+
+def test_a_refused_nickname_ends_a_client_that_is_leaving() -> None:
+    here = Talk(is_connected=False)
+    here.talk.submit("hello\nquit")
+    assert here.talk.state is State.LEAVING
+    here.talk.ask_nick(Question("", ()), "ann is taken.", pytest.fail)
+    assert (here.ends, here.talk.status) == (1, 4)
+
+
+@pytest.mark.parametrize(("typed", "reason"), [("quit", ""), (" Exit ", ""), ("/quit bye all", "bye all"), ("/q", "")])
+def test_leaving_waits_until_every_line_is_stored(typed: str, reason: str) -> None:
+    here = Talk()
+    here.talk.submit(f"hello\n{typed}")
+    assert (here.talk.state, here.server.reasons) == (State.LEAVING, [])
+    assert here.talk.submit("too late") == "too late"
+    here.store()
+    assert here.server.reasons == [reason]
+    here.talk.ended(None)
+    assert (here.ends, here.talk.status) == (1, 0)
+
+
+def test_leaving_twice_leaves_at_once_and_shows_what_was_not_sent() -> None:
+    here = Talk()
+    here.talk.submit("sent")
+    here.talk.lost("the server has closed the connection", 1.0)
+    here.talk.submit("not sent\n/names")
+    here.talk.leave()
+    assert here.ends == 0
+    here.talk.leave()
+    assert (here.ends, here.talk.status) == (1, 4)
+    assert here.front.texts[-2:] == [
+        "Not said: sent (The session has ended before the server confirmed it.)",
+        "Not said: not sent (It was not sent.)",
+    ]
+    here.talk.ended(None)
+    assert here.ends == 1
+
+
+def test_leaving_waits_for_the_next_connection_if_lines_wait_for_it() -> None:
+    here = Talk()
+    here.talk.lost("the server has closed the connection", 1.0)
+    here.talk.submit("hello")
+    here.talk.leave()
+    here.talk.lost("no connection", 2.0)
+    assert (here.talk.state, here.ends) == (State.LEAVING, 0)
+    here.talk.connected(welcome("lobby"))
+    here.store()
+    assert here.server.reasons == [""]
+
+
+def test_leaving_without_a_connection_is_the_end() -> None:
+    here = Talk()
+    here.talk.lost("the server has closed the connection", 1.0)
+    here.talk.leave()
+    assert (here.ends, here.talk.status) == (1, 0)
+
+
+def test_a_connection_that_is_lost_while_leaving_is_the_end() -> None:
+    here = Talk()
+    here.talk.submit("/names")
+    here.talk.leave()
+    here.talk.lost("the server has closed the connection", 1.0)
+    here.server.answer(requests.Output(()))
+    assert here.ends == 1
+
+
+def test_the_end_of_the_session_is_shown_with_its_reason_and_status() -> None:
+    here = Talk()
+    here.talk.submit("hello")
+    error = errors.Ended("you were removed")
+    here.server.answer(error=error)
+    here.talk.ended(error, 4)
+    assert here.front.texts == [
+        "! You were removed.",
+        "Not said: hello (The session has ended before the server confirmed it.)",
+    ]
+    assert (here.talk.status, here.talk.state) == (4, State.ENDED)

@@ -1,0 +1,240 @@
+"""Tests of the application with a screen in memory, against the fake server on a real port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from broadcast.client.options import Options
+from broadcast.client.protocol import session
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.terminal import app
+from broadcast.client.terminal.app import App, similar
+from tests.client.protocol.fake_server import Port, Refusal
+from tests.client.session.fakes import FakeFront
+from tests.client.test_aio import until, with_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from broadcast.client.session.interfaces import Server
+    from broadcast.client.settings import Choices
+
+
+class FakeScreen(FakeFront):
+    """A screen in memory. ``end`` ends it, with an error if the terminal is gone."""
+
+    def __init__(self, conversation: Conversation, server: Server) -> None:
+        super().__init__()
+        self.talk = conversation
+        self.server = server
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        await self._end
+
+    def stop(self) -> None:
+        self.end()
+
+    def end(self, error: Exception | None = None) -> None:
+        if not self._end.done():
+            self._end.set_exception(error) if error else self._end.set_result(None)
+
+    async def shows(self, text: str) -> None:
+        await until(lambda: text in self.texts)
+
+
+class Running:
+    """A running application: its screen and its exit status."""
+
+    def __init__(self, port: Port, **options: Any) -> None:  # noqa: ANN401 -- the fields of Options
+        screens: list[FakeScreen] = []
+
+        def make_screen(conversation: Conversation, server: Server) -> FakeScreen:
+            screens.append(FakeScreen(conversation, server))
+            return screens[-1]
+
+        choices = cast("Choices", {"times": True, "quiet": False})
+        self._app = App(Options(host="127.0.0.1", port=port.number, **options), choices, make_screen)
+        self.screen = screens[0]
+        self.talk = self.screen.talk
+        self.status = asyncio.create_task(self._app.run())
+
+
+@asynccontextmanager
+async def running(port: Port, **options: Any) -> AsyncIterator[Running]:  # noqa: ANN401 -- the fields of Options
+    """Run the application as ann, until she is in the room."""
+    here = Running(port, nick="ann", **options)
+    await until(lambda: here.talk.state is State.ONLINE)
+    yield here
+    await asyncio.wait([here.status])
+
+
+def silence(port: Port) -> None:
+    """Let the server read nothing more."""
+
+    def ignore(data: bytes) -> None:
+        pass
+
+    for connection in port.connections:
+        connection.data_received = ignore  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(session.Backoff, "delay", lambda _backoff, _failures, _jitter: 0.01)
+
+
+@with_port
+async def test_a_visit_from_the_nickname_to_the_goodbye(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "Ann Smith")
+    here = Running(port)
+    await until(lambda: here.talk.question is not None)
+    here.talk.submit("\nhello\n/names\nquit")
+    assert await here.status == 0
+    assert here.screen.texts == [
+        "* You are Ann-Smith. Nobody else is here. /help helps, Ctrl-D leaves.",
+        "Ann-Smith: hello",
+        "> /names",
+        "-> lobby: /names",
+        "* Goodbye, Ann-Smith.",
+    ]
+    assert port.server.calls[-1] == ("quit", {})
+
+
+@with_port
+async def test_a_refused_nickname_is_asked_for_again_with_similar_ones(port: Port) -> None:
+    async with running(port) as ann:
+        here = Running(port, nick="ann")
+        await until(lambda: here.talk.question is not None)
+        assert here.talk.question is not None
+        assert here.talk.question.suggestions == ("ann_", "ann2")
+        here.talk.submit("ann2")
+        await here.screen.shows("* You are ann2. 1 other is here: ann. /help helps, Ctrl-D leaves.")
+        for visit in (here, ann):
+            visit.talk.submit("quit")
+        assert await here.status == 0
+
+
+@pytest.mark.parametrize(
+    ("nick", "expected"),
+    [("ann", ("ann_", "ann2")), ("a b", ("a-b",)), ("x" * 24, ("x" * 23 + "_", "x" * 23 + "2")), ("", ("guest",))],
+)
+def test_similar_nicknames_are_valid(nick: str, expected: tuple[str, ...]) -> None:
+    assert similar(nick) == expected
+
+
+@with_port
+async def test_a_server_that_is_not_there_is_status_2(port: Port) -> None:
+    port.close()
+    here = Running(port, nick="ann")
+    assert await here.status == 2
+    [text] = here.screen.texts
+    assert text.startswith(f"! No connection to 127.0.0.1 port {port.number}: ")
+
+
+@with_port
+async def test_a_refused_room_is_status_2_with_the_reason(port: Port) -> None:
+    port.server.fails["hello"] = Refusal(1004, "no-such-room")
+    here = Running(port, nick="ann", rooms=("secret",))
+    assert await here.status == 2
+    assert here.screen.texts == ["! This is refused: no-such-room."]
+
+
+@with_port
+async def test_a_lost_connection_is_status_4_without_reconnecting(port: Port) -> None:
+    async with running(port, reconnect=False) as here:
+        port.abort()
+        assert await here.status == 4
+    assert "was lost: the server has closed the connection." in here.screen.texts[-1]
+
+
+@with_port
+async def test_a_line_typed_without_a_connection_is_said_once_afterwards(port: Port) -> None:
+    async with running(port) as here:
+        port.close()
+        port.abort()
+        await until(lambda: here.talk.state is State.OFFLINE)
+        here.talk.submit("hello")
+        await port.listen()
+        await here.screen.shows("ann: hello")
+        assert [line["text"] for line in port.server.lines["lobby"]] == ["hello"]
+        here.talk.submit("quit")
+
+
+@with_port
+async def test_the_end_of_the_session_is_status_4(port: Port) -> None:
+    async with running(port) as here:
+        port.server.announce({"method": "goodbye", "reason": "you were removed", "reconnect": False})
+        port.flush()
+        port.hang_up()
+        assert await here.status == 4
+    assert here.screen.texts[-1] == "! You were removed."
+
+
+@with_port
+async def test_a_terminal_that_is_gone_leaves_properly(port: Port) -> None:
+    async with running(port) as here:
+        here.talk.submit("last words")
+        here.screen.end(EOFError())
+    assert port.server.lines["lobby"][0]["text"] == "last words"
+    assert port.server.calls[-1][0] == "quit"
+    assert here.status.result() == 0
+
+
+@with_port
+async def test_leaving_twice_does_not_wait_for_the_server(port: Port) -> None:
+    async with running(port) as here:
+        silence(port)
+        here.talk.submit("hello")
+        here.talk.leave()
+        here.talk.leave()
+        assert await here.status == 4
+    assert here.screen.texts[-1].startswith("Not said: hello")
+    port.abort()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 0)])
+@with_port
+async def test_a_signal_leaves_after_everything_is_stored(port: Port, name: str, status: int) -> None:
+    async with running(port) as here:
+        here.talk.submit("last words")
+        os.kill(os.getpid(), signal.Signals[name])
+        assert await here.status == status
+    assert here.screen.texts[-2:] == ["ann: last words", "* Goodbye, ann."]
+
+
+@with_port
+async def test_an_idle_connection_is_checked_and_its_silence_is_known(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "IDLE_SECONDS", 0.0)
+    async with running(port) as here:
+        await until(lambda: ("ping", {}) in port.server.calls)
+        await until(lambda: here.talk.round_trip)
+        silence(port)
+        await until(lambda: here.talk.silence > 0.02)
+        here.talk.leave()
+        here.talk.leave()
+    port.abort()
+
+
+@with_port
+async def test_a_failure_of_the_program_is_not_swallowed(port: Port) -> None:
+    async with running(port) as here:
+
+        def fail(*_entries: object) -> None:
+            raise ZeroDivisionError
+
+        here.screen.show = fail  # type: ignore[method-assign]
+        port.say("hi")
+        with pytest.raises(ZeroDivisionError):
+            await here.status

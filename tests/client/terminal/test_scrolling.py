@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+
+from broadcast.client.session.entries import Notice
+from broadcast.client.terminal.scrolling import Scrolling, wrap
+
+
+def texts(view: Scrolling) -> list[str]:
+    return fragment_list_to_text(view.shown()).split("\n")
+
+
+def notices(*names: str) -> list[Notice]:
+    return list(map(Notice, names))
+
+
+def scrolling(*names: str, columns: int = 4, height: int = 3) -> Scrolling:
+    return Scrolling(notices(*names), lambda entries: [[("", entry.text)] for entry in entries], columns, height)
+
+
+def test_rows_are_wrapped_as_a_terminal_does() -> None:
+    assert wrap([("a", "ab"), ("b", "cdef")], 4) == [[("a", "ab"), ("b", "cd")], [("b", "ef")]]
+    assert wrap([("", "日本語")], 5) == [[("", "日本")], [("", "語")]]
+    assert wrap([("", "abcd")], 4) == [[("", "abcd")]]
+    assert wrap([], 4) == [[]]
+
+
+def test_sequences_of_links_have_no_width() -> None:
+    row: StyleAndTextTuples = [
+        ("[ZeroWidthEscape]", "\x1b]8;;x\x1b\\"),
+        ("", "abcd"),
+        ("[ZeroWidthEscape]", "\x1b]8;;\x1b\\"),
+    ]
+    assert wrap(row, 4) == [row]
+
+
+def test_the_terminal_wraps_the_rows_itself() -> None:
+    assert texts(scrolling("abcdef", "gh")) == ["abcdef", "gh"]
+
+
+def test_moves_stop_at_both_ends() -> None:
+    view = scrolling(*"abcdefgh")
+    assert texts(view) == ["f", "g", "h"]
+    view.page(-1)
+    assert texts(view) == ["e", "f", "g"]
+    view.move(-100)
+    assert texts(view) == ["a", "b", "c"]
+    assert not view.is_at_end
+    view.page(100)
+    assert texts(view) == ["f", "g", "h"]
+    assert view.is_at_end
+
+
+def test_new_and_older_entries_move_nothing() -> None:
+    view = scrolling(*"abcdef")
+    view.page(-1)
+    before = texts(view)
+    view.add(notices("new", "newer"))
+    view.add_older(notices("old", "longer than a row"))
+    assert texts(view) == before
+    assert view.new == 2
+    view.move(100)
+    assert texts(view) == ["new", "newer"]
+
+
+def test_after_a_resize_the_first_row_is_still_the_first() -> None:
+    view = scrolling("abcdef", "ghijkl", "mn", "op", "qr")
+    view.move(-1)
+    assert texts(view) == ["kl", "mn", "op"]
+    view.resize(3, 4)
+    assert texts(view)[0] == "ghijkl"
+    view.resize(80, 2)
+    assert texts(view) == ["ghijkl", "mn"]
+
+
+def test_after_a_resize_the_end_is_still_the_end() -> None:
+    view = scrolling("abcdef", "ghijkl", "mn")
+    view.resize(2, 3)
+    assert texts(view)[-1] == "mn"
+    assert view.is_at_end
+
+
+def test_a_view_without_entries_can_be_shown() -> None:
+    view = scrolling()
+    view.page(-1)
+    view.resize(2, 2)
+    view.find("x")
+    assert texts(view) == [""]

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+
+from broadcast.client.session.entries import Notice
+from broadcast.client.terminal.scrolling import Scrolling
+
+ROWS = ["one deploy", "two", "three", "another DEPLOY", "five"]
+
+
+def scrolling(height: int = 2) -> Scrolling:
+    """The rows in a view of a few lines."""
+    return Scrolling([Notice(text) for text in ROWS], lambda found: [[("", entry.text)] for entry in found], 20, height)
+
+
+def found(view: Scrolling) -> str:
+    """The row that is marked."""
+    return fragment_list_to_text([piece for piece in view.shown() if "class:found" in piece[0]])
+
+
+def test_a_search_shows_and_marks_the_newest_row_with_the_text_and_then_the_next_above() -> None:
+    view = scrolling()
+    view.find("deploy")
+    assert found(view) == "another DEPLOY"
+    assert view.result == '"deploy" found, Ctrl-R finds the next'
+    view.find()
+    assert found(view) == "one deploy"
+    view.find()
+    assert view.result == '"deploy" not found'
+    assert found(view) == "one deploy"
+
+
+def test_the_mark_stays_with_its_row() -> None:
+    view = scrolling()
+    view.find("deploy")
+    view.add([Notice("six")])
+    view.add_older([Notice("zero")])
+    view.resize(4, 6)
+    view.move(-10)
+    view.find()
+    assert found(view) == "one deploy"
+
+
+def test_without_a_text_nothing_is_searched() -> None:
+    view = scrolling()
+    view.find()
+    view.find("")
+    assert view.result == ""
+    assert found(view) == ""
+
+
+def test_a_text_that_is_nowhere_moves_nothing() -> None:
+    view = scrolling()
+    before = view.position
+    view.find("nothing")
+    view.add([Notice("six")])
+    assert (view.result, view.position, found(view)) == ('"nothing" not found', before, "")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+
+from broadcast.client.session.conversation import State
+from broadcast.client.session.views import View
+from broadcast.client.terminal.status_line import state_of, status, status_row, views_row
+from tests.client.session.fakes import Talk
+
+
+def views(**unread: int) -> list[View]:
+    """Views with these numbers of unread lines."""
+    made = []
+    for name, count in unread.items():
+        made.append(View(name.removeprefix("at_"), is_private=name.startswith("at_")))
+        made[-1].unread = count
+    return made
+
+
+def row(views: list[View], current: int = 0, columns: int = 80, encoding: str = "utf-8") -> str:
+    return fragment_list_to_text(views_row(views, views[current], columns, encoding))
+
+
+@pytest.mark.parametrize(
+    ("state", "silence", "round_trip", "expected"),
+    [
+        (State.ONLINE, 0.0, None, ""),
+        (State.ONLINE, 0.0, 0.9, ""),
+        (State.ONLINE, 0.0, 1.44, "1.4 s"),
+        (State.ONLINE, 2.0, 1.44, "1.4 s"),
+        (State.ONLINE, 12.4, 1.44, "no answer for 12 s"),
+        (State.ASKING, 0.0, None, ""),
+        (State.CONNECTING, 0.0, None, "connecting"),
+        (State.OFFLINE, 0.0, None, "no connection, next try in 3 s"),
+        (State.LEAVING, 0.0, None, "leaving"),
+    ],
+)
+def test_the_state_of_the_connection_is_in_words(
+    state: State, silence: float, round_trip: float | None, expected: str
+) -> None:
+    talk = Talk().talk
+    talk.state, talk.silence, talk.round_trip, talk.retry_at = state, silence, round_trip, 12.5
+    assert state_of(talk, 10.0) == expected
+
+
+def test_the_status_begins_with_the_nickname_and_the_state() -> None:
+    talk = Talk().talk
+    talk.away = ""
+    talk.silence = 5
+    assert status(talk, "host", 0) == ["ann (away)", "no answer for 5 s", "lobby", "2 here", "host"]
+    talk.select(talk.private_view("bob"))
+    assert status(talk, "host", 0) == ["ann (away)", "no answer for 5 s", "@bob", "host"]
+
+
+def test_a_long_status_line_is_cut() -> None:
+    assert status_row(["ann", "lobby"], 80) == " ann · lobby "
+    assert status_row(["ann", "日本語日本語"], 14) == " ann · 日本… "
+    assert status_row(["ann", "lobby"], 12, "ascii") == " ann | lo~ "
+    assert len(status_row(["ann", "lobby"], 2)) <= 3
+
+
+def test_one_view_needs_no_line() -> None:
+    assert views_row(views(lobby=0), View("lobby"), 80) == []
+
+
+def test_a_view_has_its_number_and_its_unread_lines() -> None:
+    some = views(lobby=0, kitchen=3, cellar=2, at_bob=1)
+    some[2].mentions = 1
+    assert row(some) == " 1 lobby  2 kitchen (3)  3 cellar (2!)  4 @bob (1!)"
+
+
+def test_the_names_become_shorter_where_the_line_is_too_long() -> None:
+    some = views(lobby=0, kitchen=3, at_bob=1)
+    assert row(some, columns=36) == " 1 lobby  2 kitch… (3)  3 @bob (1!)"
+    assert row(some, columns=31) == " 1 lo…  2 ki… (3)  3 @b… (1!)"
+    assert row(some, columns=31, encoding="ascii") == " 1 lo~  2 ki~ (3)  3 @b~ (1!)"
+
+
+def test_views_without_news_are_left_out_first_and_the_current_one_last() -> None:
+    some = views(lobby=0, kitchen=0, cellar=2, attic=0)
+    assert row(some, 3, columns=23) == " 3 ce… (2)  4 at…"
+    assert row(some, 3, columns=12) == " 4 at…"

@@ -1,0 +1,151 @@
+"""The editor of the installed client on a pseudo-terminal: what its user sees, and what the others get."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+from pytest_twisted import async_yield_fixture, ensureDeferred
+
+from tests.real.programs import Programs, Talker
+from tests.real.terminals import CTRL_C, CTRL_D, ENTER, LEFT, TAB, UP, Terminal, client
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+
+ALT_ENTER, BACKSPACE, CTRL_R, END, ESCAPE = "\x1b\r", "\x7f", "\x12", "\x1b[F", "\x1b"
+FLAG, FAMILY = "🇩🇪", "👩\u200d👩\u200d👧"
+
+
+@pytest.fixture
+def port(programs: Programs) -> int:
+    """The port of a server in this process."""
+    return programs.room("--limits", "off")
+
+
+@async_yield_fixture
+async def bob(programs: Programs, port: int) -> AsyncIterator[Talker]:
+    """A client in the room on a socket."""
+    yield await programs.talker(port, "bob")
+
+
+async def arrived(programs: Programs, port: int, columns: int = 80, rows: int = 24) -> Terminal:
+    """Return the client of ann, who has joined on a terminal of her own."""
+    ann = client(programs, port, "--nick", "ann", "--no-times", columns=columns, rows=rows)
+    await ann.shows("You are ann", " ann")
+    return ann
+
+
+async def leave(ann: Terminal) -> None:
+    """Let ann leave."""
+    ann.write(CTRL_C + CTRL_D)
+    assert await ann.end() == 0
+    ann.close()
+
+
+def pasted(text: str) -> str:
+    return f"\x1b[200~{text}\x1b[201~"
+
+
+SIZES = pytest.mark.parametrize(("columns", "rows"), [(80, 24), (20, 6)])
+
+
+@SIZES
+@ensureDeferred
+async def test_the_cursor_moves_over_a_flag_and_a_family_as_over_one_character(
+    programs: Programs, port: int, bob: Talker, columns: int, rows: int
+) -> None:
+    ann = await arrived(programs, port, columns, rows)
+    ann.write(f"a{FLAG}{FAMILY}b")
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 6, "the cursor is at the end")
+    ann.write(LEFT)
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 5, "the cursor is behind the family")
+    ann.write(BACKSPACE)
+    await ann.until_true(lambda: ann.model.cursor[0] == 2 + 3, "the cursor is behind the flag")
+    ann.write(LEFT + "x" + ENTER)
+    await bob.until(f"ann: ax{FLAG}b\r\n")
+    await leave(ann)
+
+
+@SIZES
+@ensureDeferred
+async def test_a_long_paste_asks_first_and_then_is_said_in_its_lines(
+    programs: Programs, port: int, bob: Talker, columns: int, rows: int
+) -> None:
+    ann = await arrived(programs, port, columns, rows)
+    ann.write(pasted("".join(f"line {number}\r" for number in range(12))))
+    await ann.shows("Send 12 lines? Enter")
+    ann.write(ESCAPE)
+    await ann.until_true(lambda: not any("Send 12" in line for line in ann.model.shown), "the question is gone")
+    assert b"ann: " not in bob.seen
+    ann.write("!" + ENTER)
+    await bob.until("".join(f"ann: line {number}\r\n" for number in range(11)) + "ann: line 11!\r\n")
+    await ann.shows("ann: line 11!")
+    await leave(ann)
+
+
+@ensureDeferred
+async def test_a_draft_of_several_lines_comes_back_whole_also_in_the_next_run(
+    programs: Programs, port: int, bob: Talker
+) -> None:
+    ann = await arrived(programs, port)
+    ann.write("one" + ALT_ENTER + "two" + ALT_ENTER + "three")
+    await ann.shows_line("three")
+    ann.write(ENTER)
+    await bob.until("ann: one\r\nann: two\r\nann: three\r\n")
+    await ann.shows_line("ann: three")
+    await leave(ann)
+    again = await arrived(programs, port)
+    again.write(UP)
+    await again.shows("> one", "two", "three")
+    await leave(again)
+
+
+@ensureDeferred
+async def test_a_draft_that_is_too_long_is_said_in_parts(programs: Programs, port: int, bob: Talker) -> None:
+    ann = await arrived(programs, port)
+    ann.write(pasted("some words " * 500 + "end"))
+    await ann.shows("5,503 of 4,096 bytes. Enter sends 2 parts.")
+    ann.write(ENTER)
+    await bob.until("some words end\r\n")
+    said = [line.removeprefix("ann: ") for line in bob.seen.decode().splitlines() if line.startswith("ann: ")]
+    assert " ".join(said) == "some words " * 500 + "end"
+    assert len(said) == 2
+    await leave(ann)
+
+
+@ensureDeferred
+async def test_ctrl_r_searches_the_drafts_and_a_second_one_the_screen(
+    programs: Programs, port: int, bob: Talker
+) -> None:
+    ann = await arrived(programs, port)
+    ann.write("deploy at noon" + ENTER)
+    await ann.shows_line("ann: deploy at noon")
+    bob.say("do not deploy today", *(f"line {number}" for number in range(60)))
+    await ann.shows("bob: line 59")
+    ann.write(CTRL_R + "deploy")
+    await ann.shows("> deploy at noon", "Search: deploy")
+    ann.write(CTRL_R)
+    await ann.shows("bob: do not deploy today")
+    ann.write(END)
+    await ann.shows_line(">")
+    await leave(ann)
+
+
+@ensureDeferred
+async def test_tab_completes_nicknames_commands_and_their_arguments(programs: Programs, port: int, bob: Talker) -> None:
+    ann = await arrived(programs, port)
+    for typed, completed in [
+        ("bo", "> bob:"),
+        ("well bo", "> well bob"),
+        ("/upt", "> /uptime"),
+        ("/msg b", "> /msg bob"),
+        ("/join lo", "> /join lobby"),
+        ("/quiet of", "> /quiet off"),
+        ("/set ti", "> /set times"),
+    ]:
+        ann.write(typed + TAB)
+        await ann.shows_line(completed)
+        ann.write(CTRL_C)
+        await ann.shows_line(">")
+    await leave(ann)
