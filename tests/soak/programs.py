@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 from threading import Thread
 from time import sleep
@@ -139,21 +140,21 @@ class Ledger:
 class Crew:
     """All programs. They connect through a relay to the server at *port*, and share *world* with the people."""
 
-    def __init__(self, world: World, count: int) -> None:
+    def __init__(self, world: World, size: int) -> None:
         self.world = world
         self.ledger = Ledger()
         self.relay = Relay(world.random, MEAN_BYTES)
         self.relay.target = world.port
-        self.programs = [Program(self, number) for number in range(count)]
-        self.scripts = [Script(self, number) for number in range(min(SCRIPTS, count))]
-        self.interval = max(1.0, count / ACTIONS)
+        self.programs = [Program(self, number) for number in range(size)]
+        self.scripts = [Script(self, number) for number in range(min(SCRIPTS, size))]
+        self.interval = max(1.0, size / ACTIONS)
         """Mean number of seconds between two actions of one program."""
         self.closing = asyncio.Event()
         """Set when the programs have to come to rest."""
         self.leaving = asyncio.Event()
         """Set when they have to leave."""
         self._tasks: list[asyncio.Future[None]] = []
-        self._numbers = 0
+        self._numbers = count(1)
 
     async def arrive(self, seconds: float) -> None:
         """Let all programs come within *seconds*."""
@@ -198,8 +199,7 @@ class Crew:
 
     def unique(self) -> int:
         """Return a number that no other call returns. Any thread may call this."""
-        self._numbers += 1
-        return self._numbers
+        return next(self._numbers)
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not any longer when the programs have to come to rest."""
@@ -571,23 +571,26 @@ class Script:
         """Run until everybody has to leave."""
         self.is_quiet = False
         while not self._crew.closing.is_set():
-            for line in await in_thread(self._run):
+            said, lines = await in_thread(self._run)
+            self._crew.ledger.sent.update(said)
+            for line in lines:
                 self._crew.ledger.take(line)
             self._crew.world.counts["runs of scripts"] += 1
         self.is_quiet = True
 
-    def _run(self) -> list[Line]:
-        """Connect, say some lines, and leave. Return the lines that have come."""
-        room, lines, port = self._random.choice(ROOMS), list[Line](), self._crew.relay.port
+    def _run(self) -> tuple[dict[str, Sent], list[Line]]:
+        """Connect, say some lines, and leave. Return what was said, by its text, and the lines that have come."""
+        room, port = self._random.choice(ROOMS), self._crew.relay.port
+        said: dict[str, Sent] = {}
+        lines: list[Line] = []
         with (
             suppress(Unreachable, NickRejected),
             sync.connect("127.0.0.1", port, nick=f"script{self._number}", rooms=[room]) as chat,
         ):
             for _ in range(self._random.randrange(1, 30)):
                 text = f"line{self._crew.unique()} of a script"
-                self._crew.ledger.sent[text] = Sent(self, room, "said")
                 seq = chat.say(text)
-                self._crew.ledger.sent[text].seq = seq
+                said[text] = Sent(self, room, "said", seq)
                 for event in chat:
                     if isinstance(event, Gap):
                         raise Unexplained(f"a script received {event}")
@@ -602,4 +605,4 @@ class Script:
                 if self._crew.closing.is_set():
                     break
                 sleep(self._random.expovariate(1 / self._crew.interval))
-        return lines
+        return said, lines
