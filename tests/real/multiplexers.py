@@ -58,6 +58,16 @@ class Multiplexer:
         """Press keys, by the names that tmux has for them."""
         self._run("send-keys", *keys)
 
+    def paste(self, text: str) -> None:
+        """Paste text, in brackets if the client has asked for them."""
+        self._run("set-buffer", text)
+        self._run("paste-buffer", "-p")
+
+    @property
+    def cursor(self) -> int:
+        """The column of the cursor, from 0."""
+        return int(self._run("display-message", "-p", "#{cursor_x}"))
+
     def resize(self, columns: int, rows: int) -> None:
         """Change the size of the terminal."""
         self._run("resize-window", "-x", str(columns), "-y", str(rows))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
 
+from tests.real.multiplexers import Multiplexer, is_missing
 from tests.real.programs import Programs, Talker
 from tests.real.terminals import CTRL_C, CTRL_D, ENTER, LEFT, TAB, UP, Terminal, client
 
@@ -82,6 +83,39 @@ async def test_a_long_paste_asks_first_and_then_is_said_in_its_lines(
     await bob.until("".join(f"ann: line {number}\r\n" for number in range(11)) + "ann: line 11!\r\n")
     await ann.shows("ann: line 11!")
     await leave(ann)
+
+
+@pytest.mark.parametrize("name", ["tmux", "screen"])
+@ensureDeferred
+async def test_graphemes_and_pastes_are_the_same_in_tmux_and_screen(
+    programs: Programs, port: int, bob: Talker, name: str
+) -> None:
+    if is_missing(name):
+        pytest.skip(f"there is no {name}")
+    ann = Multiplexer(
+        programs, f"127.0.0.1:{port}", "--nick", "ann", "--no-times", screen=name == "screen", columns=20, rows=8
+    )
+    try:
+        await ann.shows("You are ann", " ann ·")
+        ann.type(f"a{FLAG}e\u0301b")
+        await ann.until(lambda _rows: ann.cursor == 2 + 5)
+        ann.press("Left", "Left")
+        await ann.until(lambda _rows: ann.cursor == 2 + 3)
+        ann.press("BSpace")
+        await ann.until(lambda _rows: ann.cursor == 2 + 1)
+        ann.press("End")
+        ann.paste("".join(f"{number}\n" for number in range(6)))
+        await ann.shows("Send 6 lines?")
+        ann.press("Enter")
+        await bob.until("ann: aéb0\r\nann: 1\r\n")
+        await bob.until("ann: 5\r\n")
+        ann.type("one")
+        ann.press("M-Enter")
+        ann.type("two")
+        ann.press("Enter")
+        await bob.until("ann: one\r\nann: two\r\n")
+    finally:
+        ann.close()
 
 
 @ensureDeferred
