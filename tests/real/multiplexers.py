@@ -77,17 +77,21 @@ class Multiplexer:
         """The rows on the terminal, without empty ones at the end."""
         return self._run("capture-pane", "-p").rstrip("\n").split("\n")
 
+    def _command_screen(self, *command: str) -> None:
+        subprocess.run(  # noqa: S603 -- the test's own text
+            ["screen", "-S", "client", "-X", *command],  # noqa: S607
+            env={"SCREENDIR": str(self._sockets), "PATH": os.environ["PATH"]},
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+
     async def everything(self) -> list[str]:
         """Return the rows in the scrollback and on the terminal. In tmux, those that it has wrapped are whole."""
         if not self.is_screen:
             return self._run("capture-pane", "-p", "-J", "-S", "-").rstrip("\n").split("\n")
         copy = self._programs.folder / "copy"
-        subprocess.run(  # noqa: S603 -- the test's own text
-            ["screen", "-S", "client", "-X", "hardcopy", "-h", str(copy)],  # noqa: S607
-            env={"SCREENDIR": str(self._sockets), "PATH": os.environ["PATH"]},
-            check=True,
-            timeout=PATIENCE,
-        )
+        self._command_screen("hardcopy", "-h", str(copy))
         await self.until(lambda _rows: copy.exists() and copy.read_bytes().endswith(b"\n"))
         # screen fills the unused scrollback with empty rows.
         return copy.read_text("utf-8", errors="replace").strip("\n").split("\n")
@@ -109,7 +113,9 @@ class Multiplexer:
         return deferLater(cast("IReactorTime", self._programs.reactor), seconds, lambda: None)
 
     def close(self) -> None:
-        """End all programs in it."""
+        """End all programs in it. screen outlives the terminal that it is on."""
+        if self.is_screen:
+            self._command_screen("quit")
         subprocess.run(  # noqa: S603 -- the test's own text
             [*self._tmux, "kill-server"], check=False, capture_output=True, timeout=PATIENCE
         )
