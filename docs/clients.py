@@ -74,22 +74,23 @@ def report(name: str, terminal: Terminal, is_sent: Event) -> None:
 def talk_irc(listener: socket.socket, is_sent: Event) -> None:
     """Welcome a client of IRC, and send all lines to the first channel that it joins. Stay until it leaves."""
     connection, _ = listener.accept()
-    with connection, connection.makefile("rw", encoding="utf-8", newline="\r\n") as stream:
-        for line in stream:
+
+    def reply(*lines: str) -> None:
+        connection.sendall("".join(f"{line}\r\n" for line in lines).encode())
+
+    with connection, connection.makefile(encoding="utf-8") as received:
+        for line in received:
             match line.split():
                 case ["CAP", "LS", *_]:
-                    stream.write(":irc CAP * LS :\r\n")
+                    reply(":irc CAP * LS :")
                 case ["JOIN", ":"]:  # irssi asks whether a proxy is there
-                    stream.write(":irc 451 * JOIN :Register first.\r\n")
+                    reply(":irc 451 * JOIN :Register first.")
                 case ["USER", *_]:
-                    replies = ("001 ann :Welcome", "004 ann irc 1 o o", "422 ann :no motd")
-                    stream.write("".join(f":irc {reply}\r\n" for reply in replies))
+                    reply(":irc 001 ann :Welcome", ":irc 004 ann irc 1 o o", ":irc 422 ann :no motd")
                 case ["JOIN", channel]:
-                    stream.write(f":ann!u@h JOIN {channel}\r\n:irc 366 ann {channel} :End\r\n")
-                    stream.writelines(f":bob!u@h PRIVMSG {channel} :{TEXT.format(n)}\r\n" for n in range(LINES))
-                    stream.flush()
+                    reply(f":ann!u@h JOIN {channel}", f":irc 366 ann {channel} :End")
+                    reply(*(f":bob!u@h PRIVMSG {channel} :{TEXT.format(number)}" for number in range(LINES)))
                     is_sent.set()
-            stream.flush()
 
 
 def say_all(is_sent: Event) -> None:
