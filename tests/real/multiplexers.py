@@ -45,10 +45,15 @@ class Multiplexer:
             shlex.join(["env", "-u", "NO_COLOR", *variables, *command]),
         )  # fmt: skip
 
-    def _run(self, *arguments: str) -> str:
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 -- the test's own text
-            [*self._tmux, *arguments], check=True, capture_output=True, timeout=PATIENCE, text=True
-        ).stdout
+            [*self._tmux, *arguments], check=False, capture_output=True, timeout=PATIENCE, text=True
+        )
+
+    def _run(self, *arguments: str) -> str:
+        done = self._call(*arguments)
+        done.check_returncode()
+        return done.stdout
 
     def type(self, text: str) -> None:
         """Type text."""
@@ -77,21 +82,17 @@ class Multiplexer:
         """The rows on the terminal, without empty ones at the end."""
         return self._run("capture-pane", "-p").rstrip("\n").split("\n")
 
-    def _command_screen(self, *command: str) -> None:
-        subprocess.run(  # noqa: S603 -- the test's own text
-            ["screen", "-S", "client", "-X", *command],  # noqa: S607
-            env={"SCREENDIR": str(self._sockets), "PATH": os.environ["PATH"]},
-            check=True,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-
     async def everything(self) -> list[str]:
         """Return the rows in the scrollback and on the terminal. In tmux, those that it has wrapped are whole."""
         if not self.is_screen:
             return self._run("capture-pane", "-p", "-J", "-S", "-").rstrip("\n").split("\n")
         copy = self._programs.folder / "copy"
-        self._command_screen("hardcopy", "-h", str(copy))
+        subprocess.run(  # noqa: S603 -- the test's own text
+            ["screen", "-S", "client", "-X", "hardcopy", "-h", str(copy)],  # noqa: S607
+            env={"SCREENDIR": str(self._sockets), "PATH": os.environ["PATH"]},
+            check=True,
+            timeout=PATIENCE,
+        )
         await self.until(lambda _rows: copy.exists() and copy.read_bytes().endswith(b"\n"))
         # screen fills the unused scrollback with empty rows.
         return copy.read_text("utf-8", errors="replace").strip("\n").split("\n")
@@ -112,13 +113,18 @@ class Multiplexer:
         """Let the reactor run for a while."""
         return deferLater(cast("IReactorTime", self._programs.reactor), seconds, lambda: None)
 
+    async def leave(self) -> None:
+        """Let the user leave. The multiplexers end with the client."""
+        self.press("C-c", "C-d")
+        for _ in range(int(PATIENCE / STEP)):
+            if self._call("list-sessions").returncode:
+                return
+            await self.pause(STEP)
+        raise AssertionError("\n".join(self.shown))
+
     def close(self) -> None:
-        """End all programs in it. screen outlives the terminal that it is on."""
-        if self.is_screen:
-            self._command_screen("quit")
-        subprocess.run(  # noqa: S603 -- the test's own text
-            [*self._tmux, "kill-server"], check=False, capture_output=True, timeout=PATIENCE
-        )
+        """End all programs in it."""
+        self._call("kill-server")
 
 
 def numbers(rows: list[str]) -> list[int]:
