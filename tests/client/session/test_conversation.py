@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Question, State
+from broadcast.client.session.entries import Entry, Line
 from broadcast.client.session.items import Kind
 from tests.client.session.fakes import NOW, Talk, as_text, welcome
 
@@ -602,3 +604,19 @@ def test_the_end_of_the_session_is_shown_with_its_reason_and_status() -> None:
         "Not said: hello (The session has ended before the server confirmed it.)",
     ]
     assert (here.talk.status, here.talk.state) == (4, State.ENDED)
+
+
+def test_older_lines_come_from_the_server_without_those_of_ignored_people() -> None:
+    talk = Talk()
+    talk.talk.ignored["eve"] = "eve"
+    older: list[Entry] = []
+    talk.talk.fetch_older(talk.talk.current, 9, older.extend)
+    assert talk.server.requests == [requests.History("lobby", before=9, count=200)]
+    lines = [{"method": "said", "room": "lobby", "seq": seq, "at": NOW, "nick": nick, "text": "hi ann"}
+              for seq, nick in ((6, "bob"), (7, "eve"), (8, "ann"))]  # fmt: skip
+    talk.server.answer(requests.Lines(tuple(msgspec.Raw(msgspec.json.encode(line)) for line in lines)))
+    assert older == [
+        Line(NOW, "bob", "hi ann", 6, is_mention=True),
+        Line(NOW, "ann", "hi ann", 8, is_own=True),
+    ]
+    assert not talk.talk.current.unread
