@@ -253,7 +253,7 @@ class Sender:
         params: Message = {"protocol": 1, "client": f"broadcast-client/{__version__}", "nick": self._nick}
         params |= {"replay": 0, "grace": 0}
         if self._options.rooms:
-            params["rooms"] = self._options.rooms
+            params["rooms"] = self._options.rooms[:1]
         if self._token:
             # The server may not have noticed yet that the last connection is lost, and holds the nickname.
             self._attempt += 1

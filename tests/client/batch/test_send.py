@@ -194,7 +194,7 @@ def test_lines_of_which_the_server_leaves_nothing_are_skipped(world: World, monk
 
 
 def test_the_room_and_the_nickname_are_those_of_the_options(world: World) -> None:
-    assert world.send("hi", nick="builder", rooms=("Kitchen",)) == (0, "")
+    assert world.send("hi", nick="builder", rooms=("Kitchen", "hall")) == (0, "")
     (line,) = world.server.lines["kitchen"]
     assert (line["nick"], line["text"]) == ("builder", "hi")
     assert world.server.calls[0][1] | {"client": ""} == {
