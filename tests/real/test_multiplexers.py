@@ -44,6 +44,7 @@ async def ann(programs: Programs, port: int, bob: Talker, request: pytest.Fixtur
     try:
         await ann.shows("You are ann", STATUS)
         yield ann
+        await ann.leave()
     finally:
         ann.close()
 
