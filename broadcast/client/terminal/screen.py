@@ -96,6 +96,14 @@ def reflows(environment: Mapping[str, str] = os.environ) -> bool:
     return "XTERM_VERSION" not in environment and not term.startswith(("linux", "st-", "putty"))
 
 
+def draft_rows(rows: int) -> int:
+    """Return the most rows of a draft on a screen with *rows* rows.
+
+    A terminal of half the size still holds what it makes of them. Rows that do not fit would go into its scrollback.
+    """
+    return max(1, min(rows // 2, max(3, rows // 6)))
+
+
 def has_alternate_screen(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether the terminal surely has an alternate screen. GNU screen has none, unless its user wants one."""
     term = environment.get("TERM", "")
@@ -184,7 +192,7 @@ class Screen:
         )
         self._line = Window(
             self.editor.control,
-            height=lambda: Dimension(min=1, max=max(1, self._size.rows // 2)),
+            height=lambda: Dimension(min=1, max=draft_rows(self._size.rows)),
             wrap_lines=True,
             dont_extend_height=True,
         )
