@@ -456,7 +456,7 @@ class Conversation:
 
     def _show_passed(self, view: View) -> None:
         """Show stored lines of the user that the room's events have passed without showing them."""
-        for item in list(self._outbox.items):
+        for item in self._outbox.sent:
             match item.result, item.request:
                 case requests.Stored(seq, at), requests.Say(text=text) | requests.Emote(text=text):
                     if item.view is view and seq <= view.last_seq and self._outbox.take_line(item.uid):
