@@ -211,7 +211,9 @@ class Conversation(Navigation):
         if not self._has_arrived:
             for line in (welcome.motd or "").splitlines():
                 self.add(self.current, Notice(line))
-        arrival = f"You are {self.nick}. {self._people(self.room_of(self.current))}"
+        room_view = self.room_of(self.current)
+        place = f" in {room_view.name}" if len(self.rooms) > 1 else ""
+        arrival = f"You are {self.nick}{place}. {self._people(room_view)}"
         self.add(self.current, Notice(arrival if self._has_arrived else f"{arrival} /help helps, Ctrl-D leaves."))
         self._has_arrived = True
         self._has_shown_loss = False
