@@ -114,6 +114,7 @@ async def test_graphemes_and_pastes_are_the_same_in_tmux_and_screen(
         ann.type("two")
         ann.press("Enter")
         await bob.until("ann: one\r\nann: two\r\n")
+        await ann.leave()
     finally:
         ann.close()
 
@@ -139,7 +140,7 @@ async def test_a_draft_of_several_lines_comes_back_whole_also_in_the_next_run(
 async def test_a_draft_that_is_too_long_is_said_in_parts(programs: Programs, port: int, bob: Talker) -> None:
     ann = await arrived(programs, port)
     ann.write(pasted("some words " * 500 + "end"))
-    await ann.shows("5,503 of 4,096 bytes. Enter sends 2 parts.")
+    await ann.shows("5,503/4,096 bytes. Enter sends 2 parts.")
     ann.write(ENTER)
     await bob.until("some words end\r\n")
     said = [line.removeprefix("ann: ") for line in bob.seen.decode().splitlines() if line.startswith("ann: ")]

@@ -204,11 +204,11 @@ class Stream:
         """Check *data*."""
         whole, end, self._unfinished = (self._unfinished + data).rpartition(b"\n")
         self._unjudged += (whole + end).splitlines(keepends=True)
-        self._go_on()
+        self.judge()
 
     def finish(self) -> None:
         """Check that everything has come: the server has closed the connection, and the log is complete."""
-        self._go_on()
+        self.judge()
         if self._unjudged or self._unfinished:
             raise self._difference("the last is", b"".join([*self._unjudged, self._unfinished]))
         if not self.over:
@@ -218,7 +218,8 @@ class Stream:
         if self.answers:
             raise self._difference(f"the answer {self.answers[0].pattern.pattern!r} is missing")
 
-    def _go_on(self) -> None:
+    def judge(self) -> None:
+        """Check the lines that have waited for the log."""
         lines, known, at = self._unjudged, self.log.lines, 0
         if self._take == self._take_live:  # Nearly all lines are the next of the log: this loop is fast.
             seq = self.seq

@@ -114,7 +114,7 @@ class Person(asyncio.Protocol):
 
     def arrive(self) -> None:
         """Connect, unless everybody has to leave."""
-        if not self.world.closing:
+        if not self.world.closing and not self.present:  # it may have been about to come again before
             self.visits += 1
             self.present, self.dropped, self.said = True, False, 0
             self.author = Author(b"%b%d.%d" % (self.kind.encode(), self.number, self.visits))
@@ -338,6 +338,8 @@ class WellBehaved(Person):
 
     @property
     def at_rest(self) -> bool:
+        if self.connected and not self.rested:
+            self.stream.judge()  # no further line may come
         return not self.present or self.rested
 
     def leave(self) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 from threading import Thread
 from time import sleep
@@ -23,6 +24,7 @@ from broadcast.client.aio import (
     Crowd,
     Disconnected,
     Emoted,
+    Ended,
     Event,
     Gap,
     Joined,
@@ -52,7 +54,7 @@ LOBBY = "lobby"
 ROOMS = [f"room{number}" for number in range(12)]
 ACTIONS = 12.0
 """Number of actions of all programs together in a second."""
-MEAN_BYTES = 40_000
+MEAN_BYTES = 100_000
 """Mean number of bytes after which a connection is cut."""
 PATIENCE = 300.0
 """Maximum number of seconds for anything that has an end. The server notices a dead network after 150 s."""
@@ -138,21 +140,21 @@ class Ledger:
 class Crew:
     """All programs. They connect through a relay to the server at *port*, and share *world* with the people."""
 
-    def __init__(self, world: World, count: int) -> None:
+    def __init__(self, world: World, size: int) -> None:
         self.world = world
         self.ledger = Ledger()
         self.relay = Relay(world.random, MEAN_BYTES)
         self.relay.target = world.port
-        self.programs = [Program(self, number) for number in range(count)]
-        self.scripts = [Script(self, number) for number in range(min(SCRIPTS, count))]
-        self.interval = max(1.0, count / ACTIONS)
+        self.programs = [Program(self, number) for number in range(size)]
+        self.scripts = [Script(self, number) for number in range(min(SCRIPTS, size))]
+        self.interval = max(1.0, size / ACTIONS)
         """Mean number of seconds between two actions of one program."""
         self.closing = asyncio.Event()
         """Set when the programs have to come to rest."""
         self.leaving = asyncio.Event()
         """Set when they have to leave."""
         self._tasks: list[asyncio.Future[None]] = []
-        self._numbers = 0
+        self._numbers = count(1)
 
     async def arrive(self, seconds: float) -> None:
         """Let all programs come within *seconds*."""
@@ -197,8 +199,7 @@ class Crew:
 
     def unique(self) -> int:
         """Return a number that no other call returns. Any thread may call this."""
-        self._numbers += 1
-        return self._numbers
+        return next(self._numbers)
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not any longer when the programs have to come to rest."""
@@ -259,6 +260,12 @@ class Program:
                 self._counts["greetings of programs that were cut"] += isinstance(error, Unreachable)
                 if self._resume is None or isinstance(error, NickRejected):
                     self.nick = self._new_nick()
+            except Ended as error:
+                # The answer was lost ten times, and each time the program has begun from the same state.
+                if self._resume is None or "10 attempts" not in str(error):
+                    raise
+                self._resume = self._unfinished = None
+                self.nick = self._new_nick()
         self._resume = None
 
     async def _visit(self) -> None:
@@ -527,7 +534,7 @@ class Program:
                     raise Unexplained(f"{self.nick} knows {view.people} in {room}, but {people} are there")
                 await asyncio.sleep(0.5)
         last = {summary.room: summary.last for summary in await chat.rooms()}
-        if any(view.seen not in {None, last[room]} for room, view in views.items()):
+        if any(view.seen not in {None, last[room]} for room, view in views.items() if room != LOBBY):
             raise Unexplained(f"{self.nick} has read {views}, but the server has {last}")
         self._counts["rooms whose people a program has compared"] += len(views)
         self.is_checked = True
@@ -564,23 +571,26 @@ class Script:
         """Run until everybody has to leave."""
         self.is_quiet = False
         while not self._crew.closing.is_set():
-            for line in await in_thread(self._run):
+            said, lines = await in_thread(self._run)
+            self._crew.ledger.sent.update(said)
+            for line in lines:
                 self._crew.ledger.take(line)
             self._crew.world.counts["runs of scripts"] += 1
         self.is_quiet = True
 
-    def _run(self) -> list[Line]:
-        """Connect, say some lines, and leave. Return the lines that have come."""
-        room, lines, port = self._random.choice(ROOMS), list[Line](), self._crew.relay.port
+    def _run(self) -> tuple[dict[str, Sent], list[Line]]:
+        """Connect, say some lines, and leave. Return what was said, by its text, and the lines that have come."""
+        room, port = self._random.choice(ROOMS), self._crew.relay.port
+        said: dict[str, Sent] = {}
+        lines: list[Line] = []
         with (
             suppress(Unreachable, NickRejected),
             sync.connect("127.0.0.1", port, nick=f"script{self._number}", rooms=[room]) as chat,
         ):
             for _ in range(self._random.randrange(1, 30)):
                 text = f"line{self._crew.unique()} of a script"
-                self._crew.ledger.sent[text] = Sent(self, room, "said")
                 seq = chat.say(text)
-                self._crew.ledger.sent[text].seq = seq
+                said[text] = Sent(self, room, "said", seq)
                 for event in chat:
                     if isinstance(event, Gap):
                         raise Unexplained(f"a script received {event}")
@@ -595,4 +605,4 @@ class Script:
                 if self._crew.closing.is_set():
                     break
                 sleep(self._random.expovariate(1 / self._crew.interval))
-        return lines
+        return said, lines
