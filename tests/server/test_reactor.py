@@ -151,8 +151,7 @@ def reactor(clock: Clock, pairs: Pairs) -> Iterator[EpollReactor]:
 
     reactor: EpollReactor = EPollReactor()  # type: ignore[no-untyped-call]
     reactor.seconds = clock.seconds
-    for _ in range(2):  # as two servers in one process do
-        shorten_turns(reactor)
+    shorten_turns(reactor)
     yield reactor
     reactor.removeAll()
 
