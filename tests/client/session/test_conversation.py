@@ -427,6 +427,12 @@ def test_lines_typed_before_the_connection_are_sent_afterwards() -> None:
     ]
 
 
+def test_the_arrival_names_the_room_if_there_are_several() -> None:
+    here = Talk("hall", "lobby", is_connected=False)
+    here.talk.connected(welcome("lobby", "hall"))
+    assert here.front.texts == ["* You are ann in hall. 1 other is here: bob. /help helps, Ctrl-D leaves."]
+
+
 def test_the_first_room_has_the_name_that_the_server_gives_it() -> None:
     here = Talk(is_connected=False)
     here.talk.connected(welcome("foyer"))
