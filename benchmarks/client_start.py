@@ -18,6 +18,15 @@ from typing import Final
 
 ROUNDS: Final = 40
 PYTHON: Final = (sys.executable, "-c")
+ROWS: Final = (
+    ("python -c pass", 0, 0),
+    ("broadcast-client --send", 1, 0),
+    ("python -c 'import prompt_toolkit'", 2, 2),
+    ("broadcast-client, first prompt", 3, 2),
+)
+"""The name of each command, its place in a round, and the place of the command that it is compared with."""
+Times = tuple[float, float]
+"""The wall time and the CPU time of a process, in seconds."""
 CLIENT: Final = str(Path(sys.executable).with_name("broadcast-client"))
 
 
@@ -25,31 +34,31 @@ def main(address: str) -> None:
     """Measure, and print the medians."""
     # Without their compiled form, the client's modules would be compiled at each start.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    rows: list[tuple[float, float, float, float]] = []
+    rounds: list[tuple[Times, ...]] = []
     with TemporaryDirectory() as home:
         environment |= {"HOME": home, "XDG_CONFIG_HOME": home, "XDG_STATE_HOME": home, "TERM": "xterm-256color"}
         for _ in range(ROUNDS + 1):
             empty = run([*PYTHON, "pass"], environment)
             send = run([CLIENT, address, "--nick", "starter", "--send", "started"], environment)
             library = run([*PYTHON, "import prompt_toolkit"], environment)
-            rows.append((empty, send, library, until_prompt([CLIENT, address], environment)))
-    del rows[0]  # the modules are compiled and cached after the first round
-    empty, send, library, prompt = (median(column) * 1000 for column in zip(*rows, strict=True))
-    print(f"python -c pass                     {empty:6.1f} ms")
-    print(f"broadcast-client --send            {send:6.1f} ms  {median(row[1] / row[0] for row in rows):.2f} times")
-    print(f"python -c 'import prompt_toolkit'  {library:6.1f} ms")
-    print(f"broadcast-client, first prompt     {prompt:6.1f} ms  {median(row[3] / row[2] for row in rows):.2f} times")
+            rounds.append((empty, send, library, run_until_prompt([CLIENT, address], environment)))
+    del rounds[0]  # the modules are compiled and cached after the first round
+    print("                                  wall time        CPU time")
+    for name, number, base in ROWS:
+        wall, cpu = (median(row[number][kind] for row in rounds) * 1000 for kind in (0, 1))
+        wall_ratio, cpu_ratio = (median(row[number][kind] / row[base][kind] for row in rounds) for kind in (0, 1))
+        print(f"{name:32}{wall:6.1f} ms {wall_ratio:5.2f} {cpu:6.1f} ms {cpu_ratio:5.2f}")
 
 
-def run(command: Sequence[str], environment: dict[str, str]) -> float:
-    """Return the seconds that *command* takes."""
+def run(command: Sequence[str], environment: dict[str, str]) -> Times:
+    """Run *command*, and return how long it takes."""
     start = perf_counter()
-    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL)
-    return perf_counter() - start
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    return wait(process, start)
 
 
-def until_prompt(command: Sequence[str], environment: dict[str, str]) -> float:
-    """Return the seconds from the start of the client on a terminal to its question for a nickname."""
+def run_until_prompt(command: Sequence[str], environment: dict[str, str]) -> Times:
+    """Run the client on a terminal until its question for a nickname, and return how long that takes."""
     main_side, terminal = pty.openpty()
     start = perf_counter()
     client = subprocess.Popen(command, env=environment, stdin=terminal, stdout=terminal, start_new_session=True)
@@ -57,11 +66,16 @@ def until_prompt(command: Sequence[str], environment: dict[str, str]) -> float:
     shown = b""
     while b"Nickname" not in shown:
         shown += os.read(main_side, 65536)
-    taken = perf_counter() - start
     client.kill()
-    client.wait()
+    times = wait(client, start)
     os.close(main_side)
-    return taken
+    return times
+
+
+def wait(process: subprocess.Popen[bytes], start: float) -> Times:
+    """Wait for the end of a process that has started at *start*."""
+    _, process.returncode, usage = os.wait4(process.pid, 0)
+    return perf_counter() - start, usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Terminal:
 
     def __init__(self, *command: str, columns: int = 80, rows: int = 24, **environment: str) -> None:
         self.command = " ".join([Path(command[0]).name, *command[1:]])
-        self._screen = b""
+        self._screen = bytearray()
         self._looked = 0
         parent, child = pty.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -54,7 +54,7 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE
         while (at := self._screen.find(text.encode(), self._looked)) < 0:
             if not self.look(max(0, deadline - time.monotonic())):
-                raise SystemExit(f"{self.command} did not show {text!r} but {self._screen!r}")
+                raise SystemExit(f"{self.command} did not show {text!r} but {bytes(self._screen)!r}")
         self._looked = at + len(text)
 
     def look(self, seconds: float) -> bytes:
@@ -81,11 +81,11 @@ class Terminal:
 
 
 @contextmanager
-def server(port: int = 5555) -> Iterator[subprocess.Popen[str]]:
-    """Run the installed server on *port*, with an empty journal, and yield its process."""
+def server(*options: str, port: int = 5555) -> Iterator[subprocess.Popen[str]]:
+    """Run the installed server on *port*, with *options* and an empty journal, and yield its process."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     with tempfile.TemporaryDirectory() as folder:
-        command = [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port)]
+        command = [twistd, "-n", "--pidfile=", "broadcast", "--port", str(port), *options]
         running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
         try:
             assert running.stdout is not None

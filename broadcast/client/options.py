@@ -23,7 +23,7 @@ STDIN: Final = "-"
 """The text of ``--send`` that stands for the lines of the standard input."""
 
 
-class Options:
+class Options:  # noqa: PLW1641 -- it has no hash, because it can change
     """What the command line and the user's settings ask for. The class holds the defaults of the fields."""
 
     host: str = HOST
@@ -54,9 +54,8 @@ class Options:
 
     def __eq__(self, other: object) -> bool:
         """Return whether all fields are equal."""
-        return isinstance(other, Options) and self._fields() == other._fields()
-
-    __hash__ = None  # type: ignore[assignment]  # as of all that is compared by its fields and can change
+        names = Options.__annotations__
+        return isinstance(other, Options) and all(getattr(self, name) == getattr(other, name) for name in names)
 
     def __repr__(self) -> str:
         """Return the fields that differ from their defaults."""
@@ -66,9 +65,6 @@ class Options:
         """Take the *fields* that the command line has not set."""
         for name, value in fields.items():
             vars(self).setdefault(name, value)
-
-    def _fields(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in Options.__annotations__}
 
     @property
     def server(self) -> str:

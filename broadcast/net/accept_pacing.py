@@ -2,8 +2,8 @@
 
 Twisted accepts 100 connections in one turn of the reactor, and 20 more each time that was not enough. A client that
 connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts fewer. While people talk, it
-accepts connections for a millisecond, and the ports then pause for a multiple of that time, so that most of the time is
-left for the lines. Clients that connect meanwhile wait in the queue of the kernel.
+accepts connections for half a millisecond, and the ports then pause for a multiple of that time, so that most of the
+time is left for the lines. Clients that connect meanwhile wait in the queue of the kernel.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 QUIET_ACCEPTS: Final = 32
 """Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
-ACCEPT_SECONDS: Final = 0.001
+ACCEPT_SECONDS: Final = 0.0005
 """CPU time after which a port accepts no further connection in a turn while people talk, in seconds.
 
-The pause lasts several milliseconds, because the system waits for whole milliseconds. After a single connection, it
-would be twice as long as it should be.
+Several connections fit into it. The system waits for whole milliseconds, so a pause for each would last too long.
 """
-PAUSE_FACTOR: Final = 4
+PAUSE_FACTOR: Final = 6
 """Duration of the pause, as a multiple of the CPU time that the connections before it took.
 
-To accept a connection is a third of the work for it. The rest are the nickname, the join and the end, and their
-notices. So arrivals take about two fifths of the time.
+To accept a connection is a third of the work for it, or less. The rest are the nickname, the join and the end, and
+their notices. So arrivals take a third of the time. A program that comes back with its session costs less than a
+person, so more of them are accepted.
 """
 LONGEST_PAUSE: Final = 0.05
 """Maximum duration of a pause, in seconds."""
@@ -70,7 +70,7 @@ class AcceptPacer:
         port.doRead = accept_some  # type: ignore[method-assign]
 
     def _accept_and_pause(self, port: Port, accept: Callable[[], None]) -> None:
-        """Accept connections for ``ACCEPT_SECONDS``, then let the ports pause, unless no connection waits."""
+        """Accept connections for ``ACCEPT_SECONDS``, then pause all ports. If none waits, do nothing."""
         first_session = port.sessionno
         began = self._cpu_seconds()
         while True:

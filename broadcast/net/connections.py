@@ -65,6 +65,10 @@ class Connections(Collection[Connection]):
         self.limiter = ConnectionLimiter(limits)
         self.stopping = False
         """True once the server is shutting down and reads no more input."""
+        self.accepted_count = 0
+        """Number of connections so far, including those above a limit."""
+        self.resumed_count = 0
+        """Number of sessions that clients have resumed on another connection."""
         self.lines_received = 0
         """Number of lines that clients have sent."""
         self.throttle_count = 0
@@ -96,6 +100,7 @@ class Connections(Collection[Connection]):
 
         Raises ``TooManyConnections`` if a limit is reached. Then the door calls ``disconnect_rejected``.
         """
+        self.accepted_count += 1
         self._open.add(connection)
         self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()), self._clock.seconds())
 

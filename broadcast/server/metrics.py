@@ -112,7 +112,8 @@ class MetricsCollector(Collector):
                 people.add_metric([room.name], len(room.members))
             yield people
         yield _gauge("connections", "Open connections.", len(connections))
-        yield _counter("sessions", "Connections accepted.", hub.session_count)
+        yield _counter("sessions", "Connections accepted.", connections.accepted_count)
+        yield _counter("resumed", "Sessions of programs that were resumed.", connections.resumed_count)
         yield _counter(
             "lines_received", "Lines received, including commands and nicknames.", connections.lines_received
         )

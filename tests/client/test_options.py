@@ -200,12 +200,26 @@ def test_python_without_twisted_says_what_to_start(tmp_path: Path) -> None:
     )
 
 
+def imported(script: str) -> set[str]:
+    """Return the modules of others that *script* imports."""
+    script = f"import os, sys; before = set(sys.modules); {script}; print(*(sys.modules.keys() - before))"
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)  # noqa: S603 -- constant
+    return {name for name in ended.stdout.split() if name.partition(".")[0] != "broadcast"}
+
+
 def test_parsing_imports_next_to_nothing() -> None:
     """Each of argparse, dataclasses, re and typing would make ``--send`` noticeably slower."""
-    script = (
-        "import os, sys; before = set(sys.modules); from broadcast.client.__main__ import parse; "
-        "parse(['broadcast://h:1/a', '--nick', 'ann', '--send', '-x']); print(*sorted(sys.modules.keys() - before))"
+    parsing = (
+        "from broadcast.client.__main__ import parse; parse(['broadcast://h:1/a', '--nick', 'ann', '--send', '-x'])"
     )
-    command = [sys.executable, "-S", "-c", script]
-    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)  # noqa: S603 -- constant
-    assert [name for name in ended.stdout.split() if name.partition(".")[0] != "broadcast"] == ["__future__", "errno"]
+    assert imported(parsing) == {"__future__", "errno"}
+
+
+def test_sending_imports_nothing_heavy() -> None:
+    heavy = {"argparse", "asyncio", "dataclasses", "msgspec", "pathlib", "socket", "tomllib", "twisted", "typing"}
+    assert not imported("import broadcast.client.__main__, broadcast.client.batch.send") & heavy
+
+
+def test_first_prompt_does_not_wait_for_twisted() -> None:
+    assert "twisted" not in imported("import broadcast.client.__main__, broadcast.client.terminal.app")

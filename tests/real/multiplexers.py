@@ -45,10 +45,15 @@ class Multiplexer:
             shlex.join(["env", "-u", "NO_COLOR", *variables, *command]),
         )  # fmt: skip
 
-    def _run(self, *arguments: str) -> str:
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 -- the test's own text
-            [*self._tmux, *arguments], check=True, capture_output=True, timeout=PATIENCE, text=True
-        ).stdout
+            [*self._tmux, *arguments], check=False, capture_output=True, timeout=PATIENCE, text=True
+        )
+
+    def _run(self, *arguments: str) -> str:
+        done = self._call(*arguments)
+        done.check_returncode()
+        return done.stdout
 
     def type(self, text: str) -> None:
         """Type text."""
@@ -57,6 +62,16 @@ class Multiplexer:
     def press(self, *keys: str) -> None:
         """Press keys, by the names that tmux has for them."""
         self._run("send-keys", *keys)
+
+    def paste(self, text: str) -> None:
+        """Paste text, in brackets if the client has asked for them."""
+        self._run("set-buffer", text)
+        self._run("paste-buffer", "-p")
+
+    @property
+    def cursor(self) -> int:
+        """The column of the cursor, from 0."""
+        return int(self._run("display-message", "-p", "#{cursor_x}"))
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size of the terminal."""
@@ -98,11 +113,18 @@ class Multiplexer:
         """Let the reactor run for a while."""
         return deferLater(cast("IReactorTime", self._programs.reactor), seconds, lambda: None)
 
+    async def leave(self) -> None:
+        """Let the user leave. The multiplexers end with the client."""
+        self.press("C-c", "C-d")
+        for _ in range(int(PATIENCE / STEP)):
+            if self._call("list-sessions").returncode:
+                return
+            await self.pause(STEP)
+        raise AssertionError("\n".join(self.shown))
+
     def close(self) -> None:
         """End all programs in it."""
-        subprocess.run(  # noqa: S603 -- the test's own text
-            [*self._tmux, "kill-server"], check=False, capture_output=True, timeout=PATIENCE
-        )
+        self._call("kill-server")
 
 
 def numbers(rows: list[str]) -> list[int]:

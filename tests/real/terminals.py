@@ -18,6 +18,8 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from tests.client.model import Model
 from tests.real.programs import Program, Programs
 
+OF_OTHERS = {"NO_COLOR", "COLORTERM", "TERM_PROGRAM", "VTE_VERSION", "XTERM_VERSION", "KONSOLE_VERSION"}
+"""The variables of the terminal in which the tests run."""
 CLIENT = (sys.executable, "-m", "broadcast.client")
 UP, LEFT, ENTER, TAB, CTRL_C, CTRL_D, CTRL_Z = "\x1b[A", "\x1b[D", "\r", "\t", "\x03", "\x04", "\x1a"
 
@@ -74,7 +76,7 @@ def terminal(programs: Programs, *command: str, columns: int = 80, rows: int = 2
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     program = Terminal(command[0], cast(IReactorTime, programs.reactor), model, master)
-    inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLORTERM"}}
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_OTHERS}
     cast(IReactorProcess, programs.reactor).spawnProcess(
         program,
         command[0],

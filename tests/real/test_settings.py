@@ -40,6 +40,10 @@ async def test_a_name_stands_for_a_server_its_nickname_and_its_rooms(programs: P
     write(programs, work(port))
     ann = terminal(programs, *CLIENT, "work")
     await ann.shows(" ann · kitchen · ")
+    sender = programs.run(*CLIENT, "work", "--nick", "builder", "--send", "built")
+    await bob.until("builder: built\r\n")
+    assert (await sender.end(), sender.text()) == (0, "")
+    await ann.shows("builder: built")
     ann.write(CTRL_D)
     assert await ann.end() == 0
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
 
+from tests.real.multiplexers import Multiplexer, is_missing
 from tests.real.programs import Programs, Talker
 from tests.real.terminals import CTRL_C, CTRL_D, ENTER, LEFT, TAB, UP, Terminal, client
 
@@ -84,6 +85,39 @@ async def test_a_long_paste_asks_first_and_then_is_said_in_its_lines(
     await leave(ann)
 
 
+@pytest.mark.parametrize("name", ["tmux", "screen"])
+@ensureDeferred
+async def test_graphemes_and_pastes_are_the_same_in_tmux_and_screen(
+    programs: Programs, port: int, bob: Talker, name: str
+) -> None:
+    if is_missing(name):
+        pytest.skip(f"there is no {name}")
+    ann = Multiplexer(
+        programs, f"127.0.0.1:{port}", "--nick", "ann", "--no-times", screen=name == "screen", columns=20, rows=8
+    )
+    try:
+        await ann.shows("You are ann", " ann ·")
+        ann.type(f"a{FLAG}e\u0301b")
+        await ann.until(lambda _rows: ann.cursor == 2 + 5)
+        ann.press("Left", "Left")
+        await ann.until(lambda _rows: ann.cursor == 2 + 3)
+        ann.press("BSpace")
+        await ann.until(lambda _rows: ann.cursor == 2 + 1)
+        ann.press("End")
+        ann.paste("".join(f"{number}\n" for number in range(6)))
+        await ann.shows("Send 6 lines?")
+        ann.press("Enter")
+        await bob.until("ann: aéb0\r\nann: 1\r\n")
+        await bob.until("ann: 5\r\n")
+        ann.type("one")
+        ann.press("M-Enter")
+        ann.type("two")
+        ann.press("Enter")
+        await bob.until("ann: one\r\nann: two\r\n")
+    finally:
+        ann.close()
+
+
 @ensureDeferred
 async def test_a_draft_of_several_lines_comes_back_whole_also_in_the_next_run(
     programs: Programs, port: int, bob: Talker
@@ -105,7 +139,7 @@ async def test_a_draft_of_several_lines_comes_back_whole_also_in_the_next_run(
 async def test_a_draft_that_is_too_long_is_said_in_parts(programs: Programs, port: int, bob: Talker) -> None:
     ann = await arrived(programs, port)
     ann.write(pasted("some words " * 500 + "end"))
-    await ann.shows("5,503 of 4,096 bytes. Enter sends 2 parts.")
+    await ann.shows("5,503/4,096 bytes. Enter sends 2 parts.")
     ann.write(ENTER)
     await bob.until("some words end\r\n")
     said = [line.removeprefix("ann: ") for line in bob.seen.decode().splitlines() if line.startswith("ann: ")]

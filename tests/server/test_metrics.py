@@ -111,7 +111,9 @@ def test_metrics_show_the_counters_of_the_parts(watched: Watched) -> None:
     world = watched.world
     ann, bob, _carol = world.join("ann", "bob", "carol")
     world.connect()
+    world.connections.resumed_count = 1
     before = watched.metrics()
+    assert before["resumed_total"] == 1
     bob.transport.takes = False
     ann.say("one", "/me two", "three", "/nonsense")
     bob.say("/msg zoe hi")

@@ -268,6 +268,15 @@ def test_ended_connection_is_watched_only_for_output_that_can_still_be_sent(
     assert [connection.connected for connection in broken + half_closed] == [False, False, True, True, True]
 
 
+def test_second_call_changes_nothing(reactor: EpollReactor, clock: Clock, pairs: Pairs) -> None:
+    before = dict(vars(reactor))
+    shorten_turns(reactor)
+    assert vars(reactor) == before
+    _ending, events = end_all(reactor, pairs[:1], clock)
+    reactor.doIteration(0)
+    assert events == ["found", "lost"]
+
+
 def test_log_names_the_connection_in_which_an_error_happened(reactor: EpollReactor, pairs: Pairs) -> None:
     class Faulty(Reader):
         def doRead(self) -> None:  # noqa: N802
@@ -316,3 +325,10 @@ def test_reactor_without_epoll_stays_as_it_is() -> None:
         before = dict(vars(reactor))
         shorten_turns(reactor)
         assert vars(reactor) == before
+
+
+def test_turns_are_shortened_once(reactor: EpollReactor) -> None:
+    """A second server in the process would put the ended connections into a queue that nobody serves."""
+    before = reactor.doIteration
+    shorten_turns(reactor)
+    assert reactor.doIteration == before

@@ -10,6 +10,7 @@ import _socket
 import json
 import os
 import select
+import signal
 import sys
 from time import monotonic
 
@@ -54,7 +55,8 @@ class Connection:
         """The time of the latest input."""
         self._goodbye: Message | None = None
         self._greeting: Greeting | None = Greeting()
-        self._rest = self._unsent = b""
+        self._rest = b""
+        self._unsent = bytearray()
         self._socket = _connect(host, port, deadline)
         self._socket.setblocking(False)
 
@@ -75,11 +77,11 @@ class Connection:
         can_read = self._poll(max(0.0, until - monotonic()), stdin=stdin)
         try:
             if self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                del self._unsent[: self._socket.send(self._unsent)]
         except BlockingIOError:
             pass
         except OSError:
-            self._unsent = b""  # the reason is in the input, or is the error of the next line
+            self._unsent.clear()  # the reason is in the input, or is the error of the next line
         try:
             data = self._socket.recv(CHUNK)
         except BlockingIOError:
@@ -136,12 +138,7 @@ def _connect(host: str, port: int, deadline: float) -> _socket.socket:
     if host.startswith(UNIX):
         addresses: list[tuple[int, Any]] = [(_socket.AF_UNIX, host.removeprefix(UNIX))]
     else:
-        try:
-            # The codec for international names takes long to import.
-            name = host.encode("ascii" if host.isascii() else "idna")
-            found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
-        except (_socket.gaierror, UnicodeError):
-            raise Lost("there is no such host") from None
+        found = _look_up(host, port)
         addresses = [(family, address) for family, _, _, _, address in found]
     reason = ""
     for family, address in addresses:
@@ -158,3 +155,17 @@ def _connect(host: str, port: int, deadline: float) -> _socket.socket:
             return connection
         connection.close()
     raise Lost(reason)
+
+
+def _look_up(host: str, port: int) -> list[Any]:
+    # Python handles no signal while the system looks up a name, which can take a minute.
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        # The codec for international names takes long to import.
+        return _socket.getaddrinfo(host.encode("ascii" if host.isascii() else "idna"), port, 0, _socket.SOCK_STREAM)
+    except (_socket.gaierror, UnicodeError):
+        raise Lost("there is no such host") from None
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     """A line with its number, from 1."""
 
 WINDOW: Final = 256
-"""The most lines that are sent ahead of their confirmations."""
+"""The most lines that are sent ahead of their confirmations, if the server does not limit their rate."""
 GREETING_SECONDS: Final = 30.0
 """The time limit of the answer to ``hello``."""
 ANSWER_SECONDS: Final = 20.0
@@ -164,6 +164,7 @@ class Sender:
         self._room = ""
         self._limit = 0
         """The longest line that the server accepts, in bytes; 0 before the first answer to ``hello``."""
+        self._window = WINDOW
         self._uid = os.urandom(16).hex()
         self._unconfirmed: dict[int, str] = {}
         """The lines that were sent, by number."""
@@ -252,7 +253,7 @@ class Sender:
         params: Message = {"protocol": 1, "client": f"broadcast-client/{__version__}", "nick": self._nick}
         params |= {"replay": 0, "grace": 0}
         if self._options.rooms:
-            params["rooms"] = self._options.rooms
+            params["rooms"] = self._options.rooms[:1]
         if self._token:
             # The server may not have noticed yet that the last connection is lost, and holds the nickname.
             self._attempt += 1
@@ -266,7 +267,10 @@ class Sender:
         self._journal = result["journal"]
         self._room = next(iter(result["rooms"]), self._room)
         is_first = not self._limit
-        self._limit = result["limits"]["line_bytes"]
+        limits = result["limits"]
+        self._limit = limits["line_bytes"]
+        # A server with a rate limit goes on saying the lines that it has received after the client is interrupted.
+        self._window = WINDOW if limits["lines_per_second"] is None else min(WINDOW, limits["lines_at_once"])
         if is_first and self._options.send != STDIN:
             # Nothing of a text is said if a part of it cannot be.
             for _, text in self._input.lines:
@@ -312,7 +316,7 @@ class Sender:
     def _fill(self, connection: Connection) -> None:
         """Send lines until enough are unconfirmed. Lines that could not be stored are sent again before newer ones."""
         lines = self._input.lines
-        while lines and len(self._unconfirmed) < WINDOW and not self._not_stored:
+        while lines and len(self._unconfirmed) < self._window and not self._not_stored:
             number, text = lines.popleft()
             params = {"room": self._room, "text": text, "uid": f"{self._uid}-{number}"}
             if not connection.request(number, "say", params):
@@ -323,7 +327,7 @@ class Sender:
     def _wait(self, connection: Connection) -> None:
         """Wait for answers, and for the standard input if more lines can be sent."""
         is_idle = self._is_idle
-        wants_lines = self._input.is_open and not self._input.lines and len(self._unconfirmed) < WINDOW
+        wants_lines = self._input.is_open and not self._input.lines and len(self._unconfirmed) < self._window
         try:
             if wants_lines and is_idle and sys.platform == "win32":
                 # Nothing there waits for a socket and a pipe. The input waits until all lines are confirmed.

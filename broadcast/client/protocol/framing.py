@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -97,12 +98,20 @@ def decode_message(line: bytes) -> Message:
 
 def encode_request(number: int, method: str, params: msgspec.Struct) -> bytes:
     """Return the line of a request."""
-    return _ENCODER.encode(_SentRequest("2.0", number, method, params)) + b"\n"
+    return _encode(_SentRequest("2.0", number, method, params))
 
 
 def encode_notification(method: str, params: msgspec.Struct) -> bytes:
     """Return the line of a notification."""
-    return _ENCODER.encode(_SentNotification("2.0", method, params)) + b"\n"
+    return _encode(_SentNotification("2.0", method, params))
+
+
+def _encode(message: msgspec.Struct) -> bytes:
+    try:
+        return _ENCODER.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(message), ensure_ascii=False)
+        return encodable(text).encode() + b"\n"
 
 
 def encodable(text: str) -> str:

@@ -87,18 +87,15 @@ def _ask_server(talk: Talk, item: Item, text: str) -> Execution:
 # Lines
 
 
-def _say(_talk: Talk, item: Item, text: str) -> Execution:
-    if item.view.is_private:
-        return (yield from _tell(item, item.view.name, text))
-    yield requests.Say(item.view.name, _required(item, text), item.uid)
-    return ()
+def _say(_talk: Talk, item: Item, text: str) -> Execution | requests.Say:
+    _required(item, text)
+    return _tell(item, item.view.name, text) if item.view.is_private else requests.Say(item.view.name, text, item.uid)
 
 
-def _me(_talk: Talk, item: Item, text: str) -> Execution:
+def _me(_talk: Talk, item: Item, text: str) -> requests.Emote:
     if item.view.is_private:
         raise UsageError("/me works only in a room.")
-    yield requests.Emote(item.view.name, _required(item, text).strip(), item.uid)
-    return ()
+    return requests.Emote(item.view.name, _required(item, text).strip(), item.uid)
 
 
 def _tell(item: Item, nick: str, text: str) -> Execution:
@@ -122,7 +119,7 @@ def _reply(talk: Talk, item: Item, argument: str) -> Execution:
     text = _required(item, argument).strip()
     if not talk.last_private:
         raise UsageError("Nobody has written to you yet.")
-    return (yield from _tell(item, talk.last_private, text))
+    return _tell(item, talk.last_private, text)
 
 
 # Rooms

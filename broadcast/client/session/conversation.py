@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
+OLDER_LINES: Final = 200
+"""The most older lines that the client asks for at once."""
 LISTED_MEMBERS: Final = 1000
 """The most people of a room that the client asks for."""
 FIRST_ROOM: Final = "lobby"
@@ -175,6 +177,15 @@ class Conversation:
         urgent = [view for view in others if view.mentions or view.is_private]
         if others:
             self.select((urgent or others)[0])
+
+    def fetch_older(self, view: View, seq: int, show: Callable[[Sequence[Entry]], None]) -> None:
+        """Ask for older lines of a room than line *seq*, and call *show* with them, the oldest first."""
+
+        def answered(result: requests.Lines | None, _error: ChatError | None) -> None:
+            if result is not None:
+                show([self._line(event) for event in result.lines if not self._ignores(event.nick)])
+
+        self._server.request(requests.History(view.name, before=seq, count=OLDER_LINES), answered)
 
     def leave(self, reason: str = "") -> None:
         """Leave, when every line is stored. The second call leaves at once, and shows the lines that are not stored."""
@@ -469,20 +480,22 @@ class Conversation:
         if is_own and event.uid:
             self._outbox.take_line(event.uid)
         if is_own or not self._ignores(event.nick):
-            is_mention = not is_own and self._names_user(event.text)
-            line = Line(
-                event.at, event.nick, event.text, event.seq, isinstance(event, events.Emoted), is_own, is_mention
-            )
+            line = self._line(event)
             is_new = not is_own and event.seq > view.old_seq
             self._add(view, line)
             if is_new and view is not self.current:
                 view.unread += 1
-                view.mentions += is_mention
-            if is_new and is_mention:
+                view.mentions += line.is_mention
+            if is_new and line.is_mention:
                 self.front.alert(view, line)
         self._show_passed(view)
         self._outbox.work()
         self._quit_if_done()
+
+    def _line(self, event: events.Line) -> Line:
+        is_own = self._is_own(event)
+        is_mention = not is_own and self._names_user(event.text)
+        return Line(event.at, event.nick, event.text, event.seq, isinstance(event, events.Emoted), is_own, is_mention)
 
     def _take_private(self, event: events.Told) -> None:
         view = self.private_view(event.nick)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from broadcast.client.protocol.requests import Request
+
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.protocol.requests import Request
     from broadcast.client.session.entries import Entry
     from broadcast.client.session.views import View
 
@@ -37,13 +38,14 @@ Execution: TypeAlias = "Generator[Request[Any], Any, Result]"
 class Command(NamedTuple):
     """A command of the client.
 
-    *run* takes the conversation, the item and the argument. Without a request, it may be a simple function. Until it
-    yields the request, it may raise ``UsageError``. *help* is empty if the server's ``/help`` explains the command.
+    *run* takes the conversation, the item and the argument. Without a request, it returns the entries. For a line of a
+    room, it returns the request. Until it yields a request, it may raise ``UsageError``. *help* is empty if the
+    server's ``/help`` explains the command.
     """
 
     name: str
     usage: str
-    run: Callable[[Any, Item, str], Execution | Result]
+    run: Callable[[Any, Item, str], Execution | Result | Request[Any]]
     aliases: tuple[str, ...] = ()
     kind: Kind = Kind.COMMAND
     is_local: bool = False
@@ -101,6 +103,8 @@ class Item:
             if isinstance(outcome, Generator):
                 self.request = next(outcome)
                 self._execution = outcome
+            elif isinstance(outcome, Request):
+                self.request = outcome
             else:
                 self.end(outcome)
         except StopIteration as end:

@@ -84,7 +84,7 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
 
         renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
-        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding)
+        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding, sys.stdin.encoding)
     renderer = Renderer(
         has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
     )
@@ -133,6 +133,7 @@ class App:
             self._leave_once()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), LEAVE_SECONDS)
+            self._talk.ended(None)
         for task in self._tasks:
             task.cancel()
         # A task that still waits for the answer to quit is cancelled again at the end of the loop.

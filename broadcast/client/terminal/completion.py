@@ -46,7 +46,8 @@ class ConversationCompleter(Completer):
     ) -> AsyncGenerator[Completion, None]:
         """Yield the completions, after the server has told what is not known yet."""
         line = document.current_line_before_cursor
-        if line.startswith("/"):
+        verb = line.partition(" ")[0].removeprefix("/").casefold()
+        if line.startswith("/") and (" " not in line or verb not in commands.BY_NAME):
             room = self._conversation.room_of(self._conversation.current).name
             await self._ask(requests.Command(room, "/help"), self._learn_commands, once=True)
         if self._kind(line) == "ROOM":

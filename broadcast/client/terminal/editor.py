@@ -159,17 +159,20 @@ class Editor:
         self.key_bindings = self._bindings()
 
     def hint(self) -> str:
-        """Return the question about a paste, the counter of a draft that is too long, other help, or an empty text."""
+        """Return the question about a paste, the counter of a draft that is too long, other help, or an empty text.
+
+        It fits into two rows of 20 columns.
+        """
         if is_searching():
-            return "Ctrl-R searches the screen, Up and Down the drafts."
+            return "Ctrl-R searches the screen."
         lines, limit = self._lines(), self._limit()
         too_long = [line for line in lines if size(line) > limit]
         if too_long:
-            counter = f"{max(map(size, too_long)):,} of {limit:,} bytes."
+            counter = f"{max(map(size, too_long)):,}/{limit:,} bytes."
             if not all(map(is_divisible, too_long)):
-                return f"{counter} This command is too long, shorten it."
+                return f"{counter} Shorten the command."
             return f"{counter} Enter sends {sum(1 for line in lines for _part in parts(line, limit))} parts."
-        return f"Send {len(lines):,} lines? Enter sends, Esc keeps the draft." if self._pasted else ""
+        return f"Send {len(lines):,} lines? Enter sends, Esc edits." if self._pasted else ""
 
     def _lines(self) -> list[str]:
         return [line for line in self.buffer.text.split("\n") if line.strip()]

@@ -27,14 +27,22 @@ _STAND_INS: Final = 0x0F00
 """The number of stand-ins for each width. Without one, a grapheme is shown as prompt_toolkit does it."""
 
 
+_VARIABLES: Final = {"XTERM_VERSION": "xterm", "KONSOLE_VERSION": "konsole", "VTE_VERSION": "vte"}
+"""The variables that terminals set, and the names of these terminals."""
+
+
 def terminal_name(environment: Mapping[str, str] = os.environ) -> str | Literal[False]:
     """Return the name of the terminal for ``wcstwidth``. False stands for the widths of Unicode."""
     term = environment.get("TERM", "")
     if term.startswith(("screen", "tmux")):
         # $TERM_PROGRAM may be that of the terminal around screen.
         return False
-    is_vte = "VTE_VERSION" in environment and term.startswith("xterm")
-    return environment.get("TERM_PROGRAM") or ("vte" if is_vte else term)
+    if program := environment.get("TERM_PROGRAM"):
+        return program
+    if term not in {"xterm", "xterm-256color"}:
+        return term
+    # Most terminals call themselves xterm.
+    return next((name for variable, name in _VARIABLES.items() if variable in environment), False)
 
 
 _TERMINAL: str | bool = terminal_name()

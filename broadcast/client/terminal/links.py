@@ -30,18 +30,17 @@ def are_supported(environment: Mapping[str, str] = os.environ) -> bool:
         return False
     if forced := environment.get("FORCE_HYPERLINK"):
         return forced != "0"
-    if "TMUX" in environment or "STY" in environment:
+    if environment.get("TMUX") or environment.get("STY"):
         # The other variables are those of the terminal around it, or of an earlier one. tmux passes links on from
         # version 3.4, and drops them before, as GNU screen does.
-        return "STY" not in environment
+        return not environment.get("STY")
     vte = environment.get("VTE_VERSION", "")
     return (
         term.startswith(TERMS)
         or environment.get("TERM_PROGRAM") in PROGRAMS
         # GNOME Terminal and others. Version 0.50.0 crashes on a link.
         or (vte.isdecimal() and int(vte) > 5000)
-        or "KONSOLE_VERSION" in environment
-        or "WT_SESSION" in environment
+        or bool(environment.get("KONSOLE_VERSION") or environment.get("WT_SESSION"))
     )
 
 

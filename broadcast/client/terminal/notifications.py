@@ -60,8 +60,9 @@ def notification(view: View, entry: Entry, encoding: str, environment: Mapping[s
     text = printable(f"{entry.nick}{place}: {entry.text}", encoding)[:_LENGTH].replace(";", ",")
     is_iterm = "iTerm" in environment.get("LC_TERMINAL", "") + environment.get("TERM_PROGRAM", "")
     sequence = f"\x1b]9;broadcast: {text}\a" if is_iterm else f"\x1b]777;notify;broadcast;{text}\a"
-    if "TMUX" in environment and "STY" in environment:
+    in_tmux, in_screen = environment.get("TMUX"), environment.get("STY")
+    if in_tmux and in_screen:
         return ""  # One of them is inside the other, and would print the form for the other.
-    if "TMUX" in environment:
+    if in_tmux:
         return f"\x1bPtmux;\x1b{sequence}\x1b\\"
-    return f"\x1bP{sequence}\x1b\\" if "STY" in environment else sequence
+    return f"\x1bP{sequence}\x1b\\" if in_screen else sequence

@@ -40,7 +40,13 @@ class PlainScreen:
     """The ``Front`` for terminals that cannot move their cursor (``TERM=dumb``), or are too small for it."""
 
     def __init__(
-        self, conversation: Conversation, renderer: Renderer, source: int, output: TextIO, encoding: str = "utf-8"
+        self,
+        conversation: Conversation,
+        renderer: Renderer,
+        source: int,
+        output: TextIO,
+        encoding: str = "utf-8",
+        input_encoding: str = "utf-8",
     ) -> None:
         self._conversation = conversation
         self._renderer = renderer
@@ -48,7 +54,7 @@ class PlainScreen:
         self._output = output
         self._encoding = encoding
         self._alerts = Alerts(conversation.choices, time.monotonic, encoding)
-        self._decode = codecs.getincrementaldecoder(encoding)("replace").decode
+        self._decode = codecs.getincrementaldecoder(input_encoding)("replace").decode
         self._typed = ""
         self._prompt = ""
         """The prompt that the user has not answered yet."""
@@ -96,9 +102,9 @@ class PlainScreen:
             prompt = "".join(["Nickname", f" [{offered}]" if offered else "", *others, ": "])
         if prompt != self._prompt:
             self._prompt = prompt
-            self._output.write(printable(prompt, self._encoding))
-            self._output.flush()
-        was_silent, self._is_silent = self._is_silent, self._conversation.silence >= SILENCE_SECONDS
+            self._write(printable(prompt, self._encoding))
+        is_online = self._conversation.state is State.ONLINE
+        was_silent, self._is_silent = self._is_silent, is_online and self._conversation.silence >= SILENCE_SECONDS
         if self._is_silent and not was_silent:
             self._note(f"There is {state_of(self._conversation, 0)}.")
 
@@ -106,18 +112,24 @@ class PlainScreen:
         """Ring the bell, and print a mention in another view."""
         if view is not self._conversation.current and not view.is_private:
             self._print([[("", f"[{printable(view.title, self._encoding)}] "), *self._renderer.row(entry)]])
-        self._output.write(self._alerts.sequence(view, entry))
-        self._output.flush()
+        self._write(self._alerts.sequence(view, entry))
 
     def _note(self, text: str) -> None:
         self._print([[("", f" * {text}")]])
 
     def _print(self, rows: Iterable[StyleAndTextTuples]) -> None:
-        self._output.write("".join(f"{fragment_list_to_text(row)}\n" for row in rows))
-        self._output.flush()
+        self._write("".join(f"{fragment_list_to_text(row)}\n" for row in rows))
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # the terminal is gone, and the client still leaves properly
+            self._output.write(text)
+            self._output.flush()
 
     def _read(self, end: asyncio.Future[None]) -> None:
-        data = os.read(self._source, 65536)
+        try:
+            data = os.read(self._source, 65536)
+        except OSError:  # the terminal is gone
+            data = b""
         *lines, self._typed = (self._typed + self._decode(data)).split("\n")
         for line in lines:
             question, self._prompt = self._conversation.question, ""

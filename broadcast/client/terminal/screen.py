@@ -10,7 +10,8 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,7 @@ from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
 from broadcast.client.session.conversation import State
+from broadcast.client.session.entries import Line
 from broadcast.client.terminal import links
 from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
@@ -92,6 +94,14 @@ def reflows(environment: Mapping[str, str] = os.environ) -> bool:
     if "TMUX" in environment or term.startswith("tmux"):
         return True
     return "XTERM_VERSION" not in environment and not term.startswith(("linux", "st-", "putty"))
+
+
+def draft_rows(rows: int) -> int:
+    """Return the most rows of a draft on a screen with *rows* rows.
+
+    A terminal of half the size still holds what it makes of them. Rows that do not fit would go into its scrollback.
+    """
+    return max(1, min(rows // 2, max(3, rows // 6)))
 
 
 def has_alternate_screen(environment: Mapping[str, str] = os.environ) -> bool:
@@ -157,6 +167,11 @@ class Screen:
         self._rows_since_resize = 0
         """The number of those that the terminal has not moved."""
         self._scrolling: Scrolling | None = None
+        self._scrolled: list[Entry] = []
+        """The entries of the scrolling view."""
+        self._scrolled_renderer = copy(renderer)
+        self._fetched_before = 0
+        """The number of the line before which the server was asked for older ones."""
         self._painted: tuple[object, ...] = ()
         """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._covered: Scrolling | None = None
@@ -177,7 +192,7 @@ class Screen:
         )
         self._line = Window(
             self.editor.control,
-            height=lambda: Dimension(min=1, max=max(1, self._size.rows // 2)),
+            height=lambda: Dimension(min=1, max=draft_rows(self._size.rows)),
             wrap_lines=True,
             dont_extend_height=True,
         )
@@ -255,7 +270,9 @@ class Screen:
         """Print entries above the typed line, which does not change."""
         self._unprinted.extend(self._renderer.rows(entries))
         if self._scrolling is not None:
-            self._scrolling.add(entries)
+            self._scrolled += entries
+            self._scrolling.add(list(self._scrolled_renderer.rows(entries)))
+            self._scrolling.new += len(entries)
         self._refresh_soon()
 
     def switch(self, unread: int) -> None:
@@ -281,8 +298,9 @@ class Screen:
 
     def alert(self, view: View, entry: Entry) -> None:
         """Ring the terminal's bell, or show a notification, as the user has chosen."""
-        self._output.write_raw(self._alerts.sequence(view, entry))
-        self._output.flush()
+        with suppress(OSError):  # the terminal is gone, and the client still leaves properly
+            self._output.write_raw(self._alerts.sequence(view, entry))
+            self._output.flush()
 
     # Printing
 
@@ -374,7 +392,7 @@ class Screen:
     def _last_lines(self, count: int, bottom: int) -> Scrolling:
         """Return the last *count* rows that were printed, at the position where *bottom* rows fit below them."""
         rows = list(self._printed)[max(0, len(self._printed) - count) :]
-        return Scrolling((), lambda _entries: rows, self._size.columns, max(0, self._size.rows - bottom))
+        return Scrolling(rows, self._size.columns, max(0, self._size.rows - bottom))
 
     def _print_again(self, lines: Scrolling) -> None:
         """Print lines in their place on the screen, which ends above the cursor."""
@@ -459,19 +477,38 @@ class Screen:
 
     def _begin_scrolling(self) -> Scrolling:
         """Show the entries of the current view on the alternate screen, one page before the end."""
-        self._refresh_soon()
-        renderer = copy(self._renderer)
-        renderer.day = None
         drawn = self.app.renderer.last_rendered_screen
         self._covered = self._last_lines(MAX_ROWS, BOTTOM_ROWS if drawn is None else drawn.height)
         self._erase()
-        self._scrolling = Scrolling(
-            self._conversation.current.entries, renderer.rows, self._size.columns, max(1, self._size.rows - 1)
-        )
-        self._scrolling.page(-1)
+        self._scrolled = list(self._conversation.current.entries)
+        self._scrolled_renderer.day = None
+        self._fetched_before = 0
+        rows = list(self._scrolled_renderer.rows(self._scrolled))
+        self._scrolling = Scrolling(rows, self._size.columns, max(1, self._size.rows - 1))
+        self._scroll(self._scrolling.page, -1)
         self.app.renderer.full_screen = True
         self.app.layout = self._empty_layout
+        self._refresh_soon()
         return self._scrolling
+
+    def _scroll(self, move: Callable[[int], None], number: int) -> None:
+        """Move the scrolling view. Near its beginning, ask the server for older lines."""
+        move(number)
+        scrolling, view = self._scrolling, self._conversation.current
+        oldest = next((entry.seq for entry in self._scrolled if isinstance(entry, Line)), 0)
+        is_near = scrolling is not None and scrolling.position < scrolling.height
+        if not is_near or view.is_private or oldest <= 1 or oldest == self._fetched_before:
+            return
+        self._fetched_before = oldest
+
+        def show(lines: Sequence[Entry]) -> None:
+            if scrolling is not None and scrolling is self._scrolling and lines:
+                self._scrolled = [*lines, *self._scrolled]
+                self._scrolled_renderer.day = None
+                scrolling.add_older(list(self._scrolled_renderer.rows(self._scrolled)))
+                self.update()
+
+        self._conversation.fetch_older(view, oldest, show)
 
     def _end_scrolling(self) -> None:
         if self._scrolling is not None:
@@ -510,11 +547,11 @@ class Screen:
                 self.editor.buffer.insert_text(event.data)
 
         keys.add(Keys.Any, filter=is_scrolling)(type_character)
-        bind("pageup", lambda scrolling: scrolling.page(-1))
+        bind("pageup", lambda scrolling: self._scroll(scrolling.page, -1))
         bind("pagedown", page_down)
-        bind("up", lambda scrolling: scrolling.move(-1))
+        bind("up", lambda scrolling: self._scroll(scrolling.move, -1))
         bind("down", lambda scrolling: scrolling.move(1))
-        bind("home", lambda scrolling: scrolling.move(-len(scrolling)))
+        bind("home", lambda scrolling: self._scroll(scrolling.move, -len(scrolling)))
         bind("c-r", lambda scrolling: scrolling.find())
         bind("end enter c-c c-l escape", lambda _scrolling: self._end_scrolling())
         return keys

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 from wcwidth import iter_graphemes
 
 from broadcast.client.terminal.graphemes import width
-
-if TYPE_CHECKING:
-    from broadcast.client.session.entries import Entry
-
-Rows = Callable[[Iterable["Entry"]], Iterable[StyleAndTextTuples]]
 
 
 def wrap(row: StyleAndTextTuples, columns: int) -> list[StyleAndTextTuples]:
@@ -40,17 +34,15 @@ def wrap(row: StyleAndTextTuples, columns: int) -> list[StyleAndTextTuples]:
 
 
 class Scrolling:
-    """A position in the entries of a view. *make_rows* makes their rows, in order."""
+    """A position in rows, each of which is wrapped into one or more lines of the terminal."""
 
-    def __init__(self, entries: Sequence[Entry], make_rows: Rows, columns: int, height: int) -> None:
+    def __init__(self, rows: Sequence[StyleAndTextTuples], columns: int, height: int) -> None:
         self.new = 0
         """The number of entries that came after the beginning of scrolling."""
-        self._make_rows = make_rows
-        self._rows = list(make_rows(entries))
+        self.height = height
+        self._rows = list(rows)
         self._columns = columns
-        self._height = height
         self._lines: list[StyleAndTextTuples] = []
-        """The wrapped rows."""
         self._starts: list[int] = []
         """The index of the first line of each row."""
         self._wrap(self._rows)
@@ -73,31 +65,29 @@ class Scrolling:
 
     @property
     def _last_top(self) -> int:
-        return max(0, len(self._lines) - self._height)
+        return max(0, len(self._lines) - self.height)
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Append new entries. The position stays."""
-        rows = list(self._make_rows(entries))
+    def add(self, rows: Sequence[StyleAndTextTuples]) -> None:
+        """Append rows. The position stays."""
         self._rows += rows
         self._wrap(rows)
-        self.new += len(entries)
 
-    def add_older(self, entries: Sequence[Entry]) -> None:
-        """Insert entries before the first one. The position stays."""
-        before = len(self._lines) - self.position
-        rows = list(self._make_rows(entries))
-        self._rows[:0] = rows
-        self.found += len(rows) if self.found >= 0 else 0
+    def add_older(self, all_rows: Sequence[StyleAndTextTuples]) -> None:
+        """Replace the rows with the same ones and older ones before them. The position stays."""
+        below = len(self._lines) - self.position
+        if self.found >= 0:
+            self.found += len(all_rows) - len(self._rows)
+        self._rows = list(all_rows)
         self._wrap_all()
-        self.position = len(self._lines) - before
+        self.position = max(0, len(self._lines) - below)
 
     def resize(self, columns: int, height: int) -> None:
         """Wrap the rows for a terminal of another size. The first row stays the first one."""
-        if (columns, height) == (self._columns, self._height):
+        if (columns, height) == (self._columns, self.height):
             return
         first = bisect_right(self._starts, self.position) - 1
         was_at_end = self.is_at_end
-        self._columns, self._height = columns, height
+        self._columns, self.height = columns, height
         self._wrap_all()
         self.position = self._last_top if was_at_end or first < 0 else min(self._starts[first], self._last_top)
 
@@ -107,7 +97,7 @@ class Scrolling:
 
     def page(self, pages: int) -> None:
         """Move by pages. Two lines of a page stay on the screen."""
-        self.move(pages * max(1, self._height - 2))
+        self.move(pages * max(1, self.height - 2))
 
     def find(self, text: str = "") -> None:
         """Move to the next row above that contains *text*, or the text of the last call, if there is one."""
@@ -119,7 +109,7 @@ class Scrolling:
             if self._wanted.casefold() in fragment_list_to_text(self._rows[index]).casefold():
                 self.found = index
                 self.result = f'"{self._wanted}" found, Ctrl-R finds the next'
-                self.position = min(max(0, self._starts[index] - self._height // 2), self._last_top)
+                self.position = min(max(0, self._starts[index] - self.height // 2), self._last_top)
                 return
         self.result = f'"{self._wanted}" not found'
         if self.found == len(self._rows):
@@ -128,7 +118,7 @@ class Scrolling:
     def shown(self) -> StyleAndTextTuples:
         """Return the lines on the screen. A row is whole, so that the terminal wraps it itself."""
         pieces: StyleAndTextTuples = []
-        end = min(len(self._lines), self.position + self._height)
+        end = min(len(self._lines), self.position + self.height)
         starts = set(self._starts[bisect_right(self._starts, self.position) : bisect_right(self._starts, end)])
         for index in range(self.position, end):
             if index in starts:

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     if command.name in _ANSWERING
     for verb in (command.name, *command.aliases)
 }
+_ALL: Final = {verb for command in commands.COMMANDS for verb in (command.name, *command.aliases)}
 _MARK: Final = "-> "
 """The start of an answer in the line protocol."""
 
@@ -39,12 +40,19 @@ def run_command(connection: Connection, call: Call, room: Room, typed: str) -> N
     verb, _, argument = line[1:].partition(" ")
     command = _COMMANDS.get(verb.casefold()) if line.startswith("/") else None
     if command is None:
-        known = ", ".join(f"/{name}" for name in sorted(_ANSWERING))
-        raise RpcError(Code.INVALID_PARAMS, f"There is no command /{verb[:24]} that only answers. Those are {known}.")
+        raise RpcError(Code.INVALID_PARAMS, _explain(verb.casefold()))
     run = _CommandRun(connection, call, room)
     command.run(run, argument, connection.sessions.wall_clock())
     if run.ready:
         run.answer()
+
+
+def _explain(verb: str) -> str:
+    """Return the reason why the command *verb* is refused."""
+    if verb not in _ALL:
+        return f"There is no command /{verb[:24]}. /help lists them."
+    known = ", ".join(f"/{name}" for name in sorted(_ANSWERING))
+    return f"/{verb} is no command that only answers. Those are {known}."
 
 
 class _Collector:

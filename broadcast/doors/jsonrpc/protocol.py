@@ -242,6 +242,7 @@ class ProgramConnection(StreamConnection):
         self.pause()
 
         def greet(result: HelloResult) -> None:
+            self._connections.resumed_count += result.resumed
             if call.is_request and not self._is_gone:
                 self.session.has_client_token = True
             call.succeed(result)

@@ -159,6 +159,12 @@ def test_lone_surrogates_become_a_replacement_character(link: Link) -> None:
     assert link.texts() == ["a\ufffdb\U0001f600"]
 
 
+def test_a_nickname_with_lone_surrogates_reaches_the_server_too() -> None:
+    link = Link(nick="ann\udcff", rooms=["kitchen\ud800"]).start()
+    assert link.session.welcome is not None
+    assert link.session.welcome.nick == "ann\ufffd"
+
+
 def test_a_request_that_is_too_long_for_the_server_is_not_sent(link: Link) -> None:
     with pytest.raises(errors.TooLong):
         link.call(requests.Say("lobby", "x" * 20_000))

@@ -70,7 +70,18 @@ class FakeServer:
     def answer(self, result: object = None, error: ChatError | None = None, index: int = 0) -> None:
         """Answer a request."""
         self.requests.pop(index)
-        self._on_end.pop(index)(requests.Nothing() if result is None else result, error)
+        self._on_end.pop(index)(requests.Nothing() if result is None and error is None else result, error)
+
+
+class FakeChoices(dict[str, bool]):
+    """Choices in memory."""
+
+    is_stored = True
+
+    def __setitem__(self, name: str, value: bool) -> None:
+        super().__setitem__(name, value)
+        if not self.is_stored:
+            raise ValueError("client.toml cannot be written")
 
 
 class Talk:
@@ -79,7 +90,7 @@ class Talk:
     def __init__(self, *rooms: str, is_connected: bool = True) -> None:
         self.front = FakeFront()
         self.server = FakeServer()
-        self.choices = {"times": True, "quiet": False}
+        self.choices = FakeChoices(times=True, quiet=False)
         self.ends = 0
         self.talk = Conversation(
             self.server,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Question, State
+from broadcast.client.session.entries import Entry, Line
 from broadcast.client.session.items import Kind
 from tests.client.session.fakes import NOW, Talk, as_text, welcome
 
@@ -136,6 +138,20 @@ def test_choices_are_made_without_the_server() -> None:
         "! Usage: /set [NAME [on/off]].",
         "-> timestamps are on.",
     ]
+
+
+def test_a_choice_that_cannot_be_stored_holds_until_the_end() -> None:
+    here = Talk()
+    here.choices.is_stored = False
+    here.talk.submit("/set times off")
+    assert here.front.texts[1] == "! Client.toml cannot be written. Until you leave, times is off."
+    assert here.choices["times"] is False
+
+
+def test_receipts_are_explained() -> None:
+    here = Talk()
+    here.talk.submit("/receipts on")
+    assert here.front.texts[1].startswith("-> Each line without")
 
 
 def test_quiet_hides_who_comes_and_goes() -> None:
@@ -314,6 +330,17 @@ def test_after_events_without_names_the_members_are_requested_once(event: events
     assert (here.server.requests, here.talk.current.count, here.talk.nicknames) == ([], 4, ["zoe"])
 
 
+def test_of_a_large_room_the_client_asks_for_all_members() -> None:
+    here = Talk(is_connected=False)
+    room = requests.Snapshot("lobby", count=300, members=(requests.Person("bob", "s-bob"),))
+    here.talk.connected(requests.Welcome("ann", "s-ann", "t", "j", rooms={"lobby": room}))
+    assert here.server.requests == [requests.ListMembers("lobby", count=1000)]
+    assert here.front.texts[0].startswith("* You are ann. 299 others are here: bob and 298 more. ")
+    here.server.answer(error=errors.Ended("over"))
+    here.talk.handle(events.Left("lobby", "eve", "s-unknown"))
+    assert here.talk.current.count == 299
+
+
 def test_topics_are_shown_and_known() -> None:
     here = Talk()
     here.talk.handle(events.TopicChanged("lobby", "bob", "s-bob", "cats"))
@@ -328,6 +355,9 @@ def test_topics_are_shown_and_known() -> None:
         "> /topic",
         "-> There is no topic. /topic TEXT sets one.",
     ]
+    here.talk.submit("/topic dogs\n/topic")
+    here.server.answer()
+    assert here.front.texts[-1] == "-> Topic: dogs"
 
 
 # Private conversations
@@ -359,8 +389,13 @@ def test_lines_in_a_private_conversation_are_told() -> None:
 def test_a_private_conversation_follows_a_rename_and_can_be_closed() -> None:
     here = Talk()
     here.talk.submit("/msg bob")
+    here.talk.handle(events.Told(1, "bob", "s-bob", NOW, "psst"))
+    assert here.talk.current.unread == 0
     here.talk.handle(events.Renamed("lobby", "bob", "rob", "s-bob"))
     assert here.talk.nicknames[0] == "rob"
+    here.talk.submit("/reply what?")
+    assert here.server.requests == [requests.Tell("rob", "what?", "own-2")]
+    here.server.answer(requests.Delivered())
     here.talk.submit("/leave")
     assert [view.title for view in here.talk.views] == ["lobby"]
     assert here.talk.current.title == "lobby"
@@ -569,3 +604,19 @@ def test_the_end_of_the_session_is_shown_with_its_reason_and_status() -> None:
         "Not said: hello (The session has ended before the server confirmed it.)",
     ]
     assert (here.talk.status, here.talk.state) == (4, State.ENDED)
+
+
+def test_older_lines_come_from_the_server_without_those_of_ignored_people() -> None:
+    talk = Talk()
+    talk.talk.ignored["eve"] = "eve"
+    older: list[Entry] = []
+    talk.talk.fetch_older(talk.talk.current, 9, older.extend)
+    assert talk.server.requests == [requests.History("lobby", before=9, count=200)]
+    lines = [{"method": "said", "room": "lobby", "seq": seq, "at": NOW, "nick": nick, "text": "hi ann"}
+              for seq, nick in ((6, "bob"), (7, "eve"), (8, "ann"))]  # fmt: skip
+    talk.server.answer(requests.Lines(tuple(msgspec.Raw(msgspec.json.encode(line)) for line in lines)))
+    assert older == [
+        Line(NOW, "bob", "hi ann", 6, is_mention=True),
+        Line(NOW, "ann", "hi ann", 8, is_own=True),
+    ]
+    assert not talk.talk.current.unread

@@ -190,6 +190,18 @@ async def test_a_terminal_that_is_gone_leaves_properly(port: Port) -> None:
 
 
 @with_port
+async def test_a_server_that_does_not_answer_is_left_after_a_while(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "LEAVE_SECONDS", 0.01)
+    async with running(port) as here:
+        silence(port)
+        here.talk.submit("last words")
+        here.screen.end(EOFError())
+    assert here.status.result() == 4
+    assert here.screen.texts[-1].startswith("Not said: last words")
+    port.abort()
+
+
+@with_port
 async def test_leaving_twice_does_not_wait_for_the_server(port: Port) -> None:
     async with running(port) as here:
         silence(port)

@@ -120,6 +120,11 @@ def test_help_texts_are_those_of_the_server(room: Room) -> None:
     assert found["/evil"] == "\ufffd[2J"
 
 
+def test_an_argument_of_a_command_of_the_client_needs_no_answer(room: Room) -> None:
+    assert room.asked_after("/msg bo") == ["/msg bob "]
+    assert room.server.requests == []
+
+
 def test_without_an_answer_tab_offers_what_is_known(room: Room) -> None:
     assert room.asked_after("/ni") == ["/nick "]
     assert room.asked_after("/ni") == ["/nick "]
@@ -135,7 +140,6 @@ def test_an_error_is_no_answer_and_the_next_completion_asks_again(room: Room) ->
 
 
 def test_rooms_are_asked_for_each_time(room: Room) -> None:
-    room.asked_after("/", requests.Output(HELP))
     summaries = (requests.RoomSummary("hall"), requests.RoomSummary("lobby"))
     assert room.asked_after("/join ", summaries) == ["/join hall", "/join lobby"]
     assert room.asked_after("/join ", (*summaries, requests.RoomSummary("attic"))) == [

@@ -242,7 +242,7 @@ def test_a_paste_of_many_lines_asks_first() -> None:
     async def scene(stage: Stage) -> None:
         await stage.type(pasted("\n".join(lines) + "\n"))
         assert stage.lines == []
-        assert stage.model.shown[-1] == "Send 12 lines? Enter sends, Esc keeps the draft."
+        assert stage.model.shown[-1] == "Send 12 lines? Enter sends, Esc edits."
         await stage.type(ENTER)
         assert stage.lines == lines
         assert stage.model.shown == [">"]
@@ -283,7 +283,7 @@ def test_a_long_draft_counts_its_bytes_and_is_sent_in_parts() -> None:
     async def scene(stage: Stage) -> None:
         stage.limit = 20
         await stage.type("some words and more words")
-        assert stage.model.shown[-1] == "25 of 20 bytes. Enter sends 2 parts."
+        assert stage.model.shown[-1] == "25/20 bytes. Enter sends 2 parts."
         await stage.type(ENTER)
         assert stage.lines == ["some words and", "more words"]
         await stage.type(UP)
@@ -297,7 +297,7 @@ def test_a_pasted_line_that_is_too_long_is_not_sent_at_once() -> None:
         stage.limit = 20
         await stage.type(pasted("some words and more words\n"))
         assert stage.lines == []
-        assert stage.editor.hint() == "25 of 20 bytes. Enter sends 2 parts."
+        assert stage.editor.hint() == "25/20 bytes. Enter sends 2 parts."
 
     act(scene)
 
@@ -307,7 +307,7 @@ def test_a_command_that_is_too_long_stays_in_the_draft() -> None:
         stage.limit = 20
         await stage.type("/topic some words and more words", ENTER)
         assert stage.lines == []
-        assert stage.editor.hint() == "32 of 20 bytes. This command is too long, shorten it."
+        assert stage.editor.hint() == "32/20 bytes. Shorten the command."
         assert stage.editor.buffer.text == "/topic some words and more words"
 
     act(scene)
@@ -377,7 +377,7 @@ def test_ctrl_r_finds_typed_lines_and_its_second_press_searches_the_screen() -> 
         assert stage.editor.buffer.text == "the first"
         assert stage.editor.hint() == ""
         await stage.type(CTRL_C, CTRL_R, "sec")
-        assert stage.model.shown[1:] == ["Search: sec", "Ctrl-R searches the screen, Up and Down the drafts."]
+        assert stage.model.shown[1:] == ["Search: sec", "Ctrl-R searches the screen."]
         await stage.type(CTRL_R)
         assert stage.searched == ["sec"]
 

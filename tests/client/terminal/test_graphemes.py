@@ -61,7 +61,9 @@ def test_a_grapheme_wider_than_two_columns_is_left_to_the_terminal(monkeypatch: 
     ("environment", "name"),
     [
         ({}, ""),
-        ({"TERM": "xterm-256color"}, "xterm-256color"),
+        ({"TERM": "xterm-256color"}, False),
+        ({"TERM": "xterm", "XTERM_VERSION": "XTerm(390)", "VTE_VERSION": "7600"}, "xterm"),
+        ({"TERM": "xterm-kitty", "VTE_VERSION": "7600"}, "xterm-kitty"),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "WezTerm"),
         ({"TERM": "xterm-256color", "VTE_VERSION": "7600"}, "vte"),
         ({"TERM": "screen", "TERM_PROGRAM": "iTerm.app"}, False),

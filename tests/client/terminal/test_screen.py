@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from prompt_toolkit.completion import DummyCompleter
 from prompt_toolkit.history import InMemoryHistory
@@ -12,7 +13,7 @@ from broadcast.client.session.conversation import Question, State
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen, reflows
 from tests.client.model import Model, played
-from tests.client.session.fakes import Talk
+from tests.client.session.fakes import NOW, Talk
 from tests.client.terminal.stage import (
     CTRL_C,
     CTRL_D,
@@ -371,6 +372,34 @@ def test_page_up_shows_older_lines_and_new_ones_move_nothing() -> None:
         await stage.has("bob: line 42", "> draft", STATUS)
 
     assert act(scene, Model(60, 10)).model.everything == numbered(1, 42), "the terminal's own scrollback is complete"
+
+
+def test_scrolling_reads_older_lines_from_the_server() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.server.last["lobby"] = 300
+        stage.lines(301, 310)
+        stage.type(PAGE_UP)
+        await stage.has(" lobby: PageUp, PageDown, End returns")
+        (request,) = stage.server.server.requests
+        assert request == requests.History("lobby", before=301, count=200)
+        shown = stage.model.shown
+        older = [{"method": "said", **line(number)} for number in range(101, 301)]
+        stage.server.server.answer(requests.Lines(tuple(msgspec.Raw(msgspec.json.encode(event)) for event in older)))
+        stage.type(PAGE_DOWN)
+        await stage.shows(*shown)
+        stage.type(PAGE_UP)
+        await stage.shows(*numbered(295, 303), " lobby: PageUp, PageDown, End returns")
+        assert not stage.server.server.requests
+        stage.type(HOME)
+        await stage.has("bob: line 101")
+        assert stage.server.server.requests == [requests.History("lobby", before=101, count=200)]
+
+    act(scene, Model(60, 10))
+
+
+def line(number: int) -> dict[str, object]:
+    """Return the members of a stored line of bob."""
+    return {"room": "lobby", "seq": number, "at": NOW, "nick": "bob", "text": f"line {number}"}
 
 
 @pytest.mark.parametrize("keys", [END, ENTER, ESCAPE, CTRL_C, PAGE_DOWN * 2], ids=repr)

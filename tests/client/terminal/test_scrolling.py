@@ -3,7 +3,6 @@ from __future__ import annotations
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
-from broadcast.client.session.entries import Notice
 from broadcast.client.terminal.scrolling import Scrolling, wrap
 
 
@@ -11,12 +10,12 @@ def texts(view: Scrolling) -> list[str]:
     return fragment_list_to_text(view.shown()).split("\n")
 
 
-def notices(*names: str) -> list[Notice]:
-    return list(map(Notice, names))
+def rows(*texts: str) -> list[StyleAndTextTuples]:
+    return [[("", text)] for text in texts]
 
 
-def scrolling(*names: str, columns: int = 4, height: int = 3) -> Scrolling:
-    return Scrolling(notices(*names), lambda entries: [[("", entry.text)] for entry in entries], columns, height)
+def scrolling(*texts: str, columns: int = 4, height: int = 3) -> Scrolling:
+    return Scrolling(rows(*texts), columns, height)
 
 
 def test_rows_are_wrapped_as_a_terminal_does() -> None:
@@ -56,10 +55,9 @@ def test_new_and_older_entries_move_nothing() -> None:
     view = scrolling(*"abcdef")
     view.page(-1)
     before = texts(view)
-    view.add(notices("new", "newer"))
-    view.add_older(notices("old", "longer than a row"))
+    view.add(rows("new", "newer"))
+    view.add_older(rows("old", "longer than a row", *"abcdef", "new", "newer"))
     assert texts(view) == before
-    assert view.new == 2
     view.move(100)
     assert texts(view) == ["new", "newer"]
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
-from broadcast.client.session.entries import Notice
 from broadcast.client.terminal.scrolling import Scrolling
 
 ROWS = ["one deploy", "two", "three", "another DEPLOY", "five"]
@@ -10,7 +10,11 @@ ROWS = ["one deploy", "two", "three", "another DEPLOY", "five"]
 
 def scrolling(height: int = 2) -> Scrolling:
     """The rows in a view of a few lines."""
-    return Scrolling([Notice(text) for text in ROWS], lambda found: [[("", entry.text)] for entry in found], 20, height)
+    return Scrolling(rows(*ROWS), 20, height)
+
+
+def rows(*texts: str) -> list[StyleAndTextTuples]:
+    return [[("", text)] for text in texts]
 
 
 def found(view: Scrolling) -> str:
@@ -33,8 +37,8 @@ def test_a_search_shows_and_marks_the_newest_row_with_the_text_and_then_the_next
 def test_the_mark_stays_with_its_row() -> None:
     view = scrolling()
     view.find("deploy")
-    view.add([Notice("six")])
-    view.add_older([Notice("zero")])
+    view.add(rows("six"))
+    view.add_older(rows("zero", *ROWS, "six"))
     view.resize(4, 6)
     view.move(-10)
     view.find()
@@ -53,5 +57,5 @@ def test_a_text_that_is_nowhere_moves_nothing() -> None:
     view = scrolling()
     before = view.position
     view.find("nothing")
-    view.add([Notice("six")])
+    view.add(rows("six"))
     assert (view.result, view.position, found(view)) == ('"nothing" not found', before, "")

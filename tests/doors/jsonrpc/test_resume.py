@@ -63,6 +63,7 @@ def test_session_goes_on_with_every_line_and_without_leaving(
         assert bob.is_closed()
         bob.hang_up()
     assert len(world.connections) == 2
+    assert (world.connections.accepted_count, world.connections.resumed_count) == (3, 1)
 
 
 def test_session_leaves_after_its_grace(world: ProgramWorld, ann: Program, bob: Program) -> None:
