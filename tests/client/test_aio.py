@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import signal
 import ssl
 import time
 from collections.abc import Callable, Coroutine
@@ -69,7 +70,13 @@ def with_port(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
                 port.close()
                 await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
-        asyncio.run(main())
+        # asyncio removes the reactor's descriptor together with its own signal handlers. Without it, the reactor would
+        # not notice the end of a process in a later test.
+        descriptor = signal.set_wakeup_fd(-1)
+        try:
+            asyncio.run(main())
+        finally:
+            signal.set_wakeup_fd(descriptor)
 
     # pytest asks for the fixtures by their names.
     signature = inspect.signature(test)

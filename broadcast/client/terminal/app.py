@@ -115,7 +115,7 @@ class App:
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard_at = 0.0
-        """The time of the last event or answer."""
+        """The time of the last event or answer, or of the first connection."""
         self._talk = Conversation(
             self, choices, rooms=options.rooms, uid_prefix=secrets.token_hex(16), now=time.time, on_end=self._on_end
         )
@@ -197,6 +197,7 @@ class App:
     async def _read(self, chat: Chat) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""
         loop = asyncio.get_running_loop()
+        self._heard_at = loop.time()
         async for event in chat:
             self._heard_at = loop.time()
             match event:
