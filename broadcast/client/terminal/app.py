@@ -29,11 +29,12 @@ from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
 from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
 from broadcast.client.terminal import links
+from broadcast.client.terminal.bottom import reflows
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen as FullScreen
-from broadcast.client.terminal.screen import has_alternate_screen, reflows
+from broadcast.client.terminal.scrolling import has_alternate_screen
 
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
@@ -84,7 +85,7 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
 
         renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
-        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding, sys.stdin.encoding)
+        return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, sys.stdin.encoding)
     renderer = Renderer(
         has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
     )
@@ -96,7 +97,6 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         session.input,
         session.output,
         server=options.server,
-        encoding=encoding,
         is_reflowing=reflows(),
         has_alternate_screen=has_alternate_screen(),
     )

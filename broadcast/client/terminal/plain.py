@@ -45,15 +45,14 @@ class PlainScreen:
         renderer: Renderer,
         source: int,
         output: TextIO,
-        encoding: str = "utf-8",
         input_encoding: str = "utf-8",
     ) -> None:
         self._conversation = conversation
         self._renderer = renderer
         self._source = source
         self._output = output
-        self._encoding = encoding
-        self._alerts = Alerts(conversation.choices, time.monotonic, encoding)
+        self._encoding = renderer.encoding
+        self._alerts = Alerts(conversation.choices, time.monotonic, renderer.encoding)
         self._decode = codecs.getincrementaldecoder(input_encoding)("replace").decode
         self._typed = ""
         self._prompt = ""

@@ -37,7 +37,7 @@ class Renderer:
         self.day = day
         """The day of the last line, or today if there is none yet. None: the first line has its date."""
         self._has_times = has_times
-        self._encoding = encoding
+        self.encoding = encoding
 
     def rows(self, entries: Iterable[Entry], unread: int = 0) -> Iterator[StyleAndTextTuples]:
         """Yield the rows of *entries*. A marker comes before the last *unread* ones."""
@@ -77,14 +77,14 @@ class Renderer:
 
     def waiting(self, text: str) -> StyleAndTextTuples:
         """Return the row of an own line that is on its way, as it was typed."""
-        sign = "\u2026" if printable("\u2026", self._encoding) == "\u2026" else "..."
-        return [("class:waiting", f"{sign} {printable(text, self._encoding)}")]
+        sign = "\u2026" if printable("\u2026", self.encoding) == "\u2026" else "..."
+        return [("class:waiting", f"{sign} {printable(text, self.encoding)}")]
 
     def heading(self, view: View) -> StyleAndTextTuples:
         """Return the row that begins *view* after a switch."""
         people = "private" if view.is_private else f"{view.count} here" if view.count else ""
         facts = ", ".join(fact for fact in (people, view.topic) if fact)
-        return [("class:heading", printable(f"=== {view.title}{facts and f' ({facts})'} ===", self._encoding))]
+        return [("class:heading", printable(f"=== {view.title}{facts and f' ({facts})'} ===", self.encoding))]
 
     def _time(self, entry: Line | PrivateLine) -> StyleAndTextTuples:
         at = _local(entry) if self._has_times() else None
@@ -92,13 +92,13 @@ class Renderer:
 
     def _name(self, name: str, nick: str, entry: Line | PrivateLine, style: str) -> tuple[str, str]:
         own = "class:own" if entry.is_own else ""
-        return " ".join(filter(None, (style, own, color_of(nick)))), printable(name, self._encoding)
+        return " ".join(filter(None, (style, own, color_of(nick)))), printable(name, self.encoding)
 
     def _text(self, text: str, style: str = "") -> StyleAndTextTuples:
         """Return the pieces of *text*, with its links."""
         pieces: StyleAndTextTuples = []
         for piece, opening in links.split(printable(text)) if self.has_links else [(printable(text), "")]:
-            shown = (style, printable(piece, self._encoding))
+            shown = (style, printable(piece, self.encoding))
             escape = "[ZeroWidthEscape]"
             pieces += [(escape, opening), shown, (escape, links.CLOSE)] if opening else [shown]
         return pieces

@@ -2,136 +2,184 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING
 
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.formatted_text.utils import fragment_list_to_text
-from wcwidth import iter_graphemes
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout import Layout, Window
 
-from broadcast.client.terminal.graphemes import width
+from broadcast.client.session.entries import Line
+from broadcast.client.terminal import links
+from broadcast.client.terminal.bottom import MAX_ROWS, MAX_UNPRINTED
+from broadcast.client.terminal.lines import Lines
+from broadcast.client.terminal.status_line import shorten
+from broadcast.client.text import printable
 
-
-def wrap(row: StyleAndTextTuples, columns: int) -> list[StyleAndTextTuples]:
-    """Return the rows of the terminal that *row* fills, as the terminal itself wraps it."""
-    wrapped: list[StyleAndTextTuples] = [[]]
-    x = 0
-    for style, text, *_ in row:
-        if "[ZeroWidthEscape]" in style:
-            wrapped[-1].append((style, text))
-            continue
-        start = end = 0
-        for grapheme in iter_graphemes(text):
-            step = width(grapheme)
-            if x + step > columns:
-                wrapped[-1].append((style, text[start:end]))
-                wrapped.append([])
-                start, x = end, 0
-            x += step
-            end += len(grapheme)
-        wrapped[-1].append((style, text[start:]))
-    return wrapped
+if TYPE_CHECKING:
+    from broadcast.client.session.conversation import Conversation
+    from broadcast.client.session.entries import Entry
+    from broadcast.client.terminal.bottom import Bottom
+    from broadcast.client.terminal.rendering import Renderer
 
 
-class Scrolling:
-    """A position in rows, each of which is wrapped into one or more lines of the terminal."""
+def has_alternate_screen(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the terminal surely has an alternate screen. GNU screen has none, unless its user wants one."""
+    term = environment.get("TERM", "")
+    return "TMUX" in environment or not ("STY" in environment or term.startswith(("screen", "linux")))
 
-    def __init__(self, rows: Sequence[StyleAndTextTuples], columns: int, height: int) -> None:
-        self.new = 0
+
+class Pager:
+    """The scrolling view: the entries of the current view on the alternate screen.
+
+    *has_alternate_screen* is false for a terminal without one. The rows before scrolling are then printed again.
+    """
+
+    def __init__(
+        self, app: Bottom, conversation: Conversation, renderer: Renderer, *, has_alternate_screen: bool
+    ) -> None:
+        self._app = app
+        self._conversation = conversation
+        self._renderer = copy(renderer)
+        self._has_alternate_screen = has_alternate_screen
+        self._layout = app.layout
+        self._bottom_rows = 0
+        self._entries: list[Entry] = []
+        self._lines: Lines | None = None
+        """The lines of the entries, or None while there is no scrolling."""
+        self._new = 0
         """The number of entries that came after the beginning of scrolling."""
-        self.height = height
-        self._rows = list(rows)
-        self._columns = columns
-        self._lines: list[StyleAndTextTuples] = []
-        self._starts: list[int] = []
-        """The index of the first line of each row."""
-        self._wrap(self._rows)
-        self.position = self._last_top
-        """The index of the first line on the screen."""
-        self.result = ""
-        """The result of the last search, or empty."""
-        self._wanted = ""
-        self.found = -1
-        """The index of the row that was found, or -1."""
-
-    def __len__(self) -> int:
-        """Return the number of lines."""
-        return len(self._lines)
+        self._fetched_before = 0
+        """The number of the line before which the server was asked for older ones."""
+        self._painted: object = None
+        """The content of the screen, to paint it only when it has changed."""
+        app.before_render += lambda _app: self._forget_if_erased()
+        app.after_render += lambda _app: self._paint()
 
     @property
-    def is_at_end(self) -> bool:
-        """Whether the newest entry is shown."""
-        return self.position >= self._last_top
+    def is_open(self) -> bool:
+        """Whether the user is scrolling."""
+        return self._lines is not None
 
-    @property
-    def _last_top(self) -> int:
-        return max(0, len(self._lines) - self.height)
+    def open(self) -> Lines:
+        """Show the entries of the current view, one page before the end."""
+        drawn = self._app.renderer.last_rendered_screen
+        self._bottom_rows = drawn.height if drawn else 0
+        self._app.erase()
+        self._entries = list(self._conversation.current.entries)
+        self._new = self._fetched_before = 0
+        size = self._app.size
+        lines = self._lines = Lines(self._rows(), size.columns, max(1, size.rows - 1))
+        self._app.renderer.full_screen = True
+        self._app.layout = Layout(Window())
+        self._move_up(lines, lines.page_rows)
+        self._app.draw_soon()
+        return lines
 
-    def add(self, rows: Sequence[StyleAndTextTuples]) -> None:
-        """Append rows. The position stays."""
-        self._rows += rows
-        self._wrap(rows)
-
-    def add_older(self, all_rows: Sequence[StyleAndTextTuples]) -> None:
-        """Replace the rows with the same ones and older ones before them. The position stays."""
-        below = len(self._lines) - self.position
-        if self.found >= 0:
-            self.found += len(all_rows) - len(self._rows)
-        self._rows = list(all_rows)
-        self._wrap_all()
-        self.position = max(0, len(self._lines) - below)
-
-    def resize(self, columns: int, height: int) -> None:
-        """Wrap the rows for a terminal of another size. The first row stays the first one."""
-        if (columns, height) == (self._columns, self.height):
+    def close(self) -> None:
+        """Show the screen as it was before scrolling, and the rows that have come since."""
+        if self._lines is None:
             return
-        first = bisect_right(self._starts, self.position) - 1
-        was_at_end = self.is_at_end
-        self._columns, self.height = columns, height
-        self._wrap_all()
-        self.position = self._last_top if was_at_end or first < 0 else min(self._starts[first], self._last_top)
+        self._lines = None
+        self._app.renderer.erase()
+        self._app.renderer.full_screen = False
+        self._app.layout = self._layout
+        if not self._has_alternate_screen:
+            self._app.print_again(MAX_ROWS, self._bottom_rows)
+        self._app.draw_soon()
 
-    def move(self, lines: int) -> None:
-        """Move down, or up if *lines* is negative."""
-        self.position = min(max(0, self.position + lines), self._last_top)
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Add new entries at the end. The lines on the screen stay."""
+        if self._lines is not None:
+            self._new += len(entries)
+            if len(self._entries) < MAX_UNPRINTED:
+                self._entries += entries
+                self._lines.add(list(self._renderer.rows(entries)))
 
-    def page(self, pages: int) -> None:
-        """Move by pages. Two lines of a page stay on the screen."""
-        self.move(pages * max(1, self.height - 2))
+    def _rows(self) -> list[StyleAndTextTuples]:
+        self._renderer.day = None
+        return list(self._renderer.rows(self._entries))
 
-    def find(self, text: str = "") -> None:
-        """Move to the next row above that contains *text*, or the text of the last call, if there is one."""
-        if text:
-            self._wanted, self.found = text, len(self._rows)
-        if not self._wanted:
+    def _move_up(self, lines: Lines, count: int) -> None:
+        """Move up. Near the beginning, ask the server for older lines."""
+        lines.move(-count)
+        view = self._conversation.current
+        oldest = next((entry.seq for entry in self._entries if isinstance(entry, Line)), 0)
+        if lines.position >= lines.height or view.is_private or oldest <= 1 or oldest == self._fetched_before:
             return
-        for index in range(self.found - 1, -1, -1):
-            if self._wanted.casefold() in fragment_list_to_text(self._rows[index]).casefold():
-                self.found = index
-                self.result = f'"{self._wanted}" found, Ctrl-R finds the next'
-                self.position = min(max(0, self._starts[index] - self.height // 2), self._last_top)
-                return
-        self.result = f'"{self._wanted}" not found'
-        if self.found == len(self._rows):
-            self.found = -1
+        self._fetched_before = oldest
 
-    def shown(self) -> StyleAndTextTuples:
-        """Return the lines on the screen. A row is whole, so that the terminal wraps it itself."""
-        pieces: StyleAndTextTuples = []
-        end = min(len(self._lines), self.position + self.height)
-        starts = set(self._starts[bisect_right(self._starts, self.position) : bisect_right(self._starts, end)])
-        for index in range(self.position, end):
-            if index in starts:
-                pieces.append(("", "\n"))
-            is_found = self.result and bisect_right(self._starts, index) - 1 == self.found
-            pieces += [(f"{style} class:found" if is_found else style, text) for style, text, *_ in self._lines[index]]
-        return pieces
+        def show(older: Sequence[Entry]) -> None:
+            if lines is self._lines and older:
+                self._entries = [*older, *self._entries]
+                lines.add_older(self._rows())
+                self._app.draw_soon()
 
-    def _wrap(self, rows: Iterable[StyleAndTextTuples]) -> None:
-        for row in rows:
-            self._starts.append(len(self._lines))
-            self._lines += wrap(row, self._columns)
+        self._conversation.fetch_older(view, oldest, show)
 
-    def _wrap_all(self) -> None:
-        self._lines, self._starts = [], []
-        self._wrap(self._rows)
+    def bindings(self, buffer: Buffer) -> KeyBindings:
+        """Return the keys of the view. Any other key ends scrolling, and its letter goes into *buffer*."""
+        keys = KeyBindings()
+        is_open = Condition(lambda: self.is_open)
+
+        def bind(names: str, act: Callable[[Lines], None]) -> None:
+            def act_now(_event: KeyPressEvent) -> None:
+                assert self._lines is not None
+                act(self._lines)
+
+            for name in names.split():
+                keys.add(name, filter=is_open, eager=True)(act_now)
+
+        def page_down(lines: Lines) -> None:
+            if lines.is_at_end:
+                self.close()
+            lines.move(lines.page_rows)
+
+        def type_character(event: KeyPressEvent) -> None:
+            self.close()
+            if event.data.isprintable():
+                buffer.insert_text(event.data)
+
+        keys.add(Keys.Any, filter=is_open)(type_character)
+        bind("pageup", lambda lines: self._move_up(lines, lines.page_rows))
+        bind("pagedown", page_down)
+        bind("up", lambda lines: self._move_up(lines, 1))
+        bind("down", lambda lines: lines.move(1))
+        bind("home", lambda lines: self._move_up(lines, len(lines)))
+        bind("c-r", lambda lines: lines.find())
+        bind("end enter c-c c-l escape", lambda _lines: self.close())
+        return keys
+
+    def _forget_if_erased(self) -> None:
+        if self._app.renderer.last_rendered_screen is None:
+            self._painted = None
+
+    def _paint(self) -> None:
+        """Draw the view. The terminal wraps the rows, so that a link or a copied text stays whole."""
+        lines = self._lines
+        if lines is None:
+            return
+        output, columns, height = self._app.output, self._app.size.columns, max(1, self._app.size.rows - 1)
+        lines.resize(columns, height)
+        facts = [self._conversation.current.title, f"{self._new} new" if self._new else "", lines.result]
+        text = f" {', '.join(filter(None, facts))}: PageUp, PageDown, End returns "
+        status = printable(text, self._renderer.encoding)
+        content = (columns, lines.shown(), status)
+        if content == self._painted:
+            return
+        self._painted = content
+        output.cursor_goto(1, 1)
+        output.erase_down()
+        self._app.write(lines.shown())
+        if self._renderer.has_links:
+            # The last line may end within a link.
+            output.write_raw(links.CLOSE)
+        output.cursor_goto(height + 1, 1)
+        self._app.write([("class:status", shorten(status, columns - 1, ""))])
+        output.cursor_goto(1, 1)
+        output.flush()

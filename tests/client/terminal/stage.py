@@ -83,7 +83,7 @@ def act(
         renderer = Renderer(has_times=lambda: stage.server.choices["times"], encoding=encoding, day=day)
         stage.screen = Screen(
             stage.talk, renderer, DummyCompleter(), InMemoryHistory(), keys, stage.model.output(),
-            server="localhost:5555", encoding=encoding, is_reflowing=False, **options,
+            server="localhost:5555", is_reflowing=False, **options,
         )  # fmt: skip
         stage.talk.front = stage.screen
         running = asyncio.ensure_future(stage.screen.run())

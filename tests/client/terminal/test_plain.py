@@ -32,7 +32,7 @@ class Stage:
         source, self._typing = os.pipe()
         day = datetime.fromtimestamp(NOW, UTC).astimezone().date()
         renderer = Renderer(has_times=lambda: False, encoding=encoding, day=day)
-        self.screen = PlainScreen(self.talk, renderer, source, self.output, encoding)
+        self.screen = PlainScreen(self.talk, renderer, source, self.output)
         self.talk.front = self.screen
 
     def type(self, text: str) -> None:

@@ -11,8 +11,9 @@ from prompt_toolkit.input import PipeInput
 
 from broadcast.client.protocol import errors, requests
 from broadcast.client.session.conversation import Question, State
+from broadcast.client.terminal.bottom import reflows
 from broadcast.client.terminal.rendering import Renderer
-from broadcast.client.terminal.screen import Screen, reflows
+from broadcast.client.terminal.screen import Screen
 from tests.client.model import Model, played
 from tests.client.session.fakes import NOW, Talk
 from tests.client.terminal.stage import (
@@ -374,17 +375,18 @@ def test_page_up_shows_older_lines_and_new_ones_move_nothing() -> None:
 
 
 def test_rows_that_wait_for_the_end_of_scrolling_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcast.client.terminal.screen.MAX_UNPRINTED", 50)
+    monkeypatch.setattr("broadcast.client.terminal.bottom.MAX_UNPRINTED", 50)
+    monkeypatch.setattr("broadcast.client.terminal.scrolling.MAX_UNPRINTED", 50)
 
     async def scene(stage: Stage) -> None:
         stage.lines(1, 40)
         await stage.has("bob: line 40")
-        stage.screen._unprinted = deque(maxlen=50)
+        stage.screen.app._unprinted = deque(maxlen=50)
         stage.type(PAGE_UP)
         await stage.has(" lobby: PageUp, PageDown, End returns")
         stage.lines(41, 1_000)
         await stage.has(" lobby, 960 new: PageUp, PageDown, End returns")
-        assert len(stage.screen._scrolled) <= 51
+        assert len(stage.screen._pager._entries) <= 51
         stage.type(END)
         await stage.has("bob: line 1000")
 

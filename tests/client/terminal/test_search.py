@@ -3,21 +3,21 @@ from __future__ import annotations
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
-from broadcast.client.terminal.scrolling import Scrolling
+from broadcast.client.terminal.lines import Lines
 
 ROWS = ["one deploy", "two", "three", "another DEPLOY", "five"]
 
 
-def scrolling(height: int = 2) -> Scrolling:
+def scrolling(height: int = 2) -> Lines:
     """The rows in a view of a few lines."""
-    return Scrolling(rows(*ROWS), 20, height)
+    return Lines(rows(*ROWS), 20, height)
 
 
 def rows(*texts: str) -> list[StyleAndTextTuples]:
     return [[("", text)] for text in texts]
 
 
-def found(view: Scrolling) -> str:
+def found(view: Lines) -> str:
     """The row that is marked."""
     return fragment_list_to_text([piece for piece in view.shown() if "class:found" in piece[0]])
 

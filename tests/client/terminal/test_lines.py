@@ -3,10 +3,10 @@ from __future__ import annotations
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
-from broadcast.client.terminal.scrolling import Scrolling, wrap
+from broadcast.client.terminal.lines import Lines, wrap
 
 
-def texts(view: Scrolling) -> list[str]:
+def texts(view: Lines) -> list[str]:
     return fragment_list_to_text(view.shown()).split("\n")
 
 
@@ -14,8 +14,8 @@ def rows(*texts: str) -> list[StyleAndTextTuples]:
     return [[("", text)] for text in texts]
 
 
-def scrolling(*texts: str, columns: int = 4, height: int = 3) -> Scrolling:
-    return Scrolling(rows(*texts), columns, height)
+def scrolling(*texts: str, columns: int = 4, height: int = 3) -> Lines:
+    return Lines(rows(*texts), columns, height)
 
 
 def test_rows_are_wrapped_as_a_terminal_does() -> None:
@@ -41,19 +41,19 @@ def test_the_terminal_wraps_the_rows_itself() -> None:
 def test_moves_stop_at_both_ends() -> None:
     view = scrolling(*"abcdefgh")
     assert texts(view) == ["f", "g", "h"]
-    view.page(-1)
+    view.move(-view.page_rows)
     assert texts(view) == ["e", "f", "g"]
     view.move(-100)
     assert texts(view) == ["a", "b", "c"]
     assert not view.is_at_end
-    view.page(100)
+    view.move(100)
     assert texts(view) == ["f", "g", "h"]
     assert view.is_at_end
 
 
 def test_new_and_older_entries_move_nothing() -> None:
     view = scrolling(*"abcdef")
-    view.page(-1)
+    view.move(-view.page_rows)
     before = texts(view)
     view.add(rows("new", "newer"))
     view.add_older(rows("old", "longer than a row", *"abcdef", "new", "newer"))
@@ -81,7 +81,7 @@ def test_after_a_resize_the_end_is_still_the_end() -> None:
 
 def test_a_view_without_entries_can_be_shown() -> None:
     view = scrolling()
-    view.page(-1)
+    view.move(-view.page_rows)
     view.resize(2, 2)
     view.find("x")
     assert texts(view) == [""]
