@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -36,21 +36,20 @@ def wrap(row: StyleAndTextTuples, columns: int) -> list[StyleAndTextTuples]:
 class Lines:
     """A position in rows, each of which is wrapped into one or more lines of the terminal."""
 
-    def __init__(self, rows: Sequence[StyleAndTextTuples], columns: int, height: int) -> None:
+    def __init__(self, rows: Iterable[StyleAndTextTuples], columns: int, height: int) -> None:
         self.height = height
-        self._rows = list(rows)
-        self._columns = columns
-        self._lines: list[StyleAndTextTuples] = []
-        self._starts: list[int] = []
-        """The index of the first line of each row."""
-        self._wrap(self._rows)
-        self.position = self._last_top
-        """The index of the first line on the screen."""
         self.result = ""
         """The result of the last search, or empty."""
         self._wanted = ""
-        self.found = -1
+        self._found = -1
         """The index of the row that was found, or -1."""
+        self._columns = columns
+        self._rows: list[StyleAndTextTuples] = []
+        self._lines: list[tuple[int, StyleAndTextTuples]] = []
+        """The lines, each with the index of its row."""
+        self.add(rows)
+        self.position = self._last_top
+        """The index of the first line on the screen."""
 
     def __len__(self) -> int:
         """Return the number of lines."""
@@ -58,79 +57,79 @@ class Lines:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the newest entry is shown."""
+        """Whether the newest row is shown."""
         return self.position >= self._last_top
-
-    @property
-    def _last_top(self) -> int:
-        return max(0, len(self._lines) - self.height)
-
-    def add(self, rows: Sequence[StyleAndTextTuples]) -> None:
-        """Append rows. The position stays."""
-        self._rows += rows
-        self._wrap(rows)
-
-    def add_older(self, all_rows: Sequence[StyleAndTextTuples]) -> None:
-        """Replace the rows with the same ones and older ones before them. The position stays."""
-        below = len(self._lines) - self.position
-        if self.found >= 0:
-            self.found += len(all_rows) - len(self._rows)
-        self._rows = list(all_rows)
-        self._wrap_all()
-        self.position = max(0, len(self._lines) - below)
-
-    def resize(self, columns: int, height: int) -> None:
-        """Wrap the rows for a terminal of another size. The first row stays the first one."""
-        if (columns, height) == (self._columns, self.height):
-            return
-        first = bisect_right(self._starts, self.position) - 1
-        was_at_end = self.is_at_end
-        self._columns, self.height = columns, height
-        self._wrap_all()
-        self.position = self._last_top if was_at_end or first < 0 else min(self._starts[first], self._last_top)
-
-    def move(self, lines: int) -> None:
-        """Move down, or up if *lines* is negative."""
-        self.position = min(max(0, self.position + lines), self._last_top)
 
     @property
     def page_rows(self) -> int:
         """The number of lines to move by a page. Two lines stay on the screen."""
         return max(1, self.height - 2)
 
+    @property
+    def _last_top(self) -> int:
+        return max(0, len(self._lines) - self.height)
+
+    def add(self, rows: Iterable[StyleAndTextTuples]) -> None:
+        """Append rows. The position stays."""
+        for row in rows:
+            self._lines += [(len(self._rows), line) for line in wrap(row, self._columns)]
+            self._rows.append(row)
+
+    def add_older(self, all_rows: Sequence[StyleAndTextTuples]) -> None:
+        """Replace the rows by the same ones with older ones before them. The lines on the screen stay."""
+        below = len(self._lines) - self.position
+        if self._found >= 0:
+            self._found += len(all_rows) - len(self._rows)
+        self._replace(all_rows)
+        self.position = max(0, len(self._lines) - below)
+
+    def resize(self, columns: int, height: int) -> None:
+        """Wrap the rows for a terminal of another size. The first row stays the first one."""
+        if (columns, height) == (self._columns, self.height):
+            return
+        was_at_end = self.is_at_end
+        first = self._lines[self.position][0] if self._lines else 0
+        self._columns, self.height = columns, height
+        self._replace(self._rows)
+        self.position = self._last_top
+        if not was_at_end:
+            self._show_row(first)
+
+    def move(self, lines: int) -> None:
+        """Move down, or up if *lines* is negative."""
+        self.position = min(max(0, self.position + lines), self._last_top)
+
     def find(self, text: str = "") -> None:
         """Move to the next row above that contains *text*, or the text of the last call, if there is one."""
         if text:
-            self._wanted, self.found = text, len(self._rows)
+            self._wanted, self._found = text, len(self._rows)
         if not self._wanted:
             return
-        for index in range(self.found - 1, -1, -1):
+        for index in range(self._found - 1, -1, -1):
             if self._wanted.casefold() in fragment_list_to_text(self._rows[index]).casefold():
-                self.found = index
+                self._found = index
                 self.result = f'"{self._wanted}" found, Ctrl-R finds the next'
-                self.position = min(max(0, self._starts[index] - self.height // 2), self._last_top)
+                self._show_row(index, self.height // 2)
                 return
         self.result = f'"{self._wanted}" not found'
-        if self.found == len(self._rows):
-            self.found = -1
+        if self._found == len(self._rows):
+            self._found = -1
 
     def shown(self) -> StyleAndTextTuples:
         """Return the lines on the screen. A row is whole, so that the terminal wraps it itself."""
         pieces: StyleAndTextTuples = []
-        end = min(len(self._lines), self.position + self.height)
-        starts = set(self._starts[bisect_right(self._starts, self.position) : bisect_right(self._starts, end)])
-        for index in range(self.position, end):
-            if index in starts:
+        last = None
+        for row, line in self._lines[self.position : self.position + self.height]:
+            if last not in {None, row}:
                 pieces.append(("", "\n"))
-            is_found = self.result and bisect_right(self._starts, index) - 1 == self.found
-            pieces += [(f"{style} class:found" if is_found else style, text) for style, text, *_ in self._lines[index]]
+            last = row
+            pieces += [(f"{style} class:found" if row == self._found else style, text) for style, text, *_ in line]
         return pieces
 
-    def _wrap(self, rows: Iterable[StyleAndTextTuples]) -> None:
-        for row in rows:
-            self._starts.append(len(self._lines))
-            self._lines += wrap(row, self._columns)
+    def _show_row(self, row: int, lines_above: int = 0) -> None:
+        first = bisect_left(self._lines, row, key=lambda line: line[0])
+        self.position = min(max(0, first - lines_above), self._last_top)
 
-    def _wrap_all(self) -> None:
-        self._lines, self._starts = [], []
-        self._wrap(self._rows)
+    def _replace(self, rows: Iterable[StyleAndTextTuples]) -> None:
+        self._rows, self._lines = [], []
+        self.add(rows)

@@ -26,11 +26,11 @@ from prompt_toolkit.styles import Style
 
 from broadcast.client.session.conversation import State
 from broadcast.client.terminal.bottom import Bottom
-from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
 from broadcast.client.terminal.graphemes import cells, write_graphemes
 from broadcast.client.terminal.lines import wrap
 from broadcast.client.terminal.notifications import Alerts
+from broadcast.client.terminal.rendering import STYLES, Renderer
 from broadcast.client.terminal.scrolling import Pager
 from broadcast.client.terminal.status_line import status, status_row, views_row
 from broadcast.client.text import printable
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from broadcast.client.session.conversation import Conversation
     from broadcast.client.session.entries import Entry
     from broadcast.client.session.views import View
-    from broadcast.client.terminal.rendering import Renderer
 
 LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C on an empty line, which leaves."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
 from broadcast.client.session.conversation import State
 from broadcast.client.terminal.graphemes import boundary, width
@@ -69,50 +70,38 @@ def status_row(facts: Sequence[str], columns: int, encoding: str = "utf-8") -> s
     return f" {shorten(text, max(1, columns - 3), _ellipsis(encoding))} "
 
 
-def _label(number: int, view: View, columns: int, encoding: str) -> str:
-    """Return the text for a view. Its name has at most *columns* columns."""
-    unread = ""
-    if view.unread:
-        urgent = view.is_private or view.mentions
-        unread = f" ({view.unread}{'!' if urgent else ''})"
-    return f"{number} {shorten(printable(view.title, encoding), columns, _ellipsis(encoding))}{unread}"
-
-
 def views_row(views: Sequence[View], current: View, columns: int, encoding: str = "utf-8") -> StyleAndTextTuples:
     """Return the line of views in at most *columns* - 1 columns, or nothing if there is only one view.
 
     If it is too long, the names become shorter. If this is not enough, views are left out: those without anything new
     first.
     """
+
+    def row(shown: Iterable[View], name_columns: int) -> StyleAndTextTuples:
+        pieces: StyleAndTextTuples = []
+        for view in views:
+            if view in shown:
+                style = "class:views.current" if view is current else "class:views.unread" if view.unread else ""
+                name = shorten(printable(view.title, encoding), name_columns, _ellipsis(encoding))
+                urgent = "!" if view.is_private or view.mentions else ""
+                unread = f" ({view.unread}{urgent})" if view.unread else ""
+                pieces += [("", "  " if pieces else " "), (style, f"{views.index(view) + 1} {name}{unread}")]
+        return pieces
+
     if len(views) < 2:
         return []
-    numbered = list(enumerate(views, 1))
-    longest = max(width(view.title) for view in views)
-    for name_columns in range(longest, SHORTEST_NAME - 1, -1):
-        if _width_of(labels := _labels(numbered, name_columns, encoding)) < columns:
-            break
-    else:
-        # sorted() is stable: of two views with the same importance, the last one goes first.
-        by_importance = sorted(numbered, key=lambda item: (item[1] is not current, not item[1].unread))
-        while len(by_importance) > 1 and _width_of(_labels(by_importance, SHORTEST_NAME, encoding)) >= columns:
-            by_importance.pop()
-        numbered = sorted(by_importance, key=lambda item: item[0])
-        labels = _labels(numbered, SHORTEST_NAME, encoding)
-    pieces: StyleAndTextTuples = [("class:views", " ")]
-    for (_, view), label in zip(numbered, labels, strict=True):
-        if len(pieces) > 1:
-            pieces.append(("class:views", "  "))
-        style = "class:views.current" if view is current else "class:views.unread" if view.unread else "class:views"
-        pieces.append((style, label))
-    return pieces
+    for name_columns in range(max(width(view.title) for view in views), SHORTEST_NAME - 1, -1):
+        if _width_of(pieces := row(views, name_columns)) < columns:
+            return pieces
+    # sorted() is stable: of two views with the same importance, the last one goes first.
+    shown = sorted(views, key=lambda view: (view is not current, not view.unread))
+    while len(shown) > 1 and _width_of(row(shown, SHORTEST_NAME)) >= columns:
+        shown.pop()
+    return row(shown, SHORTEST_NAME)
 
 
-def _labels(numbered: Sequence[tuple[int, View]], columns: int, encoding: str) -> list[str]:
-    return [_label(number, view, columns, encoding) for number, view in numbered]
-
-
-def _width_of(labels: Sequence[str]) -> int:
-    return 1 + sum(map(width, labels)) + 2 * (len(labels) - 1)
+def _width_of(pieces: StyleAndTextTuples) -> int:
+    return width(fragment_list_to_text(pieces))
 
 
 def _ellipsis(encoding: str) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.client.terminal.colors import PALETTE, STYLES, color_of
+from broadcast.client.terminal.rendering import PALETTE, STYLES, color_of
 
 
 def luminance(color: str) -> float:

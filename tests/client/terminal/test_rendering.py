@@ -18,9 +18,8 @@ from prompt_toolkit.styles import Style
 
 from broadcast.client.session.entries import Entry, Line, Notice, Output, PrivateLine, Problem, Refused, Typed
 from broadcast.client.session.views import View
-from broadcast.client.terminal.colors import STYLES, color_of
 from broadcast.client.terminal.links import CLOSE
-from broadcast.client.terminal.rendering import Renderer
+from broadcast.client.terminal.rendering import STYLES, Renderer, color_of
 
 
 @pytest.fixture(params=["UTC", "Asia/Tokyo"])
