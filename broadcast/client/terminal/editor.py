@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer
@@ -25,6 +25,9 @@ from prompt_toolkit.search import stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
 from broadcast.client.terminal.graphemes import StandIns, boundary
+
+if TYPE_CHECKING:
+    from broadcast.client.session.conversation import Conversation
 
 SENT_AT_ONCE: Final = 5
 """The most lines of a paste that are sent without a question."""
@@ -105,12 +108,10 @@ class GraphemeBuffer(Buffer):
 
 
 class Editor:
-    """The editor of a draft.
+    """The editor of a draft, which *conversation* takes as one or more lines.
 
-    *submit* takes lines, and returns those that could not be sent. *limit* returns the most bytes of a line.
-    *is_answer* returns whether the user answers a question, such as that for the nickname: the answer is one line,
-    is not stored in *history*, and gets no completion. *search_screen* gets the text that is searched, at the second
-    Ctrl-R.
+    The answer to a question, such as that for the nickname, is one line, is not stored in *history*, and gets no
+    completion. *search_screen* gets the text that is searched, at the second Ctrl-R.
 
     To embed it, lay out ``control`` and ``search`` (a row of its own while searching), show ``hint()`` in a row if it
     is not empty, and merge ``key_bindings``. Ctrl-C and Ctrl-D on an empty draft are not bound.
@@ -118,23 +119,18 @@ class Editor:
 
     def __init__(
         self,
-        submit: Callable[[str], str],
+        conversation: Conversation,
         completer: Completer,
         history: History,
-        *,
+        search_screen: Callable[[str], None],
         prompt: AnyFormattedText = "> ",
-        limit: Callable[[], int] = lambda: 4096,
-        is_answer: Callable[[], bool] = lambda: False,
-        search_screen: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        self._submit = submit
-        self._limit = limit
-        self._is_answer = is_answer
+        self._conversation = conversation
         self._search_screen = search_screen
         self._pasted = False
-        """True while the draft is a long paste that was neither changed nor kept."""
+        """True while the draft is a long paste that the user has neither changed nor accepted."""
         self.buffer = GraphemeBuffer(
-            completer=ConditionalCompleter(completer, Condition(lambda: not is_answer())),
+            completer=ConditionalCompleter(completer, Condition(lambda: not self._is_answer())),
             history=history,
             multiline=False,
             accept_handler=lambda _buffer: self._send(),
@@ -165,7 +161,7 @@ class Editor:
         """
         if is_searching():
             return "Ctrl-R searches the screen."
-        lines, limit = self._lines(), self._limit()
+        lines, limit = self._lines(), self._conversation.line_bytes
         too_long = [line for line in lines if size(line) > limit]
         if too_long:
             counter = f"{max(map(size, too_long)):,}/{limit:,} bytes."
@@ -174,18 +170,23 @@ class Editor:
             return f"{counter} Enter sends {sum(1 for line in lines for _part in parts(line, limit))} parts."
         return f"Send {len(lines):,} lines? Enter sends, Esc edits." if self._pasted else ""
 
+    def _is_answer(self) -> bool:
+        return self._conversation.question is not None
+
     def _lines(self) -> list[str]:
         return [line for line in self.buffer.text.split("\n") if line.strip()]
 
     def _send(self) -> bool:
         """Send the draft. What cannot be sent stays in it."""
+        conversation, lines = self._conversation, self._lines()
+        limit = conversation.line_bytes
         if self._is_answer():
-            self._reset(self._submit(self.buffer.text.replace("\n", " ")))
-            return True
-        lines, limit = self._lines(), self._limit()
-        if all(size(line) <= limit or is_divisible(line) for line in lines):
-            rest = self._submit("\n".join(part for line in lines for part in parts(line, limit))) if lines else ""
-            if lines and not rest:
+            self._reset(conversation.submit(self.buffer.text.replace("\n", " ")))
+        elif not lines:
+            self._reset()
+        elif all(size(line) <= limit or is_divisible(line) for line in lines):
+            rest = conversation.submit("\n".join(part for line in lines for part in parts(line, limit)))
+            if not rest:
                 self.buffer.history.append_string("\n".join(lines))
             self._reset(rest)
         return True
@@ -195,7 +196,7 @@ class Editor:
 
     def _reset(self, text: str = "") -> None:
         """Begin another draft with *text*."""
-        self._keep_paste()
+        self._pasted = False
         self.buffer.reset(Document(text))
 
     def _paste(self, event: KeyPressEvent) -> None:
@@ -203,11 +204,12 @@ class Editor:
         # Some terminals paste CR LF, most CR.
         pasted = event.data.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
         whole, end, rest = pasted.rpartition("\n")
+        limit = self._conversation.line_bytes
         if event.current_buffer is not self.buffer or self._is_answer():
             event.current_buffer.insert_text(pasted.strip("\n").replace("\n", " "))
         elif not end:
             self.buffer.insert_text(rest)
-        elif len(pasted.strip("\n").split("\n")) > SENT_AT_ONCE or max(map(size, whole.split("\n"))) > self._limit():
+        elif len(pasted.strip("\n").split("\n")) > SENT_AT_ONCE or max(map(size, whole.split("\n"))) > limit:
             self.buffer.insert_text(pasted.rstrip("\n"))
             self._pasted = len(self._lines()) > 1
         else:

@@ -105,15 +105,7 @@ class Screen:
         self._alerts = Alerts(conversation.choices, time.monotonic, renderer.encoding)
         self._leaves_until = 0.0
         """The time until which another Ctrl-C leaves."""
-        self.editor = Editor(
-            conversation.submit,
-            completer,
-            history,
-            prompt=self._prompt,
-            limit=lambda: conversation.line_bytes,
-            is_answer=lambda: conversation.question is not None,
-            search_screen=lambda text: self._pager.open().find(text),
-        )
+        self.editor = Editor(conversation, completer, history, lambda text: self._pager.open().find(text), self._prompt)
         self.app = Bottom(
             output,
             is_reflowing=is_reflowing,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from itertools import pairwise
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from prompt_toolkit.layout.containers import AnyContainer
 from prompt_toolkit.output.vt100 import Vt100_Output
 from wcwidth import iter_graphemes
 
+from broadcast.client.session.conversation import Conversation, Question
 from broadcast.client.terminal.editor import Editor, parts, size
 from broadcast.client.terminal.graphemes import write_graphemes
 from tests.client.model import Model, played
@@ -33,25 +35,20 @@ def pasted(text: str) -> str:
 
 
 class Stage:
-    """An editor on a model of a terminal."""
+    """An editor on a model of a terminal, and a conversation that takes the lines."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.lines: list[str] = []
         self.searched: list[str] = []
-        self.limit = 4096
-        self.is_answer = False
+        self.line_bytes = 4096
+        self.question: Question | None = None
         self.most = 1000
         """The most lines that can be sent at once."""
         self.history = InMemoryHistory()
         self.keys: PipeInput
         self.editor = Editor(
-            self.submit,
-            WordCompleter(["hello"]),
-            self.history,
-            limit=lambda: self.limit,
-            is_answer=lambda: self.is_answer,
-            search_screen=self.searched.append,
+            cast("Conversation", self), WordCompleter(["hello"]), self.history, search_screen=self.searched.append
         )
 
     def submit(self, text: str) -> str:
@@ -281,7 +278,7 @@ def test_five_lines_with_an_end_are_sent_at_once_and_six_are_not() -> None:
 
 def test_a_long_draft_counts_its_bytes_and_is_sent_in_parts() -> None:
     async def scene(stage: Stage) -> None:
-        stage.limit = 20
+        stage.line_bytes = 20
         await stage.type("some words and more words")
         assert stage.model.shown[-1] == "25/20 bytes. Enter sends 2 parts."
         await stage.type(ENTER)
@@ -294,7 +291,7 @@ def test_a_long_draft_counts_its_bytes_and_is_sent_in_parts() -> None:
 
 def test_a_pasted_line_that_is_too_long_is_not_sent_at_once() -> None:
     async def scene(stage: Stage) -> None:
-        stage.limit = 20
+        stage.line_bytes = 20
         await stage.type(pasted("some words and more words\n"))
         assert stage.lines == []
         assert stage.editor.hint() == "25/20 bytes. Enter sends 2 parts."
@@ -304,7 +301,7 @@ def test_a_pasted_line_that_is_too_long_is_not_sent_at_once() -> None:
 
 def test_a_command_that_is_too_long_stays_in_the_draft() -> None:
     async def scene(stage: Stage) -> None:
-        stage.limit = 20
+        stage.line_bytes = 20
         await stage.type("/topic some words and more words", ENTER)
         assert stage.lines == []
         assert stage.editor.hint() == "32/20 bytes. Shorten the command."
@@ -325,12 +322,12 @@ def test_lines_that_cannot_be_sent_stay_in_the_draft() -> None:
 
 def test_an_answer_is_not_stored_and_may_be_empty() -> None:
     async def scene(stage: Stage) -> None:
-        stage.is_answer = True
+        stage.question = Question("", ())
         await stage.type("ann", ENTER, ENTER, "hel", TAB)
         assert stage.lines == ["ann", ""]
         assert list(stage.history.get_strings()) == []
         assert stage.editor.buffer.text == "hel"
-        stage.is_answer = False
+        stage.question = None
         await stage.type("lo", ENTER, ENTER)
         assert list(stage.history.get_strings()) == ["hello"]
         assert stage.lines[2:] == ["hello"]
@@ -344,7 +341,7 @@ def test_a_paste_into_an_answer_or_a_search_is_one_line() -> None:
         await stage.type(CTRL_R, pasted("deploy\nnow\n"), ENTER)
         assert stage.editor.buffer.text == "deploy now"
         await stage.type(CTRL_C)
-        stage.is_answer = True
+        stage.question = Question("", ())
         await stage.type(pasted("an\n"), "n", ENTER)
         assert stage.lines == ["deploy now", "ann"]
 
@@ -353,7 +350,7 @@ def test_a_paste_into_an_answer_or_a_search_is_one_line() -> None:
 
 def test_lines_that_were_sent_before_a_failure_do_not_stay() -> None:
     async def scene(stage: Stage) -> None:
-        stage.limit = 12
+        stage.line_bytes = 12
         stage.most = 2
         await stage.type("one", ALT_ENTER, "some words and more", ENTER)
         assert stage.lines == ["one", "some"]
