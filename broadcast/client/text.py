@@ -24,6 +24,11 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def sign(text: str, encoding: str, other: str) -> str:
+    """Return the sign *text*, or *other* if *encoding* does not have it."""
+    return text if printable(text, encoding) == text else other
+
+
 def _harmless(text: str) -> str:
     """Return *text* without control characters."""
     shown = []

@@ -39,7 +39,7 @@ class ConversationCompleter(Completer):
         """The usage and the help text of each command, by its name."""
         self._rooms: list[str] = []
         self._questions: dict[type[requests.Request[Any]], asyncio.Future[None]] = {}
-        """The requests to which an answer is wanted, by their kind."""
+        """For each kind of request, a future that is done when the latest one is answered."""
 
     async def get_completions_async(
         self, document: Document, complete_event: CompleteEvent
@@ -101,15 +101,13 @@ class ConversationCompleter(Completer):
 
     def _names(self, verb: str) -> Iterable[str]:
         """Return the names for a command: of choices, of ignored people, or of all other people."""
-        match verb:
-            case "/set":
-                return self._conversation.choices
-            case "/unignore":
-                return self._conversation.ignored.values()
-            case "/nick":
-                return ()
-            case _:
-                return self._nicknames()
+        conversation = self._conversation
+        special: dict[str, Iterable[str]] = {
+            "/set": conversation.choices,
+            "/unignore": conversation.ignored.values(),
+            "/nick": (),
+        }
+        return special[verb] if verb in special else self._nicknames()
 
     def _nicknames(self) -> list[str]:
         """Return the nicknames of other people, beginning with those who spoke last in the current view."""
@@ -129,10 +127,9 @@ class ConversationCompleter(Completer):
             def answered(result: Any, error: ChatError | None) -> None:  # noqa: ANN401 -- of any request
                 if error is None:
                     learn(result)
-                elif self._questions.get(kind) is asked:
+                else:
                     del self._questions[kind]
-                if not asked.done():
-                    asked.set_result(None)
+                asked.set_result(None)
 
             self._server.request(request, answered)
         with suppress(TimeoutError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from broadcast.client.session.entries import Entry, Line, Notice, Output, PrivateLine, Problem, Refused, Typed
 from broadcast.client.terminal import links
-from broadcast.client.text import printable
+from broadcast.client.text import printable, sign
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -91,9 +91,9 @@ class Renderer:
         match entry:
             case Line(nick=nick, text=text):
                 style = "class:mention" if entry.is_mention else ""
-                sign = [(style, ">> ")] if entry.is_mention else []
+                mark = [(style, ">> ")] if entry.is_mention else []
                 name = f"** {nick}" if entry.is_action else f"{nick}:"
-                return [*self._time(entry), *sign, self._name(name, nick, entry, style), *self._text(f" {text}", style)]
+                return [*self._time(entry), *mark, self._name(name, nick, entry, style), *self._text(f" {text}", style)]
             case PrivateLine(nick=nick, text=text):
                 name = f"[-> {nick}]" if entry.is_own else f"[{nick}]"
                 style = "class:private"
@@ -112,8 +112,7 @@ class Renderer:
 
     def waiting(self, text: str) -> StyleAndTextTuples:
         """Return the row of an own line that is on its way, as it was typed."""
-        sign = "\u2026" if printable("\u2026", self.encoding) == "\u2026" else "..."
-        return [("class:waiting", f"{sign} {printable(text, self.encoding)}")]
+        return [("class:waiting", f"{sign('…', self.encoding, '...')} {printable(text, self.encoding)}")]
 
     def heading(self, view: View) -> StyleAndTextTuples:
         """Return the row that begins *view* after a switch."""

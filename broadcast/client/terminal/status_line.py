@@ -11,7 +11,7 @@ from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
 from broadcast.client.session.conversation import State
 from broadcast.client.terminal.graphemes import boundary, width
-from broadcast.client.text import printable
+from broadcast.client.text import printable, sign
 
 if TYPE_CHECKING:
     from broadcast.client.session.conversation import Conversation
@@ -25,13 +25,13 @@ SHORTEST_NAME: Final = 3
 """The least number of columns of a shortened name in the line of views."""
 
 
-def shorten(text: str, columns: int, sign: str = "…") -> str:
-    """Return *text*, cut to at most *columns* columns. *sign* then ends it."""
+def shorten(text: str, columns: int, end: str = "…") -> str:
+    """Return *text*, cut to at most *columns* columns. *end* then ends it."""
     if width(text) <= columns:
         return text
-    while text and width(text) + width(sign) > columns:
+    while text and width(text) + width(end) > columns:
         text = text[: boundary(text, len(text) - 1, after=False)]
-    return (text + sign)[: max(0, columns)]
+    return (text + end)[: max(0, columns)]
 
 
 def state_of(conversation: Conversation, now: float) -> str:
@@ -64,10 +64,8 @@ def status(conversation: Conversation, server: str, now: float) -> list[str]:
 
 def status_row(facts: Sequence[str], columns: int, encoding: str = "utf-8") -> str:
     """Return the status line in at most *columns* - 1 columns."""
-    dot = printable("·", encoding)
-    separator = f" {dot} " if dot == "·" else " | "
-    text = separator.join(printable(fact, encoding) for fact in facts)
-    return f" {shorten(text, max(1, columns - 3), _ellipsis(encoding))} "
+    text = f" {sign('·', encoding, '|')} ".join(printable(fact, encoding) for fact in facts)
+    return f" {shorten(text, max(1, columns - 3), sign('…', encoding, '~'))} "
 
 
 def views_row(views: Sequence[View], current: View, columns: int, encoding: str = "utf-8") -> StyleAndTextTuples:
@@ -82,7 +80,7 @@ def views_row(views: Sequence[View], current: View, columns: int, encoding: str 
         for view in views:
             if view in shown:
                 style = "class:views.current" if view is current else "class:views.unread" if view.unread else ""
-                name = shorten(printable(view.title, encoding), name_columns, _ellipsis(encoding))
+                name = shorten(printable(view.title, encoding), name_columns, sign("…", encoding, "~"))
                 urgent = "!" if view.is_private or view.mentions else ""
                 unread = f" ({view.unread}{urgent})" if view.unread else ""
                 pieces += [("", "  " if pieces else " "), (style, f"{views.index(view) + 1} {name}{unread}")]
@@ -102,7 +100,3 @@ def views_row(views: Sequence[View], current: View, columns: int, encoding: str 
 
 def _width_of(pieces: StyleAndTextTuples) -> int:
     return width(fragment_list_to_text(pieces))
-
-
-def _ellipsis(encoding: str) -> str:
-    return "…" if printable("…", encoding) == "…" else "~"
