@@ -50,7 +50,7 @@ class Sessions:
         self._visit_log = visit_log
         self._by_token: dict[str, ProgramSession] = {}
         self._all: set[ProgramSession] = set()
-        """The sessions until they have left all rooms."""
+        """All sessions that have not left all rooms. Nothing else keeps a session alive while it leaves."""
         self._waiting: Counter[str | None] = Counter()
         """Number of sessions that wait for their next connection, by the IP address of the last one."""
 
@@ -65,16 +65,12 @@ class Sessions:
 
     def log_begin(self, session: ProgramSession) -> None:
         """Log that *session* has said hello."""
-        message = "{nick} joined from {where}"
-        self._visit_log.write(self._log, session.address, "join", message, nick=session.first_nick)
+        self._visit_log.write_join(self._log, session.address, session.first_nick)
 
     def begin_leave(self, session: ProgramSession, reason: str) -> None:
         """Void the token of *session*, and log that it leaves."""
         self._by_token.pop(session.token, None)
-        nick, first_nick = session.member.nick, session.first_nick
-        came_as = ", who came as {came_as}," if nick != first_nick else ""
-        message = f"{{nick}}{came_as} left{': {why}' if reason else ''} ({{where}})"
-        self._visit_log.write(self._log, session.address, "leave", message, nick=nick, came_as=first_nick, why=reason)
+        self._visit_log.write_leave(self._log, session.address, session.member.nick, session.first_nick, reason)
 
     def find(self, token: str) -> ProgramSession | None:
         """Return the session of *token*, None if it is over or unknown."""

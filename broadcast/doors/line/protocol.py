@@ -213,29 +213,19 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
     def _ready_for_line(self) -> None:
         if self._newcomer is not None and not self._newcomer.joined and self.session.nick:
             self._newcomer.join()
-            self._log_visit("join", "{nick} joined from {where}", nick=self.session.nick)
+            self.factory.visit_log.write_join(self._log, self.transport.getPeer(), self.session.nick)
         self._input.run()
         self._watch_line_end()
 
     def _session_ended(self) -> None:
         """Close the connection: the session is over, and everything for the client was sent or queued."""
         if self._end_session():
-            self._log_leaving()
+            session = self.session
+            self.factory.visit_log.write_leave(
+                self._log, self.transport.getPeer(), session.nick, session.first_nick, session.leave_reason
+            )
             self._input.end()
             self._release_if_gone()
-
-    def _log_leaving(self) -> None:
-        # The message is a format string, so that a JSON log has the values in fields of their own.
-        nick, first_nick, reason = self.session.nick, self.session.first_nick, self.session.leave_reason
-        subject = "{nick}" if nick else "somebody without a nickname"
-        if nick != first_nick:
-            subject += ", who came as {came_as},"
-        message = f"{subject} left{': {why}' if reason else ''} ({{where}})"
-        kind = "leave" if nick else "visit without a nickname"
-        self._log_visit(kind, message, nick=nick, came_as=first_nick, why=reason)
-
-    def _log_visit(self, kind: str, message: str, **fields: object) -> None:
-        self.factory.visit_log.write(self._log, self.transport.getPeer(), kind, message, **fields)
 
     # Callbacks of the transport
 
@@ -266,8 +256,8 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
     def discard_backlog(self) -> None:
         """Discard the input that is still queued behind the rate limit."""
         if self._input.lift_throttle():
-            message = "{nick} was not heard to the end: too many lines."
-            self._log_visit("visit not heard to the end", message, nick=self.session.nick)
+            kind, message = "visit not heard to the end", "{nick} was not heard to the end: too many lines."
+            self.factory.visit_log.write(self._log, self.transport.getPeer(), kind, message, nick=self.session.nick)
         self._codec = LineCodec()
         self._codec.receive_eof()
         self._input.run()
