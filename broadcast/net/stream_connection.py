@@ -31,7 +31,7 @@ class State(Enum):
         connection closes  GONE         GONE                         CLOSED       CLOSED
         session is over    CLOSING      HALF_CLOSED  CLOSED  CLOSED
 
-    An empty field means no change. (close): the transport closes the connection, whose loss follows.
+    An empty field means no change. (close) means that the transport closes the connection; its loss follows.
     """
 
     OPEN = auto()
@@ -70,10 +70,10 @@ class _Peer(Protocol):
 
 
 class StreamConnection:
-    """One connection of a door. The methods with Twisted's names are those of a protocol for a stream transport.
+    """One connection of a door. It has the methods of a Twisted protocol for a stream transport.
 
-    A door sets the attributes that have no value here. When its session is over, it calls ``_end_session``, closes the
-    peer, and calls ``_release_if_gone``.
+    A subclass sets the attributes that have no value here. When the session is over, it calls ``_end_session``, closes
+    the peer, and calls ``_release_if_gone``.
     """
 
     transport: StreamTransport
@@ -151,7 +151,7 @@ class StreamConnection:
 
     @property
     def _end_reason(self) -> str:
-        """The reason of a session that ends with its input: the loss of the connection, or none."""
+        """The reason why a session leaves at the end of its input. It is empty unless the connection broke."""
         return CONNECTION_LOST if self._state is State.BROKEN else ""
 
     def _end_session(self) -> bool:
