@@ -1,4 +1,4 @@
-"""The sessions of programs, with or without a connection, and the secrets that resume them."""
+"""The registry of the sessions of programs, and the secrets that resume them."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Sessions:
         self._visit_log.write_leave(self._log, session.address, session.member.nick, session.first_nick, reason)
 
     def find(self, token: str) -> ProgramSession | None:
-        """Return the session of *token*, None if it is over or unknown."""
+        """Return the session of *token*, or None if it has ended or is unknown."""
         return self._by_token.get(token)
 
     def begin_waiting(self, session: ProgramSession) -> None:
-        """Count *session* toward the limits of connections until ``end_waiting``, as it waits for the next one."""
+        """Count *session*, which waits for its next connection, toward the limits until ``end_waiting``."""
         self._waiting[peer_ip(session.address)] += 1
 
     def end_waiting(self, session: ProgramSession) -> None:

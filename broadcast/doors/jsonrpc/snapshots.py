@@ -1,9 +1,9 @@
-"""Snapshots of rooms: the state of a room at the moment when a program's stream of it begins."""
+"""Snapshots of rooms: the state of a room when a program's stream of it begins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import UNSET, Raw, UnsetType
 
@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 ROOM_BYTES: Final = 512
 """Space in a snapshot for everything but the topic, the members and the events."""
 
-OnSnapshot: TypeAlias = Callable[[JoinResult], None]
-"""Receives a snapshot, perhaps later."""
-
 
 class Wanted(NamedTuple):
-    """The events that a client wants: the last *replay* ones, or all after the number *after* if that is set.
+    """The events that a client wants: all after the number *after* if that is set, otherwise the last *replay* ones.
 
-    By default, *replay* is the server's.
+    The default of *replay* is the server's setting.
     """
 
     replay: int | UnsetType = UNSET
@@ -40,29 +37,34 @@ def check_after(room: Room, after: int | UnsetType) -> None:
 
 
 def share_of(rooms: int, other_bytes: int = 0) -> int:
-    """Return the space for each of *rooms* snapshots in one message, beside *other_bytes*."""
+    """Return the space for each of *rooms* snapshots in one message that also holds *other_bytes*."""
     return (MAX_MESSAGE_BYTES - ENVELOPE_BYTES - other_bytes) // max(1, rooms)
 
 
 class SnapshotTaker:
     """One snapshot of *room* in at most *max_bytes*, and the stream that continues it on *connection*.
 
-    It is taken when the taker is made, but some of its events may have to be read from the journal. *on_snapshot* is
-    called when it is complete. The stream is held: its events wait until ``release`` is called.
+    The snapshot shows the room at the time when the taker is made, but some events may have to be read from the
+    journal. *on_snapshot* is called when it is complete. The events of the stream wait until ``release`` is called.
     """
 
     def __init__(
-        self, connection: Connection, room: Room, wanted: Wanted, max_bytes: int, on_snapshot: OnSnapshot
+        self,
+        connection: Connection,
+        room: Room,
+        wanted: Wanted,
+        max_bytes: int,
+        on_snapshot: Callable[[JoinResult], None],
     ) -> None:
         directory = connection.sessions.directory
         self.room = room
         self.unused_bytes = 0
-        """Space that remains, once the snapshot is complete."""
+        """Number of bytes that remain when the snapshot is complete."""
         self.is_cut = False
         """Whether more events would have been in the complete snapshot if they had fitted."""
         self._encoder = directory.encoder_for(room)
         self.release = connection.peer.subscribe(room.publisher, self._encoder, held=True)
-        """Begins to send the events of the stream, unless it has ended meanwhile."""
+        """A function that starts to send the events of the stream, unless it has ended meanwhile."""
         self._recent = directory.recent_lines(room)
         self._last = room.last_seq
         self._topic = _fit_text(room.topic, max_bytes // 8)
@@ -116,5 +118,5 @@ class SnapshotTaker:
 
 
 def _fit_text(text: str, max_bytes: int) -> str:
-    """Return as much of *text* as fits into *max_bytes* of JSON. A character takes two bytes if it is quoted."""
+    """Return as much of *text* as fits into *max_bytes* of JSON. A byte that JSON escapes takes two."""
     return text if 2 * len(text.encode()) <= max_bytes else text.encode()[: max_bytes // 2].decode("utf-8", "ignore")
