@@ -158,6 +158,7 @@ class _Turns:
 
 def shorten_turns(reactor: Any) -> None:  # noqa: ANN401 - any reactor
     """Shorten the turns of *reactor*, if it uses epoll, as on Linux by default. Further calls change nothing."""
+    # The class is compared by name, because other systems have no ``select.epoll``.
     if type(getattr(reactor, "_poller", None)).__name__ == "epoll" and "doIteration" not in vars(reactor):
         turns = _Turns(reactor)
         reactor.doIteration = turns.wait_and_serve

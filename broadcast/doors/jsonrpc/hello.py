@@ -161,8 +161,6 @@ class Hello:
         """Continue *session* on the connection. *join* calls back when the stream of a room can begin."""
         self._rooms = rooms
         session.attach(self._connection)
-        if not self._resumed:
-            self._sessions.log_begin(session)
         self._on_session(session)
         for room in rooms:
             join(room, partial(self._take_snapshot, session, room))

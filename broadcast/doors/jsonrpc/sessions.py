@@ -55,17 +55,17 @@ class Sessions:
         """Number of sessions that wait for their next connection, by the IP address of the last one."""
 
     def open(self, nick: str, grace: float, address: IAddress) -> ProgramSession:
-        """Return a new session with the nickname *nick* and this *grace*. Raises ``RejectedError``."""
+        """Return a new session with the nickname *nick* and this *grace*, and log it. Raises ``RejectedError``.
+
+        *address* is that of its first connection.
+        """
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
         session = ProgramSession(self, self._make_token(), grace, nick)
         self._by_token[session.token] = session
         self._all.add(session)
+        self._visit_log.write_join(self._log, address, session.first_nick)
         return session
-
-    def log_begin(self, session: ProgramSession) -> None:
-        """Log that *session* has said hello."""
-        self._visit_log.write_join(self._log, session.address, session.first_nick)
 
     def begin_leave(self, session: ProgramSession, reason: str) -> None:
         """Void the token of *session*, and log that it leaves."""
