@@ -32,7 +32,7 @@ To accept a connection is at most a third of the work for it. The rest is the ni
 notices. So new connections take a third of the time. A program that resumes its session costs less than a person, so
 the server accepts more of them.
 """
-LONGEST_PAUSE: Final = 0.05
+MAX_PAUSE_SECONDS: Final = 0.05
 """Maximum duration of a pause, in seconds."""
 TALK_SECONDS: Final = 1.0
 """Time after a line during which people count as talking, in seconds."""
@@ -84,7 +84,7 @@ class AcceptPacer:
             session = port.sessionno
         # If none was accepted, the port may be in a longer pause, because file descriptors are missing.
         if session != first:
-            pause = min(PAUSE_FACTOR * seconds, LONGEST_PAUSE)
+            pause = min(PAUSE_FACTOR * seconds, MAX_PAUSE_SECONDS)
             self._paused_until = self._clock.seconds() + pause
             pause_accepting(port, pause, self._clock)
 

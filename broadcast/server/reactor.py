@@ -124,7 +124,7 @@ class _Turns:
             # If the kernel may have more events, their connections are served first.
             self._clean_up_some(0 if len(events) == MAX_EVENTS else SLICE_SECONDS)
 
-    def add_ended(self, selectable: Any, why: Exception, is_read: bool) -> None:  # noqa: ANN401 - as in Twisted
+    def defer_clean_up(self, selectable: Any, why: Exception, is_read: bool) -> None:  # noqa: ANN401 - as in Twisted
         """Stop watching *selectable*, which has ended because of *why*, and clean up later.
 
         If *is_read* is true and *why* is a clean end, the connection may still be written to.
@@ -163,4 +163,4 @@ def shorten_turns(reactor: Any) -> None:  # noqa: ANN401 - any reactor
         turns = _Turns(reactor)
         reactor.doIteration = turns.wait_and_serve
         reactor.wakeUp = turns.wake_up
-        reactor._disconnectSelectable = turns.add_ended  # noqa: SLF001
+        reactor._disconnectSelectable = turns.defer_clean_up  # noqa: SLF001

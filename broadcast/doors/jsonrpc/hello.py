@@ -24,7 +24,7 @@ from broadcast.doors.jsonrpc.messages import (
     Resume,
     ServerLimits,
 )
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
 
 if TYPE_CHECKING:
     from broadcast.core.room import Room
@@ -66,7 +66,7 @@ class Hello:
         self._after: Mapping[str, int] = {}
         """Number of the last line that the client has seen in each room, if it asks to resume."""
         self._resumed = False
-        self._told = 0
+        self._last_private = 0
         """Number of the last private message that the client has seen of the resumed session."""
 
     def run(self) -> None:
@@ -150,7 +150,7 @@ class Hello:
         session.attempt = resume.attempt
         session.grace = self._limit_grace(session.grace)
         self._resumed = True
-        self._told = resume.told
+        self._last_private = resume.told
         self._attach(session, rooms, session.when_joined)
 
     # New and resumed sessions
@@ -174,9 +174,10 @@ class Hello:
 
     def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
-        share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
-        wanted = Wanted(UNSET if self._resumed else self._params.replay, self._after.get(room.name, UNSET))
-        taker = SnapshotTaker(self._connection, room, wanted, share, partial(self._on_snapshot, session))
+        share = bytes_per_snapshot(len(self._rooms), len(msgspec.json.encode(self._motd)))
+        replay = UNSET if self._resumed else self._params.replay
+        after = self._after.get(room.name, UNSET)
+        taker = SnapshotTaker(self._connection, room, replay, after, share, partial(self._on_snapshot, session))
         self._takers.append(taker)
         self._releases.append(taker.release)
         taker.take_events()
@@ -206,7 +207,7 @@ class Hello:
         self._on_result(self._describe(session))
         for release in self._releases:
             release()
-        session.begin_telling(self._told)
+        session.send_private_after(self._last_private)
         self._connection.resume()
 
     @property

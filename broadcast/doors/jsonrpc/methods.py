@@ -20,8 +20,8 @@ from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
-from broadcast.doors.jsonrpc.session import TELL_UIDS, FirstTell
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
+from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS, FirstTell
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
@@ -150,14 +150,13 @@ def _session_gone() -> RpcError:
 
 def _take_snapshot(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
     """Begin the stream of *room*, and take the snapshot that precedes it."""
-    wanted = Wanted(params.replay, params.after)
 
     def answer(snapshot: messages.JoinResult) -> None:
         call.on_sent = taker.release  # the response may wait for those of earlier requests
         call.succeed(snapshot)
         connection.resume()
 
-    taker = SnapshotTaker(connection, room, wanted, share_of(1), answer)
+    taker = SnapshotTaker(connection, room, params.replay, params.after, bytes_per_snapshot(1), answer)
     taker.take_events()
 
 
@@ -182,7 +181,7 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     recipient = sanitize(params.to).strip()
     # A digest, because the texts of all messages that a session remembers would take four megabytes.
     digest = hash((casefold_key(recipient), text))
-    if uid and (first := session.told_uids.get(uid)) is not None:
+    if uid and (first := session.tell_uids.get(uid)) is not None:
         if first.digest != digest:
             raise refusal("uid-reused", "Another private message of this session has the same uid.")
         call.succeed(first.result)
@@ -192,9 +191,9 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     room = hub.send_private(session.member, to, text, connection.sessions.wall_clock())
     result = messages.TellResult(away=to.away_reason) if to.away else messages.TellResult()
     if uid:
-        session.told_uids[uid] = FirstTell(digest, result)
-        if len(session.told_uids) > TELL_UIDS:
-            del session.told_uids[next(iter(session.told_uids))]
+        session.tell_uids[uid] = FirstTell(digest, result)
+        if len(session.tell_uids) > MAX_TELL_UIDS:
+            del session.tell_uids[next(iter(session.tell_uids))]
     call.succeed(result)
     if room is not None and hub.should_throttle_sender(to):
         connection.pause()

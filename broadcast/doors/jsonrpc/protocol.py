@@ -40,9 +40,9 @@ MAX_FAILED_HELLOS: Final = 10
 """Number of failed ``hello`` requests after which the connection closes."""
 MAX_BAD_LINES: Final = 5
 """Number of lines in a row after which the connection closes, if each is too long or no JSON."""
-RETURN_SECONDS: Final = 1.0
+RECONNECT_SECONDS: Final = 1.0
 """Minimum time after which clients connect again when the server goes down, in seconds."""
-RETURNS_PER_SECOND: Final = 500
+RECONNECTS_PER_SECOND: Final = 500
 """Number of clients that connect again in each second after that."""
 PING_SECONDS: Final = 60.0
 """Time without output after which the client is sent a ``ping``, in seconds."""
@@ -292,7 +292,7 @@ class ProgramConnection(StreamConnection):
 
     def session_moved(self) -> None:
         """Close, because another connection has resumed the session. Requests that were not handled are dropped."""
-        self._session = None
+        self._session = None  # so that it does not end
         self._end_for("resumed elsewhere")
 
     def _end_for(self, reason: str) -> None:
@@ -328,13 +328,13 @@ class ProgramConnection(StreamConnection):
         if self._has_shutdown_notice:
             return b""
         self._has_shutdown_notice = True
-        spread = len(self._connections) / RETURNS_PER_SECOND
-        after = RETURN_SECONDS + self._context.random() * spread
+        spread = len(self._connections) / RECONNECTS_PER_SECOND
+        after = RECONNECT_SECONDS + self._context.random() * spread
         return _encode_goodbye(GOING_DOWN, reconnect=True, after=round(after, 3))
 
     def close(self) -> None:
         """Close the connection once everything is delivered. The rooms receive no notice of it."""
-        self._session = None
+        self._session = None  # so that it does not leave its rooms
         self._end(self._take_shutdown_notice())
 
 

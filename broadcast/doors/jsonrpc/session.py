@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.messages import TellResult
 
-TOLD_MESSAGES: Final = 200
+MAX_PRIVATE_MESSAGES: Final = 200
 """Maximum number of private messages that a session stores for the next connection."""
-TELL_UIDS: Final = 1_000
+MAX_TELL_UIDS: Final = 1_000
 """Maximum number of uids of private messages that a session remembers."""
 
 
@@ -123,15 +123,15 @@ class ProgramSession:
         """Whether the session is leaving its rooms, or has left them."""
         self.on_end: Callable[[], None] | None = None
         """A function that is called when the session has left all rooms, before its connection closes."""
-        self.told_uids: dict[str, FirstTell] = {}
+        self.tell_uids: dict[str, FirstTell] = {}
         """The last private messages that had a uid, by their uid."""
         self._sessions = sessions
         self._hub = sessions.hub
-        self._told: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
+        self._private_lines: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
         """The last private messages, as notifications."""
-        self._told_count = 0
+        self._private_count = 0
         """Number of the last private message."""
-        self._telling = False
+        self._sends_private = False
         """Whether private messages are sent at once, because the client has received the result of ``hello``."""
         self._on_joined: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is joining."""
@@ -226,26 +226,26 @@ class ProgramSession:
 
     def receive_private(self, message: PrivateMessage) -> None:
         """Number a private message, store it for the next connection, and send it; see ``MemberListener``."""
-        self._told_count += 1
-        line = encode_private(self._told_count, message)
-        self._told.append(line)
-        del self._told[:-TOLD_MESSAGES]
-        if self.connection is not None and self._telling:
+        self._private_count += 1
+        line = encode_private(self._private_count, message)
+        self._private_lines.append(line)
+        del self._private_lines[:-MAX_PRIVATE_MESSAGES]
+        if self.connection is not None and self._sends_private:
             self.connection.send(line)
 
-    def begin_telling(self, after: int) -> None:
+    def send_private_after(self, after: int) -> None:
         """Send the stored private messages after the number *after*. Later ones are sent at once."""
-        self._telling = True
+        self._sends_private = True
         if self.connection is not None:
-            dropped = self._told_count - len(self._told)
-            self.connection.send(b"".join(self._told[max(0, after - dropped) :]))
+            dropped = self._private_count - len(self._private_lines)
+            self.connection.send(b"".join(self._private_lines[max(0, after - dropped) :]))
 
     # The connection
 
     def attach(self, connection: Connection) -> None:
         """Continue on *connection*. The connection before it closes."""
         before, self.connection = self.connection, connection
-        self._telling = False
+        self._sends_private = False
         self._stop_waiting()
         self.address = connection.address
         if before is not None:

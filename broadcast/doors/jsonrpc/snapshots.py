@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw, UnsetType
 
 from broadcast.core.errors import JournalError
 from broadcast.doors.jsonrpc.errors import refusal
@@ -20,29 +20,22 @@ ROOM_BYTES: Final = 512
 """Space in a snapshot for everything but the topic, the members and the events."""
 
 
-class Wanted(NamedTuple):
-    """The events that a client wants: all after the number *after* if that is set, otherwise the last *replay* ones.
-
-    The default of *replay* is the server's setting.
-    """
-
-    replay: int | UnsetType = UNSET
-    after: int | UnsetType = UNSET
-
-
 def check_after(room: Room, after: int | UnsetType) -> None:
     """Raise ``RpcError`` if *after* is above the number of the last line of *room*."""
     if not isinstance(after, UnsetType) and after > room.last_seq:
         raise refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
 
 
-def share_of(rooms: int, other_bytes: int = 0) -> int:
+def bytes_per_snapshot(rooms: int, other_bytes: int = 0) -> int:
     """Return the space for each of *rooms* snapshots in one message that also holds *other_bytes*."""
     return (MAX_MESSAGE_BYTES - ENVELOPE_BYTES - other_bytes) // max(1, rooms)
 
 
 class SnapshotTaker:
     """One snapshot of *room* in at most *max_bytes*, and the stream that continues it on *connection*.
+
+    The snapshot has all events after the number *after* if that is set, otherwise the last *replay* ones. The default
+    of *replay* is the server's setting.
 
     The snapshot shows the room at the time when the taker is made, but some events may have to be read from the
     journal. *on_snapshot* is called when it is complete. The events of the stream wait until ``release`` is called.
@@ -52,7 +45,8 @@ class SnapshotTaker:
         self,
         connection: Connection,
         room: Room,
-        wanted: Wanted,
+        replay: int | UnsetType,
+        after: int | UnsetType,
         max_bytes: int,
         on_snapshot: Callable[[JoinResult], None],
     ) -> None:
@@ -72,8 +66,9 @@ class SnapshotTaker:
         space = max_bytes - ROOM_BYTES - 2 * len(self._topic.encode())
         self._page = directory.first_members(room, SNAPSHOT_MEMBERS, space // 2)
         self._space = space - self._page.size
-        self._after = None if isinstance(wanted.after, UnsetType) else wanted.after
-        replay = connection.sessions.hub.settings.replay if isinstance(wanted.replay, UnsetType) else wanted.replay
+        self._after = None if isinstance(after, UnsetType) else after
+        if isinstance(replay, UnsetType):
+            replay = connection.sessions.hub.settings.replay
         first = self._last - replay + 1 if self._after is None else self._after + 1
         self._first = max(first, self._last - MAX_EVENTS + 1, 1)
         self._on_snapshot = on_snapshot
