@@ -312,7 +312,7 @@ class ProgramConnection(StreamConnection):
 
     def _release(self) -> None:
         super()._release()
-        self._responses.close()
+        self._responses.close()  # drops calls from after the loss; a reference cycle would delay freeing both
 
     # Calls of the server
 

@@ -114,4 +114,4 @@ class SnapshotTaker:
 
 def _fit_text(text: str, max_bytes: int) -> str:
     """Return as much of *text* as fits into *max_bytes* of JSON. A byte that JSON escapes takes two."""
-    return text if 2 * len(text.encode()) <= max_bytes else text.encode()[: max_bytes // 2].decode("utf-8", "ignore")
+    return text.encode()[: max_bytes // 2].decode("utf-8", "ignore")
