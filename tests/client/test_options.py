@@ -217,7 +217,18 @@ def test_parsing_imports_next_to_nothing() -> None:
 
 
 def test_sending_imports_nothing_heavy() -> None:
-    heavy = {"argparse", "asyncio", "dataclasses", "msgspec", "pathlib", "socket", "tomllib", "twisted", "typing"}
+    heavy = {
+        "argparse",
+        "asyncio",
+        "dataclasses",
+        "json",
+        "msgspec",
+        "pathlib",
+        "socket",
+        "tomllib",
+        "twisted",
+        "typing",
+    }
     assert not imported("import broadcast.client.__main__, broadcast.client.batch.send") & heavy
 
 

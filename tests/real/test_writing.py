@@ -114,6 +114,7 @@ async def test_graphemes_and_pastes_are_the_same_in_tmux_and_screen(
         ann.type("two")
         ann.press("Enter")
         await bob.until("ann: one\r\nann: two\r\n")
+        await ann.leave()
     finally:
         ann.close()
 

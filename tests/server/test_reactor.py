@@ -325,10 +325,3 @@ def test_reactor_without_epoll_stays_as_it_is() -> None:
         before = dict(vars(reactor))
         shorten_turns(reactor)
         assert vars(reactor) == before
-
-
-def test_turns_are_shortened_once(reactor: EpollReactor) -> None:
-    """A second server in the process would put the ended connections into a queue that nobody serves."""
-    before = reactor.doIteration
-    shorten_turns(reactor)
-    assert reactor.doIteration == before

@@ -7,7 +7,6 @@ enums, and the library because of msgspec and typing. Hence ``_socket``, ``json`
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import select
 import signal
@@ -15,6 +14,7 @@ import sys
 from time import monotonic
 
 from broadcast.client.address import UNIX
+from broadcast.client.batch.quick_json import dumps, loads
 from broadcast.client.protocol.greeting import Greeting
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ class Connection:
     def request(self, number: int, method: str, params: Message) -> bool:
         """Send a request as soon as there is room for it. Return False if it is too long for a server."""
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-        data = json.dumps(message, ensure_ascii=False).encode() + b"\n"
+        data = dumps(message).encode() + b"\n"
         if is_short := len(data) <= REQUEST_BYTES:
             self._unsent += data
         return is_short
@@ -115,7 +115,7 @@ class Connection:
                 continue
             self._greeting = None
             try:
-                message = json.loads(line)
+                message = loads(line)
             except ValueError:
                 raise Lost("the server has sent a line that is no message") from None
             if message.get("method") == "goodbye":

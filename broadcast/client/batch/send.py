@@ -6,7 +6,6 @@ fast as the server takes the lines.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from time import monotonic, sleep
 
 from broadcast import __version__
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
+from broadcast.client.batch.quick_json import dumps
 from broadcast.client.nicknames import of_user
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
 from broadcast.client.status import (
@@ -58,6 +58,7 @@ HELLO: Final = 0
 QUIT: Final = -1
 """The ids of these requests. The ids of lines are their numbers."""
 
+INTERNAL_ERROR: Final = -32603
 NOT_STORED: Final = 1001
 NICK_REFUSED: Final = 1003
 ROOM_REFUSED: Final = 1004
@@ -110,7 +111,7 @@ class Input:
         self.lines: deque[Line] = deque()
         """The lines that are not sent yet."""
         self.count = 0
-        """The number of all lines so far. Blank ones do not count."""
+        """The number of all lines so far, without blank ones."""
         self.problem: tuple[int, str] | None = None
         """The exit status and the reason if some of the input cannot be said."""
         self._rest = b""
@@ -170,7 +171,7 @@ class Sender:
         """The lines that were sent, by number."""
         self._not_stored: dict[int, str] = {}
         """The lines that the server could not store for now."""
-        self._stored = 0
+        self._stored = self._skipped = 0
         self._token = self._journal = ""
         self._attempt = self._failures = 0
         self._progress = monotonic()
@@ -209,10 +210,9 @@ class Sender:
         return not (self._unconfirmed or self._not_stored or self._input.lines)
 
     def _add_count(self, reason: str) -> str:
-        if not self._input.count:
-            return reason
-        lines = "line is" if self._input.count == 1 else "lines are"
-        return f"{reason.rstrip('.')}; {self._stored:,} of {self._input.count:,} {lines} known to be stored"
+        count = self._input.count - self._skipped
+        lines = "line is" if count == 1 else "lines are"
+        return f"{reason.rstrip('.')}; {self._stored:,} of {count:,} {lines} known to be stored" if count else reason
 
     def _pause(self, lost: Lost) -> None:
         """Wait before the next attempt, or give up."""
@@ -356,13 +356,13 @@ class Sender:
             self._confirm(answer["result"]["seq"], text)
             return
         code = error["code"]
-        if code in {NOT_STORED, GOING_DOWN}:
+        if code in {INTERNAL_ERROR, NOT_STORED, GOING_DOWN}:
             self._not_stored[number] = text
         elif code == UID_REUSED and "seq" in error.get("data", ()):
             # The line was stored under the nickname of an earlier connection.
             self._confirm(error["data"]["seq"], text)
         elif code == EMPTY:
-            self._input.count -= 1
+            self._skipped += 1
         else:
             self._stop(self._explain_length(text) if code == TOO_LONG else error["message"])
         if self._not_stored and not self._unconfirmed:
@@ -373,7 +373,7 @@ class Sender:
         self._failures = 0
         self._progress = monotonic()
         if self._options.json:
-            data = json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n"
+            data = dumps({"seq": seq, "text": text}).encode() + b"\n"
             try:
                 _print(data)
             except OSError as error:

@@ -14,12 +14,13 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session import commands
 from broadcast.client.session.entries import Entry, Line, Notice, PrivateLine, Problem, Refused, Typed
 from broadcast.client.session.items import Item, Kind, UsageError
+from broadcast.client.session.navigation import Navigation
 from broadcast.client.session.outbox import Outbox
-from broadcast.client.session.views import View
 
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Choices, Front, Server
+    from broadcast.client.session.interfaces import Choices, Server
+    from broadcast.client.session.views import View
 
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
@@ -55,15 +56,12 @@ class Question:
     """Similar nicknames for a nickname that was refused. One key takes one."""
 
 
-class Conversation:
+class Conversation(Navigation):
     """A conversation, which ``front`` shows. *rooms* are the first ones, and *uid_prefix* makes the own lines unique.
 
     Without *rooms*, the server chooses one. *now* returns the time in seconds since the epoch. *on_end* is called once,
     when the conversation is over.
     """
-
-    front: Front
-    """The front. The caller sets it before any other call."""
 
     def __init__(
         self,
@@ -75,11 +73,8 @@ class Conversation:
         now: Callable[[], float],
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__(rooms or (FIRST_ROOM,))
         self.choices = choices
-        self.views = [View(name.lower()) for name in rooms or (FIRST_ROOM,)]
-        """The rooms in the order joined, then the private conversations. There is always one."""
-        self.current = self.views[0]
-        """The view that the front shows."""
         self.nick = ""
         """The own nickname, or the wanted one before there is a connection."""
         self.away: str | None = None
@@ -111,8 +106,6 @@ class Conversation:
         self._own_sessions: set[str] = set()
         self._move: Item | None = None
         """The latest command that leads to another view. The next lines are meant there."""
-        self._selections = 0
-        """The number of times that the user has chosen a view. A command before the latest one shows none."""
         self._journal = ""
         self._has_arrived = False
         self._has_shown_loss = False
@@ -148,35 +141,9 @@ class Conversation:
                 self._take(lines[0])
                 del lines[0]
         except UsageError as error:
-            self._add(self.current, Problem(str(error)))
+            self.add(self.current, Problem(str(error)))
         self.front.update()
         return "\n".join(lines)
-
-    def select(self, view: View) -> None:
-        """Show another view."""
-        self._move = None
-        self._selections += 1
-        self._select(view)
-
-    def _select(self, view: View) -> None:
-        if view is self.current:
-            return
-        self.current = view
-        new_entries, view.new_entries = view.new_entries, 0
-        view.unread = view.mentions = 0
-        self.front.switch(new_entries)
-
-    def step(self, number: int) -> None:
-        """Show the view that is *number* places after the current one, or before it if *number* is negative."""
-        self.select(self.views[(self.views.index(self.current) + number) % len(self.views)])
-
-    def next_unread(self) -> None:
-        """Show the next view with something new: first one with a mention or a private line."""
-        start = self.views.index(self.current)
-        others = [view for view in self.views[start + 1 :] + self.views[:start] if view.unread]
-        urgent = [view for view in others if view.mentions or view.is_private]
-        if others:
-            self.select((urgent or others)[0])
 
     def fetch_older(self, view: View, seq: int, show: Callable[[Sequence[Entry]], None]) -> None:
         """Ask for older lines of a room than line *seq*, and call *show* with them, the oldest first."""
@@ -207,7 +174,7 @@ class Conversation:
             self.ended(None)
             return
         if why:
-            self._add(self.current, Problem(why))
+            self.add(self.current, Problem(why))
         self.question = question
         self.state = State.ASKING
         self._on_nick = answer
@@ -234,18 +201,20 @@ class Conversation:
             self.views[0].name = next(iter(welcome.rooms))
         for view in self.rooms:
             if view.name not in welcome.rooms:
-                self._add(self.current, Problem(f"You are no longer in {view.name}."))
+                self.add(self.current, Problem(f"You are no longer in {view.name}."))
                 self.close(view)
         for room in welcome.rooms.values():
-            view = self.find_room(room.room) or self._open_room(room.room)
+            view = self.open_room(room.room)
             if not self._has_arrived:
                 view.old_seq = room.last
             self._update_room(view, room)
         if not self._has_arrived:
             for line in (welcome.motd or "").splitlines():
-                self._add(self.current, Notice(line))
-        arrival = f"You are {self.nick}. {self._people(self.room_of(self.current))}"
-        self._add(self.current, Notice(arrival if self._has_arrived else f"{arrival} /help helps, Ctrl-D leaves."))
+                self.add(self.current, Notice(line))
+        room_view = self.room_of(self.current)
+        place = f" in {room_view.name}" if len(self.rooms) > 1 else ""
+        arrival = f"You are {self.nick}{place}. {self._people(room_view)}"
+        self.add(self.current, Notice(arrival if self._has_arrived else f"{arrival} /help helps, Ctrl-D leaves."))
         self._has_arrived = True
         self._has_shown_loss = False
         self._set_state(State.ONLINE)
@@ -287,11 +256,11 @@ class Conversation:
                 view.topic = text
                 if not self._ignores(nick):
                     change = f"set the topic: {text}" if text else "removed the topic."
-                    self._add(view, Notice(f"{nick} {change}"))
+                    self.add(view, Notice(f"{nick} {change}"))
             case events.Announced(text=text):
-                self._add(view, Notice(text))
+                self.add(view, Notice(text))
             case events.Reconnected(same_journal=False):
-                self._add(view, Notice("The server has another journal. Lines may come a second time."))
+                self.add(view, Notice("The server has another journal. Lines may come a second time."))
         self.front.update()
 
     def lost(self, reason: str, retry_at: float | None) -> None:
@@ -300,7 +269,7 @@ class Conversation:
         notice = Notice(_sentence(reason))
         # A server that goes down says so, and gives the same reason for the end of the connection.
         if not self._has_shown_loss and notice not in list(self.current.entries)[-1:]:
-            self._add(self.current, notice)
+            self.add(self.current, notice)
         self._has_shown_loss = True
         self.retry_at = retry_at
         self._set_state(State.OFFLINE)
@@ -312,17 +281,17 @@ class Conversation:
         if self.state is State.ENDED:
             return
         if error is not None:
-            self._add(self.current, Problem(_sentence(str(error))))
+            self.add(self.current, Problem(_sentence(str(error))))
         unsaid = [item for item in self._outbox.items if item.kind is not Kind.COMMAND]
         self._outbox.items.clear()
         for item in unsaid:
             is_certain = not item.was_sent or item.has_ended
             why = "it was not sent" if is_certain else "the session has ended before the server confirmed it"
             # The user no longer sees another view.
-            self._add(self.current, Refused(item.text, _sentence(why), is_certain))
+            self.add(self.current, Refused(item.text, _sentence(why), is_certain))
         self.status = status or (4 if unsaid else 0)
         if not self.status and self._has_arrived:
-            self._add(self.current, Notice(f"Goodbye, {self.nick}."))
+            self.add(self.current, Notice(f"Goodbye, {self.nick}."))
         self.state = State.ENDED
         self.question = None
         self.retry_at = None
@@ -331,45 +300,20 @@ class Conversation:
 
     # For the commands
 
-    @property
-    def rooms(self) -> list[View]:
-        """The views of rooms."""
-        return [view for view in self.views if not view.is_private]
-
-    def find_room(self, name: str) -> View | None:
-        """Return the view of a room, or None."""
-        return next((view for view in self.rooms if view.name == name.lower()), None)
-
-    def room_of(self, view: View) -> View:
-        """Return *view* if it is a room, and the first room otherwise."""
-        return view if not view.is_private else self.views[0]
-
-    def private_view(self, nick: str) -> View:
-        """Return the view of the private conversation with *nick*. Add it if there is none."""
-        for view in self.views:
-            if view.is_private and view.name.casefold() == nick.casefold():
-                return view
-        view = View(nick, is_private=True)
-        self.views.append(view)
-        return view
-
     def entered(self, room: requests.Room) -> View:
         """Add the view of a room that the user has joined."""
-        view = self.find_room(room.room) or self._open_room(room.room)
+        view = self.open_room(room.room)
         view.old_seq = room.last
         self._update_room(view, room)
-        self._add(view, Notice(f"You are in {view.name}. {self._people(view)}"))
+        self.add(view, Notice(f"You are in {view.name}. {self._people(view)}"))
         view.new_entries = 0
         return view
 
     def close(self, view: View) -> None:
-        """Remove a view, unless it is the only room."""
+        """Remove a view, unless it is the only room. Its events do not come any more."""
         view.last_seq = sys.maxsize
         self._show_passed(view)
-        if view in self.views and (view.is_private or len(self.rooms) > 1):
-            if view is self.current:
-                self._select(self.views[self.views.index(view) - 1])
-            self.views.remove(view)
+        super().close(view)
 
     # Typed lines
 
@@ -395,12 +339,17 @@ class Conversation:
             argument,
             uid=f"{self._uid_prefix}-{self._last_uid}",
             at=self._now(),
-            selections=self._selections,
-            after=self._move if self._move is not None and not self._move.is_shown else None,
+            selections=self.selections,
+            after=self._pending_move(),
         )
         if command.is_move:
             self._move = item
         self._outbox.add(item)
+
+    def _pending_move(self) -> Item | None:
+        """Return the latest move, unless it is executed, or the user has chosen a view since."""
+        move = self._move
+        return move if move and not move.is_shown and move.selections == self.selections else None
 
     def _check_length(self, text: str) -> None:
         """Raise ``UsageError`` if *text* has too many bytes for a line."""
@@ -446,22 +395,22 @@ class Conversation:
         error = None if item.error is None else _sentence(str(item.error))
         if item.kind is Kind.COMMAND:
             answer = item.finish() if error is None else (Problem(error),)
-            self._add(view, *([Typed(item.text)] if item.text.startswith("/") else ()), *answer)
-            if item.destination is not None and item.selections == self._selections:
-                self._select(item.destination)
+            self.add(view, *([Typed(item.text)] if item.text.startswith("/") else ()), *answer)
+            if item.destination is not None and item.selections == self.selections:
+                self.switch_to(item.destination)
         elif error is None:
             self._add_private(self.private_view(item.to), view, *item.finish())
         else:
-            self._add(view, Refused(item.text, error, is_certain=not isinstance(item.error, errors.Unconfirmed)))
+            self.add(view, Refused(item.text, error, is_certain=not isinstance(item.error, errors.Unconfirmed)))
 
     def _show_passed(self, view: View) -> None:
         """Show stored lines of the user that the room's events have passed without showing them."""
-        for item in list(self._outbox.items):
+        for item in self._outbox.sent:
             match item.result, item.request:
                 case requests.Stored(seq, at), requests.Say(text=text) | requests.Emote(text=text):
                     if item.view is view and seq <= view.last_seq and self._outbox.take_line(item.uid):
                         is_action = isinstance(item.request, requests.Emote)
-                        self._add(view, Line(at, self.nick, text, seq, is_action, is_own=True))
+                        self.add(view, Line(at, self.nick, text, seq, is_action, is_own=True))
 
     def _quit_if_done(self) -> None:
         if self.state is not State.LEAVING or self._outbox.items or self._has_quit:
@@ -482,7 +431,9 @@ class Conversation:
         if is_own or not self._ignores(event.nick):
             line = self._line(event)
             is_new = not is_own and event.seq > view.old_seq
-            self._add(view, line)
+            self.add(view, line)
+            if event.seq <= view.old_seq:
+                view.new_entries = 0
             if is_new and view is not self.current:
                 view.unread += 1
                 view.mentions += line.is_mention
@@ -508,16 +459,16 @@ class Conversation:
 
     def _add_private(self, view: View, other: View, *entries: Entry) -> None:
         """Add entries to a private conversation, and to the view in which the user sees or has typed them."""
-        self._add(view, *entries)
+        self.add(view, *entries)
         if other is not view:
-            self._add(other, *entries)
+            self.add(other, *entries)
 
     def _take_gap(self, view: View, first: int, last: int) -> None:
         self._refresh(view)
         if first <= last:
             view.last_seq = max(view.last_seq, last)
             missed = "1 line" if first == last else f"{last - first + 1} lines"
-            self._add(view, Notice(f"You missed {missed}. /history #{first}-#{last} shows them."))
+            self.add(view, Notice(f"You missed {missed}. /history #{first}-#{last} shows them."))
             self._show_passed(view)
             self._outbox.work()
 
@@ -534,19 +485,14 @@ class Conversation:
         for other in self.views:
             if other.is_private and other.name == old:
                 other.name = nick
-        self._add(view, Notice(f"{old} is now {nick}."))
+        self.add(view, Notice(f"{old} is now {nick}."))
 
     def _note_presence(self, view: View, nick: str, *texts: str) -> None:
         """Show that people come or leave, unless the user does not want to know it."""
         if not self.choices["quiet"] and not self._ignores(nick):
-            self._add(view, *map(Notice, texts))
+            self.add(view, *map(Notice, texts))
 
     # Rooms
-
-    def _open_room(self, name: str) -> View:
-        view = View(name)
-        self.views.insert(len(self.rooms), view)
-        return view
 
     def _update_room(self, view: View, room: requests.Room) -> None:
         view.topic = room.topic
@@ -581,16 +527,6 @@ class Conversation:
         return f"{others} {'other is' if others == 1 else 'others are'} here: {', '.join(named)}{more}."
 
     # Helpers
-
-    def _add(self, view: View, *entries: Entry) -> None:
-        """Add entries to a view, and show them if it is the current one."""
-        if not entries:
-            return
-        view.entries.extend(entries)
-        if view is self.current:
-            self.front.show(*entries)
-        else:
-            view.new_entries += len(entries)
 
     def _set_state(self, state: State) -> None:
         """Change the state, unless the user is leaving."""

@@ -8,6 +8,7 @@ and no line of a room before an earlier private line. So a line never arrives be
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from broadcast.client.session.items import Kind
@@ -34,9 +35,14 @@ class Outbox:
         self.items.append(item)
         self.work()
 
+    @property
+    def sent(self) -> list[Item]:
+        """The items that are sent and not shown."""
+        return list(takewhile(lambda item: item.was_sent, self.items))
+
     def take_line(self, uid: str) -> Item | None:
         """Remove and return the line with this uid, because it is shown in its place."""
-        for item in self.items:
+        for item in self.sent:
             if item.kind is Kind.LINE and item.uid == uid:
                 self.items.remove(item)
                 return item

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Final
@@ -66,8 +66,8 @@ WAITING_SHOWN: Final = 3
 """The most own lines that are shown before they are stored."""
 MAX_ROWS: Final = 300
 """The most rows that Ctrl-L prints again."""
-MAX_UNPRINTED: Final = 10_000
-"""The most entries that wait for the end of scrolling. Older ones are not printed."""
+MAX_UNPRINTED: Final = 5_000
+"""The most rows that wait for the end of scrolling. Older ones are not printed, so that the memory is bounded."""
 
 STYLE: Final = Style.from_dict(
     {
@@ -159,6 +159,8 @@ class Screen:
         self._is_reflowing = is_reflowing
         self._has_alternate_screen = has_alternate_screen
         self._unprinted: deque[StyleAndTextTuples] = deque(maxlen=MAX_UNPRINTED)
+        self._left_out = 0
+        """The number of rows that were discarded because too many came while the user scrolled."""
         self._is_stale = False
         """Whether the bottom of the screen may have changed."""
         self._refreshing: asyncio.Handle | None = None
@@ -268,11 +270,12 @@ class Screen:
 
     def show(self, *entries: Entry) -> None:
         """Print entries above the typed line, which does not change."""
-        self._unprinted.extend(self._renderer.rows(entries))
+        self._add_rows(self._renderer.rows(entries))
         if self._scrolling is not None:
-            self._scrolled += entries
-            self._scrolling.add(list(self._scrolled_renderer.rows(entries)))
             self._scrolling.new += len(entries)
+            if len(self._scrolled) < MAX_UNPRINTED:
+                self._scrolled += entries
+                self._scrolling.add(list(self._scrolled_renderer.rows(entries)))
         self._refresh_soon()
 
     def switch(self, unread: int) -> None:
@@ -287,8 +290,8 @@ class Screen:
                 break
             count += 1
         entries = list(view.entries)[-max(count, unread) :] if count or unread else []
-        self._unprinted.append(self._renderer.heading(view))
-        self._unprinted.extend(self._renderer.rows(entries, unread))
+        self._add_rows([self._renderer.heading(view)])
+        self._add_rows(self._renderer.rows(entries, unread))
         self._refresh_soon()
 
     def update(self) -> None:
@@ -303,6 +306,11 @@ class Screen:
             self._output.flush()
 
     # Printing
+
+    def _add_rows(self, rows: Iterable[StyleAndTextTuples]) -> None:
+        for row in rows:
+            self._left_out += len(self._unprinted) == MAX_UNPRINTED
+            self._unprinted.append(row)
 
     def _refresh_soon(self) -> None:
         if self._refreshing is None and self.app.loop is not None:
@@ -335,7 +343,12 @@ class Screen:
         """
         if not self._unprinted:
             return
-        rows, self._unprinted = self._unprinted, deque(maxlen=MAX_UNPRINTED)
+        rows, self._unprinted = list(self._unprinted), deque(maxlen=MAX_UNPRINTED)
+        if self._left_out:
+            rows.insert(
+                0, [("class:note", f" * {self._left_out} older rows are left out. PageUp shows the last ones.")]
+            )
+            self._left_out = 0
         if self.app.is_running:
             self._erase()
         self._printed.extend(rows)

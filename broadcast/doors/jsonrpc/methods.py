@@ -234,8 +234,13 @@ def _quit(connection: Connection, call: Call, params: messages.QuitParams) -> No
     session = connection.session
     reason = session.clean_reason(params.reason)
     connection.pause()
-    session.on_end = call.succeed  # the connection closes after that
-    session.end(reason)
+
+    def end() -> None:
+        if session.connection is connection:
+            session.on_end = call.succeed  # the connection closes after that
+            session.end(reason)
+
+    call.when_next(end)
 
 
 Handler: TypeAlias = "Callable[[Connection, Call, Any], None]"

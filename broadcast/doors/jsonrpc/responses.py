@@ -17,7 +17,7 @@ _EMPTY: Final = Empty()
 class Call:
     """One request or notification of a client, until it has succeeded or failed. *uid* is that of its line."""
 
-    __slots__ = ("_responses", "id", "method", "on_sent", "response", "uid")
+    __slots__ = ("_responses", "id", "method", "on_next", "on_sent", "response", "uid")
 
     def __init__(self, responses: Responses, id: RequestId | UnsetType, method: str) -> None:  # noqa: A002
         self._responses = responses
@@ -30,11 +30,17 @@ class Call:
         """A function that returns the response, once there is one. It is called when the response is sent."""
         self.on_sent: Callable[[], None] | None = None
         """Called when the response has been sent, at once for a notification."""
+        self.on_next: Callable[[], None] | None = None
+        """Called when all earlier requests have their responses."""
 
     @property
     def is_request(self) -> bool:
         """Whether the client expects a response."""
         return not isinstance(self.id, UnsetType)
+
+    def when_next(self, function: Callable[[], None]) -> None:
+        """Call *function* when all earlier requests have their responses, perhaps at once."""
+        self._responses.wait(self, function)
 
     def succeed(self, result: Struct | list[Raw] = _EMPTY) -> None:
         """Send *result*, if this is a request."""
@@ -89,6 +95,15 @@ class Responses:
             self._pending.append(call)
         return call
 
+    def wait(self, call: Call, function: Callable[[], None]) -> None:
+        """Call *function* when all calls before *call* have their responses. No other call may follow before that."""
+        if not call.is_request:
+            self._pending.append(call)
+        if self._pending[0] is call:
+            function()
+        else:
+            call.on_next = function
+
     def finish(self, call: Call, response: Callable[[], bytes]) -> None:
         """Send the result of *response* to *call* as soon as all earlier calls have theirs."""
         assert call.response is None
@@ -102,6 +117,8 @@ class Responses:
                     first.on_sent()
             if not pending:
                 self._on_idle()
+            elif pending[0].on_next is not None:
+                pending[0].on_next()
 
     def close(self) -> None:
         """Drop all responses from here on, because the connection is gone."""

@@ -191,6 +191,9 @@ def test_lines_of_which_the_server_leaves_nothing_are_skipped(world: World, monk
     assert world.send("a\n\x1b\nb") == (0, "")
     assert world.stored == ["a", "b"]
     assert world.send("\x1b") == (1, "there is nothing to send")
+    world.stdin = [b"\x1b\nc\n", b"d\n", b"x" * 5000]
+    assert world.send() == (5, "line 4 of the input holds more than 4,096 bytes; 2 of 2 lines are known to be stored")
+    assert world.stored == ["a", "b", "c", "d"]
 
 
 def test_the_room_and_the_nickname_are_those_of_the_options(world: World) -> None:
@@ -467,7 +470,7 @@ def test_a_server_that_stays_away_is_given_up_after_the_timeout(world: World) ->
     assert 2020 < world.now <= 2060
 
 
-@pytest.mark.parametrize(("refusal", "why"), [(1001, "not-kept"), (1011, "going-down")])
+@pytest.mark.parametrize(("refusal", "why"), [(1001, "not-kept"), (1011, "going-down"), (-32603, "fault")])
 def test_lines_that_cannot_be_stored_now_are_sent_again_until_the_timeout(
     world: World, monkeypatch: pytest.MonkeyPatch, refusal: int, why: str
 ) -> None:

@@ -427,6 +427,12 @@ def test_lines_typed_before_the_connection_are_sent_afterwards() -> None:
     ]
 
 
+def test_the_arrival_names_the_room_if_there_are_several() -> None:
+    here = Talk("hall", "lobby", is_connected=False)
+    here.talk.connected(welcome("lobby", "hall"))
+    assert here.front.texts == ["* You are ann in hall. 1 other is here: bob. /help helps, Ctrl-D leaves."]
+
+
 def test_the_first_room_has_the_name_that_the_server_gives_it() -> None:
     here = Talk(is_connected=False)
     here.talk.connected(welcome("foyer"))
@@ -620,3 +626,12 @@ def test_older_lines_come_from_the_server_without_those_of_ignored_people() -> N
         Line(NOW, "ann", "hi ann", 8, is_own=True),
     ]
     assert not talk.talk.current.unread
+
+
+def test_lines_from_before_the_arrival_are_not_new_in_another_room() -> None:
+    here = Talk("lobby", "kitchen")
+    here.talk.views[1].old_seq = 2
+    for text in ("old", "older", "new"):
+        here.said(text, room="kitchen")
+    here.talk.step(1)
+    assert here.front.switches == [1]

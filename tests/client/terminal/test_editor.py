@@ -229,7 +229,7 @@ def test_up_and_down_reach_the_history_at_the_ends_of_a_draft() -> None:
 
 def test_a_short_paste_is_sent_but_for_its_last_line() -> None:
     async def scene(stage: Stage) -> None:
-        await stage.type("say ", pasted("one\r\ntwo\rthree\nrest\tx"))
+        await stage.type("sa", pasted("y"), " ", pasted("one\r\ntwo\rthree\nrest\tx"))
         assert stage.lines == ["say one", "two", "three"]
         assert stage.editor.buffer.text == "rest x"
 

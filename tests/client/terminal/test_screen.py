@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 import msgspec
 import pytest
@@ -372,6 +373,25 @@ def test_page_up_shows_older_lines_and_new_ones_move_nothing() -> None:
         await stage.has("bob: line 42", "> draft", STATUS)
 
     assert act(scene, Model(60, 10)).model.everything == numbered(1, 42), "the terminal's own scrollback is complete"
+
+
+def test_rows_that_wait_for_the_end_of_scrolling_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcast.client.terminal.screen.MAX_UNPRINTED", 50)
+
+    async def scene(stage: Stage) -> None:
+        stage.lines(1, 40)
+        await stage.has("bob: line 40")
+        stage.screen._unprinted = deque(maxlen=50)
+        stage.type(PAGE_UP)
+        await stage.has(" lobby: PageUp, PageDown, End returns")
+        stage.lines(41, 1_000)
+        await stage.has(" lobby, 960 new: PageUp, PageDown, End returns")
+        assert len(stage.screen._scrolled) <= 51
+        stage.type(END)
+        await stage.has("bob: line 1000")
+
+    left_out = " * 910 older rows are left out. PageUp shows the last ones."
+    assert act(scene).model.everything == [*numbered(1, 40), left_out, *numbered(951, 1_000)]
 
 
 def test_scrolling_reads_older_lines_from_the_server() -> None:

@@ -129,6 +129,22 @@ def test_repetition_waits_for_the_first_line(ann: Program, bob: Program) -> None
     assert bob.texts() == ["hi"]
 
 
+@pytest.mark.parametrize("quits", ["as a request", "as a notification"])
+def test_quit_waits_for_the_responses_to_earlier_requests(ann: Program, quits: str) -> None:
+    lines = [{"room": "lobby", "text": f"{number}", "uid": f"u-{number}"} for number in range(5)]
+    for line in lines:
+        ann.call("say", **line)
+    ids = [ann.put("say", line) for line in lines]
+    if quits == "as a request":
+        ids.append(ann.put("quit"))
+    else:
+        ann.notify("quit")
+    ann.world.settle()
+    responses = [message for message in ann.read() if "id" in message]
+    assert [response["id"] for response in responses] == ids
+    assert all("result" in response for response in responses)
+
+
 def test_said_that_answers_a_repetition_does_not_come_before_the_lines_of_the_stream(
     world: ProgramWorld, ann: Program, bob: Program
 ) -> None:
