@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class State(Enum):
     """The life of a connection and its session.
 
-    ::
+    The session of a program outlives its connections. For a connection, it is over when the connection leaves it::
 
         event              OPEN         INPUT_ENDED  BROKEN  GONE    CLOSING      HALF_CLOSED
         client sends EOF   INPUT_ENDED                               HALF_CLOSED  (close)
@@ -79,7 +79,7 @@ class StreamConnection:
     transport: StreamTransport
     peer: _Peer
     heard_from = True
-    """Whether any input has arrived since the dead-peer detector last reset this."""
+    """Whether any input has arrived since the dead-peer detector set this to False."""
     _connections: Connections
     _input: InputLoop
     _state = State.OPEN
