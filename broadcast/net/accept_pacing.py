@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twisted.internet.tcp import Port
 
 QUIET_ACCEPTS: Final = 32
-"""Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
+"""Maximum number of connections that a port accepts in one turn while nobody talks. They take a few milliseconds."""
 ACCEPT_SECONDS: Final = 0.0005
 """CPU time after which a port accepts no further connection in a turn while people talk, in seconds.
 

@@ -99,10 +99,10 @@ class _Turns:
         self._remove_writer = reactor.removeWriter
         self._clean_up = reactor._disconnectSelectable  # noqa: SLF001
         self._ended: deque[tuple[Any, Exception, bool]] = deque()
-        """The connections that have ended: the arguments of ``_clean_up``."""
+        """The arguments of ``_clean_up`` for each connection that has ended."""
 
     def wait_and_serve(self, timeout: float | None) -> None:
-        """Wait *timeout* seconds for events (None for ever), unless there are calls to make. Then serve the events."""
+        """Wait for events, unless there is work to do, and serve them. *timeout* is in seconds; None is for ever."""
         self._waiting = True  # first, so that a call that comes after the check wakes the reactor
         try:
             events = self._poll(0 if self._calls or self._ended else timeout, MAX_EVENTS)
@@ -114,7 +114,7 @@ class _Turns:
         for fd, event in events:
             selectable = self._selectables.get(fd)
             if selectable is None:
-                continue  # a connection that was served before has closed it
+                continue  # a connection that was served earlier in this turn has closed it
             try:
                 self._log_context["system"] = selectable.logPrefix()
                 self._serve(selectable, fd, event)
