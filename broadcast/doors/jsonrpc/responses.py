@@ -98,7 +98,7 @@ class Responses:
     def wait(self, call: Call, function: Callable[[], None]) -> None:
         """Call *function* when all calls before *call* have their responses. No other call may follow before that."""
         if not call.is_request:
-            self._pending.append(call)
+            self._pending.append(call)  # a notification has no place among the responses otherwise
         if self._pending[0] is call:
             function()
         else:
