@@ -177,7 +177,11 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
                 continue
             if not equals:
                 value = _next(option, rest, options)
-            fields[option.field] = (*fields.get("rooms", ()), value) if option.field == "rooms" else value
+            if option.field == "rooms":
+                value = (*fields.get("rooms", ()), value)
+            elif option.field in fields:
+                raise UsageError(f"{name} is given twice")
+            fields[option.field] = value
     return fields, places
 
 

@@ -132,6 +132,8 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
         (["--send"], "--send needs a value: --send TEXT"),
         (["--send", "--json"], "--send needs a value; if it is --json, write --send=--json"),
         (["--send", "--nick=ann"], "--send needs a value; if it is --nick=ann, write --send=--nick=ann"),
+        (["--send", "a", "--send", "b"], "--send is given twice"),
+        (["--nick=a", "--nick", "b"], "--nick is given twice"),
         (["--no-such"], "there is no option --no-such"),
         (["-x"], "there is no option -x"),
         (["--sen", "x"], "there is no option --sen"),
