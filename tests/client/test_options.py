@@ -75,7 +75,6 @@ def test_rooms_are_given_one_by_one_after_that_of_the_link() -> None:
         (["--send", "---"], "---"),
         (["--send", "-"], "-"),
         (["--send=-"], "-"),
-        (["--send", "a", "--send", "b"], "b"),
     ],
 )
 def test_a_text_to_send_may_begin_with_a_dash(arguments: list[str], text: str) -> None:
