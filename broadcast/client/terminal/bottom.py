@@ -73,6 +73,7 @@ class Bottom(Application[None]):
         self._drawing: asyncio.TimerHandle | None = None
         """The timer of the next drawing."""
         self._last_size = self.size
+        """The size of the terminal when it was looked at last."""
         self._resizing: asyncio.TimerHandle | None = None
         """The timer that is running while the size may change again."""
 
@@ -105,7 +106,8 @@ class Bottom(Application[None]):
         """
         if not self._unprinted:
             return
-        rows, self._unprinted = list(self._unprinted), deque(maxlen=MAX_UNPRINTED)
+        rows = list(self._unprinted)
+        self._unprinted.clear()
         if self._left_out:
             left_out = f" * {self._left_out} older rows are left out. PageUp shows the last ones."
             rows.insert(0, [("class:note", left_out)])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 import msgspec
 import pytest
@@ -381,7 +380,6 @@ def test_rows_that_wait_for_the_end_of_scrolling_are_bounded(monkeypatch: pytest
     async def scene(stage: Stage) -> None:
         stage.lines(1, 40)
         await stage.has("bob: line 40")
-        stage.screen.app._unprinted = deque(maxlen=50)
         stage.type(PAGE_UP)
         await stage.has(" lobby: PageUp, PageDown, End returns")
         stage.lines(41, 1_000)
