@@ -104,10 +104,13 @@ def _port(number: str) -> int:
 
 
 def _unix_socket(place: str, port: str | None) -> str:
+    problem = ""
     if sys.platform == "win32":
-        raise ValueError("this system has no unix sockets")
-    if port is not None:
-        raise ValueError("a unix socket has no port")
-    if place == UNIX:
-        raise ValueError(f"no path: {place}")
+        problem = "this system has no unix sockets"
+    elif port is not None:
+        problem = "a unix socket has no port"
+    elif place == UNIX:
+        problem = f"no path: {place}"
+    if problem:
+        raise ValueError(problem)
     return place

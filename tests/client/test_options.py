@@ -221,7 +221,6 @@ def test_sending_imports_nothing_heavy() -> None:
         "argparse",
         "asyncio",
         "dataclasses",
-        "json",
         "msgspec",
         "pathlib",
         "socket",

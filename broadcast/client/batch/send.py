@@ -6,6 +6,7 @@ fast as the server takes the lines.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,6 @@ from time import monotonic, sleep
 
 from broadcast import __version__
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
-from broadcast.client.batch.quick_json import dumps
 from broadcast.client.nicknames import of_user
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
 from broadcast.client.status import (
@@ -373,9 +373,8 @@ class Sender:
         self._failures = 0
         self._progress = monotonic()
         if self._options.json:
-            data = dumps({"seq": seq, "text": text}).encode() + b"\n"
             try:
-                _print(data)
+                _print(json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n")
             except OSError as error:
                 raise End(*unwritten(error)) from None
 
