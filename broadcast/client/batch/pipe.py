@@ -12,15 +12,15 @@ import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
 from broadcast.client.batch.line_protocol import NICKNAME, Kind, Reader
-from broadcast.client.batch.stdio import Console, Stdio, attach, needs_threads
+from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
 from broadcast.client.nicknames import of_user
 from broadcast.client.status import (
     DONE,
@@ -28,6 +28,7 @@ from broadcast.client.status import (
     LOST,
     NICKNAME_REFUSED,
     NO_CONNECTION,
+    REFUSED,
     TERMINATED,
     unread,
     unwritten,
@@ -45,10 +46,6 @@ PROMPT_SECONDS: Final = 30
 
 Ended = Callable[[int, str], None]
 """Takes the exit status, and the reason in one line for people, empty for 0."""
-
-
-class Stream(ITCPTransport, IConsumer, IPushProducer):
-    """The interfaces of a TCP connection's transport together, because Twisted has no single one."""
 
 
 class Cleaner:
@@ -71,28 +68,30 @@ class Cleaner:
 class Pipe(TwistedProtocol):
     """The standard input and output, connected to *server*, its name for people.
 
-    The client proposes the *nicks* in order. It calls *ended* once, when the connection is closed and everything is
-    written. *clean* changes the server's output before it is written.
+    The client proposes the *nicks* in order, and then joins *room*, unless that is empty. It calls *ended* once, when
+    the connection is closed and everything is written. *clean* changes the server's output before it is written.
     """
 
     def __init__(
         self,
         server: str,
         nicks: Iterator[str],
+        room: str,
         clock: IReactorTime,
-        attach_to: Callable[[TwistedProtocol], Stdio],
+        attach_to: Callable[[TwistedProtocol], Stream],
         ended: Ended,
         clean: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._server = server
         self._nicks = nicks
+        self._room = room
         self._clock = clock
         self._ended = ended
         self._clean = clean
         self._reader = Reader()
         self._result: tuple[int, str] | None = None
         self._timer: IDelayedCall | None = None
-        self._proposed = self._goodbye = False
+        self._proposed = self._is_joining = self._goodbye = False
         self._refusal = self._notice = ""
         self._whole = True
         """Whether the input so far ends with a line end."""
@@ -117,8 +116,20 @@ class Pipe(TwistedProtocol):
             match kind:
                 case Kind.PROMPT:
                     self._answer_prompt(text)
+                case Kind.ARRIVED if self._room:
+                    self._is_joining = True
+                    self._stream.write(f"/join {self._room}".encode("utf-8", "replace") + b"\r\n")
+                    self._wait("the server does not answer")
                 case Kind.ARRIVED:
-                    self._arrive()
+                    self._begin()
+                case Kind.MOVED if self._is_joining:
+                    self._is_joining = False
+                    self._begin()
+                case Kind.ERROR if self._is_joining:
+                    self._is_joining = False
+                    self._forget()
+                    self._finish(REFUSED, f"the room was refused: {text}")
+                    self._stream.write(b"quit\r\n")
                 case Kind.ERROR:
                     self._refusal = text
                 case Kind.NOTICE:
@@ -126,7 +137,7 @@ class Pipe(TwistedProtocol):
                 case Kind.GOODBYE:
                     # The server has answered all lines before it.
                     self._goodbye = True
-                case Kind.OTHER:
+                case _:
                     pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -193,8 +204,8 @@ class Pipe(TwistedProtocol):
 
     # The input
 
-    def _arrive(self) -> None:
-        """Begin to read. Before the arrival, the server would take a line for a nickname."""
+    def _begin(self) -> None:
+        """Begin to read. Before, the server would take a line for a nickname, or say it in another room."""
         self._forget()
         self._stream.registerProducer(cast("IProducer", self._console.stdio), streaming=True)
         self._console.stdio.resumeProducing()
@@ -233,23 +244,19 @@ def run(options: Options, reactor: Any) -> tuple[int, str]:  # noqa: ANN401 -- n
     def fail(failure: Failure) -> None:
         end(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
 
-    def make_pipe() -> Pipe:
-        def attach_to(protocol: TwistedProtocol) -> Stdio:
-            return attach(protocol, reactor, threads=threads)
-
-        return Pipe(options.server, nicks, reactor, attach_to, end, clean)
-
     def begin() -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        factory: Any = Factory.forProtocol(make_pipe)
+        attach_to = partial(attach, reactor=reactor, threads=threads)
+        room = next(iter(options.rooms), "")
+        factory: Any = Factory.forProtocol(partial(Pipe, options.server, nicks, room, reactor, attach_to, end, clean))
         factory.noisy = False
         server_endpoint(reactor, options.host, options.port).connect(factory).addErrback(fail)
 
     handlers = _handlers(reactor, end)
     # The reactor installs its signal handlers first; those of begin replace them.
     reactor.callLater(0, begin)
-    with _blocking(wanted=threads):
+    with _restored_modes(blocking=threads):
         reactor.run()
     return outcome[0] if outcome else (TERMINATED, "")
 
@@ -273,19 +280,16 @@ def _handlers(reactor: Any, end: Ended) -> dict[int, Any]:  # noqa: ANN401 -- th
 
 
 @contextmanager
-def _blocking(*, wanted: bool) -> Iterator[None]:
-    """Let reads and writes of the standard input and output block, if that is *wanted*. Otherwise restore the mode."""
+def _restored_modes(*, blocking: bool) -> Iterator[None]:
+    """Let reads and writes of the standard input and output be *blocking*, and restore the modes for other programs."""
     if sys.platform == "win32":
         yield
-        return
-    before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
-    if wanted:
+    else:
+        before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
         for descriptor in (0, 1):
-            os.set_blocking(descriptor, True)  # another program may have left it otherwise
-    try:
-        yield
-    finally:
-        if not wanted:
-            # Other programs may continue with the pipes.
-            for descriptor, blocking in enumerate(before):
-                os.set_blocking(descriptor, blocking)
+            os.set_blocking(descriptor, blocking)
+        try:
+            yield
+        finally:
+            for descriptor, mode in enumerate(before):
+                os.set_blocking(descriptor, mode)

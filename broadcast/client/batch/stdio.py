@@ -14,7 +14,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -27,26 +27,8 @@ CHUNK: Final = 65536
 """The most bytes that are read at once, and the number of unwritten bytes above which the producer is paused."""
 
 
-class Stdio(Protocol):
-    """The methods that Twisted's ``StandardIO`` and ``ThreadedIO`` have in common."""
-
-    def write(self, data: bytes) -> None:
-        """Write *data* to the output."""
-
-    def pauseProducing(self) -> None:
-        """Stop reading for now."""
-
-    def resumeProducing(self) -> None:
-        """Continue to read."""
-
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Pause *producer* while too much waits to be written."""
-
-    def unregisterProducer(self) -> None:
-        """Forget the producer."""
-
-    def loseConnection(self) -> None:
-        """Stop reading, write everything, and then call the protocol's ``connectionLost``."""
+class Stream(ITCPTransport, IConsumer, IPushProducer):
+    """The interfaces of a transport together, because Twisted has no single one."""
 
 
 class Typist(Protocol):
@@ -66,10 +48,10 @@ class Typist(Protocol):
 class Console(TwistedProtocol):
     """The standard input and output of *typist*. *attach* connects a protocol to them. Reading begins paused."""
 
-    def __init__(self, typist: Typist, attach: Callable[[TwistedProtocol], Stdio]) -> None:
+    def __init__(self, typist: Typist, attach: Callable[[TwistedProtocol], Stream]) -> None:
         self._typist = typist
         self._closed: Callable[[], None] | None = None
-        self._lost = False
+        self._is_lost = False
         self.stdio = attach(self)
         """The input and output, as a producer and a consumer."""
         self.stdio.pauseProducing()
@@ -77,16 +59,16 @@ class Console(TwistedProtocol):
     @property
     def failure(self) -> OSError | None:
         """The known reason why the output cannot be written, or None."""
-        return self.stdio.failure if isinstance(self.stdio, ThreadedIO) else None
+        return getattr(self.stdio, "failure", None)
 
     @property
     def unreadable(self) -> OSError | None:
         """The known reason why the input was not read to its end, or None."""
-        return self.stdio.unreadable if isinstance(self.stdio, ThreadedIO) else None
+        return getattr(self.stdio, "unreadable", None)
 
     def close(self, closed: Callable[[], None]) -> None:
         """Write the rest of the output, then call *closed*."""
-        if self._lost:
+        if self._is_lost:
             closed()
         else:
             self._closed = closed
@@ -103,7 +85,7 @@ class Console(TwistedProtocol):
 
     def writeConnectionLost(self) -> None:
         """Pass the failure of the output to the typist."""
-        self._lost = True
+        self._is_lost = True
         if self._closed is None:
             # A pipe reports no reason, but only a missing reader can be the reason.
             self._typist.unread(self.failure or BrokenPipeError())
@@ -112,7 +94,7 @@ class Console(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 -- any reason
         """Report that everything is written."""
-        self._lost = True
+        self._is_lost = True
         if self._closed is not None:
             closed, self._closed = self._closed, None
             closed()
@@ -123,21 +105,19 @@ def needs_threads(stdin: int, stdout: int) -> bool:
 
     (A terminal that does not block would do so for the shell, too.)
     """
-    if sys.platform == "win32":
-        return True
     modes = [os.fstat(descriptor).st_mode for descriptor in (stdin, stdout)]
-    return not all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in modes)
+    return sys.platform == "win32" or not all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in modes)
 
 
-def attach(protocol: TwistedProtocol, reactor: IReactorFromThreads, *, threads: bool) -> Stdio:
+def attach(protocol: TwistedProtocol, reactor: IReactorFromThreads, *, threads: bool) -> Stream:
     """Connect *protocol* to the standard input and output of this process."""
     if threads:
         # Not those of sys, which differ with Python's options, and are None if a descriptor is closed.
-        return ThreadedIO(protocol, reactor, 0, 1)
+        return cast(Stream, ThreadedIO(protocol, reactor, 0, 1))
     from twisted.internet.stdio import StandardIO  # noqa: PLC0415 -- it is another one on Windows, and not wanted there
 
     standard = StandardIO(protocol, reactor=reactor)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-    return cast(Stdio, standard)
+    return cast(Stream, standard)
 
 
 @implementer(IPushProducer, IConsumer)
@@ -157,13 +137,11 @@ class ThreadedIO:
         self.unreadable: OSError | None = None
         """The reason why the input was not read to its end, or None."""
         self._wanted = Event()
-        self._writing = True
-        self._paused = self._ending = self._over = False
+        self._paused = self._ending = False
         self._held: bytes | None = None
         self._unwritten = 0
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._producer: IPushProducer | None = None
-        self._producer_paused = False
         self._wanted.set()
         for work in (self._read, self._write):
             Thread(target=work, daemon=True).start()
@@ -227,24 +205,20 @@ class ThreadedIO:
 
     def write(self, data: bytes) -> None:
         """Write *data* to the output."""
-        if not self._writing or not data:
+        if self.failure is not None or not data:
             return
         self._unwritten += len(data)
         self._queue.put(data)
-        if self._unwritten > CHUNK and self._producer is not None and not self._producer_paused:
-            self._producer_paused = True
+        if self._unwritten > CHUNK and self._producer is not None:
             self._producer.pauseProducing()
 
     def _wrote(self, size: int) -> None:
         self._unwritten -= size
-        if not self._unwritten and self._producer is not None and self._producer_paused:
-            self._producer_paused = False
+        if not self._unwritten and self._producer is not None:
             self._producer.resumeProducing()
 
     def _unwritable(self, error: OSError) -> None:
         self.failure = error
-        self._writing = False
-        self._unwritten = 0
         if self._ending:
             self._lost()
         else:
@@ -263,12 +237,10 @@ class ThreadedIO:
         if self._ending:
             return
         self._ending = True
-        if self._writing:
+        if self.failure is None:
             self._queue.put(None)
         else:
             self._call(self._lost)
 
     def _lost(self) -> None:
-        if not self._over:
-            self._over = True
-            self._protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+        self._protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]

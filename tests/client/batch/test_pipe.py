@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
-from broadcast.client.batch.stdio import Console, Stdio, ThreadedIO, needs_threads
+from broadcast.client.batch.stdio import Console, Stream, ThreadedIO, needs_threads
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
@@ -38,20 +38,23 @@ class Wire(StringTransport):
 class Play:
     """A pipe between a terminal-less program and the script of a server."""
 
-    def __init__(self, clean: Callable[[bytes], bytes] | None = None, nicks: Sequence[str] = ("ann",)) -> None:
+    def __init__(
+        self, clean: Callable[[bytes], bytes] | None = None, nicks: Sequence[str] = ("ann",), room: str = ""
+    ) -> None:
         self.clock = Clock()
         self.told: list[tuple[int, str]] = []
         self.stdio = Wire()
         self.wire = Wire()
         self.ends: IProtocol | None = None
 
-        def attach(ends: IProtocol) -> Stdio:
+        def attach(ends: IProtocol) -> Stream:
             self.ends = ends
-            return cast(Stdio, self.stdio)
+            return cast(Stream, self.stdio)
 
-        self.pipe = Pipe(
-            "there:5555", iter(nicks), self.clock, attach, lambda status, why: self.told.append((status, why)), clean
-        )
+        def end(status: int, why: str) -> None:
+            self.told.append((status, why))
+
+        self.pipe = Pipe("there:5555", iter(nicks), room, self.clock, attach, end, clean)
         self.pipe.makeConnection(self.wire)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
 
     def cut(self) -> tuple[int, str]:
@@ -127,6 +130,42 @@ def test_a_server_has_30_seconds_for_each_answer(greeting: bytes, problem: str) 
     play.clock.advance(PROMPT_SECONDS)
     assert play.wire.disconnecting
     assert play.cut() == (2, f"no connection to there:5555: {problem}")
+
+
+@pytest.mark.parametrize(
+    "answer", [b" * You are in kitchen. 1 other is here: bob.", b"-> Error: you are in kitchen already."]
+)
+def test_input_is_read_after_the_room_is_joined(answer: bytes) -> None:
+    play = Play(room="Kitchen")
+    play.pipe.dataReceived(b"Nickname: ")
+    play.wire.taken()
+    play.pipe.dataReceived(b" * You are ann. 1 other is here: bob.\r\n * Topic: tea\r\n[14:02] bob: hi\r\n")
+    assert play.wire.taken() == b"/join Kitchen\r\n"
+    play.pipe.dataReceived(b"bob:  * You are in kitchen. Nobody else is here.\r\nbob: -> Error: no\r\n")
+    assert play.stdio.producerState == "paused"
+    play.pipe.dataReceived(answer + b"\r\n")
+    assert play.stdio.producerState == "producing"
+    assert play.clock.getDelayedCalls() == []
+    # An answer to a command of the input is no answer to the client.
+    play.pipe.dataReceived(b"-> Error: no.\r\n")
+    assert play.wire.taken() == b""
+
+
+def test_a_refused_room_ends_the_pipe_with_status_5() -> None:
+    play = Play(room="x y")
+    play.pipe.dataReceived(GREETING + b"-> Error: no such room.\r\n")
+    assert play.wire.taken() == b"ann\r\n/join x y\r\nquit\r\n"
+    play.pipe.dataReceived(b" * Goodbye, ann.\r\n")
+    assert play.stdio.producerState == "paused"
+    assert play.cut() == (5, "the room was refused: no such room.")
+    assert play.clock.getDelayedCalls() == []
+
+
+def test_a_server_has_30_seconds_to_answer_join() -> None:
+    play = Play(room="kitchen")
+    play.pipe.dataReceived(GREETING)
+    play.clock.advance(PROMPT_SECONDS)
+    assert play.cut() == (2, "no connection to there:5555: the server does not answer")
 
 
 def test_the_end_of_the_input_leaves_on_a_line_of_its_own() -> None:

@@ -16,7 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from broadcast.client.batch.stdio import CHUNK, Console, Stdio, ThreadedIO
+from broadcast.client.batch.stdio import CHUNK, Console, Stream, ThreadedIO
 
 PATIENCE = 30
 QUIET = 0.2
@@ -269,8 +269,8 @@ class Typist:
 
 
 def console(pipes: list[int], loop: Loop, typist: Typist) -> Console:
-    def threaded(protocol: Protocol) -> Stdio:
-        return ThreadedIO(protocol, cast(IReactorFromThreads, loop), *pipes[1:3])
+    def threaded(protocol: Protocol) -> Stream:
+        return cast(Stream, ThreadedIO(protocol, cast(IReactorFromThreads, loop), *pipes[1:3]))
 
     return Console(typist, threaded)
 
