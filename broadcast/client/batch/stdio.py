@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
+from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -124,25 +125,23 @@ def attach(protocol: TwistedProtocol, reactor: IReactorFromThreads, *, threads: 
 class ThreadedIO:
     """One thread reads the descriptor *source*, and another writes to *sink*. Neither keeps the process alive.
 
-    The threads pass one chunk at a time. At most one chunk waits while reading is paused.
+    The threads pass one chunk at a time. Reading begins paused.
     """
 
     def __init__(self, protocol: TwistedProtocol, reactor: IReactorFromThreads, source: int, sink: int) -> None:
         self._protocol: Any = protocol
-        self._call = reactor.callFromThread
+        self._reactor = reactor
         self._source = source
         self._sink = sink
         self.failure: OSError | None = None
         """The reason why the output cannot be written any more, or None."""
         self.unreadable: OSError | None = None
         """The reason why the input was not read to its end, or None."""
-        self._wanted = Event()
-        self._paused = self._ending = False
-        self._held: bytes | None = None
+        self._is_wanted = Event()
+        self._is_ending = False
         self._unwritten = 0
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._queue: SimpleQueue[bytes] = SimpleQueue()
         self._producer: IPushProducer | None = None
-        self._wanted.set()
         for work in (self._read, self._write):
             Thread(target=work, daemon=True).start()
         self._protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -152,50 +151,42 @@ class ThreadedIO:
     def _read(self) -> None:
         data = b"-"
         while data:
-            self._wanted.wait()
-            self._wanted.clear()
+            self._is_wanted.wait()
             try:
                 data = os.read(self._source, CHUNK)
             except OSError as error:
                 data, self.unreadable = b"", error
-            self._call(self._came, data)
+            blockingCallFromThread(self._reactor, self._came, data)
 
     def _write(self) -> None:
-        while (data := self._queue.get()) is not None:
-            left = memoryview(data)
-            try:
+        failure = None
+        try:
+            while data := self._queue.get():
+                left = memoryview(data)
                 while left:
                     left = left[os.write(self._sink, left) :]
-            except OSError as error:
-                self._call(self._unwritable, error)
-                return
-            self._call(self._wrote, len(data))
-        self._call(self._lost)
+                self._reactor.callFromThread(self._wrote, len(data))
+        except OSError as error:
+            failure = error
+        self._reactor.callFromThread(self._end, failure)
 
     # Reading
 
     def _came(self, data: bytes) -> None:
-        if self._ending:
+        if self._is_ending:
             return
-        if self._paused:
-            self._held = data
-        elif data:
-            # First, so that the next chunk obeys what the protocol says about reading.
-            self._wanted.set()
+        if data:
             self._protocol.dataReceived(data)
         else:
             self._protocol.readConnectionLost()
 
     def pauseProducing(self) -> None:
         """Stop reading for now."""
-        self._paused = True
+        self._is_wanted.clear()
 
     def resumeProducing(self) -> None:
         """Continue to read."""
-        self._paused = False
-        if self._held is not None:
-            data, self._held = self._held, None
-            self._came(data)
+        self._is_wanted.set()
 
     def stopProducing(self) -> None:
         """Stop reading for good."""
@@ -205,22 +196,22 @@ class ThreadedIO:
 
     def write(self, data: bytes) -> None:
         """Write *data* to the output."""
-        if self.failure is not None or not data:
-            return
-        self._unwritten += len(data)
-        self._queue.put(data)
-        if self._unwritten > CHUNK and self._producer is not None:
-            self._producer.pauseProducing()
+        if data and not self._is_ending:
+            self._unwritten += len(data)
+            self._queue.put(data)
+            if self._unwritten > CHUNK and self._producer is not None:
+                self._producer.pauseProducing()
 
     def _wrote(self, size: int) -> None:
         self._unwritten -= size
         if not self._unwritten and self._producer is not None:
             self._producer.resumeProducing()
 
-    def _unwritable(self, error: OSError) -> None:
-        self.failure = error
-        if self._ending:
-            self._lost()
+    def _end(self, failure: OSError | None) -> None:
+        """Report that the last chunk is written, or that nothing can be written because of *failure*."""
+        self.failure = self.failure or failure
+        if self._is_ending:
+            self._protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
         else:
             self._protocol.writeConnectionLost()
 
@@ -234,13 +225,8 @@ class ThreadedIO:
 
     def loseConnection(self) -> None:
         """Stop reading, write everything, and then call the protocol's ``connectionLost``."""
-        if self._ending:
-            return
-        self._ending = True
-        if self.failure is None:
-            self._queue.put(None)
-        else:
-            self._call(self._lost)
-
-    def _lost(self) -> None:
-        self._protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+        if not self._is_ending:
+            self._is_ending = True
+            self._queue.put(b"")
+            if self.failure is not None:
+                self._end(None)

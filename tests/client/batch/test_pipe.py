@@ -297,6 +297,7 @@ class Threads:
         self.ends = Ends()
         self.files = stdin, stdout
         self.io = ThreadedIO(self.ends, cast(IReactorFromThreads, reactor), *self.files)
+        self.io.resumeProducing()
 
     async def soon(self, event: Deferred[None]) -> None:
         await event.addTimeout(10, self.clock)
