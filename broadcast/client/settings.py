@@ -7,6 +7,7 @@ the file only for a name in it, because the parser takes longer to import than P
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from broadcast.client.address import parse_address
@@ -28,8 +29,6 @@ CHOICES: Final = {
 }
 """The choices of ``/set`` and their meanings. Each is true or false."""
 SERVER_KEYS: Final = ("address", "nick", "rooms")
-BOM: Final = "\ufeff"
-"""A mark that some editors put in front of a text."""
 
 
 class Settings:
@@ -60,7 +59,9 @@ class Settings:
             text = self._read()
             self._take(text)
             if (new := _with_choice(text, name, value)) is None:
-                raise SettingsError(f"{self.path} has an unusual form: write {name} = {_word(value)} into it by hand")
+                raise SettingsError(
+                    f"{self.path} has an unusual form: write {name} = {str(value).lower()} into it by hand"
+                )
             _replace(self.path, new)
         except OSError as error:
             raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
@@ -68,10 +69,10 @@ class Settings:
             self.choices[name] = value
 
     def _read(self) -> str:
-        """Return the text of the file. It may begin with a byte order mark."""
+        """Return the text of the file."""
         try:
             with open(self.path, "rb") as file:
-                return file.read().decode()
+                return file.read().decode("utf-8-sig")
         except (FileNotFoundError, NotADirectoryError):
             return ""
         except OSError as error:
@@ -87,7 +88,7 @@ class Settings:
         import tomllib  # noqa: PLC0415 -- see above
 
         try:
-            data = tomllib.loads(text.removeprefix(BOM))
+            data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise self._error(str(error)) from None
         try:
@@ -143,8 +144,6 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def _line_of(text: str, names: Sequence[str]) -> int:
     """Return the number of the line where the last of *names* stands behind the others. Everything before is right."""
-    import re  # noqa: PLC0415 -- tomllib has imported it
-
     text = re.sub("#.*", "", text)
     place = 0
     for name in names:
@@ -186,25 +185,18 @@ def settings_file(platform: str = sys.platform, environment: Mapping[str, str] =
     return os.path.join(folder, "broadcast", "client.toml")
 
 
-def _word(value: bool) -> str:
-    return "true" if value else "false"
-
-
 def _with_choice(text: str, name: str, value: bool) -> str | None:
     """Return *text* with one choice changed, or None if its form is too unusual for that."""
-    import re  # noqa: PLC0415 -- see above
-    import tomllib  # noqa: PLC0415
+    import tomllib  # noqa: PLC0415 -- see above
 
-    mark = BOM if text.startswith(BOM) else ""
-    text = text.removeprefix(BOM)
-    assignment = f"{name} = {_word(value)}"
+    assignment = f"{name} = {str(value).lower()}"
     line_end = "\r\n" if "\r\n" in text else "\n"
     changed = re.sub(rf"""^[ \t]*["']?{name}["']?[ \t]*=[ \t]*\w+""", assignment, text, count=1, flags=re.MULTILINE)
     wanted = {**tomllib.loads(text), name: value}
     for new in (changed, f"{assignment}{line_end}{text}"):
         try:
             if tomllib.loads(new) == wanted:
-                return mark + new
+                return new
         except tomllib.TOMLDecodeError:
             continue
     return None

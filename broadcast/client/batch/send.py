@@ -337,20 +337,17 @@ class Sender:
 
     def _take(self, answer: Message) -> None:
         """Take the answer about a line."""
-        number = answer["id"]
-        text = self._unconfirmed.pop(number, None)
-        if text is None:
-            return
-        error = answer.get("error")
-        if error is None:
-            self._confirm(answer["result"]["seq"], text)
-            return
-        code = error["code"]
+        error = answer.get("error", {})
+        code = error.get("code")
         if code in {INTERNAL_ERROR, NOT_STORED, GOING_DOWN}:
             # After a pause, the client sends again what is not confirmed.
-            self._unconfirmed[number] = text
             raise Lost(error["message"].rstrip("."))
-        if code == UID_REUSED and "seq" in error.get("data", ()):
+        text = self._unconfirmed.pop(answer["id"], None)
+        if text is None:
+            return
+        if not error:
+            self._confirm(answer["result"]["seq"], text)
+        elif code == UID_REUSED and "seq" in error.get("data", ()):
             # The line was stored under the nickname of an earlier connection.
             self._confirm(error["data"]["seq"], text)
         elif code == EMPTY:
