@@ -36,7 +36,7 @@ from broadcast.client.status import (
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IProducer, IReactorTime
+    from twisted.internet.interfaces import IProducer, IReactorTime
     from twisted.python.failure import Failure
 
     from broadcast.client.options import Options
@@ -90,7 +90,6 @@ class Pipe(TwistedProtocol):
         self._clean = clean
         self._reader = Reader()
         self._result: tuple[int, str] | None = None
-        self._timer: IDelayedCall | None = None
         self._proposed = self._is_joining = self._goodbye = False
         self._refusal = self._notice = ""
         self._whole = True
@@ -106,7 +105,7 @@ class Pipe(TwistedProtocol):
     def connectionMade(self) -> None:
         """Wait for the prompt. Pause the server while the output is full."""
         keep_alive(self.transport)
-        self._wait("nobody asks for a nickname there")
+        self._timeout = self._clock.callLater(PROMPT_SECONDS, self._give_up)
         self._console.stdio.registerProducer(self._stream, streaming=True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -118,8 +117,7 @@ class Pipe(TwistedProtocol):
                     self._answer_prompt(text)
                 case Kind.ARRIVED if self._room:
                     self._is_joining = True
-                    self._stream.write(f"/join {self._room}".encode("utf-8", "replace") + b"\r\n")
-                    self._wait("the server does not answer")
+                    self._send(f"/join {self._room}")
                 case Kind.ARRIVED:
                     self._begin()
                 case Kind.MOVED if self._is_joining:
@@ -127,9 +125,8 @@ class Pipe(TwistedProtocol):
                     self._begin()
                 case Kind.ERROR if self._is_joining:
                     self._is_joining = False
-                    self._forget()
                     self._finish(REFUSED, f"the room was refused: {text}")
-                    self._stream.write(b"quit\r\n")
+                    self._send("quit")
                 case Kind.ERROR:
                     self._refusal = text
                 case Kind.NOTICE:
@@ -142,7 +139,8 @@ class Pipe(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Write the rest of the output, and report the exit status with its reason."""
-        self._forget()
+        if self._timeout.active():
+            self._timeout.cancel()
         why = because(reason, "the server closed the connection")
         if self._result is None:
             if self._goodbye:
@@ -163,7 +161,7 @@ class Pipe(TwistedProtocol):
             self._result = unwritten(failure)
         self._ended(*self._result)
 
-    # The nickname
+    # The arrival
 
     def _answer_prompt(self, prompt: str) -> None:
         if self._proposed and not self._refusal:
@@ -171,32 +169,26 @@ class Pipe(TwistedProtocol):
             return
         nick = next(self._nicks, None) if prompt == NICKNAME else None
         if nick is None:
-            self._forget()
             self._refusal = self._refusal or f"the server asks for more: {prompt.strip()}"
             self._finish(*self._refused())
             self._stream.loseConnection()
             return
         self._proposed = True
         self._refusal = ""
-        self._stream.write(nick.encode("utf-8", "replace") + b"\r\n")
-        self._wait("the server does not answer")
+        self._send(nick)
 
     def _refused(self) -> tuple[int, str]:
         return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
 
-    def _wait(self, problem: str) -> None:
-        """Give up because of *problem* after a while."""
+    def _send(self, line: str) -> None:
+        """Send a line that the server has to answer soon."""
+        self._stream.write(line.encode("utf-8", "replace") + b"\r\n")
+        self._timeout.reset(PROMPT_SECONDS)
 
-        def give_up() -> None:
-            self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}")
-            self._stream.abortConnection()
-
-        self._forget()
-        self._timer = self._clock.callLater(PROMPT_SECONDS, give_up)
-
-    def _forget(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+    def _give_up(self) -> None:
+        problem = "the server does not answer" if self._proposed else "nobody asks for a nickname there"
+        self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}")
+        self._stream.abortConnection()
 
     def _finish(self, status: int, why: str) -> None:
         """Set the exit status and its reason, unless they are set."""
@@ -206,23 +198,23 @@ class Pipe(TwistedProtocol):
 
     def _begin(self) -> None:
         """Begin to read. Before, the server would take a line for a nickname, or say it in another room."""
-        self._forget()
+        self._timeout.cancel()
         self._stream.registerProducer(cast("IProducer", self._console.stdio), streaming=True)
         self._console.stdio.resumeProducing()
 
-    def typed(self, data: bytes) -> None:
+    def input_received(self, data: bytes) -> None:
         """Send *data*."""
         self._whole = data.endswith((b"\n", b"\r"))
         self._stream.write(data)
 
-    def typed_all(self) -> None:
+    def input_ended(self) -> None:
         """Leave. The server answers all earlier lines first."""
         if (error := self._console.unreadable) is not None:
             self._finish(*unread(error))
         self._stream.unregisterProducer()
         self._stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")
 
-    def unread(self, error: OSError) -> None:
+    def output_failed(self, error: OSError) -> None:
         """End. If nobody reads the output, end without a message, like other filters."""
         self._finish(*unwritten(error))
         if self.connected:

@@ -32,25 +32,25 @@ class Stream(ITCPTransport, IConsumer, IPushProducer):
     """The interfaces of a transport together, because Twisted has no single one."""
 
 
-class Typist(Protocol):
-    """The receiver of the input."""
+class ConsoleUser(Protocol):
+    """The methods that a console calls."""
 
-    def typed(self, data: bytes) -> None:
+    def input_received(self, data: bytes) -> None:
         """Take *data*, which was read."""
 
-    def typed_all(self) -> None:
+    def input_ended(self) -> None:
         """Handle the end of the input."""
 
-    def unread(self, error: OSError) -> None:
+    def output_failed(self, error: OSError) -> None:
         """Handle an output that cannot be written any more. *error* is a ``BrokenPipeError`` if nobody reads it."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Console(TwistedProtocol):
-    """The standard input and output of *typist*. *attach* connects a protocol to them. Reading begins paused."""
+    """The standard input and output of *user*. *attach* connects a protocol to them. Reading begins paused."""
 
-    def __init__(self, typist: Typist, attach: Callable[[TwistedProtocol], Stream]) -> None:
-        self._typist = typist
+    def __init__(self, user: ConsoleUser, attach: Callable[[TwistedProtocol], Stream]) -> None:
+        self._user = user
         self._closed: Callable[[], None] | None = None
         self._is_lost = False
         self.stdio = attach(self)
@@ -77,19 +77,19 @@ class Console(TwistedProtocol):
             self.stdio.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass a chunk to the typist."""
-        self._typist.typed(data)
+        """Pass a chunk to the user."""
+        self._user.input_received(data)
 
     def readConnectionLost(self) -> None:
-        """Pass the end of the input to the typist."""
-        self._typist.typed_all()
+        """Pass the end of the input to the user."""
+        self._user.input_ended()
 
     def writeConnectionLost(self) -> None:
-        """Pass the failure of the output to the typist."""
+        """Pass the failure of the output to the user."""
         self._is_lost = True
         if self._closed is None:
             # A pipe reports no reason, but only a missing reader can be the reason.
-            self._typist.unread(self.failure or BrokenPipeError())
+            self._user.output_failed(self.failure or BrokenPipeError())
         else:
             self.connectionLost()
 

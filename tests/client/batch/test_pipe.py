@@ -172,8 +172,8 @@ def test_the_end_of_the_input_leaves_on_a_line_of_its_own() -> None:
     play = Play()
     play.pipe.dataReceived(GREETING)
     play.wire.taken()
-    play.pipe.typed(b"a\nb")
-    play.pipe.typed_all()
+    play.pipe.input_received(b"a\nb")
+    play.pipe.input_ended()
     assert play.wire.taken() == b"a\nb\r\nquit\r\n"
 
 
@@ -181,7 +181,7 @@ def test_an_input_that_cannot_be_read_leaves_with_the_reason(monkeypatch: pytest
     play = Play()
     play.pipe.dataReceived(GREETING)
     monkeypatch.setattr(Console, "unreadable", OSError(errno.EIO, "broken"))
-    play.pipe.typed_all()
+    play.pipe.input_ended()
     play.pipe.dataReceived(b" * Goodbye, ann.\r\n")
     assert play.cut() == (6, "the standard input cannot be read: broken")
 
@@ -202,7 +202,7 @@ def test_a_goodbye_is_a_good_end_and_nothing_else_is() -> None:
 def test_an_output_that_cannot_be_written_is_the_end(error: OSError, ending: tuple[int, str]) -> None:
     play = Play()
     play.pipe.dataReceived(GREETING)
-    play.pipe.unread(error)
+    play.pipe.output_failed(error)
     assert play.wire.disconnecting
     assert play.cut() == ending
 

@@ -570,6 +570,15 @@ def test_on_windows_the_input_waits_until_all_lines_are_stored(world: World, mon
     assert world.was_read_at == [0, 2, 3]
 
 
+def test_the_end_skips_the_slow_way_out_of_the_interpreter() -> None:
+    code = "import atexit; from broadcast.client.__main__ import main; atexit.register(print, 'slow')\n"
+    command = [sys.executable, "-c", f"{code}main(['unix:/no/such', '--send', 'x'])"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(broadcast.__file__).parents[1])}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("broadcast-client: no connection to unix:/no/such: ")
+
+
 def test_the_start_imports_nothing_slow() -> None:
     """``python -c pass`` takes 14 ms; each of these takes 5 to 60 ms more."""
     code = "import sys, broadcast.client.__main__, broadcast.client.batch.send; print(*sys.modules)"

@@ -262,13 +262,13 @@ class Typist:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def typed(self, data: bytes) -> None:
+    def input_received(self, data: bytes) -> None:
         self.told.append(data.decode())
 
-    def typed_all(self) -> None:
+    def input_ended(self) -> None:
         self.told.append("end")
 
-    def unread(self, error: OSError) -> None:
+    def output_failed(self, error: OSError) -> None:
         self.told.append(type(error).__name__)
 
 
