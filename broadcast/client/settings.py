@@ -28,7 +28,12 @@ CHOICES: Final = {
     "quiet": "hide who comes and goes",
 }
 """The choices of ``/set`` and their meanings. Each is true or false."""
-SERVER_KEYS: Final = ("address", "nick", "rooms")
+SERVER_KEYS: Final = {
+    "address": "a text in quotes",
+    "nick": "a text in quotes",
+    "rooms": 'a list such as ["kitchen", "hall"]',
+}
+"""The keys of a server and the forms of their values."""
 
 
 class Settings:
@@ -89,12 +94,11 @@ class Settings:
 
         try:
             data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise self._error(str(error)) from None
-        try:
             servers = _table(data.pop("servers", {}), "servers")
             self.choices = _choices(data)
             self.servers = {name: _server(name, _table(values, "servers", name)) for name, values in servers.items()}
+        except tomllib.TOMLDecodeError as error:
+            raise self._error(str(error)) from None
         except _FaultError as fault:
             reason, *names = fault.args
             raise self._error(f"{reason} (at line {_line_of(text, names)})") from None
@@ -124,12 +128,11 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
     if not name or name.isdigit() or set(name) & set(":/[]"):
         raise _FaultError(f"{name!r} is no name for a server, because it would be an address", "servers", name)
     for key, value in values.items():
-        texts = value if key == "rooms" and isinstance(value, list) else [value]
         if key not in SERVER_KEYS:
             raise _FaultError(f"A server has no {key}, only {', '.join(SERVER_KEYS)}", "servers", name, key)
-        if isinstance(value, list) != (key == "rooms") or not all(isinstance(text, str) and text for text in texts):
-            form = 'a list such as ["kitchen", "hall"]' if key == "rooms" else "a text in quotes"
-            raise _FaultError(f"{key} is {form}", "servers", name, key)
+        texts = value if key == "rooms" else [value]
+        if not isinstance(texts, list) or not all(isinstance(text, str) and _is_one_line(text) for text in texts):
+            raise _FaultError(f"{key} is {SERVER_KEYS[key]}", "servers", name, key)
     try:
         host, port, room = parse_address(values.get("address", name))
     except ValueError as error:
@@ -140,6 +143,11 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
     if "nick" in values:
         fields["nick"] = values["nick"]
     return fields
+
+
+def _is_one_line(text: str) -> bool:
+    # Behind a line end, a pipe would send another command.
+    return bool(text.strip()) and text.isprintable()
 
 
 def _line_of(text: str, names: Sequence[str]) -> int:

@@ -89,6 +89,8 @@ def test_the_file_is_not_parsed_for_a_name_that_is_not_in_it(file: Path) -> None
         ("[servers.work]\n\nport = 1", 3, "A server has no port, only address, nick, rooms"),
         ("bell = true\n[servers.'a.b']\nnick = 1", 3, "nick is a text in quotes"),
         ("[servers.work]\nnick = ''", 2, "nick is a text in quotes"),
+        ("[servers.work]\nnick = 'a\tb'", 2, "nick is a text in quotes"),
+        ('[servers.work]\nrooms = ["a\\nquit"]', 2, 'rooms is a list such as ["kitchen", "hall"]'),
         ("[servers]\n work.rooms = 'a'", 2, 'rooms is a list such as ["kitchen", "hall"]'),
         ("\nservers = {work = {rooms = [1]}}", 2, 'rooms is a list such as ["kitchen", "hall"]'),
     ],
@@ -150,8 +152,8 @@ def test_each_system_has_its_place(
         ("bell = true\r\n", "times = false\r\nbell = true\r\n"),
         ("\ufeff[servers.times]\n", "times = false\n[servers.times]\n"),
         (
-            "[servers.work]\nnick = '''times\ntimes = true'''\n",
-            "times = false\n[servers.work]\nnick = '''times\ntimes = true'''\n",
+            '[servers.work]\nnick = """\\\ntimes = true"""\n',
+            'times = false\n[servers.work]\nnick = """\\\ntimes = true"""\n',
         ),
     ],
 )
