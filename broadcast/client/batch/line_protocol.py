@@ -17,7 +17,6 @@ _arrived: Final = re.compile(rf" \* You are [^\s:]+\. {_others}(?: .*)?", re.DOT
 _moved: Final = re.compile(rf" \* You are in [^\s:]+\. {_others}|-> Error: you are in [^\s:]+ already\.")
 _goodbye: Final = re.compile(r" \* (?!\S+ (?:joined\.|left[.:]|is now ))Goodbye.*", re.DOTALL)
 """The goodbye, but no notice about a person whose nickname begins like it."""
-_password: Final = re.compile(r"[^:\r\n]{0,60}password[^:\r\n]{0,60}: ", re.IGNORECASE)
 
 
 class Kind(Enum):
@@ -50,12 +49,10 @@ class Reader:
             self._line.clear()
             yield from self._read(line)
         self._hold(rest)
-        if not self.arrived and self._line.endswith(b": "):
-            # A prompt is the only part without a line end.
-            prompt = self._line.decode("utf-8", "replace")
-            if prompt == NICKNAME or (_password.fullmatch(prompt) and not prompt.startswith("-> ")):
-                self._line.clear()
-                yield Kind.PROMPT, prompt
+        if not self.arrived and self._line == NICKNAME.encode():
+            # The prompt is the only part without a line end.
+            self._line.clear()
+            yield Kind.PROMPT, NICKNAME
 
     def _hold(self, piece: bytes) -> None:
         self._line += piece[: MAX_LINE - len(self._line)]

@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
-from broadcast.client.batch.line_protocol import NICKNAME, Kind, Reader
+from broadcast.client.batch.line_protocol import Kind, Reader
 from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
 from broadcast.client.nicknames import of_user
 from broadcast.client.status import (
@@ -114,7 +114,7 @@ class Pipe(TwistedProtocol):
         for kind, text in self._reader.feed(data):
             match kind:
                 case Kind.PROMPT:
-                    self._answer_prompt(text)
+                    self._propose()
                 case Kind.ARRIVED if self._room:
                     self._is_joining = True
                     self._send(f"/join {self._room}")
@@ -148,7 +148,7 @@ class Pipe(TwistedProtocol):
             elif self._reader.arrived:
                 self._result = LOST, f"the connection to {self._server} was lost: {why}"
             elif self._refusal:
-                self._result = self._refused()
+                self._result = NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
             else:
                 self._result = NO_CONNECTION, f"no connection to {self._server}: {self._notice.rstrip('.') or why}"
         self._console.close(self._report)
@@ -163,22 +163,18 @@ class Pipe(TwistedProtocol):
 
     # The arrival
 
-    def _answer_prompt(self, prompt: str) -> None:
+    def _propose(self) -> None:
+        """Answer a prompt with the next nickname."""
         if self._proposed and not self._refusal:
             # It is a line of the message of the day that looks like a prompt.
             return
-        nick = next(self._nicks, None) if prompt == NICKNAME else None
+        nick = next(self._nicks, None)
         if nick is None:
-            self._refusal = self._refusal or f"the server asks for more: {prompt.strip()}"
-            self._finish(*self._refused())
-            self._stream.loseConnection()
+            self._stream.loseConnection()  # the refusal is the reason
             return
         self._proposed = True
         self._refusal = ""
         self._send(nick)
-
-    def _refused(self) -> tuple[int, str]:
-        return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
 
     def _send(self, line: str) -> None:
         """Send a line that the server has to answer soon."""

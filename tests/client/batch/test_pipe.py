@@ -105,12 +105,6 @@ def test_a_line_of_the_motd_that_looks_like_a_prompt_is_not_answered() -> None:
     assert play.wire.taken() == b"ann\r\n"
 
 
-def test_a_server_that_asks_for_a_password_is_left() -> None:
-    play = Play()
-    play.pipe.dataReceived(b"Password: ")
-    assert play.cut() == (3, "the nickname was refused: the server asks for more: Password:")
-
-
 def test_a_client_that_is_turned_away_says_why() -> None:
     play = Play()
     play.pipe.dataReceived(b" * This server is full. Try again later.\r\n")
@@ -122,7 +116,7 @@ def test_a_client_that_is_turned_away_says_why() -> None:
 
 @pytest.mark.parametrize(
     ("greeting", "problem"),
-    [(b"SSH-2.0-x\r\n", "nobody asks for a nickname there"), (b"Nickname: ", "the server does not answer")],
+    [(b"SSH-2.0-x\r\nPassword: ", "nobody asks for a nickname there"), (b"Nickname: ", "the server does not answer")],
 )
 def test_a_server_has_30_seconds_for_each_answer(greeting: bytes, problem: str) -> None:
     play = Play()
