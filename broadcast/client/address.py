@@ -25,6 +25,8 @@ def parse_address(text: str, port: str | None = None) -> tuple[str, int, str | N
     """
     if text[: len(URL)].lower() == URL:
         return _parse_url(text[len(URL) :], port)
+    if "://" in text and not text.startswith(UNIX):
+        raise ValueError(f"a link to a server begins with {URL}: {text}")
     return *parse_host(text, port), None
 
 

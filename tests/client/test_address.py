@@ -16,6 +16,7 @@ NO_LINK = "is no link: it has the form broadcast://HOST[:PORT]/ROOM, and %3F sta
         ("h", "65536", "no port: 65536"),
         ("h:", None, "no port: "),
         ("h:x", None, "no port: x"),
+        ("http://h", None, "a link to a server begins with broadcast://: http://h"),
         ("h", "٣", "no port: ٣"),
         ("h", "123456", "no port: 123456"),
         ("[]", None, "no host: []"),

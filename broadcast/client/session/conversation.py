@@ -432,6 +432,8 @@ class Conversation(Navigation):
             line = self._line(event)
             is_new = not is_own and event.seq > view.old_seq
             self.add(view, line)
+            if event.seq <= view.old_seq:
+                view.new_entries = 0
             if is_new and view is not self.current:
                 view.unread += 1
                 view.mentions += line.is_mention
