@@ -155,7 +155,7 @@ class Pipe(TwistedProtocol):
 
     def _report(self) -> None:
         assert self._result is not None
-        failure = self._console.failure
+        failure = getattr(self._console.stdio, "failure", None)
         if self._result[0] == DONE and failure is not None and not isinstance(failure, BrokenPipeError):
             # The end of the output is missing.
             self._result = unwritten(failure)
@@ -205,7 +205,7 @@ class Pipe(TwistedProtocol):
 
     def input_ended(self) -> None:
         """Leave. The server answers all earlier lines first."""
-        if (error := self._console.unreadable) is not None:
+        if (error := getattr(self._console.stdio, "unreadable", None)) is not None:
             self._finish(*unread(error))
         self._stream.unregisterProducer()
         self._stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")

@@ -57,16 +57,6 @@ class Console(TwistedProtocol):
         """The input and output, as a producer and a consumer."""
         self.stdio.pauseProducing()
 
-    @property
-    def failure(self) -> OSError | None:
-        """The known reason why the output cannot be written, or None."""
-        return getattr(self.stdio, "failure", None)
-
-    @property
-    def unreadable(self) -> OSError | None:
-        """The known reason why the input was not read to its end, or None."""
-        return getattr(self.stdio, "unreadable", None)
-
     def close(self, closed: Callable[[], None]) -> None:
         """Write the rest of the output, then call *closed*."""
         if self._is_lost:
@@ -88,8 +78,8 @@ class Console(TwistedProtocol):
         """Pass the failure of the output to the user."""
         self._is_lost = True
         if self._closed is None:
-            # A pipe reports no reason, but only a missing reader can be the reason.
-            self._user.output_failed(self.failure or BrokenPipeError())
+            # StandardIO knows no reason, but only a missing reader can be the reason.
+            self._user.output_failed(getattr(self.stdio, "failure", None) or BrokenPipeError())
         else:
             self.connectionLost()
 

@@ -16,14 +16,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
-from broadcast.client.batch.stdio import Console, Stream, ThreadedIO, needs_threads
+from broadcast.client.batch.stdio import Stream, ThreadedIO, needs_threads
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
 
 
 class Wire(StringTransport):
-    """Twisted's, with types."""
+    """Twisted's, with types, and the attributes of ``ThreadedIO``."""
+
+    failure: OSError | None = None
+    unreadable: OSError | None = None
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -171,10 +174,10 @@ def test_the_end_of_the_input_leaves_on_a_line_of_its_own() -> None:
     assert play.wire.taken() == b"a\nb\r\nquit\r\n"
 
 
-def test_an_input_that_cannot_be_read_leaves_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_that_cannot_be_read_leaves_with_the_reason() -> None:
     play = Play()
     play.pipe.dataReceived(GREETING)
-    monkeypatch.setattr(Console, "unreadable", OSError(errno.EIO, "broken"))
+    play.stdio.unreadable = OSError(errno.EIO, "broken")
     play.pipe.input_ended()
     play.pipe.dataReceived(b" * Goodbye, ann.\r\n")
     assert play.cut() == (6, "the standard input cannot be read: broken")
@@ -210,11 +213,11 @@ def test_an_output_that_cannot_be_written_is_the_end(error: OSError, ending: tup
     ],
 )
 def test_last_words_that_are_not_written_though_somebody_reads_are_no_good_end(
-    monkeypatch: pytest.MonkeyPatch, error: OSError | None, ending: tuple[int, str]
+    error: OSError | None, ending: tuple[int, str]
 ) -> None:
     play = Play()
     play.pipe.dataReceived(GREETING + b" * Goodbye, ann.\r\n")
-    monkeypatch.setattr(Console, "failure", error)
+    play.stdio.failure = error
     assert play.cut() == ending
 
 
