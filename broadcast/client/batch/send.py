@@ -183,21 +183,19 @@ class Sender:
         """Say all lines. Raise ``End`` if some of them are not stored."""
         if not self._text.strip():
             raise End(USAGE, "there is nothing to send")
-        while True:
+        while not self._is_done:
             try:
                 connection = Connection(self._options.host, self._options.port, self._deadline)
                 try:
                     self._greet(connection)
                     self._exchange(connection)
-                    break
                 except (AttributeError, KeyError, TypeError):
                     raise Lost("the server has sent a message that cannot be understood") from None
                 finally:
                     connection.close()
             except Lost as lost:
-                self._pause(lost)
-                if self._limit and self._is_idle and not self._input.is_open:
-                    break
+                if not self._is_done:
+                    self._pause(lost)
         if self._input.problem is not None:
             status, reason = self._input.problem
             raise End(status, self._add_count(reason))
@@ -211,6 +209,10 @@ class Sender:
     @property
     def _is_idle(self) -> bool:
         return not (self._unconfirmed or self._input.lines)
+
+    @property
+    def _is_done(self) -> bool:
+        return self._limit > 0 and self._is_idle and not self._input.is_open
 
     def _add_count(self, reason: str) -> str:
         count = self._input.count - self._skipped
@@ -307,7 +309,7 @@ class Sender:
         """Say lines until all are confirmed or refused, and leave."""
         while True:
             self._fill(connection)
-            if self._is_idle and not self._input.is_open:
+            if self._is_done:
                 break
             self._wait(connection)
             for answer in connection.answers:
@@ -316,10 +318,7 @@ class Sender:
         connection.request(QUIT, "quit", {})
         until = monotonic() + LEAVE_SECONDS
         while not connection.answers and monotonic() < until:
-            try:
-                connection.wait(until)
-            except Lost:
-                break
+            connection.wait(until)
 
     def _fill(self, connection: Connection) -> None:
         """Send lines until enough are unconfirmed."""
