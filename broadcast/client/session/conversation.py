@@ -281,7 +281,7 @@ class Conversation(Navigation):
         if self.state is State.ENDED:
             return
         if error is not None:
-            self.add(self.current, Problem(_sentence(str(error))))
+            self.add(self.current, Problem(_sentence(error)))
         unsaid = [item for item in self._outbox.items if item.kind is not Kind.COMMAND]
         self._outbox.items.clear()
         for item in unsaid:
@@ -392,7 +392,7 @@ class Conversation(Navigation):
     def _show_item(self, item: Item) -> None:
         """Show the end of a command or of a private line, or a refused line."""
         view = item.view if item.view in self.views else self.current
-        error = None if item.error is None else _sentence(str(item.error))
+        error = None if item.error is None else _sentence(item.error)
         if item.kind is Kind.COMMAND:
             answer = item.finish() if error is None else (Problem(error),)
             self.add(view, *([Typed(item.text)] if item.text.startswith("/") else ()), *answer)
@@ -549,6 +549,8 @@ class Conversation(Navigation):
         return bool(self.nick) and re.search(pattern, text, re.IGNORECASE) is not None
 
 
-def _sentence(text: str) -> str:
-    """Return *text* as a sentence."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+def _sentence(reason: str | Exception) -> str:
+    """Return a reason as a sentence. That of the server may begin with a nickname, so its case stays."""
+    text = str(reason)
+    first = text[:1] if isinstance(reason, errors.Rejected) else text[:1].upper()
+    return f"{first}{text[1:].rstrip('.')}."

@@ -76,7 +76,14 @@ def test_a_refused_line_is_shown_with_the_reason() -> None:
     here = Talk()
     here.talk.submit("hello")
     here.server.answer(error=errors.NotStored(1001, "the disk is full."))
-    assert here.front.texts == ["Not said: hello (The disk is full.)"]
+    assert here.front.texts == ["Not said: hello (the disk is full.)"]
+
+
+def test_the_sentence_of_a_refusal_begins_with_the_nickname_as_it_is() -> None:
+    here = Talk()
+    here.talk.submit("/nick bob")
+    here.server.answer(error=errors.NickRejected(1003, "bob is taken"))
+    assert here.front.texts == ["> /nick bob", "! bob is taken."]
 
 
 def test_a_line_that_was_stored_under_the_old_nickname_is_not_refused() -> None:
@@ -219,7 +226,7 @@ def test_lines_after_a_refused_join_are_not_said() -> None:
     here.server.answer(error=errors.RoomRejected(1004, "you may not enter secret."))
     assert here.front.texts == [
         "> /join secret",
-        "! You may not enter secret.",
+        "! you may not enter secret.",
         "Not said: hello (/join secret has failed.)",
         "> /topic cats",
         "! /join secret has failed.",
@@ -280,6 +287,16 @@ def test_lines_from_before_the_user_came_are_not_unread_and_do_not_ring() -> Non
     assert (here.talk.views[1].unread, here.front.alerts) == (0, [])
     here.said("ann!", room="kitchen")
     assert (here.talk.views[1].unread, len(here.front.alerts)) == (1, 1)
+
+
+def test_views_keep_their_numbers_when_another_one_opens() -> None:
+    here = Talk()
+    here.talk.submit("/msg bob\n/join hall")
+    here.server.answer(requests.Room("hall"))
+    assert [view.title for view in here.talk.views] == ["lobby", "@bob", "hall"]
+    here.talk.select(here.talk.views[1])
+    here.talk.submit("/leave")
+    assert [view.title for view in here.talk.views] == ["lobby", "hall"]
 
 
 def test_join_of_a_room_that_the_user_is_in_shows_it() -> None:
@@ -487,7 +504,7 @@ def test_a_refusal_in_a_closed_view_is_shown_in_the_current_one() -> None:
     here.talk.submit("hello")
     here.talk.connected(welcome("lobby"))
     here.server.answer(error=errors.NotInRoom(1005, "you are not in hall."))
-    assert here.front.texts[-1] == "Not said: hello (You are not in hall.)"
+    assert here.front.texts[-1] == "Not said: hello (you are not in hall.)"
 
 
 def test_an_announcement_is_a_notice() -> None:
