@@ -59,8 +59,8 @@ def open_database(
 
     The events are fewer than *tail* if numbers between them are missing. If the journal ends before *last_number*, a
     line of the server takes the place of the missing ones, so that no number is used twice. *report* is called with the
-    text of this line. In this case, and without a *last_number*, the journal gets a new id. A *last_number* of 0 is none
-    if the journal has lines.
+    text of this line. In this case, and without a *last_number*, the journal gets a new id. If the journal has lines, a
+    *last_number* of 0 is none.
 
     Raises ``JournalError``. The duration does not depend on the size of the journal.
     """
