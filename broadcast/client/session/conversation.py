@@ -161,7 +161,6 @@ class Conversation(Navigation):
             self.ended(None)
             return
         self.state = State.LEAVING
-        self.retry_at = None
         self._quit_reason = reason
         self._quit_if_done()
         self.front.update()

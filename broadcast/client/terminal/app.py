@@ -227,9 +227,9 @@ class App:
             before = talk.silence
             if chat is not None:
                 talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
-            if talk.state is State.OFFLINE and talk.retry_at is not None and talk.retry_at <= now:
+            if talk.retry_at is not None and talk.retry_at <= now:
                 talk.connecting()
-            elif talk.silence or before or talk.state is State.OFFLINE:
+            elif talk.silence or before or talk.retry_at is not None:
                 self._screen.update()
             is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
             is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)

@@ -639,6 +639,7 @@ def test_leaving_waits_for_the_next_connection_if_lines_wait_for_it() -> None:
     here.talk.lost("the server has closed the connection", 1.0)
     here.talk.submit("hello")
     here.talk.leave()
+    assert here.talk.retry_at == 1.0
     here.talk.lost("no connection", 2.0)
     assert (here.talk.state, here.ends) == (State.LEAVING, 0)
     here.talk.connected(welcome("lobby"))
