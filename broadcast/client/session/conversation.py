@@ -183,13 +183,15 @@ class Conversation(Navigation):
         """Show that an attempt to connect begins."""
         self._set_state(State.CONNECTING)
 
-    def connected(self, welcome: requests.Welcome) -> None:
+    def connected(self, welcome: requests.Welcome) -> None:  # noqa: C901 -- one step for each part of the answer
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
         limits = welcome.limits
         if welcome.journal != self._journal:
             self._journal = welcome.journal
             for view in self.rooms:
                 view.last_seq = view.old_seq = 0
+        if self._has_arrived and not welcome.resumed and welcome.nick != self.nick:
+            self.add(self.current, Notice(f"{self.nick} is taken: you are {welcome.nick} now."))
         self.nick = welcome.nick
         self.line_bytes = limits.line_bytes
         # With a rate limit, more lines than it allows would wait at the server, and with them the answers to checks.
@@ -262,12 +264,15 @@ class Conversation(Navigation):
                 self.add(view, Notice("The server has another journal. Lines may come a second time."))
         self.front.update()
 
-    def lost(self, reason: str, retry_at: float | None) -> None:
-        """Show that the connection is lost, or that an attempt to connect has failed: once as a line."""
+    def lost(self, reason: str, retry_at: float | None, *, is_refusal: bool = False) -> None:
+        """Show that the connection is lost, or that an attempt to connect has failed: once as a line.
+
+        With *is_refusal*, *reason* is the server's sentence about the nickname, and a line of its own.
+        """
         self._outbox.is_open = False
-        notice = Notice(_sentence(reason))
+        notice = Notice(reason if is_refusal else _sentence(reason))
         # A server that goes down says so, and gives the same reason for the end of the connection.
-        if not self._has_shown_loss and notice not in list(self.current.entries)[-1:]:
+        if (is_refusal or not self._has_shown_loss) and notice not in list(self.current.entries)[-1:]:
             self.add(self.current, notice)
         self._has_shown_loss = True
         self.retry_at = retry_at
