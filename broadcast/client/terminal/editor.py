@@ -198,7 +198,7 @@ class Editor:
         self._keep_paste()
         self.buffer.reset(Document(text))
 
-    def _paste(self, event: KeyPressEvent) -> None:
+    def paste(self, event: KeyPressEvent) -> None:
         """Insert a paste. Send its whole lines, unless they are many or too long."""
         # Some terminals paste CR LF, most CR.
         pasted = event.data.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
@@ -227,7 +227,7 @@ class Editor:
             stop_search()
             self._search_screen(text)
 
-        keys.add(Keys.BracketedPaste)(self._paste)
+        keys.add(Keys.BracketedPaste)(self.paste)
         for enter in ("enter", "c-j"):
             keys.add("escape", enter, filter=is_typing)(lambda _event: self.buffer.insert_text("\n"))
         keys.add("escape", filter=is_typing & is_asked, eager=True)(lambda _event: self._keep_paste())

@@ -559,7 +559,12 @@ class Screen:
             if event.data.isprintable():
                 self.editor.buffer.insert_text(event.data)
 
+        def paste(event: KeyPressEvent) -> None:
+            self._end_scrolling()
+            self.editor.paste(event)
+
         keys.add(Keys.Any, filter=is_scrolling)(type_character)
+        keys.add(Keys.BracketedPaste, filter=is_scrolling)(paste)
         bind("pageup", lambda scrolling: self._scroll(scrolling.page, -1))
         bind("pagedown", page_down)
         bind("up", lambda scrolling: self._scroll(scrolling.move, -1))

@@ -448,6 +448,22 @@ def test_typing_ends_scrolling() -> None:
     act(scene)
 
 
+def test_a_paste_ends_scrolling_and_goes_to_the_draft() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.lines(1, 40)
+        stage.type("draft " + PAGE_UP)
+        await stage.has(" lobby: PageUp, PageDown, End returns")
+        stage.type("\x1b[200~1\r2\r3\r4\r5\r6\r\x1b[201~")
+        await stage.has("Send 6 lines? Enter sends, Esc edits.", STATUS)
+        assert stage.screen.editor.buffer.text == "draft 1\n2\n3\n4\n5\n6"
+        stage.type(CTRL_C + PAGE_UP)
+        await stage.has(" lobby: PageUp, PageDown, End returns")
+        stage.type("\x1b[200~one\rtwo\rrest\x1b[201~")
+        await stage.has("… one", "… two", "> rest")
+
+    act(scene)
+
+
 def test_a_switch_ends_scrolling() -> None:
     async def scene(stage: Stage) -> None:
         stage.lines(1, 40)
