@@ -571,7 +571,12 @@ class Screen:
         bind("down", lambda scrolling: scrolling.move(1))
         bind("home", lambda scrolling: self._scroll(scrolling.move, -len(scrolling)))
         bind("c-r", lambda scrolling: scrolling.find())
-        bind("end enter c-c c-l escape", lambda _scrolling: self._end_scrolling())
+        bind("c-n", lambda _scrolling: self._conversation.step(1))
+        bind("c-p", lambda _scrolling: self._conversation.step(-1))
+        bind("end enter c-c c-l", lambda _scrolling: self._end_scrolling())
+        # An escape character with others behind it is a key such as Alt-2.
+        is_alone = Condition(lambda: not self.app.key_processor.input_queue)
+        keys.add("escape", filter=is_scrolling, eager=is_alone)(lambda _event: self._end_scrolling())
         return keys
 
     def _paint(self, scrolling: Scrolling) -> None:

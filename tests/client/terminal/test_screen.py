@@ -212,13 +212,15 @@ def test_views_have_a_line_with_unread_counts() -> None:
     [("\x1b3", "cellar"), ("\x1ba", "cellar"), (CTRL_N, "kitchen"), (CTRL_P, "cellar"), (CTRL_N * 3, "lobby")],
     ids=["Alt-3", "Alt-A", "Ctrl-N", "Ctrl-P", "Ctrl-N three times"],
 )
-def test_a_key_shows_another_view(keys: str, name: str) -> None:
+@pytest.mark.parametrize("before", ["", PAGE_UP], ids=["typing", "scrolling"])
+def test_a_key_shows_another_view(before: str, keys: str, name: str) -> None:
     async def scene(stage: Stage) -> None:
         stage.lines(1, 1, "cellar")
-        stage.type(keys)
+        stage.type(before + keys)
         await stage.model.until(lambda: stage.view.name == name)
         await stage.model.until(lambda: any(line.startswith(f" ann · {name} ·") for line in stage.model.shown))
         stage.type("\x1b9")
+        assert stage.screen.editor.buffer.text == ""
 
     assert act(scene, None, "lobby", "kitchen", "cellar").view.name == name
 
