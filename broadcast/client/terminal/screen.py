@@ -38,7 +38,7 @@ from broadcast.client.session.entries import Line
 from broadcast.client.terminal import links
 from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
-from broadcast.client.terminal.graphemes import cells, write_graphemes
+from broadcast.client.terminal.graphemes import cells, width, write_graphemes
 from broadcast.client.terminal.notifications import Alerts
 from broadcast.client.terminal.scrolling import Scrolling, wrap
 from broadcast.client.terminal.status_line import shorten, status, status_row, views_row
@@ -179,7 +179,9 @@ class Screen:
         self._covered: Scrolling | None = None
         """The lines that were on the screen before scrolling."""
         self._leaves_until = 0.0
-        """The time until which another Ctrl-C leaves."""
+        """The time until which another Ctrl-C leaves, unless another key is pressed before."""
+        self._armed_until = 0.0
+        """The same before the current key was pressed."""
         self._drawn_size = self._last_size = output.get_size()
         self._is_resizing = False
         """True while the size of the terminal may change again."""
@@ -238,6 +240,7 @@ class Screen:
         )
         self.app.ttimeoutlen = ESCAPE_SECONDS
         self.app.may_draw = self.may_draw
+        self.app.key_processor.before_key_press += self._disarm
 
     @property
     def _size(self) -> Size:
@@ -478,9 +481,14 @@ class Screen:
         keys.add("pagedown", filter=is_typing)(lambda _event: None)
         return keys
 
+    def _disarm(self, _keys: object) -> None:
+        """Forget a first Ctrl-C, because a key is pressed. The second Ctrl-C reads ``_armed_until``."""
+        self._armed_until, self._leaves_until = self._leaves_until, 0.0
+        if self._armed_until:
+            self.app.invalidate()
+
     def _leave_at_second(self) -> None:
-        if self._leaves_until > self._now() or self._conversation.state is State.LEAVING:
-            self._leaves_until = 0
+        if self._armed_until > self._now() or self._conversation.state is State.LEAVING:
             self._conversation.leave()
         else:
             self._leaves_until = self._now() + LEAVE_SECONDS
@@ -590,7 +598,10 @@ class Screen:
         self._painted = painted
         new = f", {scrolling.new} new" if scrolling.new else ""
         result = f", {scrolling.result}" if scrolling.result else ""
-        text = f" {self._conversation.current.title}{new}{result}: PageUp, PageDown, End returns "
+        text = printable(f" {self._conversation.current.title}{new}{result}", self._encoding)
+        end = ": PageUp, PageDown, End returns "
+        if width(text + end) >= columns:
+            end = ": End returns"
         self._output.cursor_goto(1, 1)
         self._output.erase_down()
         self._write(scrolling.shown())
@@ -598,7 +609,8 @@ class Screen:
             # The last line may end within a link.
             self._output.write_raw(links.CLOSE)
         self._output.cursor_goto(height + 1, 1)
-        self._write([("class:status", shorten(printable(text, self._encoding), columns - 1, ""))])
+        text = (shorten(text, max(0, columns - 1 - width(end)), "") + end).removeprefix(": ")
+        self._write([("class:status", shorten(text, columns - 1, ""))])
         self._output.cursor_goto(1, 1)
         self._output.flush()
 

@@ -283,6 +283,20 @@ def test_ctrl_c_clears_the_line_and_a_second_one_on_an_empty_line_leaves() -> No
     assert act(scene).model.shown == [""]
 
 
+def test_another_key_takes_a_first_ctrl_c_back() -> None:
+    async def scene(stage: Stage) -> None:
+        for key in ("x" + CTRL_C, LEFT):
+            stage.type(CTRL_C)
+            await stage.shows(">", "Press Ctrl-C again to leave.", STATUS)
+            stage.type(key)
+            await stage.shows(">", STATUS)
+        stage.type(CTRL_C)
+        await stage.shows(">", "Press Ctrl-C again to leave.", STATUS)
+        assert stage.talk.state is State.ONLINE
+
+    act(scene)
+
+
 def test_a_late_second_ctrl_c_is_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcast.client.terminal.screen.LEAVE_SECONDS", 0.01)
 
@@ -464,6 +478,24 @@ def test_a_paste_ends_scrolling_and_goes_to_the_draft() -> None:
         await stage.has("… one", "… two", "> rest")
 
     act(scene)
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (80, ' lobby, "line 9" found, Ctrl-R finds the next: PageUp, PageDown, End returns'),
+        (70, ' lobby, "line 9" found, Ctrl-R finds the next: End returns'),
+        (20, " lobby: End returns"),
+        (12, "End returns"),
+    ],
+)
+def test_the_way_back_is_shown_on_each_width(columns: int, shown: str) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.lines(1, 40)
+        stage.screen._search("line 9")
+        await stage.model.until(lambda: stage.model.shown[-1] == shown)
+
+    act(scene, Model(columns, 10))
 
 
 def test_a_switch_ends_scrolling() -> None:
