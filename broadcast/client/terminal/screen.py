@@ -66,6 +66,8 @@ WAITING_SHOWN: Final = 3
 """The most own lines that are shown before they are stored."""
 MAX_ROWS: Final = 300
 """The most rows that Ctrl-L prints again."""
+SEARCHED: Final = 10
+"""The most times that a search asks the server for older lines."""
 MAX_UNPRINTED: Final = 5_000
 """The most rows that wait for the end of scrolling. Older ones are not printed, so that the memory is bounded."""
 
@@ -174,6 +176,8 @@ class Screen:
         self._scrolled_renderer = copy(renderer)
         self._fetched_before = 0
         """The number of the line before which the server was asked for older ones."""
+        self._searches_left = 0
+        """The number of times that the search may still ask the server for older lines."""
         self._painted: tuple[object, ...] = ()
         """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._covered: Scrolling | None = None
@@ -515,10 +519,14 @@ class Screen:
     def _scroll(self, move: Callable[[int], None], number: int) -> None:
         """Move the scrolling view. Near its beginning, ask the server for older lines."""
         move(number)
+        self._searches_left = 0
+        if self._scrolling is not None and self._scrolling.position < self._scrolling.height:
+            self._fetch_older()
+
+    def _fetch_older(self) -> None:
         scrolling, view = self._scrolling, self._conversation.current
         oldest = next((entry.seq for entry in self._scrolled if isinstance(entry, Line)), 0)
-        is_near = scrolling is not None and scrolling.position < scrolling.height
-        if not is_near or view.is_private or oldest <= 1 or oldest == self._fetched_before:
+        if view.is_private or oldest <= 1 or oldest == self._fetched_before:
             return
         self._fetched_before = oldest
 
@@ -527,6 +535,8 @@ class Screen:
                 self._scrolled = [*lines, *self._scrolled]
                 self._scrolled_renderer.day = None
                 scrolling.add_older(list(self._scrolled_renderer.rows(self._scrolled)))
+                if self._searches_left:
+                    self._find(left=self._searches_left - 1)
                 self.update()
 
         self._conversation.fetch_older(view, oldest, show)
@@ -543,7 +553,19 @@ class Screen:
 
     def _search(self, text: str) -> None:
         """Show the newest row of the current view that contains *text*."""
-        self._begin_scrolling().find(text)
+        self._begin_scrolling()
+        self._find(text)
+
+    def _find(self, text: str = "", left: int = SEARCHED) -> None:
+        """Show the next row above with the text. If there is none, ask the server for older lines, *left* times."""
+        scrolling = self._scrolling
+        assert scrolling is not None
+        scrolling.find(text)
+        self._searches_left = left if scrolling.is_missing else 0
+        if self._searches_left:
+            self._fetch_older()
+        elif scrolling.is_missing and not left:
+            scrolling.result += f" in {len(self._scrolled):,} rows, Ctrl-R goes on"
 
     def _scrolling_bindings(self) -> KeyBindings:
         keys = KeyBindings()
@@ -578,7 +600,7 @@ class Screen:
         bind("up", lambda scrolling: self._scroll(scrolling.move, -1))
         bind("down", lambda scrolling: scrolling.move(1))
         bind("home", lambda scrolling: self._scroll(scrolling.move, -len(scrolling)))
-        bind("c-r", lambda scrolling: scrolling.find())
+        bind("c-r", lambda _scrolling: self._find())
         bind("c-n", lambda _scrolling: self._conversation.step(1))
         bind("c-p", lambda _scrolling: self._conversation.step(-1))
         bind("end enter c-c c-l", lambda _scrolling: self._end_scrolling())

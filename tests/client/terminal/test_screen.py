@@ -21,6 +21,7 @@ from tests.client.terminal.stage import (
     CTRL_L,
     CTRL_N,
     CTRL_P,
+    CTRL_R,
     END,
     ENTER,
     ESCAPE,
@@ -431,6 +432,34 @@ def test_scrolling_reads_older_lines_from_the_server() -> None:
         assert stage.server.server.requests == [requests.History("lobby", before=101, count=200)]
 
     act(scene, Model(60, 10))
+
+
+def test_a_search_reads_older_lines_from_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Screen._find, "__defaults__", ("", 2))
+
+    async def scene(stage: Stage) -> None:
+        server = stage.server.server
+
+        async def answer(first: int, last: int) -> None:
+            await stage.model.until(lambda: bool(server.requests))
+            assert server.requests == [requests.History("lobby", before=last + 1, count=200)]
+            older = [{"method": "said", **line(number)} for number in range(first, last + 1)]
+            server.answer(requests.Lines(tuple(msgspec.Raw(msgspec.json.encode(event)) for event in older)))
+
+        stage.server.last["lobby"] = 1_000
+        stage.lines(1_001, 1_010)
+        stage.screen._search("line 333")
+        await answer(801, 1_000)
+        await answer(601, 800)
+        await stage.has(' lobby, "line 333" not found in 410 rows, Ctrl-R goes on: End returns')
+        assert not server.requests
+        stage.type(CTRL_R)
+        await answer(401, 600)
+        await answer(201, 400)
+        await stage.has("bob: line 333")
+        assert not server.requests
+
+    act(scene, Model(72, 10))
 
 
 def line(number: int) -> dict[str, object]:
