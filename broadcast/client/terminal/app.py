@@ -39,6 +39,7 @@ from broadcast.client.terminal.scrolling import has_alternate_screen
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
     from broadcast.client.options import Options
+    from broadcast.client.protocol.session import Session
 
 IDLE_SECONDS: Final = 15.0
 """The time without an event or an answer after which the client checks the connection."""
@@ -46,6 +47,8 @@ SLOW_SECONDS: Final = 1.0
 """The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
 """The time between two looks at the clock, for the status line."""
+NICK_TRIES: Final = 3
+"""The number of refusals after which the client takes a similar nickname. Its lost session may hold the old one."""
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
@@ -184,7 +187,7 @@ class App:
                 async with chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
-                    await self._read(chat)
+                    await self._read(chat, session)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
             except errors.Ended as error:
@@ -194,10 +197,11 @@ class App:
             if self._ended.is_set():
                 return
 
-    async def _read(self, chat: Chat) -> None:
+    async def _read(self, chat: Chat, session: Session) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
+        refusals = 0
         async for event in chat:
             self._heard_at = loop.time()
             match event:
@@ -205,9 +209,15 @@ class App:
                     text = f"the connection to {self._options.server} was lost: {reason}"
                     self._talk.ended(errors.Ended(text), LOST)
                     return
-                case events.Disconnected(reason=reason, after=after):
-                    self._talk.lost(reason, loop.time() + after)
+                case events.Disconnected(reason=reason, after=after, nick_refusal=why):
+                    self._talk.lost(reason, loop.time() + after, is_refusal=bool(why))
+                    refusals += bool(why)
+                    if why and refusals >= NICK_TRIES:
+                        number = refusals - NICK_TRIES  # ann_, then ann2, ann3 and so on
+                        nick = self._talk.nick
+                        session.nick = numbered(nick, number + 1) if number else similar(nick)[0]
                 case events.Reconnected():
+                    refusals = 0
                     self._talk.connected(chat.welcome)
             self._talk.handle(event)
         self._talk.ended(None)
@@ -228,9 +238,9 @@ class App:
             before = talk.silence
             if chat is not None:
                 talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
-            if talk.state is State.OFFLINE and talk.retry_at is not None and talk.retry_at <= now:
+            if talk.retry_at is not None and talk.retry_at <= now:
                 talk.connecting()
-            elif talk.silence or before or talk.state is State.OFFLINE:
+            elif talk.silence or before or talk.retry_at is not None:
                 self._screen.update()
             is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
             is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)

@@ -40,6 +40,8 @@ class Lines:
         self.height = height
         self.result = ""
         """The result of the last search, or empty."""
+        self.is_missing = False
+        """Whether the last search has found nothing."""
         self._wanted = ""
         self._found = -1
         """The index of the row that was found, or -1."""
@@ -101,16 +103,19 @@ class Lines:
 
     def find(self, text: str = "") -> None:
         """Move to the next row above that contains *text*, or the text of the last call, if there is one."""
-        if text:
-            self._wanted, self._found = text, len(self._rows)
+        self._wanted = text or self._wanted
         if not self._wanted:
             return
+        if text or self._found < 0:
+            self._found = len(self._rows)
+        self.is_missing = False
         for index in range(self._found - 1, -1, -1):
             if self._wanted.casefold() in fragment_list_to_text(self._rows[index]).casefold():
                 self._found = index
                 self.result = f'"{self._wanted}" found, Ctrl-R finds the next'
                 self._show_row(index, self.height // 2)
                 return
+        self.is_missing = True
         self.result = f'"{self._wanted}" not found'
         if self._found == len(self._rows):
             self._found = -1

@@ -104,8 +104,10 @@ class Screen:
         self._encoding = renderer.encoding
         self._alerts = Alerts(conversation.choices, time.monotonic, renderer.encoding)
         self._leaves_until = 0.0
-        """The time until which another Ctrl-C leaves."""
-        self.editor = Editor(conversation, completer, history, lambda text: self._pager.open().find(text), self._prompt)
+        """The time until which another Ctrl-C leaves, unless another key is pressed before."""
+        self._armed_until = 0.0
+        """The same before the current key was pressed."""
+        self.editor = Editor(conversation, completer, history, self._search, self._prompt)
         self.app = Bottom(
             output,
             is_reflowing=is_reflowing,
@@ -115,9 +117,10 @@ class Screen:
             input=source,
         )
         self.app.ttimeoutlen = ESCAPE_SECONDS
+        self.app.key_processor.before_key_press += self._disarm
         self._pager = Pager(self.app, conversation, renderer, has_alternate_screen=has_alternate_screen)
         self.app.key_bindings = merge_key_bindings(
-            [self.editor.key_bindings, self._bindings(), self._pager.bindings(self.editor.buffer)]
+            [self.editor.key_bindings, self._bindings(), self._pager.bindings(self.editor)]
         )
 
     def _layout(self) -> Layout:
@@ -232,6 +235,9 @@ class Screen:
 
     # Keys
 
+    def _search(self, text: str) -> None:
+        self._pager.search(text)
+
     def _bindings(self) -> KeyBindings:
         keys = KeyBindings()
         conversation, buffer = self._conversation, self.editor.buffer
@@ -263,9 +269,14 @@ class Screen:
         keys.add("pagedown", filter=is_typing)(lambda _event: None)
         return keys
 
+    def _disarm(self, _keys: object) -> None:
+        """Forget a first Ctrl-C, because a key is pressed. The second Ctrl-C reads ``_armed_until``."""
+        self._armed_until, self._leaves_until = self._leaves_until, 0.0
+        if self._armed_until:
+            self.app.invalidate()
+
     def _leave_at_second(self) -> None:
-        if self._leaves_until > self._now() or self._conversation.state is State.LEAVING:
-            self._leaves_until = 0
+        if self._armed_until > self._now() or self._conversation.state is State.LEAVING:
             self._conversation.leave()
         else:
             self._leaves_until = self._now() + LEAVE_SECONDS

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -17,6 +16,7 @@ from prompt_toolkit.layout import Layout, Window
 from broadcast.client.session.entries import Line
 from broadcast.client.terminal import links
 from broadcast.client.terminal.bottom import MAX_ROWS, MAX_UNPRINTED
+from broadcast.client.terminal.graphemes import width
 from broadcast.client.terminal.lines import Lines
 from broadcast.client.terminal.status_line import shorten
 from broadcast.client.text import printable
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from broadcast.client.session.conversation import Conversation
     from broadcast.client.session.entries import Entry
     from broadcast.client.terminal.bottom import Bottom
+    from broadcast.client.terminal.editor import Editor
     from broadcast.client.terminal.rendering import Renderer
+
+SEARCHED: Final = 10
+"""The most times that a search asks the server for older lines."""
 
 
 def has_alternate_screen(environment: Mapping[str, str] = os.environ) -> bool:
@@ -56,6 +60,8 @@ class Pager:
         """The number of entries that came after the beginning of scrolling."""
         self._fetched_before = 0
         """The number of the line before which the server was asked for older ones."""
+        self._searches_left = 0
+        """The number of times that the search may still ask the server for older lines."""
         self._painted: object = None
         """The content of the screen, to paint it only when it has changed."""
         app.before_render += lambda _app: self._forget_if_erased()
@@ -108,9 +114,14 @@ class Pager:
     def _move_up(self, lines: Lines, count: int) -> None:
         """Move up. Near the beginning, ask the server for older lines."""
         lines.move(-count)
+        self._searches_left = 0
+        if lines.position < lines.height:
+            self._fetch_older(lines)
+
+    def _fetch_older(self, lines: Lines) -> None:
         view = self._conversation.current
         oldest = next((entry.seq for entry in self._entries if isinstance(entry, Line)), 0)
-        if lines.position >= lines.height or view.is_private or oldest <= 1 or oldest == self._fetched_before:
+        if view.is_private or oldest <= 1 or oldest == self._fetched_before:
             return
         self._fetched_before = oldest
 
@@ -118,12 +129,27 @@ class Pager:
             if lines is self._lines and older:
                 self._entries = [*older, *self._entries]
                 lines.add_older(self._rows())
+                if self._searches_left:
+                    self._find(lines, left=self._searches_left - 1)
                 self._app.draw_soon()
 
         self._conversation.fetch_older(view, oldest, show)
 
-    def bindings(self, buffer: Buffer) -> KeyBindings:
-        """Return the keys of the view. Any other key ends scrolling, and its letter goes into *buffer*."""
+    def search(self, text: str) -> None:
+        """Show the newest row of the current view that contains *text*."""
+        self._find(self.open(), text)
+
+    def _find(self, lines: Lines, text: str = "", left: int = SEARCHED) -> None:
+        """Show the next row above with the text. If there is none, ask the server for older lines, *left* times."""
+        lines.find(text)
+        self._searches_left = left if lines.is_missing else 0
+        if self._searches_left:
+            self._fetch_older(lines)
+        elif lines.is_missing and not left:
+            lines.result += f" in {len(self._entries):,} rows, Ctrl-R goes on"
+
+    def bindings(self, editor: Editor) -> KeyBindings:
+        """Return the keys of the view. A letter or a paste ends scrolling, and goes into *editor*."""
         keys = KeyBindings()
         is_open = Condition(lambda: self.is_open)
 
@@ -143,16 +169,26 @@ class Pager:
         def type_character(event: KeyPressEvent) -> None:
             self.close()
             if event.data.isprintable():
-                buffer.insert_text(event.data)
+                editor.buffer.insert_text(event.data)
+
+        def paste(event: KeyPressEvent) -> None:
+            self.close()
+            editor.paste(event)
 
         keys.add(Keys.Any, filter=is_open)(type_character)
+        keys.add(Keys.BracketedPaste, filter=is_open)(paste)
         bind("pageup", lambda lines: self._move_up(lines, lines.page_rows))
         bind("pagedown", page_down)
         bind("up", lambda lines: self._move_up(lines, 1))
         bind("down", lambda lines: lines.move(1))
         bind("home", lambda lines: self._move_up(lines, len(lines)))
-        bind("c-r", lambda lines: lines.find())
-        bind("end enter c-c c-l escape", lambda _lines: self.close())
+        bind("c-r", self._find)
+        bind("c-n", lambda _lines: self._conversation.step(1))
+        bind("c-p", lambda _lines: self._conversation.step(-1))
+        bind("end enter c-c c-l", lambda _lines: self.close())
+        # An escape character with others behind it is a key such as Alt-2.
+        is_alone = Condition(lambda: not self._app.key_processor.input_queue)
+        keys.add("escape", filter=is_open, eager=is_alone)(lambda _event: self.close())
         return keys
 
     def _forget_if_erased(self) -> None:
@@ -167,8 +203,11 @@ class Pager:
         output, columns, height = self._app.output, self._app.size.columns, max(1, self._app.size.rows - 1)
         lines.resize(columns, height)
         facts = [self._conversation.current.title, f"{self._new} new" if self._new else "", lines.result]
-        text = f" {', '.join(filter(None, facts))}: PageUp, PageDown, End returns "
-        status = printable(text, self._renderer.encoding)
+        text = printable(f" {', '.join(filter(None, facts))}", self._renderer.encoding)
+        end = ": PageUp, PageDown, End returns "
+        if width(text + end) >= columns:
+            end = ": End returns"
+        status = (shorten(text, max(0, columns - 1 - width(end)), "") + end).removeprefix(": ")
         content = (columns, lines.shown(), status)
         if content == self._painted:
             return
