@@ -107,6 +107,8 @@ class Conversation(Navigation):
         self._move: Item | None = None
         """The latest command that leads to another view. The next lines are meant there."""
         self._journal = ""
+        self._room_refusals: dict[str, str] = {}
+        """The reasons why the server has refused rooms at a reconnect, until the connection is there."""
         self._has_arrived = False
         self._has_shown_loss = False
         self._quit_reason = ""
@@ -183,7 +185,7 @@ class Conversation(Navigation):
         """Show that an attempt to connect begins."""
         self._set_state(State.CONNECTING)
 
-    def connected(self, welcome: requests.Welcome) -> None:  # noqa: C901 -- one step for each part of the answer
+    def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
         limits = welcome.limits
         if welcome.journal != self._journal:
@@ -200,15 +202,16 @@ class Conversation(Navigation):
         self._own_sessions.add(welcome.session)
         if not self._has_arrived and len(self.views) == 1 and len(welcome.rooms) == 1:
             self.views[0].name = next(iter(welcome.rooms))
-        for view in self.rooms:
-            if view.name not in welcome.rooms:
-                self.add(self.current, Problem(f"You are no longer in {view.name}."))
-                self.close(view)
+        lost = [view for view in self.rooms if view.name not in welcome.rooms]
         for room in welcome.rooms.values():
             view = self.open_room(room.room)
             if not self._has_arrived:
                 view.old_seq = room.last
             self._update_room(view, room)
+        for view in lost:
+            self.close(view)
+            why = self._room_refusals.pop(view.name, "")
+            self.add(self.current, Problem(f"You are no longer in {view.name}{why and ': '}{why.rstrip('.')}."))
         if not self._has_arrived:
             for line in (welcome.motd or "").splitlines():
                 self.add(self.current, Notice(line))
@@ -236,6 +239,8 @@ class Conversation(Navigation):
             case events.Joined(nick=nick, session=session) if session not in self._own_sessions:
                 view.add_member(session, nick)
                 self._note_presence(view, nick, f"{nick} joined.")
+            case events.Left(reason=reason) if event.session in self._own_sessions and not self._outbox.is_open:
+                self._room_refusals[view.name] = reason or ""
             case events.Left(session=session) if session in self._own_sessions:
                 self.close(view)
             case events.Left(nick=nick, session=session, reason=reason):

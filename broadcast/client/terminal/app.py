@@ -182,6 +182,7 @@ class App:
             self._talk.nick = nick
             self._talk.connecting()
             session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
+            session.has_fallback = True
             chat = Chat(session, options.host, options.port, None, "")
             try:
                 async with chat:

@@ -537,6 +537,20 @@ def test_a_room_that_the_server_no_longer_has_is_closed() -> None:
     assert here.front.texts[0] == "! You are no longer in hall."
 
 
+@pytest.mark.parametrize(("rooms", "left"), [(["lobby", "hall"], "lobby"), (["hall"], "first")])
+def test_a_room_that_is_refused_at_a_reconnect_is_closed_with_the_reason(rooms: list[str], left: str) -> None:
+    here = Talk(*rooms)
+    here.talk.select(here.talk.views[-1])
+    here.talk.lost("the connection broke", 1.0)
+    here.talk.submit("hello")
+    here.talk.handle(events.Left("hall", "ann", "s-ann", "There is no room hall."))
+    here.talk.connected(welcome(left))
+    assert [view.name for view in here.talk.views] == [left]
+    here.server.answer(error=errors.NotInRoom(1005, "you are not in hall."))
+    assert "! You are no longer in hall: There is no room hall." in here.front.texts
+    assert here.front.texts[-1] == "Not said: hello (you are not in hall.)"
+
+
 def test_a_reason_that_the_server_has_announced_is_not_repeated() -> None:
     here = Talk()
     here.talk.handle(events.Announced("The server is going down."))
