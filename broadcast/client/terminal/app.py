@@ -27,7 +27,7 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
-from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
+from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
@@ -194,7 +194,7 @@ class App:
             except errors.Ended as error:
                 self._talk.ended(error, LOST)
             except errors.ChatError as error:
-                self._talk.ended(error, NO_CONNECTION)
+                self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
             if self._ended.is_set():
                 return
 
