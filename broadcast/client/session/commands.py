@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
 from broadcast.client.protocol import requests
-from broadcast.client.session.entries import Notice, Output, PrivateLine
-from broadcast.client.session.items import Command, Item, Kind, UsageError
+from broadcast.client.session.entries import Line, Notice, Output, PrivateLine
+from broadcast.client.session.items import Command, Item, UsageError
 
 if TYPE_CHECKING:
-    from broadcast.client.session.interfaces import Choices
     from broadcast.client.session.items import Execution, Result
-    from broadcast.client.session.views import View
+    from broadcast.client.session.talk import Talk
 
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
 REPLAY: Final = 20
 """The number of older lines that are shown of a room that the user joins."""
-
-
-class Talk(Protocol):
-    """The conversation, as the commands see it."""
-
-    nick: str
-    away: str | None
-    choices: Choices
-    ignored: dict[str, str]
-    last_private: str
-    current: View
-
-    @property
-    def rooms(self) -> Sequence[View]:
-        """The views of rooms."""
-
-    def find_room(self, name: str) -> View | None:
-        """Return the view of a room, or None."""
-
-    def room_of(self, view: View) -> View:
-        """Return *view* if it is a room, and the first room otherwise."""
-
-    def private_view(self, nick: str) -> View:
-        """Return the view of the private conversation with *nick*. Add it if there is none."""
-
-    def entered(self, room: requests.Room) -> View:
-        """Return the view of a room that the user has joined. Add it if there is none."""
-
-    def close(self, view: View) -> None:
-        """Remove a view."""
 
 
 def parse(text: str) -> tuple[Command, str]:
@@ -87,19 +55,22 @@ def _ask_server(talk: Talk, item: Item, text: str) -> Execution:
 # Lines
 
 
-def _say(_talk: Talk, item: Item, text: str) -> Execution | requests.Say:
-    _required(item, text)
-    return _tell(item, item.view.name, text) if item.view.is_private else requests.Say(item.view.name, text, item.uid)
+def _say(talk: Talk, item: Item, text: str) -> Execution:
+    if item.view.is_private:
+        return (yield from _tell(item, item.view.name, text))
+    stored = yield requests.Say(item.view.name, _required(item, text), item.uid)
+    return [Line(stored.at, talk.nick, text, stored.seq, is_own=True)]
 
 
-def _me(_talk: Talk, item: Item, text: str) -> requests.Emote:
+def _me(talk: Talk, item: Item, argument: str) -> Execution:
     if item.view.is_private:
         raise UsageError("/me works only in a room.")
-    return requests.Emote(item.view.name, _required(item, text).strip(), item.uid)
+    text = _required(item, argument).strip()
+    stored = yield requests.Emote(item.view.name, text, item.uid)
+    return [Line(stored.at, talk.nick, text, stored.seq, is_action=True, is_own=True)]
 
 
 def _tell(item: Item, nick: str, text: str) -> Execution:
-    item.to = nick
     away = (yield requests.Tell(nick, _required(item, text), item.uid)).away
     line = PrivateLine(item.at, nick, text, is_own=True)
     return (line,) if away is None else (line, Notice(f"{nick} is away: {away}" if away else f"{nick} is away."))
@@ -129,7 +100,9 @@ def _join(talk: Talk, item: Item, argument: str) -> Execution:
     name = _required(item, argument).strip().lower()
     item.destination = talk.find_room(name)
     if item.destination is None:
-        item.destination = talk.entered((yield requests.Join(name, replay=REPLAY)))
+        view = item.destination = talk.enter((yield requests.Join(name, replay=REPLAY)))
+        talk.add(view, Notice(f"You are in {name}. {view.people(talk.session)}"))
+        view.new_entries = 0
     return ()
 
 
@@ -179,7 +152,7 @@ def _back(talk: Talk, _item: Item, _argument: str) -> Execution:
 
 def _set(talk: Talk, item: Item, argument: str) -> Result:
     name, _, value = argument.strip().casefold().partition(" ")
-    if name and name not in list(talk.choices):
+    if name and name not in talk.choices:
         raise UsageError(f"There is no choice {name}. The choices are {', '.join(talk.choices)}.")
     if value:
         _choose(talk, item, name, value.strip())
@@ -227,20 +200,16 @@ def _unignore(talk: Talk, item: Item, argument: str) -> Result:
     return [Output(f"You no longer ignore {nick}.")]
 
 
-def _receipts(_talk: Talk, _item: Item, _argument: str) -> Result:
-    return [Output("Each line without … in front of it is stored. There are no other receipts here.")]
-
-
 def _quit(_talk: Talk, _item: Item, _argument: str) -> Result:
     """Do nothing, because the conversation leaves without waiting for its turn."""
     return ()
 
 
 COMMANDS: Final = (
-    Command("say", "TEXT", _say, kind=Kind.LINE, needs_view=True),
-    Command("me", "TEXT", _me, kind=Kind.LINE, needs_view=True),
-    Command("msg", "NAME [TEXT]", _msg, ("m", "tell", "w"), kind=Kind.PRIVATE),
-    Command("reply", "TEXT", _reply, ("r",), kind=Kind.PRIVATE),
+    Command("say", "TEXT", _say, is_text=True, needs_view=True),
+    Command("me", "TEXT", _me, is_text=True, needs_view=True),
+    Command("msg", "NAME [TEXT]", _msg, ("m", "tell", "w"), is_text=True),
+    Command("reply", "TEXT", _reply, ("r",), is_text=True),
     Command("join", "ROOM", _join, is_move=True),
     Command("leave", "[WHY]", _leave, is_move=True, needs_view=True),
     Command("topic", "[TEXT]", _topic, needs_view=True),
@@ -252,7 +221,6 @@ COMMANDS: Final = (
     Command("quiet", "[on/off]", _quiet, is_local=True),
     Command("ignore", "[NAME]", _ignore, is_local=True),
     Command("unignore", "NAME", _unignore, is_local=True),
-    Command("receipts", "", _receipts, is_local=True),
     Command("set", "[NAME [on/off]]", _set, is_local=True, help="shows the choices of this client, or changes one"),
 )
 """The commands of the client."""

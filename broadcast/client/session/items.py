@@ -1,13 +1,12 @@
-"""What the user types: commands, and their uses. A line to say is a use of the command *say*."""
+"""The commands that the user types, and their uses. A line to say is a use of the command *say*."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from broadcast.client.protocol.requests import Request
+from broadcast.client.protocol.requests import Emote, Request, Say, Stored
 
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
@@ -19,18 +18,8 @@ class UsageError(Exception):
     """Something typed that cannot be executed. The text says what to do."""
 
 
-class Kind(Enum):
-    """The kinds of what a user types."""
-
-    LINE = "line"
-    """A line or an action in a room. The room's events show it."""
-    PRIVATE = "private"
-    """A line to one person."""
-    COMMAND = "command"
-
-
 Result: TypeAlias = "Sequence[Entry]"
-"""The entries that show the end of a command, beside the command itself."""
+"""The entries that show the end of a command."""
 Execution: TypeAlias = "Generator[Request[Any], Any, Result]"
 """The execution of a command: it yields at most one request, takes its result, and returns the entries."""
 
@@ -38,20 +27,20 @@ Execution: TypeAlias = "Generator[Request[Any], Any, Result]"
 class Command(NamedTuple):
     """A command of the client.
 
-    *run* takes the conversation, the item and the argument. Without a request, it returns the entries. For a line of a
-    room, it returns the request. Until it yields a request, it may raise ``UsageError``. *help* is empty if the
-    server's ``/help`` explains the command.
+    *run* takes the conversation, the item and the argument. Without a request, it returns the entries. Until it yields
+    a request, it may raise ``UsageError``. *help* is empty if the server's ``/help`` explains the command.
     """
 
     name: str
     usage: str
-    run: Callable[[Any, Item, str], Execution | Result | Request[Any]]
+    run: Callable[[Any, Item, str], Execution | Result]
     aliases: tuple[str, ...] = ()
-    kind: Kind = Kind.COMMAND
+    is_text: bool = False
+    """Whether it says something. Its entries show it, and the command itself is not shown."""
     is_local: bool = False
     """Whether it never needs the server."""
     is_move: bool = False
-    """Whether it may lead to another view, where the lines after it are meant."""
+    """Whether it leads to another view, where the lines after it are meant."""
     needs_view: bool = False
     """Whether it is about the view in which it was typed."""
     help: str = ""
@@ -69,7 +58,7 @@ class Item:
     text: str
     """The text, as typed."""
     view: View
-    """The view in which it was typed, or that to which *after* has led."""
+    """The view in which it was typed, or that to which the move before it has led."""
     command: Command
     argument: str
     uid: str
@@ -77,24 +66,30 @@ class Item:
     """The time at which the user has typed it, in seconds since the epoch."""
     selections: int
     """The number of times that the user had chosen a view until then."""
-    after: Item | None = None
-    """The move before it, if that was not executed yet."""
-    to: str = ""
-    """The recipient of a private line."""
     destination: View | None = None
     """The view to which a move has led."""
     request: Request[Any] | None = None
-    was_sent: bool = False
     has_ended: bool = False
-    is_shown: bool = False
     result: Any = None
     error: ChatError | UsageError | None = None
     _execution: Execution | None = None
 
     @property
-    def kind(self) -> Kind:
-        """The kind. A line is private if it was typed in a private conversation."""
-        return Kind.PRIVATE if self.to else self.command.kind
+    def has_started(self) -> bool:
+        """Whether its request was sent, or it has ended without one."""
+        return self.request is not None or self.has_ended
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it was sent as a line of a room. The room's events show it."""
+        return isinstance(self.request, Say | Emote)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it can be shown. A stored line waits until the room's events have reached it."""
+        if self.is_line and isinstance(self.result, Stored):
+            return self.result.seq <= self.view.last_seq
+        return self.has_ended
 
     def start(self, talk: object) -> None:
         """Execute it up to its request. Without one, it ends at once."""
@@ -103,8 +98,6 @@ class Item:
             if isinstance(outcome, Generator):
                 self.request = next(outcome)
                 self._execution = outcome
-            elif isinstance(outcome, Request):
-                self.request = outcome
             else:
                 self.end(outcome)
         except StopIteration as end:

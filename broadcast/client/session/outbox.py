@@ -1,17 +1,16 @@
 """The own lines and commands that are not shown yet, in the order in which the user has typed them.
 
-Each is sent, then answered, then shown. Requests do not wait for the answers to earlier lines, but an answer is shown
-only after everything that was typed before it. Nothing that follows a command is sent before the command is shown,
-and no line of a room before an earlier private line. So a line never arrives before what was typed before it.
+Each is sent, then answered, then shown. Lines of rooms do not wait for the answers to earlier ones, but are shown only
+after everything that was typed before them. After anything else, nothing is sent before it is shown. So a line never
+arrives before another that was typed before it, and a command has had its effect on everything behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from broadcast.client.session.items import Kind
+from broadcast.client.session.items import UsageError
 
 if TYPE_CHECKING:
     from broadcast.client.session.items import Item
@@ -28,62 +27,48 @@ class Outbox:
         """Whether items that need the server are sent."""
         self._send = send
         self._show = show
-        self._is_working = False
 
-    def add(self, item: Item) -> None:
-        """Append an item."""
-        self.items.append(item)
-        self.work()
-
-    @property
-    def sent(self) -> list[Item]:
-        """The items that are sent and not shown."""
-        return list(takewhile(lambda item: item.was_sent, self.items))
-
-    def take_line(self, uid: str) -> Item | None:
-        """Remove and return the line with this uid, because it is shown in its place."""
-        for item in self.sent:
-            if item.kind is Kind.LINE and item.uid == uid:
-                self.items.remove(item)
-                return item
-        return None
+    def take_line(self, uid: str) -> None:
+        """Remove the line with this uid, because an event of the room shows it."""
+        self.items = [item for item in self.items if item.uid != uid]
 
     def work(self) -> None:
-        """Show and send all that can be shown and sent."""
-        if not self._is_working:
-            self._is_working = True
-            try:
-                while self._show_next() or self._send_next():
-                    pass
-            finally:
-                self._is_working = False
+        """Show and send everything that can be shown and sent."""
+        while self._show_next() or self._send_next():
+            pass
 
     def _show_next(self) -> bool:
-        """Show the first item, if it has ended. Return whether it has. A stored line waits for the room's events."""
-        if not self.items:
+        """Show the first item, if it is complete. Return whether it is."""
+        if not self.items or not self.items[0].is_complete:
             return False
-        item = self.items[0]
-        if not item.has_ended or (item.kind is Kind.LINE and item.error is None):
-            return False
-        del self.items[0]
-        item.is_shown = True
+        item = self.items.pop(0)
         self._show(item)
+        if item.command.is_move:
+            self._lead(item)
         return True
+
+    def _lead(self, move: Item) -> None:
+        """Lead the items after a move to its destination, up to the next move, or a choice of the user."""
+        for item in self.items:
+            if item.selections != move.selections:
+                break
+            if move.destination is not None:
+                item.view = move.destination
+            elif item.command.needs_view:
+                item.end(error=UsageError(f"{move.text} has failed"))
+            if item.command.is_move:
+                break
 
     def _send_next(self) -> bool:
         """Send the first unsent item, if it may be sent. Return whether it was."""
         unanswered = 0
-        has_private = False
         for item in self.items:
-            if not item.was_sent:
-                is_late = has_private and item.kind is Kind.LINE and not item.view.is_private
+            if not item.has_started:
                 is_possible = item.command.is_local or (self.is_open and unanswered < self.max_unanswered)
-                if is_possible and not is_late:
-                    item.was_sent = True
+                if is_possible:
                     self._send(item)
-                return item.was_sent
+                return is_possible
             unanswered += not item.has_ended
-            has_private = has_private or item.kind is Kind.PRIVATE
-            if item.kind is Kind.COMMAND:
-                return False
+            if not item.is_line:
+                break
         return False

@@ -78,16 +78,14 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
     """Make the screen that fits the terminal."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     size = session.output.get_size()
+    renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
     is_plain = is_dumb_terminal() or size.columns < SMALLEST[0] or size.rows < SMALLEST[1]
     # Windows has no such terminals, and its event loop cannot wait for what is typed into one.
     if is_plain and sys.platform != "win32":
         from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
 
-        renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
         return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding, sys.stdin.encoding)
-    renderer = Renderer(
-        has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
-    )
+    renderer.has_links = links.are_supported()
     return FullScreen(
         conversation,
         renderer,
@@ -117,7 +115,12 @@ class App:
         self._heard_at = 0.0
         """The time of the last event or answer."""
         self._talk = Conversation(
-            self, choices, rooms=options.rooms, uid_prefix=secrets.token_hex(16), now=time.time, on_end=self._on_end
+            self,
+            choices,
+            rooms=options.rooms,
+            make_uid=partial(secrets.token_hex, 16),
+            now=time.time,
+            on_end=self._on_end,
         )
         self._screen = self._talk.front = make_screen(self._talk, self)
 
@@ -148,6 +151,11 @@ class App:
         """Send a request, over as many connections as it takes."""
         self._start(self._call(request, on_end))
 
+    def is_own(self, event: events.Line) -> bool:
+        """Return whether the user has said a line."""
+        assert self._chat is not None
+        return self._chat.is_own(event)
+
     def quit(self, reason: str) -> None:
         """Leave the server."""
         assert self._chat is not None
@@ -177,7 +185,6 @@ class App:
         nick = options.nick or await self._ask_nick(Question(user, ()), "")
         while True:
             self._talk.nick = nick
-            self._talk.connecting()
             session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
             chat = Chat(session, options.host, options.port, None, "")
             try:
@@ -227,12 +234,9 @@ class App:
             before = talk.silence
             if chat is not None:
                 talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
-            if talk.state is State.OFFLINE and talk.retry_at is not None and talk.retry_at <= now:
-                talk.connecting()
-            elif talk.silence or before or talk.state is State.OFFLINE:
+            if talk.silence or before or talk.state is State.OFFLINE:
                 self._screen.update()
-            is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
-            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)
+            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if talk.round_trip >= SLOW_SECONDS else IDLE_SECONDS)
             if talk.state is State.ONLINE and not talk.silence and is_idle:
                 self.request(requests.CheckConnection(), lambda _result, _error: None)
 

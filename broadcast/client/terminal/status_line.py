@@ -39,13 +39,14 @@ def state_of(conversation: Conversation, now: float) -> str:
     *now* is on the clock of ``Conversation.retry_at``.
     """
     state = conversation.state
-    if state is State.OFFLINE and conversation.retry_at is not None:
-        return f"no connection, next try in {max(1, math.ceil(conversation.retry_at - now))} s"
+    if state is State.OFFLINE:
+        seconds = math.ceil(conversation.retry_at - now)
+        return f"no connection, next try in {seconds} s" if seconds > 0 else State.CONNECTING.value
     if state is not State.ONLINE:
         return "" if state is State.ASKING else state.value
     if conversation.silence >= SILENCE_SECONDS:
         return f"no answer for {conversation.silence:.0f} s"
-    if conversation.round_trip is not None and conversation.round_trip >= SLOW_SECONDS:
+    if conversation.round_trip >= SLOW_SECONDS:
         return f"{conversation.round_trip:.1f} s"
     return ""
 
@@ -73,8 +74,7 @@ def _label(number: int, view: View, columns: int, encoding: str) -> str:
     """Return the text for a view. Its name has at most *columns* columns."""
     unread = ""
     if view.unread:
-        urgent = view.is_private or view.mentions
-        unread = f" ({view.unread}{'!' if urgent else ''})"
+        unread = f" ({view.unread}{'!' if view.is_urgent else ''})"
     return f"{number} {shorten(printable(view.title, encoding), columns, _ellipsis(encoding))}{unread}"
 
 

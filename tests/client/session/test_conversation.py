@@ -8,7 +8,6 @@ import pytest
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Question, State
 from broadcast.client.session.entries import Entry, Line
-from broadcast.client.session.items import Kind
 from tests.client.session.fakes import NOW, Talk, as_text, welcome
 
 
@@ -24,7 +23,7 @@ def entries(here: Talk, name: str) -> list[str]:
 def test_an_own_line_waits_until_the_room_has_it_and_is_then_shown_in_its_place() -> None:
     here = Talk()
     assert here.talk.submit("hello") == ""
-    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
+    assert [(item.text, item.command.name) for item in here.talk.waiting] == [("hello", "say")]
     here.said("first")
     here.store()
     assert here.front.texts == ["bob: first", "ann: hello"]
@@ -146,12 +145,6 @@ def test_a_choice_that_cannot_be_stored_holds_until_the_end() -> None:
     here.talk.submit("/set times off")
     assert here.front.texts[1] == "! Client.toml cannot be written. Until you leave, times is off."
     assert here.choices["times"] is False
-
-
-def test_receipts_are_explained() -> None:
-    here = Talk()
-    here.talk.submit("/receipts on")
-    assert here.front.texts[1].startswith("-> Each line without")
 
 
 def test_quiet_hides_who_comes_and_goes() -> None:
@@ -442,15 +435,13 @@ def test_the_first_room_has_the_name_that_the_server_gives_it() -> None:
 def test_a_lost_connection_is_a_line_once_and_then_a_state() -> None:
     here = Talk()
     here.talk.lost("the server has closed the connection", 3.0)
-    here.talk.connecting()
-    assert here.talk.state is State.CONNECTING
     here.talk.lost("no connection to localhost", 7.0)
     assert (here.talk.state, here.talk.retry_at) == (State.OFFLINE, 7.0)
     assert here.front.texts == ["* The server has closed the connection."]
     here.talk.connected(welcome("lobby"))
     here.talk.handle(events.Reconnected(resumed=True, same_journal=True))
     assert here.front.texts[1:] == ["* You are ann. 1 other is here: bob."]
-    assert here.talk.retry_at is None
+    assert here.talk.state is State.ONLINE
 
 
 def test_another_journal_begins_the_numbers_anew() -> None:
@@ -514,7 +505,7 @@ def test_the_question_for_a_nickname_is_answered_by_the_next_line() -> None:
     assert here.talk.state is State.ASKING
     here.talk.submit("\nhello")
     assert (answers, here.talk.nick, here.talk.state) == (["ann"], "ann", State.CONNECTING)
-    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
+    assert [(item.text, item.command.name) for item in here.talk.waiting] == [("hello", "say")]
     here.talk.ask_nick(Question("", ("ann_", "ann2")), "ann is taken.", answers.append)
     here.talk.submit("")
     assert here.talk.question is not None
