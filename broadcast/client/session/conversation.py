@@ -236,11 +236,11 @@ class Conversation(Talk):
             return
         command, argument = commands.parse(line)
         if command.name == "quit":
-            self.leave(argument.strip())
+            self.leave(argument)
             return
         if self.state in {State.LEAVING, State.ENDED}:
             raise UsageError("You are leaving. Nothing more is sent.")
-        size = len(commands.said_text(command, argument).encode(errors="replace"))
+        size = len(line.encode(errors="replace"))
         if size > self.line_bytes:
             raise UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
         item = Item(line, self.current, command, argument, self._make_uid(), self._now(), self.selections)

@@ -11,6 +11,7 @@ from broadcast.client.protocol.requests import Emote, Request, Say, Stored
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
     from broadcast.client.session.entries import Entry
+    from broadcast.client.session.talk import Talk
     from broadcast.client.session.views import View
 
 
@@ -33,7 +34,7 @@ class Command(NamedTuple):
 
     name: str
     usage: str
-    run: Callable[[Any, Item, str], Execution | Result]
+    run: Callable[[Talk, Item, str], Execution | Result]
     aliases: tuple[str, ...] = ()
     is_text: bool = False
     """Whether it says something. Its entries show it, and the command itself is not shown."""
@@ -49,6 +50,11 @@ class Command(NamedTuple):
     def syntax(self) -> str:
         """The command as it is typed."""
         return f"/{self.name} {self.usage}".rstrip()
+
+    def check(self, argument: str) -> None:
+        """Raise ``UsageError`` if the usage begins with a word that is not optional, and there is no argument."""
+        if self.usage[:1].isalpha() and not argument.strip():
+            raise UsageError(f"Usage: {self.syntax}")
 
 
 @dataclass(eq=False, slots=True)
@@ -91,9 +97,10 @@ class Item:
             return self.result.seq <= self.view.last_seq
         return self.has_ended
 
-    def start(self, talk: object) -> None:
+    def start(self, talk: Talk) -> None:
         """Execute it up to its request. Without one, it ends at once."""
         try:
+            self.command.check(self.argument)
             outcome = self.command.run(talk, self, self.argument)
             if isinstance(outcome, Generator):
                 self.request = next(outcome)
