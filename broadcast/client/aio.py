@@ -21,11 +21,12 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random, SystemRandom
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
@@ -109,6 +110,9 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
 
     Raise ``Unreachable`` if there is no connection, and ``Rejected`` if the server refuses the nickname or a room.
     """
+    if resume is not None:
+        # A program that begins again and again with the same state still makes later attempts than before.
+        resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
     session = Session(nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace)
     async with Chat(session, host, port, ssl, rooms[0] if rooms else "") as chat:
         yield chat
@@ -402,9 +406,9 @@ class Chat:
             return await asyncio.open_connection(
                 self._host, self._port, ssl=self._ssl, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
             )
-        if sys.platform == "win32":
-            raise OSError("there are no unix sockets here")
-        return await asyncio.open_unix_connection(self._host.removeprefix(_UNIX), ssl=self._ssl)
+        if sys.platform != "win32":
+            return await asyncio.open_unix_connection(self._host.removeprefix(_UNIX), ssl=self._ssl)
+        raise OSError("there are no unix sockets here")
 
     async def _read(self, reader: asyncio.StreamReader, greeted: asyncio.Future[None]) -> str:
         session = self._session
