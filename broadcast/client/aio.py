@@ -139,7 +139,8 @@ class Chat:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sent: dict[int, float] = {}
         """The times at which the unanswered requests were sent, oldest first."""
-        self._heard = 0.0
+        self.heard_at = 0.0
+        """The time of the last input from the server, on the clock ``time.monotonic``."""
         self.round_trip = 0.0
         """The time from the latest answered request to its answer, in seconds."""
         self._news = asyncio.Event()
@@ -178,7 +179,7 @@ class Chat:
         """
         if not self.is_connected or not self._sent:
             return 0.0
-        return monotonic() - max(self._heard, next(iter(self._sent.values())))
+        return monotonic() - max(self.heard_at, next(iter(self._sent.values())))
 
     @property
     def resume(self) -> Resume | None:
@@ -422,14 +423,14 @@ class Chat:
                 data = await reader.read(_READ_BYTES)
             if not data:
                 return "the server has closed the connection"
-            self._heard = monotonic()
+            self.heard_at = monotonic()
             was_online = session.state is State.ONLINE
             answers = session.receive(data)
             if was_online:
                 self._measure(answers)
             elif session.state is State.ONLINE:
                 # The session has sent all requests on this connection just now.
-                self._sent = dict.fromkeys(self._sent, self._heard)
+                self._sent = dict.fromkeys(self._sent, self.heard_at)
                 if not greeted.done():
                     greeted.set_result(None)
             self._settle(answers)
@@ -446,7 +447,7 @@ class Chat:
     def _measure(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
             if (sent := self._sent.get(answer.call)) is not None:
-                self.round_trip = self._heard - sent
+                self.round_trip = self.heard_at - sent
 
     def _settle(self, answers: Sequence[Answer]) -> None:
         """Pass answers to the tasks that wait for them, and wake the task that waits for events."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from broadcast.client.options import Options
 
 IDLE_SECONDS: Final = 15.0
-"""The time without an event or an answer after which the client checks the connection."""
+"""The time without input after which the client checks the connection."""
 SLOW_SECONDS: Final = 1.0
 """The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
@@ -112,8 +112,6 @@ class App:
         self._status_of_signal = 0
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._heard_at = 0.0
-        """The time of the last event or answer."""
         self._talk = Conversation(
             self,
             choices,
@@ -149,7 +147,17 @@ class App:
 
     def request(self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]) -> None:
         """Send a request, over as many connections as it takes."""
-        self._start(self._call(request, on_end))
+
+        async def call() -> None:
+            assert self._chat is not None
+            result, error = None, None
+            try:
+                result = await self._chat.call(request)
+            except errors.ChatError as caught:
+                error = caught
+            on_end(result, error)
+
+        self._start(call())
 
     def is_own(self, event: events.Line) -> bool:
         """Return whether the user has said a line."""
@@ -161,18 +169,6 @@ class App:
         assert self._chat is not None
         self._start(self._chat.close(reason or None))
 
-    async def _call(
-        self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]
-    ) -> None:
-        assert self._chat is not None
-        result, error = None, None
-        try:
-            result = await self._chat.call(request)
-        except errors.ChatError as caught:
-            error = caught
-        self._heard_at = asyncio.get_running_loop().time()
-        on_end(result, error)
-
     # The session
 
     async def _run_session(self) -> None:
@@ -183,40 +179,31 @@ class App:
         options = self._options
         user = next(of_user(os.environ))
         nick = options.nick or await self._ask_nick(Question(user, ()), "")
-        while True:
+        while not self._ended.is_set():
             self._talk.nick = nick
             session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
-            chat = Chat(session, options.host, options.port, None, "")
             try:
-                async with chat:
+                async with Chat(session, options.host, options.port, None, "") as chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
                     await self._read(chat)
+                self._talk.ended(None)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
-            except errors.Ended as error:
-                self._talk.ended(error, LOST)
             except errors.ChatError as error:
-                self._talk.ended(error, NO_CONNECTION)
-            if self._ended.is_set():
-                return
+                self._talk.ended(error, LOST if isinstance(error, errors.Ended) else NO_CONNECTION)
 
     async def _read(self, chat: Chat) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""
-        loop = asyncio.get_running_loop()
         async for event in chat:
-            self._heard_at = loop.time()
             match event:
                 case events.Disconnected(reason=reason) if not self._options.reconnect:
-                    text = f"the connection to {self._options.server} was lost: {reason}"
-                    self._talk.ended(errors.Ended(text), LOST)
-                    return
+                    raise errors.Ended(f"the connection to {self._options.server} was lost: {reason}")
                 case events.Disconnected(reason=reason, after=after):
-                    self._talk.lost(reason, loop.time() + after)
+                    self._talk.lost(reason, asyncio.get_running_loop().time() + after)
                 case events.Reconnected():
                     self._talk.connected(chat.welcome)
             self._talk.handle(event)
-        self._talk.ended(None)
 
     async def _ask_nick(self, question: Question, why: str) -> str:
         nick: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -227,17 +214,16 @@ class App:
 
     async def _run_clock(self) -> None:
         """Keep the numbers of the status line up to date, and check the connection while nothing else does."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            talk, chat, now = self._talk, self._chat, loop.time()
-            before = talk.silence
-            if chat is not None:
-                talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
+            talk, chat, before = self._talk, self._chat, self._talk.silence
+            if chat is None:
+                continue
+            talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
             if talk.silence or before or talk.state is State.OFFLINE:
                 self._screen.update()
-            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if talk.round_trip >= SLOW_SECONDS else IDLE_SECONDS)
-            if talk.state is State.ONLINE and not talk.silence and is_idle:
+            pause = 2 * SLOW_SECONDS if talk.round_trip >= SLOW_SECONDS else IDLE_SECONDS
+            if talk.state is State.ONLINE and not talk.silence and time.monotonic() >= chat.heard_at + pause:
                 self.request(requests.CheckConnection(), lambda _result, _error: None)
 
     # Ends
