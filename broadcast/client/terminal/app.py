@@ -16,8 +16,6 @@ from io import TextIOWrapper
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.application.current import AppSession
 from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
 from prompt_toolkit.utils import is_dumb_terminal
@@ -31,6 +29,7 @@ from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
+from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen as FullScreen
 from broadcast.client.terminal.screen import has_alternate_screen, reflows
@@ -65,25 +64,21 @@ class Screen(Front, Protocol):
 
 def run(options: Options) -> int:
     """Run the client on this terminal until the user leaves, or the session ends. Return the exit status."""
-    choices = Choices(options)
     if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
         # Most terminals send UTF-8, also with LANG=C.
         sys.stdin.reconfigure(encoding="utf-8")
-    with create_app_session(create_input(), create_output()) as session:
-        make_screen = partial(_make_screen, options, session)
-        return asyncio.run(App(options, choices, make_screen).run())
+    return asyncio.run(App(options, Choices(options), partial(_make_screen, options)).run())
 
 
-def _make_screen(options: Options, session: AppSession, conversation: Conversation, server: Server) -> Screen:
+def _make_screen(options: Options, conversation: Conversation, server: Server) -> Screen:
     """Make the screen that fits the terminal."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    size = session.output.get_size()
+    output = create_output()
+    size = output.get_size()
+    encoding = sys.stdout.encoding
     renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
     is_plain = is_dumb_terminal() or size.columns < SMALLEST[0] or size.rows < SMALLEST[1]
     # Windows has no such terminals, and its event loop cannot wait for what is typed into one.
     if is_plain and sys.platform != "win32":
-        from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
-
         return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding, sys.stdin.encoding)
     renderer.has_links = links.are_supported()
     return FullScreen(
@@ -91,8 +86,8 @@ def _make_screen(options: Options, session: AppSession, conversation: Conversati
         renderer,
         ConversationCompleter(conversation, server),
         DraftHistory(state_folder() / "history"),
-        session.input,
-        session.output,
+        create_input(),
+        output,
         server=options.server,
         encoding=encoding,
         is_reflowing=reflows(),
