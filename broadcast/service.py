@@ -236,7 +236,7 @@ def makeService(options: Options) -> Server:
         def make_fanout() -> Fanout:
             return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
 
-        first_session = secrets.randbits(31) << 32  # ids of this process, which are positive integers of 64 bits
+        first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
         hub = Hub(journal, make_fanout, settings, time(), reactor.callLater, first_session)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)

@@ -33,8 +33,8 @@ PATIENCE = 90.0
 """Maximum number of seconds for anything that takes less than a second, or for a summary of a minute in the log."""
 DISK = "24m"
 """Size of the file system that holds the journal and the log."""
-VISITORS = 60
-"""Number of connections at a time in the floods of visitors."""
+FLOODERS = 60
+"""Number of connections at a time in the floods."""
 SLOW_READERS = 20
 
 DAEMON = """
@@ -366,24 +366,24 @@ async def change_clock(day: Day) -> None:
     day.check_no_loss()
 
 
-async def flood_with_visitors(day: Day) -> None:
-    """Let visitors take a nickname and quit, without a pause."""
+async def flood_with_joins(day: Day) -> None:
+    """Let clients take a nickname and quit, without a pause."""
     await flood(day, b"quit\n", reset=False)
 
 
 async def flood_with_resets(day: Day) -> None:
-    """Let visitors take a nickname and reset their connection, without a pause."""
+    """Let clients take a nickname and reset their connection, without a pause."""
     await flood(day, b"", reset=True)
 
 
 async def flood(day: Day, goodbye: bytes, *, reset: bool) -> None:
-    """Keep ``VISITORS`` connections at a time, each with a nickname, then *goodbye*."""
+    """Keep ``FLOODERS`` connections at a time, each with a nickname, then *goodbye*."""
 
     async def come_and_go(number: int) -> None:
         while True:
             with suppress(OSError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", day.daemon.port)
-                writer.write(f"visitor{number}\n".encode() + goodbye)
+                writer.write(f"flooder{number}\n".encode() + goodbye)
                 if reset:
                     with suppress(asyncio.IncompleteReadError):
                         await reader.readuntil(b"You are ")
@@ -394,10 +394,10 @@ async def flood(day: Day, goodbye: bytes, *, reset: bool) -> None:
                 writer.close()
 
     async with asyncio.TaskGroup() as tasks:
-        visitors = [tasks.create_task(come_and_go(number)) for number in range(VISITORS)]
+        flooders = [tasks.create_task(come_and_go(number)) for number in range(FLOODERS)]
         await asyncio.sleep(day.hold)
-        for visitor in visitors:
-            visitor.cancel()
+        for flooder in flooders:
+            flooder.cancel()
     day.check_no_loss()
 
 
@@ -437,7 +437,7 @@ FAULTS: Sequence[Fault] = (
     Fault("moved folder", move_folder, "moved|removed|replaced"),
     Fault("suspended process", suspend, "stood still for"),
     Fault("changed clock", change_clock, ""),
-    Fault("flood of visitors", flood_with_visitors, "joins .* from"),
+    Fault("flood of joins", flood_with_joins, "joins .* from"),
     Fault("flood of resets", flood_with_resets, "joins .* from"),
     Fault("slow readers", add_slow_readers, ""),
     Fault("killed and started again", kill_and_start, "Listening"),

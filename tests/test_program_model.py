@@ -46,12 +46,12 @@ LONG = bool(os.environ.get("BROADCAST_LONG"))
 
 KINDS: Final = {"say": "Message", "emote": "Action"}
 NAMES: Final = ("ann", "bob", "carol", "dave")
-TOLD_MESSAGES: Final = 3
+MAX_PRIVATE_MESSAGES: Final = 3
 """Number of private messages that a session keeps for the next connection. Small, like the other limits."""
 LIMITS: Final[Sequence[tuple[object, str, int]]] = (
     *SMALL_LIMITS,
     (broadcast.doors.jsonrpc.line_reader, "PAGE_LINES", 2),
-    (broadcast.doors.jsonrpc.session, "TOLD_MESSAGES", TOLD_MESSAGES),
+    (broadcast.doors.jsonrpc.session, "MAX_PRIVATE_MESSAGES", MAX_PRIVATE_MESSAGES),
     (broadcast.doors.jsonrpc.snapshots, "MAX_EVENTS", 6),
 )
 
@@ -456,7 +456,7 @@ class Model(RuleBasedStateMachine):
                 public_id(id_): (each.announced_nick, each.member.away_reason if each.member.away else None)
                 for id_, each in room.members.items()
             }
-        assert program.told == session._told_count
+        assert program.told == session._private_count
 
     def teardown(self) -> None:
         try:

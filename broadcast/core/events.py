@@ -8,8 +8,8 @@ There are three families:
 * *Notices* are for one subscriber: replies, prompts, receipts. They are never part of a room's stream. In one
   subscriber's stream a notice can replace an event (a receipt replaces the author's own message).
 
-``session`` is the id of the session that an event is about. It is 0 if the session is not known: in lines of a journal
-from before it stored sessions, and in lines of the server. A nickname can pass to another session, an id cannot.
+``session`` is the id of the session that an event is about. It is 0 in lines of the server, and in lines that a version
+without session ids has stored. A nickname can pass to another session, an id cannot.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Hub:
     """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
     *make_publisher* makes the publisher of one room. *started* is the start of the server, in seconds since the epoch.
-    *call_later* is for the rooms. The ids of sessions follow *first_session*.
+    *call_later* is for the rooms. Session ids begin after *first_session*.
     """
 
     def __init__(

@@ -26,10 +26,8 @@ class MultiRoomPeer(BasePeer):
     rooms behind. The subscriber of the responses belongs to *registry*, the fan-out of any room, but never subscribes.
     """
 
-    def __init__(
-        self, registry: Registry, writer: Writer, ready_for_line: Callable[[], None], on_closed: Callable[[], None]
-    ) -> None:
-        super().__init__(registry.dispatcher, writer, ready_for_line, on_closed)
+    def __init__(self, registry: Registry, writer: Writer, ready_for_line: Callable[[], None]) -> None:
+        super().__init__(registry.dispatcher, writer, ready_for_line)
         self._shared = SharedWriter(writer)
         self._responses = Subscriber(
             registry, Share(self._shared, goes_first=True), _NoEvents(), self._on_writable, self._private_bytes
@@ -136,7 +134,6 @@ class MultiRoomPeer(BasePeer):
                 self._writer.start_linger()
             else:
                 self._finish(last_lines)
-        self._on_closed()
 
     def _finish(self, last_lines: tuple[bytes, ...]) -> None:
         self._responses.send(last_lines)

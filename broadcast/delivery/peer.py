@@ -18,20 +18,16 @@ if TYPE_CHECKING:
 class BasePeer:
     """The part of a peer that does not depend on its rooms.
 
-    *ready_for_line* is called when the session is ready for its next line, and when ``congested`` changes. *on_closed*
-    is called when the session has ended.
+    *ready_for_line* is called when the session is ready for its next line, and when ``congested`` changes.
     """
 
-    def __init__(
-        self, dispatcher: Dispatcher, writer: Writer, ready_for_line: Callable[[], None], on_closed: Callable[[], None]
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, writer: Writer, ready_for_line: Callable[[], None]) -> None:
         self.ready_for_line = ready_for_line
         self._dispatcher = dispatcher
         self._writer = writer
         self._private_bytes = QueuedBytes()
         self._waiting: Callable[[], None] | None = None
         self._open = True
-        self._on_closed = on_closed
 
     @property
     def congested(self) -> bool:
@@ -70,7 +66,7 @@ class BasePeer:
 
         They lead to the owner of this peer. Without this reference cycle, the owner and the peer are freed at once.
         """
-        self.ready_for_line = self._on_closed = _do_nothing
+        self.ready_for_line = _do_nothing
 
 
 class StreamPeer(BasePeer):
@@ -81,7 +77,7 @@ class StreamPeer(BasePeer):
     for its end. While two rooms wait, the peer is congested. So a client that does not read cannot leave many behind.
 
     *encoder_for* returns the encoder of a view. It must return the same object each time, because subscribers with the
-    same encoder share the encoded batches.
+    same encoder share the encoded batches. *on_closed* is called when the session has ended.
     """
 
     def __init__(
@@ -92,8 +88,9 @@ class StreamPeer(BasePeer):
         ready_for_line: Callable[[], None],
         on_closed: Callable[[], None],
     ) -> None:
-        super().__init__(registry.dispatcher, writer, ready_for_line, on_closed)
+        super().__init__(registry.dispatcher, writer, ready_for_line)
         self._encoder_for = encoder_for
+        self._on_closed = on_closed
         self._subscriber = self._new_subscriber(registry, encoder_for(View()))
         self._ending: tuple[Subscriber, ...] = ()
         """The subscribers of earlier rooms that have not been sent everything. Each one waits for the one before."""
@@ -171,6 +168,11 @@ class StreamPeer(BasePeer):
             self._open = False
             self._close_after(self._subscriber)
         self._on_closed()
+
+    def drop_callbacks(self) -> None:
+        """Drop the callbacks; see ``BasePeer``."""
+        super().drop_callbacks()
+        self._on_closed = _do_nothing
 
     def connection_lost(self) -> None:
         """Discard everything that waits, because the connection is gone. All later calls do nothing."""

@@ -1,9 +1,9 @@
-"""The pace at which ports accept connections: arrivals get only the time that lines leave over.
+"""A limit on the time that the server spends on new connections, so that lines do not wait for them.
 
 Twisted accepts 100 connections in one turn of the reactor, and 20 more each time that was not enough. A client that
-connects in a loop then makes turns of hundreds of milliseconds. Here, a turn accepts fewer. While people talk, it
-accepts connections for half a millisecond, and the ports then pause for a multiple of that time, so that most of the
-time is left for the lines. Clients that connect meanwhile wait in the queue of the kernel.
+connects in a loop then causes turns of hundreds of milliseconds. Here, a turn accepts fewer. While people talk, a turn
+accepts connections for half a millisecond, and then all ports pause for a multiple of that time. Clients that connect
+meanwhile wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from twisted.internet.tcp import Port
 
 QUIET_ACCEPTS: Final = 32
-"""Maximum number of connections that a port accepts in one turn. They take a few milliseconds."""
+"""Maximum number of connections that a port accepts in one turn while nobody talks. They take a few milliseconds."""
 ACCEPT_SECONDS: Final = 0.0005
 """CPU time after which a port accepts no further connection in a turn while people talk, in seconds.
 
-Several connections fit into it. The system waits for whole milliseconds, so a pause for each would last too long.
+It suffices for several connections. A pause after each one would last too long, because the kernel waits for whole
+milliseconds.
 """
 PAUSE_FACTOR: Final = 6
 """Duration of the pause, as a multiple of the CPU time that the connections before it took.
 
-To accept a connection is a third of the work for it, or less. The rest are the nickname, the join and the end, and
-their notices. So arrivals take a third of the time. A program that comes back with its session costs less than a
-person, so more of them are accepted.
+To accept a connection is at most a third of the work for it. The rest is the nickname, the join, the leave, and their
+notices. So new connections take a third of the time. A program that resumes its session costs less than a person, so
+the server accepts more of them.
 """
-LONGEST_PAUSE: Final = 0.05
+MAX_PAUSE_SECONDS: Final = 0.05
 """Maximum duration of a pause, in seconds."""
 TALK_SECONDS: Final = 1.0
 """Time after a line during which people count as talking, in seconds."""
@@ -70,19 +71,20 @@ class AcceptPacer:
         port.doRead = accept_some  # type: ignore[method-assign]
 
     def _accept_and_pause(self, port: Port, accept: Callable[[], None]) -> None:
-        """Accept connections for ``ACCEPT_SECONDS``, then pause all ports. If none waits, do nothing."""
-        first_session = port.sessionno
+        """Accept connections for ``ACCEPT_SECONDS``, then pause all ports. Do not pause if no connection waits."""
+        first = session = port.sessionno
         began = self._cpu_seconds()
-        while True:
-            session = port.sessionno
+        seconds = 0.0
+        while seconds < ACCEPT_SECONDS:
             port.numberAccepts = 1
             accept()
             seconds = self._cpu_seconds() - began
-            if port.sessionno == session or seconds >= ACCEPT_SECONDS:
+            if port.sessionno == session:
                 break
-        # Without a new session, the port may be in a longer pause, because file descriptors are missing.
-        if port.sessionno != first_session:
-            pause = min(PAUSE_FACTOR * seconds, LONGEST_PAUSE)
+            session = port.sessionno
+        # If none was accepted, the port may be in a longer pause, because file descriptors are missing.
+        if session != first:
+            pause = min(PAUSE_FACTOR * seconds, MAX_PAUSE_SECONDS)
             self._paused_until = self._clock.seconds() + pause
             pause_accepting(port, pause, self._clock)
 

@@ -40,6 +40,19 @@ class VisitLog:
         self._timer: IDelayedCall | None = None
         """The end of this period, if there is anything to summarize."""
 
+    def write_join(self, log: Logger, peer: IAddress, nick: str) -> None:
+        """Write to *log* that the client at *peer* has joined as *nick*."""
+        self.write(log, peer, "join", "{nick} joined from {where}", nick=nick)
+
+    def write_leave(self, log: Logger, peer: IAddress, nick: str, first_nick: str, reason: str) -> None:
+        """Write to *log* that the client at *peer* has left. *nick* is empty if it never had a nickname."""
+        # The message is a format string, so that a JSON log has the values in fields of their own.
+        subject = "{nick}" if nick else "somebody without a nickname"
+        came_as = ", who came as {came_as}," if nick != first_nick else ""
+        message = f"{subject}{came_as} left{': {why}' if reason else ''} ({{where}})"
+        kind = "leave" if nick else "visit without a nickname"
+        self.write(log, peer, kind, message, nick=nick, came_as=first_nick, why=reason)
+
     def write(self, log: Logger, peer: IAddress, kind: str, message: str, **fields: object) -> None:
         """Write *message* with *fields* and the address of *peer* to *log*, or only count it.
 

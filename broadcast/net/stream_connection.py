@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class State(Enum):
     """The life of a connection and its session.
 
-    ::
+    The session of a program outlives its connections. For a connection, it is over when the connection leaves it::
 
         event              OPEN         INPUT_ENDED  BROKEN  GONE    CLOSING      HALF_CLOSED
         client sends EOF   INPUT_ENDED                               HALF_CLOSED  (close)
@@ -31,7 +31,7 @@ class State(Enum):
         connection closes  GONE         GONE                         CLOSED       CLOSED
         session is over    CLOSING      HALF_CLOSED  CLOSED  CLOSED
 
-    An empty field means no change. (close): the transport closes the connection, whose loss follows.
+    An empty field means no change. (close) means that the transport closes the connection; its loss follows.
     """
 
     OPEN = auto()
@@ -70,16 +70,16 @@ class _Peer(Protocol):
 
 
 class StreamConnection:
-    """One connection of a door. The methods with Twisted's names are those of a protocol for a stream transport.
+    """One connection of a door. It has the methods of a Twisted protocol for a stream transport.
 
-    A door sets the attributes that have no value here. When its session is over, it calls ``_end_session``, closes the
-    peer, and calls ``_release_if_gone``.
+    A subclass sets the attributes that have no value here. When the session is over, it calls ``_end_session``, closes
+    the peer, and calls ``_release_if_gone``.
     """
 
     transport: StreamTransport
     peer: _Peer
     heard_from = True
-    """Whether any input has arrived since the dead-peer detector last reset this."""
+    """Whether any input has arrived since the dead-peer detector set this to False."""
     _connections: Connections
     _input: InputLoop
     _state = State.OPEN
@@ -151,7 +151,7 @@ class StreamConnection:
 
     @property
     def _end_reason(self) -> str:
-        """The reason of a session that ends with its input: the loss of the connection, or none."""
+        """The reason why a session leaves at the end of its input. It is empty unless the connection broke."""
         return CONNECTION_LOST if self._state is State.BROKEN else ""
 
     def _end_session(self) -> bool:

@@ -1,7 +1,7 @@
-"""Writers: all bytes for a peer, batches and replies alike, pass through one writer, in order.
+"""The output of a connection. All bytes for a peer, batches and replies alike, pass through one writer, in order.
 
 ``transport.write`` only appends to a list and asks the reactor to watch the socket. This costs two system calls, a turn
-of the reactor and a logging context, where one ``send`` suffices. So a writer offers bytes to the socket first, if
+of the reactor and a logging context. One ``send`` suffices instead, so a writer offers bytes to the socket first, if
 there is one. The transport receives only the rest of a line that the socket has accepted in part.
 """
 
@@ -34,6 +34,8 @@ _DISCONNECTED: Final = frozenset(
     }
 )
 """Errors of a connection that neither side has closed (send(2), tcp(7))."""
+_CHUNK_BYTES: Final = 64 * 1024
+"""Maximum number of bytes in one write to a transport, which asks for a pause when it buffers as many."""
 
 Send: TypeAlias = Callable[[bytes], int]
 
@@ -42,10 +44,10 @@ class StreamTransport(Protocol):
     """The methods that all stream transports of Twisted have (TCP, unix, TLS). No zope interface has all of them."""
 
     def write(self, data: bytes, /) -> None:
-        """Send *data*, or buffer what cannot be sent yet."""
+        """Send *data*, or buffer the part that cannot be sent yet."""
 
     def registerProducer(self, producer: IProducer, /, streaming: bool) -> None:
-        """Pause *producer* while the buffer is full (*streaming*), or call it whenever the buffer is empty."""
+        """Pause *producer* while the buffer is full if *streaming*, else ask it for bytes when the buffer is empty."""
 
     def unregisterProducer(self) -> None:
         """Remove the producer."""
@@ -86,7 +88,7 @@ class Sender(Protocol):
         """
 
     def stop_drain(self) -> None:
-        """Stop calling *drained*: no bytes are waiting."""
+        """Do not call *drained* any more, because no bytes wait."""
 
     def send_failed(self, error: OSError) -> int:
         """Handle the *error* that a call of ``send`` has raised. Return 0, the number of accepted bytes."""
@@ -109,13 +111,13 @@ class Writer(Sender, Protocol):
 
 
 class _LingeringClose:
-    """The end of a connection, which is the same for all writers."""
+    """The end of a connection, which is the same for all writers. *linger* is the time until the abort, in seconds."""
 
     def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
         self._transport = transport
         self._clock = clock
-        self._seconds = linger
-        self._linger: IDelayedCall | None = None
+        self._linger = linger
+        self._abort: IDelayedCall | None = None
         self._drained: Callable[[], None] | None = None
 
     def close(self) -> None:
@@ -133,13 +135,13 @@ class _LingeringClose:
 
     def start_linger(self) -> None:
         """Abort after the linger time, unless the peer closes before."""
-        if self._linger is None:
-            self._linger = self._clock.callLater(self._seconds, self._transport.abortConnection)
+        if self._abort is None:
+            self._abort = self._clock.callLater(self._linger, self._transport.abortConnection)
 
     def send_failed(self, error: OSError) -> int:
         """Abort the connection if *error* says that it is broken. Return 0.
 
-        The system reports a reset or a time-out only once. Afterwards the transport sees a regular close. The
+        The kernel reports a reset or a time-out only once. Afterwards, the transport would see a regular close. The
         connection is lost in a later turn of the reactor.
         """
         if error.errno in _DISCONNECTED:
@@ -149,8 +151,8 @@ class _LingeringClose:
     def connection_lost(self) -> None:
         """Cancel the abort, and forget *drained*: a reference cycle with the subscriber would delay freeing both."""
         self._drained = None
-        if self._linger is not None and self._linger.active():
-            self._linger.cancel()
+        if self._abort is not None and self._abort.active():
+            self._abort.cancel()
 
 
 @implementer(IPullProducer)
@@ -198,7 +200,7 @@ class SocketWriter(_LingeringClose):
 
 @implementer(IPushProducer)
 class TransportWriter(_LingeringClose):
-    """A writer for all other transports, such as TLS. It writes to the transport until that asks for a pause."""
+    """A writer for all other transports, such as TLS. It writes until the transport asks for a pause."""
 
     def __init__(self, transport: StreamTransport, clock: IReactorTime, linger: float = _LINGER) -> None:
         super().__init__(transport, clock, linger)
@@ -214,7 +216,7 @@ class TransportWriter(_LingeringClose):
         return min(accepted, len(data))
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
-        """Write *rest*, which is one line at most, in spite of the pause."""
+        """Write *rest*, which is at most one line, although the transport may have asked for a pause."""
         self._drained = drained
         self._transport.write(rest)
 
@@ -236,10 +238,6 @@ class TransportWriter(_LingeringClose):
         """Do nothing: the transport reports the loss of the connection, too."""
 
 
-_CHUNK_BYTES = 64 * 1024
-"""Maximum number of bytes in one write. The transport asks for a pause when it buffers as many."""
-
-
 def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float = _LINGER) -> Writer:
     """Return the fastest writer that suits *transport*. *linger* is the time from the close to the abort, in seconds.
 
@@ -248,9 +246,9 @@ def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float 
     """
     handle = getattr(transport, "getHandle", lambda: None)()
     if isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6):
-        # A batch is complete, so waiting for more bytes is useless. Nagle's algorithm would hold it back until the peer
-        # acknowledges the previous one, which a peer that only reads does after up to 40 ms.
-        with suppress(OSError):  # macOS, if the connection was reset meanwhile
+        # Nagle's algorithm would hold a batch back until the peer acknowledges the previous one. A peer that only reads
+        # does so after up to 40 ms.
+        with suppress(OSError):  # macOS raises it if the connection was reset meanwhile
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
         return SocketWriter(transport, reactor, handle, linger)
@@ -258,9 +256,9 @@ def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float 
 
 
 def peek_byte(transport: StreamTransport) -> bytes:
-    """Return the first byte that *transport* can read, which remains to be read. Empty if there is none yet.
+    """Return the first byte that *transport* can read, without reading it. The result is empty if there is none yet.
 
-    Also empty if the transport is no plain connection: another protocol, such as TLS, has read a part of the input.
+    It is also empty if the transport is no plain connection, because another protocol, such as TLS, reads the input.
     """
     if not isinstance(transport, Connection):
         return b""
@@ -268,6 +266,6 @@ def peek_byte(transport: StreamTransport) -> bytes:
         return transport.getHandle().recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return b""
-    except OSError:  # the system reports a reset only once
+    except OSError:  # the kernel reports a reset only once
         transport.abortConnection()  # type: ignore[no-untyped-call]
         return b""

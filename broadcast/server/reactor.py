@@ -14,11 +14,11 @@ from twisted.python.log import ILogContext
 from broadcast.core.time_slice import SLICE_SECONDS
 
 TICK_SECONDS: Final = 1.0
-"""Interval of a timed call that shows that the process runs."""
+"""Interval of a timed call that shows that the process runs, in seconds."""
 PAUSE_SECONDS: Final = 2.0
-"""Delay of that call from which the process was stopped, in seconds."""
+"""Delay of that call above which the process counts as stopped for that time, in seconds."""
 MAX_EVENTS: Final = 128
-"""Maximum number of connections that one turn serves. The system reports the others first in the next turn."""
+"""Maximum number of connections that one turn serves. The kernel reports the others first in the next turn."""
 
 _log = Logger()
 
@@ -39,28 +39,27 @@ def use_monotonic_clock(reactor: ReactorClock, wall: Callable[[], float], monoto
     once. A step back would delay all deadlines, and even ``callLater(0)``, with which Twisted aborts a connection.
     Calls that were scheduled before keep their time.
 
-    Time in which the process was stopped (SIGSTOP, a paused machine) does not count. When the process continues, all
-    its deadlines would be over before the reactor reads what clients have sent meanwhile.
+    Time in which the process was stopped (SIGSTOP, a paused machine) does not count. Otherwise all deadlines would be
+    over when the process continues, before the reactor reads the input that has arrived meanwhile.
     """
     if "seconds" in vars(reactor):
         return
     offset = wall() - monotonic()
     paused = 0.0
-    next_tick = latest_tick = 0.0
+    next_tick = 0.0
 
     def seconds() -> float:
-        nonlocal offset, paused, next_tick, latest_tick
+        nonlocal offset, paused, next_tick
         now = monotonic()
-        if now > latest_tick:
+        if now - next_tick > PAUSE_SECONDS:
             offset -= now - next_tick
             paused += now - next_tick
-            next_tick, latest_tick = now, now + PAUSE_SECONDS
+            next_tick = now
         return now + offset
 
     def tick() -> None:
-        nonlocal paused, next_tick, latest_tick
+        nonlocal paused, next_tick
         next_tick = monotonic() + TICK_SECONDS
-        latest_tick = next_tick + PAUSE_SECONDS
         reactor.callLater(TICK_SECONDS, tick)
         if paused:
             _log.warn("The server stood still for {seconds:.0f} seconds. No deadline counts them.", seconds=paused)
@@ -73,14 +72,16 @@ def use_monotonic_clock(reactor: ReactorClock, wall: Callable[[], float], monoto
 class _Turns:
     """The I/O of a reactor that uses epoll, in turns that serve at most ``MAX_EVENTS`` connections.
 
-    Twisted serves all connections with an event in one turn, and cleans up after each one that has ended. When 2,000
-    connections break at once, this turn takes 200 ms, and all lines wait for it. Here, the connections that have ended
-    wait in a queue. A turn cleans up after some of them, once it has served all connections with events. Reading the
-    end of a connection takes a tenth of the time of the clean-up.
+    Twisted differs in three ways:
 
-    Twisted also writes to a pipe for each call of ``callFromThread``. This costs three system calls and a turn of the
-    reactor, but only a reactor that waits needs it. And Twisted makes a logging context for each connection that it
-    serves, which takes as long as a line. Here all connections of a turn share one.
+    * It serves all connections with an event in one turn, and cleans up at once after each one that has ended. When
+      2,000 connections break together, this turn takes 200 ms, and all lines wait for it. Here, the ended connections
+      wait in a queue, because to read the end of a connection takes a tenth of the time of the clean-up. A turn cleans
+      up after some of them, once it has served all connections with events.
+    * It writes to a pipe for each call of ``callFromThread``. This costs three system calls and a turn of the reactor.
+      Here, only a reactor that waits is woken up.
+    * It makes a logging context for each connection that it serves, which takes as long as the work for one line. Here,
+      all connections of a turn share one.
     """
 
     def __init__(self, reactor: Any) -> None:  # noqa: ANN401 - Twisted's reactor for Linux has no types
@@ -92,17 +93,17 @@ class _Turns:
         self._wake: Callable[[], None] = reactor.wakeUp
         self._waiting = False
         self._log_context = {"system": "-"}
-        """Fields of what is logged while a connection is served: *system* is the connection."""
+        """The fields of all log events of a turn: *system* is the connection that is being served."""
         self._now: Callable[[], float] = reactor.seconds
         self._remove_reader = reactor.removeReader
         self._remove_writer = reactor.removeWriter
         self._clean_up = reactor._disconnectSelectable  # noqa: SLF001
         self._ended: deque[tuple[Any, Exception, bool]] = deque()
-        """The connections that have ended: the arguments of ``_clean_up``."""
+        """The arguments of ``_clean_up`` for each connection that has ended."""
 
     def wait_and_serve(self, timeout: float | None) -> None:
-        """Wait *timeout* seconds for events (None for ever), unless there are calls to make. Then serve the events."""
-        self._waiting = True  # before the check: a call that comes after the check wakes the reactor
+        """Wait for events, unless there is work to do, and serve them. *timeout* is in seconds; None is for ever."""
+        self._waiting = True  # first, so that a call that comes after the check wakes the reactor
         try:
             events = self._poll(0 if self._calls or self._ended else timeout, MAX_EVENTS)
         finally:
@@ -113,17 +114,17 @@ class _Turns:
         for fd, event in events:
             selectable = self._selectables.get(fd)
             if selectable is None:
-                continue  # a connection that was served before has closed it
+                continue  # a connection that was served earlier in this turn has closed it
             try:
                 self._log_context["system"] = selectable.logPrefix()
                 self._serve(selectable, fd, event)
             except Exception:  # noqa: BLE001 - the reactor must survive any error
                 log.err()  # type: ignore[no-untyped-call]
         if self._ended:
-            # If the system has more events, their connections are served before the next ones are cleaned up.
+            # If the kernel may have more events, their connections are served first.
             self._clean_up_some(0 if len(events) == MAX_EVENTS else SLICE_SECONDS)
 
-    def add_ended(self, selectable: Any, why: Exception, is_read: bool) -> None:  # noqa: ANN401 - as in Twisted
+    def defer_clean_up(self, selectable: Any, why: Exception, is_read: bool) -> None:  # noqa: ANN401 - as in Twisted
         """Stop watching *selectable*, which has ended because of *why*, and clean up later.
 
         If *is_read* is true and *why* is a clean end, the connection may still be written to.
@@ -131,11 +132,11 @@ class _Turns:
         self._remove_reader(selectable)
         if not is_read or not isinstance(why, ConnectionDone):
             self._remove_writer(selectable)
-            selectable.connected = False  # a transport drops output, instead of being watched again
+            selectable.connected = False  # so that the transport drops output, and does not ask to be watched again
         self._ended.append((selectable, why, is_read))
 
     def _clean_up_some(self, seconds: float) -> None:
-        """Clean up after connections that have ended, for *seconds*, and after one at least."""
+        """Clean up after connections that have ended, for *seconds*, but after at least one."""
         deadline = self._now() + seconds
         while self._ended:
             selectable, why, is_read = self._ended.popleft()
@@ -149,7 +150,7 @@ class _Turns:
                 break
 
     def wake_up(self) -> None:
-        """End the wait. May be called from any thread, and from a signal handler."""
+        """End the wait. Other threads and signal handlers may call this."""
         if self._waiting:
             self._waiting = False
             self._wake()
@@ -157,8 +158,9 @@ class _Turns:
 
 def shorten_turns(reactor: Any) -> None:  # noqa: ANN401 - any reactor
     """Shorten the turns of *reactor*, if it uses epoll, as on Linux by default. Further calls change nothing."""
+    # The class is compared by name, because other systems have no ``select.epoll``.
     if type(getattr(reactor, "_poller", None)).__name__ == "epoll" and "doIteration" not in vars(reactor):
         turns = _Turns(reactor)
         reactor.doIteration = turns.wait_and_serve
         reactor.wakeUp = turns.wake_up
-        reactor._disconnectSelectable = turns.add_ended  # noqa: SLF001
+        reactor._disconnectSelectable = turns.defer_clean_up  # noqa: SLF001

@@ -75,17 +75,13 @@ class Program(TextClient):
         super().__init__(world, world.transport(None))
         self.ready_calls = 0
         """Number of times that the peer has asked for the next line."""
-        self.closed = False
         writer = world.writer(self.transport)
-        self.peer = MultiRoomPeer(world.fanout, writer, self._count_ready, self._note_closed)
+        self.peer = MultiRoomPeer(world.fanout, writer, self._count_ready)
         self.session = world.hub.next_session_id()
         self.peer.bind_session(self.session)
 
     def _count_ready(self) -> None:
         self.ready_calls += 1
-
-    def _note_closed(self) -> None:
-        self.closed = True
 
     def enter(self, *rooms: Room, held: bool = False) -> Callable[[], None]:
         """Subscribe to *rooms*. Return the function that releases the last one, if it is *held*."""

@@ -10,7 +10,7 @@ from twisted.internet.tcp import Port
 
 from broadcast.net.accept_pacing import (
     ACCEPT_SECONDS,
-    LONGEST_PAUSE,
+    MAX_PAUSE_SECONDS,
     PAUSE_FACTOR,
     QUIET_ACCEPTS,
     TALK_SECONDS,
@@ -135,7 +135,7 @@ def test_pause_has_a_limit(paced: Paced) -> None:
     AcceptPacer(paced.clock, lambda: next(cpu_seconds), lambda: 1).install(cast(Port, port))
     port.doRead()
     assert not port.reading
-    paced.clock.advance(LONGEST_PAUSE)
+    paced.clock.advance(MAX_PAUSE_SECONDS)
     assert port.reading
 
 
@@ -145,7 +145,7 @@ def test_port_without_a_connection_is_not_touched(paced: Paced) -> None:
     paced.port.waiting = 0
     paced.port.reading = False
     assert paced.accepted(paced.port) == 0
-    paced.clock.advance(LONGEST_PAUSE)
+    paced.clock.advance(MAX_PAUSE_SECONDS)
     assert not paced.port.reading
 
 
@@ -153,5 +153,5 @@ def test_closed_port_does_not_read_again(paced: Paced) -> None:
     paced.lines = 1
     paced.accepted(paced.port)
     paced.port.connected = False
-    paced.clock.advance(LONGEST_PAUSE)
+    paced.clock.advance(MAX_PAUSE_SECONDS)
     assert not paced.port.reading

@@ -70,12 +70,12 @@ def _take_line(talk: Talk, view: View, event: events.Line) -> None:
     if talk.ignores(line.nick) and not line.is_own:
         return
     talk.add(view, line)
-    if line.is_own or line.seq <= view.old_seq:
-        return
-    if view is not talk.current:
+    if line.seq <= view.old_seq:
+        view.new_entries = 0
+    elif not line.is_own and view is not talk.current:
         view.unread += 1
         view.mentions += line.is_mention
-    if line.is_mention:
+    if line.is_mention and line.seq > view.old_seq:
         talk.front.alert(view, line)
 
 

@@ -60,11 +60,11 @@ class _Collector:
 
     congested = False
 
-    def __init__(self, format_notice: Callable[[Notice], bytes]) -> None:
+    def __init__(self, encode_notice: Callable[[Notice], bytes]) -> None:
         self.lines: list[str] = []
         self.error = ""
         """The reason why the command has failed; empty if it has not."""
-        self._format_notice = format_notice
+        self._encode_notice = encode_notice
         self._space = LIST_BYTES
 
     def send(self, *notices: Notice) -> None:
@@ -72,7 +72,7 @@ class _Collector:
         for notice in notices:
             if isinstance(notice, ErrorReply):
                 self.error = f"{notice.reason}."
-            for line in self._format_notice(notice).decode().splitlines():
+            for line in self._encode_notice(notice).decode().splitlines():
                 self._space -= 2 * len(line.encode()) + 3  # a quoted character takes two bytes
                 if self._space > 0:
                     self.lines.append(line.removeprefix(_MARK))
@@ -100,7 +100,7 @@ class _CommandRun:
 
     def __init__(self, connection: Connection, call: Call, room: Room) -> None:
         self.hub: Hub = connection.sessions.hub
-        self._collector = _Collector(connection.format_notice)
+        self._collector = _Collector(connection.encode_notice)
         self.peer: Peer = self._collector
         self.room = room
         self.view = View()

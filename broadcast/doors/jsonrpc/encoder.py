@@ -47,7 +47,7 @@ class RoomEncoder:
 
     def __init__(self, room: str, now: Callable[[], float]) -> None:
         self.last_output = -inf
-        """Time of the last line. The subscribers have been sent nothing since."""
+        """Time of the last line. The subscribers have received nothing since."""
         self._now = now
         self._room = room
         self._said = f'{_HEAD}"said","params":{{"room":"{room}","seq":'
@@ -56,7 +56,7 @@ class RoomEncoder:
         self._emoted_event = f'{{"method":"emoted","room":"{room}","seq":'
 
     def encode(self, event: Event | Notice) -> bytes:
-        """Return *event* as a line, empty if programs are not sent it."""
+        """Return *event* as a line, or no bytes if programs do not receive it."""
         if type(event) is Message:
             self.last_output = self._now()
             return f"{self._said}{self._members(event)}}}\n".encode()
@@ -80,14 +80,14 @@ class RoomEncoder:
 
     def _members(self, event: Stored) -> str:
         """Return the members of *event* after the room, and the end of the object."""
-        # A nickname needs no quotes unless somebody has changed the journal.
-        session = f"{event.session:x}" if event.session else ""
+        session = f"{event.session:x}" if event.session else ""  # ``public_id``, without a call for every line
         uid = f',"uid":"{event.uid}"' if event.uid else ""
-        nick, text = quote(event.nick), quote(event.text)
+        nick = quote(event.nick)  # JSON would only have to escape it if another program has changed the journal
+        text = quote(event.text)
         return f'{event.seq},"at":{event.at:.3f},"nick":{nick},"session":"{session}","text":{text}{uid}}}'
 
     def _rare(self, event: Event | Notice) -> Struct | None:  # noqa: C901, PLR0911 - a case for each
-        """Return the parameters of the notification for *event*, None if programs are not sent it."""
+        """Return the parameters of the notification for *event*, or None if programs do not receive it."""
         room = self._room
         match event:
             case events.Joined(session=session, nick=nick):

@@ -24,7 +24,7 @@ from broadcast.doors.jsonrpc.messages import (
     Resume,
     ServerLimits,
 )
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
 
 if TYPE_CHECKING:
     from broadcast.core.room import Room
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 class Hello:
     """One ``hello`` on *connection*.
 
-    *on_session* is called with the session as soon as it belongs to the connection, and *on_result* with the result.
-    Then the connection is resumed. If hello is refused, only *on_error* is called. ``run`` may call any of them.
+    The connection is paused until the end. *on_session* is called with the session as soon as it belongs to the
+    connection, and *on_result* with the result. If hello is refused, only *on_error* is called. ``run`` may call any of
+    them.
     """
 
     def __init__(
@@ -57,21 +58,28 @@ class Hello:
         self._on_error = on_error
         self._rooms: Sequence[Room] = ()
         self._snapshots: dict[str, JoinResult] = {}
+        """The snapshots that are complete, by room."""
         self._takers: list[SnapshotTaker] = []
-        """The takers of all snapshots, until each has used its share of the message."""
+        """The takers of all snapshots, until all are complete for the first time."""
         self._releases: list[Callable[[], None]] = []
         """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
+        """Number of the last line that the client has seen in each room, if it asks to resume."""
         self._resumed = False
-        self._told = 0
+        self._last_private = 0
         """Number of the last private message that the client has seen of the resumed session."""
 
     def run(self) -> None:
         """Check the parameters, then resume the session or open its rooms."""
+        self._connection.pause()
         try:
             self._begin()
         except RpcError as error:
-            self._on_error(error)
+            self._refuse(error)
+
+    def _refuse(self, error: RpcError) -> None:
+        self._on_error(error)
+        self._connection.resume()
 
     def _begin(self) -> None:
         params = self._params
@@ -82,13 +90,13 @@ class Hello:
                 supported=[PROTOCOL_VERSION],
             )
         resume = params.resume
-        if isinstance(resume, UnsetType) or (session := self._check_resume(resume)) is None:
+        if isinstance(resume, UnsetType) or (session := self._find_session(resume)) is None:
             self._open_rooms()
         else:
             self._resume(session, resume)
 
-    def _check_resume(self, resume: Resume) -> ProgramSession | None:
-        """Return the session to resume, None if it is over. Raises ``RpcError``."""
+    def _find_session(self, resume: Resume) -> ProgramSession | None:
+        """Return the session to resume, or None if it has ended. Raises ``RpcError``."""
         if resume.journal != self._hub.journal_id:
             raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
         self._after = {fold_room_name(name): last for name, last in resume.rooms.items()}
@@ -119,7 +127,7 @@ class Hello:
                 raise explain_rejection(rooms)
             session = self._open_session(rooms)
         except RpcError as error:
-            self._on_error(error)
+            self._refuse(error)
             return
         self._attach(session, rooms, session.join)
 
@@ -134,7 +142,7 @@ class Hello:
         except RejectedError as error:
             raise explain_rejection(error) from error
 
-    # A session that goes on
+    # A resumed session
 
     def _resume(self, session: ProgramSession, resume: Resume) -> None:
         rooms = list(self._hub.rooms_of(session.member))
@@ -142,10 +150,10 @@ class Hello:
         session.attempt = resume.attempt
         session.grace = self._limit_grace(session.grace)
         self._resumed = True
-        self._told = resume.told
+        self._last_private = resume.told
         self._attach(session, rooms, session.when_joined)
 
-    # Both
+    # New and resumed sessions
 
     def _attach(
         self, session: ProgramSession, rooms: Sequence[Room], join: Callable[[Room, Callable[[], None]], None]
@@ -153,8 +161,6 @@ class Hello:
         """Continue *session* on the connection. *join* calls back when the stream of a room can begin."""
         self._rooms = rooms
         session.attach(self._connection)
-        if not self._resumed:
-            self._sessions.log_begin(session)
         self._on_session(session)
         for room in rooms:
             join(room, partial(self._take_snapshot, session, room))
@@ -162,15 +168,16 @@ class Hello:
             self._respond(session)
 
     def _limit_grace(self, default: float) -> float:
-        """Return the grace that the client asks for, or *default* if it does not; at most the server's."""
+        """Return the grace that the client asks for, by default *default*, but at most that of the server."""
         asked = self._params.grace
         return min(self._hub.settings.limits.grace_seconds, default if isinstance(asked, UnsetType) else asked)
 
     def _take_snapshot(self, session: ProgramSession, room: Room) -> None:
         """Begin the stream of *room*, and take the snapshot that precedes it."""
-        share = share_of(len(self._rooms), len(msgspec.json.encode(self._motd)))
-        wanted = Wanted(UNSET if self._resumed else self._params.replay, self._after.get(room.name, UNSET))
-        taker = SnapshotTaker(self._connection, room, wanted, share, partial(self._on_snapshot, session))
+        share = bytes_per_snapshot(len(self._rooms), len(msgspec.json.encode(self._motd)))
+        replay = UNSET if self._resumed else self._params.replay
+        after = self._after.get(room.name, UNSET)
+        taker = SnapshotTaker(self._connection, room, replay, after, share, partial(self._on_snapshot, session))
         self._takers.append(taker)
         self._releases.append(taker.release)
         taker.take_events()
@@ -179,7 +186,7 @@ class Hello:
         self._snapshots[snapshot.room] = snapshot
         if len(self._snapshots) < len(self._rooms):
             return
-        takers, self._takers = self._takers, []
+        takers, self._takers = self._takers, []  # they refer to this object; a reference cycle would delay freeing both
         if session.connection is not self._connection:
             return
         cut = [taker for taker in takers if taker.is_cut]
@@ -200,7 +207,7 @@ class Hello:
         self._on_result(self._describe(session))
         for release in self._releases:
             release()
-        session.begin_telling(self._told)
+        session.send_private_after(self._last_private)
         self._connection.resume()
 
     @property

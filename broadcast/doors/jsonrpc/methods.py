@@ -1,7 +1,7 @@
 """The methods of a program that has said hello.
 
-A method answers its call at once or later. A method that answers later, and whose effects the next request could see,
-pauses the input until then.
+A method answers its call at once or later. If it answers later, and the next request could see its effects, it pauses
+the connection until then.
 """
 
 from __future__ import annotations
@@ -19,16 +19,9 @@ from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
-from broadcast.doors.jsonrpc.messages import (
-    MAX_ROOMS,
-    JoinResult,
-    NickResult,
-    SayResult,
-    TellResult,
-)
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
-from broadcast.doors.jsonrpc.session import TELL_UIDS, FirstTell
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, Wanted, check_after, share_of
+from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS, FirstTell
+from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
@@ -46,7 +39,7 @@ def _post(kind: type[Message | Action], connection: Connection, call: Call, para
     try:
         room = session.find_room(params.room)
     except RpcError:
-        if uid and _repeat_outside(kind, connection, call, params, uid):
+        if uid and _answer_outside(kind, connection, call, params, uid):
             return
         raise
     text = session.clean_text(params.text)
@@ -60,10 +53,10 @@ def _post(kind: type[Message | Action], connection: Connection, call: Call, para
         room.post(event, partial(_answer_repetition, connection, call, room))
 
 
-def _repeat_outside(
+def _answer_outside(
     kind: type[Message | Action], connection: Connection, call: Call, params: messages.SayParams, uid: str
 ) -> bool:
-    """Answer a line in a room that the session has left, if the room knows its uid. Return whether it does."""
+    """Answer a line for a room that the session has left, if the room knows its uid. Return whether it does."""
     session = connection.session
     room = connection.sessions.hub.rooms.get(fold_room_name(params.room))
     if room is None:
@@ -75,7 +68,7 @@ def _repeat_outside(
 def _post_with_uid(
     connection: Connection, call: Call, session: ProgramSession, room: Room, event: Stored, error: JournalError | None
 ) -> None:
-    """Append the first line with a uid, now that the uids of the room are known."""
+    """Append a line with a uid, once the uids of the room have been loaded."""
     if session.ending:
         call.fail(_session_gone())
     elif error is None:
@@ -91,13 +84,13 @@ def _answer_stored(call: Call, event: Stored | StoreFailed | TopicChanged) -> No
     elif isinstance(event, TopicChanged):
         call.succeed()
     else:
-        call.succeed(SayResult(seq=event.seq, at=round(event.at, 3)))
+        call.succeed(messages.SayResult(seq=event.seq, at=round(event.at, 3)))
 
 
 def _answer_repetition(
     connection: Connection, call: Call, room: Room, first: Stored | StoreFailed | UidReused | JournalError
 ) -> None:
-    """Answer a call whose uid is known: by the *first* line that has it, or by an error."""
+    """Answer a call whose uid is known, with the *first* line that has it, or with an error."""
     if isinstance(first, RejectedError):
         call.fail(explain_rejection(first))
     elif isinstance(first, JournalError):
@@ -123,8 +116,8 @@ def _join(connection: Connection, call: Call, params: messages.JoinParams) -> No
         connection.pause()
         connection.peer.unsubscribe(room.publisher)  # the stream begins anew, after the new snapshot
         _take_snapshot(connection, call, params, room)
-    elif len(session.member.memberships) >= MAX_ROOMS:
-        raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
+    elif len(session.member.memberships) >= messages.MAX_ROOMS:
+        raise refusal("room-refused", f"A session can be in {messages.MAX_ROOMS} rooms.")
     else:
         connection.pause()
         connection.sessions.hub.open_rooms([params.room], partial(_on_room, connection, call, params, session))
@@ -157,14 +150,13 @@ def _session_gone() -> RpcError:
 
 def _take_snapshot(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
     """Begin the stream of *room*, and take the snapshot that precedes it."""
-    wanted = Wanted(params.replay, params.after)
 
-    def answer(snapshot: JoinResult) -> None:
+    def answer(snapshot: messages.JoinResult) -> None:
         call.on_sent = taker.release  # the response may wait for those of earlier requests
         call.succeed(snapshot)
         connection.resume()
 
-    taker = SnapshotTaker(connection, room, wanted, share_of(1), answer)
+    taker = SnapshotTaker(connection, room, params.replay, params.after, bytes_per_snapshot(1), answer)
     taker.take_events()
 
 
@@ -189,7 +181,7 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     recipient = sanitize(params.to).strip()
     # A digest, because the texts of all messages that a session remembers would take four megabytes.
     digest = hash((casefold_key(recipient), text))
-    if uid and (first := session.told_uids.get(uid)) is not None:
+    if uid and (first := session.tell_uids.get(uid)) is not None:
         if first.digest != digest:
             raise refusal("uid-reused", "Another private message of this session has the same uid.")
         call.succeed(first.result)
@@ -197,11 +189,11 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     hub = connection.sessions.hub
     to = hub.find(recipient)
     room = hub.send_private(session.member, to, text, connection.sessions.wall_clock())
-    result = TellResult(away=to.away_reason) if to.away else TellResult()
+    result = messages.TellResult(away=to.away_reason) if to.away else messages.TellResult()
     if uid:
-        session.told_uids[uid] = FirstTell(digest, result)
-        if len(session.told_uids) > TELL_UIDS:
-            del session.told_uids[next(iter(session.told_uids))]
+        session.tell_uids[uid] = FirstTell(digest, result)
+        if len(session.tell_uids) > MAX_TELL_UIDS:
+            del session.tell_uids[next(iter(session.tell_uids))]
     call.succeed(result)
     if room is not None and hub.should_throttle_sender(to):
         connection.pause()
@@ -219,7 +211,7 @@ def _nick(connection: Connection, call: Call, params: messages.NickParams) -> No
     member = connection.session.member
     reject_controls(params.nick)
     connection.sessions.hub.rename(member, sanitize(params.nick))
-    call.succeed(NickResult(nick=member.nick))
+    call.succeed(messages.NickResult(nick=member.nick))
 
 
 def _away(connection: Connection, call: Call, params: messages.AwayParams) -> None:

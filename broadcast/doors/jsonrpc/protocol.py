@@ -1,8 +1,9 @@
-"""One connection of a program, and the parts that all of them share."""
+"""The door for programs: the protocol of one connection, and the objects that all connections share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from weakref import proxy
 
@@ -36,33 +37,32 @@ if TYPE_CHECKING:
     from broadcast.net.writers import StreamTransport, Writer
 
 MAX_FAILED_HELLOS: Final = 10
-"""Number of failed attempts to say hello after which the connection closes."""
+"""Number of failed ``hello`` requests after which the connection closes."""
 MAX_BAD_LINES: Final = 5
-"""Number of lines in a row that are too long or no JSON after which the connection closes."""
-RETURN_SECONDS: Final = 1.0
-"""Minimum time after which clients come back when the server goes down."""
-RETURNS_PER_SECOND: Final = 500
-"""Number of clients that come back in each second after that."""
+"""Number of lines in a row after which the connection closes, if each is too long or no JSON."""
+RECONNECT_SECONDS: Final = 1.0
+"""Minimum time after which clients connect again when the server goes down, in seconds."""
+RECONNECTS_PER_SECOND: Final = 500
+"""Number of clients that connect again in each second after that."""
 PING_SECONDS: Final = 60.0
 """Time without output after which the client is sent a ``ping``, in seconds."""
 PING: Final = encode_notification(Empty())
 
 
 class DoorContext(NamedTuple):
-    """The parts that all connections of programs share. *random* returns numbers from 0 to below 1."""
+    """The objects that all connections of programs share. *random* returns numbers from 0 to below 1."""
 
     sessions: Sessions
     connections: Connections
     random: Callable[[], float]
-    format_notice: Callable[[Notice], bytes]
+    encode_notice: Callable[[Notice], bytes]
     """Returns a notice as a line of the line protocol."""
 
 
 class ProgramConnection(StreamConnection):
     """One connection of a program: it turns bytes into requests, executes them, and sends the responses.
 
-    ``InputLoop`` asks for one line at a time. A door for another transport can feed a connection, too. *greeting* is
-    sent together with the first output.
+    ``InputLoop`` asks for one line at a time. *greeting* is sent together with the first output.
     """
 
     peer: MultiRoomPeer
@@ -72,17 +72,17 @@ class ProgramConnection(StreamConnection):
         sessions = context.sessions
         self.transport = transport
         self.sessions = sessions
-        self.format_notice = context.format_notice
+        self.encode_notice = context.encode_notice
         self.ready = True
         """Whether the next request can be handled."""
         registry = cast("Registry", sessions.hub.lobby.publisher)  # a fan-out is both
-        self.peer = MultiRoomPeer(registry, writer, self._run_input, _do_nothing)
+        self.peer = MultiRoomPeer(registry, writer, self._run_input)
         self._greeting = greeting
         """Bytes to send before the first output."""
         self._context = context
         self._connections = context.connections
-        self._said_goodbye = False
-        """Whether the client knows that the server is going down."""
+        self._has_shutdown_notice = False
+        """Whether the client has been sent the notice that the server is going down."""
         self._session: ProgramSession | None = None
         self._splitter = LineSplitter(MAX_REQUEST_BYTES)
         self._responses = Responses(self.send, self._check_end)
@@ -98,7 +98,7 @@ class ProgramConnection(StreamConnection):
 
     @property
     def session(self) -> ProgramSession:
-        """The session. There is one only after ``hello``."""
+        """The session, which exists only after ``hello``."""
         assert self._session is not None
         return self._session
 
@@ -221,7 +221,7 @@ class ProgramConnection(StreamConnection):
         self.peer.send_bytes(line)
 
     def _check_output(self) -> None:
-        """Send a ``ping`` if the client was sent nothing for ``PING_SECONDS``."""
+        """Send a ``ping`` if the client has been sent nothing for ``PING_SECONDS``."""
         now = self.sessions.clock.seconds()
         directory = self.sessions.directory
         rooms = self.sessions.hub.rooms_of(self.session.member)
@@ -239,7 +239,6 @@ class ProgramConnection(StreamConnection):
             raise RpcError(Code.INVALID_REQUEST, "You have said hello already.")
         if self._connections.stopping:
             raise refusal("going-down", GOING_DOWN)
-        self.pause()
 
         def greet(result: HelloResult) -> None:
             self._connections.resumed_count += result.resumed
@@ -248,11 +247,7 @@ class ProgramConnection(StreamConnection):
             call.succeed(result)
             self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
 
-        def refuse(error: RpcError) -> None:
-            self._fail(call, error)
-            self.resume()
-
-        Hello(self.sessions, self, params, self._set_session, greet, refuse).run()
+        Hello(self.sessions, self, params, self._set_session, greet, partial(self._fail, call)).run()
 
     def _set_session(self, session: ProgramSession) -> None:
         self._stop_timers()  # hello cannot fail any more, even if the result takes long
@@ -297,7 +292,7 @@ class ProgramConnection(StreamConnection):
 
     def session_moved(self) -> None:
         """Close, because another connection has resumed the session. Requests that were not handled are dropped."""
-        self._session = None
+        self._session = None  # so that it does not end
         self._end_for("resumed elsewhere")
 
     def _end_for(self, reason: str) -> None:
@@ -317,7 +312,7 @@ class ProgramConnection(StreamConnection):
 
     def _release(self) -> None:
         super()._release()
-        self._responses.close()
+        self._responses.close()  # drops calls from after the loss; a reference cycle would delay freeing both
 
     # Calls of the server
 
@@ -329,26 +324,22 @@ class ProgramConnection(StreamConnection):
         self.send(self._take_shutdown_notice())
 
     def _take_shutdown_notice(self) -> bytes:
-        """Return the notice, once."""
-        if self._said_goodbye:
+        """Return the notice, or no bytes if the client has it."""
+        if self._has_shutdown_notice:
             return b""
-        self._said_goodbye = True
-        spread = len(self._connections) / RETURNS_PER_SECOND
-        after = RETURN_SECONDS + self._context.random() * spread
+        self._has_shutdown_notice = True
+        spread = len(self._connections) / RECONNECTS_PER_SECOND
+        after = RECONNECT_SECONDS + self._context.random() * spread
         return _encode_goodbye(GOING_DOWN, reconnect=True, after=round(after, 3))
 
     def close(self) -> None:
         """Close the connection once everything is delivered. The rooms receive no notice of it."""
-        self._session = None
+        self._session = None  # so that it does not leave its rooms
         self._end(self._take_shutdown_notice())
 
 
 def _encode_goodbye(reason: str, *, reconnect: bool, after: float = 0.0) -> bytes:
     return encode_notification(Goodbye(reason=reason, reconnect=reconnect, after=after))
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def take_over(context: DoorContext, connection: LineConnection, writer: Writer, greeting: bytes) -> ProgramConnection:

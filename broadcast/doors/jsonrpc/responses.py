@@ -29,9 +29,9 @@ class Call:
         self.response: Callable[[], bytes] | None = None
         """A function that returns the response, once there is one. It is called when the response is sent."""
         self.on_sent: Callable[[], None] | None = None
-        """Called when the response has been sent, at once for a notification."""
+        """A function that is called when the response has been sent, at once for a notification."""
         self.on_next: Callable[[], None] | None = None
-        """Called when all earlier requests have their responses."""
+        """A function that is called when all earlier requests have their responses."""
 
     @property
     def is_request(self) -> bool:
@@ -98,7 +98,7 @@ class Responses:
     def wait(self, call: Call, function: Callable[[], None]) -> None:
         """Call *function* when all calls before *call* have their responses. No other call may follow before that."""
         if not call.is_request:
-            self._pending.append(call)
+            self._pending.append(call)  # a notification has no place among the responses otherwise
         if self._pending[0] is call:
             function()
         else:

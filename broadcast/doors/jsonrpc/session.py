@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.messages import TellResult
 
-TOLD_MESSAGES: Final = 200
-"""Number of private messages that a session keeps for the next connection."""
-TELL_UIDS: Final = 1_000
-"""Number of uids of private messages that a session remembers."""
+MAX_PRIVATE_MESSAGES: Final = 200
+"""Maximum number of private messages that a session stores for the next connection."""
+MAX_TELL_UIDS: Final = 1_000
+"""Maximum number of uids of private messages that a session remembers."""
 
 
 class FirstTell(NamedTuple):
@@ -39,7 +39,7 @@ class FirstTell(NamedTuple):
 class Connection(Protocol):
     """The connection of a session, on which its requests arrive."""
 
-    format_notice: Callable[[Notice], bytes]
+    encode_notice: Callable[[Notice], bytes]
     """Returns a notice as a line of the line protocol."""
 
     @property
@@ -56,7 +56,7 @@ class Connection(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection is not over."""
+        """Whether the connection has not ended."""
 
     @property
     def address(self) -> IAddress:
@@ -79,7 +79,7 @@ class Connection(Protocol):
 
 
 class SessionRegistry(Protocol):
-    """The owner of all sessions, and the surroundings that they share."""
+    """The owner of all sessions, and the objects that they share."""
 
     hub: Hub
     clock: IReactorTime
@@ -122,29 +122,29 @@ class ProgramSession:
         self.ending = False
         """Whether the session is leaving its rooms, or has left them."""
         self.on_end: Callable[[], None] | None = None
-        """Called when the session has left all rooms, before its connection closes."""
-        self.told_uids: dict[str, FirstTell] = {}
-        """The last private messages that had a uid, by this uid."""
+        """A function that is called when the session has left all rooms, before its connection closes."""
+        self.tell_uids: dict[str, FirstTell] = {}
+        """The last private messages that had a uid, by their uid."""
         self._sessions = sessions
         self._hub = sessions.hub
-        self._told: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
+        self._private_lines: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
         """The last private messages, as notifications."""
-        self._told_count = 0
+        self._private_count = 0
         """Number of the last private message."""
-        self._telling = False
-        """Whether private messages are sent at once: the client has received the result of ``hello``."""
+        self._sends_private = False
+        """Whether private messages are sent at once, because the client has received the result of ``hello``."""
         self._on_joined: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is joining."""
         self._on_left: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is leaving."""
         self._grace_end: IDelayedCall | None = None
         self._rooms_to_leave = 0
-        """Number of rooms that the session has left, and whose members have not all been notified."""
+        """Number of rooms that the session is leaving: some of their members have not been notified yet."""
         # The member refers to the session weakly, because the door owns it until its end.
         self.member = self._hub.admit(self.id, nick, proxy(self), receives_own=True)
         self.member.last_active = sessions.wall_clock()
         self.first_nick = self.member.nick
-        """The nickname with which the session has begun."""
+        """The nickname with which the session began."""
 
     @property
     def public_id(self) -> str:
@@ -159,14 +159,14 @@ class ProgramSession:
         return self._hub.rooms[name]
 
     def clean_text(self, text: str) -> str:
-        """Return *text* as it may be shown. Raises ``RpcError`` if it is too long, or if nothing is left of it."""
+        """Return *text* without control characters. Raises ``RpcError`` if it is too long, or the result is blank."""
         clean = self.clean_reason(text)
         if not clean.strip():
             raise refusal("empty", "The text is empty.")
         return clean
 
     def clean_reason(self, text: str | None) -> str:
-        """Return *text* as it may be shown; it may be empty. Raises ``RpcError`` if it is too long."""
+        """Return *text* without control characters, or an empty text. Raises ``RpcError`` if it is too long."""
         if not text:
             return ""
         limit = self._hub.settings.limits.line_bytes
@@ -225,27 +225,27 @@ class ProgramSession:
             self._finish()
 
     def receive_private(self, message: PrivateMessage) -> None:
-        """Number a private message, keep it for the next connection, and send it; see ``MemberListener``."""
-        self._told_count += 1
-        line = encode_private(self._told_count, message)
-        self._told.append(line)
-        del self._told[:-TOLD_MESSAGES]
-        if self.connection is not None and self._telling:
+        """Number a private message, store it for the next connection, and send it; see ``MemberListener``."""
+        self._private_count += 1
+        line = encode_private(self._private_count, message)
+        self._private_lines.append(line)
+        del self._private_lines[:-MAX_PRIVATE_MESSAGES]
+        if self.connection is not None and self._sends_private:
             self.connection.send(line)
 
-    def begin_telling(self, after: int) -> None:
-        """Send the private messages after the number *after* that the session still has, and later ones at once."""
-        self._telling = True
+    def send_private_after(self, after: int) -> None:
+        """Send the stored private messages after the number *after*. Later ones are sent at once."""
+        self._sends_private = True
         if self.connection is not None:
-            dropped = self._told_count - len(self._told)
-            self.connection.send(b"".join(self._told[max(0, after - dropped) :]))
+            dropped = self._private_count - len(self._private_lines)
+            self.connection.send(b"".join(self._private_lines[max(0, after - dropped) :]))
 
     # The connection
 
     def attach(self, connection: Connection) -> None:
-        """Continue on *connection*. An older connection closes."""
+        """Continue on *connection*. The connection before it closes."""
         before, self.connection = self.connection, connection
-        self._telling = False
+        self._sends_private = False
         self._stop_waiting()
         self.address = connection.address
         if before is not None:

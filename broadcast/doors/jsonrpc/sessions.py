@@ -1,4 +1,4 @@
-"""The sessions of programs, with or without a connection, and the secrets that resume them."""
+"""The registry of the sessions of programs, and the secrets that resume them."""
 
 from __future__ import annotations
 
@@ -50,38 +50,34 @@ class Sessions:
         self._visit_log = visit_log
         self._by_token: dict[str, ProgramSession] = {}
         self._all: set[ProgramSession] = set()
-        """The sessions until they have left all rooms."""
+        """All sessions that have not left all rooms. Nothing else keeps a session alive while it leaves."""
         self._waiting: Counter[str | None] = Counter()
         """Number of sessions that wait for their next connection, by the IP address of the last one."""
 
     def open(self, nick: str, grace: float, address: IAddress) -> ProgramSession:
-        """Return a new session with the nickname *nick* and this *grace*. Raises ``RejectedError``."""
+        """Return a new session with the nickname *nick* and this *grace*, and log it. Raises ``RejectedError``.
+
+        *address* is that of its first connection.
+        """
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
         session = ProgramSession(self, self._make_token(), grace, nick)
         self._by_token[session.token] = session
         self._all.add(session)
+        self._visit_log.write_join(self._log, address, session.first_nick)
         return session
-
-    def log_begin(self, session: ProgramSession) -> None:
-        """Log that *session* has said hello."""
-        message = "{nick} joined from {where}"
-        self._visit_log.write(self._log, session.address, "join", message, nick=session.first_nick)
 
     def begin_leave(self, session: ProgramSession, reason: str) -> None:
         """Void the token of *session*, and log that it leaves."""
         self._by_token.pop(session.token, None)
-        nick, first_nick = session.member.nick, session.first_nick
-        came_as = ", who came as {came_as}," if nick != first_nick else ""
-        message = f"{{nick}}{came_as} left{': {why}' if reason else ''} ({{where}})"
-        self._visit_log.write(self._log, session.address, "leave", message, nick=nick, came_as=first_nick, why=reason)
+        self._visit_log.write_leave(self._log, session.address, session.member.nick, session.first_nick, reason)
 
     def find(self, token: str) -> ProgramSession | None:
-        """Return the session of *token*, None if it is over or unknown."""
+        """Return the session of *token*, or None if it has ended or is unknown."""
         return self._by_token.get(token)
 
     def begin_waiting(self, session: ProgramSession) -> None:
-        """Count *session* toward the limits of connections until ``end_waiting``, as it waits for the next one."""
+        """Count *session*, which waits for its next connection, toward the limits until ``end_waiting``."""
         self._waiting[peer_ip(session.address)] += 1
 
     def end_waiting(self, session: ProgramSession) -> None:

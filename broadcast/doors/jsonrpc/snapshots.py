@@ -1,11 +1,11 @@
-"""Snapshots of rooms: the state of a room at the moment when a program's stream of it begins."""
+"""Snapshots of rooms: the state of a room when a program's stream of it begins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw, UnsetType
 
 from broadcast.core.errors import JournalError
 from broadcast.doors.jsonrpc.errors import refusal
@@ -19,19 +19,6 @@ if TYPE_CHECKING:
 ROOM_BYTES: Final = 512
 """Space in a snapshot for everything but the topic, the members and the events."""
 
-OnSnapshot: TypeAlias = Callable[[JoinResult], None]
-"""Receives a snapshot, perhaps later."""
-
-
-class Wanted(NamedTuple):
-    """The events that a client wants: the last *replay* ones, or all after the number *after* if that is set.
-
-    By default, *replay* is the server's.
-    """
-
-    replay: int | UnsetType = UNSET
-    after: int | UnsetType = UNSET
-
 
 def check_after(room: Room, after: int | UnsetType) -> None:
     """Raise ``RpcError`` if *after* is above the number of the last line of *room*."""
@@ -39,30 +26,39 @@ def check_after(room: Room, after: int | UnsetType) -> None:
         raise refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
 
 
-def share_of(rooms: int, other_bytes: int = 0) -> int:
-    """Return the space for each of *rooms* snapshots in one message, beside *other_bytes*."""
+def bytes_per_snapshot(rooms: int, other_bytes: int = 0) -> int:
+    """Return the space for each of *rooms* snapshots in one message that also holds *other_bytes*."""
     return (MAX_MESSAGE_BYTES - ENVELOPE_BYTES - other_bytes) // max(1, rooms)
 
 
 class SnapshotTaker:
     """One snapshot of *room* in at most *max_bytes*, and the stream that continues it on *connection*.
 
-    It is taken when the taker is made, but some of its events may have to be read from the journal. *on_snapshot* is
-    called when it is complete. The stream is held: its events wait until ``release`` is called.
+    The snapshot has all events after the number *after* if that is set, otherwise the last *replay* ones. The default
+    of *replay* is the server's setting.
+
+    The snapshot shows the room at the time when the taker is made, but some events may have to be read from the
+    journal. *on_snapshot* is called when it is complete. The events of the stream wait until ``release`` is called.
     """
 
     def __init__(
-        self, connection: Connection, room: Room, wanted: Wanted, max_bytes: int, on_snapshot: OnSnapshot
+        self,
+        connection: Connection,
+        room: Room,
+        replay: int | UnsetType,
+        after: int | UnsetType,
+        max_bytes: int,
+        on_snapshot: Callable[[JoinResult], None],
     ) -> None:
         directory = connection.sessions.directory
         self.room = room
         self.unused_bytes = 0
-        """Space that remains, once the snapshot is complete."""
+        """Number of bytes that remain when the snapshot is complete."""
         self.is_cut = False
         """Whether more events would have been in the complete snapshot if they had fitted."""
         self._encoder = directory.encoder_for(room)
         self.release = connection.peer.subscribe(room.publisher, self._encoder, held=True)
-        """Begins to send the events of the stream, unless it has ended meanwhile."""
+        """A function that starts to send the events of the stream, unless it has ended meanwhile."""
         self._recent = directory.recent_lines(room)
         self._last = room.last_seq
         self._topic = _fit_text(room.topic, max_bytes // 8)
@@ -70,8 +66,9 @@ class SnapshotTaker:
         space = max_bytes - ROOM_BYTES - 2 * len(self._topic.encode())
         self._page = directory.first_members(room, SNAPSHOT_MEMBERS, space // 2)
         self._space = space - self._page.size
-        self._after = None if isinstance(wanted.after, UnsetType) else wanted.after
-        replay = connection.sessions.hub.settings.replay if isinstance(wanted.replay, UnsetType) else wanted.replay
+        self._after = None if isinstance(after, UnsetType) else after
+        if isinstance(replay, UnsetType):
+            replay = connection.sessions.hub.settings.replay
         first = self._last - replay + 1 if self._after is None else self._after + 1
         self._first = max(first, self._last - MAX_EVENTS + 1, 1)
         self._on_snapshot = on_snapshot
@@ -116,5 +113,5 @@ class SnapshotTaker:
 
 
 def _fit_text(text: str, max_bytes: int) -> str:
-    """Return as much of *text* as fits into *max_bytes* of JSON. A character takes two bytes if it is quoted."""
-    return text if 2 * len(text.encode()) <= max_bytes else text.encode()[: max_bytes // 2].decode("utf-8", "ignore")
+    """Return as much of *text* as fits into *max_bytes* of JSON. A byte that JSON escapes takes two."""
+    return text.encode()[: max_bytes // 2].decode("utf-8", "ignore")

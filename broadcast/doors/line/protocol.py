@@ -1,4 +1,4 @@
-"""The line door: telnet, netcat and all programs that read and write lines of text."""
+"""The line door: telnet, netcat and all other clients that read and write lines of text."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         factory = self.factory
         self._connections = factory.connections
         self._newcomer: Newcomer | None = None
-        """None once the client has sent a line to the room."""
+        """The checks of a new client; None once it has sent a line to the room."""
         self._successor: StreamConnection | None = None
-        """The other protocol that the client speaks, once it has shown that it does."""
+        """The protocol that has taken over the connection. The state is CLOSING then; ``dataReceived`` relies on it."""
         writer = factory.writer_for(self.transport)
         try:
             factory.connections.add(self)
@@ -140,17 +140,17 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
             self._watch_line_end()
 
     def _hand_over(self, hand_over: HandOver, data: bytes) -> None:
-        """Leave the connection to the door for programs. *data* is all that the client has sent."""
+        """Hand the connection over to the door for programs. *data* is all that the client has sent."""
         self._stop_timers()
         self._newcomer = None
         self._state = State.CLOSING
         self._input.end()
         writer = self.peer.take_writer()
-        if writer is None:  # megabytes of greeting wait, because the client does not read
+        if writer is None:  # the client does not read, and a part of a long greeting waits
             self.transport.abortConnection()
         else:
             self._successor = hand_over(self, writer, _LINE_END)
-            del self._codec, self.peer, self._input, self.session  # they take 2 KiB
+            del self._codec, self.peer, self._input, self.session  # to free 2 KiB
             self._successor.dataReceived(data)
 
     def _watch_line_end(self) -> None:
@@ -181,8 +181,8 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
                 session.leave(self._end_reason)
             return False
         if isinstance(line, Paused):
-            # An endless run of telnet commands is limited even before there is a nickname: as many as the codec returns
-            # at a time count as one line.
+            # The rate limit also holds for telnet commands, even before there is a nickname. All commands that the
+            # codec handles at a time count as one line.
             self._input.consume()
             return True
         self._connections.lines_received += 1
@@ -200,7 +200,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         return self._codec.buffered_bytes
 
     def notify_queue(self) -> None:
-        """Tell the client how many lines wait for its rate limit, unless it has ended its input and only waits."""
+        """Tell the client how many lines wait for its rate limit, unless it has ended its input."""
         lines = self._codec.count_lines()
         if lines and self.session.nick and self._state is State.OPEN:
             self._reply(format_queue(lines, self.factory.limits.lines_per_second))
@@ -213,29 +213,19 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
     def _ready_for_line(self) -> None:
         if self._newcomer is not None and not self._newcomer.joined and self.session.nick:
             self._newcomer.join()
-            self._log_visit("join", "{nick} joined from {where}", nick=self.session.nick)
+            self.factory.visit_log.write_join(self._log, self.transport.getPeer(), self.session.nick)
         self._input.run()
         self._watch_line_end()
 
     def _session_ended(self) -> None:
         """Close the connection: the session is over, and everything for the client was sent or queued."""
         if self._end_session():
-            self._log_leaving()
+            session = self.session
+            self.factory.visit_log.write_leave(
+                self._log, self.transport.getPeer(), session.nick, session.first_nick, session.leave_reason
+            )
             self._input.end()
             self._release_if_gone()
-
-    def _log_leaving(self) -> None:
-        # The message is a format string, so that a JSON log has the values in fields of their own.
-        nick, first_nick, reason = self.session.nick, self.session.first_nick, self.session.leave_reason
-        subject = "{nick}" if nick else "somebody without a nickname"
-        if nick != first_nick:
-            subject += ", who came as {came_as},"
-        message = f"{subject} left{': {why}' if reason else ''} ({{where}})"
-        kind = "leave" if nick else "visit without a nickname"
-        self._log_visit(kind, message, nick=nick, came_as=first_nick, why=reason)
-
-    def _log_visit(self, kind: str, message: str, **fields: object) -> None:
-        self.factory.visit_log.write(self._log, self.transport.getPeer(), kind, message, **fields)
 
     # Callbacks of the transport
 
@@ -266,15 +256,15 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
     def discard_backlog(self) -> None:
         """Discard the input that is still queued behind the rate limit."""
         if self._input.lift_throttle():
-            message = "{nick} was not heard to the end: too many lines."
-            self._log_visit("visit not heard to the end", message, nick=self.session.nick)
+            kind, message = "visit not heard to the end", "{nick} was not heard to the end: too many lines."
+            self.factory.visit_log.write(self._log, self.transport.getPeer(), kind, message, nick=self.session.nick)
         self._codec = LineCodec()
         self._codec.receive_eof()
         self._input.run()
 
     def _release(self) -> None:
         super()._release()
-        self._newcomer = None
+        self._newcomer = None  # it refers to this connection; a reference cycle would delay freeing both
 
     def _stop_timers(self) -> None:
         if self._newcomer is not None:
@@ -294,14 +284,14 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         )
 
     def end(self) -> None:
-        """Leave and disconnect, because the client is back over another connection."""
+        """Leave and disconnect, because the client has connected again."""
         self.session.leave(CONNECTION_LOST)
         self.transport.abortConnection()
 
     # Calls of the server
 
     def send_noop(self) -> None:
-        """Send a NOP to a telnet client, which does not display it. netcat would."""
+        """Send a NOP to a telnet client, which does not display it. netcat would display it."""
         if self._codec.negotiated and not self.peer.lagging:
             self.peer.send_bytes(NOP)
 
@@ -346,11 +336,11 @@ class BroadcastFactory(Factory):
         self.wall_clock = wall_clock
         self.writer_for = writer_for
         self.hand_over: HandOver | None = None
-        """For clients whose input begins like JSON; None if no other door takes them."""
+        """Hands over a connection whose input begins like JSON; None if the server has no door for programs."""
         self.peek_byte: Callable[[StreamTransport], bytes] = peek_byte
-        """Returns the first byte that a client has sent already; empty if that is not known."""
+        """Returns the first byte that a client has sent already; empty if none is known."""
         self.seconds_unanswered: Callable[[object], float] = seconds_unanswered
-        """Returns for how long the client of a transport has not acknowledged data; 0.0 if that is not known."""
+        """Returns the time for which a client has not acknowledged data, in seconds; 0.0 if it is not known."""
         self.limits = hub.settings.limits
         self.rejection_log = RejectionLog(clock)
         self.visit_log = VisitLog(clock)

@@ -23,21 +23,21 @@ MIGRATIONS: list[Sequence[str]] = [
     ),
     # Each line up to this number is in the full-text index exactly once.
     ("CREATE TABLE indexed (upto INTEGER NOT NULL)", "INSERT INTO indexed VALUES (0)"),
-    # Rooms. A key is the room's id and the number, so the keys of earlier lines are already those of the room with the
-    # id 0. No statement rewrites a table, so the duration does not depend on the number of lines.
+    # Rooms. A key consists of the room's id and the number, so the keys of earlier lines belong to the room with the id
+    # 0 already. No statement rewrites a table, so the duration does not depend on the number of lines.
     (
         "ALTER TABLE events ADD COLUMN uid TEXT",
         "CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, topic TEXT NOT NULL)",
         "INSERT INTO rooms VALUES (0, 'lobby', '')",
-        # One mark for each room, which is a key of the room.
+        # Each room has one mark: the key of its last line that is in the full-text index.
         "CREATE UNIQUE INDEX marks ON indexed (upto)",
         "CREATE TABLE journal (id TEXT NOT NULL)",
         "INSERT INTO journal VALUES (lower(hex(randomblob(16))))",
-        # For people who read the file with other programs.
+        # Other programs can read the lines from this view.
         f"""CREATE VIEW lines AS SELECT name AS room, seq & {MAX_SEQ} AS seq, at, kind, nick, text
             FROM events JOIN rooms ON rooms.id = events.seq >> {SEQ_BITS}""",  # noqa: S608 - constant numbers
     ),
-    # The author's session, NULL in earlier lines. This rewrites no table either.
+    # The session of the author, NULL in earlier lines. This rewrites no table either.
     ("ALTER TABLE events ADD COLUMN session INTEGER",),
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
@@ -116,7 +116,7 @@ def create_index(db: sqlite3.Connection) -> None:
             # off, and search_indexer.py merges in small steps. crisismerge takes over if these steps fall behind.
             "INSERT INTO words(words, rank) VALUES ('automerge', 0)",
             "INSERT INTO words(words, rank) VALUES ('crisismerge', 64)",
-            # Moving the mark indexes the lines that it passes, so that no line is ever missing or indexed twice.
+            # An update of the mark indexes the lines that it passes, so no line is ever missing or indexed twice.
             """CREATE TRIGGER indexing AFTER UPDATE OF upto ON indexed BEGIN
                 INSERT INTO words(rowid, text) SELECT seq, text FROM events WHERE seq > old.upto AND seq <= new.upto;
             END""",

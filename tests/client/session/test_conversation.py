@@ -617,3 +617,12 @@ def test_older_lines_come_from_the_server_without_those_of_ignored_people() -> N
         Line(NOW, "ann", "hi ann", 8, is_own=True),
     ]
     assert not talk.talk.current.unread
+
+
+def test_lines_from_before_the_arrival_are_not_new_in_another_room() -> None:
+    here = Talk("lobby", "kitchen")
+    here.talk.views[1].old_seq = 2
+    for text in ("old", "older", "new"):
+        here.said(text, room="kitchen")
+    here.talk.step(1)
+    assert here.front.switches == [1]
