@@ -9,10 +9,13 @@ from msgspec import UNSET
 
 from broadcast.client.protocol import requests
 from broadcast.client.session.entries import Line, Notice, Output, PrivateLine
-from broadcast.client.session.items import Command, Item, UsageError
+from broadcast.client.session.outbox import Command, Item, UsageError
 
 if TYPE_CHECKING:
-    from broadcast.client.session.items import Execution, Result
+    from collections.abc import Sequence
+
+    from broadcast.client.session.entries import Entry
+    from broadcast.client.session.outbox import Execution
     from broadcast.client.session.talk import Talk
 
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
@@ -70,7 +73,7 @@ def _msg(_talk: Talk, item: Item, argument: str) -> Execution:
     return _tell(item, nick, text.strip())
 
 
-def _query(talk: Talk, item: Item, nick: str) -> Result:
+def _query(talk: Talk, item: Item, nick: str) -> Sequence[Entry]:
     item.destination = talk.private_view(nick)
     return ()
 
@@ -136,7 +139,7 @@ def _back(talk: Talk, _item: Item, _argument: str) -> Execution:
 # The client
 
 
-def _set(talk: Talk, item: Item, argument: str) -> Result:
+def _set(talk: Talk, item: Item, argument: str) -> Sequence[Entry]:
     name, _, value = argument.casefold().partition(" ")
     if name and name not in talk.choices:
         raise UsageError(f"There is no choice {name}. The choices are {', '.join(talk.choices)}.")
@@ -145,7 +148,7 @@ def _set(talk: Talk, item: Item, argument: str) -> Result:
     return [Output(_state(talk, choice)) for choice in talk.choices if name in {"", choice}]
 
 
-def _choose(talk: Talk, item: Item, value: str, *, name: str) -> Result:
+def _choose(talk: Talk, item: Item, value: str, *, name: str) -> Sequence[Entry]:
     """Make a choice, or the opposite of the present one without a value."""
     value = value.strip().casefold()
     if value not in {"", "on", "off"}:
@@ -161,7 +164,7 @@ def _state(talk: Talk, name: str) -> str:
     return f"{name} {'on' if talk.choices[name] else 'off'}"
 
 
-def _ignore(talk: Talk, _item: Item, nick: str) -> Result:
+def _ignore(talk: Talk, _item: Item, nick: str) -> Sequence[Entry]:
     if nick.casefold() == talk.nick.casefold():
         raise UsageError("You cannot ignore yourself.")
     if not nick:
@@ -170,13 +173,13 @@ def _ignore(talk: Talk, _item: Item, nick: str) -> Result:
     return [Output(f"You ignore {nick}. /unignore {nick} ends that.")]
 
 
-def _unignore(talk: Talk, _item: Item, nick: str) -> Result:
+def _unignore(talk: Talk, _item: Item, nick: str) -> Sequence[Entry]:
     if talk.ignored.pop(nick.casefold(), None) is None:
         raise UsageError(f"You do not ignore {nick}.")
     return [Output(f"You no longer ignore {nick}.")]
 
 
-def _quit(_talk: Talk, _item: Item, _argument: str) -> Result:
+def _quit(_talk: Talk, _item: Item, _argument: str) -> Sequence[Entry]:
     """Do nothing, because the conversation leaves without waiting for its turn."""
     return ()
 

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session import commands, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
-from broadcast.client.session.items import Item, UsageError
-from broadcast.client.session.outbox import Outbox
+from broadcast.client.session.outbox import Item, Outbox, UsageError
 from broadcast.client.session.talk import Talk
+from broadcast.client.session.views import View
 from broadcast.client.status import LOST
 
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
     from broadcast.client.session.interfaces import Choices, Server
-    from broadcast.client.session.views import View
 
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
@@ -211,14 +210,17 @@ class Conversation(Talk):
             return
         if error is not None:
             self.add(self.current, Problem(_sentence(str(error))))
-        unsaid = [item for item in self._outbox.items if item.command.is_text]
-        self._outbox.items.clear()
-        for item in unsaid:
-            is_certain = item.request is None or item.has_ended
-            why = "it was not sent" if is_certain else "the session has ended before the server confirmed it"
-            # The user no longer sees another view.
-            self.add(self.current, Refused(item.text, _sentence(why), is_certain))
-        self.status = status or (LOST if unsaid else 0)
+        items, self._outbox.items = self._outbox.items, []
+        for item in items:
+            if item.request is None and not item.has_ended:
+                item.error = UsageError("it was not sent")
+            elif not item.has_ended:
+                item.error = errors.Unconfirmed("the session has ended before the server confirmed it")
+            if item.command.is_text:
+                item.view = self.current  # The user no longer sees another view.
+                self._show(item)
+        is_unsaid = any(item.command.is_text and item.error for item in items)
+        self.status = status or (LOST if is_unsaid else 0)
         if not self.status and self.session:
             self.add(self.current, Notice(f"Goodbye, {self.nick}."))
         self.question = None
@@ -274,10 +276,9 @@ class Conversation(Talk):
         """Show the end of a typed line or command. The events of the room show most lines before."""
         view = item.view if item.view in self.views else self.current
         command = [] if item.command.is_text else [Typed(item.text)]
-        if item.error is None:
-            entries = item.finish()
+        if item.entries is not None:
             place = self.private_view(item.request.to) if isinstance(item.request, requests.Tell) else view
-            self.add_private(place, view, *command, *entries)
+            self.add_private(place, view, *command, *item.entries)
         elif item.command.is_text:
             is_certain = not isinstance(item.error, errors.Unconfirmed)
             self.add(view, Refused(item.text, _sentence(str(item.error)), is_certain))

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from broadcast.client.protocol import requests
-from broadcast.client.session.entries import Notice
+from broadcast.client.session.entries import Entry, Notice
 from broadcast.client.session.views import View
 
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.entries import Entry
     from broadcast.client.session.interfaces import Choices, Front, Server
 
 LISTED_MEMBERS: Final = 1000
@@ -125,16 +124,15 @@ class Talk:
 
     def refresh(self, view: View) -> None:
         """Ask for the members of a room. While an answer is missing, the next request waits for it."""
-        view.must_refresh = True
-        if view.is_private or view.is_refreshing:
+        view.refreshes += 1
+        if view.is_private or view.refreshes > 1:
             return
-        view.is_refreshing, view.must_refresh = True, False
 
         def answered(page: requests.Members | None, _error: ChatError | None) -> None:
-            view.is_refreshing = False
+            refreshes, view.refreshes = view.refreshes, 0
             if page is not None:
                 view.set_members(page.members, page.count)
-                if view.must_refresh:
+                if refreshes > 1:
                     self.refresh(view)
                 self.front.update()
 

@@ -38,10 +38,8 @@ class View:
         """The number of the last line of the room that the view has."""
         self.old_seq = 0
         """The number of the last line that was there when the user came. Older ones are neither unread nor alerts."""
-        self.is_refreshing = False
-        """True while the members are requested."""
-        self.must_refresh = False
-        """True if the members have changed since they were requested."""
+        self.refreshes = 0
+        """The number of changes since the members were requested, with the first one, or 0 after the answer."""
 
     @property
     def title(self) -> str:

@@ -220,6 +220,16 @@ def test_lines_after_a_refused_join_are_not_said() -> None:
     assert here.server.requests == [requests.Command("lobby", "/uptime")]
 
 
+def test_a_new_room_has_the_lines_that_come_while_an_earlier_line_waits() -> None:
+    here = Talk()
+    here.talk.submit("hello\n/join kitchen")
+    here.server.answer(requests.Room("kitchen"), index=1)
+    here.said("hi", room="kitchen")
+    here.store()
+    assert here.talk.current.name == "kitchen"
+    assert entries(here, "kitchen") == ["* You are in kitchen. Nobody else is here.", "bob: hi"]
+
+
 def test_a_view_that_the_user_selects_meanwhile_stays() -> None:
     here = Talk("lobby", "hall")
     here.talk.submit("/join kitchen")
@@ -601,6 +611,16 @@ def test_the_end_of_the_session_is_shown_with_its_reason_and_status() -> None:
         "Not said: hello (The session has ended before the server confirmed it.)",
     ]
     assert (here.talk.status, here.talk.state) == (4, State.ENDED)
+
+
+def test_a_line_that_is_known_to_be_stored_at_the_end_is_shown_as_said() -> None:
+    here = Talk()
+    here.talk.submit("hello")
+    here.server.answer(requests.Stored(1, NOW))
+    here.talk.leave()
+    here.talk.leave()
+    assert here.front.texts == ["ann: hello", "* Goodbye, ann."]
+    assert here.talk.status == 0
 
 
 def test_older_lines_come_from_the_server_without_those_of_ignored_people() -> None:
