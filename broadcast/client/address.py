@@ -27,6 +27,8 @@ def parse_address(text: str, port: str | None = None) -> tuple[str, int, str | N
         if port is not None:
             raise ValueError(f"the port of {text} stands behind its host, as in {URL}{HOST}:{PORT}")
         return _parse_url(text[len(URL) :])
+    if "://" in text and not text.startswith(UNIX):
+        raise ValueError(f"a link to a server begins with {URL}: {text}")
     return *parse_host(text, port), None
 
 

@@ -177,8 +177,17 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
                 continue
             if not equals:
                 value = _next(option, rest, options)
-            fields[option.field] = (*fields.get("rooms", ()), value) if option.field == "rooms" else value
+            _add_value(fields, option, value)
     return fields, places
+
+
+def _add_value(fields: dict[str, Any], option: Option, value: str) -> None:
+    if option.field == "rooms":
+        fields["rooms"] = (*fields.get("rooms", ()), value)
+    elif option.field in fields:
+        raise UsageError(f"{option.name} is given twice")
+    else:
+        fields[option.field] = value
 
 
 def _next(option: Option, rest: Iterator[str], options: Mapping[str, Option]) -> str:

@@ -14,6 +14,7 @@ from broadcast.client.address import parse_address, show_address
         ("h", "65536", "no port: 65536"),
         ("h:", None, "no port: "),
         ("h:x", None, "no port: x"),
+        ("http://h", None, "a link to a server begins with broadcast://: http://h"),
         ("h", "٣", "no port: ٣"),
         ("h", "123456", "no port: 123456"),
         ("[]", None, "no host: []"),

@@ -75,7 +75,6 @@ def test_rooms_are_given_one_by_one_after_that_of_the_link() -> None:
         (["--send", "---"], "---"),
         (["--send", "-"], "-"),
         (["--send=-"], "-"),
-        (["--send", "a", "--send", "b"], "b"),
     ],
 )
 def test_a_text_to_send_may_begin_with_a_dash(arguments: list[str], text: str) -> None:
@@ -132,6 +131,8 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
         (["--send"], "--send needs a value: --send TEXT"),
         (["--send", "--json"], "--send needs a value; if it is --json, write --send=--json"),
         (["--send", "--nick=ann"], "--send needs a value; if it is --nick=ann, write --send=--nick=ann"),
+        (["--send", "a", "--send", "b"], "--send is given twice"),
+        (["--nick=a", "--nick", "b"], "--nick is given twice"),
         (["--no-such"], "there is no option --no-such"),
         (["-x"], "there is no option -x"),
         (["--sen", "x"], "there is no option --sen"),

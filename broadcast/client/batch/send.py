@@ -51,6 +51,8 @@ LEAVE_SECONDS: Final = 5.0
 """The time limit of the answer to ``quit``. All lines are stored before."""
 LONGEST_PAUSE: Final = 8.0
 """The longest pause between two attempts, in seconds."""
+SHORTEST_ATTEMPT: Final = 0.25
+"""With less time than this, in seconds, no other attempt is made."""
 SHOWN: Final = 30
 """The number of characters that name a line in an error."""
 
@@ -136,6 +138,13 @@ class Input:
         self._rest = rows.pop() if is_partial else b""
         self._add(rows, limit)
 
+    def wait(self, limit: int) -> None:
+        """Read the standard input until it brings a line, or ends."""
+        self.read(limit)
+        while self.is_open and not self.lines:
+            sleep(0.1)  # another program may have left the input so that reads do not wait
+            self.read(limit)
+
     def stop(self, status: int, reason: str) -> None:
         """Take no more lines. The first *reason* is the one to end with."""
         self.problem = self.problem or (status, reason)
@@ -194,6 +203,8 @@ class Sender:
                     connection.close()
             except Lost as lost:
                 self._pause(lost)
+                if self._limit and self._is_idle and not self._input.is_open:
+                    break
         if self._input.problem is not None:
             status, reason = self._input.problem
             return status, self._add_count(reason)
@@ -218,10 +229,17 @@ class Sender:
         """Wait before the next attempt, or give up."""
         server = self._options.server
         self._failures += 1
+        if self._limit and self._is_idle and not lost.is_final:
+            # Nothing waits for the server before the next line.
+            self._input.wait(self._limit)
+            self._progress = monotonic()
+            if self._is_idle:
+                return
         # Clients that have lost their connections together must not come back together.
         jitter = int.from_bytes(os.urandom(2), "big") / 65536
-        pause = lost.after or jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1))
-        is_late = lost.is_final or monotonic() + pause > self._deadline
+        left = self._deadline - monotonic()
+        pause = lost.after or min(jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1)), left / 2)
+        is_late = lost.is_final or left < SHORTEST_ATTEMPT or pause > left
         if not self._limit and (is_late or self._options.timeout is None):
             raise End(NO_CONNECTION, f"no connection to {server}: {lost}")
         if is_late:

@@ -25,7 +25,7 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
-from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
+from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
@@ -185,8 +185,10 @@ class App:
                 self._talk.ended(None)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
+            except errors.Ended as error:
+                self._talk.ended(error, LOST)
             except errors.ChatError as error:
-                self._talk.ended(error, LOST if isinstance(error, errors.Ended) else NO_CONNECTION)
+                self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
 
     async def _read(self, chat: Chat) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""

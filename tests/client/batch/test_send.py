@@ -464,10 +464,19 @@ def test_a_server_that_stays_away_is_given_up_after_the_timeout(world: World) ->
         world.restart()
         world.refusals = 1000
 
-    world.stdin = [b"a\n", lambda: world.advance(1000), stop]
-    reason = "the connection to there:5555 was lost: Connection refused; 1 of 1 line is known to be stored"
+    world.stdin = [b"a\n", lambda: world.advance(1000), stop, b"b\n"]
+    reason = "the connection to there:5555 was lost: Connection refused; 1 of 2 lines are known to be stored"
     assert world.send() == (4, reason)
-    assert 2020 < world.now <= 2060
+    assert 2059 < world.now <= 2060
+
+
+def test_while_no_line_waits_a_server_that_stays_away_does_not_matter(world: World) -> None:
+    def stop() -> None:
+        world.restart()
+        world.refusals = 1000
+
+    world.stdin = [b"a\n", stop]
+    assert world.send() == (0, "")
 
 
 @pytest.mark.parametrize(("refusal", "why"), [(1001, "not-kept"), (1011, "going-down"), (-32603, "fault")])
@@ -537,7 +546,7 @@ def test_a_nickname_that_is_taken_by_another_person_meanwhile_is_waited_for(worl
     world.stdin = [b"a\n", take, b"b\n"]
     status, reason = world.send()
     assert status == 4
-    assert reason.startswith("the connection to there:5555 was lost: This is refused: nick-refused; 1 of 1")
+    assert reason.startswith("the connection to there:5555 was lost: This is refused: nick-refused; 1 of 2")
 
 
 def test_another_journal_begins_anew(world: World) -> None:

@@ -141,10 +141,10 @@ async def test_a_server_that_is_not_there_is_status_2(port: Port) -> None:
 
 
 @with_port
-async def test_a_refused_room_is_status_2_with_the_reason(port: Port) -> None:
+async def test_a_refused_room_is_status_5_with_the_reason(port: Port) -> None:
     port.server.fails["hello"] = Refusal(1004, "no-such-room")
     here = Running(port, nick="ann", rooms=("secret",))
-    assert await here.status == 2
+    assert await here.status == 5
     assert here.screen.texts == ["! This is refused: no-such-room."]
 
 
