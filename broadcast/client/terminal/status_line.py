@@ -74,7 +74,8 @@ def _label(number: int, view: View, columns: int, encoding: str) -> str:
     """Return the text for a view. Its name has at most *columns* columns."""
     unread = ""
     if view.unread:
-        unread = f" ({view.unread}{'!' if view.is_urgent else ''})"
+        urgent = view.is_private or view.mentions
+        unread = f" ({view.unread}{'!' if urgent else ''})"
     return f"{number} {shorten(printable(view.title, encoding), columns, _ellipsis(encoding))}{unread}"
 
 
