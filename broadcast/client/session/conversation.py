@@ -88,7 +88,7 @@ class Conversation(Talk):
         self._outbox = Outbox(self._send, self._show)
         self._journal = ""
         self._quit_reason: str | None = None
-        """The reason for the others, from the wish to leave until the server is asked for it."""
+        """The reason to give to the others while the user waits to leave, or None."""
 
     # For the front
 
@@ -299,7 +299,7 @@ class Conversation(Talk):
         self.front.update()
 
     def _set_state(self, state: State) -> None:
-        """Change the state. Only the end follows the wish to leave."""
+        """Change the state. A user who is leaving stays so until the end."""
         if state is State.ENDED or self.state not in {State.LEAVING, State.ENDED}:
             self.state = state
         self.front.update()

@@ -100,7 +100,7 @@ class Talk:
     def enter(self, room: requests.Room, *, is_new: bool = True) -> View:
         """Return the view of a room, with the state of the room. Add it if there is none.
 
-        The lines that a room has when the user comes for the first time, *is_new*, are not new for the user.
+        If *is_new*, the user has just come, and the lines so far are neither unread nor alerts.
         """
         view = self.find_room(room.room)
         if view is None:

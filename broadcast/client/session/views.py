@@ -39,7 +39,7 @@ class View:
         self.old_seq = 0
         """The number of the last line that was there when the user came. Older ones are neither unread nor alerts."""
         self.refreshes = 0
-        """The number of changes since the members were requested, with the first one, or 0 after the answer."""
+        """The number of wanted requests for the members, with the one that is not answered yet."""
 
     @property
     def title(self) -> str:
