@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from broadcast.client.session.talk import Talk
 
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
+ROOM_COMMANDS: Final = frozenset({"/names", "/who", "/users", "/list", "/history", "/search"})
+"""The commands of the server that are about a room."""
 REPLAY: Final = 20
 """The number of older lines that are shown of a room that the user joins."""
 
@@ -39,10 +41,27 @@ def parse(text: str) -> tuple[Command, str]:
 
 
 def _ask_server(talk: Talk, item: Item, text: str) -> Execution:
-    result = yield requests.Command(talk.room_of(item.view).name, text)
-    is_list = text.casefold().split() in (["/help"], ["/h"], ["/?"])
-    own = [f"{command.syntax}   {command.help}" for command in COMMANDS if is_list and command.help]
-    return [Output(line) for line in (*result.lines, *own)]
+    verb, *rest = text.casefold().split()
+    if verb in ROOM_COMMANDS:
+        _need_room(talk, item)
+    own = [command for command in COMMANDS if command.help and verb in {"/help", "/h", "/?"}]
+    if len(rest) == 1 and (asked := [command for command in own if command.name == rest[0].removeprefix("/")]):
+        return [Output(_explain(asked[0]))]
+    lines: list[str] = list((yield requests.Command(talk.room_of(item.view).name, text)).lines)
+    if not rest:
+        names = {f"/{command.name}" for command in own}
+        lines = [line for line in lines if line.partition(" ")[0] not in names] + list(map(_explain, own))
+    return list(map(Output, lines))
+
+
+def _explain(command: Command) -> str:
+    return f"{command.syntax}   {command.help}"
+
+
+def _need_room(talk: Talk, item: Item) -> None:
+    if item.view.is_private:
+        room = talk.rooms[0].name
+        raise UsageError(f"This is a private conversation with {item.view.name}. Go to a room first: /join {room}")
 
 
 # Lines
@@ -56,8 +75,7 @@ def _say(talk: Talk, item: Item, text: str) -> Execution:
 
 
 def _me(talk: Talk, item: Item, text: str) -> Execution:
-    if item.view.is_private:
-        raise UsageError("/me works only in a room.")
+    _need_room(talk, item)
     stored = yield requests.Emote(item.view.name, text, item.uid)
     return [Line(stored.at, talk.nick, text, stored.seq, is_action=True, is_own=True)]
 
@@ -96,19 +114,23 @@ def _join(talk: Talk, item: Item, name: str) -> Execution:
     return ()
 
 
-def _leave(talk: Talk, item: Item, reason: str) -> Execution:
-    view = item.view
+def _leave(talk: Talk, item: Item, argument: str) -> Execution:
+    name, _, why = argument.partition(" ")
+    view = talk.find_room(name) if name else item.view
+    if view is None:
+        raise UsageError(f"You are not in {name}. Usage: {item.command.syntax}")
     if not view.is_private:
         if len(talk.rooms) == 1:
             raise UsageError(f"You are in {view.name} only. quit leaves the server.")
-        yield requests.Leave(view.name, reason or UNSET)
+        yield requests.Leave(view.name, why.strip() or UNSET)
     talk.close(view)
     item.destination = talk.current
     return ()
 
 
 def _topic(talk: Talk, item: Item, text: str) -> Execution:
-    room = talk.room_of(item.view)
+    _need_room(talk, item)
+    room = item.view
     if text:
         yield requests.Topic(room.name, text)
         room.topic = text
@@ -190,7 +212,14 @@ COMMANDS: Final = (
     Command("msg", "NAME [TEXT]", _msg, ("m", "tell", "w"), is_text=True),
     Command("reply", "TEXT", _reply, ("r",), is_text=True),
     Command("join", "ROOM", _join, is_move=True),
-    Command("leave", "[WHY]", _leave, is_move=True, needs_view=True),
+    Command(
+        "leave",
+        "[ROOM [WHY]]",
+        _leave,
+        is_move=True,
+        needs_view=True,
+        help="leaves this room or another one, or closes this private conversation",
+    ),
     Command("topic", "[TEXT]", _topic, needs_view=True),
     Command("nick", "NAME", _nick),
     Command("away", "[WHY]", _away),

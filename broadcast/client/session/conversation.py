@@ -71,8 +71,8 @@ class Conversation(Talk):
         self.state = State.CONNECTING
         self.question: Question | None = None
         """The question that the next submitted line answers, or None."""
-        self.retry_at = 0.0
-        """The time of the next attempt to connect, on the clock of the caller of ``lost``."""
+        self.retry_at: float | None = None
+        """The time of the next attempt to connect, on the clock of the caller of ``lost``, or None."""
         self.silence = 0.0
         """The age of the oldest unanswered request, in seconds. The application sets it."""
         self.round_trip = 0.0
@@ -159,6 +159,9 @@ class Conversation(Talk):
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
         is_first = not self.session
         limits = welcome.limits
+        if not is_first and not welcome.resumed and welcome.nick != self.nick:
+            self.add(self.current, Notice(f"{self.nick} is taken: you are {welcome.nick} now."))
+        self.retry_at = None
         self.nick, self.session, self.line_bytes = welcome.nick, welcome.session, limits.line_bytes
         if welcome.journal != self._journal:
             self._journal = welcome.journal
@@ -194,11 +197,14 @@ class Conversation(Talk):
             received.take(self, view, event)
             self._work()
 
-    def lost(self, reason: str, retry_at: float) -> None:
-        """Show that the connection is lost, or that an attempt to connect has failed: once as a line."""
-        notice = Notice(_sentence(reason))
+    def lost(self, reason: str, retry_at: float | None, *, is_refusal: bool = False) -> None:
+        """Show that the connection is lost, or that an attempt to connect has failed: once as a line.
+
+        With *is_refusal*, *reason* is the server's sentence about the nickname, and a line of its own.
+        """
+        notice = Notice(reason if is_refusal else _sentence(reason))
         # A server that goes down says so, and gives the same reason for the end of the connection.
-        if self._outbox.is_open and notice not in list(self.current.entries)[-1:]:
+        if (is_refusal or self._outbox.is_open) and notice not in list(self.current.entries)[-1:]:
             self.add(self.current, notice)
         self._outbox.is_open = False
         self.retry_at = retry_at
@@ -209,7 +215,7 @@ class Conversation(Talk):
         if self.state is State.ENDED:
             return
         if error is not None:
-            self.add(self.current, Problem(_sentence(str(error))))
+            self.add(self.current, Problem(_sentence(error)))
         items, self._outbox.items = self._outbox.items, []
         for item in items:
             if item.request is None and not item.has_ended:
@@ -279,11 +285,10 @@ class Conversation(Talk):
         if item.entries is not None:
             place = self.private_view(item.request.to) if isinstance(item.request, requests.Tell) else view
             self.add_private(place, view, *command, *item.entries)
-        elif item.command.is_text:
-            is_certain = not isinstance(item.error, errors.Unconfirmed)
-            self.add(view, Refused(item.text, _sentence(str(item.error)), is_certain))
-        else:
-            self.add(view, *command, Problem(_sentence(str(item.error))))
+        elif item.error is not None:
+            why = _sentence(item.error)
+            refused = Refused(item.text, why, is_certain=not isinstance(item.error, errors.Unconfirmed))
+            self.add(view, *command, refused if item.command.is_text else Problem(why))
         if item.destination is not None and item.selections == self.selections:
             self.switch_to(item.destination)
 
@@ -305,6 +310,8 @@ class Conversation(Talk):
         self.front.update()
 
 
-def _sentence(text: str) -> str:
-    """Return *text* as a sentence."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+def _sentence(reason: str | Exception) -> str:
+    """Return a reason as a sentence. That of the server may begin with a nickname, so its case stays."""
+    text = str(reason)
+    first = text[:1] if isinstance(reason, errors.Rejected) else text[:1].upper()
+    return f"{first}{text[1:].rstrip('.')}."

@@ -38,7 +38,7 @@ class Talk:
         self.last_private = ""
         """The nickname of the person who has written to the user last, or empty."""
         self.views = [View(name.lower()) for name in rooms]
-        """The rooms in the order joined, then the private conversations. There is always one."""
+        """The rooms and private conversations in the order opened. There is always a room."""
         self.current = self.views[0]
         """The view that the front shows."""
         self.selections = 0
@@ -87,7 +87,7 @@ class Talk:
 
     def room_of(self, view: View) -> View:
         """Return *view* if it is a room, and the first room otherwise."""
-        return view if not view.is_private else self.views[0]
+        return view if not view.is_private else self.rooms[0]
 
     def private_view(self, nick: str) -> View:
         """Return the view of the private conversation with *nick*. Add it if there is none."""
@@ -105,7 +105,7 @@ class Talk:
         view = self.find_room(room.room)
         if view is None:
             view = View(room.room)
-            self.views.insert(len(self.rooms), view)
+            self.views.append(view)
         if is_new:
             view.old_seq = room.last
         view.topic = room.topic

@@ -37,6 +37,7 @@ from broadcast.client.terminal.screen import has_alternate_screen, reflows
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
     from broadcast.client.options import Options
+    from broadcast.client.protocol.session import Session
 
 IDLE_SECONDS: Final = 15.0
 """The time without input after which the client checks the connection."""
@@ -44,6 +45,8 @@ SLOW_SECONDS: Final = 1.0
 """The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
 """The time between two looks at the clock, for the status line."""
+NICK_TRIES: Final = 3
+"""The number of refusals after which the client takes a similar nickname. Its lost session may hold the old one."""
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
@@ -181,7 +184,7 @@ class App:
                 async with Chat(session, options.host, options.port, None, "") as chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
-                    await self._read(chat)
+                    await self._read(chat, session)
                 self._talk.ended(None)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
@@ -190,15 +193,22 @@ class App:
             except errors.ChatError as error:
                 self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
 
-    async def _read(self, chat: Chat) -> None:
+    async def _read(self, chat: Chat, session: Session) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""
+        refusals = 0
         async for event in chat:
             match event:
                 case events.Disconnected(reason=reason) if not self._options.reconnect:
                     raise errors.Ended(f"the connection to {self._options.server} was lost: {reason}")
-                case events.Disconnected(reason=reason, after=after):
-                    self._talk.lost(reason, asyncio.get_running_loop().time() + after)
+                case events.Disconnected(reason=reason, after=after, nick_refusal=why):
+                    self._talk.lost(reason, asyncio.get_running_loop().time() + after, is_refusal=bool(why))
+                    refusals += bool(why)
+                    if why and refusals >= NICK_TRIES:
+                        number = refusals - NICK_TRIES  # ann_, then ann2, ann3 and so on
+                        nick = self._talk.nick
+                        session.nick = numbered(nick, number + 1) if number else similar(nick)[0]
                 case events.Reconnected():
+                    refusals = 0
                     self._talk.connected(chat.welcome)
             self._talk.handle(event)
 
@@ -217,7 +227,7 @@ class App:
             if chat is None:
                 continue
             talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
-            if talk.silence or before or talk.state is State.OFFLINE:
+            if talk.silence or before or talk.retry_at is not None:
                 self._screen.update()
             pause = 2 * SLOW_SECONDS if talk.round_trip >= SLOW_SECONDS else IDLE_SECONDS
             if talk.state is State.ONLINE and not talk.silence and time.monotonic() >= chat.heard_at + pause:

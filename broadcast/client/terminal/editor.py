@@ -164,7 +164,12 @@ class Editor:
         It fits into two rows of 20 columns.
         """
         if is_searching():
-            return "Ctrl-R searches the screen."
+            text = self.search.search_buffer.text.casefold()
+            if not text:
+                return "Type a text to search for."
+            drafts = [self.buffer.text, *self.buffer.history.get_strings()]
+            result = "" if any(text in draft.casefold() for draft in drafts) else "Not found. "
+            return f"{result}Ctrl-R searches the screen."
         lines, limit = self._lines(), self._limit()
         too_long = [line for line in lines if size(line) > limit]
         if too_long:
@@ -198,7 +203,7 @@ class Editor:
         self._keep_paste()
         self.buffer.reset(Document(text))
 
-    def _paste(self, event: KeyPressEvent) -> None:
+    def paste(self, event: KeyPressEvent) -> None:
         """Insert a paste. Send its whole lines, unless they are many or too long."""
         # Some terminals paste CR LF, most CR.
         pasted = event.data.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
@@ -223,11 +228,11 @@ class Editor:
         is_asked = Condition(lambda: self._pasted)
 
         def search_screen(_event: KeyPressEvent) -> None:
-            text = self.search.search_buffer.text
-            stop_search()
-            self._search_screen(text)
+            if text := self.search.search_buffer.text:
+                stop_search()
+                self._search_screen(text)
 
-        keys.add(Keys.BracketedPaste)(self._paste)
+        keys.add(Keys.BracketedPaste)(self.paste)
         for enter in ("enter", "c-j"):
             keys.add("escape", enter, filter=is_typing)(lambda _event: self.buffer.insert_text("\n"))
         keys.add("escape", filter=is_typing & is_asked, eager=True)(lambda _event: self._keep_paste())

@@ -38,7 +38,7 @@ from broadcast.client.session.entries import Line
 from broadcast.client.terminal import links
 from broadcast.client.terminal.colors import STYLES
 from broadcast.client.terminal.editor import Editor
-from broadcast.client.terminal.graphemes import cells, write_graphemes
+from broadcast.client.terminal.graphemes import cells, width, write_graphemes
 from broadcast.client.terminal.notifications import Alerts
 from broadcast.client.terminal.scrolling import Scrolling, wrap
 from broadcast.client.terminal.status_line import shorten, status, status_row, views_row
@@ -66,6 +66,8 @@ WAITING_SHOWN: Final = 3
 """The most own lines that are shown before they are stored."""
 MAX_ROWS: Final = 300
 """The most rows that Ctrl-L prints again."""
+SEARCHED: Final = 10
+"""The most times that a search asks the server for older lines."""
 MAX_UNPRINTED: Final = 5_000
 """The most rows that wait for the end of scrolling. Older ones are not printed, so that the memory is bounded."""
 
@@ -174,12 +176,16 @@ class Screen:
         self._scrolled_renderer = copy(renderer)
         self._fetched_before = 0
         """The number of the line before which the server was asked for older ones."""
+        self._searches_left = 0
+        """The number of times that the search may still ask the server for older lines."""
         self._painted: tuple[object, ...] = ()
         """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._covered: Scrolling | None = None
         """The lines that were on the screen before scrolling."""
         self._leaves_until = 0.0
-        """The time until which another Ctrl-C leaves."""
+        """The time until which another Ctrl-C leaves, unless another key is pressed before."""
+        self._armed_until = 0.0
+        """The same before the current key was pressed."""
         self._drawn_size = self._last_size = output.get_size()
         self._is_resizing = False
         """True while the size of the terminal may change again."""
@@ -238,6 +244,7 @@ class Screen:
         )
         self.app.ttimeoutlen = ESCAPE_SECONDS
         self.app.may_draw = self.may_draw
+        self.app.key_processor.before_key_press += self._disarm
 
     @property
     def _size(self) -> Size:
@@ -478,9 +485,14 @@ class Screen:
         keys.add("pagedown", filter=is_typing)(lambda _event: None)
         return keys
 
+    def _disarm(self, _keys: object) -> None:
+        """Forget a first Ctrl-C, because a key is pressed. The second Ctrl-C reads ``_armed_until``."""
+        self._armed_until, self._leaves_until = self._leaves_until, 0.0
+        if self._armed_until:
+            self.app.invalidate()
+
     def _leave_at_second(self) -> None:
-        if self._leaves_until > self._now() or self._conversation.state is State.LEAVING:
-            self._leaves_until = 0
+        if self._armed_until > self._now() or self._conversation.state is State.LEAVING:
             self._conversation.leave()
         else:
             self._leaves_until = self._now() + LEAVE_SECONDS
@@ -507,10 +519,14 @@ class Screen:
     def _scroll(self, move: Callable[[int], None], number: int) -> None:
         """Move the scrolling view. Near its beginning, ask the server for older lines."""
         move(number)
+        self._searches_left = 0
+        if self._scrolling is not None and self._scrolling.position < self._scrolling.height:
+            self._fetch_older()
+
+    def _fetch_older(self) -> None:
         scrolling, view = self._scrolling, self._conversation.current
         oldest = next((entry.seq for entry in self._scrolled if isinstance(entry, Line)), 0)
-        is_near = scrolling is not None and scrolling.position < scrolling.height
-        if not is_near or view.is_private or oldest <= 1 or oldest == self._fetched_before:
+        if view.is_private or oldest <= 1 or oldest == self._fetched_before:
             return
         self._fetched_before = oldest
 
@@ -519,6 +535,8 @@ class Screen:
                 self._scrolled = [*lines, *self._scrolled]
                 self._scrolled_renderer.day = None
                 scrolling.add_older(list(self._scrolled_renderer.rows(self._scrolled)))
+                if self._searches_left:
+                    self._find(left=self._searches_left - 1)
                 self.update()
 
         self._conversation.fetch_older(view, oldest, show)
@@ -535,7 +553,19 @@ class Screen:
 
     def _search(self, text: str) -> None:
         """Show the newest row of the current view that contains *text*."""
-        self._begin_scrolling().find(text)
+        self._begin_scrolling()
+        self._find(text)
+
+    def _find(self, text: str = "", left: int = SEARCHED) -> None:
+        """Show the next row above with the text. If there is none, ask the server for older lines, *left* times."""
+        scrolling = self._scrolling
+        assert scrolling is not None
+        scrolling.find(text)
+        self._searches_left = left if scrolling.is_missing else 0
+        if self._searches_left:
+            self._fetch_older()
+        elif scrolling.is_missing and not left:
+            scrolling.result += f" in {len(self._scrolled):,} rows, Ctrl-R goes on"
 
     def _scrolling_bindings(self) -> KeyBindings:
         keys = KeyBindings()
@@ -559,14 +589,24 @@ class Screen:
             if event.data.isprintable():
                 self.editor.buffer.insert_text(event.data)
 
+        def paste(event: KeyPressEvent) -> None:
+            self._end_scrolling()
+            self.editor.paste(event)
+
         keys.add(Keys.Any, filter=is_scrolling)(type_character)
+        keys.add(Keys.BracketedPaste, filter=is_scrolling)(paste)
         bind("pageup", lambda scrolling: self._scroll(scrolling.page, -1))
         bind("pagedown", page_down)
         bind("up", lambda scrolling: self._scroll(scrolling.move, -1))
         bind("down", lambda scrolling: scrolling.move(1))
         bind("home", lambda scrolling: self._scroll(scrolling.move, -len(scrolling)))
-        bind("c-r", lambda scrolling: scrolling.find())
-        bind("end enter c-c c-l escape", lambda _scrolling: self._end_scrolling())
+        bind("c-r", lambda _scrolling: self._find())
+        bind("c-n", lambda _scrolling: self._conversation.step(1))
+        bind("c-p", lambda _scrolling: self._conversation.step(-1))
+        bind("end enter c-c c-l", lambda _scrolling: self._end_scrolling())
+        # An escape character with others behind it is a key such as Alt-2.
+        is_alone = Condition(lambda: not self.app.key_processor.input_queue)
+        keys.add("escape", filter=is_scrolling, eager=is_alone)(lambda _event: self._end_scrolling())
         return keys
 
     def _paint(self, scrolling: Scrolling) -> None:
@@ -580,7 +620,10 @@ class Screen:
         self._painted = painted
         new = f", {scrolling.new} new" if scrolling.new else ""
         result = f", {scrolling.result}" if scrolling.result else ""
-        text = f" {self._conversation.current.title}{new}{result}: PageUp, PageDown, End returns "
+        text = printable(f" {self._conversation.current.title}{new}{result}", self._encoding)
+        end = ": PageUp, PageDown, End returns "
+        if width(text + end) >= columns:
+            end = ": End returns"
         self._output.cursor_goto(1, 1)
         self._output.erase_down()
         self._write(scrolling.shown())
@@ -588,7 +631,8 @@ class Screen:
             # The last line may end within a link.
             self._output.write_raw(links.CLOSE)
         self._output.cursor_goto(height + 1, 1)
-        self._write([("class:status", shorten(printable(text, self._encoding), columns - 1, ""))])
+        text = (shorten(text, max(0, columns - 1 - width(end)), "") + end).removeprefix(": ")
+        self._write([("class:status", shorten(text, columns - 1, ""))])
         self._output.cursor_goto(1, 1)
         self._output.flush()
 

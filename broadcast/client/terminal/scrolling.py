@@ -50,6 +50,8 @@ class Scrolling:
         """The index of the first line on the screen."""
         self.result = ""
         """The result of the last search, or empty."""
+        self.is_missing = False
+        """Whether the last search has found nothing."""
         self._wanted = ""
         self.found = -1
         """The index of the row that was found, or -1."""
@@ -101,16 +103,19 @@ class Scrolling:
 
     def find(self, text: str = "") -> None:
         """Move to the next row above that contains *text*, or the text of the last call, if there is one."""
-        if text:
-            self._wanted, self.found = text, len(self._rows)
+        self._wanted = text or self._wanted
         if not self._wanted:
             return
+        if text or self.found < 0:
+            self.found = len(self._rows)
+        self.is_missing = False
         for index in range(self.found - 1, -1, -1):
             if self._wanted.casefold() in fragment_list_to_text(self._rows[index]).casefold():
                 self.found = index
                 self.result = f'"{self._wanted}" found, Ctrl-R finds the next'
                 self.position = min(max(0, self._starts[index] - self.height // 2), self._last_top)
                 return
+        self.is_missing = True
         self.result = f'"{self._wanted}" not found'
         if self.found == len(self._rows):
             self.found = -1

@@ -39,9 +39,10 @@ def state_of(conversation: Conversation, now: float) -> str:
     *now* is on the clock of ``Conversation.retry_at``.
     """
     state = conversation.state
-    if state is State.OFFLINE:
+    if conversation.retry_at is not None:
         seconds = math.ceil(conversation.retry_at - now)
-        return f"no connection, next try in {seconds} s" if seconds > 0 else State.CONNECTING.value
+        attempt = f"no connection, next try in {seconds} s" if seconds > 0 else State.CONNECTING.value
+        return f"leaving: {attempt}; Ctrl-D leaves at once" if state is State.LEAVING else attempt
     if state is not State.ONLINE:
         return "" if state is State.ASKING else state.value
     if conversation.silence >= SILENCE_SECONDS:

@@ -271,6 +271,10 @@ def test_to_change_a_paste_answers_the_question() -> None:
 
 def test_five_lines_with_an_end_are_sent_at_once_and_six_are_not() -> None:
     async def scene(stage: Stage) -> None:
+        await stage.type(pasted("1\n2\n3\n4\n5\nrest"))
+        assert stage.lines == []
+        assert stage.editor.hint() == "Send 6 lines? Enter sends, Esc edits."
+        await stage.type(CTRL_C)
         await stage.type(pasted("1\n2\n3\n4\n5\n"))
         assert len(stage.lines) == 5
         await stage.type(pasted("1\n2\n3\n4\n5\n6\n"))
@@ -380,6 +384,19 @@ def test_ctrl_r_finds_typed_lines_and_its_second_press_searches_the_screen() -> 
         assert stage.model.shown[1:] == ["Search: sec", "Ctrl-R searches the screen."]
         await stage.type(CTRL_R)
         assert stage.searched == ["sec"]
+
+    act(scene)
+
+
+def test_a_search_asks_for_a_text_and_says_that_nothing_is_found() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.type("the first", ENTER, CTRL_R, CTRL_R)
+        assert stage.searched == []
+        assert stage.model.shown[-1] == "Type a text to search for."
+        await stage.type("FIR")
+        assert stage.model.shown[-1] == "Ctrl-R searches the screen."
+        await stage.type("x")
+        assert stage.model.shown[-1] == "Not found. Ctrl-R searches the screen."
 
     act(scene)
 

@@ -21,6 +21,7 @@ from tests.client.terminal.stage import (
     CTRL_L,
     CTRL_N,
     CTRL_P,
+    CTRL_R,
     END,
     ENTER,
     ESCAPE,
@@ -212,13 +213,15 @@ def test_views_have_a_line_with_unread_counts() -> None:
     [("\x1b3", "cellar"), ("\x1ba", "cellar"), (CTRL_N, "kitchen"), (CTRL_P, "cellar"), (CTRL_N * 3, "lobby")],
     ids=["Alt-3", "Alt-A", "Ctrl-N", "Ctrl-P", "Ctrl-N three times"],
 )
-def test_a_key_shows_another_view(keys: str, name: str) -> None:
+@pytest.mark.parametrize("before", ["", PAGE_UP], ids=["typing", "scrolling"])
+def test_a_key_shows_another_view(before: str, keys: str, name: str) -> None:
     async def scene(stage: Stage) -> None:
         stage.lines(1, 1, "cellar")
-        stage.type(keys)
+        stage.type(before + keys)
         await stage.model.until(lambda: stage.view.name == name)
         await stage.model.until(lambda: any(line.startswith(f" ann · {name} ·") for line in stage.model.shown))
         stage.type("\x1b9")
+        assert stage.screen.editor.buffer.text == ""
 
     assert act(scene, None, "lobby", "kitchen", "cellar").view.name == name
 
@@ -279,6 +282,20 @@ def test_ctrl_c_clears_the_line_and_a_second_one_on_an_empty_line_leaves() -> No
         await stage.model.until(lambda: stage.talk.state is State.LEAVING)
 
     assert act(scene).model.shown == [""]
+
+
+def test_another_key_takes_a_first_ctrl_c_back() -> None:
+    async def scene(stage: Stage) -> None:
+        for key in ("x" + CTRL_C, LEFT):
+            stage.type(CTRL_C)
+            await stage.shows(">", "Press Ctrl-C again to leave.", STATUS)
+            stage.type(key)
+            await stage.shows(">", STATUS)
+        stage.type(CTRL_C)
+        await stage.shows(">", "Press Ctrl-C again to leave.", STATUS)
+        assert stage.talk.state is State.ONLINE
+
+    act(scene)
 
 
 def test_a_late_second_ctrl_c_is_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,6 +434,34 @@ def test_scrolling_reads_older_lines_from_the_server() -> None:
     act(scene, Model(60, 10))
 
 
+def test_a_search_reads_older_lines_from_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Screen._find, "__defaults__", ("", 2))
+
+    async def scene(stage: Stage) -> None:
+        server = stage.server.server
+
+        async def answer(first: int, last: int) -> None:
+            await stage.model.until(lambda: bool(server.requests))
+            assert server.requests == [requests.History("lobby", before=last + 1, count=200)]
+            older = [{"method": "said", **line(number)} for number in range(first, last + 1)]
+            server.answer(requests.Lines(tuple(msgspec.Raw(msgspec.json.encode(event)) for event in older)))
+
+        stage.server.last["lobby"] = 1_000
+        stage.lines(1_001, 1_010)
+        stage.screen._search("line 333")
+        await answer(801, 1_000)
+        await answer(601, 800)
+        await stage.has(' lobby, "line 333" not found in 410 rows, Ctrl-R goes on: End returns')
+        assert not server.requests
+        stage.type(CTRL_R)
+        await answer(401, 600)
+        await answer(201, 400)
+        await stage.has("bob: line 333")
+        assert not server.requests
+
+    act(scene, Model(72, 10))
+
+
 def line(number: int) -> dict[str, object]:
     """Return the members of a stored line of bob."""
     return {"room": "lobby", "seq": number, "at": NOW, "nick": "bob", "text": f"line {number}"}
@@ -446,6 +491,40 @@ def test_typing_ends_scrolling() -> None:
         await stage.has("> hi", STATUS)
 
     act(scene)
+
+
+def test_a_paste_ends_scrolling_and_goes_to_the_draft() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.lines(1, 40)
+        stage.type("draft " + PAGE_UP)
+        await stage.has(" lobby: PageUp, PageDown, End returns")
+        stage.type("\x1b[200~1\r2\r3\r4\r5\r6\r\x1b[201~")
+        await stage.has("Send 6 lines? Enter sends, Esc edits.", STATUS)
+        assert stage.screen.editor.buffer.text == "draft 1\n2\n3\n4\n5\n6"
+        stage.type(CTRL_C + PAGE_UP)
+        await stage.has(" lobby: PageUp, PageDown, End returns")
+        stage.type("\x1b[200~one\rtwo\rrest\x1b[201~")
+        await stage.has("… one", "… two", "> rest")
+
+    act(scene)
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (80, ' lobby, "line 9" found, Ctrl-R finds the next: PageUp, PageDown, End returns'),
+        (70, ' lobby, "line 9" found, Ctrl-R finds the next: End returns'),
+        (20, " lobby: End returns"),
+        (12, "End returns"),
+    ],
+)
+def test_the_way_back_is_shown_on_each_width(columns: int, shown: str) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.lines(1, 40)
+        stage.screen._search("line 9")
+        await stage.model.until(lambda: stage.model.shown[-1] == shown)
+
+    act(scene, Model(columns, 10))
 
 
 def test_a_switch_ends_scrolling() -> None:
