@@ -17,6 +17,7 @@ The states of a session, for each connection::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -42,8 +43,11 @@ from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
-MAX_ATTEMPT: Final = 1_000_000
-"""An attempt to resume a session that is stale although its number is so high is given up."""
+MAX_ATTEMPT: Final = 2**48
+"""An attempt to resume a session that is stale although its number is so high is given up.
+
+The number may be a time in milliseconds, so it can still double seven times.
+"""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
 
@@ -128,6 +132,8 @@ class Session:
         """Whether the program has ended the session."""
         self.must_close = False
         """Whether the caller has to close the connection."""
+        self.has_fallback = False
+        """Whether the session enters the server's first room if a reconnect is refused because of its last room."""
         self.retry_after = 0.0
         """The delay before the next attempt to connect, in seconds."""
         self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
@@ -347,12 +353,15 @@ class Session:
 
     # hello
 
+    def _rooms_of_hello(self) -> list[str] | UnsetType:
+        if self._rooms_to_join is not None:
+            return self._rooms_to_join
+        calls = (call.request for call in self._calls.values())
+        leaving = {request.room.lower() for request in calls if isinstance(request, requests.Leave)}
+        return [name for name in self._inbox.streams if name not in leaving]
+
     def _send_hello(self) -> None:
-        rooms = self._rooms_to_join
-        if rooms is None:
-            calls = (call.request for call in self._calls.values())
-            leaving = {request.room.lower() for request in calls if isinstance(request, requests.Leave)}
-            rooms = [name for name in self._inbox.streams if name not in leaving]
+        rooms = self._rooms_of_hello()
         resume = None
         if self._token:
             self._attempt += 1
@@ -382,8 +391,27 @@ class Session:
         elif self.welcome is not None and _is_temporary(error):
             self._nick_refusal = error.why if isinstance(error, errors.NickRejected) else ""
             self._close(str(error))
+        elif isinstance(error, errors.RoomRejected) and self.welcome is not None and self._leave_out(error):
+            self._send_hello()
         else:
             self._end(error)
+
+    def _leave_out(self, error: errors.RoomRejected) -> bool:
+        """Leave a room out of the next ``hello``, and tell the program. Return False if no room would be left.
+
+        The room is the one that the server's sentence names, or the last one, because the server opens them in order.
+        """
+        rooms = self._rooms_of_hello()
+        if isinstance(rooms, UnsetType) or not rooms or (len(rooms) == 1 and not self.has_fallback):
+            return False
+        named = re.findall(r"room ([\w-]+)", str(error))
+        refused = next((name for name in rooms if name in named), rooms[-1])
+        others = [name for name in rooms if name != refused]
+        self._rooms_to_join = others or UNSET
+        self._inbox.leave(refused)
+        assert self.welcome is not None
+        self._inbox.append(events.Left(refused, self.nick, self.welcome.session, str(error)))
+        return True
 
     def _forget_numbers(self) -> None:
         """Forget the numbers and the token, because the server has another journal."""

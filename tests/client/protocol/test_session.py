@@ -502,6 +502,42 @@ def test_a_temporary_refusal_is_tried_again(link: Link) -> None:
     assert link.session.state is State.ONLINE
 
 
+@pytest.mark.parametrize(
+    ("sentence", "refused"),
+    [("There is no room kitchen. /rooms lists them.", "kitchen"), ("This server has 2 open rooms.", "study")],
+)
+def test_a_room_that_is_refused_at_a_reconnect_is_left_out(sentence: str, refused: str) -> None:
+    link = Link(rooms=["lobby", "kitchen", "study"]).start()
+    number = restart_without(link, refused, sentence)
+    left = [event for event in link.events() if isinstance(event, events.Left)]
+    assert [(event.room, event.nick, event.reason) for event in left] == [(refused, "bot", sentence)]
+    assert set(link.session.rooms) == {"lobby", "kitchen", "study"} - {refused}
+    assert link.answers[number].error is None
+
+
+def test_a_session_whose_last_room_is_refused_ends() -> None:
+    link = Link(rooms=["hall"]).start()
+    restart_without(link, "hall", "There is no room hall.")
+    assert isinstance(link.session.ended, errors.RoomRejected)
+
+
+def test_a_session_whose_last_room_is_refused_may_enter_the_first_one() -> None:
+    link = Link(rooms=["hall"]).start()
+    link.session.has_fallback = True
+    restart_without(link, "hall", "There is no room hall.")
+    assert link.session.rooms == ["lobby"]
+
+
+def restart_without(link: Link, room: str, sentence: str) -> int:
+    """Restart the server, which now refuses a room. Return the call of a line that was said meanwhile."""
+    link.server.lose_sessions()
+    link.lose()
+    number = link.call(requests.Say("lobby", "hi"))
+    link.server.refused_rooms[room] = sentence
+    link.reconnect()
+    return number
+
+
 def test_an_old_state_resumes_a_session_that_was_resumed_more_often(link: Link) -> None:
     saved = link.session.resume
     for _ in range(30):
