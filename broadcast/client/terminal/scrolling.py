@@ -207,6 +207,8 @@ class Pager:
         end = ": PageUp, PageDown, End returns "
         if width(text + end) >= columns:
             end = ": End returns"
+            if self._new and width(text + end) >= columns:
+                text = f" {self._new} new"
         status = (shorten(text, max(0, columns - 1 - width(end)), "") + end).removeprefix(": ")
         content = (columns, lines.shown(), status)
         if content == self._painted:
