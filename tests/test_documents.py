@@ -7,8 +7,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ import pytest
 from twisted.python import usage
 from twisted.scripts._twistd_unix import ServerOptions
 
-from broadcast.client.options import parse
+from broadcast.client.options import help_text
 from broadcast.server.lifecycle import STOP_SECONDS
 from broadcast.service import Options
 from tests.real.programs import PATIENCE, found
@@ -59,9 +57,7 @@ def options(command: Command) -> list[str]:
 
 def client_options() -> set[str]:
     """Return the names of the client's options, from its help."""
-    with redirect_stdout(StringIO()) as output, suppress(SystemExit):
-        parse(["--help"])
-    return set(re.findall(r"(?<!\S)--?\w[\w-]*", output.getvalue()))
+    return set(re.findall(r"(?<!\S)--?\w[\w-]*", help_text()))
 
 
 def option_names(options: usage.Options) -> set[str]:

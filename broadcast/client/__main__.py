@@ -59,9 +59,6 @@ def _run(options: Options) -> tuple[int, str]:
         from broadcast.client.terminal import app  # noqa: PLC0415
 
         return app.run(options), ""
-    if options.rooms:
-        room = options.rooms[0]
-        return USAGE, f"a pipe joins no room: name the server by its address, and begin the input with /join {room}"
     from twisted.internet import reactor  # noqa: PLC0415
 
     from broadcast.client.batch import pipe  # noqa: PLC0415

@@ -24,9 +24,9 @@ def parse_address(text: str, port: str | None = None) -> tuple[str, int, str | N
     *port* is a port that is given apart from the address. The host of a unix socket is ``unix:`` and the path.
     """
     if text[: len(URL)].lower() == URL:
-        if port is not None:
-            raise ValueError(f"the port of {text} stands behind its host, as in {URL}{HOST}:{PORT}")
-        return _parse_url(text[len(URL) :])
+        return _parse_url(text[len(URL) :], port)
+    if "://" in text and not text.startswith(UNIX):
+        raise ValueError(f"a link to a server begins with {URL}: {text}")
     return *parse_host(text, port), None
 
 
@@ -64,24 +64,14 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _parse_url(rest: str) -> tuple[str, int, str | None]:
-    """Parse what follows ``broadcast://``. As in the URLs of PostgreSQL, a host that begins with ``%2F`` is a path."""
-    if "?" in rest or "#" in rest:
-        raise ValueError(f"{URL}{rest} has a part that no address has: ? and # in a name are %3F and %23")
+def _parse_url(rest: str, port: str | None) -> tuple[str, int, str | None]:
+    """Parse the text after ``broadcast://``. As in URLs of PostgreSQL, a host that begins with ``%2F`` is a path."""
     place, _, room = rest.partition("/")
     room = room.removesuffix("/")
-    if "/" in room:
-        raise ValueError(f"{URL}{rest} names more than one room: give the others with --room")
-    if "@" in place:
-        raise ValueError(f"{URL}{rest} has a nickname: give it with --nick")
-    decoded = _unquote(place)
-    if decoded.startswith("/"):
-        host, port = _unix_socket(UNIX + decoded, None), PORT
-    elif place.isascii() and place.isdigit():
-        raise ValueError(f"{URL}{rest} has a port without a host: write {URL}{HOST}:{place}")
-    else:
-        host, port = parse_host(decoded)
-    return host, port, _unquote(room) or None
+    if set(rest) & set("?#@") or "/" in room or place.isdigit():
+        raise ValueError(f"{URL}{rest} is no link: it has the form {URL}HOST[:PORT]/ROOM, and %3F stands for ?")
+    host = _unquote(place)
+    return *parse_host(UNIX + host if host.startswith("/") else host, port), _unquote(room) or None
 
 
 def _unquote(text: str) -> str:
@@ -104,10 +94,13 @@ def _port(number: str) -> int:
 
 
 def _unix_socket(place: str, port: str | None) -> str:
+    problem = ""
     if sys.platform == "win32":
-        raise ValueError("this system has no unix sockets")
-    if port is not None:
-        raise ValueError("a unix socket has no port")
-    if place == UNIX:
-        raise ValueError(f"no path: {place}")
+        problem = "this system has no unix sockets"
+    elif port is not None:
+        problem = "a unix socket has no port"
+    elif place == UNIX:
+        problem = f"no path: {place}"
+    if problem:
+        raise ValueError(problem)
     return place

@@ -402,9 +402,10 @@ class Chat:
             return await asyncio.open_connection(
                 self._host, self._port, ssl=self._ssl, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
             )
-        if sys.platform == "win32":
+        if sys.platform != "win32":
+            return await asyncio.open_unix_connection(self._host.removeprefix(_UNIX), ssl=self._ssl)
+        else:  # noqa: RET505 -- mypy would find it unreachable
             raise OSError("there are no unix sockets here")
-        return await asyncio.open_unix_connection(self._host.removeprefix(_UNIX), ssl=self._ssl)
 
     async def _read(self, reader: asyncio.StreamReader, greeted: asyncio.Future[None]) -> str:
         session = self._session

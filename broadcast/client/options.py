@@ -23,8 +23,8 @@ STDIN: Final = "-"
 """The text of ``--send`` that stands for the lines of the standard input."""
 
 
-class Options:  # noqa: PLW1641 -- it has no hash, because it can change
-    """What the command line and the user's settings ask for. The class holds the defaults of the fields."""
+class Options:
+    """The choices of the command line and the user's settings. The class holds the defaults of the fields."""
 
     host: str = HOST
     """A name, an IP address, or ``unix:`` and a path."""
@@ -51,15 +51,6 @@ class Options:  # noqa: PLW1641 -- it has no hash, because it can change
         if unknown := fields.keys() - Options.__annotations__.keys():
             raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
         vars(self).update(fields)
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether all fields are equal."""
-        names = Options.__annotations__
-        return isinstance(other, Options) and all(getattr(self, name) == getattr(other, name) for name in names)
-
-    def __repr__(self) -> str:
-        """Return the fields that differ from their defaults."""
-        return f"Options({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     def fill(self, fields: Mapping[str, Any]) -> None:
         """Take the *fields* that the command line has not set."""
@@ -177,8 +168,17 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
                 continue
             if not equals:
                 value = _next(option, rest, options)
-            fields[option.field] = (*fields.get("rooms", ()), value) if option.field == "rooms" else value
+            _add_value(fields, option, value)
     return fields, places
+
+
+def _add_value(fields: dict[str, Any], option: Option, value: str) -> None:
+    if option.field == "rooms":
+        fields["rooms"] = (*fields.get("rooms", ()), value)
+    elif option.field in fields:
+        raise UsageError(f"{option.name} is given twice")
+    else:
+        fields[option.field] = value
 
 
 def _next(option: Option, rest: Iterator[str], options: Mapping[str, Option]) -> str:
@@ -242,13 +242,9 @@ def _rows(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _print_and_exit(text: str) -> NoReturn:
-    """Print *text*. The standard output is flushed here, because nobody catches what happens at the exit."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+        os.write(1, text.encode())
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status, why = unwritten(error)
         sys.stderr.write(f"{PROGRAM}: {why}\n" if why else "")
         raise SystemExit(status) from None

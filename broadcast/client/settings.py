@@ -7,6 +7,7 @@ the file only for a name in it, because the parser takes longer to import than P
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from broadcast.client.address import parse_address
@@ -27,9 +28,12 @@ CHOICES: Final = {
     "quiet": "hide who comes and goes",
 }
 """The choices of ``/set`` and their meanings. Each is true or false."""
-SERVER_KEYS: Final = ("address", "nick", "rooms")
-BOM: Final = "\ufeff"
-"""A mark that some editors put in front of a text."""
+SERVER_KEYS: Final = {
+    "address": "a text in quotes",
+    "nick": "a text in quotes",
+    "rooms": 'a list such as ["kitchen", "hall"]',
+}
+"""The keys of a server and the forms of their values."""
 
 
 class Settings:
@@ -60,7 +64,9 @@ class Settings:
             text = self._read()
             self._take(text)
             if (new := _with_choice(text, name, value)) is None:
-                raise SettingsError(f"{self.path} has an unusual form: write {name} = {_word(value)} into it by hand")
+                raise SettingsError(
+                    f"{self.path} has an unusual form: write {name} = {str(value).lower()} into it by hand"
+                )
             _replace(self.path, new)
         except OSError as error:
             raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
@@ -68,10 +74,10 @@ class Settings:
             self.choices[name] = value
 
     def _read(self) -> str:
-        """Return the text of the file. It may begin with a byte order mark."""
+        """Return the text of the file."""
         try:
             with open(self.path, "rb") as file:
-                return file.read().decode()
+                return file.read().decode("utf-8-sig")
         except (FileNotFoundError, NotADirectoryError):
             return ""
         except OSError as error:
@@ -87,13 +93,12 @@ class Settings:
         import tomllib  # noqa: PLC0415 -- see above
 
         try:
-            data = tomllib.loads(text.removeprefix(BOM))
-        except tomllib.TOMLDecodeError as error:
-            raise self._error(str(error)) from None
-        try:
+            data = tomllib.loads(text)
             servers = _table(data.pop("servers", {}), "servers")
             self.choices = _choices(data)
             self.servers = {name: _server(name, _table(values, "servers", name)) for name, values in servers.items()}
+        except tomllib.TOMLDecodeError as error:
+            raise self._error(str(error)) from None
         except _FaultError as fault:
             reason, *names = fault.args
             raise self._error(f"{reason} (at line {_line_of(text, names)})") from None
@@ -123,12 +128,11 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
     if not name or name.isdigit() or set(name) & set(":/[]"):
         raise _FaultError(f"{name!r} is no name for a server, because it would be an address", "servers", name)
     for key, value in values.items():
-        texts = value if key == "rooms" and isinstance(value, list) else [value]
         if key not in SERVER_KEYS:
             raise _FaultError(f"A server has no {key}, only {', '.join(SERVER_KEYS)}", "servers", name, key)
-        if isinstance(value, list) != (key == "rooms") or not all(isinstance(text, str) and text for text in texts):
-            form = 'a list such as ["kitchen", "hall"]' if key == "rooms" else "a text in quotes"
-            raise _FaultError(f"{key} is {form}", "servers", name, key)
+        texts = value if key == "rooms" else [value]
+        if not isinstance(texts, list) or not all(isinstance(text, str) and _is_one_line(text) for text in texts):
+            raise _FaultError(f"{key} is {SERVER_KEYS[key]}", "servers", name, key)
     try:
         host, port, room = parse_address(values.get("address", name))
     except ValueError as error:
@@ -141,10 +145,13 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _is_one_line(text: str) -> bool:
+    # Behind a line end, a pipe would send another command.
+    return bool(text.strip()) and text.isprintable()
+
+
 def _line_of(text: str, names: Sequence[str]) -> int:
     """Return the number of the line where the last of *names* stands behind the others. Everything before is right."""
-    import re  # noqa: PLC0415 -- tomllib has imported it
-
     text = re.sub("#.*", "", text)
     place = 0
     for name in names:
@@ -186,25 +193,18 @@ def settings_file(platform: str = sys.platform, environment: Mapping[str, str] =
     return os.path.join(folder, "broadcast", "client.toml")
 
 
-def _word(value: bool) -> str:
-    return "true" if value else "false"
-
-
 def _with_choice(text: str, name: str, value: bool) -> str | None:
     """Return *text* with one choice changed, or None if its form is too unusual for that."""
-    import re  # noqa: PLC0415 -- see above
-    import tomllib  # noqa: PLC0415
+    import tomllib  # noqa: PLC0415 -- see above
 
-    mark = BOM if text.startswith(BOM) else ""
-    text = text.removeprefix(BOM)
-    assignment = f"{name} = {_word(value)}"
+    assignment = f"{name} = {str(value).lower()}"
     line_end = "\r\n" if "\r\n" in text else "\n"
     changed = re.sub(rf"""^[ \t]*["']?{name}["']?[ \t]*=[ \t]*\w+""", assignment, text, count=1, flags=re.MULTILINE)
     wanted = {**tomllib.loads(text), name: value}
     for new in (changed, f"{assignment}{line_end}{text}"):
         try:
             if tomllib.loads(new) == wanted:
-                return mark + new
+                return new
         except tomllib.TOMLDecodeError:
             continue
     return None

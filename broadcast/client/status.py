@@ -30,7 +30,7 @@ STATUSES: Final = {
     NO_CONNECTION: "no connection, or no server that this client can talk to",
     NICKNAME_REFUSED: "the server refused the nickname",
     LOST: "the connection was lost; with --send, before everything was confirmed",
-    REFUSED: "the server refused a line of --send",
+    REFUSED: "the server refused the room, or a line of --send",
     STREAM: "the standard output cannot be written, or the standard input cannot be read",
     INTERRUPTED: "Ctrl-C",
     CLOSED_OUTPUT: "nobody reads the standard output any more",

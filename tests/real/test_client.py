@@ -41,10 +41,10 @@ def waiting(pipe: int) -> int:
     return int(struct.unpack("i", ioctl(pipe, FIONREAD, bytes(4)))[0])
 
 
-async def history(programs: Programs, port: int) -> list[str]:
-    """Return the stored lines."""
+async def history(programs: Programs, port: int, room: str = "lobby") -> list[str]:
+    """Return the stored lines of *room*."""
     reader = await programs.talker(port, "historian")
-    reader.say("/history 1000", "quit")
+    reader.say(f"/join {room}", "/history 1000", "quit")
     await reader.lost
     return [line.partition("] ")[2] for line in reader.whole_lines() if line.startswith("-> #")]
 
@@ -89,6 +89,29 @@ async def test_piped_lines_are_said_and_every_answer_is_printed(programs: Progra
         "-> 1 here: ann\n * Goodbye, ann.\n"
     )
     assert await history(programs, port) == ["ann: one", "ann: last words"]
+
+
+@pytest.mark.parametrize("rooms", ["--room kitchen", "--room Kitchen --room hall"])
+@ensureDeferred
+async def test_piped_lines_are_said_in_the_first_room_of_the_options(programs: Programs, rooms: str) -> None:
+    (programs.folder / "notes").write_text("one\n/names\ntwo\n")
+    port = programs.room()
+    ann = shell(programs, port, f"CLIENT {rooms} --nick ann < notes")
+    assert await ann.end() == 0
+    answers = " * You are in kitchen. Nobody else is here.\n-> 1 here: ann\n * Goodbye, ann.\n"
+    assert ann.text().partition("leaves.\n")[2] == answers
+    assert await history(programs, port, "kitchen") == ["ann: one", "ann: two"]
+
+
+@ensureDeferred
+async def test_pipe_may_name_the_first_room_and_ends_with_status_5_without_a_room(programs: Programs) -> None:
+    port = programs.room()
+    first = shell(programs, port, "echo one | CLIENT --nick ann --room lobby")
+    assert await first.end() == 0
+    refused = shell(programs, port, "echo two | CLIENT --nick ann --room 'no room'")
+    assert await refused.end() == 5
+    assert "\nbroadcast-client: the room was refused: " in refused.text()
+    assert await history(programs, port) == ["ann: one"]
 
 
 @ensureDeferred

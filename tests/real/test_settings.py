@@ -79,11 +79,8 @@ async def test_an_error_in_the_file_is_one_line_and_status_1(programs: Programs,
 
 
 @ensureDeferred
-async def test_a_pipe_refuses_rooms(programs: Programs) -> None:
-    write(programs, work(1))
+async def test_a_pipe_joins_the_first_room_of_a_server_with_a_name(programs: Programs) -> None:
+    write(programs, work(programs.room()))
     pipe = programs.run("/bin/sh", "-c", f"{CLIENT[0]} -m broadcast.client work </dev/null")
-    assert await pipe.end() == 1
-    assert pipe.text() == (
-        "broadcast-client: a pipe joins no room: name the server by its address, "
-        "and begin the input with /join kitchen\n"
-    )
+    assert await pipe.end() == 0
+    assert pipe.text().endswith("\n * You are in kitchen. Nobody else is here.\n * Goodbye, ann.\n")

@@ -7,6 +7,7 @@ enums, and the library because of msgspec and typing. Hence ``_socket``, ``json`
 from __future__ import annotations
 
 import _socket
+import json
 import os
 import select
 import signal
@@ -14,7 +15,6 @@ import sys
 from time import monotonic
 
 from broadcast.client.address import UNIX
-from broadcast.client.batch.quick_json import dumps, loads
 from broadcast.client.protocol.greeting import Greeting
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ class Connection:
     def request(self, number: int, method: str, params: Message) -> bool:
         """Send a request as soon as there is room for it. Return False if it is too long for a server."""
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-        data = dumps(message).encode() + b"\n"
+        data = json.dumps(message, ensure_ascii=False).encode() + b"\n"
         if is_short := len(data) <= REQUEST_BYTES:
             self._unsent += data
         return is_short
@@ -99,11 +99,12 @@ class Connection:
         if sys.platform == "win32":
             select.select([number], [number] if self._unsent else [], [], seconds)
             return False
-        poll = select.poll()
-        poll.register(number, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        if stdin:
-            poll.register(STDIN, select.POLLIN)
-        return any(ready == STDIN for ready, _ in poll.poll(seconds * 1000))
+        else:  # noqa: RET505 -- mypy would find it unreachable
+            poll = select.poll()
+            poll.register(number, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+            if stdin:
+                poll.register(STDIN, select.POLLIN)
+            return any(ready == STDIN for ready, _ in poll.poll(seconds * 1000))
 
     def _receive(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -115,7 +116,7 @@ class Connection:
                 continue
             self._greeting = None
             try:
-                message = loads(line)
+                message = json.loads(line)
             except ValueError:
                 raise Lost("the server has sent a line that is no message") from None
             if message.get("method") == "goodbye":
@@ -135,11 +136,11 @@ class Connection:
 
 def _connect(host: str, port: int, deadline: float) -> _socket.socket:
     """Return a socket that is connected to the first address of *host* that answers."""
-    if host.startswith(UNIX):
-        addresses: list[tuple[int, Any]] = [(_socket.AF_UNIX, host.removeprefix(UNIX))]
+    addresses: list[tuple[int, Any]]
+    if sys.platform != "win32" and host.startswith(UNIX):
+        addresses = [(_socket.AF_UNIX, host.removeprefix(UNIX))]
     else:
-        found = _look_up(host, port)
-        addresses = [(family, address) for family, _, _, _, address in found]
+        addresses = [(family, address) for family, _, _, _, address in _look_up(host, port)]
     reason = ""
     for family, address in addresses:
         connection = _socket.socket(family, _socket.SOCK_STREAM, 0)

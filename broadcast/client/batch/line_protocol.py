@@ -14,9 +14,9 @@ MAX_LINE: Final = 65536
 
 _others: Final = r"(?:Nobody else is here|\d{1,9} others? (?:is|are) here: [^\s,:]+(?:, [^\s,:]+)*(?: and \d+ more)?)\."
 _arrived: Final = re.compile(rf" \* You are [^\s:]+\. {_others}(?: .*)?", re.DOTALL)
+_moved: Final = re.compile(rf" \* You are in [^\s:]+\. {_others}|-> Error: you are in [^\s:]+ already\.")
 _goodbye: Final = re.compile(r" \* (?!\S+ (?:joined\.|left[.:]|is now ))Goodbye.*", re.DOTALL)
 """The goodbye, but no notice about a person whose nickname begins like it."""
-_password: Final = re.compile(r"[^:\r\n]{0,60}password[^:\r\n]{0,60}: ", re.IGNORECASE)
 
 
 class Kind(Enum):
@@ -24,6 +24,8 @@ class Kind(Enum):
 
     PROMPT = "prompt"
     ARRIVED = "arrived"
+    MOVED = "moved"
+    """The client is in the room of ``/join``, perhaps it was there already."""
     ERROR = "error"
     NOTICE = "notice"
     GOODBYE = "goodbye"
@@ -47,12 +49,10 @@ class Reader:
             self._line.clear()
             yield from self._read(line)
         self._hold(rest)
-        if not self.arrived and self._line.endswith(b": "):
-            # A prompt is the only part without a line end.
-            prompt = self._line.decode("utf-8", "replace")
-            if prompt == NICKNAME or (_password.fullmatch(prompt) and not prompt.startswith("-> ")):
-                self._line.clear()
-                yield Kind.PROMPT, prompt
+        if not self.arrived and self._line == NICKNAME.encode():
+            # The prompt is the only part without a line end.
+            self._line.clear()
+            yield Kind.PROMPT, NICKNAME
 
     def _hold(self, piece: bytes) -> None:
         self._line += piece[: MAX_LINE - len(self._line)]
@@ -61,12 +61,14 @@ class Reader:
         while not self.arrived and line.startswith(NICKNAME):
             line = line.removeprefix(NICKNAME)
             yield Kind.PROMPT, NICKNAME
-        if self.arrived:
-            yield Kind.GOODBYE if _goodbye.fullmatch(line) else Kind.OTHER, line
-        elif _arrived.fullmatch(line):
+        if not self.arrived and _arrived.fullmatch(line):
             self.arrived = True
             yield Kind.ARRIVED, line
+        elif self.arrived and _moved.fullmatch(line):
+            yield Kind.MOVED, line
         elif line.startswith("-> Error: "):
             yield Kind.ERROR, line.removeprefix("-> Error: ")
+        elif self.arrived:
+            yield Kind.GOODBYE if _goodbye.fullmatch(line) else Kind.OTHER, line
         else:
             yield Kind.NOTICE, line.removeprefix(" * ")

@@ -12,15 +12,15 @@ import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
-from broadcast.client.batch.line_protocol import NICKNAME, Kind, Reader
-from broadcast.client.batch.stdio import Console, Stdio, attach, needs_threads
+from broadcast.client.batch.line_protocol import Kind, Reader
+from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
 from broadcast.client.nicknames import of_user
 from broadcast.client.status import (
     DONE,
@@ -28,6 +28,7 @@ from broadcast.client.status import (
     LOST,
     NICKNAME_REFUSED,
     NO_CONNECTION,
+    REFUSED,
     TERMINATED,
     unread,
     unwritten,
@@ -35,7 +36,7 @@ from broadcast.client.status import (
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IProducer, IReactorTime
+    from twisted.internet.interfaces import IProducer, IReactorTime
     from twisted.python.failure import Failure
 
     from broadcast.client.options import Options
@@ -45,10 +46,6 @@ PROMPT_SECONDS: Final = 30
 
 Ended = Callable[[int, str], None]
 """Takes the exit status, and the reason in one line for people, empty for 0."""
-
-
-class Stream(ITCPTransport, IConsumer, IPushProducer):
-    """The interfaces of a TCP connection's transport together, because Twisted has no single one."""
 
 
 class Cleaner:
@@ -71,28 +68,29 @@ class Cleaner:
 class Pipe(TwistedProtocol):
     """The standard input and output, connected to *server*, its name for people.
 
-    The client proposes the *nicks* in order. It calls *ended* once, when the connection is closed and everything is
-    written. *clean* changes the server's output before it is written.
+    The client proposes the *nicks* in order, and then joins *room*, unless that is empty. It calls *ended* once, when
+    the connection is closed and everything is written. *clean* changes the server's output before it is written.
     """
 
     def __init__(
         self,
         server: str,
         nicks: Iterator[str],
+        room: str,
         clock: IReactorTime,
-        attach_to: Callable[[TwistedProtocol], Stdio],
+        attach_to: Callable[[TwistedProtocol], Stream],
         ended: Ended,
         clean: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._server = server
         self._nicks = nicks
+        self._room = room
         self._clock = clock
         self._ended = ended
         self._clean = clean
         self._reader = Reader()
         self._result: tuple[int, str] | None = None
-        self._timer: IDelayedCall | None = None
-        self._proposed = self._goodbye = False
+        self._proposed = self._is_joining = self._goodbye = False
         self._refusal = self._notice = ""
         self._whole = True
         """Whether the input so far ends with a line end."""
@@ -107,7 +105,7 @@ class Pipe(TwistedProtocol):
     def connectionMade(self) -> None:
         """Wait for the prompt. Pause the server while the output is full."""
         keep_alive(self.transport)
-        self._wait("nobody asks for a nickname there")
+        self._timeout = self._clock.callLater(PROMPT_SECONDS, self._give_up)
         self._console.stdio.registerProducer(self._stream, streaming=True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -116,9 +114,19 @@ class Pipe(TwistedProtocol):
         for kind, text in self._reader.feed(data):
             match kind:
                 case Kind.PROMPT:
-                    self._answer_prompt(text)
+                    self._propose()
+                case Kind.ARRIVED if self._room:
+                    self._is_joining = True
+                    self._send(f"/join {self._room}")
                 case Kind.ARRIVED:
-                    self._arrive()
+                    self._begin()
+                case Kind.MOVED if self._is_joining:
+                    self._is_joining = False
+                    self._begin()
+                case Kind.ERROR if self._is_joining:
+                    self._is_joining = False
+                    self._finish(REFUSED, f"the room was refused: {text}")
+                    self._send("quit")
                 case Kind.ERROR:
                     self._refusal = text
                 case Kind.NOTICE:
@@ -126,12 +134,13 @@ class Pipe(TwistedProtocol):
                 case Kind.GOODBYE:
                     # The server has answered all lines before it.
                     self._goodbye = True
-                case Kind.OTHER:
+                case _:
                     pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Write the rest of the output, and report the exit status with its reason."""
-        self._forget()
+        if self._timeout.active():
+            self._timeout.cancel()
         why = because(reason, "the server closed the connection")
         if self._result is None:
             if self._goodbye:
@@ -139,53 +148,43 @@ class Pipe(TwistedProtocol):
             elif self._reader.arrived:
                 self._result = LOST, f"the connection to {self._server} was lost: {why}"
             elif self._refusal:
-                self._result = self._refused()
+                self._result = NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
             else:
                 self._result = NO_CONNECTION, f"no connection to {self._server}: {self._notice.rstrip('.') or why}"
         self._console.close(self._report)
 
     def _report(self) -> None:
         assert self._result is not None
-        failure = self._console.failure
+        failure = getattr(self._console.stdio, "failure", None)
         if self._result[0] == DONE and failure is not None and not isinstance(failure, BrokenPipeError):
             # The end of the output is missing.
             self._result = unwritten(failure)
         self._ended(*self._result)
 
-    # The nickname
+    # The arrival
 
-    def _answer_prompt(self, prompt: str) -> None:
+    def _propose(self) -> None:
+        """Answer a prompt with the next nickname."""
         if self._proposed and not self._refusal:
             # It is a line of the message of the day that looks like a prompt.
             return
-        nick = next(self._nicks, None) if prompt == NICKNAME else None
+        nick = next(self._nicks, None)
         if nick is None:
-            self._forget()
-            self._refusal = self._refusal or f"the server asks for more: {prompt.strip()}"
-            self._finish(*self._refused())
-            self._stream.loseConnection()
+            self._stream.loseConnection()  # the refusal is the reason
             return
         self._proposed = True
         self._refusal = ""
-        self._stream.write(nick.encode("utf-8", "replace") + b"\r\n")
-        self._wait("the server does not answer")
+        self._send(nick)
 
-    def _refused(self) -> tuple[int, str]:
-        return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
+    def _send(self, line: str) -> None:
+        """Send a line that the server has to answer soon."""
+        self._stream.write(line.encode("utf-8", "replace") + b"\r\n")
+        self._timeout.reset(PROMPT_SECONDS)
 
-    def _wait(self, problem: str) -> None:
-        """Give up because of *problem* after a while."""
-
-        def give_up() -> None:
-            self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}")
-            self._stream.abortConnection()
-
-        self._forget()
-        self._timer = self._clock.callLater(PROMPT_SECONDS, give_up)
-
-    def _forget(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+    def _give_up(self) -> None:
+        problem = "the server does not answer" if self._proposed else "nobody asks for a nickname there"
+        self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}")
+        self._stream.abortConnection()
 
     def _finish(self, status: int, why: str) -> None:
         """Set the exit status and its reason, unless they are set."""
@@ -193,25 +192,25 @@ class Pipe(TwistedProtocol):
 
     # The input
 
-    def _arrive(self) -> None:
-        """Begin to read. Before the arrival, the server would take a line for a nickname."""
-        self._forget()
+    def _begin(self) -> None:
+        """Begin to read. Before, the server would take a line for a nickname, or say it in another room."""
+        self._timeout.cancel()
         self._stream.registerProducer(cast("IProducer", self._console.stdio), streaming=True)
         self._console.stdio.resumeProducing()
 
-    def typed(self, data: bytes) -> None:
+    def input_received(self, data: bytes) -> None:
         """Send *data*."""
         self._whole = data.endswith((b"\n", b"\r"))
         self._stream.write(data)
 
-    def typed_all(self) -> None:
+    def input_ended(self) -> None:
         """Leave. The server answers all earlier lines first."""
-        if (error := self._console.unreadable) is not None:
+        if (error := getattr(self._console.stdio, "unreadable", None)) is not None:
             self._finish(*unread(error))
         self._stream.unregisterProducer()
         self._stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")
 
-    def unread(self, error: OSError) -> None:
+    def output_failed(self, error: OSError) -> None:
         """End. If nobody reads the output, end without a message, like other filters."""
         self._finish(*unwritten(error))
         if self.connected:
@@ -233,23 +232,19 @@ def run(options: Options, reactor: Any) -> tuple[int, str]:  # noqa: ANN401 -- n
     def fail(failure: Failure) -> None:
         end(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
 
-    def make_pipe() -> Pipe:
-        def attach_to(protocol: TwistedProtocol) -> Stdio:
-            return attach(protocol, reactor, threads=threads)
-
-        return Pipe(options.server, nicks, reactor, attach_to, end, clean)
-
     def begin() -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        factory: Any = Factory.forProtocol(make_pipe)
+        attach_to = partial(attach, reactor=reactor, threads=threads)
+        room = next(iter(options.rooms), "")
+        factory: Any = Factory.forProtocol(partial(Pipe, options.server, nicks, room, reactor, attach_to, end, clean))
         factory.noisy = False
         server_endpoint(reactor, options.host, options.port).connect(factory).addErrback(fail)
 
     handlers = _handlers(reactor, end)
     # The reactor installs its signal handlers first; those of begin replace them.
     reactor.callLater(0, begin)
-    with _blocking(wanted=threads):
+    with _restored_modes(blocking=threads):
         reactor.run()
     return outcome[0] if outcome else (TERMINATED, "")
 
@@ -273,19 +268,16 @@ def _handlers(reactor: Any, end: Ended) -> dict[int, Any]:  # noqa: ANN401 -- th
 
 
 @contextmanager
-def _blocking(*, wanted: bool) -> Iterator[None]:
-    """Let reads and writes of the standard input and output block, if that is *wanted*. Otherwise restore the mode."""
+def _restored_modes(*, blocking: bool) -> Iterator[None]:
+    """Let reads and writes of the standard input and output be *blocking*, and restore the modes for other programs."""
     if sys.platform == "win32":
         yield
-        return
-    before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
-    if wanted:
+    else:
+        before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
         for descriptor in (0, 1):
-            os.set_blocking(descriptor, True)  # another program may have left it otherwise
-    try:
-        yield
-    finally:
-        if not wanted:
-            # Other programs may continue with the pipes.
-            for descriptor, blocking in enumerate(before):
-                os.set_blocking(descriptor, blocking)
+            os.set_blocking(descriptor, blocking)
+        try:
+            yield
+        finally:
+            for descriptor, mode in enumerate(before):
+                os.set_blocking(descriptor, mode)

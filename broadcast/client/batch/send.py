@@ -6,6 +6,7 @@ fast as the server takes the lines.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,6 @@ from time import monotonic, sleep
 
 from broadcast import __version__
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
-from broadcast.client.batch.quick_json import dumps
 from broadcast.client.nicknames import of_user
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
 from broadcast.client.status import (
@@ -51,8 +51,8 @@ LEAVE_SECONDS: Final = 5.0
 """The time limit of the answer to ``quit``. All lines are stored before."""
 LONGEST_PAUSE: Final = 8.0
 """The longest pause between two attempts, in seconds."""
-SHOWN: Final = 30
-"""The number of characters that name a line in an error."""
+SHORTEST_ATTEMPT: Final = 0.25
+"""With less time than this, in seconds, no other attempt is made."""
 
 HELLO: Final = 0
 QUIT: Final = -1
@@ -62,7 +62,6 @@ INTERNAL_ERROR: Final = -32603
 NOT_STORED: Final = 1001
 NICK_REFUSED: Final = 1003
 ROOM_REFUSED: Final = 1004
-TOO_LONG: Final = 1008
 EMPTY: Final = 1009
 OTHER_JOURNAL: Final = 1010
 GOING_DOWN: Final = 1011
@@ -78,15 +77,16 @@ class End(Exception):
 
 
 def send(options: Options) -> tuple[int, str]:
-    """Say what *options* ask for. Return the exit status and its reason for people, empty for 0."""
+    """Say the text of *options*. Return the exit status and its reason for people, empty for 0."""
     if options.json and sys.platform != "win32":
         os.set_blocking(1, True)  # another program may have left it otherwise
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        return Sender(options).run()
+        Sender(options).run()
     except End as end:
         return end.status, str(end)
+    return DONE, ""
 
 
 def _read_input() -> bytes:
@@ -103,10 +103,10 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 class Input:
-    """The lines to say: those of *text*, or those of the standard input if it is None."""
+    """The lines to say, from the standard input or a text."""
 
-    def __init__(self, text: str | None) -> None:
-        self.is_open = text is None
+    def __init__(self) -> None:
+        self.is_open = True
         """Whether more lines may come."""
         self.lines: deque[Line] = deque()
         """The lines that are not sent yet."""
@@ -116,32 +116,35 @@ class Input:
         """The exit status and the reason if some of the input cannot be said."""
         self._rest = b""
         self._row = 0
-        if text is not None:
-            # Bytes of the command line that are no UTF-8 are replaced, as a server would do.
-            self._add(text.encode("utf-8", "surrogateescape").splitlines(), sys.maxsize)
 
     def read(self, limit: int) -> None:
-        """Read a chunk of the standard input. Its lines hold at most *limit* bytes."""
+        """Take a chunk of the standard input. Its lines hold at most *limit* bytes."""
         try:
-            data = _read_input()
+            self.take(_read_input(), limit)
         except BlockingIOError:
             return
         except OSError as error:
             self.stop(*unread(error))
-            return
-        rows = (self._rest + data).splitlines(keepends=True)
-        self.is_open = bool(data)
-        # A CR at the very end may be the first half of a line end.
-        is_partial = self.is_open and bool(rows) and not rows[-1].endswith(b"\n") and len(rows[-1]) <= limit + 1
-        self._rest = rows.pop() if is_partial else b""
-        self._add(rows, limit)
+
+    def wait(self, limit: int) -> None:
+        """Read the standard input until it brings a line, or ends."""
+        self.read(limit)
+        while self.is_open and not self.lines:
+            sleep(0.1)  # another program may have left the input so that reads do not wait
+            self.read(limit)
 
     def stop(self, status: int, reason: str) -> None:
         """Take no more lines. The first *reason* is the one to end with."""
         self.problem = self.problem or (status, reason)
         self.is_open = False
 
-    def _add(self, rows: list[bytes], limit: int) -> None:
+    def take(self, data: bytes, limit: int) -> None:
+        """Take a chunk. An empty one is the end."""
+        rows = (self._rest + data).splitlines(keepends=True)
+        self.is_open = bool(data)
+        # A CR at the very end may be the first half of a line end.
+        is_partial = self.is_open and bool(rows) and not rows[-1].endswith(b"\n") and len(rows[-1]) <= limit + 1
+        self._rest = rows.pop() if is_partial else b""
         for row in rows:
             self._row += 1
             text = row.rstrip(b"\r\n").decode("utf-8", "replace")
@@ -159,7 +162,8 @@ class Sender:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._timeout = TIMEOUT_SECONDS if options.timeout is None else options.timeout
-        self._input = Input(None if options.send == STDIN else options.send)
+        self._text = options.send or ""
+        self._input = Input()
         self._nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
         self._nick = next(self._nicks)
         self._room = ""
@@ -169,37 +173,34 @@ class Sender:
         self._uid = os.urandom(16).hex()
         self._unconfirmed: dict[int, str] = {}
         """The lines that were sent, by number."""
-        self._not_stored: dict[int, str] = {}
-        """The lines that the server could not store for now."""
         self._stored = self._skipped = 0
         self._token = self._journal = ""
         self._attempt = self._failures = 0
         self._progress = monotonic()
         """The time of the latest confirmation, or the latest time at which no line waited for one."""
 
-    def run(self) -> tuple[int, str]:
-        """Say all lines. Return the exit status and its reason, or raise ``End``."""
-        if not self._input.is_open and not self._input.lines:
-            return USAGE, "there is nothing to send"
-        while True:
+    def run(self) -> None:
+        """Say all lines. Raise ``End`` if some of them are not stored."""
+        if not self._text.strip():
+            raise End(USAGE, "there is nothing to send")
+        while not self._is_done:
             try:
                 connection = Connection(self._options.host, self._options.port, self._deadline)
                 try:
                     self._greet(connection)
                     self._exchange(connection)
-                    break
                 except (AttributeError, KeyError, TypeError):
                     raise Lost("the server has sent a message that cannot be understood") from None
                 finally:
                     connection.close()
             except Lost as lost:
-                self._pause(lost)
+                if not self._is_done:
+                    self._pause(lost)
         if self._input.problem is not None:
             status, reason = self._input.problem
-            return status, self._add_count(reason)
-        if self._options.send != STDIN and not self._stored:
-            return USAGE, "there is nothing to send"
-        return DONE, ""
+            raise End(status, self._add_count(reason))
+        if self._text != STDIN and not self._stored:
+            raise End(USAGE, "there is nothing to send")
 
     @property
     def _deadline(self) -> float:
@@ -207,7 +208,11 @@ class Sender:
 
     @property
     def _is_idle(self) -> bool:
-        return not (self._unconfirmed or self._not_stored or self._input.lines)
+        return not (self._unconfirmed or self._input.lines)
+
+    @property
+    def _is_done(self) -> bool:
+        return self._limit > 0 and self._is_idle and not self._input.is_open
 
     def _add_count(self, reason: str) -> str:
         count = self._input.count - self._skipped
@@ -218,19 +223,24 @@ class Sender:
         """Wait before the next attempt, or give up."""
         server = self._options.server
         self._failures += 1
+        if self._limit and self._is_idle and not lost.is_final:
+            # Nothing waits for the server before the next line.
+            self._input.wait(self._limit)
+            self._progress = monotonic()
+            if self._is_idle:
+                return
         # Clients that have lost their connections together must not come back together.
         jitter = int.from_bytes(os.urandom(2), "big") / 65536
-        pause = lost.after or jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1))
-        is_late = lost.is_final or monotonic() + pause > self._deadline
+        left = self._deadline - monotonic()
+        pause = lost.after or min(jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1)), left / 2)
+        is_late = lost.is_final or left < SHORTEST_ATTEMPT or pause > left
         if not self._limit and (is_late or self._options.timeout is None):
             raise End(NO_CONNECTION, f"no connection to {server}: {lost}")
         if is_late:
             raise End(LOST, self._add_count(f"the connection to {server} was lost: {lost}"))
         sleep(pause)
-        again = {**self._unconfirmed, **self._not_stored}
-        self._input.lines.extendleft(sorted(again.items(), reverse=True))
+        self._input.lines.extendleft(sorted(self._unconfirmed.items(), reverse=True))
         self._unconfirmed.clear()
-        self._not_stored.clear()
 
     # hello
 
@@ -271,12 +281,12 @@ class Sender:
         self._limit = limits["line_bytes"]
         # A server with a rate limit goes on saying the lines that it has received after the client is interrupted.
         self._window = WINDOW if limits["lines_per_second"] is None else min(WINDOW, limits["lines_at_once"])
-        if is_first and self._options.send != STDIN:
-            # Nothing of a text is said if a part of it cannot be.
-            for _, text in self._input.lines:
-                if len(text.encode()) > self._limit:
-                    self._stop(self._explain_length(text))
-                    break
+        if is_first and self._text != STDIN:
+            # Bytes of the command line that are no UTF-8 are replaced, as a server would do.
+            self._input.take(self._text.encode("utf-8", "surrogateescape"), self._limit)
+            self._input.take(b"", self._limit)
+            if self._input.problem is not None:
+                self._input.lines.clear()  # nothing of a text is said if a part of it cannot be
 
     def _refuse_hello(self, error: Message) -> None:
         """Prepare another hello, or raise the reason why there is none."""
@@ -299,7 +309,7 @@ class Sender:
         """Say lines until all are confirmed or refused, and leave."""
         while True:
             self._fill(connection)
-            if self._is_idle and not self._input.is_open:
+            if self._is_done:
                 break
             self._wait(connection)
             for answer in connection.answers:
@@ -308,19 +318,16 @@ class Sender:
         connection.request(QUIT, "quit", {})
         until = monotonic() + LEAVE_SECONDS
         while not connection.answers and monotonic() < until:
-            try:
-                connection.wait(until)
-            except Lost:
-                break
+            connection.wait(until)
 
     def _fill(self, connection: Connection) -> None:
-        """Send lines until enough are unconfirmed. Lines that could not be stored are sent again before newer ones."""
+        """Send lines until enough are unconfirmed."""
         lines = self._input.lines
-        while lines and len(self._unconfirmed) < self._window and not self._not_stored:
+        while lines and len(self._unconfirmed) < self._window:
             number, text = lines.popleft()
             params = {"room": self._room, "text": text, "uid": f"{self._uid}-{number}"}
             if not connection.request(number, "say", params):
-                self._stop(f"that with {text[:SHOWN]!r} makes a request of more than {REQUEST_BYTES:,} bytes")
+                self._stop(f"that with {text[:30]!r} makes a request of more than {REQUEST_BYTES:,} bytes")
                 break
             self._unconfirmed[number] = text
 
@@ -347,35 +354,31 @@ class Sender:
 
     def _take(self, answer: Message) -> None:
         """Take the answer about a line."""
-        number = answer["id"]
-        text = self._unconfirmed.pop(number, None)
+        error = answer.get("error", {})
+        code = error.get("code")
+        if code in {INTERNAL_ERROR, NOT_STORED, GOING_DOWN}:
+            # After a pause, the client sends again what is not confirmed.
+            raise Lost(error["message"].rstrip("."))
+        text = self._unconfirmed.pop(answer["id"], None)
         if text is None:
             return
-        error = answer.get("error")
-        if error is None:
+        if not error:
             self._confirm(answer["result"]["seq"], text)
-            return
-        code = error["code"]
-        if code in {INTERNAL_ERROR, NOT_STORED, GOING_DOWN}:
-            self._not_stored[number] = text
         elif code == UID_REUSED and "seq" in error.get("data", ()):
             # The line was stored under the nickname of an earlier connection.
             self._confirm(error["data"]["seq"], text)
         elif code == EMPTY:
             self._skipped += 1
         else:
-            self._stop(self._explain_length(text) if code == TOO_LONG else error["message"])
-        if self._not_stored and not self._unconfirmed:
-            raise Lost(error["message"].rstrip("."))
+            self._stop(error["message"])
 
     def _confirm(self, seq: int, text: str) -> None:
         self._stored += 1
         self._failures = 0
         self._progress = monotonic()
         if self._options.json:
-            data = dumps({"seq": seq, "text": text}).encode() + b"\n"
             try:
-                _print(data)
+                _print(json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n")
             except OSError as error:
                 raise End(*unwritten(error)) from None
 
@@ -383,7 +386,3 @@ class Sender:
         """Say no more lines, because the server refuses one."""
         self._input.stop(REFUSED, reason)
         self._input.lines.clear()
-
-    def _explain_length(self, text: str) -> str:
-        size = len(text.encode())
-        return f"a line holds at most {self._limit:,} bytes here; that with {text[:SHOWN]!r} has {size:,}"

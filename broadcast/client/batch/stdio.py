@@ -14,9 +14,10 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
+from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,66 +28,38 @@ CHUNK: Final = 65536
 """The most bytes that are read at once, and the number of unwritten bytes above which the producer is paused."""
 
 
-class Stdio(Protocol):
-    """The methods that Twisted's ``StandardIO`` and ``ThreadedIO`` have in common."""
-
-    def write(self, data: bytes) -> None:
-        """Write *data* to the output."""
-
-    def pauseProducing(self) -> None:
-        """Stop reading for now."""
-
-    def resumeProducing(self) -> None:
-        """Continue to read."""
-
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Pause *producer* while too much waits to be written."""
-
-    def unregisterProducer(self) -> None:
-        """Forget the producer."""
-
-    def loseConnection(self) -> None:
-        """Stop reading, write everything, and then call the protocol's ``connectionLost``."""
+class Stream(ITCPTransport, IConsumer, IPushProducer):
+    """The interfaces of a transport together, because Twisted has no single one."""
 
 
-class Typist(Protocol):
-    """The receiver of the input."""
+class ConsoleUser(Protocol):
+    """The methods that a console calls."""
 
-    def typed(self, data: bytes) -> None:
+    def input_received(self, data: bytes) -> None:
         """Take *data*, which was read."""
 
-    def typed_all(self) -> None:
+    def input_ended(self) -> None:
         """Handle the end of the input."""
 
-    def unread(self, error: OSError) -> None:
+    def output_failed(self, error: OSError) -> None:
         """Handle an output that cannot be written any more. *error* is a ``BrokenPipeError`` if nobody reads it."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Console(TwistedProtocol):
-    """The standard input and output of *typist*. *attach* connects a protocol to them. Reading begins paused."""
+    """The standard input and output of *user*. *attach* connects a protocol to them. Reading begins paused."""
 
-    def __init__(self, typist: Typist, attach: Callable[[TwistedProtocol], Stdio]) -> None:
-        self._typist = typist
+    def __init__(self, user: ConsoleUser, attach: Callable[[TwistedProtocol], Stream]) -> None:
+        self._user = user
         self._closed: Callable[[], None] | None = None
-        self._lost = False
+        self._is_lost = False
         self.stdio = attach(self)
         """The input and output, as a producer and a consumer."""
         self.stdio.pauseProducing()
 
-    @property
-    def failure(self) -> OSError | None:
-        """The known reason why the output cannot be written, or None."""
-        return self.stdio.failure if isinstance(self.stdio, ThreadedIO) else None
-
-    @property
-    def unreadable(self) -> OSError | None:
-        """The known reason why the input was not read to its end, or None."""
-        return self.stdio.unreadable if isinstance(self.stdio, ThreadedIO) else None
-
     def close(self, closed: Callable[[], None]) -> None:
         """Write the rest of the output, then call *closed*."""
-        if self._lost:
+        if self._is_lost:
             closed()
         else:
             self._closed = closed
@@ -94,25 +67,25 @@ class Console(TwistedProtocol):
             self.stdio.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass a chunk to the typist."""
-        self._typist.typed(data)
+        """Pass a chunk to the user."""
+        self._user.input_received(data)
 
     def readConnectionLost(self) -> None:
-        """Pass the end of the input to the typist."""
-        self._typist.typed_all()
+        """Pass the end of the input to the user."""
+        self._user.input_ended()
 
     def writeConnectionLost(self) -> None:
-        """Pass the failure of the output to the typist."""
-        self._lost = True
+        """Pass the failure of the output to the user."""
+        self._is_lost = True
         if self._closed is None:
-            # A pipe reports no reason, but only a missing reader can be the reason.
-            self._typist.unread(self.failure or BrokenPipeError())
+            # StandardIO knows no reason, but only a missing reader can be the reason.
+            self._user.output_failed(getattr(self.stdio, "failure", None) or BrokenPipeError())
         else:
             self.connectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 -- any reason
         """Report that everything is written."""
-        self._lost = True
+        self._is_lost = True
         if self._closed is not None:
             closed, self._closed = self._closed, None
             closed()
@@ -123,48 +96,42 @@ def needs_threads(stdin: int, stdout: int) -> bool:
 
     (A terminal that does not block would do so for the shell, too.)
     """
-    if sys.platform == "win32":
-        return True
     modes = [os.fstat(descriptor).st_mode for descriptor in (stdin, stdout)]
-    return not all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in modes)
+    return sys.platform == "win32" or not all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in modes)
 
 
-def attach(protocol: TwistedProtocol, reactor: IReactorFromThreads, *, threads: bool) -> Stdio:
+def attach(protocol: TwistedProtocol, reactor: IReactorFromThreads, *, threads: bool) -> Stream:
     """Connect *protocol* to the standard input and output of this process."""
     if threads:
         # Not those of sys, which differ with Python's options, and are None if a descriptor is closed.
-        return ThreadedIO(protocol, reactor, 0, 1)
+        return cast(Stream, ThreadedIO(protocol, reactor, 0, 1))
     from twisted.internet.stdio import StandardIO  # noqa: PLC0415 -- it is another one on Windows, and not wanted there
 
     standard = StandardIO(protocol, reactor=reactor)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
-    return cast(Stdio, standard)
+    return cast(Stream, standard)
 
 
 @implementer(IPushProducer, IConsumer)
 class ThreadedIO:
     """One thread reads the descriptor *source*, and another writes to *sink*. Neither keeps the process alive.
 
-    The threads pass one chunk at a time. At most one chunk waits while reading is paused.
+    The threads pass one chunk at a time. Reading begins paused.
     """
 
     def __init__(self, protocol: TwistedProtocol, reactor: IReactorFromThreads, source: int, sink: int) -> None:
         self._protocol: Any = protocol
-        self._call = reactor.callFromThread
+        self._reactor = reactor
         self._source = source
         self._sink = sink
         self.failure: OSError | None = None
         """The reason why the output cannot be written any more, or None."""
         self.unreadable: OSError | None = None
         """The reason why the input was not read to its end, or None."""
-        self._wanted = Event()
-        self._writing = True
-        self._paused = self._ending = self._over = False
-        self._held: bytes | None = None
+        self._is_wanted = Event()
+        self._is_ending = False
         self._unwritten = 0
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._queue: SimpleQueue[bytes] = SimpleQueue()
         self._producer: IPushProducer | None = None
-        self._producer_paused = False
-        self._wanted.set()
         for work in (self._read, self._write):
             Thread(target=work, daemon=True).start()
         self._protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -174,50 +141,42 @@ class ThreadedIO:
     def _read(self) -> None:
         data = b"-"
         while data:
-            self._wanted.wait()
-            self._wanted.clear()
+            self._is_wanted.wait()
             try:
                 data = os.read(self._source, CHUNK)
             except OSError as error:
                 data, self.unreadable = b"", error
-            self._call(self._came, data)
+            blockingCallFromThread(self._reactor, self._came, data)
 
     def _write(self) -> None:
-        while (data := self._queue.get()) is not None:
-            left = memoryview(data)
-            try:
+        failure = None
+        try:
+            while data := self._queue.get():
+                left = memoryview(data)
                 while left:
                     left = left[os.write(self._sink, left) :]
-            except OSError as error:
-                self._call(self._unwritable, error)
-                return
-            self._call(self._wrote, len(data))
-        self._call(self._lost)
+                self._reactor.callFromThread(self._wrote, len(data))
+        except OSError as error:
+            failure = error
+        self._reactor.callFromThread(self._end, failure)
 
     # Reading
 
     def _came(self, data: bytes) -> None:
-        if self._ending:
+        if self._is_ending:
             return
-        if self._paused:
-            self._held = data
-        elif data:
-            # First, so that the next chunk obeys what the protocol says about reading.
-            self._wanted.set()
+        if data:
             self._protocol.dataReceived(data)
         else:
             self._protocol.readConnectionLost()
 
     def pauseProducing(self) -> None:
         """Stop reading for now."""
-        self._paused = True
+        self._is_wanted.clear()
 
     def resumeProducing(self) -> None:
         """Continue to read."""
-        self._paused = False
-        if self._held is not None:
-            data, self._held = self._held, None
-            self._came(data)
+        self._is_wanted.set()
 
     def stopProducing(self) -> None:
         """Stop reading for good."""
@@ -227,26 +186,22 @@ class ThreadedIO:
 
     def write(self, data: bytes) -> None:
         """Write *data* to the output."""
-        if not self._writing or not data:
-            return
-        self._unwritten += len(data)
-        self._queue.put(data)
-        if self._unwritten > CHUNK and self._producer is not None and not self._producer_paused:
-            self._producer_paused = True
-            self._producer.pauseProducing()
+        if data and not self._is_ending:
+            self._unwritten += len(data)
+            self._queue.put(data)
+            if self._unwritten > CHUNK and self._producer is not None:
+                self._producer.pauseProducing()
 
     def _wrote(self, size: int) -> None:
         self._unwritten -= size
-        if not self._unwritten and self._producer is not None and self._producer_paused:
-            self._producer_paused = False
+        if not self._unwritten and self._producer is not None:
             self._producer.resumeProducing()
 
-    def _unwritable(self, error: OSError) -> None:
-        self.failure = error
-        self._writing = False
-        self._unwritten = 0
-        if self._ending:
-            self._lost()
+    def _end(self, failure: OSError | None) -> None:
+        """Report that the last chunk is written, or that nothing can be written because of *failure*."""
+        self.failure = self.failure or failure
+        if self._is_ending:
+            self._protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
         else:
             self._protocol.writeConnectionLost()
 
@@ -260,15 +215,8 @@ class ThreadedIO:
 
     def loseConnection(self) -> None:
         """Stop reading, write everything, and then call the protocol's ``connectionLost``."""
-        if self._ending:
-            return
-        self._ending = True
-        if self._writing:
-            self._queue.put(None)
-        else:
-            self._call(self._lost)
-
-    def _lost(self) -> None:
-        if not self._over:
-            self._over = True
-            self._protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+        if not self._is_ending:
+            self._is_ending = True
+            self._queue.put(b"")
+            if self.failure is not None:
+                self._end(None)

@@ -141,10 +141,14 @@ class Goodbye(Event, frozen=True):
 
 
 class Disconnected(Event, frozen=True):
-    """The connection is lost. The next attempt follows in *after* seconds."""
+    """The connection is lost. The next attempt follows in *after* seconds.
+
+    If the server has refused the nickname of the session, *nick_refusal* is ``taken`` or ``looks-like``.
+    """
 
     reason: str
     after: float
+    nick_refusal: str = ""
 
 
 class Reconnected(Event, frozen=True):

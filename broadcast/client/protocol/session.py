@@ -118,6 +118,7 @@ class Session:
         without a connection for *grace* seconds, or for its default time. *random* makes uids and varies delays.
         """
         self.nick = nick
+        """The own nickname. Between two connections, the caller may set the one for the next attempt."""
         self.state = State.OFFLINE
         self.welcome: requests.Welcome | None = None
         """The latest answer to ``hello``."""
@@ -157,6 +158,7 @@ class Session:
         self._goodbye: events.Goodbye | None = None
         self._failures = 0
         self._close_reason = ""
+        self._nick_refusal = ""
 
     # For the program
 
@@ -265,6 +267,7 @@ class Session:
         self._drop_own_calls()
         goodbye, self._goodbye = self._goodbye, None
         close_reason, self._close_reason = self._close_reason, ""
+        nick_refusal, self._nick_refusal = self._nick_refusal, ""
         reason = (goodbye.reason if goodbye else "") or close_reason or reason
         if self.has_quit:
             self._end(errors.Ended("the session has ended"))
@@ -276,7 +279,7 @@ class Session:
             self._failures = 1 if was_online else self._failures + 1
             jittered = self._backoff.delay(self._failures, self._random.random())
             self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else jittered
-            self._inbox.append(events.Disconnected(reason, self.retry_after))
+            self._inbox.append(events.Disconnected(reason, self.retry_after, nick_refusal))
         return self._take_answers()
 
     def stop(self) -> list[Answer]:
@@ -377,6 +380,7 @@ class Session:
             self._attempt *= 2
             self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
+            self._nick_refusal = error.why if isinstance(error, errors.NickRejected) else ""
             self._close(str(error))
         else:
             self._end(error)
@@ -511,7 +515,7 @@ def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:
 def _is_temporary(error: errors.Rejected) -> bool:
     """Return whether ``hello`` may succeed later. The lost session may still hold the nickname."""
     match error:
-        case errors.NickRejected(why="taken"):
+        case errors.NickRejected(why="taken" | "looks-like"):
             return True
         case _:
             return error.code == errors.GOING_DOWN

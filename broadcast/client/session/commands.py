@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from broadcast.client.session.views import View
 
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
+ROOM_COMMANDS: Final = frozenset({"/names", "/who", "/users", "/list", "/history", "/search"})
+"""The commands of the server that are about a room."""
 REPLAY: Final = 20
 """The number of older lines that are shown of a room that the user joins."""
 
@@ -78,10 +80,27 @@ def _required(item: Item, argument: str) -> str:
 
 
 def _ask_server(talk: Talk, item: Item, text: str) -> Execution:
-    result = yield requests.Command(talk.room_of(item.view).name, text)
-    is_list = text.casefold().split() in (["/help"], ["/h"], ["/?"])
-    own = [f"{command.syntax}   {command.help}" for command in COMMANDS if is_list and command.help]
-    return [Output(line) for line in (*result.lines, *own)]
+    verb, *rest = text.casefold().split()
+    if verb in ROOM_COMMANDS:
+        _need_room(talk, item)
+    own = [command for command in COMMANDS if command.help and verb in {"/help", "/h", "/?"}]
+    if len(rest) == 1 and (asked := [command for command in own if command.name == rest[0].removeprefix("/")]):
+        return [Output(_explain(asked[0]))]
+    lines: list[str] = list((yield requests.Command(talk.room_of(item.view).name, text)).lines)
+    if not rest:
+        names = {f"/{command.name}" for command in own}
+        lines = [line for line in lines if line.partition(" ")[0] not in names] + list(map(_explain, own))
+    return list(map(Output, lines))
+
+
+def _explain(command: Command) -> str:
+    return f"{command.syntax}   {command.help}"
+
+
+def _need_room(talk: Talk, item: Item) -> None:
+    if item.view.is_private:
+        room = talk.rooms[0].name
+        raise UsageError(f"This is a private conversation with {item.view.name}. Go to a room first: /join {room}")
 
 
 # Lines
@@ -92,9 +111,8 @@ def _say(_talk: Talk, item: Item, text: str) -> Execution | requests.Say:
     return _tell(item, item.view.name, text) if item.view.is_private else requests.Say(item.view.name, text, item.uid)
 
 
-def _me(_talk: Talk, item: Item, text: str) -> requests.Emote:
-    if item.view.is_private:
-        raise UsageError("/me works only in a room.")
+def _me(talk: Talk, item: Item, text: str) -> requests.Emote:
+    _need_room(talk, item)
     return requests.Emote(item.view.name, _required(item, text).strip(), item.uid)
 
 
@@ -134,18 +152,22 @@ def _join(talk: Talk, item: Item, argument: str) -> Execution:
 
 
 def _leave(talk: Talk, item: Item, argument: str) -> Execution:
-    view = item.view
+    name, _, why = argument.strip().partition(" ")
+    view = talk.find_room(name) if name else item.view
+    if view is None:
+        raise UsageError(f"You are not in {name}. Usage: {item.command.syntax}")
     if not view.is_private:
         if len(talk.rooms) == 1:
             raise UsageError(f"You are in {view.name} only. quit leaves the server.")
-        yield requests.Leave(view.name, argument.strip() or UNSET)
+        yield requests.Leave(view.name, why.strip() or UNSET)
     talk.close(view)
     item.destination = talk.current
     return ()
 
 
 def _topic(talk: Talk, item: Item, argument: str) -> Execution:
-    room, text = talk.room_of(item.view), argument.strip()
+    _need_room(talk, item)
+    room, text = item.view, argument.strip()
     if text:
         yield requests.Topic(room.name, text)
         room.topic = text
@@ -242,7 +264,14 @@ COMMANDS: Final = (
     Command("msg", "NAME [TEXT]", _msg, ("m", "tell", "w"), kind=Kind.PRIVATE),
     Command("reply", "TEXT", _reply, ("r",), kind=Kind.PRIVATE),
     Command("join", "ROOM", _join, is_move=True),
-    Command("leave", "[WHY]", _leave, is_move=True, needs_view=True),
+    Command(
+        "leave",
+        "[ROOM [WHY]]",
+        _leave,
+        is_move=True,
+        needs_view=True,
+        help="leaves this room or another one, or closes this private conversation",
+    ),
     Command("topic", "[TEXT]", _topic, needs_view=True),
     Command("nick", "NAME", _nick),
     Command("away", "[WHY]", _away),

@@ -174,7 +174,6 @@ class Conversation(Navigation):
             self.ended(None)
             return
         self.state = State.LEAVING
-        self.retry_at = None
         self._quit_reason = reason
         self._quit_if_done()
         self.front.update()
@@ -197,13 +196,15 @@ class Conversation(Navigation):
         """Show that an attempt to connect begins."""
         self._set_state(State.CONNECTING)
 
-    def connected(self, welcome: requests.Welcome) -> None:
+    def connected(self, welcome: requests.Welcome) -> None:  # noqa: C901 -- one step for each part of the answer
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
         limits = welcome.limits
         if welcome.journal != self._journal:
             self._journal = welcome.journal
             for view in self.rooms:
                 view.last_seq = view.old_seq = 0
+        if self._has_arrived and not welcome.resumed and welcome.nick != self.nick:
+            self.add(self.current, Notice(f"{self.nick} is taken: you are {welcome.nick} now."))
         self.nick = welcome.nick
         self.line_bytes = limits.line_bytes
         # With a rate limit, more lines than it allows would wait at the server, and with them the answers to checks.
@@ -276,12 +277,15 @@ class Conversation(Navigation):
                 self.add(view, Notice("The server has another journal. Lines may come a second time."))
         self.front.update()
 
-    def lost(self, reason: str, retry_at: float | None) -> None:
-        """Show that the connection is lost, or that an attempt to connect has failed: once as a line."""
+    def lost(self, reason: str, retry_at: float | None, *, is_refusal: bool = False) -> None:
+        """Show that the connection is lost, or that an attempt to connect has failed: once as a line.
+
+        With *is_refusal*, *reason* is the server's sentence about the nickname, and a line of its own.
+        """
         self._outbox.is_open = False
-        notice = Notice(_sentence(reason))
+        notice = Notice(reason if is_refusal else _sentence(reason))
         # A server that goes down says so, and gives the same reason for the end of the connection.
-        if not self._has_shown_loss and notice not in list(self.current.entries)[-1:]:
+        if (is_refusal or not self._has_shown_loss) and notice not in list(self.current.entries)[-1:]:
             self.add(self.current, notice)
         self._has_shown_loss = True
         self.retry_at = retry_at
@@ -294,7 +298,7 @@ class Conversation(Navigation):
         if self.state is State.ENDED:
             return
         if error is not None:
-            self.add(self.current, Problem(_sentence(str(error))))
+            self.add(self.current, Problem(_sentence(error)))
         unsaid = [item for item in self._outbox.items if item.kind is not Kind.COMMAND]
         self._outbox.items.clear()
         for item in unsaid:
@@ -405,7 +409,7 @@ class Conversation(Navigation):
     def _show_item(self, item: Item) -> None:
         """Show the end of a command or of a private line, or a refused line."""
         view = item.view if item.view in self.views else self.current
-        error = None if item.error is None else _sentence(str(item.error))
+        error = None if item.error is None else _sentence(item.error)
         if item.kind is Kind.COMMAND:
             answer = item.finish() if error is None else (Problem(error),)
             self.add(view, *([Typed(item.text)] if item.text.startswith("/") else ()), *answer)
@@ -562,6 +566,8 @@ class Conversation(Navigation):
         return bool(self.nick) and re.search(pattern, text, re.IGNORECASE) is not None
 
 
-def _sentence(text: str) -> str:
-    """Return *text* as a sentence."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+def _sentence(reason: str | Exception) -> str:
+    """Return a reason as a sentence. That of the server may begin with a nickname, so its case stays."""
+    text = str(reason)
+    first = text[:1] if isinstance(reason, errors.Rejected) else text[:1].upper()
+    return f"{first}{text[1:].rstrip('.')}."

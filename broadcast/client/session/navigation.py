@@ -20,7 +20,7 @@ class Navigation:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.views = [View(name.lower()) for name in names]
-        """The rooms in the order joined, then the private conversations. There is always one."""
+        """The rooms and private conversations in the order opened. There is always a room."""
         self.current = self.views[0]
         """The view that the front shows."""
         self.selections = 0
@@ -62,14 +62,14 @@ class Navigation:
 
     def room_of(self, view: View) -> View:
         """Return *view* if it is a room, and the first room otherwise."""
-        return view if not view.is_private else self.views[0]
+        return view if not view.is_private else self.rooms[0]
 
     def open_room(self, name: str) -> View:
         """Return the view of a room. Add it if there is none."""
         view = self.find_room(name)
         if view is None:
             view = View(name)
-            self.views.insert(len(self.rooms), view)
+            self.views.append(view)
         return view
 
     def private_view(self, nick: str) -> View:

@@ -27,7 +27,7 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.settings import Choices
-from broadcast.client.status import LOST, NO_CONNECTION, TERMINATED
+from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
@@ -38,6 +38,7 @@ from broadcast.client.terminal.screen import has_alternate_screen, reflows
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
     from broadcast.client.options import Options
+    from broadcast.client.protocol.session import Session
 
 IDLE_SECONDS: Final = 15.0
 """The time without an event or an answer after which the client checks the connection."""
@@ -45,6 +46,8 @@ SLOW_SECONDS: Final = 1.0
 """The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
 """The time between two looks at the clock, for the status line."""
+NICK_TRIES: Final = 3
+"""The number of refusals after which the client takes a similar nickname. Its lost session may hold the old one."""
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
@@ -184,19 +187,20 @@ class App:
                 async with chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
-                    await self._read(chat)
+                    await self._read(chat, session)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
             except errors.Ended as error:
                 self._talk.ended(error, LOST)
             except errors.ChatError as error:
-                self._talk.ended(error, NO_CONNECTION)
+                self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
             if self._ended.is_set():
                 return
 
-    async def _read(self, chat: Chat) -> None:
+    async def _read(self, chat: Chat, session: Session) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""
         loop = asyncio.get_running_loop()
+        refusals = 0
         async for event in chat:
             self._heard_at = loop.time()
             match event:
@@ -204,9 +208,15 @@ class App:
                     text = f"the connection to {self._options.server} was lost: {reason}"
                     self._talk.ended(errors.Ended(text), LOST)
                     return
-                case events.Disconnected(reason=reason, after=after):
-                    self._talk.lost(reason, loop.time() + after)
+                case events.Disconnected(reason=reason, after=after, nick_refusal=why):
+                    self._talk.lost(reason, loop.time() + after, is_refusal=bool(why))
+                    refusals += bool(why)
+                    if why and refusals >= NICK_TRIES:
+                        number = refusals - NICK_TRIES  # ann_, then ann2, ann3 and so on
+                        nick = self._talk.nick
+                        session.nick = numbered(nick, number + 1) if number else similar(nick)[0]
                 case events.Reconnected():
+                    refusals = 0
                     self._talk.connected(chat.welcome)
             self._talk.handle(event)
         self._talk.ended(None)
@@ -227,9 +237,9 @@ class App:
             before = talk.silence
             if chat is not None:
                 talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
-            if talk.state is State.OFFLINE and talk.retry_at is not None and talk.retry_at <= now:
+            if talk.retry_at is not None and talk.retry_at <= now:
                 talk.connecting()
-            elif talk.silence or before or talk.state is State.OFFLINE:
+            elif talk.silence or before or talk.retry_at is not None:
                 self._screen.update()
             is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
             is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)

@@ -45,8 +45,9 @@ def state_of(conversation: Conversation, now: float) -> str:
     *now* is on the clock of ``Conversation.retry_at``.
     """
     state = conversation.state
-    if state is State.OFFLINE and conversation.retry_at is not None:
-        return f"no connection, next try in {max(1, math.ceil(conversation.retry_at - now))} s"
+    if conversation.retry_at is not None:
+        attempt = f"no connection, next try in {max(1, math.ceil(conversation.retry_at - now))} s"
+        return f"leaving: {attempt}; Ctrl-D leaves at once" if state is State.LEAVING else attempt
     if state is not State.ONLINE:
         return "" if state is State.ASKING else state.value
     if conversation.silence >= SILENCE_SECONDS:

@@ -59,7 +59,8 @@ def open_database(
 
     The events are fewer than *tail* if numbers between them are missing. If the journal ends before *last_number*, a
     line of the server takes the place of the missing ones, so that no number is used twice. *report* is called with the
-    text of this line. In this case, and without a *last_number*, the journal gets a new id.
+    text of this line. In this case, and without a *last_number*, the journal gets a new id. If the journal has lines, a
+    *last_number* of 0 is none.
 
     Raises ``JournalError``. The duration does not depend on the size of the journal.
     """
@@ -79,7 +80,7 @@ def open_database(
             try:
                 _check_keys(db)
                 room, recent = read_room(db, name, tail, _EXAMINED_EVENTS)
-                if not last_number.seq:
+                if last_number == NO_NUMBER or (not last_number.seq and _has_lines(db)):
                     db.execute(_NEW_ID)  # the file may be an older copy from another folder
                 if missing := _mark_missing(db, last_number):
                     report(missing)
@@ -161,6 +162,10 @@ def _mark_missing(db: sqlite3.Connection, last: LastNumber) -> str:
         if db.in_transaction:
             db.execute("ROLLBACK")
     return text if last.room == LOBBY else f"{last.room}: {text}"
+
+
+def _has_lines(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT seq FROM events LIMIT 1").fetchone() is not None
 
 
 def _last_of(db: sqlite3.Connection, name: str) -> int:

@@ -70,12 +70,20 @@ def test_only_the_server_says_goodbye(line: str, kind: Kind) -> None:
     assert read(b" * You are ann. Nobody else is here.\r\n", line.encode() + b"\r\n")[1:] == [(kind, line)]
 
 
-@pytest.mark.parametrize("prompt", ["Password: ", "The room's password, please: "])
-def test_a_question_for_a_password_is_a_prompt(prompt: str) -> None:
-    assert read(prompt.encode()) == [(Kind.PROMPT, prompt)]
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (" * You are in kitchen. 2 others are here: bob, carol.", Kind.MOVED),
+        ("-> Error: you are in kitchen already.", Kind.MOVED),
+        (" * You are ann. Nobody else is here.", Kind.OTHER),
+        ("bob:  * You are in kitchen. Nobody else is here.", Kind.OTHER),
+    ],
+)
+def test_only_the_server_says_that_the_client_has_moved(line: str, kind: Kind) -> None:
+    assert read(b" * You are ann. Nobody else is here.\r\n", line.encode() + b"\r\n")[1:] == [(kind, line)]
 
 
-@pytest.mark.parametrize("text", ["Nicknam", "Name: ", "-> Error: password: ", "x" * 70 + "password: "])
+@pytest.mark.parametrize("text", ["Nicknam", "Name: ", "-> Error: password: ", "Password: "])
 def test_other_unfinished_lines_are_no_prompt(text: str) -> None:
     assert read(text.encode()) == []
 

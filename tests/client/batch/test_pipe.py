@@ -16,14 +16,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
-from broadcast.client.batch.stdio import Console, Stdio, ThreadedIO, needs_threads
+from broadcast.client.batch.stdio import Stream, ThreadedIO, needs_threads
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
 
 
 class Wire(StringTransport):
-    """Twisted's, with types."""
+    """Twisted's, with types, and the attributes of ``ThreadedIO``."""
+
+    failure: OSError | None = None
+    unreadable: OSError | None = None
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -38,20 +41,23 @@ class Wire(StringTransport):
 class Play:
     """A pipe between a terminal-less program and the script of a server."""
 
-    def __init__(self, clean: Callable[[bytes], bytes] | None = None, nicks: Sequence[str] = ("ann",)) -> None:
+    def __init__(
+        self, clean: Callable[[bytes], bytes] | None = None, nicks: Sequence[str] = ("ann",), room: str = ""
+    ) -> None:
         self.clock = Clock()
         self.told: list[tuple[int, str]] = []
         self.stdio = Wire()
         self.wire = Wire()
         self.ends: IProtocol | None = None
 
-        def attach(ends: IProtocol) -> Stdio:
+        def attach(ends: IProtocol) -> Stream:
             self.ends = ends
-            return cast(Stdio, self.stdio)
+            return cast(Stream, self.stdio)
 
-        self.pipe = Pipe(
-            "there:5555", iter(nicks), self.clock, attach, lambda status, why: self.told.append((status, why)), clean
-        )
+        def end(status: int, why: str) -> None:
+            self.told.append((status, why))
+
+        self.pipe = Pipe("there:5555", iter(nicks), room, self.clock, attach, end, clean)
         self.pipe.makeConnection(self.wire)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
 
     def cut(self) -> tuple[int, str]:
@@ -102,12 +108,6 @@ def test_a_line_of_the_motd_that_looks_like_a_prompt_is_not_answered() -> None:
     assert play.wire.taken() == b"ann\r\n"
 
 
-def test_a_server_that_asks_for_a_password_is_left() -> None:
-    play = Play()
-    play.pipe.dataReceived(b"Password: ")
-    assert play.cut() == (3, "the nickname was refused: the server asks for more: Password:")
-
-
 def test_a_client_that_is_turned_away_says_why() -> None:
     play = Play()
     play.pipe.dataReceived(b" * This server is full. Try again later.\r\n")
@@ -119,7 +119,7 @@ def test_a_client_that_is_turned_away_says_why() -> None:
 
 @pytest.mark.parametrize(
     ("greeting", "problem"),
-    [(b"SSH-2.0-x\r\n", "nobody asks for a nickname there"), (b"Nickname: ", "the server does not answer")],
+    [(b"SSH-2.0-x\r\nPassword: ", "nobody asks for a nickname there"), (b"Nickname: ", "the server does not answer")],
 )
 def test_a_server_has_30_seconds_for_each_answer(greeting: bytes, problem: str) -> None:
     play = Play()
@@ -129,20 +129,56 @@ def test_a_server_has_30_seconds_for_each_answer(greeting: bytes, problem: str) 
     assert play.cut() == (2, f"no connection to there:5555: {problem}")
 
 
+@pytest.mark.parametrize(
+    "answer", [b" * You are in kitchen. 1 other is here: bob.", b"-> Error: you are in kitchen already."]
+)
+def test_input_is_read_after_the_room_is_joined(answer: bytes) -> None:
+    play = Play(room="Kitchen")
+    play.pipe.dataReceived(b"Nickname: ")
+    play.wire.taken()
+    play.pipe.dataReceived(b" * You are ann. 1 other is here: bob.\r\n * Topic: tea\r\n[14:02] bob: hi\r\n")
+    assert play.wire.taken() == b"/join Kitchen\r\n"
+    play.pipe.dataReceived(b"bob:  * You are in kitchen. Nobody else is here.\r\nbob: -> Error: no\r\n")
+    assert play.stdio.producerState == "paused"
+    play.pipe.dataReceived(answer + b"\r\n")
+    assert play.stdio.producerState == "producing"
+    assert play.clock.getDelayedCalls() == []
+    # An answer to a command of the input is no answer to the client.
+    play.pipe.dataReceived(b"-> Error: no.\r\n")
+    assert play.wire.taken() == b""
+
+
+def test_a_refused_room_ends_the_pipe_with_status_5() -> None:
+    play = Play(room="x y")
+    play.pipe.dataReceived(GREETING + b"-> Error: no such room.\r\n")
+    assert play.wire.taken() == b"ann\r\n/join x y\r\nquit\r\n"
+    play.pipe.dataReceived(b" * Goodbye, ann.\r\n")
+    assert play.stdio.producerState == "paused"
+    assert play.cut() == (5, "the room was refused: no such room.")
+    assert play.clock.getDelayedCalls() == []
+
+
+def test_a_server_has_30_seconds_to_answer_join() -> None:
+    play = Play(room="kitchen")
+    play.pipe.dataReceived(GREETING)
+    play.clock.advance(PROMPT_SECONDS)
+    assert play.cut() == (2, "no connection to there:5555: the server does not answer")
+
+
 def test_the_end_of_the_input_leaves_on_a_line_of_its_own() -> None:
     play = Play()
     play.pipe.dataReceived(GREETING)
     play.wire.taken()
-    play.pipe.typed(b"a\nb")
-    play.pipe.typed_all()
+    play.pipe.input_received(b"a\nb")
+    play.pipe.input_ended()
     assert play.wire.taken() == b"a\nb\r\nquit\r\n"
 
 
-def test_an_input_that_cannot_be_read_leaves_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_that_cannot_be_read_leaves_with_the_reason() -> None:
     play = Play()
     play.pipe.dataReceived(GREETING)
-    monkeypatch.setattr(Console, "unreadable", OSError(errno.EIO, "broken"))
-    play.pipe.typed_all()
+    play.stdio.unreadable = OSError(errno.EIO, "broken")
+    play.pipe.input_ended()
     play.pipe.dataReceived(b" * Goodbye, ann.\r\n")
     assert play.cut() == (6, "the standard input cannot be read: broken")
 
@@ -163,7 +199,7 @@ def test_a_goodbye_is_a_good_end_and_nothing_else_is() -> None:
 def test_an_output_that_cannot_be_written_is_the_end(error: OSError, ending: tuple[int, str]) -> None:
     play = Play()
     play.pipe.dataReceived(GREETING)
-    play.pipe.unread(error)
+    play.pipe.output_failed(error)
     assert play.wire.disconnecting
     assert play.cut() == ending
 
@@ -177,11 +213,11 @@ def test_an_output_that_cannot_be_written_is_the_end(error: OSError, ending: tup
     ],
 )
 def test_last_words_that_are_not_written_though_somebody_reads_are_no_good_end(
-    monkeypatch: pytest.MonkeyPatch, error: OSError | None, ending: tuple[int, str]
+    error: OSError | None, ending: tuple[int, str]
 ) -> None:
     play = Play()
     play.pipe.dataReceived(GREETING + b" * Goodbye, ann.\r\n")
-    monkeypatch.setattr(Console, "failure", error)
+    play.stdio.failure = error
     assert play.cut() == ending
 
 
@@ -258,6 +294,7 @@ class Threads:
         self.ends = Ends()
         self.files = stdin, stdout
         self.io = ThreadedIO(self.ends, cast(IReactorFromThreads, reactor), *self.files)
+        self.io.resumeProducing()
 
     async def soon(self, event: Deferred[None]) -> None:
         await event.addTimeout(10, self.clock)

@@ -16,7 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from broadcast.client.batch.stdio import CHUNK, Console, Stdio, ThreadedIO
+from broadcast.client.batch.stdio import CHUNK, Console, Stream, ThreadedIO
 
 PATIENCE = 30
 QUIET = 0.2
@@ -34,6 +34,10 @@ class Loop:
     def until(self, done: Callable[[], object]) -> None:
         while not done():
             self._calls.get(timeout=PATIENCE)()
+
+    def wait_for_call(self) -> None:
+        """Wait for a call, and do not make it yet."""
+        self._calls.put(self._calls.get(timeout=PATIENCE))
 
     def settle(self) -> None:
         with suppress(Empty):
@@ -97,6 +101,7 @@ class Wired:
             source,
             sink,
         )
+        self.io.resumeProducing()
 
 
 def test_a_folder_is_no_empty_input(tmp_path: Path) -> None:
@@ -105,6 +110,7 @@ def test_a_folder_is_no_empty_input(tmp_path: Path) -> None:
     loop, ends = Loop(), Ends()
     try:
         io = ThreadedIO(ends, cast(IReactorFromThreads, loop), folder, writing)
+        io.resumeProducing()
         loop.until(lambda: ends.told)
         assert ends.told == ["end of input"]
         assert io.unreadable is not None
@@ -143,34 +149,32 @@ def test_what_is_read_comes_and_then_the_end(pipes: list[int]) -> None:
     assert wired.ends.told == ["end of input"]
 
 
-def test_nothing_comes_while_reading_is_paused_and_one_chunk_at_most_is_held(pipes: list[int]) -> None:
+def test_nothing_is_read_while_reading_is_paused(pipes: list[int]) -> None:
     wired = Wired(*pipes[1:3])
     wired.ends.then = wired.io.pauseProducing
     os.write(pipes[0], b"one")
     wired.loop.until(lambda: wired.ends.read)
     os.write(pipes[0], b"two")
-    wired.loop.until(lambda: wired.io._held)
-    os.write(pipes[0], b"three")
+    wired.loop.nothing_happens()
+    assert os.read(pipes[1], 100) == b"two"
+    close(pipes, 0)
     wired.loop.nothing_happens()
     assert wired.ends.read == b"one"
-    wired.io.resumeProducing()
-    wired.loop.until(lambda: wired.io._held)
-    wired.ends.then = lambda: None
-    wired.io.resumeProducing()
-    close(pipes, 0)
-    wired.loop.until(lambda: wired.ends.told)
-    assert wired.ends.read == b"onetwothree"
-
-
-def test_an_end_while_reading_is_paused_is_told_later(pipes: list[int]) -> None:
-    wired = Wired(*pipes[1:3])
-    wired.io.pauseProducing()
-    close(pipes, 0)
-    wired.loop.until(lambda: wired.io._held is not None)
     assert wired.ends.told == []
     wired.io.resumeProducing()
     wired.io.resumeProducing()
+    wired.loop.until(lambda: wired.ends.told)
     assert wired.ends.told == ["end of input"]
+
+
+def test_next_chunk_is_not_read_before_the_protocol_has_taken_the_last_one(pipes: list[int]) -> None:
+    wired = Wired(*pipes[1:3])
+    os.write(pipes[0], b"x" * (CHUNK // 2))
+    wired.loop.wait_for_call()
+    os.set_blocking(pipes[1], False)
+    os.write(pipes[0], b"y")
+    assert not wired.ends.read
+    assert os.read(pipes[1], 100) == b"y"
 
 
 def test_everything_is_written_before_it_is_closed(pipes: list[int]) -> None:
@@ -258,19 +262,19 @@ class Typist:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def typed(self, data: bytes) -> None:
+    def input_received(self, data: bytes) -> None:
         self.told.append(data.decode())
 
-    def typed_all(self) -> None:
+    def input_ended(self) -> None:
         self.told.append("end")
 
-    def unread(self, error: OSError) -> None:
+    def output_failed(self, error: OSError) -> None:
         self.told.append(type(error).__name__)
 
 
 def console(pipes: list[int], loop: Loop, typist: Typist) -> Console:
-    def threaded(protocol: Protocol) -> Stdio:
-        return ThreadedIO(protocol, cast(IReactorFromThreads, loop), *pipes[1:3])
+    def threaded(protocol: Protocol) -> Stream:
+        return cast(Stream, ThreadedIO(protocol, cast(IReactorFromThreads, loop), *pipes[1:3]))
 
     return Console(typist, threaded)
 
@@ -279,7 +283,7 @@ def test_a_console_reads_when_it_is_asked_to(pipes: list[int]) -> None:
     loop, typist = Loop(), Typist()
     ends = console(pipes, loop, typist)
     os.write(pipes[0], b"hi")
-    loop.until(lambda: cast(ThreadedIO, ends.stdio)._held)
+    loop.nothing_happens()
     assert typist.told == []
     ends.stdio.resumeProducing()
     close(pipes, 0)

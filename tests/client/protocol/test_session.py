@@ -474,7 +474,22 @@ def test_a_nickname_that_is_taken_later_is_tried_again(link: Link) -> None:
     assert link.session.ended is None
     other.answered(requests.Quit())
     link.reconnect()
-    assert kinds(link.events()) == [events.Disconnected, events.Disconnected, events.Reconnected]
+    taken = link.events()
+    assert kinds(taken) == [events.Disconnected, events.Disconnected, events.Reconnected]
+    assert [event.nick_refusal for event in taken if isinstance(event, events.Disconnected)] == ["", "taken"]
+
+
+@pytest.mark.parametrize("why", ["taken", "looks-like"])
+def test_the_caller_may_set_the_nickname_of_the_next_attempt(link: Link, why: str) -> None:
+    link.server.lose_sessions()
+    link.lose()
+    link.server.fails["hello"] = Refusal(1003, "nick-refused", why=why)
+    link.reconnect()
+    link.server.fails.clear()
+    link.session.nick = "bot_"
+    link.reconnect()
+    assert link.session.welcome
+    assert link.session.welcome.nick == "bot_"
 
 
 def test_a_temporary_refusal_is_tried_again(link: Link) -> None:

@@ -76,7 +76,14 @@ def test_a_refused_line_is_shown_with_the_reason() -> None:
     here = Talk()
     here.talk.submit("hello")
     here.server.answer(error=errors.NotStored(1001, "the disk is full."))
-    assert here.front.texts == ["Not said: hello (The disk is full.)"]
+    assert here.front.texts == ["Not said: hello (the disk is full.)"]
+
+
+def test_the_sentence_of_a_refusal_begins_with_the_nickname_as_it_is() -> None:
+    here = Talk()
+    here.talk.submit("/nick bob")
+    here.server.answer(error=errors.NickRejected(1003, "bob is taken"))
+    assert here.front.texts == ["> /nick bob", "! bob is taken."]
 
 
 def test_a_line_that_was_stored_under_the_old_nickname_is_not_refused() -> None:
@@ -120,9 +127,39 @@ def test_with_a_rate_limit_lines_wait_here_and_not_at_the_server() -> None:
 def test_the_client_explains_its_own_commands_after_those_of_the_server() -> None:
     here = Talk()
     here.talk.submit("/help")
-    here.server.answer(requests.Output(("/names   who is here",)))
+    here.server.answer(requests.Output(("/names   who is here", "/leave   moves back")))
     assert here.front.texts[1] == "-> /names   who is here"
-    assert here.front.texts[2].startswith("-> /set [NAME [on/off]]   ")
+    assert here.front.texts[2].startswith("-> /leave [ROOM [WHY]]   ")
+    assert here.front.texts[3].startswith("-> /set [NAME [on/off]]   ")
+
+
+@pytest.mark.parametrize("typed", ["/help set", "/help /SET", "/? set"])
+def test_help_explains_a_command_of_the_client(typed: str) -> None:
+    here = Talk()
+    here.talk.submit(typed)
+    assert here.server.requests == []
+    assert here.front.texts[1].startswith("-> /set [NAME [on/off]]   ")
+
+
+def test_help_of_other_commands_comes_from_the_server() -> None:
+    here = Talk()
+    here.talk.submit("/help names")
+    here.server.answer(requests.Output(("/names   who is here",)))
+    assert here.front.texts == ["> /help names", "-> /names   who is here"]
+
+
+@pytest.mark.parametrize("typed", ["/topic foo", "/topic", "/names", "/who", "/history 5", "/search cats", "/me waves"])
+def test_a_command_about_a_room_is_refused_in_a_private_conversation(typed: str) -> None:
+    here = Talk()
+    here.talk.submit(f"/msg bob\n{typed}")
+    assert here.server.requests == []
+    assert "This is a private conversation with bob. Go to a room first: /join lobby." in here.front.texts[-1]
+
+
+def test_a_command_about_the_server_works_in_a_private_conversation() -> None:
+    here = Talk()
+    here.talk.submit("/msg bob\n/uptime")
+    assert here.server.requests == [requests.Command("lobby", "/uptime")]
 
 
 def test_choices_are_made_without_the_server() -> None:
@@ -219,7 +256,7 @@ def test_lines_after_a_refused_join_are_not_said() -> None:
     here.server.answer(error=errors.RoomRejected(1004, "you may not enter secret."))
     assert here.front.texts == [
         "> /join secret",
-        "! You may not enter secret.",
+        "! you may not enter secret.",
         "Not said: hello (/join secret has failed.)",
         "> /topic cats",
         "! /join secret has failed.",
@@ -282,6 +319,16 @@ def test_lines_from_before_the_user_came_are_not_unread_and_do_not_ring() -> Non
     assert (here.talk.views[1].unread, len(here.front.alerts)) == (1, 1)
 
 
+def test_views_keep_their_numbers_when_another_one_opens() -> None:
+    here = Talk()
+    here.talk.submit("/msg bob\n/join hall")
+    here.server.answer(requests.Room("hall"))
+    assert [view.title for view in here.talk.views] == ["lobby", "@bob", "hall"]
+    here.talk.select(here.talk.views[1])
+    here.talk.submit("/leave")
+    assert [view.title for view in here.talk.views] == ["lobby", "hall"]
+
+
 def test_join_of_a_room_that_the_user_is_in_shows_it() -> None:
     here = Talk("lobby", "hall")
     here.talk.submit("/join hall")
@@ -291,12 +338,28 @@ def test_join_of_a_room_that_the_user_is_in_shows_it() -> None:
 def test_leave_closes_the_room_and_shows_the_one_before() -> None:
     here = Talk()
     join(here, "kitchen")
-    here.talk.submit("/leave dinner\nhello")
+    here.talk.submit("/leave kitchen dinner\nhello")
     assert here.server.requests == [requests.Leave("kitchen", "dinner")]
     here.talk.handle(events.Left("kitchen", "ann", "s-ann", "dinner"))
     here.server.answer()
     assert [view.name for view in here.talk.views] == ["lobby"]
     assert here.server.requests == [requests.Say("lobby", "hello", "own-3")]
+
+
+def test_leave_with_a_name_leaves_that_room() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.submit("/leave Hall\nhello")
+    assert here.server.requests == [requests.Leave("hall")]
+    here.server.answer()
+    assert [view.title for view in here.talk.views] == ["lobby"]
+    assert here.server.requests == [requests.Say("lobby", "hello", "own-2")]
+
+
+def test_leave_with_an_unknown_name_leaves_nothing() -> None:
+    here = Talk("lobby", "hall")
+    here.talk.submit("/leave nosuch")
+    assert here.server.requests == []
+    assert here.front.texts == ["> /leave nosuch", "! You are not in nosuch. Usage: /leave [ROOM [WHY]]."]
 
 
 def test_the_only_room_cannot_be_left() -> None:
@@ -378,12 +441,12 @@ def test_a_private_line_is_shown_at_once_and_kept_in_its_conversation() -> None:
 
 def test_lines_in_a_private_conversation_are_told() -> None:
     here = Talk()
-    here.talk.submit("/msg bob\nhi\n/me waves\n/names")
+    here.talk.submit("/msg bob\nhi\nyou there?")
     assert here.talk.current.title == "@bob"
     assert here.server.requests[0] == requests.Tell("bob", "hi", "own-2")
     here.server.answer(requests.Delivered())
-    assert here.front.texts[-2:] == ["[-> bob] hi", "Not said: /me waves (/me works only in a room.)"]
-    assert here.server.requests == [requests.Command("lobby", "/names")]
+    assert here.front.texts[-1] == "[-> bob] hi"
+    assert here.server.requests == [requests.Tell("bob", "you there?", "own-3")]
 
 
 def test_a_private_conversation_follows_a_rename_and_can_be_closed() -> None:
@@ -487,7 +550,7 @@ def test_a_refusal_in_a_closed_view_is_shown_in_the_current_one() -> None:
     here.talk.submit("hello")
     here.talk.connected(welcome("lobby"))
     here.server.answer(error=errors.NotInRoom(1005, "you are not in hall."))
-    assert here.front.texts[-1] == "Not said: hello (You are not in hall.)"
+    assert here.front.texts[-1] == "Not said: hello (you are not in hall.)"
 
 
 def test_an_announcement_is_a_notice() -> None:
@@ -576,6 +639,7 @@ def test_leaving_waits_for_the_next_connection_if_lines_wait_for_it() -> None:
     here.talk.lost("the server has closed the connection", 1.0)
     here.talk.submit("hello")
     here.talk.leave()
+    assert here.talk.retry_at == 1.0
     here.talk.lost("no connection", 2.0)
     assert (here.talk.state, here.ends) == (State.LEAVING, 0)
     here.talk.connected(welcome("lobby"))

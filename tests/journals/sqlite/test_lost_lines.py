@@ -135,6 +135,15 @@ def test_copy_without_its_last_number_continues_after_its_last_line(tmp_path: Pa
         assert run.journal.id == after
 
 
+def test_the_id_of_a_new_journal_survives_a_crash(tmp_path: Path) -> None:
+    with open_sqlite(tmp_path / "first") as run:
+        before = run.journal.id
+        shutil.copytree(tmp_path / "first", tmp_path / "crashed")
+    for _ in range(2):
+        with open_sqlite(tmp_path / "crashed") as run:
+            assert run.journal.id == before
+
+
 def test_last_number_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "journal.last").mkdir()
     with pytest.raises(JournalError, match=r"cannot use .*journal\.last: Is a directory; check"):
