@@ -21,11 +21,12 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random, SystemRandom
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
@@ -109,6 +110,9 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
 
     Raise ``Unreachable`` if there is no connection, and ``Rejected`` if the server refuses the nickname or a room.
     """
+    if resume is not None:
+        # A program that begins again and again with the same state still makes later attempts than before.
+        resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
     session = Session(nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace)
     async with Chat(session, host, port, ssl, rooms[0] if rooms else "") as chat:
         yield chat
@@ -135,7 +139,8 @@ class Chat:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sent: dict[int, float] = {}
         """The times at which the unanswered requests were sent, oldest first."""
-        self._heard = 0.0
+        self.heard_at = 0.0
+        """The time of the last input from the server, on the clock ``time.monotonic``."""
         self.round_trip = 0.0
         """The time from the latest answered request to its answer, in seconds."""
         self._news = asyncio.Event()
@@ -174,7 +179,7 @@ class Chat:
         """
         if not self.is_connected or not self._sent:
             return 0.0
-        return monotonic() - max(self._heard, next(iter(self._sent.values())))
+        return monotonic() - max(self.heard_at, next(iter(self._sent.values())))
 
     @property
     def resume(self) -> Resume | None:
@@ -419,14 +424,14 @@ class Chat:
                 data = await reader.read(_READ_BYTES)
             if not data:
                 return "the server has closed the connection"
-            self._heard = monotonic()
+            self.heard_at = monotonic()
             was_online = session.state is State.ONLINE
             answers = session.receive(data)
             if was_online:
                 self._measure(answers)
             elif session.state is State.ONLINE:
                 # The session has sent all requests on this connection just now.
-                self._sent = dict.fromkeys(self._sent, self._heard)
+                self._sent = dict.fromkeys(self._sent, self.heard_at)
                 if not greeted.done():
                     greeted.set_result(None)
             self._settle(answers)
@@ -443,7 +448,7 @@ class Chat:
     def _measure(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
             if (sent := self._sent.get(answer.call)) is not None:
-                self.round_trip = self._heard - sent
+                self.round_trip = self.heard_at - sent
 
     def _settle(self, answers: Sequence[Answer]) -> None:
         """Pass answers to the tasks that wait for them, and wake the task that waits for events."""

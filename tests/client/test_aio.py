@@ -361,6 +361,20 @@ async def test_a_later_program_goes_on_where_an_earlier_one_was_killed(port: Por
         assert await texts(later, 1) == ["two"]
 
 
+@with_port
+async def test_a_program_that_was_resumed_very_often_from_the_same_state_is_resumed_at_once(port: Port) -> None:
+    async with bot(port) as chat:
+        saved = chat.resume
+        chat._runner.cancel()  # type: ignore[union-attr]
+        await until(lambda: not port.connections)
+    [session] = port.server.sessions.values()
+    session.attempt = 100_000
+    port.server.calls.clear()
+    async with bot(port, resume=saved) as later:
+        assert later.welcome.resumed
+    assert [method for method, _ in port.server.calls] == ["hello", "quit"]
+
+
 # Back-pressure
 
 

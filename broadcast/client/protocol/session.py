@@ -42,8 +42,11 @@ from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
 """A server that has not answered ``hello`` by then is lost."""
-MAX_ATTEMPT: Final = 1_000_000
-"""An attempt to resume a session that is stale although its number is so high is given up."""
+MAX_ATTEMPT: Final = 2**48
+"""An attempt to resume a session that is stale although its number is so high is given up.
+
+The number may be a time in milliseconds, so it can still double seven times.
+"""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Line:
+
+class Line(Struct, frozen=True):
     """A stored line of a room. *at* is in seconds since the epoch."""
 
     at: float
@@ -21,8 +21,7 @@ class Line:
     """Whether another person names the user in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateLine:
+class PrivateLine(Struct, frozen=True):
     """A line from *nick* to the user, or with *is_own* from the user to *nick*."""
 
     at: float
@@ -31,36 +30,31 @@ class PrivateLine:
     is_own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """A sentence about the room or the connection: a join, a topic, a lost connection."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(Struct, frozen=True):
     """A command, as the user typed it."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """A line of the answer to a command."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """An error, as a sentence."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """An own line that was not said, because of the sentence *why*. *text* is as typed."""
 
     text: str

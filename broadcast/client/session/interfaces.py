@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
+    from broadcast.client.protocol.events import Line
     from broadcast.client.protocol.requests import Request
     from broadcast.client.session.entries import Entry
     from broadcast.client.session.views import View
+
+Choices: TypeAlias = MutableMapping[str, bool]
+"""The choices of the user that outlast the client, such as ``times`` and ``quiet``. The front reads them too.
+
+Setting one raises ``ValueError`` with the reason if it cannot be stored. It then holds until the client ends.
+"""
 
 
 class Front(Protocol):
@@ -28,27 +35,14 @@ class Front(Protocol):
         """Tell the user of a mention or a private line, which may be in another view."""
 
 
-class Choices(Protocol):
-    """The choices of the user that outlast the client, such as ``times`` and ``quiet``. The front reads them too."""
-
-    def __getitem__(self, name: str) -> bool:
-        """Return a choice. Raise ``KeyError`` if there is none of this name."""
-
-    def __setitem__(self, name: str, value: bool) -> None:
-        """Set a choice. Raise ``KeyError`` if there is none of this name.
-
-        Raise ``ValueError`` with the reason if it cannot be stored. It then holds until the client ends.
-        """
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of all choices."""
-
-
 class Server(Protocol):
     """The session on the server."""
 
     def request(self, request: Request[Any], on_end: Callable[[Any, ChatError | None], None]) -> None:
         """Send a request, over as many connections as it takes. *on_end* is called with its result, or its error."""
+
+    def is_own(self, event: Line) -> bool:
+        """Return whether the user has said a line."""
 
     def quit(self, reason: str) -> None:
         """Leave the server, after it has answered all requests. *reason* is for the others; it may be empty."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 ENTRIES: Final = 2_000
 """The number of newest entries that a view keeps."""
+NAMED: Final = 20
+"""The most people that the line of an arrival names."""
 
 
 class View:
@@ -36,15 +38,18 @@ class View:
         """The number of the last line of the room that the view has."""
         self.old_seq = 0
         """The number of the last line that was there when the user came. Older ones are neither unread nor alerts."""
-        self.is_refreshing = False
-        """True while the members are requested."""
-        self.must_refresh = False
-        """True if the members have changed since they were requested."""
+        self.refreshes = 0
+        """The number of wanted requests for the members, with the one that is not answered yet."""
 
     @property
     def title(self) -> str:
         """The name for the line of views: ``lobby``, or ``@bob`` for a private conversation."""
         return f"@{self.name}" if self.is_private else self.name
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether an unread line is a mention, or private."""
+        return self.unread > 0 and (self.is_private or self.mentions > 0)
 
     def set_members(self, people: Iterable[Person], count: int) -> None:
         """Set the people in the room: the first ones, and the number of all."""
@@ -60,3 +65,12 @@ class View:
         """Remove a person. A repetition changes nothing if all members are known."""
         if self.members.pop(session, None) is not None or self.count > len(self.members):
             self.count -= 1
+
+    def people(self, own_session: str) -> str:
+        """Return a sentence about the other people in the room."""
+        others = max(0, self.count - 1)
+        named = [nick for session, nick in self.members.items() if session != own_session][:NAMED]
+        if not others:
+            return "Nobody else is here."
+        more = f" and {others - len(named)} more" if others > len(named) else ""
+        return f"{others} {'other is' if others == 1 else 'others are'} here: {', '.join(named)}{more}."

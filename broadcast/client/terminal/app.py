@@ -16,8 +16,6 @@ from io import TextIOWrapper
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.application.current import AppSession
 from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
 from prompt_toolkit.utils import is_dumb_terminal
@@ -31,6 +29,7 @@ from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory, state_folder
+from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen as FullScreen
 from broadcast.client.terminal.screen import has_alternate_screen, reflows
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from broadcast.client.protocol.session import Session
 
 IDLE_SECONDS: Final = 15.0
-"""The time without an event or an answer after which the client checks the connection."""
+"""The time without input after which the client checks the connection."""
 SLOW_SECONDS: Final = 1.0
 """The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
@@ -68,36 +67,30 @@ class Screen(Front, Protocol):
 
 def run(options: Options) -> int:
     """Run the client on this terminal until the user leaves, or the session ends. Return the exit status."""
-    choices = Choices(options)
     if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
         # Most terminals send UTF-8, also with LANG=C.
         sys.stdin.reconfigure(encoding="utf-8")
-    with create_app_session(create_input(), create_output()) as session:
-        make_screen = partial(_make_screen, options, session)
-        return asyncio.run(App(options, choices, make_screen).run())
+    return asyncio.run(App(options, Choices(options), partial(_make_screen, options)).run())
 
 
-def _make_screen(options: Options, session: AppSession, conversation: Conversation, server: Server) -> Screen:
+def _make_screen(options: Options, conversation: Conversation, server: Server) -> Screen:
     """Make the screen that fits the terminal."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    size = session.output.get_size()
+    output = create_output()
+    size = output.get_size()
+    encoding = sys.stdout.encoding
+    renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
     is_plain = is_dumb_terminal() or size.columns < SMALLEST[0] or size.rows < SMALLEST[1]
     # Windows has no such terminals, and its event loop cannot wait for what is typed into one.
     if is_plain and sys.platform != "win32":
-        from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415
-
-        renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
         return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, encoding, sys.stdin.encoding)
-    renderer = Renderer(
-        has_times=lambda: conversation.choices["times"], has_links=links.are_supported(), encoding=encoding
-    )
+    renderer.has_links = links.are_supported()
     return FullScreen(
         conversation,
         renderer,
         ConversationCompleter(conversation, server),
         DraftHistory(state_folder() / "history"),
-        session.input,
-        session.output,
+        create_input(),
+        output,
         server=options.server,
         encoding=encoding,
         is_reflowing=reflows(),
@@ -117,10 +110,13 @@ class App:
         self._status_of_signal = 0
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._heard_at = 0.0
-        """The time of the last event or answer."""
         self._talk = Conversation(
-            self, choices, rooms=options.rooms, uid_prefix=secrets.token_hex(16), now=time.time, on_end=self._on_end
+            self,
+            choices,
+            rooms=options.rooms,
+            make_uid=partial(secrets.token_hex, 16),
+            now=time.time,
+            on_end=self._on_end,
         )
         self._screen = self._talk.front = make_screen(self._talk, self)
 
@@ -149,24 +145,27 @@ class App:
 
     def request(self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]) -> None:
         """Send a request, over as many connections as it takes."""
-        self._start(self._call(request, on_end))
+
+        async def call() -> None:
+            assert self._chat is not None
+            result, error = None, None
+            try:
+                result = await self._chat.call(request)
+            except errors.ChatError as caught:
+                error = caught
+            on_end(result, error)
+
+        self._start(call())
+
+    def is_own(self, event: events.Line) -> bool:
+        """Return whether the user has said a line."""
+        assert self._chat is not None
+        return self._chat.is_own(event)
 
     def quit(self, reason: str) -> None:
         """Leave the server."""
         assert self._chat is not None
         self._start(self._chat.close(reason or None))
-
-    async def _call(
-        self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]
-    ) -> None:
-        assert self._chat is not None
-        result, error = None, None
-        try:
-            result = await self._chat.call(request)
-        except errors.ChatError as caught:
-            error = caught
-        self._heard_at = asyncio.get_running_loop().time()
-        on_end(result, error)
 
     # The session
 
@@ -178,38 +177,31 @@ class App:
         options = self._options
         user = next(of_user(os.environ))
         nick = options.nick or await self._ask_nick(Question(user, ()), "")
-        while True:
+        while not self._ended.is_set():
             self._talk.nick = nick
-            self._talk.connecting()
             session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
-            chat = Chat(session, options.host, options.port, None, "")
             try:
-                async with chat:
+                async with Chat(session, options.host, options.port, None, "") as chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
                     await self._read(chat, session)
+                self._talk.ended(None)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
             except errors.Ended as error:
                 self._talk.ended(error, LOST)
             except errors.ChatError as error:
                 self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
-            if self._ended.is_set():
-                return
 
     async def _read(self, chat: Chat, session: Session) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""
-        loop = asyncio.get_running_loop()
         refusals = 0
         async for event in chat:
-            self._heard_at = loop.time()
             match event:
                 case events.Disconnected(reason=reason) if not self._options.reconnect:
-                    text = f"the connection to {self._options.server} was lost: {reason}"
-                    self._talk.ended(errors.Ended(text), LOST)
-                    return
+                    raise errors.Ended(f"the connection to {self._options.server} was lost: {reason}")
                 case events.Disconnected(reason=reason, after=after, nick_refusal=why):
-                    self._talk.lost(reason, loop.time() + after, is_refusal=bool(why))
+                    self._talk.lost(reason, asyncio.get_running_loop().time() + after, is_refusal=bool(why))
                     refusals += bool(why)
                     if why and refusals >= NICK_TRIES:
                         number = refusals - NICK_TRIES  # ann_, then ann2, ann3 and so on
@@ -219,7 +211,6 @@ class App:
                     refusals = 0
                     self._talk.connected(chat.welcome)
             self._talk.handle(event)
-        self._talk.ended(None)
 
     async def _ask_nick(self, question: Question, why: str) -> str:
         nick: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -230,20 +221,16 @@ class App:
 
     async def _run_clock(self) -> None:
         """Keep the numbers of the status line up to date, and check the connection while nothing else does."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            talk, chat, now = self._talk, self._chat, loop.time()
-            before = talk.silence
-            if chat is not None:
-                talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
-            if talk.retry_at is not None and talk.retry_at <= now:
-                talk.connecting()
-            elif talk.silence or before or talk.retry_at is not None:
+            talk, chat, before = self._talk, self._chat, self._talk.silence
+            if chat is None:
+                continue
+            talk.silence, talk.round_trip = chat.unanswered_for, chat.round_trip
+            if talk.silence or before or talk.retry_at is not None:
                 self._screen.update()
-            is_slow = talk.round_trip is not None and talk.round_trip >= SLOW_SECONDS
-            is_idle = now - self._heard_at >= (2 * SLOW_SECONDS if is_slow else IDLE_SECONDS)
-            if talk.state is State.ONLINE and not talk.silence and is_idle:
+            pause = 2 * SLOW_SECONDS if talk.round_trip >= SLOW_SECONDS else IDLE_SECONDS
+            if talk.state is State.ONLINE and not talk.silence and time.monotonic() >= chat.heard_at + pause:
                 self.request(requests.CheckConnection(), lambda _result, _error: None)
 
     # Ends

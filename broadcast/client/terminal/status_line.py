@@ -46,13 +46,14 @@ def state_of(conversation: Conversation, now: float) -> str:
     """
     state = conversation.state
     if conversation.retry_at is not None:
-        attempt = f"no connection, next try in {max(1, math.ceil(conversation.retry_at - now))} s"
+        seconds = math.ceil(conversation.retry_at - now)
+        attempt = f"no connection, next try in {seconds} s" if seconds > 0 else State.CONNECTING.value
         return f"leaving: {attempt}; Ctrl-D leaves at once" if state is State.LEAVING else attempt
     if state is not State.ONLINE:
         return "" if state is State.ASKING else state.value
     if conversation.silence >= SILENCE_SECONDS:
         return f"no answer for {conversation.silence:.0f} s"
-    if conversation.round_trip is not None and conversation.round_trip >= SLOW_SECONDS:
+    if conversation.round_trip >= SLOW_SECONDS:
         return f"{conversation.round_trip:.1f} s"
     return ""
 

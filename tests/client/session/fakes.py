@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from broadcast.client.protocol import events, requests
@@ -63,6 +64,10 @@ class FakeServer:
         self.requests.append(request)
         self._on_end.append(on_end)
 
+    def is_own(self, event: events.Line) -> bool:
+        """Return whether ann has said a line."""
+        return event.session == "s-ann" if event.session else event.nick == "ann"
+
     def quit(self, reason: str) -> None:
         """Record a leave."""
         self.reasons.append(reason)
@@ -96,7 +101,7 @@ class Talk:
             self.server,
             self.choices,
             rooms=rooms or ("lobby",),
-            uid_prefix="own",
+            make_uid=map("own-{}".format, count(1)).__next__,
             now=lambda: NOW,
             on_end=self._ended,
         )

@@ -8,7 +8,6 @@ import pytest
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Question, State
 from broadcast.client.session.entries import Entry, Line
-from broadcast.client.session.items import Kind
 from tests.client.session.fakes import NOW, Talk, as_text, welcome
 
 
@@ -24,7 +23,7 @@ def entries(here: Talk, name: str) -> list[str]:
 def test_an_own_line_waits_until_the_room_has_it_and_is_then_shown_in_its_place() -> None:
     here = Talk()
     assert here.talk.submit("hello") == ""
-    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
+    assert [(item.text, item.command.name) for item in here.talk.waiting] == [("hello", "say")]
     here.said("first")
     here.store()
     assert here.front.texts == ["bob: first", "ann: hello"]
@@ -106,7 +105,7 @@ def test_a_stored_line_that_the_room_events_leave_out_is_shown_at_its_gap() -> N
 def test_a_line_that_is_too_long_stays_in_the_editor_with_the_lines_after_it() -> None:
     here = Talk()
     assert here.talk.submit("one\n" + "x" * 4097 + "\nthree") == "x" * 4097 + "\nthree"
-    assert here.talk.submit("/me " + "x" * 4096) == ""
+    assert here.talk.submit("/me " + "x" * 4092) == ""
     assert here.front.texts == ["! The line has 4097 bytes, and at most 4096 are possible."]
     assert [item.text[:5] for item in here.talk.waiting] == ["one", "/me x"]
 
@@ -170,10 +169,10 @@ def test_choices_are_made_without_the_server() -> None:
         "-> times on",
         "-> quiet off",
         "-> times off",
-        "-> joins and leaves are off.",
+        "-> quiet on",
         "! There is no choice nosuch. The choices are times, quiet.",
         "! Usage: /set [NAME [on/off]].",
-        "-> timestamps are on.",
+        "-> times on",
     ]
 
 
@@ -181,14 +180,8 @@ def test_a_choice_that_cannot_be_stored_holds_until_the_end() -> None:
     here = Talk()
     here.choices.is_stored = False
     here.talk.submit("/set times off")
-    assert here.front.texts[1] == "! Client.toml cannot be written. Until you leave, times is off."
+    assert here.front.texts[1] == "! Client.toml cannot be written. Until you leave: times off."
     assert here.choices["times"] is False
-
-
-def test_receipts_are_explained() -> None:
-    here = Talk()
-    here.talk.submit("/receipts on")
-    assert here.front.texts[1].startswith("-> Each line without")
 
 
 def test_quiet_hides_who_comes_and_goes() -> None:
@@ -196,7 +189,7 @@ def test_quiet_hides_who_comes_and_goes() -> None:
     here.talk.submit("/quiet on")
     here.talk.handle(events.Joined("lobby", "eve", "s-eve"))
     here.talk.handle(events.Crowd("lobby", 20, 0))
-    assert here.front.texts == ["> /quiet on", "-> joins and leaves are off."]
+    assert here.front.texts == ["> /quiet on", "-> quiet on"]
     assert here.talk.current.count == 3
 
 
@@ -262,6 +255,16 @@ def test_lines_after_a_refused_join_are_not_said() -> None:
         "! /join secret has failed.",
     ]
     assert here.server.requests == [requests.Command("lobby", "/uptime")]
+
+
+def test_a_new_room_has_the_lines_that_come_while_an_earlier_line_waits() -> None:
+    here = Talk()
+    here.talk.submit("hello\n/join kitchen")
+    here.server.answer(requests.Room("kitchen"), index=1)
+    here.said("hi", room="kitchen")
+    here.store()
+    assert here.talk.current.name == "kitchen"
+    assert entries(here, "kitchen") == ["* You are in kitchen. Nobody else is here.", "bob: hi"]
 
 
 def test_a_view_that_the_user_selects_meanwhile_stays() -> None:
@@ -505,15 +508,13 @@ def test_the_first_room_has_the_name_that_the_server_gives_it() -> None:
 def test_a_lost_connection_is_a_line_once_and_then_a_state() -> None:
     here = Talk()
     here.talk.lost("the server has closed the connection", 3.0)
-    here.talk.connecting()
-    assert here.talk.state is State.CONNECTING
     here.talk.lost("no connection to localhost", 7.0)
     assert (here.talk.state, here.talk.retry_at) == (State.OFFLINE, 7.0)
     assert here.front.texts == ["* The server has closed the connection."]
     here.talk.connected(welcome("lobby"))
     here.talk.handle(events.Reconnected(resumed=True, same_journal=True))
     assert here.front.texts[1:] == ["* You are ann. 1 other is here: bob."]
-    assert here.talk.retry_at is None
+    assert here.talk.state is State.ONLINE
 
 
 def test_another_journal_begins_the_numbers_anew() -> None:
@@ -577,7 +578,7 @@ def test_the_question_for_a_nickname_is_answered_by_the_next_line() -> None:
     assert here.talk.state is State.ASKING
     here.talk.submit("\nhello")
     assert (answers, here.talk.nick, here.talk.state) == (["ann"], "ann", State.CONNECTING)
-    assert [(item.text, item.kind) for item in here.talk.waiting] == [("hello", Kind.LINE)]
+    assert [(item.text, item.command.name) for item in here.talk.waiting] == [("hello", "say")]
     here.talk.ask_nick(Question("", ("ann_", "ann2")), "ann is taken.", answers.append)
     here.talk.submit("")
     assert here.talk.question is not None
@@ -674,6 +675,16 @@ def test_the_end_of_the_session_is_shown_with_its_reason_and_status() -> None:
         "Not said: hello (The session has ended before the server confirmed it.)",
     ]
     assert (here.talk.status, here.talk.state) == (4, State.ENDED)
+
+
+def test_a_line_that_is_known_to_be_stored_at_the_end_is_shown_as_said() -> None:
+    here = Talk()
+    here.talk.submit("hello")
+    here.server.answer(requests.Stored(1, NOW))
+    here.talk.leave()
+    here.talk.leave()
+    assert here.front.texts == ["ann: hello", "* Goodbye, ann."]
+    assert here.talk.status == 0
 
 
 def test_older_lines_come_from_the_server_without_those_of_ignored_people() -> None:

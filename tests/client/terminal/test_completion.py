@@ -104,7 +104,7 @@ def test_the_commands_of_the_client_are_known_before_there_is_a_connection(room:
 
 def test_the_first_completion_of_a_command_asks_the_server(room: Room) -> None:
     assert room.asked_after("/n", requests.Output(HELP)) == ["/names", "/nick "]
-    assert room.asked_after("/r") == ["/receipts", "/roll ", "/reply "]
+    assert room.asked_after("/r") == ["/receipts ", "/roll ", "/reply "]
     assert room.server.requests == []
 
 
@@ -161,7 +161,7 @@ def test_arguments_are_completed_by_the_usage_of_their_command(room: Room) -> No
     assert room.after("/help n") == ["/help /names", "/help /nick"]
     assert room.after("/help /ms") == ["/help /msg"]
     assert room.after("/QUIET o") == ["/QUIET on", "/QUIET off"]
-    assert room.after("/receipts o") == []
+    assert room.after("/receipts o") == ["/receipts on", "/receipts off"]
     assert room.after("/set ti") == ["/set times "]
     assert room.after("/set times ") == ["/set times on", "/set times off"]
     assert room.after("/nick b") == []
@@ -180,6 +180,6 @@ def test_the_room_of_a_request_is_one_also_in_a_private_conversation(room: Room)
 
 
 def test_nothing_is_asked_without_a_connection(room: Room) -> None:
-    room.talk.lost("the connection was lost", None)
+    room.talk.lost("the connection was lost", 0.0)
     assert room.asked_after("/join lo") == ["/join lobby"]
     assert room.server.requests == []

@@ -25,24 +25,30 @@ def row(views: list[View], current: int = 0, columns: int = 80, encoding: str = 
 @pytest.mark.parametrize(
     ("state", "silence", "round_trip", "retry_at", "expected"),
     [
-        (State.ONLINE, 0.0, None, None, ""),
+        (State.ONLINE, 0.0, 0.0, None, ""),
         (State.ONLINE, 0.0, 0.9, None, ""),
         (State.ONLINE, 0.0, 1.44, None, "1.4 s"),
         (State.ONLINE, 2.0, 1.44, None, "1.4 s"),
         (State.ONLINE, 12.4, 1.44, None, "no answer for 12 s"),
-        (State.ASKING, 0.0, None, None, ""),
-        (State.CONNECTING, 0.0, None, None, "connecting"),
-        (State.OFFLINE, 0.0, None, 12.5, "no connection, next try in 3 s"),
-        (State.LEAVING, 0.0, None, None, "leaving"),
-        (State.LEAVING, 0.0, None, 12.5, "leaving: no connection, next try in 3 s; Ctrl-D leaves at once"),
+        (State.ASKING, 0.0, 0.0, None, ""),
+        (State.CONNECTING, 0.0, 0.0, None, "connecting"),
+        (State.OFFLINE, 0.0, 0.0, 12.5, "no connection, next try in 3 s"),
+        (State.LEAVING, 0.0, 0.0, None, "leaving"),
+        (State.LEAVING, 0.0, 0.0, 12.5, "leaving: no connection, next try in 3 s; Ctrl-D leaves at once"),
     ],
 )
 def test_the_state_of_the_connection_is_in_words(
-    state: State, silence: float, round_trip: float | None, retry_at: float | None, expected: str
+    state: State, silence: float, round_trip: float, retry_at: float | None, expected: str
 ) -> None:
     talk = Talk().talk
     talk.state, talk.silence, talk.round_trip, talk.retry_at = state, silence, round_trip, retry_at
     assert state_of(talk, 10.0) == expected
+
+
+def test_an_attempt_to_connect_that_is_due_is_under_way() -> None:
+    talk = Talk().talk
+    talk.lost("the connection was closed", 12.5)
+    assert state_of(talk, 12.5) == "connecting"
 
 
 def test_the_status_begins_with_the_nickname_and_the_state() -> None:

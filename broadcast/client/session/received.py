@@ -1,0 +1,108 @@
+"""The events of the server: each changes the state of the conversation, or becomes an entry of a view."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from broadcast.client.protocol import events
+from broadcast.client.session.entries import Line, Notice, PrivateLine
+
+if TYPE_CHECKING:
+    from broadcast.client.session.talk import Talk
+    from broadcast.client.session.views import View
+
+
+def take(talk: Talk, view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 -- one case for each kind of event
+    """Take an event of the room of *view*. An event without a room belongs to the current view."""
+    match event:
+        case events.Said() | events.Emoted():
+            _take_line(talk, view, event)
+        case events.Told(nick=nick) if not talk.ignores(nick):
+            _take_private(talk, event)
+        case events.Joined(nick=nick, session=session) if session != talk.session:
+            view.add_member(session, nick)
+            _note_presence(talk, view, nick, f"{nick} joined.")
+        case events.Left(session=session) if session == talk.session:
+            talk.close(view)
+        case events.Left(nick=nick, session=session, reason=reason):
+            view.remove_member(session)
+            _note_presence(talk, view, nick, f"{nick} left: {reason}" if reason else f"{nick} left.")
+        case events.Renamed(nick=nick, session=session) if session == talk.session:
+            talk.nick = nick
+        case events.Renamed():
+            _rename(talk, view, event)
+        case events.Crowd(joined=joined, left=left):
+            talk.refresh(view)
+            for count, verb in ((joined, "joined"), (left, "left")):
+                if count:
+                    _note_presence(talk, view, "", f"{count} people {verb}.")
+        case events.Gap(first=first, last=last):
+            talk.refresh(view)
+            if first <= last:
+                view.last_seq = max(view.last_seq, last)
+                missed = "1 line" if first == last else f"{last - first + 1} lines"
+                talk.add(view, Notice(f"You missed {missed}. /history #{first}-#{last} shows them."))
+        case events.Skipped():
+            talk.refresh(view)
+        case events.AwayChanged(session=session, reason=reason) if session == talk.session:
+            talk.away = reason
+        case events.TopicChanged(nick=nick, text=text):
+            view.topic = text
+            talk.note(view, nick, f"{nick} set the topic: {text}" if text else f"{nick} removed the topic.")
+        case events.Announced(text=text):
+            talk.add(view, Notice(text))
+        case events.Reconnected(same_journal=False):
+            talk.add(view, Notice("The server has another journal. Lines may come a second time."))
+
+
+def line_of(talk: Talk, event: events.Line) -> Line:
+    """Return the entry of a line."""
+    is_own = talk.server.is_own(event)
+    name = rf"(?<![\w.-]){re.escape(talk.nick)}(?![\w-])"
+    is_mention = not is_own and re.search(name, event.text, re.IGNORECASE) is not None
+    return Line(event.at, event.nick, event.text, event.seq, isinstance(event, events.Emoted), is_own, is_mention)
+
+
+def _take_line(talk: Talk, view: View, event: events.Line) -> None:
+    view.last_seq = max(view.last_seq, event.seq)
+    line = line_of(talk, event)
+    if talk.ignores(line.nick) and not line.is_own:
+        return
+    talk.add(view, line)
+    if line.seq <= view.old_seq:
+        view.new_entries = 0
+    elif not line.is_own and view is not talk.current:
+        view.unread += 1
+        view.mentions += line.is_mention
+    if line.is_mention and line.seq > view.old_seq:
+        talk.front.alert(view, line)
+
+
+def _take_private(talk: Talk, event: events.Told) -> None:
+    view = talk.private_view(event.nick)
+    talk.last_private = event.nick
+    line = PrivateLine(event.at, event.nick, event.text)
+    view.unread += view is not talk.current
+    talk.add_private(view, talk.current, line)
+    talk.front.alert(view, line)
+
+
+def _rename(talk: Talk, view: View, event: events.Renamed) -> None:
+    old, nick = event.old, event.nick
+    if event.session in view.members:
+        view.members[event.session] = nick
+    if talk.ignored.pop(old.casefold(), None):
+        talk.ignored[nick.casefold()] = nick
+    if talk.last_private == old:
+        talk.last_private = nick
+    for other in talk.views:
+        if other.is_private and other.name == old:
+            other.name = nick
+    talk.add(view, Notice(f"{old} is now {nick}."))
+
+
+def _note_presence(talk: Talk, view: View, nick: str, text: str) -> None:
+    """Show that people come or leave, unless the user does not want to know it."""
+    if not talk.choices["quiet"]:
+        talk.note(view, nick, text)
