@@ -134,9 +134,8 @@ class Conversation(Talk):
 
     def cancel(self) -> bool:
         """Give up what waits in the current view and is not sent yet. Return whether there was anything."""
-        unsent = [item for item in self.waiting if not item.was_sent]
+        unsent = [item for item in self.waiting if item.request is None and not item.has_ended]
         for item in unsent:
-            item.is_shown = True
             self._outbox.items.remove(item)
         if unsent:
             lines = "1 line was" if len(unsent) == 1 else f"{len(unsent):,} lines were"
