@@ -86,7 +86,7 @@ async def test_page_up_reads_lines_that_the_client_has_never_shown(
     for key, number in ((PAGE_UP + HOME, 280), (HOME, 80), (HOME, 1)):
         ann.write(key)
         await ann.shows_line(f"bob: line {number}")
-        await ann.shows(" lobby: PageUp")
+        await ann.shows("End returns")
     bob.say("line 301")
     await ann.shows("lobby, 1 new")
     ann.write(END)

@@ -176,8 +176,6 @@ class Screen:
         self._scrolled_renderer = copy(renderer)
         self._fetched_before = 0
         """The number of the line before which the server was asked for older ones."""
-        self._searches_left = 0
-        """The number of times that the search may still ask the server for older lines."""
         self._painted: tuple[object, ...] = ()
         """The parameters of the scrolling view on the screen, to paint it only when it has changed."""
         self._covered: Scrolling | None = None
@@ -436,7 +434,7 @@ class Screen:
         most = min(WAITING_SHOWN, max(1, self._size.rows - ROWS))
         rows: list[StyleAndTextTuples] = [self._renderer.waiting(text) for text in waiting[-most:]]
         if len(waiting) > most:
-            rows.insert(0, [("class:waiting", f"({len(waiting) - most} more)")])
+            rows.insert(0, [("class:waiting", f"({len(waiting) - most} more, Ctrl-C cancels)")])
         return [piece for index, row in enumerate(rows) for piece in [*([("", "\n")] if index else []), *row]]
 
     def _hint(self) -> str:
@@ -494,7 +492,7 @@ class Screen:
     def _leave_at_second(self) -> None:
         if self._armed_until > self._now() or self._conversation.state is State.LEAVING:
             self._conversation.leave()
-        else:
+        elif not self._conversation.cancel():
             self._leaves_until = self._now() + LEAVE_SECONDS
             asyncio.get_running_loop().call_later(LEAVE_SECONDS, self.app.invalidate)
 
@@ -519,9 +517,10 @@ class Screen:
     def _scroll(self, move: Callable[[int], None], number: int) -> None:
         """Move the scrolling view. Near its beginning, ask the server for older lines."""
         move(number)
-        self._searches_left = 0
-        if self._scrolling is not None and self._scrolling.position < self._scrolling.height:
-            self._fetch_older()
+        if self._scrolling is not None:
+            self._scrolling.searches_left = 0
+            if self._scrolling.position < self._scrolling.height:
+                self._fetch_older()
 
     def _fetch_older(self) -> None:
         scrolling, view = self._scrolling, self._conversation.current
@@ -535,8 +534,8 @@ class Screen:
                 self._scrolled = [*lines, *self._scrolled]
                 self._scrolled_renderer.day = None
                 scrolling.add_older(list(self._scrolled_renderer.rows(self._scrolled)))
-                if self._searches_left:
-                    self._find(left=self._searches_left - 1)
+                if scrolling.searches_left:
+                    self._find(left=scrolling.searches_left - 1)
                 self.update()
 
         self._conversation.fetch_older(view, oldest, show)
@@ -561,8 +560,8 @@ class Screen:
         scrolling = self._scrolling
         assert scrolling is not None
         scrolling.find(text)
-        self._searches_left = left if scrolling.is_missing else 0
-        if self._searches_left:
+        scrolling.searches_left = left if scrolling.is_missing else 0
+        if scrolling.searches_left:
             self._fetch_older()
         elif scrolling.is_missing and not left:
             scrolling.result += f" in {len(self._scrolled):,} rows, Ctrl-R goes on"

@@ -52,6 +52,8 @@ class Scrolling:
         """The result of the last search, or empty."""
         self.is_missing = False
         """Whether the last search has found nothing."""
+        self.searches_left = 0
+        """The number of times that the search may still ask for older rows."""
         self._wanted = ""
         self.found = -1
         """The index of the row that was found, or -1."""
