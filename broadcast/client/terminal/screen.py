@@ -623,6 +623,8 @@ class Screen:
         end = ": PageUp, PageDown, End returns "
         if width(text + end) >= columns:
             end = ": End returns"
+            if width(text + end) >= columns and (new or result):
+                text = printable(f"{new}{result}".removeprefix(","), self._encoding)
         self._output.cursor_goto(1, 1)
         self._output.erase_down()
         self._write(scrolling.shown())

@@ -530,7 +530,7 @@ def test_a_paste_ends_scrolling_and_goes_to_the_draft() -> None:
     [
         (80, ' lobby, "line 9" found, Ctrl-R finds the next: PageUp, PageDown, End returns'),
         (70, ' lobby, "line 9" found, Ctrl-R finds the next: End returns'),
-        (20, " lobby: End returns"),
+        (20, ' "line: End returns'),
         (12, "End returns"),
     ],
 )
