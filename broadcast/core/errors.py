@@ -46,11 +46,12 @@ class NicknameRejected(RejectedError):
 
 
 class RoomRejected(RejectedError):
-    """There can be no such room, or no further one. *why* is a word for programs."""
+    """There can be no such room, or no further one. *why* is a word for programs, *room* the name as it was given."""
 
-    def __init__(self, text: str, why: Literal["no-such-room", "room-refused"]) -> None:
+    def __init__(self, text: str, why: Literal["no-such-room", "room-refused"], room: str) -> None:
         super().__init__(text)
         self.why = why
+        self.room = room
 
 
 class NotHere(RejectedError):

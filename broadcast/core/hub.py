@@ -191,7 +191,7 @@ class Hub:
         callbacks = self._opening.pop(name)
         room: Room | RejectedError
         if isinstance(opened, JournalError):
-            room = RoomRejected(f"the room {name} cannot be opened: {opened}", "room-refused")
+            room = RoomRejected(f"the room {name} cannot be opened: {opened}", "room-refused", name)
         else:
             room = self._add_room(name, opened)
             room.reservations += 1  # otherwise the first callback could close the room before the second one
@@ -210,16 +210,16 @@ class Hub:
         name = room_name(typed)
         if name is None:
             msg = f"a room's name has 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -."
-            raise RoomRejected(msg, "room-refused")
+            raise RoomRejected(msg, "room-refused", typed)
         if name in self.rooms or name in self._opening or name in self._permanent:
             return name
         if self.settings.fixed_rooms is not None:
             msg = f"there is no room {name}. /rooms lists the rooms of this server."
-            raise RoomRejected(msg, "no-such-room")
+            raise RoomRejected(msg, "no-such-room", typed)
         most = self.settings.limits.rooms
         if len(self.rooms) + len(self._opening) >= most:
             msg = f"this server has {most} open rooms, which is its limit. /rooms lists them."
-            raise RoomRejected(msg, "room-refused")
+            raise RoomRejected(msg, "room-refused", typed)
         return name
 
     @property

@@ -88,7 +88,7 @@ async def test_page_up_reads_lines_that_the_client_has_never_shown(
         await ann.shows_line(f"bob: line {number}")
         await ann.shows("End returns")
     bob.say("line 301")
-    await ann.shows("1 new")
+    await ann.shows(" 1 new")
     ann.write(END)
     await ann.shows("bob: line 301", " ann ·")
     await leave(ann)

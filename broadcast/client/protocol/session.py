@@ -17,7 +17,6 @@ The states of a session, for each connection::
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -397,15 +396,13 @@ class Session:
             self._end(error)
 
     def _leave_out(self, error: errors.RoomRejected) -> bool:
-        """Leave a room out of the next ``hello``, and tell the program. Return False if no room would be left.
-
-        The room is the one that the server's sentence names, or the last one, because the server opens them in order.
-        """
+        """Leave the refused room out of the next ``hello``, and tell the program. Return False if no room is left."""
         rooms = self._rooms_of_hello()
         if isinstance(rooms, UnsetType) or not rooms or (len(rooms) == 1 and not self.has_fallback):
             return False
-        named = re.findall(r"room ([\w-]+)", str(error))
-        refused = next((name for name in rooms if name in named), rooms[-1])
+        refused = error.data.get("room")
+        if refused not in rooms:
+            return False
         others = [name for name in rooms if name != refused]
         self._rooms_to_join = others or UNSET
         self._inbox.leave(refused)

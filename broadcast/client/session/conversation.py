@@ -134,6 +134,18 @@ class Conversation(Talk):
 
         self.server.request(requests.History(view.name, before=seq, count=OLDER_LINES), answered)
 
+    def cancel(self) -> bool:
+        """Give up what waits in the current view and is not sent yet. Return whether there was anything."""
+        unsent = [item for item in self.waiting if item.request is None and not item.has_ended]
+        for item in unsent:
+            self._outbox.items.remove(item)
+        if unsent:
+            lines = "1 line was" if len(unsent) == 1 else f"{len(unsent):,} lines were"
+            self.add(self.current, Notice(f"{lines} not sent. Up brings the text back."))
+            self._outbox.work()
+            self.front.update()
+        return bool(unsent)
+
     def leave(self, reason: str = "") -> None:
         """Leave, when every line is stored. The second call leaves at once, and shows the lines that are not stored."""
         is_first = self.state in {State.CONNECTING, State.ONLINE, State.OFFLINE}

@@ -42,6 +42,8 @@ class Lines:
         """The result of the last search, or empty."""
         self.is_missing = False
         """Whether the last search has found nothing."""
+        self.searches_left = 0
+        """The number of times that the search may still ask for older rows."""
         self._wanted = ""
         self._found = -1
         """The index of the row that was found, or -1."""

@@ -217,7 +217,7 @@ class Screen:
         most = min(WAITING_SHOWN, max(1, self.app.size.rows - ROWS))
         rows: list[StyleAndTextTuples] = [self._renderer.waiting(text) for text in waiting[-most:]]
         if len(waiting) > most:
-            rows.insert(0, [("class:waiting", f"({len(waiting) - most} more)")])
+            rows.insert(0, [("class:waiting", f"({len(waiting) - most} more, Ctrl-C cancels)")])
         return [piece for index, row in enumerate(rows) for piece in [*([("", "\n")] if index else []), *row]]
 
     def _hint(self) -> str:
@@ -278,6 +278,6 @@ class Screen:
     def _leave_at_second(self) -> None:
         if self._armed_until > self._now() or self._conversation.state is State.LEAVING:
             self._conversation.leave()
-        else:
+        elif not self._conversation.cancel():
             self._leaves_until = self._now() + LEAVE_SECONDS
             asyncio.get_running_loop().call_later(LEAVE_SECONDS, self.app.invalidate)

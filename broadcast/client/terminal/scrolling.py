@@ -60,8 +60,6 @@ class Pager:
         """The number of entries that came after the beginning of scrolling."""
         self._fetched_before = 0
         """The number of the line before which the server was asked for older ones."""
-        self._searches_left = 0
-        """The number of times that the search may still ask the server for older lines."""
         self._painted: object = None
         """The content of the screen, to paint it only when it has changed."""
         app.before_render += lambda _app: self._forget_if_erased()
@@ -114,7 +112,7 @@ class Pager:
     def _move_up(self, lines: Lines, count: int) -> None:
         """Move up. Near the beginning, ask the server for older lines."""
         lines.move(-count)
-        self._searches_left = 0
+        lines.searches_left = 0
         if lines.position < lines.height:
             self._fetch_older(lines)
 
@@ -129,8 +127,8 @@ class Pager:
             if lines is self._lines and older:
                 self._entries = [*older, *self._entries]
                 lines.add_older(self._rows())
-                if self._searches_left:
-                    self._find(lines, left=self._searches_left - 1)
+                if lines.searches_left:
+                    self._find(lines, left=lines.searches_left - 1)
                 self._app.draw_soon()
 
         self._conversation.fetch_older(view, oldest, show)
@@ -142,8 +140,8 @@ class Pager:
     def _find(self, lines: Lines, text: str = "", left: int = SEARCHED) -> None:
         """Show the next row above with the text. If there is none, ask the server for older lines, *left* times."""
         lines.find(text)
-        self._searches_left = left if lines.is_missing else 0
-        if self._searches_left:
+        lines.searches_left = left if lines.is_missing else 0
+        if lines.searches_left:
             self._fetch_older(lines)
         elif lines.is_missing and not left:
             lines.result += f" in {len(self._entries):,} rows, Ctrl-R goes on"
@@ -207,8 +205,8 @@ class Pager:
         end = ": PageUp, PageDown, End returns "
         if width(text + end) >= columns:
             end = ": End returns"
-            if self._new and width(text + end) >= columns:
-                text = f" {self._new} new"
+            if width(text + end) >= columns and any(facts[1:]):
+                text = printable(f" {', '.join(filter(None, facts[1:]))}", self._renderer.encoding)
         status = (shorten(text, max(0, columns - 1 - width(end)), "") + end).removeprefix(": ")
         content = (columns, lines.shown(), status)
         if content == self._painted:

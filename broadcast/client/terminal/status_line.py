@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+from wcwidth import iter_graphemes
 
 from broadcast.client.session.conversation import State
-from broadcast.client.terminal.graphemes import boundary, width
+from broadcast.client.terminal.graphemes import width
 from broadcast.client.text import printable, sign
 
 if TYPE_CHECKING:
@@ -29,9 +30,13 @@ def shorten(text: str, columns: int, end: str = "…") -> str:
     """Return *text*, cut to at most *columns* columns. *end* then ends it."""
     if width(text) <= columns:
         return text
-    while text and width(text) + width(end) > columns:
-        text = text[: boundary(text, len(text) - 1, after=False)]
-    return (text + end)[: max(0, columns)]
+    room, length = columns - width(end), 0
+    for grapheme in iter_graphemes(text):
+        room -= width(grapheme)
+        if room < 0:
+            break
+        length += len(grapheme)
+    return (text[:length] + end)[: max(0, columns)]
 
 
 def state_of(conversation: Conversation, now: float) -> str:
@@ -70,35 +75,53 @@ def status_row(facts: Sequence[str], columns: int, encoding: str = "utf-8") -> s
     return f" {shorten(text, max(1, columns - 3), sign('…', encoding, '~'))} "
 
 
+def _label(number: int, view: View, columns: int, encoding: str) -> str:
+    """Return the text for a view. Its name has at most *columns* columns; with 0 columns, it is left out."""
+    unread = ""
+    if view.unread:
+        urgent = view.is_private or view.mentions
+        unread = f" ({view.unread}{'!' if urgent else ''})"
+    name = shorten(printable(view.title, encoding), columns, sign("…", encoding, "~"))
+    return f"{number} {name}{unread}" if name else f"{number}{unread}"
+
+
 def views_row(views: Sequence[View], current: View, columns: int, encoding: str = "utf-8") -> StyleAndTextTuples:
     """Return the line of views in at most *columns* - 1 columns, or nothing if there is only one view.
 
-    If it is too long, the names become shorter. If this is not enough, views are left out: those without anything new
-    first.
+    If it is too long, the names become shorter, as long as they differ. If this is not enough, the views without
+    anything new have only their numbers, except the current one. If this is not enough either, they are left out, and
+    then other views. The current one and the first one with something new remain.
     """
-
-    def row(shown: Iterable[View], name_columns: int) -> StyleAndTextTuples:
-        pieces: StyleAndTextTuples = []
-        for view in views:
-            if view in shown:
-                style = "class:views.current" if view is current else "class:views.unread" if view.unread else ""
-                name = shorten(printable(view.title, encoding), name_columns, sign("…", encoding, "~"))
-                urgent = "!" if view.is_private or view.mentions else ""
-                unread = f" ({view.unread}{urgent})" if view.unread else ""
-                pieces += [("", "  " if pieces else " "), (style, f"{views.index(view) + 1} {name}{unread}")]
-        return pieces
-
     if len(views) < 2:
         return []
-    for name_columns in range(max(width(view.title) for view in views), SHORTEST_NAME - 1, -1):
-        if _width_of(pieces := row(views, name_columns)) < columns:
-            return pieces
+    shown = list(enumerate(views, 1))
+    lengths = range(max(width(view.title) for view in views), SHORTEST_NAME - 1, -1)
+    differing = (length for length in lengths if len({shorten(view.title, length) for view in views}) == len(views))
     # sorted() is stable: of two views with the same importance, the last one goes first.
-    shown = sorted(views, key=lambda view: (view is not current, not view.unread))
-    while len(shown) > 1 and _width_of(row(shown, SHORTEST_NAME)) >= columns:
-        shown.pop()
-    return row(shown, SHORTEST_NAME)
+    by_importance = sorted(shown, key=lambda item: (item[1] is not current, not item[1].unread))
+
+    def labels(named: int, others: int) -> list[str]:
+        """Return the texts with names of *named* columns for important views, and *others* for the rest."""
+        return [
+            _label(number, view, named if view is current or view.unread else others, encoding)
+            for number, view in shown
+        ]
+
+    choices = chain(((length, length) for length in differing), ((length, 0) for length in lengths))
+    fitting = next((choice for choice in choices if _width_of(labels(*choice)) < columns), (SHORTEST_NAME, 0))
+    while _width_of(labels(*fitting)) >= columns and len(by_importance) > 2:
+        by_importance.pop()
+        shown = sorted(by_importance, key=lambda item: item[0])
+    if _width_of(labels(*fitting)) >= columns:
+        fitting = (0, 0)
+    pieces: StyleAndTextTuples = [("class:views", " ")]
+    for (_, view), label in zip(shown, labels(*fitting), strict=True):
+        if len(pieces) > 1:
+            pieces.append(("class:views", "  "))
+        style = "class:views.current" if view is current else "class:views.unread" if view.unread else "class:views"
+        pieces.append((style, label))
+    return pieces
 
 
-def _width_of(pieces: StyleAndTextTuples) -> int:
-    return width(fragment_list_to_text(pieces))
+def _width_of(labels: Sequence[str]) -> int:
+    return 1 + sum(map(width, labels)) + 2 * (len(labels) - 1)

@@ -77,6 +77,7 @@ class ErrorData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: NickWhy | UnsetType = UNSET
     limit: Annotated[int | UnsetType, Meta(description="The limit, in bytes.")] = UNSET
     seq: Annotated[int | UnsetType, Meta(description="Number of the line that has this uid.")] = UNSET
+    room: Annotated[str | UnsetType, Meta(description="The room that is refused.")] = UNSET
     supported: Annotated[list[int] | UnsetType, Meta(description="The versions that the server speaks.")] = UNSET
 
 
@@ -104,10 +105,11 @@ def refusal(
     why: NickWhy | UnsetType = UNSET,
     limit: int | UnsetType = UNSET,
     seq: int | UnsetType = UNSET,
+    room: str | UnsetType = UNSET,
     supported: list[int] | UnsetType = UNSET,
 ) -> RpcError:
     """Return the error with the *reason*, one of ``REASONS``, and the other members of its data."""
-    data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, supported=supported)
+    data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported)
     return RpcError(REASONS[reason][0], message, data)
 
 
@@ -127,8 +129,8 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one 
             return refusal("not-here", text)
         case RecipientNotReading():
             return refusal("does-not-read", text)
-        case RoomRejected(why=why):
-            return refusal(why, sentence)
+        case RoomRejected(why=why, room=room):
+            return refusal(why, sentence, room=room)
         case UidReused(seq=seq):
             return refusal("uid-reused", sentence, seq=seq)
         case TooManyConnections():

@@ -52,8 +52,8 @@ class FakeServer:
         """Answers to ``history`` are put here if it is a list."""
         self.fails: dict[str, Refusal] = {}
         """Methods that are refused."""
-        self.refused_rooms: dict[str, str] = {}
-        """The sentences with which ``hello`` refuses rooms."""
+        self.refused_rooms: set[str] = set()
+        """The rooms that ``hello`` refuses."""
         self.calls: list[tuple[str, Params]] = []
         self._numbers = count(1)
 
@@ -222,10 +222,8 @@ class FakeConnection:
         resumed = session is not None
         if session is None:
             for room in rooms:
-                if sentence := server.refused_rooms.get(room):
-                    refusal = Refusal(1004, "no-such-room")
-                    refusal.error["message"] = sentence
-                    raise refusal
+                if room in server.refused_rooms:
+                    raise Refusal(1004, "no-such-room", room=room)
             if any(other.nick == nick for other in server.sessions.values()):
                 raise Refusal(1003, "nick-refused", why="taken")
             session = FakeSession(nick, next(server._numbers))

@@ -724,3 +724,24 @@ def test_lines_from_before_the_arrival_are_not_new_in_another_room() -> None:
         here.said(text, room="kitchen")
     here.talk.step(1)
     assert here.front.switches == [1]
+
+
+def test_lines_that_are_not_sent_can_be_cancelled() -> None:
+    here = Talk()
+    assert not here.talk.cancel()
+    here.talk.submit("/join kitchen\nthere")
+    assert here.talk.cancel()
+    assert here.front.texts == ["* 1 line was not sent. Up brings the text back."]
+    assert [item.text for item in here.talk.waiting] == ["/join kitchen"]
+    assert not here.talk.cancel()
+
+
+def test_a_cancelled_move_does_not_hold_later_lines() -> None:
+    here = Talk(is_connected=False)
+    here.talk.submit("/join kitchen\nthere")
+    assert here.talk.cancel()
+    here.talk.submit("here")
+    here.talk.connected(welcome("lobby"))
+    (request,) = here.server.requests
+    assert isinstance(request, requests.Say)
+    assert (request.room, request.text) == ("lobby", "here")

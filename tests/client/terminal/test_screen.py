@@ -130,14 +130,30 @@ def test_waiting_lines_are_below_the_transcript_with_a_sign_and_only_the_last_of
         stage.type("one" + ENTER + "two" + ENTER)
         await stage.shows("… one", "… two", ">", STATUS)
         stage.type("three" + ENTER + "four" + ENTER + "five" + ENTER)
-        await stage.shows("(2 more)", "… three", "… four", "… five", ">", STATUS)
+        await stage.shows("(2 more, Ctrl-C cancels)", "… three", "… four", "… five", ">", STATUS)
         stage.server.store()
-        await stage.shows("ann: one", "(1 more)", "… three", "… four", "… five", ">", STATUS)
+        await stage.shows("ann: one", "(1 more, Ctrl-C cancels)", "… three", "… four", "… five", ">", STATUS)
         while stage.server.server.requests:
             stage.server.store()
         await stage.shows("ann: one", "ann: two", "ann: three", "ann: four", "ann: five", ">", STATUS)
 
     act(scene, is_colored=False)
+
+
+def test_ctrl_c_cancels_the_lines_that_are_not_sent_and_a_later_one_leaves() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.talk._outbox.max_unanswered = 2
+        stage.type("1\x1b\r2\x1b\r3\x1b\r4\x1b\r5" + ENTER)
+        await stage.shows("(2 more, Ctrl-C cancels)", "… 3", "… 4", "… 5", ">", STATUS)
+        stage.type(CTRL_C)
+        await stage.shows(" * 3 lines were not sent. Up brings the text back.", "… 1", "… 2", ">", STATUS)
+        stage.server.store()
+        stage.server.store()
+        assert not stage.server.server.requests
+        stage.type(CTRL_C)
+        await stage.has("Press Ctrl-C again to leave.")
+
+    act(scene)
 
 
 def test_a_refused_line_is_marked_in_words_and_up_brings_it_back() -> None:
@@ -513,7 +529,7 @@ def test_a_paste_ends_scrolling_and_goes_to_the_draft() -> None:
     [
         (80, ' lobby, "line 9" found, Ctrl-R finds the next: PageUp, PageDown, End returns'),
         (70, ' lobby, "line 9" found, Ctrl-R finds the next: End returns'),
-        (20, " lobby: End returns"),
+        (20, ' "line: End returns'),
         (12, "End returns"),
     ],
 )
