@@ -64,6 +64,7 @@ class _LoopThread:
         self._stopped = asyncio.Event()
         self._lock = threading.Lock()
         self._is_over = False
+        self._calls: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="broadcast-client", daemon=True)
 
     def __enter__(self) -> Self:
@@ -83,7 +84,7 @@ class _LoopThread:
             if self._is_over:
                 coroutine.close()
                 raise Ended("the session has ended")
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = asyncio.run_coroutine_threadsafe(self._call(coroutine), self._loop)
         try:
             return future.result()
         except CancelledError:
@@ -93,6 +94,15 @@ class _LoopThread:
             future.cancel()
             raise
 
+    async def _call(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            return await coroutine
+        finally:
+            self._calls.remove(task)
+
     def _run(self) -> None:
         asyncio.run(self._main())
 
@@ -100,9 +110,12 @@ class _LoopThread:
         self._started.set_result(asyncio.get_running_loop())
         await self._stopped.wait()
         # A cancelled attempt to connect waits for the answer to quit. A connection that is aborted before may lose
-        # quit on its way, and the server then holds the nickname.
-        if cancelled := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(cancelled, timeout=STOP_SECONDS)
+        # quit on its way, and the server then holds the nickname. Ctrl-C may have come too early to cancel the call.
+        for call in self._calls:
+            if not call.cancelling():
+                call.cancel()
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=STOP_SECONDS)
 
 
 class Chat:

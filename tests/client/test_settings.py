@@ -268,4 +268,4 @@ def test_set_stores_a_choice_or_says_why_not(file: Path) -> None:
     file.write_text("bell = off")
     talk.talk.submit("/set bell on")
     why = f"{file}: Invalid value (at line 1, column 8). Correct the file, or move it away"
-    assert talk.front.texts == ["> /set bell on", f"! {why}. Until you leave, bell is on."]
+    assert talk.front.texts == ["> /set bell on", f"! {why}. Until you leave: bell on."]
