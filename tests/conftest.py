@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import FrameType
 
@@ -49,14 +49,6 @@ def _forget_surroundings() -> None:
 
 if os.name != "nt":
     _forget_surroundings()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _keep_reactor() -> Iterator[None]:
-    """Let servers in this process leave the reactor as it is: pytest-twisted switches greenlets inside its calls."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("broadcast.service.shorten_turns", lambda _reactor: None)
-        yield
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

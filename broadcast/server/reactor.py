@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -98,7 +98,7 @@ class _Turns:
         self._remove_reader = reactor.removeReader
         self._remove_writer = reactor.removeWriter
         self._clean_up = reactor._disconnectSelectable  # noqa: SLF001
-        self._ended: deque[tuple[Any, Exception, bool]] = deque()
+        self._ended: OrderedDict[Any, tuple[Exception, bool]] = OrderedDict()
         """The arguments of ``_clean_up`` for each connection that has ended."""
 
     def wait_and_serve(self, timeout: float | None) -> None:
@@ -132,14 +132,16 @@ class _Turns:
         self._remove_reader(selectable)
         if not is_read or not isinstance(why, ConnectionDone):
             self._remove_writer(selectable)
-            selectable.connected = False  # so that the transport drops output, and does not ask to be watched again
-        self._ended.append((selectable, why, is_read))
+            # The transport drops output, and does not ask to be watched again. If it were not connected, the transport
+            # of a client would take its end for that of an attempt to connect.
+            selectable._writeDisconnected = True  # noqa: SLF001
+        self._ended[selectable] = why, is_read  # it may be read to its end again before the clean-up
 
     def _clean_up_some(self, seconds: float) -> None:
         """Clean up after connections that have ended, for *seconds*, but after at least one."""
         deadline = self._now() + seconds
         while self._ended:
-            selectable, why, is_read = self._ended.popleft()
+            selectable, (why, is_read) = self._ended.popitem(last=False)
             try:
                 if not getattr(selectable, "disconnected", False):  # it may have been aborted meanwhile
                     self._log_context["system"] = selectable.logPrefix()

@@ -13,7 +13,9 @@ from typing import Any, TypeAlias, cast
 import pytest
 from twisted.internet.base import ReactorBase
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -189,8 +191,7 @@ class Ending:
 
     def __init__(self, end: socket.socket, clock: Clock, events: list[str], *, clean: bool = False) -> None:
         self.fileno = end.fileno
-        self.connected = True
-        self.disconnected = False
+        self.disconnected = self._writeDisconnected = False
         self._clock = clock
         self._events = events
         self._end = CONNECTION_DONE if clean else CONNECTION_LOST
@@ -265,7 +266,39 @@ def test_ended_connection_is_watched_only_for_output_that_can_still_be_sent(
         reactor.addWriter(connection)
     reactor.doIteration(0)  # cleans up after the first one
     assert set(reactor.getWriters()) == set(half_closed)
-    assert [connection.connected for connection in broken + half_closed] == [False, False, True, True, True]
+    assert [connection._writeDisconnected for connection in broken + half_closed] == [True, True, False, False, False]
+
+
+def test_connection_whose_end_is_read_twice_is_lost_once(reactor: EpollReactor, clock: Clock, pairs: Pairs) -> None:
+    ending, events = end_all(reactor, pairs[:2], clock)
+    reactor.doIteration(0)  # cleans up after the first one
+    for connection in ending:
+        if not connection.disconnected:
+            reactor.addReader(connection)
+    for _ in range(2):
+        reactor.doIteration(0)
+    assert events == ["found", "found", "lost", "found", "lost"]
+
+
+def test_both_sides_of_a_broken_connection_learn_of_its_end(reactor: EpollReactor) -> None:
+    lost: list[Protocol] = []
+
+    class Peer(Protocol):
+        def connectionLost(self, reason: Failure = connectionDone) -> None:
+            lost.append(self)
+
+    class Breaking(Peer):
+        def connectionMade(self) -> None:
+            cast("ITCPTransport", self.transport).abortConnection()
+
+    port = reactor.listenTCP(0, Factory.forProtocol(Breaking), interface="127.0.0.1")
+    reactor.connectTCP("127.0.0.1", port.getHost().port, ClientFactory.forProtocol(Peer))
+    for _ in range(1000):
+        if len(lost) == 2:
+            break
+        reactor.runUntilCurrent()
+        reactor.doIteration(0.1)
+    assert len(lost) == 2
 
 
 def test_second_call_changes_nothing(reactor: EpollReactor, clock: Clock, pairs: Pairs) -> None:
