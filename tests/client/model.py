@@ -105,7 +105,17 @@ class Model:
 
 
 def played(scene: Callable[[PipeInput], Coroutine[object, object, None]], model: Model) -> None:
-    """Run *scene* with keys that it can press, in a thread of its own.
+    """Run *scene* with keys that it can press."""
+
+    async def play() -> None:
+        with create_pipe_input() as keys, create_app_session(keys, model.output()):
+            await scene(keys)
+
+    run_in_thread(play())
+
+
+def run_in_thread(coroutine: Coroutine[object, object, None]) -> None:
+    """Run *coroutine* in a thread of its own.
 
     In the main thread asyncio would take the signals from the reactor that runs the tests.
     """
@@ -113,8 +123,7 @@ def played(scene: Callable[[PipeInput], Coroutine[object, object, None]], model:
 
     def run() -> None:
         try:
-            with create_pipe_input() as keys, create_app_session(keys, model.output()):
-                asyncio.run(scene(keys))
+            asyncio.run(coroutine)
         except BaseException as failure:  # noqa: BLE001 -- it is raised below
             failures.append(failure)
 

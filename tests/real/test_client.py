@@ -7,17 +7,12 @@ import os
 import shlex
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.task import deferLater
 
 from tests.real.programs import Program, Programs
@@ -47,21 +42,6 @@ async def history(programs: Programs, port: int, room: str = "lobby") -> list[st
     reader.say(f"/join {room}", "/history 1000", "quit")
     await reader.lost
     return [line.partition("] ")[2] for line in reader.whole_lines() if line.startswith("-> #")]
-
-
-@pytest_twisted.async_yield_fixture
-async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
-    """Return a function that listens with a factory and returns the port."""
-    ports: list[Any] = []
-
-    def listen_with(factory: Any) -> int:  # noqa: ANN401 -- the types of Twisted's factories differ
-        factory.noisy = False
-        ports.append(cast(IReactorTCP, programs.reactor).listenTCP(0, factory, interface="127.0.0.1"))
-        return int(ports[-1].getHost().port)
-
-    yield listen_with
-    for port in ports:
-        await maybeDeferred(port.stopListening)
 
 
 # In a pipe

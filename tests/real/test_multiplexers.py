@@ -18,18 +18,6 @@ DRAFT = " ".join(f"w{number:03}" for number in range(60))
 STATUS = " ann · lobby ·"
 
 
-@pytest.fixture
-def port(programs: Programs) -> int:
-    """The port of a server in this process."""
-    return programs.room("--limits", "off")
-
-
-@async_yield_fixture
-async def bob(programs: Programs, port: int) -> AsyncIterator[Talker]:
-    """A client in the room on a socket."""
-    yield await programs.talker(port, "bob")
-
-
 @async_yield_fixture(
     params=[
         pytest.param(name, marks=pytest.mark.skipif(is_missing(name), reason=f"there is no {name}"))

@@ -6,17 +6,14 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any, cast
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 from twisted.python.failure import Failure
@@ -26,21 +23,6 @@ from tests.real.test_client import CLIENT, history, shell
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests speak to a Unix shell")
 LINES = 5000
-
-
-@pytest_twisted.async_yield_fixture
-async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
-    """Return a function that listens with a factory and returns the port."""
-    ports: list[Any] = []
-
-    def listen_with(factory: Any) -> int:  # noqa: ANN401 -- the types of Twisted's factories differ
-        factory.noisy = False
-        ports.append(cast(IReactorTCP, programs.reactor).listenTCP(0, factory, interface="127.0.0.1"))
-        return int(ports[-1].getHost().port)
-
-    yield listen_with
-    for port in ports:
-        await maybeDeferred(port.stopListening)
 
 
 class CuttingClient(ProxyClient):

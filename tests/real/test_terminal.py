@@ -44,18 +44,6 @@ async def leave(ann: Terminal, keys: str = CTRL_D, status: int = 0) -> None:
     ann.close()
 
 
-@pytest.fixture
-def port(programs: Programs) -> int:
-    """The port of a server in this process."""
-    return programs.room("--limits", "off")
-
-
-@async_yield_fixture
-async def bob(programs: Programs, port: int) -> AsyncIterator[Talker]:
-    """A client in the room on a socket."""
-    yield await programs.talker(port, "bob")
-
-
 @async_yield_fixture
 async def ann(programs: Programs, port: int, bob: Talker) -> AsyncIterator[Terminal]:
     """Ann, beside bob, on a terminal. At the end of the test, she leaves properly."""

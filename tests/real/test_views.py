@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 
 import pytest
-from pytest_twisted import async_yield_fixture, ensureDeferred
+from pytest_twisted import ensureDeferred
 
 from tests.real.programs import Programs, Talker
 from tests.real.terminals import CTRL_C, CTRL_D, ENTER, Terminal, client
@@ -15,18 +14,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 ALT_1, ALT_A, HOME, END, PAGE_UP = "\x1b1", "\x1ba", "\x1b[H", "\x1b[F", "\x1b[5~"
 SIZES = pytest.mark.parametrize(("columns", "rows"), [(80, 24), (20, 6)])
-
-
-@pytest.fixture
-def port(programs: Programs) -> int:
-    """The port of a server in this process."""
-    return programs.room("--limits", "off")
-
-
-@async_yield_fixture
-async def bob(programs: Programs, port: int) -> AsyncIterator[Talker]:
-    """A client in the room on a socket."""
-    yield await programs.talker(port, "bob")
 
 
 async def arrived(programs: Programs, port: int, columns: int, rows: int, *options: str) -> Terminal:

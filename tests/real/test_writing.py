@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 
 import pytest
-from pytest_twisted import async_yield_fixture, ensureDeferred
+from pytest_twisted import ensureDeferred
 
 from tests.real.multiplexers import Multiplexer, is_missing
 from tests.real.programs import Programs, Talker
@@ -16,18 +15,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 ALT_ENTER, BACKSPACE, CTRL_R, END, ESCAPE = "\x1b\r", "\x7f", "\x12", "\x1b[F", "\x1b"
 FLAG, FAMILY = "🇩🇪", "👩\u200d👩\u200d👧"
-
-
-@pytest.fixture
-def port(programs: Programs) -> int:
-    """The port of a server in this process."""
-    return programs.room("--limits", "off")
-
-
-@async_yield_fixture
-async def bob(programs: Programs, port: int) -> AsyncIterator[Talker]:
-    """A client in the room on a socket."""
-    yield await programs.talker(port, "bob")
 
 
 async def arrived(programs: Programs, port: int, columns: int = 80, rows: int = 24) -> Terminal:

@@ -4,7 +4,6 @@ import asyncio
 import io
 import os
 import sys
-import threading
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 
@@ -15,7 +14,7 @@ from broadcast.client.session.conversation import Conversation, Question, State
 from broadcast.client.terminal import plain
 from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
-from tests.client.model import PATIENCE
+from tests.client.model import PATIENCE, run_in_thread
 from tests.client.session.fakes import NOW, Talk
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
@@ -61,8 +60,7 @@ class Stage:
 
 
 def act(stage: Stage, scene: Callable[[Stage], Coroutine[object, object, None]]) -> None:
-    """Play a scene in a thread of its own, and end the screen."""
-    failures: list[BaseException] = []
+    """Play a scene, and end the screen."""
 
     async def play() -> None:
         running = asyncio.ensure_future(stage.screen.run())
@@ -73,18 +71,7 @@ def act(stage: Stage, scene: Callable[[Stage], Coroutine[object, object, None]])
             stage.screen.stop()
             await running
 
-    def run() -> None:
-        try:
-            asyncio.run(play())
-        except BaseException as failure:  # noqa: BLE001 -- it is raised below
-            failures.append(failure)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(2 * PATIENCE)
-    assert not thread.is_alive()
-    if failures:
-        raise failures[0]
+    run_in_thread(play())
 
 
 def test_what_is_typed_is_sent_and_what_is_stored_is_printed() -> None:
@@ -198,7 +185,4 @@ def test_the_end_of_the_input_is_an_error() -> None:
         with pytest.raises(EOFError):
             await stage.screen.run()
 
-    thread = threading.Thread(target=lambda: asyncio.run(play()), daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
+    run_in_thread(play())

@@ -1,0 +1,40 @@
+"""The fixtures that the tests with real programs share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+from pytest_twisted import async_yield_fixture
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IReactorTCP
+
+from tests.real.programs import Programs, Talker
+
+
+@pytest.fixture
+def port(programs: Programs) -> int:
+    """The port of a server in this process."""
+    return programs.room("--limits", "off")
+
+
+@async_yield_fixture
+async def bob(programs: Programs, port: int) -> AsyncIterator[Talker]:
+    """A client in the room on a socket."""
+    yield await programs.talker(port, "bob")
+
+
+@async_yield_fixture
+async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
+    """Return a function that listens with a factory and returns the port."""
+    ports: list[Any] = []
+
+    def listen_with(factory: Any) -> int:  # noqa: ANN401 -- the types of Twisted's factories differ
+        factory.noisy = False
+        ports.append(cast(IReactorTCP, programs.reactor).listenTCP(0, factory, interface="127.0.0.1"))
+        return int(ports[-1].getHost().port)
+
+    yield listen_with
+    for port in ports:
+        await maybeDeferred(port.stopListening)
