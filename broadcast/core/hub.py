@@ -78,13 +78,19 @@ class Settings:
     """Name of the room in which people arrive."""
     fixed_rooms: tuple[str, ...] | None = None
     """Names of all other rooms; None if anybody may open a room by joining it."""
+    accounts: str = "open"
+    """Who gets an account: one of ``accounts.ACCOUNT_MODES``."""
+    account_days: int = 0
+    """Days after which an account that nobody has used is deleted; 0 for never."""
+    passwords: str = "warn"
+    """``warn`` or ``tls``: a password over a connection that others may read is warned about, or refused."""
     limits: Limits = DEFAULTS
 
 
 class Hub:
     """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
-    *make_publisher* makes the publisher of one room. *started* is the start of the server, in seconds since the epoch.
+    *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started* is the start of the server, in seconds since the epoch.
     *call_later* is for the rooms. Session ids begin after *first_session*.
     """
 
