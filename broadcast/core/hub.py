@@ -435,9 +435,7 @@ class Hub:
 
     # Nicknames
 
-    def _validate_nick(
-        self, name: str, owner: Member | None, link: Link | None, account: Account | None = None
-    ) -> str:
+    def _validate_nick(self, name: str, owner: Member | None, link: Link | None, account: Account | None = None) -> str:
         """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*.
 
         It becomes free if *link* has replaced the connection of its present owner. Raises ``PasswordNeeded`` if it is

@@ -139,9 +139,7 @@ class Hello:
         try:
             reject_controls(nick)
             connection = self._connection
-            return self._sessions.open(
-                sanitize(nick), self._limit_grace(inf), connection.address, connection.source
-            )
+            return self._sessions.open(sanitize(nick), self._limit_grace(inf), connection.address, connection.source)
         except RejectedError as error:
             raise explain_rejection(error) from error
 
