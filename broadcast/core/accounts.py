@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
-from broadcast.core.errors import JournalError, NotStored, RejectedError, RegistrationClosed, WrongPassword
+from broadcast.core.errors import JournalError, NotStored, RegistrationClosed, RejectedError, WrongPassword
 from broadcast.core.interfaces import Records
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.passwords import Password
@@ -138,7 +138,8 @@ class Accounts:
         """Delete *account* and its private messages."""
 
         def stored(error: JournalError | None) -> None:
-            if error is None and self._by_id.pop(account.id, None):
+            if error is None:
+                self._by_id.pop(account.id, None)
                 self._by_key.pop(casefold_key(account.name), None)
             on_changed(None if error is None else NotStored(error))
 
@@ -224,8 +225,8 @@ class Authenticator:
             on_result(WrongPassword())
             return
         self._tries.succeeded(key, source.address)
-        values = {} if new_hash is None else {"password_hash": new_hash}
-        self.accounts.change(account, last_used=self._wall_clock(), **values)
+        password_hash = new_hash or account.queued.password_hash
+        self.accounts.change(account, last_used=self._wall_clock(), password_hash=password_hash)
         on_result(account)
 
     def register(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:

@@ -28,7 +28,7 @@ from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.room import Room, RoomContext
-from broadcast.core.source import Source
+from broadcast.core.source import LOCAL, Source
 from broadcast.core.stats import Rejection
 
 GOING_DOWN = "The server is going down."
@@ -37,7 +37,6 @@ TAKEN_OVER: Final = "taken over by another connection"
 """The leave reason of a session whose nickname another session of its owner has taken over."""
 FREE_NAME_DIGITS: Final = 6
 """Number of characters that a free nickname has room for, after the stem of the old one."""
-LOCAL: Final = Source()
 MAX_ROOM_NAME_CHARS: Final = 32
 """Maximum length of a room's name, in characters."""
 _room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
@@ -90,8 +89,9 @@ class Settings:
 class Hub:
     """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
-    *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started* is the start of the server, in seconds since the epoch.
-    *call_later* is for the rooms. Session ids begin after *first_session*.
+    *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started*
+    is the start of the server, in seconds since the epoch. *call_later* is for the rooms. Session ids begin after
+    *first_session*.
     """
 
     def __init__(
