@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
-from broadcast.accounts.hashing import Argon2Hasher
+from broadcast.accounts.hashing import Hasher
 from broadcast.core.accounts import ACCOUNT_MODES, Accounts, Authenticator
 from broadcast.core.errors import StartupError
 from broadcast.core.events import ServerNotice
@@ -260,7 +260,7 @@ def makeService(options: Options) -> Server:
             return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
-        hasher = Argon2Hasher(call_soon)
+        hasher = Hasher(call_soon)
         authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, config.accounts)
         hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session)
         connections = Connections(limits, reactor)

@@ -14,7 +14,10 @@
     │   ├── RegistrationClosed      ... because only an administrator makes accounts
     │   ├── NotStored               ... because the change could not be stored
     │   ├── NotPermitted            ... because the user may not do this
-    │   └── TooManyConnections      ... because a limit of connections is reached
+    │   ├── TooManyConnections      ... because a limit of connections is reached
+    │   ├── TooManyTries            ... because of the number of wrong passwords
+    │   ├── TooManyRegistrations    ... because of the number of new accounts
+    │   └── Busy                    ... because the server has too much of such work just now
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
     │   ├── JournalDamaged          ... because its contents cannot be trusted
@@ -101,13 +104,6 @@ class NotStored(RejectedError):
         super().__init__(f"it cannot be stored: {error}")
 
 
-class Busy(RejectedError):
-    """Too many passwords wait."""
-
-    def __init__(self) -> None:
-        super().__init__("busy, try again.")
-
-
 class NotPermitted(RejectedError):
     """The user may not do this."""
 
@@ -122,6 +118,36 @@ class TooManyConnections(RejectedError):
     """The number of connections, in total or from one address, is at its limit."""
 
     kind = Rejection.FULL
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{-(-seconds // 60)} min"
+
+
+class TooManyTries(RejectedError):
+    """There were too many wrong passwords. After *retry* seconds, one more password is checked."""
+
+    def __init__(self, retry: int) -> None:
+        super().__init__(f"too many wrong passwords: try again in {_duration(retry)}.")
+        self.retry = retry
+
+
+class TooManyRegistrations(RejectedError):
+    """There were too many registrations. After *retry* seconds, one more is possible."""
+
+    def __init__(self, retry: int) -> None:
+        super().__init__(f"too many registrations: try again in {_duration(retry)}.")
+        self.retry = retry
+
+
+class Busy(RejectedError):
+    """The server has too much of this kind of work just now."""
+
+    retry = 1
+    """Seconds after which another try makes sense."""
+
+    def __init__(self) -> None:
+        super().__init__("busy, try again.")
 
 
 class JournalError(BroadcastError):
