@@ -77,7 +77,8 @@ def join(world: World, nick: str, account: Account | None = None) -> SessionClie
     client = SessionClient(world)
     client.session.start()
     member = world.hub.admit(client.session.id, nick, client.session, account=account)
-    cast("Any", client.session)._machine.admit(member)
+    machine = cast("Any", client.session)._machine
+    machine.admit(member)
     world.room.enter(member)
     world.settle()
     return client
