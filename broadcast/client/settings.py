@@ -31,6 +31,7 @@ CHOICES: Final = {
 SERVER_KEYS: Final = {
     "address": "a text in quotes",
     "nick": "a text in quotes",
+    "password-file": "a text in quotes",
     "rooms": 'a list such as ["kitchen", "hall"]',
 }
 """The keys of a server and the forms of their values."""
@@ -142,6 +143,8 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
         fields["rooms"] = tuple(dict.fromkeys(rooms))
     if "nick" in values:
         fields["nick"] = values["nick"]
+    if "password-file" in values:
+        fields["password_file"] = os.path.expanduser(values["password-file"])
     return fields
 
 

@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
@@ -21,9 +21,11 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.utils import is_dumb_terminal
 
 from broadcast.client.nicknames import LONGEST, fit, numbered, of_user
+from broadcast.client.password_file import read_password
 from broadcast.client.protocol import errors, events, requests
-from broadcast.client.session.conversation import Conversation, Question, State
+from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.interfaces import Front, Server
+from broadcast.client.session.questions import Question
 from broadcast.client.settings import Choices
 from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED
 from broadcast.client.terminal import links
@@ -176,19 +178,25 @@ class App:
 
         options = self._options
         user = next(of_user(os.environ))
-        nick = options.nick or await self._ask_nick(Question(user, ()), "")
+        nick = options.nick or await self._ask_nick(Question(user), "")
+        rooms: Sequence[str] = options.rooms
+        password, resume = read_password(options), None
         while not self._ended.is_set():
             self._talk.nick = nick
-            session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
+            session = Session(nick, rooms or None, SystemRandom(), replay=None, resume=resume, password=password)
             session.has_fallback = True
+            password = ""
             try:
-                async with Chat(session, options.host, options.port, None, "") as chat:
+                async with Chat(session, options.host, options.port, None, "", self._ask_password) as chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
                     await self._read(chat, session)
                 self._talk.ended(None)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
+            except errors.PASSWORD_ERRORS:
+                rooms, resume = session.rooms or rooms, session.resume
+                nick = await self._ask_nick(Question("", similar(nick)), "")
             except errors.Ended as error:
                 self._talk.ended(error, LOST)
             except errors.ChatError as error:
@@ -217,6 +225,11 @@ class App:
         nick: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._talk.ask_nick(question, why, nick.set_result)
         return await nick
+
+    async def _ask_password(self, refusal: errors.Rejected) -> str | None:
+        password: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._talk.ask_password(refusal, password.set_result)
+        return await password or None
 
     # Liveness
 
