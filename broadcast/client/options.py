@@ -81,9 +81,7 @@ class Option:
 
 OPTIONS: Final = (
     Option("--nick", "NAME", "your nickname; without it, the client asks, or takes one from $USER", "nick"),
-    Option(
-        "--password-file", "FILE", "read the password of your nickname from the first line of FILE", "password_file"
-    ),
+    Option("--password-file", "FILE", "the password of your nickname, in the first line of FILE", "password_file"),
     Option("--room", "NAME", "join this room; give it several times for several rooms", "rooms"),
     Option("--send", "TEXT", "post TEXT, wait until it is stored, and exit; - posts the standard input", "send"),
     Option("--json", "", "with --send: print a line of JSON for each stored line", "json", constant=True),

@@ -24,7 +24,7 @@ def read_password(options: Options) -> str:
     if path is None:
         return ""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib takes longer to import
             mode = os.fstat(file.fileno()).st_mode
             if sys.platform != "win32" and stat.S_ISREG(mode) and mode & 0o077:
                 raise SettingsError(f"{path} has a password that others can read: chmod 600 {path}")

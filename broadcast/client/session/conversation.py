@@ -173,7 +173,7 @@ class Conversation(Talk):
         self._set_state(State.ASKING)
 
     def ask_password(self, refusal: errors.Rejected, answer: Callable[[str], None]) -> None:
-        """Ask the user for a password after a *refusal*, and call *answer* with it. It is empty for another nickname."""
+        """Ask for a password after a *refusal*, and call *answer* with it: empty if the user wants another nickname."""
         if self.state is State.LEAVING:
             self.ended(None)
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from unicodedata import normalize
 
-PASSWORD: Final = "Password: "
+PASSWORD: Final = "Password: "  # noqa: S105 -- a prompt
 NEW: Final = "New password: "
 AGAIN: Final = "Once more: "
 """The prompts for passwords. The answer to the last one equals the answer before."""
