@@ -10,9 +10,13 @@ from broadcast.client.options import SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from broadcast.client.options import Options
 
-_MOST_BYTES = 4096
+PASSWORD_HINT: Final = "--password-file FILE gives it."  # noqa: S105 -- a hint
+"""The way to send a password without a terminal."""
+_MOST_BYTES: Final = 4096
 
 
 def read_password(options: Options) -> str:

@@ -73,7 +73,8 @@ def run(options: Options) -> int:
     if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
         # Most terminals send UTF-8, also with LANG=C.
         sys.stdin.reconfigure(encoding="utf-8")
-    return asyncio.run(App(options, Choices(options), partial(_make_screen, options)).run())
+    app = App(options, Choices(options), partial(_make_screen, options), read_password(options))
+    return asyncio.run(app.run())
 
 
 def _make_screen(options: Options, conversation: Conversation, server: Server) -> Screen:
@@ -101,12 +102,20 @@ def _make_screen(options: Options, conversation: Conversation, server: Server) -
 
 
 class App:
-    """A conversation on a terminal: the ``Server`` of the conversation. *make_screen* makes its screen."""
+    """A conversation on a terminal: the ``Server`` of the conversation. *make_screen* makes its screen.
+
+    *password* is that of the first nickname, or empty.
+    """
 
     def __init__(
-        self, options: Options, choices: Choices, make_screen: Callable[[Conversation, Server], Screen]
+        self,
+        options: Options,
+        choices: Choices,
+        make_screen: Callable[[Conversation, Server], Screen],
+        password: str = "",
     ) -> None:
         self._options = options
+        self._password = password
         self._chat: Chat | None = None
         self._ended = asyncio.Event()
         self._status_of_signal = 0
@@ -180,7 +189,7 @@ class App:
         user = next(of_user(os.environ))
         nick = options.nick or await self._ask_nick(Question(user), "")
         rooms: Sequence[str] = options.rooms
-        password, resume = read_password(options), None
+        password, resume = self._password, None
         while not self._ended.is_set():
             self._talk.nick = nick
             session = Session(nick, rooms or None, SystemRandom(), replay=None, resume=resume, password=password)
