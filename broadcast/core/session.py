@@ -43,6 +43,7 @@ from broadcast.core.membership import Link, Member
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
+from broadcast.core.source import LOCAL, Source
 from broadcast.core.stats import Rejection
 
 MAX_REJECTED_NICKS = 10
@@ -69,10 +70,12 @@ class Session:
     take over the nickname of an earlier connection of its user, and lose its own to a later one.
     """
 
-    def __init__(self, hub: Hub, peer: Peer, link: Link | None = None) -> None:
+    def __init__(self, hub: Hub, peer: Peer, link: Link | None = None, source: Source = LOCAL) -> None:
         self.id = hub.next_session_id()
         self.hub = hub
         self.peer = peer
+        self.source = source
+        """The origin of the connection."""
         self._link = link
         self.ready = False
         """Whether the session accepts the next line."""
@@ -143,6 +146,11 @@ class Session:
         """Hold a private message until the move to another room is over; see ``MemberListener``."""
         self._held_messages.append(message)
         self.member.private_in_flight += len(message.text)
+
+    def disconnect(self, reason: str, notice: str) -> None:
+        """Send *notice*, and end because of *reason*; see ``MemberListener``."""
+        self.peer.send(ServerNotice(notice))
+        self._machine.leave(reason)
 
     def line(self, text: str, at: float) -> None:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
@@ -223,7 +231,7 @@ class Session:
             return
         try:
             reject_controls(typed)
-            member = self.hub.admit(self.id, name, proxy(self), link=self._link)
+            member = self.hub.admit(self.id, name, proxy(self), link=self._link, source=self.source)
         except RejectedError as error:
             self._reject_nick(machine, error)
         else:

@@ -22,7 +22,7 @@ from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import LineEncoder, format_queue
 from broadcast.doors.line.newcomer import Newcomer
-from broadcast.net.addresses import peer_ip
+from broadcast.net.addresses import peer_ip, source_of
 from broadcast.net.connection_log import RejectionLog, VisitLog
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.stream_connection import State, StreamConnection
@@ -101,7 +101,9 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         self._codec = LineCodec()
         lobby = cast("Registry", factory.hub.lobby.publisher)
         self.peer = StreamPeer(lobby, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
-        self.session = Session(factory.hub, self.peer, proxy(self))  # a reference cycle would delay freeing both
+        source = source_of(self.transport)
+        # The session refers to this connection weakly: a reference cycle would delay freeing both.
+        self.session = Session(factory.hub, self.peer, proxy(self), source)
         self.peer.bind_session(self.session.id)
         self._input = InputLoop(
             self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self
