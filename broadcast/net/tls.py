@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from broadcast.core.limits import ConnectionLimiter, Lease
     from broadcast.net.endpoints import Listener
     from broadcast.net.handshake_pacing import HandshakePacer
-    from broadcast.net.writers import StreamTransport
+    from broadcast.net.writers import Send, StreamTransport
 
 HANDSHAKE_SECONDS: Final = 10
 """Time for the handshake, in seconds. The time in which the server makes the client wait does not count."""
@@ -119,7 +119,7 @@ class TlsConnection(DirectTransport, Protocol):
         alsoProvides(self, ISSLTransport)  # this says that it encrypts; a door calls only methods that it has
         factory = self.factory
         self._tcp = cast("StreamTransport", self.transport)
-        self._socket: socket.socket | None = direct_socket(factory.clock, self._tcp)
+        self._socket: socket.socket | None = factory.socket_of(self._tcp)
         self._wrapped: Protocol | None = None
         self._ssl: ssl.SSLObject | None = None
         """The state of TLS; None before the first byte, and after a rejection."""
@@ -177,6 +177,7 @@ class TlsConnection(DirectTransport, Protocol):
         """Clean up, and forward the loss of the connection."""
         self._stop_handshake()
         self._producer = None
+        self.send = _refuse  # a reference cycle would delay freeing this connection
         wrapped, self._wrapped = self._wrapped, None
         if wrapped is not None:
             wrapped.connectionLost(reason)
@@ -264,11 +265,13 @@ class TlsConnection(DirectTransport, Protocol):
             self._deadline.cancel()
 
     def _start_wrapped(self) -> None:
+        assert self._ssl is not None
         self._stop_handshake()
         wrapped = cast("Protocol | None", self.factory.wrapped.buildProtocol(self.getPeer()))
         if wrapped is None:
             self.loseConnection()
             return
+        self.send = self._make_send(self._ssl)
         self.received = self._decrypt()
         self._wrapped = wrapped
         wrapped.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
@@ -322,28 +325,50 @@ class TlsConnection(DirectTransport, Protocol):
 
     # Output of the door
 
-    def send(self, data: bytes) -> int:
-        """Encrypt and send *data*, and return the number of accepted bytes. What is encrypted is accepted.
+    def _make_send(self, tls: ssl.SSLObject) -> Send:
+        """Return the function that encrypts and sends data, and returns the number of accepted bytes.
 
-        Nothing is accepted while the ciphertext of earlier data waits.
+        What is encrypted is accepted. Nothing is accepted while the ciphertext of earlier data waits. Each delivery
+        calls this function, so it calls only functions in C, if it can.
         """
+        encrypt = getattr(tls, "_sslobj", tls).write  # SSLObject.write only calls this
+        take_ciphertext = self._outgoing.read
+        send_ciphertext = None if self._socket is None else self._socket.send
+
+        def send(data: bytes) -> int:
+            size = len(data)
+            if self._remainder is not None or self._output_ended or not size:
+                return 0
+            if size > RECORD_BYTES:
+                return self._send_records(data)
+            encrypt(data)
+            if send_ciphertext is None:
+                self._transmit()
+                return size
+            ciphertext = take_ciphertext()
+            try:
+                sent = send_ciphertext(ciphertext)
+            except OSError as error:
+                sent = self._send_failed(error)
+            if sent < len(ciphertext):
+                self._wait(ciphertext[sent:])
+            return size
+
+        return send
+
+    def _send_records(self, data: bytes) -> int:
+        """Send *data*, which is longer than a record, until the socket does not accept everything."""
         accepted = 0
         while accepted < len(data) and self._remainder is None:
-            record = data[accepted : accepted + RECORD_BYTES]
-            self._encrypt(record)
-            accepted += len(record)
+            accepted += self.send(data[accepted : accepted + RECORD_BYTES])
         return accepted
 
     def write(self, data: bytes) -> None:
         """Encrypt *data*, and let the TCP transport send its ciphertext. A producer is called afterwards."""
-        for start in range(0, len(data), RECORD_BYTES):
-            self._encrypt(data[start : start + RECORD_BYTES], directly=False)
-
-    def _encrypt(self, data: bytes, directly: bool = True) -> None:
         assert self._ssl is not None
         if data and not self._output_ended:
             self._ssl.write(data)
-            self._transmit(directly)
+            self._transmit(directly=False)
 
     def _transmit(self, directly: bool = True) -> None:
         """Send the ciphertext that OpenSSL has produced. The TCP transport sends the part that the socket rejects."""
@@ -356,10 +381,18 @@ class TlsConnection(DirectTransport, Protocol):
             try:
                 sent = self._socket.send(data)
             except OSError as error:
-                if error.errno in DISCONNECTED:  # the kernel reports it only once
-                    self.abortConnection()
+                sent = self._send_failed(error)
         if sent < len(data):
-            self._remainder = _Remainder(self._tcp, data[sent:], self._remainder_sent)
+            self._wait(data[sent:])
+
+    def _send_failed(self, error: OSError) -> int:
+        if error.errno in DISCONNECTED:  # the kernel reports it only once
+            self.abortConnection()
+        return 0
+
+    def _wait(self, rest: bytes) -> None:
+        """Let the TCP transport send *rest*. Until then, nothing is accepted."""
+        self._remainder = _Remainder(self._tcp, rest, self._remainder_sent)
 
     def _remainder_sent(self) -> None:
         self._remainder = None
@@ -426,6 +459,10 @@ class TlsConnection(DirectTransport, Protocol):
         return cast("ITransport", self._tcp).getHost()
 
 
+def _refuse(_data: bytes) -> int:
+    return 0
+
+
 def _half_closeable(protocol: Protocol | None) -> IHalfCloseableProtocol | None:
     """Return *protocol* if it supports half-closing."""
     return IHalfCloseableProtocol(protocol, None)
@@ -453,6 +490,8 @@ class TlsFactory(Factory):
         self.clock = clock
         self.connection_limiter = connection_limiter
         self.pacer = pacer
+        self.socket_of: Callable[[StreamTransport], socket.socket | None] = partial(direct_socket, clock)
+        """Returns the socket of a TCP connection to which ciphertext is sent directly; None if there is none."""
         self.rejection_log = RejectionLog(clock)
         self.handshaking: set[TlsConnection] = set()
         """The connections whose handshake is not complete."""

@@ -76,10 +76,8 @@ class StreamTransport(Protocol):
 class DirectTransport:
     """A transport that sends by itself, as a socket does, and that can close one direction alone."""
 
-    def send(self, data: bytes) -> int:
-        """Offer *data* to the connection; see ``Sender.send``."""
-        raise NotImplementedError
-
+    send: Send
+    """Offers bytes to the connection; see ``Sender.send``."""
     received = b""
     """The input that has arrived before the protocol was connected."""
 
