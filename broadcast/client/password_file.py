@@ -24,11 +24,11 @@ def read_password(options: Options) -> str:
 
     Raise ``SettingsError`` if it cannot be used, or if other users can read it.
     """
-    path = options.password_file
-    if path is None:
+    if options.password_file is None:
         return ""
+    path = os.path.expanduser(options.password_file)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib takes longer to import
+        with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if sys.platform != "win32" and stat.S_ISREG(mode) and mode & 0o077:
                 raise SettingsError(f"{path} has a password that others can read: chmod 600 {path}")

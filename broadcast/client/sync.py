@@ -34,11 +34,12 @@ STOP_SECONDS: Final = 2 * aio.QUIT_SECONDS
 @contextmanager
 def connect(  # noqa: PLR0913 -- as in aio
     host: str,
-    port: int = aio.PORT,
+    port: int | None = None,
     *,
     nick: str,
     rooms: Sequence[str] = ("lobby",),
-    ssl: tls.SSLContext | None = None,
+    ssl: tls.SSLContext | bool | None = None,
+    fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
     fill_gaps: bool = True,
@@ -53,8 +54,8 @@ def connect(  # noqa: PLR0913 -- as in aio
     with _LoopThread() as loop:
         while True:
             connection = aio.connect(
-                host, port, nick=nick, rooms=rooms, ssl=ssl, replay=replay, resume=resume, fill_gaps=fill_gaps,
-                grace=grace, password=text,
+                host, port, nick=nick, rooms=rooms, ssl=ssl, fingerprint=fingerprint, replay=replay, resume=resume,
+                fill_gaps=fill_gaps, grace=grace, password=text,
             )  # fmt: skip
             try:
                 chat = loop.wait_for(connection.__aenter__())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
 
 import pytest
 
@@ -77,8 +76,7 @@ def join(world: World, nick: str, account: Account | None = None) -> SessionClie
     client = SessionClient(world)
     client.session.start()
     member = world.hub.admit(client.session.id, nick, client.session, account=account)
-    machine = cast("Any", client.session)._machine
-    machine.admit(member)
+    client.session._machine.admit(member)
     world.room.enter(member)
     world.settle()
     return client
@@ -172,12 +170,13 @@ def test_a_busy_hasher_rejects_every_request(world: World, results: Results) -> 
     account = register(world, "ann")
     world.hasher.is_busy = True
     authenticator = world.hub.authenticator
-    for request in (
+    requests: list[Callable[[], None]] = [
         lambda: authenticator.login("ann", SECRET, HERE, results.append),
         lambda: authenticator.register("bob", SECRET, HERE, results.append),
         lambda: authenticator.set_password(account, SECRET, OTHER, HERE, results.append),
         lambda: authenticator.drop(account, SECRET, HERE, results.append),
-    ):
+    ]
+    for request in requests:
         with pytest.raises(Busy):
             request()
     authenticator.replace_password(account, OTHER, results.append)
@@ -212,7 +211,7 @@ def test_too_many_wrong_passwords_are_rejected(world: World, results: Results) -
 def test_a_password_that_is_being_changed_is_no_longer_right(world: World, results: Results) -> None:
     account = register(world, "ann")
     world.hub.authenticator.login("ann", SECRET, HERE, results.append)
-    world.hub.accounts.change(account, password_hash="another")  # noqa: S106 - no password
+    world.hub.accounts.change(account, password_hash="another")
     world.settle()
     assert results.error is WrongPassword
 

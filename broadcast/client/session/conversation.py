@@ -76,6 +76,8 @@ class Conversation(Talk):
         self._make_uid = make_uid
         self._now = now
         self._on_end = on_end
+        self._take_answer: Callable[[str], None] = self._take_nick
+        """Takes the answer to the question."""
         self._on_nick: Callable[[str], None] = lambda _nick: None
         self._dialogue = Dialogue(())
         """The questions for passwords that the user is asked."""
@@ -169,6 +171,7 @@ class Conversation(Talk):
         if why:
             self.add(self.current, Problem(why))
         self.question = question
+        self._take_answer = self._take_nick
         self._on_nick = answer
         self._set_state(State.ASKING)
 
@@ -182,6 +185,26 @@ class Conversation(Talk):
         self.retry_at = None
         self._set_state(State.ASKING)
         self._ask_passwords((PASSWORD,), lambda answers: answer(answers[0] if answers else ""))
+
+    def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
+        """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+            return
+        self.add(self.current, *map(Notice, introduction))
+
+        def take(text: str) -> None:
+            word = text.casefold()
+            if word not in {"yes", "no", *commands.QUIT_WORDS}:
+                self.add(self.current, Problem("Type yes to trust this key from now on, or no to leave."))
+                return
+            self.question = None
+            self._set_state(State.CONNECTING)
+            answer(word == "yes")
+
+        self.question = Question(prompt="Trust this key? (yes or no)")
+        self._take_answer = take
+        self._set_state(State.ASKING)
 
     def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
@@ -271,10 +294,7 @@ class Conversation(Talk):
     def _take(self, line: str) -> None:
         """Take one entered line. Raise ``UsageError`` if it is too long."""
         if self.question is not None:
-            if self.question.is_secret:
-                self._take_password(line)
-            else:
-                self._take_nick(line.strip() or self.question.default)
+            self._take_answer(line if self.question.is_secret else line.strip() or self.question.default)
             return
         if not line.strip():
             return
@@ -320,6 +340,7 @@ class Conversation(Talk):
         """Ask for passwords, and call *done* with them, or with none if the user enters an empty line."""
         self._dialogue = Dialogue(prompts)
         self._on_passwords = done
+        self._take_answer = self._take_password
         self.question = self._dialogue.question
         self.front.update()
 

@@ -1,4 +1,4 @@
-"""The questions that the next entered line answers: for a nickname, and for passwords, which are not visible."""
+"""The questions that the next entered line answers. The answers to those for passwords are not visible."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 from unicodedata import normalize
 
-PASSWORD: Final = "Password: "  # noqa: S105 -- a prompt
-NEW: Final = "New password: "
-AGAIN: Final = "Once more: "
+PASSWORD: Final = "Password"  # noqa: S105 -- a prompt
+NEW: Final = "New password"
+AGAIN: Final = "Once more"
 """The prompts for passwords. The answer to the last one equals the answer before."""
 SHORTEST: Final = 8
 LONGEST: Final = 256
@@ -28,15 +28,12 @@ def may_hold_password(line: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question for a nickname, or for a password if it is secret.
-
-    Enter on an empty line takes *default*, if there is one.
-    """
+    """A question, such as that for the nickname. Enter on an empty line takes *default*, if there is one."""
 
     default: str = ""
     suggestions: tuple[str, ...] = ()
     """Similar nicknames for a nickname that was refused. One key takes one."""
-    prompt: str = ""
+    prompt: str = "Nickname"
     is_secret: bool = False
     """Whether the answer is a password, which must not be visible."""
 

@@ -104,8 +104,8 @@ class PlainScreen:
         question, prompt = self._conversation.question, ""
         if question is not None:
             offered = question.default or next(iter(question.suggestions), "")
-            others = [f" (or {' or '.join(question.suggestions[1:])})"] if not question.default else []
-            prompt = question.prompt or "".join(["Nickname", f" [{offered}]" if offered else "", *others, ": "])
+            others = [f" (or {' or '.join(question.suggestions[1:])})"] if question.suggestions[1:] else []
+            prompt = "".join([question.prompt, f" [{offered}]" if offered else "", *others, ": "])
         self._echo(not (question is not None and question.is_secret))
         if prompt != self._prompt:
             self._prompt = prompt

@@ -209,11 +209,9 @@ class Screen:
         view, question = self._conversation.current, self._conversation.question
         if question is None:
             return [("", f"{printable(view.title, self._encoding)}> " if view.is_private else "> ")]
-        if question.is_secret:
-            return [("", question.prompt)]
         keys = [f"{key}: {nick}" for key, nick in zip(("Tab", "Shift-Tab"), question.suggestions, strict=False)]
         offer = f" ({', '.join(keys)})" if keys else f" [{question.default}]" if question.default else ""
-        return [("", printable(f"Nickname{offer}: ", self._encoding))]
+        return [("", printable(f"{question.prompt}{offer}: ", self._encoding))]
 
     def _waiting_rows(self) -> StyleAndTextTuples:
         waiting = [item.text for item in self._conversation.waiting]

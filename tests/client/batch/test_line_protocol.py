@@ -83,7 +83,7 @@ def test_only_the_server_says_that_the_client_has_moved(line: str, kind: Kind) -
     assert read(b" * You are ann. Nobody else is here.\r\n", line.encode() + b"\r\n")[1:] == [(kind, line)]
 
 
-@pytest.mark.parametrize("text", ["Nicknam", "Name: ", "-> Error: password: ", "Password: "])
+@pytest.mark.parametrize("text", ["Nicknam", "Name: ", "-> Error: password: ", "Password"])
 def test_other_unfinished_lines_are_no_prompt(text: str) -> None:
     assert read(text.encode()) == []
 
