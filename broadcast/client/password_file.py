@@ -31,7 +31,7 @@ def read_password(options: Options) -> str:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if sys.platform != "win32" and stat.S_ISREG(mode) and mode & 0o077:
-                raise SettingsError(f"{path} has a password that others can read: chmod 600 {path}")
+                raise SettingsError(f"{path} holds a password, and other users have access to it: chmod 600 {path}")
             line = file.readline(_MOST_BYTES)
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from None

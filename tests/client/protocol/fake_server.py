@@ -200,11 +200,12 @@ class FakeConnection:
         assert self.session
         return self.session
 
-    def do_hello(
+    def do_hello(  # noqa: PLR0913 -- those of the method
         self,
         protocol: int,
         client: str,
         nick: str,
+        *,
         rooms: Sequence[str] = ("lobby",),
         replay: int = 50,
         resume: Params | None = None,
@@ -225,18 +226,7 @@ class FakeConnection:
                 raise Refusal(1013, "stale")
         resumed = session is not None
         if session is None:
-            for room in rooms:
-                if room in server.refused_rooms:
-                    raise Refusal(1004, "no-such-room", room=room)
-            if password is not None or nick in server.passwords:
-                self._check(nick, password)
-                self._end_others(nick)
-            if any(other.nick == nick for other in server.sessions.values()):
-                raise Refusal(1003, "nick-refused", why="taken")
-            session = FakeSession(nick, next(server._numbers))
-            session.account = nick if nick in server.passwords else None
-            session.rooms = {room.lower() for room in rooms}
-            server.sessions[session.token] = session
+            session = self._new_session(nick, rooms, password)
         else:
             assert resume
             session.attempt = resume["attempt"]
@@ -251,9 +241,26 @@ class FakeConnection:
         return {
             "server": "fake", "version": "1", "features": [], "motd": None, "now": 1.0, "resumed": resumed,
             "journal": server.journal, "nick": session.nick, "session": session.session, "token": session.token,
-            "grace": grace, "account": session.account, "limits": {"line_bytes": 4096, "lines_at_once": 40, "lines_per_second": 2, "new": 1},
+            "grace": grace, "account": session.account,
+            "limits": {"line_bytes": 4096, "lines_at_once": 40, "lines_per_second": 2, "new": 1},
             "rooms": {room: self._enter(room, replay, seen.get(room)) for room in sorted(session.rooms)},
         }  # fmt: skip
+
+    def _new_session(self, nick: str, rooms: Sequence[str], password: str | None) -> FakeSession:
+        server = self.server
+        for room in rooms:
+            if room in server.refused_rooms:
+                raise Refusal(1004, "no-such-room", room=room)
+        if password is not None or nick in server.passwords:
+            self._check(nick, password)
+            self._end_others(nick)
+        if any(other.nick == nick for other in server.sessions.values()):
+            raise Refusal(1003, "nick-refused", why="taken")
+        session = FakeSession(nick, next(server._numbers))
+        session.account = nick if nick in server.passwords else None
+        session.rooms = {room.lower() for room in rooms}
+        server.sessions[session.token] = session
+        return session
 
     def _enter(self, room: str, replay: int, after: int | None) -> Params:
         lines = self.server.lines.setdefault(room, [])

@@ -284,3 +284,81 @@ async def test_a_failure_of_the_program_is_not_swallowed(port: Port) -> None:
         port.say("hi")
         with pytest.raises(ZeroDivisionError):
             await here.status
+
+
+# Passwords
+
+
+SECRET, OTHER = "correct horse", "battery staple"
+
+
+async def asked(here: Running, prompt: str = "Password") -> None:
+    await until(lambda: here.talk.question is not None and here.talk.question.prompt == prompt)
+
+
+@with_port
+async def test_a_registered_nickname_asks_for_its_password_and_then_for_another_nickname(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(OTHER)
+    await here.screen.shows("! This is refused: wrong-password.")
+    await asked(here)
+    here.talk.submit("")
+    await asked(here, "Nickname")
+    here.talk.submit("ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    here.talk.submit("quit")
+    assert await here.status == 0
+
+
+@with_port
+async def test_a_reconnect_uses_the_password_again_and_asks_if_it_was_changed(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    for password in (SECRET, OTHER):
+        port.server.passwords["ann"] = password
+        sessions = {session.session for session in port.server.sessions.values()}
+        port.server.sessions.clear()
+        port.abort()
+        if password is OTHER:
+            await asked(here)
+            here.talk.submit("said later")  # a wrong password
+            await until(lambda: "! This is refused: wrong-password." in here.screen.texts[-1:])
+            await asked(here)
+            here.talk.submit(OTHER)
+        await until(
+            lambda sessions=sessions: bool({session.session for session in port.server.sessions.values()} - sessions)
+        )
+        await until(lambda: here.talk.state is State.ONLINE)
+    here.talk.submit("quit")
+    assert await here.status == 0
+    assert not port.server.lines["lobby"]
+
+
+@with_port
+async def test_without_the_new_password_the_user_goes_on_with_another_nickname(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    port.server.passwords["ann"] = OTHER
+    port.server.sessions.clear()
+    port.server.say("missed")
+    port.abort()
+    await asked(here)
+    here.talk.submit("")
+    await asked(here, "Nickname")
+    here.talk.submit("bob")
+    await until(lambda: here.talk.state is State.ONLINE)
+    assert here.talk.nick == "bob"
+    await here.screen.shows("ann: missed")
+    assert here.screen.texts.count("ann: missed") == 1
+    here.talk.submit("quit")
+    assert await here.status == 0

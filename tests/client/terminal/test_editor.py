@@ -52,6 +52,9 @@ class Stage:
             cast("Conversation", self), WordCompleter(["hello"]), self.history, search_screen=self.searched.append
         )
 
+    def must_hide(self, _line: str) -> bool:
+        return False
+
     def submit(self, text: str) -> str:
         lines = text.split("\n")
         self.lines += lines[: self.most]
