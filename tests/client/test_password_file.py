@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,8 @@ def test_a_file_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> Non
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such paths")
 def test_the_file_can_be_a_pipe_and_begin_with_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
-    threading.Thread(target=lambda: (os.write(writer, b"secret\n"), os.close(writer))).start()
+    os.write(writer, b"secret\n")
+    os.close(writer)
     assert read_password(Options(password_file=f"/dev/fd/{reader}")) == "secret"
     os.close(reader)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -183,7 +183,7 @@ def test_the_password_of_the_nickname_is_asked_for_before_and_after_a_lost_conne
     here.talk.ask_nick(Question("ann"), "", lambda _nick: None)
     enter(here, "ann")
     here.talk.ask_password(errors.PasswordNeeded(1020, "ann is registered: it needs its password."), answers.append)
-    assert here.talk.state is State.ASKING
+    states = [here.talk.state]
     assert prompt(here) == "Password"
     enter(here, " quit ")
     here.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
@@ -196,7 +196,7 @@ def test_the_password_of_the_nickname_is_asked_for_before_and_after_a_lost_conne
     here.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
     assert here.talk.retry_at is None
     enter(here, SECRET)
-    assert here.talk.state is State.CONNECTING
+    assert [*states, here.talk.state] == [State.ASKING, State.CONNECTING]
     here.talk.connected(welcome("lobby"))
     assert [type(request) for request in here.server.requests] == [requests.Say]
 
