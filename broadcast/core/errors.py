@@ -9,6 +9,11 @@
     │   ├── NotHere                 ... because the person is not here
     │   ├── RecipientNotReading     ... because the recipient does not read
     │   ├── UidReused               ... because another line has the same uid
+    │   ├── PasswordNeeded          ... because the nickname is registered
+    │   ├── WrongPassword           ... because the password is not the one of the account
+    │   ├── RegistrationClosed      ... because only an administrator makes accounts
+    │   ├── NotStored               ... because the change could not be stored
+    │   ├── NotPermitted            ... because the user may not do this
     │   ├── TooManyConnections      ... because a limit of connections is reached
     │   ├── TooManyTries            ... because of the number of wrong passwords
     │   ├── TooManyRegistrations    ... because of the number of new accounts
@@ -67,6 +72,40 @@ class UidReused(RejectedError):
     def __init__(self, seq: int) -> None:
         super().__init__(f"line #{seq} has the same uid, but another text or author.")
         self.seq = seq
+
+
+class PasswordNeeded(RejectedError):
+    """The nickname is registered, and the session is not logged in to its account."""
+
+    kind = Rejection.NICKNAME
+
+    def __init__(self, nick: str) -> None:
+        super().__init__(f"{nick} is registered: it needs its password.")
+
+
+class WrongPassword(RejectedError):
+    """The password is not the one of the account, or there is no such account."""
+
+    def __init__(self) -> None:
+        super().__init__("wrong password.")
+
+
+class RegistrationClosed(RejectedError):
+    """People cannot register."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody can register here: ask the administrator for an account.")
+
+
+class NotStored(RejectedError):
+    """The change could not be stored, because of *error*."""
+
+    def __init__(self, error: JournalError) -> None:
+        super().__init__(f"it cannot be stored: {error}")
+
+
+class NotPermitted(RejectedError):
+    """The user may not do this."""
 
 
 class RecipientNotReading(RejectedError):
