@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import UnsetType
 
-from broadcast.core.errors import NotHere, NotPermitted, RejectedError
+from broadcast.core.errors import NotPermitted, RejectedError
 from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.account_messages import AccountResult
@@ -107,11 +106,9 @@ def register(connection: Connection, call: Call, params: PasswordParams) -> None
         raise RpcError(Code.INVALID_PARAMS, f"{member.nick} is registered already.")
 
     def registered(account: Account) -> AccountResult:
+        hub.log_in_registered(member, account)
         if session.ending:
-            with suppress(NotHere):  # another member may have taken the nickname meanwhile
-                hub.leave_registered_name(hub.find(account.name))
             raise session_gone()
-        hub.log_in(member, account)
         return _describe(member)
 
     begin = partial(hub.authenticator.register, member.nick, Password.parse(params.password), member.source)

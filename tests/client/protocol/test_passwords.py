@@ -21,6 +21,11 @@ def owner(server: Any, **options: Any) -> Link:  # noqa: ANN401 -- the link take
     return link
 
 
+def names(link: Link) -> tuple[str | None, str]:
+    """Return the account and the nickname of the session."""
+    return link.session.account, link.session.nick
+
+
 def restart(link: Link) -> None:
     """Restart the server, which keeps accounts, and connect again."""
     link.server.lose_sessions()
@@ -43,7 +48,7 @@ def test_the_session_takes_its_other_nickname_again(server: type) -> None:
     link = owner(server())
     link.answered(requests.Nick("robot"))
     restart(link)
-    assert (link.session.account, link.session.nick) == ("bot", "robot")
+    assert names(link) == ("bot", "robot")
 
 
 @pytest.mark.parametrize("server", [FakeServer, RealServer])
@@ -55,11 +60,11 @@ def test_a_password_is_used_as_long_as_the_session_is_logged_in(server: type) ->
     nick = link.answered(requests.Logout()).nick
     assert nick != "bot"
     restart(link)
-    assert (link.session.account, link.session.nick) == (None, nick)
+    assert names(link) == (None, nick)
     assert link.answered(requests.Login(OTHER, "bot")).account == "bot"
     assert link.answered(requests.Drop(OTHER)).account is None
     restart(link)
-    assert (link.session.account, link.session.nick) == (None, "bot")
+    assert names(link) == (None, "bot")
 
 
 @pytest.mark.parametrize("server", [FakeServer, RealServer])
