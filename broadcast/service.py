@@ -24,6 +24,8 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
+from broadcast.accounts.hashing import Hasher
+from broadcast.core.accounts import ACCOUNT_MODES, Accounts, Authenticator
 from broadcast.core.errors import StartupError
 from broadcast.core.events import ServerNotice
 from broadcast.core.hub import Hub, Settings
@@ -52,6 +54,7 @@ from broadcast.server.config import (
     GONE_LIMIT,
     LIMITS,
     LOG_FORMATS,
+    PASSWORDS,
     PROBE_LIMIT,
     REPLAY_LIMIT,
     ROOMS,
@@ -85,6 +88,10 @@ TOKEN_BYTES: Final = 16
 """Number of random bytes in the secret that resumes a session."""
 OTHER_FILES: Final = 64
 """File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
+_ACCOUNTS: Final = (
+    "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, and only "
+    "people with an account get in."
+)
 _METRICS: Final = (
     "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
     "machine only, or an endpoint description. By default nowhere."
@@ -135,6 +142,19 @@ class Options(usage.Options):
             None,
             ROOMS[0],
             "open: /join opens any room. fixed: there are only the lobby and the rooms of --room.",
+        ),
+        ("accounts", None, ACCOUNT_MODES[0], _ACCOUNTS),
+        (
+            "account-days",
+            None,
+            _DEFAULTS.account_days,
+            "Days after which an account that nobody has used is deleted; 0 for never.",
+        ),
+        (
+            "passwords",
+            None,
+            PASSWORDS[0],
+            "warn: say so before a password is sent over a connection that others may read. tls: refuse it there.",
         ),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
         ("metrics", None, None, _METRICS),
@@ -209,7 +229,7 @@ class Options(usage.Options):
         for flag, *_ in self.optFlags:
             if flag in given:
                 given[flag] = True
-        for name in given.keys() & {"replay", "probe", "gone", *LIMITS}:
+        for name in given.keys() & {"replay", "probe", "gone", "account-days", *LIMITS}:
             given[name] = _parse_number(self[name])
         self.config = load_config(given, Path.cwd())
         twistd: Mapping[str, Any] = self.parent or {}
@@ -245,6 +265,9 @@ def makeService(options: Options) -> Server:
             unicode_nicknames=config.unicode_nicknames,
             lobby=config.lobby,
             fixed_rooms=config.fixed_rooms,
+            accounts=config.accounts,
+            account_days=config.account_days,
+            passwords=config.passwords,
             limits=limits,
         )
         dispatcher = Dispatcher(call_soon, monotonic, limits.private_queue_bytes)
@@ -253,7 +276,9 @@ def makeService(options: Options) -> Server:
             return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
-        hub = Hub(journal, make_fanout, settings, time(), reactor.callLater, first_session)
+        hasher = Hasher(call_soon)
+        authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, config.accounts)
+        hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session)
         connections = Connections(limits, reactor)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from broadcast.core.accounts import ACCOUNT_MODES
 from broadcast.core.errors import StartupError
 from broadcast.core.hub import MAX_ROOM_NAME_CHARS, room_name
 from broadcast.core.limits import DEFAULTS, Limits
@@ -30,6 +31,8 @@ MOTD_BYTES: Final = 16 * 1024
 """Maximum size of the message of the day. It is small because every connection receives it, even before a nickname."""
 CONFIG_BYTES: Final = 1024 * 1024
 LOG_FORMATS: Final = ("text", "json")
+PASSWORDS: Final = ("warn", "tls")
+ACCOUNT_DAYS_LIMIT: Final = 36_500
 ROOMS: Final = ("open", "fixed")
 
 KIB: Final = 1024
@@ -135,6 +138,12 @@ class Config:
     limits: Limits = DEFAULTS
     metrics: str | None = None
     """Where to serve metrics: a port number on this machine, an endpoint description, or None for nowhere."""
+    accounts: str = "open"
+    """Who gets an account: one of ``ACCOUNT_MODES``."""
+    account_days: int = 0
+    """Days after which an account that nobody has used is deleted; 0 for never."""
+    passwords: str = "warn"
+    """Whether passwords on connections that others may read are warned about, or refused: one of ``PASSWORDS``."""
     log_format: str = "text"
     """Log format: one of ``LOG_FORMATS``."""
     tls: tuple[str, ...] = ()
@@ -366,6 +375,9 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "cert": _check_path,
     "key": _check_path,
     "metrics": _check_port,
+    "accounts": partial(_check_choice, ACCOUNT_MODES),
+    "account-days": partial(_check_number, 0, ACCOUNT_DAYS_LIMIT, True),
+    "passwords": partial(_check_choice, PASSWORDS),
     "log-format": partial(_check_choice, LOG_FORMATS),
     "limits": _check_switch,
     **{name: partial(_check_number, limit.low, limit.high, limit.whole) for name, limit in LIMITS.items()},
@@ -377,5 +389,6 @@ _FIELDS: Final = {
     "motd": "read_motd",
     "unicode-nicknames": "unicode_nicknames",
     "log-format": "log_format",
+    "account-days": "account_days",
 }
 """Settings whose field in ``Config`` has another name."""
