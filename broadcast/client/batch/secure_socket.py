@@ -74,8 +74,6 @@ def _handshake(raw: _socket.socket, trust: Trust) -> SecureSocket:
             raise OSError(errno.ETIMEDOUT, "the server does not answer") from None
         except ssl.SSLError as error:
             raise OSError(errno.EPROTO, describe(error)) from None
-        except ValueError:
-            raise OSError(errno.EINVAL, "there is no such host") from None
     try:
         trust.check(connection)
     except BaseException:

@@ -258,7 +258,7 @@ class Sender:
         try:
             return Connection(options.host, options.port, self._deadline, partial(secure, trust=trust))
         except CertificateError as error:
-            raise End(UNTRUSTED, " ".join(refusal(error, options))) from None
+            raise End(UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
 
     # hello
 
