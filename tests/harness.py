@@ -17,15 +17,19 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
+from broadcast.core.accounts import Accounts, Authenticator
+from broadcast.core.errors import Busy
 from broadcast.core.events import Barrier, Event, Notice
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.core.passwords import Password
 from broadcast.core.session import Session
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.peer import StreamPeer
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.doors.line.encoder import HIDE_INPUT, SHOW_INPUT
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
@@ -42,6 +46,7 @@ NOON = 1_768_478_400.0
 """Time at which every world begins: 2026-01-15 12:00 UTC."""
 ROOM_FOR_OUTPUT = 65536
 """Number of bytes above which a transport pauses its producer, as in Twisted."""
+PASSWORD = "correct horse"  # noqa: S105 - of people in tests
 TOKEN_BYTES = 8
 """Size of one event on the connection of a ``SessionClient``."""
 
@@ -233,6 +238,12 @@ class Person(TextClient):
         self.protocol = protocol
         self._gone = False
 
+    def read(self) -> str:
+        """Return the text that arrived since the last call, with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
+        sent = self.transport.sent
+        sent[:] = sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>")
+        return super().read()
+
     def put(self, data: bytes | str) -> None:
         """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""
         self.protocol.dataReceived(data.encode() if isinstance(data, str) else data)
@@ -342,6 +353,28 @@ class SessionClient(Client):
             self.peer.send_bytes(b"\n")
 
 
+class InstantHasher:
+    """A hasher whose hash of a password is its text, and whose work takes one turn of the reactor."""
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
+        self.is_busy = self.fails = False
+
+    def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
+        self._check_busy()
+        self._call_soon(lambda: on_result(None if self.fails else password.encoded.decode()))
+
+    def verify(
+        self, stored: str | None, password: Password, on_result: Callable[[bool | None, str | None], None]
+    ) -> None:
+        self._check_busy()
+        self._call_soon(lambda: on_result(None if self.fails else stored == password.encoded.decode(), None))
+
+    def _check_busy(self) -> None:
+        if self.is_busy:
+            raise Busy
+
+
 class World:
     """A server with the memory journal, unless *journal* makes another, and without the limits on people."""
 
@@ -374,7 +407,12 @@ class World:
         self.dispatcher = Dispatcher(self._soon.append, self._fanout_clock, limits.private_queue_bytes)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
         call_later = self.clock.callLater if self.holds_presence else None
-        self.hub = Hub(self.journal, self._make_fanout, settings, self.clock.seconds(), call_later)
+        self.hasher = InstantHasher(self._soon.append)
+        mode = settings.accounts
+        authenticator = Authenticator(Accounts(self.journal.records), self.hasher, self.clock.seconds, self.wall, mode)
+        self.hub = Hub(
+            self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later=call_later
+        )
         self.connections = Connections(limits, self.clock)
         self.factory = BroadcastFactory(
             self.hub, self.connections, self.clock, self._soon.append, self.wall, self.writer
@@ -447,6 +485,12 @@ class World:
         for person in people:
             person.read()
         return people
+
+    def register(self, *people: Person) -> None:
+        """Let *people* register their nicknames with the password ``PASSWORD``, and read everything."""
+        for person in people:
+            person.say("/register", PASSWORD, PASSWORD)
+            assert "is registered" in person.read()
 
     def open_session(self) -> SessionClient:
         """Return a client of the core that has received the welcome."""

@@ -9,7 +9,15 @@
     │   ├── NotHere                 ... because the person is not here
     │   ├── RecipientNotReading     ... because the recipient does not read
     │   ├── UidReused               ... because another line has the same uid
-    │   └── TooManyConnections      ... because a limit of connections is reached
+    │   ├── PasswordNeeded          ... because the nickname is registered
+    │   ├── WrongPassword           ... because the password is not the one of the account
+    │   ├── RegistrationClosed      ... because only an administrator makes accounts
+    │   ├── NotStored               ... because the change could not be stored
+    │   ├── NotPermitted            ... because the user may not do this
+    │   ├── TooManyConnections      ... because a limit of connections is reached
+    │   ├── TooManyTries            ... because of the number of wrong passwords
+    │   ├── TooManyRegistrations    ... because of the number of new accounts
+    │   └── Busy                    ... because the server has too much of such work just now
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
     │   ├── JournalDamaged          ... because its contents cannot be trusted
@@ -66,6 +74,40 @@ class UidReused(RejectedError):
         self.seq = seq
 
 
+class PasswordNeeded(RejectedError):
+    """The nickname is registered, and the session is not logged in to its account."""
+
+    kind = Rejection.NICKNAME
+
+    def __init__(self, nick: str) -> None:
+        super().__init__(f"{nick} is registered: it needs its password.")
+
+
+class WrongPassword(RejectedError):
+    """The password is not the one of the account, or there is no such account."""
+
+    def __init__(self) -> None:
+        super().__init__("wrong password.")
+
+
+class RegistrationClosed(RejectedError):
+    """People cannot register."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody can register here: ask the administrator for an account.")
+
+
+class NotStored(RejectedError):
+    """The change could not be stored, because of *error*."""
+
+    def __init__(self, error: JournalError) -> None:
+        super().__init__(f"it cannot be stored: {error}")
+
+
+class NotPermitted(RejectedError):
+    """The user may not do this."""
+
+
 class RecipientNotReading(RejectedError):
     """The recipient of a private message does not read."""
 
@@ -76,6 +118,36 @@ class TooManyConnections(RejectedError):
     """The number of connections, in total or from one address, is at its limit."""
 
     kind = Rejection.FULL
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{-(-seconds // 60)} min"
+
+
+class TooManyTries(RejectedError):
+    """There were too many wrong passwords. After *retry* seconds, one more password is checked."""
+
+    def __init__(self, retry: int) -> None:
+        super().__init__(f"too many wrong passwords: try again in {_duration(retry)}.")
+        self.retry = retry
+
+
+class TooManyRegistrations(RejectedError):
+    """There were too many registrations. After *retry* seconds, one more is possible."""
+
+    def __init__(self, retry: int) -> None:
+        super().__init__(f"too many registrations: try again in {_duration(retry)}.")
+        self.retry = retry
+
+
+class Busy(RejectedError):
+    """The server has too much of this kind of work just now."""
+
+    retry = 1
+    """Seconds after which another try makes sense."""
+
+    def __init__(self) -> None:
+        super().__init__("busy, try again.")
 
 
 class JournalError(BroadcastError):

@@ -6,15 +6,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Final, TypeAlias
 
 from broadcast.core import nicknames
+from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
 from broadcast.core.batching import ignores
 from broadcast.core.errors import (
     JournalError,
     NicknameRejected,
     NotHere,
+    NotPermitted,
+    PasswordNeeded,
     RecipientNotReading,
     RejectedError,
     RoomRejected,
@@ -24,10 +28,15 @@ from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.room import Room, RoomContext
+from broadcast.core.source import LOCAL, Source
 from broadcast.core.stats import Rejection
 
 GOING_DOWN = "The server is going down."
 """The announcement of the shutdown in each room, and the reason that clients without a nickname receive."""
+TAKEN_OVER: Final = "taken over by another connection"
+"""The leave reason of a session whose nickname another session of its owner has taken over."""
+FREE_NAME_DIGITS: Final = 6
+"""Number of characters that a free nickname has room for, after the stem of the old one."""
 MAX_ROOM_NAME_CHARS: Final = 32
 """Maximum length of a room's name, in characters."""
 _room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
@@ -68,14 +77,21 @@ class Settings:
     """Name of the room in which people arrive."""
     fixed_rooms: tuple[str, ...] | None = None
     """Names of all other rooms; None if anybody may open a room by joining it."""
+    accounts: str = "open"
+    """Who gets an account: one of ``accounts.ACCOUNT_MODES``."""
+    account_days: int = 0
+    """Days after which an account that nobody has used is deleted; 0 for never."""
+    passwords: str = "warn"
+    """``warn`` or ``tls``: a password over a connection that others may read is warned about, or refused."""
     limits: Limits = DEFAULTS
 
 
 class Hub:
     """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
-    *make_publisher* makes the publisher of one room. *started* is the start of the server, in seconds since the epoch.
-    *call_later* is for the rooms. Session ids begin after *first_session*.
+    *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started*
+    is the start of the server, in seconds since the epoch. *call_later* is for the rooms. Session ids begin after
+    *first_session*.
     """
 
     def __init__(
@@ -84,10 +100,13 @@ class Hub:
         make_publisher: Callable[[], Publisher],
         settings: Settings,
         started: float,
+        authenticator: Authenticator,
         call_later: CallLater | None = None,
         first_session: int = 0,
     ) -> None:
         self.settings = settings
+        self.authenticator = authenticator
+        self.accounts: Accounts = authenticator.accounts
         self.started = started
         self.rooms: dict[str, Room] = {}
         """The open rooms by name: those with members, the lobby, and those of ``Settings.fixed_rooms``."""
@@ -118,6 +137,7 @@ class Hub:
         """
         lobby = self.settings.lobby
         self._add_room(lobby, self._journal.open(lobby, self._tail))
+        self.accounts.load(self._journal.records.load())
         for name in self.settings.fixed_rooms or ():
             self.open_room(name, on_room)
 
@@ -251,19 +271,84 @@ class Hub:
         *,
         link: Link | None = None,
         receives_own: bool = False,
+        account: Account | None = None,
+        source: Source = LOCAL,
     ) -> Member:
-        """Give the nickname *name* to *session*, which is in no room yet. Raises ``NicknameRejected``.
+        """Give the nickname *name* to *session*, which is in no room yet. Raises ``RejectedError``.
 
-        A nickname whose owner has lost its connection without a notice, and has come back over *link*, is free.
+        A nickname whose owner has lost its connection without a notice, and has come back over *link*, is free. A
+        registered nickname is free for its *account*, to which the session has logged in: a session that uses it ends.
         """
-        nick = self._validate_nick(name, None, link)
-        member = self.members[session] = Member(session, nick, listener, link, receives_own)
+        if account is None and self.authenticator.is_required:
+            self._validate_nick(name, None, link)  # the first reason that a user can change
+            raise NotPermitted("only people with an account get in here: ask the administrator for one.")
+        if account is not None and self.accounts.find(name) is account:
+            self._end_owner(account)
+        nick = self._validate_nick(name, None, link, account)
+        member = self.members[session] = Member(session, nick, listener, link, account, source, receives_own)
         self._claim(member)
         return member
 
+    # Accounts
+
+    def log_in(self, member: Member, account: Account) -> None:
+        """Log *member* in to *account*, whose password was right, and give it the registered nickname.
+
+        Another session that uses this nickname ends. Raises ``NicknameRejected`` if the nickname is not free otherwise.
+        """
+        owner = self._owners.get(nicknames.casefold_key(account.name))
+        if owner is not None and owner is not member:
+            self._end_owner(account)
+        before, member.account = member.account, account
+        try:
+            self.rename(member, account.name)
+        except RejectedError:
+            member.account = before
+            raise
+
+    def log_in_registered(self, member: Member, account: Account) -> None:
+        """Log *member* in to *account*, which was made for its nickname.
+
+        If *member* has left meanwhile, a session that has the nickname now gets another one.
+        """
+        if self.members.get(member.id) is member:
+            member.account = account
+        owner = self._owners.get(nicknames.casefold_key(account.name))
+        if owner is not None:
+            self.leave_registered_name(owner)
+
+    def log_out(self, member: Member) -> None:
+        """Log *member* out of its account. If its nickname is registered, it gets another one."""
+        member.account = None
+        self.leave_registered_name(member)
+
+    def leave_registered_name(self, member: Member) -> None:
+        """Give *member* a free nickname if its own is registered and it is not logged in to that account."""
+        account = self.accounts.find(member.nick)
+        if account is None or account is member.account:
+            return
+        stem = member.nick[: nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS]
+        for number in count(2):
+            try:
+                self.rename(member, f"{stem}{number}")
+            except RejectedError:
+                continue
+            return
+
+    def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
+        """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
+        for member in [member for member in self.members.values() if member.account is account and member is not but]:
+            member.listener.disconnect(reason, notice)
+
+    def _end_owner(self, account: Account) -> None:
+        """End the session that uses the nickname of *account*, if there is one."""
+        owner = self._owners.get(nicknames.casefold_key(account.name))
+        if owner is not None:
+            owner.listener.disconnect(TAKEN_OVER, f"{account.name} has logged in on another connection.")
+
     def rename(self, member: Member, name: str) -> None:
-        """Give *member* another nickname. Raises ``NicknameRejected``."""
-        nick = self._validate_nick(name, member, member.link)
+        """Give *member* another nickname. Raises ``RejectedError``."""
+        nick = self._validate_nick(name, member, member.link, member.account)
         if nick == member.nick:
             return
         self._release(member)
@@ -361,12 +446,16 @@ class Hub:
 
     # Nicknames
 
-    def _validate_nick(self, name: str, owner: Member | None, link: Link | None) -> str:
+    def _validate_nick(self, name: str, owner: Member | None, link: Link | None, account: Account | None = None) -> str:
         """Return the nickname in *name*. Raises ``NicknameRejected`` unless it is free or belongs to *owner*.
 
-        It becomes free if *link* has replaced the connection of its present owner.
+        It becomes free if *link* has replaced the connection of its present owner. Raises ``PasswordNeeded`` if it is
+        registered, but not to *account*.
         """
         nick = nicknames.validate(name, unicode=self.settings.unicode_nicknames)
+        registered = self.accounts.find(nick)
+        if registered is not None and registered is not account:
+            raise PasswordNeeded(nick)
         other = self._owners.get(nicknames.casefold_key(nick), owner)
         if other is not None and other is not owner and not _end_replaced(other, link):
             raise NicknameRejected(f"{nick} is taken.", "taken")

@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Notice, Stored
+from broadcast.core.passwords import Password
+from broadcast.core.records import AuditEntry, PrivateLine, RecordChange, StoredRecords
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
 
@@ -164,8 +166,80 @@ class OpenedRoom(NamedTuple):
     """The last stored events, ascending."""
 
 
+PrivateLinesCallback: TypeAlias = Callable[[Sequence[PrivateLine] | JournalError], None]
+"""Receives private lines that were read from a journal, or the reason why that failed."""
+
+
+AuditCallback: TypeAlias = Callable[[Sequence[AuditEntry] | JournalError], None]
+"""Receives a part of the audit trail, or the reason why reading failed."""
+
+
+class Records(Protocol):
+    """The accounts, bans, audit entries and private lines of a journal.
+
+    A reading call returns everything that an earlier ``write`` has reported as durable. It does not block.
+    """
+
+    def load(self) -> StoredRecords:
+        """Return the records that the core keeps in memory. Called once, after ``Journal.open``. May block.
+
+        Raises ``JournalError``.
+        """
+
+    def write(self, changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
+        """Make *changes* (at least one) together, after those of earlier calls. Never blocks, never raises.
+
+        *on_done* receives None once all of them are durable, or the reason why none of them was made. It is not called
+        after ``Journal.close``.
+        """
+
+    def read_private(
+        self, account: int, other: int | None, before: int | None, limit: int, on_result: PrivateLinesCallback
+    ) -> None:
+        """Read the newest *limit* lines to and from *account*, in ascending order, waiting ones included.
+
+        If *other* is given, the lines are those between these two accounts. Their ids are lower than *before*, if it
+        is given.
+        """
+
+    def read_inbox(self, account: int, limit: int, on_result: PrivateLinesCallback) -> None:
+        """Read the newest *limit* lines to *account* that were delivered, in ascending order."""
+
+    def read_waiting(self, account: int, on_result: PrivateLinesCallback) -> None:
+        """Read all lines that wait for *account*, in ascending order."""
+
+    def search_private(self, account: int, query: SearchQuery, limit: int, on_result: PrivateLinesCallback) -> None:
+        """Find the newest *limit* (1 or more) lines to and from *account* that match *query*, in ascending order.
+
+        A line matches as in ``RoomLog.search``.
+        """
+
+    def read_audit(self, limit: int, on_result: AuditCallback) -> None:
+        """Read the newest *limit* entries of the audit trail, in ascending order."""
+
+
+class PasswordHasher(Protocol):
+    """Slow hashing of passwords, on threads of its own.
+
+    Both methods raise ``Busy`` if too many passwords wait already. A result of None means that the work has failed: the
+    password was not checked, and another try may succeed.
+    """
+
+    def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
+        """Call *on_result* in a later turn with the hash of *password*, as text in PHC string format."""
+
+    def verify(
+        self, stored: str | None, password: Password, on_result: Callable[[bool | None, str | None], None]
+    ) -> None:
+        """Call *on_result* in a later turn with whether *password* is the one whose hash is *stored*.
+
+        The second argument is a stronger hash to store in its place, if there should be one. If *stored* is None or
+        empty, the result is False after the same work.
+        """
+
+
 class Journal(Protocol):
-    """The logs of all rooms, which are committed together."""
+    """The logs of all rooms and the records, which are committed together."""
 
     @property
     def commit_stats(self) -> CommitStats:
@@ -177,6 +251,10 @@ class Journal(Protocol):
 
         It is another one if stored events were lost, or may have been, because their numbers may be used again.
         """
+
+    @property
+    def records(self) -> Records:
+        """The accounts, bans, audit entries and private lines."""
 
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Open the journal and its room *name* with at most *tail* (0 or more) events. Called once, first. May block.

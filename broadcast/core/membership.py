@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from broadcast.core.accounts import Account
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
 from broadcast.core.nicknames import casefold_key
+from broadcast.core.source import LOCAL, Source
 
 
 class MemberListener(Protocol):
@@ -30,6 +32,12 @@ class MemberListener(Protocol):
     def receive_private(self, message: PrivateMessage) -> None:
         """Handle a private message that did not travel through the stream of a room."""
 
+    def disconnect(self, reason: str, notice: str) -> None:
+        """Send *notice* to the user, leave all rooms because of *reason*, and close. A resumption is not possible.
+
+        The hub has removed the member when this call returns.
+        """
+
 
 class Link(Protocol):
     """The network connection of a session, as far as it matters to the owner of a nickname."""
@@ -50,6 +58,10 @@ class Member:
     listener: MemberListener
     link: Link | None = None
     """The connection, if a newcomer may take the nickname over once it is dead."""
+    account: Account | None = None
+    """The account to which the session is logged in."""
+    source: Source = LOCAL
+    """The origin of its last connection."""
     receives_own: bool = False
     """Whether it receives its own events as everybody does. A program does: it recognizes them by their ``uid``."""
     memberships: dict[str, Membership] = field(default_factory=dict)

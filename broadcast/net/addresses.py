@@ -1,16 +1,21 @@
-"""Addresses of clients, for the limits and for the log."""
+"""Addresses of clients, for the limits, for the log, and for the decision what a client may do."""
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import ISSLTransport
 
 from broadcast.core.limits import find_source
 from broadcast.core.sanitize import sanitize
+from broadcast.core.source import Source
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
+
+    from broadcast.net.writers import StreamTransport
 
 _LOCAL: Final = "a local socket"
 
@@ -18,6 +23,23 @@ _LOCAL: Final = "a local socket"
 def peer_ip(address: IAddress) -> str | None:
     """Return the IP address of a client, None if it has none, as on a local socket."""
     return address.host if isinstance(address, IPv4Address | IPv6Address) else None
+
+
+def source_of(transport: StreamTransport) -> Source:
+    """Return the origin of the connection over *transport*. A connection that a proxy forwards is never local."""
+    host = peer_ip(transport.getPeer())
+    is_local = not getattr(transport, "is_forwarded", False) and (host is None or is_loopback(host))
+    return Source(host, is_local, ISSLTransport.providedBy(transport))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether the IP address *host* is one of this machine only."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False  # a zone may hold any characters
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return (mapped or address).is_loopback
 
 
 def format_peer(address: IAddress) -> str:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from broadcast.core.limits import ConnectionLimiter
 from broadcast.net.addresses import peer_ip
 from broadcast.net.keepalive import Connection as ProbedConnection
+from broadcast.net.writers import DirectTransport
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -102,7 +103,10 @@ class Connections(Collection[Connection]):
         """
         self.accepted_count += 1
         self._open.add(connection)
-        self._leases[connection] = self.limiter.acquire(peer_ip(connection.transport.getPeer()), self._clock.seconds())
+        transport = connection.transport
+        # A connection with TLS counts from the beginning of its handshake.
+        lease = transport.take_lease() if isinstance(transport, DirectTransport) else None
+        self._leases[connection] = lease or self.limiter.acquire(peer_ip(transport.getPeer()), self._clock.seconds())
 
     def replace(self, connection: Connection, successor: Connection) -> None:
         """Put *successor*, which speaks another protocol over the same transport, in the place of *connection*."""

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from broadcast.core.errors import StartupError
 from broadcast.core.limits import DEFAULTS, ConnectionLimiter
 from broadcast.core.sanitize import sanitize
+from broadcast.net.addresses import is_loopback
 from broadcast.net.proxy_protocol import ProxiedEndpoint
 
 if TYPE_CHECKING:
@@ -263,13 +264,7 @@ def _describe(ports: Sequence[IListeningPort], private_hint: str) -> str:
 def is_public(ports: Sequence[IListeningPort]) -> bool:
     """Return whether other machines may be able to connect to one of *ports*."""
     hosts = [port.getHost() for port in ports]
-    return any(isinstance(host, IPv4Address | IPv6Address) and not _is_loopback(host.host) for host in hosts)
-
-
-def _is_loopback(host: str) -> bool:
-    address = ip_address(host)
-    mapped = address.ipv4_mapped if address.version == 6 else None
-    return (mapped or address).is_loopback
+    return any(isinstance(host, IPv4Address | IPv6Address) and not is_loopback(host.host) for host in hosts)
 
 
 def resolve(host: str) -> Sequence[str]:

@@ -144,6 +144,9 @@ def _parse_v2_source(family: int, body: bytes | bytearray) -> IAddress | None:
 class _ProxiedTransport:
     """The *transport* of a wrapped protocol, with *peer* as the address of the other side."""
 
+    is_forwarded = True
+    """Whether a proxy has forwarded the connection, so that it may come from another machine."""
+
     def __init__(self, transport: StreamTransport, peer: IAddress) -> None:
         self._transport = transport
         self._peer = peer

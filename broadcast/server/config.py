@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from broadcast.core.accounts import ACCOUNT_MODES
 from broadcast.core.errors import StartupError
 from broadcast.core.hub import MAX_ROOM_NAME_CHARS, room_name
 from broadcast.core.limits import DEFAULTS, Limits
@@ -30,6 +31,8 @@ MOTD_BYTES: Final = 16 * 1024
 """Maximum size of the message of the day. It is small because every connection receives it, even before a nickname."""
 CONFIG_BYTES: Final = 1024 * 1024
 LOG_FORMATS: Final = ("text", "json")
+PASSWORDS: Final = ("warn", "tls")
+ACCOUNT_DAYS_LIMIT: Final = 36_500
 ROOMS: Final = ("open", "fixed")
 
 KIB: Final = 1024
@@ -135,8 +138,20 @@ class Config:
     limits: Limits = DEFAULTS
     metrics: str | None = None
     """Where to serve metrics: a port number on this machine, an endpoint description, or None for nowhere."""
+    accounts: str = "open"
+    """Who gets an account: one of ``ACCOUNT_MODES``."""
+    account_days: int = 0
+    """Days after which an account that nobody has used is deleted; 0 for never."""
+    passwords: str = "warn"
+    """Whether passwords on connections that others may read are warned about, or refused: one of ``PASSWORDS``."""
     log_format: str = "text"
     """Log format: one of ``LOG_FORMATS``."""
+    tls: tuple[str, ...] = ()
+    """Where to listen for connections with TLS, in the same form as *ports*."""
+    cert: Path | None = None
+    """File of the certificate and its chain, or None for a self-signed certificate."""
+    key: Path | None = None
+    """File of the key, or None if it is in the file of the certificate."""
     read_motd: Callable[[], tuple[str, ...]] = field(default=tuple, compare=False)
     """Returns the present lines of the message of the day. Raises ``StartupError``."""
 
@@ -164,12 +179,7 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     data = settings.pop("data", folder / (defaults.data or ""))
     if settings.pop("ephemeral", False):
         data = None
-    if "interface" in settings and not any(map(is_number, settings.get("ports", defaults.ports))):  # type: ignore[call-overload]
-        escaped = str(settings["interface"]).replace(":", r"\:")
-        raise StartupError(
-            f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
-            f"Put it into the endpoint description, as in tcp:5555:interface={escaped}."
-        )
+    _check_listeners(settings, defaults)
     settings["fixed_rooms"] = _choose_rooms(settings.pop("rooms", "open"), settings.pop("room", None))
     if (read_motd := settings.get("read_motd")) is not None:
         settings["motd"] = read_motd()  # type: ignore[operator]
@@ -180,6 +190,21 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
             "and has the rest of the time to answer. Raise gone, or lower probe."
         )
     return config
+
+
+def _check_listeners(settings: Mapping[str, object], defaults: Config) -> None:
+    """Check the settings about ports, which depend on each other. Raises ``StartupError``."""
+    ports = (*settings.get("ports", defaults.ports), *settings.get("tls", ()))  # type: ignore[misc]
+    if "interface" in settings and not any(map(is_number, ports)):
+        escaped = str(settings["interface"]).replace(":", r"\:")
+        raise StartupError(
+            f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
+            f"Put it into the endpoint description, as in tcp:5555:interface={escaped}."
+        )
+    if "key" in settings and "cert" not in settings:
+        raise StartupError("--key is the key of a certificate, and there is no --cert: give both.")
+    if "cert" in settings and "tls" not in settings:
+        raise StartupError("--cert is the certificate of --tls, and no port is given: add --tls, as in --tls 5556.")
 
 
 def _choose_rooms(which: object, names: object) -> tuple[str, ...] | None:
@@ -286,7 +311,7 @@ def _check_flag(where: str, value: object, _folder: Path) -> bool:
     return value
 
 
-def _check_data(where: str, value: object, folder: Path) -> Path:
+def _check_path(where: str, value: object, folder: Path) -> Path:
     return folder / _check_text(where, value)
 
 
@@ -344,9 +369,15 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "lobby": _check_room,
     "rooms": partial(_check_choice, ROOMS),
     "room": _check_rooms,
-    "data": _check_data,
+    "data": _check_path,
     "ephemeral": _check_flag,
+    "tls": _check_ports,
+    "cert": _check_path,
+    "key": _check_path,
     "metrics": _check_port,
+    "accounts": partial(_check_choice, ACCOUNT_MODES),
+    "account-days": partial(_check_number, 0, ACCOUNT_DAYS_LIMIT, True),
+    "passwords": partial(_check_choice, PASSWORDS),
     "log-format": partial(_check_choice, LOG_FORMATS),
     "limits": _check_switch,
     **{name: partial(_check_number, limit.low, limit.high, limit.whole) for name, limit in LIMITS.items()},
@@ -358,5 +389,6 @@ _FIELDS: Final = {
     "motd": "read_motd",
     "unicode-nicknames": "unicode_nicknames",
     "log-format": "log_format",
+    "account-days": "account_days",
 }
 """Settings whose field in ``Config`` has another name."""

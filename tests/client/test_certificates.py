@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast.client.certificates import fingerprint_of, parse_fingerprint, public_key
-from tests import certificates
+from tests.client import certificates
 
 KEYS: dict[str, certificates.Key] = {
     "RSA": rsa.generate_private_key(65537, 2048),

@@ -9,7 +9,7 @@ import pytest
 
 from broadcast.client.certificates import CertificateError
 from broadcast.client.tls import PLAIN, Trust, describe
-from tests.certificates import Authority
+from tests.client.certificates import Authority
 from tests.client.tls_servers import Identity, Server
 
 

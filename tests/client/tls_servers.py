@@ -6,8 +6,8 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 
-from tests import certificates
-from tests.certificates import Authority, Key
+from tests.client import certificates
+from tests.client.certificates import Authority, Key
 
 
 class Identity:

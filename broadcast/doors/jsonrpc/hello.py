@@ -138,7 +138,8 @@ class Hello:
             raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
         try:
             reject_controls(nick)
-            return self._sessions.open(sanitize(nick), self._limit_grace(inf), self._connection.address)
+            connection = self._connection
+            return self._sessions.open(sanitize(nick), self._limit_grace(inf), connection.address, connection.source)
         except RejectedError as error:
             raise explain_rejection(error) from error
 

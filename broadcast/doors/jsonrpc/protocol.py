@@ -21,6 +21,7 @@ from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, Empty, Goodbye, 
 from broadcast.doors.jsonrpc.methods import HANDLERS
 from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request, find_uid
 from broadcast.doors.jsonrpc.responses import Call, Responses, encode_error, internal_error
+from broadcast.net.addresses import source_of
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.stream_connection import State, StreamConnection
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from broadcast.core.events import Notice
+    from broadcast.core.source import Source
     from broadcast.delivery.subscriber import Registry
     from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
@@ -211,6 +213,11 @@ class ProgramConnection(StreamConnection):
     def address(self) -> IAddress:
         """The address of the client."""
         return self.transport.getPeer()
+
+    @property
+    def source(self) -> Source:
+        """The origin of the connection."""
+        return source_of(self.transport)
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""

@@ -9,15 +9,18 @@ from weakref import proxy
 from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
+from broadcast.core.source import LOCAL
 from broadcast.doors.jsonrpc.encoder import encode_private, public_id
 from broadcast.doors.jsonrpc.errors import refusal
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
+    from broadcast.core.accounts import Account
     from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
     from broadcast.core.room import Room
+    from broadcast.core.source import Source
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.messages import TellResult
@@ -61,6 +64,10 @@ class Connection(Protocol):
     @property
     def address(self) -> IAddress:
         """The address of the client."""
+
+    @property
+    def source(self) -> Source:
+        """The origin of the connection."""
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""
@@ -109,7 +116,15 @@ class ProgramSession:
     address: IAddress
     """The address of the last client."""
 
-    def __init__(self, sessions: SessionRegistry, token: str, grace: float, nick: str) -> None:
+    def __init__(
+        self,
+        sessions: SessionRegistry,
+        token: str,
+        grace: float,
+        nick: str,
+        account: Account | None = None,
+        source: Source = LOCAL,
+    ) -> None:
         self.id = sessions.hub.next_session_id()
         self.token = token
         """The secret that resumes the session."""
@@ -141,7 +156,7 @@ class ProgramSession:
         self._rooms_to_leave = 0
         """Number of rooms that the session is leaving: some of their members have not been notified yet."""
         # The member refers to the session weakly, because the door owns it until its end.
-        self.member = self._hub.admit(self.id, nick, proxy(self), receives_own=True)
+        self.member = self._hub.admit(self.id, nick, proxy(self), receives_own=True, account=account, source=source)
         self.member.last_active = sessions.wall_clock()
         self.first_nick = self.member.nick
         """The nickname with which the session began."""
@@ -248,6 +263,7 @@ class ProgramSession:
         self._sends_private = False
         self._stop_waiting()
         self.address = connection.address
+        self.member.source = connection.source
         if before is not None:
             before.session_moved()
 
@@ -282,6 +298,10 @@ class ProgramSession:
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
             self._finish()
+
+    def disconnect(self, reason: str, notice: str) -> None:  # noqa: ARG002 - the goodbye does not say it yet
+        """End because of *reason*; see ``MemberListener``."""
+        self.end(reason)
 
     def _finish(self) -> None:
         self._sessions.remove(self)

@@ -15,8 +15,10 @@ from broadcast.net.addresses import peer_ip
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
 
+    from broadcast.core.accounts import Account
     from broadcast.core.hub import Hub
     from broadcast.core.limits import ConnectionLimiter
+    from broadcast.core.source import Source
     from broadcast.core.time_slice import CallSoon
     from broadcast.net.connection_log import VisitLog
 
@@ -54,14 +56,16 @@ class Sessions:
         self._waiting: Counter[str | None] = Counter()
         """Number of sessions that wait for their next connection, by the IP address of the last one."""
 
-    def open(self, nick: str, grace: float, address: IAddress) -> ProgramSession:
+    def open(
+        self, nick: str, grace: float, address: IAddress, source: Source, account: Account | None = None
+    ) -> ProgramSession:
         """Return a new session with the nickname *nick* and this *grace*, and log it. Raises ``RejectedError``.
 
-        *address* is that of its first connection.
+        *address* and *source* are those of its first connection. With *account*, the session is logged in to it.
         """
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
-        session = ProgramSession(self, self._make_token(), grace, nick)
+        session = ProgramSession(self, self._make_token(), grace, nick, account, source)
         self._by_token[session.token] = session
         self._all.add(session)
         self._visit_log.write_join(self._log, address, session.first_nick)

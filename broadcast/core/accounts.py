@@ -1,0 +1,298 @@
+"""Accounts: registered nicknames, and the checks of their passwords. No hashing and no files.
+
+An account belongs to its number, which is never reused. Its nickname can change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from broadcast.core.errors import Busy, JournalError, NotStored, RegistrationClosed, RejectedError, WrongPassword
+from broadcast.core.interfaces import PasswordHasher, Records
+from broadcast.core.nicknames import casefold_key
+from broadcast.core.passwords import Password
+from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
+from broadcast.core.source import Source
+from broadcast.core.tries import RegistrationLimiter, Try, TryLimiter
+
+OPERATOR: Final = "operator"
+"""The role that may moderate."""
+ACCOUNT_MODES: Final = ("open", "closed", "required")
+"""Who gets an account: anybody, or those to whom an administrator gives one. *required*: nobody enters without one."""
+
+
+class Account:
+    """A registered nickname and its owner. Only ``Accounts`` changes it."""
+
+    __slots__ = ("queued", "record")
+
+    def __init__(self, record: AccountRecord) -> None:
+        self.record = record
+        """The values that are stored."""
+        self.queued = record
+        """The values after the last change, which may not be stored yet."""
+
+    @property
+    def id(self) -> int:
+        """The number of the account."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """The registered nickname."""
+        return self.record.name
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the owner may moderate."""
+        return self.record.role == OPERATOR
+
+
+OnAccount: TypeAlias = Callable[[Account | RejectedError], None]
+"""Receives an account, or the reason why a request was rejected. Called in a later turn of the reactor."""
+OnChanged: TypeAlias = Callable[[RejectedError | None], None]
+"""Receives None once a change is stored, or the reason why it was not."""
+
+
+def _ignore(_result: object) -> None:
+    """Do nothing with the result of a change that nobody waits for."""
+
+
+class Accounts:
+    """All accounts, by nickname and by number. A change takes effect once *records* has stored it."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._by_id: dict[int, Account] = {}
+        self._by_key: dict[str, Account] = {}
+        self._reserved: set[str] = set()
+        """The keys of nicknames that become registered once a change is stored."""
+        self._next_id = 1
+
+    def load(self, stored: StoredRecords) -> None:
+        """Take over the accounts that are stored. Called once, first."""
+        self._next_id = stored.next_account
+        for record in stored.accounts:
+            self._insert(Account(record))
+
+    def __iter__(self) -> Iterator[Account]:
+        """Iterate over all accounts, the oldest first."""
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        """Return the number of accounts."""
+        return len(self._by_id)
+
+    def find(self, name: str) -> Account | None:
+        """Return the account with the nickname *name*, in any case; None if it is not registered."""
+        return self._by_key.get(casefold_key(name.strip()))
+
+    def get(self, number: int) -> Account | None:
+        """Return the account with this number, None if there is none."""
+        return self._by_id.get(number)
+
+    def find_subject(self, issuer: str, subject: str) -> Account | None:
+        """Return the account that belongs to *subject* at the OpenID Connect provider *issuer*; None if none does."""
+        for account in self:
+            if account.record.issuer == issuer and account.record.subject == subject:
+                return account
+        return None
+
+    def add(self, record: AccountRecord, on_result: OnAccount) -> None:
+        """Store a new account with the values of *record*, except its number. Raises ``RejectedError``."""
+        key = self._reserve(record.name)
+        account = Account(replace(record, id=self._next_id))
+        self._next_id += 1
+
+        def stored(error: JournalError | None) -> None:
+            self._reserved.discard(key)
+            if error is None:
+                self._insert(account)
+            on_result(account if error is None else NotStored(error))
+
+        self._records.write((SaveAccount(account.record),), stored)
+
+    def change(self, account: Account, on_changed: OnChanged = _ignore, **values: Any) -> None:  # noqa: ANN401 - fields
+        """Change *values* of *account*: fields of ``AccountRecord``. Raises ``RejectedError`` if the name is taken."""
+        key = ""
+        if "name" in values and casefold_key(values["name"]) != casefold_key(account.queued.name):
+            key = self._reserve(values["name"])
+        account.queued = record = replace(account.queued, **values)
+
+        def stored(error: JournalError | None) -> None:
+            self._reserved.discard(key)
+            if error is not None:
+                account.queued = account.record
+            elif account.id in self._by_id:
+                self._by_key.pop(casefold_key(account.name), None)
+                account.record = record
+                self._by_key[casefold_key(account.name)] = account
+            on_changed(None if error is None else NotStored(error))
+
+        self._records.write((SaveAccount(record),), stored)
+
+    def remove(self, account: Account, on_changed: OnChanged = _ignore) -> None:
+        """Delete *account* and its private messages."""
+
+        def stored(error: JournalError | None) -> None:
+            if error is None:
+                self._by_id.pop(account.id, None)
+                self._by_key.pop(casefold_key(account.name), None)
+            on_changed(None if error is None else NotStored(error))
+
+        self._records.write((DeleteAccount(account.id),), stored)
+
+    def _reserve(self, name: str) -> str:
+        key = casefold_key(name)
+        if key in self._by_key or key in self._reserved:
+            raise RejectedError(f"{name} is registered already.")
+        self._reserved.add(key)
+        return key
+
+    def _insert(self, account: Account) -> None:
+        self._by_id[account.id] = account
+        self._by_key[casefold_key(account.name)] = account
+
+
+class Authenticator:
+    """The checks of passwords, and the requests that need one. The seconds of *now* are monotonic.
+
+    *wall_clock* returns the time of day in seconds since the epoch. *mode* is one of ``ACCOUNT_MODES``. Each request
+    raises ``RejectedError`` if it is rejected at once. Otherwise it calls back later.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        hasher: PasswordHasher,
+        now: Callable[[], float],
+        wall_clock: Callable[[], float],
+        mode: str = "open",
+    ) -> None:
+        self.accounts = accounts
+        self._hasher = hasher
+        self._now = now
+        self._wall_clock = wall_clock
+        self._mode = mode
+        self._tries = TryLimiter()
+        self._registrations = RegistrationLimiter()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether people can register."""
+        return self._mode == "open"
+
+    @property
+    def is_required(self) -> bool:
+        """Whether only people with an account may enter."""
+        return self._mode == "required"
+
+    def login(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:
+        """Find the account with the nickname *name* and this *password*."""
+        account = self.accounts.find(name)
+        stored = None if account is None else account.record.password_hash
+        attempt = self._tries.begin(None if account is None else account.id, source.address, self._now())
+        try:
+            self._hasher.verify(stored, password, partial(self._verified, attempt, account, stored, on_result))
+        except RejectedError:
+            attempt.cancel()
+            raise
+
+    def _verified(
+        self,
+        attempt: Try,
+        account: Account | None,
+        stored: str | None,
+        on_result: OnAccount,
+        is_right: bool | None,
+        new_hash: str | None,
+    ) -> None:
+        if is_right is None:
+            attempt.cancel()
+            on_result(Busy())
+        elif account is None or not is_right or not self._is_current(account, stored):
+            attempt.fail(self._now())
+            on_result(WrongPassword())
+        else:
+            attempt.succeed()
+            self.accounts.change(account, last_used=self._wall_clock(), password_hash=new_hash or stored)
+            on_result(account)
+
+    def _is_current(self, account: Account, stored: str | None) -> bool:
+        """Return whether *account* still exists and has the password hash *stored*, also in changes under way."""
+        return self.accounts.get(account.id) is account and account.queued.password_hash == stored
+
+    def register(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:
+        """Make an account with the nickname *name*, which the caller has validated."""
+        if not self.is_open:
+            raise RegistrationClosed
+        if self.accounts.find(name) is not None:
+            raise RejectedError(f"{name} is registered already.")
+        counted = self._now()
+        self._registrations.count(source.address, counted)
+
+        def finish(result: Account | RejectedError) -> None:
+            if isinstance(result, RejectedError):
+                self._registrations.uncount(source.address, counted)
+            on_result(result)
+
+        try:
+            self._hasher.hash(password, partial(self._add, name, finish))
+        except RejectedError:
+            self._registrations.uncount(source.address, counted)
+            raise
+
+    def _add(self, name: str, on_result: OnAccount, password_hash: str | None) -> None:
+        if password_hash is None:
+            on_result(Busy())
+            return
+        at = self._wall_clock()
+        try:
+            self.accounts.add(AccountRecord(0, name, password_hash, created=at, last_used=at), on_result)
+        except RejectedError as error:
+            on_result(error)
+
+    def set_password(
+        self, account: Account, old: Password, new: Password, source: Source, on_result: OnAccount
+    ) -> None:
+        """Give *account*, whose password is *old*, the password *new*."""
+
+        def checked(result: Account | RejectedError) -> None:
+            if isinstance(result, RejectedError):
+                on_result(result)
+            else:
+                self.replace_password(result, new, on_result)
+
+        self.login(account.name, old, source, checked)
+
+    def replace_password(self, account: Account, new: Password, on_result: OnAccount) -> None:
+        """Give *account* the password *new*, whatever it had before. Only an administrator may do this."""
+
+        def hashed(password_hash: str | None) -> None:
+            if password_hash is None:
+                on_result(Busy())
+                return
+
+            def stored(error: RejectedError | None) -> None:
+                on_result(account if error is None else error)
+
+            self.accounts.change(account, stored, password_hash=password_hash)
+
+        try:
+            self._hasher.hash(new, hashed)
+        except RejectedError as error:
+            on_result(error)
+
+    def drop(self, account: Account, password: Password, source: Source, on_result: OnAccount) -> None:
+        """Delete *account*, whose password is *password*."""
+
+        def checked(result: Account | RejectedError) -> None:
+            if isinstance(result, RejectedError):
+                on_result(result)
+            else:
+                self.accounts.remove(account, lambda error: on_result(account if error is None else error))
+
+        self.login(account.name, password, source, checked)
