@@ -79,6 +79,8 @@ def refusal(error: CertificateError | Untrusted, options: Options) -> list[str]:
             f"no connection to {server}: its certificate {error.problem}.",
             f"If the server's log shows the same key, accept it with --fingerprint {now}",
         ]
+    if error.problem:
+        return [f"no connection to {server}: {error.problem}.", f"The key is accepted with --fingerprint {now}"]
     if options.fingerprint:
         return [
             f"THE KEY OF {server} IS NOT THE EXPECTED ONE, and nothing was sent:",

@@ -93,6 +93,10 @@ def test_a_refusal_says_what_to_do(file: Path) -> None:
     assert refusal(CertificateError("it cannot be read", "", []), options) == [
         "no connection to H:1: it cannot be read"
     ]
+    assert refusal(CertificateError("x is no key", ONE, [TWO]), options) == [
+        "no connection to H:1: x is no key.",
+        f"The key is accepted with --fingerprint {ONE}",
+    ]
     options.fingerprint = TWO
     assert refusal(CertificateError("", ONE, [TWO]), options) == [
         "THE KEY OF H:1 IS NOT THE EXPECTED ONE, and nothing was sent:",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorSSL
 from twisted.protocols.portforward import ProxyFactory
 from zope.interface import implementer
 
-from tests.certificates import Authority
+from tests.client.certificates import Authority
 from tests.client.tls_servers import Identity
 from tests.real.programs import Programs, Talker
 from tests.real.terminals import CTRL_D, ENTER, Terminal, client
@@ -257,6 +258,31 @@ async def test_a_certificate_of_an_authority_has_the_text_of_its_problem(
             f"broadcast-client: no connection to {proxy.server}: its certificate {problem}."
             f" If the server's log shows the same key, accept it with --fingerprint {identity.fingerprint}\n"
         )
+
+
+@ensureDeferred
+async def test_the_key_that_the_client_shows_is_in_the_log_of_the_server(
+    programs: Programs, tmp_path: Path, known_hosts: Path
+) -> None:
+    server = await programs.server("--data", str(tmp_path / "data"), "--tls", "tcp:0:interface=127.0.0.1")
+    await server.program.until("Listening with TLS on ")
+    number = re.search(r"Listening with TLS on 127\.0\.0\.1 port (\d+)", server.program.text())
+    key = re.search(r", key (SHA256:[0-9a-f]{64})", server.program.text())
+    assert number
+    assert key
+    here = client(programs, int(number[1]), "--tls", "--nick", "ann")
+    await here.shows(QUESTION)
+    assert key[1] in rows(here)
+    here.write("yes" + ENTER)
+    await here.shows("You are ann.")
+    here.write(CTRL_D)
+    await leave(here)
+    for way in ("--send hi", "<<end\nhi\nend\n"):
+        trusting = shell(programs, int(number[1]), f"CLIENT --tls --nick carl {way}")
+        assert await trusting.end() == 0
+    plain = shell(programs, int(number[1]), "CLIENT --send x")
+    assert await plain.end() == 2
+    assert "This port speaks TLS: connect with broadcast-client --tls" in plain.text()
 
 
 # In a pipe, and with --send

@@ -15,7 +15,6 @@ from time import monotonic
 
 import pytest
 
-from broadcast.client.batch import secure_socket
 from broadcast.client.batch.exchange import Connection, Lost
 from broadcast.client.batch.secure_socket import SecureSocket, secure
 from broadcast.client.certificates import CertificateError
@@ -75,7 +74,7 @@ def connect(listener: socket.socket, trust: Trust) -> SecureSocket:
         plain.connect(listener.getsockname())
         return plain
 
-    return secure(make, trust)
+    return secure(make, trust, monotonic() + PATIENCE)
 
 
 def test_lines_pass_in_both_directions(listener: socket.socket, identity: Identity) -> None:
@@ -162,9 +161,7 @@ def test_another_key_is_refused_before_anything_is_sent(listener: socket.socket,
         (None, "the server does not answer"),
     ],
 )
-def test_a_failed_handshake_is_a_lost_connection(
-    listener: socket.socket, answer: bytes | None, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_handshake_is_a_lost_connection(listener: socket.socket, answer: bytes | None, reason: str) -> None:
     def serve() -> None:
         connection, _ = listener.accept()
         with connection, suppress(ConnectionError):
@@ -176,13 +173,15 @@ def test_a_failed_handshake_is_a_lost_connection(
             while connection.recv(100_000):
                 pass
 
-    if answer is None:
-        monkeypatch.setattr(secure_socket, "HANDSHAKE_SECONDS", 0.1)
+    deadline = monotonic() + (0 if answer is None else PATIENCE)
     thread = Thread(target=serve, daemon=True)
     thread.start()
     with pytest.raises(Lost) as lost:
         Connection(
-            "127.0.0.1", listener.getsockname()[1], monotonic() + PATIENCE, partial(secure, trust=Trust("127.0.0.1"))
+            "127.0.0.1",
+            listener.getsockname()[1],
+            monotonic() + PATIENCE,
+            partial(secure, trust=Trust("127.0.0.1"), deadline=deadline),
         )
     assert str(lost.value) == reason
     thread.join(PATIENCE)

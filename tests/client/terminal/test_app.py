@@ -16,7 +16,7 @@ from broadcast.client.protocol import session
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.terminal import app
 from broadcast.client.terminal.app import App, similar
-from tests.certificates import Authority
+from tests.client.certificates import Authority
 from tests.client.protocol.fake_server import FakeSession, Port, Refusal
 from tests.client.session.fakes import FakeFront
 from tests.client.test_aio import until, with_port
