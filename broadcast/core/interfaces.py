@@ -231,6 +231,10 @@ class Journal(Protocol):
         It is another one if stored events were lost, or may have been, because their numbers may be used again.
         """
 
+    @property
+    def records(self) -> Records:
+        """The accounts, bans, audit entries and private lines."""
+
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Open the journal and its room *name* with at most *tail* (0 or more) events. Called once, first. May block.
 

@@ -1,12 +1,14 @@
-"""The shared parts of the journals: the queue to the reactor thread, and the check whether an event can be stored."""
+"""The shared parts of the journals: the queue to the reactor thread, and checks whether something can be stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
 from broadcast.core.events import Event, Stored, TopicChanged
+from broadcast.core.records import RecordChange
 from broadcast.core.time_slice import SLICE_SECONDS, CallSoon
 
 
@@ -78,11 +80,27 @@ class CommittedQueue(Generic[R]):
                 self._call_soon(self._flush)
 
 
+_NOT_UNICODE = "the text is not valid Unicode"
+
+
 def storage_problem(event: Stored | TopicChanged) -> str:
     """Return why no journal can store *event*, as a short line, or an empty string if one can."""
     try:
         event.nick.encode()
         event.text.encode()
     except UnicodeEncodeError:
-        return "the text is not valid Unicode"
+        return _NOT_UNICODE
+    return ""
+
+
+def changes_problem(changes: Iterable[RecordChange]) -> str:
+    """Return why no journal can make *changes*, as a short line, or an empty string if one can."""
+    try:
+        for change in changes:
+            for record in astuple(change):
+                for value in record if isinstance(record, tuple) else ():
+                    if isinstance(value, str):
+                        value.encode()
+    except UnicodeEncodeError:
+        return _NOT_UNICODE
     return ""

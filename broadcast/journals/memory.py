@@ -14,6 +14,7 @@ from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
+from broadcast.journals.memory_records import MemoryRecords
 from broadcast.journals.sqlite.search_indexer import matching
 
 _COMMITTED = (*STORED, TopicChanged)
@@ -44,6 +45,7 @@ class MemoryJournal:
         """The log of each room that is open, or has a topic or stored events."""
         self._stored: deque[MemoryRoomLog] = deque()
         """The log of each stored event that the journal holds, in the order in which they were stored."""
+        self.records = MemoryRecords(call_soon, self.add_step, limit)
 
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Return the room *name* with its last *tail* events that the journal still holds."""
@@ -57,6 +59,7 @@ class MemoryJournal:
     def close(self) -> None:
         """Stop calling the listeners."""
         self._committed.stop()
+        self.records.close()
 
     def append(self, log: MemoryRoomLog, event: Event) -> None:
         """Store *event* in *log*, and return it to the listener in a later turn. Forget the oldest event if needed."""

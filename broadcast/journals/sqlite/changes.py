@@ -9,7 +9,9 @@ from functools import cache
 from itertools import chain
 
 from broadcast.core.errors import JournalDamaged
+from broadcast.core.records import RecordChange
 from broadcast.journals.sqlite.database import COLUMNS, Row, add_room
+from broadcast.journals.sqlite.record_tables import Before, make_change, restore
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key
 
 COLUMN_COUNT = 7
@@ -31,6 +33,9 @@ class Changes:
     """Number of events that cannot be stored. They have no row."""
     last_room: str = ""
     """Name of the room of the last row."""
+    records: list[RecordChange] = field(default_factory=list)
+    replaced: list[Before] = field(default_factory=list)
+    """The rows that ``records`` have replaced, in this order."""
 
     def has_room(self, name: str) -> bool:
         """Return whether there is a change of the room *name*."""
@@ -38,7 +43,7 @@ class Changes:
 
     def execute(self, db: sqlite3.Connection, max_rows: int) -> None:
         """Make the changes in one transaction. *max_rows* is the maximum number of rows in one statement."""
-        if not (self.topics or self.new_rooms):
+        if not (self.topics or self.new_rooms or self.records):
             self._insert(db, max_rows)
             return
         db.execute("BEGIN IMMEDIATE")
@@ -49,6 +54,8 @@ class Changes:
             db.execute("UPDATE rooms SET topic = ? WHERE id = ?", values)
         if self.rows:
             self._insert(db, max_rows)
+        for change in self.records:
+            self.replaced += make_change(db, change)
         db.execute("COMMIT")  # after an error, closing the connection rolls back
 
     def _insert(self, db: sqlite3.Connection, max_rows: int) -> None:
@@ -78,6 +85,7 @@ class Changes:
                     db.execute("DELETE FROM indexed WHERE upto = ?", (key(number, 0),))
             for room in self.topics:
                 db.execute("UPDATE rooms SET topic = ? WHERE id = ?", (room.topic, room.id))
+            restore(db, self.replaced)
             db.execute("COMMIT")
         finally:
             if db.in_transaction:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import ENOSPC
 from queue import Empty, SimpleQueue
 from shutil import disk_usage
 from threading import Thread
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from broadcast.core.errors import JournalError
 from broadcast.core.events import STORED, Action, Event, Message, StoreFailed, TopicChanged
+from broadcast.core.records import RecordChange
 from broadcast.core.stats import CommitStats
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.changes import Changes
@@ -24,6 +26,14 @@ from broadcast.journals.sqlite.writing_connection import WritingConnection
 
 Chunk: TypeAlias = tuple[SqliteRoomLog, Sequence[Event]]
 """A room, and some of its events in order. A chunk without events releases the room, which was closed."""
+
+
+class RecordWrite(NamedTuple):
+    """Changes of records that belong together. *on_done* may be called on any thread."""
+
+    changes: Sequence[RecordChange]
+    on_done: Callable[[JournalError | None], None]
+
 
 INDEX_AFTER_IDLE = 0.02
 """Seconds without an event after which stored events are indexed."""
@@ -72,16 +82,18 @@ class CommitThread:
         self._committed = committed
         self._stats = stats
         # SimpleQueue.put wakes the thread only if it waits. Otherwise a put costs a tenth of a microsecond.
-        self._queue: SimpleQueue[Sequence[Chunk] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Sequence[Chunk], Sequence[RecordWrite]] | None] = SimpleQueue()
         self._rest: list[Chunk] = []
         """Chunks from the queue that did not fit the last batch."""
+        self._writes: list[RecordWrite] = []
+        """Changes of records from the queue, which follow the batch as a commit of their own."""
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
-    def put(self, chunks: Sequence[Chunk]) -> None:
-        """Queue *chunks* (at least one)."""
-        self._queue.put(chunks)
+    def put(self, chunks: Sequence[Chunk], writes: Sequence[RecordWrite] = ()) -> None:
+        """Queue *chunks* and *writes*."""
+        self._queue.put((chunks, writes))
 
     def close(self) -> None:
         """Store the queued events, checkpoint the write-ahead log, and end the thread. Blocks until then."""
@@ -90,9 +102,11 @@ class CommitThread:
 
     def _run(self) -> None:
         batches = 0
-        while batch := self._next_batch():
+        while (batch := self._next_batch()) is not None:
             if chunks := self._store(batch):
                 self._committed.add(chunks)
+            if self._writes:
+                self._store_records()
             batches += 1
             if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.backlog() > INDEX_BACKLOG:
                 self._index_step()
@@ -100,24 +114,34 @@ class CommitThread:
             self._connection.verified().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.disconnect()
 
-    def _next_batch(self) -> list[Chunk]:
-        """Wait for events, and return those that are queued by then. The batch is empty after the last one."""
-        batch = self._rest or [*(self._next_chunks() or ())]
-        self._rest = []
+    def _next_batch(self) -> list[Chunk] | None:
+        """Wait for events, and return those that are queued by then. Return None after the last batch.
+
+        The batch is empty if the queue holds only changes of records, which are added to ``_writes``.
+        """
+        batch, self._rest = self._rest, []
+        if not batch:
+            first = self._next_item()
+            if first is None:
+                return None
+            batch.extend(first[0])
+            self._writes.extend(first[1])
         size = sum(len(events) for _, events in batch)
-        while batch and size < self._connection.max_rows and not self._queue.empty():
-            chunks = self._queue.get()
-            if chunks is None:
+        while size < self._connection.max_rows and not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
                 self._queue.put(None)  # for the next call, which finds the end
                 break
+            chunks, writes = item
             batch.extend(chunks)
+            self._writes.extend(writes)
             size += sum(len(events) for _, events in chunks)
         if size > self._connection.max_rows:
             batch, self._rest = _split(batch, self._connection.max_rows)
         return batch
 
-    def _next_chunks(self) -> Sequence[Chunk] | None:
-        """Wait for the next chunks and return them, or None at the end. Index stored events meanwhile."""
+    def _next_item(self) -> tuple[Sequence[Chunk], Sequence[RecordWrite]] | None:
+        """Wait for the next item of the queue and return it. Index stored events meanwhile."""
         pause = INDEX_AFTER_IDLE
         while self._indexer.due() and not self._stats.last_error:
             with suppress(Empty):
@@ -195,6 +219,22 @@ class CommitThread:
         if duration is not None:
             self._stats.record_success(duration)
         return result
+
+    def _store_records(self) -> None:
+        """Commit the changes of records and report the result. Never raises.
+
+        A failure of a commit with lines does not affect them, nor the other way round.
+        """
+        writes, self._writes = self._writes, []
+        changes = Changes(records=[change for write in writes for change in write.changes])
+        failure: JournalError | None = None
+        try:
+            self._stats.record_success(self._connection.commit(changes))
+        except Exception as error:  # noqa: BLE001 - as in _store
+            failure = JournalError(describe_error(error))
+            self._stats.record_failure(str(failure), 0)
+        for write in writes:
+            write.on_done(failure)
 
     def _add_chunk(self, log: SqliteRoomLog, events: Sequence[Event], changes: Changes) -> Sequence[Event]:
         """Add the rows and topics of *events* to *changes*, and return the events to deliver."""

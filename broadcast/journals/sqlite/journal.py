@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Stored
@@ -15,12 +16,13 @@ from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
-from broadcast.journals.sqlite.commit_thread import CommitThread
+from broadcast.journals.sqlite.commit_thread import CommitThread, RecordWrite
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile, read_last_number
-from broadcast.journals.sqlite.database import read_room, translate_errors
+from broadcast.journals.sqlite.database import connect, read_room, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.opening import open_database
 from broadcast.journals.sqlite.query_thread import Kind, Query, QueryThread
+from broadcast.journals.sqlite.records import SqliteRecords
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from broadcast.journals.sqlite.room_record import RoomRecord
 from broadcast.journals.sqlite.writing_connection import WritingConnection
@@ -29,6 +31,8 @@ FILE = "journal.sqlite"
 """File name of the database in its folder."""
 MAX_NAME_BYTES = 1000
 """Maximum size of a room's name."""
+
+T = TypeVar("T")
 
 
 class SqliteJournal:
@@ -58,8 +62,11 @@ class SqliteJournal:
         self._connection: WritingConnection | None = None
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread | None = None
+        self.records = SqliteRecords(self, call_soon)
         self._scheduled: list[SqliteRoomLog] = []
         """Rooms with events that have not been passed to the commit thread yet."""
+        self._writes: list[RecordWrite] = []
+        """Changes of records that have not been passed to the commit thread yet."""
         self._handing_over = Lock()
         """Held while events pass to the commit thread, because ``close`` may run on another thread than ``append``."""
 
@@ -118,19 +125,26 @@ class SqliteJournal:
 
     def schedule(self, log: SqliteRoomLog) -> None:
         """Pass the events of *log* to the commit thread at the end of this turn, or earlier."""
-        if not self._scheduled:
+        if not (self._scheduled or self._writes):
             self._call_soon(self.hand_over)
         self._scheduled.append(log)
 
+    def schedule_write(self, write: RecordWrite) -> None:
+        """Pass *write* to the commit thread together with the events of this turn."""
+        if not (self._scheduled or self._writes):
+            self._call_soon(self.hand_over)
+        self._writes.append(write)
+
     def hand_over(self) -> None:
-        """Give the appended events of all rooms to the commit thread."""
-        if not self._scheduled:
+        """Give the appended events of all rooms, and the changes of records, to the commit thread."""
+        if not (self._scheduled or self._writes):
             return
         with self._handing_over:
             logs, self._scheduled = self._scheduled, []
+            writes, self._writes = self._writes, []
             chunks = [(log, log.take()) for log in logs]
-            if chunks and self._commit_thread is not None:
-                self._commit_thread.put(chunks)
+            if (chunks or writes) and self._commit_thread is not None:
+                self._commit_thread.put(chunks, writes)
 
     def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
@@ -138,6 +152,13 @@ class SqliteJournal:
             self._query_thread.submit(kind, query, on_result)
         else:
             self._call_soon(partial(on_result, JournalError("the journal is closed")))
+
+    def query(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the result of *query*, on this thread. Raises ``JournalError``."""
+        path = self._folder / FILE
+        assert self._query_thread is not None
+        with self._query_thread.disconnected(), translate_errors(path), closing(connect(path, writing=False)) as db:
+            return query(db)
 
     def forget(self, log: SqliteRoomLog) -> None:
         """Release what the commit thread holds for *log*."""
@@ -147,6 +168,7 @@ class SqliteJournal:
     def close(self) -> None:
         """Store the queued events, then release everything. May be called at any time, and more than once."""
         self._committed.stop()
+        self.records.close()
         query_thread, self._query_thread = self._query_thread, None
         if query_thread is not None:
             query_thread.close()

@@ -39,6 +39,29 @@ MIGRATIONS: list[Sequence[str]] = [
     ),
     # The session of the author, NULL in earlier lines. This rewrites no table either.
     ("ALTER TABLE events ADD COLUMN session INTEGER",),
+    # Accounts, bans, the audit trail, and private lines. AUTOINCREMENT: no id is ever used again.
+    (
+        """CREATE TABLE accounts (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, password_hash TEXT NOT NULL, role TEXT NOT NULL,
+            created REAL NOT NULL, last_used REAL NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL
+        )""",
+        """CREATE TABLE bans (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, value TEXT NOT NULL, name TEXT NOT NULL,
+            reason TEXT NOT NULL, "by" TEXT NOT NULL, at REAL NOT NULL, until REAL
+        )""",
+        """CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, "by" TEXT NOT NULL, action TEXT NOT NULL,
+            target TEXT NOT NULL, detail TEXT NOT NULL
+        )""",
+        """CREATE TABLE private_lines (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, sender_account INTEGER NOT NULL,
+            sender TEXT NOT NULL, recipient_account INTEGER NOT NULL, recipient TEXT NOT NULL, text TEXT NOT NULL,
+            delivered INTEGER NOT NULL, kind TEXT NOT NULL, uid TEXT NOT NULL
+        )""",
+        "CREATE INDEX private_pairs ON private_lines (sender_account, recipient_account)",
+        "CREATE INDEX private_recipients ON private_lines (recipient_account)",
+        "CREATE INDEX private_waiting ON private_lines (recipient_account, sender_account) WHERE delivered = 0",
+    ),
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 
