@@ -403,7 +403,7 @@ class World:
         self.hub = Hub(
             self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later=call_later
         )
-        self.connections = Connections(limits, self.clock)
+        self.connections = Connections(limits, self.clock, self.hub.check_address)
         self.factory = BroadcastFactory(
             self.hub, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )

@@ -187,7 +187,8 @@ class Authenticator:
         self.accounts = accounts
         self._hasher = hasher
         self._now = now
-        self._wall_clock = wall_clock
+        self.wall_clock = wall_clock
+        """Returns the time of day in seconds since the epoch."""
         self._mode = mode
         self._tries = TryLimiter()
         self._registrations = RegistrationLimiter()
@@ -225,7 +226,7 @@ class Authenticator:
             return
         self._tries.succeeded(key, source.address)
         values = {} if new_hash is None else {"password_hash": new_hash}
-        self.accounts.change(account, last_used=self._wall_clock(), **values)
+        self.accounts.change(account, last_used=self.wall_clock(), **values)
         on_result(account)
 
     def register(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:
@@ -238,7 +239,7 @@ class Authenticator:
         self._hasher.hash(password, partial(self._add, name, source, on_result))
 
     def _add(self, name: str, source: Source, on_result: OnAccount, password_hash: str) -> None:
-        at = self._wall_clock()
+        at = self.wall_clock()
         record = AccountRecord(0, name, password_hash, created=at, last_used=at)
 
         def added(result: Account | RejectedError) -> None:

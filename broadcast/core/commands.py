@@ -9,9 +9,12 @@ from functools import partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
 
+from broadcast.core import operator_commands
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
+from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
+from broadcast.core.operator_commands import UsageError
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.stats import Rejection
@@ -45,6 +48,16 @@ LISTED_ROOMS = 50
 """Maximum number of rooms that ``/rooms`` lists."""
 IDLE_AFTER_SECONDS = 5 * 60
 """Time without a line after which ``/names`` shows how long a member has been idle."""
+LINES = frozenset({"me", "say"})
+"""Commands that say a line in the room, for slow mode."""
+UNHEARD = frozenset(
+    {
+        "help", "names", "history", "search", "rooms", "join", "leave", "timestamp", "receipts", "quiet", "ignore",
+        "unignore", "back", "ping", "uptime", "version", "motd", "quit",
+        "register", "login", "logout", "passwd", "drop", "inbox",
+    }
+)  # fmt: skip
+"""Commands whose argument nobody else reads. People who are muted can use no other command with an argument."""
 QUIT_WORDS = frozenset({"quit", "exit"})
 """Lines that end the session, regardless of case and surrounding blanks."""
 
@@ -87,7 +100,7 @@ class CommandContext(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One ``/word``.
+    """One ``/word``. It is for operators, unless the table says that it is for everybody.
 
     *run* takes the context, the text after the word and its blank, and the time (seconds since the epoch). It may raise
     ``RejectedError`` as long as it has not changed anything.
@@ -98,6 +111,7 @@ class Command:
     help: str
     run: Callable[[CommandContext, str, float], None]
     aliases: tuple[str, ...] = ()
+    is_for_operators: bool = True
 
     @property
     def syntax(self) -> str:
@@ -117,27 +131,53 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         member.last_active = at
     room = context.room
+    moderation = context.hub.moderation
     if not line.startswith("/"):
         text = line.strip()
         if text.casefold() in QUIT_WORDS:
             context.leave("")
         elif text:
+            if moderation.is_active:
+                moderation.check_line(member, room.name, at)
             room.say(member, line, at)
     elif line.startswith("//"):
+        if moderation.is_active:
+            moderation.check_line(member, room.name, at)
         room.say(member, line[1:], at)
     else:
         verb, _, argument = line[1:].partition(" ")
-        command = _find_command(verb)
+        command = find_command(verb)
         if command.run is _nick:
             reject_controls(typed)
-        command.run(context, argument, at)
+        run(context, command, argument, at)
     backlog = context.hub.backlog
     if backlog.above_high_water and context.ready:
         context.pause()
         backlog.when_below_low_water(context.resume)
 
 
-def _find_command(verb: str) -> Command:
+def run(context: CommandContext, command: Command, argument: str, at: float) -> None:
+    """Run *command* if the user may do that. All doors run commands with this function. Raises ``RejectedError``."""
+    member, moderation = context.member, context.hub.moderation
+    check_permission(member, command)
+    if moderation.is_active and argument.strip() and command.name not in UNHEARD:
+        if command.name in LINES:
+            moderation.check_line(member, context.room.name, at)
+        else:
+            moderation.check_speech(member, at)
+    try:
+        command.run(context, argument, at)
+    except UsageError:
+        raise _usage_error(command.name) from None
+
+
+def check_permission(member: Member, command: Command) -> None:
+    """Raise ``NotPermitted`` unless *member* may use *command*."""
+    if command.is_for_operators:
+        check_operator(member, f"/{command.name}")
+
+
+def find_command(verb: str) -> Command:
     """Return the command with the name or alias *verb*. Raises ``RejectedError``."""
     command = _BY_NAME.get(verb.casefold())
     if command is None:
@@ -172,10 +212,15 @@ def _usage_error(command: str) -> RejectedError:
 
 
 def _help(context: CommandContext, argument: str, at: float) -> None:
+    account = context.member.account
+    is_operator = account is not None and account.is_operator
     if not argument.strip():
-        _reply_lines(context, *(f"{command.syntax}   {command.help}" for command in COMMANDS))
+        shown = COMMANDS if is_operator else [command for command in COMMANDS if not command.is_for_operators]
+        _reply_lines(context, *(f"{command.syntax}   {command.help}" for command in shown))
         return
-    command = _find_command(argument.strip().removeprefix("/"))
+    command = find_command(argument.strip().removeprefix("/"))
+    if command.is_for_operators and not is_operator:
+        check_permission(context.member, command)
     _reply_lines(context, f"{command.syntax}   {command.help}")
     if command.aliases:
         _reply_lines(context, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
@@ -380,6 +425,7 @@ def _join(context: CommandContext, argument: str, at: float) -> None:
     name = _require_args(argument, "join").strip().lower()
     if name == context.room.name:
         raise RejectedError(f"you are in {name} already.")
+    context.hub.check_joining(context.member, name, at)
     context.move_to(name)
 
 
@@ -393,7 +439,7 @@ def _leave(context: CommandContext, argument: str, at: float) -> None:
 def _topic(context: CommandContext, argument: str, at: float) -> None:
     room, text = context.room, argument.strip()
     if text:
-        room.change_topic(context.member, text)
+        context.hub.change_topic(context.member, room, text, at)
     else:
         no_topic = "there is no topic. /topic TEXT sets one."
         _reply_later(context, lambda: [f"Topic: {room.topic}" if room.topic else no_topic])
@@ -475,10 +521,11 @@ def _motd(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _quit(context: CommandContext, argument: str, at: float) -> None:
-    context.leave(argument.strip())
+    is_muted = context.hub.moderation.is_muted(context.member, at)
+    context.leave("" if is_muted else argument.strip())
 
 
-COMMANDS: tuple[Command, ...] = (
+_FOR_EVERYBODY: tuple[Command, ...] = (
     Command("help", "[COMMAND]", "lists the commands, or explains one", _help, ("h", "?")),
     Command("names", "", "who is here", _names, ("who", "users", "list")),
     Command("nick", "NAME", "takes another nickname", _nick),
@@ -505,5 +552,28 @@ COMMANDS: tuple[Command, ...] = (
     Command("motd", "", "the message of the day", _motd),
     Command("quit", "[WHY]", "leaves", _quit, ("exit", "q")),
 )
+_FOR_OPERATORS: tuple[Command, ...] = (
+    Command("kick", "NAME [WHY]", "ends the session of NAME", operator_commands.kick),
+    Command("mute", "NAME [1h]", "lets nobody read what NAME writes, for this time", operator_commands.mute),
+    Command("unmute", "NAME", "ends that", operator_commands.unmute),
+    Command(
+        "ban",
+        "NAME|ADDRESS/PREFIX [7d] [WHY]",
+        "keeps a person or a network out, for this time",
+        operator_commands.ban,
+    ),
+    Command("unban", "NAME|ADDRESS/PREFIX", "ends that", operator_commands.unban),
+    Command("bans", "", "lists the bans", operator_commands.bans),
+    Command("op", "NAME", "makes the owner of an account an operator", operator_commands.op),
+    Command("deop", "NAME", "ends that", operator_commands.deop),
+    Command("announce", "TEXT", "says it in all rooms, as the server", operator_commands.announce),
+    Command("slow", "[5s|off]", "lets each person say one line in this time", operator_commands.slow),
+    Command("audit", "[N]", "the last N actions of operators", operator_commands.audit),
+)
+COMMANDS: tuple[Command, ...] = (
+    *(replace(command, is_for_operators=False) for command in _FOR_EVERYBODY),
+    *_FOR_OPERATORS,
+)
+"""The commands. Those of operators are shown to nobody else."""
 
 _BY_NAME = {verb: command for command in COMMANDS for verb in (command.name, *command.aliases)}

@@ -26,15 +26,23 @@ def peer_ip(address: IAddress) -> str | None:
 
 
 def source_of(transport: StreamTransport) -> Source:
-    """Return the origin of the connection over *transport*. A connection that a proxy forwards is never local."""
-    host = peer_ip(transport.getPeer())
-    is_local = not getattr(transport, "is_forwarded", False) and (host is None or is_loopback(host))
+    """Return the origin of the connection over *transport*. A connection that a proxy forwards is never local.
+
+    If the proxy does not give the address of the client, there is none: that of the proxy is no origin.
+    """
+    is_forwarded = getattr(transport, "is_forwarded", False)
+    is_known = getattr(transport, "is_address_known", True)
+    host = peer_ip(transport.getPeer()) if is_known else None
+    is_local = not is_forwarded and (host is None or is_loopback(host))
     return Source(host, is_local, ISSLTransport.providedBy(transport))
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether the IP address *host* is one of this machine only."""
-    address = ip_address(host)
+    """Return whether the IP address *host* is one of this machine only. A text that is no address is not."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
     mapped = address.ipv4_mapped if address.version == 6 else None
     return (mapped or address).is_loopback
 

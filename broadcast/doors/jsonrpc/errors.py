@@ -9,9 +9,12 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from broadcast.core.errors import (
+    Banned,
     BroadcastError,
+    Muted,
     NicknameRejected,
     NotHere,
+    NotPermitted,
     RecipientNotReading,
     RejectedError,
     RoomRejected,
@@ -41,6 +44,9 @@ class Code(IntEnum):
     GOING_DOWN = 1011
     UID_REUSED = 1012
     STALE = 1013
+    NOT_PERMITTED = 1024
+    MUTED = 1025
+    BANNED = 1026
 
 
 REASONS: Final[Mapping[str, tuple[Code, str]]] = {
@@ -64,6 +70,9 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "uid-reused": (Code.UID_REUSED, "Another line or private message has this uid; data.seq is the line's number."),
     "stale": (Code.STALE, "A later attempt to resume the session came before."),
     "protocol": (Code.STALE, "The server does not speak this version; data.supported lists those that it speaks."),
+    "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
+    "muted": (Code.MUTED, "Others must not read texts of the session until data.until; null for no end."),
+    "banned": (Code.BANNED, "The account, the nickname or the address is banned until data.until; null for no end."),
 }
 """The values of ``data.reason``, each with its code and its meaning."""
 
@@ -79,6 +88,9 @@ class ErrorData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq: Annotated[int | UnsetType, Meta(description="Number of the line that has this uid.")] = UNSET
     room: Annotated[str | UnsetType, Meta(description="The room that is refused.")] = UNSET
     supported: Annotated[list[int] | UnsetType, Meta(description="The versions that the server speaks.")] = UNSET
+    until: Annotated[
+        float | None | UnsetType, Meta(description="The end, in seconds since the epoch; null for no end.")
+    ] = UNSET
 
 
 class Error(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,9 +119,10 @@ def refusal(
     seq: int | UnsetType = UNSET,
     room: str | UnsetType = UNSET,
     supported: list[int] | UnsetType = UNSET,
+    until: float | None | UnsetType = UNSET,
 ) -> RpcError:
     """Return the error with the *reason*, one of ``REASONS``, and the other members of its data."""
-    data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported)
+    data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported, until=until)
     return RpcError(REASONS[reason][0], message, data)
 
 
@@ -135,5 +148,11 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one 
             return refusal("uid-reused", sentence, seq=seq)
         case TooManyConnections():
             return refusal("too-many-connections", sentence)
+        case NotPermitted():
+            return refusal("not-permitted", sentence)
+        case Muted(until=until):
+            return refusal("muted", sentence, until=until)
+        case Banned(until=until):
+            return refusal("banned", sentence, until=until)
         case _:
             return RpcError(Code.INVALID_PARAMS, sentence)

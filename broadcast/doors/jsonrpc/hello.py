@@ -139,15 +139,17 @@ class Hello:
         try:
             reject_controls(nick)
             connection = self._connection
-            return self._sessions.open(
-                sanitize(nick), self._limit_grace(inf), connection.address, connection.source
-            )
+            return self._sessions.open(sanitize(nick), self._limit_grace(inf), connection.address, connection.source)
         except RejectedError as error:
             raise explain_rejection(error) from error
 
     # A resumed session
 
     def _resume(self, session: ProgramSession, resume: Resume) -> None:
+        try:
+            self._hub.check_address(self._connection.source.address)
+        except RejectedError as error:
+            raise explain_rejection(error) from error
         rooms = list(self._hub.rooms_of(session.member))
         self._check_numbers(rooms)
         session.attempt = resume.attempt

@@ -155,9 +155,7 @@ class ProgramSession:
         self._rooms_to_leave = 0
         """Number of rooms that the session is leaving: some of their members have not been notified yet."""
         # The member refers to the session weakly, because the door owns it until its end.
-        self.member = self._hub.admit(
-            self.id, nick, proxy(self), receives_own=True, account=account, source=source
-        )
+        self.member = self._hub.admit(self.id, nick, proxy(self), receives_own=True, account=account, source=source)
         self.member.last_active = sessions.wall_clock()
         self.first_nick = self.member.nick
         """The nickname with which the session began."""
