@@ -17,6 +17,10 @@
     │   ├── Muted                   ... because others must not read texts of the user
     │   ├── Banned                  ... because the account, the nickname or the address is banned
     │   └── TooManyConnections      ... because a limit of connections is reached
+    │   ├── TooManyConnections      ... because a limit of connections is reached
+    │   ├── TooManyTries            ... because of the number of wrong passwords
+    │   ├── TooManyRegistrations    ... because of the number of new accounts
+    │   └── Busy                    ... because the server has too much of such work just now
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
     │   ├── JournalDamaged          ... because its contents cannot be trusted
@@ -135,6 +139,36 @@ class TooManyConnections(RejectedError):
     """The number of connections, in total or from one address, is at its limit."""
 
     kind = Rejection.FULL
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{-(-seconds // 60)} min"
+
+
+class TooManyTries(RejectedError):
+    """There were too many wrong passwords. After *retry* seconds, one more password is checked."""
+
+    def __init__(self, retry: int) -> None:
+        super().__init__(f"too many wrong passwords: try again in {_duration(retry)}.")
+        self.retry = retry
+
+
+class TooManyRegistrations(RejectedError):
+    """There were too many registrations. After *retry* seconds, one more is possible."""
+
+    def __init__(self, retry: int) -> None:
+        super().__init__(f"too many registrations: try again in {_duration(retry)}.")
+        self.retry = retry
+
+
+class Busy(RejectedError):
+    """The server has too much of this kind of work just now."""
+
+    retry = 1
+    """Seconds after which another try makes sense."""
+
+    def __init__(self) -> None:
+        super().__init__("busy, try again.")
 
 
 class JournalError(BroadcastError):

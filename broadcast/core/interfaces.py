@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Event, Notice, Stored
+from broadcast.core.passwords import Password
 from broadcast.core.records import AuditEntry, PrivateLine, RecordChange, StoredRecords
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
@@ -215,6 +216,26 @@ class Records(Protocol):
 
     def read_audit(self, limit: int, on_result: AuditCallback) -> None:
         """Read the newest *limit* entries of the audit trail, in ascending order."""
+
+
+class PasswordHasher(Protocol):
+    """Slow hashing of passwords, on threads of its own.
+
+    Both methods raise ``Busy`` if too many passwords wait already. A result of None means that the work has failed: the
+    password was not checked, and another try may succeed.
+    """
+
+    def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
+        """Call *on_result* in a later turn with the hash of *password*, as text in PHC string format."""
+
+    def verify(
+        self, stored: str | None, password: Password, on_result: Callable[[bool | None, str | None], None]
+    ) -> None:
+        """Call *on_result* in a later turn with whether *password* is the one whose hash is *stored*.
+
+        The second argument is a stronger hash to store in its place, if there should be one. If *stored* is None or
+        empty, the result is False after the same work.
+        """
 
 
 class Journal(Protocol):

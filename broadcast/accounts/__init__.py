@@ -1,0 +1,1 @@
+"""The work around accounts that is no part of the core: hashing of passwords."""

@@ -1,0 +1,178 @@
+"""Hashing of passwords with argon2id (RFC 9106), on two threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from threading import Lock, Thread, get_native_id
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from argon2 import extract_parameters
+from argon2.exceptions import VerifyMismatchError
+from argon2.low_level import Type, hash_secret, verify_secret
+
+from broadcast.core.errors import Busy
+from broadcast.core.interfaces import PasswordHasher
+from broadcast.core.passwords import Password
+from broadcast.core.time_slice import CallSoon
+
+THREADS = 2
+MAX_WAITING = 32
+"""Maximum number of passwords that wait for a thread."""
+MAX_SECONDS = 0.1
+"""Time that a hash may take on this machine, unless ``PARAMETERS`` has no cheaper one."""
+NICENESS = 10
+"""Scheduling priority of the threads on Linux. The reactor's thread goes first, also with fewer cores than threads."""
+_SALT_BYTES = 16
+_HASH_BYTES = 32
+
+
+class Parameters(NamedTuple):
+    """The parameters of argon2id, as in RFC 9106."""
+
+    memory: int
+    """Size of the memory, in KiB."""
+    passes: int
+    lanes: int
+
+
+PARAMETERS = [
+    Parameters(65536, 3, 4),  # the second recommended option of RFC 9106
+    Parameters(65536, 2, 4),
+    Parameters(47104, 2, 2),
+    Parameters(32768, 2, 1),
+    Parameters(19456, 2, 1),  # the minimum that OWASP's Password Storage Cheat Sheet recommends
+]
+"""The parameters to choose from, the strongest first."""
+
+
+class Hasher:
+    """A hasher of passwords on two threads, which start with the first password.
+
+    The first one measures which of ``PARAMETERS`` this machine computes fast enough, unless *parameters* are given. A
+    hash with other parameters stays valid. If the work has failed, *report* receives one line.
+    """
+
+    def __init__(
+        self, call_soon: CallSoon, report: Callable[[str], object] = str, parameters: Parameters | None = None
+    ) -> None:
+        self._call_soon = call_soon
+        self._report = report
+        self._parameters = parameters
+        self._decoy = ""
+        """The hash of no known password, which is checked in the place of one that does not exist."""
+        self._preparing = Lock()
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._unfinished = 0
+        """Number of jobs whose results have not been delivered."""
+        self._started = False
+        self._closed = False
+
+    def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
+        """Compute a hash of *password*. Raises ``Busy``."""
+        self._submit(partial(self._hash, password), on_result)
+
+    def verify(
+        self, stored: str | None, password: Password, on_result: Callable[[bool | None, str | None], None]
+    ) -> None:
+        """Check *password*, and hash it again if *stored* is weaker than a new hash. Raises ``Busy``."""
+        self._submit(partial(self._verify, stored, password), lambda result: on_result(*(result or (None, None))))
+
+    def close(self) -> None:
+        """End the threads without waiting for them. Results that were not delivered are dropped."""
+        self._closed = True
+        for _ in range(THREADS):
+            self._jobs.put(None)
+
+    def _submit(self, compute: Callable[[], Any], on_result: Callable[[Any], None]) -> None:
+        if self._unfinished >= MAX_WAITING + THREADS:
+            raise Busy
+        self._unfinished += 1
+        self._jobs.put(partial(self._work, compute, on_result))
+        if not self._started:
+            self._started = True
+            for number in range(THREADS):
+                # Daemon threads, so that the process can exit in the middle of a hash.
+                Thread(target=self._run, name=f"password hasher {number}", daemon=True).start()
+
+    def _run(self) -> None:
+        if sys.platform == "linux":  # there, the priority belongs to the thread and to the threads of its lanes
+            with suppress(OSError):  # a sandbox may forbid it
+                thread = get_native_id()
+                os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        while (job := self._jobs.get()) is not None:
+            if not self._closed:
+                job()
+
+    def _work(self, compute: Callable[[], Any], on_result: Callable[[Any], None]) -> None:
+        failure = ""
+        try:
+            result = compute()
+        except Exception as error:  # noqa: BLE001 - the thread must survive any error, such as too little memory
+            result = None
+            failure = f"a password could not be hashed: {str(error) or type(error).__name__}"
+        self._call_soon(partial(self._deliver, on_result, result, failure))
+
+    def _deliver(self, on_result: Callable[[Any], None], result: object, failure: str) -> None:
+        self._unfinished -= 1
+        if self._closed:
+            return
+        if failure:
+            self._report(failure)
+        on_result(result)
+
+    def _prepare(self) -> Parameters:
+        """Return the parameters. The first call measures them and makes the decoy."""
+        with self._preparing:
+            if self._parameters is None:
+                self._parameters = measure()
+            if not self._decoy:
+                self._decoy = _compute(os.urandom(_HASH_BYTES), self._parameters)
+            return self._parameters
+
+    def _hash(self, password: Password) -> str:
+        return _compute(password.encoded, self._prepare())
+
+    def _verify(self, stored: str | None, password: Password) -> tuple[bool, str | None]:
+        parameters = self._prepare()
+        try:
+            verify_secret((stored or self._decoy).encode(), password.encoded, Type.ID)
+        except VerifyMismatchError:
+            return False, None
+        if not stored:
+            return False, None
+        return True, _compute(password.encoded, parameters) if _is_weaker(stored, parameters) else None
+
+
+def measure(parameters: list[Parameters] = PARAMETERS, max_seconds: float = MAX_SECONDS) -> Parameters:
+    """Return the strongest of *parameters* with which a hash takes at most *max_seconds*, or the last of them."""
+    for candidate in parameters[:-1]:
+        # Twice, because the first one also fetches the memory, and because other programs may have run meanwhile.
+        for _ in range(2):
+            began = perf_counter()
+            _compute(bytes(_HASH_BYTES), candidate)
+            if perf_counter() - began <= max_seconds:
+                return candidate
+    return parameters[-1]
+
+
+def _compute(secret: bytes, parameters: Parameters) -> str:
+    memory, passes, lanes = parameters
+    return hash_secret(secret, os.urandom(_SALT_BYTES), passes, memory, lanes, _HASH_BYTES, Type.ID).decode()
+
+
+def _is_weaker(stored: str, parameters: Parameters) -> bool:
+    """Return whether the hash *stored* takes an attacker less work than one with *parameters*.
+
+    A stronger one stays, so that a start on a busy machine, which measures longer times, weakens no hash.
+    """
+    found = extract_parameters(stored)
+    return found.memory_cost * found.time_cost < parameters.memory * parameters.passes
+
+
+_conforms: type[PasswordHasher] = Hasher
