@@ -33,6 +33,8 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 import twisted
+from broadcast.accounts.hashing import Argon2Hasher
+from broadcast.core.accounts import Accounts, Authenticator
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.limits import Limits
 from broadcast.delivery.dispatcher import Dispatcher
@@ -116,7 +118,9 @@ class Crowd:
         soon: Callable[[Callable[[], None]], object] = reactor.callFromThread
         fanout = Fanout(Dispatcher(soon, time.thread_time))
         settings = Settings(replay=replay, limits=Limits().without_client_limits())
-        self.hub = Hub(MemoryJournal(soon), lambda: fanout, settings, reactor.seconds())
+        journal = MemoryJournal(soon)
+        authenticator = Authenticator(Accounts(journal.records), Argon2Hasher(soon), time.monotonic, time.time)
+        self.hub = Hub(journal, lambda: fanout, settings, reactor.seconds(), authenticator)
         connections = Connections(settings.limits, reactor)
         self.doors = Doors(self.hub, connections, reactor, soon, time.time, partial(writer_for, reactor))
         self.hub.open(lambda _room: None)

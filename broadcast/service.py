@@ -86,6 +86,10 @@ TOKEN_BYTES: Final = 16
 """Number of random bytes in the secret that resumes a session."""
 OTHER_FILES: Final = 64
 """File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
+_ACCOUNTS: Final = (
+    "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, and only "
+    "people with an account get in."
+)
 _METRICS: Final = (
     "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
     "machine only, or an endpoint description. By default nowhere."
@@ -130,13 +134,7 @@ class Options(usage.Options):
             ROOMS[0],
             "open: /join opens any room. fixed: there are only the lobby and the rooms of --room.",
         ),
-        (
-            "accounts",
-            None,
-            ACCOUNT_MODES[0],
-            "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, "
-            "and only people with an account get in.",
-        ),
+        ("accounts", None, ACCOUNT_MODES[0], _ACCOUNTS),
         (
             "account-days",
             None,

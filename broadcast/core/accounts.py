@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
-from broadcast.core.errors import JournalError, NotStored, RejectedError, RegistrationClosed, WrongPassword
+from broadcast.core.errors import JournalError, NotStored, RegistrationClosed, RejectedError, WrongPassword
 from broadcast.core.interfaces import Records
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.passwords import Password
@@ -138,7 +138,8 @@ class Accounts:
         """Delete *account* and its private messages."""
 
         def stored(error: JournalError | None) -> None:
-            if error is None and self._by_id.pop(account.id, None):
+            if error is None:
+                self._by_id.pop(account.id, None)
                 self._by_key.pop(casefold_key(account.name), None)
             on_changed(None if error is None else NotStored(error))
 
@@ -187,11 +188,15 @@ class Authenticator:
         self.accounts = accounts
         self._hasher = hasher
         self._now = now
-        self.wall_clock = wall_clock
-        """Returns the time of day in seconds since the epoch."""
+        self._wall_clock = wall_clock
         self._mode = mode
         self._tries = TryLimiter()
         self._registrations = RegistrationLimiter()
+
+    @property
+    def time_of_day(self) -> float:
+        """The time of day, in seconds since the epoch."""
+        return self._wall_clock()
 
     @property
     def is_open(self) -> bool:
@@ -225,8 +230,8 @@ class Authenticator:
             on_result(WrongPassword())
             return
         self._tries.succeeded(key, source.address)
-        values = {} if new_hash is None else {"password_hash": new_hash}
-        self.accounts.change(account, last_used=self.wall_clock(), **values)
+        password_hash = new_hash or account.queued.password_hash
+        self.accounts.change(account, last_used=self._wall_clock(), password_hash=password_hash)
         on_result(account)
 
     def register(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:
@@ -239,7 +244,7 @@ class Authenticator:
         self._hasher.hash(password, partial(self._add, name, source, on_result))
 
     def _add(self, name: str, source: Source, on_result: OnAccount, password_hash: str) -> None:
-        at = self.wall_clock()
+        at = self._wall_clock()
         record = AccountRecord(0, name, password_hash, created=at, last_used=at)
 
         def added(result: Account | RejectedError) -> None:

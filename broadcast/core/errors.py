@@ -107,6 +107,13 @@ class NotStored(RejectedError):
         super().__init__(f"it cannot be stored: {error}")
 
 
+class Busy(RejectedError):
+    """Too many passwords wait."""
+
+    def __init__(self) -> None:
+        super().__init__("busy, try again.")
+
+
 class NotPermitted(RejectedError):
     """The user may not do this."""
 

@@ -30,7 +30,7 @@ from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
 from broadcast.core.records import AuditEntry
 from broadcast.core.room import Room, RoomContext
-from broadcast.core.source import Source
+from broadcast.core.source import LOCAL, Source
 from broadcast.core.stats import Rejection
 
 GOING_DOWN = "The server is going down."
@@ -39,7 +39,6 @@ TAKEN_OVER: Final = "taken over by another connection"
 """The leave reason of a session whose nickname another session of its owner has taken over."""
 FREE_NAME_DIGITS: Final = 6
 """Number of characters that a free nickname has room for, after the stem of the old one."""
-LOCAL: Final = Source()
 MAX_ROOM_NAME_CHARS: Final = 32
 """Maximum length of a room's name, in characters."""
 _room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
@@ -94,8 +93,9 @@ class Settings:
 class Hub:
     """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
-    *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started* is the start of the server, in seconds since the epoch.
-    *call_later* is for the rooms. Session ids begin after *first_session*.
+    *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started*
+    is the start of the server, in seconds since the epoch. *call_later* is for the rooms. Session ids begin after
+    *first_session*.
     """
 
     def __init__(
@@ -451,7 +451,7 @@ class Hub:
 
     def check_address(self, host: str | None) -> None:
         """Raise ``Banned`` if the IP address *host* is banned now."""
-        self.moderation.check_address(host, self.authenticator.wall_clock())
+        self.moderation.check_address(host, self.authenticator.time_of_day)
 
     def change_topic(self, member: Member, room: Room, text: str, at: float, on_stored: OnStored | None = None) -> None:
         """Change the topic of *room* to *text*, if *member* may do that. Raises ``RejectedError``."""
@@ -486,7 +486,7 @@ class Hub:
             raise PasswordNeeded(nick)
         number = None if account is None else account.id
         self.moderation.check_name(
-            nick, number, is_registered=registered is not None, at=self.authenticator.wall_clock()
+            nick, number, is_registered=registered is not None, at=self.authenticator.time_of_day
         )
         other = self._owners.get(nicknames.casefold_key(nick), owner)
         if other is not None and other is not owner and not _end_replaced(other, link):

@@ -37,13 +37,13 @@ from broadcast.core.events import (
     ServerNotice,
     Welcome,
 )
-from broadcast.core.hub import LOCAL, Hub, Settings
+from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Link, Member
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
-from broadcast.core.source import Source
+from broadcast.core.source import LOCAL, Source
 from broadcast.core.stats import Rejection
 
 MAX_REJECTED_NICKS = 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +20,7 @@ class Source:
     def is_safe(self) -> bool:
         """Whether nobody on the way can read a password."""
         return self.is_local or self.is_encrypted
+
+
+LOCAL: Final = Source()
+"""The origin of a connection of this machine, which has no address."""

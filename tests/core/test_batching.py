@@ -38,6 +38,9 @@ class Listener:
     def receive_private(self, message: PrivateMessage) -> None:
         raise NotImplementedError
 
+    def disconnect(self, reason: str, notice: str) -> None:
+        raise NotImplementedError
+
 
 @pytest.fixture
 def room() -> dict[int, Membership]:

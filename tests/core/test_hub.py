@@ -36,7 +36,8 @@ def admit(world: World, name: str) -> Member:
 def test_hub_numbers_the_sessions_and_knows_when_it_was_started(hub: Hub) -> None:
     assert [hub.next_session_id() for _ in range(3)] == [1, 2, 3]
     assert (hub.session_count, hub.started) == (3, NOON)
-    another = Hub(MemoryJournal(list[object]().append), hub._make_publisher, hub.settings, NOON, first_session=7 << 32)
+    journal = MemoryJournal(list[object]().append)
+    another = Hub(journal, hub._make_publisher, hub.settings, NOON, hub.authenticator, first_session=7 << 32)
     assert (another.next_session_id(), another.session_count) == ((7 << 32) + 1, 1)
 
 

@@ -135,6 +135,9 @@ class Visitor(Member):
     def receive_private(self, message: PrivateMessage) -> None:
         raise NotImplementedError
 
+    def disconnect(self, reason: str, notice: str) -> None:
+        raise NotImplementedError
+
 
 @pytest.fixture
 def room() -> RecordedRoom:

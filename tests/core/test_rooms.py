@@ -69,6 +69,9 @@ class Program:
     def receive_private(self, message: PrivateMessage) -> None:
         self.calls.append(message.text)
 
+    def disconnect(self, reason: str, notice: str) -> None:
+        raise NotImplementedError
+
 
 @pytest.fixture
 def world() -> World:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from weakref import proxy
 
-from broadcast.core.hub import LOCAL, fold_room_name
+from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
+from broadcast.core.source import LOCAL
 from broadcast.doors.jsonrpc.encoder import encode_private, public_id
 from broadcast.doors.jsonrpc.errors import refusal
 

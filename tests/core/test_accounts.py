@@ -1,0 +1,322 @@
+"""Accounts change when they are stored, and an owner gets the registered nickname on every connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from broadcast.core.accounts import Account
+from broadcast.core.errors import (
+    Busy,
+    JournalError,
+    NotPermitted,
+    NotStored,
+    PasswordNeeded,
+    RegistrationClosed,
+    RejectedError,
+    WrongPassword,
+)
+from broadcast.core.hub import TAKEN_OVER, Settings
+from broadcast.core.passwords import Password
+from broadcast.core.records import AccountRecord, RecordChange
+from broadcast.core.source import Source
+from tests.harness import NOON, SessionClient, World
+
+HERE = Source()
+FAR = Source("192.0.2.1", is_local=False)
+SECRET = Password.parse("correct horse")
+OTHER = Password.parse("battery staple")
+
+
+class Results(list[Account | RejectedError]):
+    """The results of requests, in order."""
+
+    @property
+    def account(self) -> Account:
+        """The last result, which is an account."""
+        account = self[-1]
+        assert isinstance(account, Account), account
+        return account
+
+    @property
+    def error(self) -> type:
+        """The class of the last result, which is an error."""
+        assert isinstance(self[-1], RejectedError), self[-1]
+        return type(self[-1])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def results() -> Results:
+    return Results()
+
+
+def register(world: World, name: str, password: Password = SECRET) -> Account:
+    results = Results()
+    world.hub.authenticator.register(name, password, HERE, results.append)
+    world.settle()
+    return results.account
+
+
+def login(world: World, name: str, password: Password) -> Results:
+    results = Results()
+    world.hub.authenticator.login(name, password, HERE, results.append)
+    world.settle()
+    return results
+
+
+def join(world: World, nick: str, account: Account | None = None) -> SessionClient:
+    client = SessionClient(world)
+    client.session.start()
+    member = world.hub.admit(client.session.id, nick, client.session, account=account)
+    client.session._machine.admit(member)
+    world.room.enter(member)
+    world.settle()
+    return client
+
+
+def fail_to_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
+        world._soon.append(lambda: on_done(JournalError("the disk is full")))
+
+    monkeypatch.setattr(world.journal.records, "write", write)
+
+
+# Requests with a password
+
+
+def test_a_registered_nickname_needs_its_password(world: World) -> None:
+    account = register(world, "Ann")
+    assert (account.id, account.name, account.is_operator) == (1, "Ann", False)
+    assert account.record.created == account.record.last_used == NOON
+    assert world.hub.accounts.find(" ANN ") is account
+    assert login(world, "ann", SECRET).account is account
+    assert login(world, "ann", OTHER).error is WrongPassword
+    assert login(world, "nobody", SECRET).error is WrongPassword
+
+
+def test_a_login_notes_its_time(world: World) -> None:
+    account = register(world, "ann")
+    world.clock.advance(60)
+    login(world, "ann", SECRET)
+    assert account.record.last_used == NOON + 60
+
+
+def test_a_nickname_is_registered_once(world: World, results: Results) -> None:
+    authenticator = world.hub.authenticator
+    authenticator.register("ann", SECRET, HERE, results.append)
+    authenticator.register("ANN", OTHER, HERE, results.append)
+    world.settle()
+    assert str(results[0]) == "ANN is registered already."  # at the end of the hash, before anything is stored
+    assert results.account is world.hub.accounts.find("ann")
+    with pytest.raises(RejectedError, match="registered already"):
+        authenticator.register("ann", SECRET, HERE, results.append)
+
+
+@pytest.mark.parametrize("mode", ["closed", "required"])
+def test_nobody_registers_where_an_administrator_makes_accounts(mode: str, results: Results) -> None:
+    world = World(Settings(accounts=mode))
+    with pytest.raises(RegistrationClosed):
+        world.hub.authenticator.register("ann", SECRET, HERE, results.append)
+
+
+def test_a_password_is_changed_by_somebody_who_knows_it(world: World, results: Results) -> None:
+    account = register(world, "ann")
+    world.hub.authenticator.set_password(account, OTHER, SECRET, HERE, results.append)
+    world.settle()
+    assert results.error is WrongPassword
+    world.hub.authenticator.set_password(account, SECRET, OTHER, HERE, results.append)
+    world.settle()
+    assert results.account is account
+    assert login(world, "ann", SECRET).error is WrongPassword
+    assert login(world, "ann", OTHER).account is account
+
+
+def test_an_account_is_dropped_by_somebody_who_knows_the_password(world: World, results: Results) -> None:
+    account = register(world, "ann")
+    world.hub.authenticator.drop(account, OTHER, HERE, results.append)
+    world.settle()
+    assert results.error is WrongPassword
+    world.hub.authenticator.drop(account, SECRET, HERE, results.append)
+    world.settle()
+    assert results.account is account
+    assert world.hub.accounts.find("ann") is None
+    assert register(world, "ann").id == account.id + 1
+
+
+def test_a_login_that_the_end_of_the_account_overtakes_fails(world: World, results: Results) -> None:
+    account = register(world, "ann")
+    world.hub.accounts.remove(account)
+    world.hub.authenticator.login("ann", SECRET, HERE, results.append)
+    world.settle()
+    assert results.error is WrongPassword
+
+
+def test_an_account_without_a_password_lets_nobody_in(world: World) -> None:
+    added = Results()
+    world.hub.accounts.add(AccountRecord(0, "ann"), added.append)
+    world.settle()
+    assert login(world, "ann", SECRET).error is WrongPassword
+
+
+def test_a_busy_hasher_rejects_every_request(world: World, results: Results) -> None:
+    account = register(world, "ann")
+    world.hasher.is_busy = True
+    authenticator = world.hub.authenticator
+    for request in (
+        lambda: authenticator.login("ann", SECRET, HERE, results.append),
+        lambda: authenticator.register("bob", SECRET, HERE, results.append),
+        lambda: authenticator.set_password(account, SECRET, OTHER, HERE, results.append),
+        lambda: authenticator.drop(account, SECRET, HERE, results.append),
+    ):
+        with pytest.raises(Busy):
+            request()
+    authenticator.replace_password(account, OTHER, results.append)
+    assert results.error is Busy
+
+
+# Storage
+
+
+def test_a_change_that_cannot_be_stored_changes_nothing(
+    world: World, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = register(world, "ann")
+    before = account.record
+    fail_to_store(world, monkeypatch)
+    world.hub.authenticator.register("bob", SECRET, HERE, results.append)
+    world.hub.authenticator.replace_password(account, OTHER, results.append)
+    world.hub.accounts.change(account, name="carol")
+    world.hub.authenticator.drop(account, SECRET, HERE, results.append)
+    world.settle()
+    assert [type(result) for result in results] == [NotStored] * 3
+    assert account.record == account.queued == before
+    assert [account.name for account in world.hub.accounts] == ["ann"]
+    assert world.hub.accounts.find("carol") is world.hub.accounts.find("bob") is None
+    world.hub.accounts._reserve("carol")
+
+
+def test_accounts_survive_with_the_journal(world: World) -> None:
+    register(world, "ann")
+    bob = register(world, "bob")
+    world.hub.accounts.remove(bob)
+    world.settle()
+    again = World(journal=lambda _call_soon: world.journal)
+    assert [account.name for account in again.hub.accounts] == ["ann"]
+    assert login(again, "ann", SECRET).account.id == 1
+    assert register(again, "carol").id == 3
+
+
+def test_two_changes_at_a_time_both_count(world: World) -> None:
+    account = register(world, "ann")
+    world.hub.accounts.change(account, role="operator")
+    world.hub.accounts.change(account, name="anna")
+    world.settle()
+    assert (account.name, account.is_operator) == ("anna", True)
+    assert world.hub.accounts.find("anna") is account
+    assert world.hub.accounts.find("ann") is None
+    assert len(world.hub.accounts) == 1
+    with pytest.raises(RejectedError, match="registered already"):
+        world.hub.accounts.change(register(world, "bob"), name="Anna")
+
+
+def test_an_account_is_found_by_its_subject(world: World) -> None:
+    account = register(world, "ann")
+    world.hub.accounts.change(account, issuer="https://id.example", subject="7")
+    world.settle()
+    assert world.hub.accounts.find_subject("https://id.example", "7") is account
+    assert world.hub.accounts.find_subject("https://other.example", "7") is None
+    assert world.hub.accounts.get(account.id) is account
+
+
+# Nicknames
+
+
+def test_nobody_else_uses_a_registered_nickname(world: World) -> None:
+    account = register(world, "ann")
+    bob = join(world, "bob")
+    with pytest.raises(PasswordNeeded, match=r"^ANN is registered: it needs its password\.$"):
+        join(world, "ANN")
+    with pytest.raises(PasswordNeeded):
+        world.hub.rename(bob.session.member, "ann")
+    join(world, "ann", account)
+    assert world.hub.find("ann").account is account
+
+
+def test_the_owner_takes_the_nickname_over_on_another_connection(world: World) -> None:
+    account = register(world, "ann")
+    old = join(world, "ann", account)
+    new = join(world, "Ann", account)
+    assert old.session.leave_reason == TAKEN_OVER
+    assert world.hub.find("ann") is new.session.member
+    bob = join(world, "bob")
+    world.hub.log_in(bob.session.member, account)
+    world.settle()
+    assert new.session.leave_reason == TAKEN_OVER
+    assert world.hub.find("ann") is bob.session.member
+    world.hub.log_in(bob.session.member, account)
+    assert bob.session.nick == "ann"
+
+
+def test_a_login_that_cannot_have_the_nickname_changes_nothing() -> None:
+    world = World(Settings(unicode_nicknames=True))
+    account = register(world, "ann")
+    lookalike = join(world, "аnn")  # with a Cyrillic letter
+    bob = join(world, "bob")
+    with pytest.raises(RejectedError, match="looks too much like"):
+        world.hub.log_in(bob.session.member, account)
+    assert (bob.session.nick, bob.session.member.account) == ("bob", None)
+    assert world.hub.find("аnn") is lookalike.session.member
+
+
+def test_somebody_who_logs_out_gets_a_free_nickname(world: World) -> None:
+    account = register(world, "ann")
+    register(world, "ann2")
+    ann = join(world, "ann", account)
+    bob = join(world, "bob")
+    world.hub.log_out(ann.session.member)
+    assert (ann.session.nick, ann.session.member.account) == ("ann3", None)
+    world.hub.log_out(bob.session.member)
+    assert bob.session.nick == "bob"
+
+
+def test_somebody_whose_nickname_becomes_registered_gets_a_free_one(world: World) -> None:
+    long = join(world, "x" * 24)
+    register(world, "x" * 24)
+    world.hub.leave_registered_name(long.session.member)
+    assert long.session.nick == "x" * 18 + "2"
+
+
+def test_all_sessions_of_an_account_end_but_one(world: World) -> None:
+    account = register(world, "ann")
+    first, second, other = (join(world, nick) for nick in ("bob", "carol", "dave"))
+    for client in (first, second):
+        client.session.member.account = account
+    world.hub.leave_accounts(account, "password changed", "Your password was changed.", but=second.session.member)
+    world.settle()
+    assert first.session.leave_reason == "password changed"
+    assert second.session.leave_reason == other.session.leave_reason == ""
+
+
+def test_only_people_with_an_account_get_in_where_it_is_required(results: Results) -> None:
+    world = World(Settings(accounts="required"))
+    world.hub.accounts.add(AccountRecord(0, "ann"), results.append)
+    world.settle()
+    with pytest.raises(NotPermitted, match="only people with an account"):
+        join(world, "bob")
+    with pytest.raises(PasswordNeeded):
+        join(world, "ann")
+    assert join(world, "ann", results.account).session.nick == "ann"
+
+
+@pytest.mark.parametrize(
+    ("source", "is_safe"),
+    [(HERE, True), (FAR, False), (Source("192.0.2.1", is_local=False, is_encrypted=True), True)],
+)
+def test_a_password_is_safe_on_this_machine_and_encrypted(source: Source, is_safe: bool) -> None:
+    assert source.is_safe is is_safe
