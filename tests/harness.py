@@ -459,7 +459,10 @@ class World:
 
     def connect(self, address: IAddress | None = None) -> Person:
         """Return a person who has received the welcome."""
-        transport = self.transport(address)
+        return self.connect_transport(self.transport(address))
+
+    def connect_transport(self, transport: MemoryTransport) -> Person:
+        """Return a person who is connected with *transport*, and has received the welcome."""
         protocol = cast(BroadcastProtocol, self.factory.buildProtocol(transport.address))
         person = Person(self, protocol, transport)
         protocol.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated

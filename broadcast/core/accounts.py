@@ -141,6 +141,7 @@ class Accounts:
             if error is None:
                 self._by_id.pop(account.id, None)
                 self._by_key.pop(casefold_key(account.name), None)
+                account.record = replace(account.record, role="")  # a session may still have the account
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((DeleteAccount(account.id),), stored)
