@@ -10,7 +10,8 @@ from zope.interface import alsoProvides
 
 from broadcast.core.accounts import OPERATOR, Account
 from broadcast.core.records import AccountRecord, AuditEntry
-from tests.harness import Person, World
+from tests.doors.jsonrpc.programs import Program
+from tests.harness import MemoryTransport, Person, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from broadcast.core.errors import JournalError, RejectedError
     from broadcast.core.membership import Member
+    from tests.doors.jsonrpc.programs import ProgramWorld
 
 
 def address(host: str) -> IAddress:
@@ -49,13 +51,21 @@ def give_account(world: World, nick: str, role: str = "") -> Account:
     return account
 
 
-def join(world: World, nick: str, host: str | None = None, *, tls: bool = False) -> Person:
-    """Return a person at *host*, by default on this machine, who has taken *nick* and read everything."""
-    transport_address = None if host is None else address(host)
-    transport = world.transport(transport_address)
+def _transport(world: World, host: str | None, *, tls: bool) -> MemoryTransport:
+    transport = world.transport(None if host is None else address(host))
     if tls:
         alsoProvides(transport, ISSLTransport)
-    person = world.connect_transport(transport)
+    return transport
+
+
+def connect_program(world: ProgramWorld, host: str | None = None, *, tls: bool = False) -> Program:
+    """Return a program at *host*, by default on this machine, that has sent nothing yet."""
+    return Program(world, world.connect_transport(_transport(world, host, tls=tls)))
+
+
+def join(world: World, nick: str, host: str | None = None, *, tls: bool = False) -> Person:
+    """Return a person at *host*, by default on this machine, who has taken *nick* and read everything."""
+    person = world.connect_transport(_transport(world, host, tls=tls))
     person.say(nick)
     person.read()
     return person
