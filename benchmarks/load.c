@@ -17,6 +17,8 @@
  *
  * With JSON-RPC, the lengths of deliveries differ, but all readers of a room are sent the same bytes. So the bytes are
  * copied and searched for line ends only once, by the reader that is ahead of all others. The others only count them.
+ *
+ * It is compiled with -DWITH_TLS where OpenSSL is installed. It checks no certificate.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -37,6 +39,9 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_TLS
+#include <openssl/ssl.h>
+#endif
 
 enum { RING = 1 << 20, EVENTS = 1024, SCRATCH = 1 << 20, CARRY = 128, STEP = 10, BUCKETS = 2000000, AHEAD = 1024,
        HEAD = 64, UID = 32, ROOM_RING = 1 << 12 };
@@ -51,6 +56,7 @@ static struct setting { const char *name; double value; const char *meaning; } s
     X(stalled, 0, "further connections that come in and then never read")                                             \
     X(arriving, 256, "at most so many are on their way in at once")                                                    \
     X(size, 64, "bytes of a line as it is sent, with its CRLF and without what the protocol puts around it")          \
+    X(tls, 0, "1: with TLS")                                                                                          \
     X(echo, 0, "1: an author gets their own lines too")                                                               \
     X(uid, 0, "1: each line carries a random uid of 128 bits (JSON-RPC)")                                             \
     X(settle, 0, "seconds to wait after everybody is in")                                                             \
@@ -91,6 +97,9 @@ struct person {
     int carried;
     char *lines;                           /* with uids: their own ring of lines */
     uint64_t formed;                       /* number of lines that were written to it */
+#ifdef WITH_TLS
+    SSL *tls;                              /* NULL without TLS */
+#endif
 };
 
 static struct person *people;
@@ -109,6 +118,43 @@ static uint32_t *each, *whole;     /* histograms: of deliveries, of lines until 
 static uint64_t timed_from = UINT64_MAX, timed_until; /* lines said between these times are timed */
 static enum { PLAIN, BROADCAST, IRC, NATS, JSON } dialect;
 static enum { ARRIVE, LISTEN, RUN } phase;
+
+#ifdef WITH_TLS
+static ssize_t result_of(SSL *tls, int result) {
+    if (result > 0) return result;
+    int error = SSL_get_error(tls, result);
+    if (error == SSL_ERROR_ZERO_RETURN) return 0;
+    errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+    return -1;
+}
+
+static ssize_t take_bytes(struct person *who, void *to, size_t size, int flags) {
+    if (!who->tls) return recv(who->fd, to, size, flags);
+    size_t sum = 0; /* each call reads one record at most */
+    for (ssize_t got; sum < size; sum += got)
+        if ((got = result_of(who->tls, SSL_read(who->tls, (char *)to + sum, size - sum))) <= 0) return sum ? (ssize_t)sum : got;
+    return sum;
+}
+
+static ssize_t send_bytes(struct person *who, const void *from, size_t size) {
+    return who->tls ? result_of(who->tls, SSL_write(who->tls, from, size)) : send(who->fd, from, size, MSG_NOSIGNAL);
+}
+
+static int start_tls(struct person *who) {
+    static SSL_CTX *context;
+    if (!context) context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    who->tls = SSL_new(context);
+    SSL_set_fd(who->tls, who->fd);
+    return SSL_connect(who->tls) == 1;
+}
+#else
+static ssize_t take_bytes(struct person *who, void *to, size_t size, int flags) { return recv(who->fd, to, size, flags); }
+static ssize_t send_bytes(struct person *who, const void *from, size_t size) {
+    return send(who->fd, from, size, MSG_NOSIGNAL);
+}
+static int start_tls(struct person *who) { (void)who; return 0; }
+#endif
 
 static uint64_t now(clockid_t clock) {
     struct timespec time;
@@ -154,7 +200,7 @@ static void say_raw(struct person *who, const char *format, ...) {
     va_start(values, format);
     int size = vsnprintf(text, sizeof text, format, values);
     va_end(values);
-    if (send(who->fd, text, size, MSG_NOSIGNAL) != size) lost(who);
+    if (send_bytes(who, text, size) != size) lost(who);
 }
 
 /* Arriving */
@@ -184,6 +230,7 @@ static void arrive(int number) {
     if (who->stalled) setsockopt(who->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
     if (who->stalled) setsockopt(who->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     if (bind(who->fd, (void *)&from, sizeof from) || connect(who->fd, (void *)&to, sizeof to)) fail("connect");
+    if (GET(tls) && !start_tls(who)) fail("TLS");
     fcntl(who->fd, F_SETFL, O_NONBLOCK);
     epoll_ctl(loop, EPOLL_CTL_ADD, who->fd, &event);
     if (dialect == PLAIN) is_in(who);
@@ -235,7 +282,7 @@ static void let_out(struct person *who) {
     const char *lines = who->lines ? who->lines : many;
     while (who->owed) {
         size_t size = who->owed < AHEAD * line_size - who->into ? who->owed : AHEAD * line_size - who->into;
-        ssize_t sent = send(who->fd, lines + who->into, size, MSG_NOSIGNAL);
+        ssize_t sent = send_bytes(who, lines + who->into, size);
         if (sent < 0 && errno != EAGAIN) { lost(who); return; }
         if (sent > 0) { who->owed -= sent; who->into = (who->into + sent) % (AHEAD * line_size); }
         struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.u32 = who - people};
@@ -351,8 +398,8 @@ static size_t without_notices(struct person *who, const char *text, size_t size)
 /* Read, and copy only bytes of the stream that no reader has read before. */
 static void take_stream(struct person *who) {
     int first = who->bytes == ahead;
-    ssize_t size = recv(who->fd, scratch, first || ahead - who->bytes > SCRATCH ? SCRATCH : ahead - who->bytes,
-                        first ? 0 : MSG_TRUNC);
+    ssize_t size = take_bytes(who, scratch, first || ahead - who->bytes > SCRATCH ? SCRATCH : ahead - who->bytes,
+                              first ? 0 : MSG_TRUNC);
     if (size <= 0) { if (size == 0 || errno != EAGAIN) lost(who); return; }
     if (first) find_lines(scratch, size);
     who->bytes += size;
@@ -362,13 +409,13 @@ static void take_stream(struct person *who) {
 static void take(struct person *who) {
     if (phase == RUN && dialect == JSON) { take_stream(who); return; }
     if (phase == RUN) {
-        ssize_t size = recv(who->fd, scratch, SCRATCH, GET(notices) ? 0 : MSG_TRUNC);
+        ssize_t size = take_bytes(who, scratch, SCRATCH, GET(notices) ? 0 : MSG_TRUNC);
         if (size > 0) { who->bytes += GET(notices) ? without_notices(who, scratch, size) : (size_t)size; counted(who); }
         else if (size == 0 || errno != EAGAIN) lost(who);
         return;
     }
     memcpy(scratch, who->carry, who->carried);
-    ssize_t size = recv(who->fd, scratch + who->carried, SCRATCH, 0);
+    ssize_t size = take_bytes(who, scratch + who->carried, SCRATCH, 0);
     if (size < 0 && errno == EAGAIN) return;
     if (size <= 0) { lost(who); return; }
     who->bytes += size;
@@ -421,7 +468,7 @@ static void everybody_hears(const char *word, int author) {
         if (mono() < again) continue;
         for (int i = author * count; i < (author + 1) * count; i++) {
             if (uid_at) memcpy(one + uid_at, needle + 1, strlen(needle) - 2);
-            if (send(people[i].fd, one, line_size, MSG_NOSIGNAL) != (ssize_t)line_size) fail("send");
+            if (send_bytes(&people[i], one, line_size) != (ssize_t)line_size) fail("send");
         }
         /* A server that greets nobody may have heard this before it knew all of them. */
         again = dialect == PLAIN ? mono() + 500000000 : UINT64_MAX;

@@ -33,7 +33,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 import twisted
-from broadcast.accounts.hashing import Argon2Hasher
+from broadcast.accounts.hashing import Hasher
 from broadcast.core.accounts import Accounts, Authenticator
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.limits import Limits
@@ -119,7 +119,7 @@ class Crowd:
         fanout = Fanout(Dispatcher(soon, time.thread_time))
         settings = Settings(replay=replay, limits=Limits().without_client_limits())
         journal = MemoryJournal(soon)
-        authenticator = Authenticator(Accounts(journal.records), Argon2Hasher(soon), time.monotonic, time.time)
+        authenticator = Authenticator(Accounts(journal.records), Hasher(soon), time.monotonic, time.time)
         self.hub = Hub(journal, lambda: fanout, settings, reactor.seconds(), authenticator)
         connections = Connections(settings.limits, reactor)
         self.doors = Doors(self.hub, connections, reactor, soon, time.time, partial(writer_for, reactor))

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broadcast import __version__
-from broadcast.accounts.hashing import Argon2Hasher
+from broadcast.accounts.hashing import Hasher
 from broadcast.core.accounts import ACCOUNT_MODES, Accounts, Authenticator
 from broadcast.core.errors import StartupError
 from broadcast.core.events import ServerNotice
@@ -46,8 +46,10 @@ from broadcast.net.accept_pacing import AcceptPacer
 from broadcast.net.connections import Connections
 from broadcast.net.endpoints import parse_listener
 from broadcast.net.fd_reserve import install_fd_reserve
+from broadcast.net.handshake_pacing import HandshakePacer
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
+from broadcast.net.tls import INTERNAL_ERROR_ALERT, TlsListener
 from broadcast.net.writers import writer_for
 from broadcast.server.config import (
     GONE_LIMIT,
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
 
     from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
+    from broadcast.server.certificate_keeper import CertificateKeeper
     from broadcast.server.lifecycle import Monitor
 
 _DEFAULTS: Final = Config()
@@ -107,6 +110,13 @@ class Options(usage.Options):
     )
     optParameters = (  # noqa: N815 - Twisted's name, as those below
         ("interface", "i", None, _INTERFACE),
+        (
+            "cert",
+            None,
+            None,
+            "PEM file with the certificate for TLS and its chain. By default a self-signed one, in the data folder.",
+        ),
+        ("key", None, None, "PEM file with the key of the certificate. By default the same file."),
         ("name", None, _DEFAULTS.name, "Name of the server, shown in the welcome line."),
         (
             "motd",
@@ -179,6 +189,12 @@ class Options(usage.Options):
         self.setdefault("port", []).append(port)
 
     opt_p = opt_port
+
+    def opt_tls(self, port: str) -> None:
+        """Where to listen for encrypted connections (TLS), in the same form as --port, such as 5556. By default
+        nowhere. Can be given several times.
+        """  # noqa: D205 - --help shows all of it
+        self.setdefault("tls", []).append(port)
 
     def opt_room(self, room: str) -> None:
         """Another room, if rooms are fixed. By default none. Can be given several times."""
@@ -263,7 +279,7 @@ def makeService(options: Options) -> Server:
             return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
-        hasher = Argon2Hasher(call_soon)
+        hasher = Hasher(call_soon)
         authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, config.accounts)
         hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session)
         connections = Connections(limits, reactor, hub.check_address)
@@ -284,31 +300,48 @@ def makeService(options: Options) -> Server:
         full = encode_notice(ServerNotice(SERVER_FULL))
         pacer = AcceptPacer(reactor, thread_time, lambda: hub.backlog.message_count)
 
-        def prepare(port: IListeningPort) -> None:
+        def prepare(last_words: bytes, port: IListeningPort) -> None:
             if isinstance(port, Port):  # other packages may have ports of their own
-                install_fd_reserve(port, full, reactor)
+                install_fd_reserve(port, last_words, reactor)
                 pacer.install(port)
 
         entrances = [
             Entrance(
                 parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter),
                 factory,
-                prepare,
+                partial(prepare, full),
             )
             for port in config.ports
         ]
+        certificate = _make_certificate(config, reactor) if config.tls else None
+        if certificate is not None:
+            handshake_pacer = HandshakePacer(reactor, thread_time, pacer.is_talking)
+            for port in config.tls:
+                listener = parse_listener(reactor, port, config.interface, "--tls", connections.limiter)
+                tls = TlsListener(listener, certificate.get_context, reactor, connections.limiter, handshake_pacer)
+                entrances.append(Entrance(tls, factory, partial(prepare, INTERNAL_ERROR_ALERT)))
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
         raise SystemExit(_stderr_line(str(error))) from error
-    context = _make_context(reactor, twistd, config, hub, connections, log)
+    context = _make_context(reactor, twistd, config, hub, connections, log, certificate)
     # twistd stops the service before this phase of the shutdown, so all visits have ended.
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
-    return Server(journal, hub, connections, entrances, storage_note, context, dead_peers, monitor=monitor)
+    return Server(
+        journal,
+        hub,
+        connections,
+        entrances,
+        storage_note,
+        context,
+        dead_peers,
+        monitor=monitor,
+        certificate=certificate,
+    )
 
 
 def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:
@@ -344,6 +377,26 @@ def _make_monitor(
     return metrics.Monitor(listener, sources, reactor, reactor.callFromThread, run_in_thread, monotonic)
 
 
+def _make_certificate(config: Config, reactor: Any) -> CertificateKeeper:  # noqa: ANN401 - as in makeService
+    """Return the certificate for TLS. If the operator gives one, it is loaded here, before twistd changes the user.
+
+    Raises ``StartupError``.
+    """
+    for port in config.tls:
+        if port.startswith(("ssl:", "tls:")):
+            raise StartupError(f"--tls {port}: this would encrypt twice. Write tcp: and --cert, or use --port.")
+    try:
+        from broadcast.server.certificate_keeper import CertificateKeeper  # noqa: PLC0415 - optional, as above
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "cryptography":
+            raise
+        raise StartupError("--tls needs cryptography: pip install cryptography") from error
+    certificate = CertificateKeeper(config.cert, config.key, config.data, reactor, reactor.callFromThread, time)
+    if certificate.is_given:
+        certificate.get_context()
+    return certificate
+
+
 def _make_context(
     reactor: Any,  # noqa: ANN401 - as in makeService
     twistd: Mapping[str, Any],
@@ -351,6 +404,7 @@ def _make_context(
     hub: Hub,
     connections: Connections,
     log: ProcessLog | None,
+    certificate: CertificateKeeper | None,
 ) -> ProcessContext:
     """Return the services of the process: its signals, its log, its manager, and its garbage collector."""
     call_soon: CallSoon = reactor.callFromThread
@@ -362,7 +416,7 @@ def _make_context(
         # the start fails, the reactor never runs.
         reactor.addSystemEventTrigger("after", "shutdown", writer.finish)
         atexit.register(writer.finish)
-    reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon)
+    reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon, certificate)
     control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
     return ProcessContext(
         give_up=partial(give_up, twistd, log, _keep_stderr(reactor, twistd)),

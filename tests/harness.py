@@ -29,6 +29,7 @@ from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.peer import StreamPeer
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.doors.line.encoder import HIDE_INPUT, SHOW_INPUT
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
@@ -45,6 +46,7 @@ NOON = 1_768_478_400.0
 """Time at which every world begins: 2026-01-15 12:00 UTC."""
 ROOM_FOR_OUTPUT = 65536
 """Number of bytes above which a transport pauses its producer, as in Twisted."""
+PASSWORD = "correct horse"  # noqa: S105 - of people in tests
 TOKEN_BYTES = 8
 """Size of one event on the connection of a ``SessionClient``."""
 
@@ -236,6 +238,12 @@ class Person(TextClient):
         self.protocol = protocol
         self._gone = False
 
+    def read(self) -> str:
+        """Return the text that arrived since the last call, with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
+        sent = self.transport.sent
+        sent[:] = sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>")
+        return super().read()
+
     def put(self, data: bytes | str) -> None:
         """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""
         self.protocol.dataReceived(data.encode() if isinstance(data, str) else data)
@@ -350,15 +358,17 @@ class InstantHasher:
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
-        self.is_busy = False
+        self.is_busy = self.fails = False
 
-    def hash(self, password: Password, on_result: Callable[[str], None]) -> None:
+    def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
         self._check_busy()
-        self._call_soon(lambda: on_result(password.encoded.decode()))
+        self._call_soon(lambda: on_result(None if self.fails else password.encoded.decode()))
 
-    def verify(self, stored: str | None, password: Password, on_result: Callable[[bool, str | None], None]) -> None:
+    def verify(
+        self, stored: str | None, password: Password, on_result: Callable[[bool | None, str | None], None]
+    ) -> None:
         self._check_busy()
-        self._call_soon(lambda: on_result(stored == password.encoded.decode(), None))
+        self._call_soon(lambda: on_result(None if self.fails else stored == password.encoded.decode(), None))
 
     def _check_busy(self) -> None:
         if self.is_busy:
@@ -478,6 +488,12 @@ class World:
         for person in people:
             person.read()
         return people
+
+    def register(self, *people: Person) -> None:
+        """Let *people* register their nicknames with the password ``PASSWORD``, and read everything."""
+        for person in people:
+            person.say("/register", PASSWORD, PASSWORD)
+            assert "is registered" in person.read()
 
     def open_session(self) -> SessionClient:
         """Return a client of the core that has received the welcome."""

@@ -45,6 +45,11 @@ FOR_EVERYBODY: Final = {
     "uptime": "",
     "version": "",
     "motd": "",
+    "register": "",
+    "login": "",
+    "logout": "",
+    "passwd": "",
+    "drop": "",
     "quit": "",
 }
 """The commands that everybody may use, with an argument."""

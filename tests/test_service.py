@@ -82,7 +82,8 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
     Path("motd").write_text("Hello.\n")
     options = (
         "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --probe 30 --gone 90 --unicode-nicknames "
-        "--data here --metrics 9464 --log-format json --lobby Hall --rooms fixed --room kitchen --room attic"
+        "--data here --metrics 9464 --tls 0 --tls unix:tls --cert c --key k "
+        "--log-format json --lobby Hall --rooms fixed --room kitchen --room attic"
     )
     assert parse(*options.split()).config == Config(
         ("0", "unix:a,b"),
@@ -94,6 +95,9 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
         90,
         unicode_nicknames=True,
         data=tmp_path / "here",
+        tls=("0", "unix:tls"),
+        cert=tmp_path / "c",
+        key=tmp_path / "k",
         metrics="9464",
         log_format="json",
         lobby="hall",

@@ -1,4 +1,4 @@
-"""Addresses of servers: ``HOST[:PORT]``, ``unix:PATH`` and ``broadcast://HOST[:PORT][/ROOM]``.
+"""Addresses of servers: ``HOST[:PORT]``, ``unix:PATH``, and links, which begin with ``broadcast://`` or ``broadcasts://``.
 
 This module imports nothing heavy, because ``--send`` waits for it.
 """
@@ -13,30 +13,35 @@ if TYPE_CHECKING:
 
 HOST: Final = "localhost"
 PORT: Final = 5555
+TLS_PORT: Final = 5556
 UNIX: Final = "unix:"
 """The prefix of the path of a unix socket, which stands in the place of a host."""
 URL: Final = "broadcast://"
+TLS_URL: Final = "broadcasts://"
+"""The beginning of a link to a TLS port."""
 
 
-def parse_address(text: str, port: str | None = None) -> tuple[str, int, str | None]:
-    """Return the host, the port and the room of an address. Raise ``ValueError`` with the reason if it is invalid.
+def parse_address(text: str, port: str | None = None) -> tuple[str, int | None, str | None, bool]:
+    """Return the host, the port, the room, and whether it is a link to a TLS port.
 
-    *port* is a port that is given apart from the address. The host of a unix socket is ``unix:`` and the path.
+    *port* is a port that is given apart from the address. The host of a unix socket is ``unix:`` and the path. A port
+    or room that is not given is None. Raise ``ValueError`` with the reason if the address is invalid.
     """
-    if text[: len(URL)].lower() == URL:
-        return _parse_url(text[len(URL) :], port)
+    for url in (URL, TLS_URL):
+        if text[: len(url)].lower() == url:
+            return *_parse_url(url, text[len(url) :], port), url == TLS_URL
     if "://" in text and not text.startswith(UNIX):
-        raise ValueError(f"a link to a server begins with {URL}: {text}")
-    return *parse_host(text, port), None
+        raise ValueError(f"a link to a server begins with {URL} or {TLS_URL}: {text}")
+    return *parse_host(text, port), None, False
 
 
-def parse_host(text: str, port: str | None = None) -> tuple[str, int]:
-    """Return the host and the port of ``HOST[:PORT]`` or ``unix:PATH``; raise ``ValueError`` if there are none.
+def parse_host(text: str, port: str | None = None) -> tuple[str, int | None]:
+    """Return the host and the port of ``HOST[:PORT]`` or ``unix:PATH``; raise ``ValueError`` if it is neither.
 
     An IPv6 address stands in brackets if a port follows it. A number alone is a port.
     """
     if text.startswith(UNIX):
-        return _unix_socket(text, port), PORT
+        return _unix_socket(text, port), None
     if port is None and text.isascii() and text.isdigit() and len(text) <= 5:
         text, port = HOST, text
     host, beside = text, None
@@ -54,7 +59,7 @@ def parse_host(text: str, port: str | None = None) -> tuple[str, int]:
     if "%" not in host and host[:3].lower() in {"fe8", "fe9", "fea", "feb"} and host[4:5] == ":":
         raise ValueError(f"{host} needs the network interface behind it, as in {host}%eth0")
     number = port if beside is None else beside
-    return host or HOST, PORT if number is None else _port(number)
+    return host or HOST, None if number is None else _port(number)
 
 
 def show_address(host: str, port: int) -> str:
@@ -64,12 +69,12 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _parse_url(rest: str, port: str | None) -> tuple[str, int, str | None]:
-    """Parse the text after ``broadcast://``. As in URLs of PostgreSQL, a host that begins with ``%2F`` is a path."""
+def _parse_url(url: str, rest: str, port: str | None) -> tuple[str, int | None, str | None]:
+    """Parse the text *rest* after *url*. As in URLs of PostgreSQL, a host that begins with ``%2F`` is a path."""
     place, _, room = rest.partition("/")
     room = room.removesuffix("/")
     if set(rest) & set("?#@") or "/" in room or place.isdigit():
-        raise ValueError(f"{URL}{rest} is no link: it has the form {URL}HOST[:PORT]/ROOM, and %3F stands for ?")
+        raise ValueError(f"{url}{rest} is no link: it has the form {url}HOST[:PORT]/ROOM, and %3F stands for ?")
     host = _unquote(place)
     return *parse_host(UNIX + host if host.startswith("/") else host, port), _unquote(room) or None
 

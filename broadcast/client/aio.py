@@ -28,6 +28,8 @@ from typing import Any, Final, Self, TypeVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from broadcast.client.address import PORT, TLS_PORT, UNIX
+from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
     ChatError,
@@ -42,6 +44,7 @@ from broadcast.client.protocol.errors import (
     UidReused,
     Unconfirmed,
     Unreachable,
+    Untrusted,
 )
 from broadcast.client.protocol.events import (
     Announced,
@@ -63,19 +66,20 @@ from broadcast.client.protocol.events import (
     Told,
     TopicChanged,
 )
+from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Person, Resume, Room, RoomSummary
 from broadcast.client.protocol.session import Answer, Session, State
+from broadcast.client.tls import Trust, describe
 
 __all__ = [
     "Announced", "AwayChanged", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted", "Ended", "Event", "Gap",
     "Goodbye", "Joined", "Left", "Line", "NickRejected", "NotHere", "NotInRoom", "NotStored", "Person", "Reconnected",
     "Refused", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told",
-    "TooLong", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "connect",
+    "TooLong", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "connect",
 ]  # fmt: skip
 
 R = TypeVar("R")
 
-PORT: Final = 5555
 CONNECT_SECONDS: Final = 30.0
 """The time limit of an attempt to connect."""
 HAPPY_EYEBALLS_SECONDS: Final = 0.25
@@ -83,18 +87,18 @@ HAPPY_EYEBALLS_SECONDS: Final = 0.25
 QUIT_SECONDS: Final = 3.0
 """The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
-_UNIX: Final = "unix:"
 _PAGE_OF_MEMBERS: Final = 1000
 
 
 @asynccontextmanager
 async def connect(  # noqa: PLR0913 -- all but the first two are for special cases
     host: str,
-    port: int = PORT,
+    port: int | None = None,
     *,
     nick: str,
     rooms: Sequence[str] = ("lobby",),
-    ssl: tls.SSLContext | None = None,
+    ssl: tls.SSLContext | bool | None = None,
+    fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
     fill_gaps: bool = True,
@@ -102,19 +106,30 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
 ) -> AsyncIterator[Chat]:
     """Join the *rooms* of a server as *nick*, and leave when the block ends.
 
-    *host* is a name, an IP address, or ``unix:`` and the path of a socket. *ssl* is the context for a TLS port. Each
-    room begins with the *replay* last lines. After a lost connection, the session reads missing lines from the server's
-    history before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is ``Chat.resume`` of an
-    earlier program, to continue exactly where it has ended. After a lost connection, the server holds the session and
-    its nickname for *grace* seconds, 0 at least, or for its default time.
+    *host* is a name, an IP address, or ``unix:`` and the path of a socket. *port* is 5555, or 5556 with TLS, unless it
+    is given. With *ssl*, the port speaks TLS: True lets the authorities of the system check the certificate and the
+    name, and a context has its own rules. *fingerprint* is ``SHA256:`` and the digits of the server's public key: with
+    it, only that key counts.
 
-    Raise ``Unreachable`` if there is no connection, and ``Rejected`` if the server refuses the nickname or a room.
+    Each room begins with the *replay* last lines. After a lost connection, the session reads missing lines from the
+    server's history before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is
+    ``Chat.resume`` of an earlier program, to continue exactly where it has ended. After a lost connection, the server
+    holds the session and its nickname for *grace* seconds, 0 at least, or for its default time.
+
+    Raise ``Unreachable`` if there is no connection, its subclass ``Untrusted`` if the certificate is not trusted, and
+    ``Rejected`` if the server refuses the nickname or a room.
     """
     if resume is not None:
         # A program that begins again and again with the same state still makes later attempts than before.
         resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
     session = Session(nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace)
-    async with Chat(session, host, port, ssl, rooms[0] if rooms else "") as chat:
+    known = (parse_fingerprint(fingerprint),) if fingerprint else ()
+    if (ssl or known) and host.startswith(UNIX):
+        raise ValueError("a unix socket has no TLS, and needs none")
+    ssl = ssl or bool(known)
+    if port is None:
+        port = TLS_PORT if ssl else PORT
+    async with Chat(session, host, port, ssl, rooms[0] if rooms else "", known) as chat:
         yield chat
 
 
@@ -130,12 +145,22 @@ class Chat:
     server's sentence if the server refuses it, and ``Ended`` if the session is over.
     """
 
-    def __init__(self, session: Session, host: str, port: int, ssl: tls.SSLContext | None, room: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        host: str,
+        port: int,
+        ssl: tls.SSLContext | bool | None,
+        room: str,
+        known: Sequence[str] = (),
+    ) -> None:
         self._session = session
         self._host = host
         self._port = port
         self._ssl = ssl
         self._room = room
+        self._known = known
+        """The fingerprints of the server's key, if the caller knows any."""
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sent: dict[int, float] = {}
         """The times at which the unanswered requests were sent, oldest first."""
@@ -365,8 +390,13 @@ class Chat:
         session = self._session
         try:
             while session.ended is None:
-                reason = await self._run_connection(greeted)
-                self._settle(session.connection_lost(reason))
+                try:
+                    reason = await self._run_connection(greeted)
+                except CertificateError as error:
+                    # Not even a later attempt may go on with another server.
+                    self._settle(session.fail(Untrusted(error.problem, error.fingerprint, error.known)))
+                else:
+                    self._settle(session.connection_lost(reason))
                 if session.ended is None:
                     await asyncio.sleep(session.retry_after)
             if not greeted.done():
@@ -400,21 +430,48 @@ class Chat:
 
     @property
     def _address(self) -> str:
-        return self._host if self._host.startswith(_UNIX) else f"{self._host} port {self._port}"
+        return self._host if self._host.startswith(UNIX) else f"{self._host} port {self._port}"
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if not self._host.startswith(_UNIX):
-            return await asyncio.open_connection(
-                self._host, self._port, ssl=self._ssl, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
-            )
+        if self._ssl:
+            return await self._open_tls(self._ssl)
+        if not self._host.startswith(UNIX):
+            return await asyncio.open_connection(self._host, self._port, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
         if sys.platform != "win32":
-            return await asyncio.open_unix_connection(self._host.removeprefix(_UNIX), ssl=self._ssl)
+            return await asyncio.open_unix_connection(self._host.removeprefix(UNIX))
         else:  # noqa: RET505 -- mypy would find it unreachable
             raise OSError("there are no unix sockets here")
+
+    async def _open_tls(self, context: tls.SSLContext | bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect. Raise ``CertificateError`` if the server is not trusted."""
+        trust = Trust(self._host, self._known, None if isinstance(context, bool) else context)
+        try:
+            return await self._handshake(trust)
+        except tls.SSLCertVerificationError as error:
+            trust.refused(error)
+        except ValueError:
+            raise OSError("there is no such host") from None
+        return await self._handshake(trust)
+
+    async def _handshake(self, trust: Trust) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(
+            self._host,
+            self._port,
+            ssl=trust.make_context(),
+            server_hostname=trust.hostname,
+            happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
+        )
+        try:
+            trust.check(writer.get_extra_info("ssl_object"))
+        except CertificateError:
+            writer.transport.abort()
+            raise
+        return reader, writer
 
     async def _read(self, reader: asyncio.StreamReader, greeted: asyncio.Future[None]) -> str:
         session = self._session
         session.connection_made()
+        hint = "" if self._ssl or self._host.startswith(UNIX) else TLS_HINT
         self._flush()
         while not session.must_close:
             while not session.wants_input:
@@ -423,7 +480,8 @@ class Chat:
             async with asyncio.timeout(session.patience):
                 data = await reader.read(_READ_BYTES)
             if not data:
-                return "the server has closed the connection"
+                return f"the server has closed the connection{hint}"
+            hint = ""
             self.heard_at = monotonic()
             was_online = session.state is State.ONLINE
             answers = session.receive(data)
@@ -465,6 +523,8 @@ class Chat:
 
 def _describe(error: OSError) -> str:
     """Return the reason of a failure. asyncio replaces the system's sentence by one with the address."""
-    if error.errno and not isinstance(error, tls.SSLError | socket.gaierror):
+    if isinstance(error, tls.SSLError):
+        return describe(error)
+    if error.errno and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__

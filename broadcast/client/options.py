@@ -9,7 +9,8 @@ import os
 import sys
 
 from broadcast import __version__
-from broadcast.client.address import HOST, PORT, URL, parse_address, show_address
+from broadcast.client.address import HOST, PORT, TLS_PORT, TLS_URL, UNIX, URL, parse_address, show_address
+from broadcast.client.certificates import parse_fingerprint
 from broadcast.client.status import DONE, STATUSES, unwritten
 
 TYPE_CHECKING = False
@@ -29,6 +30,9 @@ class Options:
     host: str = HOST
     """A name, an IP address, or ``unix:`` and a path."""
     port: int = PORT
+    tls: bool = False
+    fingerprint: str = ""
+    """The fingerprint of the server's public key. Empty: a known key, or the authorities of the system, decide."""
     rooms: tuple[str, ...] = ()
     """The rooms to join; the first one is shown. Empty: the server's first room."""
     nick: str | None = None
@@ -78,6 +82,8 @@ class Option:
 
 
 OPTIONS: Final = (
+    Option("--tls", "", f"connect with TLS, by default to port {TLS_PORT}", "tls", constant=True),
+    Option("--fingerprint", "SHA256", "connect with TLS, and trust only the server with this key", "fingerprint"),
     Option("--nick", "NAME", "your nickname; without it, the client asks, or takes one from $USER", "nick"),
     Option("--room", "NAME", "join this room; give it several times for several rooms", "rooms"),
     Option("--send", "TEXT", "post TEXT, wait until it is stored, and exit; - posts the standard input", "send"),
@@ -95,6 +101,7 @@ OPTIONS: Final = (
 ADDRESSES: Final = (
     ("HOST[:PORT] [PORT]", f"the server; by default, {HOST} and port {PORT}"),
     (f"{URL}HOST[:PORT]/ROOM", "the same and a room, as a link"),
+    (f"{TLS_URL}HOST[:PORT]/ROOM", "the same with TLS"),
     ("unix:PATH", "the unix socket of a server"),
     ("NAME", "a server of that name in the file client.toml"),
 )
@@ -132,15 +139,19 @@ def parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, An
     server: dict[str, Any] = {}
     if places:
         try:
-            server["host"], server["port"], room = parse_address(*places)
+            server["host"], port, room, tls = parse_address(*places)
         except ValueError as error:
             raise UsageError(f"{error}{hint}") from None
+        if port is not None:
+            server["port"] = port
+        if tls:
+            server["tls"] = True
         if room is not None:
             fields["rooms"] = (room, *fields.get("rooms", ()))
         if places == [server["host"]]:
             server.update(find_server(places[0]))
     _check(fields)
-    return Options(**{**server, **fields})
+    return Options(**_with_tls({**server, **fields}))
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -198,6 +209,11 @@ def _check(fields: dict[str, Any]) -> None:
             raise UsageError(f"--{name} goes with --send")
     if "timeout" in fields:
         fields["timeout"] = _seconds(fields["timeout"])
+    if "fingerprint" in fields:
+        try:
+            fields["fingerprint"] = parse_fingerprint(fields["fingerprint"])
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     if "nick" in fields:
         fields["nick"] = _one_name("--nick", "a nickname", fields["nick"])
     if "rooms" in fields:
@@ -205,6 +221,15 @@ def _check(fields: dict[str, Any]) -> None:
         fields["rooms"] = tuple(dict.fromkeys(rooms))
         if "send" in fields and len(fields["rooms"]) > 1:
             raise UsageError("--send posts to one room")
+
+
+def _with_tls(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return *fields*, with TLS and its port if a field asks for it."""
+    if not fields.get("tls") and "fingerprint" not in fields:
+        return fields
+    if fields.get("host", HOST).startswith(UNIX):
+        raise UsageError("a unix socket has no TLS, and needs none")
+    return {"port": TLS_PORT, **fields, "tls": True}
 
 
 def _one_name(option: str, kind: str, value: str) -> str:

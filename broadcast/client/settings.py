@@ -11,14 +11,17 @@ import re
 import sys
 
 from broadcast.client.address import parse_address
+from broadcast.client.certificates import parse_fingerprint
 from broadcast.client.options import SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any, Final, Self
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final, Self, TypeVar
 
     from broadcast.client.options import Options
+
+    R = TypeVar("R")
 
 CHOICES: Final = {
     "times": "show the time in front of each line",
@@ -32,6 +35,8 @@ SERVER_KEYS: Final = {
     "address": "a text in quotes",
     "nick": "a text in quotes",
     "rooms": 'a list such as ["kitchen", "hall"]',
+    "tls": "true or false",
+    "fingerprint": "a text in quotes",
 }
 """The keys of a server and the forms of their values."""
 
@@ -67,7 +72,7 @@ class Settings:
                 raise SettingsError(
                     f"{self.path} has an unusual form: write {name} = {str(value).lower()} into it by hand"
                 )
-            _replace(self.path, new)
+            replace_file(self.path, new)
         except OSError as error:
             raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
         finally:
@@ -130,19 +135,37 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         if key not in SERVER_KEYS:
             raise _FaultError(f"A server has no {key}, only {', '.join(SERVER_KEYS)}", "servers", name, key)
-        texts = value if key == "rooms" else [value]
-        if not isinstance(texts, list) or not all(isinstance(text, str) and _is_one_line(text) for text in texts):
+        if not _has_form(key, value):
             raise _FaultError(f"{key} is {SERVER_KEYS[key]}", "servers", name, key)
-    try:
-        host, port, room = parse_address(values.get("address", name))
-    except ValueError as error:
-        raise _FaultError(str(error), "servers", name, "address") from None
-    fields: dict[str, Any] = {"host": host, "port": port}
+    host, port, room, tls = _parsed(parse_address, values.get("address", name), name, "address")
+    fields: dict[str, Any] = {"host": host}
+    if port is not None:
+        fields["port"] = port
+    if tls or values.get("tls"):
+        fields["tls"] = True
+    if "fingerprint" in values:
+        fields["fingerprint"] = _parsed(parse_fingerprint, values["fingerprint"], name, "fingerprint")
     if rooms := [*([room] if room else []), *values.get("rooms", [])]:
         fields["rooms"] = tuple(dict.fromkeys(rooms))
     if "nick" in values:
         fields["nick"] = values["nick"]
     return fields
+
+
+def _parsed(parse: Callable[[str], R], value: str, server: str, key: str) -> R:
+    """Return the parsed *value* of a key of a server."""
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise _FaultError(str(error), "servers", server, key) from None
+
+
+def _has_form(key: str, value: object) -> bool:
+    """Return whether the *value* of a key of a server has the form in ``SERVER_KEYS``."""
+    if key == "tls":
+        return isinstance(value, bool)
+    texts = value if key == "rooms" else [value]
+    return isinstance(texts, list) and all(isinstance(text, str) and _is_one_line(text) for text in texts)
 
 
 def _is_one_line(text: str) -> bool:
@@ -193,6 +216,20 @@ def settings_file(platform: str = sys.platform, environment: Mapping[str, str] =
     return os.path.join(folder, "broadcast", "client.toml")
 
 
+def state_folder(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the folder for the state of a program on *platform*, a value of ``sys.platform``."""
+    home = os.path.expanduser("~")
+    if platform == "win32":
+        folder = environment.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    elif platform == "darwin":
+        folder = os.path.join(home, "Library", "Application Support")
+    else:
+        folder = environment.get("XDG_STATE_HOME", "")
+        # As for the settings, a relative path is ignored.
+        folder = folder if os.path.isabs(folder) else os.path.join(home, ".local", "state")
+    return os.path.join(folder, "broadcast")
+
+
 def _with_choice(text: str, name: str, value: bool) -> str | None:
     """Return *text* with one choice changed, or None if its form is too unusual for that."""
     import tomllib  # noqa: PLC0415 -- see above
@@ -210,7 +247,7 @@ def _with_choice(text: str, name: str, value: bool) -> str | None:
     return None
 
 
-def _replace(path: str, text: str) -> None:
+def replace_file(path: str, text: str) -> None:
     """Replace a file at once. A symlink stays, and the permissions of the file, too."""
     path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

@@ -17,6 +17,7 @@ LOST: Final = 4
 REFUSED: Final = 5
 STREAM: Final = 6
 """The standard output cannot be written, because the disk is full for example, or the standard input not read."""
+UNTRUSTED: Final = 7
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of SIGINT, as a shell shows it."""
 CLOSED_OUTPUT: Final = 141
@@ -32,6 +33,7 @@ STATUSES: Final = {
     LOST: "the connection was lost; with --send, before everything was confirmed",
     REFUSED: "the server refused the room, or a line of --send",
     STREAM: "the standard output cannot be written, or the standard input cannot be read",
+    UNTRUSTED: "the certificate of the server is not trusted; nothing was sent to it",
     INTERRUPTED: "Ctrl-C",
     CLOSED_OUTPUT: "nobody reads the standard output any more",
     TERMINATED: "SIGTERM",

@@ -34,11 +34,12 @@ STOP_SECONDS: Final = 2 * aio.QUIT_SECONDS
 @contextmanager
 def connect(  # noqa: PLR0913 -- as in aio
     host: str,
-    port: int = aio.PORT,
+    port: int | None = None,
     *,
     nick: str,
     rooms: Sequence[str] = ("lobby",),
-    ssl: tls.SSLContext | None = None,
+    ssl: tls.SSLContext | bool | None = None,
+    fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
     fill_gaps: bool = True,
@@ -47,7 +48,16 @@ def connect(  # noqa: PLR0913 -- as in aio
     """Join the *rooms* of a server as *nick*, and leave when the block ends. See ``aio.connect``."""
     with _LoopThread() as loop:
         connection = aio.connect(
-            host, port, nick=nick, rooms=rooms, ssl=ssl, replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace
+            host,
+            port,
+            nick=nick,
+            rooms=rooms,
+            ssl=ssl,
+            fingerprint=fingerprint,
+            replay=replay,
+            resume=resume,
+            fill_gaps=fill_gaps,
+            grace=grace,
         )
         chat = loop.wait_for(connection.__aenter__())
         try:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from broadcast.core.errors import JournalError, NotStored, RegistrationClosed, RejectedError, WrongPassword
-from broadcast.core.interfaces import Records
+from broadcast.core.errors import Busy, JournalError, NotStored, RegistrationClosed, RejectedError, WrongPassword
+from broadcast.core.interfaces import PasswordHasher, Records
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
 from broadcast.core.source import Source
-from broadcast.core.tries import RegistrationLimiter, TryLimiter
+from broadcast.core.tries import RegistrationLimiter, Try, TryLimiter
 
 OPERATOR: Final = "operator"
 """The role that may moderate."""
@@ -158,19 +158,6 @@ class Accounts:
         self._by_key[casefold_key(account.name)] = account
 
 
-class Hasher(Protocol):
-    """The slow part of passwords, on threads of its own. It calls back in a later turn of the reactor."""
-
-    def hash(self, password: Password, on_result: Callable[[str], None]) -> None:
-        """Make the hash of *password*. Raises ``Busy``."""
-
-    def verify(self, stored: str | None, password: Password, on_result: Callable[[bool, str | None], None]) -> None:
-        """Find out whether *stored* is a hash of *password*, and its new hash if *stored* is outdated. Raises ``Busy``.
-
-        Without *stored*, the result is False, after the same work.
-        """
-
-
 class Authenticator:
     """The checks of passwords, and the requests that need one. The seconds of *now* are monotonic.
 
@@ -181,7 +168,7 @@ class Authenticator:
     def __init__(
         self,
         accounts: Accounts,
-        hasher: Hasher,
+        hasher: PasswordHasher,
         now: Callable[[], float],
         wall_clock: Callable[[], float],
         mode: str = "open",
@@ -211,29 +198,38 @@ class Authenticator:
 
     def login(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:
         """Find the account with the nickname *name* and this *password*."""
-        key = casefold_key(name.strip())
-        self._tries.check(key, source.address, self._now())
         account = self.accounts.find(name)
-        stored = None if account is None else account.record.password_hash or None
-        self._hasher.verify(stored, password, partial(self._verified, key, account, source, on_result))
+        stored = None if account is None else account.record.password_hash
+        attempt = self._tries.begin(None if account is None else account.id, source.address, self._now())
+        try:
+            self._hasher.verify(stored, password, partial(self._verified, attempt, account, stored, on_result))
+        except RejectedError:
+            attempt.cancel()
+            raise
 
     def _verified(
         self,
-        key: str,
+        attempt: Try,
         account: Account | None,
-        source: Source,
+        stored: str | None,
         on_result: OnAccount,
-        is_right: bool,
+        is_right: bool | None,
         new_hash: str | None,
     ) -> None:
-        if account is None or not is_right or self.accounts.get(account.id) is None:
-            self._tries.failed(key, source.address, self._now())
+        if is_right is None:
+            attempt.cancel()
+            on_result(Busy())
+        elif account is None or not is_right or not self._is_current(account, stored):
+            attempt.fail(self._now())
             on_result(WrongPassword())
-            return
-        self._tries.succeeded(key, source.address)
-        password_hash = new_hash or account.queued.password_hash
-        self.accounts.change(account, last_used=self._wall_clock(), password_hash=password_hash)
-        on_result(account)
+        else:
+            attempt.succeed()
+            self.accounts.change(account, last_used=self._wall_clock(), password_hash=new_hash or stored)
+            on_result(account)
+
+    def _is_current(self, account: Account, stored: str | None) -> bool:
+        """Return whether *account* still exists and has the password hash *stored*, also in changes under way."""
+        return self.accounts.get(account.id) is account and account.queued.password_hash == stored
 
     def register(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:
         """Make an account with the nickname *name*, which the caller has validated."""
@@ -241,20 +237,27 @@ class Authenticator:
             raise RegistrationClosed
         if self.accounts.find(name) is not None:
             raise RejectedError(f"{name} is registered already.")
-        self._registrations.check(source.address, self._now())
-        self._hasher.hash(password, partial(self._add, name, source, on_result))
+        counted = self._now()
+        self._registrations.count(source.address, counted)
 
-    def _add(self, name: str, source: Source, on_result: OnAccount, password_hash: str) -> None:
-        at = self._wall_clock()
-        record = AccountRecord(0, name, password_hash, created=at, last_used=at)
-
-        def added(result: Account | RejectedError) -> None:
-            if isinstance(result, Account):
-                self._registrations.count(source.address, self._now())
+        def finish(result: Account | RejectedError) -> None:
+            if isinstance(result, RejectedError):
+                self._registrations.uncount(source.address, counted)
             on_result(result)
 
         try:
-            self.accounts.add(record, added)
+            self._hasher.hash(password, partial(self._add, name, finish))
+        except RejectedError:
+            self._registrations.uncount(source.address, counted)
+            raise
+
+    def _add(self, name: str, on_result: OnAccount, password_hash: str | None) -> None:
+        if password_hash is None:
+            on_result(Busy())
+            return
+        at = self._wall_clock()
+        try:
+            self.accounts.add(AccountRecord(0, name, password_hash, created=at, last_used=at), on_result)
         except RejectedError as error:
             on_result(error)
 
@@ -274,7 +277,11 @@ class Authenticator:
     def replace_password(self, account: Account, new: Password, on_result: OnAccount) -> None:
         """Give *account* the password *new*, whatever it had before. Only an administrator may do this."""
 
-        def hashed(password_hash: str) -> None:
+        def hashed(password_hash: str | None) -> None:
+            if password_hash is None:
+                on_result(Busy())
+                return
+
             def stored(error: RejectedError | None) -> None:
                 on_result(account if error is None else error)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from broadcast.core import operator_commands
-from broadcast.core.errors import JournalError, RejectedError
+from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled, reject_password
+from broadcast.core.command_context import Command, CommandContext, reply_lines
+from broadcast.core.errors import JournalError, PasswordNeeded, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
 from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
-from broadcast.core.operator_commands import UsageError
+from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.stats import Rejection
@@ -22,10 +23,8 @@ from broadcast.core.stats import Rejection
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import Peer, ReadCallback, View
+    from broadcast.core.interfaces import ReadCallback
     from broadcast.core.membership import Member
-    from broadcast.core.room import Room
 
     Query: TypeAlias = Callable[[ReadCallback], None]
     """Starts one query of the journal, whose result the callback receives."""
@@ -62,63 +61,6 @@ QUIT_WORDS = frozenset({"quit", "exit"})
 """Lines that end the session, regardless of case and surrounding blanks."""
 
 
-class CommandContext(Protocol):
-    """The session of the user who has typed a command."""
-
-    hub: Hub
-    room: Room
-    """The room that the user is in."""
-    peer: Peer
-    view: View
-    ready: bool
-    """Whether the session accepts the next line."""
-
-    @property
-    def member(self) -> Member:
-        """The user as a member of the room."""
-
-    @property
-    def nick(self) -> str:
-        """The user's nickname."""
-
-    @property
-    def leave(self) -> Callable[[str], None]:
-        """A function that ends the session, with a reason."""
-
-    def pause(self) -> None:
-        """Accept no line until ``resume``."""
-
-    def resume(self) -> None:
-        """Accept the next line."""
-
-    def set_view(self, view: View) -> None:
-        """Send the room's events in *view* from here on."""
-
-    def move_to(self, name: str) -> None:
-        """Move to the room *name*, or send the reason why that is impossible."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One ``/word``. It is for operators, unless the table says that it is for everybody.
-
-    *run* takes the context, the text after the word and its blank, and the time (seconds since the epoch). It may raise
-    ``RejectedError`` as long as it has not changed anything.
-    """
-
-    name: str
-    usage: str
-    help: str
-    run: Callable[[CommandContext, str, float], None]
-    aliases: tuple[str, ...] = ()
-    is_for_operators: bool = True
-
-    @property
-    def syntax(self) -> str:
-        """The command as it is typed: ``/msg NAME TEXT``."""
-        return f"/{self.name} {self.usage}".rstrip()
-
-
 def is_quit(line: str) -> bool:
     """Return whether the whole *line* is one of ``QUIT_WORDS``."""
     return line.strip().casefold() in QUIT_WORDS
@@ -137,6 +79,8 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
         if text.casefold() in QUIT_WORDS:
             context.leave("")
         elif text:
+            if text is not line:
+                reject_password(text)  # the blanks around it may stand before a command
             if moderation.is_active:
                 moderation.check_line(member, room.name, at)
             room.say(member, line, at)
@@ -145,15 +89,20 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
             moderation.check_line(member, room.name, at)
         room.say(member, line[1:], at)
     else:
-        verb, _, argument = line[1:].partition(" ")
-        command = find_command(verb)
-        if command.run is _nick:
-            reject_controls(typed)
-        run(context, command, argument, at)
+        _run_typed(context, line, typed, at)
     backlog = context.hub.backlog
     if backlog.above_high_water and context.ready:
         context.pause()
         backlog.when_below_low_water(context.resume)
+
+
+def _run_typed(context: CommandContext, line: str, typed: str, at: float) -> None:
+    """Run the command in *line*, which was *typed* like that before ``sanitize``."""
+    verb, _, argument = line[1:].partition(" ")
+    command = find_command(verb)
+    if command.run is _nick:
+        reject_controls(typed)
+    run(context, command, argument, at)
 
 
 def run(context: CommandContext, command: Command, argument: str, at: float) -> None:
@@ -178,22 +127,19 @@ def check_permission(member: Member, command: Command) -> None:
 
 
 def find_command(verb: str) -> Command:
-    """Return the command with the name or alias *verb*. Raises ``RejectedError``."""
+    """Return the command with the name or alias *verb*. Raises ``RejectedError``, which shows no password."""
     command = _BY_NAME.get(verb.casefold())
     if command is None:
+        reject_misspelled(verb)
         raise RejectedError(f"unknown command /{verb[:24]}. /help lists them.")
     return command
-
-
-def _reply_lines(context: CommandContext, *lines: str) -> None:
-    context.peer.send(*map(CommandReply, lines))
 
 
 def _reply_later(context: CommandContext, lines: Callable[[], Iterable[str]]) -> None:
     """Reply with *lines* once everything that the user said before has been delivered."""
 
     def reply() -> None:
-        _reply_lines(context, *lines())
+        reply_lines(context, *lines())
         context.resume()
 
     context.pause()
@@ -216,14 +162,14 @@ def _help(context: CommandContext, argument: str, at: float) -> None:
     is_operator = account is not None and account.is_operator
     if not argument.strip():
         shown = COMMANDS if is_operator else [command for command in COMMANDS if not command.is_for_operators]
-        _reply_lines(context, *(f"{command.syntax}   {command.help}" for command in shown))
+        reply_lines(context, *(f"{command.syntax}   {command.help}" for command in shown))
         return
     command = find_command(argument.strip().removeprefix("/"))
     if command.is_for_operators and not is_operator:
         check_permission(context.member, command)
-    _reply_lines(context, f"{command.syntax}   {command.help}")
+    reply_lines(context, f"{command.syntax}   {command.help}")
     if command.aliases:
-        _reply_lines(context, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
+        reply_lines(context, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
 
 
 def _format_idle(seconds: float) -> str:
@@ -276,8 +222,12 @@ def _names(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _nick(context: CommandContext, argument: str, at: float) -> None:
-    context.hub.rename(context.member, _require_args(argument, "nick"))
-    _reply_lines(context, f"You are {context.nick}.")
+    name = _require_args(argument, "nick").strip()
+    try:
+        context.hub.rename(context.member, name)
+    except PasswordNeeded:
+        raise RejectedError(f"{name} is registered: /login {name} asks for its password.") from None
+    reply_lines(context, f"You are {context.nick}.")
 
 
 def _me(context: CommandContext, argument: str, at: float) -> None:
@@ -291,11 +241,11 @@ def _say(context: CommandContext, argument: str, at: float) -> None:
 def _send_private(context: CommandContext, to: Member, text: str, at: float) -> None:
     room = context.hub.send_private(context.member, to, text, at)
     if not to.away:
-        _reply_lines(context, f"sent to {to.nick}.")
+        reply_lines(context, f"sent to {to.nick}.")
     elif to.away_reason:
-        _reply_lines(context, f"sent to {to.nick}, who is away: {to.away_reason}")
+        reply_lines(context, f"sent to {to.nick}, who is away: {to.away_reason}")
     else:
-        _reply_lines(context, f"sent to {to.nick}, who is away.")
+        reply_lines(context, f"sent to {to.nick}, who is away.")
     if room is not None and context.hub.should_throttle_sender(to):
         context.pause()
         room.after_barrier(context.resume)  # the barrier comes after these private messages
@@ -380,7 +330,7 @@ class _PagedReply:
             context.peer.when_writable(self._run_next)
         else:
             if not self._found_any:
-                _reply_lines(context, self._if_none)
+                reply_lines(context, self._if_none)
             context.resume()
 
 
@@ -456,25 +406,25 @@ def _parse_toggle(argument: str, state: bool, command: str) -> bool:
 def _timestamp(context: CommandContext, argument: str, at: float) -> None:
     times = _parse_toggle(argument, context.view.times, "timestamp")
     context.set_view(replace(context.view, times=times))
-    _reply_lines(context, f"timestamps are {'on' if times else 'off'}.")
+    reply_lines(context, f"timestamps are {'on' if times else 'off'}.")
 
 
 def _receipts(context: CommandContext, argument: str, at: float) -> None:
     context.member.receipts = _parse_toggle(argument, context.member.receipts, "receipts")
-    _reply_lines(context, f"receipts are {'on' if context.member.receipts else 'off'}.")
+    reply_lines(context, f"receipts are {'on' if context.member.receipts else 'off'}.")
 
 
 def _quiet(context: CommandContext, argument: str, at: float) -> None:
     quiet = _parse_toggle(argument, context.view.quiet, "quiet")
     context.set_view(replace(context.view, quiet=quiet))
-    _reply_lines(context, f"joins and leaves are {'off' if quiet else 'on'}.")
+    reply_lines(context, f"joins and leaves are {'off' if quiet else 'on'}.")
 
 
 def _ignore(context: CommandContext, argument: str, at: float) -> None:
     name = argument.strip()
     ignored = context.member.ignored
     if not name:
-        _reply_lines(context, f"you ignore {', '.join(ignored.values())}." if ignored else "you ignore nobody.")
+        reply_lines(context, f"you ignore {', '.join(ignored.values())}." if ignored else "you ignore nobody.")
         return
     if casefold_key(name) == casefold_key(context.nick):
         raise RejectedError("you cannot ignore yourself.")
@@ -482,7 +432,7 @@ def _ignore(context: CommandContext, argument: str, at: float) -> None:
     if len(ignored) >= MAX_IGNORED:
         raise RejectedError(f"you ignore {MAX_IGNORED} people already. /unignore NAME makes room.")
     context.hub.ignore(context.member, nick)
-    _reply_lines(context, f"you ignore {nick}. /unignore {nick} ends that.")
+    reply_lines(context, f"you ignore {nick}. /unignore {nick} ends that.")
 
 
 def _unignore(context: CommandContext, argument: str, at: float) -> None:
@@ -490,22 +440,22 @@ def _unignore(context: CommandContext, argument: str, at: float) -> None:
     nick = context.hub.unignore(context.member, name)
     if nick is None:
         raise RejectedError(f"you do not ignore {name[:24]}.")
-    _reply_lines(context, f"you no longer ignore {nick}.")
+    reply_lines(context, f"you no longer ignore {nick}.")
 
 
 def _away(context: CommandContext, argument: str, at: float) -> None:
     reason = argument.strip()
     context.hub.set_away(context.member, True, reason)
-    _reply_lines(context, f"You are away: {reason}" if reason else "You are away.")
+    reply_lines(context, f"You are away: {reason}" if reason else "You are away.")
 
 
 def _back(context: CommandContext, argument: str, at: float) -> None:
     context.hub.set_away(context.member, False)
-    _reply_lines(context, "Welcome back.")
+    reply_lines(context, "Welcome back.")
 
 
 def _ping(context: CommandContext, argument: str, at: float) -> None:
-    _reply_lines(context, "pong")
+    reply_lines(context, "pong")
 
 
 def _uptime(context: CommandContext, argument: str, at: float) -> None:
@@ -513,11 +463,11 @@ def _uptime(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _version(context: CommandContext, argument: str, at: float) -> None:
-    _reply_lines(context, f"broadcast {context.hub.settings.version}")
+    reply_lines(context, f"broadcast {context.hub.settings.version}")
 
 
 def _motd(context: CommandContext, argument: str, at: float) -> None:
-    _reply_lines(context, *(context.hub.settings.motd or ("there is no message of the day.",)))
+    reply_lines(context, *(context.hub.settings.motd or ("there is no message of the day.",)))
 
 
 def _quit(context: CommandContext, argument: str, at: float) -> None:
@@ -550,29 +500,12 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("uptime", "", "since when the server runs, and how much there is", _uptime),
     Command("version", "", "name and version of the server", _version),
     Command("motd", "", "the message of the day", _motd),
+    *ACCOUNT_COMMANDS,
     Command("quit", "[WHY]", "leaves", _quit, ("exit", "q")),
-)
-_FOR_OPERATORS: tuple[Command, ...] = (
-    Command("kick", "NAME [WHY]", "ends the session of NAME", operator_commands.kick),
-    Command("mute", "NAME [1h]", "lets nobody read what NAME writes, for this time", operator_commands.mute),
-    Command("unmute", "NAME", "ends that", operator_commands.unmute),
-    Command(
-        "ban",
-        "NAME|ADDRESS/PREFIX [7d] [WHY]",
-        "keeps a person or a network out, for this time",
-        operator_commands.ban,
-    ),
-    Command("unban", "NAME|ADDRESS/PREFIX", "ends that", operator_commands.unban),
-    Command("bans", "", "lists the bans", operator_commands.bans),
-    Command("op", "NAME", "makes the owner of an account an operator", operator_commands.op),
-    Command("deop", "NAME", "ends that", operator_commands.deop),
-    Command("announce", "TEXT", "says it in all rooms, as the server", operator_commands.announce),
-    Command("slow", "[5s|off]", "lets each person say one line in this time", operator_commands.slow),
-    Command("audit", "[N]", "the last N actions of operators", operator_commands.audit),
 )
 COMMANDS: tuple[Command, ...] = (
     *(replace(command, is_for_operators=False) for command in _FOR_EVERYBODY),
-    *_FOR_OPERATORS,
+    *OPERATOR_COMMANDS,
 )
 """The commands. Those of operators are shown to nobody else."""
 

@@ -16,7 +16,6 @@
     │   ├── NotPermitted            ... because the user may not do this
     │   ├── Muted                   ... because others must not read texts of the user
     │   ├── Banned                  ... because the account, the nickname or the address is banned
-    │   └── TooManyConnections      ... because a limit of connections is reached
     │   ├── TooManyConnections      ... because a limit of connections is reached
     │   ├── TooManyTries            ... because of the number of wrong passwords
     │   ├── TooManyRegistrations    ... because of the number of new accounts
@@ -105,13 +104,6 @@ class NotStored(RejectedError):
 
     def __init__(self, error: JournalError) -> None:
         super().__init__(f"it cannot be stored: {error}")
-
-
-class Busy(RejectedError):
-    """Too many passwords wait."""
-
-    def __init__(self) -> None:
-        super().__init__("busy, try again.")
 
 
 class NotPermitted(RejectedError):

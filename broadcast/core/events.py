@@ -176,6 +176,18 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class PasswordPrompt:
+    """A question for a password. The terminal should not show the next line, which answers it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordTyped:
+    """The answer to a ``PasswordPrompt`` has arrived. The terminal can show lines again."""
+
+
+@dataclass(frozen=True, slots=True)
 class JoinConfirmed:
     """The subscriber has joined as *nick*. *others* is the number of other members, *named* the first nicknames."""
 
@@ -273,6 +285,8 @@ Event: TypeAlias = Stored | Transient
 Notice: TypeAlias = (
     Welcome
     | Prompt
+    | PasswordPrompt
+    | PasswordTyped
     | JoinConfirmed
     | RoomEntered
     | ReplayLine

@@ -314,6 +314,17 @@ class Hub:
             member.account = before
             raise
 
+    def log_in_registered(self, member: Member, account: Account) -> None:
+        """Log *member* in to *account*, which was made for its nickname.
+
+        If *member* has left meanwhile, a session that has the nickname now gets another one.
+        """
+        if self.members.get(member.id) is member:
+            member.account = account
+        owner = self._owners.get(nicknames.casefold_key(account.name))
+        if owner is not None:
+            self.leave_registered_name(owner)
+
     def log_out(self, member: Member) -> None:
         """Log *member* out of its account. If its nickname is registered, it gets another one."""
         self.moderation.follow_logout(member)

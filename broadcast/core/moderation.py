@@ -77,7 +77,7 @@ def parse_network(text: str) -> Network | None:
             return network_of(text) or ip_network(text)
         network = ip_network(text, strict=False)
         mapped = None if network.version == 4 else IPv6Address(address).ipv4_mapped
-        if mapped is not None and network.prefixlen >= 96:  # noqa: PLR2004 - the rest is an IPv4 address
+        if mapped is not None and network.prefixlen >= 96:
             return IPv4Network((mapped, network.prefixlen - 96), strict=False)
     except ValueError:
         return None

@@ -1,16 +1,17 @@
 """The commands of operators: they act on people, names, addresses and rooms. No bytes, no connection.
 
-``commands.py`` has the table, and checks the permission before it calls a function of this module. Each action is part
+``commands.py`` checks the permission before it calls a function of this module. Each action is part
 of the audit trail. The reply comes once that is stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import OPERATOR
+from broadcast.core.command_context import Command, CommandContext, reply_lines
 from broadcast.core.errors import JournalError, NotHere, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply
 from broadcast.core.moderation import (
@@ -30,11 +31,9 @@ from broadcast.core.records import AuditEntry
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account
     from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import Peer
     from broadcast.core.membership import Member
     from broadcast.core.moderation import Network, Target
     from broadcast.core.records import Ban, RecordChange
-    from broadcast.core.room import Room
 
 AUDIT_DEFAULT_LINES: Final = 20
 """Number of entries that ``/audit`` shows without an argument."""
@@ -44,25 +43,6 @@ REACHED_NAMES: Final = 20
 """Maximum number of people that the question before a ban names. The others are only counted."""
 MAX_SLOW_SECONDS: Final = 3600
 """Maximum time between two lines of a person in slow mode, in seconds."""
-
-
-class OperatorContext(Protocol):
-    """The session of an operator who has typed a command."""
-
-    hub: Hub
-    room: Room
-    """The room that the operator is in."""
-    peer: Peer
-
-    @property
-    def member(self) -> Member:
-        """The operator as a member of the room."""
-
-    def pause(self) -> None:
-        """Accept no line until ``resume``."""
-
-    def resume(self) -> None:
-        """Accept the next line."""
 
 
 class UsageError(RejectedError):
@@ -81,7 +61,7 @@ class _Person(NamedTuple):
     """The sessions that are here."""
 
 
-def _find_person(context: OperatorContext, name: str) -> _Person:
+def _find_person(context: CommandContext, name: str) -> _Person:
     """Return the person with the nickname *name*, who is here or has an account. Raises ``RejectedError``."""
     hub = context.hub
     account = hub.accounts.find(name)
@@ -101,7 +81,7 @@ def _sessions_of(hub: Hub, account: Account) -> list[Member]:
     return [member for member in hub.members.values() if member.account is account]
 
 
-def _find_account(context: OperatorContext, name: str) -> Account:
+def _find_account(context: CommandContext, name: str) -> Account:
     """Return the account with the nickname *name*. Raises ``RejectedError``."""
     account = context.hub.accounts.find(name)
     if account is None:
@@ -109,14 +89,14 @@ def _find_account(context: OperatorContext, name: str) -> Account:
     return account
 
 
-def _operator_name(context: OperatorContext) -> str:
+def _operator_name(context: CommandContext) -> str:
     """Return the name of the operator's account. The operator may use another nickname."""
     account = context.member.account
     assert account is not None
     return account.name
 
 
-def _announce_about(context: OperatorContext, members: Iterable[Member], text: str) -> None:
+def _announce_about(context: CommandContext, members: Iterable[Member], text: str) -> None:
     """Announce *text* in all rooms of *members*."""
     for room in {room.name: room for member in members for room in context.hub.rooms_of(member)}.values():
         room.announce(text)
@@ -125,12 +105,8 @@ def _announce_about(context: OperatorContext, members: Iterable[Member], text: s
 # Replies
 
 
-def _reply(context: OperatorContext, *lines: str) -> None:
-    context.peer.send(*map(CommandReply, lines))
-
-
 def _record(
-    context: OperatorContext,
+    context: CommandContext,
     at: float,
     action: str,
     target: str,
@@ -143,7 +119,7 @@ def _record(
 
     def stored(error: JournalError | None) -> None:
         if error is None:
-            _reply(context, reply)
+            reply_lines(context, reply)
         else:
             context.peer.send(ErrorReply(f"{reply} It cannot be stored, so a restart forgets it: {error}"))
         context.resume()
@@ -174,7 +150,7 @@ def _until(at: float, seconds: int | None) -> float | None:
 # Commands about people
 
 
-def kick(context: OperatorContext, argument: str, at: float) -> None:
+def _kick(context: CommandContext, argument: str, at: float) -> None:
     """End all sessions of a person."""
     name, why = _split(argument)
     person = _find_person(context, name)
@@ -185,7 +161,7 @@ def kick(context: OperatorContext, argument: str, at: float) -> None:
     _record(context, at, "kick", person.name, why, f"{person.name} is kicked.")
 
 
-def mute(context: OperatorContext, argument: str, at: float) -> None:
+def _mute(context: CommandContext, argument: str, at: float) -> None:
     """Let others read no text of a person."""
     name, rest = _split(argument)
     seconds, rest = _split_duration(rest)
@@ -200,7 +176,7 @@ def mute(context: OperatorContext, argument: str, at: float) -> None:
     _record(context, at, "mute", person.name, end.strip(), f"{person.name} is muted{end}.")
 
 
-def unmute(context: OperatorContext, argument: str, at: float) -> None:
+def _unmute(context: CommandContext, argument: str, at: float) -> None:
     """End the mute of a person."""
     name, rest = _split(argument)
     if rest:
@@ -221,17 +197,17 @@ def _each_key(person: _Person, call: Callable[[int | None, int | None], None]) -
     call(None, None if person.account is None else person.account.id)
 
 
-def op(context: OperatorContext, argument: str, at: float) -> None:
+def _op(context: CommandContext, argument: str, at: float) -> None:
     """Make the owner of an account an operator."""
     _change_role(context, argument, at, "op", OPERATOR)
 
 
-def deop(context: OperatorContext, argument: str, at: float) -> None:
+def _deop(context: CommandContext, argument: str, at: float) -> None:
     """Make an operator an ordinary person."""
     _change_role(context, argument, at, "deop", "")
 
 
-def _change_role(context: OperatorContext, argument: str, at: float, action: str, role: str) -> None:
+def _change_role(context: CommandContext, argument: str, at: float, action: str, role: str) -> None:
     name, rest = _split(argument)
     if rest:
         raise UsageError("")
@@ -255,7 +231,7 @@ def _change_role(context: OperatorContext, argument: str, at: float, action: str
 # Bans
 
 
-def ban(context: OperatorContext, argument: str, at: float) -> None:
+def _ban(context: CommandContext, argument: str, at: float) -> None:
     """Ban a person or a network."""
     target, rest = _split(argument)
     seconds, why = _split_duration(rest)
@@ -266,7 +242,7 @@ def ban(context: OperatorContext, argument: str, at: float) -> None:
         _ban_network(context, network, at, _until(at, seconds), why, argument)
 
 
-def _network_in(context: OperatorContext, target: str) -> Network | None:
+def _network_in(context: CommandContext, target: str) -> Network | None:
     """Return the network *target*; None if it is a name. An IPv4 address without a prefix can be a nickname."""
     network = parse_network(target)
     if network is None and ("/" in target or ":" in target):
@@ -279,7 +255,7 @@ def _network_in(context: OperatorContext, target: str) -> Network | None:
 
 
 def _ban_network(
-    context: OperatorContext, network: Network, at: float, until: float | None, why: str, argument: str
+    context: CommandContext, network: Network, at: float, until: float | None, why: str, argument: str
 ) -> None:
     hub, operator = context.hub, context.member
     check_network(network, operator.source.address)
@@ -296,7 +272,7 @@ def _ban_network(
     _record(context, at, "ban", str(network), detail, f"the address {network} is banned{end}.", *expired, change)
 
 
-def _ban_name(context: OperatorContext, name: str, at: float, until: float | None, why: str, argument: str) -> None:
+def _ban_name(context: CommandContext, name: str, at: float, until: float | None, why: str, argument: str) -> None:
     hub, by = context.hub, _operator_name(context)
     try:
         person = _find_person(context, name)
@@ -348,15 +324,17 @@ def _describe(members: Sequence[Member]) -> str:
     return f"{len(members)} {'person' if len(members) == 1 else 'people'} ({names}{more})"
 
 
-def _is_confirmed(context: OperatorContext, question: str, argument: str, at: float) -> bool:
+def _is_confirmed(context: CommandContext, question: str, argument: str, at: float) -> bool:
     """Return whether the operator has given the command for the second time. If not, say what it would do."""
     if context.hub.moderation.confirm(context.member.id, argument.strip(), at):
         return True
-    _reply(context, f"{question}. Nothing is banned yet: give the same command again within {CONFIRM_SECONDS} seconds.")
+    reply_lines(
+        context, f"{question}. Nothing is banned yet: give the same command again within {CONFIRM_SECONDS} seconds."
+    )
     return False
 
 
-def unban(context: OperatorContext, argument: str, at: float) -> None:
+def _unban(context: CommandContext, argument: str, at: float) -> None:
     """End the bans of a name, with the address that was banned together with it, or of a network."""
     name, rest = _split(argument)
     if rest:
@@ -368,7 +346,7 @@ def unban(context: OperatorContext, argument: str, at: float) -> None:
     _record(context, at, "unban", name, "", f"{name} is not banned any more.", *changes)
 
 
-def bans(context: OperatorContext, argument: str, at: float) -> None:
+def _bans(context: CommandContext, argument: str, at: float) -> None:
     """List the bans."""
     if argument.strip():
         raise UsageError("")
@@ -385,7 +363,7 @@ def _format_ban(ban: Ban) -> str:
 # Commands about rooms
 
 
-def announce(context: OperatorContext, argument: str, at: float) -> None:
+def _announce(context: CommandContext, argument: str, at: float) -> None:
     """Announce a text in all rooms."""
     text = argument.strip()
     if not text:
@@ -395,13 +373,13 @@ def announce(context: OperatorContext, argument: str, at: float) -> None:
     _record(context, at, "announce", "", text, "announced in all rooms.")
 
 
-def slow(context: OperatorContext, argument: str, at: float) -> None:
+def _slow(context: CommandContext, argument: str, at: float) -> None:
     """Show or set the minimum time between two lines of a person in the room."""
     word = argument.strip().lower()
     room, moderation = context.room, context.hub.moderation
     if not word:
         now = moderation.slow_seconds(room.name)
-        _reply(context, f"slow mode is {f'on: one line in {now} s' if now else 'off'}.")
+        reply_lines(context, f"slow mode is {f'on: one line in {now} s' if now else 'off'}.")
         return
     seconds = 0 if word == "off" else parse_duration(word)
     if seconds is None:
@@ -417,10 +395,10 @@ def slow(context: OperatorContext, argument: str, at: float) -> None:
 # The audit trail
 
 
-def audit(context: OperatorContext, argument: str, at: float) -> None:  # noqa: ARG001 - as for all commands
+def _audit(context: CommandContext, argument: str, at: float) -> None:
     """Show the newest entries of the audit trail."""
     word = argument.strip()
-    if word and not (word.isascii() and word.isdecimal() and len(word) < 18 and int(word)):  # noqa: PLR2004 - digits
+    if word and not (word.isascii() and word.isdecimal() and len(word) < 18 and int(word)):
         raise UsageError("")
     context.pause()
 
@@ -440,3 +418,23 @@ def _format_entries(entries: Sequence[AuditEntry]) -> Iterator[str]:
         yield with_reason(parts, entry.detail)
     if not entries:
         yield "no operator has done anything yet."
+
+
+OPERATOR_COMMANDS: Final = (
+    Command("kick", "NAME [WHY]", "ends the session of NAME", _kick),
+    Command("mute", "NAME [1h]", "lets nobody read what NAME writes, for this time", _mute),
+    Command("unmute", "NAME", "ends that", _unmute),
+    Command(
+        "ban",
+        "NAME|ADDRESS/PREFIX [7d] [WHY]",
+        "keeps a person or a network out, for this time",
+        _ban,
+    ),
+    Command("unban", "NAME|ADDRESS/PREFIX", "ends that", _unban),
+    Command("bans", "", "lists the bans", _bans),
+    Command("op", "NAME", "makes the owner of an account an operator", _op),
+    Command("deop", "NAME", "ends that", _deop),
+    Command("announce", "TEXT", "says it in all rooms, as the server", _announce),
+    Command("slow", "[5s|off]", "lets each person say one line in this time", _slow),
+    Command("audit", "[N]", "the last N actions of operators", _audit),
+)

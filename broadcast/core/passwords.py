@@ -36,6 +36,8 @@ class Password:
             encoded = normalize("NFC", text).encode()
         except UnicodeEncodeError:
             raise RejectedError("a password is valid Unicode.") from None  # the cause quotes the password
+        if "\ufffd" in text:  # the line door decodes bytes that are no UTF-8 to this character
+            raise RejectedError("a password is valid Unicode.")
         if any(category(character) == "Cc" for character in text):
             raise RejectedError("a password has no control characters.")
         if not MIN_PASSWORD_BYTES <= len(encoded) <= MAX_PASSWORD_BYTES:

@@ -3,7 +3,13 @@
 ::
 
     welcome ──start──> nickname ──admit──> broadcast ──leave──> quit
-                          └─leave, reject, the tenth rejected nickname──┘
+                        │  ▲ └─leave, reject, the tenth rejected nickname──┘
+                   ask, end_dialogue: the same from broadcast
+                        ▼  │
+                      password ──leave, reject, the third wrong password──> quit
+
+A password is never said: in the state *password*, every line is an answer. Only a success or an empty line ends it, and
+an error asks again. There is one such state for each of the two states in which a dialogue begins.
 
 The machine decides what each input does in each state. Only a line in the state *broadcast* does not pass through it,
 because the machine would add 2 to 5 µs to each line (``Session.line``). Such a line changes no state itself: the line
@@ -24,12 +30,17 @@ from weakref import proxy
 from automat import TypeMachineBuilder
 
 from broadcast.core import commands
-from broadcast.core.errors import RejectedError
+from broadcast.core.account_commands import login_dialogue, parse_login
+from broadcast.core.accounts import Account
+from broadcast.core.errors import NotPermitted, PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.events import (
+    CommandReply,
     ErrorReply,
     Gap,
     JoinConfirmed,
     Notice,
+    PasswordPrompt,
+    PasswordTyped,
     PrivateMessage,
     Prompt,
     ReplayLine,
@@ -41,6 +52,7 @@ from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import Peer, View
 from broadcast.core.membership import Link, Member
 from broadcast.core.nicknames import reject_controls
+from broadcast.core.password_dialogue import MAX_WRONG_PASSWORDS, PasswordDialogue, TypedPasswords
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
 from broadcast.core.source import LOCAL, Source
@@ -52,6 +64,10 @@ ARRIVAL_NAMES = 20
 """Maximum number of members that ``JoinConfirmed`` names. The others are only counted."""
 CONNECTION_LOST = "connection lost"
 """The leave reason of a session whose connection broke."""
+NEEDS_TLS = "a password needs an encrypted connection here: connect with TLS."
+"""The reason why a password is not asked for."""
+NOT_ENCRYPTED = "This connection is not encrypted: others on the way can read a password."
+"""The warning before a question for a password."""
 _PROMPT = Prompt("Nickname:")
 _DEFAULT_VIEW = View()
 
@@ -98,6 +114,15 @@ class Session:
         """Private messages that have come during a move."""
         self._in_room = False
         """True in the state *broadcast*. Only the transitions into and out of this state change it."""
+        self._interprets_lines = False
+        """Whether ``line`` has nothing to do but interpret the next line."""
+        self._dialogue: PasswordDialogue | None = None
+        """The password dialogue; None outside the states for it."""
+        self._typed_passwords: TypedPasswords | None = None
+        """The passwords that were typed, until another line follows them."""
+        self._wrong_passwords = 0
+        self.has_asked_password = False
+        """Whether the session has ever asked for a password."""
         # The machine and the member refer to the session weakly, because the door owns it until its end. With a
         # reference cycle, each session would remain in memory until the garbage collector runs.
         self._machine = _new_machine(proxy(self))
@@ -157,14 +182,31 @@ class Session:
 
     def line(self, text: str, at: float) -> None:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
-        if not self._in_room:
-            self._machine.line(text, at)
+        if not self._interprets_lines:
+            self._line_around_password(text, at)
             return
         # The state machine would do the same and change no state. It would add 2 to 5 µs.
         try:
             commands.interpret(self, text, at)
         except RejectedError as error:
             self._send_error(error)
+
+    def _line_around_password(self, text: str, at: float) -> None:
+        """Process a line before the room, in a password dialogue, or right after it."""
+        if not self._in_room:
+            self._machine.line(text, at)
+        elif self._repeats_password(text):
+            self._send_error(_RepeatedPassword())
+        else:
+            self._interprets_lines = True
+            self.line(text, at)
+
+    def _repeats_password(self, text: str) -> bool:
+        """Return whether the line *text* is a password that was just typed. If not, forget the passwords."""
+        if self._typed_passwords is not None and self._typed_passwords.has(text):
+            return True
+        self._typed_passwords = None
+        return False
 
     def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue once this session is in the room; see ``MemberListener``."""
@@ -187,6 +229,22 @@ class Session:
         """Send the room's events in *view* from here on."""
         self.view = view
         self.peer.subscribe(self.room.publisher, view)
+
+    def ask(self, dialogue: PasswordDialogue) -> None:
+        """Take the next lines as the answers to *dialogue*. Raises ``RejectedError``."""
+        if self._lacks_tls:
+            raise NotPermitted(NEEDS_TLS)
+        self._machine.ask(dialogue)
+
+    @property
+    def is_asking_password(self) -> bool:
+        """Whether the next line is the answer to a question for a password."""
+        return self._dialogue is not None
+
+    @property
+    def _lacks_tls(self) -> bool:
+        """Whether the server takes no password over this connection."""
+        return self.hub.settings.passwords == "tls" and not self.source.is_safe
 
     def move_to(self, name: str) -> None:
         """Move to the room *name*. No line is accepted until the move is over, or has failed and changed nothing."""
@@ -233,14 +291,39 @@ class Session:
             machine.leave("")
             return
         try:
+            if self._repeats_password(typed):
+                raise _RepeatedPassword
+            if (login := parse_login(name)) is not None:
+                self._ask_login(machine, login, at)
+                return
             reject_controls(typed)
-            member = self.hub.admit(self.id, name, proxy(self), link=self._link, source=self.source)
+            self._admit(machine, name, at)
+        except PasswordNeeded:
+            self._ask_login(machine, name.strip(), at)
         except RejectedError as error:
             self._reject_nick(machine, error)
+
+    def _ask_login(self, machine: _Inputs, name: str, at: float) -> None:
+        if self._lacks_tls:
+            # After another question, a program that does not wait for the prompt would say the password as a nickname.
+            machine.reject(f"This nickname needs a password, and {NEEDS_TLS}", None)
         else:
-            member.last_active = at
-            self.room.enter(member)
-            machine.admit(member)
+            machine.ask(login_dialogue(self.hub, name, self.source, partial(self._log_in, at)))
+
+    def _log_in(self, at: float, account: Account) -> None:
+        """Join as the owner of *account*."""
+        try:
+            self._admit(self._machine, account.name, at, account)
+        except RejectedError as error:
+            self._reject_nick(self._machine, error)
+
+    def _admit(self, machine: _Inputs, name: str, at: float, account: Account | None = None) -> None:
+        """Take the nickname *name*. Raises ``RejectedError``."""
+        hub = self.hub
+        member = hub.admit(self.id, name, proxy(self), link=self._link, account=account, source=self.source)
+        member.last_active = at
+        self.room.enter(member)
+        machine.admit(member)
 
     def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
         self._rejected_nicks += 1
@@ -255,6 +338,7 @@ class Session:
         self.first_nick = member.nick
         self.max_line_bytes = self.hub.settings.limits.line_bytes
         self._in_room = True
+        self._interprets_lines = self._typed_passwords is None
         self.ready = False
 
     def _send_replay(self, replay: Iterator[ReplayLine | Gap]) -> None:
@@ -275,12 +359,75 @@ class Session:
         # Until the old room has delivered the leave, it still lists this session.
         self.ready = not self._undelivered_leaves
 
+    def _begin_dialogue(self, dialogue: PasswordDialogue) -> None:
+        self._in_room = self._interprets_lines = False
+        self._dialogue = dialogue
+        self._typed_passwords = TypedPasswords()
+        self.has_asked_password = True
+        if not self.source.is_safe:
+            self.peer.send(ServerNotice(NOT_ENCRYPTED))
+        self.peer.send(PasswordPrompt(dialogue.prompt))
+
+    def _answer(self, machine: _Inputs, text: str) -> None:
+        dialogue, typed = self._dialogue, self._typed_passwords
+        assert dialogue is not None
+        assert typed is not None
+        self.peer.send(PasswordTyped())
+        if not text:
+            machine.end_dialogue()
+            self.peer.send(_PROMPT if self._member is None else CommandReply("Nothing was changed."))
+            return
+        try:
+            answers = dialogue.answer(text)
+            typed.add(text)
+            if answers is not None:
+                dialogue.submit(answers, partial(self._on_result, dialogue))
+                self.pause()
+                return
+        except RejectedError as error:
+            self._send_error(error)
+        self.peer.send(PasswordPrompt(dialogue.prompt))
+
+    def _reject_long_answer(self, limit: int) -> None:
+        assert self._dialogue is not None
+        self.peer.send(PasswordTyped())
+        self._send_error(_LineTooLongError(limit))
+        self._dialogue.ask_again()
+        self.peer.send(PasswordPrompt(self._dialogue.prompt))
+
+    def _on_result(self, dialogue: PasswordDialogue, result: Account | RejectedError) -> None:
+        """Continue with the result of *dialogue*, unless the session has ended meanwhile."""
+        if self._dialogue is not dialogue:
+            return
+        self.ready = True
+        if isinstance(result, RejectedError):
+            self._send_error(result)
+            self._wrong_passwords += isinstance(result, WrongPassword)
+            if self._wrong_passwords == MAX_WRONG_PASSWORDS:
+                self._machine.leave(f"{MAX_WRONG_PASSWORDS} wrong passwords")
+            else:
+                self.peer.send(PasswordPrompt(dialogue.prompt))
+        else:
+            self._wrong_passwords = 0
+            self._machine.end_dialogue()
+            try:
+                dialogue.finish(result)
+            except RejectedError as error:
+                self._send_error(error)
+        if self.ready:
+            self.peer.ready_for_line()
+
+    def _end_dialogue(self) -> None:
+        self._dialogue = None
+        self._in_room = self._member is not None
+
     def _send_error(self, error: RejectedError) -> None:
         self.hub.rejections[error.kind] += 1
         self.peer.send(ErrorReply(str(error)))
 
     def _leave_room(self, reason: str) -> None:
-        self._in_room = self.ready = False
+        self._in_room = self._interprets_lines = self.ready = False
+        self._dialogue = None  # it refers to the session; a reference cycle would delay freeing both
         self.leave_reason = reason
         self._undelivered_leaves += 1
         self._end_move()
@@ -293,6 +440,7 @@ class Session:
 
     def _close(self, text: str) -> None:
         self.ready = False
+        self._dialogue = None
         self.peer.send(ServerNotice(text))
         self.peer.close()
 
@@ -308,6 +456,12 @@ class _Inputs(Protocol):
 
     def line_too_long(self, limit: int) -> None:
         """A line of more than *limit* bytes has arrived, and was dropped."""
+
+    def ask(self, dialogue: PasswordDialogue) -> None:
+        """A password dialogue begins."""
+
+    def end_dialogue(self) -> None:
+        """The password dialogue has succeeded, or an empty line has ended it."""
 
     def admit(self, member: Member) -> None:
         """The hub has accepted the nickname."""
@@ -325,35 +479,33 @@ class _Inputs(Protocol):
         """The connection is rejected: too many connections, no nickname in time, or another protocol."""
 
 
+def _ignore(state: Any, *inputs: Any) -> None:  # noqa: ANN401 - the types of Automat's states have many parameters
+    for each in inputs:
+        state.upon(each).loop().returns(None)
+
+
 def _build_machine() -> Callable[[Session], _Inputs]:
     builder = TypeMachineBuilder(_Inputs, Session)
     welcome = builder.state("welcome")
     nickname = builder.state("nickname")
+    nickname_password = builder.state("password for a nickname")
     broadcast = builder.state("broadcast")
+    room_password = builder.state("password in the room")
     quit_ = builder.state("quit")
 
     # Inputs that come too early or too late change nothing. A line in the state broadcast changes no state either:
     # Session.line processes it without the machine.
-    welcome.upon(_Inputs.line).loop().returns(None)
-    welcome.upon(_Inputs.line_too_long).loop().returns(None)
-    welcome.upon(_Inputs.admit).loop().returns(None)
-    welcome.upon(_Inputs.joined).loop().returns(None)
-    welcome.upon(_Inputs.leave_delivered).loop().returns(None)
+    inputs = _Inputs
+    _ignore(welcome, inputs.line, inputs.line_too_long, inputs.ask, inputs.end_dialogue, inputs.admit, inputs.joined)
+    _ignore(welcome, inputs.leave_delivered)
     welcome.upon(_Inputs.leave).to(quit_).returns(None)
-    nickname.upon(_Inputs.start).loop().returns(None)
-    nickname.upon(_Inputs.joined).loop().returns(None)
-    nickname.upon(_Inputs.leave_delivered).loop().returns(None)
-    broadcast.upon(_Inputs.start).loop().returns(None)
-    broadcast.upon(_Inputs.admit).loop().returns(None)
-    broadcast.upon(_Inputs.leave_delivered).loop().returns(None)
-    broadcast.upon(_Inputs.reject).loop().returns(None)
-    quit_.upon(_Inputs.start).loop().returns(None)
-    quit_.upon(_Inputs.line).loop().returns(None)
-    quit_.upon(_Inputs.line_too_long).loop().returns(None)
-    quit_.upon(_Inputs.admit).loop().returns(None)
-    quit_.upon(_Inputs.joined).loop().returns(None)
-    quit_.upon(_Inputs.leave).loop().returns(None)
-    quit_.upon(_Inputs.reject).loop().returns(None)
+    _ignore(nickname, inputs.start, inputs.end_dialogue, inputs.joined, inputs.leave_delivered)
+    _ignore(nickname_password, inputs.start, inputs.ask, inputs.admit, inputs.joined, inputs.leave_delivered)
+    _ignore(broadcast, inputs.start, inputs.end_dialogue, inputs.admit, inputs.leave_delivered, inputs.reject)
+    _ignore(room_password, inputs.start, inputs.ask, inputs.admit, inputs.joined, inputs.leave_delivered)
+    _ignore(room_password, inputs.reject)
+    _ignore(quit_, inputs.start, inputs.line, inputs.line_too_long, inputs.ask, inputs.end_dialogue, inputs.admit)
+    _ignore(quit_, inputs.joined, inputs.leave, inputs.reject)
 
     # Transitions with outputs.
     @welcome.upon(_Inputs.start).to(nickname)
@@ -372,7 +524,28 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     def admit(machine: _Inputs, session: Session, member: Member) -> None:
         session._enter_room(member)
 
+    @nickname.upon(_Inputs.ask).to(nickname_password)
+    @broadcast.upon(_Inputs.ask).to(room_password)
+    def ask(machine: _Inputs, session: Session, dialogue: PasswordDialogue) -> None:
+        session._begin_dialogue(dialogue)
+
+    @nickname_password.upon(_Inputs.line).loop()
+    @room_password.upon(_Inputs.line).loop()
+    def answer(machine: _Inputs, session: Session, text: str, at: float) -> None:
+        session._answer(machine, text)
+
+    @nickname_password.upon(_Inputs.line_too_long).loop()
+    @room_password.upon(_Inputs.line_too_long).loop()
+    def reject_long_answer(machine: _Inputs, session: Session, limit: int) -> None:
+        session._reject_long_answer(limit)
+
+    @nickname_password.upon(_Inputs.end_dialogue).to(nickname)
+    @room_password.upon(_Inputs.end_dialogue).to(broadcast)
+    def end_dialogue(machine: _Inputs, session: Session) -> None:
+        session._end_dialogue()
+
     @nickname.upon(_Inputs.leave).to(quit_)
+    @nickname_password.upon(_Inputs.leave).to(quit_)
     def leave_without_nick(machine: _Inputs, session: Session, reason: str) -> None:
         session.leave_reason = reason
         session._close("Goodbye.")
@@ -382,6 +555,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
         session._reject(reason, kind or Rejection.FULL)
 
     @nickname.upon(_Inputs.reject).to(quit_)
+    @nickname_password.upon(_Inputs.reject).to(quit_)
     def reject(machine: _Inputs, session: Session, reason: str, kind: Rejection | None) -> None:
         session._reject(reason, kind or Rejection.WITHOUT_NICKNAME)
 
@@ -394,6 +568,7 @@ def _build_machine() -> Callable[[Session], _Inputs]:
         session._send_error(_LineTooLongError(limit))
 
     @broadcast.upon(_Inputs.leave).to(quit_)
+    @room_password.upon(_Inputs.leave).to(quit_)
     def leave(machine: _Inputs, session: Session, reason: str) -> None:
         session._leave_room(reason)
 
@@ -411,6 +586,13 @@ class _LineTooLongError(RejectedError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a line holds at most {limit} bytes.")
+
+
+class _RepeatedPassword(RejectedError):
+    """The line repeats a password."""
+
+    def __init__(self) -> None:
+        super().__init__("this is the password that you have just typed. It was not said.")
 
 
 _new_machine = _build_machine()

@@ -62,7 +62,7 @@ class AcceptPacer:
             if began < self._paused_until:  # another port has accepted connections
                 pause_accepting(port, self._paused_until - began, self._clock)
                 return
-            if self._is_talking(began):
+            if self.is_talking():
                 self._accept_and_pause(port, accept)
             else:
                 port.numberAccepts = QUIET_ACCEPTS
@@ -88,8 +88,9 @@ class AcceptPacer:
             self._paused_until = self._clock.seconds() + pause
             pause_accepting(port, pause, self._clock)
 
-    def _is_talking(self, now: float) -> bool:
+    def is_talking(self) -> bool:
         """Return whether a line was delivered within the last ``TALK_SECONDS``."""
+        now = self._clock.seconds()
         count = self._line_count()
         if count != self._last_count:
             self._last_count = count

@@ -38,11 +38,11 @@ def source_of(transport: StreamTransport) -> Source:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether the IP address *host* is one of this machine only. A text that is no address is not."""
+    """Return whether the IP address *host* is one of this machine only."""
     try:
         address = ip_address(host)
     except ValueError:
-        return False
+        return False  # a zone may hold any characters
     mapped = address.ipv4_mapped if address.version == 6 else None
     return (mapped or address).is_loopback
 

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from broadcast.core.limits import ConnectionLimiter
 from broadcast.net.addresses import peer_ip
 from broadcast.net.keepalive import Connection as ProbedConnection
+from broadcast.net.writers import DirectTransport
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -56,9 +57,9 @@ class Connection(ProbedConnection, Protocol):
 class Connections(Collection[Connection]):
     """The open connections of all doors, and their number, limits and end.
 
-    *check_address* raises ``Banned`` for a banned IP address. A door calls ``add`` for each new connection, and ``remove`` when it is gone and its input was handled. If it is
+    A door calls ``add`` for each new connection, and ``remove`` when it is gone and its input was handled. If it is
     gone before its input was handled, the door calls ``move_to_backlog`` in between. The seconds of *clock* are
-    monotonic.
+    monotonic. *check_address* raises ``Banned`` for a banned IP address.
     """
 
     def __init__(
@@ -106,9 +107,12 @@ class Connections(Collection[Connection]):
         """
         self.accepted_count += 1
         self._open.add(connection)
-        host = peer_ip(connection.transport.getPeer())
+        transport = connection.transport
+        host = peer_ip(transport.getPeer())
         self._check_address(host)
-        self._leases[connection] = self.limiter.acquire(host, self._clock.seconds())
+        # A connection with TLS counts from the beginning of its handshake.
+        lease = transport.take_lease() if isinstance(transport, DirectTransport) else None
+        self._leases[connection] = lease or self.limiter.acquire(host, self._clock.seconds())
 
     def replace(self, connection: Connection, successor: Connection) -> None:
         """Put *successor*, which speaks another protocol over the same transport, in the place of *connection*."""

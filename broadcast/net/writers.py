@@ -22,9 +22,11 @@ from broadcast.core.limits import DEFAULTS
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IProducer, IReactorTime
 
+    from broadcast.core.limits import Lease
+
 _LINGER: Final = DEFAULTS.linger_seconds
 
-_DISCONNECTED: Final = frozenset(
+DISCONNECTED: Final = frozenset(
     {
         errno.ECONNRESET,
         errno.ECONNABORTED,
@@ -71,6 +73,19 @@ class StreamTransport(Protocol):
         """Return the address of the peer."""
 
 
+class DirectTransport:
+    """A transport that sends by itself, as a socket does, and that can close one direction alone."""
+
+    send: Send
+    """Offers bytes to the connection; see ``Sender.send``."""
+    received = b""
+    """The input that has arrived before the protocol was connected."""
+
+    def take_lease(self) -> Lease | None:
+        """Return the lease that counts the connection, if there is one. The caller has to release it."""
+        raise NotImplementedError
+
+
 class Sender(Protocol):
     """The output of one stream of a connection."""
 
@@ -78,7 +93,8 @@ class Sender(Protocol):
     def send(self) -> Send:
         """A function that offers bytes to the connection and returns the number of accepted bytes.
 
-        It raises ``BlockingIOError`` if none are accepted, and another ``OSError`` if the connection is broken.
+        It returns 0 or raises ``BlockingIOError`` if none are accepted, and another ``OSError`` if the connection is
+        broken.
         """
 
     def write_rest(self, rest: bytes, drained: Callable[[], None]) -> None:
@@ -110,6 +126,12 @@ class Writer(Sender, Protocol):
         """Clean up after the connection. No other call may follow."""
 
 
+class _Handle(Protocol):
+    @property
+    def send(self) -> Send:
+        """See ``Sender.send``."""
+
+
 class _LingeringClose:
     """The end of a connection, which is the same for all writers. *linger* is the time until the abort, in seconds."""
 
@@ -121,13 +143,13 @@ class _LingeringClose:
         self._drained: Callable[[], None] | None = None
 
     def close(self) -> None:
-        """Close the sending direction only (except with TLS), and abort after the linger time.
+        """Close the sending direction only (except with Twisted's TLS), and abort after the linger time.
 
         A close with unread input sends a reset (RFC 2525, 2.17), which can discard bytes that the peer has not read
         yet. So the peer closes last, unless the time is over.
         """
         self._transport.unregisterProducer()
-        if ISSLTransport.providedBy(self._transport):
+        if ISSLTransport.providedBy(self._transport) and not isinstance(self._transport, DirectTransport):
             self._transport.loseConnection()
         else:
             self._transport.loseWriteConnection()
@@ -144,7 +166,7 @@ class _LingeringClose:
         The kernel reports a reset or a time-out only once. Afterwards, the transport would see a regular close. The
         connection is lost in a later turn of the reactor.
         """
-        if error.errno in _DISCONNECTED:
+        if error.errno in DISCONNECTED:
             self._transport.abortConnection()
         return 0
 
@@ -157,14 +179,14 @@ class _LingeringClose:
 
 @implementer(IPullProducer)
 class SocketWriter(_LingeringClose):
-    """A writer that sends directly to *handle*, the socket of *transport*.
+    """A writer that sends directly to *handle*, the socket of *transport*, or *transport* itself if it can do that.
 
     Bytes stay in order only while the transport's buffer is empty. So after ``write_rest``, the caller must not send
     before the transport has sent the rest and *drained* is called.
     """
 
     def __init__(
-        self, transport: StreamTransport, clock: IReactorTime, handle: socket.socket, linger: float = _LINGER
+        self, transport: StreamTransport, clock: IReactorTime, handle: _Handle, linger: float = _LINGER
     ) -> None:
         super().__init__(transport, clock, linger)
         self.send: Send = handle.send
@@ -241,25 +263,40 @@ class TransportWriter(_LingeringClose):
 def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float = _LINGER) -> Writer:
     """Return the fastest writer that suits *transport*. *linger* is the time from the close to the abort, in seconds.
 
-    A ``SocketWriter`` needs a plain socket and a reactor that watches file descriptors. The handle of a TLS transport
-    also has a ``send``, but that would not send the ciphertext.
+    A ``SocketWriter`` needs a socket to send to, or a transport that sends by itself. The handle of Twisted's TLS
+    transport also has a ``send``, but that would not send the ciphertext.
+    """
+    if isinstance(transport, DirectTransport):
+        return SocketWriter(transport, reactor, transport, linger)
+    handle = direct_socket(reactor, transport)
+    if handle is not None:
+        return SocketWriter(transport, reactor, handle, linger)
+    return TransportWriter(transport, reactor, linger)
+
+
+def direct_socket(reactor: IReactorTime, transport: StreamTransport) -> socket.socket | None:
+    """Return the socket of *transport* to send to, None if there is none or *reactor* watches no file descriptors.
+
+    The socket is set to send small pieces at once.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
-    if isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6):
+    if not isinstance(handle, socket.socket):
+        return None
+    if handle.family in (socket.AF_INET, socket.AF_INET6):
         # Nagle's algorithm would hold a batch back until the peer acknowledges the previous one. A peer that only reads
         # does so after up to 40 ms.
         with suppress(OSError):  # macOS raises it if the connection was reset meanwhile
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if isinstance(handle, socket.socket) and IReactorFDSet.providedBy(reactor):
-        return SocketWriter(transport, reactor, handle, linger)
-    return TransportWriter(transport, reactor, linger)
+    return handle if IReactorFDSet.providedBy(reactor) else None
 
 
 def peek_byte(transport: StreamTransport) -> bytes:
     """Return the first byte that *transport* can read, without reading it. The result is empty if there is none yet.
 
-    It is also empty if the transport is no plain connection, because another protocol, such as TLS, reads the input.
+    It is also empty if another protocol reads the input and does not tell, as Twisted's TLS does.
     """
+    if isinstance(transport, DirectTransport):
+        return transport.received[:1]
     if not isinstance(transport, Connection):
         return b""
     try:

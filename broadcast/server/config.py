@@ -149,6 +149,12 @@ class Config:
     """Who may set the topic of a room: one of ``TOPICS``."""
     log_format: str = "text"
     """Log format: one of ``LOG_FORMATS``."""
+    tls: tuple[str, ...] = ()
+    """Where to listen for connections with TLS, in the same form as *ports*."""
+    cert: Path | None = None
+    """File of the certificate and its chain, or None for a self-signed certificate."""
+    key: Path | None = None
+    """File of the key, or None if it is in the file of the certificate."""
     read_motd: Callable[[], tuple[str, ...]] = field(default=tuple, compare=False)
     """Returns the present lines of the message of the day. Raises ``StartupError``."""
 
@@ -176,12 +182,7 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     data = settings.pop("data", folder / (defaults.data or ""))
     if settings.pop("ephemeral", False):
         data = None
-    if "interface" in settings and not any(map(is_number, settings.get("ports", defaults.ports))):  # type: ignore[call-overload]
-        escaped = str(settings["interface"]).replace(":", r"\:")
-        raise StartupError(
-            f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
-            f"Put it into the endpoint description, as in tcp:5555:interface={escaped}."
-        )
+    _check_listeners(settings, defaults)
     settings["fixed_rooms"] = _choose_rooms(settings.pop("rooms", "open"), settings.pop("room", None))
     if (read_motd := settings.get("read_motd")) is not None:
         settings["motd"] = read_motd()  # type: ignore[operator]
@@ -192,6 +193,21 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
             "and has the rest of the time to answer. Raise gone, or lower probe."
         )
     return config
+
+
+def _check_listeners(settings: Mapping[str, object], defaults: Config) -> None:
+    """Check the settings about ports, which depend on each other. Raises ``StartupError``."""
+    ports = (*settings.get("ports", defaults.ports), *settings.get("tls", ()))  # type: ignore[misc]
+    if "interface" in settings and not any(map(is_number, ports)):
+        escaped = str(settings["interface"]).replace(":", r"\:")
+        raise StartupError(
+            f"--interface {settings['interface']} applies to port numbers only, and no --port is a number. "
+            f"Put it into the endpoint description, as in tcp:5555:interface={escaped}."
+        )
+    if "key" in settings and "cert" not in settings:
+        raise StartupError("--key is the key of a certificate, and there is no --cert: give both.")
+    if "cert" in settings and "tls" not in settings:
+        raise StartupError("--cert is the certificate of --tls, and no port is given: add --tls, as in --tls 5556.")
 
 
 def _choose_rooms(which: object, names: object) -> tuple[str, ...] | None:
@@ -298,7 +314,7 @@ def _check_flag(where: str, value: object, _folder: Path) -> bool:
     return value
 
 
-def _check_data(where: str, value: object, folder: Path) -> Path:
+def _check_path(where: str, value: object, folder: Path) -> Path:
     return folder / _check_text(where, value)
 
 
@@ -356,8 +372,11 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "lobby": _check_room,
     "rooms": partial(_check_choice, ROOMS),
     "room": _check_rooms,
-    "data": _check_data,
+    "data": _check_path,
     "ephemeral": _check_flag,
+    "tls": _check_ports,
+    "cert": _check_path,
+    "key": _check_path,
     "metrics": _check_port,
     "accounts": partial(_check_choice, ACCOUNT_MODES),
     "account-days": partial(_check_number, 0, ACCOUNT_DAYS_LIMIT, True),

@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from broadcast.core.errors import JournalError, RejectedError
+from broadcast.core.errors import JournalError, RejectedError, StartupError
 from broadcast.net.endpoints import close_now
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broadcast.net.connections import Connections
     from broadcast.net.endpoints import Listener
     from broadcast.net.keepalive import DeadPeerDetector
+    from broadcast.server.certificate_keeper import CertificateKeeper
     from broadcast.server.logging import ProcessLog
     from broadcast.server.sd_notify import SdNotifier
 
@@ -109,6 +110,7 @@ class Server(Service):
         dead_peers: DeadPeerDetector,
         *,
         monitor: Monitor | None = None,
+        certificate: CertificateKeeper | None = None,
     ) -> None:
         self._journal = journal
         self._hub = hub
@@ -117,6 +119,7 @@ class Server(Service):
         self._storage_note = storage_note
         self._context = context
         self._monitor = monitor
+        self._certificate = certificate
         self._dead_peers = dead_peers
         self._ports: list[IListeningPort] = []
         self._monitor_ports: list[IListeningPort] = []
@@ -156,7 +159,9 @@ class Server(Service):
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self._hub.open(self._log_failure)
-        except JournalError as error:
+            if self._certificate is not None:
+                self._certificate.start()
+        except (JournalError, StartupError) as error:
             self._give_up(str(error))
         for line in self._listen_lines:
             self._log.info("{line}", line=line)
@@ -220,6 +225,8 @@ class Server(Service):
     async def _stop(self) -> None:
         deadline = self._context.clock.seconds() + STOP_SECONDS
         self._dead_peers.stop()
+        if self._certificate is not None:
+            self._certificate.stop()
         line = f"Going down: {len(self._connections)} connected."
         self._log.info("{line}", line=line)
         self._context.notifier.stopping(line)

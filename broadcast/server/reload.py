@@ -1,12 +1,12 @@
-"""The reload on SIGHUP: the log file and the message of the day are read from their paths again."""
+"""The reload on SIGHUP: the log file, the message of the day and the certificate are opened at their paths again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
@@ -20,10 +20,18 @@ if TYPE_CHECKING:
     from broadcast.server.sd_notify import SdNotifier
 
 
+class ReloadedFile(Protocol):
+    """A file that can change while the server runs."""
+
+    def read(self) -> Callable[[], None]:
+        """Read the file, in any thread. The result is called in the reactor's thread, to use what was read."""
+
+
 class Reloader:
     """The reload of the settings that can change while the server runs. The others need a restart.
 
-    *read_motd* returns the lines of the message of the day, or raises ``StartupError``.
+    *read_motd* returns the lines of the message of the day, or raises ``StartupError``. *certificate* is that for TLS,
+    if there is one.
     """
 
     _log = Logger()
@@ -35,12 +43,14 @@ class Reloader:
         log_writer: LogWriter | None,
         notifier: SdNotifier,
         call_soon: CallSoon,
+        certificate: ReloadedFile | None = None,
     ) -> None:
         self._hub = hub
         self._read_motd = read_motd
         self._log_writer = log_writer
         self._notifier = notifier
         self._call_soon = call_soon
+        self._certificate = certificate
         self._reading = False
 
     def reload(self) -> None:
@@ -55,21 +65,26 @@ class Reloader:
             Thread(target=self._read_files, name="reloader", daemon=True).start()
 
     def _read_files(self) -> None:
-        """Read all files, and apply them in the reactor's thread."""
+        """Read all files, and use them in the reactor's thread."""
+        uses = [self._read_message()]
+        if self._certificate is not None:
+            uses.append(self._certificate.read())
+        self._call_soon(partial(self._finish, uses))
+
+    def _read_message(self) -> Callable[[], None]:
         try:
-            apply = partial(self._apply, self._read_motd())
+            return partial(self._use_message, self._read_motd())
         except StartupError as error:
-            apply = partial(self._keep, str(error))
-        self._call_soon(apply)
+            return partial(self._keep_message, str(error))
 
-    def _apply(self, motd: tuple[str, ...]) -> None:
+    def _use_message(self, motd: tuple[str, ...]) -> None:
         self._hub.settings = replace(self._hub.settings, motd=motd)
-        self._finish()
 
-    def _keep(self, error: str) -> None:
+    def _keep_message(self, error: str) -> None:
         self._log.error("The message of the day stays as it is: {why}", why=sanitize(error))
-        self._finish()
 
-    def _finish(self) -> None:
+    def _finish(self, uses: Sequence[Callable[[], None]]) -> None:
+        for use in uses:
+            use()
         self._reading = False
         self._notifier.reloaded()

@@ -16,7 +16,7 @@ NO_LINK = "is no link: it has the form broadcast://HOST[:PORT]/ROOM, and %3F sta
         ("h", "65536", "no port: 65536"),
         ("h:", None, "no port: "),
         ("h:x", None, "no port: x"),
-        ("http://h", None, "a link to a server begins with broadcast://: http://h"),
+        ("http://h", None, "a link to a server begins with broadcast:// or broadcasts://: http://h"),
         ("h", "٣", "no port: ٣"),
         ("h", "123456", "no port: 123456"),
         ("[]", None, "no host: []"),
@@ -54,24 +54,25 @@ def test_an_invalid_address_has_its_reason(text: str, port: str | None, reason: 
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("broadcast://chat.example", ("chat.example", 5555, None)),
-        ("broadcast://chat.example/", ("chat.example", 5555, None)),
+        ("broadcast://chat.example", ("chat.example", None, None)),
+        ("broadcast://chat.example/", ("chat.example", None, None)),
         ("broadcast://chat.example:23/kitchen", ("chat.example", 23, "kitchen")),
-        ("broadcast://chat.example/kitchen/", ("chat.example", 5555, "kitchen")),
-        ("BROADCAST://h/k%C3%BCche%2F1", ("h", 5555, "küche/1")),
-        ("broadcast://h/küche", ("h", 5555, "küche")),
-        ("broadcast:///kitchen", ("localhost", 5555, "kitchen")),
+        ("broadcast://chat.example/kitchen/", ("chat.example", None, "kitchen")),
+        ("BROADCAST://h/k%C3%BCche%2F1", ("h", None, "küche/1")),
+        ("broadcast://h/küche", ("h", None, "küche")),
+        ("broadcast:///kitchen", ("localhost", None, "kitchen")),
         ("broadcast://:23", ("localhost", 23, None)),
-        ("broadcast://[::1]/kitchen", ("::1", 5555, "kitchen")),
+        ("broadcast://[::1]/kitchen", ("::1", None, "kitchen")),
         ("broadcast://[::1]:23", ("::1", 23, None)),
         ("broadcast://[fe80::7%25eth7]:23", ("fe80::7%eth7", 23, None)),
-        ("broadcast://%2Frun%2Fchat.sock/kitchen", ("unix:/run/chat.sock", 5555, "kitchen")),
-        ("fec0::7", ("fec0::7", 5555, None)),
-        ("unix:broadcast://h/a", ("unix:broadcast://h/a", 5555, None)),
+        ("broadcast://%2Frun%2Fchat.sock/kitchen", ("unix:/run/chat.sock", None, "kitchen")),
+        ("fec0::7", ("fec0::7", None, None)),
+        ("unix:broadcast://h/a", ("unix:broadcast://h/a", None, None)),
+        ("broadcasts://chat.example", ("chat.example", None, None)),
     ],
 )
-def test_a_link_names_a_host_a_port_and_a_room(text: str, address: tuple[str, int, str | None]) -> None:
-    assert parse_address(text) == address
+def test_a_link_names_a_host_a_port_and_a_room(text: str, address: tuple[str, int | None, str | None]) -> None:
+    assert parse_address(text) == (*address, text.startswith("broadcasts"))
 
 
 def test_a_system_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,11 +84,43 @@ def test_a_text_to_send_may_begin_with_a_dash(arguments: list[str], text: str) -
 
 
 def test_arguments_after_two_dashes_are_no_options() -> None:
-    assert vars(parse(["--no-bell", "--", "-x"])) == vars(Options(host="-x", port=5555, bell=False))
+    assert vars(parse(["--no-bell", "--", "-x"])) == vars(Options(host="-x", bell=False))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "server"),
+    [
+        (["--tls"], "localhost:5556"),
+        (["--tls", "h"], "h:5556"),
+        (["--tls", "h:23"], "h:23"),
+        (["h", "23", "--tls"], "h:23"),
+        (["--tls", "broadcast://h/kitchen"], "h:5556"),
+        (["broadcasts://h/kitchen"], "h:5556"),
+        (["broadcasts://h:23"], "h:23"),
+        ([f"--fingerprint={'A1:' * 31}A1", "h"], "h:5556"),
+        (["secret", "--nick=bob"], "chat.example:5556"),
+        (["pinned"], "chat.example:23"),
+        (["work", "--tls"], "chat.example:23"),
+    ],
+)
+def test_tls_has_a_port_of_its_own(arguments: list[str], server: str) -> None:
+    options = parse(arguments, find_server)
+    assert (options.tls, options.server) == (True, server)
+
+
+def test_a_fingerprint_has_one_form() -> None:
+    options = parse(["--fingerprint", "sha256:" + "A1:" * 31 + "A1"])
+    assert options.fingerprint == "SHA256:" + "a1" * 32
+    assert Options().fingerprint == ""
 
 
 def find_server(name: str) -> dict[str, object]:
-    return {"work": {"host": "chat.example", "port": 23, "nick": "ann", "rooms": ("a", "b")}}.get(name, {})
+    servers = {
+        "work": {"host": "chat.example", "port": 23, "nick": "ann", "rooms": ("a", "b")},
+        "secret": {"host": "chat.example", "tls": True},
+        "pinned": {"host": "chat.example", "port": 23, "fingerprint": "SHA256:" + "a1" * 32},
+    }
+    return servers.get(name, {})
 
 
 def test_a_name_of_the_settings_stands_for_a_server() -> None:
@@ -149,6 +181,9 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
         (["--timeout=inf", "--send=x"], "--timeout needs a number of seconds: inf"),
         (["--room=a", "--room=b", "--send=x"], "--send posts to one room"),
         (["broadcast://h/a", "--room=b", "--send=x"], "--send posts to one room"),
+        (["--tls", "unix:chat.sock"], "a unix socket has no TLS, and needs none"),
+        (["broadcasts://%2Fchat.sock"], "a unix socket has no TLS, and needs none"),
+        (["--fingerprint=a1"], "no fingerprint: a1; it has the form SHA256: and 64 hexadecimal digits"),
         (["a", "1", "b"], "no more than a host and a port name the server: b"),
         (["--send", "a", "b", "c"], "no port: c (a text of several words stands in quotes behind --send)"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broadcast.client.options import Options, SettingsError
-from broadcast.client.settings import CHOICES, Choices, Settings, settings_file
+from broadcast.client.settings import CHOICES, Choices, Settings, settings_file, state_folder
 from tests.client.session.fakes import Talk
 
 
@@ -47,13 +47,26 @@ nick = "bob"
 [servers.socket]
 address = "broadcast://%2Frun%2Fchat.sock/attic"
 rooms = ["attic", "hall"]
+
+[servers.tls]
+tls = true
+
+[servers.link]
+address = "broadcasts://chat.example"
+tls = false
+
+[servers.pinned]
+fingerprint = "A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1"
 """)
     settings = load(file)
     assert settings.choices == {"times": False}
     assert settings.servers == {
         "work": {"host": "chat.example", "port": 23, "nick": "ann", "rooms": ("kitchen", "hall")},
-        "chat.example": {"host": "chat.example", "port": 5555, "nick": "bob"},
-        "socket": {"host": "unix:/run/chat.sock", "port": 5555, "rooms": ("attic", "hall")},
+        "chat.example": {"host": "chat.example", "nick": "bob"},
+        "socket": {"host": "unix:/run/chat.sock", "rooms": ("attic", "hall")},
+        "tls": {"host": "tls", "tls": True},
+        "link": {"host": "chat.example", "tls": True},
+        "pinned": {"host": "pinned", "fingerprint": "SHA256:" + "a1" * 32},
     }
     assert Options(**settings.servers["work"]).server == "chat.example:23"
 
@@ -86,8 +99,14 @@ def test_the_file_is_not_parsed_for_a_name_that_is_not_in_it(file: Path) -> None
         ("[servers.work]\n[servers.1234]", 2, "'1234' is no name for a server, because it would be an address"),
         ("[servers.'a:1']", 1, "'a:1' is no name for a server, because it would be an address"),
         ("[servers.work]\naddress = 'h:x'", 2, "no port: x"),
-        ("[servers.work]\n\nport = 1", 3, "A server has no port, only address, nick, rooms"),
+        ("[servers.work]\n\nport = 1", 3, "A server has no port, only address, nick, rooms, tls, fingerprint"),
         ("bell = true\n[servers.'a.b']\nnick = 1", 3, "nick is a text in quotes"),
+        ("[servers.work]\ntls = 1", 2, "tls is true or false"),
+        (
+            "[servers.work]\nfingerprint = 'a1'",
+            2,
+            "no fingerprint: a1; it has the form SHA256: and 64 hexadecimal digits",
+        ),
         ("[servers.work]\nnick = ''", 2, "nick is a text in quotes"),
         ("[servers.work]\nnick = 'a\tb'", 2, "nick is a text in quotes"),
         ('[servers.work]\nrooms = ["a\\nquit"]', 2, 'rooms is a list such as ["kitchen", "hall"]'),
@@ -136,6 +155,24 @@ def test_each_system_has_its_place(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
     assert settings_file(platform, environment) == path
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "path"),
+    [
+        ("linux", {}, "/home/ann/.local/state/broadcast"),
+        ("linux", {"XDG_STATE_HOME": "/var/ann"}, "/var/ann/broadcast"),
+        ("linux", {"XDG_STATE_HOME": "ann"}, "/home/ann/.local/state/broadcast"),
+        ("darwin", {}, "/home/ann/Library/Application Support/broadcast"),
+        ("win32", {}, "/home/ann/AppData/Local/broadcast"),
+        ("win32", {"LOCALAPPDATA": "/data"}, "/data/broadcast"),
+    ],
+)
+def test_each_system_has_its_place_for_the_state(
+    platform: str, environment: dict[str, str], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert state_folder(platform, environment) == path
 
 
 # Writing

@@ -15,12 +15,14 @@ from broadcast.core.errors import (
     PasswordNeeded,
     RegistrationClosed,
     RejectedError,
+    TooManyTries,
     WrongPassword,
 )
 from broadcast.core.hub import TAKEN_OVER, Settings
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, RecordChange
 from broadcast.core.source import Source
+from broadcast.core.tries import ACCOUNT_TRIES
 from tests.harness import NOON, SessionClient, World
 
 HERE = Source()
@@ -168,16 +170,50 @@ def test_a_busy_hasher_rejects_every_request(world: World, results: Results) -> 
     account = register(world, "ann")
     world.hasher.is_busy = True
     authenticator = world.hub.authenticator
-    for request in (
+    requests: list[Callable[[], None]] = [
         lambda: authenticator.login("ann", SECRET, HERE, results.append),
         lambda: authenticator.register("bob", SECRET, HERE, results.append),
         lambda: authenticator.set_password(account, SECRET, OTHER, HERE, results.append),
         lambda: authenticator.drop(account, SECRET, HERE, results.append),
-    ):
+    ]
+    for request in requests:
         with pytest.raises(Busy):
             request()
     authenticator.replace_password(account, OTHER, results.append)
     assert results.error is Busy
+
+
+def test_work_that_fails_counts_as_no_try(world: World, results: Results) -> None:
+    account = register(world, "ann")
+    world.hasher.fails = True
+    authenticator = world.hub.authenticator
+    for _ in range(2 * ACCOUNT_TRIES):
+        assert login(world, "ann", SECRET).error is Busy
+        authenticator.register("bob", SECRET, FAR, results.append)
+        authenticator.replace_password(account, OTHER, results.append)
+        world.settle()
+        assert [type(result) for result in results[-2:]] == [Busy, Busy]
+    world.hasher.fails = False
+    assert login(world, "ann", SECRET).account is account
+
+
+def test_too_many_wrong_passwords_are_rejected(world: World, results: Results) -> None:
+    account = register(world, "ann")
+    for _ in range(ACCOUNT_TRIES):
+        login(world, "ann", OTHER)
+    with pytest.raises(TooManyTries):
+        login(world, "ann", SECRET)
+    world.hub.authenticator.login("ann", SECRET, FAR, results.append)
+    world.settle()
+    assert results.account is account
+
+
+def test_a_password_that_is_being_changed_is_no_longer_right(world: World, results: Results) -> None:
+    account = register(world, "ann")
+    world.hub.authenticator.login("ann", SECRET, HERE, results.append)
+    world.hub.accounts.change(account, password_hash="another")  # noqa: S106 - no password
+    world.settle()
+    assert results.error is WrongPassword
 
 
 # Storage
@@ -201,7 +237,7 @@ def test_a_change_that_cannot_be_stored_changes_nothing(
     world.hub.accounts._reserve("carol")
 
 
-def test_accounts_survive_with_the_journal(world: World) -> None:
+def test_accounts_survive_with_the_journal(world: World, results: Results) -> None:
     register(world, "ann")
     bob = register(world, "bob")
     world.hub.accounts.remove(bob)
@@ -209,7 +245,10 @@ def test_accounts_survive_with_the_journal(world: World) -> None:
     again = World(journal=lambda _call_soon: world.journal)
     assert [account.name for account in again.hub.accounts] == ["ann"]
     assert login(again, "ann", SECRET).account.id == 1
-    assert register(again, "carol").id == 3
+    again.hub.authenticator.register("carol", SECRET, HERE, results.append)
+    again.settle()
+    world.settle()  # the journal is that of the first world
+    assert results.account.id == 3
 
 
 def test_two_changes_at_a_time_both_count(world: World) -> None:

@@ -41,6 +41,11 @@ def test_other_text_is_refused_with_the_rule(text: str, rule: str) -> None:
     assert caught.value.__suppress_context__ is (rule == "a password is valid Unicode.")
 
 
+def test_character_that_stands_for_undecodable_bytes_is_refused() -> None:
+    with pytest.raises(RejectedError, match="a password is valid Unicode"):
+        Password.parse("secret\ufffdword")
+
+
 def test_composed_and_decomposed_letters_are_the_same_password() -> None:
     assert Password.parse("cafe\u0301-latte").encoded == Password.parse("caf\u00e9-latte").encoded
     assert Password.parse("cafe\u0301-latte").is_text("caf\u00e9-latte")

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
-from pytest_twisted import async_yield_fixture
+from pytest_twisted import async_fixture, async_yield_fixture
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTCP
 
-from tests.real.programs import Programs, Talker
+from tests.real.networks import Networks, why_not
+from tests.real.programs import Programs, Talker, found
 
 
 @pytest.fixture
@@ -38,3 +39,15 @@ async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
     yield listen_with
     for port in ports:
         await maybeDeferred(port.stopListening)
+
+
+@async_fixture
+async def networks(programs: Programs) -> Networks:
+    """Two machines with a cable between them, where such things are allowed."""
+    for program in ("unshare", "nsenter", "ip"):
+        found(program)
+    if reason := why_not():
+        pytest.skip(reason)
+    networks = Networks(programs)
+    await networks.build()
+    return networks

@@ -8,6 +8,7 @@ from tests.real.programs import PATIENCE, Program, Programs
 
 NEAR = "192.0.2.1"
 FAR = "192.0.2.2"
+NEW_FAR = "192.0.2.3"
 """Addresses for documentation (RFC 5737). The namespaces have no names, so that several pairs can exist at a time."""
 SET_UP = """
 set -e
@@ -42,17 +43,18 @@ class Networks:
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
         self._near: tuple[str, ...] = ()
-        self._far: tuple[str, ...] = ()
+        self.on_far: tuple[str, ...] = ()
+        """The command that runs another one on the far machine."""
 
     async def build(self) -> None:
         """Make both machines, and wait until the cable works."""
         self._near, _pid = await self._make_machine("unshare", "-rn")
-        self._far, far_pid = await self._make_machine(*self._near, "unshare", "-n")
+        self.on_far, far_pid = await self._make_machine(*self._near, "unshare", "-n")
         await self._run(self._near, f"ip link add cable type veth peer name cable netns {far_pid}")
         await self._run(self._near, SET_UP, NEAR)
-        await self._run(self._far, SET_UP, FAR)
+        await self._run(self.on_far, SET_UP, FAR)
         # The kernel turns the cable on some time after the command. Until then, a connection may be rejected.
-        for machine in (self._near, self._far):
+        for machine in (self._near, self.on_far):
             await self._run(machine, "until ip link show cable | grep -q 'state UP'; do sleep 0.05; done")
 
     async def _make_machine(self, *unshare: str) -> tuple[tuple[str, ...], int]:
@@ -74,13 +76,25 @@ class Networks:
 
     def far(self, *command: str) -> Program:
         """Run *command* on the other machine."""
-        return self._programs.run(*self._far, *command)
+        return self._programs.run(*self.on_far, *command)
 
     async def vanish(self) -> None:
         """Let the far machine neither hear the near one nor answer from here on."""
         await self._run(self._near, VANISH)
-        await self._run(self._far, f"ip address del {FAR}/24 dev cable")
+        await self._run(self.on_far, f"ip address del {FAR}/24 dev cable")
+
+    async def change_address(self) -> None:
+        """Give the far machine another address. Its connections stay, but nothing goes through them any more."""
+        await self._run(self.on_far, f"ip address del {FAR}/24 dev cable && ip address add {NEW_FAR}/24 dev cable")
+
+    async def close_far(self) -> None:
+        """Close the connections of the far machine's first address, as some network managers do."""
+        await self._run(self.on_far, f"ss -K src {FAR} && ! ss -Htn src {FAR} | grep .")
+
+    async def drop_to_far(self) -> None:
+        """Drop everything that the near machine sends to the far one's first address from here on."""
+        await self._run(self._near, f"ip route add blackhole {FAR}")
 
     async def drop_from_far(self, port: str) -> None:
         """Drop everything that the far machine sends from *port* from here on."""
-        await self._run(self._far, f"ip rule add pref 100 ipproto tcp sport {port} blackhole")
+        await self._run(self.on_far, f"ip rule add pref 100 ipproto tcp sport {port} blackhole")

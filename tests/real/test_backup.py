@@ -10,6 +10,7 @@ from shutil import copyfile
 
 from pytest_twisted import ensureDeferred
 
+from broadcast.journals.sqlite.record_tables import read_records
 from tests.real.programs import Programs, Talker, found
 
 KITCHEN = 5 << 40
@@ -75,6 +76,8 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
         kitchen = ((KITCHEN | number, 1.7e9, "said", "ann", f"pot {number}", f"u{number}", 77) for number in (1, 2, 3))
         db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", kitchen)
         db.execute("INSERT INTO rooms VALUES (5, 'kitchen', 'lunch')")
+        db.execute("INSERT INTO accounts VALUES (3, 'ann', 'hash', '', 1.0, 1.0, '', '')")
+        db.execute("INSERT INTO private_lines VALUES (1, 1.0, 7, 'bob', 3, 'ann', 'psst', 0, 'message', '')")
         db.commit()
         page = db.execute("PRAGMA page_size").fetchone()[0]
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -93,6 +96,10 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
     with closing(sqlite3.connect(new)) as db:
         assert db.execute("SELECT * FROM rooms").fetchall() == [(0, "lobby", ""), (5, "kitchen", "lunch")]
         assert db.execute("SELECT upto FROM indexed").fetchall() == [(0,), (KITCHEN,)]
+        records = read_records(db)
+        assert [account.name for account in records.accounts] == ["ann"]
+        assert records.next_account == 1008
+        assert records.waiting == {(3, 7): 1}
     assert [seq for seq, _text in lines] == list(range(1, len(lines) + 1))
     texts = [text for _seq, text in lines]
     assert (texts[0], texts[-1]) == ("line 1", "line 3000")

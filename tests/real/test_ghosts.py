@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from time import monotonic
 
-import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.task import deferLater
 
-from tests.real.networks import NEAR, Networks, why_not
+from tests.real.networks import NEAR, Networks
 from tests.real.programs import TWISTD, Programs, found
 
 PORT, OLD_PORT = "5555", "40404"
@@ -17,14 +16,10 @@ IN_TIME = 60
 
 
 @ensureDeferred
-async def test_nickname_of_a_connection_that_does_not_answer_is_taken_back(programs: Programs) -> None:
-    for program in ("unshare", "nsenter", "ip"):
-        found(program)
-    if reason := why_not():
-        pytest.skip(reason)
+async def test_nickname_of_a_connection_that_does_not_answer_is_taken_back(
+    programs: Programs, networks: Networks
+) -> None:
     nc = found("nc.openbsd")
-    networks = Networks(programs)
-    await networks.build()
     server = networks.near(TWISTD, "-n", "--pidfile=", "broadcast", "--ephemeral", "--port", PORT, "--interface", NEAR)
     await server.until(f"Listening on {NEAR}")
     ann = networks.near(nc, NEAR, PORT)

@@ -12,7 +12,7 @@ import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
 from twisted.internet.task import deferLater
 
-from tests.real.networks import NEAR, Networks, why_not
+from tests.real.networks import NEAR, Networks
 from tests.real.programs import PATIENCE, TWISTD, Program, Programs, found
 
 PROBE, GONE = 1, 3
@@ -50,14 +50,8 @@ class Cable:
 
 
 @async_yield_fixture
-async def cable(programs: Programs, request: pytest.FixtureRequest) -> AsyncIterator[Cable]:
+async def cable(programs: Programs, networks: Networks, request: pytest.FixtureRequest) -> AsyncIterator[Cable]:
     """The machines, with everybody in the room. The parameter is the options of the server."""
-    for program in ("unshare", "nsenter", "ip"):
-        found(program)
-    if reason := why_not():
-        pytest.skip(reason)
-    networks = Networks(programs)
-    await networks.build()
     nc = found("nc.openbsd")
     listen = ("--ephemeral", "--port", PORT, "--interface", NEAR)
     server = networks.near(TWISTD, "-n", "--pidfile=", "broadcast", *listen, *getattr(request, "param", SHORT))

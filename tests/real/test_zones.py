@@ -8,26 +8,15 @@ from pathlib import Path
 import pytest
 from pytest_twisted import ensureDeferred
 
-from tests.real.networks import Networks, why_not
-from tests.real.programs import TWISTD, Programs, found
+from tests.real.networks import Networks
+from tests.real.programs import TWISTD
 
 CLIENT = Path(sys.executable).with_name("broadcast-client")
-
-
-@pytest.fixture
-def networks(programs: Programs) -> Networks:
-    """Two machines, where such things are allowed."""
-    for program in ("unshare", "nsenter", "ip"):
-        found(program)
-    if reason := why_not():
-        pytest.skip(reason)
-    return Networks(programs)
 
 
 @pytest.mark.parametrize("port", [("5555", "--interface", "fe80::7%cable"), (r"tcp6:5555:interface=fe80\:\:7%cable",)])
 @ensureDeferred
 async def test_zone_is_kept_by_server_and_client(networks: Networks, port: tuple[str, ...]) -> None:
-    await networks.build()
     for machine, address in ((networks.near, "fe80::7/64"), (networks.far, "fe80::8/64")):
         added = machine("ip", "address", "add", address, "dev", "cable", "nodad")
         assert await added.end() == 0, added.text()

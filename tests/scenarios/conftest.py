@@ -9,11 +9,12 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from tests.harness import DirectWorld, Person, World
+from tests.tls import TlsWorld
 
 Opens: TypeAlias = Callable[..., World]
 """Starts a server. The arguments are those of ``World``."""
 
-DOORS: dict[str, Opens] = {"line": World, "line, direct": DirectWorld}
+DOORS: dict[str, Opens] = {"line": World, "line, direct": DirectWorld, "line, TLS": TlsWorld}
 """Every scenario runs once for each of these doors, and over both kinds of writer."""
 
 

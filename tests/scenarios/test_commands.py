@@ -34,6 +34,11 @@ TABLE = """\
 -> /uptime   since when the server runs, and how much there is
 -> /version   name and version of the server
 -> /motd   the message of the day
+-> /register   registers your nickname: asks for a password, and only you can use it then
+-> /login NAME   logs in to the registered nickname NAME: asks for its password
+-> /logout   logs out: you get another nickname
+-> /passwd   changes your password: asks for the old one and the new one
+-> /drop   deletes your account: asks for the password, and anybody can use the nickname then
 -> /quit [WHY]   leaves
 """.splitlines()
 

@@ -19,7 +19,9 @@ def ghost(world: World, nick: str = "ann", seconds: float = GHOST_SECONDS, addre
     person.say(nick)
     person.read()
     silent = person.transport
-    world.factory.seconds_unanswered = lambda transport: seconds if transport is silent else 0.0
+    world.factory.seconds_unanswered = lambda transport: (
+        seconds if silent in (transport, getattr(transport, "transport", None)) else 0.0  # perhaps below TLS
+    )
     return person
 
 

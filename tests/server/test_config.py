@@ -52,6 +52,9 @@ def test_config_file_has_all_settings(tmp_path: Path) -> None:
         data = "kept"
         ephemeral = false
         metrics = 9464
+        tls = [5556, "unix:tls.sock"]
+        cert = "cert.pem"
+        key = "key.pem"
         log-format = "json"
         lobby = "Hall"
         rooms = "fixed"
@@ -68,6 +71,9 @@ def test_config_file_has_all_settings(tmp_path: Path) -> None:
         90,
         unicode_nicknames=True,
         data=tmp_path / "kept",
+        tls=("5556", "unix:tls.sock"),
+        cert=tmp_path / "cert.pem",
+        key=tmp_path / "key.pem",
         metrics="9464",
         log_format="json",
         lobby="hall",
@@ -87,6 +93,17 @@ def test_fixed_rooms_are_chosen_with_both_settings(tmp_path: Path) -> None:
         "An open room needs no option: the first /join opens it."
     )
     assert load_error(tmp_path, rooms="some") == "--rooms takes open or fixed, not 'some'."
+
+
+def test_certificate_needs_a_tls_port_and_a_key_needs_a_certificate(tmp_path: Path) -> None:
+    assert load_config({"tls": ["5556"], "cert": "c"}, tmp_path).cert == tmp_path / "c"
+    assert load_error(tmp_path, tls="5556", key="k") == (
+        "--key is the key of a certificate, and there is no --cert: give both."
+    )
+    assert load_error(tmp_path, cert="c") == (
+        "--cert is the certificate of --tls, and no port is given: add --tls, as in --tls 5556."
+    )
+    assert load_error(tmp_path, tls="99999").startswith("--tls takes a number from 0 to 65535 or")
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "x" * 33, "küche", 7])

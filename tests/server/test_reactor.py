@@ -156,6 +156,7 @@ def reactor(clock: Clock, pairs: Pairs) -> Iterator[EpollReactor]:
     shorten_turns(reactor)
     yield reactor
     reactor.removeAll()
+    reactor.waker.connectionLost(None)  # closes its pipe
 
 
 def test_connections_are_served_in_turn(monkeypatch: pytest.MonkeyPatch, reactor: EpollReactor, pairs: Pairs) -> None:
@@ -298,6 +299,8 @@ def test_both_sides_of_a_broken_connection_learn_of_its_end(reactor: EpollReacto
             break
         reactor.runUntilCurrent()
         reactor.doIteration(0.1)
+    port.stopListening()
+    reactor.runUntilCurrent()
     assert len(lost) == 2
 
 

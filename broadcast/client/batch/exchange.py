@@ -15,12 +15,16 @@ import sys
 from time import monotonic
 
 from broadcast.client.address import UNIX
-from broadcast.client.protocol.greeting import Greeting
+from broadcast.client.protocol.greeting import TLS_HINT, Greeting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from collections.abc import Callable
+    from typing import Any, Final, TypeAlias
 
+    from broadcast.client.batch.secure_socket import SecureSocket
+
+    Socket: TypeAlias = _socket.socket | SecureSocket
     Message = dict[str, Any]
 
 CONNECT_SECONDS: Final = 30.0
@@ -46,9 +50,18 @@ class Lost(Exception):
 
 
 class Connection:
-    """A connection to *host*: a name, an IP address, or ``unix:`` and a path. Its methods raise ``Lost``."""
+    """A connection to *host*: a name, an IP address, or ``unix:`` and a path. Its methods raise ``Lost``.
 
-    def __init__(self, host: str, port: int, deadline: float) -> None:
+    *secure* makes a TLS connection on a socket, which the function that it gets connects.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        deadline: float,
+        secure: Callable[[Callable[[], _socket.socket]], Socket] | None = None,
+    ) -> None:
         self.answers: list[Message] = []
         """The answers to requests that have arrived."""
         self.heard = monotonic()
@@ -57,7 +70,15 @@ class Connection:
         self._greeting: Greeting | None = Greeting()
         self._rest = b""
         self._unsent = bytearray()
-        self._socket = _connect(host, port, deadline)
+        self._hint = TLS_HINT if secure is None and not host.startswith(UNIX) else ""
+        self._socket: Socket
+        if secure is None:
+            self._socket = _connect(host, port, deadline)
+        else:
+            try:
+                self._socket = secure(lambda: _connect(host, port, deadline))
+            except OSError as error:
+                raise Lost(error.strerror or str(error)) from None
         self._socket.setblocking(False)
 
     def close(self) -> None:
@@ -89,8 +110,9 @@ class Connection:
         except OSError as error:
             raise self._lost(os.strerror(error.errno or 0)) from None
         if not data:
-            raise self._lost("the server closed the connection")
+            raise self._lost(f"the server closed the connection{self._hint}")
         self.heard = monotonic()
+        self._hint = ""
         self._receive(data)
         return can_read
 

@@ -15,13 +15,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
 from broadcast.client.batch.line_protocol import Kind, Reader
 from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
+from broadcast.client.certificates import CertificateError
+from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import of_user
+from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.status import (
     DONE,
     INTERRUPTED,
@@ -30,13 +34,14 @@ from broadcast.client.status import (
     NO_CONNECTION,
     REFUSED,
     TERMINATED,
+    UNTRUSTED,
     unread,
     unwritten,
 )
 from broadcast.client.text import printable
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProducer, IReactorTime
+    from twisted.internet.interfaces import IProducer, IReactorTime, IStreamClientEndpoint
     from twisted.python.failure import Failure
 
     from broadcast.client.options import Options
@@ -92,6 +97,8 @@ class Pipe(TwistedProtocol):
         self._result: tuple[int, str] | None = None
         self._proposed = self._is_joining = self._goodbye = False
         self._refusal = self._notice = ""
+        self.hint = ""
+        """The end of the reason for a failure, as long as the server has sent nothing."""
         self._whole = True
         """Whether the input so far ends with a line end."""
         self._console = Console(self, attach_to)
@@ -110,6 +117,7 @@ class Pipe(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Write *data* to the output, and handle its parts."""
+        self.hint = ""
         self._console.stdio.write(self._clean(data) if self._clean else data)
         for kind, text in self._reader.feed(data):
             match kind:
@@ -150,7 +158,10 @@ class Pipe(TwistedProtocol):
             elif self._refusal:
                 self._result = NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
             else:
-                self._result = NO_CONNECTION, f"no connection to {self._server}: {self._notice.rstrip('.') or why}"
+                self._result = (
+                    NO_CONNECTION,
+                    f"no connection to {self._server}: {self._notice.rstrip('.') or why}{self.hint}",
+                )
         self._console.close(self._report)
 
     def _report(self) -> None:
@@ -183,7 +194,7 @@ class Pipe(TwistedProtocol):
 
     def _give_up(self) -> None:
         problem = "the server does not answer" if self._proposed else "nobody asks for a nickname there"
-        self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}")
+        self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}{self.hint}")
         self._stream.abortConnection()
 
     def _finish(self, status: int, why: str) -> None:
@@ -230,23 +241,49 @@ def run(options: Options, reactor: Any) -> tuple[int, str]:  # noqa: ANN401 -- n
             reactor.stop()
 
     def fail(failure: Failure) -> None:
-        end(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
+        if isinstance(failure.value, CertificateError):
+            end(UNTRUSTED, " ".join(refusal(failure.value, options)))
+        else:
+            end(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
 
     def begin() -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         attach_to = partial(attach, reactor=reactor, threads=threads)
         room = next(iter(options.rooms), "")
-        factory: Any = Factory.forProtocol(partial(Pipe, options.server, nicks, room, reactor, attach_to, end, clean))
-        factory.noisy = False
-        server_endpoint(reactor, options.host, options.port).connect(factory).addErrback(fail)
 
+        def make() -> Pipe:
+            pipe = Pipe(options.server, nicks, room, reactor, attach_to, end, clean)
+            pipe.hint = "" if options.tls else TLS_HINT
+            return pipe
+
+        endpoint = server_endpoint(reactor, options.host, options.port)
+        _connect(endpoint, make, options, known, reactor).addErrback(fail)
+
+    known = known_keys(options)
     handlers = _handlers(reactor, end)
     # The reactor installs its signal handlers first; those of begin replace them.
     reactor.callLater(0, begin)
     with _restored_modes(blocking=threads):
         reactor.run()
     return outcome[0] if outcome else (TERMINATED, "")
+
+
+def _connect(
+    endpoint: IStreamClientEndpoint,
+    make: Callable[[], Pipe],
+    options: Options,
+    known: tuple[str, ...],
+    reactor: Any,  # noqa: ANN401 -- no interface has all
+) -> Deferred[Any]:
+    if options.tls:
+        from broadcast.client.batch.tls_protocol import connect_tls  # noqa: PLC0415 -- only if it is wanted
+        from broadcast.client.tls import Trust  # noqa: PLC0415
+
+        return Deferred.fromCoroutine(connect_tls(endpoint, make, Trust(options.host, known), reactor))
+    factory: Any = Factory.forProtocol(make)
+    factory.noisy = False
+    return endpoint.connect(factory)
 
 
 def _handlers(reactor: Any, end: Ended) -> dict[int, Any]:  # noqa: ANN401 -- the same

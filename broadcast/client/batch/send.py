@@ -15,6 +15,7 @@ from time import monotonic, sleep
 
 from broadcast import __version__
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
+from broadcast.client.certificates import CertificateError
 from broadcast.client.nicknames import of_user
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
 from broadcast.client.status import (
@@ -24,6 +25,7 @@ from broadcast.client.status import (
     NO_CONNECTION,
     REFUSED,
     TERMINATED,
+    UNTRUSTED,
     USAGE,
     unread,
     unwritten,
@@ -185,7 +187,7 @@ class Sender:
             raise End(USAGE, "there is nothing to send")
         while not self._is_done:
             try:
-                connection = Connection(self._options.host, self._options.port, self._deadline)
+                connection = self._connect()
                 try:
                     self._greet(connection)
                     self._exchange(connection)
@@ -241,6 +243,22 @@ class Sender:
         sleep(pause)
         self._input.lines.extendleft(sorted(self._unconfirmed.items(), reverse=True))
         self._unconfirmed.clear()
+
+    def _connect(self) -> Connection:
+        options = self._options
+        if not options.tls:
+            return Connection(options.host, options.port, self._deadline)
+        from functools import partial  # noqa: PLC0415 -- only TLS needs these
+
+        from broadcast.client.batch.secure_socket import secure  # noqa: PLC0415
+        from broadcast.client.known_hosts import known_keys, refusal  # noqa: PLC0415
+        from broadcast.client.tls import Trust  # noqa: PLC0415
+
+        trust = Trust(options.host, known_keys(options))
+        try:
+            return Connection(options.host, options.port, self._deadline, partial(secure, trust=trust))
+        except CertificateError as error:
+            raise End(UNTRUSTED, " ".join(refusal(error, options))) from None
 
     # hello
 

@@ -4,6 +4,7 @@
 
     ChatError
     ├── Unreachable             the first connection has failed, or its other side does not speak this protocol
+    │   └── Untrusted           the certificate of the server is not trusted; nothing was sent on this connection
     ├── Ended                   the session is over, and no attempt to come back follows
     ├── Unconfirmed             a lost connection hides whether a private message or a topic has reached the server
     └── Rejected                the server has answered with an error; nothing has happened
@@ -18,7 +19,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,20 @@ class ChatError(Exception):
 
 class Unreachable(ChatError):
     """The first connection has failed, or its other side does not speak this protocol."""
+
+
+class Untrusted(Unreachable):
+    """The certificate of the server is not trusted. Nothing was sent on this connection, the first one or a later one.
+
+    *problem* is the reason, *fingerprint* that of the server's key, and *known* has those that it should have, if any.
+    """
+
+    def __init__(self, problem: str, fingerprint: str, known: Sequence[str]) -> None:
+        name = f"the key of the server is {fingerprint}, and not {' or '.join(known)}"
+        super().__init__(name if known else f"the certificate of the server {problem}; its key is {fingerprint}")
+        self.problem = problem
+        self.fingerprint = fingerprint
+        self.known = tuple(known)
 
 
 class Ended(ChatError):

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 LINE_PROTOCOL: Final = "this server speaks only the line protocol (broadcast 0.1): use telnet or nc, or update it"
 """The error about a server that has read the first request as a nickname."""
+TLS: Final = "the port speaks TLS: connect with --tls"
+"""The error about a server that has answered the first request with an alert of TLS."""
+TLS_HINT: Final = "; if it is a TLS port, connect with --tls"
+"""The end of the error about a server that closes a connection without TLS, and has sent nothing."""
+_ALERT: Final = b"\x15\x03"
+"""The beginning of an alert of TLS."""
 _PROMPT: Final = b"Nickname: "
 _ERROR: Final = b"-> Error: "
 _NOTICE: Final = b" * "
@@ -37,6 +43,8 @@ class Greeting:
         text = "".join(character if character.isprintable() else "\ufffd" for character in text)
         if self.is_line_protocol:
             return LINE_PROTOCOL
+        if self.text.startswith(_ALERT):
+            return TLS
         if text.startswith("* "):
             return text.removeprefix("* ")
         if text and not text.startswith("Welcome "):

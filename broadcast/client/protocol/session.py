@@ -287,6 +287,11 @@ class Session:
             self._inbox.append(events.Disconnected(reason, self.retry_after, nick_refusal))
         return self._take_answers()
 
+    def fail(self, error: errors.ChatError) -> list[Answer]:
+        """End the session because of *error*, which another attempt cannot repair. Return the calls that fail."""
+        self._end(error)
+        return self._take_answers()
+
     def stop(self) -> list[Answer]:
         """End the session at once. Return the calls that fail because of it."""
         if self.ended is None:

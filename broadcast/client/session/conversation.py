@@ -43,11 +43,12 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The question for a nickname. Enter on an empty line takes *default*, if there is one."""
+    """A question, such as that for a nickname. Enter on an empty line takes *default*, if there is one."""
 
     default: str
     suggestions: tuple[str, ...]
     """Similar nicknames for a nickname that was refused. One key takes one."""
+    prompt: str = "Nickname"
 
 
 class Conversation(Talk):
@@ -84,6 +85,8 @@ class Conversation(Talk):
         self._make_uid = make_uid
         self._now = now
         self._on_end = on_end
+        self._take_answer: Callable[[str], None] = self._take_nick
+        """Takes the answer to the question."""
         self._on_nick: Callable[[str], None] = lambda _nick: None
         self._outbox = Outbox(self._send, self._show)
         self._journal = ""
@@ -166,7 +169,28 @@ class Conversation(Talk):
         if why:
             self.add(self.current, Problem(why))
         self.question = question
+        self._take_answer = self._take_nick
         self._on_nick = answer
+        self._set_state(State.ASKING)
+
+    def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
+        """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+            return
+        self.add(self.current, *map(Notice, introduction))
+
+        def take(text: str) -> None:
+            word = text.casefold()
+            if word not in {"yes", "no", *commands.QUIT_WORDS}:
+                self.add(self.current, Problem("Type yes to trust this key from now on, or no to leave."))
+                return
+            self.question = None
+            self._set_state(State.CONNECTING)
+            answer(word == "yes")
+
+        self.question = Question("", (), "Trust this key? (yes or no)")
+        self._take_answer = take
         self._set_state(State.ASKING)
 
     def connected(self, welcome: requests.Welcome) -> None:
@@ -256,7 +280,7 @@ class Conversation(Talk):
     def _take(self, line: str) -> None:
         """Take one entered line. Raise ``UsageError`` if it is too long."""
         if self.question is not None:
-            self._take_nick(line.strip() or self.question.default)
+            self._take_answer(line.strip() or self.question.default)
             return
         if not line.strip():
             return

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
+from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,16 +21,19 @@ from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
 from prompt_toolkit.utils import is_dumb_terminal
 
+from broadcast.client.known_hosts import KnownHosts, introduction, known_keys, refusal
 from broadcast.client.nicknames import LONGEST, fit, numbered, of_user
+from broadcast.client.options import SettingsError
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, Question, State
+from broadcast.client.session.entries import Notice, Problem
 from broadcast.client.session.interfaces import Front, Server
-from broadcast.client.settings import Choices
-from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED
+from broadcast.client.settings import Choices, state_folder
+from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED, UNTRUSTED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.bottom import reflows
 from broadcast.client.terminal.completion import ConversationCompleter
-from broadcast.client.terminal.history import DraftHistory, state_folder
+from broadcast.client.terminal.history import DraftHistory
 from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen as FullScreen
@@ -89,7 +93,7 @@ def _make_screen(options: Options, conversation: Conversation, server: Server) -
         conversation,
         renderer,
         ConversationCompleter(conversation, server),
-        DraftHistory(state_folder() / "history"),
+        DraftHistory(Path(state_folder(), "history")),
         create_input(),
         output,
         server=options.server,
@@ -106,6 +110,8 @@ class App:
     ) -> None:
         self._options = options
         self._chat: Chat | None = None
+        self._known_keys = known_keys(options)
+        """The fingerprints of the keys that the server may have, if any are known."""
         self._ended = asyncio.Event()
         self._status_of_signal = 0
         self._failure: BaseException | None = None
@@ -182,17 +188,39 @@ class App:
             session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
             session.has_fallback = True
             try:
-                async with Chat(session, options.host, options.port, None, "") as chat:
+                async with Chat(session, options.host, options.port, options.tls, "", self._known_keys) as chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
                     await self._read(chat, session)
                 self._talk.ended(None)
+            except errors.Untrusted as error:
+                await self._decide(error)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
             except errors.Ended as error:
                 self._talk.ended(error, LOST)
             except errors.ChatError as error:
                 self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
+
+    async def _decide(self, error: errors.Untrusted) -> None:
+        """Let the user decide about the key of a new server. End the conversation if another key is expected."""
+        options, talk = self._options, self._talk
+        if self._chat is not None or error.known or not error.fingerprint:
+            first, *others = refusal(error, options)
+            talk.add(talk.current, Problem(first), *map(Notice, others))
+            talk.ended(None, UNTRUSTED)
+            return
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        talk.ask_trust(introduction(error, options), answer.set_result)
+        if not await answer:
+            talk.add(talk.current, Notice("The key is not trusted. Nothing was sent."))
+            talk.ended(None, UNTRUSTED)
+            return
+        self._known_keys = (error.fingerprint,)
+        try:
+            KnownHosts().add(options.server, error.fingerprint)
+        except SettingsError as problem:
+            talk.add(talk.current, Problem(f"{problem}. The key is trusted for this time only."))
 
     async def _read(self, chat: Chat, session: Session) -> None:
         """Pass the events to the conversation. Raise ``Ended`` if the server ends the session."""

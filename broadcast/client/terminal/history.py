@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,18 +13,6 @@ ENTRIES: Final = 1000
 """The most drafts in the file. A longer file is shortened when it is read."""
 _BREAK: Final = "\r"
 """The character for a line end within a draft. The editor makes a line end of it when somebody pastes one."""
-
-
-def state_folder(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder for the state of a program on *platform*, a value of ``sys.platform``."""
-    home = Path.home()
-    if platform == "win32":
-        return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / "broadcast"
-    if platform == "darwin":
-        return home / "Library" / "Application Support" / "broadcast"
-    state = environment.get("XDG_STATE_HOME", "")
-    # The specification says to ignore a relative path (XDG Base Directory Specification 0.8, "Basics").
-    return (Path(state) if Path(state).is_absolute() else home / ".local" / "state") / "broadcast"
 
 
 class DraftHistory(History):

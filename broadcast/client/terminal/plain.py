@@ -97,8 +97,8 @@ class PlainScreen:
         question, prompt = self._conversation.question, ""
         if question is not None:
             offered = question.default or next(iter(question.suggestions), "")
-            others = [f" (or {' or '.join(question.suggestions[1:])})"] if not question.default else []
-            prompt = "".join(["Nickname", f" [{offered}]" if offered else "", *others, ": "])
+            others = [f" (or {' or '.join(question.suggestions[1:])})"] if question.suggestions[1:] else []
+            prompt = "".join([question.prompt, f" [{offered}]" if offered else "", *others, ": "])
         if prompt != self._prompt:
             self._prompt = prompt
             self._write(printable(prompt, self._encoding))

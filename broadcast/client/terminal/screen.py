@@ -210,7 +210,7 @@ class Screen:
             return [("", f"{printable(view.title, self._encoding)}> " if view.is_private else "> ")]
         keys = [f"{key}: {nick}" for key, nick in zip(("Tab", "Shift-Tab"), question.suggestions, strict=False)]
         offer = f" ({', '.join(keys)})" if keys else f" [{question.default}]" if question.default else ""
-        return [("", printable(f"Nickname{offer}: ", self._encoding))]
+        return [("", printable(f"{question.prompt}{offer}: ", self._encoding))]
 
     def _waiting_rows(self) -> StyleAndTextTuples:
         waiting = [item.text for item in self._conversation.waiting]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Peer, Publisher
     from broadcast.core.membership import Member
+    from broadcast.core.password_dialogue import PasswordDialogue
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection
@@ -132,6 +133,9 @@ class _CommandRun:
         """Do nothing: such commands are not run here."""
 
     def move_to(self, _name: str) -> None:
+        """Do nothing: such commands are not run here."""
+
+    def ask(self, _dialogue: PasswordDialogue) -> None:
         """Do nothing: such commands are not run here."""
 
     def answer(self) -> None:

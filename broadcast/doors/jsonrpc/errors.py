@@ -89,7 +89,7 @@ class ErrorData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     room: Annotated[str | UnsetType, Meta(description="The room that is refused.")] = UNSET
     supported: Annotated[list[int] | UnsetType, Meta(description="The versions that the server speaks.")] = UNSET
     until: Annotated[
-        float | None | UnsetType, Meta(description="The end, in seconds since the epoch; null for no end.")
+        float | UnsetType | None, Meta(description="The end, in seconds since the epoch; null for no end.")
     ] = UNSET
 
 
@@ -110,7 +110,7 @@ class RpcError(BroadcastError):
         self.data = data
 
 
-def refusal(
+def refusal(  # noqa: PLR0913 - one for each member of the data
     reason: str,
     message: str,
     *,
@@ -119,14 +119,14 @@ def refusal(
     seq: int | UnsetType = UNSET,
     room: str | UnsetType = UNSET,
     supported: list[int] | UnsetType = UNSET,
-    until: float | None | UnsetType = UNSET,
+    until: float | UnsetType | None = UNSET,
 ) -> RpcError:
     """Return the error with the *reason*, one of ``REASONS``, and the other members of its data."""
     data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported, until=until)
     return RpcError(REASONS[reason][0], message, data)
 
 
-def explain_rejection(error: RejectedError) -> RpcError:  # noqa: PLR0911 - one case for each error
+def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911 - one case for each error
     """Return *error*, one of the core, as programs see it.
 
     Its text becomes a sentence with a capital letter, unless it begins with a nickname.

@@ -21,6 +21,8 @@ from broadcast.core.events import (
     LeaveCount,
     Left,
     Message,
+    PasswordPrompt,
+    PasswordTyped,
     PrivateMessage,
     Prompt,
     Receipt,
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
 END = "\r\n"
 """The end of a line."""
+HIDE_INPUT: Final = b"\xff\xfb\x01"
+"""IAC WILL ECHO (RFC 857): the client stops to show what is typed, because the server would. The server does not."""
+SHOW_INPUT: Final = b"\xff\xfc\x01"
+"""IAC WONT ECHO: the client shows what is typed."""
 MAX_TIME_TEXTS: Final = 1024
 """Maximum number of times whose text an encoder remembers. Without it, they take half of the time of a replay."""
 _NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -69,6 +75,10 @@ class LineEncoder:
         """Return *event* as whole lines, or without a line end for a prompt; empty if the view does not show it."""
         if type(event) is Message and not self._times:  # nearly all events; the match below takes twice the time
             return f"{event.nick}: {event.text}{END}".encode()
+        if isinstance(event, PasswordPrompt):
+            return HIDE_INPUT + f"{event.text} ".encode()
+        if isinstance(event, PasswordTyped):
+            return SHOW_INPUT + END.encode()
         return self._line(event).encode()
 
     def _line(self, event: Event | Notice) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for each kind of event
@@ -104,8 +114,8 @@ class LineEncoder:
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
                 return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
-            case Barrier() | AwayChanged():
-                return ""
+            case Barrier() | AwayChanged() | PasswordPrompt() | PasswordTyped():
+                return ""  # of the last two, ``encode`` makes bytes that are no text
             case Prompt(text=text):
                 return f"{text} "
             case Welcome(name=name, motd=motd):

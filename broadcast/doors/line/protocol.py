@@ -20,7 +20,7 @@ from broadcast.core.limits import DEFAULTS
 from broadcast.core.session import CONNECTION_LOST, Session, greeting
 from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
-from broadcast.doors.line.encoder import LineEncoder, format_queue
+from broadcast.doors.line.encoder import SHOW_INPUT, LineEncoder, format_queue
 from broadcast.doors.line.newcomer import Newcomer
 from broadcast.net.addresses import format_source, peer_ip, source_of
 from broadcast.net.connection_log import RejectionLog, VisitLog
@@ -169,6 +169,8 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
             if self._newcomer.joined:
                 self._newcomer.stop()
                 self._newcomer = None
+            elif self.session.is_asking_password:
+                pass  # a password may look like a line of another protocol
             elif (reason := self._newcomer.sniff_line(line)) is not None:
                 self.session.reject(reason)
                 return
@@ -181,6 +183,9 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         line = self._codec.next_line(max_bytes)
         # Telnet replies go first, so that all replies have the order of the requests, however the input is cut.
         if replies := self._codec.data_to_send():
+            if session.has_asked_password:
+                # A DO ECHO is no request then, but the answer to the server's WILL. A WONT would show the password.
+                replies = replies.replace(SHOW_INPUT, b"")
             self.peer.send_bytes(replies)
         if line is None:
             if self._state is not State.OPEN or self._codec.ended:
@@ -192,7 +197,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
             self._input.consume()
             return True
         self._connections.lines_received += 1
-        if session.first_nick:
+        if session.first_nick or session.is_asking_password:
             self._input.consume()
         if isinstance(line, LineTooLong):
             session.line_too_long(max_bytes)

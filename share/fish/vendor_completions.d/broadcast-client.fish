@@ -5,6 +5,8 @@ function __broadcast_client_servers
     sed -n 's/^ *\[servers\."\{0,1\}\([A-Za-z0-9._-]*\)"\{0,1\}\].*/\1/p' 2>/dev/null "$folder/broadcast/client.toml" "$HOME/Library/Application Support/broadcast/client.toml"
 end
 complete -c broadcast-client -f -a '(__broadcast_client_servers) (__fish_print_hostnames)'
+complete -c broadcast-client -l tls -d 'connect with TLS, by default to port 5556'
+complete -c broadcast-client -l fingerprint -x -d 'connect with TLS, and trust only the server with this key'
 complete -c broadcast-client -l nick -x -d 'your nickname; without it, the client asks, or takes one from $USER'
 complete -c broadcast-client -l room -x -d 'join this room; give it several times for several rooms'
 complete -c broadcast-client -l send -x -d 'post TEXT, wait until it is stored, and exit; - posts the standard input'

@@ -1,22 +1,18 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
-from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IReactorFromThreads, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
-from broadcast.client.batch.stdio import Stream, ThreadedIO, needs_threads
+from broadcast.client.batch.stdio import Stream
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
@@ -235,96 +231,3 @@ def test_however_it_is_cut_a_terminal_gets_the_same(size: int) -> None:
     data = "a\r\nb\x1b[mé\r\nr\rest\n".encode()
     cleaned = b"".join(cleaner.clean(data[at : at + size]) for at in range(0, len(data), size))
     assert cleaned.decode() == "a\nb\ufffd[mé\nr\ufffdest\n"
-
-
-def test_files_need_threads_and_pipes_do_not() -> None:
-    read, write = os.pipe()
-    null = os.open(os.devnull, os.O_RDWR)
-    try:
-        assert not needs_threads(read, write)
-        assert needs_threads(null, write)
-        assert needs_threads(read, null)
-    finally:
-        for descriptor in (read, write, null):
-            os.close(descriptor)
-
-
-def test_on_windows_everything_needs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "win32")
-    read, write = os.pipe()
-    try:
-        assert needs_threads(read, write)
-    finally:
-        os.close(read)
-        os.close(write)
-
-
-@implementer(IHalfCloseableProtocol)
-class Ends(Protocol):
-    """What the threads tell."""
-
-    def __init__(self) -> None:
-        self.read = b""
-        self.at_end: Deferred[None] = Deferred()
-        self.unwritable: Deferred[None] = Deferred()
-        self.over: Deferred[None] = Deferred()
-
-    def dataReceived(self, data: bytes) -> None:
-        self.read += data
-
-    def readConnectionLost(self) -> None:
-        self.at_end.callback(None)
-
-    def writeConnectionLost(self) -> None:
-        self.unwritable.callback(None)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.over.callback(None)
-
-
-class Threads:
-    """The threads' way, as on Windows, between two pipes."""
-
-    def __init__(self) -> None:
-        from twisted.internet import reactor  # noqa: PLC0415 -- the one that pytest-twisted has installed
-
-        self.clock = cast(IReactorTime, reactor)
-        stdin, self.typing = os.pipe()
-        self.reading, stdout = os.pipe()
-        self.ends = Ends()
-        self.files = stdin, stdout
-        self.io = ThreadedIO(self.ends, cast(IReactorFromThreads, reactor), *self.files)
-        self.io.resumeProducing()
-
-    async def soon(self, event: Deferred[None]) -> None:
-        await event.addTimeout(10, self.clock)
-
-    def close(self) -> None:
-        for file in self.files:
-            os.close(file)
-
-
-@ensureDeferred
-async def test_threads_read_and_write_everything() -> None:
-    threads = Threads()
-    os.write(threads.typing, b"one\ntwo")
-    os.close(threads.typing)
-    await threads.soon(threads.ends.at_end)
-    assert threads.ends.read == b"one\ntwo"
-    threads.io.write(b"x" * 1000)
-    threads.io.loseConnection()
-    await threads.soon(threads.ends.over)
-    assert os.read(threads.reading, 2000) == b"x" * 1000
-    os.close(threads.reading)
-    threads.close()
-
-
-@ensureDeferred
-async def test_threads_notice_that_nobody_reads() -> None:
-    threads = Threads()
-    os.close(threads.reading)
-    threads.io.write(b"x")
-    await threads.soon(threads.ends.unwritable)
-    os.close(threads.typing)
-    await threads.soon(threads.ends.at_end)
-    threads.close()

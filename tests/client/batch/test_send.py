@@ -365,7 +365,8 @@ def test_with_a_timeout_the_first_connection_is_tried_again(world: World) -> Non
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "this is no broadcast server; it says: SSH-2.0-OpenSSH_9.2"),
         (b" * This server is full. Try again later.\r\n", "This server is full. Try again later."),
-        (b"", "the server closed the connection"),
+        (b"", "the server closed the connection; if it is a TLS port, connect with --tls"),
+        (b"\x15\x03\x03\0\2\2\x46", "the port speaks TLS: connect with --tls"),
         (b'{"id": 0}\n', "the server has sent a message that cannot be understood"),
         (b"{[]\n", "the server has sent a line that is no message"),
         (b"{}\n[]\n", "the server has sent a message that cannot be understood"),

@@ -52,7 +52,8 @@ def test_a_refused_nickname_ends_the_first_attempt_with_the_servers_sentence(lin
         (b"Welcome to a chat.\r\nNickname: \r\n * No nickname in 60 seconds.\r\n", "No nickname in 60 seconds."),
         (b"HTTP/1.1 400 Bad\x1b Request\r\nServer: x\r\n\r\n<html>\n", "HTTP/1.1 400 Bad\ufffd Request"),
         (b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n", "SSH-2.0-OpenSSH_9.2"),
-        (b"\x15\x03\x03\x00\x02\x02\x46", "\ufffd\ufffd\ufffd\ufffd\ufffd\ufffdF"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "the port speaks TLS: connect with --tls"),
+        (b"\x15\x02\x03\x00\x02\x02\x46", "\ufffd\ufffd\ufffd\ufffd\ufffd\ufffdF"),
     ],
 )
 def test_a_failed_first_connection_is_unreachable_with_the_text_that_explains_it(greeting: bytes, reason: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcast.client.terminal.history import DraftHistory, state_folder
+from broadcast.client.terminal.history import DraftHistory
 
 
 def typed_before(path: Path, entries: int = 1000) -> list[str]:
@@ -86,13 +86,3 @@ def test_a_file_that_is_no_text_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
 def test_what_cannot_be_encoded_is_kept_as_far_as_it_can_be(tmp_path: Path) -> None:
     DraftHistory(tmp_path / "history").append_string("a\udc80b")
     assert typed_before(tmp_path / "history") == ["a?b"]
-
-
-def test_the_state_folder_is_where_each_system_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert state_folder("linux", {}) == tmp_path / ".local" / "state" / "broadcast"
-    assert state_folder("linux", {"XDG_STATE_HOME": str(tmp_path / "x")}) == tmp_path / "x" / "broadcast"
-    assert state_folder("linux", {"XDG_STATE_HOME": "relative"}) == tmp_path / ".local" / "state" / "broadcast"
-    assert state_folder("darwin", {}) == tmp_path / "Library" / "Application Support" / "broadcast"
-    assert state_folder("win32", {"LOCALAPPDATA": str(tmp_path / "x")}) == tmp_path / "x" / "broadcast"
-    assert state_folder("win32", {}) == tmp_path / "AppData" / "Local" / "broadcast"

@@ -1,0 +1,187 @@
+"""The commands about accounts. No password stands in a command: each of them asks for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from broadcast.core.accounts import Account
+from broadcast.core.command_context import Command, CommandContext, reply_lines
+from broadcast.core.errors import RegistrationClosed, RejectedError
+from broadcast.core.nicknames import MAX_NICKNAME_CHARS
+from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MORE, PASSWORD, PasswordDialogue
+
+if TYPE_CHECKING:
+    from broadcast.core.accounts import OnAccount
+    from broadcast.core.hub import Hub
+    from broadcast.core.membership import Member
+    from broadcast.core.passwords import Password
+    from broadcast.core.source import Source
+
+PASSWORD_CHANGED: Final = "password changed"  # noqa: S105 - a reason
+"""The leave reason of the other sessions of an account whose password was changed."""
+DROPPED: Final = "account deleted"
+"""The leave reason of the other sessions of an account that its owner has deleted."""
+_with_words: Final = re.compile(r"/(login|register|passwd|drop)\s+\S", re.IGNORECASE)
+_login_name: Final = re.compile(r"/login\s+(\S+)", re.IGNORECASE)
+_start: Final = re.compile(r"/(login|register|passwd|drop)", re.IGNORECASE)
+
+
+def _asked_for(command: str) -> RejectedError:
+    """Return the reason why words after *command* are refused. They may be a password, so they are not shown."""
+    syntax = "/login NAME" if command.lower() == "login" else f"/{command.lower()}"
+    return RejectedError(f"the password is asked for: type {syntax} and nothing else.")
+
+
+def reject_password(line: str) -> None:
+    """Raise ``RejectedError`` if *line* is a command that asks for a password, with words that may be the password."""
+    if command := _with_words.match(line):
+        raise _asked_for(command[1])
+
+
+def reject_misspelled(verb: str) -> None:
+    """Raise ``RejectedError`` if the unknown command *verb* begins like one that asks for a password.
+
+    The rest may be the password, after a character that is no blank. An error does not show it.
+    """
+    if command := _start.match(f"/{verb}"):
+        raise _asked_for(command[1])
+
+
+def parse_login(line: str) -> str | None:
+    """Return the NAME of ``/login NAME``, the *line* at the prompt for the nickname; None if it is no account command.
+
+    Raises ``RejectedError``.
+    """
+    line = line.strip()
+    if login := _login_name.fullmatch(line):
+        return login[1]
+    if command := _start.match(line):
+        reject_password(line)
+        if command[1].lower() == "login":
+            raise RejectedError("usage: /login NAME")
+        raise RejectedError(f"choose a nickname first: {command[0].lower()} comes after it.")
+    return None
+
+
+def login_dialogue(hub: Hub, name: str, source: Source, finish: Callable[[Account], None]) -> PasswordDialogue:
+    """Return the dialogue that logs in to the account with the nickname *name*, whether it is registered or not."""
+    name = name[: MAX_NICKNAME_CHARS + 1]  # a longer one is not registered either
+
+    def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
+        hub.authenticator.login(name, passwords[0], source, on_result)
+
+    return PasswordDialogue((PASSWORD,), submit, finish)
+
+
+def _login(context: CommandContext, argument: str, at: float) -> None:
+    hub, member, name = context.hub, context.member, argument.strip()
+    if len(name.split()) > 1:
+        raise _asked_for("login")
+    if not name:
+        if member.account is not None:
+            raise RejectedError(f"you are logged in as {member.account.name}. /login NAME logs in to another account.")
+        raise RejectedError(f"{member.nick} is not registered: /register does that. /login NAME logs in as NAME.")
+
+    def finish(account: Account) -> None:
+        hub.log_in(member, account)
+        reply_lines(context, f"You are logged in as {account.name}.")
+
+    context.ask(login_dialogue(hub, name, member.source, finish))
+
+
+def _register(context: CommandContext, argument: str, at: float) -> None:
+    hub, member, nick = context.hub, context.member, context.nick
+    _reject_words("register", argument)
+    if member.account is not None:
+        raise RejectedError(f"you are logged in as {member.account.name}. /logout ends that.")
+    if not hub.authenticator.is_open:
+        raise RegistrationClosed
+
+    def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
+        hub.authenticator.register(nick, passwords[0], member.source, partial(registered, on_result))
+
+    def registered(on_result: OnAccount, result: Account | RejectedError) -> None:
+        if isinstance(result, Account):
+            hub.log_in_registered(member, result)
+        on_result(result)
+
+    def finish(account: Account) -> None:
+        reply_lines(context, f"{account.name} is registered, and you are logged in.")
+
+    context.ask(PasswordDialogue((PASSWORD, ONCE_MORE), submit, finish))
+
+
+def _logout(context: CommandContext, argument: str, at: float) -> None:
+    hub, member, nick = context.hub, context.member, context.nick
+    _require_account(member)
+    if hub.authenticator.is_required:
+        raise RejectedError("only people with an account may be here. quit leaves.")
+    hub.log_out(member)
+    renamed = "" if member.nick == nick else f", and your nickname is {member.nick}"
+    reply_lines(context, f"You are logged out{renamed}.")
+
+
+def _passwd(context: CommandContext, argument: str, at: float) -> None:
+    hub, member = context.hub, context.member
+    _reject_words("passwd", argument)
+    account = _require_account(member)
+
+    def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
+        old, new, _ = passwords
+        hub.authenticator.set_password(account, old, new, member.source, partial(changed, on_result))
+
+    def changed(on_result: OnAccount, result: Account | RejectedError) -> None:
+        if isinstance(result, Account):
+            notice = f"The password of {result.name} was changed: log in again."
+            hub.leave_accounts(result, PASSWORD_CHANGED, notice, but=member)
+        on_result(result)
+
+    def finish(_account: Account) -> None:
+        reply_lines(context, "Your password is changed.")
+
+    context.ask(PasswordDialogue((OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE), submit, finish))
+
+
+def _drop(context: CommandContext, argument: str, at: float) -> None:
+    hub, member = context.hub, context.member
+    _reject_words("drop", argument)
+    account = _require_account(member)
+
+    def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
+        hub.authenticator.drop(account, passwords[0], member.source, partial(dropped, on_result))
+
+    def dropped(on_result: OnAccount, result: Account | RejectedError) -> None:
+        if isinstance(result, Account):
+            if not hub.authenticator.is_required:
+                member.account = None  # it may stay
+            hub.leave_accounts(result, DROPPED, f"The account {result.name} was deleted.")
+        on_result(result)
+
+    def finish(account: Account) -> None:
+        reply_lines(context, f"{account.name} is not registered any more.")
+
+    context.ask(PasswordDialogue((PASSWORD,), submit, finish))
+
+
+def _reject_words(command: str, argument: str) -> None:
+    if argument.strip():
+        raise _asked_for(command)
+
+
+def _require_account(member: Member) -> Account:
+    """Return the account to which *member* is logged in. Raises ``RejectedError``."""
+    if member.account is None:
+        raise RejectedError("you are not logged in. /login NAME logs in as NAME.")
+    return member.account
+
+
+ACCOUNT_COMMANDS: Final = (
+    Command("register", "", "registers your nickname: asks for a password, and only you can use it then", _register),
+    Command("login", "NAME", "logs in to the registered nickname NAME: asks for its password", _login),
+    Command("logout", "", "logs out: you get another nickname", _logout),
+    Command("passwd", "", "changes your password: asks for the old one and the new one", _passwd),
+    Command("drop", "", "deletes your account: asks for the password, and anybody can use the nickname then", _drop),
+)

@@ -1,0 +1,91 @@
+"""The questions of a password dialogue, and the memory of the passwords that were typed. No connection.
+
+A password is never said. Therefore a dialogue takes every line as an answer, and an error asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from unicodedata import normalize
+
+from broadcast.core.errors import RejectedError
+from broadcast.core.passwords import Password
+
+if TYPE_CHECKING:
+    from broadcast.core.accounts import Account, OnAccount
+
+PASSWORD: Final = "Password:"  # noqa: S105 - the text of a prompt
+OLD_PASSWORD: Final = "Old password:"  # noqa: S105 - likewise
+NEW_PASSWORD: Final = "New password:"  # noqa: S105 - likewise
+ONCE_MORE: Final = "Once more:"
+"""The prompt whose answer must be the same as the one before."""
+MAX_WRONG_PASSWORDS: Final = 3
+"""Number of wrong passwords after which a session ends."""
+
+
+@dataclass(slots=True, eq=False)
+class PasswordDialogue:
+    """The questions that come before one request.
+
+    *prompts* are the texts of the questions. *submit* passes the answers to the request, or raises ``RejectedError``.
+    Its callback comes in a later turn of the reactor, also if the session has ended meanwhile. *finish* continues the
+    session after a success. It may raise ``RejectedError``.
+    """
+
+    prompts: Sequence[str]
+    submit: Callable[[Sequence[Password], OnAccount], None]
+    finish: Callable[[Account], None]
+    _answers: list[Password] = field(default_factory=list, repr=False)
+
+    @property
+    def prompt(self) -> str:
+        """The text of the present question."""
+        return self.prompts[len(self._answers)]
+
+    def answer(self, text: str) -> Sequence[Password] | None:
+        """Take *text* as the next answer. Return all answers after the last question, else None.
+
+        Raises ``RejectedError``. Then the present question is the one to ask again.
+        """
+        before = self.ask_again()
+        password = Password.parse(text)
+        if before is not None:
+            if not before.is_text(text):
+                raise RejectedError("the two passwords differ.")
+            self._answers.append(before)
+        self._answers.append(password)
+        if len(self._answers) < len(self.prompts):
+            return None
+        answers, self._answers = self._answers, []
+        return answers
+
+    def ask_again(self) -> Password | None:
+        """Forget the last answer and return it, if the present question is for its repetition."""
+        return self._answers.pop() if self.prompt == ONCE_MORE else None
+
+
+class TypedPasswords:
+    """The passwords that a user has just typed, to recognize a line that repeats one.
+
+    A password that is pasted twice, or typed late, would otherwise be said. This object stores no text but hashes with
+    the secret of the interpreter (SipHash), as they are in every dictionary.
+    """
+
+    __slots__ = ("_hashes",)
+
+    def __init__(self) -> None:
+        self._hashes: set[int] = set()
+
+    def add(self, text: str) -> None:
+        """Add the password *text*."""
+        self._hashes.add(_hash(text))
+
+    def has(self, line: str) -> bool:
+        """Return whether *line* is one of the passwords, with or without surrounding blanks."""
+        return _hash(line) in self._hashes
+
+
+def _hash(text: str) -> int:
+    return hash(normalize("NFC", text.strip()))

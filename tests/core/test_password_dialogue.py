@@ -1,0 +1,80 @@
+"""The questions of a password dialogue, and the passwords that are recognized after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from broadcast.core.errors import RejectedError
+from broadcast.core.password_dialogue import (
+    NEW_PASSWORD,
+    OLD_PASSWORD,
+    ONCE_MORE,
+    PASSWORD,
+    PasswordDialogue,
+    TypedPasswords,
+)
+
+FIRST, SECOND = "correct horse", "another horse"
+
+
+def dialogue(*prompts: str) -> PasswordDialogue:
+    return PasswordDialogue(prompts, lambda _passwords, _on_result: None, lambda _account: None)
+
+
+def test_answers_are_returned_after_the_last_question_which_begins_again() -> None:
+    asked = dialogue(OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE)
+    assert [asked.answer(FIRST), asked.prompt, asked.answer(SECOND), asked.prompt] == [
+        *(None, NEW_PASSWORD, None, ONCE_MORE),
+    ]
+    answers = asked.answer(SECOND)
+    assert answers is not None
+    assert [answer.encoded.decode() for answer in answers] == [FIRST, SECOND, SECOND]
+    assert asked.prompt == OLD_PASSWORD
+
+
+@pytest.mark.parametrize("repetition", [FIRST, "short", "control\x01character"])
+def test_wrong_repetition_asks_for_the_password_before_it_again(repetition: str) -> None:
+    asked = dialogue(OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE)
+    asked.answer(FIRST)
+    asked.answer(SECOND)
+    with pytest.raises(RejectedError):
+        asked.answer(repetition)
+    assert asked.prompt == NEW_PASSWORD
+
+
+def test_repetition_in_another_normal_form_is_the_same() -> None:
+    asked = dialogue(PASSWORD, ONCE_MORE)
+    asked.answer("caf\u00e9 horse")
+    assert asked.answer("cafe\u0301 horse") is not None
+
+
+def test_text_that_is_no_password_asks_the_same_question_again() -> None:
+    asked = dialogue(OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE)
+    asked.answer(FIRST)
+    with pytest.raises(RejectedError):
+        asked.answer("quit")
+    assert asked.prompt == NEW_PASSWORD
+
+
+def test_question_that_is_asked_again_stays_unless_it_is_for_a_repetition() -> None:
+    asked = dialogue(PASSWORD, ONCE_MORE)
+    asked.ask_again()
+    assert asked.prompt == PASSWORD
+    asked.answer(FIRST)
+    asked.ask_again()
+    assert asked.prompt == PASSWORD
+
+
+def test_dialogue_does_not_show_its_answers() -> None:
+    asked = dialogue(PASSWORD, ONCE_MORE)
+    asked.answer(FIRST)
+    assert FIRST not in repr(asked)
+
+
+def test_typed_passwords_are_recognized_with_blanks_and_in_each_normal_form() -> None:
+    typed = TypedPasswords()
+    typed.add("caf\u00e9 horse")
+    typed.add(" blanks count ")
+    assert all(map(typed.has, ["caf\u00e9 horse", "cafe\u0301 horse ", "blanks count", " blanks count "]))
+    assert not any(map(typed.has, ["", "cafe horse", "caf\u00e9  horse", "Blanks count"]))
+    assert "horse" not in repr(typed._hashes)
