@@ -378,6 +378,8 @@ async def test_a_key_that_cannot_be_stored_is_trusted_for_this_time(
     await until(lambda: here.talk.state is State.ONLINE)
     assert here.screen.texts[3].startswith(f"! {known_hosts} cannot be written: ")
     assert here.screen.texts[3].endswith(". The key is trusted for this time only.")
+    here.talk.submit("quit")
+    assert await here.status == 0
 
 
 # Passwords
