@@ -241,8 +241,12 @@ class Person(TextClient):
     def read(self) -> str:
         """Return the text that arrived since the last call, with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
         sent = self.transport.sent
-        sent[:] = sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>")
+        sent[:] = self._mark_echo(bytes(sent))
         return super().read()
+
+    @staticmethod
+    def _mark_echo(sent: bytes) -> bytes:
+        return sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>")
 
     def put(self, data: bytes | str) -> None:
         """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""

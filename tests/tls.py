@@ -142,7 +142,7 @@ class TlsPerson(Person):
         self.socket = client.transport.socket
 
     def read(self) -> str:
-        return self._client.read().decode()
+        return self._mark_echo(self._client.read()).decode()
 
 
 class TlsWorld(DirectWorld):

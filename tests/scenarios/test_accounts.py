@@ -9,8 +9,9 @@ from broadcast.core.account_commands import DROPPED, PASSWORD_CHANGED
 from broadcast.core.errors import JournalError
 from broadcast.core.hub import GOING_DOWN, TAKEN_OVER, Settings
 from broadcast.core.session import NEEDS_TLS, NOT_ENCRYPTED
-from tests.harness import PASSWORD, Person, World
+from tests.harness import PASSWORD, DirectWorld, Person, World
 from tests.scenarios.conftest import Opens, newcomer
+from tests.tls import TlsWorld
 
 ASK = "<hide>Password: "
 ASK_OLD, ASK_NEW, ASK_MORE = "<hide>Old password: ", "<hide>New password: ", "<hide>Once more: "
@@ -512,6 +513,10 @@ def test_shutdown_closes_a_question(world: World, ann: Person) -> None:
 # Connections that others can read
 
 
+unencrypted = pytest.mark.parametrize("open_world", [World, DirectWorld])
+
+
+@unencrypted
 def test_password_over_an_open_network_is_warned_about(world: World, ann: Person) -> None:
     bob = world.connect(REMOTE)
     bob.read()
@@ -522,6 +527,7 @@ def test_password_over_an_open_network_is_warned_about(world: World, ann: Person
     assert bob.read() == f"{TYPED}{NICKNAME}" + confirmed("bob", "1 other is here: ann.") + warning + ASK
 
 
+@unencrypted
 def test_password_over_an_open_network_is_refused_where_it_needs_tls(open_world: Opens) -> None:
     world = open_world(Settings(passwords="tls"))
     (ann,) = world.join("ann")
@@ -539,9 +545,18 @@ def test_password_over_an_open_network_is_refused_where_it_needs_tls(open_world:
     assert ann.lines() == [" * bob joined."]
 
 
+def test_password_over_tls_is_accepted_without_a_warning() -> None:
+    world = TlsWorld(Settings(passwords="tls"))
+    bob = world.connect(REMOTE)
+    bob.read()
+    bob.say("bob", "/register")
+    assert bob.read() == confirmed("bob") + ASK
+
+
 # Telnet
 
 
+@unencrypted
 def test_do_echo_is_an_answer_once_a_password_was_asked_for_and_a_request_before(world: World, ann: Person) -> None:
     person = newcomer(world)
     person.put(b"\xff\xfd\x01ann\r\n")
