@@ -450,6 +450,11 @@ class TlsConnection(DirectTransport, Protocol):
             if self._remainder is not None:
                 self._tcp.unregisterProducer()  # the TCP connection would not close
 
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether a proxy forwards the connection, whatever its address is."""
+        return getattr(self._tcp, "is_forwarded", False)
+
     def getPeer(self) -> IAddress:
         """Return the address of the client."""
         return self._tcp.getPeer()

@@ -19,6 +19,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from broadcast.core.limits import Limits
+from broadcast.core.source import Source
+from broadcast.net.addresses import source_of
 from broadcast.net.connection_log import REJECTION_SECONDS
 from broadcast.net.tls import (
     HANDSHAKE_SECONDS,
@@ -446,6 +448,14 @@ def test_client_that_makes_the_server_answer_and_reads_nothing_is_aborted(world:
     client.server._outgoing.write(b"x")
     client.server.dataReceived(client.encrypt(b"b"))
     assert is_closed(client)
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_origin_is_secure_and_local_only_without_a_proxy(world: TlsWorld, forwarded: bool) -> None:
+    client = world.open()
+    client.transport.is_forwarded = forwarded  # type: ignore[attr-defined]  # as that of a proxied connection
+    client.shake_hands()
+    assert source_of(client.server) == Source("127.0.0.1", is_local=not forwarded, is_encrypted=True)
 
 
 def test_proxied_half_closing_passes_through() -> None:
