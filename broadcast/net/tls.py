@@ -128,9 +128,10 @@ class TlsConnection(DirectTransport, Protocol):
         self._remainder: _Remainder | None = None
         """The ciphertext that the socket has not accepted; None while it accepts everything."""
         self._producer: IPullProducer | None = None
-        self._rejected = False
         self._queued = False
         """Whether a step of the handshake waits for its turn."""
+        self._seconds_left = 0.0
+        """The rest of the time for the handshake, while a step waits."""
         self._input_ended = False
         self._output_ended = False
         self._close_notify_received = False
@@ -152,7 +153,7 @@ class TlsConnection(DirectTransport, Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Decrypt *data* for the door, or continue the handshake."""
         if self._ssl is None:
-            if not self._rejected:
+            if self in self.factory.handshaking:  # otherwise, it was rejected
                 self._receive_first(data)
         elif self._wrapped is not None:
             if not self._input_ended:
@@ -164,8 +165,7 @@ class TlsConnection(DirectTransport, Protocol):
     def readConnectionLost(self) -> None:
         """Handle the end of the TCP stream, which comes after close_notify or instead of it."""
         if self._wrapped is None:
-            self._stop_handshake()
-            self._tcp.loseConnection()
+            self._reject(b"")
         else:
             self._end_input(self._wrapped)
 
@@ -200,6 +200,7 @@ class TlsConnection(DirectTransport, Protocol):
         """Continue the handshake when it is this connection's turn."""
         if not self._queued:
             self._queued = True
+            self._seconds_left = self._deadline.getTime() - self.factory.clock.seconds()
             self._deadline.cancel()
             self.factory.pacer.submit(self._start_step)
             if self._queued:
@@ -209,7 +210,7 @@ class TlsConnection(DirectTransport, Protocol):
         """Continue the handshake, unless the connection has ended meanwhile."""
         self._queued = False
         if self in self.factory.handshaking:
-            self._deadline = self.factory.clock.callLater(HANDSHAKE_SECONDS, self._time_out)
+            self._deadline = self.factory.clock.callLater(max(self._seconds_left, 0), self._time_out)
             self._tcp.resumeProducing()
             self._shake_hands()
 
@@ -249,7 +250,6 @@ class TlsConnection(DirectTransport, Protocol):
     def _reject(self, data: bytes) -> None:
         """Send *data* unencrypted, and close."""
         self._stop_handshake()
-        self._rejected = True
         self._ssl = None
         if self._remainder is not None:
             self._tcp.unregisterProducer()
@@ -270,7 +270,7 @@ class TlsConnection(DirectTransport, Protocol):
         self._stop_handshake()
         wrapped = cast("Protocol | None", self.factory.wrapped.buildProtocol(self.getPeer()))
         if wrapped is None:
-            self.loseConnection()
+            self._reject(b"")
             return
         self.send = self._make_send(self._ssl)
         self.received = self._decrypt(b"")

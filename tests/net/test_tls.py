@@ -155,6 +155,32 @@ def test_handshake_has_a_time_limit(world: TlsWorld, steps: int) -> None:
     client.server.dataReceived(b"more")
 
 
+def test_client_that_sends_its_handshake_byte_by_byte_gets_no_more_time(world: TlsWorld) -> None:
+    client = world.open()
+    for byte in client.step():
+        client.server.dataReceived(bytes([byte]))
+        world.clock.advance(0.4)
+        if is_closed(client):
+            break
+    assert world.clock.seconds() == pytest.approx(NOON + HANDSHAKE_SECONDS)
+
+
+def test_time_in_which_the_client_waits_for_its_turn_does_not_count(world: TlsWorld) -> None:
+    busy = world.tls_factory.pacer
+    busy._is_talking = lambda: True
+    busy._cpu_seconds = world.clock.seconds
+    busy.submit(lambda: world.clock.advance(1))
+    client = world.open()
+    world.clock.advance(HANDSHAKE_SECONDS - 1)
+    busy._next = world.clock.callLater(100, busy._end_pause)
+    client.server.dataReceived(client.step())
+    assert not client.transport.reading
+    world.clock.advance(100)
+    assert not is_closed(client)
+    client.shake_hands()
+    assert client.read() == WELCOME
+
+
 @pytest.mark.parametrize(
     "data",
     [
