@@ -256,9 +256,11 @@ class Sender:
 
         trust = Trust(options.host, known_keys(options))
         try:
-            return Connection(options.host, options.port, self._deadline, partial(secure, trust=trust))
+            return Connection(
+                options.host, options.port, self._deadline, partial(secure, trust=trust, deadline=self._deadline)
+            )
         except CertificateError as error:
-            raise End(UNTRUSTED, " ".join(refusal(error, options))) from None
+            raise End(UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
 
     # hello
 

@@ -207,7 +207,7 @@ class App:
         options, talk = self._options, self._talk
         if self._chat is not None or error.known or not error.fingerprint:
             first, *others = refusal(error, options)
-            talk.add(talk.current, Problem(first), *map(Notice, others))
+            talk.add(talk.current, Problem(first[:1].upper() + first[1:]), *map(Notice, others))
             talk.ended(None, UNTRUSTED)
             return
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
 from broadcast.client.batch.stdio import Stream
+from broadcast.client.protocol.greeting import TLS_HINT
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
@@ -111,6 +112,19 @@ def test_a_client_that_is_turned_away_says_why() -> None:
     play = Play()
     play.pipe.dataReceived(b"Nickname: -> Error: go away.\r\n")
     assert play.cut() == (3, "the nickname was refused: go away.")
+
+
+def test_a_server_that_says_nothing_may_speak_tls() -> None:
+    play = Play()
+    play.pipe.hint = TLS_HINT
+    play.clock.advance(PROMPT_SECONDS)
+    reason = "no connection to there:5555: nobody asks for a nickname there; if it is a TLS port, connect with --tls"
+    assert play.cut() == (2, reason)
+    play = Play()
+    play.pipe.hint = TLS_HINT
+    play.pipe.dataReceived(b"SSH-2.0-x\r\n")
+    play.clock.advance(PROMPT_SECONDS)
+    assert play.cut() == (2, "no connection to there:5555: nobody asks for a nickname there")
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,21 @@ def test_a_silent_server_is_reported_once() -> None:
     act(Stage(), scene)
 
 
+def test_a_key_is_asked_about_until_the_user_decides() -> None:
+    answers: list[bool] = []
+
+    async def scene(stage: Stage) -> None:
+        stage.talk.ask_trust(["Its key:"], answers.append)
+        await stage.shows(" * Its key:", "Trust this key? (yes or no): ")
+        stage.type("\n")
+        await stage.until(lambda: "-> Error: Type yes to trust this key from now on, or no to leave." in stage.shown)
+        assert stage.shown[-1] == "Trust this key? (yes or no): "
+        stage.type("yes\n")
+        await stage.until(lambda: answers == [True])
+
+    act(Stage(is_connected=False), scene)
+
+
 def test_the_nickname_is_asked_for_and_enter_takes_the_proposed_one() -> None:
     nicks: list[str] = []
 
