@@ -230,6 +230,11 @@ class TextClient(Client):
         return seen.split(self.line_end)[:-1]
 
 
+def shown(sent: bytes) -> str:
+    """Return *sent*, the output of the line door, as text: with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
+    return sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>").decode()
+
+
 class Person(TextClient):
     """A person at the line door."""
 
@@ -239,10 +244,10 @@ class Person(TextClient):
         self._gone = False
 
     def read(self) -> str:
-        """Return the text that arrived since the last call, with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
-        sent = self.transport.sent
-        sent[:] = sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>")
-        return super().read()
+        """Return the text that arrived since the last call; see ``shown``."""
+        seen = shown(bytes(self.transport.sent))
+        self.transport.sent.clear()
+        return seen
 
     def put(self, data: bytes | str) -> None:
         """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""

@@ -13,7 +13,7 @@ from broadcast.net.handshake_pacing import HandshakePacer
 from broadcast.net.tls import TlsConnection, TlsFactory, server_context
 from broadcast.net.writers import StreamTransport, Writer, writer_for
 from tests.certificates import Pair
-from tests.harness import DirectWorld, Person, SocketTransport
+from tests.harness import DirectWorld, Person, SocketTransport, shown
 
 if TYPE_CHECKING:
     import socket
@@ -142,7 +142,7 @@ class TlsPerson(Person):
         self.socket = client.transport.socket
 
     def read(self) -> str:
-        return self._client.read().decode()
+        return shown(self._client.read())
 
 
 class TlsWorld(DirectWorld):
