@@ -30,7 +30,7 @@ from weakref import proxy
 from automat import TypeMachineBuilder
 
 from broadcast.core import commands
-from broadcast.core.account_commands import login_dialogue, parse_login
+from broadcast.core.account_commands import is_password_command, login_dialogue, parse_login
 from broadcast.core.accounts import Account
 from broadcast.core.errors import NotPermitted, PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.events import (
@@ -376,7 +376,8 @@ class Session:
             return
         try:
             answers = dialogue.answer(text)
-            typed.add(text)
+            if not is_password_command(text):  # somebody may repeat it to ask again
+                typed.add(text)
             if answers is not None:
                 dialogue.submit(answers, partial(self._on_result, dialogue))
                 self.pause()

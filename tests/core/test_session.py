@@ -261,6 +261,13 @@ def test_repeated_password_is_dropped_until_another_line_follows(world: World, a
     assert texts == ["hi", PASSWORD]
 
 
+def test_command_that_was_taken_for_a_password_can_be_repeated(asked: SessionClient) -> None:
+    asked.say("/login ann", "")
+    asked.read()
+    asked.say("/login ann")
+    assert asked.read() == [ASK]
+
+
 def test_errors_and_lines_that_are_too_long_ask_again(world: World, asked: SessionClient) -> None:
     asked.say("quit", "/help")
     asked.session.line_too_long(512)
