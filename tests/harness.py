@@ -46,7 +46,7 @@ NOON = 1_768_478_400.0
 """Time at which every world begins: 2026-01-15 12:00 UTC."""
 ROOM_FOR_OUTPUT = 65536
 """Number of bytes above which a transport pauses its producer, as in Twisted."""
-PASSWORD = "correct horse"  # noqa: S105 - of people in tests
+PASSWORD = "correct horse"
 TOKEN_BYTES = 8
 """Size of one event on the connection of a ``SessionClient``."""
 
@@ -418,7 +418,7 @@ class World:
         self.hub = Hub(
             self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later=call_later
         )
-        self.connections = Connections(limits, self.clock)
+        self.connections = Connections(limits, self.clock, self.hub.check_address)
         self.factory = BroadcastFactory(
             self.hub, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )
@@ -474,7 +474,10 @@ class World:
 
     def connect(self, address: IAddress | None = None) -> Person:
         """Return a person who has received the welcome."""
-        transport = self.transport(address)
+        return self.connect_transport(self.transport(address))
+
+    def connect_transport(self, transport: MemoryTransport) -> Person:
+        """Return a person who is connected with *transport*, and has received the welcome."""
         protocol = cast(BroadcastProtocol, self.factory.buildProtocol(transport.address))
         person = Person(self, protocol, transport)
         protocol.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated

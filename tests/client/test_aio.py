@@ -609,3 +609,63 @@ async def test_gaps_instead_of_old_lines(port: Port) -> None:
         port.server.hide("one", "two")
         port.flush()
         assert await next_of(chat, Gap) == Gap("lobby", 1, 2)
+
+
+# Passwords
+
+
+SECRET, OTHER = "correct horse", "battery staple"
+
+
+@with_port
+async def test_a_bot_registers_and_comes_back_with_the_password(port: Port) -> None:
+    async with bot(port) as chat:
+        await chat.register(SECRET)
+        assert chat.account == "bot"
+        await chat.set_password(SECRET, OTHER)
+        assert await chat.logout() == "bot2"
+        assert await chat.login(OTHER, "bot") == "bot"
+        port.server.sessions.clear()
+        port.abort()
+        await next_of(chat, Reconnected)
+        assert (chat.account, chat.nickname) == ("bot", "bot")
+    for password, error in (("", aio.PasswordNeeded), (SECRET, aio.WrongPassword)):
+        with pytest.raises(error):
+            async with bot(port, password=password):
+                pass
+    async with bot(port, password=OTHER) as chat:
+        await chat.drop(OTHER)
+        assert chat.account is None
+
+
+@with_port
+async def test_a_function_is_asked_for_the_password_when_the_server_needs_it(port: Port) -> None:
+    answers = iter([OTHER, SECRET])
+
+    async def ask() -> str:
+        return next(answers)
+
+    async with bot(port, password=ask):
+        pass
+    port.server.passwords["bot"] = SECRET
+    async with bot(port, password=ask) as chat:
+        assert chat.account == "bot"
+        port.server.passwords["bot"] = OTHER
+        port.server.sessions.clear()
+        answers = iter([OTHER])
+        port.abort()
+        await next_of(chat, Reconnected)
+    async with bot(port, password=lambda: OTHER) as chat:
+        assert chat.account == "bot"
+
+
+@with_port
+async def test_the_error_of_the_function_ends_the_attempt(port: Port) -> None:
+    port.server.passwords["bot"] = SECRET
+
+    def fail() -> str:
+        raise EOFError
+
+    with pytest.raises(EOFError):
+        async with bot(port, password=fail):
+            pass

@@ -305,7 +305,7 @@ async def use(port: Port, identity: Identity) -> None:
     await port.listen(context=identity.context())
 
 
-async def asked(here: Running) -> None:
+async def asked_about_key(here: Running) -> None:
     """Wait until the user is asked about a key."""
     await until(lambda: here.talk.question is not None)
     assert here.talk.question is not None
@@ -319,7 +319,7 @@ async def test_an_unknown_key_is_asked_about_once_before_anything_is_sent(
     identity = Identity(tmp_path)
     await use(port, identity)
     here = Running(port, nick="ann", tls=True)
-    await asked(here)
+    await asked_about_key(here)
     assert here.screen.texts == [
         f"* The certificate of 127.0.0.1:{port.number} is self-signed. Its key:",
         f"* {identity.fingerprint}",
@@ -347,7 +347,7 @@ async def test_a_key_that_the_user_does_not_trust_is_status_7(
 ) -> None:
     await use(port, Identity(tmp_path))
     here = Running(port, nick="ann", tls=True)
-    await asked(here)
+    await asked_about_key(here)
     here.talk.submit(answer)
     assert await here.status == 7
     assert here.screen.texts[3:] == ["* The key is not trusted. Nothing was sent."]
@@ -360,7 +360,7 @@ async def test_a_user_can_leave_in_place_of_an_answer_about_a_key(
 ) -> None:
     await use(port, Identity(tmp_path))
     here = Running(port, nick="ann", tls=True)
-    await asked(here)
+    await asked_about_key(here)
     here.talk.leave()
     assert await here.status == 0
     assert (port.server.calls, known_hosts.exists()) == ([], False)
@@ -373,11 +373,39 @@ async def test_a_key_that_cannot_be_stored_is_trusted_for_this_time(
     known_hosts.parent.write_text("a file")
     await use(port, Identity(tmp_path))
     here = Running(port, nick="ann", tls=True)
-    await asked(here)
+    await asked_about_key(here)
     here.talk.submit("yes")
     await until(lambda: here.talk.state is State.ONLINE)
     assert here.screen.texts[3].startswith(f"! {known_hosts} cannot be written: ")
     assert here.screen.texts[3].endswith(". The key is trusted for this time only.")
+    here.talk.submit("quit")
+    assert await here.status == 0
+
+
+# Passwords
+
+
+SECRET, OTHER = "correct horse", "battery staple"
+
+
+async def asked(here: Running, prompt: str = "Password") -> None:
+    await until(lambda: here.talk.question is not None and here.talk.question.prompt == prompt)
+
+
+@with_port
+async def test_a_registered_nickname_asks_for_its_password_and_then_for_another_nickname(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(OTHER)
+    await here.screen.shows("! This is refused: wrong-password.")
+    await asked(here)
+    here.talk.submit("")
+    await asked(here, "Nickname")
+    here.talk.submit("ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
     here.talk.submit("quit")
     assert await here.status == 0
 
@@ -418,3 +446,49 @@ async def test_a_server_that_an_authority_vouched_for_is_not_asked_about_later(
     assert await here.status == 7
     assert here.screen.texts[-2] == f"! No connection to 127.0.0.1:{port.number}: its certificate is self-signed."
     assert not known_hosts.exists()
+
+
+@with_port
+async def test_a_reconnect_uses_the_password_again_and_asks_if_it_was_changed(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    for password in (SECRET, OTHER):
+        port.server.passwords["ann"] = password
+        port.server.sessions.clear()
+        port.abort()
+        if password is OTHER:
+            await asked(here)
+            here.talk.submit("said later")  # a wrong password
+            await until(lambda: "! This is refused: wrong-password." in here.screen.texts[-1:])
+            await asked(here)
+            here.talk.submit(OTHER)
+        await until(lambda: bool(port.server.sessions) and here.talk.state is State.ONLINE)
+    here.talk.submit("quit")
+    assert await here.status == 0
+    assert not port.server.lines["lobby"]
+
+
+@with_port
+async def test_without_the_new_password_the_user_goes_on_with_another_nickname(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    port.server.passwords["ann"] = OTHER
+    port.server.sessions.clear()
+    port.server.say("missed")
+    port.abort()
+    await asked(here)
+    here.talk.submit("")
+    await asked(here, "Nickname")
+    here.talk.submit("bob")
+    await until(lambda: here.talk.state is State.ONLINE)
+    assert here.talk.nick == "bob"
+    await here.screen.shows("ann: missed")
+    assert here.screen.texts.count("ann: missed") == 1
+    here.talk.submit("quit")
+    assert await here.status == 0

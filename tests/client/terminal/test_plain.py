@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from broadcast.client.protocol import errors
-from broadcast.client.session.conversation import Conversation, Question, State
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.questions import Question
 from broadcast.client.terminal import plain
 from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
