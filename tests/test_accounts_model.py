@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
@@ -253,6 +253,37 @@ class AccountsMachine(RuleBasedStateMachine):
         lines = [line for line in self.observer.lines() if not line.startswith(" * ")]
         assert lines == self.said
         self.said = []
+
+
+LINE_ENDS_AND_KEYS = b"\n\r\x04\x08\x15\x17\x7f\xff"
+ECHO = [bytes((255, verb, 1)) for verb in (251, 252, 253, 254)]
+"""The answers of a telnet client."""
+LINES = st.lists(
+    st.binary(max_size=20).map(lambda line: line.translate(None, LINE_ENDS_AND_KEYS))
+    | st.sampled_from([*ECHO, b"quit", b"/say hi", b"//", b"/logout", b"x" * 5000, "caf\u00e9 \u200d\u202e".encode()])
+)
+
+
+@given(
+    dialogue=st.sampled_from(["/register", "/drop", "/passwd", "/login ann"]),
+    lines=LINES,
+    cuts=st.sets(st.integers(0, 200)),
+)
+def test_no_input_at_a_question_reaches_others(dialogue: str, lines: list[bytes], cuts: set[int]) -> None:
+    world = World()
+    ann, zoe = world.join("ann", "zoe")
+    if dialogue != "/register":
+        world.register(ann)
+    ann.say(dialogue)
+    zoe.read()
+    ann.send(b"".join(b"x" + line + b"\r\n" for line in lines), cuts)
+    session = ann.protocol.session
+    assert (
+        session.is_asking_password
+        or session.leave_reason == f"{MAX_WRONG_PASSWORDS} wrong passwords"
+        or (dialogue == "/register" and session.member.account)
+    )
+    assert zoe.lines() in ([], [f" * ann left: {session.leave_reason}"])
 
 
 def test_accounts_behave_like_the_model() -> None:
