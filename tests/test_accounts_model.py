@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from broadcast.core.password_dialogue import MAX_WRONG_PASSWORDS
+from broadcast.core.password_dialogue import MAX_ANSWERS, MAX_WRONG_PASSWORDS
 from broadcast.core.passwords import MIN_PASSWORD_BYTES
 from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.tries import TryLimiter
@@ -27,6 +27,7 @@ COMMANDS = [
     *(f"/login {name}" for name in NAMES),
     *("/register first secret", "  /drop first secret", "/login ann first secret"),
 ]
+PASSWORD_COMMANDS = ("/login", "/register", "/passwd", "/drop")
 QUESTIONS = {"login": 1, "register": 2, "passwd": 3, "drop": 1}
 """The number of questions of each dialogue. If there are several, the last one is for a repetition."""
 
@@ -44,6 +45,8 @@ class User:
     answers: list[str] = field(default_factory=list)
     typed: set[str] = field(default_factory=set)
     """The passwords that a repetition would say."""
+    ahead: int = 0
+    """Number of passwords that may follow a refused command. The clock stands still, so they are typed ahead."""
     wrong: int = 0
     rejected: int = 0
     gone: bool = False
@@ -52,7 +55,7 @@ class User:
         self.gone, self.nick, self.account, self.dialogue = True, "", "", ""
 
     def ask(self, dialogue: str, target: str) -> None:
-        self.dialogue, self.target, self.answers, self.typed = dialogue, target, [], set()
+        self.dialogue, self.target, self.answers, self.typed, self.ahead = dialogue, target, [], set(), 0
 
 
 class AccountsMachine(RuleBasedStateMachine):
@@ -141,15 +144,22 @@ class AccountsMachine(RuleBasedStateMachine):
     def model(self, user: User, line: str, *, busy: bool) -> None:
         if user.dialogue:
             self.answer(user, line, busy=busy)
-        elif line in user.typed:
+            return
+        is_ahead = user.ahead > 0 and len(line) >= MIN_PASSWORD_BYTES and not line.startswith("/")
+        if line != "quit" and (line in user.typed or is_ahead):
+            if line not in user.typed:
+                user.ahead -= 1
+                user.typed.add(line)
             if not user.nick:
                 self.reject(user)
+            return
+        user.typed, user.ahead = set(), 0
+        if user.nick:
+            self.talk(user, line)
         else:
-            user.typed = set()
-            if user.nick:
-                self.talk(user, line)
-            else:
-                self.arrive(user, line)
+            self.arrive(user, line)
+        if line.strip().startswith(PASSWORD_COMMANDS) and not user.dialogue:
+            user.ahead = MAX_ANSWERS
 
     def reject(self, user: User) -> None:
         user.rejected += 1
@@ -197,7 +207,7 @@ class AccountsMachine(RuleBasedStateMachine):
             if is_repetition:
                 user.answers.pop()
             return
-        if not line.strip().startswith(("/login", "/register", "/drop")):
+        if not line.strip().startswith(PASSWORD_COMMANDS):
             user.typed.add(line)
         user.answers.append(line)
         if len(user.answers) < count:

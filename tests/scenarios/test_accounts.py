@@ -8,6 +8,7 @@ from twisted.internet.address import IPv4Address
 from broadcast.core.account_commands import DROPPED, PASSWORD_CHANGED
 from broadcast.core.errors import JournalError
 from broadcast.core.hub import GOING_DOWN, TAKEN_OVER, Settings
+from broadcast.core.password_dialogue import TYPED_AHEAD_SECONDS
 from broadcast.core.session import NEEDS_TLS, NOT_ENCRYPTED
 from tests.harness import PASSWORD, Person, World
 from tests.scenarios.conftest import Opens, newcomer
@@ -393,6 +394,26 @@ def test_old_and_new_password_are_both_recognized_after_the_dialogue(ann: Person
     ann.say(PASSWORD, OTHER, "hi", OTHER)
     assert ann.read() == REPEATED * 2
     assert bob.lines() == ["ann: hi", f"ann: {OTHER}"]
+
+
+@pytest.mark.parametrize("command", ["/passwd", "/drop", f"/register {SECRET}", " /login ann x", "/register:"])
+def test_password_that_is_typed_ahead_of_a_refusal_is_not_said(
+    world: World, ann: Person, log: list[str], command: str
+) -> None:
+    bob, person = world.join("bob")[0], newcomer(world)
+    ann.read()
+    kept_back = "-> Error: this may be the password that was not asked for. It was not said.\r\n"
+    repeated = "-> Error: this is the password that you have just typed. It was not said.\r\n"
+    for user in (bob, person):
+        user.send(f"{command}\n{PASSWORD}\n{SECRET}\n{SECRET}\nhi\n")
+    assert kept_back * 2 + repeated in bob.read()
+    assert kept_back + NICKNAME + kept_back + NICKNAME + repeated in person.read()
+    assert ann.lines() == ["bob: hi", " * hi joined."]
+    bob.say(command)
+    world.clock.advance(TYPED_AHEAD_SECONDS)
+    bob.say("good morning")
+    assert ann.lines() == ["bob: good morning"]
+    assert SECRET not in "".join(log)
 
 
 @pytest.mark.parametrize(
