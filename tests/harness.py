@@ -234,6 +234,11 @@ class TextClient(Client):
         return seen.split(self.line_end)[:-1]
 
 
+def shown(sent: bytes) -> str:
+    """Return *sent*, the output of the line door, as text: with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
+    return sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>").decode()
+
+
 class Person(TextClient):
     """A person at the line door."""
 
@@ -243,8 +248,8 @@ class Person(TextClient):
         self._gone = False
 
     def read(self) -> str:
-        """Return the text that arrived since the last call, with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
-        return self.take().replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>").decode()
+        """Return the text that arrived since the last call; see ``shown``."""
+        return shown(self.take())
 
     def put(self, data: bytes | str) -> None:
         """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""
