@@ -116,7 +116,11 @@ class Accounts:
         self._records.write((SaveAccount(account.record),), stored)
 
     def change(self, account: Account, on_changed: OnChanged = _ignore, **values: Any) -> None:  # noqa: ANN401 - fields
-        """Change *values* of *account*: fields of ``AccountRecord``. Raises ``RejectedError`` if the name is taken."""
+        """Change *values* of *account*: fields of ``AccountRecord``.
+
+        Raises ``RejectedError`` if the name is taken, or the account is deleted.
+        """
+        self._check_exists(account)
         key = ""
         if "name" in values and casefold_key(values["name"]) != casefold_key(account.queued.name):
             key = self._reserve(values["name"])
@@ -125,7 +129,8 @@ class Accounts:
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
             if error is not None:
-                account.queued = account.record
+                if account.queued is record:  # otherwise a later change has stored these values, too
+                    account.queued = account.record
             elif account.id in self._by_id:
                 self._by_key.pop(casefold_key(account.name), None)
                 account.record = record
@@ -135,16 +140,29 @@ class Accounts:
         self._records.write((SaveAccount(record),), stored)
 
     def remove(self, account: Account, on_changed: OnChanged = _ignore) -> None:
-        """Delete *account* and its private messages."""
+        """Delete *account* and its private messages. Nobody can log in to it, or register its name, until then.
+
+        Raises ``RejectedError`` if it is deleted already.
+        """
+        self._check_exists(account)
+        del self._by_id[account.id]  # at once, because a change that is stored after the deletion would undo it
+        del self._by_key[casefold_key(account.name)]
+        key = casefold_key(account.queued.name)
+        self._reserved.add(key)
 
         def stored(error: JournalError | None) -> None:
-            if error is None:
-                self._by_id.pop(account.id, None)
-                self._by_key.pop(casefold_key(account.name), None)
+            self._reserved.discard(key)
+            if error is not None:
+                self._insert(account)
+            else:
                 account.record = replace(account.record, role="")  # a session may still have the account
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((DeleteAccount(account.id),), stored)
+
+    def _check_exists(self, account: Account) -> None:
+        if account.id not in self._by_id:
+            raise RejectedError(f"{account.name} is not registered any more.")
 
     def _reserve(self, name: str) -> str:
         key = casefold_key(name)

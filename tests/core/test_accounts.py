@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -228,6 +229,7 @@ def test_a_change_that_cannot_be_stored_changes_nothing(
     world.hub.authenticator.register("bob", SECRET, HERE, results.append)
     world.hub.authenticator.replace_password(account, OTHER, results.append)
     world.hub.accounts.change(account, name="carol")
+    world.settle()
     world.hub.authenticator.drop(account, SECRET, HERE, results.append)
     world.settle()
     assert [type(result) for result in results] == [NotStored] * 3
@@ -235,6 +237,35 @@ def test_a_change_that_cannot_be_stored_changes_nothing(
     assert [account.name for account in world.hub.accounts] == ["ann"]
     assert world.hub.accounts.find("carol") is world.hub.accounts.find("bob") is None
     world.hub.accounts._reserve("carol")
+
+
+def test_a_deleted_account_changes_no_more(world: World, results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    account, accounts = register(world, "ann"), world.hub.accounts
+    with monkeypatch.context() as patch:
+        fail_to_store(world, patch)
+        accounts.remove(account)
+        world.settle()
+    assert accounts.find("ann") is account
+    accounts.remove(account)
+    for change in (partial(accounts.change, account, role="operator"), partial(accounts.remove, account)):
+        with pytest.raises(RejectedError, match=r"^ann is not registered any more\.$"):
+            change()
+    with pytest.raises(RejectedError, match="registered already"):
+        accounts.add(AccountRecord(0, "ann"), results.append)
+    world.settle()
+    assert register(world, "ann").id == 2
+
+
+def test_a_failed_change_does_not_undo_a_later_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = register(world, "ann")
+    fail_to_store(world, monkeypatch)
+    world.hub.accounts.change(account, role="operator")
+    monkeypatch.undo()
+    world.hub.accounts.change(account, issuer="https://id.example")
+    world.settle()
+    world.hub.accounts.change(account, subject="7")
+    world.settle()
+    assert (account.record.issuer, account.record.subject) == ("https://id.example", "7")
 
 
 def test_accounts_survive_with_the_journal(world: World, results: Results) -> None:
