@@ -110,6 +110,14 @@ def resume_programs(tools: Tools, started: Started, **settings: str | float) -> 
 
 
 @contextmanager
+def shake_hands(tools: Tools, **settings: int) -> Iterator[Generator]:
+    """Run the clients that connect at the same time, with *settings* (see handshakes.c)."""
+    assert tools.handshakes is not None
+    with _running([tools.handshakes], settings) as generator:
+        yield generator
+
+
+@contextmanager
 def _running(command: Sequence[str], settings: Mapping[str, str | float]) -> Iterator[Generator]:
     """Run *command* with *settings*, and kill it at the end."""
     words = [f"{key}={value}" for key, value in settings.items()]

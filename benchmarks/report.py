@@ -170,6 +170,22 @@ def _own(plan: Plan) -> list[Row]:
         ("json ratio", "json", "CPU of programs by that of people, run by run"),
         ("uid ratio", "uid", "CPU with uids by that without, run by run"),
         ("uid rate ratio", "uid", "deliveries/s without uids by those with, run by run"),
+        *(
+            row
+            for how in ("unloaded", "loaded")
+            for row in (
+                *(
+                    (f"tls {how}{kind} {figure}", "tls", f"{plan.people} people {label}, {how}: {figure}")
+                    for kind, label in (("", "with TLS"), (" plain", "without TLS"))
+                    for figure in ("deliveries/s", "CPU µs", "p99 ms", "load")
+                ),
+                (f"tls {how} ratio", "tls", "CPU with TLS by that without, run by run"),
+            )
+        ),
+        ("handshakes s", "handshakes", f"{plan.handshakes} clients begin TLS at once, until all have the welcome: s"),
+        ("handshakes alone p99 ms", "handshakes", f"{RESUME_PEOPLE} people, {RATE} lines/s, before: p99 ms"),
+        ("handshakes p99 ms", "handshakes", "the same meanwhile: p99 ms"),
+        ("handshakes ratio", "handshakes", "the second by the first, run by run"),
         ("resume s", "resume", f"{plan.programs:,} programs resume at once, until all are back: s"),
         ("resume median s", "resume", "until half of them are back: s"),
         ("resume attempts", "resume", "number of attempts"),
@@ -210,6 +226,8 @@ _NO_RATIO = (
     "reset ratio",
     ") ratio",
     "json ratio",
+    "loaded ratio",
+    "handshakes ratio",
     "uid ratio",
     "rate ratio",
     "resume ratio",

@@ -131,6 +131,17 @@ GOALS = (
     ),
     Goal("500 programs, loaded: CPU per delivery, against 500 people", "json", "x", 1.5, 1.1, _own("json ratio")),
     Goal("a uid on each line, loaded: CPU per delivery, against none", "uid", "x", 1.1, 1.03, _own("uid ratio")),
+    *(
+        Goal(
+            f"500 people with TLS, {how}: CPU per delivery, against plain", "tls", "x", 2, 1.5,
+            _own(f"tls {how} ratio"),
+        )
+        for how in ("unloaded", "loaded")
+    ),
+    Goal(
+        "p99 of 50 people while 500 clients begin TLS at once, against before", "handshakes", "x", 1.5, 1.3,
+        _own("handshakes ratio"), full_size=True,
+    ),
     Goal("2,000 programs resume at once: until all are back", "resume", "s", 5, 2, _own("resume s"), full_size=True),
     Goal("the others' p99 meanwhile", "resume", "ms", 50, 20, _own("resume p99 ms"), full_size=True),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),

@@ -11,7 +11,7 @@ from shutil import rmtree
 from time import monotonic, sleep, time
 from typing import Literal
 
-from benchmarks.generator import Measured, generate, resume_programs
+from benchmarks.generator import Measured, generate, resume_programs, shake_hands
 from benchmarks.peers import Peer, started
 from benchmarks.processes import PATIENCE, BenchmarkError, Running, free_port
 from benchmarks.tools import Tools
@@ -69,17 +69,20 @@ class Plan:
     """Number of rooms in ``rooms``."""
     programs: int = 2000
     """Number of programs in ``resume``."""
+    handshakes: int = 500
+    """Number of clients in ``handshakes``."""
 
 
 FULL = Plan("full", runs=5)
 QUICK = Plan(
     "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=50_000, said=60_000, filled=20_000,
     journal=100_000, growth=(50, 500, 2000), rooms=((5, 5, 16), (50, 50, 64), (50, 10, 64)),
-    many_rooms=200, programs=500,
+    many_rooms=200, programs=500, handshakes=100,
 )  # fmt: skip
 TINY = Plan(
     "tiny", 1, people=10, senders=2, warm=0.05, seconds=0.2, open_seconds=0.3, crowd=50, stalled=3, hearers=5,
     fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5, many_rooms=3, programs=10,
+    handshakes=5,
 )  # fmt: skip
 
 
@@ -279,6 +282,64 @@ def resume(bench: Bench, peer: Peer) -> Figures:
     }
 
 
+def tls(bench: Bench, peer: Peer) -> Figures:
+    """Measure ``unloaded`` and ``loaded`` with TLS and without."""
+    if bench.tools.handshakes is None:
+        return {}
+    secure = replace(peer, command=lambda folder, port: [*peer.command(folder, free_port()), "--tls", _local(port)])
+    figures: dict[str, float] = {}
+    for name, window in (("unloaded", 1), ("loaded", OUTSTANDING)):
+        plain, encrypted = _talk(bench, peer, window=window), _talk(bench, secure, window=window, tls=1)
+        figures |= {**_figures(f"tls {name}", encrypted), **_figures(f"tls {name} plain", plain)}
+        figures[f"tls {name} ratio"] = encrypted.cpu / plain.cpu
+    return figures
+
+
+def _local(port: int) -> str:
+    return f"tcp:{port}:interface=127.0.0.1"
+
+
+def handshakes(bench: Bench, peer: Peer) -> Figures:
+    """Measure the latency of 50 people, in open loop, without and with many clients that begin TLS at once."""
+    if bench.tools.handshakes is None:
+        return {}
+    plan = bench.plan
+    tls_port = free_port()
+    secure = replace(peer, command=lambda folder, port: [*peer.command(folder, port), "--tls", _local(tls_port)])
+    folder = bench.fresh()
+    settings = {
+        "people": RESUME_PEOPLE, "senders": min(plan.senders, RESUME_PEOPLE // 2), "rate": RATE, "warm": plan.warm,
+        "seconds": 100, "stop": 1,
+    }  # fmt: skip
+    try:
+        with (
+            started(secure, folder) as there,
+            shake_hands(bench.tools, port=tls_port, clients=plan.handshakes) as clients,
+        ):
+            clients.event("in")
+            with generate(bench.tools, there, **settings) as load:
+                load.event("in")
+                load.event("begin")
+                sleep(plan.open_seconds / 2)
+                load.go_on()
+                alone = load.measured()
+            with generate(bench.tools, there, **settings) as load:
+                load.event("in")
+                load.event("begin")
+                clients.go_on()
+                done = clients.event("done")
+                load.go_on()
+                among = load.measured()
+    finally:
+        rmtree(folder, ignore_errors=True)
+    return {
+        "handshakes s": done["seconds"],
+        "handshakes p99 ms": among.p99,
+        "handshakes alone p99 ms": alone.p99,
+        "handshakes ratio": among.p99 / alone.p99,
+    }
+
+
 def disk(bench: Bench, peer: Peer) -> Figures:
     """Measure the latency with the journal on disk, and with the one in memory."""
     assert peer.in_memory is not None
@@ -471,6 +532,8 @@ SCENARIOS = (
     Scenario("rooms", rooms, "never"),
     Scenario("json", json, "never"),
     Scenario("uid", uid, "never"),
+    Scenario("tls", tls, "never"),
+    Scenario("handshakes", handshakes, "never"),
     Scenario("resume", resume, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),

@@ -44,6 +44,9 @@ The lines that you typed.
 The file is in
 .I $XDG_STATE_HOME
 if that is set.
+.TP
+.I \(ti/.local/state/broadcast/known_hosts
+The public keys of the servers that you trust.
 .PP
 A file with a server, its nickname and its rooms, and with a choice:
 .PP

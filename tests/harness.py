@@ -46,7 +46,7 @@ NOON = 1_768_478_400.0
 """Time at which every world begins: 2026-01-15 12:00 UTC."""
 ROOM_FOR_OUTPUT = 65536
 """Number of bytes above which a transport pauses its producer, as in Twisted."""
-PASSWORD = "correct horse"  # noqa: S105 - of people in tests
+PASSWORD = "correct horse"
 TOKEN_BYTES = 8
 """Size of one event on the connection of a ``SessionClient``."""
 

@@ -18,12 +18,13 @@ import os
 import socket
 import ssl as tls
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from inspect import isawaitable
 from random import Random, SystemRandom
 from time import monotonic, time
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -32,19 +33,25 @@ from broadcast.client.address import PORT, TLS_PORT, UNIX
 from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
+    Busy,
     ChatError,
     Ended,
     NickRejected,
     NotHere,
     NotInRoom,
+    NotPermitted,
     NotStored,
+    PasswordNeeded,
+    RegistrationClosed,
     Rejected,
     RoomRejected,
     TooLong,
+    TooManyTries,
     UidReused,
     Unconfirmed,
     Unreachable,
     Untrusted,
+    WrongPassword,
 )
 from broadcast.client.protocol.events import (
     Announced,
@@ -67,18 +74,22 @@ from broadcast.client.protocol.events import (
     TopicChanged,
 )
 from broadcast.client.protocol.greeting import TLS_HINT
-from broadcast.client.protocol.requests import Person, Resume, Room, RoomSummary
+from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
 from broadcast.client.protocol.session import Answer, Session, State
 from broadcast.client.tls import Trust, describe
 
 __all__ = [
-    "Announced", "AwayChanged", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted", "Ended", "Event", "Gap",
-    "Goodbye", "Joined", "Left", "Line", "NickRejected", "NotHere", "NotInRoom", "NotStored", "Person", "Reconnected",
-    "Refused", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told",
-    "TooLong", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "connect",
+    "Account", "Announced", "AwayChanged", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted", "Ended",
+    "Event", "Gap", "Goodbye", "Joined", "Left", "Line", "NickRejected", "NotHere", "NotInRoom", "NotPermitted",
+    "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused", "RegistrationClosed", "Rejected", "Renamed",
+    "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told", "TooLong", "TooManyTries",
+    "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "WrongPassword", "connect",
 ]  # fmt: skip
 
 R = TypeVar("R")
+
+AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
+"""Returns a password, when the server asks for one. A coroutine function may take its time."""
 
 CONNECT_SECONDS: Final = 30.0
 """The time limit of an attempt to connect."""
@@ -103,6 +114,7 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     resume: Resume | None = None,
     fill_gaps: bool = True,
     grace: float | None = None,
+    password: str | AskPassword = "",
 ) -> AsyncIterator[Chat]:
     """Join the *rooms* of a server as *nick*, and leave when the block ends.
 
@@ -116,20 +128,34 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     ``Chat.resume`` of an earlier program, to continue exactly where it has ended. After a lost connection, the server
     holds the session and its nickname for *grace* seconds, 0 at least, or for its default time.
 
+    *password* is the password of a registered nickname. The session uses it again after a restart of the server. It can
+    be a function, which is called when the server needs a password, and again after a wrong one.
+
     Raise ``Unreachable`` if there is no connection, its subclass ``Untrusted`` if the certificate is not trusted, and
-    ``Rejected`` if the server refuses the nickname or a room.
+    ``Rejected`` if the server refuses the nickname or a room; ``PasswordNeeded`` or ``WrongPassword`` because of the
+    password.
     """
     if resume is not None:
         # A program that begins again and again with the same state still makes later attempts than before.
         resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
-    session = Session(nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace)
+    text = password if isinstance(password, str) else ""
+    session = Session(
+        nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace, password=text
+    )
+
+    async def ask(refusal: Rejected) -> str | None:
+        if isinstance(password, str) or not isinstance(refusal, PasswordNeeded | WrongPassword):
+            return None
+        answer = password()
+        return await answer if isawaitable(answer) else answer
+
     known = (parse_fingerprint(fingerprint),) if fingerprint else ()
     if (ssl or known) and host.startswith(UNIX):
         raise ValueError("a unix socket has no TLS, and needs none")
     ssl = ssl or bool(known)
     if port is None:
         port = TLS_PORT if ssl else PORT
-    async with Chat(session, host, port, ssl, rooms[0] if rooms else "", known) as chat:
+    async with Chat(session, host, port, ssl, rooms[0] if rooms else "", known, ask) as chat:
         yield chat
 
 
@@ -153,8 +179,12 @@ class Chat:
         ssl: tls.SSLContext | bool | None,
         room: str,
         known: Sequence[str] = (),
+        ask_password: Callable[[Rejected], Awaitable[str | None]] | None = None,
     ) -> None:
+        """Make a session. *ask_password* returns a password after a refusal, or None to end the session with it."""
         self._session = session
+        session.asks_password = ask_password is not None
+        self._ask_password = ask_password
         self._host = host
         self._port = port
         self._ssl = ssl
@@ -190,6 +220,11 @@ class Chat:
         """The server's latest answer to ``hello``: its name, version, limits and features."""
         assert self._session.welcome is not None
         return self._session.welcome
+
+    @property
+    def account(self) -> str | None:
+        """The registered nickname of the account to which the session is logged in, or None."""
+        return self._session.account
 
     @property
     def is_connected(self) -> bool:
@@ -308,6 +343,26 @@ class Chat:
         """Change the own nickname. Return it in the server's spelling."""
         return (await self.call(requests.Nick(nick))).nick
 
+    async def register(self, password: str) -> None:
+        """Register the own nickname, and log in. From then on, the nickname needs the password."""
+        await self.call(requests.Register(password))
+
+    async def login(self, password: str, nick: str | None = None) -> str:
+        """Log in, and take the registered nickname *nick*, by default the own one. Return it."""
+        return (await self.call(requests.Login(password, UNSET if nick is None else nick))).nick
+
+    async def logout(self) -> str:
+        """Log out. Return the own nickname, which is another one."""
+        return (await self.call(requests.Logout())).nick
+
+    async def set_password(self, old: str, new: str) -> None:
+        """Change the password. All other sessions of the account end."""
+        await self.call(requests.SetPassword(old, new))
+
+    async def drop(self, password: str) -> None:
+        """Delete the account."""
+        await self.call(requests.Drop(password))
+
     async def call(self, request: requests.Request[R]) -> R:
         """Send any request and return its result."""
         number = self._session.call(request)
@@ -397,7 +452,9 @@ class Chat:
                     self._settle(session.fail(Untrusted(error.problem, error.fingerprint, error.known)))
                 else:
                     self._settle(session.connection_lost(reason))
-                if session.ended is None:
+                if session.password_refusal is not None and self._ask_password is not None:
+                    self._settle(session.enter_password(await self._ask_password(session.password_refusal)))
+                elif session.ended is None:
                     await asyncio.sleep(session.retry_after)
             if not greeted.done():
                 greeted.set_exception(session.ended)

@@ -19,7 +19,7 @@ _VERSION: Final = 0xA0
 
 
 class CertificateError(Exception):
-    """The certificate of a server is not trusted. The text is the *problem*; nothing was sent.
+    """The certificate of a server is not trusted. The text is the *problem*, if it is known; nothing was sent.
 
     *fingerprint* is that of the server's key, and *known* holds the fingerprints that it should have, if any.
     """

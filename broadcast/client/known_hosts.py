@@ -70,15 +70,17 @@ def known_keys(options: Options) -> tuple[str, ...]:
 
 
 def refusal(error: CertificateError | Untrusted, options: Options) -> list[str]:
-    """Return the sentences about a server that is refused: why, and what to do."""
+    """Return the sentences about a server that is refused: why, and what to do. They also make one line together."""
     server, now = options.server, error.fingerprint
     if not now:
-        return [f"No connection to {server}: {error.problem}."]
+        return [f"no connection to {server}: {error.problem}"]
     if not error.known:
         return [
-            f"No connection to {server}: its certificate {error.problem}.",
+            f"no connection to {server}: its certificate {error.problem}.",
             f"If the server's log shows the same key, accept it with --fingerprint {now}",
         ]
+    if error.problem:
+        return [f"no connection to {server}: {error.problem}.", f"The key is accepted with --fingerprint {now}"]
     if options.fingerprint:
         return [
             f"THE KEY OF {server} IS NOT THE EXPECTED ONE, and nothing was sent:",

@@ -37,6 +37,8 @@ class Options:
     """The rooms to join; the first one is shown. Empty: the server's first room."""
     nick: str | None = None
     """The nickname. None: the client asks for it on a terminal, and makes it from the user's name elsewhere."""
+    password_file: str | None = None
+    """The file with the password of the nickname in its first line, or None."""
     send: str | None = None
     """The text to post; ``-`` for the lines of the standard input; None: a conversation."""
     json: bool = False
@@ -85,6 +87,7 @@ OPTIONS: Final = (
     Option("--tls", "", f"connect with TLS, by default to port {TLS_PORT}", "tls", constant=True),
     Option("--fingerprint", "SHA256", "connect with TLS, and trust only the server with this key", "fingerprint"),
     Option("--nick", "NAME", "your nickname; without it, the client asks, or takes one from $USER", "nick"),
+    Option("--password-file", "FILE", "the password of your nickname, in the first line of FILE", "password_file"),
     Option("--room", "NAME", "join this room; give it several times for several rooms", "rooms"),
     Option("--send", "TEXT", "post TEXT, wait until it is stored, and exit; - posts the standard input", "send"),
     Option("--json", "", "with --send: print a line of JSON for each stored line", "json", constant=True),

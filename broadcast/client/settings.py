@@ -34,6 +34,7 @@ CHOICES: Final = {
 SERVER_KEYS: Final = {
     "address": "a text in quotes",
     "nick": "a text in quotes",
+    "password-file": "a text in quotes",
     "rooms": 'a list such as ["kitchen", "hall"]',
     "tls": "true or false",
     "fingerprint": "a text in quotes",
@@ -147,8 +148,7 @@ def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
         fields["fingerprint"] = _parsed(parse_fingerprint, values["fingerprint"], name, "fingerprint")
     if rooms := [*([room] if room else []), *values.get("rooms", [])]:
         fields["rooms"] = tuple(dict.fromkeys(rooms))
-    if "nick" in values:
-        fields["nick"] = values["nick"]
+    fields.update({key.replace("-", "_"): values[key] for key in ("nick", "password-file") if key in values})
     return fields
 
 

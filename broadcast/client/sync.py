@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import Any, Final, Self, TypeVar
 
 from broadcast.client import aio
-from broadcast.client.protocol.errors import Ended
+from broadcast.client.protocol.errors import Ended, PasswordNeeded, WrongPassword
 from broadcast.client.protocol.events import Event, Line
 from broadcast.client.protocol.requests import Person, Request, Resume, Room, RoomSummary
 
@@ -44,26 +44,31 @@ def connect(  # noqa: PLR0913 -- as in aio
     resume: Resume | None = None,
     fill_gaps: bool = True,
     grace: float | None = None,
+    password: str | Callable[[], str] = "",
 ) -> Iterator[Chat]:
-    """Join the *rooms* of a server as *nick*, and leave when the block ends. See ``aio.connect``."""
+    """Join the *rooms* of a server as *nick*, and leave when the block ends. See ``aio.connect``.
+
+    If *password* is a function, such as ``getpass.getpass``, the calling thread calls it, and only before the block.
+    """
+    text = password if isinstance(password, str) else ""
     with _LoopThread() as loop:
-        connection = aio.connect(
-            host,
-            port,
-            nick=nick,
-            rooms=rooms,
-            ssl=ssl,
-            fingerprint=fingerprint,
-            replay=replay,
-            resume=resume,
-            fill_gaps=fill_gaps,
-            grace=grace,
-        )
-        chat = loop.wait_for(connection.__aenter__())
-        try:
-            yield Chat(chat, loop)
-        finally:
-            loop.wait_for(connection.__aexit__(None, None, None))
+        while True:
+            connection = aio.connect(
+                host, port, nick=nick, rooms=rooms, ssl=ssl, fingerprint=fingerprint, replay=replay, resume=resume,
+                fill_gaps=fill_gaps, grace=grace, password=text,
+            )  # fmt: skip
+            try:
+                chat = loop.wait_for(connection.__aenter__())
+            except (PasswordNeeded, WrongPassword):
+                if isinstance(password, str):
+                    raise
+                text = password()
+                continue
+            try:
+                yield Chat(chat, loop)
+            finally:
+                loop.wait_for(connection.__aexit__(None, None, None))
+            return
 
 
 class _LoopThread:
@@ -146,6 +151,11 @@ class Chat:
         return self._chat.joined
 
     @property
+    def account(self) -> str | None:
+        """The registered nickname of the account to which the session is logged in, or None."""
+        return self._chat.account
+
+    @property
     def resume(self) -> Resume | None:
         """The state from which a later program can continue. It holds a secret."""
         return self._chat.resume
@@ -201,6 +211,26 @@ class Chat:
     def nick(self, nick: str) -> str:
         """Change the own nickname. Return it in the server's spelling."""
         return self._loop.wait_for(self._chat.nick(nick))
+
+    def register(self, password: str) -> None:
+        """Register the own nickname, and log in. From then on, the nickname needs the password."""
+        self._loop.wait_for(self._chat.register(password))
+
+    def login(self, password: str, nick: str | None = None) -> str:
+        """Log in, and take the registered nickname *nick*, by default the own one. Return it."""
+        return self._loop.wait_for(self._chat.login(password, nick))
+
+    def logout(self) -> str:
+        """Log out. Return the own nickname, which is another one."""
+        return self._loop.wait_for(self._chat.logout())
+
+    def set_password(self, old: str, new: str) -> None:
+        """Change the password. All other sessions of the account end."""
+        self._loop.wait_for(self._chat.set_password(old, new))
+
+    def drop(self, password: str) -> None:
+        """Delete the account."""
+        self._loop.wait_for(self._chat.drop(password))
 
     def call(self, request: Request[R]) -> R:
         """Send any request and return its result."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 
-from broadcast.client.certificates import CertificateError, fingerprint_of
+from broadcast.client.certificates import PREFIX, CertificateError, fingerprint_of
 
 PLAIN: Final = "the port does not speak TLS: leave out --tls, or take the TLS port of the server"
 """The error about a server that answers without TLS."""
@@ -64,11 +65,15 @@ class Trust:
         """Check the server of a *connection* after the handshake. Raise ``CertificateError`` if it is not trusted."""
         if not self._known and not self._problem:
             return
+        certificate = connection.getpeercert(binary_form=True) or b""
         try:
-            fingerprint = fingerprint_of(connection.getpeercert(binary_form=True) or b"")
+            fingerprint = fingerprint_of(certificate)
         except ValueError as error:
             raise CertificateError(str(error), "", self._known) from None
         if fingerprint not in self._known:
+            if (other := PREFIX + sha256(certificate).hexdigest()) in self._known:
+                # The log of the server and openssl show this one, too.
+                self._problem = f"{other} is the fingerprint of its certificate, and not of its key"
             raise CertificateError(self._problem, fingerprint, self._known)
 
 

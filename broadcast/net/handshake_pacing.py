@@ -17,7 +17,7 @@ QUIET_SECONDS: Final = 0.005
 """CPU time after which a turn takes no further handshake while nobody talks, in seconds."""
 STEP_SECONDS: Final = 0.0005
 """The same while people talk."""
-PAUSE_FACTOR: Final = 4
+PAUSE_FACTOR: Final = 6
 """Duration of the pause while people talk, as a multiple of the CPU time that the handshakes before it took."""
 MAX_PAUSE_SECONDS: Final = 0.05
 """Maximum duration of a pause, in seconds."""

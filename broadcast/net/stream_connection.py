@@ -145,7 +145,7 @@ class StreamConnection:
         return self._state in _AFTER_SESSION
 
     @property
-    def _is_gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Whether the connection is gone, and the session is not over."""
         return self._state is State.BROKEN or self._state is State.GONE
 

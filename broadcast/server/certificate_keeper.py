@@ -35,6 +35,8 @@ CHECK_SECONDS: Final = 10
 
 Files that differ at two successive looks are still being written. So a new certificate is in use after 20 s.
 """
+RENEWAL_INTERVAL: Final = timedelta(hours=1)
+"""Time between two attempts to renew a self-signed certificate."""
 WARNING_DAYS: Final = (30, 7, 1, 0)
 """Numbers of days before the end of the certificate at which the log has a warning."""
 
@@ -82,6 +84,8 @@ class CertificateKeeper:
         """The files at the last look."""
         self._warned = inf
         """The last of ``WARNING_DAYS`` that was logged."""
+        self._renewal: datetime | None = None
+        """The time of the last attempt to renew it."""
         self._checking = False
         self._next: IDelayedCall | None = None
 
@@ -153,7 +157,14 @@ class CertificateKeeper:
         use()
 
     def _is_due(self) -> bool:
-        return not self.is_given and self._time_left() <= timedelta(days=RENEWAL_DAYS)
+        """Return whether it is time to renew the certificate, and begin an attempt if it is."""
+        if self.is_given or self._time_left() > timedelta(days=RENEWAL_DAYS):
+            return False
+        now = self._now()
+        if self._renewal is not None and now - self._renewal < RENEWAL_INTERVAL:
+            return False
+        self._renewal = now
+        return True
 
     def _warn(self) -> None:
         """Log that the certificate ends soon, once for each of ``WARNING_DAYS``. A self-signed one is renewed."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import inspect
 import signal
 import ssl
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, TypeVar
@@ -29,11 +30,12 @@ from broadcast.client.aio import (
     Told,
     UidReused,
     Unreachable,
+    Untrusted,
     connect,
 )
 from broadcast.client.protocol import inbox, requests, session
 from tests.client.protocol.fake_server import Port, PortConnection
-from tests.real.test_tls import self_signed
+from tests.client.tls_servers import Identity
 
 E = TypeVar("E")
 
@@ -176,23 +178,104 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_tls(tmp_path: Path) -> None:
-    (tmp_path / "both.pem").write_bytes(self_signed())
-
-    async def main() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "both.pem")
-        port = await Port().listen(context=context)
-        trusting = ssl.create_default_context(cafile=str(tmp_path / "both.pem"))
-        trusting.check_hostname = False
-        async with bot(port, ssl=trusting) as chat:
-            assert await chat.say("hi") == 1
-        with pytest.raises(Unreachable, match="certificate"):
-            async with bot(port, ssl=ssl.create_default_context()):
-                pass
+@asynccontextmanager
+async def tls_port(identity: Identity) -> AsyncIterator[Port]:
+    port = await Port().listen(context=identity.context())
+    try:
+        yield port
+    finally:
         port.close()
 
+
+def test_tls(tmp_path: Path) -> None:
+    async def main() -> None:
+        identity = Identity(tmp_path)
+        async with tls_port(identity) as port:
+            async with bot(port, ssl=ssl.create_default_context(cafile=str(identity.path))) as chat:
+                assert await chat.say("hi") == 1
+            async with bot(port, fingerprint=identity.fingerprint.upper()) as chat:
+                assert await chat.say("hi") == 2
+            with pytest.raises(Untrusted) as error:
+                async with bot(port, ssl=True):
+                    pass
+            assert (error.value.problem, error.value.fingerprint) == ("is self-signed", identity.fingerprint)
+            assert (
+                str(error.value) == f"the certificate of the server is self-signed; its key is {identity.fingerprint}"
+            )
+            other = "SHA256:" + "a1" * 32
+            with pytest.raises(Untrusted) as error:
+                async with bot(port, fingerprint=other):
+                    pass
+            assert error.value.known == (other,)
+            assert str(error.value) == f"the key of the server is {identity.fingerprint}, and not {other}"
+            assert [method for method, _ in port.server.calls].count("hello") == 2
+
     asyncio.run(main())
+
+
+def test_a_renewed_certificate_is_no_alarm_but_another_key_ends_the_session(tmp_path: Path) -> None:
+    async def main() -> None:
+        old = Identity(tmp_path)
+        new, other = Identity(tmp_path, key=old.key), Identity(tmp_path)
+
+        async def use(identity: Identity) -> None:
+            port.close()
+            port.abort()
+            await port.listen(context=identity.context())
+
+        async with tls_port(old) as port:
+            async with bot(port, fingerprint=old.fingerprint) as chat:
+                await use(new)
+                assert await chat.say("hi") == 1
+                await use(other)
+                with pytest.raises(Untrusted) as error:
+                    await chat.say("not for others")
+                assert error.value.fingerprint == other.fingerprint
+                with pytest.raises(Untrusted):
+                    async for _ in chat:
+                        pass
+            assert [params["text"] for method, params in port.server.calls if method == "say"] == ["hi"]
+
+    asyncio.run(main())
+
+
+def test_a_port_with_tls_and_one_without_are_told_apart(tmp_path: Path) -> None:
+    async def main() -> None:
+        plain = await Port().listen()
+        with pytest.raises(Unreachable, match="the port does not speak TLS: "):
+            async with bot(plain, ssl=True):
+                pass
+        plain.close()
+        async with tls_port(Identity(tmp_path)) as port:
+            with pytest.raises(Unreachable, match=r"connect with --tls$"):
+                async with bot(port):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_tls_has_a_port_of_its_own_and_no_unix_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports: list[int] = []
+
+    async def refuse(_host: str, port: int, **_: object) -> None:
+        ports.append(port)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+    async def attempt(host: str, **options: Any) -> None:  # noqa: ANN401 -- those of connect
+        async with connect(host, nick="bot", **options):
+            pass
+
+    monkeypatch.setattr(asyncio, "open_connection", refuse)
+    for options in ({}, {"ssl": True}, {"fingerprint": "a1" * 32}):
+        with pytest.raises(Unreachable):
+            asyncio.run(attempt("localhost", **options))
+    assert ports == [5555, 5556, 5556]
+    for options in ({"ssl": True}, {"fingerprint": "a1" * 32}):
+        with pytest.raises(ValueError, match="a unix socket has no TLS"):
+            asyncio.run(attempt("unix:chat.sock", **options))
+    monkeypatch.undo()
+    with pytest.raises(Unreachable, match=r"there is no such host$"):
+        asyncio.run(attempt("a..b", ssl=True))
 
 
 @with_port
@@ -526,3 +609,63 @@ async def test_gaps_instead_of_old_lines(port: Port) -> None:
         port.server.hide("one", "two")
         port.flush()
         assert await next_of(chat, Gap) == Gap("lobby", 1, 2)
+
+
+# Passwords
+
+
+SECRET, OTHER = "correct horse", "battery staple"
+
+
+@with_port
+async def test_a_bot_registers_and_comes_back_with_the_password(port: Port) -> None:
+    async with bot(port) as chat:
+        await chat.register(SECRET)
+        assert chat.account == "bot"
+        await chat.set_password(SECRET, OTHER)
+        assert await chat.logout() == "bot2"
+        assert await chat.login(OTHER, "bot") == "bot"
+        port.server.sessions.clear()
+        port.abort()
+        await next_of(chat, Reconnected)
+        assert (chat.account, chat.nickname) == ("bot", "bot")
+    for password, error in (("", aio.PasswordNeeded), (SECRET, aio.WrongPassword)):
+        with pytest.raises(error):
+            async with bot(port, password=password):
+                pass
+    async with bot(port, password=OTHER) as chat:
+        await chat.drop(OTHER)
+        assert chat.account is None
+
+
+@with_port
+async def test_a_function_is_asked_for_the_password_when_the_server_needs_it(port: Port) -> None:
+    answers = iter([OTHER, SECRET])
+
+    async def ask() -> str:
+        return next(answers)
+
+    async with bot(port, password=ask):
+        pass
+    port.server.passwords["bot"] = SECRET
+    async with bot(port, password=ask) as chat:
+        assert chat.account == "bot"
+        port.server.passwords["bot"] = OTHER
+        port.server.sessions.clear()
+        answers = iter([OTHER])
+        port.abort()
+        await next_of(chat, Reconnected)
+    async with bot(port, password=lambda: OTHER) as chat:
+        assert chat.account == "bot"
+
+
+@with_port
+async def test_the_error_of_the_function_ends_the_attempt(port: Port) -> None:
+    port.server.passwords["bot"] = SECRET
+
+    def fail() -> str:
+        raise EOFError
+
+    with pytest.raises(EOFError):
+        async with bot(port, password=fail):
+            pass

@@ -87,11 +87,15 @@ def test_a_refusal_says_what_to_do(file: Path) -> None:
         f"If the new key is right, remove the line of h:1 from {file}",
     ]
     assert refusal(CertificateError("is self-signed", ONE, []), options) == [
-        "No connection to H:1: its certificate is self-signed.",
+        "no connection to H:1: its certificate is self-signed.",
         f"If the server's log shows the same key, accept it with --fingerprint {ONE}",
     ]
     assert refusal(CertificateError("it cannot be read", "", []), options) == [
-        "No connection to H:1: it cannot be read."
+        "no connection to H:1: it cannot be read"
+    ]
+    assert refusal(CertificateError("x is no key", ONE, [TWO]), options) == [
+        "no connection to H:1: x is no key.",
+        f"The key is accepted with --fingerprint {ONE}",
     ]
     options.fingerprint = TWO
     assert refusal(CertificateError("", ONE, [TWO]), options) == [

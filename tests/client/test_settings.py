@@ -99,7 +99,11 @@ def test_the_file_is_not_parsed_for_a_name_that_is_not_in_it(file: Path) -> None
         ("[servers.work]\n[servers.1234]", 2, "'1234' is no name for a server, because it would be an address"),
         ("[servers.'a:1']", 1, "'a:1' is no name for a server, because it would be an address"),
         ("[servers.work]\naddress = 'h:x'", 2, "no port: x"),
-        ("[servers.work]\n\nport = 1", 3, "A server has no port, only address, nick, rooms, tls, fingerprint"),
+        (
+            "[servers.work]\n\nport = 1",
+            3,
+            "A server has no port, only address, nick, password-file, rooms, tls, fingerprint",
+        ),
         ("bell = true\n[servers.'a.b']\nnick = 1", 3, "nick is a text in quotes"),
         ("[servers.work]\ntls = 1", 2, "tls is true or false"),
         (

@@ -178,3 +178,24 @@ def test_a_thread_that_waits_ends_with_the_session(remote: PortInThread) -> None
         listener.start()
     listener.join(PATIENCE)
     assert ended == ["the thread"]
+
+
+def test_the_calling_thread_is_asked_for_the_password(remote: PortInThread) -> None:
+    answers = iter(["battery staple", "correct horse"])
+    threads = []
+
+    def ask() -> str:
+        threads.append(threading.current_thread())
+        return next(answers)
+
+    with connect("127.0.0.1", remote.port.number, nick="bot") as chat:
+        chat.register("correct horse")
+        chat.set_password("correct horse", "correct horse")
+        assert chat.logout() == "bot2"
+        assert chat.login("correct horse", "bot") == "bot"
+    with pytest.raises(aio.PasswordNeeded), connect("127.0.0.1", remote.port.number, nick="bot"):
+        pass
+    with connect("127.0.0.1", remote.port.number, nick="bot", password=ask) as chat:
+        assert chat.account == "bot"
+        chat.drop("correct horse")
+    assert set(threads) == {threading.current_thread()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,16 @@ def test_another_key_is_refused_even_if_an_authority_vouches_for_it(authority: A
     with pytest.raises(CertificateError) as error:
         attempt(Trust("localhost", (known,)), identity)
     assert (error.value.fingerprint, error.value.known) == (identity.fingerprint, (known,))
+
+
+def test_the_fingerprint_of_the_certificate_is_no_key(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    pem, _, _ = identity.path.read_text().partition("-----BEGIN PRIVATE KEY-----")
+    certificate = f"SHA256:{sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()}"
+    with pytest.raises(CertificateError) as error:
+        attempt(Trust("localhost", (certificate,)), identity)
+    assert str(error.value) == f"{certificate} is the fingerprint of its certificate, and not of its key"
+    assert error.value.fingerprint == identity.fingerprint
 
 
 def test_a_context_of_the_program_has_its_own_rules(tmp_path: Path) -> None:

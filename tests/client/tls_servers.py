@@ -14,9 +14,14 @@ class Identity:
     """The certificate of a server, in files of *folder*."""
 
     def __init__(
-        self, folder: Path, *names: str, days: tuple[int, int] = certificates.VALID, by: Authority | None = None
+        self,
+        folder: Path,
+        *names: str,
+        days: tuple[int, int] = certificates.VALID,
+        by: Authority | None = None,
+        key: Key | None = None,
     ) -> None:
-        self.key: Key = certificates.new_key()
+        self.key = key or certificates.new_key()
         self.fingerprint = certificates.fingerprint(self.key)
         certificate = certificates.make(self.key, names or ("localhost", "127.0.0.1"), days, by)
         self.path = certificates.write(folder / f"{certificate.serial_number}.pem", self.key, certificate)

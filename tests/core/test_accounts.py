@@ -212,7 +212,7 @@ def test_too_many_wrong_passwords_are_rejected(world: World, results: Results) -
 def test_a_password_that_is_being_changed_is_no_longer_right(world: World, results: Results) -> None:
     account = register(world, "ann")
     world.hub.authenticator.login("ann", SECRET, HERE, results.append)
-    world.hub.accounts.change(account, password_hash="another")  # noqa: S106 - no password
+    world.hub.accounts.change(account, password_hash="another")
     world.settle()
     assert results.error is WrongPassword
 

@@ -117,7 +117,7 @@ def test_each_event_leads_to_the_state_in_the_table(events: str, state: State) -
         connection.happen(event)
     assert connection._state is state
     assert connection.is_open is ("over" not in events)
-    assert connection._is_gone is (state in {State.BROKEN, State.GONE})
+    assert connection.is_gone is (state in {State.BROKEN, State.GONE})
     assert connection.has_eof is events.startswith(("eof", "breaks", "closes"))
     assert connection.output.calls.count("drop_callbacks") == (state is State.CLOSED)
     assert not connection.memory.closed

@@ -316,7 +316,7 @@ def test_commands_about_the_account_need_one(bob: Person, command: str) -> None:
 # A password is never said
 
 
-SECRET = "hunter2hunter2"  # noqa: S105 - of people in these tests
+SECRET = "hunter2hunter2"
 
 
 def test_password_that_stands_next_to_the_command_is_not_shown(world: World, ann: Person) -> None:

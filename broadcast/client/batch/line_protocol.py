@@ -9,9 +9,14 @@ from typing import Final
 
 NICKNAME: Final = "Nickname: "
 """The prompt for the nickname."""
+PASSWORD: Final = "Password: "  # noqa: S105 -- a prompt
+"""The prompt for the password of a registered nickname."""
 MAX_LINE: Final = 65536
 """The most bytes of a line that are read. The rest of it is dropped."""
 
+_echo: Final = re.compile(rb"\xff[\xfb\xfc]\x01")
+_cut_echo: Final = re.compile(rb"\xff[\xfb\xfc]?\Z")
+_prompts: Final = {prompt.encode(): prompt for prompt in (NICKNAME, PASSWORD)}
 _others: Final = r"(?:Nobody else is here|\d{1,9} others? (?:is|are) here: [^\s,:]+(?:, [^\s,:]+)*(?: and \d+ more)?)\."
 _arrived: Final = re.compile(rf" \* You are [^\s:]+\. {_others}(?: .*)?", re.DOTALL)
 _moved: Final = re.compile(rf" \* You are in [^\s:]+\. {_others}|-> Error: you are in [^\s:]+ already\.")
@@ -32,6 +37,24 @@ class Kind(Enum):
     OTHER = "other"
 
 
+class EchoFilter:
+    """Removes Telnet's WILL ECHO and WONT ECHO, with which a server hides what people type after a password prompt."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def remove(self, data: bytes) -> bytes:
+        """Return *data* without these commands, however it is cut."""
+        data = self._held + data
+        self._held = b""
+        if b"\xff" in data:
+            data = _echo.sub(b"", data)
+            if cut := _cut_echo.search(data):
+                self._held = cut[0]
+                data = data[: cut.start()]
+        return data
+
+
 class Reader:
     """Reads the server's output, however it is cut. Prompts come only before the arrival."""
 
@@ -49,18 +72,19 @@ class Reader:
             self._line.clear()
             yield from self._read(line)
         self._hold(rest)
-        if not self.arrived and self._line == NICKNAME.encode():
-            # The prompt is the only part without a line end.
+        if not self.arrived and (prompt := _prompts.get(bytes(self._line))) is not None:
+            # A prompt is the only part without a line end.
             self._line.clear()
-            yield Kind.PROMPT, NICKNAME
+            yield Kind.PROMPT, prompt
 
     def _hold(self, piece: bytes) -> None:
         self._line += piece[: MAX_LINE - len(self._line)]
 
     def _read(self, line: str) -> Iterator[tuple[Kind, str]]:
-        while not self.arrived and line.startswith(NICKNAME):
-            line = line.removeprefix(NICKNAME)
-            yield Kind.PROMPT, NICKNAME
+        while not self.arrived and line.startswith((NICKNAME, PASSWORD)):
+            prompt = NICKNAME if line.startswith(NICKNAME) else PASSWORD
+            line = line.removeprefix(prompt)
+            yield Kind.PROMPT, prompt
         if not self.arrived and _arrived.fullmatch(line):
             self.arrived = True
             yield Kind.ARRIVED, line

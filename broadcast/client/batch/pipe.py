@@ -20,11 +20,12 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
-from broadcast.client.batch.line_protocol import Kind, Reader
+from broadcast.client.batch.line_protocol import PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
 from broadcast.client.certificates import CertificateError
 from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import of_user
+from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.status import (
     DONE,
@@ -74,10 +75,11 @@ class Pipe(TwistedProtocol):
     """The standard input and output, connected to *server*, its name for people.
 
     The client proposes the *nicks* in order, and then joins *room*, unless that is empty. It calls *ended* once, when
-    the connection is closed and everything is written. *clean* changes the server's output before it is written.
+    the connection is closed and everything is written. *clean* changes the server's output before it is written. With a
+    *password*, the client logs in.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each is a part of the surroundings
         self,
         server: str,
         nicks: Iterator[str],
@@ -86,6 +88,8 @@ class Pipe(TwistedProtocol):
         attach_to: Callable[[TwistedProtocol], Stream],
         ended: Ended,
         clean: Callable[[bytes], bytes] | None = None,
+        *,
+        password: str = "",
     ) -> None:
         self._server = server
         self._nicks = nicks
@@ -93,7 +97,9 @@ class Pipe(TwistedProtocol):
         self._clock = clock
         self._ended = ended
         self._clean = clean
+        self._password = password
         self._reader = Reader()
+        self._filter = EchoFilter()
         self._result: tuple[int, str] | None = None
         self._proposed = self._is_joining = self._goodbye = False
         self._refusal = self._notice = ""
@@ -117,12 +123,13 @@ class Pipe(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Write *data* to the output, and handle its parts."""
+        data = self._filter.remove(data)
         self.hint = ""
         self._console.stdio.write(self._clean(data) if self._clean else data)
         for kind, text in self._reader.feed(data):
             match kind:
                 case Kind.PROMPT:
-                    self._propose()
+                    self._log_in() if text == PASSWORD else self._propose()
                 case Kind.ARRIVED if self._room:
                     self._is_joining = True
                     self._send(f"/join {self._room}")
@@ -185,7 +192,19 @@ class Pipe(TwistedProtocol):
             return
         self._proposed = True
         self._refusal = ""
-        self._send(nick)
+        self._send(f"/login {nick}" if self._password else nick)
+
+    def _log_in(self) -> None:
+        """Answer a prompt for a password. An empty line goes back to the nickname."""
+        if not self._proposed:
+            # It is a line of the message of the day.
+            return
+        if self._refusal:
+            self._stream.loseConnection()  # the refusal is the reason
+            return
+        if not self._password:
+            self._refusal = f"it is registered, and needs its password. {PASSWORD_HINT}"
+        self._send(self._password)
 
     def _send(self, line: str) -> None:
         """Send a line that the server has to answer soon."""
@@ -232,6 +251,7 @@ def run(options: Options, reactor: Any) -> tuple[int, str]:  # noqa: ANN401 -- n
     """Connect the standard input and output to the server until both have ended. Return the exit status and why."""
     threads = needs_threads(0, 1)
     clean = Cleaner(sys.stdout.encoding if sys.stdout else "utf-8").clean if os.isatty(1) else None
+    password = read_password(options)
     nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
     outcome: list[tuple[int, str]] = []
 
@@ -253,7 +273,7 @@ def run(options: Options, reactor: Any) -> tuple[int, str]:  # noqa: ANN401 -- n
         room = next(iter(options.rooms), "")
 
         def make() -> Pipe:
-            pipe = Pipe(options.server, nicks, room, reactor, attach_to, end, clean)
+            pipe = Pipe(options.server, nicks, room, reactor, attach_to, end, clean, password=password)
             pipe.hint = "" if options.tls else TLS_HINT
             return pipe
 

@@ -8,10 +8,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Final
 
 from broadcast.client.tls import Trust, describe
 
-HANDSHAKE_SECONDS = 30.0
+HANDSHAKE_SECONDS: Final = 30.0
 """The time limit of a handshake."""
 
 
@@ -50,21 +52,21 @@ class SecureSocket:
         self._connection.close()
 
 
-def secure(connect: Callable[[], _socket.socket], trust: Trust) -> SecureSocket:
-    """Return a TLS connection on a socket that *connect* makes.
+def secure(connect: Callable[[], _socket.socket], trust: Trust, deadline: float) -> SecureSocket:
+    """Return a TLS connection on a socket that *connect* makes, before *deadline* on the clock ``time.monotonic``.
 
     Raise ``CertificateError`` if the certificate is not trusted, and ``OSError`` with a reason for people.
     """
     try:
-        return _handshake(connect(), trust)
+        return _handshake(connect(), trust, deadline)
     except ssl.SSLCertVerificationError as error:
         trust.refused(error)
-    return _handshake(connect(), trust)
+    return _handshake(connect(), trust, deadline)
 
 
-def _handshake(raw: _socket.socket, trust: Trust) -> SecureSocket:
+def _handshake(raw: _socket.socket, trust: Trust, deadline: float) -> SecureSocket:
     plain = socket.socket(fileno=raw.detach())
-    plain.settimeout(HANDSHAKE_SECONDS)
+    plain.settimeout(max(0.1, min(HANDSHAKE_SECONDS, deadline - monotonic())))
     with plain:
         try:
             connection = trust.make_context().wrap_socket(plain, server_hostname=trust.hostname)
@@ -74,8 +76,6 @@ def _handshake(raw: _socket.socket, trust: Trust) -> SecureSocket:
             raise OSError(errno.ETIMEDOUT, "the server does not answer") from None
         except ssl.SSLError as error:
             raise OSError(errno.EPROTO, describe(error)) from None
-        except ValueError:
-            raise OSError(errno.EINVAL, "there is no such host") from None
     try:
         trust.check(connection)
     except BaseException:

@@ -18,6 +18,7 @@ from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lo
 from broadcast.client.certificates import CertificateError
 from broadcast.client.nicknames import of_user
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
+from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.status import (
     DONE,
     LOST,
@@ -68,6 +69,9 @@ EMPTY: Final = 1009
 OTHER_JOURNAL: Final = 1010
 GOING_DOWN: Final = 1011
 UID_REUSED: Final = 1012
+PASSWORD_NEEDED: Final = 1020
+WRONG_PASSWORD: Final = 1021
+NOT_PERMITTED: Final = 1024
 
 
 class End(Exception):
@@ -168,6 +172,7 @@ class Sender:
         self._input = Input()
         self._nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
         self._nick = next(self._nicks)
+        self._password = read_password(options)
         self._room = ""
         self._limit = 0
         """The longest line that the server accepts, in bytes; 0 before the first answer to ``hello``."""
@@ -256,9 +261,11 @@ class Sender:
 
         trust = Trust(options.host, known_keys(options))
         try:
-            return Connection(options.host, options.port, self._deadline, partial(secure, trust=trust))
+            return Connection(
+                options.host, options.port, self._deadline, partial(secure, trust=trust, deadline=self._deadline)
+            )
         except CertificateError as error:
-            raise End(UNTRUSTED, " ".join(refusal(error, options))) from None
+            raise End(UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
 
     # hello
 
@@ -280,6 +287,8 @@ class Sender:
     def _hello(self) -> Message:
         params: Message = {"protocol": 1, "client": f"broadcast-client/{__version__}", "nick": self._nick}
         params |= {"replay": 0, "grace": 0}
+        if self._password:
+            params["password"] = self._password
         if self._options.rooms:
             params["rooms"] = self._options.rooms[:1]
         if self._token:
@@ -311,15 +320,18 @@ class Sender:
         code, message = error["code"], error["message"]
         if code == OTHER_JOURNAL and self._token:
             self._token = ""
-        elif code == NICK_REFUSED and not self._limit:
+        elif code in {NICK_REFUSED, PASSWORD_NEEDED} and not self._limit:
             nick = next(self._nicks, None)
             if nick is None:
-                raise End(NICKNAME_REFUSED, f"the nickname was refused: {message}")
+                hint = f" {PASSWORD_HINT}" if code == PASSWORD_NEEDED else ""
+                raise End(NICKNAME_REFUSED, f"the nickname was refused: {message}{hint}")
             self._nick = nick
+        elif code in {PASSWORD_NEEDED, WRONG_PASSWORD, NOT_PERMITTED}:
+            raise End(NICKNAME_REFUSED, self._add_count(f"the nickname was refused: {message}"))
         elif code == ROOM_REFUSED:
             raise End(REFUSED, f"the room was refused: {message}")
         else:
-            raise Lost(message.rstrip("."))
+            raise Lost(message.rstrip("."), error.get("data", {}).get("retry", 0.0))
 
     # Lines
 

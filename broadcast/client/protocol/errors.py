@@ -71,6 +71,12 @@ class Rejected(ChatError):
         """The word for programs, such as ``nick-refused``."""
         return str(self.data.get("reason", ""))
 
+    @property
+    def retry(self) -> float:
+        """The seconds after which to try again, or 0."""
+        retry = self.data.get("retry", 0)
+        return float(retry) if isinstance(retry, int | float) else 0.0
+
 
 class NotStored(Rejected):
     """The journal could not store the line, and nobody has seen it. Try again later."""
@@ -105,6 +111,32 @@ class UidReused(Rejected):
     """The line ``data["seq"]``, or a private message, has this uid, and another text, author or recipient."""
 
 
+class PasswordNeeded(Rejected):
+    """The nickname is registered, and needs its password. The text warns if others may read it on its way."""
+
+
+class WrongPassword(Rejected):
+    """The password is wrong, or there is no such account."""
+
+
+class TooManyTries(Rejected):
+    """There were too many wrong passwords or registrations. Try again after *retry* seconds."""
+
+
+class RegistrationClosed(Rejected):
+    """Nobody can register there. An administrator makes the accounts."""
+
+
+class NotPermitted(Rejected):
+    """The session may not do this."""
+
+
+class Busy(Rejected):
+    """The server checks too many passwords. Try again after *retry* seconds."""
+
+
+PASSWORD_ERRORS: Final = (PasswordNeeded, WrongPassword, TooManyTries, Busy)
+"""The errors after which another password, or the same one later, may be right."""
 NICK_REFUSED: Final = 1003
 TOO_LONG: Final = 1008
 OTHER_JOURNAL: Final = 1010
@@ -118,6 +150,12 @@ _CLASSES: Final[Mapping[int, type[Rejected]]] = {
     1006: NotHere,
     TOO_LONG: TooLong,
     1012: UidReused,
+    1020: PasswordNeeded,
+    1021: WrongPassword,
+    1022: TooManyTries,
+    1023: RegistrationClosed,
+    1024: NotPermitted,
+    1028: Busy,
 }
 
 

@@ -102,6 +102,13 @@ class Members(msgspec.Struct, frozen=True):
     more: bool = False
 
 
+class Account(msgspec.Struct, frozen=True):
+    """The own nickname, and the registered nickname of the account to which the session is logged in, or None."""
+
+    nick: str
+    account: str | None = None
+
+
 class Output(msgspec.Struct, frozen=True):
     """The answer to a command of the line protocol."""
 
@@ -124,6 +131,10 @@ class Welcome(msgspec.Struct, frozen=True):
     session: str
     token: str
     journal: str
+    account: str | None = None
+    """The registered nickname of the account to which the session is logged in, or None."""
+    passwords: str = "safe"
+    """``safe``; or ``readable`` if others may read a password on its way; or ``refused`` if the server takes none."""
     resumed: bool = False
     server: str = ""
     version: str = ""
@@ -153,7 +164,14 @@ class Request(msgspec.Struct, Generic[R], frozen=True, omit_defaults=True):
     """The type of the server's message, from which the session makes an *R*."""
 
 
-class Hello(Request[Welcome], frozen=True):
+class _SecretRequest(Request[R], Generic[R], frozen=True, omit_defaults=True):
+    """A request with a password, which its ``repr`` does not show."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class Hello(_SecretRequest[Welcome], frozen=True):
     """Begin or resume a session."""
 
     method: ClassVar[str] = "hello"
@@ -166,6 +184,7 @@ class Hello(Request[Welcome], frozen=True):
     replay: int | UnsetType = UNSET
     resume: Resume | UnsetType = UNSET
     grace: float | UnsetType = UNSET
+    password: str = ""
 
 
 class Join(Request[Room], frozen=True):
@@ -239,6 +258,51 @@ class Nick(Request[Nickname], frozen=True):
     result: ClassVar[Any] = Nickname
 
     nick: str
+
+
+class Register(_SecretRequest[Account], frozen=True):
+    """Register the own nickname, and log in."""
+
+    method: ClassVar[str] = "register"
+    result: ClassVar[Any] = Account
+
+    password: str
+
+
+class Login(_SecretRequest[Account], frozen=True):
+    """Log in, and take the registered nickname *nick*, by default the own one."""
+
+    method: ClassVar[str] = "login"
+    result: ClassVar[Any] = Account
+
+    password: str
+    nick: str | UnsetType = UNSET
+
+
+class Logout(Request[Account], frozen=True):
+    """Log out, and get another nickname."""
+
+    method: ClassVar[str] = "logout"
+    result: ClassVar[Any] = Account
+
+
+class SetPassword(_SecretRequest[Nothing], frozen=True):
+    """Change the password. All other sessions of the account end."""
+
+    method: ClassVar[str] = "set_password"
+    result: ClassVar[Any] = Nothing
+
+    old: str
+    new: str
+
+
+class Drop(_SecretRequest[Account], frozen=True):
+    """Delete the account."""
+
+    method: ClassVar[str] = "drop"
+    result: ClassVar[Any] = Account
+
+    password: str
 
 
 class Away(Request[Nothing], frozen=True):

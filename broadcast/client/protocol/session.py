@@ -27,6 +27,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.credentials import Credentials, unconfirmed_password
 from broadcast.client.protocol.events import Event
 from broadcast.client.protocol.framing import (
     MAX_SENT_LINE,
@@ -109,6 +110,7 @@ class Session:
         resume: requests.Resume | None = None,
         fill_gaps: bool = True,
         grace: float | None = None,
+        password: str = "",
         client: str = "broadcast.client/1",
         max_events: int = MAX_EVENTS,
         backoff: Backoff | None = None,
@@ -118,7 +120,8 @@ class Session:
         Each room begins with the *replay* last lines, or with the server's default number of lines for None. With
         *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
         from the server's history before it goes on; otherwise the program gets a ``Gap``. The server holds a session
-        without a connection for *grace* seconds, or for its default time. *random* makes uids and varies delays.
+        without a connection for *grace* seconds, or for its default time. *password* is that of a registered nickname.
+        *random* makes uids and varies delays.
         """
         self.nick = nick
         """The own nickname. Between two connections, the caller may set the one for the next attempt."""
@@ -135,6 +138,9 @@ class Session:
         """Whether the session enters the server's first room if a reconnect is refused because of its last room."""
         self.retry_after = 0.0
         """The delay before the next attempt to connect, in seconds."""
+        self.asks_password = False
+        """Whether the caller calls ``enter_password`` when there is a ``password_refusal``."""
+        self._credentials = Credentials(password)
         self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
         self._client = client
         self._grace = grace
@@ -164,6 +170,8 @@ class Session:
         self._failures = 0
         self._close_reason = ""
         self._nick_refusal = ""
+        self._retry_after = 0.0
+        """The delay for which the server has asked when it refused ``hello``, in seconds."""
 
     # For the program
 
@@ -193,6 +201,25 @@ class Session:
     def next_event(self) -> Event | None:
         """Return the next event for the program, or None if there is none now."""
         return self._inbox.next_event()
+
+    @property
+    def account(self) -> str | None:
+        """The registered nickname of the account to which the session is logged in, or None."""
+        return self._credentials.account
+
+    @property
+    def password_refusal(self) -> errors.Rejected | None:
+        """The reason why the next attempt to connect needs another password, or None."""
+        return self._credentials.refusal
+
+    def enter_password(self, password: str | None) -> list[Answer]:
+        """Use *password* for the next attempt to connect, or end the session because of the refusal for None."""
+        credentials = self._credentials
+        refusal, credentials.refusal = credentials.refusal, None
+        if password is None and refusal is not None:
+            self._end(refusal)
+        credentials.password = password or ""
+        return self._take_answers()
 
     @property
     def rooms(self) -> list[str]:
@@ -273,17 +300,20 @@ class Session:
         goodbye, self._goodbye = self._goodbye, None
         close_reason, self._close_reason = self._close_reason, ""
         nick_refusal, self._nick_refusal = self._nick_refusal, ""
+        retry_after, self._retry_after = self._retry_after, 0.0
         reason = (goodbye.reason if goodbye else "") or close_reason or reason
         if self.has_quit:
             self._end(errors.Ended("the session has ended"))
         elif goodbye is not None and not goodbye.reconnect:
             self._end(errors.Ended(reason))
+        elif self._credentials.refusal is not None:
+            self.retry_after = 0.0
         elif self.welcome is None:
             self._end(errors.Unreachable(self._lines.explain_end(reason)))
         else:
             self._failures = 1 if was_online else self._failures + 1
             jittered = self._backoff.delay(self._failures, self._random.random())
-            self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else jittered
+            self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else retry_after + jittered
             self._inbox.append(events.Disconnected(reason, self.retry_after, nick_refusal))
         return self._take_answers()
 
@@ -372,13 +402,14 @@ class Session:
             seen = {name: stream.seen for name, stream in self._inbox.streams.items()}
             resume = requests.Resume(self._token, self._journal, seen, self._inbox.told, self._attempt)
         hello = requests.Hello(
-            nick=self.nick,
+            nick=self.account if self.account and self._credentials.password else self.nick,
             rooms=rooms,
             client=self._client,
             protocol=requests.VERSION,
             replay=msgspec.UNSET if self._replay is None else self._replay,
             resume=msgspec.UNSET if resume is None else resume,
             grace=msgspec.UNSET if self._grace is None else self._grace,
+            password=self._credentials.password,
         )
         self._last_call += 1
         self._hello = self._last_call
@@ -394,11 +425,21 @@ class Session:
             self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
             self._nick_refusal = error.why if isinstance(error, errors.NickRejected) else ""
+            self._retry_after = error.retry
+            self._close(str(error))
+        elif isinstance(error, errors.PasswordNeeded) and (password := self._unconfirmed_password()):
+            self._credentials.password = password
+            self._send_hello()
+        elif isinstance(error, errors.PASSWORD_ERRORS) and self.asks_password:
+            self._credentials.refusal = error
             self._close(str(error))
         elif isinstance(error, errors.RoomRejected) and self.welcome is not None and self._leave_out(error):
             self._send_hello()
         else:
             self._end(error)
+
+    def _unconfirmed_password(self) -> str:
+        return unconfirmed_password(call.request for call in self._calls.values() if call.was_sent)
 
     def _leave_out(self, error: errors.RoomRejected) -> bool:
         """Leave the refused room out of the next ``hello``, and tell the program. Return False if no room is left."""
@@ -428,7 +469,9 @@ class Session:
         same_journal = welcome.journal == self._journal
         self.state = State.ONLINE
         self.welcome = welcome
-        self.nick = welcome.nick
+        wanted, self.nick = self.nick, welcome.nick
+        is_renamed = self.account is not None and not welcome.resumed and wanted != welcome.nick
+        self._credentials.set_account(welcome.account)
         self._token = welcome.token
         self._journal = welcome.journal
         self._own_sessions.add(welcome.session)
@@ -441,6 +484,8 @@ class Session:
         calls = list(self._calls.items())
         if self._away is not None and not welcome.resumed:
             self._call(requests.Away(self._away))
+        if is_renamed:
+            self._call(requests.Nick(wanted))
         for name in set(self._inbox.streams) - set(welcome.rooms):
             self._inbox.leave(name)
         requested = (call.request for _, call in calls if call.was_sent)
@@ -449,7 +494,18 @@ class Session:
             self._inbox.enter(name, snapshot, joins.get(name))
         changing: set[str] = set()
         for number, call in calls:
-            self._repeat(number, call, welcome, changing)
+            if not (call.was_sent and self._end_account_call(number, call.request)):
+                self._repeat(number, call, welcome, changing)
+
+    def _end_account_call(self, number: int, request: requests.Request[Any]) -> bool:
+        """End a call about the account that was sent, if the server's state answers it. Return whether it does."""
+        outcome = self._credentials.outcome(request, self.nick)
+        if isinstance(outcome, errors.Unconfirmed):
+            self._answer(number, None, outcome)
+        elif outcome is not None:
+            self._credentials.take(request, outcome)
+            self._answer(number, outcome)
+        return outcome is not None
 
     def _repeat(self, number: int, call: _Call, welcome: requests.Welcome, changing: set[str]) -> None:
         """Send a call that the last connection has left unanswered, unless the server's state answers it.
@@ -507,13 +563,14 @@ class Session:
             self._answer(number, None, message.error.as_exception())
             return
         result = msgspec.json.decode(message.result, type=call.request.result)
+        self._credentials.take(call.request, result)
         match call.request:
             case requests.Join() as join:
                 self._inbox.enter(result.room, result, join)
                 result = result.as_room
             case requests.Leave(room=room):
                 self._inbox.leave(room.lower())
-            case requests.Nick():
+            case requests.Nick() | requests.Register() | requests.Login() | requests.Logout() | requests.Drop():
                 self.nick = result.nick
             case requests.Away(reason=reason):
                 self._away = reason
@@ -548,4 +605,4 @@ def _is_temporary(error: errors.Rejected) -> bool:
         case errors.NickRejected(why="taken" | "looks-like"):
             return True
         case _:
-            return error.code == errors.GOING_DOWN
+            return isinstance(error, errors.TooManyTries | errors.Busy) or error.code == errors.GOING_DOWN

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from broadcast.client.protocol import requests
 from broadcast.client.session.entries import Line, Notice, Output, PrivateLine
 from broadcast.client.session.outbox import Command, Item, UsageError
+from broadcast.client.session.questions import AGAIN, NEW, PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,6 +159,35 @@ def _back(talk: Talk, _item: Item, _argument: str) -> Execution:
     return [Output("Welcome back.")]
 
 
+# Accounts
+
+
+def _register(_talk: Talk, item: Item, _argument: str) -> Execution:
+    nick = (yield requests.Register(item.passwords[0])).nick
+    return [Output(f"{nick} is registered: from now on, it needs the password. You are logged in.")]
+
+
+def _login(talk: Talk, item: Item, nick: str) -> Execution:
+    talk.nick = (yield requests.Login(item.passwords[0], nick or UNSET)).nick
+    return [Output(f"You are logged in as {talk.nick}.")]
+
+
+def _logout(talk: Talk, _item: Item, _argument: str) -> Execution:
+    talk.nick = (yield requests.Logout()).nick
+    return [Output(f"You are logged out. You are {talk.nick}.")]
+
+
+def _passwd(_talk: Talk, item: Item, _argument: str) -> Execution:
+    old, new, _again = item.passwords
+    yield requests.SetPassword(old, new)
+    return [Output("The password is changed.")]
+
+
+def _drop(talk: Talk, item: Item, _argument: str) -> Execution:
+    talk.nick = (yield requests.Drop(item.passwords[0])).nick
+    return [Output(f"{talk.nick} is not registered any more.")]
+
+
 # The client
 
 
@@ -224,6 +254,11 @@ COMMANDS: Final = (
     Command("nick", "NAME", _nick),
     Command("away", "[WHY]", _away),
     Command("back", "", _back),
+    Command("register", "", _register, prompts=(PASSWORD, AGAIN)),
+    Command("login", "[NAME]", _login, prompts=(PASSWORD,)),
+    Command("logout", "", _logout),
+    Command("passwd", "", _passwd, prompts=(PASSWORD, NEW, AGAIN)),
+    Command("drop", "", _drop, prompts=(PASSWORD,)),
     Command("quit", "[WHY]", _quit, ("exit", "q"), is_local=True),
     Command("timestamp", "[on/off]", partial(_choose, name="times"), is_local=True),
     Command("quiet", "[on/off]", partial(_choose, name="quiet"), is_local=True),

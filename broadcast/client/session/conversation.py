@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session import commands, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
 from broadcast.client.session.outbox import Item, Outbox, UsageError
+from broadcast.client.session.questions import NOT_ENCRYPTED, PASSWORD, TLS_ONLY, Dialogue, Question, may_hold_password
 from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 from broadcast.client.status import LOST
@@ -19,6 +19,7 @@ from broadcast.client.status import LOST
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
     from broadcast.client.session.interfaces import Choices, Server
+    from broadcast.client.session.outbox import Command
 
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
@@ -32,23 +33,13 @@ class State(Enum):
     """The state of the conversation."""
 
     ASKING = "asking"
-    """The user has not chosen a nickname yet: see ``Conversation.question``."""
+    """The user has not chosen a nickname yet, or has to enter its password: see ``Conversation.question``."""
     CONNECTING = "connecting"
     ONLINE = "online"
     OFFLINE = "no connection"
     """The connection is lost, and another attempt follows: see ``Conversation.retry_at``."""
     LEAVING = "leaving"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question, such as that for a nickname. Enter on an empty line takes *default*, if there is one."""
-
-    default: str
-    suggestions: tuple[str, ...]
-    """Similar nicknames for a nickname that was refused. One key takes one."""
-    prompt: str = "Nickname"
 
 
 class Conversation(Talk):
@@ -88,6 +79,13 @@ class Conversation(Talk):
         self._take_answer: Callable[[str], None] = self._take_nick
         """Takes the answer to the question."""
         self._on_nick: Callable[[str], None] = lambda _nick: None
+        self._dialogue = Dialogue(())
+        """The questions for passwords that the user is asked."""
+        self._on_passwords: Callable[[Sequence[str]], None] = lambda _passwords: None
+        self._last_password = ""
+        """The last answer to such a question."""
+        self._passwords = "safe"
+        """Whether a password is safe on its way: see ``requests.Welcome.passwords``."""
         self._outbox = Outbox(self._send, self._show)
         self._journal = ""
         self._room_refusals: dict[str, str] = {}
@@ -127,6 +125,10 @@ class Conversation(Talk):
             self.add(self.current, Problem(str(error)))
         self.front.update()
         return "\n".join(lines)
+
+    def must_hide(self, line: str) -> bool:
+        """Return whether a typed line may show a password. It is neither sent nor stored."""
+        return may_hold_password(line) or (bool(self._last_password) and line.strip() == self._last_password.strip())
 
     def fetch_older(self, view: View, seq: int, show: Callable[[Sequence[Entry]], None]) -> None:
         """Ask for older lines of a room than line *seq*, and call *show* with them, the oldest first."""
@@ -173,6 +175,17 @@ class Conversation(Talk):
         self._on_nick = answer
         self._set_state(State.ASKING)
 
+    def ask_password(self, refusal: errors.Rejected, answer: Callable[[str], None]) -> None:
+        """Ask for a password after a *refusal*, and call *answer* with it: empty if the user wants another nickname."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+            return
+        why = Notice if isinstance(refusal, errors.PasswordNeeded) else Problem
+        self.add(self.current, why(_sentence(refusal)))
+        self.retry_at = None
+        self._set_state(State.ASKING)
+        self._ask_passwords((PASSWORD,), lambda answers: answer(answers[0] if answers else ""))
+
     def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
         """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
         if self.state is State.LEAVING:
@@ -189,7 +202,7 @@ class Conversation(Talk):
             self._set_state(State.CONNECTING)
             answer(word == "yes")
 
-        self.question = Question("", (), "Trust this key? (yes or no)")
+        self.question = Question(prompt="Trust this key? (yes or no)")
         self._take_answer = take
         self._set_state(State.ASKING)
 
@@ -201,6 +214,7 @@ class Conversation(Talk):
             self.add(self.current, Notice(f"{self.nick} is taken: you are {welcome.nick} now."))
         self.retry_at = None
         self.nick, self.session, self.line_bytes = welcome.nick, welcome.session, limits.line_bytes
+        self._passwords = welcome.passwords
         if welcome.journal != self._journal:
             self._journal = welcome.journal
             for view in self.rooms:
@@ -280,9 +294,12 @@ class Conversation(Talk):
     def _take(self, line: str) -> None:
         """Take one entered line. Raise ``UsageError`` if it is too long."""
         if self.question is not None:
-            self._take_answer(line.strip() or self.question.default)
+            self._take_answer(line if self.question.is_secret else line.strip() or self.question.default)
             return
         if not line.strip():
+            return
+        if self.must_hide(line):
+            self.add(self.current, Problem("This line may show your password, so it is not sent. /help explains."))
             return
         command, argument = commands.parse(line)
         if command.name == "quit":
@@ -293,9 +310,52 @@ class Conversation(Talk):
         size = len(line.encode(errors="replace"))
         if size > self.line_bytes:
             raise UsageError(f"The line has {size} bytes, and at most {self.line_bytes} are possible.")
-        item = Item(line, self.current, command, argument, self._make_uid(), self._now(), self.selections)
-        self._outbox.items.append(item)
+        if command.prompts:
+            self._run_secretly(command, argument, line)
+        else:
+            self._queue(command, argument, line)
+
+    def _queue(self, command: Command, argument: str, line: str, passwords: Sequence[str] = ()) -> None:
+        """Append a use of *command*, typed as *line*, to the outbox."""
+        uid, at = self._make_uid(), self._now()
+        self._outbox.items.append(Item(line, self.current, command, argument, uid, at, self.selections, passwords))
         self._work()
+
+    # Passwords
+
+    def _run_secretly(self, command: Command, argument: str, line: str) -> None:
+        """Ask for the passwords that *command* needs, and execute it then."""
+        if self._passwords == "refused":
+            raise UsageError(TLS_ONLY)
+        if self._passwords == "readable":
+            self.add(self.current, Notice(NOT_ENCRYPTED))
+
+        def done(passwords: Sequence[str]) -> None:
+            if passwords:
+                self._queue(command, argument, line, passwords)
+
+        self._ask_passwords(command.prompts, done)
+
+    def _ask_passwords(self, prompts: Sequence[str], done: Callable[[Sequence[str]], None]) -> None:
+        """Ask for passwords, and call *done* with them, or with none if the user enters an empty line."""
+        self._dialogue = Dialogue(prompts)
+        self._on_passwords = done
+        self._take_answer = self._take_password
+        self.question = self._dialogue.question
+        self.front.update()
+
+    def _take_password(self, answer: str) -> None:
+        if answer:
+            self._last_password = answer
+            if problem := self._dialogue.take(answer):
+                self.add(self.current, Problem(problem))
+        else:
+            self._dialogue = Dialogue(())
+        self.question = self._dialogue.question
+        if self.question is None:
+            if self.state is State.ASKING:
+                self._set_state(State.CONNECTING)
+            self._on_passwords(self._dialogue.answers)
 
     def _take_nick(self, nick: str) -> None:
         if nick.casefold() in commands.QUIT_WORDS:
@@ -331,6 +391,8 @@ class Conversation(Talk):
             why = _sentence(item.error)
             refused = Refused(item.text, why, is_certain=not isinstance(item.error, errors.Unconfirmed))
             self.add(view, *command, refused if item.command.is_text else Problem(why))
+            if item.command.prompts and isinstance(item.error, errors.PASSWORD_ERRORS) and self.question is None:
+                self._run_secretly(item.command, item.argument, item.text)
         if item.destination is not None and item.selections == self.selections:
             self.switch_to(item.destination)
 

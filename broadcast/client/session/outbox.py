@@ -8,7 +8,7 @@ arrives before another that was typed before it, and a command has had its effec
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from broadcast.client.protocol.requests import Emote, Request, Say
@@ -47,6 +47,8 @@ class Command(NamedTuple):
     needs_view: bool = False
     """Whether it is about the view in which it was typed."""
     help: str = ""
+    prompts: tuple[str, ...] = ()
+    """The questions whose answers are passwords, before it is executed."""
 
     @property
     def syntax(self) -> str:
@@ -69,6 +71,8 @@ class Item:
     """The time at which the user has typed it, in seconds since the epoch."""
     selections: int
     """The number of times that the user had chosen a view until then."""
+    passwords: Sequence[str] = field(default=(), repr=False)
+    """The answers to the prompts of the command."""
     destination: View | None = None
     """The view to which a move has led."""
     request: Request[Any] | None = None

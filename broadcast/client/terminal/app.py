@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
@@ -24,10 +24,12 @@ from prompt_toolkit.utils import is_dumb_terminal
 from broadcast.client.known_hosts import KnownHosts, introduction, known_keys, refusal
 from broadcast.client.nicknames import LONGEST, fit, numbered, of_user
 from broadcast.client.options import SettingsError
+from broadcast.client.password_file import read_password
 from broadcast.client.protocol import errors, events, requests
-from broadcast.client.session.conversation import Conversation, Question, State
+from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Notice, Problem
 from broadcast.client.session.interfaces import Front, Server
+from broadcast.client.session.questions import Question
 from broadcast.client.settings import Choices, state_folder
 from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED, UNTRUSTED
 from broadcast.client.terminal import links
@@ -75,7 +77,8 @@ def run(options: Options) -> int:
     if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
         # Most terminals send UTF-8, also with LANG=C.
         sys.stdin.reconfigure(encoding="utf-8")
-    return asyncio.run(App(options, Choices(options), partial(_make_screen, options)).run())
+    app = App(options, Choices(options), partial(_make_screen, options), read_password(options))
+    return asyncio.run(app.run())
 
 
 def _make_screen(options: Options, conversation: Conversation, server: Server) -> Screen:
@@ -103,12 +106,20 @@ def _make_screen(options: Options, conversation: Conversation, server: Server) -
 
 
 class App:
-    """A conversation on a terminal: the ``Server`` of the conversation. *make_screen* makes its screen."""
+    """A conversation on a terminal: the ``Server`` of the conversation. *make_screen* makes its screen.
+
+    *password* is that of the first nickname, or empty.
+    """
 
     def __init__(
-        self, options: Options, choices: Choices, make_screen: Callable[[Conversation, Server], Screen]
+        self,
+        options: Options,
+        choices: Choices,
+        make_screen: Callable[[Conversation, Server], Screen],
+        password: str = "",
     ) -> None:
         self._options = options
+        self._password = password
         self._chat: Chat | None = None
         self._known_keys = known_keys(options)
         """The fingerprints of the keys that the server may have, if any are known."""
@@ -182,13 +193,17 @@ class App:
 
         options = self._options
         user = next(of_user(os.environ))
-        nick = options.nick or await self._ask_nick(Question(user, ()), "")
+        nick = options.nick or await self._ask_nick(Question(user), "")
+        rooms: Sequence[str] = options.rooms
+        password, resume = self._password, None
         while not self._ended.is_set():
             self._talk.nick = nick
-            session = Session(nick, options.rooms or None, SystemRandom(), replay=None)
+            session = Session(nick, rooms or None, SystemRandom(), replay=None, resume=resume, password=password)
             session.has_fallback = True
+            password = ""
             try:
-                async with Chat(session, options.host, options.port, options.tls, "", self._known_keys) as chat:
+                tls, keys = options.tls, self._known_keys
+                async with Chat(session, options.host, options.port, tls, "", keys, self._ask_password) as chat:
                     self._chat = chat
                     self._talk.connected(chat.welcome)
                     await self._read(chat, session)
@@ -197,6 +212,9 @@ class App:
                 await self._decide(error)
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
+            except errors.PASSWORD_ERRORS:
+                rooms, resume = session.rooms or rooms, session.resume
+                nick = await self._ask_nick(Question("", similar(nick)), "")
             except errors.Ended as error:
                 self._talk.ended(error, LOST)
             except errors.ChatError as error:
@@ -207,7 +225,7 @@ class App:
         options, talk = self._options, self._talk
         if self._chat is not None or error.known or not error.fingerprint:
             first, *others = refusal(error, options)
-            talk.add(talk.current, Problem(first), *map(Notice, others))
+            talk.add(talk.current, Problem(first[:1].upper() + first[1:]), *map(Notice, others))
             talk.ended(None, UNTRUSTED)
             return
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -245,6 +263,11 @@ class App:
         nick: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._talk.ask_nick(question, why, nick.set_result)
         return await nick
+
+    async def _ask_password(self, refusal: errors.Rejected) -> str | None:
+        password: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._talk.ask_password(refusal, password.set_result)
+        return await password or None
 
     # Liveness
 

@@ -18,8 +18,10 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import BufferControl
 from prompt_toolkit.layout.processors import (
     BeforeInput,
+    ConditionalProcessor,
     HighlightIncrementalSearchProcessor,
     HighlightSelectionProcessor,
+    PasswordProcessor,
 )
 from prompt_toolkit.search import stop_search
 from prompt_toolkit.widgets import SearchToolbar
@@ -129,6 +131,10 @@ class Editor:
         self._search_screen = search_screen
         self._pasted = False
         """True while the draft is a long paste that the user has neither changed nor accepted."""
+        self._hides = False
+        """True while the buffer holds a password."""
+        self._draft = Document()
+        """The draft, while the buffer holds a password."""
         self.buffer = GraphemeBuffer(
             completer=ConditionalCompleter(completer, Condition(lambda: not self._is_answer())),
             history=history,
@@ -145,6 +151,7 @@ class Editor:
             input_processors=[
                 HighlightIncrementalSearchProcessor(),
                 HighlightSelectionProcessor(),
+                ConditionalProcessor(PasswordProcessor(), Condition(lambda: self._hides)),
                 BeforeInput(prompt),
                 StandIns(),
             ],
@@ -175,6 +182,19 @@ class Editor:
             return f"{counter} Enter sends {sum(1 for line in lines for _part in parts(line, limit))} parts."
         return f"Send {len(lines):,} lines? Enter sends, Esc edits." if self._pasted else ""
 
+    def follow_question(self) -> None:
+        """Put the draft aside while a password is asked for, so that neither becomes part of the other."""
+        question = self._conversation.question
+        hides = question is not None and question.is_secret
+        if hides is not self._hides:
+            self._hides = hides
+            if hides:
+                self._draft = self.buffer.document
+            self._reset()
+            if not hides:
+                get_app().clipboard.set_text("")  # a part of the password may be in it
+                self.buffer.reset(self._draft)
+
     def _is_answer(self) -> bool:
         return self._conversation.question is not None
 
@@ -186,12 +206,15 @@ class Editor:
         conversation, lines = self._conversation, self._lines()
         limit = conversation.line_bytes
         if self._is_answer():
-            self._reset(conversation.submit(self.buffer.text.replace("\n", " ")))
+            answer = self.buffer.text.replace("\n", " ")
+            self._reset()
+            conversation.submit(answer)
         elif not lines:
             self._reset()
         elif all(size(line) <= limit or is_divisible(line) for line in lines):
+            is_hidden = any(map(conversation.must_hide, lines))
             rest = conversation.submit("\n".join(part for line in lines for part in parts(line, limit)))
-            if not rest:
+            if not (rest or is_hidden):
                 self.buffer.history.append_string("\n".join(lines))
             self._reset(rest)
         return True

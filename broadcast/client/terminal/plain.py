@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TextIO
@@ -17,6 +18,9 @@ from broadcast.client.session.entries import Typed
 from broadcast.client.terminal.notifications import Alerts
 from broadcast.client.terminal.status_line import state_of
 from broadcast.client.text import printable
+
+if sys.platform != "win32":
+    import termios
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +61,8 @@ class PlainScreen:
         self._typed = ""
         self._prompt = ""
         """The prompt that the user has not answered yet."""
+        self._echoes = True
+        """Whether the terminal shows what is typed."""
         self._leaves_until = 0.0
         self._is_silent = False
         """Whether the user knows that the server does not answer."""
@@ -73,6 +79,7 @@ class PlainScreen:
             await self._end
         finally:
             loop.remove_reader(self._source)
+            self._echo(True)
             with suppress(NotImplementedError, RuntimeError):
                 loop.remove_signal_handler(signal.SIGINT)
 
@@ -99,6 +106,7 @@ class PlainScreen:
             offered = question.default or next(iter(question.suggestions), "")
             others = [f" (or {' or '.join(question.suggestions[1:])})"] if question.suggestions[1:] else []
             prompt = "".join([question.prompt, f" [{offered}]" if offered else "", *others, ": "])
+        self._echo(not (question is not None and question.is_secret))
         if prompt != self._prompt:
             self._prompt = prompt
             self._write(printable(prompt, self._encoding))
@@ -106,6 +114,15 @@ class PlainScreen:
         was_silent, self._is_silent = self._is_silent, is_online and self._conversation.silence >= SILENCE_SECONDS
         if self._is_silent and not was_silent:
             self._note(f"There is {state_of(self._conversation, 0)}.")
+
+    def _echo(self, echoes: bool) -> None:
+        """Let the terminal show what is typed, or not."""
+        if echoes is not self._echoes:
+            self._echoes = echoes
+            with suppress(termios.error):  # no terminal, or one that is gone
+                modes = termios.tcgetattr(self._source)
+                modes[3] = modes[3] | termios.ECHO if echoes else modes[3] & ~termios.ECHO
+                termios.tcsetattr(self._source, termios.TCSADRAIN, modes)
 
     def alert(self, view: View, entry: Entry) -> None:
         """Ring the bell, and print a mention in another view."""
@@ -132,6 +149,8 @@ class PlainScreen:
         *lines, self._typed = (self._typed + self._decode(data)).split("\n")
         for line in lines:
             question, self._prompt = self._conversation.question, ""
+            if not self._echoes:
+                self._write("\n")
             if question is not None and question.suggestions and not line.strip():
                 line = question.suggestions[0]  # noqa: PLW2901
             self._conversation.submit(line)
@@ -148,7 +167,11 @@ class PlainScreen:
 
     def _interrupt(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now < self._leaves_until or self._conversation.state is State.LEAVING:
+        question = self._conversation.question
+        if question is not None and question.is_secret:
+            self._write("\n")
+            self._conversation.submit("")
+        elif now < self._leaves_until or self._conversation.state is State.LEAVING:
             self._conversation.leave()
         else:
             self._leaves_until = now + LEAVE_SECONDS

@@ -194,6 +194,7 @@ class Screen:
 
     def update(self) -> None:
         """Draw the bottom of the screen again."""
+        self.editor.follow_question()
         self.app.draw_soon()
 
     def alert(self, view: View, entry: Entry) -> None:
@@ -243,6 +244,7 @@ class Screen:
         conversation, buffer = self._conversation, self.editor.buffer
         is_typing = Condition(lambda: not self._pager.is_open and self.app.current_buffer is buffer)
         is_empty = is_typing & Condition(lambda: not buffer.text)
+        is_secret = is_typing & Condition(lambda: bool(conversation.question and conversation.question.is_secret))
         is_offered = is_empty & Condition(lambda: bool(conversation.question and conversation.question.suggestions))
 
         def select(index: int) -> None:
@@ -252,6 +254,10 @@ class Screen:
         def take(index: int) -> None:
             assert conversation.question is not None
             buffer.text = conversation.question.suggestions[index]
+            buffer.validate_and_handle()
+
+        def answer_nothing() -> None:
+            buffer.reset()
             buffer.validate_and_handle()
 
         for index in range(9):
@@ -264,6 +270,7 @@ class Screen:
         keys.add("c-l", filter=is_typing)(lambda _event: self.app.draw_again())
         keys.add("c-d", filter=is_empty)(lambda _event: conversation.leave())
         keys.add("c-c", filter=is_empty)(lambda _event: self._leave_at_second())
+        keys.add("c-c", filter=is_secret)(lambda _event: answer_nothing())
         keys.add("<sigint>")(lambda _event: buffer.reset() if buffer.text else self._leave_at_second())
         keys.add("pageup", filter=is_typing)(lambda _event: self._pager.open())
         keys.add("pagedown", filter=is_typing)(lambda _event: None)

@@ -11,15 +11,22 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from broadcast.core.errors import (
     Banned,
     BroadcastError,
+    Busy,
     Muted,
     NicknameRejected,
     NotHere,
     NotPermitted,
+    NotStored,
+    PasswordNeeded,
     RecipientNotReading,
+    RegistrationClosed,
     RejectedError,
     RoomRejected,
     TooManyConnections,
+    TooManyRegistrations,
+    TooManyTries,
     UidReused,
+    WrongPassword,
 )
 
 
@@ -44,9 +51,14 @@ class Code(IntEnum):
     GOING_DOWN = 1011
     UID_REUSED = 1012
     STALE = 1013
+    PASSWORD_NEEDED = 1020
+    WRONG_PASSWORD = 1021
+    TOO_MANY_TRIES = 1022
+    REGISTRATION_CLOSED = 1023
     NOT_PERMITTED = 1024
     MUTED = 1025
     BANNED = 1026
+    BUSY = 1028
 
 
 REASONS: Final[Mapping[str, tuple[Code, str]]] = {
@@ -70,7 +82,15 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "uid-reused": (Code.UID_REUSED, "Another line or private message has this uid; data.seq is the line's number."),
     "stale": (Code.STALE, "A later attempt to resume the session came before."),
     "protocol": (Code.STALE, "The server does not speak this version; data.supported lists those that it speaks."),
+    "password-needed": (Code.PASSWORD_NEEDED, "The nickname is registered, and needs its password."),
+    "wrong-password": (Code.WRONG_PASSWORD, "The password is wrong, or there is no such account."),
+    "too-many-tries": (
+        Code.TOO_MANY_TRIES,
+        "There were too many wrong passwords or registrations. Try again after data.retry seconds.",
+    ),
+    "registration-closed": (Code.REGISTRATION_CLOSED, "Nobody can register here."),
     "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
+    "busy": (Code.BUSY, "The server checks too many passwords. Try again after data.retry seconds."),
     "muted": (Code.MUTED, "Others must not read texts of the session until data.until; null for no end."),
     "banned": (Code.BANNED, "The account, the nickname or the address is banned until data.until; null for no end."),
 }
@@ -88,6 +108,7 @@ class ErrorData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq: Annotated[int | UnsetType, Meta(description="Number of the line that has this uid.")] = UNSET
     room: Annotated[str | UnsetType, Meta(description="The room that is refused.")] = UNSET
     supported: Annotated[list[int] | UnsetType, Meta(description="The versions that the server speaks.")] = UNSET
+    retry: Annotated[int | UnsetType, Meta(description="Seconds after which to try again.")] = UNSET
     until: Annotated[
         float | UnsetType | None, Meta(description="The end, in seconds since the epoch; null for no end.")
     ] = UNSET
@@ -119,14 +140,17 @@ def refusal(  # noqa: PLR0913 - one for each member of the data
     seq: int | UnsetType = UNSET,
     room: str | UnsetType = UNSET,
     supported: list[int] | UnsetType = UNSET,
+    retry: int | UnsetType = UNSET,
     until: float | UnsetType | None = UNSET,
 ) -> RpcError:
     """Return the error with the *reason*, one of ``REASONS``, and the other members of its data."""
-    data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported, until=until)
+    data = ErrorData(
+        reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported, retry=retry, until=until
+    )
     return RpcError(REASONS[reason][0], message, data)
 
 
-def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911 - one case for each error
+def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911, PLR0912 - one case for each error
     """Return *error*, one of the core, as programs see it.
 
     Its text becomes a sentence with a capital letter, unless it begins with a nickname.
@@ -148,8 +172,20 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911 
             return refusal("uid-reused", sentence, seq=seq)
         case TooManyConnections():
             return refusal("too-many-connections", sentence)
+        case PasswordNeeded():
+            return refusal("password-needed", text)
+        case WrongPassword():
+            return refusal("wrong-password", sentence)
+        case TooManyTries(retry=retry) | TooManyRegistrations(retry=retry):
+            return refusal("too-many-tries", sentence, retry=retry)
+        case RegistrationClosed():
+            return refusal("registration-closed", sentence)
         case NotPermitted():
             return refusal("not-permitted", sentence)
+        case Busy(retry=retry):
+            return refusal("busy", sentence, retry=retry)
+        case NotStored():
+            return refusal("not-kept", sentence)
         case Muted(until=until):
             return refusal("muted", sentence, until=until)
         case Banned(until=until):

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from broadcast.core.errors import RejectedError
+from broadcast.core.errors import PasswordNeeded, RejectedError
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
+from broadcast.doors.jsonrpc.accounts import (
+    NOT_ENCRYPTED,
+    TLS_ONLY,
+    account_name,
+    check_safety,
+    parse_existing,
+    password_safety,
+    session_gone,
+)
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import (
     MAX_ROOMS,
@@ -27,6 +36,7 @@ from broadcast.doors.jsonrpc.messages import (
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
 
 if TYPE_CHECKING:
+    from broadcast.core.accounts import Account
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
@@ -56,6 +66,8 @@ class Hello:
         self._on_session = on_session
         self._on_result = on_result
         self._on_error = on_error
+        self._account: Account | None = None
+        """The account whose password the client has sent."""
         self._rooms: Sequence[Room] = ()
         self._snapshots: dict[str, JoinResult] = {}
         """The snapshots that are complete, by room."""
@@ -91,7 +103,7 @@ class Hello:
             )
         resume = params.resume
         if isinstance(resume, UnsetType) or (session := self._find_session(resume)) is None:
-            self._open_rooms()
+            self._check_password()
         else:
             self._resume(session, resume)
 
@@ -110,6 +122,34 @@ class Hello:
             check_after(room, self._after.get(room.name, 0))
 
     # A new session
+
+    def _check_password(self) -> None:
+        """Check the password, if there is one, then open the rooms."""
+        nick, password = self._params.nick, self._params.password
+        if isinstance(nick, UnsetType):
+            raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
+        if isinstance(password, UnsetType):
+            self._open_rooms()
+            return
+        source = self._connection.source
+        try:
+            check_safety(self._hub, source)
+            self._hub.authenticator.login(sanitize(nick), parse_existing(password), source, self._on_account)
+        except RejectedError as error:
+            raise explain_rejection(error) from error
+
+    def _on_account(self, account: Account | RejectedError) -> None:
+        if not self._connection.is_open:
+            return
+        try:
+            if isinstance(account, RejectedError):
+                raise explain_rejection(account)
+            if self._connection.is_gone:
+                raise session_gone()  # it must not end another session of the account
+            self._account = account
+            self._open_rooms()
+        except RpcError as error:
+            self._refuse(error)
 
     def _open_rooms(self) -> None:
         typed = self._params.rooms
@@ -133,15 +173,23 @@ class Hello:
 
     def _open_session(self, rooms: Sequence[Room]) -> ProgramSession:
         self._check_numbers(rooms)
-        nick = self._params.nick
-        if isinstance(nick, UnsetType):
-            raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
+        connection, account, nick = self._connection, self._account, self._params.nick
+        assert not isinstance(nick, UnsetType)
         try:
             reject_controls(nick)
-            connection = self._connection
-            return self._sessions.open(sanitize(nick), self._limit_grace(inf), connection.address, connection.source)
+            name = sanitize(nick) if account is None else account.name
+            return self._sessions.open(name, self._limit_grace(inf), connection.address, connection.source, account)
+        except PasswordNeeded as error:
+            raise self._ask_password(error) from error
         except RejectedError as error:
             raise explain_rejection(error) from error
+
+    def _ask_password(self, needed: PasswordNeeded) -> RpcError:
+        """Return the error that asks for a password, with a warning if others may read it."""
+        safety = password_safety(self._hub, self._connection.source)
+        if safety == "refused":
+            return refusal("not-permitted", f"{needed}".rstrip(".") + f", and {TLS_ONLY}")
+        return refusal("password-needed", f"{needed} {NOT_ENCRYPTED}" if safety == "readable" else f"{needed}")
 
     # A resumed session
 
@@ -230,13 +278,15 @@ class Hello:
         return HelloResult(
             server=settings.name,
             version=settings.version,
-            features=[],
+            features=["accounts"],
             motd=self._motd,
             now=round(self._sessions.wall_clock(), 3),
             resumed=self._resumed,
             journal=self._hub.journal_id,
             nick=session.member.nick,
             session=session.public_id,
+            account=account_name(session.member),
+            passwords=password_safety(self._hub, self._connection.source),
             token=session.token,
             grace=session.grace,
             limits=limits,

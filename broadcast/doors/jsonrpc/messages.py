@@ -11,6 +11,16 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from broadcast.doors.jsonrpc.account_messages import (
+    AccountName,
+    AccountResult,
+    LoginParams,
+    PasswordParams,
+    PasswordSafety,
+    Secret,
+    SetPasswordParams,
+    WithSecret,
+)
 from broadcast.doors.jsonrpc.errors import Error
 
 PROTOCOL_VERSION: Final = 1
@@ -101,12 +111,15 @@ class Resume(Struct, frozen=True, kw_only=True):
     attempt: Annotated[int, Meta(ge=0, description="It rises with every try.")] = 1
 
 
-class HelloParams(Struct, frozen=True, kw_only=True):
+class HelloParams(WithSecret, frozen=True, kw_only=True):
     """The parameters of ``hello``."""
 
     protocol: Annotated[int, Meta(description="The version of the protocol: 1.")]
     client: Annotated[str, Meta(max_length=256, description="The program: name/version.")] = ""
     nick: Annotated[str | UnsetType, Meta(description="The nickname. Not used if the token is valid.")] = UNSET
+    password: Annotated[
+        Secret | UnsetType, Meta(description="The password of a registered nickname. Not used if the token is valid.")
+    ] = UNSET
     rooms: Annotated[list[Room] | UnsetType, Meta(description="The rooms to join; by default the first room.")] = UNSET
     replay: Replay = UNSET
     grace: Annotated[
@@ -281,6 +294,8 @@ class HelloResult(Struct, frozen=True, kw_only=True):
     journal: Annotated[str, Meta(description="The id of the journal.")]
     nick: Nick
     session: SessionId
+    account: AccountName
+    passwords: PasswordSafety
     token: Token
     grace: Annotated[float, Meta(description="Seconds for which the session outlives its connection.")]
     limits: ServerLimits
@@ -477,6 +492,9 @@ Params: TypeAlias = (
     | MembersParams
     | CommandParams
     | QuitParams
+    | PasswordParams
+    | LoginParams
+    | SetPasswordParams
 )
 
 
@@ -506,6 +524,11 @@ METHODS: Final[Mapping[str, Method]] = {
             "stale",
             "protocol",
             "too-many-connections",
+            "password-needed",
+            "wrong-password",
+            "too-many-tries",
+            "not-permitted",
+            "busy",
             "banned",
         ),
     ),
@@ -540,7 +563,34 @@ METHODS: Final[Mapping[str, Method]] = {
         "Change or remove the topic of a room.",
         ("not-in-room", "too-long", "empty", "not-kept", "not-permitted", "muted"),
     ),
-    "nick": Method(NickParams, NickResult, "Change the nickname.", ("nick-refused", "muted", "banned")),
+    "nick": Method(
+        NickParams, NickResult, "Change the nickname.", ("nick-refused", "password-needed", "muted", "banned")
+    ),
+    "register": Method(
+        PasswordParams,
+        AccountResult,
+        "Register the own nickname, and log in. From then on, it needs the password.",
+        ("registration-closed", "too-many-tries", "not-permitted", "busy", "not-kept"),
+    ),
+    "login": Method(
+        LoginParams,
+        AccountResult,
+        "Log in, and take the registered nickname. Another session that uses it ends.",
+        ("nick-refused", "wrong-password", "too-many-tries", "not-permitted", "busy"),
+    ),
+    "logout": Method(Empty, AccountResult, "Log out, and get another nickname.", ("not-permitted",)),
+    "set_password": Method(
+        SetPasswordParams,
+        Empty,
+        "Change the password. All other sessions of the account end.",
+        ("wrong-password", "too-many-tries", "not-permitted", "busy", "not-kept"),
+    ),
+    "drop": Method(
+        PasswordParams,
+        AccountResult,
+        "Delete the account and its private messages. All other sessions of the account end.",
+        ("wrong-password", "too-many-tries", "not-permitted", "busy", "not-kept"),
+    ),
     "away": Method(AwayParams, Empty, "Be away, or back.", ("too-long", "muted")),
     "history": Method(HistoryParams, HistoryResult, "Read stored lines of a room.", ("not-in-room",)),
     "search": Method(SearchParams, SearchResult, "Find stored lines of a room.", ("not-in-room",)),

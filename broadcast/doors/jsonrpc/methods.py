@@ -15,7 +15,8 @@ from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.jsonrpc import messages
+from broadcast.doors.jsonrpc import accounts, messages
+from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
@@ -81,7 +82,7 @@ def _post_with_uid(
 ) -> None:
     """Append a line with a uid, once the uids of the room have been loaded."""
     if session.ending:
-        call.fail(_session_gone())
+        call.fail(session_gone())
     elif error is None:
         try:
             _append(connection, call, session, room, event)
@@ -151,18 +152,13 @@ def _on_room(
         if isinstance(rooms, RejectedError):
             raise explain_rejection(rooms)
         if session.connection is not connection:
-            raise _session_gone()
+            raise session_gone()
         check_after(rooms[0], params.after)
     except RpcError as error:
         call.fail(error)
         connection.resume()
     else:
         session.join(rooms[0], partial(_take_snapshot, connection, call, params, rooms[0]))
-
-
-def _session_gone() -> RpcError:
-    """Return the error for a request whose session has ended, or continues on another connection."""
-    return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
 
 
 def _take_snapshot(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
@@ -299,4 +295,9 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "command": _command,
     "ping": _ping,
     "quit": _quit,
+    "register": accounts.register,
+    "login": accounts.login,
+    "logout": accounts.logout,
+    "set_password": accounts.set_password,
+    "drop": accounts.drop,
 }

@@ -249,7 +249,7 @@ class ProgramConnection(StreamConnection):
 
         def greet(result: HelloResult) -> None:
             self._connections.resumed_count += result.resumed
-            if call.is_request and not self._is_gone:
+            if call.is_request and not self.is_gone:
                 self.session.has_client_token = True
             call.succeed(result)
             self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
@@ -272,7 +272,7 @@ class ProgramConnection(StreamConnection):
         """End the connection if its input has ended and every request was handled and answered."""
         if not self.ready or self._splitter.buffered_bytes:
             return
-        if self._is_gone or (self._state is State.INPUT_ENDED and self._responses.idle):
+        if self.is_gone or (self._state is State.INPUT_ENDED and self._responses.idle):
             self._end()
 
     def _end(self, *last_lines: bytes) -> None:
@@ -297,10 +297,10 @@ class ProgramConnection(StreamConnection):
         """Close, because the session has left its rooms."""
         self._end()
 
-    def session_moved(self) -> None:
-        """Close, because another connection has resumed the session. Requests that were not handled are dropped."""
-        self._session = None  # so that it does not end
-        self._end_for("resumed elsewhere")
+    def session_taken(self, reason: str) -> None:
+        """Close because of *reason*, without an end of the session. Requests that were not handled are dropped."""
+        self._session = None
+        self._end_for(reason)
 
     def _end_for(self, reason: str) -> None:
         self._end(_encode_goodbye(reason, reconnect=False))

@@ -62,6 +62,10 @@ class Connection(Protocol):
         """Whether the connection has not ended."""
 
     @property
+    def is_gone(self) -> bool:
+        """Whether the connection is gone, and the requests from before are still handled."""
+
+    @property
     def address(self) -> IAddress:
         """The address of the client."""
 
@@ -81,8 +85,8 @@ class Connection(Protocol):
     def session_ended(self) -> None:
         """Close, because the session has left its rooms."""
 
-    def session_moved(self) -> None:
-        """Close, because another connection has resumed the session."""
+    def session_taken(self, reason: str) -> None:
+        """Close with a ``goodbye`` because of *reason*: the session goes on without this connection, or has ended."""
 
 
 class SessionRegistry(Protocol):
@@ -265,7 +269,7 @@ class ProgramSession:
         self.address = connection.address
         self.member.source = connection.source
         if before is not None:
-            before.session_moved()
+            before.session_taken("resumed elsewhere")
 
     def connection_ended(self, connection: Connection, reason: str) -> None:
         """Wait for the next connection, or end because of *reason* if there is no grace."""
@@ -299,9 +303,12 @@ class ProgramSession:
         if not self._rooms_to_leave:
             self._finish()
 
-    def disconnect(self, reason: str, notice: str) -> None:  # noqa: ARG002 - the goodbye does not say it yet
-        """End because of *reason*; see ``MemberListener``."""
+    def disconnect(self, reason: str, notice: str) -> None:
+        """End because of *reason*, and close the connection with *notice*; see ``MemberListener``."""
+        connection, self.connection = self.connection, None
         self.end(reason)
+        if connection is not None:
+            connection.session_taken(notice)
 
     def _finish(self) -> None:
         self._sessions.remove(self)

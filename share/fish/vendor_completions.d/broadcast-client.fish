@@ -8,6 +8,7 @@ complete -c broadcast-client -f -a '(__broadcast_client_servers) (__fish_print_h
 complete -c broadcast-client -l tls -d 'connect with TLS, by default to port 5556'
 complete -c broadcast-client -l fingerprint -x -d 'connect with TLS, and trust only the server with this key'
 complete -c broadcast-client -l nick -x -d 'your nickname; without it, the client asks, or takes one from $USER'
+complete -c broadcast-client -l password-file -x -d 'the password of your nickname, in the first line of FILE'
 complete -c broadcast-client -l room -x -d 'join this room; give it several times for several rooms'
 complete -c broadcast-client -l send -x -d 'post TEXT, wait until it is stored, and exit; - posts the standard input'
 complete -c broadcast-client -l json -d 'with --send: print a line of JSON for each stored line'

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.client.batch.line_protocol import MAX_LINE, NICKNAME, Kind, Reader
+from broadcast.client.batch.line_protocol import MAX_LINE, NICKNAME, EchoFilter, Kind, Reader
 
 CONVERSATION = (
     "Welcome to Broadcast.\r\nThe motd.\nNickname: -> Error: ann is taken.\r\nNickname:  * This takes a while.\r\n"
@@ -83,7 +83,7 @@ def test_only_the_server_says_that_the_client_has_moved(line: str, kind: Kind) -
     assert read(b" * You are ann. Nobody else is here.\r\n", line.encode() + b"\r\n")[1:] == [(kind, line)]
 
 
-@pytest.mark.parametrize("text", ["Nicknam", "Name: ", "-> Error: password: ", "Password: "])
+@pytest.mark.parametrize("text", ["Nicknam", "Name: ", "-> Error: password: ", "Password"])
 def test_other_unfinished_lines_are_no_prompt(text: str) -> None:
     assert read(text.encode()) == []
 
@@ -96,3 +96,11 @@ def test_an_endless_line_is_held_up_to_a_limit_and_the_next_one_is_whole() -> No
 
 def test_bytes_that_are_no_text_are_replaced() -> None:
     assert read(b"caf\xe9\n") == [(Kind.NOTICE, "caf\ufffd")]
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_telnet_commands_about_the_echo_are_removed_however_they_are_cut(size: int) -> None:
+    data = b"Nickname: \xff\xfb\x01Password: \xff\xfc\x01\r\n \xff\xfd\x01 \xff\xff\xfb\x01x"
+    echo_filter = EchoFilter()
+    chunks = [data[at : at + size] for at in range(0, len(data), size)]
+    assert b"".join(map(echo_filter.remove, chunks)) == b"Nickname: Password: \r\n \xff\xfd\x01 \xffx"

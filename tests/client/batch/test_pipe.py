@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from broadcast.client.batch.pipe import PROMPT_SECONDS, Cleaner, Pipe
 from broadcast.client.batch.stdio import Stream
+from broadcast.client.protocol.greeting import TLS_HINT
 
 FULL = OSError(errno.ENOSPC, "the disk is full")
 GREETING = b"Welcome to Broadcast.\r\nNickname:  * You are ann. Nobody else is here.\r\n"
@@ -38,7 +39,11 @@ class Play:
     """A pipe between a terminal-less program and the script of a server."""
 
     def __init__(
-        self, clean: Callable[[bytes], bytes] | None = None, nicks: Sequence[str] = ("ann",), room: str = ""
+        self,
+        clean: Callable[[bytes], bytes] | None = None,
+        nicks: Sequence[str] = ("ann",),
+        room: str = "",
+        password: str = "",
     ) -> None:
         self.clock = Clock()
         self.told: list[tuple[int, str]] = []
@@ -53,7 +58,7 @@ class Play:
         def end(status: int, why: str) -> None:
             self.told.append((status, why))
 
-        self.pipe = Pipe("there:5555", iter(nicks), room, self.clock, attach, end, clean)
+        self.pipe = Pipe("there:5555", iter(nicks), room, self.clock, attach, end, clean, password=password)
         self.pipe.makeConnection(self.wire)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
 
     def cut(self) -> tuple[int, str]:
@@ -111,6 +116,19 @@ def test_a_client_that_is_turned_away_says_why() -> None:
     play = Play()
     play.pipe.dataReceived(b"Nickname: -> Error: go away.\r\n")
     assert play.cut() == (3, "the nickname was refused: go away.")
+
+
+def test_a_server_that_says_nothing_may_speak_tls() -> None:
+    play = Play()
+    play.pipe.hint = TLS_HINT
+    play.clock.advance(PROMPT_SECONDS)
+    reason = "no connection to there:5555: nobody asks for a nickname there; if it is a TLS port, connect with --tls"
+    assert play.cut() == (2, reason)
+    play = Play()
+    play.pipe.hint = TLS_HINT
+    play.pipe.dataReceived(b"SSH-2.0-x\r\n")
+    play.clock.advance(PROMPT_SECONDS)
+    assert play.cut() == (2, "no connection to there:5555: nobody asks for a nickname there")
 
 
 @pytest.mark.parametrize(
@@ -231,3 +249,57 @@ def test_however_it_is_cut_a_terminal_gets_the_same(size: int) -> None:
     data = "a\r\nb\x1b[mé\r\nr\rest\n".encode()
     cleaned = b"".join(cleaner.clean(data[at : at + size]) for at in range(0, len(data), size))
     assert cleaned.decode() == "a\nb\ufffd[mé\nr\ufffdest\n"
+
+
+# Passwords
+
+
+HIDE, SHOW = b"\xff\xfb\x01", b"\xff\xfc\x01\r\n"
+
+
+def test_the_password_answers_the_prompt() -> None:
+    play = Play(password="correct horse")
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    assert play.wire.taken() == b"/login ann\r\n"
+    play.pipe.dataReceived(HIDE + b"Password: ")
+    assert play.wire.taken() == b"correct horse\r\n"
+    assert play.stdio.producerState == "paused"
+    play.pipe.dataReceived(SHOW + b" * You are ann. Nobody else is here.\r\n")
+    assert play.stdio.producerState == "producing"
+    assert play.stdio.taken() == b"Welcome.\r\nNickname: Password: \r\n * You are ann. Nobody else is here.\r\n"
+
+
+def test_a_wrong_password_is_a_refused_nickname() -> None:
+    play = Play(password="battery staple")
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    play.pipe.dataReceived(HIDE + b"Password: ")
+    play.wire.taken()
+    play.pipe.dataReceived(SHOW + b"-> Error: wrong password.\r\n" + HIDE + b"Password: ")
+    assert play.wire.taken() == b""
+    assert play.wire.disconnecting
+    assert play.cut() == (3, "the nickname was refused: wrong password.")
+
+
+def test_without_a_password_a_registered_nickname_is_refused() -> None:
+    play = Play()
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    play.pipe.dataReceived(HIDE + b"Password: ")
+    assert play.wire.taken() == b"ann\r\n\r\n"
+    play.pipe.dataReceived(SHOW + b"Nickname: ")
+    assert play.wire.disconnecting
+    why = "the nickname was refused: it is registered, and needs its password. --password-file FILE gives it."
+    assert play.cut() == (3, why)
+
+
+def test_a_registered_nickname_of_the_user_is_passed_over() -> None:
+    play = Play(nicks=("ann", "ann2"))
+    play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
+    play.pipe.dataReceived(HIDE + b"Password: ")
+    play.pipe.dataReceived(SHOW + b"Nickname: ")
+    assert play.wire.taken() == b"ann\r\n\r\nann2\r\n"
+
+
+def test_a_line_of_the_motd_that_looks_like_a_prompt_for_a_password_is_not_answered() -> None:
+    play = Play(password="correct horse")
+    play.pipe.dataReceived(b"Password: is what nobody tells.\r\nNickname: ")
+    assert play.wire.taken() == b"/login ann\r\n"

@@ -598,3 +598,59 @@ def test_the_start_imports_nothing_slow() -> None:
     assert "broadcast.client.batch.send" in found
     slow = {"argparse", "asyncio", "dataclasses", "inspect", "msgspec", "prompt_toolkit", "socket", "twisted", "typing"}
     assert not slow & set(found)
+
+
+# Passwords
+
+
+def with_password(world: World, tmp_path: Path, password: str = "correct horse") -> dict[str, Any]:
+    """Register ann, and return the options of a client that has *password* in a file."""
+    world.server.passwords["ann"] = "correct horse"
+    path = tmp_path / "password"
+    path.write_text(f"{password}\n")
+    path.chmod(0o600)
+    return {"nick": "ann", "password_file": str(path)}
+
+
+def test_the_password_is_sent_at_each_hello(world: World, tmp_path: Path) -> None:
+    world.cuts = [2000]
+    world.stdin = [b"one\n", world.restart, b"two\n"]
+    assert world.send(**with_password(world, tmp_path)) == (0, "")
+    assert world.stored == ["one", "two"]
+    assert all(params["password"] for method, params in world.server.calls if method == "hello")
+
+
+def test_a_missing_or_wrong_password_is_a_refused_nickname(world: World, tmp_path: Path) -> None:
+    options = with_password(world, tmp_path, "battery staple")
+    assert world.send("hi", **options) == (3, "the nickname was refused: This is refused: wrong-password.")
+    assert world.send("hi", nick="ann") == (
+        3,
+        "the nickname was refused: This is refused: password-needed. --password-file FILE gives it.",
+    )
+    assert world.stored == []
+
+
+def test_without_a_nickname_a_registered_one_is_passed_over(world: World, tmp_path: Path) -> None:
+    with_password(world, tmp_path)
+    assert world.send("hi") == (0, "")
+    assert world.server.lines["lobby"][0]["nick"] == "ann2"
+
+
+def test_a_password_that_is_changed_meanwhile_ends_the_client(world: World, tmp_path: Path) -> None:
+    def change() -> None:
+        world.server.passwords["ann"] = "battery staple"
+        world.restart()
+
+    world.stdin = [b"one\n", change, b"two\n"]
+    status, why = world.send(**with_password(world, tmp_path))
+    assert (status, why) == (
+        3,
+        "the nickname was refused: This is refused: wrong-password; 1 of 2 lines are known to be stored",
+    )
+
+
+def test_a_busy_server_is_tried_again_when_it_says(world: World, tmp_path: Path) -> None:
+    world.server.fails["hello"] = Refusal(1028, "busy", retry=7)
+    before = world.now
+    assert world.send("hi", timeout=20.0, **with_password(world, tmp_path))[0] == 2
+    assert world.now - before >= 14

@@ -32,6 +32,7 @@ class FakeSession:
         self.told: list[Params] = []
         self.tell_uids: set[str] = set()
         self.attempt = 0
+        self.account: str | None = None
         self.grace = 60.0
         self.connection: FakeConnection | None = None
 
@@ -54,6 +55,8 @@ class FakeServer:
         """Methods that are refused."""
         self.refused_rooms: set[str] = set()
         """The rooms that ``hello`` refuses."""
+        self.passwords: dict[str, str] = {}
+        """The passwords of registered nicknames."""
         self.calls: list[tuple[str, Params]] = []
         self._numbers = count(1)
 
@@ -197,15 +200,17 @@ class FakeConnection:
         assert self.session
         return self.session
 
-    def do_hello(
+    def do_hello(  # noqa: PLR0913 -- those of the method
         self,
         protocol: int,
         client: str,
         nick: str,
+        *,
         rooms: Sequence[str] = ("lobby",),
         replay: int = 50,
         resume: Params | None = None,
         grace: float = 60,
+        password: str | None = None,
     ) -> Params:
         server = self.server
         seen: dict[str, int] = {}
@@ -221,14 +226,7 @@ class FakeConnection:
                 raise Refusal(1013, "stale")
         resumed = session is not None
         if session is None:
-            for room in rooms:
-                if room in server.refused_rooms:
-                    raise Refusal(1004, "no-such-room", room=room)
-            if any(other.nick == nick for other in server.sessions.values()):
-                raise Refusal(1003, "nick-refused", why="taken")
-            session = FakeSession(nick, next(server._numbers))
-            session.rooms = {room.lower() for room in rooms}
-            server.sessions[session.token] = session
+            session = self._new_session(nick, rooms, password)
         else:
             assert resume
             session.attempt = resume["attempt"]
@@ -243,9 +241,26 @@ class FakeConnection:
         return {
             "server": "fake", "version": "1", "features": [], "motd": None, "now": 1.0, "resumed": resumed,
             "journal": server.journal, "nick": session.nick, "session": session.session, "token": session.token,
-            "grace": grace, "limits": {"line_bytes": 4096, "lines_at_once": 40, "lines_per_second": 2, "new": 1},
+            "grace": grace, "account": session.account,
+            "limits": {"line_bytes": 4096, "lines_at_once": 40, "lines_per_second": 2, "new": 1},
             "rooms": {room: self._enter(room, replay, seen.get(room)) for room in sorted(session.rooms)},
         }  # fmt: skip
+
+    def _new_session(self, nick: str, rooms: Sequence[str], password: str | None) -> FakeSession:
+        server = self.server
+        for room in rooms:
+            if room in server.refused_rooms:
+                raise Refusal(1004, "no-such-room", room=room)
+        if password is not None or nick in server.passwords:
+            self._check(nick, password)
+            self._end_others(nick)
+        if any(other.nick == nick for other in server.sessions.values()):
+            raise Refusal(1003, "nick-refused", why="taken")
+        session = FakeSession(nick, next(server._numbers))
+        session.account = nick if nick in server.passwords else None
+        session.rooms = {room.lower() for room in rooms}
+        server.sessions[session.token] = session
+        return session
 
     def _enter(self, room: str, replay: int, after: int | None) -> Params:
         lines = self.server.lines.setdefault(room, [])
@@ -320,6 +335,57 @@ class FakeConnection:
             event = {"method": "renamed", "room": room, "old": old, "nick": nick, "session": self.me.session}
             self.server.deliver(room, event)
         return {"nick": nick}
+
+    def _check(self, nick: str, password: str | None) -> None:
+        if password is None:
+            raise Refusal(1020, "password-needed")
+        if self.server.passwords.get(nick) != password:
+            raise Refusal(1021, "wrong-password")
+
+    def _end_others(self, nick: str) -> None:
+        for other in [other for other in self.server.sessions.values() if other.nick == nick]:
+            del self.server.sessions[other.token]
+            if other.connection and other.connection is not self:
+                other.connection.notify({"method": "goodbye", "reason": "Taken over.", "reconnect": False})
+                other.connection.close()
+
+    @property
+    def _account(self) -> Params:
+        return {"nick": self.me.nick, "account": self.me.account}
+
+    def do_register(self, password: str) -> Params:
+        if self.me.nick in self.server.passwords:
+            raise Refusal(-32602, "registered")
+        self.server.passwords[self.me.nick] = password
+        self.me.account = self.me.nick
+        return self._account
+
+    def do_login(self, password: str, nick: str = "") -> Params:
+        nick = nick or self.me.nick
+        self._check(nick, password)
+        if nick != self.me.nick:
+            self._end_others(nick)
+            self.do_nick(nick)
+        self.me.account = nick
+        return self._account
+
+    def do_logout(self) -> Params:
+        self.me.account = None
+        self.do_nick(f"{self.me.nick}2")
+        return self._account
+
+    def do_set_password(self, old: str, new: str) -> Params:
+        assert self.me.account
+        self._check(self.me.account, old)
+        self.server.passwords[self.me.account] = new
+        return {}
+
+    def do_drop(self, password: str) -> Params:
+        assert self.me.account
+        self._check(self.me.account, password)
+        del self.server.passwords[self.me.account]
+        self.me.account = None
+        return self._account
 
     def do_away(self, reason: str | None) -> Params:
         self.me.away = reason

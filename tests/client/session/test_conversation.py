@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from broadcast.client.protocol import errors, events, requests
-from broadcast.client.session.conversation import Question, State
+from broadcast.client.session.conversation import State
 from broadcast.client.session.entries import Entry, Line
+from broadcast.client.session.questions import Question
 from tests.client.session.fakes import NOW, Talk, as_text, welcome
 
 

@@ -16,12 +16,15 @@ from broadcast.client.protocol import session
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.terminal import app
 from broadcast.client.terminal.app import App, similar
+from tests.client.certificates import Authority
 from tests.client.protocol.fake_server import FakeSession, Port, Refusal
 from tests.client.session.fakes import FakeFront
 from tests.client.test_aio import until, with_port
+from tests.client.tls_servers import Identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from broadcast.client.session.interfaces import Server
     from broadcast.client.settings import Choices
@@ -284,3 +287,208 @@ async def test_a_failure_of_the_program_is_not_swallowed(port: Port) -> None:
         port.say("hi")
         with pytest.raises(ZeroDivisionError):
             await here.status
+
+
+# TLS
+
+
+@pytest.fixture
+def known_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path / "broadcast" / "known_hosts"
+
+
+async def use(port: Port, identity: Identity) -> None:
+    """Let the server use another certificate."""
+    port.close()
+    port.abort()
+    await port.listen(context=identity.context())
+
+
+async def asked_about_key(here: Running) -> None:
+    """Wait until the user is asked about a key."""
+    await until(lambda: here.talk.question is not None)
+    assert here.talk.question is not None
+    assert here.talk.question.prompt == "Trust this key? (yes or no)"
+
+
+@with_port
+async def test_an_unknown_key_is_asked_about_once_before_anything_is_sent(
+    port: Port, tmp_path: Path, known_hosts: Path
+) -> None:
+    identity = Identity(tmp_path)
+    await use(port, identity)
+    here = Running(port, nick="ann", tls=True)
+    await asked_about_key(here)
+    assert here.screen.texts == [
+        f"* The certificate of 127.0.0.1:{port.number} is self-signed. Its key:",
+        f"* {identity.fingerprint}",
+        "* The server's log shows its key, too. Type yes only if both are the same.",
+    ]
+    here.talk.submit("perhaps")
+    here.talk.submit("")
+    assert here.screen.texts[3:] == ["! Type yes to trust this key from now on, or no to leave."] * 2
+    assert port.server.calls == []
+    assert not known_hosts.exists()
+    here.talk.submit(" Yes ")
+    await until(lambda: here.talk.state is State.ONLINE)
+    assert known_hosts.read_text() == f"127.0.0.1:{port.number} {identity.fingerprint}\n"
+    here.talk.submit("quit")
+    assert await here.status == 0
+    async with running(port, tls=True) as again:
+        assert len(again.screen.texts) == 1
+        again.talk.submit("quit")
+
+
+@pytest.mark.parametrize("answer", ["no", "NO", "quit"])
+@with_port
+async def test_a_key_that_the_user_does_not_trust_is_status_7(
+    port: Port, tmp_path: Path, known_hosts: Path, answer: str
+) -> None:
+    await use(port, Identity(tmp_path))
+    here = Running(port, nick="ann", tls=True)
+    await asked_about_key(here)
+    here.talk.submit(answer)
+    assert await here.status == 7
+    assert here.screen.texts[3:] == ["* The key is not trusted. Nothing was sent."]
+    assert (port.server.calls, known_hosts.exists()) == ([], False)
+
+
+@with_port
+async def test_a_user_can_leave_in_place_of_an_answer_about_a_key(
+    port: Port, tmp_path: Path, known_hosts: Path
+) -> None:
+    await use(port, Identity(tmp_path))
+    here = Running(port, nick="ann", tls=True)
+    await asked_about_key(here)
+    here.talk.leave()
+    assert await here.status == 0
+    assert (port.server.calls, known_hosts.exists()) == ([], False)
+
+
+@with_port
+async def test_a_key_that_cannot_be_stored_is_trusted_for_this_time(
+    port: Port, tmp_path: Path, known_hosts: Path
+) -> None:
+    known_hosts.parent.write_text("a file")
+    await use(port, Identity(tmp_path))
+    here = Running(port, nick="ann", tls=True)
+    await asked_about_key(here)
+    here.talk.submit("yes")
+    await until(lambda: here.talk.state is State.ONLINE)
+    assert here.screen.texts[3].startswith(f"! {known_hosts} cannot be written: ")
+    assert here.screen.texts[3].endswith(". The key is trusted for this time only.")
+    here.talk.submit("quit")
+    assert await here.status == 0
+
+
+# Passwords
+
+
+SECRET, OTHER = "correct horse", "battery staple"
+
+
+async def asked(here: Running, prompt: str = "Password") -> None:
+    await until(lambda: here.talk.question is not None and here.talk.question.prompt == prompt)
+
+
+@with_port
+async def test_a_registered_nickname_asks_for_its_password_and_then_for_another_nickname(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(OTHER)
+    await here.screen.shows("! This is refused: wrong-password.")
+    await asked(here)
+    here.talk.submit("")
+    await asked(here, "Nickname")
+    here.talk.submit("ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    here.talk.submit("quit")
+    assert await here.status == 0
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+@with_port
+async def test_a_changed_key_is_refused_loudly(
+    port: Port, tmp_path: Path, known_hosts: Path, is_connected: bool
+) -> None:
+    old, new = Identity(tmp_path), Identity(tmp_path)
+    known_hosts.parent.mkdir()
+    known_hosts.write_text(f"127.0.0.1:{port.number} {old.fingerprint}\n")
+    await use(port, old if is_connected else new)
+    here = Running(port, nick="ann", tls=True)
+    if is_connected:
+        await until(lambda: here.talk.state is State.ONLINE)
+        await use(port, new)
+    assert await here.status == 7
+    assert here.screen.texts[-5:] == [
+        f"! THE KEY OF 127.0.0.1:{port.number} HAS CHANGED, and nothing was sent:",
+        f"* now {new.fingerprint},",
+        f"* was {old.fingerprint}.",
+        "* Somebody may be intercepting the connection. Ask the operator of the server.",
+        f"* If the new key is right, remove the line of 127.0.0.1:{port.number} from {known_hosts}",
+    ]
+
+
+@with_port
+async def test_a_server_that_an_authority_vouched_for_is_not_asked_about_later(
+    port: Port, tmp_path: Path, known_hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "authority.pem")))
+    await use(port, Identity(tmp_path, by=authority))
+    here = Running(port, nick="ann", tls=True)
+    await until(lambda: here.talk.state is State.ONLINE)
+    await use(port, Identity(tmp_path))
+    assert await here.status == 7
+    assert here.screen.texts[-2] == f"! No connection to 127.0.0.1:{port.number}: its certificate is self-signed."
+    assert not known_hosts.exists()
+
+
+@with_port
+async def test_a_reconnect_uses_the_password_again_and_asks_if_it_was_changed(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    for password in (SECRET, OTHER):
+        port.server.passwords["ann"] = password
+        port.server.sessions.clear()
+        port.abort()
+        if password is OTHER:
+            await asked(here)
+            here.talk.submit("said later")  # a wrong password
+            await until(lambda: "! This is refused: wrong-password." in here.screen.texts[-1:])
+            await asked(here)
+            here.talk.submit(OTHER)
+        await until(lambda: bool(port.server.sessions) and here.talk.state is State.ONLINE)
+    here.talk.submit("quit")
+    assert await here.status == 0
+    assert not port.server.lines["lobby"]
+
+
+@with_port
+async def test_without_the_new_password_the_user_goes_on_with_another_nickname(port: Port) -> None:
+    port.server.passwords["ann"] = SECRET
+    here = Running(port, nick="ann")
+    await asked(here)
+    here.talk.submit(SECRET)
+    await until(lambda: here.talk.state is State.ONLINE)
+    port.server.passwords["ann"] = OTHER
+    port.server.sessions.clear()
+    port.server.say("missed")
+    port.abort()
+    await asked(here)
+    here.talk.submit("")
+    await asked(here, "Nickname")
+    here.talk.submit("bob")
+    await until(lambda: here.talk.state is State.ONLINE)
+    assert here.talk.nick == "bob"
+    await here.screen.shows("ann: missed")
+    assert here.screen.texts.count("ann: missed") == 1
+    here.talk.submit("quit")
+    assert await here.status == 0

@@ -18,7 +18,8 @@ from prompt_toolkit.layout.containers import AnyContainer
 from prompt_toolkit.output.vt100 import Vt100_Output
 from wcwidth import iter_graphemes
 
-from broadcast.client.session.conversation import Conversation, Question
+from broadcast.client.session.conversation import Conversation
+from broadcast.client.session.questions import Question
 from broadcast.client.terminal.editor import Editor, parts, size
 from broadcast.client.terminal.graphemes import write_graphemes
 from tests.client.model import Model, played
@@ -50,6 +51,9 @@ class Stage:
         self.editor = Editor(
             cast("Conversation", self), WordCompleter(["hello"]), self.history, search_screen=self.searched.append
         )
+
+    def must_hide(self, _line: str) -> bool:
+        return False
 
     def submit(self, text: str) -> str:
         lines = text.split("\n")

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from broadcast.client.protocol import errors
-from broadcast.client.session.conversation import Conversation, Question, State
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.questions import Question
 from broadcast.client.terminal import plain
 from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
@@ -117,6 +118,21 @@ def test_a_silent_server_is_reported_once() -> None:
         await stage.shows(" * There is no answer for 10 s.", "")
 
     act(Stage(), scene)
+
+
+def test_a_key_is_asked_about_until_the_user_decides() -> None:
+    answers: list[bool] = []
+
+    async def scene(stage: Stage) -> None:
+        stage.talk.ask_trust(["Its key:"], answers.append)
+        await stage.shows(" * Its key:", "Trust this key? (yes or no): ")
+        stage.type("\n")
+        await stage.until(lambda: "-> Error: Type yes to trust this key from now on, or no to leave." in stage.shown)
+        assert stage.shown[-1] == "Trust this key? (yes or no): "
+        stage.type("yes\n")
+        await stage.until(lambda: answers == [True])
+
+    act(Stage(is_connected=False), scene)
 
 
 def test_the_nickname_is_asked_for_and_enter_takes_the_proposed_one() -> None:

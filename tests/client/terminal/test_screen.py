@@ -9,7 +9,8 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import PipeInput
 
 from broadcast.client.protocol import errors, requests
-from broadcast.client.session.conversation import Question, State
+from broadcast.client.session.conversation import State
+from broadcast.client.session.questions import Question
 from broadcast.client.terminal.bottom import reflows
 from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.screen import Screen

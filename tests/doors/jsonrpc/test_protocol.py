@@ -16,13 +16,15 @@ def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -
     assert welcome == {
         "server": "Broadcast",
         "version": "0.0",
-        "features": [],
+        "features": ["accounts"],
         "motd": None,
         "now": NOON,
         "resumed": False,
         "journal": world.journal.id,
         "nick": "bot",
         "session": "2",
+        "account": None,
+        "passwords": "safe",
         "token": "token-1",
         "grace": 60,
         "limits": {

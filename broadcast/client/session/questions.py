@@ -1,0 +1,67 @@
+"""The questions that the next entered line answers. The answers to those for passwords are not visible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from unicodedata import normalize
+
+PASSWORD: Final = "Password"  # noqa: S105 -- a prompt
+NEW: Final = "New password"
+AGAIN: Final = "Once more"
+"""The prompts for passwords. The answer to the last one equals the answer before."""
+SHORTEST: Final = 8
+LONGEST: Final = 256
+"""The least and the most bytes of a password."""
+NOT_ENCRYPTED: Final = "This connection is not encrypted: others may read the password."
+TLS_ONLY: Final = "This server takes passwords only over TLS, or from its own machine."
+
+_may_hold_password: Final = re.compile(r"\s*/(?:register|passwd|drop)\s+\S|\s*/login\s+\S+\s+\S", re.IGNORECASE)
+
+
+def may_hold_password(line: str) -> bool:
+    """Return whether a typed line may hold a password that does not belong there."""
+    return _may_hold_password.match(line) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, such as that for the nickname. Enter on an empty line takes *default*, if there is one."""
+
+    default: str = ""
+    suggestions: tuple[str, ...] = ()
+    """Similar nicknames for a nickname that was refused. One key takes one."""
+    prompt: str = "Nickname"
+    is_secret: bool = False
+    """Whether the answer is a password, which must not be visible."""
+
+
+class Dialogue:
+    """The questions *prompts*, one after another."""
+
+    def __init__(self, prompts: Sequence[str]) -> None:
+        self._prompts = prompts
+        self.answers: list[str] = []
+
+    @property
+    def question(self) -> Question | None:
+        """The next question, or None after the last one."""
+        if len(self.answers) == len(self._prompts):
+            return None
+        return Question(prompt=self._prompts[len(self.answers)], is_secret=True)
+
+    def take(self, answer: str) -> str:
+        """Take the answer to the question. Return the reason if the new password is asked for again, or empty."""
+        at = len(self.answers)
+        if self._prompts[at] == AGAIN and answer != self.answers[-1]:
+            self.answers.pop()
+            return "The two passwords differ."
+        if (
+            AGAIN in self._prompts[at + 1 : at + 2]
+            and not SHORTEST <= len(normalize("NFC", answer).encode()) <= LONGEST
+        ):
+            return f"A password has {SHORTEST} to {LONGEST} bytes."
+        self.answers.append(answer)
+        return ""

@@ -1,0 +1,57 @@
+"""The messages about accounts: the parameters and results of their methods.
+
+No object with a password shows it in its ``repr``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Secret: TypeAlias = Annotated[str, Meta(description="A password: 8 to 256 bytes of UTF-8, without control characters.")]
+AccountName: TypeAlias = Annotated[
+    str | None, Meta(description="The registered nickname of the account to which the session is logged in, or null.")
+]
+PasswordSafety: TypeAlias = Annotated[
+    Literal["safe", "readable", "refused"],
+    Meta(
+        description="Whether a password is safe on its way to the server. If it is readable, the connection comes from "
+        "another machine and is not encrypted. Some servers then refuse all passwords."
+    ),
+]
+
+
+class WithSecret(Struct, frozen=True, kw_only=True):
+    """The base of parameters that hold a password."""
+
+    def __repr__(self) -> str:
+        """Return the name of the class alone."""
+        return f"<{type(self).__name__}>"
+
+
+class PasswordParams(WithSecret, frozen=True, kw_only=True):
+    """The parameters of ``register`` and ``drop``."""
+
+    password: Secret
+
+
+class LoginParams(WithSecret, frozen=True, kw_only=True):
+    """The parameters of ``login``."""
+
+    nick: Annotated[str | UnsetType, Meta(description="The registered nickname; by default the own one.")] = UNSET
+    password: Secret
+
+
+class SetPasswordParams(WithSecret, frozen=True, kw_only=True):
+    """The parameters of ``set_password``."""
+
+    old: Secret
+    new: Secret
+
+
+class AccountResult(Struct, frozen=True, kw_only=True):
+    """The own nickname and account after ``register``, ``login``, ``logout`` or ``drop``."""
+
+    nick: Annotated[str, Meta(description="The own nickname.")]
+    account: AccountName

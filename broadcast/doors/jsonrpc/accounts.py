@@ -1,0 +1,184 @@
+"""The methods about accounts. Each checks a password in the background, and pauses the connection until then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec import UnsetType
+
+from broadcast.core.errors import NotPermitted, RejectedError
+from broadcast.core.passwords import Password
+from broadcast.core.sanitize import sanitize
+from broadcast.doors.jsonrpc.account_messages import AccountResult
+from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.messages import Empty
+
+if TYPE_CHECKING:
+    from broadcast.core.accounts import Account, OnAccount
+    from broadcast.core.hub import Hub
+    from broadcast.core.membership import Member
+    from broadcast.core.source import Source
+    from broadcast.doors.jsonrpc.account_messages import LoginParams, PasswordParams, PasswordSafety, SetPasswordParams
+    from broadcast.doors.jsonrpc.responses import Call
+    from broadcast.doors.jsonrpc.session import Connection
+
+NOT_ENCRYPTED = "This connection is not encrypted: others may read the password."
+TLS_ONLY = "this server takes passwords only over TLS, or from its own machine."
+
+
+def session_gone() -> RpcError:
+    """Return the error for a request whose session has ended, or continues on another connection."""
+    return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
+
+
+def password_safety(hub: Hub, source: Source) -> PasswordSafety:
+    """Return whether a password is safe on its way from *source*."""
+    if source.is_safe:
+        return "safe"
+    return "refused" if hub.settings.passwords == "tls" else "readable"
+
+
+def check_safety(hub: Hub, source: Source) -> None:
+    """Raise ``NotPermitted`` if the server takes no passwords from *source*."""
+    if password_safety(hub, source) == "refused":
+        raise NotPermitted(TLS_ONLY)
+
+
+def parse_existing(text: str) -> Password:
+    """Return the password in *text*. Raises ``RpcError``, as for a wrong one, if no password has this form."""
+    try:
+        return Password.parse(text)
+    except RejectedError as error:
+        raise refusal("wrong-password", str(explain_rejection(error))) from None
+
+
+def account_name(member: Member) -> str | None:
+    """Return the registered nickname of the account of *member*, None if it is not logged in."""
+    return None if member.account is None else member.account.name
+
+
+def _own_account(connection: Connection) -> Account:
+    account = connection.session.member.account
+    if account is None:
+        raise NotPermitted("you are not logged in.")
+    return account
+
+
+def _check(
+    connection: Connection,
+    call: Call,
+    begin: Callable[[OnAccount], None],
+    on_account: Callable[[Account], AccountResult | Empty],
+) -> None:
+    """Run *begin*, which checks a password, and pause *connection* until it calls back.
+
+    Then answer *call* with the result of *on_account*, which may raise ``RpcError`` or ``RejectedError``.
+    """
+
+    def end(outcome: Account | RejectedError) -> None:
+        try:
+            if isinstance(outcome, RejectedError):
+                raise outcome
+            call.succeed(on_account(outcome))
+        except RejectedError as error:
+            connection.sessions.hub.rejections[error.kind] += 1
+            call.fail(explain_rejection(error))
+        except RpcError as error:
+            call.fail(error)
+        connection.resume()
+
+    begin(end)
+    connection.pause()  # the call comes in a later turn
+
+
+def _describe(member: Member) -> AccountResult:
+    return AccountResult(nick=member.nick, account=account_name(member))
+
+
+def register(connection: Connection, call: Call, params: PasswordParams) -> None:
+    """Register the own nickname, and log in."""
+    hub, session = connection.sessions.hub, connection.session
+    member = session.member
+    check_safety(hub, member.source)
+    if hub.accounts.find(member.nick) is not None:
+        raise RpcError(Code.INVALID_PARAMS, f"{member.nick} is registered already.")
+
+    def registered(account: Account) -> AccountResult:
+        hub.log_in_registered(member, account)
+        if session.ending:
+            raise session_gone()
+        return _describe(member)
+
+    begin = partial(hub.authenticator.register, member.nick, Password.parse(params.password), member.source)
+    _check(connection, call, begin, registered)
+
+
+def login(connection: Connection, call: Call, params: LoginParams) -> None:
+    """Log in, and take the registered nickname."""
+    hub, session = connection.sessions.hub, connection.session
+    member = session.member
+    check_safety(hub, member.source)
+    nick = member.nick if isinstance(params.nick, UnsetType) else sanitize(params.nick)
+
+    def logged_in(account: Account) -> AccountResult:
+        if session.connection is not connection or connection.is_gone:
+            raise session_gone()
+        hub.log_in(member, account)
+        return _describe(member)
+
+    begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
+    _check(connection, call, begin, logged_in)
+
+
+def logout(connection: Connection, call: Call, _params: Empty) -> None:
+    """Log out, and take another nickname."""
+    hub, member = connection.sessions.hub, connection.session.member
+    _own_account(connection)
+    if hub.authenticator.is_required:
+        raise NotPermitted("only people with an account can be here: quit in place of logging out.")
+    hub.log_out(member)
+    call.succeed(_describe(member))
+
+
+def set_password(connection: Connection, call: Call, params: SetPasswordParams) -> None:
+    """Change the password of the own account, and end all of its other sessions."""
+    hub, member = connection.sessions.hub, connection.session.member
+    check_safety(hub, member.source)
+
+    def changed(account: Account) -> Empty:
+        hub.leave_accounts(account, "password changed", "The password has been changed: log in again.", but=member)
+        return Empty()
+
+    old, new = parse_existing(params.old), Password.parse(params.new)
+    _check(
+        connection,
+        call,
+        partial(hub.authenticator.set_password, _own_account(connection), old, new, member.source),
+        changed,
+    )
+
+
+def drop(connection: Connection, call: Call, params: PasswordParams) -> None:
+    """Delete the own account, and end all of its other sessions."""
+    hub, session = connection.sessions.hub, connection.session
+    member = session.member
+    check_safety(hub, member.source)
+
+    def dropped(account: Account) -> AccountResult:
+        hub.leave_accounts(account, "account deleted", "The account has been deleted.", but=member)
+        if session.ending:
+            raise session_gone()
+        hub.log_out(member)
+        if hub.authenticator.is_required:
+            call.on_sent = partial(session.disconnect, "account deleted", "The account has been deleted.")
+        return _describe(member)
+
+    password = parse_existing(params.password)
+    _check(
+        connection,
+        call,
+        partial(hub.authenticator.drop, _own_account(connection), password, member.source),
+        dropped,
+    )

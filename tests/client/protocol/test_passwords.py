@@ -1,0 +1,187 @@
+"""The password of a session: when it is sent, and when it is asked for. No password is in a representation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from broadcast.client.protocol import errors, events, requests
+from tests.client.protocol.fake_server import FakeServer, Refusal
+from tests.client.protocol.links import Link
+from tests.client.protocol.real_server import RealServer
+
+SECRET, OTHER = "correct horse", "battery staple"
+
+
+def owner(server: Any, **options: Any) -> Link:  # noqa: ANN401 -- the link takes any
+    """Return a session that has registered the nickname bot."""
+    link = Link(server, **options).start()
+    assert link.answered(requests.Register(SECRET)) == requests.Account("bot", "bot")
+    return link
+
+
+def names(link: Link) -> tuple[str | None, str]:
+    """Return the account and the nickname of the session."""
+    return link.session.account, link.session.nick
+
+
+def restart(link: Link) -> None:
+    """Restart the server, which keeps accounts, and connect again."""
+    link.server.lose_sessions()
+    link.lose()
+    link.reconnect()
+
+
+@pytest.mark.parametrize("server", [FakeServer, RealServer])
+def test_the_session_logs_in_again_after_a_restart(server: type) -> None:
+    link = owner(server())
+    assert link.session.account == "bot"
+    restart(link)
+    assert link.session.account == "bot"
+    assert link.session.nick == "bot"
+    assert [type(event) for event in link.events()][-2:] == [events.Disconnected, events.Reconnected]
+
+
+@pytest.mark.parametrize("server", [FakeServer, RealServer])
+def test_the_session_takes_its_other_nickname_again(server: type) -> None:
+    link = owner(server())
+    link.answered(requests.Nick("robot"))
+    restart(link)
+    assert names(link) == ("bot", "robot")
+
+
+@pytest.mark.parametrize("server", [FakeServer, RealServer])
+def test_a_password_is_used_as_long_as_the_session_is_logged_in(server: type) -> None:
+    link = owner(server())
+    link.answered(requests.SetPassword(SECRET, OTHER))
+    restart(link)
+    assert link.session.account == "bot"
+    nick = link.answered(requests.Logout()).nick
+    assert nick != "bot"
+    restart(link)
+    assert names(link) == (None, nick)
+    assert link.answered(requests.Login(OTHER, "bot")).account == "bot"
+    assert link.answered(requests.Drop(OTHER)).account is None
+    restart(link)
+    assert names(link) == (None, "bot")
+
+
+@pytest.mark.parametrize("server", [FakeServer, RealServer])
+def test_a_missing_or_wrong_password_ends_the_session_or_is_asked_for(server: type) -> None:
+    here = owner(server()).server
+    for password, error in (("", errors.PasswordNeeded), (OTHER, errors.WrongPassword)):
+        link = Link(here, password=password).start()
+        assert type(link.session.ended) is error
+    link = Link(here)
+    link.session.asks_password = True
+    link.start()
+    for password, error in ((OTHER, errors.PasswordNeeded), (SECRET, errors.WrongPassword)):
+        assert type(link.session.password_refusal) is error
+        assert link.session.retry_after == 0.0
+        link.session.enter_password(password)
+        link.start()
+    assert link.session.account == "bot"
+
+
+def test_a_user_without_a_password_ends_the_session_with_the_refusal() -> None:
+    server = FakeServer()
+    server.passwords["bot"] = SECRET
+    link = Link(server)
+    link.session.asks_password = True
+    link.start()
+    link.session.enter_password(None)
+    assert isinstance(link.session.ended, errors.PasswordNeeded)
+
+
+def test_a_password_that_was_changed_meanwhile_is_asked_for_again() -> None:
+    link = owner(FakeServer())
+    link.session.asks_password = True
+    call = link.session.call(requests.Say("lobby", "still said"))
+    link.server.passwords["bot"] = OTHER
+    link.server.lose_sessions()
+    link.lose()
+    link.start()
+    assert isinstance(link.session.password_refusal, errors.WrongPassword)
+    link.session.enter_password(OTHER)
+    link.start()
+    assert link.answers[call].result.seq == 1
+
+
+def test_a_busy_server_is_tried_again_when_it_says(link: Link) -> None:
+    link.server.fails["hello"] = Refusal(1028, "busy", retry=7)
+    link.server.lose_sessions()
+    link.lose()
+    link.start()
+    assert 7 <= link.session.retry_after < 40
+    assert link.session.ended is None
+    del link.server.fails["hello"]
+    link.start()
+    assert link.session.ended is None
+
+
+def test_a_new_session_is_told_that_the_server_is_busy() -> None:
+    server = FakeServer()
+    server.fails["hello"] = Refusal(1022, "too-many-tries", retry=7)
+    ended = Link(server).start().session.ended
+    assert isinstance(ended, errors.TooManyTries)
+    assert ended.retry == 7
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize(
+    ("request_", "before", "account"),
+    [
+        (requests.Register(SECRET), [], "bot"),
+        (requests.Login(SECRET, "owner"), [], "owner"),
+        (requests.Login(SECRET), [requests.Register(SECRET)], "bot"),
+        (requests.Logout(), [requests.Register(SECRET)], None),
+        (requests.Drop(SECRET), [requests.Register(SECRET)], None),
+    ],
+    ids=str,
+)
+def test_a_request_about_the_account_has_one_end_over_a_lost_connection(
+    request_: requests.Request[Any], before: list[requests.Request[Any]], account: str | None, is_restarted: bool
+) -> None:
+    """The connection is lost before or after the server has executed the request."""
+    for is_executed in (False, True):
+        link = Link().start()
+        link.server.passwords["owner"] = SECRET
+        for earlier in before:
+            link.answered(earlier)
+        call = link.session.call(request_)
+        if is_executed:
+            link.send()
+        else:
+            link.session.bytes_to_send()
+        if is_restarted:
+            link.server.lose_sessions()
+        link.lose()
+        link.start()
+        if is_executed and is_restarted and isinstance(request_, requests.Drop):
+            assert isinstance(link.session.ended, errors.WrongPassword)
+            continue
+        assert link.answers[call].error is None, (link.answers, is_executed)
+        assert link.answers[call].result.account == account
+        assert link.session.account == account
+
+
+def test_a_new_password_is_unconfirmed_if_the_connection_is_lost() -> None:
+    link = owner(FakeServer())
+    call = link.session.call(requests.SetPassword(SECRET, OTHER))
+    link.send()
+    link.lose()
+    link.start()
+    assert isinstance(link.answers[call].error, errors.Unconfirmed)
+
+
+def test_no_request_shows_its_password() -> None:
+    for request in (
+        requests.Register(SECRET),
+        requests.Login(SECRET),
+        requests.SetPassword(SECRET, OTHER),
+        requests.Drop(SECRET),
+        requests.Hello("bot", (), "x", 1, password=SECRET),
+    ):
+        assert SECRET not in repr(request)
+        assert type(request).__name__ in repr(request)

@@ -1,0 +1,130 @@
+"""A typed password is neither on the screen nor in the history nor in the draft."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+import termios
+from contextlib import suppress
+
+import pytest
+
+from broadcast.client.protocol import errors, requests
+from broadcast.client.session.conversation import State
+from broadcast.client.terminal.plain import PlainScreen
+from tests.client.terminal.stage import CTRL_C, ENTER, STATUS, UP, Stage, act
+from tests.client.terminal.test_plain import Stage as PlainStage
+from tests.client.terminal.test_plain import act as act_plain
+
+SECRET = "hunter2hunter2"
+HIDDEN = "*" * len(SECRET)
+CTRL_U, CTRL_Y = "\x15", "\x19"
+REFUSAL = errors.PasswordNeeded(1020, "ann is registered: it needs its password.")
+
+
+def history(stage: Stage) -> list[str]:
+    return list(stage.screen.editor.buffer.history.get_strings())
+
+
+def test_stars_stand_for_the_password() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.type("/register" + ENTER)
+        await stage.shows("Password:", STATUS)
+        stage.type(SECRET)
+        await stage.shows(f"Password: {HIDDEN}", STATUS)
+        stage.type(ENTER + SECRET)
+        await stage.shows(f"Once more: {HIDDEN}", STATUS)
+        stage.type(ENTER)
+        await stage.model.until(lambda: bool(stage.server.server.requests))
+        assert stage.server.server.requests == [requests.Register(SECRET)]
+        stage.server.server.answer(requests.Account("ann", "ann"))
+        await stage.has("-> ann is registered: from now on, it needs the password. You are logged in.")
+        assert history(stage) == ["/register"]
+        stage.type(UP)
+        await stage.model.until(lambda: stage.model.shown[-2] == "> /register")
+
+    stage = act(scene)
+    assert SECRET not in stage.model.written
+
+
+def test_the_draft_is_put_aside_while_a_password_is_asked_for() -> None:
+    answers: list[str] = []
+
+    async def scene(stage: Stage) -> None:
+        stage.type("half a li")
+        await stage.shows("> half a li", STATUS)
+        stage.talk.ask_password(REFUSAL, answers.append)
+        await stage.has("Password:")
+        stage.type(SECRET)
+        await stage.has(f"Password: {HIDDEN}")
+        stage.type(CTRL_U + CTRL_Y + ENTER)
+        await stage.has("> half a li")
+        assert answers == [SECRET]
+        stage.type(CTRL_Y + "ne" + ENTER)
+        await stage.model.until(lambda: history(stage) == ["half a line"])
+
+    stage = act(scene)
+    assert SECRET not in stage.model.written
+
+
+@pytest.mark.parametrize("keys", [ENTER, CTRL_C, SECRET + CTRL_C], ids=repr)
+def test_no_answer_ends_the_question(keys: str) -> None:
+    answers: list[str] = []
+
+    async def scene(stage: Stage) -> None:
+        stage.talk.ask_password(REFUSAL, answers.append)
+        await stage.has("Password:")
+        stage.type(keys)
+        await stage.model.until(lambda: answers == [""])
+        assert stage.talk.state is State.CONNECTING
+
+    act(scene)
+
+
+def test_a_line_that_may_show_a_password_is_not_stored() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.type(f"/login ann {SECRET}" + ENTER)
+        await stage.has("-> Error: This line may show your password, so it is not sent. /help explains.", ">")
+        assert history(stage) == []
+        assert stage.server.server.requests == []
+
+    act(scene)
+
+
+# Simple terminals
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_simple_terminal_does_not_show_a_password() -> None:
+    answers: list[str] = []
+    master, slave = pty.openpty()
+
+    def echoes() -> bool:
+        return bool(termios.tcgetattr(slave)[3] & termios.ECHO)
+
+    async def scene(stage: PlainStage) -> None:
+        assert echoes()
+        stage.talk.ask_password(REFUSAL, answers.append)
+        assert not echoes()
+        os.write(master, f"{SECRET}\n".encode())
+        await stage.until(lambda: answers == [SECRET])
+        assert echoes()
+        await stage.shows(" * ann is registered: it needs its password.", "Password: ", "")
+        stage.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
+        stage.screen._interrupt()
+        await stage.until(lambda: answers == [SECRET, ""])
+        assert echoes()
+        stage.talk.ask_password(REFUSAL, answers.append)
+        assert not echoes()
+
+    stage = PlainStage(is_connected=False)
+    stage.screen = PlainScreen(stage.talk, stage.screen._renderer, slave, stage.output)
+    stage.talk.front = stage.screen
+    try:
+        act_plain(stage, scene)
+        assert echoes(), "the end restores the terminal"
+    finally:
+        for descriptor in (master, slave):
+            with suppress(OSError):
+                os.close(descriptor)
