@@ -31,6 +31,7 @@ from broadcast.core.events import ServerNotice
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import SERVER_FULL
+from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import CommitStats
 from broadcast.delivery.dispatcher import Dispatcher
@@ -158,6 +159,7 @@ class Options(usage.Options):
             PASSWORDS[0],
             "warn: say so before a password is sent over a connection that others may read. tls: refuse it there.",
         ),
+        ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
         ("metrics", None, None, _METRICS),
         ("log-format", None, _DEFAULTS.log_format, f"Format of the log: {' or '.join(LOG_FORMATS)}."),
@@ -270,6 +272,7 @@ def makeService(options: Options) -> Server:
             accounts=config.accounts,
             account_days=config.account_days,
             passwords=config.passwords,
+            topics=config.topics,
             limits=limits,
         )
         dispatcher = Dispatcher(call_soon, monotonic, limits.private_queue_bytes)
@@ -281,7 +284,7 @@ def makeService(options: Options) -> Server:
         hasher = Hasher(call_soon)
         authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, config.accounts)
         hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session)
-        connections = Connections(limits, reactor)
+        connections = Connections(limits, reactor, hub.check_address)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
         encode_notice = factory.encoder_for(View()).encode

@@ -413,7 +413,7 @@ class World:
         self.hub = Hub(
             self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later=call_later
         )
-        self.connections = Connections(limits, self.clock)
+        self.connections = Connections(limits, self.clock, self.hub.check_address)
         self.factory = BroadcastFactory(
             self.hub, self.connections, self.clock, self._soon.append, self.wall, self.writer
         )
@@ -469,7 +469,10 @@ class World:
 
     def connect(self, address: IAddress | None = None) -> Person:
         """Return a person who has received the welcome."""
-        transport = self.transport(address)
+        return self.connect_transport(self.transport(address))
+
+    def connect_transport(self, transport: MemoryTransport) -> Person:
+        """Return a person who is connected with *transport*, and has received the welcome."""
         protocol = cast(BroadcastProtocol, self.factory.buildProtocol(transport.address))
         person = Person(self, protocol, transport)
         protocol.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated

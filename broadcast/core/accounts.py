@@ -154,6 +154,8 @@ class Accounts:
             self._reserved.discard(key)
             if error is not None:
                 self._insert(account)
+            else:
+                account.record = replace(account.record, role="")  # a session may still have the account
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((DeleteAccount(account.id),), stored)
@@ -196,6 +198,11 @@ class Authenticator:
         self._mode = mode
         self._tries = TryLimiter()
         self._registrations = RegistrationLimiter()
+
+    @property
+    def time_of_day(self) -> float:
+        """The time of day, in seconds since the epoch."""
+        return self._wall_clock()
 
     @property
     def is_open(self) -> bool:

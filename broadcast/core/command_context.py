@@ -57,7 +57,7 @@ class CommandContext(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One ``/word``.
+    """One ``/word``. It is for operators, unless the table in ``commands.py`` says that it is for everybody.
 
     *run* takes the context, the text after the word and its blank, and the time (seconds since the epoch). It may raise
     ``RejectedError`` as long as it has not changed anything.
@@ -68,6 +68,7 @@ class Command:
     help: str
     run: Callable[[CommandContext, str, float], None]
     aliases: tuple[str, ...] = ()
+    is_for_operators: bool = True
 
     @property
     def syntax(self) -> str:

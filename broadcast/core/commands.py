@@ -13,7 +13,9 @@ from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled,
 from broadcast.core.command_context import Command, CommandContext, reply_lines
 from broadcast.core.errors import JournalError, PasswordNeeded, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
+from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
+from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.stats import Rejection
@@ -45,6 +47,16 @@ LISTED_ROOMS = 50
 """Maximum number of rooms that ``/rooms`` lists."""
 IDLE_AFTER_SECONDS = 5 * 60
 """Time without a line after which ``/names`` shows how long a member has been idle."""
+LINES = frozenset({"me", "say"})
+"""Commands that say a line in the room, for slow mode."""
+UNHEARD = frozenset(
+    {
+        "help", "names", "history", "search", "rooms", "join", "leave", "timestamp", "receipts", "quiet", "ignore",
+        "unignore", "back", "ping", "uptime", "version", "motd", "quit",
+        "register", "login", "logout", "passwd", "drop", "inbox",
+    }
+)  # fmt: skip
+"""Commands whose argument nobody else reads. People who are muted can use no other command with an argument."""
 QUIT_WORDS = frozenset({"quit", "exit"})
 """Lines that end the session, regardless of case and surrounding blanks."""
 
@@ -61,6 +73,7 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
     if line != "/ping":  # a /ping is no activity: programs send it to keep the connection alive
         member.last_active = at
     room = context.room
+    moderation = context.hub.moderation
     if not line.startswith("/"):
         text = line.strip()
         if text.casefold() in QUIT_WORDS:
@@ -68,22 +81,52 @@ def interpret(context: CommandContext, typed: str, at: float) -> None:
         elif text:
             if text is not line:
                 reject_password(text)  # the blanks around it may stand before a command
+            if moderation.is_active:
+                moderation.check_line(member, room.name, at)
             room.say(member, line, at)
     elif line.startswith("//"):
+        if moderation.is_active:
+            moderation.check_line(member, room.name, at)
         room.say(member, line[1:], at)
     else:
-        verb, _, argument = line[1:].partition(" ")
-        command = _find_command(verb)
-        if command.run is _nick:
-            reject_controls(typed)
-        command.run(context, argument, at)
+        _run_typed(context, line, typed, at)
     backlog = context.hub.backlog
     if backlog.above_high_water and context.ready:
         context.pause()
         backlog.when_below_low_water(context.resume)
 
 
-def _find_command(verb: str) -> Command:
+def _run_typed(context: CommandContext, line: str, typed: str, at: float) -> None:
+    """Run the command in *line*, which was *typed* like that before ``sanitize``."""
+    verb, _, argument = line[1:].partition(" ")
+    command = find_command(verb)
+    if command.run is _nick:
+        reject_controls(typed)
+    run(context, command, argument, at)
+
+
+def run(context: CommandContext, command: Command, argument: str, at: float) -> None:
+    """Run *command* if the user may do that. All doors run commands with this function. Raises ``RejectedError``."""
+    member, moderation = context.member, context.hub.moderation
+    check_permission(member, command)
+    if moderation.is_active and argument.strip() and command.name not in UNHEARD:
+        if command.name in LINES:
+            moderation.check_line(member, context.room.name, at)
+        else:
+            moderation.check_speech(member, at)
+    try:
+        command.run(context, argument, at)
+    except UsageError:
+        raise _usage_error(command.name) from None
+
+
+def check_permission(member: Member, command: Command) -> None:
+    """Raise ``NotPermitted`` unless *member* may use *command*."""
+    if command.is_for_operators:
+        check_operator(member, f"/{command.name}")
+
+
+def find_command(verb: str) -> Command:
     """Return the command with the name or alias *verb*. Raises ``RejectedError``, which shows no password."""
     command = _BY_NAME.get(verb.casefold())
     if command is None:
@@ -115,10 +158,15 @@ def _usage_error(command: str) -> RejectedError:
 
 
 def _help(context: CommandContext, argument: str, at: float) -> None:
+    account = context.member.account
+    is_operator = account is not None and account.is_operator
     if not argument.strip():
-        reply_lines(context, *(f"{command.syntax}   {command.help}" for command in COMMANDS))
+        shown = COMMANDS if is_operator else [command for command in COMMANDS if not command.is_for_operators]
+        reply_lines(context, *(f"{command.syntax}   {command.help}" for command in shown))
         return
-    command = _find_command(argument.strip().removeprefix("/"))
+    command = find_command(argument.strip().removeprefix("/"))
+    if command.is_for_operators and not is_operator:
+        check_permission(context.member, command)
     reply_lines(context, f"{command.syntax}   {command.help}")
     if command.aliases:
         reply_lines(context, "also " + ", ".join(f"/{alias}" for alias in command.aliases))
@@ -327,6 +375,7 @@ def _join(context: CommandContext, argument: str, at: float) -> None:
     name = _require_args(argument, "join").strip().lower()
     if name == context.room.name:
         raise RejectedError(f"you are in {name} already.")
+    context.hub.check_joining(context.member, name, at)
     context.move_to(name)
 
 
@@ -340,7 +389,7 @@ def _leave(context: CommandContext, argument: str, at: float) -> None:
 def _topic(context: CommandContext, argument: str, at: float) -> None:
     room, text = context.room, argument.strip()
     if text:
-        room.change_topic(context.member, text)
+        context.hub.change_topic(context.member, room, text, at)
     else:
         no_topic = "there is no topic. /topic TEXT sets one."
         _reply_later(context, lambda: [f"Topic: {room.topic}" if room.topic else no_topic])
@@ -422,10 +471,11 @@ def _motd(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _quit(context: CommandContext, argument: str, at: float) -> None:
-    context.leave(argument.strip())
+    is_muted = context.hub.moderation.is_muted(context.member, at)
+    context.leave("" if is_muted else argument.strip())
 
 
-COMMANDS: tuple[Command, ...] = (
+_FOR_EVERYBODY: tuple[Command, ...] = (
     Command("help", "[COMMAND]", "lists the commands, or explains one", _help, ("h", "?")),
     Command("names", "", "who is here", _names, ("who", "users", "list")),
     Command("nick", "NAME", "takes another nickname", _nick),
@@ -453,5 +503,10 @@ COMMANDS: tuple[Command, ...] = (
     *ACCOUNT_COMMANDS,
     Command("quit", "[WHY]", "leaves", _quit, ("exit", "q")),
 )
+COMMANDS: tuple[Command, ...] = (
+    *(replace(command, is_for_operators=False) for command in _FOR_EVERYBODY),
+    *OPERATOR_COMMANDS,
+)
+"""The commands. Those of operators are shown to nobody else."""
 
 _BY_NAME = {verb: command for command in COMMANDS for verb in (command.name, *command.aliases)}

@@ -14,6 +14,8 @@
     │   ├── RegistrationClosed      ... because only an administrator makes accounts
     │   ├── NotStored               ... because the change could not be stored
     │   ├── NotPermitted            ... because the user may not do this
+    │   ├── Muted                   ... because others must not read texts of the user
+    │   ├── Banned                  ... because the account, the nickname or the address is banned
     │   ├── TooManyConnections      ... because a limit of connections is reached
     │   ├── TooManyTries            ... because of the number of wrong passwords
     │   ├── TooManyRegistrations    ... because of the number of new accounts
@@ -106,6 +108,24 @@ class NotStored(RejectedError):
 
 class NotPermitted(RejectedError):
     """The user may not do this."""
+
+
+class Muted(RejectedError):
+    """Others must not read texts of the user *until* this time, in seconds since the epoch; None for no end."""
+
+    def __init__(self, text: str, until: float | None) -> None:
+        super().__init__(text)
+        self.until = until
+
+
+class Banned(RejectedError):
+    """The account, the nickname or the address is banned *until* this time; None for no end."""
+
+    kind = Rejection.BANNED
+
+    def __init__(self, text: str, until: float | None) -> None:
+        super().__init__(text)
+        self.until = until
 
 
 class RecipientNotReading(RejectedError):

@@ -73,6 +73,8 @@ class Left:
     session: int
     nick: str
     reason: str = ""
+    by: str = ""
+    """The operator who has removed the member; empty if the member left. Nobody else can choose this text."""
 
 
 @dataclass(frozen=True, slots=True)

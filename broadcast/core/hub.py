@@ -23,10 +23,12 @@ from broadcast.core.errors import (
     RejectedError,
     RoomRejected,
 )
-from broadcast.core.events import PrivateMessage
+from broadcast.core.events import OnStored, PrivateMessage
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Link, Member, MemberListener
+from broadcast.core.moderation import Moderation, check_operator, with_reason
+from broadcast.core.records import AuditEntry
 from broadcast.core.room import Room, RoomContext
 from broadcast.core.source import LOCAL, Source
 from broadcast.core.stats import Rejection
@@ -83,6 +85,8 @@ class Settings:
     """Days after which an account that nobody has used is deleted; 0 for never."""
     passwords: str = "warn"
     """``warn`` or ``tls``: a password over a connection that others may read is warned about, or refused."""
+    topics: str = "everybody"
+    """Who may set a topic: one of ``moderation.TOPICS``."""
     limits: Limits = DEFAULTS
 
 
@@ -107,6 +111,7 @@ class Hub:
         self.settings = settings
         self.authenticator = authenticator
         self.accounts: Accounts = authenticator.accounts
+        self.moderation = Moderation(journal.records)
         self.started = started
         self.rooms: dict[str, Room] = {}
         """The open rooms by name: those with members, the lobby, and those of ``Settings.fixed_rooms``."""
@@ -137,7 +142,9 @@ class Hub:
         """
         lobby = self.settings.lobby
         self._add_room(lobby, self._journal.open(lobby, self._tail))
-        self.accounts.load(self._journal.records.load())
+        records = self._journal.records.load()
+        self.accounts.load(records)
+        self.moderation.load(records)
         for name in self.settings.fixed_rooms or ():
             self.open_room(name, on_room)
 
@@ -279,6 +286,7 @@ class Hub:
         A nickname whose owner has lost its connection without a notice, and has come back over *link*, is free. A
         registered nickname is free for its *account*, to which the session has logged in: a session that uses it ends.
         """
+        self.check_address(source.address)
         if account is None and self.authenticator.is_required:
             self._validate_nick(name, None, link)  # the first reason that a user can change
             raise NotPermitted("only people with an account get in here: ask the administrator for one.")
@@ -319,6 +327,7 @@ class Hub:
 
     def log_out(self, member: Member) -> None:
         """Log *member* out of its account. If its nickname is registered, it gets another one."""
+        self.moderation.follow_logout(member)
         member.account = None
         self.leave_registered_name(member)
 
@@ -370,6 +379,7 @@ class Hub:
         """
         self._release(member)
         del self.members[member.id]
+        self.moderation.forget(member)
         self._ignoring.discard(member)
         for room in list(self.rooms_of(member)):
             room.leave(member, reason)
@@ -388,6 +398,10 @@ class Hub:
         if member is None or not member.arrived:
             raise NotHere(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
         return member
+
+    def owner_of(self, name: str) -> Member | None:
+        """Return the member that has the nickname *name*, even if others do not know it yet; None if nobody has it."""
+        return self._owners.get(nicknames.casefold_key(name.strip()))
 
     def member_by_session(self, session: int) -> Member | None:
         """Return the member with this session, if others can know it; None if it has left or is leaving."""
@@ -447,6 +461,31 @@ class Hub:
         """Return whether a sender should wait until the private messages to *to* have been delivered."""
         return to.private_in_flight >= self.settings.limits.private_queue_bytes // 2
 
+    # Moderation
+
+    def check_address(self, host: str | None) -> None:
+        """Raise ``Banned`` if the IP address *host* is banned now."""
+        self.moderation.check_address(host, self.authenticator.time_of_day)
+
+    def change_topic(self, member: Member, room: Room, text: str, at: float, on_stored: OnStored | None = None) -> None:
+        """Change the topic of *room* to *text*, if *member* may do that. Raises ``RejectedError``."""
+        self.moderation.check_speech(member, at)
+        if self.settings.topics == "operators":
+            operator = check_operator(member, "/topic with a text")
+            self.moderation.write(AuditEntry(at, operator.name, "topic", room.name, text))
+        room.change_topic(member, text, on_stored)
+
+    def check_joining(self, member: Member, name: str, at: float) -> None:
+        """Raise ``Muted`` if *member* is muted and would open the room *name*, because others would read that name."""
+        if name not in self.rooms:
+            self.moderation.check_speech(member, at)
+
+    def expel(self, member: Member, action: str, operator: str, why: str) -> None:
+        """End the session of *member* because of the *action* of *operator*, such as ``kicked``."""
+        member.removed_by = operator
+        text = with_reason(f"{action} by {operator}", why)
+        member.listener.disconnect(text, f"You were {text}")
+
     # Nicknames
 
     def _validate_nick(self, name: str, owner: Member | None, link: Link | None, account: Account | None = None) -> str:
@@ -459,6 +498,10 @@ class Hub:
         registered = self.accounts.find(nick)
         if registered is not None and registered is not account:
             raise PasswordNeeded(nick)
+        number = None if account is None else account.id
+        self.moderation.check_name(
+            nick, number, is_registered=registered is not None, at=self.authenticator.time_of_day
+        )
         other = self._owners.get(nicknames.casefold_key(nick), owner)
         if other is not None and other is not owner and not _end_replaced(other, link):
             raise NicknameRejected(f"{nick} is taken.", "taken")

@@ -81,6 +81,8 @@ class Member:
     """The session that sent the last private message to this member; 0 if none did."""
     last_active: float = 0.0
     """Time of the last input, in seconds since the epoch."""
+    removed_by: str = ""
+    """The operator who has ended the session; empty if none has."""
 
     def follow_rename(self, old: str, new: str) -> None:
         """Move the entry of the nickname *old* in the ignore list, if there is one, to *new*."""

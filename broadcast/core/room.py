@@ -161,7 +161,7 @@ class Room:
     def leave(self, member: Member, reason: str) -> None:
         """Remove *member*. ``leave_delivered`` of its listener is called once every subscriber has the event."""
         del member.memberships[self.name]
-        self._append(Left(member.id, member.nick, reason))
+        self._append(Left(member.id, member.nick, reason, member.removed_by))
 
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""

@@ -155,9 +155,12 @@ class Session:
         """End: the user leaves, or the connection is lost."""
         self._machine.leave(reason)
 
-    def reject(self, reason: str) -> None:
-        """End, unless there is a nickname: too many connections, no nickname in time, or another protocol."""
-        self._machine.reject(reason)
+    def reject(self, reason: str, kind: Rejection | None = None) -> None:
+        """End, unless there is a nickname: too many connections, no nickname in time, or another protocol.
+
+        *kind* is the counter, by default that of connections above the limit, or of those without a nickname.
+        """
+        self._machine.reject(reason, kind)
 
     def leave_delivered(self, room: str) -> None:  # noqa: ARG002 - all of them count
         """Say goodbye, or end the move, once all rooms have delivered the leave; see ``MemberListener``."""
@@ -303,7 +306,7 @@ class Session:
     def _ask_login(self, machine: _Inputs, name: str, at: float) -> None:
         if self._lacks_tls:
             # After another question, a program that does not wait for the prompt would say the password as a nickname.
-            machine.reject(f"This nickname needs a password, and {NEEDS_TLS}")
+            machine.reject(f"This nickname needs a password, and {NEEDS_TLS}", None)
         else:
             machine.ask(login_dialogue(self.hub, name, self.source, partial(self._log_in, at)))
 
@@ -472,7 +475,7 @@ class _Inputs(Protocol):
     def leave_delivered(self) -> None:
         """The last room has delivered the leave to all subscribers."""
 
-    def reject(self, reason: str) -> None:
+    def reject(self, reason: str, kind: Rejection | None) -> None:
         """The connection is rejected: too many connections, no nickname in time, or another protocol."""
 
 
@@ -548,13 +551,13 @@ def _build_machine() -> Callable[[Session], _Inputs]:
         session._close("Goodbye.")
 
     @welcome.upon(_Inputs.reject).to(quit_)
-    def reject_at_start(machine: _Inputs, session: Session, reason: str) -> None:
-        session._reject(reason, Rejection.FULL)
+    def reject_at_start(machine: _Inputs, session: Session, reason: str, kind: Rejection | None) -> None:
+        session._reject(reason, kind or Rejection.FULL)
 
     @nickname.upon(_Inputs.reject).to(quit_)
     @nickname_password.upon(_Inputs.reject).to(quit_)
-    def reject(machine: _Inputs, session: Session, reason: str) -> None:
-        session._reject(reason, Rejection.WITHOUT_NICKNAME)
+    def reject(machine: _Inputs, session: Session, reason: str, kind: Rejection | None) -> None:
+        session._reject(reason, kind or Rejection.WITHOUT_NICKNAME)
 
     @broadcast.upon(_Inputs.joined).loop()
     def send_replay(machine: _Inputs, session: Session, room: str, replay: Iterator[ReplayLine | Gap]) -> None:

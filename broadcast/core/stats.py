@@ -29,6 +29,8 @@ class Rejection(Enum):
     """A connection without a nickname, because of the time limit, another protocol, or the shutdown."""
     FULL = "full"
     """A connection above the limit in total or from one address."""
+    BANNED = "banned"
+    """A connection or a nickname that is banned."""
     LINE_TOO_LONG = "overlong"
     """A line with too many bytes."""
     COMMAND = "command"

@@ -26,9 +26,14 @@ def peer_ip(address: IAddress) -> str | None:
 
 
 def source_of(transport: StreamTransport) -> Source:
-    """Return the origin of the connection over *transport*. A connection that a proxy forwards is never local."""
-    host = peer_ip(transport.getPeer())
-    is_local = not getattr(transport, "is_forwarded", False) and (host is None or is_loopback(host))
+    """Return the origin of the connection over *transport*. A connection that a proxy forwards is never local.
+
+    If the proxy does not give the address of the client, there is none: that of the proxy is no origin.
+    """
+    is_forwarded = getattr(transport, "is_forwarded", False)
+    is_known = getattr(transport, "is_address_known", True)
+    host = peer_ip(transport.getPeer()) if is_known else None
+    is_local = not is_forwarded and (host is None or is_loopback(host))
     return Source(host, is_local, ISSLTransport.providedBy(transport))
 
 

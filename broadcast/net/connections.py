@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -59,10 +59,12 @@ class Connections(Collection[Connection]):
 
     A door calls ``add`` for each new connection, and ``remove`` when it is gone and its input was handled. If it is
     gone before its input was handled, the door calls ``move_to_backlog`` in between. The seconds of *clock* are
-    monotonic.
+    monotonic. *check_address* raises ``Banned`` for a banned IP address.
     """
 
-    def __init__(self, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(
+        self, limits: Limits, clock: IReactorTime, check_address: Callable[[str | None], None] = lambda _host: None
+    ) -> None:
         self.limiter = ConnectionLimiter(limits)
         self.stopping = False
         """True once the server is shutting down and reads no more input."""
@@ -75,6 +77,7 @@ class Connections(Collection[Connection]):
         self.throttle_count = 0
         """Number of lines that waited for the rate limit of their connection."""
         self._clock = clock
+        self._check_address = check_address
         self._open: set[Connection] = set()
         self._leases: dict[Connection, Lease] = {}
         """The leases of all connections that count toward the limits."""
@@ -99,14 +102,17 @@ class Connections(Collection[Connection]):
     def add(self, connection: Connection) -> None:
         """Add an open *connection*. It counts until ``remove``.
 
-        Raises ``TooManyConnections`` if a limit is reached. Then the door calls ``disconnect_rejected``.
+        Raises ``TooManyConnections`` if a limit is reached, and ``Banned`` if the address is banned. Then the door
+        calls ``disconnect_rejected``.
         """
         self.accepted_count += 1
         self._open.add(connection)
         transport = connection.transport
+        host = peer_ip(transport.getPeer())
+        self._check_address(host)
         # A connection with TLS counts from the beginning of its handshake.
         lease = transport.take_lease() if isinstance(transport, DirectTransport) else None
-        self._leases[connection] = lease or self.limiter.acquire(peer_ip(transport.getPeer()), self._clock.seconds())
+        self._leases[connection] = lease or self.limiter.acquire(host, self._clock.seconds())
 
     def replace(self, connection: Connection, successor: Connection) -> None:
         """Put *successor*, which speaks another protocol over the same transport, in the place of *connection*."""

@@ -142,14 +142,16 @@ def _parse_v2_source(family: int, body: bytes | bytearray) -> IAddress | None:
 
 
 class _ProxiedTransport:
-    """The *transport* of a wrapped protocol, with *peer* as the address of the other side."""
+    """The *transport* of a wrapped protocol, with *peer* as the address of the other side, unless it is None."""
 
     is_forwarded = True
     """Whether a proxy has forwarded the connection, so that it may come from another machine."""
 
-    def __init__(self, transport: StreamTransport, peer: IAddress) -> None:
+    def __init__(self, transport: StreamTransport, peer: IAddress | None) -> None:
         self._transport = transport
-        self._peer = peer
+        self._peer = peer or transport.getPeer()
+        self.is_address_known = peer is not None
+        """Whether the address is that of the client. Otherwise it is that of the proxy."""
         directlyProvides(self, providedBy(transport))
 
     def getPeer(self) -> IAddress:
@@ -209,7 +211,7 @@ class ProxiedProtocol(Protocol):
             self._close()
             return
         # The proxied transport provides all interfaces of the transport.
-        self._wrapped.makeConnection(_ProxiedTransport(self._transport, peer))  # type: ignore[no-untyped-call]
+        self._wrapped.makeConnection(_ProxiedTransport(self._transport, header.source))  # type: ignore[no-untyped-call]
         if rest and not getattr(self._transport, "disconnecting", False):
             self._wrapped.dataReceived(rest)
 

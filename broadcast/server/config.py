@@ -15,6 +15,7 @@ from broadcast.core.accounts import ACCOUNT_MODES
 from broadcast.core.errors import StartupError
 from broadcast.core.hub import MAX_ROOM_NAME_CHARS, room_name
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
 from broadcast.net.endpoints import is_number
 
@@ -144,6 +145,8 @@ class Config:
     """Days after which an account that nobody has used is deleted; 0 for never."""
     passwords: str = "warn"
     """Whether passwords on connections that others may read are warned about, or refused: one of ``PASSWORDS``."""
+    topics: str = "everybody"
+    """Who may set the topic of a room: one of ``TOPICS``."""
     log_format: str = "text"
     """Log format: one of ``LOG_FORMATS``."""
     tls: tuple[str, ...] = ()
@@ -378,6 +381,7 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "accounts": partial(_check_choice, ACCOUNT_MODES),
     "account-days": partial(_check_number, 0, ACCOUNT_DAYS_LIMIT, True),
     "passwords": partial(_check_choice, PASSWORDS),
+    "topics": partial(_check_choice, TOPICS),
     "log-format": partial(_check_choice, LOG_FORMATS),
     "limits": _check_switch,
     **{name: partial(_check_number, limit.low, limit.high, limit.whole) for name, limit in LIMITS.items()},

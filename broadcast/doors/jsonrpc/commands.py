@@ -1,4 +1,4 @@
-"""The method ``command``: commands of the line protocol that only answer, for people who type in a program."""
+"""The method ``command``: commands of the line protocol that only answer, and those of operators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ANSWERING: Final = frozenset({"help", "names", "rooms", "history", "search", "p
 _COMMANDS: Final = {
     verb: command
     for command in commands.COMMANDS
-    if command.name in _ANSWERING
+    if command.name in _ANSWERING or command.is_for_operators
     for verb in (command.name, *command.aliases)
 }
 _ALL: Final = {verb for command in commands.COMMANDS for verb in (command.name, *command.aliases)}
@@ -36,14 +36,14 @@ _MARK: Final = "-> "
 
 
 def run_command(connection: Connection, call: Call, room: Room, typed: str) -> None:
-    """Run the command *typed* in *room*, and answer *call* with its lines. Raises ``RpcError``."""
+    """Run the command *typed* in *room*, and answer *call* with its lines. Raises ``RpcError`` or ``RejectedError``."""
     line = sanitize(typed.replace("\r", " ").replace("\n", " "))
     verb, _, argument = line[1:].partition(" ")
     command = _COMMANDS.get(verb.casefold()) if line.startswith("/") else None
     if command is None:
         raise RpcError(Code.INVALID_PARAMS, _explain(verb.casefold()))
     run = _CommandRun(connection, call, room)
-    command.run(run, argument, connection.sessions.wall_clock())
+    commands.run(run, command, argument, connection.sessions.wall_clock())
     if run.ready:
         run.answer()
 

@@ -92,8 +92,10 @@ class RoomEncoder:
         match event:
             case events.Joined(session=session, nick=nick):
                 return messages.Joined(room=room, nick=nick, session=public_id(session))
-            case events.Left(session=session, nick=nick, reason=reason):
-                return messages.Left(room=room, nick=nick, session=public_id(session), reason=reason or None)
+            case events.Left(session=session, nick=nick, reason=reason, by=by):
+                return messages.Left(
+                    room=room, nick=nick, session=public_id(session), reason=reason or None, by=by or UNSET
+                )
             case events.JoinCount(count=count):
                 return messages.Crowd(room=room, joined=count, left=0)
             case events.LeaveCount(count=count):

@@ -9,8 +9,10 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from broadcast.core.errors import (
+    Banned,
     BroadcastError,
     Busy,
+    Muted,
     NicknameRejected,
     NotHere,
     NotPermitted,
@@ -54,6 +56,8 @@ class Code(IntEnum):
     TOO_MANY_TRIES = 1022
     REGISTRATION_CLOSED = 1023
     NOT_PERMITTED = 1024
+    MUTED = 1025
+    BANNED = 1026
     BUSY = 1028
 
 
@@ -87,6 +91,8 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "registration-closed": (Code.REGISTRATION_CLOSED, "Nobody can register here."),
     "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
     "busy": (Code.BUSY, "The server checks too many passwords. Try again after data.retry seconds."),
+    "muted": (Code.MUTED, "Others must not read texts of the session until data.until; null for no end."),
+    "banned": (Code.BANNED, "The account, the nickname or the address is banned until data.until; null for no end."),
 }
 """The values of ``data.reason``, each with its code and its meaning."""
 
@@ -103,6 +109,9 @@ class ErrorData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     room: Annotated[str | UnsetType, Meta(description="The room that is refused.")] = UNSET
     supported: Annotated[list[int] | UnsetType, Meta(description="The versions that the server speaks.")] = UNSET
     retry: Annotated[int | UnsetType, Meta(description="Seconds after which to try again.")] = UNSET
+    until: Annotated[
+        float | UnsetType | None, Meta(description="The end, in seconds since the epoch; null for no end.")
+    ] = UNSET
 
 
 class Error(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,9 +141,12 @@ def refusal(  # noqa: PLR0913 - one for each member of the data
     room: str | UnsetType = UNSET,
     supported: list[int] | UnsetType = UNSET,
     retry: int | UnsetType = UNSET,
+    until: float | UnsetType | None = UNSET,
 ) -> RpcError:
     """Return the error with the *reason*, one of ``REASONS``, and the other members of its data."""
-    data = ErrorData(reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported, retry=retry)
+    data = ErrorData(
+        reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported, retry=retry, until=until
+    )
     return RpcError(REASONS[reason][0], message, data)
 
 
@@ -174,5 +186,9 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911,
             return refusal("busy", sentence, retry=retry)
         case NotStored():
             return refusal("not-kept", sentence)
+        case Muted(until=until):
+            return refusal("muted", sentence, until=until)
+        case Banned(until=until):
+            return refusal("banned", sentence, until=until)
         case _:
             return RpcError(Code.INVALID_PARAMS, sentence)

@@ -194,6 +194,10 @@ class Hello:
     # A resumed session
 
     def _resume(self, session: ProgramSession, resume: Resume) -> None:
+        try:
+            self._hub.check_address(self._connection.source.address)
+        except RejectedError as error:
+            raise explain_rejection(error) from error
         rooms = list(self._hub.rooms_of(session.member))
         self._check_numbers(rooms)
         session.attempt = resume.attempt

@@ -384,13 +384,14 @@ class Joined(Struct, frozen=True, kw_only=True):
     session: SessionId
 
 
-class Left(Struct, frozen=True, kw_only=True):
+class Left(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A member left a room."""
 
     room: Room
     nick: Nick
     session: SessionId
     reason: Reason
+    by: Annotated[str | UnsetType, Meta(description="The operator who has removed the member.")] = UNSET
 
 
 class Renamed(Struct, frozen=True, kw_only=True):
@@ -528,37 +529,43 @@ METHODS: Final[Mapping[str, Method]] = {
             "too-many-tries",
             "not-permitted",
             "busy",
+            "banned",
         ),
     ),
     "join": Method(
         JoinParams,
         JoinResult,
         "Join a room, and receive a snapshot and then its notifications.",
-        ("no-such-room", "room-refused", "ahead"),
+        ("no-such-room", "room-refused", "ahead", "muted"),
     ),
     "leave": Method(LeaveParams, Empty, "Leave a room.", ("not-in-room", "too-long")),
     "say": Method(
         SayParams,
         SayResult,
         "Say a line in a room. The result comes once it is stored.",
-        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused"),
+        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused", "muted"),
     ),
     "emote": Method(
         SayParams,
         SayResult,
         "Say what you do in a room.",
-        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused"),
+        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused", "muted"),
     ),
     "tell": Method(
         TellParams,
         TellResult,
         "Send a private message. It is not stored.",
-        ("not-here", "does-not-read", "too-long", "empty", "uid-reused"),
+        ("not-here", "does-not-read", "too-long", "empty", "uid-reused", "muted"),
     ),
     "topic": Method(
-        TopicParams, Empty, "Change or remove the topic of a room.", ("not-in-room", "too-long", "empty", "not-kept")
+        TopicParams,
+        Empty,
+        "Change or remove the topic of a room.",
+        ("not-in-room", "too-long", "empty", "not-kept", "not-permitted", "muted"),
     ),
-    "nick": Method(NickParams, NickResult, "Change the nickname.", ("nick-refused", "password-needed")),
+    "nick": Method(
+        NickParams, NickResult, "Change the nickname.", ("nick-refused", "password-needed", "muted", "banned")
+    ),
     "register": Method(
         PasswordParams,
         AccountResult,
@@ -584,13 +591,16 @@ METHODS: Final[Mapping[str, Method]] = {
         "Delete the account and its private messages. All other sessions of the account end.",
         ("wrong-password", "too-many-tries", "not-permitted", "busy", "not-kept"),
     ),
-    "away": Method(AwayParams, Empty, "Be away, or back.", ("too-long",)),
+    "away": Method(AwayParams, Empty, "Be away, or back.", ("too-long", "muted")),
     "history": Method(HistoryParams, HistoryResult, "Read stored lines of a room.", ("not-in-room",)),
     "search": Method(SearchParams, SearchResult, "Find stored lines of a room.", ("not-in-room",)),
     "rooms": Method(Empty, list[RoomInfo], "List the open rooms, the largest first."),
     "members": Method(MembersParams, MembersResult, "List the members of a room by nickname.", ("not-in-room",)),
     "command": Method(
-        CommandParams, CommandResult, "Run a command of the line protocol that only answers.", ("not-in-room",)
+        CommandParams,
+        CommandResult,
+        "Run a command of the line protocol that only answers, or one of operators.",
+        ("not-in-room", "not-permitted", "muted", "not-here"),
     ),
     "ping": Method(Empty, Empty, "Do nothing, and answer."),
     "quit": Method(QuitParams, Empty, "End the session. The connection closes after the answer.", ("too-long",)),

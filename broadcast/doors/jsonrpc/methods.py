@@ -51,7 +51,18 @@ def _post(kind: type[Message | Action], connection: Connection, call: Call, para
         connection.pause()
         room.load_uids(partial(_post_with_uid, connection, call, session, room, event))
     else:
-        room.post(event, partial(_answer_repetition, connection, call, room))
+        _append(connection, call, session, room, event)
+
+
+def _append(connection: Connection, call: Call, session: ProgramSession, room: Room, event: Stored) -> None:
+    """Append a line, unless the room has its uid already, or the session may not speak. Raises ``RejectedError``."""
+    moderation = connection.sessions.hub.moderation
+    answer = partial(_answer_repetition, connection, call, room)
+    if moderation.is_active:
+        if event.uid and room.answer_repetition(event, answer):
+            return
+        moderation.check_line(session.member, room.name, event.at)
+    room.post(event, answer)
 
 
 def _answer_outside(
@@ -73,7 +84,11 @@ def _post_with_uid(
     if session.ending:
         call.fail(session_gone())
     elif error is None:
-        room.post(event, partial(_answer_repetition, connection, call, room))
+        try:
+            _append(connection, call, session, room, event)
+        except RejectedError as rejection:
+            connection.sessions.hub.rejections[rejection.kind] += 1
+            call.fail(explain_rejection(rejection))
     else:
         call.fail(_unknown(error))
     connection.resume()
@@ -120,6 +135,8 @@ def _join(connection: Connection, call: Call, params: messages.JoinParams) -> No
     elif len(session.member.memberships) >= messages.MAX_ROOMS:
         raise refusal("room-refused", f"A session can be in {messages.MAX_ROOMS} rooms.")
     else:
+        sessions = connection.sessions
+        sessions.hub.check_joining(session.member, fold_room_name(params.room), sessions.wall_clock())
         connection.pause()
         connection.sessions.hub.open_rooms([params.room], partial(_on_room, connection, call, params, session))
 
@@ -156,10 +173,24 @@ def _take_snapshot(connection: Connection, call: Call, params: messages.JoinPara
     taker.take_events()
 
 
+def _clean_leave_reason(connection: Connection, text: str | None) -> str:
+    """Return the reason *text* as others read it: nothing of people who are muted. Raises ``RpcError``."""
+    session = connection.session
+    is_muted = connection.sessions.hub.moderation.is_muted(session.member, connection.sessions.wall_clock())
+    reason = session.clean_reason(text)
+    return "" if is_muted else reason
+
+
+def _check_speech(connection: Connection) -> None:
+    """Raise ``Muted`` if others must not read texts of the session."""
+    sessions = connection.sessions
+    sessions.hub.moderation.check_speech(connection.session.member, sessions.wall_clock())
+
+
 def _leave(connection: Connection, call: Call, params: messages.LeaveParams) -> None:
     session = connection.session
     room = session.find_room(params.room)
-    reason = session.clean_reason(params.reason)
+    reason = _clean_leave_reason(connection, params.reason)
     connection.pause()
 
     def answer() -> None:
@@ -182,6 +213,7 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
             raise refusal("uid-reused", "Another private message of this session has the same uid.")
         call.succeed(first.result)
         return
+    _check_speech(connection)
     hub = connection.sessions.hub
     to = hub.find(recipient)
     room = hub.send_private(session.member, to, text, connection.sessions.wall_clock())
@@ -200,12 +232,15 @@ def _topic(connection: Connection, call: Call, params: messages.TopicParams) -> 
     session = connection.session
     room = session.find_room(params.room)
     text = "" if params.text is None else session.clean_text(params.text).strip()
-    room.change_topic(session.member, text, partial(_answer_stored, call) if call.is_request else None)
+    on_stored = partial(_answer_stored, call) if call.is_request else None
+    sessions = connection.sessions
+    sessions.hub.change_topic(session.member, room, text, sessions.wall_clock(), on_stored)
 
 
 def _nick(connection: Connection, call: Call, params: messages.NickParams) -> None:
     member = connection.session.member
     reject_controls(params.nick)
+    _check_speech(connection)
     connection.sessions.hub.rename(member, sanitize(params.nick))
     call.succeed(messages.NickResult(nick=member.nick))
 
@@ -213,6 +248,8 @@ def _nick(connection: Connection, call: Call, params: messages.NickParams) -> No
 def _away(connection: Connection, call: Call, params: messages.AwayParams) -> None:
     session = connection.session
     reason = session.clean_reason(params.reason).strip()
+    if reason:
+        _check_speech(connection)
     connection.sessions.hub.set_away(session.member, params.reason is not None, reason)
     call.succeed()
 
@@ -228,7 +265,7 @@ def _ping(_connection: Connection, call: Call, _params: messages.Empty) -> None:
 
 def _quit(connection: Connection, call: Call, params: messages.QuitParams) -> None:
     session = connection.session
-    reason = session.clean_reason(params.reason)
+    reason = _clean_leave_reason(connection, params.reason)
     connection.pause()
 
     def end() -> None:

@@ -154,8 +154,10 @@ def _format_presence(event: Joined | Left | JoinCount | LeaveCount) -> str:
             return f"{nick} joined."
         case Left(nick=nick, reason=""):
             return f"{nick} left."
-        case Left(nick=nick, reason=reason):
+        case Left(nick=nick, reason=reason, by=""):
             return f"{nick} left: {reason}"
+        case Left(nick=nick, reason=reason):
+            return f"{nick} left ({reason})"
         case JoinCount(count=count):
             return f"{count} people joined."
         case LeaveCount(count=count):

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
-from broadcast.core.errors import TooManyConnections
+from broadcast.core.errors import Banned, TooManyConnections
 from broadcast.core.events import CommandReply, ServerNotice
 from broadcast.core.hub import GOING_DOWN
 from broadcast.core.interfaces import View
@@ -22,7 +22,7 @@ from broadcast.delivery.peer import StreamPeer
 from broadcast.doors.line.codec import LineCodec, LineTooLong, Paused
 from broadcast.doors.line.encoder import SHOW_INPUT, LineEncoder, format_queue
 from broadcast.doors.line.newcomer import Newcomer
-from broadcast.net.addresses import peer_ip, source_of
+from broadcast.net.addresses import format_source, peer_ip, source_of
 from broadcast.net.connection_log import RejectionLog, VisitLog
 from broadcast.net.input_loop import InputLoop
 from broadcast.net.stream_connection import State, StreamConnection
@@ -83,9 +83,9 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         writer = factory.writer_for(self.transport)
         try:
             factory.connections.add(self)
-        except TooManyConnections as error:
+        except (Banned, TooManyConnections) as error:
             self._open_session(writer)
-            self._reject(str(error))
+            self._reject(error)
             return
         if factory.hand_over is not None and factory.peek_byte(self.transport) == _JSON_START:
             self._state = State.CLOSING
@@ -109,12 +109,16 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
             self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self
         )
 
-    def _reject(self, reason: str) -> None:
-        """Disconnect the client, because the number of connections is at its limit."""
+    def _reject(self, error: Banned | TooManyConnections) -> None:
+        """Disconnect the client, because the number of connections is at its limit, or the address is banned."""
         self._state = State.CLOSING
         self._input.end()
-        self.session.reject(reason)
-        self.factory.rejection_log.record(reason)
+        text = str(error)
+        reason = text[:1].upper() + text[1:]
+        self.session.reject(reason, error.kind)
+        is_banned = isinstance(error, Banned)
+        source = format_source(self.transport.getPeer())
+        self.factory.rejection_log.record(f"{source} is banned" if is_banned else reason)
         self.factory.connections.disconnect_rejected(self)
 
     # Input

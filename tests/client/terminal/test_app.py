@@ -378,6 +378,8 @@ async def test_a_key_that_cannot_be_stored_is_trusted_for_this_time(
     await until(lambda: here.talk.state is State.ONLINE)
     assert here.screen.texts[3].startswith(f"! {known_hosts} cannot be written: ")
     assert here.screen.texts[3].endswith(". The key is trusted for this time only.")
+    here.talk.submit("quit")
+    assert await here.status == 0
 
 
 # Passwords
@@ -408,7 +410,6 @@ async def test_a_registered_nickname_asks_for_its_password_and_then_for_another_
     assert await here.status == 0
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("is_connected", [False, True])
 @with_port
 async def test_a_changed_key_is_refused_loudly(
@@ -445,7 +446,8 @@ async def test_a_server_that_an_authority_vouched_for_is_not_asked_about_later(
     assert await here.status == 7
     assert here.screen.texts[-2] == f"! No connection to 127.0.0.1:{port.number}: its certificate is self-signed."
     assert not known_hosts.exists()
-=======
+
+
 @with_port
 async def test_a_reconnect_uses_the_password_again_and_asks_if_it_was_changed(port: Port) -> None:
     port.server.passwords["ann"] = SECRET
@@ -490,4 +492,3 @@ async def test_without_the_new_password_the_user_goes_on_with_another_nickname(p
     assert here.screen.texts.count("ann: missed") == 1
     here.talk.submit("quit")
     assert await here.status == 0
->>>>>>> rpc16

@@ -1,0 +1,440 @@
+"""The commands of operators: they act on people, names, addresses and rooms. No bytes, no connection.
+
+``commands.py`` checks the permission before it calls a function of this module. Each action is part
+of the audit trail. The reply comes once that is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broadcast.core import nicknames
+from broadcast.core.accounts import OPERATOR
+from broadcast.core.command_context import Command, CommandContext, reply_lines
+from broadcast.core.errors import JournalError, NotHere, RejectedError
+from broadcast.core.events import CommandReply, ErrorReply
+from broadcast.core.moderation import (
+    CONFIRM_SECONDS,
+    check_network,
+    format_end,
+    format_time,
+    holds,
+    network_of,
+    parse_duration,
+    parse_network,
+    with_reason,
+)
+from broadcast.core.nicknames import casefold_key
+from broadcast.core.records import AuditEntry
+
+if TYPE_CHECKING:
+    from broadcast.core.accounts import Account
+    from broadcast.core.hub import Hub
+    from broadcast.core.membership import Member
+    from broadcast.core.moderation import Network, Target
+    from broadcast.core.records import Ban, RecordChange
+
+AUDIT_DEFAULT_LINES: Final = 20
+"""Number of entries that ``/audit`` shows without an argument."""
+AUDIT_MAX_LINES: Final = 1000
+"""Maximum number of entries that ``/audit`` shows."""
+REACHED_NAMES: Final = 20
+"""Maximum number of people that the question before a ban names. The others are only counted."""
+MAX_SLOW_SECONDS: Final = 3600
+"""Maximum time between two lines of a person in slow mode, in seconds."""
+
+
+class UsageError(RejectedError):
+    """The arguments are wrong. ``commands.py`` replaces the text by the usage of the command."""
+
+
+# People
+
+
+class _Person(NamedTuple):
+    """The target of a command: an account with all of its sessions, or a session without an account."""
+
+    name: str
+    account: Account | None
+    members: Sequence[Member]
+    """The sessions that are here."""
+
+
+def _find_person(context: CommandContext, name: str) -> _Person:
+    """Return the person with the nickname *name*, who is here or has an account. Raises ``RejectedError``."""
+    hub = context.hub
+    account = hub.accounts.find(name)
+    member = hub.owner_of(name)
+    if member is not None and member.account is not None:
+        account = member.account  # whose owner uses another nickname at the moment
+    if account is not None:
+        if account is context.member.account:
+            raise RejectedError("you cannot do that to yourself.")
+        return _Person(account.name, account, _sessions_of(hub, account))
+    if member is None:
+        raise NotHere(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not here.")
+    return _Person(member.nick, None, [member])
+
+
+def _sessions_of(hub: Hub, account: Account) -> list[Member]:
+    return [member for member in hub.members.values() if member.account is account]
+
+
+def _find_account(context: CommandContext, name: str) -> Account:
+    """Return the account with the nickname *name*. Raises ``RejectedError``."""
+    account = context.hub.accounts.find(name)
+    if account is None:
+        raise RejectedError(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not registered.")
+    return account
+
+
+def _operator_name(context: CommandContext) -> str:
+    """Return the name of the operator's account. The operator may use another nickname."""
+    account = context.member.account
+    assert account is not None
+    return account.name
+
+
+def _announce_about(context: CommandContext, members: Iterable[Member], text: str) -> None:
+    """Announce *text* in all rooms of *members*."""
+    for room in {room.name: room for member in members for room in context.hub.rooms_of(member)}.values():
+        room.announce(text)
+
+
+# Replies
+
+
+def _record(
+    context: CommandContext,
+    at: float,
+    action: str,
+    target: str,
+    detail: str,
+    reply: str,
+    *changes: RecordChange,
+) -> None:
+    """Store *changes* and the entry for an *action*, which was done at the time *at*. Then send *reply*."""
+    context.pause()
+
+    def stored(error: JournalError | None) -> None:
+        if error is None:
+            reply_lines(context, reply)
+        else:
+            context.peer.send(ErrorReply(f"{reply} It cannot be stored, so a restart forgets it: {error}"))
+        context.resume()
+
+    entry = AuditEntry(at, _operator_name(context), action, target, detail)
+    context.hub.moderation.write(entry, changes, stored)
+
+
+def _split(argument: str) -> tuple[str, str]:
+    """Return the first word of *argument*, and the rest. Raises ``UsageError`` if there is none."""
+    word, _, rest = argument.strip().partition(" ")
+    if not word:
+        raise UsageError("")
+    return word, rest.strip()
+
+
+def _split_duration(rest: str) -> tuple[int | None, str]:
+    """Return the seconds at the start of *rest*, None if it begins with no duration, and the text after it."""
+    word, _, text = rest.partition(" ")
+    seconds = parse_duration(word)
+    return (None, rest) if seconds is None else (seconds, text.strip())
+
+
+def _until(at: float, seconds: int | None) -> float | None:
+    return None if seconds is None else at + seconds
+
+
+# Commands about people
+
+
+def _kick(context: CommandContext, argument: str, at: float) -> None:
+    """End all sessions of a person."""
+    name, why = _split(argument)
+    person = _find_person(context, name)
+    if not person.members:
+        raise NotHere(f"{person.name} is not here.")
+    for member in person.members:
+        context.hub.expel(member, "kicked", _operator_name(context), why)
+    _record(context, at, "kick", person.name, why, f"{person.name} is kicked.")
+
+
+def _mute(context: CommandContext, argument: str, at: float) -> None:
+    """Let others read no text of a person."""
+    name, rest = _split(argument)
+    seconds, rest = _split_duration(rest)
+    if rest:
+        raise UsageError("")
+    person = _find_person(context, name)
+    until = _until(at, seconds)
+    _each_key(person, lambda session, account: context.hub.moderation.mute(session, account, until))
+    end = format_end(until)
+    by = _operator_name(context)
+    _announce_about(context, person.members, f"{person.name} was muted by {by}{end}.")
+    _record(context, at, "mute", person.name, end.strip(), f"{person.name} is muted{end}.")
+
+
+def _unmute(context: CommandContext, argument: str, at: float) -> None:
+    """End the mute of a person."""
+    name, rest = _split(argument)
+    if rest:
+        raise UsageError("")
+    person = _find_person(context, name)
+    ended: list[bool] = []
+    _each_key(person, lambda session, account: ended.append(context.hub.moderation.unmute(session, account)))
+    if not any(ended):
+        raise RejectedError(f"{person.name} is not muted.")
+    _announce_about(context, person.members, f"{person.name} was unmuted by {_operator_name(context)}.")
+    _record(context, at, "unmute", person.name, "", f"{person.name} is not muted any more.")
+
+
+def _each_key(person: _Person, call: Callable[[int | None, int | None], None]) -> None:
+    """Call *call* with the number of each session of *person*, and with that of the account."""
+    for member in person.members:
+        call(member.id, None)
+    call(None, None if person.account is None else person.account.id)
+
+
+def _op(context: CommandContext, argument: str, at: float) -> None:
+    """Make the owner of an account an operator."""
+    _change_role(context, argument, at, "op", OPERATOR)
+
+
+def _deop(context: CommandContext, argument: str, at: float) -> None:
+    """Make an operator an ordinary person."""
+    _change_role(context, argument, at, "deop", "")
+
+
+def _change_role(context: CommandContext, argument: str, at: float, action: str, role: str) -> None:
+    name, rest = _split(argument)
+    if rest:
+        raise UsageError("")
+    account = _find_account(context, name)
+    state = "is an operator now" if role else "is no operator any more"
+    if account.queued.role == role:
+        raise RejectedError(f"{account.name} {'is an operator already' if role else 'is no operator'}.")
+
+    def changed(error: RejectedError | None) -> None:
+        if error is not None:
+            context.peer.send(ErrorReply(str(error)))
+            context.resume()
+            return
+        _announce_about(context, _sessions_of(context.hub, account), f"{account.name} {state}.")
+        _record(context, at, action, account.name, "", f"{account.name} {state}.")
+
+    context.pause()
+    context.hub.accounts.change(account, changed, role=role)
+
+
+# Bans
+
+
+def _ban(context: CommandContext, argument: str, at: float) -> None:
+    """Ban a person or a network."""
+    target, rest = _split(argument)
+    seconds, why = _split_duration(rest)
+    network = _network_in(context, target)
+    if network is None:
+        _ban_name(context, target, at, _until(at, seconds), why, argument)
+    else:
+        _ban_network(context, network, at, _until(at, seconds), why, argument)
+
+
+def _network_in(context: CommandContext, target: str) -> Network | None:
+    """Return the network *target*; None if it is a name. An IPv4 address without a prefix can be a nickname."""
+    network = parse_network(target)
+    if network is None and ("/" in target or ":" in target):
+        raise RejectedError(f"{target[:64]} is no network. Write it as in 192.0.2.0/24 or 2001:db8::/64.")
+    if network is not None and "/" not in target and ":" not in target:
+        hub = context.hub
+        is_name = hub.accounts.find(target) is not None or hub.owner_of(target) is not None
+        return None if is_name else network
+    return network
+
+
+def _ban_network(
+    context: CommandContext, network: Network, at: float, until: float | None, why: str, argument: str
+) -> None:
+    hub, operator = context.hub, context.member
+    check_network(network, operator.source.address)
+    reached = _members_in(hub, network)
+    if not _is_confirmed(context, f"{network} reaches {_describe(reached)} here", argument, at):
+        return
+    by = _operator_name(context)
+    change = hub.moderation.ban("address", str(network), str(network), why, by, at, until)
+    for member in reached:
+        hub.expel(member, "banned", by, why)
+    end = format_end(until)
+    expired = hub.moderation.remove_expired(at)
+    detail = with_reason(f"address{end}", why)
+    _record(context, at, "ban", str(network), detail, f"the address {network} is banned{end}.", *expired, change)
+
+
+def _ban_name(context: CommandContext, name: str, at: float, until: float | None, why: str, argument: str) -> None:
+    hub, by = context.hub, _operator_name(context)
+    try:
+        person = _find_person(context, name)
+    except NotHere:
+        person = _Person(nicknames.validate(name, unicode=hub.settings.unicode_nicknames), None, ())
+    networks = _networks_of(person.members)
+    own = [network for network in networks if holds(network, context.member.source.address)]
+    networks = [network for network in networks if network not in own]
+    others = [member for network in networks for member in _members_in(hub, network) if member not in person.members]
+    if others:
+        question = f"{person.name} comes from {_join(networks)}, which also reaches {_describe(others)} here"
+        if not _is_confirmed(context, question, argument, at):
+            return
+    kind: Target = "nickname" if person.account is None else "account"
+    value = casefold_key(person.name) if person.account is None else str(person.account.id)
+    targets: list[tuple[Target, str]] = [(kind, value), *(("address", str(network)) for network in networks)]
+    changes = [hub.moderation.ban(*target, person.name, why, by, at, until) for target in targets]
+    for member in [*person.members, *others]:
+        hub.expel(member, "banned", by, why)
+    end = format_end(until)
+    also = f" and the address {_join(networks)}" if networks else ""
+    note = " Not the address, which is also yours." if own else ""
+    verb = "are" if networks else "is"
+    reply = f"the {kind} {person.name}{also} {verb} banned{end}.{note}"
+    changes = [*hub.moderation.remove_expired(at), *changes]
+    _record(context, at, "ban", person.name, with_reason(f"{kind}{also}{end}", why), reply, *changes)
+
+
+def _networks_of(members: Iterable[Member]) -> list[Network]:
+    """Return the networks from which *members* come, without this machine."""
+    networks = {network_of(member.source.address): None for member in members}
+    return [network for network in networks if network is not None]
+
+
+def _members_in(hub: Hub, network: Network) -> list[Member]:
+    return [member for member in hub.members.values() if holds(network, member.source.address)]
+
+
+def _join(networks: Iterable[Network]) -> str:
+    return ", ".join(map(str, networks))
+
+
+def _describe(members: Sequence[Member]) -> str:
+    """Return the number of *members*, and their first nicknames."""
+    if not members:
+        return "nobody"
+    names = ", ".join(member.nick for member in members[:REACHED_NAMES])
+    more = f" and {len(members) - REACHED_NAMES} more" if len(members) > REACHED_NAMES else ""
+    return f"{len(members)} {'person' if len(members) == 1 else 'people'} ({names}{more})"
+
+
+def _is_confirmed(context: CommandContext, question: str, argument: str, at: float) -> bool:
+    """Return whether the operator has given the command for the second time. If not, say what it would do."""
+    if context.hub.moderation.confirm(context.member.id, argument.strip(), at):
+        return True
+    reply_lines(
+        context, f"{question}. Nothing is banned yet: give the same command again within {CONFIRM_SECONDS} seconds."
+    )
+    return False
+
+
+def _unban(context: CommandContext, argument: str, at: float) -> None:
+    """End the bans of a name, with the address that was banned together with it, or of a network."""
+    name, rest = _split(argument)
+    if rest:
+        raise UsageError("")
+    account = context.hub.accounts.find(name)
+    changes = context.hub.moderation.unban(name, None if account is None else account.id)
+    if not changes:
+        raise RejectedError(f"{name[:64]} is not banned. /bans lists the bans.")
+    _record(context, at, "unban", name, "", f"{name} is not banned any more.", *changes)
+
+
+def _bans(context: CommandContext, argument: str, at: float) -> None:
+    """List the bans."""
+    if argument.strip():
+        raise UsageError("")
+    lines = [*map(_format_ban, context.hub.moderation.bans(at))] or ["nobody is banned."]
+    context.peer.send_lazily(map(CommandReply, lines))
+
+
+def _format_ban(ban: Ban) -> str:
+    subject = f"{ban.target} {ban.value if ban.target == 'address' else ban.name}"
+    of = f" of {ban.name}" if ban.target == "address" and ban.name != ban.value else ""
+    return with_reason(f"{subject}{of}{format_end(ban.until)}, by {ban.by}", ban.reason)
+
+
+# Commands about rooms
+
+
+def _announce(context: CommandContext, argument: str, at: float) -> None:
+    """Announce a text in all rooms."""
+    text = argument.strip()
+    if not text:
+        raise UsageError("")
+    for room in list(context.hub.rooms.values()):
+        room.announce(f"{_operator_name(context)} announces: {text}")
+    _record(context, at, "announce", "", text, "announced in all rooms.")
+
+
+def _slow(context: CommandContext, argument: str, at: float) -> None:
+    """Show or set the minimum time between two lines of a person in the room."""
+    word = argument.strip().lower()
+    room, moderation = context.room, context.hub.moderation
+    if not word:
+        now = moderation.slow_seconds(room.name)
+        reply_lines(context, f"slow mode is {f'on: one line in {now} s' if now else 'off'}.")
+        return
+    seconds = 0 if word == "off" else parse_duration(word)
+    if seconds is None:
+        raise UsageError("")
+    if seconds > MAX_SLOW_SECONDS:
+        raise RejectedError(f"slow mode has at most {MAX_SLOW_SECONDS} seconds between two lines.")
+    moderation.set_slow(room.name, seconds)
+    state = f"on: each person can say one line in {seconds} s" if seconds else "off"
+    room.announce(f"Slow mode is {state}.")
+    _record(context, at, "slow", room.name, word, f"slow mode is {state}.")
+
+
+# The audit trail
+
+
+def _audit(context: CommandContext, argument: str, at: float) -> None:
+    """Show the newest entries of the audit trail."""
+    word = argument.strip()
+    if word and not (word.isascii() and word.isdecimal() and len(word) < 18 and int(word)):
+        raise UsageError("")
+    context.pause()
+
+    def show(result: Sequence[AuditEntry] | JournalError) -> None:
+        if isinstance(result, JournalError):
+            context.peer.send(ErrorReply(f"the audit trail cannot be read: {result}"))
+        else:
+            context.peer.send_lazily(map(CommandReply, _format_entries(result)))
+        context.resume()
+
+    context.hub.moderation.read_audit(min(int(word or AUDIT_DEFAULT_LINES), AUDIT_MAX_LINES), show)
+
+
+def _format_entries(entries: Sequence[AuditEntry]) -> Iterator[str]:
+    for entry in entries:
+        parts = f"{format_time(entry.at)} {entry.by}: {entry.action} {entry.target}".rstrip()
+        yield with_reason(parts, entry.detail)
+    if not entries:
+        yield "no operator has done anything yet."
+
+
+OPERATOR_COMMANDS: Final = (
+    Command("kick", "NAME [WHY]", "ends the session of NAME", _kick),
+    Command("mute", "NAME [1h]", "lets nobody read what NAME writes, for this time", _mute),
+    Command("unmute", "NAME", "ends that", _unmute),
+    Command(
+        "ban",
+        "NAME|ADDRESS/PREFIX [7d] [WHY]",
+        "keeps a person or a network out, for this time",
+        _ban,
+    ),
+    Command("unban", "NAME|ADDRESS/PREFIX", "ends that", _unban),
+    Command("bans", "", "lists the bans", _bans),
+    Command("op", "NAME", "makes the owner of an account an operator", _op),
+    Command("deop", "NAME", "ends that", _deop),
+    Command("announce", "TEXT", "says it in all rooms, as the server", _announce),
+    Command("slow", "[5s|off]", "lets each person say one line in this time", _slow),
+    Command("audit", "[N]", "the last N actions of operators", _audit),
+)
