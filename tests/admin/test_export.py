@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_a_full_disk_is_reported(folder: Path) -> None:
 def test_the_output_is_utf_8_in_any_locale(folder: Path) -> None:
     command = [sys.executable, "-X", "utf8=0", "-m", "broadcast.admin", "--data", str(folder), "export"]
     ended = subprocess.run(  # noqa: S603
-        command, env={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, capture_output=True, check=False
+        command, env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, capture_output=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert "schön ☺" in ended.stdout.decode()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+from broadcast.server.certificates import self_signed_certificate
 from tests.admin.conftest import Run
 from tests.admin.journals import contents
 
@@ -41,3 +43,15 @@ def test_the_audit_trail_ends_with_the_newest_entries(run: Run) -> None:
     lines = run("audit", "1").out.splitlines()
     assert lines[1:] == ["2026-01-15T12:00:01+00:00  ann  ban     bob     -"]
     assert run("audit", "0").status == 2
+
+
+def test_fingerprints_of_the_certificate_are_printed(run: Run, folder: Path, tmp_path: Path) -> None:
+    why = "No such file or directory; without --cert, a server with --tls makes this file at its start"
+    assert run("fingerprint") == (3, "", f"broadcast-admin: cannot read {folder / 'tls.pem'}: {why}\n")
+    made = self_signed_certificate(folder, datetime.now(UTC))
+    lines = f"certificate {made.fingerprint}\nkey         {made.key_fingerprint}\n"
+    assert run("fingerprint") == (0, lines, "")
+    assert run("fingerprint", str(folder / "tls.pem"), data=tmp_path) == (0, lines, "")
+    (tmp_path / "story").write_text("no certificate")
+    error = f"broadcast-admin: {tmp_path / 'story'} holds no certificate in PEM format\n"
+    assert run("fingerprint", str(tmp_path / "story")) == (3, "", error)
