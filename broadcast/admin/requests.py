@@ -22,8 +22,8 @@ from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.peer_user import peer_user
 from broadcast.server.administration import SOCKET, Administration, encode_request
 
-ANSWER_SECONDS: Final = 60.0
-"""Time for the server to answer."""
+ANSWER_SECONDS: Final = 130.0
+"""Time for the server to answer: a little longer than the server itself allows."""
 START_SECONDS: Final = 5.0
 """Time for a server that starts or stops, and so holds the lock but has no socket."""
 RETRY_SECONDS: Final = 0.1

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS: Final = 16
 """Maximum number of open connections. Those above it are closed at once."""
-IDLE_SECONDS: Final = 30.0
-"""Time for the request of a connection, and then again for its answer."""
+REQUEST_SECONDS: Final = 30.0
+"""Time for the request of a connection."""
+ANSWER_SECONDS: Final = 120.0
+"""Time for the answer. The threads that hash passwords have a low priority, so they are slow on a busy machine."""
 
 
 class AdminConnection(Protocol):
@@ -54,7 +56,7 @@ class AdminConnection(Protocol):
     def connectionMade(self) -> None:
         """Reject processes of other users, and too many connections."""
         self._owner.connections.add(self)
-        self._timer = self._owner.reactor.callLater(IDLE_SECONDS, self.stream.abortConnection)
+        self._timer = self._owner.reactor.callLater(REQUEST_SECONDS, self.stream.abortConnection)
         problem = self._owner.find_problem(self.stream.getHandle())
         if problem:
             self._answer(encode_error(REJECTED, problem))
@@ -71,7 +73,7 @@ class AdminConnection(Protocol):
             self._is_handled = True
             self._buffer.clear()
             if self._timer is not None:
-                self._timer.reset(IDLE_SECONDS)
+                self._timer.reset(ANSWER_SECONDS)
             try:
                 self._owner.administration.handle(line, self._answer)
             except Exception:  # noqa: BLE001 - the administrator must learn of it, and the server must go on

@@ -20,7 +20,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from broadcast.server import admin_socket
-from broadcast.server.admin_socket import IDLE_SECONDS, MAX_CONNECTIONS, AdminConnection, AdminSocket
+from broadcast.server.admin_socket import ANSWER_SECONDS, MAX_CONNECTIONS, REQUEST_SECONDS, AdminConnection, AdminSocket
 from broadcast.server.administration import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -179,12 +179,14 @@ def test_connections_above_the_limit_are_rejected(desk: Desk) -> None:
 def test_a_silent_connection_and_an_answer_that_never_comes_end_in_time(desk: Desk) -> None:
     _silent, silent = desk.connect()
     asking, waiting = desk.connect()
-    desk.clock.advance(IDLE_SECONDS - 1)
+    desk.clock.advance(REQUEST_SECONDS - 1)
     asking.dataReceived(REQUEST)
     desk.clock.advance(1)
     assert silent.aborted
     assert not waiting.aborted
-    desk.clock.advance(IDLE_SECONDS)
+    desk.clock.advance(ANSWER_SECONDS - 2)
+    assert not waiting.aborted
+    desk.clock.advance(1)
     assert waiting.aborted
 
 
