@@ -21,8 +21,8 @@ from broadcast.journals.sqlite.schema import MIGRATIONS, verify_schema
 ROWS: Final = 1000
 """Number of rows that are read at once."""
 
-_State: TypeAlias = tuple[bool, int, int]
-"""Whether there is a write-ahead log, and the time and size of the database."""
+_State: TypeAlias = tuple[int, int]
+"""The time and size of the database."""
 
 
 def find_journal(folder: Path) -> Path:
@@ -51,8 +51,11 @@ def open_to_read(path: Path, *, any_version: bool = False) -> Iterator[sqlite3.C
     with translate_errors(path):
         examine(path)
         before = _state(path)
-        has_log = before[0]
-        db = connect(path, writing=False) if has_log else _connect_immutable(path)
+        log = path.with_name(path.name + "-wal")
+        db = _connect_beside_server(path, log) if log.exists() else None
+        is_immutable = db is None
+        if db is None:
+            db = sqlite3.connect(f"{path.as_uri()}?immutable=1", isolation_level=None, uri=True)
     with closing(db):
         with translate_errors(path):
             verify_schema(db, path)
@@ -65,17 +68,32 @@ def open_to_read(path: Path, *, any_version: bool = False) -> Iterator[sqlite3.C
         except (sqlite3.Error, UnicodeDecodeError):  # an OSError is about the output
             with translate_errors(path):
                 raise
-    if not has_log and _state(path) != before:
+    if is_immutable and (_state(path) != before or (log.exists() and log.stat().st_size)):
         raise AdminError(UNUSABLE, "a server was started meanwhile, so the result may be wrong: try again")
 
 
 def _state(path: Path) -> _State:
     status = path.stat()
-    return path.with_name(path.name + "-wal").exists(), status.st_mtime_ns, status.st_size
+    return status.st_mtime_ns, status.st_size
 
 
-def _connect_immutable(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?immutable=1", isolation_level=None, uri=True)
+def _connect_beside_server(path: Path, log: Path) -> sqlite3.Connection | None:
+    """Return a connection that reads the write-ahead *log*. Return None if that is not possible, and the log is empty.
+
+    It is not possible on a read-only file system or a full disk, because SQLite needs an index of the log.
+    """
+    db = connect(path, writing=False)
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        db.close()
+        if log.stat().st_size:
+            raise
+        return None
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 class RoomSize(NamedTuple):

@@ -69,3 +69,12 @@ def test_a_folder_that_cannot_be_read_is_reported(run: Run, folder: Path) -> Non
         folder.chmod(0o700)
     assert ended.status == 3
     assert "run this command as the user of the server, or as root" in ended.error
+
+
+def test_an_empty_log_that_cannot_be_used_is_no_obstacle(run: Run, folder: Path) -> None:
+    expected = run("export")
+    (folder / "journal.sqlite-wal").touch()
+    (folder / "journal.sqlite-shm").mkdir()  # as on a full disk or a read-only file system, SQLite cannot use this file
+    assert run("export") == expected
+    (folder / "journal.sqlite-wal").write_bytes(b"x" * 100)
+    assert run("export").status == 3
