@@ -217,11 +217,15 @@ class TextClient(Client):
 
     line_end = "\r\n"
 
-    def read(self) -> str:
-        """Return the text that arrived since the last call."""
-        seen = self.transport.sent.decode()
+    def take(self) -> bytes:
+        """Return the bytes that arrived since the last call."""
+        seen = bytes(self.transport.sent)
         self.transport.sent.clear()
         return seen
+
+    def read(self) -> str:
+        """Return the text that arrived since the last call."""
+        return self.take().decode()
 
     def lines(self) -> list[str]:
         """Return the same as lines without their ends."""
@@ -240,9 +244,7 @@ class Person(TextClient):
 
     def read(self) -> str:
         """Return the text that arrived since the last call, with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
-        sent = self.transport.sent
-        sent[:] = sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>")
-        return super().read()
+        return self.take().replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>").decode()
 
     def put(self, data: bytes | str) -> None:
         """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""
@@ -380,6 +382,8 @@ class World:
 
     direct = False
     """Whether the server sends to the sockets directly."""
+    encrypts = False
+    """Whether the connections are encrypted."""
     holds_presence = False
     """Whether the notices of joins and leaves that follow others closely wait."""
 

@@ -9,8 +9,9 @@ from broadcast.core.account_commands import DROPPED, PASSWORD_CHANGED
 from broadcast.core.errors import JournalError
 from broadcast.core.hub import GOING_DOWN, TAKEN_OVER, Settings
 from broadcast.core.session import NEEDS_TLS, NOT_ENCRYPTED
-from tests.harness import PASSWORD, Person, World
+from tests.harness import PASSWORD, DirectWorld, Person, World
 from tests.scenarios.conftest import Opens, newcomer
+from tests.tls import TlsWorld
 
 ASK = "<hide>Password: "
 ASK_OLD, ASK_NEW, ASK_MORE = "<hide>Old password: ", "<hide>New password: ", "<hide>Once more: "
@@ -512,16 +513,21 @@ def test_shutdown_closes_a_question(world: World, ann: Person) -> None:
 # Connections that others can read
 
 
+unencrypted = pytest.mark.parametrize("open_world", [World, DirectWorld])
+
+
+@unencrypted
 def test_password_over_an_open_network_is_warned_about(world: World, ann: Person) -> None:
     bob = world.connect(REMOTE)
     bob.read()
-    warning = f" * {NOT_ENCRYPTED}\r\n"
+    warning = "" if world.encrypts else f" * {NOT_ENCRYPTED}\r\n"
     bob.say("ann")
     assert bob.read() == warning + ASK
     bob.say("", "bob", "/register")
     assert bob.read() == f"{TYPED}{NICKNAME}" + confirmed("bob", "1 other is here: ann.") + warning + ASK
 
 
+@unencrypted
 def test_password_over_an_open_network_is_refused_where_it_needs_tls(open_world: Opens) -> None:
     world = open_world(Settings(passwords="tls"))
     (ann,) = world.join("ann")
@@ -529,6 +535,9 @@ def test_password_over_an_open_network_is_refused_where_it_needs_tls(open_world:
     bob = world.connect(REMOTE)
     bob.read()
     bob.say("bob", "/register")
+    if world.encrypts:
+        assert bob.read() == confirmed("bob", "1 other is here: ann.") + ASK
+        return
     assert bob.read() == confirmed("bob", "1 other is here: ann.") + f"-> Error: {NEEDS_TLS}\r\n"
     for typed in ("ann", "/login zoe"):
         person = world.connect(REMOTE)
@@ -539,15 +548,23 @@ def test_password_over_an_open_network_is_refused_where_it_needs_tls(open_world:
     assert ann.lines() == [" * bob joined."]
 
 
+def test_password_over_tls_is_accepted_without_a_warning() -> None:
+    world = TlsWorld(Settings(passwords="tls"))
+    bob = world.connect(REMOTE)
+    bob.read()
+    bob.say("bob", "/register")
+    assert bob.read() == confirmed("bob") + ASK
+
+
 # Telnet
 
 
+@unencrypted
 def test_do_echo_is_an_answer_once_a_password_was_asked_for_and_a_request_before(world: World, ann: Person) -> None:
     person = newcomer(world)
     person.put(b"\xff\xfd\x01ann\r\n")
-    assert bytes(person.transport.sent) == b"\xff\xfc\x01\xff\xfb\x01Password: "
-    person.transport.sent.clear()
+    assert person.take() == b"\xff\xfc\x01\xff\xfb\x01Password: "
     person.put(b"\xff\xfd\x01\xff\xfd\x03" + PASSWORD.encode() + b"x\x08\r\0\xff\xfe\x01")
-    assert bytes(person.transport.sent) == b"\xff\xfc\x03\xff\xfc\x01\r\n"
+    assert person.take() == b"\xff\xfc\x03\xff\xfc\x01\r\n"
     world.settle()
     assert person.protocol.session.nick == "ann"
