@@ -83,6 +83,13 @@ def test_kick_voids_the_token(world: ProgramWorld, ann: Program, bob: Program) -
     assert not again.hello("bob", resume=bob.resume)["resumed"]
 
 
+def test_kick_closes_the_connection_for_good(ann: Program, bob: Program) -> None:
+    command(ann, "/kick bob spam")
+    goodbye = {"method": "goodbye", "reason": "You were kicked by ann: spam", "reconnect": False, "after": 0.0}
+    assert bob.events()[-1] == goodbye
+    assert bob.is_closed()
+
+
 def test_others_are_not_permitted(ann: Program, bob: Program) -> None:
     for line in ("/kick ann", "/bans", "/help kick"):
         assert fail(bob, line) == (1024, "not-permitted")
