@@ -141,12 +141,14 @@ class TlsPerson(Person):
         self._client = client
         self.socket = client.transport.socket
 
-    def read(self) -> str:
-        return self._client.read().decode()
+    def take(self) -> bytes:
+        return self._client.read()
 
 
 class TlsWorld(DirectWorld):
     """A server behind TLS."""
+
+    encrypts = True
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 -- those of World
         super().__init__(*arguments, **settings)

@@ -14,7 +14,7 @@ from typing import Final
 
 from broadcast.client.certificates import PREFIX, CertificateError, fingerprint_of
 
-PLAIN: Final = "the port does not speak TLS: leave out --tls, or take the TLS port of the server"
+PLAIN: Final = "the port does not speak TLS: take the TLS port of the server, or connect unencrypted, without --tls"
 """The error about a server that answers without TLS."""
 _NOT_TLS: Final = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}

@@ -77,6 +77,14 @@ def test_an_authority_of_nobody_is_a_problem(authority: Authority, tmp_path: Pat
         attempt(Trust("localhost"), Identity(tmp_path, by=Authority()))
 
 
+def test_another_problem_has_the_words_of_openssl() -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = 68, "CA signature digest algorithm too weak"
+    trust = Trust("localhost")
+    trust.refused(error)
+    assert trust._problem == "is not accepted: CA signature digest algorithm too weak"
+
+
 @pytest.mark.parametrize("days", [(-1, 1), (-2, -1)])
 def test_a_known_key_is_all_that_counts(tmp_path: Path, days: tuple[int, int]) -> None:
     identity = Identity(tmp_path, "another.example", days=days)

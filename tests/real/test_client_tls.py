@@ -352,13 +352,16 @@ async def test_a_port_with_tls_and_one_without_are_told_apart(
         assert await plain.end() == 2
         assert plain.text() == (
             f"broadcast-client: no connection to 127.0.0.1:{port}: the port does not speak TLS:"
-            " leave out --tls, or take the TLS port of the server\n"
+            " take the TLS port of the server, or connect unencrypted, without --tls\n"
         )
     secret = shell(programs, proxy.port, "CLIENT --send x")
     assert await secret.end() == 2
     assert secret.text().endswith("connect with --tls\n")
     assert secret.text().count("\n") == 1
-    for number, options, end in ((port, ("--tls",), "server."), (proxy.port, (), "connect with --tls.")):
+    for number, options, end in (
+        (port, ("--tls",), "unencrypted, without --tls."),
+        (proxy.port, (), "connect with --tls."),
+    ):
         here = client(programs, number, "--nick", "ann", *options)
         await leave(here, 2)
         assert rows(here).endswith(end)

@@ -84,6 +84,11 @@ class Hello:
     def run(self) -> None:
         """Check the parameters, then resume the session or open its rooms."""
         self._connection.pause()
+        self._begin_or_refuse()
+
+    def _begin_or_refuse(self) -> None:
+        if not self._connection.is_open:
+            return
         try:
             self._begin()
         except RpcError as error:
@@ -104,7 +109,7 @@ class Hello:
         resume = params.resume
         if isinstance(resume, UnsetType) or (session := self._find_session(resume)) is None:
             self._check_password()
-        else:
+        elif not session.wait_for_checks(self._begin_or_refuse):  # the result tells the account
             self._resume(session, resume)
 
     def _find_session(self, resume: Resume) -> ProgramSession | None:
