@@ -6,7 +6,7 @@ import pytest
 
 from broadcast.core.hub import Settings
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
-from tests.harness import NOON
+from tests.harness import NOON, logged
 from tests.operators import address, audit, give_account, member_of
 
 FAR = "203.0.113.7"
@@ -195,3 +195,38 @@ def test_permission_follows_the_connection_that_resumes(world: ProgramWorld, ann
     far = world.open_program(address(FAR))
     far.hello("ann", resume=ann.resume)
     assert fail(far, "/bans") == (1024, "not-permitted")
+
+
+@pytest.mark.parametrize("line", ["/kick bob", "/op carol", "/audit", "/bans", "/kick ann2"])
+def test_operator_whose_connection_is_gone_before_the_reply_has_acted(
+    world: ProgramWorld, ann: Program, bob: Program, line: str
+) -> None:
+    world.program("carol")
+    give_account(world, "carol")
+    ann.put("command", {"room": "lobby", "line": line})
+    with logged():
+        ann.vanish()
+        world.settle()
+    assert bob.is_closed() is (line == "/kick bob")
+    assert member_of(world, "ann").account is not None  # within its grace
+
+
+def test_program_is_kicked_while_it_says_hello_or_joins(world: ProgramWorld, ann: Program) -> None:
+    for method, params in (
+        ("hello", {"protocol": 1, "nick": "dave"}),
+        ("join", {"room": "kitchen"}),
+        ("history", {"room": "lobby", "last": 5}),
+        ("say", {"room": "lobby", "text": "hi", "uid": "u1"}),
+        ("quit", {}),
+    ):
+        program = world.open_program()
+        if method != "hello":
+            program.hello("dave")
+        program.put(method, params)
+        ann.put("command", {"room": "lobby", "line": "/kick dave"})
+        with logged():
+            world.settle()
+        assert program.is_closed(), method
+        assert world.hub.owner_of("dave") is None
+        assert world.hub.rooms.keys() == {"lobby"}
+        assert command(ann, "/ping") == ["pong"]
