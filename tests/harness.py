@@ -387,8 +387,6 @@ class World:
 
     direct = False
     """Whether the server sends to the sockets directly."""
-    encrypts = False
-    """Whether the connections are encrypted."""
     holds_presence = False
     """Whether the notices of joins and leaves that follow others closely wait."""
 

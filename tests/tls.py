@@ -148,8 +148,6 @@ class TlsPerson(Person):
 class TlsWorld(DirectWorld):
     """A server behind TLS."""
 
-    encrypts = True
-
     def __init__(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 -- those of World
         super().__init__(*arguments, **settings)
         pacer = HandshakePacer(self.clock, lambda: 0.0, lambda: False)

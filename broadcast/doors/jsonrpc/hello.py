@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from broadcast.core.errors import PasswordNeeded, RejectedError
+from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
@@ -181,6 +181,8 @@ class Hello:
         connection, account, nick = self._connection, self._account, self._params.nick
         assert not isinstance(nick, UnsetType)
         try:
+            if account is not None and self._hub.accounts.get(account.id) is not account:
+                raise WrongPassword  # the account was deleted while the rooms were opened
             reject_controls(nick)
             name = sanitize(nick) if account is None else account.name
             return self._sessions.open(name, self._limit_grace(inf), connection.address, connection.source, account)

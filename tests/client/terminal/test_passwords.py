@@ -130,6 +130,11 @@ def test_a_simple_terminal_does_not_show_a_password() -> None:
         assert echoes()
         stage.talk.ask_password(REFUSAL, answers.append)
         assert not echoes()
+        modes = termios.tcgetattr(slave)
+        modes[3] |= termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
+        stage.screen._resume()  # as after Ctrl-Z and fg
+        assert not echoes()
 
     stage = PlainStage(is_connected=False)
     stage.screen = PlainScreen(stage.talk, stage.screen._renderer, slave, stage.output)

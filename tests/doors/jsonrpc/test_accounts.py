@@ -338,6 +338,17 @@ def test_hello_of_a_connection_that_has_gone_changes_nothing(world: ProgramWorld
     assert owner.texts() == ["still here"]
 
 
+def test_an_account_that_is_deleted_while_rooms_are_opened_lets_nobody_in(world: ProgramWorld, owner: Program) -> None:
+    account = world.hub.accounts.find("ann")
+    assert account is not None
+    late = world.open_program()
+    id_ = late.put("hello", {"protocol": 1, "nick": "ann", "password": SECRET, "rooms": ["kitchen"]})
+    world.turn()  # the password is right
+    world.hub.accounts.remove(account)
+    world.settle()
+    assert late.response(id_)["error"]["data"]["reason"] == "wrong-password"
+
+
 # Secrets stay secret
 
 
