@@ -193,9 +193,7 @@ class Options(usage.Options):
     opt_p = opt_port
 
     def opt_tls(self, port: str) -> None:
-        """Where to listen for encrypted connections (TLS), in the same form as --port, such as 5556. By default
-        nowhere. Can be given several times.
-        """  # noqa: D205 - --help shows all of it
+        """Where to listen with TLS, in the same form as --port. By default nowhere. Can be given several times."""
         self.setdefault("tls", []).append(port)
 
     def opt_room(self, room: str) -> None:

@@ -54,8 +54,8 @@ PARAMETERS = [
 class Hasher:
     """A hasher of passwords on two threads, which start with the first password.
 
-    The first one measures which of ``PARAMETERS`` this machine computes fast enough, unless *parameters* are given. A
-    hash with other parameters stays valid. If the work has failed, *report* receives one line.
+    The hasher then measures which of ``PARAMETERS`` this machine computes fast enough, unless *parameters* are given.
+    A hash with other parameters stays valid. *report* receives one line if a hash cannot be computed.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Hasher:
         self._report = report
         self._parameters = parameters
         self._decoy = ""
-        """The hash of no known password, which is checked in the place of one that does not exist."""
+        """The hash of a random password. It is checked for an account that does not exist, which takes as long."""
         self._preparing = Lock()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._unfinished = 0
@@ -152,7 +152,7 @@ class Hasher:
 def measure(parameters: list[Parameters] = PARAMETERS, max_seconds: float = MAX_SECONDS) -> Parameters:
     """Return the strongest of *parameters* with which a hash takes at most *max_seconds*, or the last of them."""
     for candidate in parameters[:-1]:
-        # Twice, because the first one also fetches the memory, and because other programs may have run meanwhile.
+        # Twice, because the first hash also allocates the memory, and because other programs may have run meanwhile.
         for _ in range(2):
             began = perf_counter()
             _compute(bytes(_HASH_BYTES), candidate)

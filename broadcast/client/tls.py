@@ -58,7 +58,7 @@ class Trust:
         return context
 
     def refused(self, error: ssl.SSLCertVerificationError) -> None:
-        """Note why the context has refused the certificate. The next connection reads it for ``check``."""
+        """Store why the context has rejected the certificate. The next connection only reads the key, for ``check``."""
         self._problem = _problem(error, self.hostname)
 
     def check(self, connection: ssl.SSLObject | ssl.SSLSocket) -> None:
@@ -78,7 +78,7 @@ class Trust:
 
 
 def _problem(error: ssl.SSLCertVerificationError, name: str) -> str:
-    """Return what is wrong with a certificate, to stand behind *its certificate*."""
+    """Return the problem of a certificate, as the rest of a sentence that begins with *its certificate*."""
     code = error.verify_code
     if code == _SELF_SIGNED:
         return "is self-signed"

@@ -1,4 +1,4 @@
-"""The commands about accounts. No password stands in a command: each of them asks for it."""
+"""The commands about accounts. Each command asks for its passwords, which are no part of its line."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _drop(context: CommandContext, argument: str, at: float) -> None:
     def dropped(on_result: OnAccount, result: Account | RejectedError) -> None:
         if isinstance(result, Account):
             if not hub.authenticator.is_required:
-                member.account = None  # it may stay
+                member.account = None  # the session continues without an account
             hub.leave_accounts(result, DROPPED, f"The account {result.name} was deleted.")
         on_result(result)
 

@@ -21,7 +21,9 @@ from broadcast.core.tries import RegistrationLimiter, Try, TryLimiter
 OPERATOR: Final = "operator"
 """The role that may moderate."""
 ACCOUNT_MODES: Final = ("open", "closed", "required")
-"""Who gets an account: anybody, or those to whom an administrator gives one. *required*: nobody enters without one."""
+"""The ways to get an account. *open*: everybody can register. *closed*: only an administrator makes accounts.
+*required*: the same, and only people with an account may enter.
+"""
 
 
 class Account:
@@ -58,7 +60,7 @@ OnChanged: TypeAlias = Callable[[RejectedError | None], None]
 
 
 def _ignore(_result: object) -> None:
-    """Do nothing with the result of a change that nobody waits for."""
+    """Ignore the result of a change."""
 
 
 class Accounts:
@@ -140,9 +142,9 @@ class Accounts:
         self._records.write((SaveAccount(record),), stored)
 
     def remove(self, account: Account, on_changed: OnChanged = _ignore) -> None:
-        """Delete *account* and its private messages. Nobody can log in to it, or register its name, until then.
+        """Delete *account* and its private messages. Raises ``RejectedError`` if it is deleted already.
 
-        Raises ``RejectedError`` if it is deleted already.
+        From now on, nobody can log in to it. Its nickname can be registered again once the deletion is stored.
         """
         self._check_exists(account)
         del self._by_id[account.id]  # at once, because a change that is stored after the deletion would undo it

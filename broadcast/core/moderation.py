@@ -135,7 +135,7 @@ def _plain_address(host: str | None) -> IPv4Address | IPv6Address | None:
 
 
 def check_operator(member: Member, command: str) -> Account:
-    """Return the account of *member*, an operator whose connection nobody else can read. Raises ``NotPermitted``."""
+    """Return the account of *member*, an operator on a safe connection. Raises ``NotPermitted``."""
     account = member.account
     if account is None or not account.is_operator:
         raise NotPermitted(f"{command} is for operators.")
@@ -248,7 +248,7 @@ class Moderation:
                     self._check("address", str(network), "you are", at)
 
     def check_name(self, nick: str, account: int | None, *, is_registered: bool, at: float) -> None:
-        """Raise ``Banned`` if the number *account*, None for no account, or the nickname *nick* is banned.
+        """Raise ``Banned`` if the account with this number, None for no account, or the nickname *nick* is banned.
 
         A ban of a nickname does not reach a later owner of this nickname: *is_registered* is whether there is one.
         """
@@ -274,13 +274,13 @@ class Moderation:
     # Mutes
 
     def mute(self, session: int | None, account: int | None, until: float | None) -> None:
-        """Mute the number *session*, and the number *account*, up to the time *until*."""
+        """Mute the session and the account with these numbers up to the time *until*, None for no end."""
         for key in _keys(session, account):
             self._mutes[key] = inf if until is None else until
         self._update()
 
     def unmute(self, session: int | None, account: int | None) -> bool:
-        """End the mutes of the number *session* and of the number *account*. Return whether there was one."""
+        """End the mutes of the session and of the account with these numbers. Return whether there was one."""
         ended = [self._mutes.pop(key, None) for key in _keys(session, account)]
         self._update()
         return any(until is not None for until in ended)
@@ -325,7 +325,7 @@ class Moderation:
         return self._slow[room].seconds if room in self._slow else 0
 
     def set_slow(self, room: str, seconds: int) -> None:
-        """Set this time. 0 ends the slow mode."""
+        """Set the minimum time between two lines of a person in *room*, in seconds. 0 ends the slow mode."""
         self._slow.pop(room, None)
         if seconds:
             self._slow[room] = _SlowMode(seconds)
@@ -373,6 +373,9 @@ def _keys(session: int | None, account: int | None) -> Iterator[tuple[str, int]]
 
 
 def _outdated(slow: _SlowMode, at: float) -> list[tuple[str, int]]:
-    """Return the first people, two at most, whose last line is too old to matter: more leave than come."""
+    """Return the people among the first two whose last line is too old to matter.
+
+    Each line adds one entry at most and removes up to two, so the outdated ones become fewer.
+    """
     first = [key for key, _ in zip(slow.last, range(2), strict=False)]
     return [key for key in first if not 0 <= at - slow.last[key] < slow.seconds]

@@ -1,7 +1,7 @@
 """The commands of operators: they act on people, names, addresses and rooms. No bytes, no connection.
 
-``commands.py`` checks the permission before it calls a function of this module. Each action is part
-of the audit trail. The reply comes once that is stored.
+``commands.py`` checks the permission before it calls a function of this module. Each action has an entry in the audit
+trail. The reply comes once the entry is stored.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _find_person(context: CommandContext, name: str) -> _Person:
     account = hub.accounts.find(name)
     member = hub.owner_of(name)
     if member is not None and member.account is not None:
-        account = member.account  # whose owner uses another nickname at the moment
+        account = member.account  # the owner of an account may use another nickname
     if account is not None:
         if account is context.member.account:
             raise RejectedError("you cannot do that to yourself.")

@@ -74,9 +74,9 @@ class PasswordDialogue:
 class TypedPasswords:
     """The passwords that a user has just typed, to recognize a line that repeats one, and those that may follow.
 
-    A password that is pasted twice, or typed late, would otherwise be said. So would one that is typed ahead, if its
-    question is refused: before the time *until*, up to ``MAX_ANSWERS`` lines that can be passwords are recognized. This
-    object stores no text but hashes with the secret of the interpreter (SipHash), as they are in every dictionary.
+    A password that is pasted twice, or typed late, would otherwise be said. So would one that is typed ahead of a
+    question that is refused. Therefore up to ``MAX_ANSWERS`` lines before the time *until* are recognized if they can
+    be passwords. The object stores no text, but values of ``hash``, which depend on a secret of the interpreter.
     """
 
     __slots__ = ("_ahead", "_hashes", "_until")

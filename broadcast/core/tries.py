@@ -1,7 +1,7 @@
 """Limits on wrong passwords and on registrations. No clock and no sockets: times are seconds of a monotonic clock.
 
-Only wrong passwords count, so any number of people behind one address can log in at once. Nobody can keep the owner of
-an account from an address at which the owner has logged in before, except from that address.
+Only wrong passwords count, so any number of people behind one address can log in at once. If the owner of an account
+has logged in at an address before, tries from other addresses do not lock the owner out there.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Try:
         self.limiter.count_wrong(self, now)
 
     def succeed(self) -> None:
-        """Count nothing, and know the address as one of the account's owner."""
+        """Count nothing, and remember the address as one of the account's owner."""
         self.cancel()
         self.limiter.know(self)
 
@@ -140,7 +140,7 @@ class TryLimiter:
             self._accounts.add(account, now)
 
     def know(self, attempt: Try) -> None:
-        """Know the address of *attempt* as one of the account's owner."""
+        """Remember the address of *attempt* as one of the account's owner."""
         pair = attempt.account, attempt.source
         self._known.pop(pair, None)
         self._known[pair] = None

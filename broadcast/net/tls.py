@@ -4,8 +4,8 @@ OpenSSL reads and writes two buffers in memory (``ssl.MemoryBIO``). The cipherte
 bytes of a plain connection do. Twisted's own TLS takes two to three times as long for each delivery, and cannot close
 one direction alone.
 
-The end of the input is the client's close_notify, or the end of the TCP stream without one: each line is whole or
-missing, because an attacker cannot cut a record. After it, the replies still reach the client.
+The end of the input is the client's close_notify, or the end of the TCP stream without one. An attacker can cause the
+latter, but cannot cut a record. After the end of the input, the replies still reach the client.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class TlsConnection(DirectTransport, Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the handshake."""
-        alsoProvides(self, ISSLTransport)  # this says that it encrypts; a door calls only methods that it has
+        alsoProvides(self, ISSLTransport)  # marks the connection as encrypted; no door calls the methods that it lacks
         factory = self.factory
         self._tcp = cast("StreamTransport", self.transport)
         self._socket: socket.socket | None = factory.socket_of(self._tcp)
@@ -337,8 +337,8 @@ class TlsConnection(DirectTransport, Protocol):
     def _make_send(self, tls: ssl.SSLObject) -> Send:
         """Return the function that encrypts and sends data, and returns the number of accepted bytes.
 
-        What is encrypted is accepted. Nothing is accepted while the ciphertext of earlier data waits. Each delivery
-        calls this function, so it calls only functions in C, if it can.
+        The function accepts the data that it encrypts, and nothing while the ciphertext of earlier data waits. Each
+        delivery calls it, so it calls only functions in C, if it can.
         """
         encrypt = getattr(tls, "_sslobj", tls).write  # SSLObject.write only calls this
         take_ciphertext = self._outgoing.read
@@ -453,7 +453,7 @@ class TlsConnection(DirectTransport, Protocol):
         assert self._ssl is not None
         if not self._output_ended:
             self._output_ended = True
-            with suppress(OSError):  # it asks for the client's close_notify, which _decrypt handles
+            with suppress(OSError):  # the client's close_notify is missing; _decrypt handles it when it comes
                 self._ssl.unwrap()
             self._transmit()
             if self._remainder is not None:

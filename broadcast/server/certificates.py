@@ -58,8 +58,7 @@ class Certificate:
     fingerprint: str
     """``SHA256:`` and the hexadecimal SHA-256 of the certificate."""
     key_fingerprint: str
-    """The same of its public key (SubjectPublicKeyInfo, RFC 5280), which a renewal with the same key does not change.
-    """
+    """The same of its public key (SubjectPublicKeyInfo, RFC 5280). A renewal with the same key does not change it."""
 
 
 def load_certificate(cert: Path, key: Path | None, now: datetime) -> Certificate:
@@ -128,7 +127,7 @@ def self_signed_certificate(data: Path | None, now: datetime) -> Certificate:
             certificate = x509.load_pem_x509_certificate(pem)
             key = cast("ec.EllipticCurvePrivateKey", load_pem_private_key(pem, None))
         except (ValueError, TypeError) as error:
-            # The server never deletes what it did not write itself, and clients trust this key.
+            # The server does not replace a file that it cannot read, because clients may trust the key in it.
             raise StartupError(
                 f"{path} holds no certificate with its key: restore it from a backup, or remove it to get a new one."
             ) from error
@@ -143,7 +142,7 @@ def self_signed_certificate(data: Path | None, now: datetime) -> Certificate:
 
 
 def format_time(time: datetime) -> str:
-    """Return *time* for people."""
+    """Return *time*, which is in UTC, as a text for people."""
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
@@ -223,7 +222,10 @@ def _make_self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> tuple[x
 
 
 def _names(host: str) -> Sequence[x509.GeneralName]:
-    """Return the names and addresses of this machine, whose name is *host*. No resolver is asked: it may not answer."""
+    """Return the names and addresses of this machine, whose name is *host*.
+
+    The function asks no resolver, because one may not answer.
+    """
     names = ["localhost", host, host.partition(".")[0]]
     valid = [name for name in names if re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", name)]
     addresses = ["127.0.0.1", "::1"]
@@ -242,7 +244,7 @@ def _write(path: Path, pem: bytes) -> None:
     """Replace the file *path* by one with *pem* that only this user can read."""
     new = path.with_suffix(".new")
     with suppress(FileNotFoundError):
-        new.unlink()  # of a process that has ended while it wrote
+        new.unlink()  # a process that was killed while it wrote has left it
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
         file.write(pem)
         file.flush()

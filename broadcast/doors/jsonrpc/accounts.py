@@ -1,4 +1,4 @@
-"""The methods about accounts. Each checks a password in the background, and pauses the connection until then."""
+"""The methods about accounts. Those with a password check it in the background, and pause the connection until then."""
 
 from __future__ import annotations
 
