@@ -22,8 +22,10 @@ from broadcast.core.passwords import Password
 from broadcast.core.time_slice import CallSoon
 
 THREADS = 2
-MAX_WAITING = 32
-"""Maximum number of passwords that wait for a thread."""
+MAX_WAITING = 128
+"""Maximum number of passwords that wait for a thread. The last one waits for about ten seconds."""
+BUSY_WAITING = 32
+"""Number of waiting passwords from which on the hasher is busy, but takes more of them."""
 MAX_SECONDS = 0.1
 """Time that a hash may take on this machine, unless ``PARAMETERS`` has no cheaper one."""
 NICENESS = 15
@@ -72,6 +74,11 @@ class Hasher:
         """Number of jobs whose results have not been delivered."""
         self._started = False
         self._closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a client that can try again later should do that."""
+        return self._unfinished >= BUSY_WAITING + THREADS
 
     def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
         """Compute a hash of *password*. Raises ``Busy``."""
