@@ -67,7 +67,8 @@ class Hasher:
         self._report = report
         self._parameters = parameters
         self._decoy = ""
-        """The hash of no known password, which is checked in the place of one that does not exist."""
+        """The hash that is checked in the place of one that does not exist: the last one, as the parameters of the
+        accounts may be others than those of new hashes; at first, one of no known password."""
         self._preparing = Lock()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._unfinished = 0
@@ -147,11 +148,11 @@ class Hasher:
 
     def _verify(self, stored: str | None, password: Password) -> tuple[bool, str | None]:
         parameters = self._prepare()
-        try:
-            verify_secret((stored or self._decoy).encode(), password.encoded, Type.ID)
-        except VerifyMismatchError:
-            return False, None
+        is_right = _fits(stored or self._decoy, password)
         if not stored:
+            return False, None
+        self._decoy = stored
+        if not is_right:
             return False, None
         return True, _compute(password.encoded, parameters) if _is_weaker(stored, parameters) else None
 
@@ -171,6 +172,13 @@ def measure(parameters: list[Parameters] = PARAMETERS, max_seconds: float = MAX_
 def _compute(secret: bytes, parameters: Parameters) -> str:
     memory, passes, lanes = parameters
     return hash_secret(secret, os.urandom(_SALT_BYTES), passes, memory, lanes, _HASH_BYTES, Type.ID).decode()
+
+
+def _fits(stored: str, password: Password) -> bool:
+    try:
+        return verify_secret(stored.encode(), password.encoded, Type.ID)
+    except VerifyMismatchError:
+        return False
 
 
 def _is_weaker(stored: str, parameters: Parameters) -> bool:

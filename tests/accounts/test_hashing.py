@@ -98,6 +98,24 @@ def test_unknown_name_takes_the_same_work_as_a_wrong_password(
     assert work == [("$argon2id$v=19$m=64,t=2,p=1", b"wrong password")] * 3
 
 
+def test_unknown_name_takes_the_work_of_an_older_hash(run: HasherHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = HasherHarness(Parameters(64, 3, 1))
+    stored = other.hash(RIGHT)
+    other.hasher.close()
+    run.verify(stored, WRONG)
+    checked: list[str] = []
+
+    def verify(hashed: bytes, secret: bytes, kind: Type) -> bool:
+        checked.append(hashed.decode())
+        return verify_secret(hashed, secret, kind)
+
+    monkeypatch.setattr(hashing, "verify_secret", verify)
+    for password in (WRONG, RIGHT):
+        for nothing in (None, ""):
+            assert run.verify(nothing, password) == (False, None)
+    assert checked == [stored] * 4
+
+
 def test_weaker_hash_is_replaced_at_the_next_right_password(run: HasherHarness) -> None:
     stronger = HasherHarness(Parameters(64, 3, 1))
     weak, strong = run.hash(RIGHT), stronger.hash(RIGHT)
