@@ -52,6 +52,7 @@ static struct setting { const char *name; double value; const char *meaning; } s
     X(pid, 0, "the server's process, whose CPU time is read; 0: none")                                                \
     X(people, 10, "connections that read")                                                                            \
     X(rooms, 1, "the people are spread over them in turn")                                                            \
+    X(apart, 0, "1: a single room is not the one in which the server lets them arrive")                                \
     X(senders, 1, "of them talk, in turn")                                                                            \
     X(stalled, 0, "further connections that come in and then never read")                                             \
     X(arriving, 256, "at most so many are on their way in at once")                                                    \
@@ -253,7 +254,7 @@ static void look(struct person *who, char *text, size_t size) {
     }
     if (who->state == JOINING && dialect == BROADCAST && memmem(text, size, " * You are in r", 15)) is_in(who);
     if (who->state == NEW && dialect == BROADCAST && memmem(text, size, " * You are ", 11)) {
-        if (GET(rooms) == 1) is_in(who);
+        if (GET(rooms) == 1 && !GET(apart)) is_in(who);
         else {
             who->state = JOINING;
             say_raw(who, "/join r%d\r\n", (int)(who->room - rooms));

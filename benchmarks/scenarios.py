@@ -5,17 +5,22 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
+from statistics import median
 from time import monotonic, sleep, time
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from benchmarks.generator import Measured, generate, resume_programs, shake_hands
-from benchmarks.peers import Peer, started
+from benchmarks.generator import Generator, Measured, generate, resume_programs, shake_hands
+from benchmarks.logins import PASSWORD, account_name, log_in, refused, register
+from benchmarks.peers import Peer, Started, started
 from benchmarks.processes import PATIENCE, BenchmarkError, Running, free_port
 from benchmarks.tools import Tools
 
+T = TypeVar("T")
+U = TypeVar("U")
 KIB, MIB = 1 << 10, 1 << 20
 OUTSTANDING = 64
 RATE = 200
@@ -28,6 +33,8 @@ ROOM_PEOPLE = 5
 """Number of people in each room of ``rooms``."""
 RESUME_PEOPLE, RESUME_LINES = 50, 20
 """Number of people in the other room of ``resume``, and of lines per second in the room of the programs."""
+TRIES_PER_ACCOUNT = 90
+"""Number of tries for each account in ``refusals``. The server takes 100 an hour from new addresses."""
 VISITORS = 60
 """Number of connections that join and leave in a loop."""
 SETTLED = 0.3
@@ -71,6 +78,10 @@ class Plan:
     """Number of programs in ``resume``."""
     handshakes: int = 500
     """Number of clients in ``handshakes``."""
+    logins: int = 100
+    """Number of people who log in at once."""
+    refusals: int = 500
+    """Number of tries of each kind in ``refusals``."""
 
 
 FULL = Plan("full", runs=5)
@@ -78,11 +89,12 @@ QUICK = Plan(
     "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=50_000, said=60_000, filled=20_000,
     journal=100_000, growth=(50, 500, 2000), rooms=((5, 5, 16), (50, 50, 64), (50, 10, 64)),
     many_rooms=200, programs=500, handshakes=100,
+    logins=40, refusals=50,
 )  # fmt: skip
 TINY = Plan(
     "tiny", 1, people=10, senders=2, warm=0.05, seconds=0.2, open_seconds=0.3, crowd=50, stalled=3, hearers=5,
     fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5, many_rooms=3, programs=10,
-    handshakes=5,
+    handshakes=5, logins=5, refusals=4,
 )  # fmt: skip
 
 
@@ -242,29 +254,13 @@ def resume(bench: Bench, peer: Peer) -> Figures:
         raise BenchmarkError("only a C program resumes sessions")
     plan = bench.plan
     folder = bench.fresh()
-    settings = {
-        "people": RESUME_PEOPLE, "senders": min(plan.senders, RESUME_PEOPLE // 2), "rate": RATE, "warm": plan.warm,
-        "seconds": 100, "stop": 1,
-    }  # fmt: skip
     try:
         with (
             started(peer, folder) as there,
             resume_programs(bench.tools, there, programs=plan.programs, rate=RESUME_LINES) as programs,
         ):
             programs.event("in")
-            with generate(bench.tools, there, **settings) as load:
-                load.event("in")
-                load.event("begin")
-                sleep(plan.open_seconds / 2)
-                load.go_on()
-                alone = load.measured()
-            with generate(bench.tools, there, **settings) as load:
-                load.event("in")
-                load.event("begin")
-                programs.go_on()
-                back = programs.event("back")
-                load.go_on()
-                among = load.measured()
+            alone, among, back = _before_and_during(bench, there, partial(_release, programs, "back"))
     finally:
         rmtree(folder, ignore_errors=True)
     for fault in ("not_resumed", "gaps", "wrong", "late"):
@@ -280,6 +276,35 @@ def resume(bench: Bench, peer: Peer) -> Figures:
         "resume alone p99 ms": alone.p99,
         "resume ratio": among.p99 / alone.p99,
     }
+
+
+def _release(generator: Generator, last: str) -> dict[str, Any]:
+    """Let *generator* continue, and return its event *last*."""
+    generator.go_on()
+    return generator.event(last)
+
+
+def _before_and_during(
+    bench: Bench, there: Started, work: Callable[[], T], **more: float
+) -> tuple[Measured, Measured, T]:
+    """Measure 50 people who talk in open loop before *work*, and until it returns. Return its result, too."""
+    plan = bench.plan
+    settings = {
+        "people": RESUME_PEOPLE, "senders": min(plan.senders, RESUME_PEOPLE // 2), "rate": RATE, "warm": plan.warm,
+        "seconds": 200, "stop": 1, **more,
+    }  # fmt: skip
+
+    def measure(during: Callable[[], U]) -> tuple[Measured, U]:
+        with generate(bench.tools, there, **settings) as load:
+            load.event("in")
+            load.event("begin")
+            result = during()
+            load.go_on()
+            return load.measured(), result
+
+    before, _ = measure(lambda: sleep(plan.open_seconds / 2))
+    meanwhile, result = measure(work)
+    return before, meanwhile, result
 
 
 def tls(bench: Bench, peer: Peer) -> Figures:
@@ -307,29 +332,13 @@ def handshakes(bench: Bench, peer: Peer) -> Figures:
     tls_port = free_port()
     secure = replace(peer, command=lambda folder, port: [*peer.command(folder, port), "--tls", _local(tls_port)])
     folder = bench.fresh()
-    settings = {
-        "people": RESUME_PEOPLE, "senders": min(plan.senders, RESUME_PEOPLE // 2), "rate": RATE, "warm": plan.warm,
-        "seconds": 100, "stop": 1,
-    }  # fmt: skip
     try:
         with (
             started(secure, folder) as there,
             shake_hands(bench.tools, port=tls_port, clients=plan.handshakes) as clients,
         ):
             clients.event("in")
-            with generate(bench.tools, there, **settings) as load:
-                load.event("in")
-                load.event("begin")
-                sleep(plan.open_seconds / 2)
-                load.go_on()
-                alone = load.measured()
-            with generate(bench.tools, there, **settings) as load:
-                load.event("in")
-                load.event("begin")
-                clients.go_on()
-                done = clients.event("done")
-                load.go_on()
-                among = load.measured()
+            alone, among, done = _before_and_during(bench, there, partial(_release, clients, "done"))
     finally:
         rmtree(folder, ignore_errors=True)
     return {
@@ -338,6 +347,86 @@ def handshakes(bench: Bench, peer: Peer) -> Figures:
         "handshakes alone p99 ms": alone.p99,
         "handshakes ratio": among.p99 / alone.p99,
     }
+
+
+def logins(bench: Bench, peer: Peer) -> Figures:
+    """Measure the latency of 50 people, in open loop, without and with many others who log in at once.
+
+    The 50 talk in a room of their own. The parameters of the hashes are those that this machine computes in 100 ms.
+    """
+    if bench.tools.floor is None:
+        raise BenchmarkError("only the people of load.c move to a room of their own")
+    plan = bench.plan
+    folder = bench.fresh()
+
+    def command(folder: Path, port: int) -> Sequence[str]:
+        _write_accounts(folder / "data" / "journal.sqlite", plan.logins)
+        return peer.command(folder, port)
+
+    try:
+        with started(replace(peer, command=command), folder) as there:
+            log_all_in = partial(log_in, there.port, plan.logins)
+            alone, among, (seconds, again) = _before_and_during(bench, there, log_all_in, apart=1)
+    finally:
+        rmtree(folder, ignore_errors=True)
+    return {
+        "logins s": seconds[-1],
+        "logins median s": median(seconds),
+        "logins again": again,
+        "logins server": among.server_cpu / among.seconds,
+        "logins p99 ms": among.p99,
+        "logins alone p99 ms": alone.p99,
+        "logins ratio": among.p99 / alone.p99,
+    }
+
+
+def _write_accounts(path: Path, number: int) -> None:
+    """Make the journal *path* with *number* accounts."""
+    from argon2 import PasswordHasher  # noqa: PLC0415 - the other scenarios do without it
+
+    from broadcast.accounts.hashing import measure  # noqa: PLC0415 - likewise
+    from broadcast.journals.sqlite.opening import open_database  # noqa: PLC0415
+
+    memory, passes, lanes = measure()
+    hashed = PasswordHasher(passes, memory, lanes).hash(PASSWORD)
+    path.parent.mkdir(mode=0o700)
+    db = open_database(path, 0).db
+    try:
+        rows = ((account_name(each), hashed, "", time(), time(), "", "") for each in range(number))
+        db.execute("BEGIN")
+        db.executemany("INSERT INTO accounts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", rows)
+        db.execute("COMMIT")
+    finally:
+        db.close()
+
+
+def refusals(bench: Bench, peer: Peer) -> Figures:
+    """Measure the times to refuse an unknown name, and a wrong password.
+
+    The two are tried in turn. Each try has a connection of its own, from an address of its own.
+    """
+    tries = bench.plan.refusals
+
+    def command(folder: Path, port: int) -> Sequence[str]:
+        return [f"haproxy:{_local(port)}" if word == str(port) else word for word in peer.command(folder, port)]
+
+    folder = bench.fresh()
+    known = [account_name(number) for number in range(1 + tries // TRIES_PER_ACCOUNT)]
+    times: dict[bool, list[float]] = {True: [], False: []}
+    try:
+        with started(replace(peer, command=command), folder) as there:
+            for name in known:
+                register(there.port, name)
+            for number in range(2 * tries):
+                is_known = number % 4 in {1, 2}  # in turn, and both come first equally often
+                name = known[number % len(known)] if is_known else f"x{number:05}"
+                times[is_known].append(refused(there.port, name))
+    finally:
+        rmtree(folder, ignore_errors=True)
+    unknown, wrong = median(times[False]), median(times[True])
+    return {
+        "refusals unknown ms": unknown * 1e3, "refusals wrong ms": wrong * 1e3, "refusals ratio": unknown / wrong
+    }  # fmt: skip
 
 
 def disk(bench: Bench, peer: Peer) -> Figures:
@@ -534,6 +623,8 @@ SCENARIOS = (
     Scenario("uid", uid, "never"),
     Scenario("tls", tls, "never"),
     Scenario("handshakes", handshakes, "never"),
+    Scenario("logins", logins, "never"),
+    Scenario("refusals", refusals, "never"),
     Scenario("resume", resume, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),

@@ -366,20 +366,20 @@ class InstantHasher:
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
-        self.is_busy = self.fails = False
+        self.is_busy = self.is_full = self.fails = False
 
     def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
-        self._check_busy()
+        self._check_full()
         self._call_soon(lambda: on_result(None if self.fails else password.encoded.decode()))
 
     def verify(
         self, stored: str | None, password: Password, on_result: Callable[[bool | None, str | None], None]
     ) -> None:
-        self._check_busy()
+        self._check_full()
         self._call_soon(lambda: on_result(None if self.fails else stored == password.encoded.decode(), None))
 
-    def _check_busy(self) -> None:
-        if self.is_busy:
+    def _check_full(self) -> None:
+        if self.is_full:
             raise Busy
 
 

@@ -94,9 +94,9 @@ class AccountsMachine(RuleBasedStateMachine):
         if user.gone:
             return
         self.world.hub.authenticator._tries = TryLimiter()
-        self.world.hasher.is_busy = busy
+        self.world.hasher.is_full = busy
         user.person.say(line)
-        self.world.hasher.is_busy = False
+        self.world.hasher.is_full = False
         self.model(user, line, busy=busy)
 
     @rule(user=users, kind=st.sampled_from(list(QUESTIONS)), password=st.sampled_from(PASSWORDS))

@@ -22,8 +22,10 @@ from broadcast.core.passwords import Password
 from broadcast.core.time_slice import CallSoon
 
 THREADS = 2
-MAX_WAITING = 32
-"""Maximum number of passwords that wait for a thread."""
+MAX_WAITING = 128
+"""Maximum number of passwords that wait for a thread. The last one waits for about ten seconds."""
+BUSY_WAITING = 32
+"""Number of waiting passwords from which on the hasher is busy, but takes more of them."""
 MAX_SECONDS = 0.1
 """Time that a hash may take on this machine, unless ``PARAMETERS`` has no cheaper one."""
 NICENESS = 5
@@ -65,13 +67,20 @@ class Hasher:
         self._report = report
         self._parameters = parameters
         self._decoy = ""
-        """The hash of a random password. It is checked for an account that does not exist, which takes as long."""
+        """The hash that is checked for an account that does not exist, so that this takes as long: the last one that was
+        checked, because accounts can have other parameters than new hashes. At first, the hash of a random password.
+        """
         self._preparing = Lock()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._unfinished = 0
         """Number of jobs whose results have not been delivered."""
         self._started = False
         self._closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a client that can try again later should do that."""
+        return self._unfinished >= BUSY_WAITING + THREADS
 
     def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
         """Compute a hash of *password*. Raises ``Busy``."""
@@ -140,11 +149,11 @@ class Hasher:
 
     def _verify(self, stored: str | None, password: Password) -> tuple[bool, str | None]:
         parameters = self._prepare()
-        try:
-            verify_secret((stored or self._decoy).encode(), password.encoded, Type.ID)
-        except VerifyMismatchError:
-            return False, None
+        is_right = _fits(stored or self._decoy, password)
         if not stored:
+            return False, None
+        self._decoy = stored
+        if not is_right:
             return False, None
         return True, _compute(password.encoded, parameters) if _is_weaker(stored, parameters) else None
 
@@ -164,6 +173,13 @@ def measure(parameters: list[Parameters] = PARAMETERS, max_seconds: float = MAX_
 def _compute(secret: bytes, parameters: Parameters) -> str:
     memory, passes, lanes = parameters
     return hash_secret(secret, os.urandom(_SALT_BYTES), passes, memory, lanes, _HASH_BYTES, Type.ID).decode()
+
+
+def _fits(stored: str, password: Password) -> bool:
+    try:
+        return verify_secret(stored.encode(), password.encoded, Type.ID)
+    except VerifyMismatchError:
+        return False
 
 
 def _is_weaker(stored: str, parameters: Parameters) -> bool:

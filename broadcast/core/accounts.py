@@ -216,6 +216,15 @@ class Authenticator:
         """Whether only people with an account may enter."""
         return self._mode == "required"
 
+    def reject_if_busy(self) -> None:
+        """Raise ``Busy`` if many passwords wait.
+
+        A door for programs calls this before a request, because a program can send its password again. People would
+        have to type theirs again, so they wait. They read *busy* only if no more passwords can wait.
+        """
+        if self._hasher.is_busy:
+            raise Busy
+
     def login(self, name: str, password: Password, source: Source, on_result: OnAccount) -> None:
         """Find the account with the nickname *name* and this *password*."""
         account = self.accounts.find(name)

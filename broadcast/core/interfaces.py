@@ -225,6 +225,10 @@ class PasswordHasher(Protocol):
     password was not checked, and another try may succeed.
     """
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many passwords wait that a client that can try again later should do that."""
+
     def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
         """Call *on_result* in a later turn with the hash of *password*, as text in PHC string format."""
 

@@ -255,6 +255,10 @@ class Session:
         """Whether the next line is the answer to a question for a password."""
         return self._dialogue is not None
 
+    def is_checking_password(self) -> bool:
+        """Return whether the user waits until the server has checked a password."""
+        return self._dialogue is not None and not self.ready
+
     @property
     def _lacks_tls(self) -> bool:
         """Whether the server takes no password over this connection."""

@@ -13,7 +13,7 @@ import pytest
 from argon2.low_level import Type, verify_secret
 
 from broadcast.accounts import hashing
-from broadcast.accounts.hashing import MAX_WAITING, PARAMETERS, THREADS, Hasher, Parameters, measure
+from broadcast.accounts.hashing import BUSY_WAITING, MAX_WAITING, PARAMETERS, THREADS, Hasher, Parameters, measure
 from broadcast.core.errors import Busy
 from broadcast.core.passwords import Password
 from tests.journals.contract import LONG, TIMEOUT, ReactorCalls
@@ -98,6 +98,24 @@ def test_unknown_name_takes_the_same_work_as_a_wrong_password(
     assert work == [("$argon2id$v=19$m=64,t=2,p=1", b"wrong password")] * 3
 
 
+def test_unknown_name_takes_the_work_of_an_older_hash(run: HasherHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = HasherHarness(Parameters(64, 3, 1))
+    stored = other.hash(RIGHT)
+    other.hasher.close()
+    run.verify(stored, WRONG)
+    checked: list[str] = []
+
+    def verify(hashed: bytes, secret: bytes, kind: Type) -> bool:
+        checked.append(hashed.decode())
+        return verify_secret(hashed, secret, kind)
+
+    monkeypatch.setattr(hashing, "verify_secret", verify)
+    for password in (WRONG, RIGHT):
+        for nothing in (None, ""):
+            assert run.verify(nothing, password) == (False, None)
+    assert checked == [stored] * 4
+
+
 def test_weaker_hash_is_replaced_at_the_next_right_password(run: HasherHarness) -> None:
     stronger = HasherHarness(Parameters(64, 3, 1))
     weak, strong = run.hash(RIGHT), stronger.hash(RIGHT)
@@ -135,12 +153,13 @@ def test_failed_work_is_neither_right_nor_wrong_and_the_threads_go_on(
     assert run.verify(stored, RIGHT) == (True, None)
 
 
-def test_two_passwords_are_hashed_at_a_time_32_wait_and_more_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_passwords_are_hashed_at_a_time_128_wait_and_more_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     run = HasherHarness()
     run.hash(RIGHT)
     work = ManualWork(monkeypatch)
     results: list[str | None] = []
-    for _ in range(THREADS + MAX_WAITING):
+    for number in range(THREADS + MAX_WAITING):
+        assert run.hasher.is_busy == (number >= THREADS + BUSY_WAITING)
         run.hasher.hash(RIGHT, results.append)
     for attempt in (run.hasher.hash, lambda *arguments: run.hasher.verify(None, *arguments)):
         with pytest.raises(Busy, match=r"^busy, try again\.$"):

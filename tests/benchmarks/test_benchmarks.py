@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,8 @@ def test_every_scenario_runs() -> None:
     assert "This was the tiny form" in process.stdout
     assert "MISSED" not in process.stdout
     assert "smaller (tiny)" in process.stdout
+    for kind in ("unknown names", "wrong passwords"):
+        assert re.search(rf"^\d+ {kind}, until refused: ms \(median\) +\d", process.stdout, re.MULTILINE)
 
 
 @linux

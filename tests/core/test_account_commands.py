@@ -77,7 +77,7 @@ def test_register_is_for_users_without_an_account_on_an_open_server(ann: Session
 
 
 def test_register_that_is_busy_changes_nothing(world: World, bob: SessionClient) -> None:
-    world.hasher.is_busy = True
+    world.hasher.is_full = True
     bob.say("/register", PASSWORD, PASSWORD, "")
     assert replies(bob) == [ErrorReply("busy, try again."), CommandReply("Nothing was changed.")]
     assert bob.session.member.account is None

@@ -169,7 +169,7 @@ def test_an_account_without_a_password_lets_nobody_in(world: World) -> None:
 
 def test_a_busy_hasher_rejects_every_request(world: World, results: Results) -> None:
     account = register(world, "ann")
-    world.hasher.is_busy = True
+    world.hasher.is_full = True
     authenticator = world.hub.authenticator
     requests: list[Callable[[], None]] = [
         lambda: authenticator.login("ann", SECRET, HERE, results.append),

@@ -271,7 +271,7 @@ def test_command_that_was_taken_for_a_password_can_be_repeated(asked: SessionCli
 def test_errors_and_lines_that_are_too_long_ask_again(world: World, asked: SessionClient) -> None:
     asked.say("quit", "/help")
     asked.session.line_too_long(512)
-    world.hasher.is_busy = True
+    world.hasher.is_full = True
     asked.say(PASSWORD)
     errors = ["a password has 8 to 256 bytes."] * 2 + ["a line holds at most 512 bytes.", "busy, try again."]
     assert asked.read() == [each for error in errors for each in (PasswordTyped(), ErrorReply(error), ASK)]

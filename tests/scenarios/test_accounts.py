@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from twisted.internet.address import IPv4Address
 
@@ -69,7 +71,7 @@ def test_register_asks_again_after_each_error_and_ends_with_an_empty_line(world:
     bob.say("short", PASSWORD, "short")
     too_short = "-> Error: a password has 8 to 256 bytes.\r\n"
     assert bob.read() == f"{TYPED}{too_short}{ASK}{TYPED}{ASK_MORE}{TYPED}{too_short}{ASK}"
-    world.hasher.is_busy = True
+    world.hasher.is_full = True
     bob.say(PASSWORD, PASSWORD)
     assert bob.read() == f"{TYPED}{ASK_MORE}{TYPED}-> Error: busy, try again.\r\n{ASK}"
     bob.say("")
@@ -156,12 +158,34 @@ def test_wrong_passwords_count_over_several_dialogues(world: World, ann: Person,
     assert log[-1] == "somebody without a nickname left: 3 wrong passwords (127.0.0.1 port 40000)"
 
 
-def test_busy_asks_again_at_the_nickname(world: World, ann: Person) -> None:
+def test_time_for_the_nickname_does_not_end_while_a_password_is_checked(world: World, ann: Person) -> None:
+    held: list[Callable[[], None]] = []
+    world.hasher._call_soon = held.append
+    person = newcomer(world)
+    person.say("ann", OTHER)
+    person.read()
+    world.clock.advance(61)
+    assert person.read() == ""
+    held.pop()()
+    world.settle()
+    assert person.read() == WRONG + ASK
+    world.clock.advance(60)
+    assert person.read().endswith(" * No nickname in 60 seconds.\r\n")
+
+
+def test_people_wait_while_programs_read_busy(world: World, ann: Person) -> None:
     person = newcomer(world)
     world.hasher.is_busy = True
+    person.say("ann", PASSWORD)
+    assert person.read() == ASK + TYPED + confirmed("ann")
+
+
+def test_busy_asks_again_at_the_nickname(world: World, ann: Person) -> None:
+    person = newcomer(world)
+    world.hasher.is_full = True
     person.say("ann", *[PASSWORD] * 5)
     assert person.read() == ASK + f"{TYPED}-> Error: busy, try again.\r\n{ASK}" * 5
-    world.hasher.is_busy = False
+    world.hasher.is_full = False
     person.say(PASSWORD)
     assert person.read() == TYPED + confirmed("ann")
 
@@ -499,7 +523,7 @@ def test_connection_that_is_lost_during_a_dialogue_leaves_nothing_behind(world: 
     assert len(world.hub.members) == 0
 
 
-def test_late_result_changes_nothing_after_the_time_limit(world: World, ann: Person, bob: Person) -> None:
+def test_password_that_is_checked_slowly_lets_in_after_the_time_limit(world: World, ann: Person, bob: Person) -> None:
     ann.say("quit")
     bob.read()
     person = newcomer(world)
@@ -507,9 +531,8 @@ def test_late_result_changes_nothing_after_the_time_limit(world: World, ann: Per
     person.put(f"{PASSWORD}\r\n")
     world.clock.advance(60)
     world.settle()
-    assert person.read() == f"{ASK}{TYPED} * No nickname in 60 seconds.\r\n"
-    assert bob.lines() == []
-    assert len(world.hub.members) == 1
+    assert person.read() == ASK + TYPED + confirmed("ann", "1 other is here: bob.")
+    assert bob.lines() == [" * ann joined."]
 
 
 def test_late_result_changes_nothing_after_a_kick(world: World, ann: Person, bob: Person) -> None:

@@ -250,7 +250,7 @@ def test_a_busy_hasher_and_an_audit_trail_that_cannot_be_written_are_reported(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     office.ask("add", name="ann", password=SECRET)
-    office.world.hasher.is_busy = True
+    office.world.hasher.is_full = True
     assert office.ask("add", name="bob", password=SECRET) == "busy, try again."
     assert office.ask("passwd", name="ann", password=SECRET) == "busy, try again."
     write = office.world.journal.records.write

@@ -91,6 +91,7 @@ def _check(
         session.end_check()
 
     session = connection.session
+    connection.sessions.hub.authenticator.reject_if_busy()
     begin(end)
     session.begin_check()  # the call comes in a later turn
     connection.pause()

@@ -139,6 +139,7 @@ class Hello:
         source = self._connection.source
         try:
             check_safety(self._hub, source)
+            self._hub.authenticator.reject_if_busy()
             self._hub.authenticator.login(sanitize(nick), parse_existing(password), source, self._on_account)
         except RejectedError as error:
             raise explain_rejection(error) from error

@@ -94,8 +94,7 @@ class ProgramConnection(StreamConnection):
         self._bad_lines = 0
         self._input = InputLoop(proxy(self), transport, context.connections, sessions.clock, sessions.call_soon, self)
         seconds = sessions.hub.settings.limits.nickname_seconds
-        reason = f"No hello in {seconds:g} seconds."
-        self._timer: IDelayedCall | None = sessions.clock.callLater(seconds, self._end_for, reason)
+        self._timer: IDelayedCall | None = sessions.clock.callLater(seconds, self._end_without_hello, seconds)
         """The end of the time for ``hello``; after ``hello``, the next check of the output."""
 
     @property
@@ -301,6 +300,13 @@ class ProgramConnection(StreamConnection):
         """Close because of *reason*, without an end of the session. Requests that were not handled are dropped."""
         self._session = None
         self._end_for(reason)
+
+    def _end_without_hello(self, seconds: float) -> None:
+        """End because ``hello`` has not come in *seconds*, unless the server is still handling it."""
+        if self.ready:
+            self._end_for(f"No hello in {seconds:g} seconds.")
+        else:
+            self._timer = self.sessions.clock.callLater(seconds, self._end_without_hello, seconds)
 
     def _end_for(self, reason: str) -> None:
         self._end(_encode_goodbye(reason, reconnect=False))

@@ -20,17 +20,22 @@ LINE_END_HINT: Final = r"Your text has no line end (\n) yet; nothing was said. E
 class Newcomer:
     r"""A client that has not sent a line to the room yet. Beginners' programs send text without ``\n``.
 
-    *reject* is called with the reason if there is no nickname within *seconds*. *hint* is called with a text if input
-    in the room waits too long for its line end.
+    *reject* is called with the reason if there is no nickname within *seconds*, unless *is_checking* returns true. Then
+    the time begins again: the client waits for the server. *hint* is called with a text if input in the room waits too
+    long for its line end.
     """
 
-    __slots__ = ("_clock", "_codec", "_has_sent_line", "_hint", "_reject", "_seconds", "_sniffer", "_timer", "joined")
+    __slots__ = (
+        "_clock", "_codec", "_has_sent_line", "_hint", "_is_checking", "_reject", "_seconds", "_sniffer", "_timer",
+        "joined",
+    )  # fmt: skip
 
     def __init__(
         self,
         codec: LineCodec,
         clock: IReactorTime,
         seconds: float,
+        is_checking: Callable[[], bool],
         reject: Callable[[str], None],
         hint: Callable[[str], None],
     ) -> None:
@@ -39,6 +44,7 @@ class Newcomer:
         self._codec = codec
         self._clock = clock
         self._seconds = seconds
+        self._is_checking = is_checking
         self._reject = reject
         self._hint = hint
         self._sniffer = Sniffer()
@@ -83,7 +89,9 @@ class Newcomer:
             timer.cancel()
 
     def _reject_late(self) -> None:
-        if self._codec.has_unfinished_line and not self._has_sent_line:
+        if self._is_checking():
+            self._timer = self._clock.callLater(self._seconds, self._reject_late)
+        elif self._codec.has_unfinished_line and not self._has_sent_line:
             self._reject(rf"No line end (\n) came in {self._seconds:g} seconds.")
         else:
             self._reject(f"No nickname in {self._seconds:g} seconds.")

@@ -93,8 +93,11 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
             return
         self._open_session(writer)
         seconds = factory.limits.nickname_seconds
-        self._newcomer = Newcomer(self._codec, factory.clock, seconds, self.session.reject, self._reply)
-        self.session.start()
+        session = self.session
+        self._newcomer = Newcomer(
+            self._codec, factory.clock, seconds, session.is_checking_password, session.reject, self._reply
+        )
+        session.start()
 
     def _open_session(self, writer: Writer) -> None:
         factory = self.factory

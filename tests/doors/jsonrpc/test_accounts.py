@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from twisted.internet.address import IPv4Address
@@ -167,8 +168,24 @@ def test_too_many_wrong_passwords_are_refused_for_a_while(world: ProgramWorld, o
     assert bob.call("login", nick="ann", password=SECRET)["account"] == "ann"
 
 
-def test_a_busy_server_says_when_to_try_again(world: ProgramWorld, owner: Program) -> None:
-    world.hasher.is_busy = True
+def test_time_for_hello_does_not_end_while_its_password_is_checked(world: ProgramWorld, owner: Program) -> None:
+    held: list[Callable[[], None]] = []
+    world.hasher._call_soon = held.append
+    program = world.open_program()
+    hello = program.put("hello", {"protocol": 1, "nick": "ann", "password": OTHER})
+    world.settle()
+    world.clock.advance(61)
+    assert not program.is_closed()
+    held.pop()()
+    world.settle()
+    assert program.response(hello)["error"]["code"] == 1021
+    world.clock.advance(60)
+    assert program.is_closed()
+
+
+@pytest.mark.parametrize("state", ["is_busy", "is_full"])
+def test_a_busy_server_says_when_to_try_again(world: ProgramWorld, owner: Program, state: str) -> None:
+    setattr(world.hasher, state, True)
     hello = attempt(world, password=SECRET)
     assert reason_of(hello) == (1028, "busy")
     assert hello.welcome["error"]["data"]["retry"] > 0
@@ -178,7 +195,9 @@ def test_a_busy_server_says_when_to_try_again(world: ProgramWorld, owner: Progra
         ("login", {"nick": "ann", "password": SECRET}),
     ):
         assert bob.fail(method, **params) == (1028, "busy")
-    world.hasher.is_busy = False
+    for method, params in (("set_password", {"old": SECRET, "new": OTHER}), ("drop", {"password": SECRET})):
+        assert owner.fail(method, **params) == (1028, "busy")
+    setattr(world.hasher, state, False)
     assert hello.call("hello", protocol=1, nick="ann", password=SECRET)["account"] == "ann"
 
 
