@@ -168,6 +168,7 @@ class ProgramConnection(StreamConnection):
         if isinstance(params, HelloParams):
             self._hello(call, params)
         else:
+            self.session.private.confirm()
             if request.method != "ping":
                 self.session.member.last_active = self.sessions.wall_clock()
             HANDLERS[request.method](self, call, params)
@@ -273,6 +274,8 @@ class ProgramConnection(StreamConnection):
         if not self.ready or self._splitter.buffered_bytes:
             return
         if self.is_gone or (self._state is State.INPUT_ENDED and self._responses.idle):
+            if self._session is not None and not self._end_reason:
+                self._session.private.confirm()
             self._end()
 
     def _end(self, *last_lines: bytes) -> None:
