@@ -223,6 +223,7 @@ class Hello:
         """Continue *session* on the connection. *join* calls back when the stream of a room can begin."""
         self._rooms = rooms
         session.attach(self._connection)
+        session.private.takes_stored = self._params.private
         self._on_session(session)
         for room in rooms:
             join(room, partial(self._take_snapshot, session, room))

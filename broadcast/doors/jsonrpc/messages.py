@@ -133,6 +133,9 @@ class HelloParams(WithSecret, frozen=True, kw_only=True):
             description="Seconds for which the session outlives its connection; at most, and by default, the server's."
         ),
     ] = UNSET
+    private: Annotated[
+        bool, Meta(description="Whether stored private messages are sent. Otherwise, they wait for another session.")
+    ] = True
     resume: Resume | UnsetType = UNSET
 
 

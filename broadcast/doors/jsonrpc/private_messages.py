@@ -37,9 +37,11 @@ class _Told(NamedTuple):
 class PrivateMessages:
     """The private messages to *member*. They are numbered from 1 when they are sent for the first time."""
 
-    __slots__ = ("_count", "_held", "_hub", "_is_away", "_member", "_send", "_told", "_unconfirmed")
+    __slots__ = ("_count", "_held", "_hub", "_is_away", "_member", "_send", "_told", "_unconfirmed", "takes_stored")
 
     def __init__(self, hub: Hub, member: Member) -> None:
+        self.takes_stored = True
+        """Whether the client wants stored messages. Otherwise, they wait in the journal."""
         self._hub = hub
         self._member = member
         self._send: Callable[[bytes], None] | None = None
@@ -56,9 +58,11 @@ class PrivateMessages:
 
     def receive(self, message: PrivateMessage) -> None:
         """Send *message*, or hold it."""
+        if message.line is not None and (self._is_away or not self.takes_stored):
+            return  # it waits in the journal
         if self._send is not None:
             self._tell(self._send, message)
-        elif message.line is None or not self._is_away:  # the others wait in the journal
+        else:
             self._held.append(message)
             if len(self._held) > MAX_MESSAGES:
                 del self._held[0]
@@ -95,7 +99,7 @@ class PrivateMessages:
         read = [told.line for told in self._told[: self._index_after(received)] if told.line is not None]
         if read:
             self._hub.private_lines.confirm(read[-1])
-        if self._member.account is None:
+        if self._member.account is None or not self.takes_stored:
             on_result(())
         else:
             self._hub.private_lines.read_waiting(self._member.account, on_result)

@@ -154,6 +154,20 @@ def test_hello_and_login_go_on_if_the_messages_cannot_be_read(
 
 
 @pytest.mark.usefixtures("away")
+def test_session_without_private_messages_leaves_them_to_another_one(world: ProgramWorld, bob: Program) -> None:
+    bob.call("tell", to="ann", text="psst")
+    sender = world.open_program()
+    assert told(sender, private=False) == []
+    guest = world.program("guest")
+    assert bob.call("tell", to="ann", text="more") == {}
+    guest.call("tell", to="ann", text="hi")
+    sender.call("say", room="lobby", text="a report")
+    assert [event["text"] for event in sender.events() if event["method"] == "told"] == ["hi"]
+    sender.call("quit")
+    assert texts(back(world)) == ["psst", "more"]
+
+
+@pytest.mark.usefixtures("away")
 def test_login_of_a_session_brings_the_messages(world: ProgramWorld, bob: Program) -> None:
     bob.call("tell", to="ann", text="psst")
     guest = world.program("guest")
