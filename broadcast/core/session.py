@@ -121,6 +121,7 @@ class Session:
         """Private messages that have come during a move."""
         self._unconfirmed: PrivateLine | None = None
         """The last stored private message that was sent and that no input has followed."""
+        self._is_connected = True
         self._in_room = False
         """True in the state *broadcast*. Only the transitions into and out of this state change it."""
         self._interprets_lines = False
@@ -192,10 +193,14 @@ class Session:
         self._unconfirmed = line
         self._interprets_lines = False
 
+    def connection_lost(self) -> None:
+        """Note that the client receives nothing any more, so lines from before confirm no private message."""
+        self._is_connected = False
+
     def _confirm_private(self) -> None:
         """Note that the user has read the private messages so far."""
         line, self._unconfirmed = self._unconfirmed, None
-        if line is not None:
+        if line is not None and self._is_connected:
             self.hub.private_lines.confirm(line)
 
     def disconnect(self, reason: str, notice: str) -> None:

@@ -200,6 +200,21 @@ def test_login_goes_on_if_the_messages_cannot_be_read(
 
 
 @pytest.mark.usefixtures("away")
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_lines_that_were_sent_ahead_confirm_nothing_after_the_end_of_the_connection(
+    world: World, bob: Person, is_clean: bool
+) -> None:
+    bob.say("/msg ann psst")
+    ann = world.connect()
+    ann.put(f"/login ann\r\n{PASSWORD}\r\nhello\r\n")
+    if is_clean:
+        ann.protocol.readConnectionLost()
+    ann.vanish(clean=is_clean)
+    assert bob.lines()[-2:] == ["ann: hello", " * ann left." if is_clean else " * ann left: connection lost"]
+    assert arrival(log_in(world)) == ["[12:00] [bob] psst"]
+
+
+@pytest.mark.usefixtures("away")
 def test_connection_lost_while_the_messages_are_read_leaves_nobody_behind(world: World, bob: Person) -> None:
     bob.say("/msg ann psst")
     held: list[Any] = []

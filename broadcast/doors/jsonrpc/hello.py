@@ -274,7 +274,8 @@ class Hello:
         if session.connection is not self._connection:
             return
         self._on_result(self._describe(session))
-        session.private.resume(self._connection.send, waiting, self._last_private)
+        if not self._connection.is_gone:
+            session.private.resume(self._connection.send, waiting, self._last_private)
         for release in self._releases:
             release()
         self._connection.resume()

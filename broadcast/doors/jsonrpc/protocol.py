@@ -274,7 +274,7 @@ class ProgramConnection(StreamConnection):
         if not self.ready or self._splitter.buffered_bytes:
             return
         if self.is_gone or (self._state is State.INPUT_ENDED and self._responses.idle):
-            if self._session is not None and not self._end_reason:
+            if self._session is not None:
                 self._session.private.confirm()
             self._end()
 
@@ -315,6 +315,8 @@ class ProgramConnection(StreamConnection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the connection. The requests before it are still handled."""
         self._responses.close()
+        if self._session is not None:
+            self._session.private.hold(is_away=True)
         super().connectionLost(reason)
 
     def _receive_eof(self) -> None:

@@ -268,7 +268,7 @@ class ProgramSession:
             return
 
         def on_result(lines: Sequence[PrivateLine] | JournalError) -> None:
-            if self.connection is connection:
+            if self.connection is connection and not connection.is_gone:
                 self.private.resume(connection.send, lines)
 
         self.private.hold(is_away=False)

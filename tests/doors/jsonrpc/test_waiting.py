@@ -94,6 +94,28 @@ def test_message_comes_again_until_a_request_or_an_orderly_end_follows(world: Pr
 
 
 @pytest.mark.usefixtures("away")
+@pytest.mark.parametrize("is_clean", [True, False])
+@pytest.mark.parametrize("method", ["hello", "login"])
+def test_requests_that_were_sent_ahead_confirm_nothing_after_the_end_of_the_connection(
+    world: ProgramWorld, bob: Program, is_clean: bool, method: str
+) -> None:
+    bob.call("tell", to="ann", text="psst")
+    program = world.open_program()
+    if method == "hello":
+        program.put("hello", {"protocol": 1, "nick": "ann", "password": PASSWORD, "grace": 0})
+    else:
+        program.hello("guest", grace=0)
+        program.put("login", {"nick": "ann", "password": PASSWORD})
+    program.put("say", {"room": "lobby", "text": "hello"})
+    if is_clean:
+        program.person.protocol.readConnectionLost()
+    program.vanish(clean=is_clean)
+    world.clock.advance(61)
+    world.settle()
+    assert texts(back(world)) == ["psst"]
+
+
+@pytest.mark.usefixtures("away")
 def test_tell_is_refused_if_too_many_wait_or_it_cannot_be_stored(
     world: ProgramWorld, bob: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
