@@ -37,7 +37,7 @@ def find_partner(hub: Hub, name: str) -> Account:
     account = hub.find_account(name)
     if account is None:
         name = name[:MAX_NICKNAME_CHARS]
-        raise RejectedError(f"{name} is not registered, so private messages with {name} are not stored.")
+        raise RejectedError(f"private messages with {name} are not stored, because {name} is not registered.")
     return account
 
 

@@ -341,7 +341,7 @@ def test_message_of_a_guest_to_an_account_that_is_here_is_not_stored(world: Worl
     ann.say("/msg carol hm", "/inbox", "/history @carol")
     assert ann.lines() == [
         *("[carol] psst", "-> sent to carol.", "-> no private messages to you are stored."),
-        "-> Error: carol is not registered, so private messages with carol are not stored.",
+        "-> Error: private messages with carol are not stored, because carol is not registered.",
     ]
     carol.say("/inbox", "/history @ann", "/search @ann psst", "/history @", "/search @ann")
     assert carol.lines() == [
@@ -428,7 +428,7 @@ def test_lines_follow_the_account_after_a_rename(world: World, ann: Person, bob:
     assert bob.lines() == [
         *("-> [12:00] [bob] psst", "-> [12:00] [ann] yes", "-> [12:00] [bob] waiting"),
         "-> kept for anna, who is not here.",
-        "-> Error: ann is not registered, so private messages with ann are not stored.",
+        "-> Error: private messages with ann are not stored, because ann is not registered.",
     ]
     assert arrival(log_in(world, "anna")) == ["[12:00] [bob] waiting", "[12:00] [bob] later"]
 
