@@ -39,6 +39,7 @@ def build() -> Document:
         *(method.params for method in messages.METHODS.values()),
         *(method.result for method in messages.METHODS.values()),
         *messages.NOTIFICATIONS.values(),
+        *messages.EVENTS.values(),
         messages.MemberInfo,
         errors.Error,
     ]
@@ -67,9 +68,9 @@ def build() -> Document:
 
 
 def _event_schemas(schemas: Mapping[str, Document]) -> Iterator[Document]:
-    """Yield the schemas of the events in results: each notification's, with its method."""
-    for name in messages.EVENT_METHODS:
-        schema = schemas[messages.NOTIFICATIONS[name].__name__]
+    """Yield the schemas of the events in results, each with its method."""
+    for name, event in messages.EVENTS.items():
+        schema = schemas[event.__name__]
         method = {"method": {"const": name}}
         yield {
             "title": name,

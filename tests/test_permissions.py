@@ -28,6 +28,7 @@ FOR_EVERYBODY: Final = {
     "say": "hi",
     "msg": "carol psst",
     "reply": "psst",
+    "inbox": "",
     "history": "5",
     "search": "hi",
     "rooms": "",
@@ -70,7 +71,7 @@ FOR_OPERATORS: Final = {
 SPEAKING: Final = {"nick", "me", "say", "msg", "reply", "topic", "away"}
 """The commands for everybody that people who are muted cannot use with an argument."""
 METHODS_OF_MUTED: Final = {
-    *("leave", "history", "search", "rooms", "members", "command", "ping", "quit"),
+    *("leave", "inbox", "history", "search", "rooms", "members", "command", "ping", "quit"),
     *("register", "login", "logout", "set_password", "drop"),
 }
 """The methods, besides ``hello``, that people who are muted can use."""

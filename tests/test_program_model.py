@@ -487,7 +487,7 @@ class Model(RuleBasedStateMachine):
                 public_id(id_): (each.announced_nick, each.member.away_reason if each.member.away else None)
                 for id_, each in room.members.items()
             }
-        assert program.told == session._private_count
+        assert program.told == session.private._count
 
     def teardown(self) -> None:
         try:

@@ -277,7 +277,10 @@ class Chat:
             return int(error.data["seq"])
 
     async def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
-        """Send a private message. Return the reason why its recipient is away, or None."""
+        """Send a private message. Return the reason why its recipient is away, or None.
+
+        A message to somebody who has an account and is not here waits for the next login.
+        """
         return (await self.call(requests.Tell(to, text, uid))).away
 
     async def join(self, room: str, *, replay: int = 0) -> Room:

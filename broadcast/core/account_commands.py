@@ -92,7 +92,11 @@ def _login(context: CommandContext, argument: str, at: float) -> None:
 
     def finish(account: Account) -> None:
         hub.log_in(member, account)
-        reply_lines(context, f"You are logged in as {account.name}.")
+        context.show_waiting(shown)
+
+    def shown() -> None:
+        reply_lines(context, f"You are logged in as {context.nick}.")
+        context.resume()
 
     context.ask(login_dialogue(hub, name, member.source, finish))
 
@@ -121,7 +125,7 @@ def _register(context: CommandContext, argument: str, at: float) -> None:
 
 def _logout(context: CommandContext, argument: str, at: float) -> None:
     hub, member, nick = context.hub, context.member, context.nick
-    _require_account(member)
+    require_account(member)
     if hub.authenticator.is_required:
         raise RejectedError("only people with an account may be here. quit leaves.")
     hub.log_out(member)
@@ -132,7 +136,7 @@ def _logout(context: CommandContext, argument: str, at: float) -> None:
 def _passwd(context: CommandContext, argument: str, at: float) -> None:
     hub, member = context.hub, context.member
     _reject_words("passwd", argument)
-    account = _require_account(member)
+    account = require_account(member)
 
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         old, new, _ = passwords
@@ -153,7 +157,7 @@ def _passwd(context: CommandContext, argument: str, at: float) -> None:
 def _drop(context: CommandContext, argument: str, at: float) -> None:
     hub, member = context.hub, context.member
     _reject_words("drop", argument)
-    account = _require_account(member)
+    account = require_account(member)
 
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         hub.authenticator.drop(account, passwords[0], member.source, partial(dropped, on_result))
@@ -176,7 +180,7 @@ def _reject_words(command: str, argument: str) -> None:
         raise _asked_for(command)
 
 
-def _require_account(member: Member) -> Account:
+def require_account(member: Member) -> Account:
     """Return the account to which *member* is logged in. Raises ``RejectedError``."""
     if member.account is None:
         raise RejectedError("you are not logged in. /login NAME logs in as NAME.")

@@ -51,6 +51,9 @@ class CommandContext(Protocol):
     def move_to(self, name: str) -> None:
         """Move to the room *name*, or send the reason why that is impossible."""
 
+    def show_waiting(self, on_shown: Callable[[], None]) -> None:
+        """Send the private messages that wait for the user's account, and call *on_shown*. No line is accepted."""
+
     def ask(self, dialogue: PasswordDialogue) -> None:
         """Take the next lines as the answers to *dialogue*. Raises ``RejectedError``."""
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled, reject_password
 from broadcast.core.command_context import Command, CommandContext, reply_lines
-from broadcast.core.errors import JournalError, PasswordNeeded, RejectedError
+from broadcast.core.errors import JournalError, NotStored, PasswordNeeded, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
 from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
+from broadcast.core.private_commands import show_found, show_history, show_inbox
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.stats import Rejection
@@ -23,6 +24,8 @@ from broadcast.core.stats import Rejection
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from broadcast.core.accounts import Account
+    from broadcast.core.hub import Sent
     from broadcast.core.interfaces import ReadCallback
     from broadcast.core.membership import Member
 
@@ -238,31 +241,59 @@ def _say(context: CommandContext, argument: str, at: float) -> None:
     context.room.say(context.member, _require_args(argument, "say"), at)
 
 
-def _send_private(context: CommandContext, to: Member, text: str, at: float) -> None:
-    room = context.hub.send_private(context.member, to, text, at)
+def _send_private(context: CommandContext, to: Member | Account, text: str, at: float) -> None:
+    def stored(sent: Sent | NotStored) -> None:
+        if isinstance(sent, NotStored):
+            context.hub.rejections[sent.kind] += 1
+            context.peer.send(ErrorReply(str(sent)))
+            context.resume()
+        elif not _confirm_sent(context, sent):
+            context.resume()
+
+    sent = context.hub.send_private(context.member, to, text, at, stored)
+    if sent is None:
+        context.pause()
+    else:
+        _confirm_sent(context, sent)
+
+
+def _confirm_sent(context: CommandContext, sent: Sent) -> bool:
+    """Reply to a private message that was sent or stored.
+
+    If the recipient reads slowly, pause the session for a time, and return True.
+    """
+    name, to, room = sent
+    if to is None:
+        reply_lines(context, f"kept for {name}, who is not here.")
+        return False
     if not to.away:
         reply_lines(context, f"sent to {to.nick}.")
     elif to.away_reason:
         reply_lines(context, f"sent to {to.nick}, who is away: {to.away_reason}")
     else:
         reply_lines(context, f"sent to {to.nick}, who is away.")
-    if room is not None and context.hub.should_throttle_sender(to):
-        context.pause()
-        room.after_barrier(context.resume)  # the barrier comes after these private messages
+    if room is None or not context.hub.should_throttle_sender(to):
+        return False
+    context.pause()
+    room.after_barrier(context.resume)  # the barrier comes after these private messages
+    return True
 
 
 def _msg(context: CommandContext, argument: str, at: float) -> None:
     name, _, text = argument.strip().partition(" ")
     if not text:
         raise _usage_error("msg")
-    _send_private(context, context.hub.find(name), text.strip(), at)
+    _send_private(context, context.hub.find_recipient(name), text.strip(), at)
 
 
 def _reply(context: CommandContext, argument: str, at: float) -> None:
     text = _require_args(argument, "reply").strip()
-    if not context.member.last_private_sender:
+    hub, member = context.hub, context.member
+    if not member.last_private_sender:
         raise RejectedError("nobody has written to you yet.")
-    to = context.hub.member_by_session(context.member.last_private_sender)
+    to: Member | Account | None = hub.member_by_session(member.last_private_sender)
+    if to is None and (account := hub.accounts.get(member.last_private_account)) is not None:
+        to = hub.find_session(account) or account
     if to is None:
         raise RejectedError("the one who wrote to you last is not here.")
     _send_private(context, to, text, at)
@@ -335,6 +366,10 @@ class _PagedReply:
 
 
 def _history(context: CommandContext, argument: str, at: float) -> None:
+    if argument.strip().startswith("@"):
+        if not show_history(context, argument):
+            raise _usage_error("history")
+        return
     to_range = _parse_range(argument)
     room = context.room
 
@@ -351,6 +386,8 @@ def _history(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _search(context: CommandContext, argument: str, at: float) -> None:
+    if show_found(context, argument):
+        return
     query = partial(context.room.search, parse_query(_require_args(argument, "search")), SEARCH_MAX_LINES)
     reply = _PagedReply(context, if_none="nothing found.", if_failed="this server cannot search")
     reply.start(lambda: [query])
@@ -483,6 +520,7 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("say", "TEXT", "says it literally: /say quit", _say),
     Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w")),
     Command("reply", "TEXT", "private to whoever wrote to you last", _reply, ("r",)),
+    Command("inbox", "", "the last stored messages to you; /history @NAME shows those with NAME", show_inbox),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
     Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),
     Command("rooms", "", "lists the rooms", _rooms),

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from broadcast.core.records import PrivateLine
+
 
 @dataclass(slots=True)
 class Message:
@@ -147,6 +149,10 @@ class PrivateMessage:
     to: int
     text: str
     at: float = 0.0
+    account: int = 0
+    """Id of the sender's account; 0 if the sender has none."""
+    line: PrivateLine | None = None
+    """The stored line; None if the message is not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +228,24 @@ class HistoryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingLine:
+    """A private message from *nick* that was stored at the time *at*, while its recipient was not here."""
+
+    nick: str
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateHistoryLine:
+    """A stored private message from *nick* that the subscriber asked for."""
+
+    nick: str
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """The subscriber missed the events *first* to *last*, both included. They are no longer in memory.
 
@@ -293,6 +317,8 @@ Notice: TypeAlias = (
     | RoomEntered
     | ReplayLine
     | HistoryLine
+    | WaitingLine
+    | PrivateHistoryLine
     | Gap
     | Receipt
     | Uptime

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
@@ -18,6 +18,7 @@ from broadcast.core.errors import (
     NicknameRejected,
     NotHere,
     NotPermitted,
+    NotStored,
     PasswordNeeded,
     RecipientNotReading,
     RejectedError,
@@ -28,7 +29,8 @@ from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
-from broadcast.core.records import AuditEntry
+from broadcast.core.private_lines import PrivateLines
+from broadcast.core.records import AuditEntry, PrivateLine
 from broadcast.core.room import Room, RoomContext
 from broadcast.core.source import Source
 from broadcast.core.stats import Rejection
@@ -90,6 +92,20 @@ class Settings:
     limits: Limits = DEFAULTS
 
 
+class Sent(NamedTuple):
+    """A private message that was sent to *name*, or is stored for this account."""
+
+    name: str
+    to: Member | None = None
+    """The recipient; None if the recipient is not here."""
+    room: Room | None = None
+    """The room in whose stream it travels; None if it was sent at once."""
+
+
+OnSent: TypeAlias = Callable[[Sent | NotStored], None]
+"""Receives how a private message was sent, or the reason why it was not. Called in a later turn of the reactor."""
+
+
 class Hub:
     """The rooms, the owner of each nickname, and the counters of sessions and rejections.
 
@@ -111,6 +127,7 @@ class Hub:
         self.settings = settings
         self.authenticator = authenticator
         self.accounts: Accounts = authenticator.accounts
+        self.private_lines = PrivateLines(journal.records)
         self.moderation = Moderation(journal.records)
         self.started = started
         self.rooms: dict[str, Room] = {}
@@ -144,6 +161,7 @@ class Hub:
         self._add_room(lobby, self._journal.open(lobby, self._tail))
         records = self._journal.records.load()
         self.accounts.load(records)
+        self.private_lines.load(records)
         self.moderation.load(records)
         for name in self.settings.fixed_rooms or ():
             self.open_room(name, on_room)
@@ -435,25 +453,94 @@ class Hub:
 
     # Private messages
 
-    def send_private(self, member: Member, to: Member, text: str, at: float) -> Room | None:
+    def find_recipient(self, name: str) -> Member | Account:
+        """Return the member with the nickname *name*, or else the account with it. Raises ``NotHere``.
+
+        If the owner of the account is here under another nickname, return this member.
+        """
+        try:
+            return self.find(name)
+        except NotHere:
+            account = self.accounts.find(name)
+            if account is None:
+                raise
+            return self.find_session(account) or account
+
+    def find_account(self, name: str) -> Account | None:
+        """Return the account of the person *name*: of the member with this nickname, or else the registered one."""
+        member = self._owners.get(nicknames.casefold_key(name.strip()))
+        return (member.account if member else None) or self.accounts.find(name)
+
+    def find_session(self, account: Account) -> Member | None:
+        """Return a member that is logged in to *account*, the one with its nickname if possible."""
+        owner = self._owners.get(nicknames.casefold_key(account.name))
+        if owner is not None and owner.account is account:
+            return owner
+        return next((member for member in self.members.values() if member.account is account), None)
+
+    def send_private(
+        self, member: Member, to: Member | Account, text: str, at: float, on_sent: OnSent, uid: str = ""
+    ) -> Sent | None:
         """Send the private message *text* from *member* to *to*. Raises ``RecipientNotReading``.
+
+        A message between two accounts, or to an account that is not here, is stored first. Then return None, and call
+        *on_sent* later. Handle no further line of *member* until then: it could overtake the message.
+        """
+        recipient = to.account if isinstance(to, Member) else to
+        waits = True
+        if isinstance(to, Member):
+            if to.listener.congested or to.private_in_flight >= self.settings.limits.private_queue_bytes:
+                raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
+            if not (self._exists(recipient) and self._exists(member.account)):
+                number = 0 if member.account is None else member.account.id
+                message = PrivateMessage(member.id, member.nick, to.id, text, at, number)
+                return Sent(to.nick, to, self._deliver_private(message, to, member))
+            waits = not ignores(to, member.id, (nicknames.casefold_key(member.nick),))
+        else:
+            self.private_lines.check_space(member, to)
+        assert recipient is not None
+        on_stored = partial(self._on_private_stored, member, to, recipient, on_sent)
+        self.private_lines.store(member, recipient, text, at, on_stored, waits=waits, uid=uid)
+        return None
+
+    def _exists(self, account: Account | None) -> bool:
+        return account is not None and self.accounts.get(account.id) is account
+
+    def _on_private_stored(
+        self, member: Member, to: Member | Account, recipient: Account, on_sent: OnSent, line: PrivateLine | NotStored
+    ) -> None:
+        """Deliver *line* if the recipient is here now. Otherwise it waits."""
+        if isinstance(line, NotStored):
+            on_sent(line)
+            return
+        if not isinstance(to, Member) or to.account is not recipient or self.members.get(to.id) is not to:
+            here = self.find_session(recipient)
+        else:
+            here = to
+        if here is None:
+            on_sent(Sent(recipient.name))
+        else:
+            message = PrivateMessage(
+                member.id, line.sender, here.id, line.text, line.at, account=line.sender_account, line=line
+            )
+            on_sent(Sent(here.nick, here, self._deliver_private(message, here, member)))
+
+    def _deliver_private(self, message: PrivateMessage, to: Member, member: Member) -> Room | None:
+        """Deliver *message* from *member* to *to*.
 
         It travels through the stream of a room of both, or else of the recipient, so that people read it in the order
         of the lines around it. Return this room. To programs, to members without a room, and to those that are moving
         to another one, it is sent at once.
         """
-        if to.listener.congested or to.private_in_flight >= self.settings.limits.private_queue_bytes:
-            raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
-        message = PrivateMessage(member.id, member.nick, to.id, text, at)
         # A recipient whose join of a room is not in delivery yet does not receive the stream of this room.
         names = [name for name, membership in to.memberships.items() if membership.announced_nick]
         if to.receives_own or to.is_moving or not names:
-            if not ignores(to, member.id, (nicknames.casefold_key(member.nick),)):
-                to.last_private_sender = member.id
+            if not ignores(to, message.session, (nicknames.casefold_key(message.nick),)):
+                to.note_private(message)
                 to.listener.receive_private(message)
             return None
         room = self.rooms[next((name for name in names if name in member.memberships), names[0])]
-        to.private_in_flight += len(text)
+        to.private_in_flight += len(message.text)
         room.append_private(message)
         return room
 

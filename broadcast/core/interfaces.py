@@ -208,10 +208,12 @@ class Records(Protocol):
     def read_waiting(self, account: int, on_result: PrivateLinesCallback) -> None:
         """Read all lines that wait for *account*, in ascending order."""
 
-    def search_private(self, account: int, query: SearchQuery, limit: int, on_result: PrivateLinesCallback) -> None:
+    def search_private(
+        self, account: int, other: int | None, query: SearchQuery, limit: int, on_result: PrivateLinesCallback
+    ) -> None:
         """Find the newest *limit* (1 or more) lines to and from *account* that match *query*, in ascending order.
 
-        A line matches as in ``RoomLog.search``.
+        If *other* is given, the lines are those between these two accounts. A line matches as in ``RoomLog.search``.
         """
 
     def read_audit(self, limit: int, on_result: AuditCallback) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from broadcast.core.accounts import Account
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
 from broadcast.core.nicknames import casefold_key
+from broadcast.core.records import PrivateLine
 from broadcast.core.source import UNKNOWN, Source
+
+GONE: Final = -1
+"""The id of no session."""
 
 
 class MemberListener(Protocol):
@@ -31,6 +35,9 @@ class MemberListener(Protocol):
 
     def receive_private(self, message: PrivateMessage) -> None:
         """Handle a private message that did not travel through the stream of a room."""
+
+    def private_sent(self, line: PrivateLine) -> None:
+        """Note that the stored private message *line* is sent in the stream of a room. The next input confirms it."""
 
     def disconnect(self, reason: str, notice: str) -> None:
         """Send *notice* to the user, leave all rooms because of *reason*, and close. A resumption is not possible.
@@ -78,11 +85,17 @@ class Member:
     private_in_flight: int = 0
     """Number of characters in private messages to this member that have not been delivered."""
     last_private_sender: int = 0
-    """The session that sent the last private message to this member; 0 if none did."""
+    """The session that sent the last private message to this member; 0 if none did, ``GONE`` if it has ended."""
+    last_private_account: int = 0
+    """Id of the account of this sender; 0 if it has none."""
     last_active: float = 0.0
     """Time of the last input, in seconds since the epoch."""
     removed_by: str = ""
     """The operator who has ended the session; empty if none has."""
+
+    def note_private(self, message: PrivateMessage) -> None:
+        """Note that the private *message* is the last one to this member."""
+        self.last_private_sender, self.last_private_account = message.session, message.account
 
     def follow_rename(self, old: str, new: str) -> None:
         """Move the entry of the nickname *old* in the ignore list, if there is one, to *new*."""

@@ -362,7 +362,10 @@ class Room:
             for _, shown in batch.overrides.get(recipient, ()):
                 if isinstance(shown, PrivateMessage):
                     # A message of an ignored member has no override, so ``/reply`` does not go to that member.
-                    self._in_delivery(recipient).member.last_private_sender = shown.session
+                    member = self._in_delivery(recipient).member
+                    member.note_private(shown)
+                    if shown.line is not None:
+                        member.listener.private_sent(shown.line)
 
     def _calls_of_joined(self, events: Sequence[Transient]) -> Iterator[Callback]:
         """Yield the calls for the members that joined. All events of the batch count as delivered to them."""

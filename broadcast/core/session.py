@@ -21,7 +21,7 @@ for ``Peer.ready_for_line``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, partial
 from itertools import chain, islice
 from typing import Any, Protocol, cast
@@ -32,7 +32,7 @@ from automat import TypeMachineBuilder
 from broadcast.core import commands
 from broadcast.core.account_commands import is_password_command, login_dialogue, parse_login
 from broadcast.core.accounts import Account
-from broadcast.core.errors import NotPermitted, PasswordNeeded, RejectedError, WrongPassword
+from broadcast.core.errors import JournalError, NotPermitted, PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.events import (
     CommandReply,
     ErrorReply,
@@ -46,18 +46,20 @@ from broadcast.core.events import (
     ReplayLine,
     RoomEntered,
     ServerNotice,
+    WaitingLine,
     Welcome,
 )
 from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Peer, View
-from broadcast.core.membership import Link, Member
-from broadcast.core.nicknames import reject_controls
+from broadcast.core.interfaces import Callback, Peer, View
+from broadcast.core.membership import GONE, Link, Member
+from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.password_dialogue import (
     MAX_WRONG_PASSWORDS,
     TYPED_AHEAD_SECONDS,
     PasswordDialogue,
     TypedPasswords,
 )
+from broadcast.core.records import PrivateLine
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
 from broadcast.core.source import Source
@@ -117,6 +119,9 @@ class Session:
         """Number of rooms that this session has left and whose other members have not all received that."""
         self._held_messages: list[PrivateMessage] = []
         """Private messages that have come during a move."""
+        self._unconfirmed: PrivateLine | None = None
+        """The last stored private message that was sent and that no input has followed."""
+        self._is_connected = True
         self._in_room = False
         """True in the state *broadcast*. Only the transitions into and out of this state change it."""
         self._interprets_lines = False
@@ -154,10 +159,13 @@ class Session:
 
     def line_too_long(self, limit: int) -> None:
         """Process a line of more than *limit* bytes, which was dropped."""
+        self._confirm_private()
         self._machine.line_too_long(limit)
 
     def leave(self, reason: str) -> None:
         """End: the user leaves, or the connection is lost."""
+        if reason != CONNECTION_LOST:
+            self._confirm_private()
         self._machine.leave(reason)
 
     def reject(self, reason: str, kind: Rejection | None = None) -> None:
@@ -180,6 +188,21 @@ class Session:
         self._held_messages.append(message)
         self.member.private_in_flight += len(message.text)
 
+    def private_sent(self, line: PrivateLine) -> None:
+        """Confirm *line* with the next input; see ``MemberListener``."""
+        self._unconfirmed = line
+        self._interprets_lines = False
+
+    def connection_lost(self) -> None:
+        """Note that the client receives nothing any more, so lines from before confirm no private message."""
+        self._is_connected = False
+
+    def _confirm_private(self) -> None:
+        """Note that the user has read the private messages so far."""
+        line, self._unconfirmed = self._unconfirmed, None
+        if line is not None and self._is_connected:
+            self.hub.private_lines.confirm(line)
+
     def disconnect(self, reason: str, notice: str) -> None:
         """Send *notice*, and end because of *reason*; see ``MemberListener``."""
         self.peer.send(ServerNotice(notice))
@@ -188,7 +211,7 @@ class Session:
     def line(self, text: str, at: float) -> None:
         """Process a line *text* (without its end) that has arrived at the time *at*, in seconds since the epoch."""
         if not self._interprets_lines:
-            self._line_around_password(text, at)
+            self._rare_line(text, at)
             return
         # The state machine would do the same and change no state. It would add 2 to 5 µs.
         try:
@@ -197,8 +220,9 @@ class Session:
             self._send_error(error)
             self._expect_typed_ahead(text, at)
 
-    def _line_around_password(self, text: str, at: float) -> None:
-        """Process a line before the room, in a password dialogue, or right after it."""
+    def _rare_line(self, text: str, at: float) -> None:
+        """Process a line before the room, in a password dialogue or right after it, or after a private message."""
+        self._confirm_private()
         if not self._in_room:
             self._machine.line(text, at)
             return
@@ -289,13 +313,39 @@ class Session:
             old.leave(self.member, f"to {room.name}")
             room.enter(self.member)
 
-    def _end_move(self) -> None:
-        """Show the private messages that have come meanwhile."""
+    def _end_move(self, but: Collection[int] = ()) -> None:
+        """Show the private messages that have come meanwhile, except the stored ones with the ids *but*."""
         member, messages = self.member, self._held_messages
         self._held_messages = []
         member.is_moving = False
-        member.private_in_flight -= sum(len(message.text) for message in messages)
-        self.peer.send(*messages)
+        for message in messages:
+            member.private_in_flight -= len(message.text)
+            if message.line is None or message.line.id not in but:
+                self.peer.send(message)
+                if message.line is not None:
+                    self.private_sent(message.line)
+
+    def show_waiting(self, on_shown: Callback) -> None:
+        """Send the private messages that wait for the user's account, then call *on_shown*.
+
+        Until then, other private messages are held. No line is accepted until ``resume``.
+        """
+        account = self.member.account
+        assert account is not None
+        self.pause()
+        self.member.is_moving = True
+        self.hub.private_lines.read_waiting(account, partial(self._send_waiting, on_shown))
+
+    def _send_waiting(self, on_shown: Callback, lines: Sequence[PrivateLine] | JournalError) -> None:
+        if not self._in_room:
+            return
+        if isinstance(lines, JournalError):
+            self.peer.send(ErrorReply(f"the messages that wait for you cannot be read now: {lines}"))
+            self._end_move()
+        else:
+            self.peer.send_lazily(_waiting_notices(self.member, lines))
+            self._end_move(but={line.id for line in lines})
+        on_shown()
 
     # The outputs of the state machine
 
@@ -340,8 +390,11 @@ class Session:
         hub = self.hub
         member = hub.admit(self.id, name, proxy(self), link=self._link, account=account, source=self.source)
         member.last_active = at
-        self.room.enter(member)
         machine.admit(member)
+        if account is None:
+            self.room.enter(member)
+        else:
+            self.show_waiting(partial(self.room.enter, member))
 
     def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
         self._rejected_nicks += 1
@@ -450,7 +503,10 @@ class Session:
         self.leave_reason = reason
         self._undelivered_leaves += 1
         self._end_move()
+        is_in_room = bool(self.member.memberships)
         self.hub.remove(self.member, reason)
+        if not is_in_room:  # the messages that wait for the user are being read
+            self.leave_delivered("")
 
     def _reject(self, reason: str, kind: Rejection) -> None:
         self.leave_reason = reason
@@ -462,6 +518,15 @@ class Session:
         self._dialogue = None
         self.peer.send(ServerNotice(text))
         self.peer.close()
+
+
+def _waiting_notices(member: Member, lines: Sequence[PrivateLine]) -> Iterator[WaitingLine]:
+    """Yield *lines*, except those of people whom *member* ignores. Each yielded line is sent at once."""
+    for line in lines:
+        if casefold_key(line.sender) not in member.ignored:
+            member.last_private_sender, member.last_private_account = GONE, line.sender_account
+            yield WaitingLine(line.sender, line.text, line.at)
+        member.listener.private_sent(line)
 
 
 class _Inputs(Protocol):

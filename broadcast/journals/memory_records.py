@@ -119,9 +119,7 @@ class MemoryRecords:
         """Read the newest *limit* lines to and from *account*."""
 
         def is_wanted(line: PrivateLine) -> bool:
-            pair = line.sender_account, line.recipient_account
-            is_among = account in pair if other is None else pair in ((account, other), (other, account))
-            return is_among and (before is None or line.id < before)
+            return _is_among(line, account, other) and (before is None or line.id < before)
 
         self._add_step(lambda: on_result(self._newest(is_wanted, limit)))
 
@@ -141,9 +139,11 @@ class MemoryRecords:
 
         self._add_step(lambda: on_result(self._newest(is_wanted, len(self._private))))
 
-    def search_private(self, account: int, query: SearchQuery, limit: int, on_result: PrivateLinesCallback) -> None:
-        """Search all lines to and from *account* in one step."""
-        self._add_step(lambda: on_result(self._search(account, query, limit)))
+    def search_private(
+        self, account: int, other: int | None, query: SearchQuery, limit: int, on_result: PrivateLinesCallback
+    ) -> None:
+        """Search the lines to and from *account* in one step."""
+        self._add_step(lambda: on_result(self._search(account, other, query, limit)))
 
     def read_audit(self, limit: int, on_result: AuditCallback) -> None:
         """Read the newest *limit* entries of the audit trail."""
@@ -153,13 +153,21 @@ class MemoryRecords:
         """Return the newest *limit* lines for which *is_wanted* returns True, in ascending order."""
         return [*islice(filter(is_wanted, reversed(self._private.values())), limit)][::-1]
 
-    def _search(self, account: int, query: SearchQuery, limit: int) -> list[PrivateLine] | JournalError:
-        own = (line for line in self._private.values() if account in (line.sender_account, line.recipient_account))
+    def _search(
+        self, account: int, other: int | None, query: SearchQuery, limit: int
+    ) -> list[PrivateLine] | JournalError:
+        own = (line for line in self._private.values() if _is_among(line, account, other))
         try:
             found = matching(query, ((line.id, line.text) for line in own), limit)
         except JournalError as error:
             return error
         return [self._private[number] for number in reversed(found)]
+
+
+def _is_among(line: PrivateLine, account: int, other: int | None) -> bool:
+    """Return whether *line* is to or from *account*; if *other* is given, whether it is between the two."""
+    pair = line.sender_account, line.recipient_account
+    return account in pair if other is None else pair in ((account, other), (other, account))
 
 
 _conforms: type[Records] = MemoryRecords

@@ -59,8 +59,8 @@ def test_login_takes_the_registered_nickname_over(ann: SessionClient, bob: Sessi
     bob.say("/login ANN", PASSWORD)
     assert bob.read() == [
         *ASKED,
-        CommandReply("You are logged in as ann."),
         Left(ann.session.id, "ann", "taken over by another connection"),
+        CommandReply("You are logged in as ann."),
     ]
     assert ann.closed
 

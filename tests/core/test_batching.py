@@ -21,6 +21,7 @@ from broadcast.core.events import (
 )
 from broadcast.core.interfaces import Batch
 from broadcast.core.membership import Member, Membership
+from broadcast.core.records import PrivateLine
 
 ANN, BOB, CAROL, DAVE = 1, 2, 3, 4
 
@@ -35,6 +36,9 @@ class Listener:
 
     def leave_delivered(self, room: str) -> None:
         raise NotImplementedError
+
+    def private_sent(self, line: PrivateLine) -> None:
+        raise AssertionError(line)
 
     def receive_private(self, message: PrivateMessage) -> None:
         raise NotImplementedError

@@ -28,6 +28,7 @@ from broadcast.core.events import (
 from broadcast.core.interfaces import Batch, Callback, CallLater, Journal, OpenedRoom
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member
+from broadcast.core.records import PrivateLine
 from broadcast.core.room import (
     FAST_COMMIT_SECONDS,
     MAX_BATCH_EVENTS,
@@ -131,6 +132,9 @@ class Visitor(Member):
 
     def leave_delivered(self, room: str) -> None:
         self.calls.append("left")
+
+    def private_sent(self, line: PrivateLine) -> None:
+        raise AssertionError(line)
 
     def receive_private(self, message: PrivateMessage) -> None:
         raise NotImplementedError

@@ -29,6 +29,7 @@ from broadcast.core.hub import GOING_DOWN, Settings
 from broadcast.core.interfaces import OpenedRoom
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.membership import Member
+from broadcast.core.records import PrivateLine
 from broadcast.core.room import Room
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.core.source import LOCAL
@@ -66,6 +67,9 @@ class Program:
 
     def leave_delivered(self, room: str) -> None:
         self.calls.append(("left", room))
+
+    def private_sent(self, line: PrivateLine) -> None:
+        raise AssertionError(line)
 
     def receive_private(self, message: PrivateMessage) -> None:
         self.calls.append(message.text)
@@ -407,9 +411,11 @@ def test_private_message_travels_through_a_common_room(world: World) -> None:
     bot, _ = program(world, "bot", "lobby", "kitchen")
     bob.say("/join kitchen")
     hub = world.hub
-    assert hub.send_private(bot, ann.session.member, "x", NOON) is world.room
-    assert hub.send_private(bot, bob.session.member, "x", NOON) is hub.rooms["kitchen"]
-    assert hub.send_private(ann.session.member, bob.session.member, "x", NOON) is hub.rooms["kitchen"]
+    pairs = [(bot, ann.session.member), (bot, bob.session.member), (ann.session.member, bob.session.member)]
+    results: list[object] = []
+    sent = [hub.send_private(member, to, "x", NOON, results.append) for member, to in pairs]
+    assert not results
+    assert [each and each.room for each in sent] == [world.room, hub.rooms["kitchen"], hub.rooms["kitchen"]]
     world.settle()
     assert is_idle(world)
 

@@ -87,10 +87,10 @@ class RecordsHarness:
         """Return the lines that wait for *account*."""
         return self.wait_for(lambda receive: self.records.read_waiting(account, receive))
 
-    def search(self, account: int, line: str, limit: int = 99) -> Sequence[PrivateLine]:
+    def search(self, account: int, line: str, limit: int = 99, other: int | None = None) -> Sequence[PrivateLine]:
         """Return the lines that a search for *line* finds."""
         query = parse_query(line)
-        return self.wait_for(lambda receive: self.records.search_private(account, query, limit, receive))
+        return self.wait_for(lambda receive: self.records.search_private(account, other, query, limit, receive))
 
     def audit(self, limit: int = 99) -> Sequence[AuditEntry]:
         """Return the newest entries of the audit trail."""
@@ -186,6 +186,8 @@ class RecordsContract:
         assert ids(records.search(3, '"the build"')) == [1, 5]
         assert records.search(3, "BUCHEREI") == [lines[1]]
         assert ids(records.search(1, "no")) == [4]
+        assert ids(records.search(3, "build", other=1)) == []
+        assert ids(records.search(3, "build", limit=2, other=2)) == [3, 5]
         assert records.search(2, "no") == records.search(3, "...") == records.search(3, "") == []
 
     def test_search_covers_thousands_of_lines(self, records: RecordsHarness) -> None:

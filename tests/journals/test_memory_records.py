@@ -39,6 +39,6 @@ def test_search_reports_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_records, "matching", fail)
     with open_journal(MemoryJournal) as run:
         results: list[object] = []
-        run.journal.records.search_private(1, parse_query("a"), 9, results.append)
+        run.journal.records.search_private(1, None, parse_query("a"), 9, results.append)
         run.calls.run_pending()
     assert results == [error]

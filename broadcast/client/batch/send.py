@@ -289,7 +289,8 @@ class Sender:
         params: Message = {"protocol": 1, "client": f"broadcast-client/{__version__}", "nick": self._nick}
         params |= {"replay": 0, "grace": 0}
         if self._password:
-            params["password"] = self._password
+            # The messages that wait for the account are for somebody who reads them.
+            params |= {"password": self._password, "private": False}
         if self._options.rooms:
             params["rooms"] = self._options.rooms[:1]
         if self._token:

@@ -28,9 +28,13 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """A private message was delivered. *away* is the reason why its recipient is away, or None."""
+    """A private message was delivered, or is *kept* for a recipient who is not here.
+
+    *away* is the reason why its recipient is away, or None.
+    """
 
     away: str | None = None
+    kept: bool = False
 
 
 class Nickname(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
 ROOM_COMMANDS: Final = frozenset({"/names", "/who", "/users", "/list", "/history", "/search", "/slow"})
 """The commands of the server that are about a room."""
+STORED_COMMANDS: Final = frozenset({"/history", "/search"})
+"""Those that are about the stored private lines with a person if ``@NAME`` follows."""
 REPLAY: Final = 20
 """The number of older lines that are shown of a room that the user joins."""
 
@@ -43,7 +45,9 @@ def parse(text: str) -> tuple[Command, str]:
 
 def _ask_server(talk: Talk, item: Item, text: str) -> Execution:
     verb, *rest = text.casefold().split()
-    if verb in ROOM_COMMANDS:
+    if verb in STORED_COMMANDS and item.view.is_private and not (rest and rest[0].startswith("@")):
+        text = f"{verb} @{item.view.name} {text.partition(' ')[2]}".rstrip()
+    elif verb in ROOM_COMMANDS - STORED_COMMANDS:
         _need_room(talk, item)
     own = [command for command in COMMANDS if command.help and verb in {"/help", "/h", "/?"}]
     if len(rest) == 1 and (asked := [command for command in own if command.name == rest[0].removeprefix("/")]):
@@ -82,8 +86,11 @@ def _me(talk: Talk, item: Item, text: str) -> Execution:
 
 
 def _tell(item: Item, nick: str, text: str) -> Execution:
-    away = (yield requests.Tell(nick, text, item.uid)).away
+    delivered: requests.Delivered = yield requests.Tell(nick, text, item.uid)
     line = PrivateLine(item.at, nick, text, is_own=True)
+    if delivered.kept:
+        return line, Notice(f"{nick} is not here, and receives this at the next login.")
+    away = delivered.away
     return (line,) if away is None else (line, Notice(f"{nick} is away: {away}" if away else f"{nick} is away."))
 
 

@@ -130,6 +130,7 @@ def login(connection: Connection, call: Call, params: LoginParams) -> None:
         if session.connection is not connection or connection.is_gone:
             raise session_gone()
         hub.log_in(member, account)
+        call.on_sent = session.send_waiting
         return _describe(member)
 
     begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection
 
-_ANSWERING: Final = frozenset({"help", "names", "rooms", "history", "search", "ping", "uptime", "version", "motd"})
+_ANSWERING: Final = frozenset(
+    {"help", "names", "rooms", "inbox", "history", "search", "ping", "uptime", "version", "motd"}
+)
 _COMMANDS: Final = {
     verb: command
     for command in commands.COMMANDS
@@ -133,6 +135,9 @@ class _CommandRun:
         """Do nothing: such commands are not run here."""
 
     def move_to(self, _name: str) -> None:
+        """Do nothing: such commands are not run here."""
+
+    def show_waiting(self, _on_shown: Callable[[], None]) -> None:
         """Do nothing: such commands are not run here."""
 
     def ask(self, _dialogue: PasswordDialogue) -> None:

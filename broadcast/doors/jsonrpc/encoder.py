@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw, Struct
 
 from broadcast.core import events
 from broadcast.core.events import Action, Message
@@ -21,6 +21,7 @@ from broadcast.doors.jsonrpc.messages import NOTIFICATIONS, Notification
 
 if TYPE_CHECKING:
     from broadcast.core.events import Event, Notice, PrivateMessage, Stored
+    from broadcast.core.records import PrivateLine
 
 _json: Final = msgspec.json.Encoder()
 _METHODS: Final = {params: method for method, params in NOTIFICATIONS.items()}
@@ -130,6 +131,12 @@ def encode_private(number: int, message: PrivateMessage) -> bytes:
             text=message.text,
         ),
     )
+
+
+def encode_stored_private(line: PrivateLine) -> Raw:
+    """Return *line* as an object, for ``events`` in a result."""
+    event = messages.StoredTold(at=round(line.at, 3), nick=line.sender, to=line.recipient, text=line.text)
+    return Raw(b'{"method":"told",' + _json.encode(event)[1:])
 
 
 def _describe_failure(failure: events.StoreFailed) -> messages.Refused:

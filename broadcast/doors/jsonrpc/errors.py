@@ -185,7 +185,7 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911,
         case Busy(retry=retry):
             return refusal("busy", sentence, retry=retry)
         case NotStored():
-            return refusal("not-kept", sentence)
+            return refusal("not-kept", f"{sentence}.")
         case Muted(until=until):
             return refusal("muted", sentence, until=until)
         case Banned(until=until):

@@ -37,6 +37,8 @@ from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot,
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account
+    from broadcast.core.errors import JournalError
+    from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
@@ -222,6 +224,7 @@ class Hello:
         """Continue *session* on the connection. *join* calls back when the stream of a room can begin."""
         self._rooms = rooms
         session.attach(self._connection)
+        session.private.takes_stored = self._params.private
         self._on_session(session)
         for room in rooms:
             join(room, partial(self._take_snapshot, session, room))
@@ -265,10 +268,17 @@ class Hello:
             taker.take_events(more_bytes)
 
     def _respond(self, session: ProgramSession) -> None:
+        session.private.read_waiting(partial(self._respond_with, session), self._last_private)
+
+    def _respond_with(self, session: ProgramSession, waiting: Sequence[PrivateLine] | JournalError) -> None:
+        """Send the result, then the private messages, then the events of the rooms."""
+        if session.connection is not self._connection:
+            return
         self._on_result(self._describe(session))
+        if not self._connection.is_gone:
+            session.private.resume(self._connection.send, waiting, self._last_private)
         for release in self._releases:
             release()
-        session.send_private_after(self._last_private)
         self._connection.resume()
 
     @property

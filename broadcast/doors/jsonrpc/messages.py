@@ -94,6 +94,11 @@ Replay: TypeAlias = Annotated[
 ]
 
 
+With: TypeAlias = Annotated[
+    Nick | UnsetType,
+    Meta(description="The nickname of a person, in place of a room: the private messages with this person."),
+]
+
 # The parameters of the methods
 
 
@@ -128,6 +133,9 @@ class HelloParams(WithSecret, frozen=True, kw_only=True):
             description="Seconds for which the session outlives its connection; at most, and by default, the server's."
         ),
     ] = UNSET
+    private: Annotated[
+        bool, Meta(description="Whether stored private messages are sent. Otherwise, they wait for another session.")
+    ] = True
     resume: Resume | UnsetType = UNSET
 
 
@@ -187,9 +195,13 @@ class AwayParams(Struct, frozen=True, kw_only=True):
 
 
 class HistoryParams(Struct, frozen=True, kw_only=True):
-    """The parameters of ``history``: *last*, or *before* or *after* with *count*, or *from* with *to*."""
+    """The parameters of ``history``: *last*, or *before* or *after* with *count*, or *from* with *to*.
 
-    room: Room
+    The private messages with a person have *last* only.
+    """
+
+    room: Room | UnsetType = UNSET
+    with_: With = msgspec.field(default=UNSET, name="with")
     last: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_EVENTS)] | UnsetType, Meta(description="The last events: so many.")
     ] = UNSET
@@ -201,6 +213,7 @@ class HistoryParams(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check that the request asks for one range."""
+        _check_subject(self.room, self.with_)
         ways = [self.last, self.before, self.after, self.from_]
         if sum(way is not UNSET for way in ways) != 1:
             raise ValueError("Expected exactly one of `last`, `before`, `after` and `from`")
@@ -208,14 +221,26 @@ class HistoryParams(Struct, frozen=True, kw_only=True):
             raise ValueError("Expected `from` together with `to`")
         if self.count is not UNSET and self.before is UNSET and self.after is UNSET:
             raise ValueError("Expected `count` only with `before` or `after`")
+        if self.with_ is not UNSET and self.last is UNSET:
+            raise ValueError("Expected `last` together with `with`")
+
+
+def _check_subject(room: str | UnsetType, with_: str | UnsetType) -> None:
+    if (room is UNSET) is (with_ is UNSET):
+        raise ValueError("Expected exactly one of `room` and `with`")
 
 
 class SearchParams(Struct, frozen=True, kw_only=True):
     """The parameters of ``search``."""
 
-    room: Room
+    room: Room | UnsetType = UNSET
+    with_: With = msgspec.field(default=UNSET, name="with")
     words: Annotated[str, Meta(description="Words that a line must hold, and phrases in double quotes.")]
     count: Annotated[int, Meta(ge=1, le=MAX_FOUND, description="The most events to return.")] = MAX_FOUND
+
+    def __post_init__(self) -> None:
+        """Check that the request is about a room or a person."""
+        _check_subject(self.room, self.with_)
 
 
 class MembersParams(Struct, frozen=True, kw_only=True):
@@ -313,6 +338,9 @@ class TellResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The result of ``tell``."""
 
     away: Annotated[str | UnsetType, Meta(description="Why the recipient is away.")] = UNSET
+    kept: Annotated[
+        bool, Meta(description="Whether the recipient is not here, and reads the message at the next login.")
+    ] = False
 
 
 class NickResult(Struct, frozen=True, kw_only=True):
@@ -442,6 +470,15 @@ class Told(Struct, frozen=True, kw_only=True):
     text: Text
 
 
+class StoredTold(Struct, frozen=True, kw_only=True):
+    """A private message in a result."""
+
+    at: Time
+    nick: Annotated[str, Meta(description="The nickname of the author at that time.")]
+    to: Annotated[str, Meta(description="The registered nickname of the recipient at that time.")]
+    text: Text
+
+
 class Announced(Struct, frozen=True, kw_only=True):
     """A text from the server."""
 
@@ -554,8 +591,8 @@ METHODS: Final[Mapping[str, Method]] = {
     "tell": Method(
         TellParams,
         TellResult,
-        "Send a private message. It is not stored.",
-        ("not-here", "does-not-read", "too-long", "empty", "uid-reused", "muted"),
+        "Send a private message. It is stored if both people have accounts, or if the recipient is not here.",
+        ("not-here", "not-kept", "does-not-read", "too-long", "empty", "uid-reused", "muted"),
     ),
     "topic": Method(
         TopicParams,
@@ -592,8 +629,21 @@ METHODS: Final[Mapping[str, Method]] = {
         ("wrong-password", "too-many-tries", "not-permitted", "busy", "not-kept"),
     ),
     "away": Method(AwayParams, Empty, "Be away, or back.", ("too-long", "muted")),
-    "history": Method(HistoryParams, HistoryResult, "Read stored lines of a room.", ("not-in-room",)),
-    "search": Method(SearchParams, SearchResult, "Find stored lines of a room.", ("not-in-room",)),
+    "history": Method(
+        HistoryParams,
+        HistoryResult,
+        "Read stored lines of a room, or the newest private messages with a person, 200 at most.",
+        ("not-in-room", "not-permitted"),
+    ),
+    "search": Method(
+        SearchParams,
+        SearchResult,
+        "Find stored lines of a room, or private messages with a person.",
+        ("not-in-room", "not-permitted"),
+    ),
+    "inbox": Method(
+        Empty, SearchResult, "Read the newest stored private messages to you, 20 at most.", ("not-permitted",)
+    ),
     "rooms": Method(Empty, list[RoomInfo], "List the open rooms, the largest first."),
     "members": Method(MembersParams, MembersResult, "List the members of a room by nickname.", ("not-in-room",)),
     "command": Method(
@@ -624,8 +674,8 @@ NOTIFICATIONS: Final[Mapping[str, type[Struct]]] = {
     "ping": Empty,
     "goodbye": Goodbye,
 }
-EVENT_METHODS: Final = ("said", "emoted", "gap")
-"""The notifications that can be part of ``events`` in a result."""
+EVENTS: Final[Mapping[str, type[Struct]]] = {"said": Said, "emoted": Emoted, "gap": Gap, "told": StoredTold}
+"""The kinds of events that can be part of ``events`` in a result."""
 
 
 # The envelopes of the server

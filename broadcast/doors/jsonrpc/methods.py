@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from broadcast.core.errors import JournalError, RejectedError
+from broadcast.core.errors import JournalError, NotStored, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import casefold_key, reject_controls
@@ -20,13 +20,15 @@ from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
-from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, search
-from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS, FirstTell
+from broadcast.doors.jsonrpc.private_messages import FirstTell
+from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
+from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
     from broadcast.core.events import Stored
+    from broadcast.core.hub import Sent
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
@@ -208,24 +210,54 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     recipient = sanitize(params.to).strip()
     # A digest, because the texts of all messages that a session remembers would take four megabytes.
     digest = hash((casefold_key(recipient), text))
-    if uid and (first := session.tell_uids.get(uid)) is not None:
-        if first.digest != digest:
+    if uid and (known := session.tell_uids.get(uid)) is not None:
+        if known.digest != digest:
             raise refusal("uid-reused", "Another private message of this session has the same uid.")
-        call.succeed(first.result)
+        known.answer(call)
         return
     _check_speech(connection)
-    hub = connection.sessions.hub
-    to = hub.find(recipient)
-    room = hub.send_private(session.member, to, text, connection.sessions.wall_clock())
-    result = messages.TellResult(away=to.away_reason) if to.away else messages.TellResult()
+    first = FirstTell(digest)
+    first.answer(call)
+    _send_first(connection, first, recipient, text, uid or "")
     if uid:
-        session.tell_uids[uid] = FirstTell(digest, result)
+        session.tell_uids[uid] = first
         if len(session.tell_uids) > MAX_TELL_UIDS:
             del session.tell_uids[next(iter(session.tell_uids))]
-    call.succeed(result)
-    if room is not None and hub.should_throttle_sender(to):
+
+
+def _send_first(connection: Connection, first: FirstTell, recipient: str, text: str, uid: str) -> None:
+    """Send a private message for the first time, and answer the calls of *first*. Raises ``RejectedError``."""
+    hub, session = connection.sessions.hub, connection.session
+
+    def on_stored(sent: Sent | NotStored) -> None:
+        if isinstance(sent, NotStored):
+            hub.rejections[sent.kind] += 1
+            session.tell_uids.pop(uid, None)
+            first.fail(explain_rejection(sent))
+            connection.resume()
+        elif not _end_tell(connection, first, sent):
+            connection.resume()
+
+    at = connection.sessions.wall_clock()
+    sent = hub.send_private(session.member, hub.find_recipient(recipient), text, at, on_stored, uid)
+    if sent is None:
         connection.pause()
-        room.after_barrier(connection.resume)  # the barrier comes after these private messages
+    else:
+        _end_tell(connection, first, sent)
+
+
+def _end_tell(connection: Connection, tell: FirstTell, sent: Sent) -> bool:
+    """Answer the calls of *tell*. If the recipient reads slowly, pause the connection for a time, and return True."""
+    to, room = sent.to, sent.room
+    if to is None:
+        tell.succeed(messages.TellResult(kept=True))
+        return False
+    tell.succeed(messages.TellResult(away=to.away_reason) if to.away else messages.TellResult())
+    if room is None or not connection.sessions.hub.should_throttle_sender(to):
+        return False
+    connection.pause()
+    room.after_barrier(connection.resume)  # the barrier comes after these private messages
+    return True
 
 
 def _topic(connection: Connection, call: Call, params: messages.TopicParams) -> None:
@@ -290,6 +322,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "away": _away,
     "history": read_history,
     "search": search,
+    "inbox": read_inbox,
     "rooms": list_rooms,
     "members": list_members,
     "command": _command,

@@ -167,6 +167,7 @@ class ProgramConnection(StreamConnection):
         if isinstance(params, HelloParams):
             self._hello(call, params)
         else:
+            self.session.private.confirm()
             if request.method != "ping":
                 self.session.member.last_active = self.sessions.wall_clock()
             HANDLERS[request.method](self, call, params)
@@ -272,6 +273,8 @@ class ProgramConnection(StreamConnection):
         if not self.ready or self._splitter.buffered_bytes:
             return
         if self.is_gone or (self._state is State.INPUT_ENDED and self._responses.idle):
+            if self._session is not None:
+                self._session.private.confirm()
             self._end()
 
     def _end(self, *last_lines: bytes) -> None:
@@ -318,6 +321,8 @@ class ProgramConnection(StreamConnection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the connection. The requests before it are still handled."""
         self._responses.close()
+        if self._session is not None:
+            self._session.private.hold(is_away=True)
         super().connectionLost(reason)
 
     def _receive_eof(self) -> None:

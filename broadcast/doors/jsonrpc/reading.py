@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import Raw, Struct, UnsetType
 
+from broadcast.core.account_commands import require_account
 from broadcast.core.errors import JournalError
+from broadcast.core.private_commands import MAX_LINES, find_partner
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.doors.jsonrpc import messages
+from broadcast.doors.jsonrpc.encoder import encode_stored_private
 from broadcast.doors.jsonrpc.errors import Code, RpcError
 from broadcast.doors.jsonrpc.line_reader import LIST_BYTES, LineCollector, Lines, read_lines
 from broadcast.doors.jsonrpc.messages import MAX_EVENTS, HistoryResult, MembersResult, RoomInfo, SearchResult
 
 if TYPE_CHECKING:
+    from broadcast.core.accounts import Account
     from broadcast.core.events import Stored
+    from broadcast.core.interfaces import PrivateLinesCallback
+    from broadcast.core.private_lines import PrivateLines
+    from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection
@@ -29,7 +36,18 @@ LISTED_TOPIC_CHARS: Final = 80
 
 
 def read_history(connection: Connection, call: Call, params: messages.HistoryParams) -> None:
-    """Answer with a range of stored lines."""
+    """Answer with a range of stored lines, or with the newest private messages with a person."""
+    if not isinstance(params.with_, UnsetType):
+        assert not isinstance(params.last, UnsetType)
+        limit = min(params.last, MAX_LINES)
+        read = partial(_private_lines(connection).read_with, *_find_pair(connection, params.with_), None, limit + 1)
+
+        def make_result(events: list[Raw], fits: bool) -> HistoryResult:
+            return HistoryResult(events=events[-limit:], more=len(events) > limit or not fits)
+
+        _answer_private(connection, call, read, make_result)
+        return
+    assert not isinstance(params.room, UnsetType)
     room = connection.session.find_room(params.room)
     connection.pause()
     room.after_barrier(partial(_read_range, connection, call, params, room))  # earlier lines are part of it
@@ -82,8 +100,14 @@ def _read_range(connection: Connection, call: Call, params: messages.HistoryPara
 
 def search(connection: Connection, call: Call, params: messages.SearchParams) -> None:
     """Answer with the newest lines that hold all words."""
-    room = connection.session.find_room(params.room)
     query = parse_query(sanitize(params.words))
+    if not isinstance(params.with_, UnsetType):
+        pair = _find_pair(connection, params.with_)
+        read = partial(_private_lines(connection).search, *pair, query, params.count)
+        _answer_private(connection, call, read, lambda events, fits: SearchResult(events=events))  # noqa: ARG005
+        return
+    assert not isinstance(params.room, UnsetType)
+    room = connection.session.find_room(params.room)
 
     def answer(found: Sequence[Stored] | JournalError) -> None:
         if isinstance(found, JournalError):
@@ -96,6 +120,44 @@ def search(connection: Connection, call: Call, params: messages.SearchParams) ->
 
     connection.pause()
     room.after_barrier(partial(room.search, query, params.count, answer))
+
+
+def read_inbox(connection: Connection, call: Call, _params: messages.Empty) -> None:
+    """Answer with the newest stored private messages to the user."""
+    read = partial(_private_lines(connection).read_inbox, require_account(connection.session.member))
+    _answer_private(connection, call, read, lambda events, fits: SearchResult(events=events))  # noqa: ARG005
+
+
+def _private_lines(connection: Connection) -> PrivateLines:
+    return connection.sessions.hub.private_lines
+
+
+def _find_pair(connection: Connection, name: str) -> tuple[Account, Account]:
+    """Return the own account, and that of the person *name*. Raises ``RejectedError``."""
+    own = require_account(connection.session.member)
+    return own, find_partner(connection.sessions.hub, sanitize(name))
+
+
+def _answer_private(
+    connection: Connection,
+    call: Call,
+    read: Callable[[PrivateLinesCallback], None],
+    make_result: Callable[[list[Raw], bool], Struct],
+) -> None:
+    """Answer with the private lines that *read* finds: the newest ones that fit into a message."""
+
+    def on_result(lines: Sequence[PrivateLine] | JournalError) -> None:
+        if isinstance(lines, JournalError):
+            call.fail(RpcError(Code.INTERNAL_ERROR, f"The private messages cannot be read: {lines}."))
+        else:
+            events = [encode_stored_private(line) for line in reversed(lines)]
+            sizes = accumulate(map(_size, events))
+            fitting = [event for event, size in zip(events, sizes, strict=True) if size <= LIST_BYTES]
+            call.succeed(make_result(fitting[::-1], len(fitting) == len(events)))
+        connection.resume()
+
+    connection.pause()
+    read(on_result)
 
 
 def list_rooms(connection: Connection, call: Call, _params: messages.Empty) -> None:

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import proxy
 
 from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
-from broadcast.doors.jsonrpc.encoder import encode_private, public_id
+from broadcast.doors.jsonrpc.encoder import public_id
 from broadcast.doors.jsonrpc.errors import refusal
+from broadcast.doors.jsonrpc.private_messages import PrivateMessages
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
     from broadcast.core.accounts import Account
+    from broadcast.core.errors import JournalError
     from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
+    from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
     from broadcast.core.source import Source
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
-    from broadcast.doors.jsonrpc.messages import TellResult
+    from broadcast.doors.jsonrpc.private_messages import FirstTell
 
-MAX_PRIVATE_MESSAGES: Final = 200
-"""Maximum number of private messages that a session stores for the next connection."""
 MAX_TELL_UIDS: Final = 1_000
 """Maximum number of uids of private messages that a session remembers."""
-
-
-class FirstTell(NamedTuple):
-    """A private message with a uid, which its program may send again."""
-
-    digest: int
-    """A hash of its recipient and text."""
-    result: TellResult
 
 
 class Connection(Protocol):
@@ -148,12 +141,6 @@ class ProgramSession:
         self._when_checked: list[Callable[[], None]] = []
         self._sessions = sessions
         self._hub = sessions.hub
-        self._private_lines: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
-        """The last private messages, as notifications."""
-        self._private_count = 0
-        """Number of the last private message."""
-        self._sends_private = False
-        """Whether private messages are sent at once, because the client has received the result of ``hello``."""
         self._on_joined: dict[str, Callable[[], None]] = {}
         """The callbacks for rooms that the session is joining."""
         self._on_left: dict[str, Callable[[], None]] = {}
@@ -166,6 +153,8 @@ class ProgramSession:
         self.member.last_active = sessions.wall_clock()
         self.first_nick = self.member.nick
         """The nickname with which the session began."""
+        self.private = PrivateMessages(self._hub, self.member)
+        """The private messages to the session. They are held until the client has received the result of ``hello``."""
 
     @property
     def public_id(self) -> str:
@@ -266,27 +255,31 @@ class ProgramSession:
             self._finish()
 
     def receive_private(self, message: PrivateMessage) -> None:
-        """Number a private message, store it for the next connection, and send it; see ``MemberListener``."""
-        self._private_count += 1
-        line = encode_private(self._private_count, message)
-        self._private_lines.append(line)
-        del self._private_lines[:-MAX_PRIVATE_MESSAGES]
-        if self.connection is not None and self._sends_private:
-            self.connection.send(line)
+        """Send a private message, or hold it for the next connection; see ``MemberListener``."""
+        self.private.receive(message)
 
-    def send_private_after(self, after: int) -> None:
-        """Send the stored private messages after the number *after*. Later ones are sent at once."""
-        self._sends_private = True
-        if self.connection is not None:
-            dropped = self._private_count - len(self._private_lines)
-            self.connection.send(b"".join(self._private_lines[max(0, after - dropped) :]))
+    def private_sent(self, line: PrivateLine) -> None:
+        """Do nothing: private messages do not come in the streams of rooms; see ``MemberListener``."""
+
+    def send_waiting(self) -> None:
+        """Send the private messages that wait for the account to which the session has logged in."""
+        connection = self.connection
+        if connection is None:
+            return
+
+        def on_result(lines: Sequence[PrivateLine] | JournalError) -> None:
+            if self.connection is connection and not connection.is_gone:
+                self.private.resume(connection.send, lines)
+
+        self.private.hold(is_away=False)
+        self.private.read_waiting(on_result)
 
     # The connection
 
     def attach(self, connection: Connection) -> None:
         """Continue on *connection*. The connection before it closes."""
         before, self.connection = self.connection, connection
-        self._sends_private = False
+        self.private.hold(is_away=False)
         self._stop_waiting()
         self.address = connection.address
         self.member.source = connection.source
@@ -298,6 +291,7 @@ class ProgramSession:
         if self.connection is not connection:
             return
         self.connection = None
+        self.private.hold(is_away=True)
         if self.ending:
             return
         if self.grace:

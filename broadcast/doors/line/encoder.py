@@ -23,6 +23,7 @@ from broadcast.core.events import (
     Message,
     PasswordPrompt,
     PasswordTyped,
+    PrivateHistoryLine,
     PrivateMessage,
     Prompt,
     Receipt,
@@ -33,6 +34,7 @@ from broadcast.core.events import (
     StoreFailed,
     TopicChanged,
     Uptime,
+    WaitingLine,
     Welcome,
 )
 
@@ -99,6 +101,10 @@ class LineEncoder:
                 return f" * {text}{END}"
             case PrivateMessage(nick=nick, text=text):
                 return f"[{nick}] {text}{END}"
+            case WaitingLine(nick=nick, text=text, at=at):
+                return f"[{self._time(at)}] [{nick}] {text}{END}"
+            case PrivateHistoryLine(nick=nick, text=text, at=at):
+                return f"-> [{self._time(at)}] [{nick}] {text}{END}"
             case Gap(first=first, last=last) if first > last:
                 return ""  # this protocol reports missed lines only
             case Gap(first=first, last=last):

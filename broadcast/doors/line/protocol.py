@@ -262,6 +262,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         if self._successor is not None:
             self._successor.connectionLost(reason)
         else:
+            self.session.connection_lost()
             super().connectionLost(reason)
 
     def _receive_eof(self) -> None:

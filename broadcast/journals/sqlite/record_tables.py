@@ -173,18 +173,22 @@ def read_audit(db: sqlite3.Connection, limit: int) -> list[AuditEntry]:
 
 
 class PrivateSearch:
-    """A search for the newest *limit* lines with ids below *before*, to and from *account*, that match *query*."""
+    """A search for the newest *limit* lines with ids below *before*, to and from *account*, that match *query*.
 
-    def __init__(self, query: SearchQuery, account: int, before: int, limit: int) -> None:
+    If *other* is given, the lines are those between these two accounts.
+    """
+
+    def __init__(self, query: SearchQuery, account: int, other: int | None, before: int, limit: int) -> None:
         self._query = query
         self._account = account
+        self._other = other
         self._before = before
         self._limit = limit
         self._found: list[PrivateLine] = []
 
     def __call__(self, db: sqlite3.Connection) -> list[PrivateLine] | None:
         """Search some more lines. Return all matches in ascending order, or None if lines are left to search."""
-        lines = {line.id: line for line in read_private(db, self._account, None, self._before, SEARCH_ROWS)}
+        lines = {line.id: line for line in read_private(db, self._account, self._other, self._before, SEARCH_ROWS)}
         texts = ((line.id, line.text) for line in lines.values())
         hits = matching(self._query, texts, self._limit - len(self._found))
         self._found[:0] = [lines[number] for number in reversed(hits)]

@@ -105,9 +105,11 @@ class SqliteRecords:
         query = partial(read_waiting, account=account, before=self._next_private)
         self._threads.submit(Kind.READ, query, on_result)
 
-    def search_private(self, account: int, query: SearchQuery, limit: int, on_result: PrivateLinesCallback) -> None:
-        """Search all lines to and from *account*, some at a time. There is no index."""
-        self._threads.submit(Kind.SEARCH, PrivateSearch(query, account, self._next_private, limit), on_result)
+    def search_private(
+        self, account: int, other: int | None, query: SearchQuery, limit: int, on_result: PrivateLinesCallback
+    ) -> None:
+        """Search the lines to and from *account*, some at a time. There is no index."""
+        self._threads.submit(Kind.SEARCH, PrivateSearch(query, account, other, self._next_private, limit), on_result)
 
     def read_audit(self, limit: int, on_result: AuditCallback) -> None:
         """Read the newest *limit* entries of the audit trail."""

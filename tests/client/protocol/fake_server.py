@@ -211,6 +211,7 @@ class FakeConnection:
         resume: Params | None = None,
         grace: float = 60,
         password: str | None = None,
+        private: bool = True,
     ) -> Params:
         server = self.server
         seen: dict[str, int] = {}

@@ -7,7 +7,7 @@ import pytest
 
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import State
-from broadcast.client.session.entries import Entry, Line
+from broadcast.client.session.entries import Entry, Line, PrivateLine
 from broadcast.client.session.questions import Question
 from tests.client.session.fakes import NOW, Talk, as_text, welcome
 
@@ -148,7 +148,7 @@ def test_help_of_other_commands_comes_from_the_server() -> None:
     assert here.front.texts == ["> /help names", "-> /names   who is here"]
 
 
-@pytest.mark.parametrize("typed", ["/topic foo", "/topic", "/names", "/who", "/history 5", "/search cats", "/me waves"])
+@pytest.mark.parametrize("typed", ["/topic foo", "/topic", "/names", "/who", "/slow", "/me waves"])
 def test_a_command_about_a_room_is_refused_in_a_private_conversation(typed: str) -> None:
     here = Talk()
     here.talk.submit(f"/msg bob\n{typed}")
@@ -160,6 +160,22 @@ def test_a_command_about_the_server_works_in_a_private_conversation() -> None:
     here = Talk()
     here.talk.submit("/msg bob\n/uptime")
     assert here.server.requests == [requests.Command("lobby", "/uptime")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("/history", "/history @bob"),
+        ("/history 50", "/history @bob 50"),
+        ('/search "Old  cats"', '/search @bob "Old  cats"'),
+        ("/history @carol 5", "/history @carol 5"),
+        ("/inbox", "/inbox"),
+    ],
+)
+def test_history_and_search_in_a_private_conversation_are_about_it(typed: str, asked: str) -> None:
+    here = Talk()
+    here.talk.submit(f"/msg bob\n{typed}")
+    assert here.server.requests == [requests.Command("lobby", asked)]
 
 
 def test_choices_are_made_without_the_server() -> None:
@@ -441,6 +457,24 @@ def test_a_private_line_is_shown_at_once_and_kept_in_its_conversation() -> None:
     here.server.answer(requests.Delivered(away="lunch"))
     assert here.front.texts[1:] == ["[-> bob] what?", "* bob is away: lunch"]
     assert entries(here, "@bob") == ["[bob] psst", "[-> bob] what?", "* bob is away: lunch"]
+
+
+def test_private_lines_that_have_waited_are_unread_and_have_their_times() -> None:
+    here = Talk()
+    here.talk.handle(events.Told(1, "bob", "", NOW - 86400, "psst"))
+    here.talk.handle(events.Told(2, "carol", "", NOW - 3600, "tea?"))
+    here.talk.handle(events.Told(3, "bob", "s-bob", NOW, "are you there?"))
+    bob, carol = here.talk.views[1:]
+    assert [(view.title, view.unread) for view in (bob, carol)] == [("@bob", 2), ("@carol", 1)]
+    assert [entry.at for entry in bob.entries if isinstance(entry, PrivateLine)] == [NOW - 86400, NOW]
+    assert len(here.front.alerts) == 3
+
+
+def test_a_private_line_to_somebody_who_is_not_here_says_so() -> None:
+    here = Talk()
+    here.talk.submit("/msg bob psst")
+    here.server.answer(requests.Delivered(kept=True))
+    assert here.front.texts == ["[-> bob] psst", "* bob is not here, and receives this at the next login."]
 
 
 def test_lines_in_a_private_conversation_are_told() -> None:

@@ -1,0 +1,163 @@
+"""The private messages to a session, across its connections, and the messages that a session sends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broadcast.core.errors import JournalError
+from broadcast.core.events import PrivateMessage
+from broadcast.core.nicknames import casefold_key
+from broadcast.doors.jsonrpc.encoder import encode_notification, encode_private
+from broadcast.doors.jsonrpc.messages import Announced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import PrivateLinesCallback
+    from broadcast.core.membership import Member
+    from broadcast.core.records import PrivateLine
+    from broadcast.doors.jsonrpc.errors import RpcError
+    from broadcast.doors.jsonrpc.messages import TellResult
+    from broadcast.doors.jsonrpc.responses import Call
+
+MAX_MESSAGES: Final = 200
+"""Maximum number of private messages that a session stores for the next connection."""
+
+
+class _Told(NamedTuple):
+    """A message that was numbered."""
+
+    number: int
+    encoded: bytes
+    line: PrivateLine | None
+
+
+class PrivateMessages:
+    """The private messages to *member*. They are numbered from 1 when they are sent for the first time."""
+
+    __slots__ = ("_count", "_held", "_hub", "_is_away", "_member", "_send", "_told", "_unconfirmed", "takes_stored")
+
+    def __init__(self, hub: Hub, member: Member) -> None:
+        self.takes_stored = True
+        """Whether the client wants stored messages. Otherwise, they wait in the journal."""
+        self._hub = hub
+        self._member = member
+        self._send: Callable[[bytes], None] | None = None
+        """The output of the connection; None while messages are held."""
+        self._is_away = False
+        """Whether there is no connection."""
+        self._told: list[_Told] = []  # mostly empty; an empty deque would take 700 bytes
+        """The last messages that were numbered."""
+        self._count = 0
+        """Number of the last message."""
+        self._held: list[PrivateMessage] = []
+        self._unconfirmed: PrivateLine | None = None
+        """The last stored message that was sent on this connection and that no request has followed."""
+
+    def receive(self, message: PrivateMessage) -> None:
+        """Send *message*, or hold it."""
+        if message.line is not None and (self._is_away or not self.takes_stored):
+            return  # it waits in the journal
+        if self._send is not None:
+            self._tell(self._send, message)
+        else:
+            self._held.append(message)
+            if len(self._held) > MAX_MESSAGES:
+                del self._held[0]
+                self._count += 1  # so that the client notices that one is missing
+
+    def _index_after(self, number: int | None) -> int:
+        """Return the index in ``_told`` after the message *number*, None for the last one."""
+        return sum(number is None or told.number <= number for told in self._told)
+
+    def _tell(self, send: Callable[[bytes], None], message: PrivateMessage) -> None:
+        self._count += 1
+        told = _Told(self._count, encode_private(self._count, message), message.line)
+        self._told.append(told)
+        del self._told[:-MAX_MESSAGES]
+        self._unconfirmed = message.line or self._unconfirmed
+        send(told.encoded)
+
+    def confirm(self) -> None:
+        """Note that the client has read all messages that were sent on its connection."""
+        if self._unconfirmed is not None:
+            line, self._unconfirmed = self._unconfirmed, None
+            self._hub.private_lines.confirm(line)
+
+    def hold(self, *, is_away: bool) -> None:
+        """Hold messages until ``resume``. If the session *is away*, it has no connection."""
+        self._send = self._unconfirmed = None
+        self._is_away = is_away
+
+    def read_waiting(self, on_result: PrivateLinesCallback, received: int | None = None) -> None:
+        """Read the messages that wait for the account of the member. Without an account, there are none at once.
+
+        The client has received the messages up to the number *received*, by default all that were sent.
+        """
+        read = [told.line for told in self._told[: self._index_after(received)] if told.line is not None]
+        if read:
+            self._hub.private_lines.confirm(read[-1])
+        if self._member.account is None or not self.takes_stored:
+            on_result(())
+        else:
+            self._hub.private_lines.read_waiting(self._member.account, on_result)
+
+    def resume(
+        self, send: Callable[[bytes], None], waiting: Sequence[PrivateLine] | JournalError, received: int | None = None
+    ) -> None:
+        """Send the messages after *received*, the *waiting* ones, and the held ones. Later ones are sent at once."""
+        self._send = send
+        again = self._told[self._index_after(received) :]
+        lines = [told.line for told in again if told.line is not None]
+        self._unconfirmed = lines[-1] if lines else None
+        send(b"".join(told.encoded for told in again))
+        if isinstance(waiting, JournalError):
+            text = f"The private messages that wait for you cannot be read now: {waiting}."
+            send(encode_notification(Announced(room=None, text=text)))
+            waiting = ()
+        known = {told.line.id for told in self._told if told.line is not None}
+        for line in waiting:
+            if line.id not in known and casefold_key(line.sender) not in self._member.ignored:
+                known.add(line.id)
+                message = PrivateMessage(0, line.sender, self._member.id, line.text, line.at, line.sender_account, line)
+                self._member.note_private(message)
+                self._tell(send, message)
+        held, self._held = self._held, []
+        for message in held:
+            if message.line is None or message.line.id not in known:
+                self._tell(send, message)
+
+
+class FirstTell:
+    """A private message from a program, which may send it again if it has a uid."""
+
+    __slots__ = ("_calls", "_result", "digest")
+
+    def __init__(self, digest: int) -> None:
+        self.digest = digest
+        """A hash of its recipient and text."""
+        self._result: TellResult | None = None
+        """The answer; None while the message is being stored."""
+        self._calls: list[Call] = []
+        """The calls that wait for this."""
+
+    def answer(self, call: Call) -> None:
+        """Answer *call*, perhaps later."""
+        if self._result is None:
+            self._calls.append(call)
+        else:
+            call.succeed(self._result)
+
+    def succeed(self, result: TellResult) -> None:
+        """Answer all calls, now and later, with *result*."""
+        self._result = result
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call.succeed(result)
+
+    def fail(self, error: RpcError) -> None:
+        """Answer the calls so far with *error*."""
+        for call in self._calls:
+            call.fail(error)
