@@ -47,6 +47,7 @@ FOR_EVERYBODY: Final = {
     "motd": "",
     "register": "",
     "login": "",
+    "oidc": "",
     "logout": "",
     "passwd": "",
     "drop": "",

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 from broadcast.core.accounts import Account
 from broadcast.core.command_context import Command, CommandContext, reply_lines
 from broadcast.core.errors import RegistrationClosed, RejectedError
+from broadcast.core.events import ErrorReply
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
+from broadcast.core.oidc_login import OidcLogin, describe_code
 from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MORE, PASSWORD, PasswordDialogue
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import OnAccount
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.passwords import Password
     from broadcast.core.source import Source
@@ -166,6 +169,26 @@ def _drop(context: CommandContext, argument: str, at: float) -> None:
     context.ask(PasswordDialogue((PASSWORD,), submit, finish))
 
 
+def _oidc(context: CommandContext, argument: str, at: float) -> None:
+    if argument.strip():
+        raise RejectedError("usage: /oidc")
+    hub, member = context.hub, context.member
+
+    def show(code: DeviceCode) -> None:
+        reply_lines(context, *describe_code(code))
+
+    def finish(result: Account | RejectedError) -> None:
+        if isinstance(result, RejectedError):
+            hub.rejections[result.kind] += 1
+            context.peer.send(ErrorReply(str(result)))
+        elif login.is_join:
+            reply_lines(context, f"{result.name} is joined to your identity: /oidc logs in to it from now on.")
+        else:
+            reply_lines(context, f"You are logged in as {result.name}.")
+
+    login = OidcLogin(hub, member.source, member, show, finish)
+
+
 def _reject_words(command: str, argument: str) -> None:
     if argument.strip():
         raise _asked_for(command)
@@ -181,6 +204,7 @@ def _require_account(member: Member) -> Account:
 ACCOUNT_COMMANDS: Final = (
     Command("register", "", "registers your nickname: asks for a password, and only you can use it then", _register),
     Command("login", "NAME", "logs in to the registered nickname NAME: asks for its password", _login),
+    Command("oidc", "", "logs in with the OpenID Connect provider: shows a page and a code for your browser", _oidc),
     Command("logout", "", "logs out: you get another nickname", _logout),
     Command("passwd", "", "changes your password: asks for the old one and the new one", _passwd),
     Command("drop", "", "deletes your account: asks for the password, and anybody can use the nickname then", _drop),

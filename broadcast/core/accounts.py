@@ -10,13 +10,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from broadcast.core.errors import Busy, JournalError, NotStored, RegistrationClosed, RejectedError, WrongPassword
-from broadcast.core.interfaces import PasswordHasher, Records
+from broadcast.core.errors import (
+    Busy,
+    JournalError,
+    NotPermitted,
+    NotStored,
+    RegistrationClosed,
+    RejectedError,
+    WrongPassword,
+)
+from broadcast.core.interfaces import Identity, IdentityProvider, PasswordHasher, Records
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
 from broadcast.core.source import Source
-from broadcast.core.tries import RegistrationLimiter, Try, TryLimiter
+from broadcast.core.tries import CodeLimiter, RegistrationLimiter, Try, TryLimiter
 
 OPERATOR: Final = "operator"
 """The role that may moderate."""
@@ -68,6 +76,8 @@ class Accounts:
         self._records = records
         self._by_id: dict[int, Account] = {}
         self._by_key: dict[str, Account] = {}
+        self._by_subject: dict[tuple[str, str], Account | None] = {}
+        """The accounts by issuer and subject; None for one that is not stored yet."""
         self._reserved: set[str] = set()
         """The keys of nicknames that become registered once a change is stored."""
         self._next_id = 1
@@ -96,19 +106,19 @@ class Accounts:
 
     def find_subject(self, issuer: str, subject: str) -> Account | None:
         """Return the account that belongs to *subject* at the OpenID Connect provider *issuer*; None if none does."""
-        for account in self:
-            if account.record.issuer == issuer and account.record.subject == subject:
-                return account
-        return None
+        return self._by_subject.get((issuer, subject))
 
     def add(self, record: AccountRecord, on_result: OnAccount) -> None:
         """Store a new account with the values of *record*, except its number. Raises ``RejectedError``."""
+        self._check_subject(record)
         key = self._reserve(record.name)
+        self._reserve_subject(record)
         account = Account(replace(record, id=self._next_id))
         self._next_id += 1
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
+            self._by_subject.pop(_subject_key(record), None)
             if error is None:
                 self._insert(account)
             on_result(account if error is None else NotStored(error))
@@ -147,6 +157,7 @@ class Accounts:
         self._check_exists(account)
         del self._by_id[account.id]  # at once, because a change that is stored after the deletion would undo it
         del self._by_key[casefold_key(account.name)]
+        self._by_subject.pop(_subject_key(account.record), None)
         key = casefold_key(account.queued.name)
         self._reserved.add(key)
 
@@ -159,6 +170,30 @@ class Accounts:
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((DeleteAccount(account.id),), stored)
+
+    def join_identity(self, account: Account, issuer: str, subject: str, on_changed: OnChanged) -> None:
+        """Join *account*, which has no identity yet, to *subject* at *issuer*. Raises ``RejectedError``."""
+        if account.queued.subject:
+            raise RejectedError(f"{account.name} is joined to another identity.")
+        record = replace(account.queued, issuer=issuer, subject=subject)
+        self._check_subject(record)
+        self._reserve_subject(record)
+
+        def stored(error: RejectedError | None) -> None:
+            del self._by_subject[issuer, subject]
+            if error is None and account.id in self._by_id:
+                self._by_subject[issuer, subject] = account
+            on_changed(error)
+
+        self.change(account, stored, issuer=issuer, subject=subject)
+
+    def _check_subject(self, record: AccountRecord) -> None:
+        if record.subject and _subject_key(record) in self._by_subject:
+            raise RejectedError("this identity belongs to another account.")
+
+    def _reserve_subject(self, record: AccountRecord) -> None:
+        if record.subject:
+            self._by_subject[_subject_key(record)] = None
 
     def _check_exists(self, account: Account) -> None:
         if account.id not in self._by_id:
@@ -174,6 +209,12 @@ class Accounts:
     def _insert(self, account: Account) -> None:
         self._by_id[account.id] = account
         self._by_key[casefold_key(account.name)] = account
+        if account.record.subject:
+            self._by_subject[_subject_key(account.record)] = account
+
+
+def _subject_key(record: AccountRecord) -> tuple[str, str]:
+    return record.issuer, record.subject
 
 
 class Authenticator:
@@ -198,6 +239,9 @@ class Authenticator:
         self._mode = mode
         self._tries = TryLimiter()
         self._registrations = RegistrationLimiter()
+        self._codes = CodeLimiter()
+        self.provider: IdentityProvider | None = None
+        """The OpenID Connect provider, if there is one."""
 
     @property
     def time_of_day(self) -> float:
@@ -278,6 +322,35 @@ class Authenticator:
             self.accounts.add(AccountRecord(0, name, password_hash, created=at, last_used=at), on_result)
         except RejectedError as error:
             on_result(error)
+
+    def check_code(self, source: Source) -> IdentityProvider:
+        """Count a device code for *source*, and return the OpenID Connect provider. Raises ``RejectedError``."""
+        if self.provider is None:
+            raise NotPermitted("this server knows no OpenID Connect provider.")
+        self._codes.count(source.address, self._now())
+        return self.provider
+
+    def add_identity(self, name: str, identity: Identity, on_result: OnAccount) -> None:
+        """Make an account with the nickname *name*, which the caller has validated, for a person with *identity*.
+
+        It counts toward the new accounts of the day, but not toward those of an address, because the provider vouches
+        for the person. Raises ``RejectedError``.
+        """
+        counted = self._now()
+        self._registrations.count(None, counted)
+
+        def finish(result: Account | RejectedError) -> None:
+            if isinstance(result, RejectedError):
+                self._registrations.uncount(None, counted)
+            on_result(result)
+
+        at = self._wall_clock()
+        record = AccountRecord(0, name, created=at, last_used=at, issuer=identity.issuer, subject=identity.subject)
+        try:
+            self.accounts.add(record, finish)
+        except RejectedError:
+            self._registrations.uncount(None, counted)
+            raise
 
     def set_password(
         self, account: Account, old: Password, new: Password, source: Source, on_result: OnAccount

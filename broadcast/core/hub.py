@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -344,6 +345,14 @@ class Hub:
                 continue
             return
 
+    def free_name(self, text: str, owner: Member | None) -> str:
+        """Return a nickname like *text* that is not registered, and that nobody has but *owner*, with a number."""
+        stem = nicknames.make_stem(text, nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS)
+        for number in count(1):
+            with suppress(RejectedError):
+                return self._validate_nick(f"{stem}{'' if number == 1 else number}", owner, None)
+        raise AssertionError  # pragma: no cover - the numbers do not end
+
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
         """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
         for member in [member for member in self.members.values() if member.account is account and member is not but]:
@@ -375,6 +384,8 @@ class Hub:
         ``leave_delivered`` of its listener is called for each room.
         """
         self._release(member)
+        if member.cancel_login is not None:
+            member.cancel_login()
         del self.members[member.id]
         self.moderation.forget(member)
         self._ignoring.discard(member)

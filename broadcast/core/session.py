@@ -49,9 +49,10 @@ from broadcast.core.events import (
     Welcome,
 )
 from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Peer, View
+from broadcast.core.interfaces import DeviceCode, Peer, View
 from broadcast.core.membership import Link, Member
 from broadcast.core.nicknames import reject_controls
+from broadcast.core.oidc_login import OidcLogin, describe_code
 from broadcast.core.password_dialogue import MAX_WRONG_PASSWORDS, PasswordDialogue, TypedPasswords
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
@@ -121,6 +122,8 @@ class Session:
         self._typed_passwords: TypedPasswords | None = None
         """The passwords that were typed, until another line follows them."""
         self._wrong_passwords = 0
+        self._oidc_login: OidcLogin | None = None
+        """The login with OpenID Connect that is under way at the prompt for the nickname."""
         self.has_asked_password = False
         """Whether the session has ever asked for a password."""
         # The machine and the member refer to the session weakly, because the door owns it until its end. With a
@@ -237,6 +240,11 @@ class Session:
         self._machine.ask(dialogue)
 
     @property
+    def awaits_identity(self) -> bool:
+        """Whether the session, which has no nickname, waits for a login with OpenID Connect."""
+        return self._oidc_login is not None
+
+    @property
     def is_asking_password(self) -> bool:
         """Whether the next line is the answer to a question for a password."""
         return self._dialogue is not None
@@ -287,10 +295,14 @@ class Session:
 
     def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
         name = sanitize(typed)
+        self._cancel_oidc_login()
         if commands.is_quit(name):
             machine.leave("")
             return
         try:
+            if name.strip().casefold() == "/oidc":
+                self._oidc_login = OidcLogin(self.hub, self.source, None, self._show_code, self._on_oidc_account)
+                return
             if self._repeats_password(typed):
                 raise _RepeatedPassword
             if (login := parse_login(name)) is not None:
@@ -316,6 +328,21 @@ class Session:
             self._admit(self._machine, account.name, at, account)
         except RejectedError as error:
             self._reject_nick(self._machine, error)
+
+    def _show_code(self, code: DeviceCode) -> None:
+        self.peer.send(*map(ServerNotice, describe_code(code)), ServerNotice("A nickname ends this login."), _PROMPT)
+
+    def _on_oidc_account(self, result: Account | RejectedError) -> None:
+        self._oidc_login = None
+        if isinstance(result, RejectedError):
+            self._reject_nick(self._machine, result)
+        else:
+            self._log_in(self.hub.authenticator.time_of_day, result)
+
+    def _cancel_oidc_login(self) -> None:
+        login, self._oidc_login = self._oidc_login, None
+        if login is not None:
+            login.cancel()
 
     def _admit(self, machine: _Inputs, name: str, at: float, account: Account | None = None) -> None:
         """Take the nickname *name*. Raises ``RejectedError``."""
@@ -360,6 +387,9 @@ class Session:
         self.ready = not self._undelivered_leaves
 
     def _begin_dialogue(self, dialogue: PasswordDialogue) -> None:
+        if self._member is not None and self._member.cancel_login is not None:
+            self._member.cancel_login()  # its end would change the account in the middle of the dialogue
+            self.peer.send(CommandReply("The login with a code has ended."))
         self._in_room = self._interprets_lines = False
         self._dialogue = dialogue
         self._typed_passwords = TypedPasswords()
@@ -441,6 +471,7 @@ class Session:
     def _close(self, text: str) -> None:
         self.ready = False
         self._dialogue = None
+        self._cancel_oidc_login()
         self.peer.send(ServerNotice(text))
         self.peer.close()
 

@@ -119,6 +119,14 @@ class Gap(Event, frozen=True):
     last: int
 
 
+class LoginEnded(Event, frozen=True):
+    """The login that the request ``Oidc`` began has ended. *error* is the reason of a failure, or None."""
+
+    nick: str
+    account: str | None = None
+    error: str | None = None
+
+
 class Refused(Event, frozen=True):
     """A notification of the client has failed."""
 
@@ -186,6 +194,7 @@ _KINDS: Final[Mapping[str, type[Event]]] = {
     "told": Told,
     "announced": Announced,
     "gap": Gap,
+    "login_ended": LoginEnded,
     "refused": Refused,
     "ping": Ping,
     "goodbye": Goodbye,

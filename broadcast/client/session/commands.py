@@ -172,6 +172,15 @@ def _login(talk: Talk, item: Item, nick: str) -> Execution:
     return [Output(f"You are logged in as {talk.nick}.")]
 
 
+def _oidc(_talk: Talk, _item: Item, _argument: str) -> Execution:
+    code = yield requests.Oidc()
+    return [
+        Output(f"Open this page in a browser: {code.verification_uri}"),
+        Output(f"Type this code there, only if you started this yourself: {code.user_code}"),
+        Output(f"The code is valid for {max(int(code.expires_in) // 60, 1)} min."),
+    ]
+
+
 def _logout(talk: Talk, _item: Item, _argument: str) -> Execution:
     talk.nick = (yield requests.Logout()).nick
     return [Output(f"You are logged out. You are {talk.nick}.")]
@@ -256,6 +265,7 @@ COMMANDS: Final = (
     Command("back", "", _back),
     Command("register", "", _register, prompts=(PASSWORD, AGAIN)),
     Command("login", "[NAME]", _login, prompts=(PASSWORD,)),
+    Command("oidc", "", _oidc),
     Command("logout", "", _logout),
     Command("passwd", "", _passwd, prompts=(PASSWORD, NEW, AGAIN)),
     Command("drop", "", _drop, prompts=(PASSWORD,)),

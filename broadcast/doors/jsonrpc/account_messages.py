@@ -55,3 +55,22 @@ class AccountResult(Struct, frozen=True, kw_only=True):
 
     nick: Annotated[str, Meta(description="The own nickname.")]
     account: AccountName
+
+
+class DeviceCodeResult(Struct, frozen=True, kw_only=True):
+    """The result of ``oidc``: the user opens the page in a browser, logs in, and types the code there.
+
+    Show the two apart, the code with the words *only if you started this yourself*. The page never contains the code.
+    """
+
+    user_code: Annotated[str, Meta(description="The code that the user types.")]
+    verification_uri: Annotated[str, Meta(description="The page where the user types it.")]
+    expires_in: Annotated[int, Meta(description="Seconds for which the code is valid.")]
+
+
+class LoginEnded(Struct, frozen=True, kw_only=True):
+    """The login that ``oidc`` began has ended."""
+
+    nick: Annotated[str, Meta(description="The own nickname.")]
+    account: AccountName
+    error: Annotated[str | None, Meta(description="Why it has failed, for people; null if it has succeeded.")]

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 from msgspec import UnsetType
 
 from broadcast.core.errors import NotPermitted, RejectedError
+from broadcast.core.oidc_login import OidcLogin
 from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.jsonrpc.account_messages import AccountResult
+from broadcast.doors.jsonrpc.account_messages import AccountResult, DeviceCodeResult, LoginEnded
+from broadcast.doors.jsonrpc.encoder import encode_notification
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import Empty
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
     from broadcast.doors.jsonrpc.account_messages import LoginParams, PasswordParams, PasswordSafety, SetPasswordParams
@@ -130,6 +133,34 @@ def login(connection: Connection, call: Call, params: LoginParams) -> None:
 
     begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
     _check(connection, call, begin, logged_in)
+
+
+def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
+    """Begin a login with OpenID Connect. The call is answered with its code."""
+    hub, session = connection.sessions.hub, connection.session
+    member = session.member
+    has_code = False
+
+    def show(code: DeviceCode) -> None:
+        nonlocal has_code
+        has_code = True
+        call.succeed(
+            DeviceCodeResult(user_code=code.user_code, verification_uri=code.verification_uri, expires_in=code.seconds)
+        )
+
+    def finish(result: Account | RejectedError) -> None:
+        error = result if isinstance(result, RejectedError) else None
+        if error is not None:
+            hub.rejections[error.kind] += 1
+            if not has_code:
+                call.fail(explain_rejection(error))
+                return
+        text = None if error is None else str(explain_rejection(error))
+        ended = LoginEnded(nick=member.nick, account=account_name(member), error=text)
+        if session.connection is not None:
+            session.connection.send(encode_notification(ended))
+
+    OidcLogin(hub, member.source, member, show, finish)
 
 
 def logout(connection: Connection, call: Call, _params: Empty) -> None:

@@ -12,6 +12,7 @@ from broadcast.core.errors import (
     Banned,
     BroadcastError,
     Busy,
+    LoginFailed,
     Muted,
     NicknameRejected,
     NotHere,
@@ -23,6 +24,7 @@ from broadcast.core.errors import (
     RejectedError,
     RoomRejected,
     TooManyConnections,
+    TooManyLogins,
     TooManyRegistrations,
     TooManyTries,
     UidReused,
@@ -86,10 +88,11 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "wrong-password": (Code.WRONG_PASSWORD, "The password is wrong, or there is no such account."),
     "too-many-tries": (
         Code.TOO_MANY_TRIES,
-        "There were too many wrong passwords or registrations. Try again after data.retry seconds.",
+        "There were too many wrong passwords, logins or registrations. Try again after data.retry seconds.",
     ),
     "registration-closed": (Code.REGISTRATION_CLOSED, "Nobody can register here."),
     "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
+    "login-failed": (Code.NOT_PERMITTED, "The OpenID Connect provider has not confirmed who the user is."),
     "busy": (Code.BUSY, "The server checks too many passwords. Try again after data.retry seconds."),
     "muted": (Code.MUTED, "Others must not read texts of the session until data.until; null for no end."),
     "banned": (Code.BANNED, "The account, the nickname or the address is banned until data.until; null for no end."),
@@ -176,10 +179,12 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911,
             return refusal("password-needed", text)
         case WrongPassword():
             return refusal("wrong-password", sentence)
-        case TooManyTries(retry=retry) | TooManyRegistrations(retry=retry):
+        case TooManyTries(retry=retry) | TooManyRegistrations(retry=retry) | TooManyLogins(retry=retry):
             return refusal("too-many-tries", sentence, retry=retry)
         case RegistrationClosed():
             return refusal("registration-closed", sentence)
+        case LoginFailed():
+            return refusal("login-failed", sentence)
         case NotPermitted():
             return refusal("not-permitted", sentence)
         case Busy(retry=retry):

@@ -14,6 +14,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from broadcast.doors.jsonrpc.account_messages import (
     AccountName,
     AccountResult,
+    DeviceCodeResult,
+    LoginEnded,
     LoginParams,
     PasswordParams,
     PasswordSafety,
@@ -578,6 +580,13 @@ METHODS: Final[Mapping[str, Method]] = {
         "Log in, and take the registered nickname. Another session that uses it ends.",
         ("nick-refused", "wrong-password", "too-many-tries", "not-permitted", "busy"),
     ),
+    "oidc": Method(
+        Empty,
+        DeviceCodeResult,
+        "Log in with the OpenID Connect provider of the server, or join the own account to it if logged in. "
+        "``login_ended`` follows.",
+        ("login-failed", "too-many-tries", "not-permitted", "busy"),
+    ),
     "logout": Method(Empty, AccountResult, "Log out, and get another nickname.", ("not-permitted",)),
     "set_password": Method(
         SetPasswordParams,
@@ -620,6 +629,7 @@ NOTIFICATIONS: Final[Mapping[str, type[Struct]]] = {
     "told": Told,
     "announced": Announced,
     "gap": Gap,
+    "login_ended": LoginEnded,
     "refused": Refused,
     "ping": Empty,
     "goodbye": Goodbye,

@@ -71,6 +71,10 @@ class Newcomer:
         self.stop()
         self.joined = True
 
+    def wait_again(self) -> None:
+        """Wait for the nickname from now on: a login in a browser takes longer than a nickname."""
+        self._timer = self._clock.callLater(self._seconds, self._reject_late)
+
     def watch_line_end(self) -> None:
         """Start to wait for the line end of the input in the room, if it has none."""
         if self.joined and self._timer is None and self._codec.has_unfinished_line:

@@ -93,7 +93,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
             return
         self._open_session(writer)
         seconds = factory.limits.nickname_seconds
-        self._newcomer = Newcomer(self._codec, factory.clock, seconds, self.session.reject, self._reply)
+        self._newcomer = Newcomer(self._codec, factory.clock, seconds, self._reject_newcomer, self._reply)
         self.session.start()
 
     def _open_session(self, writer: Writer) -> None:
@@ -108,6 +108,13 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         self._input = InputLoop(
             self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self
         )
+
+    def _reject_newcomer(self, reason: str) -> None:
+        """Disconnect the client, which has no nickname, because of *reason*."""
+        if self._newcomer is not None and self.session.awaits_identity:
+            self._newcomer.wait_again()
+        else:
+            self.session.reject(reason)
 
     def _reject(self, error: Banned | TooManyConnections) -> None:
         """Disconnect the client, because the number of connections is at its limit, or the address is banned."""
