@@ -51,6 +51,8 @@ from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.tls import INTERNAL_ERROR_ALERT, TlsListener
 from broadcast.net.writers import writer_for
+from broadcast.server.admin_socket import AdminSocket
+from broadcast.server.administration import Administration
 from broadcast.server.config import (
     GONE_LIMIT,
     LIMITS,
@@ -348,7 +350,17 @@ def makeService(options: Options) -> Server:
         dead_peers,
         monitor=monitor,
         certificate=certificate,
+        admin=_make_admin_socket(reactor, config.data, Administration(authenticator, journal.records, time, hub)),
     )
+
+
+def _make_admin_socket(
+    reactor: Any,  # noqa: ANN401 - as in makeService
+    directory: Path | None,
+    administration: Administration,
+) -> AdminSocket | None:
+    """Return the admin socket in *directory*, None if there is none: then nothing outlives the process."""
+    return None if directory is None else AdminSocket(directory, administration, reactor)
 
 
 def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:

@@ -1,7 +1,8 @@
 """A Sphinx extension that renders the options from the code, so that the documentation cannot differ from it.
 
 ``.. server-options::`` renders the options of ``twistd broadcast`` other than the limits, ``.. server-limits::`` the
-limits, and ``.. client-options::`` the options of ``broadcast-client``.
+limits, and ``.. client-options::`` the options of ``broadcast-client``. ``.. admin-commands::`` renders the commands of
+``broadcast-admin``, and ``.. admin-statuses::`` its exit statuses.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from broadcast import service
+from broadcast.admin.options import COMMANDS, usage
+from broadcast.admin.status import STATUSES
 from broadcast.client.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -85,6 +88,30 @@ class ClientOptions(_TableDirective):
             yield f"``{f'{option.name} {option.metavar}'.rstrip()}``", option.help
 
 
+class AdminCommands(_TableDirective):
+    """The commands of ``broadcast-admin``."""
+
+    header = ("command", "meaning")
+    widths = "35 65"
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield one row per command, in the order of the help."""
+        for command in COMMANDS:
+            yield f"``{usage(command)}``", command.help
+
+
+class AdminStatuses(_TableDirective):
+    """The exit statuses of ``broadcast-admin``."""
+
+    header = ("status", "meaning")
+    widths = "10 90"
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield one row per status."""
+        for number, meaning in STATUSES.items():
+            yield str(number), meaning
+
+
 def _is_short_form(options: service.Options, short: str, name: str) -> bool:
     """Return whether *short* is the one-letter form of the option *name*.
 
@@ -103,4 +130,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("server-options", ServerOptions)
     app.add_directive("server-limits", ServerLimits)
     app.add_directive("client-options", ClientOptions)
+    app.add_directive("admin-commands", AdminCommands)
+    app.add_directive("admin-statuses", AdminStatuses)
     return {"parallel_read_safe": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -49,6 +49,17 @@ def _forget_surroundings() -> None:
 
 if os.name != "nt":
     _forget_surroundings()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _keep_clock() -> Iterator[None]:
+    """Let servers in this process leave the clock of its reactor as it is.
+
+    Theirs would take each long test for a pause of the process, and log it during a later one.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("broadcast.service.use_monotonic_clock", lambda *_arguments: None)
+        yield
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -217,17 +217,26 @@ class TextClient(Client):
 
     line_end = "\r\n"
 
-    def read(self) -> str:
-        """Return the text that arrived since the last call."""
-        seen = self.transport.sent.decode()
+    def take(self) -> bytes:
+        """Return the bytes that arrived since the last call."""
+        seen = bytes(self.transport.sent)
         self.transport.sent.clear()
         return seen
+
+    def read(self) -> str:
+        """Return the text that arrived since the last call."""
+        return self.take().decode()
 
     def lines(self) -> list[str]:
         """Return the same as lines without their ends."""
         seen = self.read()
         assert seen.endswith(self.line_end) or not seen, seen
         return seen.split(self.line_end)[:-1]
+
+
+def shown(sent: bytes) -> str:
+    """Return *sent*, the output of the line door, as text: with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
+    return sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>").decode()
 
 
 class Person(TextClient):
@@ -239,10 +248,8 @@ class Person(TextClient):
         self._gone = False
 
     def read(self) -> str:
-        """Return the text that arrived since the last call, with ``<hide>`` and ``<show>`` for WILL and WONT ECHO."""
-        sent = self.transport.sent
-        sent[:] = sent.replace(HIDE_INPUT, b"<hide>").replace(SHOW_INPUT, b"<show>")
-        return super().read()
+        """Return the text that arrived since the last call; see ``shown``."""
+        return shown(self.take())
 
     def put(self, data: bytes | str) -> None:
         """Type *data* in one chunk and run no turn, so that the next input may become part of the same batch."""

@@ -22,6 +22,8 @@ OnResponse = Callable[[Params], None]
 ROOMS: Final = ("lobby", "kitchen", "attic")
 UNKNOWN: Final = "?"
 """A topic that the program does not know."""
+PASSWORD: Final = "correct horse"
+"""The password of every account."""
 
 
 class Line(NamedTuple):
@@ -125,6 +127,8 @@ class Program:
         self.moving: set[str] = set()
         """Rooms that the program may have joined or left without knowing it."""
         self.has_quit = False
+        self.account: str | None = None
+        """The account to which it is logged in, as far as it knows."""
         self.grace = 0.0
         self.expires = -inf
         """Time up to which the server must continue the session."""
@@ -153,12 +157,38 @@ class Program:
         assert self.link is not None
         self.link.put(self.encode(method, params, on_response))
 
-    def hello(self, link: Link, nick: str, rooms: Sequence[str], grace: float | None = None) -> bytes:
+    def change_account(self, method: str, params: Params, nick: str | None) -> None:
+        """Register, log in, log out, or delete the account. The nickname becomes *nick*, or one of the server's."""
+        self.renames += 1
+
+        def take(response: Params) -> None:
+            self.renames -= 1
+            if "result" in response:
+                self.nick, self.account = response["result"]["nick"], response["result"]["account"]
+                self.nicks.add(self.nick)
+            else:
+                assert response["error"]["code"] in {-32602, 1003, 1021, 1022, 1024, 1001}, response
+
+        if nick is not None:
+            self.nicks.add(nick)
+        self.request(method, params, take)
+
+    def hello(
+        self,
+        link: Link,
+        nick: str,
+        rooms: Sequence[str],
+        grace: float | None = None,
+        *,
+        logs_in: bool = False,
+    ) -> bytes:
         """Begin with another connection, and return the request for it."""
         self.link = link
         params: Params = {"protocol": 1, "nick": nick, "rooms": rooms, "replay": 1}
         if grace is not None:
             params["grace"] = grace
+        if logs_in:
+            params["password"] = PASSWORD
         is_resumable = False
         if self.resume is not None:
             self.attempt += 1
@@ -170,7 +200,8 @@ class Program:
     def _on_hello(self, link: Link, is_resumable: bool, response: Params) -> None:
         if "error" in response:
             assert not is_resumable, response
-            assert response["error"]["data"]["reason"] == "nick-refused", response
+            reasons = {"nick-refused", "password-needed", "wrong-password", "too-many-tries"}
+            assert response["error"]["data"]["reason"] in reasons, response
             link.is_over = True
             return
         welcome = response["result"]
@@ -179,12 +210,13 @@ class Program:
         if welcome["resumed"]:
             assert (welcome["session"], welcome["nick"]) == (self.session, self.nick) or self.renames
             assert welcome["rooms"].keys() ^ self.rooms.keys() <= self.moving
+            assert welcome["account"] == self.account or self.renames
         else:
             self.told = self.attempt = 0
         self.renames, self.has_quit, self.may_jump = 0, False, welcome["resumed"]
         self.moving.clear()
         self.rooms = {room: view for room, view in self.rooms.items() if room in welcome["rooms"]}
-        self.nick, self.session = welcome["nick"], welcome["session"]
+        self.nick, self.session, self.account = welcome["nick"], welcome["session"], welcome["account"]
         self.nicks.add(self.nick)
         self.expires = inf
         self.grace = welcome["grace"]

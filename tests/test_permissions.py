@@ -70,7 +70,10 @@ FOR_OPERATORS: Final = {
 """The commands of operators, with an argument that they can act on."""
 SPEAKING: Final = {"nick", "me", "say", "msg", "reply", "topic", "away"}
 """The commands for everybody that people who are muted cannot use with an argument."""
-METHODS_OF_MUTED: Final = {"leave", "history", "search", "rooms", "members", "command", "ping", "quit"}
+METHODS_OF_MUTED: Final = {
+    *("leave", "history", "search", "rooms", "members", "command", "ping", "quit"),
+    *("register", "login", "logout", "set_password", "drop"),
+}
 """The methods, besides ``hello``, that people who are muted can use."""
 SPEAKING_METHODS: Final = {
     "say": {"room": "lobby", "text": "hi"},

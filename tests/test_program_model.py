@@ -28,18 +28,20 @@ import broadcast.doors.jsonrpc.session
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
 from broadcast.core.events import STORED, Stored, TopicChanged
-from broadcast.core.hub import Settings
+from broadcast.core.hub import TAKEN_OVER, Settings
 from broadcast.core.limits import DEFAULTS
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
+from broadcast.doors.jsonrpc.accounts import account_name
 from broadcast.doors.jsonrpc.encoder import public_id
 from broadcast.doors.jsonrpc.errors import Code, RpcError
 from broadcast.doors.jsonrpc.responses import Call
+from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.journals.commit_queue import storage_problem
 from broadcast.journals.memory import MemoryJournal
 from tests.doors.jsonrpc.programs import GRACE, DirectProgramWorld, ProgramWorld
 from tests.harness import Person, logged
-from tests.program_client import ROOMS, UNKNOWN, Line, Link, Params, Program, Sent
+from tests.program_client import PASSWORD, ROOMS, UNKNOWN, Line, Link, Params, Program, Sent
 from tests.test_model import REPLAY_BUFFER, SMALL_LIMITS, spoken
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
@@ -120,7 +122,21 @@ class Model(RuleBasedStateMachine):
         The program does not know of all, because a refusal may be lost with the connection.
         """
         self.stack.enter_context(mock.patch.object(Call, "fail", self._note_failure(Call.fail)))
+        self.stack.enter_context(mock.patch.object(ProgramSession, "disconnect", self._note_end()))
         self.numbers = count(1)
+
+    def _note_end(self) -> Callable[..., None]:
+        """Return ``ProgramSession.disconnect``, which also notes that the session cannot be resumed."""
+        disconnect = ProgramSession.disconnect
+
+        def note(session: ProgramSession, reason: str, notice: str) -> None:
+            assert reason in {TAKEN_OVER, "account deleted"}
+            for program in self.programs:
+                if program.resume is not None and program.resume["token"] == session.token:
+                    program.expires = -inf
+            disconnect(session, reason, notice)
+
+        return note
 
     def _problem(self, event: Stored | TopicChanged) -> str:
         if not self.journal_fails:
@@ -194,11 +210,14 @@ class Model(RuleBasedStateMachine):
         grace=st.sampled_from([None, 0, 10]),
         reads=st.none() | st.integers(0, 2_000),
         cut=st.none() | st.integers(0, 200),
+        logs_in=st.booleans(),
     )
-    def come(self, name: str, rooms: list[str], grace: float | None, reads: int | None, cut: int | None) -> None:
+    def come(
+        self, name: str, rooms: list[str], grace: float | None, reads: int | None, cut: int | None, logs_in: bool
+    ) -> None:
         program = Program(self.world.clock, self.refused, f"{name}-{len(self.programs)}")
         self.programs.append(program)
-        self.greet(program, name, rooms, grace, reads, cut)
+        self.greet(program, name, rooms, grace, reads, cut, logs_in=logs_in)
 
     def greet(
         self,
@@ -208,10 +227,12 @@ class Model(RuleBasedStateMachine):
         grace: float | None = None,
         reads: int | None = None,
         cut: int | None = None,
+        *,
+        logs_in: bool = False,
     ) -> None:
         link = Link(self.world.connect())
         link.transport.room = reads
-        data = program.hello(link, nick, rooms, grace)
+        data = program.hello(link, nick, rooms, grace, logs_in=logs_in)
         link.put(data[:cut])
         if cut is not None and cut < len(data):
             self.drop(program)
@@ -366,6 +387,13 @@ class Model(RuleBasedStateMachine):
         program.nicks.add(name)
         program.request("nick", {"nick": name}, take)
 
+    @rule_for(online, method=st.sampled_from(["register", "login", "logout", "drop"]), name=st.sampled_from(NAMES))
+    def change_account(self, program: Program, method: str, name: str) -> None:
+        params = {} if method == "logout" else {"password": PASSWORD}
+        if method == "login":
+            params["nick"] = name
+        program.change_account(method, params, name if method == "login" else None)
+
     @rule_for(online, room=st.sampled_from(ROOMS))
     def join(self, program: Program, room: str) -> None:
         self.enter(program, room)
@@ -446,6 +474,9 @@ class Model(RuleBasedStateMachine):
         session = self.world.sessions.find(program.resume["token"]) if program.resume else None
         assert session is not None
         assert (session.public_id, session.member.nick) == (program.session, program.nick)
+        registered = hub.accounts.find(program.nick)
+        assert registered is None or registered is session.member.account
+        assert program.account == account_name(session.member)
         assert program.rooms.keys() == session.member.memberships.keys()
         for name, view in program.rooms.items():
             room = hub.rooms[name]

@@ -141,8 +141,8 @@ class TlsPerson(Person):
         self._client = client
         self.socket = client.transport.socket
 
-    def read(self) -> str:
-        return self._client.read().decode()
+    def take(self) -> bytes:
+        return self._client.read()
 
 
 class TlsWorld(DirectWorld):

@@ -33,9 +33,11 @@ from broadcast.client.address import PORT, TLS_PORT, UNIX
 from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
+    Banned,
     Busy,
     ChatError,
     Ended,
+    Muted,
     NickRejected,
     NotHere,
     NotInRoom,
@@ -79,10 +81,10 @@ from broadcast.client.protocol.session import Answer, Session, State
 from broadcast.client.tls import Trust, describe
 
 __all__ = [
-    "Account", "Announced", "AwayChanged", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted", "Ended",
-    "Event", "Gap", "Goodbye", "Joined", "Left", "Line", "NickRejected", "NotHere", "NotInRoom", "NotPermitted",
-    "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused", "RegistrationClosed", "Rejected", "Renamed",
-    "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told", "TooLong", "TooManyTries",
+    "Account", "Announced", "AwayChanged", "Banned", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted",
+    "Ended", "Event", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected", "NotHere", "NotInRoom",
+    "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused", "RegistrationClosed", "Rejected",
+    "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told", "TooLong", "TooManyTries",
     "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "WrongPassword", "connect",
 ]  # fmt: skip
 

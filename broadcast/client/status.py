@@ -27,9 +27,9 @@ TERMINATED: Final = 143
 
 STATUSES: Final = {
     DONE: "success; with --send, everything is stored",
-    USAGE: "wrong usage, or a file client.toml with an error",
+    USAGE: "wrong usage, or a file client.toml or with a password that cannot be used",
     NO_CONNECTION: "no connection, or no server that this client can talk to",
-    NICKNAME_REFUSED: "the server refused the nickname",
+    NICKNAME_REFUSED: "the server refused the nickname or its password",
     LOST: "the connection was lost; with --send, before everything was confirmed",
     REFUSED: "the server refused the room, or a line of --send",
     STREAM: "the standard output cannot be written, or the standard input cannot be read",

@@ -29,7 +29,7 @@ DROPPED: Final = "account deleted"
 """The leave reason of the other sessions of an account that its owner has deleted."""
 _with_words: Final = re.compile(r"/(login|register|passwd|drop)\s+\S", re.IGNORECASE)
 _login_name: Final = re.compile(r"/login\s+(\S+)", re.IGNORECASE)
-_start: Final = re.compile(r"/(login|register|passwd|drop)", re.IGNORECASE)
+_start: Final = re.compile(r"\s*/(login|register|passwd|drop)", re.IGNORECASE)
 
 
 def _asked_for(command: str) -> RejectedError:
@@ -42,6 +42,11 @@ def reject_password(line: str) -> None:
     """Raise ``RejectedError`` if *line* is a command that asks for a password, with words that may be the password."""
     if command := _with_words.match(line):
         raise _asked_for(command[1])
+
+
+def is_password_command(line: str) -> bool:
+    """Return whether *line* begins like a command that asks for a password. Such a line is never said."""
+    return _start.match(line) is not None
 
 
 def reject_misspelled(verb: str) -> None:
@@ -65,7 +70,7 @@ def parse_login(line: str) -> str | None:
         reject_password(line)
         if command[1].lower() == "login":
             raise RejectedError("usage: /login NAME")
-        raise RejectedError(f"choose a nickname first: {command[0].lower()} comes after it.")
+        raise RejectedError(f"choose a nickname first: /{command[1].lower()} comes after it.")
     return None
 
 

@@ -313,6 +313,12 @@ class Authenticator:
             self._registrations.uncount(source.address, counted)
             raise
 
+    def create(self, name: str, password: Password, on_result: OnAccount) -> None:
+        """Make an account as ``register`` does, whatever the mode and the limits. Only an administrator may do this."""
+        if self.accounts.find(name) is not None:
+            raise RejectedError(f"{name} is registered already.")
+        self._hasher.hash(password, partial(self._add, name, on_result))
+
     def _add(self, name: str, on_result: OnAccount, password_hash: str | None) -> None:
         if password_hash is None:
             on_result(Busy())

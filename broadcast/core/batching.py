@@ -195,7 +195,7 @@ def _recipient_overrides(
         case Renamed(session=session):
             names.record(event)
             renamed = members.get(session)
-            if renamed is None or not renamed.member.receives_own:
+            if not event.unasked and (renamed is None or not renamed.member.receives_own):
                 yield session, None
         case StoreFailed(session=session):
             if event.event.on_stored is None:

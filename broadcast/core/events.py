@@ -98,6 +98,8 @@ class Renamed:
     session: int
     nick: str
     new: str
+    unasked: bool = False
+    """Whether the server has changed it. Then the member itself reads it like all others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,7 +324,7 @@ class Hub:
             member.account = account
         owner = self._owners.get(nicknames.casefold_key(account.name))
         if owner is not None:
-            self.leave_registered_name(owner)
+            self.leave_registered_name(owner, unasked=True)
 
     def log_out(self, member: Member) -> None:
         """Log *member* out of its account. If its nickname is registered, it gets another one."""
@@ -332,15 +332,18 @@ class Hub:
         member.account = None
         self.leave_registered_name(member)
 
-    def leave_registered_name(self, member: Member) -> None:
-        """Give *member* a free nickname if its own is registered and it is not logged in to that account."""
+    def leave_registered_name(self, member: Member, *, unasked: bool = False) -> None:
+        """Give *member* a free nickname if its own is registered and it is not logged in to that account.
+
+        *unasked* is as in ``rename``.
+        """
         account = self.accounts.find(member.nick)
         if account is None or account is member.account:
             return
         stem = member.nick[: nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS]
         for number in count(2):
             try:
-                self.rename(member, f"{stem}{number}")
+                self.rename(member, f"{stem}{number}", unasked=unasked)
             except RejectedError:
                 continue
             return
@@ -364,14 +367,14 @@ class Hub:
         if owner is not None:
             owner.listener.disconnect(TAKEN_OVER, f"{account.name} has logged in on another connection.")
 
-    def rename(self, member: Member, name: str) -> None:
-        """Give *member* another nickname. Raises ``RejectedError``."""
+    def rename(self, member: Member, name: str, *, unasked: bool = False) -> None:
+        """Give *member* another nickname, which it reads itself if it is *unasked*. Raises ``RejectedError``."""
         nick = self._validate_nick(name, member, member.link, member.account)
         if nick == member.nick:
             return
         self._release(member)
         for room in self.rooms_of(member):
-            room.rename(member, nick)
+            room.rename(member, nick, unasked=unasked)
         for ignoring in self._ignoring:
             if ignoring is not member and ignoring.memberships.keys().isdisjoint(member.memberships):
                 ignoring.follow_rename(member.nick, nick)  # no room announces the rename to it

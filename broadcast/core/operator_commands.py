@@ -224,8 +224,8 @@ def _change_role(context: CommandContext, argument: str, at: float, action: str,
         _announce_about(context, _sessions_of(context.hub, account), f"{account.name} {state}.")
         _record(context, at, action, account.name, "", f"{account.name} {state}.")
 
-    context.pause()
     context.hub.accounts.change(account, changed, role=role)
+    context.pause()
 
 
 # Bans

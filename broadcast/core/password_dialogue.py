@@ -24,6 +24,11 @@ ONCE_MORE: Final = "Once more:"
 MAX_WRONG_PASSWORDS: Final = 3
 """Number of wrong passwords after which a session ends."""
 
+MAX_ANSWERS: Final = 3
+"""Maximum number of questions in a dialogue."""
+TYPED_AHEAD_SECONDS: Final = 2.0
+"""Time after a refused command in which a line that can be a password counts as typed before the refusal was read."""
+
 
 @dataclass(slots=True, eq=False)
 class PasswordDialogue:
@@ -67,24 +72,44 @@ class PasswordDialogue:
 
 
 class TypedPasswords:
-    """The passwords that a user has just typed, to recognize a line that repeats one.
+    """The passwords that a user has just typed, to recognize a line that repeats one, and those that may follow.
 
-    A password that is pasted twice, or typed late, would otherwise be said. This object stores no text but hashes with
-    the secret of the interpreter (SipHash), as they are in every dictionary.
+    A password that is pasted twice, or typed late, would otherwise be said. So would one that is typed ahead, if its
+    question is refused: before the time *until*, up to ``MAX_ANSWERS`` lines that can be passwords are recognized. This
+    object stores no text but hashes with the secret of the interpreter (SipHash), as they are in every dictionary.
     """
 
-    __slots__ = ("_hashes",)
+    __slots__ = ("_ahead", "_hashes", "_until")
 
-    def __init__(self) -> None:
+    def __init__(self, until: float = 0.0) -> None:
+        self._until = until
+        self._ahead = MAX_ANSWERS
+        """Number of passwords that may still follow."""
         self._hashes: set[int] = set()
 
     def add(self, text: str) -> None:
         """Add the password *text*."""
         self._hashes.add(_hash(text))
 
-    def has(self, line: str) -> bool:
-        """Return whether *line* is one of the passwords, with or without surrounding blanks."""
-        return _hash(line) in self._hashes
+    def check(self, line: str, at: float) -> None:
+        """Raise ``RejectedError`` if *line*, which has arrived at the time *at*, is a password or may be one.
+
+        Surrounding blanks make no difference.
+        """
+        if _hash(line) in self._hashes:
+            raise RejectedError("this is the password that you have just typed. It was not said.")
+        if at < self._until and self._ahead and not line.startswith("/") and _can_be_password(line):
+            self._ahead -= 1
+            self.add(line)
+            raise RejectedError("this may be the password that was not asked for. It was not said.")
+
+
+def _can_be_password(line: str) -> bool:
+    try:
+        Password.parse(line)
+    except RejectedError:
+        return False
+    return True
 
 
 def _hash(text: str) -> int:

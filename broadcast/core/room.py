@@ -199,9 +199,9 @@ class Room:
         """Append *message*, whose recipient is a member of this room."""
         self._append(message, len(message.text))
 
-    def rename(self, member: Member, new: str) -> None:
-        """Announce that the nickname of *member* changes to *new*."""
-        self._append(Renamed(member.id, member.nick, new))
+    def rename(self, member: Member, new: str, *, unasked: bool = False) -> None:
+        """Announce that the nickname of *member* changes to *new*, also to itself if the change is *unasked*."""
+        self._append(Renamed(member.id, member.nick, new, unasked))
 
     def change_away(self, member: Member) -> None:
         """Announce that *member* is away, or is back."""

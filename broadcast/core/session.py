@@ -30,7 +30,7 @@ from weakref import proxy
 from automat import TypeMachineBuilder
 
 from broadcast.core import commands
-from broadcast.core.account_commands import login_dialogue, parse_login
+from broadcast.core.account_commands import is_password_command, login_dialogue, parse_login
 from broadcast.core.accounts import Account
 from broadcast.core.errors import NotPermitted, PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.events import (
@@ -53,7 +53,12 @@ from broadcast.core.interfaces import DeviceCode, Peer, View
 from broadcast.core.membership import Link, Member
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.oidc_login import OidcLogin, describe_code
-from broadcast.core.password_dialogue import MAX_WRONG_PASSWORDS, PasswordDialogue, TypedPasswords
+from broadcast.core.password_dialogue import (
+    MAX_WRONG_PASSWORDS,
+    TYPED_AHEAD_SECONDS,
+    PasswordDialogue,
+    TypedPasswords,
+)
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
 from broadcast.core.source import LOCAL, Source
@@ -193,23 +198,32 @@ class Session:
             commands.interpret(self, text, at)
         except RejectedError as error:
             self._send_error(error)
+            self._expect_typed_ahead(text, at)
 
     def _line_around_password(self, text: str, at: float) -> None:
         """Process a line before the room, in a password dialogue, or right after it."""
         if not self._in_room:
             self._machine.line(text, at)
-        elif self._repeats_password(text):
-            self._send_error(_RepeatedPassword())
+            return
+        try:
+            self._check_typed(text, at)
+        except RejectedError as error:
+            self._send_error(error)
         else:
             self._interprets_lines = True
             self.line(text, at)
 
-    def _repeats_password(self, text: str) -> bool:
-        """Return whether the line *text* is a password that was just typed. If not, forget the passwords."""
-        if self._typed_passwords is not None and self._typed_passwords.has(text):
-            return True
-        self._typed_passwords = None
-        return False
+    def _check_typed(self, text: str, at: float) -> None:
+        """Raise ``RejectedError`` if the line *text* is a password, or may be one. If not, forget the passwords."""
+        if self._typed_passwords is not None:
+            self._typed_passwords.check(text, at)
+            self._typed_passwords = None
+
+    def _expect_typed_ahead(self, text: str, at: float) -> None:
+        """If the line *text*, which was refused, would have asked for passwords: they may follow all the same."""
+        if is_password_command(text):
+            self._typed_passwords = TypedPasswords(at + TYPED_AHEAD_SECONDS)
+            self._interprets_lines = False
 
     def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
         """Continue once this session is in the room; see ``MemberListener``."""
@@ -300,11 +314,10 @@ class Session:
             machine.leave("")
             return
         try:
+            self._check_typed(typed, at)
             if name.strip().casefold() == "/oidc":
                 self._oidc_login = OidcLogin(self.hub, self.source, None, self._show_code, self._on_oidc_account)
                 return
-            if self._repeats_password(typed):
-                raise _RepeatedPassword
             if (login := parse_login(name)) is not None:
                 self._ask_login(machine, login, at)
                 return
@@ -314,6 +327,7 @@ class Session:
             self._ask_login(machine, name.strip(), at)
         except RejectedError as error:
             self._reject_nick(machine, error)
+            self._expect_typed_ahead(typed, at)
 
     def _ask_login(self, machine: _Inputs, name: str, at: float) -> None:
         if self._lacks_tls:
@@ -409,7 +423,8 @@ class Session:
             return
         try:
             answers = dialogue.answer(text)
-            typed.add(text)
+            if not is_password_command(text):  # somebody may repeat it to ask again
+                typed.add(text)
             if answers is not None:
                 dialogue.submit(answers, partial(self._on_result, dialogue))
                 self.pause()
@@ -617,13 +632,6 @@ class _LineTooLongError(RejectedError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a line holds at most {limit} bytes.")
-
-
-class _RepeatedPassword(RejectedError):
-    """The line repeats a password."""
-
-    def __init__(self) -> None:
-        super().__init__("this is the password that you have just typed. It was not said.")
 
 
 _new_machine = _build_machine()

@@ -57,6 +57,8 @@ MAX_UNREAD_BYTES: Final = 64 * 1024
 """Maximum number of bytes that OpenSSL may answer, such as alerts, to a client that does not read."""
 RECORD_BYTES: Final = 16 * 1024
 """Maximum length of the contents of a record (RFC 8446, section 5.1)."""
+PIECE_BYTES: Final = 4096
+"""Number of bytes that OpenSSL gets at a time. Its buffer never becomes smaller again, so it must not become large."""
 INTERNAL_ERROR_ALERT: Final = b"\x15\x03\x03\0\x02\x02\x50"
 """A fatal alert, for a client that is rejected before its handshake (RFC 8446, section 6.2)."""
 
@@ -126,9 +128,10 @@ class TlsConnection(DirectTransport, Protocol):
         self._remainder: _Remainder | None = None
         """The ciphertext that the socket has not accepted; None while it accepts everything."""
         self._producer: IPullProducer | None = None
-        self._rejected = False
         self._queued = False
         """Whether a step of the handshake waits for its turn."""
+        self._seconds_left = 0.0
+        """The rest of the time for the handshake, while a step waits."""
         self._input_ended = False
         self._output_ended = False
         self._close_notify_received = False
@@ -150,12 +153,11 @@ class TlsConnection(DirectTransport, Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Decrypt *data* for the door, or continue the handshake."""
         if self._ssl is None:
-            if not self._rejected:
+            if self in self.factory.handshaking:  # otherwise, it was rejected
                 self._receive_first(data)
         elif self._wrapped is not None:
             if not self._input_ended:
-                self._incoming.write(data)
-                self._pass_on(self._wrapped, self._decrypt())
+                self._pass_on(self._wrapped, self._decrypt(data))
         else:
             self._incoming.write(data)
             self._queue_step()
@@ -163,8 +165,7 @@ class TlsConnection(DirectTransport, Protocol):
     def readConnectionLost(self) -> None:
         """Handle the end of the TCP stream, which comes after close_notify or instead of it."""
         if self._wrapped is None:
-            self._stop_handshake()
-            self._tcp.loseConnection()
+            self._reject(b"")
         else:
             self._end_input(self._wrapped)
 
@@ -199,6 +200,7 @@ class TlsConnection(DirectTransport, Protocol):
         """Continue the handshake when it is this connection's turn."""
         if not self._queued:
             self._queued = True
+            self._seconds_left = self._deadline.getTime() - self.factory.clock.seconds()
             self._deadline.cancel()
             self.factory.pacer.submit(self._start_step)
             if self._queued:
@@ -208,7 +210,7 @@ class TlsConnection(DirectTransport, Protocol):
         """Continue the handshake, unless the connection has ended meanwhile."""
         self._queued = False
         if self in self.factory.handshaking:
-            self._deadline = self.factory.clock.callLater(HANDSHAKE_SECONDS, self._time_out)
+            self._deadline = self.factory.clock.callLater(max(self._seconds_left, 0), self._time_out)
             self._tcp.resumeProducing()
             self._shake_hands()
 
@@ -248,7 +250,6 @@ class TlsConnection(DirectTransport, Protocol):
     def _reject(self, data: bytes) -> None:
         """Send *data* unencrypted, and close."""
         self._stop_handshake()
-        self._rejected = True
         self._ssl = None
         if self._remainder is not None:
             self._tcp.unregisterProducer()
@@ -269,10 +270,10 @@ class TlsConnection(DirectTransport, Protocol):
         self._stop_handshake()
         wrapped = cast("Protocol | None", self.factory.wrapped.buildProtocol(self.getPeer()))
         if wrapped is None:
-            self.loseConnection()
+            self._reject(b"")
             return
         self.send = self._make_send(self._ssl)
-        self.received = self._decrypt()
+        self.received = self._decrypt(b"")
         self._wrapped = wrapped
         wrapped.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted's own is not annotated
         received, self.received = self.received, b""
@@ -280,27 +281,35 @@ class TlsConnection(DirectTransport, Protocol):
 
     # Input of the door
 
-    def _decrypt(self) -> bytes:
-        """Return the plaintext that has arrived, and take notice of the client's close_notify."""
-        assert self._ssl is not None
-        pieces: list[bytes] = []
+    def _decrypt(self, data: bytes) -> bytes:
+        """Return the plaintext of *data*, and take notice of the client's close_notify."""
+        plaintext: list[bytes] = []
         try:
-            while self._incoming.pending or self._ssl.pending():
-                piece = self._ssl.read(RECORD_BYTES)
-                if not piece:
-                    self._close_notify_received = True
-                    break
-                pieces.append(piece)
-        except ssl.SSLWantReadError:
-            pass  # the rest is a part of a record
-        except ssl.SSLZeroReturnError:  # close_notify, after that of the server
-            self._close_notify_received = True
+            self._read(plaintext)
+            for start in range(0, len(data), PIECE_BYTES):
+                self._incoming.write(data[start : start + PIECE_BYTES])
+                self._read(plaintext)
         except OSError:  # damaged or forged
             self._transmit()
             self.abortConnection()
         if self._outgoing.pending:
             self._answer()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
+
+    def _read(self, plaintext: list[bytes]) -> None:
+        """Append the plaintext that OpenSSL has to *plaintext*."""
+        assert self._ssl is not None
+        try:
+            while not self._close_notify_received and (self._incoming.pending or self._ssl.pending()):
+                piece = self._ssl.read(RECORD_BYTES)
+                if piece:
+                    plaintext.append(piece)
+                else:
+                    self._close_notify_received = True
+        except ssl.SSLWantReadError:
+            pass  # the rest is a part of a record
+        except ssl.SSLZeroReturnError:  # close_notify, after that of the server
+            self._close_notify_received = True
 
     def _answer(self) -> None:
         """Send what OpenSSL has answered by itself, unless the client does not read."""
@@ -449,6 +458,11 @@ class TlsConnection(DirectTransport, Protocol):
             self._transmit()
             if self._remainder is not None:
                 self._tcp.unregisterProducer()  # the TCP connection would not close
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether a proxy forwards the connection, whatever its address is."""
+        return getattr(self._tcp, "is_forwarded", False)
 
     def getPeer(self) -> IAddress:
         """Return the address of the client."""

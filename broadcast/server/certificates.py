@@ -101,13 +101,12 @@ def load_certificate(cert: Path, key: Path | None, now: datetime) -> Certificate
         raise StartupError(f"--cert {cert} cannot be used ({error.reason or error}): give it another.") from error
 
 
-def read_fingerprints(data: Path) -> tuple[str, str]:
-    """Return the fingerprints of the self-signed certificate in the folder *data*, and of its public key.
+def read_fingerprints(path: Path) -> tuple[str, str]:
+    """Return the fingerprints of the first certificate in the file *path*, and of its public key.
 
-    Raises ``OSError`` if there is none, and ``ValueError`` if it is damaged.
+    Raises ``OSError`` if there is no file, and ``ValueError`` if it holds no certificate.
     """
-    certificate = x509.load_pem_x509_certificate((data / SELF_SIGNED_FILE).read_bytes())
-    return _fingerprints(certificate)
+    return _fingerprints(x509.load_pem_x509_certificate(path.read_bytes()))
 
 
 def self_signed_certificate(data: Path | None, now: datetime) -> Certificate:

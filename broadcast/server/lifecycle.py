@@ -84,6 +84,16 @@ class Monitor(Protocol):
         """Stop measuring."""
 
 
+class AdminDoor(Protocol):
+    """The place at which the administrator changes accounts."""
+
+    def start(self) -> None:
+        """Begin to listen. The journal is open. Does not raise."""
+
+    def stop(self) -> None:
+        """Stop listening, and close all connections."""
+
+
 class Entrance(NamedTuple):
     """One place at which clients connect."""
 
@@ -110,6 +120,7 @@ class Server(Service):
         dead_peers: DeadPeerDetector,
         *,
         monitor: Monitor | None = None,
+        admin: AdminDoor | None = None,
         certificate: CertificateKeeper | None = None,
     ) -> None:
         self._journal = journal
@@ -119,6 +130,7 @@ class Server(Service):
         self._storage_note = storage_note
         self._context = context
         self._monitor = monitor
+        self._admin = admin
         self._certificate = certificate
         self._dead_peers = dead_peers
         self._ports: list[IListeningPort] = []
@@ -173,6 +185,8 @@ class Server(Service):
         self._dead_peers.start()
         if self._monitor is not None:
             self._monitor.start()
+        if self._admin is not None:
+            self._admin.start()
         # The reactor does not run yet. Both calls wait for it: a server that reports to be ready must answer.
         self._context.call_soon(self._context.filter_shutdown_signals)
         DeferredList(self._attempts).addCallback(lambda _all: self._context.call_soon(self._report_ready))
@@ -242,6 +256,8 @@ class Server(Service):
             for connection in self._connections:
                 connection.send_shutdown_notice()
         await self._disconnect(deadline - JOURNAL_SECONDS)
+        if self._admin is not None:
+            self._admin.stop()  # while this process holds the lock: after that, the socket may be another server's
         if not await self._before(deadline, self._close_journal()):
             self._log.error("The journal did not close in time. Messages that it had not stored reached nobody.")
         if self._monitor is not None:

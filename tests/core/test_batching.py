@@ -16,6 +16,7 @@ from broadcast.core.events import (
     Message,
     Notice,
     PrivateMessage,
+    Renamed,
     StoreFailed,
 )
 from broadcast.core.interfaces import Batch
@@ -160,3 +161,8 @@ def test_newcomers_receive_their_own_counts(room: dict[int, Membership]) -> None
         14: [(0, None), (1, Left(10, "p0", ""))],
         15: [(0, None), (1, Left(10, "p0", ""))],
     }
+
+
+def test_a_member_reads_of_its_own_rename_only_if_the_server_made_it(room: dict[int, Membership]) -> None:
+    assert build(room, Renamed(ANN, "ann", "nia")).overrides == {ANN: [(0, None)]}
+    assert build(room, Renamed(ANN, "ann", "ann2", unasked=True)).overrides == {}

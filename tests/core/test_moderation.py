@@ -262,3 +262,32 @@ def test_role_that_cannot_be_stored_is_not_changed(monkeypatch: pytest.MonkeyPat
     ann.read()
     ann.say("/deop bob", "/ping")
     assert ann.lines() == ["-> Error: it cannot be stored: no space left", "-> pong"]
+
+
+def test_login_to_a_banned_account_is_refused_with_the_right_password() -> None:
+    world = World()
+    ann, bob = join_operator(world, "ann"), join(world, "bob", "192.0.2.7")
+    bob.say("/register", "correct horse", "correct horse")
+    bob.read()
+    ann.say("/ban bob 1h spam")
+    assert bob.transport.finished
+    elsewhere = world.connect()
+    elsewhere.say("bob", "correct horse")
+    refused = "-> Error: you are banned until 2026-01-15 13:00 UTC: spam\r\n"
+    assert refused in elsewhere.read()
+    elsewhere.say("rob")
+    elsewhere.say("/login bob", "correct horse")
+    assert refused in elsewhere.read()
+    world.clock.advance(3600)
+    elsewhere.say("/login bob", "correct horse")
+    assert "-> You are logged in as bob." in elsewhere.read()
+
+
+def test_words_of_muted_people_reach_nobody_during_a_login() -> None:
+    world = World()
+    ann, bob = join_operator(world, "ann"), join(world, "bob", "192.0.2.7")
+    bob.say("/register", "correct horse", "correct horse")
+    ann.say("/mute bob")
+    ann.read()
+    bob.say("/logout", "hi", "/login bob", "wrong password", "correct horse", "hi")
+    assert ann.lines() == [" * bob is now bob2.", " * bob2 is now bob."]

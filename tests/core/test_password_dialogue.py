@@ -71,10 +71,29 @@ def test_dialogue_does_not_show_its_answers() -> None:
     assert FIRST not in repr(asked)
 
 
+def is_kept_back(typed: TypedPasswords, line: str, at: float = 0.0) -> bool:
+    try:
+        typed.check(line, at)
+    except RejectedError:
+        return True
+    return False
+
+
 def test_typed_passwords_are_recognized_with_blanks_and_in_each_normal_form() -> None:
     typed = TypedPasswords()
     typed.add("caf\u00e9 horse")
     typed.add(" blanks count ")
-    assert all(map(typed.has, ["caf\u00e9 horse", "cafe\u0301 horse ", "blanks count", " blanks count "]))
-    assert not any(map(typed.has, ["", "cafe horse", "caf\u00e9  horse", "Blanks count"]))
+    for line in ("caf\u00e9 horse", "cafe\u0301 horse ", "blanks count", " blanks count "):
+        assert is_kept_back(typed, line)
+    for line in ("", "cafe horse", "caf\u00e9  horse", "Blanks count"):
+        assert not is_kept_back(typed, line)
     assert "horse" not in repr(typed._hashes)
+
+
+def test_passwords_that_are_typed_ahead_are_recognized_for_a_moment() -> None:
+    typed = TypedPasswords(until=2.0)
+    assert not any(is_kept_back(typed, line, 1.9) for line in ("quit", "hi all", "/names in here", "bad\x01character"))
+    assert not is_kept_back(typed, FIRST, 2.0)
+    for line in (FIRST, SECOND, FIRST, "third horse", FIRST):
+        assert is_kept_back(typed, line, 1.9)
+    assert not is_kept_back(typed, "fourth horse", 1.9)

@@ -99,9 +99,9 @@ class RecordedRoom(Room):
         to.private_in_flight += len(text)
         self.append_private(PrivateMessage(member.id, member.nick, to.id, text))
 
-    def rename(self, member: Member, new: str) -> None:
+    def rename(self, member: Member, new: str, *, unasked: bool = False) -> None:
         """Give a member another nickname, as the hub does."""
-        super().rename(member, new)
+        super().rename(member, new, unasked=unasked)
         member.nick = new
 
     def ignore(self, member: Member, name: str) -> None:

@@ -6,13 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
+from broadcast.core.account_commands import login_dialogue
 from broadcast.core.events import (
     CommandReply,
     ErrorReply,
+    HistoryLine,
     JoinConfirmed,
     Joined,
     Left,
     Message,
+    PasswordPrompt,
+    PasswordTyped,
     Prompt,
     ReplayLine,
     ServerNotice,
@@ -21,10 +25,13 @@ from broadcast.core.events import (
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
-from broadcast.core.session import CONNECTION_LOST, MAX_REJECTED_NICKS, Session
-from tests.harness import NOON, SessionClient, World
+from broadcast.core.password_dialogue import PasswordDialogue
+from broadcast.core.session import CONNECTION_LOST, MAX_REJECTED_NICKS, NEEDS_TLS, NOT_ENCRYPTED, Session
+from broadcast.core.source import Source
+from tests.harness import NOON, PASSWORD, SessionClient, World
 
 PROMPT = Prompt("Nickname:")
+ASK = PasswordPrompt("Password:")
 TOO_LONG = ErrorReply("a line holds at most 512 bytes.")
 
 
@@ -189,6 +196,160 @@ def test_goodbye_follows_everything_else_and_others_stay(world: World, reason: s
     assert (ann.closed, ann.session.leave_reason) == (True, reason)
     bob.say("/ping")
     assert bob.read() == [Left(ann.session.id, "ann", reason), CommandReply("pong")]
+
+
+# password
+
+
+@pytest.fixture(params=["nickname", "room"])
+def asked(request: pytest.FixtureRequest, world: World) -> SessionClient:
+    """A session that has asked for the password of ann, before its nickname or in the room."""
+    (ann,) = world.join_sessions("ann")
+    ann.say("/register", PASSWORD, PASSWORD, "quit")
+    client = world.open_session() if request.param == "nickname" else world.join_sessions("bob")[0]
+    client.say("/login ann")
+    assert client.read() == [ASK]
+    return client
+
+
+def test_password_states_ignore_inputs_of_other_states(world: World, asked: SessionClient) -> None:
+    session = asked.session
+    session.start()
+    session.ask(password_dialogue(world))
+    session.joined("lobby", iter(()))
+    session._machine.leave_delivered()
+    session._machine.admit(world.join_sessions("zoe")[0].session.member)
+    assert session.is_asking_password
+    assert [each for each in asked.read() if not isinstance(each, Joined)] == []
+
+
+def password_dialogue(world: World) -> PasswordDialogue:
+    return login_dialogue(world.hub, "zoe", Source(), lambda _account: None)
+
+
+def test_no_dialogue_begins_in_the_states_without_lines(world: World) -> None:
+    client = SessionClient(world)
+    client.session.ask(password_dialogue(world))
+    client.session._machine.end_dialogue()
+    client.session.start()
+    client.session._machine.end_dialogue()
+    client.say("zoe")
+    client.session._machine.end_dialogue()
+    client.say("quit")
+    client.session.ask(password_dialogue(world))
+    client.session._machine.end_dialogue()
+    assert not client.session.has_asked_password
+
+
+def test_right_password_ends_the_dialogue(world: World, asked: SessionClient) -> None:
+    answer = CommandReply("You are logged in as ann.") if asked.session.nick else JoinConfirmed("ann", (), 0)
+    asked.session.line(PASSWORD, NOON)
+    ready = [asked.session.ready]
+    world.settle()
+    ready.append(asked.session.ready)
+    assert (asked.read(), ready) == ([PasswordTyped(), answer], [False, True])
+    assert asked.session.member.account is world.hub.accounts.find("ann")
+
+
+def test_repeated_password_is_dropped_until_another_line_follows(world: World, asked: SessionClient) -> None:
+    asked.say(PASSWORD, PASSWORD, f" {PASSWORD}", "hi", PASSWORD)
+    repeated = ErrorReply("this is the password that you have just typed. It was not said.")
+    assert asked.read()[2:] == [repeated, repeated]
+    (zoe,) = world.join_sessions("zoe")
+    zoe.say("/history")
+    texts = [each.event.text for each in zoe.read() if isinstance(each, HistoryLine)]
+    assert texts == ["hi", PASSWORD]
+
+
+def test_command_that_was_taken_for_a_password_can_be_repeated(asked: SessionClient) -> None:
+    asked.say("/login ann", "")
+    asked.read()
+    asked.say("/login ann")
+    assert asked.read() == [ASK]
+
+
+def test_errors_and_lines_that_are_too_long_ask_again(world: World, asked: SessionClient) -> None:
+    asked.say("quit", "/help")
+    asked.session.line_too_long(512)
+    world.hasher.is_busy = True
+    asked.say(PASSWORD)
+    errors = ["a password has 8 to 256 bytes."] * 2 + ["a line holds at most 512 bytes.", "busy, try again."]
+    assert asked.read() == [each for error in errors for each in (PasswordTyped(), ErrorReply(error), ASK)]
+
+
+def test_third_wrong_password_closes(world: World, asked: SessionClient) -> None:
+    asked.say("wrong horse", "wrong horse")
+    assert asked.read() == [PasswordTyped(), ErrorReply("wrong password."), ASK] * 2
+    asked.say("wrong horse")
+    goodbye = "Goodbye." if not asked.session.nick else "Goodbye, bob."
+    assert asked.read() == [PasswordTyped(), ErrorReply("wrong password."), ServerNotice(goodbye)]
+    assert (asked.closed, asked.session.leave_reason) == (True, "3 wrong passwords")
+
+
+def test_empty_line_ends_the_dialogue(asked: SessionClient) -> None:
+    asked.say("")
+    assert asked.read() == [PasswordTyped(), CommandReply("Nothing was changed.") if asked.session.nick else PROMPT]
+    assert not asked.session.is_asking_password
+    asked.say("quit")
+    assert asked.closed
+
+
+def test_result_after_the_end_changes_nothing(world: World, asked: SessionClient) -> None:
+    asked.session.line(PASSWORD, NOON)
+    asked.session.leave(CONNECTION_LOST)
+    world.settle()
+    assert isinstance(asked.read()[-1], ServerNotice)
+    assert (asked.closed, asked.session.ready, asked.ready_calls > 1) == (True, False, False)
+    assert world.hub.members == {}
+
+
+def test_rejection_ends_a_dialogue_before_the_nickname_only(asked: SessionClient) -> None:
+    asked.session.reject("It is late.")
+    assert asked.closed is not bool(asked.session.nick)
+    assert asked.session.is_asking_password is not asked.closed
+
+
+def test_password_is_warned_about_or_refused_on_a_connection_that_others_can_read() -> None:
+    for passwords in ("warn", "tls"):
+        world = World(Settings(passwords=passwords))
+        client = SessionClient(world)
+        client.session.source = Source("192.0.2.7", is_local=False)
+        client.session.start()
+        client.say("bob")
+        client.read()
+        client.say("/register")
+        if passwords == "warn":
+            assert client.read() == [ServerNotice(NOT_ENCRYPTED), ASK]
+        else:
+            assert client.read() == [ErrorReply(NEEDS_TLS)]
+        client = SessionClient(world)
+        client.session.source = Source("192.0.2.7", is_local=False)
+        client.session.start()
+        client.say("/login ann")
+        assert client.closed is (passwords == "tls")
+
+
+def test_password_before_the_nickname_that_is_repeated_is_no_nickname(world: World) -> None:
+    client = world.open_session()
+    client.say("/login ann", PASSWORD, "", PASSWORD, "ann")
+    assert client.session.nick == "ann"
+    client = world.open_session()
+    client.say("/login ann", "correcthorse", "", "correcthorse")
+    assert client.session.nick == ""
+
+
+def test_login_to_a_nickname_that_cannot_be_had_asks_for_another() -> None:
+    world = World(Settings(unicode_nicknames=True))
+    anna, bob = world.join_sessions("anna", "bob")
+    anna.say("/register", PASSWORD, PASSWORD, "quit")
+    world.join_sessions("\u0430nna")
+    client = world.open_session()
+    refused = ErrorReply("anna looks too much like \u0430nna, who is here.")
+    client.say("anna", PASSWORD)
+    assert client.read()[2:] == [refused, PROMPT]
+    bob.say("/login anna", PASSWORD)
+    assert bob.read()[-1] == refused
+    assert bob.session.ready
 
 
 # quit

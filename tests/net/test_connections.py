@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from broadcast.core.errors import TooManyConnections
+from broadcast.core.errors import Banned, TooManyConnections
 from broadcast.core.limits import Limits
 from broadcast.net.connections import BACKLOG_SECONDS, MAX_REJECTED, Connection, Connections
 from tests.harness import MemoryTransport
@@ -141,3 +141,17 @@ def test_rejected_connections_above_the_limit_are_aborted(connections: Connectio
     assert [connection.transport.closed for connection in rejected] == [True] * len(rejected)
     aborted = [connection.transport.aborted for connection in rejected]
     assert aborted == [False] * MAX_REJECTED + [True, False]
+
+
+def test_banned_address_counts_toward_no_limit(clock: Clock) -> None:
+    def ban(_host: str | None) -> None:
+        raise Banned("you are banned.", None)
+
+    connections = Connections(Limits(), clock, ban)
+    ann = FakeConnection()
+    with pytest.raises(Banned):
+        connections.add(ann)
+    assert (connections.accepted_count, connections.limiter.total, ann in connections) == (1, 0, True)
+    connections.disconnect_rejected(ann)
+    connections.remove(ann)
+    assert len(connections) == 0

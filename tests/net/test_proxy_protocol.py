@@ -40,6 +40,7 @@ from broadcast.net.proxy_protocol import (
 from broadcast.net.tcp_info import tcp_socket
 from broadcast.net.writers import SocketWriter, StreamTransport, writer_for
 from tests.harness import DirectWorld, MemoryTransport, World
+from tests.operators import give_account, join_operator, member_of
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 WELCOME = b"Welcome to Broadcast. Type a nickname and press Enter.\r\nNickname: "
@@ -466,3 +467,35 @@ def test_endpoint_wraps_the_factory_and_passes_on_its_ports() -> None:
     ports = [wrapped.numPorts]
     factories[0].doStop()
     assert [*ports, wrapped.numPorts] == [1, 0]
+
+
+def test_ban_reaches_the_client_and_never_the_proxy() -> None:
+    world = World()
+    factory = ProxiedFactory(cast(IProtocolFactory, world.factory), world.clock, world.connections.limiter)
+    ann = join_operator(world, "ann")
+
+    def connect(header: bytes, nick: str = "") -> ProxiedClient:
+        client = ProxiedClient(world, factory)
+        client.send(header, f"{nick}\r\n".encode() if nick else b"")
+        client.read()
+        return client
+
+    named, unnamed, local = (
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"PROXY TCP4 127.0.0.1 10.0.0.1 1 2\r\n",
+    )
+    people = [connect(header, nick) for header, nick in ((named, "bob"), (unnamed, "carol"), (local, "dave"))]
+    ann.read()
+    ann.say("/ban bob", "/ban carol", "/ban dave")
+    assert all(person.transport.finished for person in people)
+    assert [line for line in ann.lines() if line.startswith("->")] == [
+        "-> the nickname bob and the address 192.0.2.7/32 are banned.",
+        "-> the nickname carol is banned.",
+        "-> the nickname dave is banned.",
+    ]
+    assert [connect(header).transport.finished for header in (named, unnamed, local)] == [True, False, False]
+    for header, nick in ((unnamed, "erin"), (local, "frank")):
+        connect(header, nick)
+        give_account(world, nick, "operator")
+        assert not member_of(world, nick).source.is_safe

@@ -19,6 +19,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from broadcast.core.limits import Limits
+from broadcast.core.source import Source
+from broadcast.net.addresses import source_of
 from broadcast.net.connection_log import REJECTION_SECONDS
 from broadcast.net.tls import (
     HANDSHAKE_SECONDS,
@@ -151,6 +153,32 @@ def test_handshake_has_a_time_limit(world: TlsWorld, steps: int) -> None:
     assert client.transport.closed
     assert [event["why"] for event in events] == ["TLS handshake with 127.0.0.1 port 40000 not complete after 10 s"]
     client.server.dataReceived(b"more")
+
+
+def test_client_that_sends_its_handshake_byte_by_byte_gets_no_more_time(world: TlsWorld) -> None:
+    client = world.open()
+    for byte in client.step():
+        client.server.dataReceived(bytes([byte]))
+        world.clock.advance(0.4)
+        if is_closed(client):
+            break
+    assert world.clock.seconds() == pytest.approx(NOON + HANDSHAKE_SECONDS)
+
+
+def test_time_in_which_the_client_waits_for_its_turn_does_not_count(world: TlsWorld) -> None:
+    busy = world.tls_factory.pacer
+    busy._is_talking = lambda: True
+    busy._cpu_seconds = world.clock.seconds
+    busy.submit(lambda: world.clock.advance(1))
+    client = world.open()
+    world.clock.advance(HANDSHAKE_SECONDS - 1)
+    busy._next = world.clock.callLater(100, busy._end_pause)
+    client.server.dataReceived(client.step())
+    assert not client.transport.reading
+    world.clock.advance(100)
+    assert not is_closed(client)
+    client.shake_hands()
+    assert client.read() == WELCOME
 
 
 @pytest.mark.parametrize(
@@ -446,6 +474,14 @@ def test_client_that_makes_the_server_answer_and_reads_nothing_is_aborted(world:
     client.server._outgoing.write(b"x")
     client.server.dataReceived(client.encrypt(b"b"))
     assert is_closed(client)
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_origin_is_secure_and_local_only_without_a_proxy(world: TlsWorld, forwarded: bool) -> None:
+    client = world.open()
+    client.transport.is_forwarded = forwarded  # type: ignore[attr-defined]  # as that of a proxied connection
+    client.shake_hands()
+    assert source_of(client.server) == Source("127.0.0.1", is_local=not forwarded, is_encrypted=True)
 
 
 def test_proxied_half_closing_passes_through() -> None:

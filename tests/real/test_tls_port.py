@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.task import deferLater
 
 from tests.certificates import Pair
 from tests.real.programs import PATIENCE, Programs, Server, found
@@ -145,6 +146,52 @@ async def test_proxy_header_comes_before_the_handshake(programs: Programs) -> No
         connection.sendall(b"bob\nquit\n")
         assert read_until(connection, b"Goodbye, bob.\r\n")
     await server.program.until("bob joined from 192.0.2.7 port 56324")
+
+
+@ensureDeferred
+async def test_haproxy_passes_encrypted_connections_on_or_ends_them_itself(programs: Programs) -> None:
+    haproxy = found("haproxy")
+    pair = Pair()
+    (programs.folder / "haproxy.pem").write_bytes(pair.cert_pem + pair.key_pem)
+    server = await programs.server(
+        "--ephemeral", "--port", "haproxy:tcp:0:interface=127.0.0.1", "--tls", "haproxy:tcp:0:interface=127.0.0.1"
+    )
+    await server.program.until("Listening with TLS")
+    (plain,) = re.findall(r"Listening on 127\.0\.0\.1 port (\d+)", server.program.text())[1:]
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        passing, ending = one.getsockname()[1], other.getsockname()[1]
+    (programs.folder / "haproxy.cfg").write_text(f"""
+defaults
+    mode tcp
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
+listen passing
+    bind 127.0.0.1:{passing}
+    server room 127.0.0.1:{tls_port(server)} send-proxy-v2
+listen ending
+    bind 127.0.0.1:{ending} ssl crt haproxy.pem
+    server room 127.0.0.1:{plain} send-proxy
+""")
+    proxy = programs.run(haproxy, "-f", "haproxy.cfg", "-db")
+    for port, certificate in ((passing, None), (ending, pair.cert_pem.decode())):
+        await listening(programs, port)
+        with connected(port) as connection:
+            connection.sendall(b"bob\nquit\n")
+            read_until(connection, b"Goodbye, bob.\r\n")
+            shown = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
+            assert certificate is None or shown == certificate
+            host, number = connection.getsockname()
+        await server.program.until(f"bob joined from {host} port {number}")
+    await proxy.stop()
+
+
+async def listening(programs: Programs, port: int) -> None:
+    """Wait until *port* accepts connections."""
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE):
+            return
+        await deferLater(programs.clock, 0.01)
 
 
 @ensureDeferred

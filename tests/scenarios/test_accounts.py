@@ -8,9 +8,11 @@ from twisted.internet.address import IPv4Address
 from broadcast.core.account_commands import DROPPED, PASSWORD_CHANGED
 from broadcast.core.errors import JournalError
 from broadcast.core.hub import GOING_DOWN, TAKEN_OVER, Settings
+from broadcast.core.password_dialogue import TYPED_AHEAD_SECONDS
 from broadcast.core.session import NEEDS_TLS, NOT_ENCRYPTED
 from tests.harness import PASSWORD, Person, World
 from tests.scenarios.conftest import Opens, newcomer
+from tests.tls import TlsWorld
 
 ASK = "<hide>Password: "
 ASK_OLD, ASK_NEW, ASK_MORE = "<hide>Old password: ", "<hide>New password: ", "<hide>Once more: "
@@ -394,6 +396,26 @@ def test_old_and_new_password_are_both_recognized_after_the_dialogue(ann: Person
     assert bob.lines() == ["ann: hi", f"ann: {OTHER}"]
 
 
+@pytest.mark.parametrize("command", ["/passwd", "/drop", f"/register {SECRET}", " /login ann x", "/register:"])
+def test_password_that_is_typed_ahead_of_a_refusal_is_not_said(
+    world: World, ann: Person, log: list[str], command: str
+) -> None:
+    bob, person = world.join("bob")[0], newcomer(world)
+    ann.read()
+    kept_back = "-> Error: this may be the password that was not asked for. It was not said.\r\n"
+    repeated = "-> Error: this is the password that you have just typed. It was not said.\r\n"
+    for user in (bob, person):
+        user.send(f"{command}\n{PASSWORD}\n{SECRET}\n{SECRET}\nhi\n")
+    assert kept_back * 2 + repeated in bob.read()
+    assert kept_back + NICKNAME + kept_back + NICKNAME + repeated in person.read()
+    assert ann.lines() == ["bob: hi", " * hi joined."]
+    bob.say(command)
+    world.clock.advance(TYPED_AHEAD_SECONDS)
+    bob.say("good morning")
+    assert ann.lines() == ["bob: good morning"]
+    assert SECRET not in "".join(log)
+
+
 @pytest.mark.parametrize(
     "typed", [b"pass\xffword\xfe", b"pass\xc3word1", b"pass\x01word1", b"pass\x1b[Dword1", b"x" * 257]
 )
@@ -512,7 +534,10 @@ def test_shutdown_closes_a_question(world: World, ann: Person) -> None:
 # Connections that others can read
 
 
-def test_password_over_an_open_network_is_warned_about(world: World, ann: Person) -> None:
+def test_password_over_an_open_network_is_warned_about() -> None:
+    world = World()
+    (ann,) = world.join("ann")
+    world.register(ann)
     bob = world.connect(REMOTE)
     bob.read()
     warning = f" * {NOT_ENCRYPTED}\r\n"
@@ -522,8 +547,8 @@ def test_password_over_an_open_network_is_warned_about(world: World, ann: Person
     assert bob.read() == f"{TYPED}{NICKNAME}" + confirmed("bob", "1 other is here: ann.") + warning + ASK
 
 
-def test_password_over_an_open_network_is_refused_where_it_needs_tls(open_world: Opens) -> None:
-    world = open_world(Settings(passwords="tls"))
+def test_password_over_an_open_network_is_refused_where_it_needs_tls() -> None:
+    world = World(Settings(passwords="tls"))
     (ann,) = world.join("ann")
     world.register(ann)
     bob = world.connect(REMOTE)
@@ -539,15 +564,23 @@ def test_password_over_an_open_network_is_refused_where_it_needs_tls(open_world:
     assert ann.lines() == [" * bob joined."]
 
 
+@pytest.mark.parametrize("passwords", ["warn", "tls"])
+def test_password_over_tls_is_asked_for_at_once(passwords: str) -> None:
+    world = TlsWorld(Settings(passwords=passwords))
+    bob = world.connect(REMOTE)
+    bob.read()
+    bob.say("/login ann")
+    assert bob.read() == ASK
+
+
 # Telnet
 
 
 def test_do_echo_is_an_answer_once_a_password_was_asked_for_and_a_request_before(world: World, ann: Person) -> None:
     person = newcomer(world)
     person.put(b"\xff\xfd\x01ann\r\n")
-    assert bytes(person.transport.sent) == b"\xff\xfc\x01\xff\xfb\x01Password: "
-    person.transport.sent.clear()
-    person.put(b"\xff\xfd\x01\xff\xfd\x03" + PASSWORD.encode() + b"x\x08\r\0\xff\xfe\x01")
-    assert bytes(person.transport.sent) == b"\xff\xfc\x03\xff\xfc\x01\r\n"
+    assert person.read() == f"<show>{ASK}"
+    person.put(b"\xff\xfd\x01" + PASSWORD.encode() + b"x\x08\r\0\xff\xfe\x01")
+    assert person.read() == TYPED
     world.settle()
-    assert person.protocol.session.nick == "ann"
+    assert person.read() == confirmed("ann")

@@ -21,6 +21,7 @@ from broadcast.core.errors import StartupError
 from broadcast.server.certificates import (
     MAX_FILE_BYTES,
     SELF_SIGNED_DAYS,
+    SELF_SIGNED_FILE,
     load_certificate,
     read_fingerprints,
     self_signed_certificate,
@@ -135,7 +136,7 @@ def test_self_signed_certificate_is_made_once_and_only_its_owner_can_read_it(tmp
     assert (tmp_path / "tls.pem").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["tls.pem"]
     assert self_signed_certificate(tmp_path, NOW).fingerprint == made.fingerprint
-    assert read_fingerprints(tmp_path) == (made.fingerprint, made.key_fingerprint)
+    assert read_fingerprints(tmp_path / SELF_SIGNED_FILE) == (made.fingerprint, made.key_fingerprint)
     certificate = stored(tmp_path)
     assert certificate.not_valid_after_utc - certificate.not_valid_before_utc == timedelta(days=SELF_SIGNED_DAYS)
     assert made.not_after == certificate.not_valid_after_utc

@@ -72,6 +72,7 @@ UID_REUSED: Final = 1012
 PASSWORD_NEEDED: Final = 1020
 WRONG_PASSWORD: Final = 1021
 NOT_PERMITTED: Final = 1024
+BANNED: Final = 1026
 
 
 class End(Exception):
@@ -326,7 +327,7 @@ class Sender:
                 hint = f" {PASSWORD_HINT}" if code == PASSWORD_NEEDED else ""
                 raise End(NICKNAME_REFUSED, f"the nickname was refused: {message}{hint}")
             self._nick = nick
-        elif code in {PASSWORD_NEEDED, WRONG_PASSWORD, NOT_PERMITTED}:
+        elif code in {PASSWORD_NEEDED, WRONG_PASSWORD, NOT_PERMITTED, BANNED}:
             raise End(NICKNAME_REFUSED, self._add_count(f"the nickname was refused: {message}"))
         elif code == ROOM_REFUSED:
             raise End(REFUSED, f"the room was refused: {message}")

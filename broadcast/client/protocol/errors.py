@@ -131,6 +131,29 @@ class NotPermitted(Rejected):
     """The session may not do this."""
 
 
+class Muted(Rejected):
+    """Others must not read texts of the session, or the room is in slow mode, until *until*."""
+
+    @property
+    def until(self) -> float | None:
+        """The end, in seconds since the epoch; None for no end."""
+        return _find_until(self.data)
+
+
+class Banned(Rejected):
+    """The account, the nickname or the address is banned until *until*."""
+
+    @property
+    def until(self) -> float | None:
+        """The end, in seconds since the epoch; None for no end."""
+        return _find_until(self.data)
+
+
+def _find_until(data: Mapping[str, Any]) -> float | None:
+    until = data.get("until")
+    return float(until) if isinstance(until, int | float) else None
+
+
 class Busy(Rejected):
     """The server checks too many passwords. Try again after *retry* seconds."""
 
@@ -155,6 +178,8 @@ _CLASSES: Final[Mapping[int, type[Rejected]]] = {
     1022: TooManyTries,
     1023: RegistrationClosed,
     1024: NotPermitted,
+    1025: Muted,
+    1026: Banned,
     1028: Busy,
 }
 

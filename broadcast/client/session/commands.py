@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broadcast.client.session.talk import Talk
 
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
-ROOM_COMMANDS: Final = frozenset({"/names", "/who", "/users", "/list", "/history", "/search"})
+ROOM_COMMANDS: Final = frozenset({"/names", "/who", "/users", "/list", "/history", "/search", "/slow"})
 """The commands of the server that are about a room."""
 REPLAY: Final = 20
 """The number of older lines that are shown of a room that the user joins."""

@@ -121,6 +121,8 @@ class Conversation(Talk):
             while lines:
                 self._take(lines[0])
                 del lines[0]
+                if self.question is not None and self.question.is_secret:
+                    break  # the rest is visible, so it is no answer
         except UsageError as error:
             self.add(self.current, Problem(str(error)))
         self.front.update()

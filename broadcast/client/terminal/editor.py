@@ -213,10 +213,14 @@ class Editor:
             self._reset()
         elif all(size(line) <= limit or is_divisible(line) for line in lines):
             is_hidden = any(map(conversation.must_hide, lines))
+            self._reset()
             rest = conversation.submit("\n".join(part for line in lines for part in parts(line, limit)))
             if not (rest or is_hidden):
                 self.buffer.history.append_string("\n".join(lines))
-            self._reset(rest)
+            if self._hides:
+                self._draft = Document(rest)
+            else:
+                self._reset(rest)
         return True
 
     def _keep_paste(self) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
@@ -61,8 +61,10 @@ class PlainScreen:
         self._typed = ""
         self._prompt = ""
         """The prompt that the user has not answered yet."""
-        self._echoes = True
-        """Whether the terminal shows what is typed."""
+        self._hides = False
+        """Whether a password is asked for."""
+        self._modes: list[Any] | None = None
+        """The modes of the terminal from before that, or None."""
         self._leaves_until = 0.0
         self._is_silent = False
         """Whether the user knows that the server does not answer."""
@@ -75,13 +77,17 @@ class PlainScreen:
         loop.add_reader(self._source, self._read, self._end)
         with suppress(NotImplementedError, RuntimeError):  # in another thread
             loop.add_signal_handler(signal.SIGINT, self._interrupt)
+            if sys.platform != "win32":
+                loop.add_signal_handler(signal.SIGCONT, self._resume)
         try:
             await self._end
         finally:
             loop.remove_reader(self._source)
-            self._echo(True)
+            self._show_again()
             with suppress(NotImplementedError, RuntimeError):
                 loop.remove_signal_handler(signal.SIGINT)
+                if sys.platform != "win32":
+                    loop.remove_signal_handler(signal.SIGCONT)
 
     def stop(self) -> None:
         """End ``run``."""
@@ -106,7 +112,9 @@ class PlainScreen:
             offered = question.default or next(iter(question.suggestions), "")
             others = [f" (or {' or '.join(question.suggestions[1:])})"] if question.suggestions[1:] else []
             prompt = "".join([question.prompt, f" [{offered}]" if offered else "", *others, ": "])
-        self._echo(not (question is not None and question.is_secret))
+        was_hidden, self._hides = self._hides, question is not None and question.is_secret
+        if self._hides is not was_hidden:
+            self._hide() if self._hides else self._show_again()
         if prompt != self._prompt:
             self._prompt = prompt
             self._write(printable(prompt, self._encoding))
@@ -115,14 +123,25 @@ class PlainScreen:
         if self._is_silent and not was_silent:
             self._note(f"There is {state_of(self._conversation, 0)}.")
 
-    def _echo(self, echoes: bool) -> None:
-        """Let the terminal show what is typed, or not."""
-        if echoes is not self._echoes:
-            self._echoes = echoes
+    def _hide(self) -> None:
+        """Let the terminal not show what is typed. A shell undoes this while the client is suspended."""
+        if sys.platform != "win32":
             with suppress(termios.error):  # no terminal, or one that is gone
                 modes = termios.tcgetattr(self._source)
-                modes[3] = modes[3] | termios.ECHO if echoes else modes[3] & ~termios.ECHO
+                self._modes = self._modes or termios.tcgetattr(self._source)
+                modes[3] &= ~termios.ECHO
                 termios.tcsetattr(self._source, termios.TCSADRAIN, modes)
+
+    def _show_again(self) -> None:
+        """Give the terminal back the modes from before ``_hide``."""
+        modes, self._modes = self._modes, None
+        if sys.platform != "win32" and modes is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self._source, termios.TCSADRAIN, modes)
+
+    def _resume(self) -> None:
+        if self._hides:
+            self._hide()
 
     def alert(self, view: View, entry: Entry) -> None:
         """Ring the bell, and print a mention in another view."""
@@ -149,7 +168,7 @@ class PlainScreen:
         *lines, self._typed = (self._typed + self._decode(data)).split("\n")
         for line in lines:
             question, self._prompt = self._conversation.question, ""
-            if not self._echoes:
+            if self._hides:
                 self._write("\n")
             if question is not None and question.suggestions and not line.strip():
                 line = question.suggestions[0]  # noqa: PLW2901

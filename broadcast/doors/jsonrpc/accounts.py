@@ -91,9 +91,12 @@ def _check(
         except RpcError as error:
             call.fail(error)
         connection.resume()
+        session.end_check()
 
+    session = connection.session
     begin(end)
-    connection.pause()  # the call comes in a later turn
+    session.begin_check()  # the call comes in a later turn
+    connection.pause()
 
 
 def _describe(member: Member) -> AccountResult:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from broadcast.core.errors import PasswordNeeded, RejectedError
+from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
@@ -84,6 +84,11 @@ class Hello:
     def run(self) -> None:
         """Check the parameters, then resume the session or open its rooms."""
         self._connection.pause()
+        self._begin_or_refuse()
+
+    def _begin_or_refuse(self) -> None:
+        if not self._connection.is_open:
+            return
         try:
             self._begin()
         except RpcError as error:
@@ -104,7 +109,7 @@ class Hello:
         resume = params.resume
         if isinstance(resume, UnsetType) or (session := self._find_session(resume)) is None:
             self._check_password()
-        else:
+        elif not session.wait_for_checks(self._begin_or_refuse):  # the result tells the account
             self._resume(session, resume)
 
     def _find_session(self, resume: Resume) -> ProgramSession | None:
@@ -176,6 +181,8 @@ class Hello:
         connection, account, nick = self._connection, self._account, self._params.nick
         assert not isinstance(nick, UnsetType)
         try:
+            if account is not None and self._hub.accounts.get(account.id) is not account:
+                raise WrongPassword  # the account was deleted while the rooms were opened
             reject_controls(nick)
             name = sanitize(nick) if account is None else account.name
             return self._sessions.open(name, self._limit_grace(inf), connection.address, connection.source, account)

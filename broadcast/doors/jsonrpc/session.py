@@ -144,6 +144,9 @@ class ProgramSession:
         """A function that is called when the session has left all rooms, before its connection closes."""
         self.tell_uids: dict[str, FirstTell] = {}
         """The last private messages that had a uid, by their uid."""
+        self._checks = 0
+        """Number of passwords of this session that are being checked."""
+        self._when_checked: list[Callable[[], None]] = []
         self._sessions = sessions
         self._hub = sessions.hub
         self._private_lines: list[bytes] = []  # mostly empty; an empty deque would take 700 bytes
@@ -194,6 +197,26 @@ class ProgramSession:
         if not text.isprintable():
             text = text.replace("\r", " ").replace("\n", " ")
         return sanitize(text)
+
+    # Passwords
+
+    def begin_check(self) -> None:
+        """Note that a password is being checked."""
+        self._checks += 1
+
+    def end_check(self) -> None:
+        """Note that a password was checked, and run what waits for that."""
+        self._checks -= 1
+        if not self._checks:
+            calls, self._when_checked = self._when_checked, []
+            for call in calls:
+                call()
+
+    def wait_for_checks(self, call: Callable[[], None]) -> bool:
+        """Call *call* when no password is being checked any more. Return False, without a call, if none is."""
+        if self._checks:
+            self._when_checked.append(call)
+        return self._checks > 0
 
     # Rooms
 

@@ -66,7 +66,7 @@ def open_database(
     """
     with translate_errors(path):
         if path.exists():
-            _examine(path)
+            examine(path)
         elif last_number.seq:
             raise damaged(path, f"is missing, but {LAST_NUMBER_FILE} says that it has held line #{last_number.seq}")
         else:
@@ -111,7 +111,7 @@ def _create(path: Path) -> None:
     fsync_directory(path.parent)
 
 
-def _examine(path: Path) -> None:
+def examine(path: Path) -> None:
     """Reject a file whose header is not SQLite's, or that is truncated (SQLite file format, section 1.3)."""
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)

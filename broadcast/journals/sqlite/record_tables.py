@@ -115,8 +115,8 @@ def read_records(db: sqlite3.Connection) -> StoredRecords:
     waiting = """SELECT recipient_account, sender_account, count(*) FROM private_lines WHERE delivered = 0
         GROUP BY recipient_account, sender_account"""
     return StoredRecords(
-        _select(db, AccountRecord, "ORDER BY id"),
-        _select(db, Ban, "ORDER BY id"),
+        select_records(db, AccountRecord, "ORDER BY id"),
+        select_records(db, Ban, "ORDER BY id"),
         last.get("accounts", 0) + 1,
         last.get("bans", 0) + 1,
         last.get("private_lines", 0) + 1,
@@ -124,7 +124,7 @@ def read_records(db: sqlite3.Connection) -> StoredRecords:
     )
 
 
-def _select(db: sqlite3.Connection, kind: type[R], rest: str, values: Sequence[int] = ()) -> list[R]:
+def select_records(db: sqlite3.Connection, kind: type[R], rest: str, values: Sequence[int] = ()) -> list[R]:
     """Return the records of *kind* that a SELECT with the clauses *rest* finds. Raises ``JournalDamaged``."""
     rows = db.execute(f"SELECT {_COLUMNS[kind]} FROM {_TABLES[kind]} {rest}", values).fetchall()  # noqa: S608 - constants
     for row in rows:
@@ -135,7 +135,7 @@ def _select(db: sqlite3.Connection, kind: type[R], rest: str, values: Sequence[i
 
 
 def _select_private(db: sqlite3.Connection, rest: str, values: Sequence[int]) -> list[PrivateLine]:
-    return [replace(line, delivered=bool(line.delivered)) for line in _select(db, PrivateLine, rest, values)]
+    return [replace(line, delivered=bool(line.delivered)) for line in select_records(db, PrivateLine, rest, values)]
 
 
 def read_private(db: sqlite3.Connection, account: int, other: int | None, before: int, limit: int) -> list[PrivateLine]:
@@ -169,7 +169,7 @@ def read_waiting(db: sqlite3.Connection, account: int, before: int) -> list[Priv
 
 def read_audit(db: sqlite3.Connection, limit: int) -> list[AuditEntry]:
     """Return the newest *limit* entries, in ascending order."""
-    return _select(db, AuditEntry, "ORDER BY id DESC LIMIT ?", (limit,))[::-1]
+    return select_records(db, AuditEntry, "ORDER BY id DESC LIMIT ?", (limit,))[::-1]
 
 
 class PrivateSearch:

@@ -620,6 +620,12 @@ def test_the_password_is_sent_at_each_hello(world: World, tmp_path: Path) -> Non
     assert all(params["password"] for method, params in world.server.calls if method == "hello")
 
 
+def test_a_ban_is_a_refused_nickname(world: World) -> None:
+    world.server.fails["hello"] = Refusal(1026, "banned", until=None)
+    assert world.send("hi", nick="ann") == (3, "the nickname was refused: This is refused: banned.")
+    assert world.stored == []
+
+
 def test_a_missing_or_wrong_password_is_a_refused_nickname(world: World, tmp_path: Path) -> None:
     options = with_password(world, tmp_path, "battery staple")
     assert world.send("hi", **options) == (3, "the nickname was refused: This is refused: wrong-password.")

@@ -186,6 +186,9 @@ def test_a_request_that_is_too_long_for_the_server_is_not_sent(link: Link) -> No
         (1008, errors.TooLong),
         (1009, errors.Rejected),
         (1012, errors.UidReused),
+        (1024, errors.NotPermitted),
+        (1025, errors.Muted),
+        (1026, errors.Banned),
         (-32602, errors.Rejected),
     ],
 )
@@ -196,6 +199,20 @@ def test_each_error_has_its_class(link: Link, code: int, kind: type[errors.Rejec
     assert type(caught.value) is kind
     assert caught.value.code == code
     assert caught.value.reason == "some-reason"
+
+
+def test_a_mute_and_a_ban_say_until_when_they_hold(link: Link) -> None:
+    for until in (1_768_478_400.0, None):
+        link.server.fails["say"] = Refusal(1025, "muted", until=until)
+        with pytest.raises(errors.Muted) as muted:
+            link.answered(requests.Say("lobby", "hi"))
+        assert muted.value.until == until
+    link.server.lose_sessions()
+    link.lose()
+    link.server.fails["hello"] = Refusal(1026, "banned", until=1_768_478_400)
+    link.start()
+    assert isinstance(link.session.ended, errors.Banned)
+    assert link.session.ended.until == 1_768_478_400.0
 
 
 def test_all_other_requests_have_typed_results(link: Link) -> None:

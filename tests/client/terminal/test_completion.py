@@ -104,7 +104,7 @@ def test_the_commands_of_the_client_are_known_before_there_is_a_connection(room:
 
 def test_the_first_completion_of_a_command_asks_the_server(room: Room) -> None:
     assert room.asked_after("/n", requests.Output(HELP)) == ["/names", "/nick "]
-    assert room.asked_after("/r") == ["/receipts ", "/roll ", "/reply "]
+    assert room.asked_after("/r") == ["/receipts ", "/roll ", "/reply ", "/register"]
     assert room.server.requests == []
 
 

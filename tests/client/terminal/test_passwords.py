@@ -40,6 +40,7 @@ def test_stars_stand_for_the_password() -> None:
         assert stage.server.server.requests == [requests.Register(SECRET)]
         stage.server.server.answer(requests.Account("ann", "ann"))
         await stage.has("-> ann is registered: from now on, it needs the password. You are logged in.")
+        await stage.has(">")
         assert history(stage) == ["/register"]
         stage.type(UP)
         await stage.model.until(lambda: stage.model.shown[-2] == "> /register")
@@ -66,6 +67,18 @@ def test_the_draft_is_put_aside_while_a_password_is_asked_for() -> None:
 
     stage = act(scene)
     assert SECRET not in stage.model.written
+
+
+def test_lines_behind_a_command_are_no_password() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.type("\x1b[200~/register\nsaid\nlater\n\x1b[201~")
+        await stage.shows("Password:", STATUS)
+        stage.type(ENTER)
+        await stage.has("> said", "later")
+        assert stage.server.server.requests == []
+        assert history(stage) == []
+
+    act(scene)
 
 
 @pytest.mark.parametrize("keys", [ENTER, CTRL_C, SECRET + CTRL_C], ids=repr)
@@ -116,6 +129,11 @@ def test_a_simple_terminal_does_not_show_a_password() -> None:
         await stage.until(lambda: answers == [SECRET, ""])
         assert echoes()
         stage.talk.ask_password(REFUSAL, answers.append)
+        assert not echoes()
+        modes = termios.tcgetattr(slave)
+        modes[3] |= termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
+        stage.screen._resume()  # as after Ctrl-Z and fg
         assert not echoes()
 
     stage = PlainStage(is_connected=False)

@@ -288,13 +288,32 @@ def test_a_result_after_the_connection_logs_nobody_else_in(
         assert back.welcome["result"]["resumed"]
         assert back.call("ping") == {}
         assert back.call("nick", nick="bobby") == {"nick": "bobby"}
+        assert back.welcome["result"]["account"] == ("ann" if method == "login" else "bob")
     else:
         world.hub.member_by_session(int(bob.welcome["session"])).listener.disconnect("kicked", "Kicked.")  # type: ignore[union-attr]
         world.settle()
-    owner.call("ping")
+    if (end, method) != ("resume", "login"):
+        owner.call("ping")
     for member in world.hub.members.values():
         registered = world.hub.accounts.find(member.nick)
         assert registered is None or registered is member.account
+
+
+def test_a_resumption_waits_until_the_password_is_checked(world: ProgramWorld) -> None:
+    bob = world.program("bob")
+    bob.put("register", {"password": SECRET})
+    back = attempt(world, "bob", resume=bob.resume)
+    assert back.welcome["result"]["resumed"]
+    assert back.welcome["result"]["account"] == "bob"
+    back.put("set_password", {"old": SECRET, "new": OTHER})
+    late = [world.open_program() for _ in range(2)]
+    ids = [
+        program.put("hello", {"protocol": 1, "resume": bob.resume | {"attempt": number}})
+        for program, number in zip(late, (3, 2), strict=True)
+    ]
+    world.settle()
+    assert late[0].response(ids[0])["result"]["account"] == "bob"
+    assert late[1].response(ids[1])["error"]["data"]["reason"] == "stale"
 
 
 def test_a_nickname_that_is_registered_too_late_is_free_for_nobody(world: ProgramWorld) -> None:
@@ -317,6 +336,17 @@ def test_hello_of_a_connection_that_has_gone_changes_nothing(world: ProgramWorld
     late.vanish()
     owner.say("still here")
     assert owner.texts() == ["still here"]
+
+
+def test_an_account_that_is_deleted_while_rooms_are_opened_lets_nobody_in(world: ProgramWorld, owner: Program) -> None:
+    account = world.hub.accounts.find("ann")
+    assert account is not None
+    late = world.open_program()
+    id_ = late.put("hello", {"protocol": 1, "nick": "ann", "password": SECRET, "rooms": ["kitchen"]})
+    world.turn()  # the password is right
+    world.hub.accounts.remove(account)
+    world.settle()
+    assert late.response(id_)["error"]["data"]["reason"] == "wrong-password"
 
 
 # Secrets stay secret

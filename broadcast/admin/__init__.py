@@ -1,0 +1,1 @@
+"""The administrator's command: accounts, and the journal as a whole."""

@@ -1,0 +1,172 @@
+"""The command line of the administrator's command: one table of commands, from which help and man page are made."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+from broadcast import __version__
+from broadcast.admin.status import STATUSES, USAGE
+from broadcast.core.sanitize import sanitize
+
+PROGRAM: Final = "broadcast-admin"
+DESCRIPTION: Final = "Administer a broadcast server."
+DATA: Final = "broadcast-data"
+
+
+class Argument(NamedTuple):
+    """An argument or an option of a command, with the *settings* that argparse takes."""
+
+    name: str
+    help: str
+    settings: Mapping[str, Any] = {}
+
+
+class Command(NamedTuple):
+    """A command."""
+
+    name: str
+    help: str
+    arguments: Sequence[Argument] = ()
+
+
+def _time(text: str) -> float:
+    """Return the time *text*, in ISO 8601, as seconds since the epoch. The default zone is that of this machine."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+_time.__name__ = "time, such as 2026-01-15 or 2026-01-15T12:30+01:00"  # argparse shows it
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "number from 1 on"
+_NAME: Final = Argument("NAME", "the nickname of the account")
+COMMANDS: Final = (
+    Command("accounts", "list the accounts: name, role, time of creation, time of the last use"),
+    Command("add", "register a nickname, with a new password", (_NAME,)),
+    Command("passwd", "give an account a new password, and end its sessions", (_NAME,)),
+    Command("remove", "delete an account with the private lines to it, and end its sessions", (_NAME,)),
+    Command(
+        "rename",
+        "give an account another nickname",
+        (Argument("OLD", "the present nickname"), Argument("NEW", "the new nickname")),
+    ),
+    Command(
+        "role",
+        "make an account an operator, or end that",
+        (_NAME, Argument("ROLE", "operator or none", {"choices": ("operator", "none")})),
+    ),
+    Command(
+        "fingerprint",
+        "print the fingerprints of the server's self-signed certificate and of its key, or of another certificate",
+        (Argument("FILE", "the file of the other certificate, as for --cert", {"nargs": "?", "type": Path}),),
+    ),
+    Command("bans", "list the bans"),
+    Command(
+        "audit",
+        "list what operators and administrators have done",
+        (
+            Argument(
+                "COUNT", "the number of entries, the newest ones (100)", {"nargs": "?", "type": _count, "default": 100}
+            ),
+        ),
+    ),
+    Command(
+        "export",
+        "print the lines of all rooms",
+        (
+            Argument("--json", "print each line as a JSON object", {"action": "store_true"}),
+            Argument(
+                "--room",
+                "only this room; give it several times for several",
+                {"metavar": "NAME", "action": "append", "default": []},
+            ),
+            Argument("--since", "only lines from TIME on", {"metavar": "TIME", "type": _time, "default": -inf}),
+            Argument("--until", "only lines before TIME", {"metavar": "TIME", "type": _time, "default": inf}),
+            Argument("--private", "private lines, too", {"action": "store_true"}),
+        ),
+    ),
+    Command(
+        "verify",
+        "check that the journal, or a backup, is intact",
+        (Argument("FILE", "the backup", {"nargs": "?", "type": Path}),),
+    ),
+    Command("backup", "copy the journal to a new file", (Argument("FILE", "the new file", {"type": Path}),)),
+)
+"""All commands, in the order of the help."""
+
+
+def usage(command: Command) -> str:
+    """Return *command* with its arguments: ``audit [COUNT]``."""
+    return " ".join([command.name, *map(_usage_of, command.arguments)])
+
+
+def _usage_of(argument: Argument) -> str:
+    if "choices" in argument.settings:
+        return "|".join(argument.settings["choices"])
+    if not argument.name.startswith("-"):
+        return f"[{argument.name}]" if "nargs" in argument.settings else argument.name
+    value = f" {argument.settings['metavar']}" if "metavar" in argument.settings else ""
+    return f"[{argument.name}{value}]{'...' if argument.settings.get('action') == 'append' else ''}"
+
+
+class _Parser(ArgumentParser):
+    """A parser that reports errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print *message*, and end the program."""
+        sys.stderr.write(f"{PROGRAM}: {sanitize(message)}. --help explains.\n")
+        raise SystemExit(USAGE)
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of the command line."""
+    statuses = "\n".join(f"  {number:<3}  {meaning}" for number, meaning in STATUSES.items())
+    parser = _Parser(
+        PROGRAM,
+        description=DESCRIPTION,
+        epilog=f"exit status:\n{statuses}",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", type=Path, default=Path(DATA), help=f"the data folder of the server ({DATA})"
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, title="commands")
+    for command in COMMANDS:
+        subparser = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            allow_abbrev=False,
+        )
+        for argument in command.arguments:
+            name = argument.name if argument.name.startswith("-") else argument.name.lower()
+            shown = {} if argument.name.startswith("-") else {"metavar": argument.name}
+            subparser.add_argument(name, help=argument.help, **{**shown, **argument.settings})
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Return what *arguments* ask for. An error ends the program."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    for value in vars(options).values():
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                parser.error("a name is not valid UTF-8")
+    return options

@@ -1,0 +1,146 @@
+"""Changes of accounts: asked of the server while one runs, else made in the journal by the same code."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, sleep, time
+from typing import Final
+
+import msgspec
+
+from broadcast.accounts.hashing import Hasher
+from broadcast.admin.status import REJECTED, UNKNOWN, UNUSABLE, AdminError
+from broadcast.core.accounts import Accounts, Authenticator
+from broadcast.core.errors import JournalInUse
+from broadcast.journals.sqlite.data_dir import LOBBY
+from broadcast.journals.sqlite.journal import SqliteJournal
+from broadcast.net.peer_user import peer_user
+from broadcast.server.administration import SOCKET, Administration, encode_request
+
+ANSWER_SECONDS: Final = 130.0
+"""Time for the server to answer: a little longer than the server itself allows."""
+START_SECONDS: Final = 5.0
+"""Time for a server that starts or stops, and so holds the lock but has no socket."""
+RETRY_SECONDS: Final = 0.1
+MAX_ANSWER_BYTES: Final = 64 * 1024
+
+
+class _NoServer(Exception):
+    """No server listens at the admin socket. The text says how that shows."""
+
+
+def request(folder: Path, method: str, params: Mapping[str, str], report: Callable[[str], object]) -> str:
+    """Have *method* done, and return one line about what was done. Raises ``AdminError`` or ``JournalError``.
+
+    *report* is called with a line if the journal, which no server uses, lacks lines.
+    """
+    line = encode_request(method, params)
+    deadline = monotonic() + START_SECONDS
+    while True:
+        try:
+            return _decode(_ask_server(folder, line))
+        except _NoServer as error:
+            why = str(error)
+        try:
+            return _decode(_ask_journal(folder, line, report))
+        except JournalInUse:
+            if monotonic() > deadline:
+                text = f"a server has {folder} open, but does not answer: {why}; stop it, or start it again"
+                raise AdminError(UNUSABLE, text) from None
+        sleep(RETRY_SECONDS)
+
+
+def _ask_server(folder: Path, line: bytes) -> bytes:
+    """Return the answer of the server to *line*. Raises ``_NoServer``."""
+    path = folder / SOCKET
+    if not hasattr(socket, "AF_UNIX"):
+        raise _NoServer("this system has no unix sockets")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ANSWER_SECONDS)
+        try:
+            connection.connect(os.fspath(path))
+        except FileNotFoundError:
+            raise _NoServer(f"there is no {path}") from None
+        except ConnectionRefusedError:
+            raise _NoServer(f"nothing listens at {path}") from None
+        except OSError as error:
+            if error.errno is None:
+                length = len(os.fsencode(path))
+                raise _NoServer(f"{path} has {length} bytes, too many for a unix socket") from None
+            why = f"{error.strerror}; run this command as the user of the server, or as root"
+            raise AdminError(UNUSABLE, f"cannot use {path}: {why}") from None
+        if peer_user(connection) not in {0, os.geteuid(), folder.stat().st_uid}:
+            raise AdminError(UNUSABLE, f"a process of another user listens at {path}: nothing was sent to it")
+        return _exchange(connection, line)
+
+
+def _exchange(connection: socket.socket, line: bytes) -> bytes:
+    answer = b""
+    try:
+        with suppress(BrokenPipeError):  # the server may have answered already, for example that this is another user
+            connection.sendall(line)
+        while not answer.endswith(b"\n") and len(answer) < MAX_ANSWER_BYTES:
+            data = connection.recv(MAX_ANSWER_BYTES)
+            if not data:
+                raise AdminError(UNKNOWN, "the server has closed the connection without an answer: it may have stopped")
+            answer += data
+    except TimeoutError:
+        text = f"the server has not answered within {ANSWER_SECONDS:.0f} seconds"
+        raise AdminError(UNKNOWN, text) from None
+    except OSError as error:
+        raise AdminError(UNKNOWN, f"the connection to the server was lost: {error.strerror or error}") from None
+    return answer
+
+
+def _ask_journal(folder: Path, line: bytes, report: Callable[[str], object]) -> bytes:
+    """Return the answer to *line* after the change in the journal of *folder*. Raises ``JournalError``."""
+    calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    answers: list[bytes] = []
+    with _as_owner(folder):
+        journal = SqliteJournal(folder, calls.put, report=report)
+        try:
+            journal.open(LOBBY, 1)
+            hasher = Hasher(calls.put)
+            authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time)
+            authenticator.accounts.load(journal.records.load())
+            Administration(authenticator, journal.records, time).handle(line, answers.append)
+            while not answers:
+                calls.get()()
+        finally:
+            journal.close()
+    return answers[0]
+
+
+@contextmanager
+def _as_owner(folder: Path) -> Iterator[None]:
+    """Let root act as the owner of *folder* in the block, so that the server can use the files that are created."""
+    status = folder.stat()
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or status.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(status.st_gid)
+    os.seteuid(status.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+
+
+def _decode(answer: bytes) -> str:
+    """Return the result in *answer*. Raises ``AdminError``."""
+    try:
+        message = msgspec.json.decode(answer, type=dict[str, object])
+    except msgspec.DecodeError:
+        raise AdminError(UNKNOWN, "the server has sent an answer that this version does not know") from None
+    if "result" in message:
+        return str(message["result"])
+    error = message.get("error")
+    text = str(error.get("message")) if isinstance(error, dict) else "the server has sent no reason"
+    raise AdminError(REJECTED, text.rstrip("."))
