@@ -109,14 +109,6 @@ class Account(msgspec.Struct, frozen=True):
     account: str | None = None
 
 
-class DeviceCode(msgspec.Struct, frozen=True):
-    """The code that the user types into a page of the provider, and the seconds for which it is valid."""
-
-    user_code: str
-    verification_uri: str
-    expires_in: float = 0.0
-
-
 class Output(msgspec.Struct, frozen=True):
     """The answer to a command of the line protocol."""
 
@@ -287,11 +279,11 @@ class Login(_SecretRequest[Account], frozen=True):
     nick: str | UnsetType = UNSET
 
 
-class Oidc(Request[DeviceCode], frozen=True):
-    """Log in with the server's OpenID Connect provider. The event ``LoginEnded`` follows."""
+class Oidc(Request[Nothing], frozen=True):
+    """Begin to log in with the server's OpenID Connect provider. ``LoginCode`` and ``LoginEnded`` follow."""
 
     method: ClassVar[str] = "oidc"
-    result: ClassVar[Any] = DeviceCode
+    result: ClassVar[Any] = Nothing
 
 
 class Logout(Request[Account], frozen=True):

@@ -173,12 +173,8 @@ def _login(talk: Talk, item: Item, nick: str) -> Execution:
 
 
 def _oidc(_talk: Talk, _item: Item, _argument: str) -> Execution:
-    code = yield requests.Oidc()
-    return [
-        Output(f"Open this page in a browser: {code.verification_uri}"),
-        Output(f"Type this code there, only if you started this yourself: {code.user_code}"),
-        Output(f"The code is valid for {max(int(code.expires_in) // 60, 1)} min."),
-    ]
+    yield requests.Oidc()
+    return ()
 
 
 def _logout(talk: Talk, _item: Item, _argument: str) -> Execution:

@@ -57,8 +57,8 @@ class AccountResult(Struct, frozen=True, kw_only=True):
     account: AccountName
 
 
-class DeviceCodeResult(Struct, frozen=True, kw_only=True):
-    """The result of ``oidc``: the user opens the page in a browser, logs in, and types the code there.
+class LoginCode(Struct, frozen=True, kw_only=True):
+    """The code of the login that ``oidc`` began. The user opens the page, logs in there, and types the code.
 
     Show the two apart, the code with the words *only if you started this yourself*. The page never contains the code.
     """
@@ -69,7 +69,7 @@ class DeviceCodeResult(Struct, frozen=True, kw_only=True):
 
 
 class LoginEnded(Struct, frozen=True, kw_only=True):
-    """The login that ``oidc`` began has ended."""
+    """The login that ``oidc`` began has ended, perhaps before there was a code."""
 
     nick: Annotated[str, Meta(description="The own nickname.")]
     account: AccountName

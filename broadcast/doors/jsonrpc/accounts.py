@@ -12,7 +12,7 @@ from broadcast.core.errors import NotPermitted, RejectedError
 from broadcast.core.oidc_login import OidcLogin
 from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.jsonrpc.account_messages import AccountResult, DeviceCodeResult, LoginEnded
+from broadcast.doors.jsonrpc.account_messages import AccountResult, LoginCode, LoginEnded
 from broadcast.doors.jsonrpc.encoder import encode_notification
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import Empty
@@ -139,31 +139,26 @@ def login(connection: Connection, call: Call, params: LoginParams) -> None:
 
 
 def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
-    """Begin a login with OpenID Connect. The call is answered with its code."""
+    """Begin a login with OpenID Connect. The provider may be slow, so notifications report the code and the end."""
     hub, session = connection.sessions.hub, connection.session
     member = session.member
-    has_code = False
+
+    def notify(message: LoginCode | LoginEnded) -> None:
+        if session.connection is not None:
+            session.connection.send(encode_notification(message))
 
     def show(code: DeviceCode) -> None:
-        nonlocal has_code
-        has_code = True
-        call.succeed(
-            DeviceCodeResult(user_code=code.user_code, verification_uri=code.verification_uri, expires_in=code.seconds)
-        )
+        notify(LoginCode(user_code=code.user_code, verification_uri=code.verification_uri, expires_in=code.seconds))
 
     def finish(result: Account | RejectedError) -> None:
-        error = result if isinstance(result, RejectedError) else None
-        if error is not None:
-            hub.rejections[error.kind] += 1
-            if not has_code:
-                call.fail(explain_rejection(error))
-                return
-        text = None if error is None else str(explain_rejection(error))
-        ended = LoginEnded(nick=member.nick, account=account_name(member), error=text)
-        if session.connection is not None:
-            session.connection.send(encode_notification(ended))
+        error = None
+        if isinstance(result, RejectedError):
+            hub.rejections[result.kind] += 1
+            error = str(explain_rejection(result))
+        notify(LoginEnded(nick=member.nick, account=account_name(member), error=error))
 
     OidcLogin(hub, member.source, member, show, finish)
+    call.succeed()
 
 
 def logout(connection: Connection, call: Call, _params: Empty) -> None:

@@ -12,7 +12,6 @@ from broadcast.core.errors import (
     Banned,
     BroadcastError,
     Busy,
-    LoginFailed,
     Muted,
     NicknameRejected,
     NotHere,
@@ -92,7 +91,6 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     ),
     "registration-closed": (Code.REGISTRATION_CLOSED, "Nobody can register here."),
     "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
-    "login-failed": (Code.NOT_PERMITTED, "The OpenID Connect provider has not confirmed who the user is."),
     "busy": (Code.BUSY, "The server checks too many passwords. Try again after data.retry seconds."),
     "muted": (Code.MUTED, "Others must not read texts of the session until data.until; null for no end."),
     "banned": (Code.BANNED, "The account, the nickname or the address is banned until data.until; null for no end."),
@@ -183,8 +181,6 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911,
             return refusal("too-many-tries", sentence, retry=retry)
         case RegistrationClosed():
             return refusal("registration-closed", sentence)
-        case LoginFailed():
-            return refusal("login-failed", sentence)
         case NotPermitted():
             return refusal("not-permitted", sentence)
         case Busy(retry=retry):

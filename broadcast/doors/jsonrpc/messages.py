@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from broadcast.doors.jsonrpc.account_messages import (
     AccountName,
     AccountResult,
-    DeviceCodeResult,
+    LoginCode,
     LoginEnded,
     LoginParams,
     PasswordParams,
@@ -582,10 +582,10 @@ METHODS: Final[Mapping[str, Method]] = {
     ),
     "oidc": Method(
         Empty,
-        DeviceCodeResult,
-        "Log in with the OpenID Connect provider of the server, or join the own account to it if logged in. "
-        "``login_ended`` follows.",
-        ("login-failed", "too-many-tries", "not-permitted", "busy"),
+        Empty,
+        "Begin to log in with the OpenID Connect provider, or to join the own account to it if logged in. The "
+        " notifications login_code and login_ended follow.",
+        ("too-many-tries", "not-permitted", "busy"),
     ),
     "logout": Method(Empty, AccountResult, "Log out, and get another nickname.", ("not-permitted",)),
     "set_password": Method(
@@ -629,6 +629,7 @@ NOTIFICATIONS: Final[Mapping[str, type[Struct]]] = {
     "told": Told,
     "announced": Announced,
     "gap": Gap,
+    "login_code": LoginCode,
     "login_ended": LoginEnded,
     "refused": Refused,
     "ping": Empty,
