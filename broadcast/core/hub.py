@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -351,10 +350,13 @@ class Hub:
     def free_name(self, text: str, owner: Member | None) -> str:
         """Return a nickname like *text* that is not registered, and that nobody has but *owner*, with a number."""
         stem = nicknames.make_stem(text, nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS)
-        for number in count(1):
-            with suppress(RejectedError):
-                return self._validate_nick(f"{stem}{'' if number == 1 else number}", owner, None)
-        raise AssertionError  # pragma: no cover - the numbers do not end
+        name, number = stem, 1
+        while True:
+            try:
+                return self._validate_nick(name, owner, None)
+            except RejectedError:
+                number += 1
+                name = f"{stem}{number}"
 
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
         """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""

@@ -111,7 +111,7 @@ class OidcLogin:
             # Somebody may have taken the nickname while the account was being stored.
             owner = self._hub.owner_of(account.name)
             if owner is not None and owner is not self._member:
-                self._hub.leave_registered_name(owner)
+                self._hub.leave_registered_name(owner, unasked=True)
         if self._is_over:
             return
         if isinstance(account, Account):

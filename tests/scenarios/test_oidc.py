@@ -285,6 +285,17 @@ def test_join_that_cannot_be_stored_changes_nothing(
     assert world.hub.accounts.find_subject(ISSUER, "1") is None
 
 
+def test_user_who_quits_while_the_join_is_stored_has_joined(world: World, provider: FakeProvider) -> None:
+    (ann,) = world.join("ann")
+    world.register(ann)
+    ann.say("/oidc")
+    provider.last.answer(identity("1"))
+    ann.put("quit\r\n")
+    world.settle()
+    assert ann.lines() == [" * Goodbye, ann."]
+    assert subjects(world) == {"ann": "1"}
+
+
 def test_login_or_logout_during_the_login_ends_it(world: World, provider: FakeProvider) -> None:
     (ann,) = world.join("ann")
     world.register(ann)
