@@ -149,6 +149,7 @@ class OidcClient:
         self._secret = secret
         self._now = now
         self._request_seconds = request_seconds
+        self._tls = ssl.create_default_context()  # reading the authorities takes long enough to delay the reactor
         self._documents: tuple[float, _Documents] | None = None
         """The provider's description of itself, and the time of the request for it."""
         self._keys: tuple[float, Sequence[jwt.PyJWK]] | None = None
@@ -298,7 +299,7 @@ class OidcClient:
         parts = urlsplit(url)
         host = parts.hostname or ""
         connection = (
-            HTTPSConnection(host, parts.port, timeout=self._request_seconds, context=ssl.create_default_context())
+            HTTPSConnection(host, parts.port, timeout=self._request_seconds, context=self._tls)
             if parts.scheme == "https"
             else HTTPConnection(host, parts.port, timeout=self._request_seconds)
         )

@@ -135,7 +135,7 @@ def _logout(context: CommandContext, argument: str, at: float) -> None:
 def _passwd(context: CommandContext, argument: str, at: float) -> None:
     hub, member = context.hub, context.member
     _reject_words("passwd", argument)
-    account = _require_account(member)
+    account = _require_password(member)
 
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         old, new, _ = passwords
@@ -156,7 +156,7 @@ def _passwd(context: CommandContext, argument: str, at: float) -> None:
 def _drop(context: CommandContext, argument: str, at: float) -> None:
     hub, member = context.hub, context.member
     _reject_words("drop", argument)
-    account = _require_account(member)
+    account = _require_password(member)
 
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         hub.authenticator.drop(account, passwords[0], member.source, partial(dropped, on_result))
@@ -204,6 +204,14 @@ def _require_account(member: Member) -> Account:
     if member.account is None:
         raise RejectedError("you are not logged in. /login NAME logs in as NAME.")
     return member.account
+
+
+def _require_password(member: Member) -> Account:
+    """Return the account to which *member* is logged in, if it has a password. Raises ``RejectedError``."""
+    account = _require_account(member)
+    if not account.queued.password_hash:
+        raise RejectedError(f"{account.name} has no password: ask the administrator for one.")
+    return account
 
 
 ACCOUNT_COMMANDS: Final = (

@@ -39,6 +39,11 @@ def pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print nothing: a client that refuses the answer is what the test is about."""
+
+
 class Provider:
     """The provider. ``answers`` maps a path to a status and a value, or to a function that answers the request."""
 
@@ -58,7 +63,7 @@ class Provider:
             def log_message(self, *_arguments: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.issuer = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.key = KEY

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -30,6 +32,7 @@ from broadcast.accounts.oidc import (
 from broadcast.core.errors import LoginFailed
 from broadcast.core.interfaces import DeviceCode, Identity
 from tests.accounts.provider import CLIENT, KEY, SECRET, Provider, basic, jwk, pem, rsa_key, send
+from tests.certificates import Pair
 
 LOGIN = DeviceLogin(DeviceCode("WDJB-MJHT", "https://login.example/device", 600), "secret-device-code", 5)
 
@@ -414,6 +417,27 @@ def test_answers_that_are_wrong_are_refused(provider: Provider, client: OidcClie
     ask = client.begin if path == "/device/code" else lambda: client.poll(LOGIN)
     with pytest.raises(ProviderError):
         ask()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_certificate_of_the_provider_is_checked(
+    provider: Provider, clock: Time, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    cert, key = Pair().write(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    provider.server.socket = context.wrap_socket(provider.server.socket, server_side=True)
+    port = provider.server.server_address[1]
+    issuer = f"https://localhost:{port}"
+    provider.documents.update({name: url.replace(provider.issuer, issuer) for name, url in provider.documents.items()})
+    if is_known:
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    client = OidcClient(issuer, CLIENT, "", clock)
+    if is_known:
+        assert client.begin().code.user_code == "WDJB-MJHT"
+    else:
+        with pytest.raises(ProviderError, match="certificate verify failed"):
+            client.begin()
 
 
 def test_provider_that_is_down_is_refused(provider: Provider, clock: Time) -> None:

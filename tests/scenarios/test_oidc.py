@@ -324,6 +324,15 @@ def test_quitting_cancels_the_login(world: World, provider: FakeProvider) -> Non
     assert subjects(world) == {}
 
 
+def test_account_without_a_password_accepts_none_and_asks_for_none(world: World, provider: FakeProvider) -> None:
+    ann = log_in(world, provider, "1", "ann")
+    ann.say("/passwd", "/drop")
+    assert ann.lines() == ["-> Error: ann has no password: ask the administrator for one."] * 2
+    thief = newcomer(world)
+    thief.say("ann", PASSWORD)
+    assert "wrong password" in thief.read()
+
+
 def test_deleted_account_frees_the_identity(world: World, provider: FakeProvider) -> None:
     log_in(world, provider, "1", "ann")
     account = world.hub.accounts.find("ann")
