@@ -28,10 +28,10 @@ def address(host: str) -> IAddress:
     return (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
 
 
-def make_account(world: World, name: str, role: str = "") -> Account:
-    """Return a new account."""
+def make_account(world: World, name: str, role: str = "", password: str = "") -> Account:
+    """Return a new account. Without *password*, nobody can log in to it."""
     results: list[Account | RejectedError] = []
-    world.hub.accounts.add(AccountRecord(0, name, role=role), results.append)
+    world.hub.accounts.add(AccountRecord(0, name, password, role), results.append)
     world.settle()
     (account,) = results
     assert isinstance(account, Account)
@@ -45,9 +45,9 @@ def member_of(world: World, nick: str) -> Member:
     return member
 
 
-def give_account(world: World, nick: str, role: str = "") -> Account:
+def give_account(world: World, nick: str, role: str = "", password: str = "") -> Account:
     """Register the nickname of a member, who is logged in then."""
-    account = member_of(world, nick).account = make_account(world, nick, role)
+    account = member_of(world, nick).account = make_account(world, nick, role, password)
     return account
 
 
@@ -56,6 +56,11 @@ def _transport(world: World, host: str | None, *, tls: bool) -> MemoryTransport:
     if tls:
         alsoProvides(transport, ISSLTransport)
     return transport
+
+
+def connect_from(world: World, host: str) -> Person:
+    """Return a person at *host* without a nickname."""
+    return world.connect(address(host))
 
 
 def connect_program(world: ProgramWorld, host: str | None = None, *, tls: bool = False) -> Program:

@@ -26,7 +26,7 @@ MAX_WAITING = 32
 """Maximum number of passwords that wait for a thread."""
 MAX_SECONDS = 0.1
 """Time that a hash may take on this machine, unless ``PARAMETERS`` has no cheaper one."""
-NICENESS = 15
+NICENESS = 5
 """Scheduling priority of the threads on Linux. The reactor's thread goes first, also with fewer cores than threads."""
 _SALT_BYTES = 16
 _HASH_BYTES = 32

@@ -30,7 +30,7 @@ from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
 from broadcast.core.records import AuditEntry
 from broadcast.core.room import Room, RoomContext
-from broadcast.core.source import LOCAL, Source
+from broadcast.core.source import Source
 from broadcast.core.stats import Rejection
 
 GOING_DOWN = "The server is going down."
@@ -276,10 +276,10 @@ class Hub:
         name: str,
         listener: MemberListener,
         *,
+        source: Source,
         link: Link | None = None,
         receives_own: bool = False,
         account: Account | None = None,
-        source: Source = LOCAL,
     ) -> Member:
         """Give the nickname *name* to *session*, which is in no room yet. Raises ``RejectedError``.
 

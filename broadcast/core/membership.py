@@ -9,7 +9,7 @@ from typing import Protocol
 from broadcast.core.accounts import Account
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
 from broadcast.core.nicknames import casefold_key
-from broadcast.core.source import LOCAL, Source
+from broadcast.core.source import UNKNOWN, Source
 
 
 class MemberListener(Protocol):
@@ -60,7 +60,7 @@ class Member:
     """The connection, if a newcomer may take the nickname over once it is dead."""
     account: Account | None = None
     """The account to which the session is logged in."""
-    source: Source = LOCAL
+    source: Source = UNKNOWN
     """The origin of its last connection."""
     receives_own: bool = False
     """Whether it receives its own events as everybody does. A program does: it recognizes them by their ``uid``."""

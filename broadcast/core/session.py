@@ -61,7 +61,7 @@ from broadcast.core.password_dialogue import (
 )
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
-from broadcast.core.source import LOCAL, Source
+from broadcast.core.source import Source
 from broadcast.core.stats import Rejection
 
 MAX_REJECTED_NICKS = 10
@@ -92,7 +92,7 @@ class Session:
     take over the nickname of an earlier connection of its user, and lose its own to a later one.
     """
 
-    def __init__(self, hub: Hub, peer: Peer, link: Link | None = None, source: Source = LOCAL) -> None:
+    def __init__(self, hub: Hub, peer: Peer, source: Source, link: Link | None = None) -> None:
         self.id = hub.next_session_id()
         self.hub = hub
         self.peer = peer

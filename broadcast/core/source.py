@@ -22,5 +22,7 @@ class Source:
         return self.is_local or self.is_encrypted
 
 
+UNKNOWN: Final = Source(is_local=False)
+"""An origin of which nothing is known, so that it is not safe."""
 LOCAL: Final = Source()
 """The origin of a connection of this machine, which has no address."""

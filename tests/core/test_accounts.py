@@ -76,7 +76,7 @@ def login(world: World, name: str, password: Password) -> Results:
 def join(world: World, nick: str, account: Account | None = None) -> SessionClient:
     client = SessionClient(world)
     client.session.start()
-    member = world.hub.admit(client.session.id, nick, client.session, account=account)
+    member = world.hub.admit(client.session.id, nick, client.session, source=HERE, account=account)
     client.session._machine.admit(member)
     world.room.enter(member)
     world.settle()

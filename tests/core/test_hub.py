@@ -11,6 +11,7 @@ from broadcast.core.events import Announced
 from broadcast.core.hub import GOING_DOWN, Hub, Settings
 from broadcast.core.membership import Member
 from broadcast.core.room import Room
+from broadcast.core.source import LOCAL
 from broadcast.journals.memory import MemoryJournal
 from tests.harness import NOON, SessionClient, World
 
@@ -28,7 +29,7 @@ def hub(world: World) -> Hub:
 def admit(world: World, name: str) -> Member:
     client = SessionClient(world)
     client.session.start()
-    member = world.hub.admit(client.session.id, name, client.session)
+    member = world.hub.admit(client.session.id, name, client.session, source=LOCAL)
     world.room.enter(member)
     return member
 

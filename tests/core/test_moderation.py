@@ -22,9 +22,9 @@ from broadcast.core.moderation import (
 )
 from broadcast.core.records import AuditEntry, Ban, DeleteBan, RecordChange, SaveBan, StoredRecords
 from broadcast.journals.sqlite.journal import SqliteJournal
-from tests.harness import NOON, World
+from tests.harness import NOON, World, logged
 from tests.journals.contract import Harness, open_journal
-from tests.operators import join, join_operator
+from tests.operators import audit, give_account, join, join_operator
 
 HOUR = 3600
 
@@ -291,3 +291,51 @@ def test_words_of_muted_people_reach_nobody_during_a_login() -> None:
     ann.read()
     bob.say("/logout", "hi", "/login bob", "wrong password", "correct horse", "hi")
     assert ann.lines() == [" * bob is now bob2.", " * bob2 is now bob."]
+
+
+def test_somebody_is_kicked_at_any_moment_of_a_visit() -> None:
+    world = World()
+    ann = join_operator(world, "ann")
+    moments = {
+        "arriving": "",
+        "asked for a password": "/register\r\n",
+        "hashing": "/register\r\ncorrect horse\r\ncorrect horse\r\n",
+        "moving": "/join kitchen\r\n",
+        "waiting for a reply": "/history\r\n",
+        "leaving": "quit\r\n",
+    }
+    for nick, typed in zip("bcdefg", moments.values(), strict=True):
+        person = world.connect()
+        person.put(f"{nick}\r\n")
+        if typed:
+            world.settle()
+            person.put(typed)
+        ann.put(f"/kick {nick}\r\n")
+        with logged():
+            world.settle()
+        assert person.transport.finished
+        assert {member.nick for member in world.hub.members.values()} == {"ann"}
+        assert world.hub.rooms.keys() == {"lobby"}
+        ann.say("/ping")
+        assert ann.lines()[-1] == "-> pong"
+
+
+@pytest.mark.parametrize("line", ["/kick bob", "/mute bob", "/ban bob", "/op bob", "/audit", "/slow 5s", "/announce x"])
+def test_operator_who_is_gone_before_the_reply_has_acted(line: str) -> None:
+    for is_kicked in (False, True):
+        world = World()
+        ann, bob = join_operator(world, "ann"), join(world, "bob")
+        carol = join_operator(world, "carol")
+        give_account(world, "bob")
+        ann.put(f"{line}\r\n")
+        if is_kicked:
+            carol.put("/kick ann\r\n")
+        else:
+            ann.vanish()
+        with logged():
+            world.settle()
+        assert {member.nick for member in world.hub.members.values()} >= {"carol"}
+        assert world.hub.owner_of("ann") is None
+        entries = [entry[:2] for entry in audit(world)]
+        assert ("ann", line[1:].partition(" ")[0]) in entries or line == "/audit"
+        assert bob.transport.finished is (line in {"/kick bob", "/ban bob"})

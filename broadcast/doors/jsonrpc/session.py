@@ -9,7 +9,6 @@ from weakref import proxy
 from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
-from broadcast.core.source import LOCAL
 from broadcast.doors.jsonrpc.encoder import encode_private, public_id
 from broadcast.doors.jsonrpc.errors import refusal
 
@@ -126,8 +125,8 @@ class ProgramSession:
         token: str,
         grace: float,
         nick: str,
+        source: Source,
         account: Account | None = None,
-        source: Source = LOCAL,
     ) -> None:
         self.id = sessions.hub.next_session_id()
         self.token = token

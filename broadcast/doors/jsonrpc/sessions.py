@@ -65,7 +65,7 @@ class Sessions:
         """
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
-        session = ProgramSession(self, self._make_token(), grace, nick, account, source)
+        session = ProgramSession(self, self._make_token(), grace, nick, source, account)
         self._by_token[session.token] = session
         self._all.add(session)
         self._visit_log.write_join(self._log, address, session.first_nick)

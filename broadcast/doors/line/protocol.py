@@ -103,7 +103,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         self.peer = StreamPeer(lobby, writer, factory.encoder_for, self._ready_for_line, self._session_ended)
         source = source_of(self.transport)
         # The session refers to this connection weakly: a reference cycle would delay freeing both.
-        self.session = Session(factory.hub, self.peer, proxy(self), source)
+        self.session = Session(factory.hub, self.peer, source, proxy(self))
         self.peer.bind_session(self.session.id)
         self._input = InputLoop(
             self.session, self.transport, factory.connections, factory.clock, factory.call_soon, self

@@ -6,7 +6,7 @@ import pytest
 
 from broadcast.core.hub import Settings
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
-from tests.harness import NOON
+from tests.harness import NOON, logged
 from tests.operators import address, audit, give_account, member_of
 
 FAR = "203.0.113.7"
@@ -81,6 +81,13 @@ def test_kick_voids_the_token(world: ProgramWorld, ann: Program, bob: Program) -
     command(ann, "/kick bob")
     again = world.open_program(address(FAR))
     assert not again.hello("bob", resume=bob.resume)["resumed"]
+
+
+def test_kick_closes_the_connection_for_good(ann: Program, bob: Program) -> None:
+    command(ann, "/kick bob spam")
+    goodbye = {"method": "goodbye", "reason": "You were kicked by ann: spam", "reconnect": False, "after": 0.0}
+    assert bob.events()[-1] == goodbye
+    assert bob.is_closed()
 
 
 def test_others_are_not_permitted(ann: Program, bob: Program) -> None:
@@ -188,3 +195,38 @@ def test_permission_follows_the_connection_that_resumes(world: ProgramWorld, ann
     far = world.open_program(address(FAR))
     far.hello("ann", resume=ann.resume)
     assert fail(far, "/bans") == (1024, "not-permitted")
+
+
+@pytest.mark.parametrize("line", ["/kick bob", "/op carol", "/audit", "/bans", "/kick ann2"])
+def test_operator_whose_connection_is_gone_before_the_reply_has_acted(
+    world: ProgramWorld, ann: Program, bob: Program, line: str
+) -> None:
+    world.program("carol")
+    give_account(world, "carol")
+    ann.put("command", {"room": "lobby", "line": line})
+    with logged():
+        ann.vanish()
+        world.settle()
+    assert bob.is_closed() is (line == "/kick bob")
+    assert member_of(world, "ann").account is not None  # within its grace
+
+
+def test_program_is_kicked_while_it_says_hello_or_joins(world: ProgramWorld, ann: Program) -> None:
+    for method, params in (
+        ("hello", {"protocol": 1, "nick": "dave"}),
+        ("join", {"room": "kitchen"}),
+        ("history", {"room": "lobby", "last": 5}),
+        ("say", {"room": "lobby", "text": "hi", "uid": "u1"}),
+        ("quit", {}),
+    ):
+        program = world.open_program()
+        if method != "hello":
+            program.hello("dave")
+        program.put(method, params)
+        ann.put("command", {"room": "lobby", "line": "/kick dave"})
+        with logged():
+            world.settle()
+        assert program.is_closed(), method
+        assert world.hub.owner_of("dave") is None
+        assert world.hub.rooms.keys() == {"lobby"}
+        assert command(ann, "/ping") == ["pong"]
