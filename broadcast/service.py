@@ -165,7 +165,12 @@ class Options(usage.Options):
             None,
             "Issuer of the OpenID Connect provider with which people can log in, an https address. By default none.",
         ),
-        ("oidc-client-id", None, None, "The id by which the provider knows this server as its client."),
+        (
+            "oidc-client-id",
+            None,
+            None,
+            "The id by which the provider knows this server as its client. By default none.",
+        ),
         ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
         ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hmac import compare_digest
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
@@ -149,7 +150,6 @@ class OidcClient:
         self._secret = secret
         self._now = now
         self._request_seconds = request_seconds
-        self._tls = ssl.create_default_context()  # reading the authorities takes long enough to delay the reactor
         self._documents: tuple[float, _Documents] | None = None
         """The provider's description of itself, and the time of the request for it."""
         self._keys: tuple[float, Sequence[jwt.PyJWK]] | None = None
@@ -271,6 +271,11 @@ class OidcClient:
         return self._keys[1]
 
     # Requests
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """The certificate authorities of the system, which take up to 0.2 s to read."""
+        return ssl.create_default_context()
 
     def _get(self, url: str, kind: type[_T]) -> _T:
         status, body = self._request(check_url(url))

@@ -106,19 +106,20 @@ class Accounts:
 
     def find_subject(self, issuer: str, subject: str) -> Account | None:
         """Return the account that belongs to *subject* at the OpenID Connect provider *issuer*; None if none does."""
-        return self._by_subject.get((issuer, subject))
+        return self._by_subject.get((issuer, subject)) if subject else None
 
     def add(self, record: AccountRecord, on_result: OnAccount) -> None:
         """Store a new account with the values of *record*, except its number. Raises ``RejectedError``."""
-        self._check_subject(record)
+        subject = _subject_key(record)
+        self._check_subject(subject)
         key = self._reserve(record.name)
-        self._reserve_subject(record)
+        self._by_subject[subject] = None
         account = Account(replace(record, id=self._next_id))
         self._next_id += 1
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
-            self._by_subject.pop(_subject_key(record), None)
+            self._by_subject.pop(subject, None)
             if error is None:
                 self._insert(account)
             on_result(account if error is None else NotStored(error))
@@ -128,23 +129,32 @@ class Accounts:
     def change(self, account: Account, on_changed: OnChanged = _ignore, **values: Any) -> None:  # noqa: ANN401 - fields
         """Change *values* of *account*: fields of ``AccountRecord``.
 
-        Raises ``RejectedError`` if the name is taken, or the account is deleted.
+        Raises ``RejectedError`` if the name or the subject is taken, or the account is deleted.
         """
         self._check_exists(account)
+        before = _subject_key(account.queued)
+        subject = _subject_key(replace(account.queued, **values))
+        if subject != before:
+            self._check_subject(subject)
         key = ""
         if "name" in values and casefold_key(values["name"]) != casefold_key(account.queued.name):
             key = self._reserve(values["name"])
+        if subject != before:
+            self._by_subject[subject] = None
         account.queued = record = replace(account.queued, **values)
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
+            if self._by_subject.get(subject, account) is None:
+                del self._by_subject[subject]
             if error is not None:
                 if account.queued is record:  # otherwise a later change has stored these values, too
                     account.queued = account.record
             elif account.id in self._by_id:
                 self._by_key.pop(casefold_key(account.name), None)
+                self._by_subject.pop(_subject_key(account.record), None)
                 account.record = record
-                self._by_key[casefold_key(account.name)] = account
+                self._insert(account)
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((SaveAccount(record),), stored)
@@ -157,12 +167,14 @@ class Accounts:
         self._check_exists(account)
         del self._by_id[account.id]  # at once, because a change that is stored after the deletion would undo it
         del self._by_key[casefold_key(account.name)]
-        self._by_subject.pop(_subject_key(account.record), None)
+        subject = _subject_key(account.record)
+        self._by_subject[subject] = None
         key = casefold_key(account.queued.name)
         self._reserved.add(key)
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
+            self._by_subject.pop(subject, None)
             if error is not None:
                 self._insert(account)
             else:
@@ -171,29 +183,9 @@ class Accounts:
 
         self._records.write((DeleteAccount(account.id),), stored)
 
-    def join_identity(self, account: Account, issuer: str, subject: str, on_changed: OnChanged) -> None:
-        """Join *account*, which has no identity yet, to *subject* at *issuer*. Raises ``RejectedError``."""
-        if account.queued.subject:
-            raise RejectedError(f"{account.name} is joined to another identity.")
-        record = replace(account.queued, issuer=issuer, subject=subject)
-        self._check_subject(record)
-        self._reserve_subject(record)
-
-        def stored(error: RejectedError | None) -> None:
-            del self._by_subject[issuer, subject]
-            if error is None and account.id in self._by_id:
-                self._by_subject[issuer, subject] = account
-            on_changed(error)
-
-        self.change(account, stored, issuer=issuer, subject=subject)
-
-    def _check_subject(self, record: AccountRecord) -> None:
-        if record.subject and _subject_key(record) in self._by_subject:
+    def _check_subject(self, subject: tuple[str, str]) -> None:
+        if subject != _NO_SUBJECT and subject in self._by_subject:
             raise RejectedError("this identity belongs to another account.")
-
-    def _reserve_subject(self, record: AccountRecord) -> None:
-        if record.subject:
-            self._by_subject[_subject_key(record)] = None
 
     def _check_exists(self, account: Account) -> None:
         if account.id not in self._by_id:
@@ -211,6 +203,10 @@ class Accounts:
         self._by_key[casefold_key(account.name)] = account
         if account.record.subject:
             self._by_subject[_subject_key(account.record)] = account
+
+
+_NO_SUBJECT: Final = ("", "")
+"""The key of the accounts without an identity. The index may hold it, but it means nothing."""
 
 
 def _subject_key(record: AccountRecord) -> tuple[str, str]:

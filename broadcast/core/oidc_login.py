@@ -95,9 +95,13 @@ class OidcLogin:
             if account is not None:
                 name = "this account" if account is mine else f"the account {account.name}"
                 raise RejectedError(f"your identity belongs to {name} already.")
-            hub.accounts.join_identity(
-                mine, identity.issuer, identity.subject, lambda error: self._end(mine if error is None else error)
-            )
+            if mine.queued.subject:
+                raise RejectedError(f"{mine.name} is joined to another identity.")
+
+            def joined(error: RejectedError | None) -> None:
+                self._end(mine if error is None else error)
+
+            hub.accounts.change(mine, joined, issuer=identity.issuer, subject=identity.subject)
         elif account is not None:
             hub.accounts.change(account, last_used=hub.authenticator.time_of_day)
             self._log_in(account)
