@@ -159,6 +159,19 @@ class Options(usage.Options):
             PASSWORDS[0],
             "warn: say so before a password is sent over a connection that others may read. tls: refuse it there.",
         ),
+        (
+            "oidc",
+            None,
+            None,
+            "Issuer of the OpenID Connect provider with which people can log in, an https address. By default none.",
+        ),
+        (
+            "oidc-client-id",
+            None,
+            None,
+            "The id by which the provider knows this server as its client. By default none.",
+        ),
+        ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
         ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
         ("metrics", None, None, _METRICS),
@@ -279,8 +292,7 @@ def makeService(options: Options) -> Server:
             return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
-        hasher = Hasher(call_soon)
-        authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, config.accounts)
+        authenticator = _make_authenticator(config, journal, reactor)
         hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session)
         connections = Connections(limits, reactor, hub.check_address)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
@@ -385,6 +397,28 @@ def _make_monitor(
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return metrics.Monitor(listener, sources, reactor, reactor.callFromThread, run_in_thread, monotonic)
+
+
+def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authenticator:  # noqa: ANN401 - as above
+    """Return the accounts and the checks of their owners. Raises ``StartupError``."""
+    call_soon: CallSoon = reactor.callFromThread
+    accounts = Accounts(journal.records)
+    authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, config.accounts)
+    if config.oidc is not None:
+        try:
+            from broadcast.accounts.oidc import OidcClient  # noqa: PLC0415 - optional, as above
+            from broadcast.accounts.oidc_threads import OidcProvider  # noqa: PLC0415 - likewise
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in {"jwt", "cryptography"}:
+                raise
+            raise StartupError("--oidc needs PyJWT: pip install 'PyJWT[crypto]'") from error
+        client = OidcClient(config.oidc, config.oidc_client_id, config.oidc_secret, monotonic)
+        authenticator.provider = OidcProvider(client, call_soon, reactor.callLater, monotonic, _log_provider_failure)
+    return authenticator
+
+
+def _log_provider_failure(why: str) -> None:
+    _log.warn("The OpenID Connect provider has failed: {why}.", why=sanitize(why))
 
 
 def _make_certificate(config: Config, reactor: Any) -> CertificateKeeper:  # noqa: ANN401 - as in makeService

@@ -48,6 +48,7 @@ FOR_EVERYBODY: Final = {
     "motd": "",
     "register": "",
     "login": "",
+    "oidc": "",
     "logout": "",
     "passwd": "",
     "drop": "",
@@ -72,7 +73,7 @@ SPEAKING: Final = {"nick", "me", "say", "msg", "reply", "topic", "away"}
 """The commands for everybody that people who are muted cannot use with an argument."""
 METHODS_OF_MUTED: Final = {
     *("leave", "inbox", "history", "search", "rooms", "members", "command", "ping", "quit"),
-    *("register", "login", "logout", "set_password", "drop"),
+    *("register", "login", "oidc", "logout", "set_password", "drop"),
 }
 """The methods, besides ``hello``, that people who are muted can use."""
 SPEAKING_METHODS: Final = {

@@ -28,7 +28,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python import usage
 
 import broadcast
-from broadcast import __version__
+from broadcast import __version__, service
+from broadcast.accounts.oidc_threads import OidcProvider
 from broadcast.core.errors import StartupError
 from broadcast.core.limits import Limits
 from broadcast.delivery.fanout import Fanout
@@ -268,6 +269,25 @@ def test_metrics_need_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(error, match=message):
                 make_service("--ephemeral --metrics 0")
             assert make_service("--ephemeral")._monitor is None
+
+
+def test_provider_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    command_line = "--ephemeral --oidc https://login.example --oidc-client-id chat"
+    assert isinstance(make_service(command_line)._hub.authenticator.provider, OidcProvider)
+    for module in ("oidc", "oidc_threads"):
+        monkeypatch.delitem(sys.modules, f"broadcast.accounts.{module}")
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(SystemExit, match=r"^broadcast: --oidc needs PyJWT: pip install 'PyJWT\[crypto\]'$"):
+        make_service(command_line)
+    assert make_service("--ephemeral")._hub.authenticator.provider is None
+
+
+def test_failure_of_the_provider_is_a_warning() -> None:
+    with capturedLogs() as events:
+        service._log_provider_failure("it lies\x1b[2J")
+    assert [(event["log_level"].name, formatEvent(event)) for event in events] == [
+        ("warn", "The OpenID Connect provider has failed: it lies."),
+    ]
 
 
 def test_service_without_metrics_does_not_import_them() -> None:

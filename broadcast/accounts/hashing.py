@@ -67,8 +67,10 @@ class Hasher:
         self._report = report
         self._parameters = parameters
         self._decoy = ""
-        """The hash that is checked for an account that does not exist, so that this takes as long: the last one that was
-        checked, because accounts can have other parameters than new hashes. At first, the hash of a random password.
+        """The hash that is checked for an account that does not exist, so that this takes as long.
+
+        It is the last one that was checked, because accounts can have other parameters than new hashes. At first, it is
+        that of a random password.
         """
         self._preparing = Lock()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 from broadcast.core.accounts import Account
 from broadcast.core.command_context import Command, CommandContext, reply_lines
 from broadcast.core.errors import RegistrationClosed, RejectedError
+from broadcast.core.events import ErrorReply
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
+from broadcast.core.oidc_login import OidcLogin, describe_code
 from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MORE, PASSWORD, PasswordDialogue
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import OnAccount
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.passwords import Password
     from broadcast.core.source import Source
@@ -136,7 +139,7 @@ def _logout(context: CommandContext, argument: str, at: float) -> None:
 def _passwd(context: CommandContext, argument: str, at: float) -> None:
     hub, member = context.hub, context.member
     _reject_words("passwd", argument)
-    account = require_account(member)
+    account = _require_password(member)
 
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         old, new, _ = passwords
@@ -157,7 +160,7 @@ def _passwd(context: CommandContext, argument: str, at: float) -> None:
 def _drop(context: CommandContext, argument: str, at: float) -> None:
     hub, member = context.hub, context.member
     _reject_words("drop", argument)
-    account = require_account(member)
+    account = _require_password(member)
 
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         hub.authenticator.drop(account, passwords[0], member.source, partial(dropped, on_result))
@@ -175,6 +178,26 @@ def _drop(context: CommandContext, argument: str, at: float) -> None:
     context.ask(PasswordDialogue((PASSWORD,), submit, finish))
 
 
+def _oidc(context: CommandContext, argument: str, at: float) -> None:
+    if argument.strip():
+        raise RejectedError("usage: /oidc")
+    hub, member = context.hub, context.member
+
+    def show(code: DeviceCode) -> None:
+        reply_lines(context, *describe_code(code))
+
+    def finish(result: Account | RejectedError) -> None:
+        if isinstance(result, RejectedError):
+            hub.rejections[result.kind] += 1
+            context.peer.send(ErrorReply(str(result)))
+        elif login.is_join:
+            reply_lines(context, f"{result.name} is joined to your identity: /oidc logs in to it from now on.")
+        else:
+            reply_lines(context, f"You are logged in as {result.name}.")
+
+    login = OidcLogin(hub, member.source, member, show, finish)
+
+
 def _reject_words(command: str, argument: str) -> None:
     if argument.strip():
         raise _asked_for(command)
@@ -187,9 +210,18 @@ def require_account(member: Member) -> Account:
     return member.account
 
 
+def _require_password(member: Member) -> Account:
+    """Return the account to which *member* is logged in, if it has a password. Raises ``RejectedError``."""
+    account = require_account(member)
+    if not account.queued.password_hash:
+        raise RejectedError(f"{account.name} has no password: ask the administrator for one.")
+    return account
+
+
 ACCOUNT_COMMANDS: Final = (
     Command("register", "", "registers your nickname: asks for a password, and only you can use it then", _register),
     Command("login", "NAME", "logs in to the registered nickname NAME: asks for its password", _login),
+    Command("oidc", "", "logs in with the OpenID Connect provider: shows a page and a code for your browser", _oidc),
     Command("logout", "", "logs out: you get another nickname", _logout),
     Command("passwd", "", "changes your password: asks for the old one and the new one", _passwd),
     Command("drop", "", "deletes your account: asks for the password, and anybody can use the nickname then", _drop),

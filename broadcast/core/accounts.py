@@ -10,13 +10,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from broadcast.core.errors import Busy, JournalError, NotStored, RegistrationClosed, RejectedError, WrongPassword
-from broadcast.core.interfaces import PasswordHasher, Records
+from broadcast.core.errors import (
+    Busy,
+    JournalError,
+    NotPermitted,
+    NotStored,
+    RegistrationClosed,
+    RejectedError,
+    WrongPassword,
+)
+from broadcast.core.interfaces import Identity, IdentityProvider, PasswordHasher, Records
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
 from broadcast.core.source import Source
-from broadcast.core.tries import RegistrationLimiter, Try, TryLimiter
+from broadcast.core.tries import CodeLimiter, RegistrationLimiter, Try, TryLimiter
 
 OPERATOR: Final = "operator"
 """The role that may moderate."""
@@ -70,6 +78,8 @@ class Accounts:
         self._records = records
         self._by_id: dict[int, Account] = {}
         self._by_key: dict[str, Account] = {}
+        self._by_subject: dict[tuple[str, str], Account | None] = {}
+        """The accounts by issuer and subject; None for one that is not stored yet."""
         self._reserved: set[str] = set()
         """The keys of nicknames that become registered once a change is stored."""
         self._next_id = 1
@@ -98,19 +108,20 @@ class Accounts:
 
     def find_subject(self, issuer: str, subject: str) -> Account | None:
         """Return the account that belongs to *subject* at the OpenID Connect provider *issuer*; None if none does."""
-        for account in self:
-            if account.record.issuer == issuer and account.record.subject == subject:
-                return account
-        return None
+        return self._by_subject.get((issuer, subject)) if subject else None
 
     def add(self, record: AccountRecord, on_result: OnAccount) -> None:
         """Store a new account with the values of *record*, except its number. Raises ``RejectedError``."""
+        subject = _subject_key(record)
+        self._check_subject(subject)
         key = self._reserve(record.name)
+        self._by_subject[subject] = None
         account = Account(replace(record, id=self._next_id))
         self._next_id += 1
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
+            self._by_subject.pop(subject, None)
             if error is None:
                 self._insert(account)
             on_result(account if error is None else NotStored(error))
@@ -120,23 +131,32 @@ class Accounts:
     def change(self, account: Account, on_changed: OnChanged = _ignore, **values: Any) -> None:  # noqa: ANN401 - fields
         """Change *values* of *account*: fields of ``AccountRecord``.
 
-        Raises ``RejectedError`` if the name is taken, or the account is deleted.
+        Raises ``RejectedError`` if the name or the subject is taken, or the account is deleted.
         """
         self._check_exists(account)
+        before = _subject_key(account.queued)
+        subject = _subject_key(replace(account.queued, **values))
+        if subject != before:
+            self._check_subject(subject)
         key = ""
         if "name" in values and casefold_key(values["name"]) != casefold_key(account.queued.name):
             key = self._reserve(values["name"])
+        if subject != before:
+            self._by_subject[subject] = None
         account.queued = record = replace(account.queued, **values)
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
+            if self._by_subject.get(subject, account) is None:
+                del self._by_subject[subject]
             if error is not None:
                 if account.queued is record:  # otherwise a later change has stored these values, too
                     account.queued = account.record
             elif account.id in self._by_id:
                 self._by_key.pop(casefold_key(account.name), None)
+                self._by_subject.pop(_subject_key(account.record), None)
                 account.record = record
-                self._by_key[casefold_key(account.name)] = account
+                self._insert(account)
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((SaveAccount(record),), stored)
@@ -149,11 +169,14 @@ class Accounts:
         self._check_exists(account)
         del self._by_id[account.id]  # at once, because a change that is stored after the deletion would undo it
         del self._by_key[casefold_key(account.name)]
+        subject = _subject_key(account.record)
+        self._by_subject[subject] = None
         key = casefold_key(account.queued.name)
         self._reserved.add(key)
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
+            self._by_subject.pop(subject, None)
             if error is not None:
                 self._insert(account)
             else:
@@ -161,6 +184,10 @@ class Accounts:
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((DeleteAccount(account.id),), stored)
+
+    def _check_subject(self, subject: tuple[str, str]) -> None:
+        if subject != _NO_SUBJECT and subject in self._by_subject:
+            raise RejectedError("this identity belongs to another account.")
 
     def _check_exists(self, account: Account) -> None:
         if account.id not in self._by_id:
@@ -176,6 +203,16 @@ class Accounts:
     def _insert(self, account: Account) -> None:
         self._by_id[account.id] = account
         self._by_key[casefold_key(account.name)] = account
+        if account.record.subject:
+            self._by_subject[_subject_key(account.record)] = account
+
+
+_NO_SUBJECT: Final = ("", "")
+"""The key of the accounts without an identity. The index may hold it, but it means nothing."""
+
+
+def _subject_key(record: AccountRecord) -> tuple[str, str]:
+    return record.issuer, record.subject
 
 
 class Authenticator:
@@ -200,6 +237,9 @@ class Authenticator:
         self._mode = mode
         self._tries = TryLimiter()
         self._registrations = RegistrationLimiter()
+        self._codes = CodeLimiter()
+        self.provider: IdentityProvider | None = None
+        """The OpenID Connect provider, if there is one."""
 
     @property
     def time_of_day(self) -> float:
@@ -295,6 +335,35 @@ class Authenticator:
             self.accounts.add(AccountRecord(0, name, password_hash, created=at, last_used=at), on_result)
         except RejectedError as error:
             on_result(error)
+
+    def check_code(self, source: Source) -> IdentityProvider:
+        """Count a device code for *source*, and return the OpenID Connect provider. Raises ``RejectedError``."""
+        if self.provider is None:
+            raise NotPermitted("this server knows no OpenID Connect provider.")
+        self._codes.count(source.address, self._now())
+        return self.provider
+
+    def add_identity(self, name: str, identity: Identity, on_result: OnAccount) -> None:
+        """Make an account with the nickname *name*, which the caller has validated, for a person with *identity*.
+
+        It counts toward the new accounts of the day, but not toward those of an address, because the provider vouches
+        for the person. Raises ``RejectedError``.
+        """
+        counted = self._now()
+        self._registrations.count(None, counted)
+
+        def finish(result: Account | RejectedError) -> None:
+            if isinstance(result, RejectedError):
+                self._registrations.uncount(None, counted)
+            on_result(result)
+
+        at = self._wall_clock()
+        record = AccountRecord(0, name, created=at, last_used=at, issuer=identity.issuer, subject=identity.subject)
+        try:
+            self.accounts.add(record, finish)
+        except RejectedError:
+            self._registrations.uncount(None, counted)
+            raise
 
     def set_password(
         self, account: Account, old: Password, new: Password, source: Source, on_result: OnAccount

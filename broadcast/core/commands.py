@@ -56,7 +56,7 @@ UNHEARD = frozenset(
     {
         "help", "names", "history", "search", "rooms", "join", "leave", "timestamp", "receipts", "quiet", "ignore",
         "unignore", "back", "ping", "uptime", "version", "motd", "quit",
-        "register", "login", "logout", "passwd", "drop", "inbox",
+        "register", "login", "oidc", "logout", "passwd", "drop", "inbox",
     }
 )  # fmt: skip
 """Commands whose argument nobody else reads. People who are muted can use no other command with an argument."""

@@ -19,6 +19,8 @@
     │   ├── TooManyConnections      ... because a limit of connections is reached
     │   ├── TooManyTries            ... because of the number of wrong passwords
     │   ├── TooManyRegistrations    ... because of the number of new accounts
+    │   ├── TooManyLogins           ... because of the number of logins with OpenID Connect
+    │   ├── LoginFailed             ... because the OpenID Connect provider has not confirmed who the user is
     │   └── Busy                    ... because the server has too much of such work just now
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
@@ -158,6 +160,18 @@ class TooManyRegistrations(RejectedError):
     def __init__(self, retry: int) -> None:
         super().__init__(f"too many registrations: try again in {_duration(retry)}.")
         self.retry = retry
+
+
+class TooManyLogins(RejectedError):
+    """There were too many logins with OpenID Connect. After *retry* seconds, one more is possible."""
+
+    def __init__(self, retry: int) -> None:
+        super().__init__(f"too many logins: try again in {_duration(retry)}.")
+        self.retry = retry
+
+
+class LoginFailed(RejectedError):
+    """The OpenID Connect provider has not confirmed who the user is."""
 
 
 class Busy(RejectedError):

@@ -365,6 +365,17 @@ class Hub:
                 continue
             return
 
+    def free_name(self, text: str, owner: Member | None) -> str:
+        """Return a nickname like *text* that is not registered, and that nobody has but *owner*, with a number."""
+        stem = nicknames.make_stem(text, nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS)
+        name, number = stem, 1
+        while True:
+            try:
+                return self._validate_nick(name, owner, None)
+            except RejectedError:
+                number += 1
+                name = f"{stem}{number}"
+
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
         """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
         for member in [member for member in self.members.values() if member.account is account and member is not but]:
@@ -396,6 +407,8 @@ class Hub:
         ``leave_delivered`` of its listener is called for each room.
         """
         self._release(member)
+        if member.cancel_login is not None:
+            member.cancel_login()
         del self.members[member.id]
         self.moderation.forget(member)
         self._ignoring.discard(member)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
-from broadcast.core.errors import JournalError
+from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Event, Notice, Stored
 from broadcast.core.passwords import Password
 from broadcast.core.records import AuditEntry, PrivateLine, RecordChange, StoredRecords
@@ -241,6 +241,43 @@ class PasswordHasher(Protocol):
 
         The second argument is a stronger hash to store in its place, if there should be one. If *stored* is None or
         empty, the result is False after the same work.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCode:
+    """The code with which a user confirms a login in a browser (RFC 8628)."""
+
+    user_code: str
+    verification_uri: str
+    """The page of the provider where the user types the code."""
+    seconds: int
+    """Time for which the code is valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person, as an OpenID Connect provider knows them."""
+
+    issuer: str
+    subject: str
+    """The identifier of the person. The issuer never gives it to anybody else."""
+    name: str
+    """A text from which to make a nickname. Other people may have the same."""
+
+
+class IdentityProvider(Protocol):
+    """An OpenID Connect provider. All work with the network happens on other threads."""
+
+    def begin(
+        self,
+        on_code: Callable[[DeviceCode], None],
+        on_identity: Callable[[Identity | RejectedError], None],
+    ) -> Callback:
+        """Begin a login, and return a function that cancels it. Raises ``Busy``.
+
+        In later turns, *on_code* is called with the code to show, then *on_identity* with the result. After a failure,
+        *on_identity* is called with the reason, perhaps without a call of *on_code*.
         """
 
 

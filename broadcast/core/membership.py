@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -90,6 +90,8 @@ class Member:
     """Id of the account of this sender; 0 if it has none."""
     last_active: float = 0.0
     """Time of the last input, in seconds since the epoch."""
+    cancel_login: Callable[[], None] | None = None
+    """A function that cancels the login with OpenID Connect that is under way; None if none is."""
     removed_by: str = ""
     """The operator who has ended the session; empty if none has."""
 

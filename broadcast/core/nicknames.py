@@ -18,6 +18,7 @@ RESERVED: Final = frozenset({"server", "system", "admin", "root", "operator", "h
 """Nicknames that are not allowed: they read as the server, as all members, or as the words that end a session."""
 
 _plain: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_not_plain: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _controls: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x84\x86-\x9f]")
 """C0, DEL and C1, except those that ``sanitize`` turns into a blank."""
 
@@ -130,6 +131,15 @@ def validate(name: str, *, unicode: bool = False) -> str:
     if casefold_key(name) in RESERVED or (unicode and skeleton(name) in RESERVED):
         raise NicknameRejected(f"{name} is reserved.", "reserved")
     return name
+
+
+def make_stem(text: str, length: int) -> str:
+    """Return the characters of *text*, up to the first ``@``, that every nickname may have: *length* at most.
+
+    Letters lose their accents. The result is ``user`` if nothing is left.
+    """
+    plain = _not_plain.sub("", normalize("NFKD", text.partition("@")[0]))
+    return plain[:length] or "user"
 
 
 def reject_controls(typed: str) -> None:

@@ -50,9 +50,10 @@ from broadcast.core.events import (
     Welcome,
 )
 from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Callback, Peer, View
+from broadcast.core.interfaces import Callback, DeviceCode, Peer, View
 from broadcast.core.membership import GONE, Link, Member
 from broadcast.core.nicknames import casefold_key, reject_controls
+from broadcast.core.oidc_login import OidcLogin, describe_code
 from broadcast.core.password_dialogue import (
     MAX_WRONG_PASSWORDS,
     TYPED_AHEAD_SECONDS,
@@ -131,6 +132,8 @@ class Session:
         self._typed_passwords: TypedPasswords | None = None
         """The passwords that were typed, until another line follows them."""
         self._wrong_passwords = 0
+        self._oidc_login: OidcLogin | None = None
+        """The login with OpenID Connect that is under way at the prompt for the nickname."""
         self.has_asked_password = False
         """Whether the session has ever asked for a password."""
         # The machine and the member refer to the session weakly, because the door owns it until its end. With a
@@ -279,9 +282,9 @@ class Session:
         """Whether the next line is the answer to a question for a password."""
         return self._dialogue is not None
 
-    def is_checking_password(self) -> bool:
-        """Return whether the user waits until the server has checked a password."""
-        return self._dialogue is not None and not self.ready
+    def is_logging_in(self) -> bool:
+        """Return whether the server is checking a password, or waits for a login with OpenID Connect in a browser."""
+        return self._oidc_login is not None or (self._dialogue is not None and not self.ready)
 
     @property
     def _lacks_tls(self) -> bool:
@@ -355,11 +358,15 @@ class Session:
 
     def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
         name = sanitize(typed)
+        self._cancel_oidc_login()
         if commands.is_quit(name):
             machine.leave("")
             return
         try:
             self._check_typed(typed, at)
+            if name.strip().casefold() == "/oidc":
+                self._oidc_login = OidcLogin(self.hub, self.source, None, self._show_code, self._on_oidc_account)
+                return
             if (login := parse_login(name)) is not None:
                 self._ask_login(machine, login, at)
                 return
@@ -384,6 +391,21 @@ class Session:
             self._admit(self._machine, account.name, at, account)
         except RejectedError as error:
             self._reject_nick(self._machine, error)
+
+    def _show_code(self, code: DeviceCode) -> None:
+        self.peer.send(*map(ServerNotice, describe_code(code)), ServerNotice("A nickname ends this login."), _PROMPT)
+
+    def _on_oidc_account(self, result: Account | RejectedError) -> None:
+        self._oidc_login = None
+        if isinstance(result, RejectedError):
+            self._reject_nick(self._machine, result)
+        else:
+            self._log_in(self.hub.authenticator.time_of_day, result)
+
+    def _cancel_oidc_login(self) -> None:
+        login, self._oidc_login = self._oidc_login, None
+        if login is not None:
+            login.cancel()
 
     def _admit(self, machine: _Inputs, name: str, at: float, account: Account | None = None) -> None:
         """Take the nickname *name*. Raises ``RejectedError``."""
@@ -431,6 +453,9 @@ class Session:
         self.ready = not self._undelivered_leaves
 
     def _begin_dialogue(self, dialogue: PasswordDialogue) -> None:
+        if self._member is not None and self._member.cancel_login is not None:
+            self._member.cancel_login()  # its end would change the account in the middle of the dialogue
+            self.peer.send(CommandReply("The login with a code has ended."))
         self._in_room = self._interprets_lines = False
         self._dialogue = dialogue
         self._typed_passwords = TypedPasswords()
@@ -516,6 +541,7 @@ class Session:
     def _close(self, text: str) -> None:
         self.ready = False
         self._dialogue = None
+        self._cancel_oidc_login()
         self.peer.send(ServerNotice(text))
         self.peer.close()
 

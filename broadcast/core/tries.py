@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final, Generic, TypeVar
 
-from broadcast.core.errors import TooManyRegistrations, TooManyTries
+from broadcast.core.errors import TooManyLogins, TooManyRegistrations, TooManyTries
 from broadcast.core.limits import find_source
 
 MINUTE: Final = 60.0
@@ -28,6 +28,8 @@ ADDRESS_REGISTRATIONS: Final = 3
 """Maximum number of new accounts an hour from one address."""
 REGISTRATIONS: Final = 1_000
 """Maximum number of new accounts a day."""
+ADDRESS_CODES: Final = 5
+"""Maximum number of device codes a minute from one address, for logins with OpenID Connect."""
 MAX_KEYS: Final = 10_000
 """Maximum number of addresses, accounts or pairs of them that are known. The least recently used ones are forgotten."""
 
@@ -150,6 +152,22 @@ class TryLimiter:
     def forget(self, attempt: Try) -> None:
         """Stop counting *attempt*."""
         self._pairs.remove((attempt.account, attempt.source), attempt.began)
+
+
+class CodeLimiter:
+    """The limit on device codes from each address. This machine has none, as in ``TryLimiter``."""
+
+    def __init__(self) -> None:
+        self._sources: _Counter[Hashable] = _Counter(ADDRESS_CODES, MINUTE)
+
+    def count(self, host: str | None, now: float) -> None:
+        """Count a device code for *host* at the time *now*. Raises ``TooManyLogins``."""
+        source = find_source(host)
+        if source is None:
+            return
+        if (delay := self._sources.delay(source, now)) > 0:
+            raise TooManyLogins(ceil(delay))
+        self._sources.add(source, now)
 
 
 class RegistrationLimiter:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from broadcast.core.accounts import ACCOUNT_MODES
 from broadcast.core.errors import StartupError
@@ -17,6 +18,7 @@ from broadcast.core.hub import MAX_ROOM_NAME_CHARS, room_name
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
+from broadcast.net.addresses import is_loopback
 from broadcast.net.endpoints import is_number
 
 LAST_PORT: Final = 65535
@@ -27,6 +29,7 @@ REPLAY_LIMIT: Final = 1000
 """Maximum number of lines to show to a new client, equal to the maximum of ``/history``."""
 NAME_CHARACTERS: Final = 100
 """Maximum length of the server's name, which has to fit in one line."""
+SECRET_BYTES: Final = 4096
 MOTD_LINES: Final = 100
 MOTD_BYTES: Final = 16 * 1024
 """Maximum size of the message of the day. It is small because every connection receives it, even before a nickname."""
@@ -145,6 +148,11 @@ class Config:
     """Days after which an account that nobody has used is deleted; 0 for never."""
     passwords: str = "warn"
     """Whether passwords on connections that others may read are warned about, or refused: one of ``PASSWORDS``."""
+    oidc: str | None = None
+    """Issuer of the OpenID Connect provider, or None for no provider."""
+    oidc_client_id: str = ""
+    oidc_secret: str = field(default="", repr=False)
+    """The secret of this client of the provider; empty for a public client."""
     topics: str = "everybody"
     """Who may set the topic of a room: one of ``TOPICS``."""
     log_format: str = "text"
@@ -183,6 +191,10 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     if settings.pop("ephemeral", False):
         data = None
     _check_listeners(settings, defaults)
+    if "oidc" in settings and "oidc_client_id" not in settings:
+        raise StartupError("--oidc needs the id that the provider knows this server by: add --oidc-client-id.")
+    if "oidc" not in settings and settings.keys() & {"oidc_client_id", "oidc_secret"}:
+        raise StartupError("--oidc-client-id and --oidc-secret-file are about a provider: add its issuer as --oidc.")
     settings["fixed_rooms"] = _choose_rooms(settings.pop("rooms", "open"), settings.pop("room", None))
     if (read_motd := settings.get("read_motd")) is not None:
         settings["motd"] = read_motd()  # type: ignore[operator]
@@ -318,6 +330,34 @@ def _check_path(where: str, value: object, folder: Path) -> Path:
     return folder / _check_text(where, value)
 
 
+def _check_issuer(where: str, value: object, _folder: Path) -> str:
+    issuer = _check_text(where, value)
+    if not _is_issuer(issuer):
+        raise _invalid(where, "the https address of an OpenID Connect provider, as in https://login.example.com", value)
+    return issuer
+
+
+def _is_issuer(url: str) -> bool:
+    """Return whether *url* is an address with https, or with http on this machine, and nothing else."""
+    if not (url.isascii() and url.isprintable()) or any(mark in url for mark in " ?#@"):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:
+        return False
+    is_local = host == "localhost" or is_loopback(host or "")
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_local))
+
+
+def _check_secret(where: str, value: object, folder: Path) -> str:
+    path = _check_text(where, value)
+    secret = _read_text(where, folder / path, SECRET_BYTES).strip()
+    if not secret:
+        raise StartupError(f"{where}: {path} is empty. Write the secret of the client into it.")
+    return secret
+
+
 def _check_motd(where: str, value: object, folder: Path) -> Callable[[], tuple[str, ...]]:
     return partial(_read_motd, where, _check_text(where, value), folder)
 
@@ -381,6 +421,9 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "accounts": partial(_check_choice, ACCOUNT_MODES),
     "account-days": partial(_check_number, 0, ACCOUNT_DAYS_LIMIT, True),
     "passwords": partial(_check_choice, PASSWORDS),
+    "oidc": _check_issuer,
+    "oidc-client-id": _check_text,
+    "oidc-secret-file": _check_secret,
     "topics": partial(_check_choice, TOPICS),
     "log-format": partial(_check_choice, LOG_FORMATS),
     "limits": _check_switch,
@@ -394,5 +437,7 @@ _FIELDS: Final = {
     "unicode-nicknames": "unicode_nicknames",
     "log-format": "log_format",
     "account-days": "account_days",
+    "oidc-client-id": "oidc_client_id",
+    "oidc-secret-file": "oidc_secret",
 }
 """Settings whose field in ``Config`` has another name."""

@@ -95,6 +95,35 @@ def test_fixed_rooms_are_chosen_with_both_settings(tmp_path: Path) -> None:
     assert load_error(tmp_path, rooms="some") == "--rooms takes open or fixed, not 'some'."
 
 
+def test_provider_needs_an_issuer_and_an_id(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush\n")
+    issuer = "https://login.example.com/realms/chat"
+    given = {"oidc": issuer, "oidc-client-id": "chat", "oidc-secret-file": "secret"}
+    config = load_config(given, tmp_path)
+    assert (config.oidc, config.oidc_client_id, config.oidc_secret) == (issuer, "chat", "hush")
+    assert "hush" not in repr(config)
+    assert load_error(tmp_path, oidc=issuer).endswith("add --oidc-client-id.")
+    assert load_error(tmp_path, **{"oidc-client-id": "chat"}).endswith("add its issuer as --oidc.")
+    (tmp_path / "secret").write_text(" \n")
+    assert (
+        load_error(tmp_path, **given) == "--oidc-secret-file: secret is empty. Write the secret of the client into it."
+    )
+    for local in ("http://localhost:8080", "http://127.0.0.1", "http://[::1]:1/x"):
+        assert load_config({"oidc": local, "oidc-client-id": "chat"}, tmp_path).oidc == local
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        *("http://login.example.com", "login.example.com", "https://", "https://x y", "https://x?y", "https://x#y"),
+        *("https://ann@x", "https://x:99999", "https://[::1", "ftp://x", "https://\u00e9", "http://localhost.example"),
+        *("", 7),
+    ],
+)
+def test_issuer_without_encryption_or_with_more_than_an_address_is_rejected(tmp_path: Path, issuer: object) -> None:
+    assert load_error(tmp_path, oidc=issuer, **{"oidc-client-id": "chat"}).startswith("--oidc takes ")
+
+
 def test_certificate_needs_a_tls_port_and_a_key_needs_a_certificate(tmp_path: Path) -> None:
     assert load_config({"tls": ["5556"], "cert": "c"}, tmp_path).cert == tmp_path / "c"
     assert load_error(tmp_path, tls="5556", key="k") == (

@@ -29,6 +29,11 @@ class Credentials:
         if account is None:
             self.password = ""
 
+    def take_login(self, account: str | None) -> None:
+        """Take the account after a login without a password. The password of another account is forgotten."""
+        if account != self.account:
+            self.account, self.password = account, ""
+
     def take(self, request: requests.Request[Any], result: Any) -> None:  # noqa: ANN401 -- any type
         """Take the successful end of *request*."""
         match request:

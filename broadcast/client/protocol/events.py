@@ -119,6 +119,22 @@ class Gap(Event, frozen=True):
     last: int
 
 
+class LoginCode(Event, frozen=True):
+    """The code that the user types into a page of the provider, and the seconds for which it is valid."""
+
+    user_code: str
+    verification_uri: str
+    expires_in: float = 0.0
+
+
+class LoginEnded(Event, frozen=True):
+    """The login that the request ``Oidc`` began has ended. *error* is the reason of a failure, or None."""
+
+    nick: str
+    account: str | None = None
+    error: str | None = None
+
+
 class Refused(Event, frozen=True):
     """A notification of the client has failed."""
 
@@ -186,6 +202,8 @@ _KINDS: Final[Mapping[str, type[Event]]] = {
     "told": Told,
     "announced": Announced,
     "gap": Gap,
+    "login_code": LoginCode,
+    "login_ended": LoginEnded,
     "refused": Refused,
     "ping": Ping,
     "goodbye": Goodbye,

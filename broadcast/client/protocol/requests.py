@@ -283,6 +283,13 @@ class Login(_SecretRequest[Account], frozen=True):
     nick: str | UnsetType = UNSET
 
 
+class Oidc(Request[Nothing], frozen=True):
+    """Begin to log in with the server's OpenID Connect provider. ``LoginCode`` and ``LoginEnded`` follow."""
+
+    method: ClassVar[str] = "oidc"
+    result: ClassVar[Any] = Nothing
+
+
 class Logout(Request[Account], frozen=True):
     """Log out, and get another nickname."""
 

@@ -588,6 +588,9 @@ class Session:
                 self._inbox.leave(room)
             case events.Renamed(nick=nick, session=session) if session == own:
                 self.nick = nick
+            case events.LoginEnded(nick=nick, account=account):
+                self.nick = nick
+                self._credentials.take_login(account)
             case events.Goodbye():
                 self._goodbye = event
         self._inbox.take(event)

@@ -179,6 +179,11 @@ def _login(talk: Talk, item: Item, nick: str) -> Execution:
     return [Output(f"You are logged in as {talk.nick}.")]
 
 
+def _oidc(_talk: Talk, _item: Item, _argument: str) -> Execution:
+    yield requests.Oidc()
+    return ()
+
+
 def _logout(talk: Talk, _item: Item, _argument: str) -> Execution:
     talk.nick = (yield requests.Logout()).nick
     return [Output(f"You are logged out. You are {talk.nick}.")]
@@ -263,6 +268,7 @@ COMMANDS: Final = (
     Command("back", "", _back),
     Command("register", "", _register, prompts=(PASSWORD, AGAIN)),
     Command("login", "[NAME]", _login, prompts=(PASSWORD,)),
+    Command("oidc", "", _oidc),
     Command("logout", "", _logout),
     Command("passwd", "", _passwd, prompts=(PASSWORD, NEW, AGAIN)),
     Command("drop", "", _drop, prompts=(PASSWORD,)),

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from broadcast.client.protocol import events
-from broadcast.client.session.entries import Line, Notice, PrivateLine
+from broadcast.client.session.entries import Line, Notice, PrivateLine, Problem
 
 if TYPE_CHECKING:
     from broadcast.client.session.talk import Talk
@@ -52,6 +52,14 @@ def take(talk: Talk, view: View, event: events.Event) -> None:  # noqa: C901, PL
             talk.note(view, nick, f"{nick} set the topic: {text}" if text else f"{nick} removed the topic.")
         case events.Announced(text=text):
             talk.add(view, Notice(text))
+        case events.LoginCode(user_code=code, verification_uri=page, expires_in=seconds):
+            # They stand apart: a link with both would let a user confirm a login that somebody else began.
+            talk.add(view, Notice(f"Open this page in a browser: {page}"))
+            talk.add(view, Notice(f"Type this code there, only if you started this yourself: {code}"))
+            talk.add(view, Notice(f"The code is valid for {max(int(seconds) // 60, 1)} min."))
+        case events.LoginEnded(nick=nick, account=account, error=error):
+            talk.nick = nick
+            talk.add(view, Problem(error) if error else Notice(f"You are logged in as {account}."))
         case events.Reconnected(same_journal=False):
             talk.add(view, Notice("The server has another journal. Lines may come a second time."))
 

@@ -55,3 +55,22 @@ class AccountResult(Struct, frozen=True, kw_only=True):
 
     nick: Annotated[str, Meta(description="The own nickname.")]
     account: AccountName
+
+
+class LoginCode(Struct, frozen=True, kw_only=True):
+    """The code of the login that ``oidc`` began. The user opens the page, logs in there, and types the code.
+
+    Show the two apart, the code with the words *only if you started this yourself*. The page never contains the code.
+    """
+
+    user_code: Annotated[str, Meta(description="The code that the user types.")]
+    verification_uri: Annotated[str, Meta(description="The page where the user types it.")]
+    expires_in: Annotated[int, Meta(description="Seconds for which the code is valid.")]
+
+
+class LoginEnded(Struct, frozen=True, kw_only=True):
+    """The login that ``oidc`` began has ended, perhaps before there was a code."""
+
+    nick: Annotated[str, Meta(description="The own nickname.")]
+    account: AccountName
+    error: Annotated[str | None, Meta(description="Why it has failed, for people; null if it has succeeded.")]

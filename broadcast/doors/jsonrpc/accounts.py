@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 from msgspec import UnsetType
 
 from broadcast.core.errors import NotPermitted, RejectedError
+from broadcast.core.oidc_login import OidcLogin
 from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.jsonrpc.account_messages import AccountResult
+from broadcast.doors.jsonrpc.account_messages import AccountResult, LoginCode, LoginEnded
+from broadcast.doors.jsonrpc.encoder import encode_notification
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import Empty
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
     from broadcast.doors.jsonrpc.account_messages import LoginParams, PasswordParams, PasswordSafety, SetPasswordParams
@@ -135,6 +138,29 @@ def login(connection: Connection, call: Call, params: LoginParams) -> None:
 
     begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
     _check(connection, call, begin, logged_in)
+
+
+def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
+    """Begin a login with OpenID Connect. The provider may be slow, so notifications report the code and the end."""
+    hub, session = connection.sessions.hub, connection.session
+    member = session.member
+
+    def notify(message: LoginCode | LoginEnded) -> None:
+        if session.connection is not None:
+            session.connection.send(encode_notification(message))
+
+    def show(code: DeviceCode) -> None:
+        notify(LoginCode(user_code=code.user_code, verification_uri=code.verification_uri, expires_in=code.seconds))
+
+    def finish(result: Account | RejectedError) -> None:
+        error = None
+        if isinstance(result, RejectedError):
+            hub.rejections[result.kind] += 1
+            error = str(explain_rejection(result))
+        notify(LoginEnded(nick=member.nick, account=account_name(member), error=error))
+
+    OidcLogin(hub, member.source, member, show, finish)
+    call.succeed()
 
 
 def logout(connection: Connection, call: Call, _params: Empty) -> None:

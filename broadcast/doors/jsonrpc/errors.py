@@ -23,6 +23,7 @@ from broadcast.core.errors import (
     RejectedError,
     RoomRejected,
     TooManyConnections,
+    TooManyLogins,
     TooManyRegistrations,
     TooManyTries,
     UidReused,
@@ -86,7 +87,7 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "wrong-password": (Code.WRONG_PASSWORD, "The password is wrong, or there is no such account."),
     "too-many-tries": (
         Code.TOO_MANY_TRIES,
-        "There were too many wrong passwords or registrations. Try again after data.retry seconds.",
+        "There were too many wrong passwords, logins or registrations. Try again after data.retry seconds.",
     ),
     "registration-closed": (Code.REGISTRATION_CLOSED, "Nobody can register here."),
     "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
@@ -176,7 +177,7 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911,
             return refusal("password-needed", text)
         case WrongPassword():
             return refusal("wrong-password", sentence)
-        case TooManyTries(retry=retry) | TooManyRegistrations(retry=retry):
+        case TooManyTries(retry=retry) | TooManyRegistrations(retry=retry) | TooManyLogins(retry=retry):
             return refusal("too-many-tries", sentence, retry=retry)
         case RegistrationClosed():
             return refusal("registration-closed", sentence)

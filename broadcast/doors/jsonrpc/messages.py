@@ -14,6 +14,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from broadcast.doors.jsonrpc.account_messages import (
     AccountName,
     AccountResult,
+    LoginCode,
+    LoginEnded,
     LoginParams,
     PasswordParams,
     PasswordSafety,
@@ -615,6 +617,13 @@ METHODS: Final[Mapping[str, Method]] = {
         "Log in, and take the registered nickname. Another session that uses it ends.",
         ("nick-refused", "wrong-password", "too-many-tries", "not-permitted", "busy"),
     ),
+    "oidc": Method(
+        Empty,
+        Empty,
+        "Begin to log in with the OpenID Connect provider, or to join the own account to it if logged in. The "
+        " notifications login_code and login_ended follow.",
+        ("too-many-tries", "not-permitted", "busy"),
+    ),
     "logout": Method(Empty, AccountResult, "Log out, and get another nickname.", ("not-permitted",)),
     "set_password": Method(
         SetPasswordParams,
@@ -670,6 +679,8 @@ NOTIFICATIONS: Final[Mapping[str, type[Struct]]] = {
     "told": Told,
     "announced": Announced,
     "gap": Gap,
+    "login_code": LoginCode,
+    "login_ended": LoginEnded,
     "refused": Refused,
     "ping": Empty,
     "goodbye": Goodbye,

@@ -330,6 +330,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "quit": _quit,
     "register": accounts.register,
     "login": accounts.login,
+    "oidc": accounts.begin_oidc,
     "logout": accounts.logout,
     "set_password": accounts.set_password,
     "drop": accounts.drop,

@@ -20,13 +20,13 @@ LINE_END_HINT: Final = r"Your text has no line end (\n) yet; nothing was said. E
 class Newcomer:
     r"""A client that has not sent a line to the room yet. Beginners' programs send text without ``\n``.
 
-    *reject* is called with the reason if there is no nickname within *seconds*, unless *is_checking* returns true. Then
+    *reject* is called with the reason if there is no nickname within *seconds*, unless *is_logging_in* returns true. Then
     the time begins again: the client waits for the server. *hint* is called with a text if input in the room waits too
     long for its line end.
     """
 
     __slots__ = (
-        "_clock", "_codec", "_has_sent_line", "_hint", "_is_checking", "_reject", "_seconds", "_sniffer", "_timer",
+        "_clock", "_codec", "_has_sent_line", "_hint", "_is_logging_in", "_reject", "_seconds", "_sniffer", "_timer",
         "joined",
     )  # fmt: skip
 
@@ -35,7 +35,7 @@ class Newcomer:
         codec: LineCodec,
         clock: IReactorTime,
         seconds: float,
-        is_checking: Callable[[], bool],
+        is_logging_in: Callable[[], bool],
         reject: Callable[[str], None],
         hint: Callable[[str], None],
     ) -> None:
@@ -44,7 +44,7 @@ class Newcomer:
         self._codec = codec
         self._clock = clock
         self._seconds = seconds
-        self._is_checking = is_checking
+        self._is_logging_in = is_logging_in
         self._reject = reject
         self._hint = hint
         self._sniffer = Sniffer()
@@ -89,7 +89,7 @@ class Newcomer:
             timer.cancel()
 
     def _reject_late(self) -> None:
-        if self._is_checking():
+        if self._is_logging_in():
             self._timer = self._clock.callLater(self._seconds, self._reject_late)
         elif self._codec.has_unfinished_line and not self._has_sent_line:
             self._reject(rf"No line end (\n) came in {self._seconds:g} seconds.")

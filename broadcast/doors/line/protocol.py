@@ -95,7 +95,7 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         seconds = factory.limits.nickname_seconds
         session = self.session
         self._newcomer = Newcomer(
-            self._codec, factory.clock, seconds, session.is_checking_password, session.reject, self._reply
+            self._codec, factory.clock, seconds, session.is_logging_in, session.reject, self._reply
         )
         session.start()
 

@@ -1,0 +1,151 @@
+"""A login with an OpenID Connect provider, from the code to the account. No network.
+
+The account is found by the provider and its identifier of the person, never by a name. Therefore a login takes over no
+account that exists. A user who is logged in joins the account to the identity instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from broadcast.core.accounts import Account
+from broadcast.core.errors import RegistrationClosed, RejectedError
+
+if TYPE_CHECKING:
+    from broadcast.core.accounts import OnAccount
+    from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import DeviceCode, Identity
+    from broadcast.core.membership import Member
+    from broadcast.core.source import Source
+
+
+class UnknownIdentity(RegistrationClosed):
+    """The identity belongs to no account, and only an administrator makes accounts."""
+
+    def __init__(self) -> None:
+        RejectedError.__init__(self, "your identity belongs to no account here: log in with a password, then join it.")
+
+
+class OidcLogin:
+    """One login. *member* is the user, None before the nickname. Raises ``RejectedError``.
+
+    *on_code* is called with the code to show. *on_account* is called with the account, to which *member* is logged in
+    then, or with the reason of a failure. Neither is called after ``cancel``.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        source: Source,
+        member: Member | None,
+        on_code: Callable[[DeviceCode], None],
+        on_account: OnAccount,
+    ) -> None:
+        if member is not None and member.cancel_login is not None:
+            raise RejectedError("a login is under way already: use its code, or wait until that expires.")
+        self._hub = hub
+        self._member = member
+        self._account = None if member is None else member.account
+        """The account to join to the identity."""
+        self._on_code = on_code
+        self._on_account = on_account
+        self._is_over = False
+        provider = hub.authenticator.check_code(source)
+        self._cancel_provider = provider.begin(self._show_code, self._identify)
+        if member is not None:
+            member.cancel_login = self.cancel
+
+    @property
+    def is_join(self) -> bool:
+        """Whether the login joins the account of the user to an identity."""
+        return self._account is not None
+
+    def cancel(self) -> None:
+        """End the login. Nothing is called any more."""
+        self._is_over = True
+        self._cancel_provider()
+        if self._member is not None:
+            self._member.cancel_login = None
+
+    def _show_code(self, code: DeviceCode) -> None:
+        if not self._is_over:
+            self._on_code(code)
+
+    def _identify(self, identity: Identity | RejectedError) -> None:
+        if self._is_over:
+            return
+        try:
+            if isinstance(identity, RejectedError):
+                raise identity
+            self._check_member()
+            self._find_account(identity)
+        except RejectedError as error:
+            self._end(error)
+
+    def _check_member(self) -> None:
+        """Raise ``RejectedError`` if the user has logged in or out meanwhile."""
+        if self._member is not None and self._member.account is not self._account:
+            raise RejectedError("you have logged in or out meanwhile: nothing was changed.")
+
+    def _find_account(self, identity: Identity) -> None:
+        hub, mine = self._hub, self._account
+        account = hub.accounts.find_subject(identity.issuer, identity.subject)
+        if mine is not None:
+            if account is not None:
+                name = "this account" if account is mine else f"the account {account.name}"
+                raise RejectedError(f"your identity belongs to {name} already.")
+            if mine.queued.subject:
+                raise RejectedError(f"{mine.name} is joined to another identity.")
+
+            def joined(error: RejectedError | None) -> None:
+                self._end(mine if error is None else error)
+
+            hub.accounts.change(mine, joined, issuer=identity.issuer, subject=identity.subject)
+        elif account is not None:
+            hub.accounts.change(account, last_used=hub.authenticator.time_of_day)
+            self._log_in(account)
+        elif not hub.authenticator.is_open:
+            raise UnknownIdentity
+        else:
+            hub.authenticator.add_identity(hub.free_name(identity.name, self._member), identity, self._added)
+
+    def _added(self, account: Account | RejectedError) -> None:
+        if isinstance(account, Account):
+            # Somebody may have taken the nickname while the account was being stored.
+            owner = self._hub.owner_of(account.name)
+            if owner is not None and owner is not self._member:
+                self._hub.leave_registered_name(owner, unasked=True)
+        if self._is_over:
+            return
+        if isinstance(account, Account):
+            self._log_in(account)
+        else:
+            self._end(account)
+
+    def _log_in(self, account: Account) -> None:
+        try:
+            self._check_member()
+            if self._member is not None:
+                self._hub.log_in(self._member, account)
+        except RejectedError as error:
+            self._end(error)
+        else:
+            self._end(account)
+
+    def _end(self, result: Account | RejectedError) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._member is not None:
+            self._member.cancel_login = None
+        self._on_account(result)
+
+
+def describe_code(code: DeviceCode) -> tuple[str, str, str]:
+    """Return the lines that show *code*: the page, the code, and its time. The page never contains the code."""
+    return (
+        f"Open this page in a browser: {code.verification_uri}",
+        f"Type this code there, only if you started this yourself: {code.user_code}",
+        f"The code is valid for {max(code.seconds // 60, 1)} min.",
+    )
