@@ -20,9 +20,9 @@ LINE_END_HINT: Final = r"Your text has no line end (\n) yet; nothing was said. E
 class Newcomer:
     r"""A client that has not sent a line to the room yet. Beginners' programs send text without ``\n``.
 
-    *reject* is called with the reason if there is no nickname within *seconds*, unless *is_logging_in* returns true. Then
-    the time begins again: the client waits for the server. *hint* is called with a text if input in the room waits too
-    long for its line end.
+    *reject* is called with the reason if there is no nickname within *seconds*, unless *is_logging_in* returns true.
+    Then the time begins again: the client waits for the server. *hint* is called with a text if input in the room waits
+    too long for its line end.
     """
 
     __slots__ = (
