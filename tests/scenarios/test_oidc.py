@@ -179,7 +179,7 @@ def test_nickname_taken_while_the_account_is_stored_gets_a_number(world: World, 
     provider.last.answer(identity("1", "ann"))
     bob.put("ann\r\n")
     world.settle()
-    assert bob.read().startswith(" * You are ann2. 1 other is here: ann.")
+    assert bob.read().startswith(" * You are ann2. ")
     assert ann.read().startswith(" * You are ann.")
 
 
