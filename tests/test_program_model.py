@@ -24,7 +24,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 import broadcast.doors.jsonrpc.line_reader
-import broadcast.doors.jsonrpc.session
+import broadcast.doors.jsonrpc.private_messages
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
 from broadcast.core.events import STORED, Stored, TopicChanged
@@ -53,7 +53,7 @@ MAX_PRIVATE_MESSAGES: Final = 3
 LIMITS: Final[Sequence[tuple[object, str, int]]] = (
     *SMALL_LIMITS,
     (broadcast.doors.jsonrpc.line_reader, "PAGE_LINES", 2),
-    (broadcast.doors.jsonrpc.session, "MAX_PRIVATE_MESSAGES", MAX_PRIVATE_MESSAGES),
+    (broadcast.doors.jsonrpc.private_messages, "MAX_MESSAGES", MAX_PRIVATE_MESSAGES),
     (broadcast.doors.jsonrpc.snapshots, "MAX_EVENTS", 6),
 )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.errors import JournalError
+from broadcast.core.limits import DEFAULTS
 from broadcast.core.private_lines import MAX_WAITING, MAX_WAITING_FROM_ONE
 from tests.harness import PASSWORD, Person, World
-from tests.scenarios.conftest import at_once
+from tests.scenarios.conftest import Opens, at_once
 
 KEPT = "-> kept for ann, who is not here."
 REMOTE = IPv4Address("TCP", "192.0.2.7", 40000)
@@ -331,6 +333,19 @@ def test_message_between_two_accounts_is_stored_and_travels_as_before(world: Wor
         *("-> sent to bob.", *both, *both[1:], both[0], "-> nothing found.", *both[:2]),
     ]
     assert bob.lines() == ["[ann] yes", *both]
+
+
+def test_author_of_long_stored_messages_waits_until_they_are_delivered(open_world: Opens) -> None:
+    world = open_world(limits=replace(DEFAULTS.without_client_limits(), private_queue_bytes=2048))
+    ann, bob = world.join("ann", "bob")
+    world.register(ann, bob)
+    ann.read()
+    bob.put("/msg ann " + "x" * 1500 + "\r\n/msg ann more\r\n/ping\r\n")
+    world.until(lambda: world.hub.find("ann").private_in_flight > 0)
+    assert not bob.protocol.session.ready
+    world.settle()
+    assert bob.lines() == ["-> sent to ann.", "-> sent to ann.", "-> pong"]
+    assert ann.lines() == ["[bob] " + "x" * 1500, "[bob] more"]
 
 
 def test_message_of_a_guest_to_an_account_that_is_here_is_not_stored(world: World, ann: Person) -> None:
