@@ -307,7 +307,10 @@ def _ban_name(context: CommandContext, name: str, at: float, until: float | None
         hub.expel(member, "banned", by, why)
     end = format_end(until)
     also = f" and the address {_join(networks)}" if networks else ""
-    note = " Not the address, which is also yours." if own else ""
+    note = "" if person.members else f" {person.name} is not here."
+    if any(network_of(member.source.address) is None for member in person.members):
+        note += " Not the address, which is of this machine or a proxy."
+    note += " Not the address, which is also yours." if own else ""
     verb = "are" if networks else "is"
     reply = f"the {kind} {person.name}{also} {verb} banned{end}.{note}{_unban_hint(person.name, until)}"
     changes = [*hub.moderation.remove_expired(at), *changes]

@@ -282,8 +282,8 @@ def test_ban_of_a_name_that_is_not_here(world: World, ann: Person) -> None:
     make_account(world, "dave")
     ann.say("/ban dave", "/ban zoe 2w", "/ban not-a-name:", "/ban root")
     assert ann.lines() == [
-        "-> the account dave is banned. /unban dave ends it.",
-        "-> the nickname zoe is banned until 2026-01-29 12:00 UTC.",
+        "-> the account dave is banned. dave is not here. /unban dave ends it.",
+        "-> the nickname zoe is banned until 2026-01-29 12:00 UTC. zoe is not here.",
         "-> Error: not-a-name: is no network. Write it as in 192.0.2.0/24 or 2001:db8::/64.",
         "-> Error: root is reserved.",
     ]
@@ -390,7 +390,7 @@ def test_ban_of_somebody_on_this_machine_bans_no_address(world: World, ann: Pers
     ann.say("/ban dave", "/ban 127.0.0.1/32", "/ban 127.0.0.0/16", "/ban ::1/128", "/ban ::/32")
     assert ann.lines() == [
         " * dave left (banned by ann)",
-        "-> the nickname dave is banned. /unban dave ends it.",
+        "-> the nickname dave is banned. Not the address, which is of this machine or a proxy. /unban dave ends it.",
         "-> Error: 127.0.0.1/32 holds addresses of this machine, which cannot be banned.",
         "-> Error: 127.0.0.0/16 holds addresses of this machine, which cannot be banned.",
         "-> Error: ::1/128 holds addresses of this machine, which cannot be banned.",
@@ -579,7 +579,7 @@ def test_audit_shows_the_last_actions(ann: Person) -> None:
     ann.say("/audit", "/ban zoe spam", "/unban zoe", "/audit", "/audit 1", "/audit 0", "/audit x")
     assert ann.lines() == [
         "-> no operator has done anything yet.",
-        "-> the nickname zoe is banned. /unban zoe ends it.",
+        "-> the nickname zoe is banned. zoe is not here. /unban zoe ends it.",
         "-> zoe is not banned any more.",
         "-> 2026-01-15 12:00 UTC ann: ban zoe: nickname: spam",
         "-> 2026-01-15 12:00 UTC ann: unban zoe",
