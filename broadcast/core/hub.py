@@ -381,6 +381,15 @@ class Hub:
         for member in [member for member in self.members.values() if member.account is account and member is not but]:
             member.listener.disconnect(reason, notice)
 
+    def announce_role(self, account: Account) -> None:
+        """Send the sessions of *account* what its new role means to them."""
+        text = "You are no operator any more."
+        if account.is_operator:
+            text = "You are an operator now. /help lists your commands."
+        for member in self.members.values():
+            if member.account is account:
+                member.listener.notify(text)
+
     def _end_owner(self, account: Account) -> None:
         """End the session that uses the nickname of *account*, if there is one."""
         owner = self._owners.get(nicknames.casefold_key(account.name))
