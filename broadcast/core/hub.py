@@ -394,7 +394,10 @@ class Hub:
         """End the session that uses the nickname of *account*, if there is one."""
         owner = self._owners.get(nicknames.casefold_key(account.name))
         if owner is not None:
-            owner.listener.disconnect(TAKEN_OVER, f"{account.name} has logged in on another connection.")
+            notice = f"{account.name} has logged in on another connection."
+            if account.queued.password_hash:
+                notice += " If that was not you, log in and change your password with /passwd."
+            owner.listener.disconnect(TAKEN_OVER, notice)
 
     def rename(self, member: Member, name: str, *, unasked: bool = False) -> None:
         """Give *member* another nickname, which it reads itself if it is *unasked*. Raises ``RejectedError``."""
