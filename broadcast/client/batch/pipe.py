@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 PROMPT_SECONDS: Final = 30
 """The time limit of a server to ask for a nickname, and then to accept or refuse it."""
+END_HINT: Final = " An empty line ends this."
+"""The end of errors in a dialogue about a password. It is no advice for the reader of an exit message."""
 
 Ended = Callable[[int, str], None]
 """Takes the exit status, and the reason in one line for people, empty for 0."""
@@ -143,7 +145,7 @@ class Pipe(TwistedProtocol):
                     self._finish(REFUSED, f"the room was refused: {text}")
                     self._send("quit")
                 case Kind.ERROR:
-                    self._refusal = text
+                    self._refusal = text.removesuffix(END_HINT)
                 case Kind.NOTICE:
                     self._notice = text
                 case Kind.GOODBYE:
