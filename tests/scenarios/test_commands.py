@@ -37,6 +37,7 @@ TABLE = """\
 -> /motd   the message of the day
 -> /register   registers your nickname: asks for a password, and only you can use it then
 -> /login NAME   logs in to the registered nickname NAME: asks for its password
+-> /oidc   logs in with the OpenID Connect provider: shows a page and a code for your browser
 -> /logout   logs out: you get another nickname
 -> /passwd   changes your password: asks for the old one and the new one
 -> /drop   deletes your account: asks for the password, and anybody can use the nickname then
