@@ -11,6 +11,8 @@ NICKNAME: Final = "Nickname: "
 """The prompt for the nickname."""
 PASSWORD: Final = "Password: "  # noqa: S105 -- a prompt
 """The prompt for the password of a registered nickname."""
+EMPTY_LINE_ENDS: Final = " An empty line ends this."
+"""The end of an error after which the server asks for the password again."""
 MAX_LINE: Final = 65536
 """The most bytes of a line that are read. The rest of it is dropped."""
 

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
-from broadcast.client.batch.line_protocol import PASSWORD, EchoFilter, Kind, Reader
+from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
 from broadcast.client.certificates import CertificateError
 from broadcast.client.known_hosts import known_keys, refusal
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
 PROMPT_SECONDS: Final = 30
 """The time limit of a server to ask for a nickname, and then to accept or refuse it."""
-END_HINT: Final = " An empty line ends this."
-"""The end of errors in a dialogue about a password. It is no advice for the reader of an exit message."""
 
 Ended = Callable[[int, str], None]
 """Takes the exit status, and the reason in one line for people, empty for 0."""
@@ -145,7 +143,7 @@ class Pipe(TwistedProtocol):
                     self._finish(REFUSED, f"the room was refused: {text}")
                     self._send("quit")
                 case Kind.ERROR:
-                    self._refusal = text.removesuffix(END_HINT)
+                    self._refusal = text.removesuffix(EMPTY_LINE_ENDS)
                 case Kind.NOTICE:
                     self._notice = text
                 case Kind.GOODBYE:
