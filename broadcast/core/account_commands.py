@@ -108,7 +108,9 @@ def _register(context: CommandContext, argument: str, at: float) -> None:
     hub, member, nick = context.hub, context.member, context.nick
     _reject_words("register", argument)
     if member.account is not None:
-        raise RejectedError(f"you are logged in as {member.account.name}. /logout ends that.")
+        # Without registration there is no reason to log out, and with required accounts that is impossible.
+        advice = "/logout ends that." if hub.authenticator.is_open else "Nobody can register another nickname here."
+        raise RejectedError(f"you are logged in as {member.account.name}. {advice}")
     if not hub.authenticator.is_open:
         raise RegistrationClosed
 

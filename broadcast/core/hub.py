@@ -374,11 +374,23 @@ class Hub:
         for member in [member for member in self.members.values() if member.account is account and member is not but]:
             member.listener.disconnect(reason, notice)
 
+    def announce_role(self, account: Account) -> None:
+        """Send the sessions of *account* what its new role means to them."""
+        text = "You are no operator any more."
+        if account.is_operator:
+            text = "You are an operator now. /help lists your commands."
+        for member in self.members.values():
+            if member.account is account:
+                member.listener.notify(text)
+
     def _end_owner(self, account: Account) -> None:
         """End the session that uses the nickname of *account*, if there is one."""
         owner = self._owners.get(nicknames.casefold_key(account.name))
         if owner is not None:
-            owner.listener.disconnect(TAKEN_OVER, f"{account.name} has logged in on another connection.")
+            notice = f"{account.name} has logged in on another connection."
+            if account.queued.password_hash:
+                notice += " If that was not you, log in and change your password with /passwd."
+            owner.listener.disconnect(TAKEN_OVER, notice)
 
     def rename(self, member: Member, name: str, *, unasked: bool = False) -> None:
         """Give *member* another nickname, which it reads itself if it is *unasked*. Raises ``RejectedError``."""

@@ -39,6 +39,9 @@ class MemberListener(Protocol):
     def private_sent(self, line: PrivateLine) -> None:
         """Note that the stored private message *line* is sent in the stream of a room. The next input confirms it."""
 
+    def notify(self, text: str) -> None:
+        """Send *text* to the user alone, as the server."""
+
     def disconnect(self, reason: str, notice: str) -> None:
         """Send *notice* to the user, leave all rooms because of *reason*, and close. A resumption is not possible.
 

@@ -232,6 +232,7 @@ def _change_role(context: CommandContext, argument: str, at: float, action: str,
             context.resume()
             return
         _announce_about(context, _sessions_of(context.hub, account), f"{account.name} {state}.")
+        context.hub.announce_role(account)
         _record(context, at, action, account.name, "", f"{account.name} {state}.")
 
     context.hub.accounts.change(account, changed, role=role)

@@ -208,6 +208,10 @@ class Session:
         if line is not None and self._is_connected:
             self.hub.private_lines.confirm(line)
 
+    def notify(self, text: str) -> None:
+        """Send *text* as the server; see ``MemberListener``."""
+        self.peer.send(ServerNotice(text))
+
     def disconnect(self, reason: str, notice: str) -> None:
         """Send *notice*, and end because of *reason*; see ``MemberListener``."""
         self.peer.send(ServerNotice(notice))

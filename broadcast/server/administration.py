@@ -205,9 +205,12 @@ class Administration:
         account = self._find(params.name)
         role = OPERATOR if params.role == OPERATOR else ""
         text = f"{account.name} is an operator." if role else f"{account.name} is no operator."
+        before = account.queued.role
 
         def changed(error: RejectedError | None) -> None:
             if error is None:
+                if self._hub is not None and role != before:
+                    self._hub.announce_role(account)
                 self._finish(on_result, text, "role", account.name, params.role)
             else:
                 on_result(error)

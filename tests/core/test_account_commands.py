@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from broadcast.core.account_commands import (
@@ -145,6 +147,14 @@ def test_drop_deletes_the_account_and_ends_the_other_sessions(world: World, ann:
     ]
     assert other.closed
     assert (ann.session.member.account, len(world.hub.accounts)) == (None, 0)
+
+
+@pytest.mark.parametrize("mode", ["closed", "required"])
+def test_register_advises_no_logout_where_nobody_can_register(
+    world: World, ann: SessionClient, mode: Literal["closed", "required"]
+) -> None:
+    world.hub.authenticator._mode = mode
+    assert refusal(ann, "/register") == "you are logged in as ann. Nobody can register another nickname here."
 
 
 def test_required_account_cannot_be_left(world: World, ann: SessionClient) -> None:

@@ -37,6 +37,9 @@ class Listener:
     def leave_delivered(self, room: str) -> None:
         raise NotImplementedError
 
+    def notify(self, text: str) -> None:
+        raise AssertionError(text)
+
     def private_sent(self, line: PrivateLine) -> None:
         raise AssertionError(line)
 

@@ -133,6 +133,9 @@ class Visitor(Member):
     def leave_delivered(self, room: str) -> None:
         self.calls.append("left")
 
+    def notify(self, text: str) -> None:
+        raise AssertionError(text)
+
     def private_sent(self, line: PrivateLine) -> None:
         raise AssertionError(line)
 

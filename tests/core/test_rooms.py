@@ -68,6 +68,9 @@ class Program:
     def leave_delivered(self, room: str) -> None:
         self.calls.append(("left", room))
 
+    def notify(self, text: str) -> None:
+        raise AssertionError(text)
+
     def private_sent(self, line: PrivateLine) -> None:
         raise AssertionError(line)
 

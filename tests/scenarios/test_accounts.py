@@ -203,7 +203,11 @@ def test_the_right_password_takes_over_and_the_older_session_is_told_and_closed(
     ann.read()
     person.say("ann", PASSWORD)
     assert person.read() == ASK + TYPED + confirmed("ann", "1 other is here: bob.")
-    assert ann.lines() == [" * ann has logged in on another connection.", " * Goodbye, ann."]
+    assert ann.lines() == [
+        " * ann has logged in on another connection. "
+        "If that was not you, log in and change your password with /passwd.",
+        " * Goodbye, ann.",
+    ]
     assert ann.transport.finished
     assert bob.lines() == [f" * ann left: {TAKEN_OVER}", " * ann joined."]
 

@@ -77,6 +77,23 @@ def test_nobody_can_look_kicked_by_leaving(bob: Person, carol: Person) -> None:
     assert carol.lines() == [" * bob left: kicked by ann: spam"]
 
 
+def test_nobody_can_look_kicked_or_banned_in_the_log(
+    world: World, ann: Person, bob: Person, carol: Person, log: list[str]
+) -> None:
+    dave = join(world, "dave", FAR)
+    bob.say("/nick rob", "/quit kicked by ann: spam")
+    dave.say("/quit banned by ann")
+    join(world, "dave", FAR)
+    ann.say("/kick carol spam", "/ban dave")
+    leaves = [line for line in log if " left" in line]
+    assert [line.split(" (203.")[0].split(" (198.")[0] for line in leaves] == [
+        "rob, who came as bob, left: kicked by ann: spam",
+        "dave left: banned by ann",
+        "carol left (kicked by ann: spam)",
+        "dave left (banned by ann)",
+    ]
+
+
 def test_kick_ends_all_sessions_of_an_account(world: World, ann: Person, bob: Person, carol: Person) -> None:
     account = give_account(world, "bob")
     member_of(world, "carol").account = account  # the same person under another nickname
@@ -464,13 +481,19 @@ def test_op_and_deop_change_the_role_of_the_account(world: World, ann: Person, b
         *["-> Error: usage: /op NAME"] * 2,
     ]
     dave.say("/bans")
-    assert dave.lines() == ["-> Error: /bans is for operators.", " * dave is an operator now.", "-> nobody is banned."]
+    assert sorted(dave.lines()) == [
+        " * You are an operator now. /help lists your commands.",
+        " * dave is an operator now.",
+        "-> Error: /bans is for operators.",
+        "-> nobody is banned.",
+    ]
     ann.say("/deop dave", "/deop dave")
     assert ann.lines() == [
         " * dave is no operator any more.",
         "-> dave is no operator any more.",
         "-> Error: dave is no operator.",
     ]
+    assert sorted(dave.lines()) == [" * You are no operator any more.", " * dave is no operator any more."]
     assert not account.is_operator
     assert bob.lines() == [" * dave joined.", " * dave is an operator now.", " * dave is no operator any more."]
     assert [entry[:3] for entry in audit(world)] == [("ann", "op", "dave"), ("ann", "deop", "dave")]

@@ -243,7 +243,9 @@ def test_second_login_ends_a_session_whose_messages_are_being_read(world: World,
     read_waiting = world.journal.records.read_waiting
     world.journal.records.read_waiting = lambda *arguments: held.append(arguments)  # type: ignore[method-assign]
     first, second = log_in(world), log_in(world)
-    assert first.read().split("\r\n")[1:] == [" * ann has logged in on another connection.", " * Goodbye, ann.", ""]
+    advice = "If that was not you, log in and change your password with /passwd."
+    notice = f" * ann has logged in on another connection. {advice}"
+    assert first.read().split("\r\n")[1:] == [notice, " * Goodbye, ann.", ""]
     assert first.transport.finished
     for arguments in held:
         read_waiting(*arguments)

@@ -196,6 +196,21 @@ def test_an_owner_whose_new_nickname_looks_like_another_keeps_the_old_one() -> N
     assert member.nick == "ann"
 
 
+def test_a_new_role_is_announced_to_its_owner_alone(office: Office) -> None:
+    office.ask("add", name="ann", password=SECRET)
+    (bob,) = office.world.join("bob")
+    ann, _ = log_in(office, "ann")
+    bob.read()
+    ann.read()
+    for role in ("operator", "operator", "none", "none"):
+        office.ask("role", name="ann", role=role)
+    assert ann.lines() == [
+        " * You are an operator now. /help lists your commands.",
+        " * You are no operator any more.",
+    ]
+    assert bob.lines() == []
+
+
 @pytest.mark.parametrize(
     ("method", "params", "reason", "notice", "result"),
     [

@@ -9,8 +9,9 @@ from weakref import proxy
 from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
-from broadcast.doors.jsonrpc.encoder import public_id
+from broadcast.doors.jsonrpc.encoder import encode_notification, public_id
 from broadcast.doors.jsonrpc.errors import refusal
+from broadcast.doors.jsonrpc.messages import Announced
 from broadcast.doors.jsonrpc.private_messages import PrivateMessages
 
 if TYPE_CHECKING:
@@ -318,6 +319,11 @@ class ProgramSession:
         self._hub.remove(self.member, reason)
         if not self._rooms_to_leave:
             self._finish()
+
+    def notify(self, text: str) -> None:
+        """Send *text* as the server, if there is a connection; see ``MemberListener``."""
+        if self.connection is not None:
+            self.connection.send(encode_notification(Announced(room=None, text=text)))
 
     def disconnect(self, reason: str, notice: str) -> None:
         """End because of *reason*, and close the connection with *notice*; see ``MemberListener``."""

@@ -18,6 +18,10 @@ from tests.harness import logged
 SECRET, OTHER = "correct horse", "battery staple"
 FAR = IPv4Address("TCP", "192.0.2.7", 4000)
 
+TAKEN_OVER = (
+    "ann has logged in on another connection. If that was not you, log in and change your password with /passwd."
+)
+
 
 @pytest.fixture
 def owner(world: ProgramWorld) -> Program:
@@ -66,7 +70,7 @@ def test_the_right_password_takes_the_nickname_over(world: ProgramWorld, owner: 
     bob = world.program("bob")
     owner.read()
     late = world.program("ann", password=SECRET)
-    assert goodbyes(owner) == ["ann has logged in on another connection."]
+    assert goodbyes(owner) == [TAKEN_OVER]
     assert owner.is_closed()
     assert [(event["method"], event.get("reason")) for event in bob.events()] == [
         ("left", "taken over by another connection"),
@@ -104,7 +108,7 @@ def test_login_takes_the_nickname_over_and_logout_gives_another_one(world: Progr
     assert bob.fail("logout") == (1024, "not-permitted")
     owner.read()
     assert bob.call("login", nick="ANN", password=SECRET) == {"nick": "ann", "account": "ann"}
-    assert goodbyes(owner) == ["ann has logged in on another connection."]
+    assert goodbyes(owner) == [TAKEN_OVER]
     assert bob.call("login", password=SECRET) == {"nick": "ann", "account": "ann"}
     assert bob.call("logout") == {"nick": "ann2", "account": None}
     assert bob.fail("nick", nick="ann") == (1020, "password-needed")

@@ -77,6 +77,13 @@ def test_operators_run_their_commands_with_command(world: ProgramWorld, ann: Pro
     assert [entry[1] for entry in audit(world)] == ["mute", "unmute", "slow", "slow", "announce", "kick"]
 
 
+def test_program_reads_its_new_role(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    give_account(world, "bob")
+    command(ann, "/op bob")
+    notice = {"method": "announced", "room": None, "text": "You are an operator now. /help lists your commands."}
+    assert [event for event in bob.events() if event["room"] is None] == [notice]
+
+
 def test_kick_voids_the_token(world: ProgramWorld, ann: Program, bob: Program) -> None:
     bob.vanish()  # within its grace, the session is here
     command(ann, "/kick bob")
