@@ -143,6 +143,16 @@ def _split_duration(rest: str) -> tuple[int | None, str]:
     return (None, rest) if seconds is None else (seconds, text.strip())
 
 
+def _reject_mistyped_duration(why: str) -> None:
+    """Raise ``RejectedError`` if the reason *why* begins like a time, because a ban without a time has no end."""
+    word = why.partition(" ")[0]
+    if word[:1].isdigit() and word.isalnum():
+        raise RejectedError(
+            f"nobody is banned, because {word[:24]} is no time. Times are 30s, 10m, 2h, 7d or 2w. "
+            "A reason begins with another word."
+        )
+
+
 def _until(at: float, seconds: int | None) -> float | None:
     return None if seconds is None else at + seconds
 
@@ -235,6 +245,8 @@ def _ban(context: CommandContext, argument: str, at: float) -> None:
     """Ban a person or a network."""
     target, rest = _split(argument)
     seconds, why = _split_duration(rest)
+    if seconds is None:
+        _reject_mistyped_duration(why)
     network = _network_in(context, target)
     if network is None:
         _ban_name(context, target, at, _until(at, seconds), why, argument)
@@ -268,8 +280,9 @@ def _ban_network(
         hub.expel(member, "banned", by, why)
     end = format_end(until)
     expired = hub.moderation.remove_expired(at)
+    hint = _unban_hint(str(network), until)
     detail = with_reason(f"address{end}", why)
-    _record(context, at, "ban", str(network), detail, f"the address {network} is banned{end}.", *expired, change)
+    _record(context, at, "ban", str(network), detail, f"the address {network} is banned{end}.{hint}", *expired, change)
 
 
 def _ban_name(context: CommandContext, name: str, at: float, until: float | None, why: str, argument: str) -> None:
@@ -294,11 +307,19 @@ def _ban_name(context: CommandContext, name: str, at: float, until: float | None
         hub.expel(member, "banned", by, why)
     end = format_end(until)
     also = f" and the address {_join(networks)}" if networks else ""
-    note = " Not the address, which is also yours." if own else ""
+    note = "" if person.members else f" {person.name} is not here."
+    if any(network_of(member.source.address) is None for member in person.members):
+        note += " Not the address, which is of this machine or a proxy."
+    note += " Not the address, which is also yours." if own else ""
     verb = "are" if networks else "is"
-    reply = f"the {kind} {person.name}{also} {verb} banned{end}.{note}"
+    reply = f"the {kind} {person.name}{also} {verb} banned{end}.{note}{_unban_hint(person.name, until)}"
     changes = [*hub.moderation.remove_expired(at), *changes]
     _record(context, at, "ban", person.name, with_reason(f"{kind}{also}{end}", why), reply, *changes)
+
+
+def _unban_hint(name: str, until: float | None) -> str:
+    """Return how a ban of *name* without an end can end; nothing if it has an end."""
+    return f" /unban {name} ends it." if until is None else ""
 
 
 def _networks_of(members: Iterable[Member]) -> list[Network]:

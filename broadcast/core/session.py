@@ -76,6 +76,8 @@ NEEDS_TLS = "a password needs an encrypted connection here: connect with TLS."
 """The reason why a password is not asked for."""
 NOT_ENCRYPTED = "This connection is not encrypted: others on the way can read a password."
 """The warning before a question for a password."""
+EMPTY_LINE_ENDS = "An empty line ends this."
+"""The end of each error after which a password dialogue goes on, because ``quit`` and commands do not end it."""
 _PROMPT = Prompt("Nickname:")
 _DEFAULT_VIEW = View()
 
@@ -482,13 +484,13 @@ class Session:
                 self.pause()
                 return
         except RejectedError as error:
-            self._send_error(error)
+            self._send_error(error, EMPTY_LINE_ENDS)
         self.peer.send(PasswordPrompt(dialogue.prompt))
 
     def _reject_long_answer(self, limit: int) -> None:
         assert self._dialogue is not None
         self.peer.send(PasswordTyped())
-        self._send_error(_LineTooLongError(limit))
+        self._send_error(_LineTooLongError(limit), EMPTY_LINE_ENDS)
         self._dialogue.ask_again()
         self.peer.send(PasswordPrompt(self._dialogue.prompt))
 
@@ -498,11 +500,12 @@ class Session:
             return
         self.ready = True
         if isinstance(result, RejectedError):
-            self._send_error(result)
             self._wrong_passwords += isinstance(result, WrongPassword)
             if self._wrong_passwords == MAX_WRONG_PASSWORDS:
+                self._send_error(result, "It was the third one: connect again for another try.")
                 self._machine.leave(f"{MAX_WRONG_PASSWORDS} wrong passwords")
             else:
+                self._send_error(result, EMPTY_LINE_ENDS)
                 self.peer.send(PasswordPrompt(dialogue.prompt))
         else:
             self._wrong_passwords = 0
@@ -518,9 +521,10 @@ class Session:
         self._dialogue = None
         self._in_room = self._member is not None
 
-    def _send_error(self, error: RejectedError) -> None:
+    def _send_error(self, error: RejectedError, advice: str = "") -> None:
         self.hub.rejections[error.kind] += 1
-        self.peer.send(ErrorReply(str(error)))
+        text = str(error)
+        self.peer.send(ErrorReply(f"{text.removesuffix('.')}. {advice}" if advice else text))
 
     def _leave_room(self, reason: str) -> None:
         self._in_room = self._interprets_lines = self.ready = False

@@ -44,14 +44,21 @@ class VisitLog:
         """Write to *log* that the client at *peer* has joined as *nick*."""
         self.write(log, peer, "join", "{nick} joined from {where}", nick=nick)
 
-    def write_leave(self, log: Logger, peer: IAddress, nick: str, first_nick: str, reason: str) -> None:
-        """Write to *log* that the client at *peer* has left. *nick* is empty if it never had a nickname."""
+    def write_leave(
+        self, log: Logger, peer: IAddress, nick: str, first_nick: str, reason: str, removed_by: str
+    ) -> None:
+        """Write to *log* that the client at *peer* has left. *nick* is empty if it never had a nickname.
+
+        *removed_by* is the operator that has ended the session, if one has. Nobody can imitate this with a *reason*.
+        """
         # The message is a format string, so that a JSON log has the values in fields of their own.
         subject = "{nick}" if nick else "somebody without a nickname"
         came_as = ", who came as {came_as}," if nick != first_nick else ""
-        message = f"{subject}{came_as} left{': {why}' if reason else ''} ({{where}})"
+        by = {"by": removed_by} if removed_by else {}
+        why = " ({why})" if removed_by else ": {why}" if reason else ""
+        message = f"{subject}{came_as} left{why} ({{where}})"
         kind = "leave" if nick else "visit without a nickname"
-        self.write(log, peer, kind, message, nick=nick, came_as=first_nick, why=reason)
+        self.write(log, peer, kind, message, nick=nick, came_as=first_nick, why=reason, **by)
 
     def write(self, log: Logger, peer: IAddress, kind: str, message: str, **fields: object) -> None:
         """Write *message* with *fields* and the address of *peer* to *log*, or only count it.

@@ -79,7 +79,10 @@ def test_register_is_for_users_without_an_account_on_an_open_server(ann: Session
 def test_register_that_is_busy_changes_nothing(world: World, bob: SessionClient) -> None:
     world.hasher.is_full = True
     bob.say("/register", PASSWORD, PASSWORD, "")
-    assert replies(bob) == [ErrorReply("busy, try again."), CommandReply("Nothing was changed.")]
+    assert replies(bob) == [
+        ErrorReply("busy, try again. An empty line ends this."),
+        CommandReply("Nothing was changed."),
+    ]
     assert bob.session.member.account is None
 
 
@@ -121,7 +124,7 @@ def test_passwd_ends_the_other_sessions(world: World, ann: SessionClient) -> Non
     ann.read()
     ann.say("/passwd", OTHER, OTHER, OTHER, PASSWORD, OTHER, OTHER)
     assert replies(ann) == [
-        ErrorReply("wrong password."),
+        ErrorReply("wrong password. An empty line ends this."),
         CommandReply("Your password is changed."),
         Left(other.session.id, "ann", PASSWORD_CHANGED),
     ]
@@ -136,7 +139,7 @@ def test_drop_deletes_the_account_and_ends_the_other_sessions(world: World, ann:
     ann.read()
     ann.say("/drop", OTHER, PASSWORD)
     assert replies(ann) == [
-        ErrorReply("wrong password."),
+        ErrorReply("wrong password. An empty line ends this."),
         CommandReply("ann is not registered any more."),
         Left(other.session.id, "ann", DROPPED),
     ]

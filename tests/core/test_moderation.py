@@ -241,7 +241,7 @@ def test_action_that_cannot_be_stored_holds_until_a_restart(monkeypatch: pytest.
     lost = "It cannot be stored, so a restart forgets it: no space left"
     assert ann.lines() == [
         " * bob left (banned by ann)",
-        f"-> Error: the nickname bob and the address 192.0.2.7/32 are banned. {lost}",
+        f"-> Error: the nickname bob and the address 192.0.2.7/32 are banned. /unban bob ends it. {lost}",
         "-> Error: the audit trail cannot be read: no such table",
         "-> pong",
     ]

@@ -26,7 +26,14 @@ from broadcast.core.hub import Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.password_dialogue import PasswordDialogue
-from broadcast.core.session import CONNECTION_LOST, MAX_REJECTED_NICKS, NEEDS_TLS, NOT_ENCRYPTED, Session
+from broadcast.core.session import (
+    CONNECTION_LOST,
+    EMPTY_LINE_ENDS,
+    MAX_REJECTED_NICKS,
+    NEEDS_TLS,
+    NOT_ENCRYPTED,
+    Session,
+)
 from broadcast.core.source import Source
 from tests.harness import NOON, PASSWORD, SessionClient, World
 
@@ -274,15 +281,18 @@ def test_errors_and_lines_that_are_too_long_ask_again(world: World, asked: Sessi
     world.hasher.is_full = True
     asked.say(PASSWORD)
     errors = ["a password has 8 to 256 bytes."] * 2 + ["a line holds at most 512 bytes.", "busy, try again."]
-    assert asked.read() == [each for error in errors for each in (PasswordTyped(), ErrorReply(error), ASK)]
+    assert asked.read() == [
+        each for error in errors for each in (PasswordTyped(), ErrorReply(f"{error} {EMPTY_LINE_ENDS}"), ASK)
+    ]
 
 
 def test_third_wrong_password_closes(world: World, asked: SessionClient) -> None:
     asked.say("wrong horse", "wrong horse")
-    assert asked.read() == [PasswordTyped(), ErrorReply("wrong password."), ASK] * 2
+    assert asked.read() == [PasswordTyped(), ErrorReply(f"wrong password. {EMPTY_LINE_ENDS}"), ASK] * 2
     asked.say("wrong horse")
     goodbye = "Goodbye." if not asked.session.nick else "Goodbye, bob."
-    assert asked.read() == [PasswordTyped(), ErrorReply("wrong password."), ServerNotice(goodbye)]
+    third = ErrorReply("wrong password. It was the third one: connect again for another try.")
+    assert asked.read() == [PasswordTyped(), third, ServerNotice(goodbye)]
     assert (asked.closed, asked.session.leave_reason) == (True, "3 wrong passwords")
 
 

@@ -490,9 +490,9 @@ def test_ban_reaches_the_client_and_never_the_proxy() -> None:
     ann.say("/ban bob", "/ban carol", "/ban dave")
     assert all(person.transport.finished for person in people)
     assert [line for line in ann.lines() if line.startswith("->")] == [
-        "-> the nickname bob and the address 192.0.2.7/32 are banned.",
-        "-> the nickname carol is banned.",
-        "-> the nickname dave is banned.",
+        "-> the nickname bob and the address 192.0.2.7/32 are banned. /unban bob ends it.",
+        "-> the nickname carol is banned. Not the address, which is of this machine or a proxy. /unban carol ends it.",
+        "-> the nickname dave is banned. Not the address, which is of this machine or a proxy. /unban dave ends it.",
     ]
     assert [connect(header).transport.finished for header in (named, unnamed, local)] == [True, False, False]
     for header, nick in ((unnamed, "erin"), (local, "frank")):

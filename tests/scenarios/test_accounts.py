@@ -20,7 +20,8 @@ ASK = "<hide>Password: "
 ASK_OLD, ASK_NEW, ASK_MORE = "<hide>Old password: ", "<hide>New password: ", "<hide>Once more: "
 TYPED = "<show>\r\n"
 NICKNAME = "Nickname: "
-WRONG = "-> Error: wrong password.\r\n"
+WRONG = "-> Error: wrong password. An empty line ends this.\r\n"
+THIRD_WRONG = "-> Error: wrong password. It was the third one: connect again for another try.\r\n"
 REPEATED = "-> Error: this is the password that you have just typed. It was not said.\r\n"
 OTHER = "another horse"
 REMOTE = IPv4Address("TCP", "192.0.2.7", 40000)
@@ -67,13 +68,16 @@ def test_register_asks_twice_and_registers_the_present_nickname(world: World) ->
 
 def test_register_asks_again_after_each_error_and_ends_with_an_empty_line(world: World, bob: Person) -> None:
     bob.say("/register", PASSWORD, OTHER)
-    assert bob.read() == f"{ASK}{TYPED}{ASK_MORE}{TYPED}-> Error: the two passwords differ.\r\n{ASK}"
+    assert (
+        bob.read()
+        == f"{ASK}{TYPED}{ASK_MORE}{TYPED}-> Error: the two passwords differ. An empty line ends this.\r\n{ASK}"
+    )
     bob.say("short", PASSWORD, "short")
-    too_short = "-> Error: a password has 8 to 256 bytes.\r\n"
+    too_short = "-> Error: a password has 8 to 256 bytes. An empty line ends this.\r\n"
     assert bob.read() == f"{TYPED}{too_short}{ASK}{TYPED}{ASK_MORE}{TYPED}{too_short}{ASK}"
     world.hasher.is_full = True
     bob.say(PASSWORD, PASSWORD)
-    assert bob.read() == f"{TYPED}{ASK_MORE}{TYPED}-> Error: busy, try again.\r\n{ASK}"
+    assert bob.read() == f"{TYPED}{ASK_MORE}{TYPED}-> Error: busy, try again. An empty line ends this.\r\n{ASK}"
     bob.say("")
     assert bob.read() == f"{TYPED}-> Nothing was changed.\r\n"
     assert world.hub.accounts.find("bob") is None
@@ -85,7 +89,10 @@ def test_register_that_cannot_be_stored_asks_again(world: World, bob: Person, mo
 
     monkeypatch.setattr(world.journal.records, "write", fail)
     bob.say("/register", PASSWORD, PASSWORD)
-    assert bob.read() == f"{ASK}{TYPED}{ASK_MORE}{TYPED}-> Error: it cannot be stored: disk full\r\n{ASK}"
+    assert (
+        bob.read()
+        == f"{ASK}{TYPED}{ASK_MORE}{TYPED}-> Error: it cannot be stored: disk full. An empty line ends this.\r\n{ASK}"
+    )
 
 
 def test_register_is_refused_to_a_user_with_an_account_and_where_nobody_registers(
@@ -140,10 +147,10 @@ def test_empty_line_goes_back_to_the_nickname(world: World, ann: Person) -> None
 def test_login_asks_for_any_name_and_three_wrong_passwords_close(world: World, ann: Person, name: str) -> None:
     thief = newcomer(world)
     thief.say(f"/login {name}", OTHER, "quit", OTHER)
-    too_short = "-> Error: a password has 8 to 256 bytes.\r\n"
+    too_short = "-> Error: a password has 8 to 256 bytes. An empty line ends this.\r\n"
     assert thief.read() == f"{ASK}{TYPED}{WRONG}{ASK}{TYPED}{too_short}{ASK}{TYPED}{WRONG}{ASK}"
     thief.say(OTHER)
-    assert thief.read() == f"{TYPED}{WRONG} * Goodbye.\r\n"
+    assert thief.read() == f"{TYPED}{THIRD_WRONG} * Goodbye.\r\n"
     assert thief.transport.finished
     assert ann.lines() == []
 
@@ -154,7 +161,7 @@ def test_wrong_passwords_count_over_several_dialogues(world: World, ann: Person,
         thief.say("ann", OTHER, "")
     thief.read()
     thief.say("/login zoe", OTHER)
-    assert thief.read() == f"{ASK}{TYPED}{WRONG} * Goodbye.\r\n"
+    assert thief.read() == f"{ASK}{TYPED}{THIRD_WRONG} * Goodbye.\r\n"
     assert log[-1] == "somebody without a nickname left: 3 wrong passwords (127.0.0.1 port 40000)"
 
 
@@ -184,7 +191,7 @@ def test_busy_asks_again_at_the_nickname(world: World, ann: Person) -> None:
     person = newcomer(world)
     world.hasher.is_full = True
     person.say("ann", *[PASSWORD] * 5)
-    assert person.read() == ASK + f"{TYPED}-> Error: busy, try again.\r\n{ASK}" * 5
+    assert person.read() == ASK + f"{TYPED}-> Error: busy, try again. An empty line ends this.\r\n{ASK}" * 5
     world.hasher.is_full = False
     person.say(PASSWORD)
     assert person.read() == TYPED + confirmed("ann")
@@ -223,7 +230,7 @@ def test_login_in_the_room_gives_the_registered_nickname(world: World) -> None:
 def test_three_wrong_passwords_close_in_the_room_too(world: World, ann: Person, bob: Person) -> None:
     ann.read()
     bob.say("/login ann", OTHER, OTHER, OTHER, "hi")
-    assert bob.read() == ASK + f"{TYPED}{WRONG}{ASK}" * 2 + f"{TYPED}{WRONG} * Goodbye, bob.\r\n"
+    assert bob.read() == ASK + f"{TYPED}{WRONG}{ASK}" * 2 + f"{TYPED}{THIRD_WRONG} * Goodbye, bob.\r\n"
     assert ann.lines() == [" * bob left: 3 wrong passwords"]
 
 
@@ -296,7 +303,8 @@ def test_passwd_changes_the_password_and_ends_the_other_sessions(world: World, a
     ann.read()
     ann.say("/passwd", PASSWORD, OTHER, "different one")
     assert ann.read() == (
-        f"{ASK_OLD}{TYPED}{ASK_NEW}{TYPED}{ASK_MORE}{TYPED}-> Error: the two passwords differ.\r\n{ASK_NEW}"
+        f"{ASK_OLD}{TYPED}{ASK_NEW}{TYPED}{ASK_MORE}{TYPED}"
+        f"-> Error: the two passwords differ. An empty line ends this.\r\n{ASK_NEW}"
     )
     ann.say(OTHER, OTHER)
     assert ann.lines() == [
@@ -454,7 +462,7 @@ def test_password_that_is_no_text_is_refused(world: World, ann: Person, typed: b
 def test_line_that_is_too_long_asks_again(world: World, ann: Person, length: int) -> None:
     person = newcomer(world)
     person.say("/login ann", "x" * length)
-    too_long = "-> Error: a line holds at most 512 bytes.\r\n"
+    too_long = "-> Error: a line holds at most 512 bytes. An empty line ends this.\r\n"
     assert person.read() == f"{ASK}{TYPED}{too_long}{ASK}"
     person.say(PASSWORD)
     assert person.read() == TYPED + confirmed("ann")

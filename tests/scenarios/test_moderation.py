@@ -246,7 +246,9 @@ def test_ban_of_a_registered_name_bans_the_account(world: World, ann: Person, bo
     ann.say("/ban rob spam")
     assert is_over(bob)
     assert is_over(carol)
-    assert ann.lines()[-1] == (f"-> the account bob and the address {FAR}/32, 198.51.100.1/32 are banned.")
+    assert ann.lines()[-1] == (
+        f"-> the account bob and the address {FAR}/32, 198.51.100.1/32 are banned. /unban bob ends it."
+    )
     world.hub.moderation.unban(f"{FAR}", None)
     dave = join(world, "dave", "192.0.2.99")
     with pytest.raises(Exception, match="you are banned: spam"):
@@ -256,12 +258,32 @@ def test_ban_of_a_registered_name_bans_the_account(world: World, ann: Person, bo
     assert dave.lines() == ["-> You are bobby."]
 
 
+@pytest.mark.parametrize("word", ["7x", "10min", "10MIN", "0d", "12345d", "1h30m", "10"])
+@pytest.mark.parametrize("target", ["zoe", "192.0.2.0/24"])
+def test_a_mistyped_time_bans_nobody(world: World, ann: Person, target: str, word: str) -> None:
+    ann.say(f"/ban {target} {word} spam", f"/ban {target} {word}", "/bans")
+    refused = f"-> Error: nobody is banned, because {word} is no time. Times are 30s, 10m, 2h, 7d or 2w. "
+    assert ann.lines() == [*[f"{refused}A reason begins with another word."] * 2, "-> nobody is banned."]
+    assert audit(world) == []
+
+
+@pytest.mark.parametrize("why", ["7d 7x", "spam 7x", "7x: spam", "192.0.2.7"])
+def test_other_reasons_of_a_ban_may_hold_digits(world: World, ann: Person, why: str) -> None:
+    ann.say(f"/ban zoe {why}")
+    assert [entry[1:3] for entry in audit(world)] == [("ban", "zoe")]
+
+
+def test_the_reply_to_a_ban_of_a_network_without_end_says_how_it_ends(ann: Person) -> None:
+    ann.say(*["/ban 192.0.2.0/24"] * 2)
+    assert ann.lines()[1:] == ["-> the address 192.0.2.0/24 is banned. /unban 192.0.2.0/24 ends it."]
+
+
 def test_ban_of_a_name_that_is_not_here(world: World, ann: Person) -> None:
     make_account(world, "dave")
     ann.say("/ban dave", "/ban zoe 2w", "/ban not-a-name:", "/ban root")
     assert ann.lines() == [
-        "-> the account dave is banned.",
-        "-> the nickname zoe is banned until 2026-01-29 12:00 UTC.",
+        "-> the account dave is banned. dave is not here. /unban dave ends it.",
+        "-> the nickname zoe is banned until 2026-01-29 12:00 UTC. zoe is not here.",
         "-> Error: not-a-name: is no network. Write it as in 192.0.2.0/24 or 2001:db8::/64.",
         "-> Error: root is reserved.",
     ]
@@ -281,7 +303,7 @@ def test_ban_of_oneself_or_of_ones_own_address_is_refused(world: World) -> None:
         "-> Error: 203.0.0.0/16 holds your own address.",
         "-> Error: 203.0.0.0/15 is too wide: the prefix has at least 16 bits.",
         " * near left (banned by ann)",
-        "-> the nickname near is banned. Not the address, which is also yours.",
+        "-> the nickname near is banned. Not the address, which is also yours. /unban near ends it.",
     ]
     assert is_over(near)
     assert not is_over(join(world, "next", FAR))
@@ -358,7 +380,7 @@ def test_ban_of_a_person_behind_ipv6_bans_the_network_of_64_bits(world: World, a
     join(world, "dave", "2001:db8:1:2::1")
     ann.read()
     ann.say("/ban dave")
-    assert ann.lines()[-1] == "-> the nickname dave and the address 2001:db8:1:2::/64 are banned."
+    assert ann.lines()[-1] == "-> the nickname dave and the address 2001:db8:1:2::/64 are banned. /unban dave ends it."
     assert is_over(connect(world, "2001:db8:1:2::ffff"))
 
 
@@ -368,7 +390,7 @@ def test_ban_of_somebody_on_this_machine_bans_no_address(world: World, ann: Pers
     ann.say("/ban dave", "/ban 127.0.0.1/32", "/ban 127.0.0.0/16", "/ban ::1/128", "/ban ::/32")
     assert ann.lines() == [
         " * dave left (banned by ann)",
-        "-> the nickname dave is banned.",
+        "-> the nickname dave is banned. Not the address, which is of this machine or a proxy. /unban dave ends it.",
         "-> Error: 127.0.0.1/32 holds addresses of this machine, which cannot be banned.",
         "-> Error: 127.0.0.0/16 holds addresses of this machine, which cannot be banned.",
         "-> Error: ::1/128 holds addresses of this machine, which cannot be banned.",
@@ -382,7 +404,7 @@ def test_ban_takes_an_address_that_is_a_nickname_as_the_nickname(world: World, a
     join(world, "10.0.0.1", FAR)
     ann.read()
     ann.say("/ban 10.0.0.1")
-    assert ann.lines()[-1] == f"-> the nickname 10.0.0.1 and the address {FAR}/32 are banned."
+    assert ann.lines()[-1] == f"-> the nickname 10.0.0.1 and the address {FAR}/32 are banned. /unban 10.0.0.1 ends it."
     ann.say("/ban 10.0.0.2")
     assert ann.lines()[0].startswith("-> 10.0.0.2/32 reaches nobody here.")
 
@@ -557,7 +579,7 @@ def test_audit_shows_the_last_actions(ann: Person) -> None:
     ann.say("/audit", "/ban zoe spam", "/unban zoe", "/audit", "/audit 1", "/audit 0", "/audit x")
     assert ann.lines() == [
         "-> no operator has done anything yet.",
-        "-> the nickname zoe is banned.",
+        "-> the nickname zoe is banned. zoe is not here. /unban zoe ends it.",
         "-> zoe is not banned any more.",
         "-> 2026-01-15 12:00 UTC ann: ban zoe: nickname: spam",
         "-> 2026-01-15 12:00 UTC ann: unban zoe",

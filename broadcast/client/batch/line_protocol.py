@@ -10,6 +10,8 @@ from typing import Final
 NICKNAME: Final = "Nickname: "
 """The prompt for the nickname."""
 PASSWORD: Final = "Password: "  # noqa: S105 -- a prompt
+EMPTY_LINE_ENDS: Final = " An empty line ends this."
+"""The end of an error after which the server asks for the password again."""
 """The prompt for the password of a registered nickname."""
 MAX_LINE: Final = 65536
 """The most bytes of a line that are read. The rest of it is dropped."""

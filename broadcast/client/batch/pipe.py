@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
-from broadcast.client.batch.line_protocol import PASSWORD, EchoFilter, Kind, Reader
+from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
 from broadcast.client.certificates import CertificateError
 from broadcast.client.known_hosts import known_keys, refusal
@@ -143,7 +143,7 @@ class Pipe(TwistedProtocol):
                     self._finish(REFUSED, f"the room was refused: {text}")
                     self._send("quit")
                 case Kind.ERROR:
-                    self._refusal = text
+                    self._refusal = text.removesuffix(EMPTY_LINE_ENDS)
                 case Kind.NOTICE:
                     self._notice = text
                 case Kind.GOODBYE:

@@ -74,7 +74,10 @@ class Sessions:
     def begin_leave(self, session: ProgramSession, reason: str) -> None:
         """Void the token of *session*, and log that it leaves."""
         self._by_token.pop(session.token, None)
-        self._visit_log.write_leave(self._log, session.address, session.member.nick, session.first_nick, reason)
+        member = session.member
+        self._visit_log.write_leave(
+            self._log, session.address, member.nick, session.first_nick, reason, member.removed_by
+        )
 
     def find(self, token: str) -> ProgramSession | None:
         """Return the session of *token*, or None if it has ended or is unknown."""

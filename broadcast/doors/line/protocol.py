@@ -235,9 +235,9 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
         """Close the connection: the session is over, and everything for the client was sent or queued."""
         if self._end_session():
             session = self.session
-            self.factory.visit_log.write_leave(
-                self._log, self.transport.getPeer(), session.nick, session.first_nick, session.leave_reason
-            )
+            removed_by = session.member.removed_by if session.nick else ""
+            peer, reason = self.transport.getPeer(), session.leave_reason
+            self.factory.visit_log.write_leave(self._log, peer, session.nick, session.first_nick, reason, removed_by)
             self._input.end()
             self._release_if_gone()
 

@@ -274,7 +274,7 @@ def test_a_wrong_password_is_a_refused_nickname() -> None:
     play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
     play.pipe.dataReceived(HIDE + b"Password: ")
     play.wire.taken()
-    play.pipe.dataReceived(SHOW + b"-> Error: wrong password.\r\n" + HIDE + b"Password: ")
+    play.pipe.dataReceived(SHOW + b"-> Error: wrong password. An empty line ends this.\r\n" + HIDE + b"Password: ")
     assert play.wire.taken() == b""
     assert play.wire.disconnecting
     assert play.cut() == (3, "the nickname was refused: wrong password.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.logger import formatEvent
 
 from broadcast.core.hub import Settings
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
@@ -88,6 +89,18 @@ def test_kick_closes_the_connection_for_good(ann: Program, bob: Program) -> None
     goodbye = {"method": "goodbye", "reason": "You were kicked by ann: spam", "reconnect": False, "after": 0.0}
     assert bob.events()[-1] == goodbye
     assert bob.is_closed()
+
+
+def test_nobody_can_look_kicked_in_the_log(world: ProgramWorld, ann: Program, bob: Program) -> None:
+    carol = world.program("carol")
+    with logged() as events:
+        carol.call("quit", reason="kicked by ann: spam")
+        command(ann, "/kick bob spam")
+    imitated, kicked = (event for event in events if "came_as" in event)
+    assert formatEvent(imitated).startswith("carol left: kicked by ann: spam (")
+    assert "by" not in imitated
+    assert formatEvent(kicked).startswith("bob left (kicked by ann: spam) (")
+    assert kicked["by"] == "ann"
 
 
 def test_others_are_not_permitted(ann: Program, bob: Program) -> None:
