@@ -7,6 +7,7 @@ import os
 import random
 import re
 import secrets
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -375,6 +376,11 @@ def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal,
     return journal, f"What is said is kept in {sanitize(str(directory))}."
 
 
+def _pip_install(package: str) -> str:
+    """Return the command that installs *package* for the Python that runs the server."""
+    return shlex.join([sys.executable, "-m", "pip", "install", package])
+
+
 def _make_monitor(
     reactor: Any,  # noqa: ANN401 - as in makeService
     port: str,
@@ -389,7 +395,7 @@ def _make_monitor(
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise
-        raise StartupError("--metrics needs prometheus_client: pip install prometheus_client") from error
+        raise StartupError(f"--metrics needs prometheus_client: {_pip_install('prometheus_client')}") from error
     listener = parse_listener(reactor, port, "127.0.0.1", "--metrics")
     sources = metrics.Sources(connections, hub, dispatcher, journal)
 
@@ -411,7 +417,7 @@ def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authe
         except ImportError as error:
             if (error.name or "").partition(".")[0] not in {"jwt", "cryptography"}:
                 raise
-            raise StartupError("--oidc needs PyJWT: pip install 'PyJWT[crypto]'") from error
+            raise StartupError(f"--oidc needs PyJWT: {_pip_install('PyJWT[crypto]')}") from error
         client = OidcClient(config.oidc, config.oidc_client_id, config.oidc_secret, monotonic)
         authenticator.provider = OidcProvider(client, call_soon, reactor.callLater, monotonic, _log_provider_failure)
     return authenticator
@@ -434,7 +440,7 @@ def _make_certificate(config: Config, reactor: Any) -> CertificateKeeper:  # noq
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "cryptography":
             raise
-        raise StartupError("--tls needs cryptography: pip install cryptography") from error
+        raise StartupError(f"--tls needs cryptography: {_pip_install('cryptography')}") from error
     certificate = CertificateKeeper(config.cert, config.key, config.data, reactor, reactor.callFromThread, time)
     if certificate.is_given:
         certificate.get_context()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -256,10 +257,13 @@ def test_unusable_json_log_is_reported() -> None:
         makeService(options)
 
 
+PIP = re.escape(shlex.join([sys.executable, "-m", "pip"]))
+
+
 def test_metrics_need_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(make_service("--ephemeral --metrics 0")._monitor, Monitor)
     for missing, error, message in (
-        ("prometheus_client", SystemExit, "^broadcast: .* needs prometheus_client: pip install prometheus_client$"),
+        ("prometheus_client", SystemExit, f"^broadcast: .* needs prometheus_client: {PIP} install prometheus_client$"),
         ("twisted.web.server", ImportError, "twisted.web"),
     ):
         with monkeypatch.context() as patch:
@@ -277,7 +281,7 @@ def test_provider_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("oidc", "oidc_threads"):
         monkeypatch.delitem(sys.modules, f"broadcast.accounts.{module}")
     monkeypatch.setitem(sys.modules, "jwt", None)
-    with pytest.raises(SystemExit, match=r"^broadcast: --oidc needs PyJWT: pip install 'PyJWT\[crypto\]'$"):
+    with pytest.raises(SystemExit, match=rf"^broadcast: --oidc needs PyJWT: {PIP} install 'PyJWT\[crypto\]'$"):
         make_service(command_line)
     assert make_service("--ephemeral")._hub.authenticator.provider is None
 

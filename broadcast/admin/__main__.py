@@ -102,17 +102,25 @@ def _fingerprints(folder: Path, other: Path | None) -> Sequence[str]:
 def _verify(folder: Path, backup: Path | None) -> int:
     """Check the journal in *folder*, or *backup*. Return the exit status."""
     from broadcast.admin.verify import MAX_PROBLEMS, describe_rooms, verify  # noqa: PLC0415
+    from broadcast.journals.sqlite.database import REMEDY  # noqa: PLC0415
 
     # The server writes this number after each commit, so it is read first.
     last = NO_NUMBER if backup else read_last_number(folder / LAST_NUMBER_FILE)
     path = backup.absolute() if backup else find_journal(folder)
-    with open_to_read(path, any_version=True) as db:
-        problems = list(islice(verify(db, last), MAX_PROBLEMS))
-        if not problems:
-            write([*describe_rooms(db), "The journal is intact."])
-            return DONE
+    try:
+        with open_to_read(path, any_version=True) as db:
+            problems = list(islice(verify(db, last), MAX_PROBLEMS))
+            if not problems:
+                write([*describe_rooms(db), "The journal is intact."])
+                return DONE
+    except JournalDamaged as error:
+        if backup is None:
+            raise
+        why = str(error).removeprefix(f"the journal {path} ").removesuffix(f": {REMEDY}")  # it is for the server's file
+        return _fail(DAMAGED, f"{path} {why}: this file is no journal of this program, or a damaged one")
     write(problems)
-    return _fail(DAMAGED, f"{path} is damaged: restore a backup, or save what is readable")
+    advice = "use another backup" if backup else "restore a backup, or save what is readable"
+    return _fail(DAMAGED, f"{path} is damaged: {advice}")
 
 
 def _fail(status: int, why: str) -> int:

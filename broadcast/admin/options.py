@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import inf
@@ -37,20 +37,19 @@ class Command(NamedTuple):
 
 def _time(text: str) -> float:
     """Return the time *text*, in ISO 8601, as seconds since the epoch. The default zone is that of this machine."""
-    return datetime.fromisoformat(text).timestamp()
-
-
-_time.__name__ = "time, such as 2026-01-15 or 2026-01-15T12:30+01:00"  # argparse shows it
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        forms = "2026-01-15, 2026-01-15T12:30 or 2026-01-15T12:30+01:00"
+        raise ArgumentTypeError(f"{text!r} is not a time: write it as {forms}") from None
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
-_count.__name__ = "number from 1 on"
 _NAME: Final = Argument("NAME", "the nickname of the account")
 COMMANDS: Final = (
     Command("accounts", "list the accounts: name, role, time of creation, time of the last use"),
@@ -140,9 +139,8 @@ def make_parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--data", metavar="DIR", type=Path, default=Path(DATA), help=f"the data folder of the server ({DATA})"
-    )
+    data: Mapping[str, Any] = {"metavar": "DIR", "type": Path, "help": f"the data folder of the server ({DATA})"}
+    parser.add_argument("--data", default=Path(DATA), **data)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, title="commands")
     for command in COMMANDS:
@@ -152,6 +150,7 @@ def make_parser() -> ArgumentParser:
             description=f"{command.help[0].upper()}{command.help[1:]}.",
             allow_abbrev=False,
         )
+        subparser.add_argument("--data", default=SUPPRESS, **data)  # without this one, that before the command holds
         for argument in command.arguments:
             name = argument.name if argument.name.startswith("-") else argument.name.lower()
             shown = {} if argument.name.startswith("-") else {"metavar": argument.name}

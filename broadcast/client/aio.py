@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl as tls
 import sys
@@ -135,8 +136,10 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
 
     Raise ``Unreachable`` if there is no connection, its subclass ``Untrusted`` if the certificate is not trusted, and
     ``Rejected`` if the server refuses the nickname or a room; ``PasswordNeeded`` or ``WrongPassword`` because of the
-    password.
+    password. Raise ``ValueError`` if the host contains a port.
     """
+    if re.fullmatch(r"(?:[^:]*|\[.*\]):\d+", host):
+        raise ValueError(f"{host} is no host: give the port as the second argument")
     if resume is not None:
         # A program that begins again and again with the same state still makes later attempts than before.
         resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))

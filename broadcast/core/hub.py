@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
 from broadcast.core import nicknames
@@ -357,13 +356,7 @@ class Hub:
         account = self.accounts.find(member.nick)
         if account is None or account is member.account:
             return
-        stem = member.nick[: nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS]
-        for number in count(2):
-            try:
-                self.rename(member, f"{stem}{number}", unasked=unasked)
-            except RejectedError:
-                continue
-            return
+        self.rename(member, self.free_name(member.nick, member), unasked=unasked)
 
     def free_name(self, text: str, owner: Member | None) -> str:
         """Return a nickname like *text* that is not registered, and that nobody has but *owner*, with a number."""

@@ -144,7 +144,7 @@ class AdminSocket(Factory):
             self.log.error(  # noqa: TRY400 - Twisted's logger; the reason is enough
                 "Accounts can only be changed while the server does not run: {path} cannot be listened on ({why}).",
                 path=sanitize(str(path)),
-                why=getattr(why, "strerror", None) or why,
+                why=getattr(why, "strerror", None) or str(why),
             )
 
     def stop(self) -> None:
@@ -181,15 +181,16 @@ class AdminSocket(Factory):
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket *path* that a killed server has left. Raises ``OSError`` if something else is there."""
+    """Remove the socket *path* that a killed server has left. Raises ``OSError`` if no socket can be made there."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise FileExistsError(None, "it is not a socket: move it away")
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(os.fspath(path))
-            except ConnectionRefusedError:
-                path.unlink()
-                return
+    # This also fails if the path is too long. Twisted would leave its socket open then.
+    with socket.socket(socket.AF_UNIX) as probe, suppress(FileNotFoundError):
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
         raise FileExistsError(None, "another program listens there")

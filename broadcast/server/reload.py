@@ -52,17 +52,26 @@ class Reloader:
         self._call_soon = call_soon
         self._certificate = certificate
         self._reading = False
+        self._is_outdated = False
+        """Whether a signal has come since the reading of the files began."""
 
     def reload(self) -> None:
         """Open the log file again, and read the files of the settings in a thread."""
         if self._log_writer is not None:
             self._log_writer.reopen()
-        self._log.info("SIGHUP: the log is reopened, and the message of the day is read again.")
+        files = "message of the day" if self._certificate is None else "message of the day and the TLS certificate"
+        verb = "is" if self._certificate is None else "are"
+        self._log.info("SIGHUP: the log is reopened, and the {files} {verb} read again.", files=files, verb=verb)
+        self._is_outdated = True
         if not self._reading:
             self._reading = True
             self._notifier.reloading()
-            # A daemon thread, because a file system that hangs must not prevent the end of the process.
-            Thread(target=self._read_files, name="reloader", daemon=True).start()
+            self._start()
+
+    def _start(self) -> None:
+        self._is_outdated = False
+        # A daemon thread, because a file system that hangs must not prevent the end of the process.
+        Thread(target=self._read_files, name="reloader", daemon=True).start()
 
     def _read_files(self) -> None:
         """Read all files, and use them in the reactor's thread."""
@@ -86,5 +95,8 @@ class Reloader:
     def _finish(self, uses: Sequence[Callable[[], None]]) -> None:
         for use in uses:
             use()
+        if self._is_outdated:  # the files may have changed after they were read
+            self._start()
+            return
         self._reading = False
         self._notifier.reloaded()

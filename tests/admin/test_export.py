@@ -141,6 +141,21 @@ def test_a_journal_of_an_earlier_version_is_not_converted(run: Run, folder: Path
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "12:30", "0001-01-01", ""])
+def test_a_time_in_another_form_is_rejected_with_the_forms_that_are_accepted(run: Run, text: str) -> None:
+    ended = run("export", "--since", text)
+    if text != "0001-01-01":  # some systems know this time
+        assert ended.status == 2
+        assert f"--since: {text!r} is not a time: write it as 2026-01-15, 2026-01-15T12:30 or" in ended.error
+
+
+def test_the_data_folder_is_named_before_or_after_the_command(run: Run, folder: Path, tmp_path: Path) -> None:
+    expected = run("accounts")
+    assert expected.status == 0
+    assert run("accounts", "--data", str(folder), data=tmp_path / "missing") == expected
+    assert run("export", "--json", "--data", str(folder), "--room", "kitchen", data=tmp_path / "missing").status == 0
+
+
 @pytest.mark.parametrize("command", [["export"], ["accounts"], ["bans"], ["audit"], ["verify"], ["backup", "b"]])
 def test_a_folder_without_a_journal_is_reported(run: Run, tmp_path: Path, command: list[str]) -> None:
     missing = tmp_path / "missing"

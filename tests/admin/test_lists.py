@@ -42,7 +42,10 @@ def test_the_lists_are_the_same_while_a_server_runs(run: Run, used_folder: Path)
 def test_the_audit_trail_ends_with_the_newest_entries(run: Run) -> None:
     lines = run("audit", "1").out.splitlines()
     assert lines[1:] == ["2026-01-15T12:00:01+00:00  ann  ban     bob     -"]
-    assert run("audit", "0").status == 2
+    for count in ("0", "-1", "ten"):
+        ended = run("audit", count)
+        assert ended.status == 2
+        assert count == "-1" or f"COUNT: {count!r} is not a number from 1 on" in ended.error
 
 
 def test_fingerprints_of_the_certificate_are_printed(run: Run, folder: Path, tmp_path: Path) -> None:

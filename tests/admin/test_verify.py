@@ -76,7 +76,35 @@ def test_a_backup_is_verified(run: Run, folder: Path, tmp_path: Path) -> None:
     ended = run("verify", str(copy))
     assert ended.status == 4
     assert "is truncated" in ended.error
+    assert "move" not in ended.error
     assert run("verify", str(tmp_path / "missing")).status == 3
+
+
+def test_advice_about_a_damaged_backup_is_not_to_restore_it(run: Run, folder: Path, tmp_path: Path) -> None:
+    change(folder, "DELETE FROM events WHERE seq = 2")
+    assert run("verify").error.endswith(" is damaged: restore a backup, or save what is readable\n")
+    run("backup", str(tmp_path / "copy"))
+    assert run("verify", str(tmp_path / "copy")).error.endswith("copy is damaged: use another backup\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"hello\n", "is not an SQLite database"), (b"", "is not an SQLite database"), (None, "is a database, but not a")],
+)
+def test_a_file_that_is_no_journal_is_reported_without_advice_about_the_folder_of_a_server(
+    run: Run, tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    other = tmp_path / "other"
+    if content is None:
+        with closing(sqlite3.connect(other)) as db:
+            db.execute("CREATE TABLE other (x)")
+    else:
+        other.write_bytes(content)
+    ended = run("verify", str(other))
+    assert ended.status == 4
+    assert ended.error.startswith(f"broadcast-admin: {other} {why}")
+    assert ended.error.endswith(": this file is no journal of this program, or a damaged one\n")
+    assert "move" not in ended.error
 
 
 def test_a_journal_of_an_earlier_version_is_verified(run: Run, folder: Path) -> None:

@@ -278,6 +278,16 @@ def test_tls_has_a_port_of_its_own_and_no_unix_socket(monkeypatch: pytest.Monkey
         asyncio.run(attempt("a..b", ssl=True))
 
 
+@pytest.mark.parametrize("host", ["localhost:23021", "[::1]:23021", ":23021"])
+def test_a_port_is_the_second_argument(host: str) -> None:
+    async def attempt() -> None:
+        async with connect(host, nick="bot"):
+            pass
+
+    with pytest.raises(ValueError, match=r"is no host: give the port as the second argument$"):
+        asyncio.run(attempt())
+
+
 @with_port
 async def test_tasks_send_their_requests_in_the_order_in_which_they_were_made(port: Port) -> None:
     async with bot(port) as chat:

@@ -73,8 +73,10 @@ async def test_ann_registers_and_comes_back_through_both_doors(programs: Program
     await person.until("You are ann.")
 
     thief = client(programs, address, "--nick", "ann", "--no-times")
+    await enter(thief, ("Password:", "/help"))
+    await thief.shows("-> Error: No command works here.")
     await enter(thief, ("Password:", OTHER))
-    await thief.shows("-> Error: Wrong password.")
+    await thief.shows("-> Error: Wrong password. An empty line goes back to the nickname.")
     await enter(thief, ("Password:", ""))
     await thief.shows("Nickname (")
     thief.write("thief" + ENTER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -277,11 +278,19 @@ def test_a_socket_at_which_another_program_listens_stays(folder: Path) -> None:
         assert (folder / "admin.sock").exists()
 
 
+def open_sockets() -> set[int]:
+    """Return the descriptors of the unix sockets that are open."""
+    sockets = [found for found in gc.get_objects() if type(found) is socket.socket]
+    return {found.fileno() for found in sockets if found.family is socket.AF_UNIX} - {-1}
+
+
 def test_a_path_that_is_too_long_is_logged(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 100)
     folder.mkdir(mode=0o700)
+    before = open_sockets()
     started, lines = start(folder)
     assert "path too long" in lines[0]
+    assert open_sockets() <= before
     started.stop()
 
 

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 from time import monotonic, sleep
 from typing import cast
 
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import Logger, capturedLogs, formatEvent
 
 from broadcast.core.errors import StartupError
 from broadcast.core.hub import Settings
 from broadcast.server.log_writer import LogWriter
-from broadcast.server.reload import Reloader
+from broadcast.server.reload import ReloadedFile, Reloader
 from broadcast.server.sd_notify import SdNotifier
 from tests.harness import World
 
 TIMEOUT = 60
 """Seconds after which a test gives up waiting for a thread."""
 RELOADING = "SIGHUP: the log is reopened, and the message of the day is read again."
+RELOADING_WITH_TLS = "SIGHUP: the log is reopened, and the message of the day and the TLS certificate are read again."
 
 
 class Reload:
     """A reloader, and a record of its effects. Also the log writer and the notifier that it uses."""
 
-    def __init__(self, *, has_log: bool = True) -> None:
+    def __init__(self, *, has_log: bool = True, certificate: ReloadedFile | None = None) -> None:
         self.world = World(Settings(motd=("Old.",)))
         self.effects: list[str] = []
         self.motd: tuple[str, ...] = ("New.",)
@@ -38,6 +40,7 @@ class Reload:
             cast(LogWriter, self) if has_log else None,
             cast(SdNotifier, self),
             self._soon.append,
+            certificate,
         )
 
     def reopen(self) -> None:
@@ -55,12 +58,16 @@ class Reload:
             raise StartupError(self.error)
         return self.motd
 
-    def finish(self) -> list[str]:
-        """Wait for the thread, and return all effects since the last call."""
+    def wait(self) -> None:
+        """Wait until the thread has read the files."""
         deadline = monotonic() + TIMEOUT
         while not self._soon:
             assert monotonic() < deadline
             sleep(0.001)
+
+    def finish(self) -> list[str]:
+        """Wait for the thread, use what it has read, and return all effects since the last call."""
+        self.wait()
         self._soon.pop()()
         effects, self.effects = self.effects, []
         return effects
@@ -100,9 +107,43 @@ def test_second_reload_does_not_wait_for_a_file_that_cannot_be_read_now() -> Non
     reload.may_read.clear()
     reload.reloader.reload()
     reload.reloader.reload()
+    assert reload.shown == ("Old.",)
     reload.may_read.set()
-    assert reload.finish() == ["RELOADING", "READY"]
+    assert reload.finish() == ["RELOADING"]
+    assert reload.finish() == ["READY"]
     reload.motd = ("Third.",)
     reload.reloader.reload()
     assert reload.finish() == ["RELOADING", "READY"]
     assert reload.shown == ("Third.",)
+
+
+def test_files_that_change_while_they_are_read_are_read_again_after_the_next_signal() -> None:
+    reload = Reload(has_log=False)
+    reload.reloader.reload()
+    reload.wait()
+    reload.motd = ("Third.",)
+    reload.reloader.reload()
+    assert reload.finish() == ["RELOADING"]
+    assert reload.shown == ("New.",)
+    assert reload.finish() == ["READY"]
+    assert reload.shown == ("Third.",)
+
+
+class CertificateFile:
+    """A certificate that is logged when it is read."""
+
+    _log = Logger()
+
+    def read(self) -> Callable[[], None]:
+        return partial(self._log.error, "The TLS certificate stays as it is: broken")
+
+
+def test_reload_says_that_it_reads_the_certificate_and_has_its_result_at_once() -> None:
+    reload = Reload(certificate=CertificateFile())
+    with capturedLogs() as events:
+        reload.reloader.reload()
+        reload.finish()
+    assert [formatEvent(event) for event in events] == [
+        RELOADING_WITH_TLS,
+        "The TLS certificate stays as it is: broken",
+    ]

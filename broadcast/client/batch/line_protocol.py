@@ -10,9 +10,9 @@ from typing import Final
 NICKNAME: Final = "Nickname: "
 """The prompt for the nickname."""
 PASSWORD: Final = "Password: "  # noqa: S105 -- a prompt
+"""The prompt for the password of a registered nickname."""
 EMPTY_LINE_ENDS: Final = " An empty line ends this."
 """The end of an error after which the server asks for the password again."""
-"""The prompt for the password of a registered nickname."""
 MAX_LINE: Final = 65536
 """The most bytes of a line that are read. The rest of it is dropped."""
 
@@ -22,7 +22,7 @@ _prompts: Final = {prompt.encode(): prompt for prompt in (NICKNAME, PASSWORD)}
 _others: Final = r"(?:Nobody else is here|\d{1,9} others? (?:is|are) here: [^\s,:]+(?:, [^\s,:]+)*(?: and \d+ more)?)\."
 _arrived: Final = re.compile(rf" \* You are [^\s:]+\. {_others}(?: .*)?", re.DOTALL)
 _moved: Final = re.compile(rf" \* You are in [^\s:]+\. {_others}|-> Error: you are in [^\s:]+ already\.")
-_goodbye: Final = re.compile(r" \* (?!\S+ (?:joined\.|left[.:]|is now ))Goodbye.*", re.DOTALL)
+_goodbye: Final = re.compile(r" \* (?!\S+ (?:joined\.|left(?:[.:]| \()|is now ))Goodbye.*", re.DOTALL)
 """The goodbye, but no notice about a person whose nickname begins like it."""
 
 

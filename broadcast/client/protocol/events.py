@@ -48,12 +48,13 @@ class Joined(Event, frozen=True):
 
 
 class Left(Event, frozen=True):
-    """A person has left a room."""
+    """A person has left a room. *by* is the operator who has ended the session, or None."""
 
     room: str
     nick: str
     session: str
     reason: str | None = None
+    by: str | None = None
 
 
 class Renamed(Event, frozen=True):

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from broadcast.client.protocol import requests
 from broadcast.client.session.entries import Line, Notice, Output, PrivateLine
 from broadcast.client.session.outbox import Command, Item, UsageError
-from broadcast.client.session.questions import AGAIN, NEW, PASSWORD
+from broadcast.client.session.questions import AGAIN, NEW, OLD, PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,7 +270,7 @@ COMMANDS: Final = (
     Command("login", "[NAME]", _login, prompts=(PASSWORD,)),
     Command("oidc", "", _oidc),
     Command("logout", "", _logout),
-    Command("passwd", "", _passwd, prompts=(PASSWORD, NEW, AGAIN)),
+    Command("passwd", "", _passwd, prompts=(OLD, NEW, AGAIN)),
     Command("drop", "", _drop, prompts=(PASSWORD,)),
     Command("quit", "[WHY]", _quit, ("exit", "q"), is_local=True),
     Command("timestamp", "[on/off]", partial(_choose, name="times"), is_local=True),

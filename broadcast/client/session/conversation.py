@@ -11,7 +11,17 @@ from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session import commands, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
 from broadcast.client.session.outbox import Item, Outbox, UsageError
-from broadcast.client.session.questions import NOT_ENCRYPTED, PASSWORD, TLS_ONLY, Dialogue, Question, may_hold_password
+from broadcast.client.session.questions import (
+    COMMAND,
+    END_HINT,
+    NICKNAME_HINT,
+    NOT_ENCRYPTED,
+    PASSWORD,
+    TLS_ONLY,
+    Dialogue,
+    Question,
+    may_hold_password,
+)
 from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 from broadcast.client.status import LOST
@@ -183,7 +193,7 @@ class Conversation(Talk):
             self.ended(None)
             return
         why = Notice if isinstance(refusal, errors.PasswordNeeded) else Problem
-        self.add(self.current, why(_sentence(refusal)))
+        self.add(self.current, why(f"{_sentence(refusal)} {NICKNAME_HINT}"))
         self.retry_at = None
         self._set_state(State.ASKING)
         self._ask_passwords((PASSWORD,), lambda answers: answer(answers[0] if answers else ""))
@@ -347,10 +357,12 @@ class Conversation(Talk):
         self.front.update()
 
     def _take_password(self, answer: str) -> None:
-        if answer:
+        if self._dialogue.doubt(answer):
+            self.add(self.current, Problem(f"{COMMAND} {self._end_hint}"))
+        elif answer:
             self._last_password = answer
             if problem := self._dialogue.take(answer):
-                self.add(self.current, Problem(problem))
+                self.add(self.current, Problem(f"{problem} {self._end_hint}"))
         else:
             self._dialogue = Dialogue(())
         self.question = self._dialogue.question
@@ -358,6 +370,10 @@ class Conversation(Talk):
             if self.state is State.ASKING:
                 self._set_state(State.CONNECTING)
             self._on_passwords(self._dialogue.answers)
+
+    @property
+    def _end_hint(self) -> str:
+        return NICKNAME_HINT if self.state is State.ASKING else END_HINT
 
     def _take_nick(self, nick: str) -> None:
         if nick.casefold() in commands.QUIT_WORDS:
@@ -392,8 +408,10 @@ class Conversation(Talk):
         elif item.error is not None:
             why = _sentence(item.error)
             refused = Refused(item.text, why, is_certain=not isinstance(item.error, errors.Unconfirmed))
-            self.add(view, *command, refused if item.command.is_text else Problem(why))
-            if item.command.prompts and isinstance(item.error, errors.PASSWORD_ERRORS) and self.question is None:
+            asks = bool(item.command.prompts) and isinstance(item.error, errors.PASSWORD_ERRORS) and not self.question
+            hint = f" {END_HINT}" if asks else ""
+            self.add(view, *command, refused if item.command.is_text else Problem(why + hint))
+            if asks:
                 self._run_secretly(item.command, item.argument, item.text)
         if item.destination is not None and item.selections == self.selections:
             self.switch_to(item.destination)

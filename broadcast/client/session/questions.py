@@ -9,12 +9,16 @@ from typing import Final
 from unicodedata import normalize
 
 PASSWORD: Final = "Password"  # noqa: S105 -- a prompt
+OLD: Final = "Old password"
 NEW: Final = "New password"
 AGAIN: Final = "Once more"
 """The prompts for passwords. The answer to the last one equals the answer before."""
 SHORTEST: Final = 8
 LONGEST: Final = 256
 """The least and the most bytes of a password."""
+END_HINT: Final = "An empty line ends this."
+NICKNAME_HINT: Final = "An empty line goes back to the nickname."
+COMMAND: Final = "No command works here. If this was a password that begins with /, enter it once more."
 NOT_ENCRYPTED: Final = "This connection is not encrypted: others may read the password."
 TLS_ONLY: Final = "This server takes passwords only over TLS, or from its own machine."
 
@@ -44,6 +48,8 @@ class Dialogue:
     def __init__(self, prompts: Sequence[str]) -> None:
         self._prompts = prompts
         self.answers: list[str] = []
+        self._doubted = ""
+        """An answer that looks like a command, or empty. It is taken if the user enters it again."""
 
     @property
     def question(self) -> Question | None:
@@ -51,6 +57,13 @@ class Dialogue:
         if len(self.answers) == len(self._prompts):
             return None
         return Question(prompt=self._prompts[len(self.answers)], is_secret=True)
+
+    def doubt(self, answer: str) -> bool:
+        """Return whether an answer is not used, because it looks like a command and is entered for the first time."""
+        if not answer.startswith("/") or answer in {self._doubted, *self.answers}:
+            return False
+        self._doubted = answer
+        return True
 
     def take(self, answer: str) -> str:
         """Take the answer to the question. Return the reason if the new password is asked for again, or empty."""

@@ -25,9 +25,9 @@ def take(talk: Talk, view: View, event: events.Event) -> None:  # noqa: C901, PL
             _note_presence(talk, view, nick, f"{nick} joined.")
         case events.Left(session=session) if session == talk.session:
             talk.close(view)
-        case events.Left(nick=nick, session=session, reason=reason):
+        case events.Left(nick=nick, session=session):
             view.remove_member(session)
-            _note_presence(talk, view, nick, f"{nick} left: {reason}" if reason else f"{nick} left.")
+            _note_presence(talk, view, nick, _describe_leaving(event))
         case events.Renamed(nick=nick, session=session) if session == talk.session:
             talk.nick = nick
         case events.Renamed():
@@ -70,6 +70,13 @@ def line_of(talk: Talk, event: events.Line) -> Line:
     name = rf"(?<![\w.-]){re.escape(talk.nick)}(?![\w-])"
     is_mention = not is_own and re.search(name, event.text, re.IGNORECASE) is not None
     return Line(event.at, event.nick, event.text, event.seq, isinstance(event, events.Emoted), is_own, is_mention)
+
+
+def _describe_leaving(event: events.Left) -> str:
+    """Return the text of a notice. A reason in parentheses is the server's, because anybody can type one."""
+    if not event.reason:
+        return f"{event.nick} left."
+    return f"{event.nick} left: {event.reason}" if event.by is None else f"{event.nick} left ({event.reason})"
 
 
 def _take_line(talk: Talk, view: View, event: events.Line) -> None:

@@ -31,7 +31,7 @@ from broadcast.client.session.entries import Notice, Problem
 from broadcast.client.session.interfaces import Front, Server
 from broadcast.client.session.questions import Question
 from broadcast.client.settings import Choices, state_folder
-from broadcast.client.status import LOST, NO_CONNECTION, REFUSED, TERMINATED, UNTRUSTED
+from broadcast.client.status import LOST, NICKNAME_REFUSED, NO_CONNECTION, REFUSED, TERMINATED, UNTRUSTED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.bottom import reflows
 from broadcast.client.terminal.completion import ConversationCompleter
@@ -217,6 +217,8 @@ class App:
                 nick = await self._ask_nick(Question("", similar(nick)), "")
             except errors.Ended as error:
                 self._talk.ended(error, LOST)
+            except (errors.Banned, errors.NotPermitted) as error:
+                self._talk.ended(error, NICKNAME_REFUSED)
             except errors.ChatError as error:
                 self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
 

@@ -86,7 +86,7 @@ class CommitThread:
         self._rest: list[Chunk] = []
         """Chunks from the queue that did not fit the last batch."""
         self._writes: list[RecordWrite] = []
-        """Changes of records from the queue, which follow the batch as a commit of their own."""
+        """Changes of records from the queue, which precede the batch as a commit of their own."""
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
@@ -103,10 +103,10 @@ class CommitThread:
     def _run(self) -> None:
         batches = 0
         while (batch := self._next_batch()) is not None:
+            if self._writes:  # first: a line that confirms a private message is not stored without the confirmation
+                self._store_records()
             if chunks := self._store(batch):
                 self._committed.add(chunks)
-            if self._writes:
-                self._store_records()
             batches += 1
             if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.backlog() > INDEX_BACKLOG:
                 self._index_step()

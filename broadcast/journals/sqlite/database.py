@@ -32,9 +32,10 @@ LACKING_LINES = "lacks some of its lines"
 """The description of a journal or a room with missing lines that no line of the server explains."""
 
 _EXAMINED_EVENTS = 20  # number of recent events to check when a room is opened; few, because many rooms open at once
-_REMEDY = (
+REMEDY = (
     "restore it from a backup, recover it as docs/backup.rst describes, or move its folder away to start with a new one"
 )
+"""What the operator of a server can do about a damaged journal."""
 _UNSOUND = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _KINDS: dict[str, type[Stored]] = {"said": Message, "emoted": Action}
@@ -94,7 +95,7 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 def damaged(path: Path, problem: str) -> JournalDamaged:
     """Return the error for the file *path*, with the *problem* and its remedy."""
-    return JournalDamaged(f"the journal {path} {problem}: {_REMEDY}")
+    return JournalDamaged(f"the journal {path} {problem}: {REMEDY}")
 
 
 def to_row(event: Stored, base: int = 0) -> Row:

@@ -61,6 +61,7 @@ def test_other_lines_are_no_arrival(line: str) -> None:
         (" * Goodbye, ann. See you.", Kind.GOODBYE),
         (" * Goodbye joined.", Kind.OTHER),
         (" * Goodbye2 left: bye.", Kind.OTHER),
+        (" * Goodbye2 left (kicked by ann: spam)", Kind.OTHER),
         (" * Goodbye-ann is now ann.", Kind.OTHER),
         ("bob:  * Goodbye, ann.", Kind.OTHER),
         ("** bob * Goodbye, ann.", Kind.OTHER),

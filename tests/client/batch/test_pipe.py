@@ -269,12 +269,13 @@ def test_the_password_answers_the_prompt() -> None:
     assert play.stdio.taken() == b"Welcome.\r\nNickname: Password: \r\n * You are ann. Nobody else is here.\r\n"
 
 
-def test_a_wrong_password_is_a_refused_nickname() -> None:
+@pytest.mark.parametrize("hint", ["", " An empty line ends this."])
+def test_a_wrong_password_is_a_refused_nickname(hint: str) -> None:
     play = Play(password="battery staple")
     play.pipe.dataReceived(b"Welcome.\r\nNickname: ")
     play.pipe.dataReceived(HIDE + b"Password: ")
     play.wire.taken()
-    play.pipe.dataReceived(SHOW + b"-> Error: wrong password. An empty line ends this.\r\n" + HIDE + b"Password: ")
+    play.pipe.dataReceived(SHOW + f"-> Error: wrong password.{hint}\r\n".encode() + HIDE + b"Password: ")
     assert play.wire.taken() == b""
     assert play.wire.disconnecting
     assert play.cut() == (3, "the nickname was refused: wrong password.")

@@ -520,6 +520,11 @@ def test_a_temporary_refusal_is_tried_again(link: Link) -> None:
     assert link.session.state is State.ONLINE
 
 
+def test_a_kick_names_the_operator() -> None:
+    params = b'{"room":"lobby","nick":"bob","session":"s-bob","reason":"kicked by ann: spam","by":"ann"}'
+    assert events.decode("left", params) == events.Left("lobby", "bob", "s-bob", "kicked by ann: spam", "ann")
+
+
 def test_a_room_that_is_refused_at_a_reconnect_is_left_out() -> None:
     link = Link(rooms=["lobby", "kitchen", "study"]).start()
     number = restart_without(link, "kitchen")

@@ -401,6 +401,21 @@ def test_members_and_their_number_follow_the_events() -> None:
     assert here.front.texts[-2:] == ["* bob left: bye", "* eve is now eva."]
 
 
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (events.Left("lobby", "bob", "s-bob"), "* bob left."),
+        (events.Left("lobby", "bob", "s-bob", "kicked by ann: spam"), "* bob left: kicked by ann: spam"),
+        (events.Left("lobby", "bob", "s-bob", "kicked by ann: spam", "ann"), "* bob left (kicked by ann: spam)"),
+        (events.Left("lobby", "bob", "s-bob", "banned by ann", "ann"), "* bob left (banned by ann)"),
+    ],
+)
+def test_nobody_can_imitate_the_notice_about_a_kick(event: events.Left, text: str) -> None:
+    here = Talk()
+    here.talk.handle(event)
+    assert here.front.texts == [text]
+
+
 @pytest.mark.parametrize("event", [events.Crowd("lobby", 6, 7), events.Skipped("lobby", 5), events.Gap("lobby", 2, 1)])
 def test_after_events_without_names_the_members_are_requested_once(event: events.Event) -> None:
     here = Talk()

@@ -56,7 +56,7 @@ def enter(here: Talk, *lines: str) -> None:
         ),
         (
             "/passwd",
-            ["Password", "New password", "Once more"],
+            ["Old password", "New password", "Once more"],
             [SECRET, OTHER, OTHER],
             requests.SetPassword(SECRET, OTHER),
             requests.Nothing(),
@@ -113,7 +113,7 @@ def test_a_wrong_password_is_asked_for_again_until_an_empty_line() -> None:
         errors.Busy(1028, "Busy, try again."),
     ):
         here.server.answer(error=error)
-        assert here.front.texts[-1] == f"! {error}"
+        assert here.front.texts[-1] == f"! {error} An empty line ends this."
         assert prompt(here) == "Password"
         enter(here, SECRET)
     here.server.answer(error=errors.NotPermitted(1024, "This is not permitted."))
@@ -127,11 +127,46 @@ def test_new_passwords_are_checked_before_they_are_sent() -> None:
     here = Talk()
     enter(here, "/register", "short", "x" * 257, SECRET, OTHER, SECRET, SECRET)
     assert here.front.texts == [
-        "! A password has 8 to 256 bytes.",
-        "! A password has 8 to 256 bytes.",
-        "! The two passwords differ.",
+        "! A password has 8 to 256 bytes. An empty line ends this.",
+        "! A password has 8 to 256 bytes. An empty line ends this.",
+        "! The two passwords differ. An empty line ends this.",
     ]
     assert here.server.requests == [requests.Register(SECRET)]
+
+
+COMMAND = "! No command works here. If this was a password that begins with /, enter it once more. "
+
+
+@pytest.mark.parametrize("line", ["/passwd", "/register", "/login", "/drop"])
+def test_a_command_is_no_answer(line: str) -> None:
+    here = Talk()
+    enter(here, line)
+    asked = prompt(here)
+    enter(here, "/help", "/kick bob spamming")
+    assert prompt(here) == asked
+    assert here.front.texts == [COMMAND + "An empty line ends this."] * 2
+    assert here.server.requests == []
+    enter(here, "", "/help")
+    assert here.server.requests == [requests.Command("lobby", "/help")]
+
+
+def test_a_password_that_begins_with_a_slash_is_entered_once_more() -> None:
+    here = Talk()
+    enter(here, "/register", "/" + SECRET, "/" + SECRET)
+    assert prompt(here) == "Once more"
+    enter(here, "/" + SECRET)
+    assert here.server.requests == [requests.Register("/" + SECRET)]
+    assert here.talk.must_hide("/" + SECRET)
+
+
+def test_a_command_is_no_password_of_the_nickname() -> None:
+    answers: list[str] = []
+    here = Talk(is_connected=False)
+    here.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
+    enter(here, "/quit")
+    assert here.front.texts[-1] == COMMAND + "An empty line goes back to the nickname."
+    enter(here, "/quit")
+    assert answers == ["/quit"]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +224,10 @@ def test_the_password_of_the_nickname_is_asked_for_before_and_after_a_lost_conne
     here.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
     enter(here, "")
     assert answers == [" quit ", ""]
-    assert here.front.texts == ["* ann is registered: it needs its password.", "! Wrong password."]
+    assert here.front.texts == [
+        "* ann is registered: it needs its password. An empty line goes back to the nickname.",
+        "! Wrong password. An empty line goes back to the nickname.",
+    ]
     here.talk.connected(welcome("lobby"))
     here.talk.lost("the server is going down", 5.0)
     enter(here, "typed meanwhile")

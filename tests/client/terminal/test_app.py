@@ -151,6 +151,24 @@ async def test_a_refused_room_is_status_5_with_the_reason(port: Port) -> None:
     assert here.screen.texts == ["! This is refused: no-such-room."]
 
 
+@pytest.mark.parametrize(("code", "reason"), [(1026, "banned"), (1024, "not-permitted")])
+@with_port
+async def test_a_refused_nickname_is_status_3_with_the_reason(port: Port, code: int, reason: str) -> None:
+    port.server.fails["hello"] = Refusal(code, reason)
+    here = Running(port, nick="ann")
+    assert await here.status == 3
+    assert here.screen.texts == [f"! This is refused: {reason}."]
+
+
+@with_port
+async def test_a_ban_during_an_outage_is_status_3(port: Port) -> None:
+    async with running(port) as here:
+        port.server.fails["hello"] = Refusal(1026, "banned")
+        port.abort()
+        assert await here.status == 3
+    assert here.screen.texts[-1] == "! This is refused: banned."
+
+
 @with_port
 async def test_a_lost_connection_is_status_4_without_reconnecting(port: Port) -> None:
     async with running(port, reconnect=False) as here:
@@ -398,7 +416,7 @@ async def test_a_registered_nickname_asks_for_its_password_and_then_for_another_
     here = Running(port, nick="ann")
     await asked(here)
     here.talk.submit(OTHER)
-    await here.screen.shows("! This is refused: wrong-password.")
+    await here.screen.shows("! This is refused: wrong-password. An empty line goes back to the nickname.")
     await asked(here)
     here.talk.submit("")
     await asked(here, "Nickname")
@@ -462,7 +480,7 @@ async def test_a_reconnect_uses_the_password_again_and_asks_if_it_was_changed(po
         if password is OTHER:
             await asked(here)
             here.talk.submit("said later")  # a wrong password
-            await until(lambda: "! This is refused: wrong-password." in here.screen.texts[-1:])
+            await until(lambda: "! This is refused: wrong-password. " in here.screen.texts[-1])
             await asked(here)
             here.talk.submit(OTHER)
         await until(lambda: bool(port.server.sessions) and here.talk.state is State.ONLINE)

@@ -123,7 +123,8 @@ def test_a_simple_terminal_does_not_show_a_password() -> None:
         os.write(master, f"{SECRET}\n".encode())
         await stage.until(lambda: answers == [SECRET])
         assert echoes()
-        await stage.shows(" * ann is registered: it needs its password.", "Password: ", "")
+        notice = " * ann is registered: it needs its password. An empty line goes back to the nickname."
+        await stage.shows(notice, "Password: ", "")
         stage.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
         stage.screen._interrupt()
         await stage.until(lambda: answers == [SECRET, ""])
