@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from broadcast.core.accounts import Account
 from broadcast.core.command_context import Command, CommandContext, reply_lines
-from broadcast.core.errors import RegistrationClosed, RejectedError
+from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
 from broadcast.core.events import ErrorReply
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
 from broadcast.core.oidc_login import OidcLogin, describe_code
@@ -91,7 +91,7 @@ def _login(context: CommandContext, argument: str, at: float) -> None:
     if not name:
         if member.account is not None:
             raise RejectedError(f"you are logged in as {member.account.name}. /login NAME logs in to another account.")
-        raise RejectedError(f"{member.nick} is not registered: /register does that. /login NAME logs in as NAME.")
+        raise NameRejected(f"{member.nick} is not registered: /register does that. /login NAME logs in as NAME.")
 
     def finish(account: Account) -> None:
         hub.log_in(member, account)
@@ -216,7 +216,7 @@ def _require_password(member: Member) -> Account:
     """Return the account to which *member* is logged in, if it has a password. Raises ``RejectedError``."""
     account = require_account(member)
     if not account.queued.password_hash:
-        raise RejectedError(f"{account.name} has no password: ask the administrator for one.")
+        raise NameRejected(f"{account.name} has no password: ask the administrator for one.")
     return account
 
 

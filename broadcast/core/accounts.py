@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from broadcast.core.errors import (
     Busy,
     JournalError,
+    NameRejected,
     NotPermitted,
     NotStored,
     RegistrationClosed,
@@ -191,12 +192,12 @@ class Accounts:
 
     def _check_exists(self, account: Account) -> None:
         if account.id not in self._by_id:
-            raise RejectedError(f"{account.name} is not registered any more.")
+            raise NameRejected(f"{account.name} is not registered any more.")
 
     def _reserve(self, name: str) -> str:
         key = casefold_key(name)
         if key in self._by_key or key in self._reserved:
-            raise RejectedError(f"{name} is registered already.")
+            raise NameRejected(f"{name} is registered already.")
         self._reserved.add(key)
         return key
 
@@ -305,7 +306,7 @@ class Authenticator:
         if not self.is_open:
             raise RegistrationClosed
         if self.accounts.find(name) is not None:
-            raise RejectedError(f"{name} is registered already.")
+            raise NameRejected(f"{name} is registered already.")
         counted = self._now()
         self._registrations.count(source.address, counted)
 
@@ -323,7 +324,7 @@ class Authenticator:
     def create(self, name: str, password: Password, on_result: OnAccount) -> None:
         """Make an account as ``register`` does, whatever the mode and the limits. Only an administrator may do this."""
         if self.accounts.find(name) is not None:
-            raise RejectedError(f"{name} is registered already.")
+            raise NameRejected(f"{name} is registered already.")
         self._hasher.hash(password, partial(self._add, name, on_result))
 
     def _add(self, name: str, on_result: OnAccount, password_hash: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled, reject_password
 from broadcast.core.command_context import Command, CommandContext, reply_lines
-from broadcast.core.errors import JournalError, NotStored, PasswordNeeded, RejectedError
+from broadcast.core.errors import JournalError, NameRejected, NotStored, PasswordNeeded, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
 from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
@@ -229,7 +229,7 @@ def _nick(context: CommandContext, argument: str, at: float) -> None:
     try:
         context.hub.rename(context.member, name)
     except PasswordNeeded:
-        raise RejectedError(f"{name} is registered: /login {name} asks for its password.") from None
+        raise NameRejected(f"{name} is registered: /login {name} asks for its password.") from None
     reply_lines(context, f"You are {context.nick}.")
 
 

@@ -4,6 +4,7 @@
 
     BroadcastError
     ├── RejectedError               a request was rejected; the text says why
+    │   ├── NameRejected            ... because of the person, the account or the address that the text begins with
     │   ├── NicknameRejected        ... because of the nickname
     │   ├── RoomRejected            ... because of the room's name, or of the number of rooms
     │   ├── NotHere                 ... because the person is not here
@@ -45,6 +46,10 @@ class RejectedError(BroadcastError):
 
     kind = Rejection.COMMAND
     """The counter of such rejections."""
+
+
+class NameRejected(RejectedError):
+    """The request was rejected because of the name with which the text begins, so the text gets no capital letter."""
 
 
 class NicknameRejected(RejectedError):

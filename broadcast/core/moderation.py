@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from math import ceil, inf
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from broadcast.core.errors import Banned, Muted, NotPermitted, RejectedError
+from broadcast.core.errors import Banned, Muted, NameRejected, NotPermitted
 from broadcast.core.limits import find_source
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import AddAudit, AuditEntry, Ban, DeleteBan, SaveBan
@@ -101,11 +101,11 @@ def check_network(network: Network, own: str | None) -> None:
     """Raise ``RejectedError`` if *network* must not be banned by an operator at the address *own*."""
     shortest = MIN_PREFIX[network.version]
     if network.prefixlen < shortest:
-        raise RejectedError(f"{network} is too wide: the prefix has at least {shortest} bits.")
+        raise NameRejected(f"{network} is too wide: the prefix has at least {shortest} bits.")
     if network.is_loopback or any(loopback in network for loopback in _LOOPBACKS):
-        raise RejectedError(f"{network} holds addresses of this machine, which cannot be banned.")
+        raise NameRejected(f"{network} holds addresses of this machine, which cannot be banned.")
     if holds(network, own):
-        raise RejectedError(f"{network} holds your own address.")
+        raise NameRejected(f"{network} holds your own address.")
 
 
 _NETWORKS: Final = {4: IPv4Network, 6: IPv6Network}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broadcast.core.accounts import Account
-from broadcast.core.errors import RegistrationClosed, RejectedError
+from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import OnAccount
@@ -96,7 +96,7 @@ class OidcLogin:
                 name = "this account" if account is mine else f"the account {account.name}"
                 raise RejectedError(f"your identity belongs to {name} already.")
             if mine.queued.subject:
-                raise RejectedError(f"{mine.name} is joined to another identity.")
+                raise NameRejected(f"{mine.name} is joined to another identity.")
 
             def joined(error: RejectedError | None) -> None:
                 self._end(mine if error is None else error)

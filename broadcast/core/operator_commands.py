@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from broadcast.core import nicknames
 from broadcast.core.accounts import OPERATOR
 from broadcast.core.command_context import Command, CommandContext, reply_lines
-from broadcast.core.errors import JournalError, NotHere, RejectedError
+from broadcast.core.errors import JournalError, NameRejected, NotHere, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply
 from broadcast.core.moderation import (
     CONFIRM_SECONDS,
@@ -85,7 +85,7 @@ def _find_account(context: CommandContext, name: str) -> Account:
     """Return the account with the nickname *name*. Raises ``RejectedError``."""
     account = context.hub.accounts.find(name)
     if account is None:
-        raise RejectedError(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not registered.")
+        raise NameRejected(f"{name[: nicknames.MAX_NICKNAME_CHARS]} is not registered.")
     return account
 
 
@@ -195,7 +195,7 @@ def _unmute(context: CommandContext, argument: str, at: float) -> None:
     ended: list[bool] = []
     _each_key(person, lambda session, account: ended.append(context.hub.moderation.unmute(session, account)))
     if not any(ended):
-        raise RejectedError(f"{person.name} is not muted.")
+        raise NameRejected(f"{person.name} is not muted.")
     _announce_about(context, person.members, f"{person.name} was unmuted by {_operator_name(context)}.")
     _record(context, at, "unmute", person.name, "", f"{person.name} is not muted any more.")
 
@@ -224,7 +224,7 @@ def _change_role(context: CommandContext, argument: str, at: float, action: str,
     account = _find_account(context, name)
     state = "is an operator now" if role else "is no operator any more"
     if account.queued.role == role:
-        raise RejectedError(f"{account.name} {'is an operator already' if role else 'is no operator'}.")
+        raise NameRejected(f"{account.name} {'is an operator already' if role else 'is no operator'}.")
 
     def changed(error: RejectedError | None) -> None:
         if error is not None:
@@ -259,7 +259,7 @@ def _network_in(context: CommandContext, target: str) -> Network | None:
     """Return the network *target*; None if it is a name. An IPv4 address without a prefix can be a nickname."""
     network = parse_network(target)
     if network is None and ("/" in target or ":" in target):
-        raise RejectedError(f"{target[:64]} is no network. Write it as in 192.0.2.0/24 or 2001:db8::/64.")
+        raise NameRejected(f"{target[:64]} is no network. Write it as in 192.0.2.0/24 or 2001:db8::/64.")
     if network is not None and "/" not in target and ":" not in target:
         hub = context.hub
         is_name = hub.accounts.find(target) is not None or hub.owner_of(target) is not None
@@ -364,7 +364,7 @@ def _unban(context: CommandContext, argument: str, at: float) -> None:
     account = context.hub.accounts.find(name)
     changes = context.hub.moderation.unban(name, None if account is None else account.id)
     if not changes:
-        raise RejectedError(f"{name[:64]} is not banned. /bans lists the bans.")
+        raise NameRejected(f"{name[:64]} is not banned. /bans lists the bans.")
     _record(context, at, "unban", name, "", f"{name} is not banned any more.", *changes)
 
 

@@ -203,11 +203,8 @@ def test_the_right_password_takes_over_and_the_older_session_is_told_and_closed(
     ann.read()
     person.say("ann", PASSWORD)
     assert person.read() == ASK + TYPED + confirmed("ann", "1 other is here: bob.")
-    assert ann.lines() == [
-        " * ann has logged in on another connection. "
-        "If that was not you, log in and change your password with /passwd.",
-        " * Goodbye, ann.",
-    ]
+    advice = "If that was not you, log in and change your password with /passwd."
+    assert ann.lines() == [f" * ann has logged in on another connection. {advice}", " * Goodbye, ann."]
     assert ann.transport.finished
     assert bob.lines() == [f" * ann left: {TAKEN_OVER}", " * ann joined."]
 

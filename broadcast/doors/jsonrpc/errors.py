@@ -13,6 +13,7 @@ from broadcast.core.errors import (
     BroadcastError,
     Busy,
     Muted,
+    NameRejected,
     NicknameRejected,
     NotHere,
     NotPermitted,
@@ -191,5 +192,7 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911,
             return refusal("muted", sentence, until=until)
         case Banned(until=until):
             return refusal("banned", sentence, until=until)
+        case NameRejected():
+            return RpcError(Code.INVALID_PARAMS, text)
         case _:
             return RpcError(Code.INVALID_PARAMS, sentence)

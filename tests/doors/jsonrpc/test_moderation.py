@@ -84,6 +84,27 @@ def test_program_reads_its_new_role(world: ProgramWorld, ann: Program, bob: Prog
     assert [event for event in bob.events() if event["room"] is None] == [notice]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/unmute bob", "bob is not muted."),
+        ("/unban dave", "dave is not banned. /bans lists the bans."),
+        ("/op dave", "dave is not registered."),
+        ("/deop zoe", "zoe is no operator."),
+        ("/kick dave", "dave is not here."),
+        ("/ban fd00::/8", "fd00::/8 is too wide: the prefix has at least 32 bits."),
+        ("/ban fd00::/x", "fd00::/x is no network. Write it as in 192.0.2.0/24 or 2001:db8::/64."),
+        ("/ban ann", "You cannot do that to yourself."),
+    ],
+)
+def test_error_that_begins_with_a_name_gets_no_capital_letter(
+    world: ProgramWorld, ann: Program, bob: Program, line: str, message: str
+) -> None:
+    world.program("zoe")
+    give_account(world, "zoe")
+    assert ann.request("command", room="lobby", line=line)["error"]["message"] == message
+
+
 def test_kick_voids_the_token(world: ProgramWorld, ann: Program, bob: Program) -> None:
     bob.vanish()  # within its grace, the session is here
     command(ann, "/kick bob")
