@@ -252,4 +252,4 @@ class Moderated(RuleBasedStateMachine):
 
 
 TestModerated = Moderated.TestCase
-TestModerated.settings = settings(max_examples=80, stateful_step_count=25)
+TestModerated.settings = settings(max_examples=40, stateful_step_count=25)

@@ -544,7 +544,7 @@ class Model(RuleBasedStateMachine):
 
 
 MODEL = settings(
-    max_examples=3_000 if LONG else 300,
+    max_examples=3_000 if LONG else 150,
     stateful_step_count=80 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
