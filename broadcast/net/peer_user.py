@@ -14,4 +14,4 @@ def peer_user(connection: socket.socket) -> int | None:
         return int(struct.unpack("3i", credentials)[1])
     user, group = ctypes.c_uint(), ctypes.c_uint()  # pragma: no cover - macOS and the BSDs
     is_known = ctypes.CDLL(None).getpeereid(connection.fileno(), ctypes.byref(user), ctypes.byref(group)) == 0
-    return user.value if is_known else None  # pragma: no cover
+    return user.value if is_known else None  # pragma: no cover - macOS and the BSDs

@@ -59,7 +59,7 @@ async def _attempt(
 class TlsProtocol(Protocol):
     """A TLS connection. After the handshake, it is the transport of the protocol that *make* returns.
 
-    What it does not change, such as the flow control, is the transport's.
+    The transport does the rest, such as the flow control.
     """
 
     def __init__(self, make: Callable[[], Protocol], trust: Trust) -> None:
