@@ -1,4 +1,4 @@
-"""Hashing of passwords with argon2id (RFC 9106), on two threads."""
+"""Hashing of passwords with argon2id (RFC 9106), on threads of its own."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from broadcast.core.interfaces import PasswordHasher
 from broadcast.core.passwords import Password
 from broadcast.core.time_slice import CallSoon
 
-THREADS = 2
+THREADS = max(1, min(2, (os.cpu_count() or 1) - 1))
+"""Number of threads. They leave a processor to the reactor if there are several."""
 MAX_WAITING = 128
 """Maximum number of passwords that wait for a thread. The last one waits for about ten seconds."""
 BUSY_WAITING = 32
 """Number of waiting passwords from which on the hasher is busy, but takes more of them."""
 MAX_SECONDS = 0.1
 """Time that a hash may take on this machine, unless ``PARAMETERS`` has no cheaper one."""
-NICENESS = 5
-"""Scheduling priority of the threads on Linux. The reactor's thread goes first, also with fewer cores than threads."""
+NICENESS = 15
+"""Scheduling priority of the threads on Linux, after the reactor's thread."""
 _SALT_BYTES = 16
 _HASH_BYTES = 32
 
@@ -44,17 +45,21 @@ class Parameters(NamedTuple):
 
 
 PARAMETERS = [
-    Parameters(65536, 3, 4),  # the second recommended option of RFC 9106
-    Parameters(65536, 2, 4),
-    Parameters(47104, 2, 2),
+    Parameters(65536, 3, 1),  # the second recommended option of RFC 9106, with one lane
+    Parameters(65536, 2, 1),
+    Parameters(47104, 2, 1),
     Parameters(32768, 2, 1),
     Parameters(19456, 2, 1),  # the minimum that OWASP's Password Storage Cheat Sheet recommends
 ]
-"""The parameters to choose from, the strongest first."""
+"""The parameters to choose from, the strongest first.
+
+Four lanes would start 48 threads in place of 12 for each hash, which doubles the latency of the others on a machine with
+two processors.
+"""
 
 
 class Hasher:
-    """A hasher of passwords on two threads, which start with the first password.
+    """A hasher of passwords on threads, which start with the first password.
 
     The hasher then measures which of ``PARAMETERS`` this machine computes fast enough, unless *parameters* are given.
     A hash with other parameters stays valid. *report* receives one line if a hash cannot be computed.
@@ -112,7 +117,7 @@ class Hasher:
                 Thread(target=self._run, name=f"password hasher {number}", daemon=True).start()
 
     def _run(self) -> None:
-        if sys.platform == "linux":  # there, the priority belongs to the thread and to the threads of its lanes
+        if sys.platform == "linux":  # there, the priority belongs to the thread
             with suppress(OSError):  # a sandbox may forbid it
                 thread = get_native_id()
                 os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
