@@ -118,7 +118,9 @@ function drawSpoken(line, context) {
   const colour = `nick-${colourOf(line.nick)}`;
   const face = make("span", `face ${colour}`, initialsOf(line.nick));
   face.ariaHidden = "true";
-  const who = make("div", "who", make("span", `nick ${colour}`, line.nick), spoken(", "), timeOf(line), spoken(": "));
+  // The text of an emote begins with the name.
+  const name = line.kind === "emoted" ? [] : [make("span", `nick ${colour}`, line.nick), spoken(", ")];
+  const who = make("div", "who", ...name, timeOf(line), spoken(": "));
   const text = make("div", "text", ...contentOf(line));
   const row = make("div", `row spoken ${line.kind} ${line.status}`, face, who, text);
   if (line.mentions) {

@@ -108,8 +108,8 @@ export function rowsOf(lines, now, isUnread) {
       previous = null;
     } else {
       const isSpoken = SPOKEN.has(line.kind);
-      row.isFirst = !isSpoken || previous?.nick !== line.nick || previous.session !== line.session;
-      row.isFirst ||= line.at - previous.at >= GROUP_SECONDS;
+      const isSame = previous?.nick === line.nick && previous.session === line.session;
+      row.isFirst = isSpoken && !(isSame && line.at - previous.at < GROUP_SECONDS);
       row.signature = `${line.status} ${line.at} ${line.nick} ${line.text}`;
       previous = isSpoken ? line : null;
     }
