@@ -50,6 +50,9 @@ export class Composer {
     }
     list.addEventListener("click", (event) => this.complete([...list.children].indexOf(event.target.closest("li"))));
     current.addEventListener("show", (event) => this.show(event.detail.before));
+    chat.addEventListener("problem", ({ detail: { method, message } }) => {
+      if (!elements.confirm.open && !["search", "history"].includes(method)) this.note(message, true);
+    });
     for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, () => this.saveDrafts());
   }
 

@@ -43,6 +43,7 @@ export function ask(elements, { heading, yes, body = [], label, value = "", subm
   dialog.returnValue = "no";
   dialog.showModal();
   if (label) field.select();
+  else elements["confirm-no"].focus();
   return new Promise((resolve) => {
     dialog.onclose = () => resolve(dialog.returnValue === "yes");
   });

@@ -45,6 +45,8 @@ export class JoinForm {
     this.elements = elements;
     this.current = current;
     this.isJoining = false;
+    this.isFirst = true;
+    /** The room of the address. */
     this.room = roomOf(location.hash);
     elements.nickname.value = chat.rememberedNick;
     elements.join.addEventListener("submit", (event) => {
@@ -52,14 +54,32 @@ export class JoinForm {
       this.join();
     });
     elements.nickname.addEventListener("input", () => this.askPassword(false));
-    addEventListener("hashchange", () => this.follow());
+    elements["take-over"].addEventListener("click", () => chat.takeOver());
+    addEventListener("hashchange", () => this.follow(roomOf(location.hash)));
     current.addEventListener("show", () => this.setAddress());
+    chat.addEventListener("state", () => this.showState());
     chat.addEventListener("problem", ({ detail }) => {
-      // A refusal without `join`: the server has forgotten the session after a lost connection.
+      // Without `join`, the server has refused a session that comes back, or another tab has it.
       if (!this.isJoining && chat.state === "start") this.fail(detail);
     });
-    this.showRoom();
+    this.showState();
     elements.nickname.select();
+  }
+
+  showState() {
+    const { chat, elements, room } = this;
+    elements["join-room"].textContent = room ? `You enter the room ${room}.` : "";
+    elements["take-over"].hidden = !chat.isDuplicate;
+    if (chat.state === "ended") showError(elements["join-button"], elements["join-error"], chat.endReason);
+    if (chat.state !== "open") return;
+    this.show("join", "");
+    // After a reload with another address, the session comes back without the room. Its rooms are known a little later.
+    queueMicrotask(async () => {
+      if (!this.isFirst) return;
+      this.isFirst = false;
+      await this.follow(room);
+      this.setAddress();
+    });
   }
 
   async join() {
@@ -118,19 +138,14 @@ export class JoinForm {
 
   // The address
 
-  showRoom() {
-    this.elements["join-room"].textContent = this.room ? `You enter the room ${this.room}.` : "";
-  }
-
-  /** Go to the room of the address after the person has changed it. */
-  async follow() {
-    const room = roomOf(location.hash);
-    if (room === this.room) return;
+  /** Go to the room of the address. @param {?string} room */
+  async follow(room) {
+    const { chat, current } = this;
     this.room = room;
-    this.showRoom();
-    if (!room || this.chat.state !== "open") return;
+    if (chat.state !== "open") this.showState();
+    if (chat.state !== "open" || !room || room === current.key) return;
     try {
-      this.current.show((this.chat.find(room) ?? (await this.chat.joinRoom(room))).key);
+      current.show((chat.find(room) ?? (await chat.joinRoom(room))).key);
     } catch {
       this.setAddress(); // a `problem` has said why
     }
@@ -139,6 +154,7 @@ export class JoinForm {
   /** Let the address name the room on the screen, for a reload or a bookmark. */
   setAddress() {
     const { key } = this.current;
+    if (this.isFirst) return; // the address says where to go
     this.room = key && !key.startsWith("@") ? key : null;
     history.replaceState(null, "", this.room ? `#${encodeURIComponent(this.room)}` : location.pathname);
   }

@@ -93,7 +93,7 @@ export class Sidebar {
       name: room ?? `@${nick}`,
       note: unread ? String(unread) : "",
       spoken: unread ? ` unread${mentioned ? `, ${mentioned} for you` : ""}` : "",
-      classes: mentioned ? "mentioned" : unread ? "unread" : "",
+      classes: mentioned ? "has-unread for-you" : unread ? "has-unread" : "",
     }));
     this.fill(elements.rooms, items, current.key);
     elements["room-name"].textContent = shown?.room ?? shown?.nick ?? "";
@@ -117,7 +117,7 @@ export class Sidebar {
       name: member.nick,
       note: [member.session === chat.session ? "you" : "", stateOf(member, now)].filter(Boolean).join(", "),
       spoken: "",
-      classes: member.away === null ? "" : "away",
+      classes: member.away === null ? "" : "is-away",
     }));
     elements["people-count"].textContent = shown.count.toLocaleString("en");
     this.fill(elements.people, items, chat.session);
@@ -133,7 +133,7 @@ export class Sidebar {
     const rows = new Map();
     for (const item of items) {
       const old = this.rows.get(`${list.id} ${item.id}`);
-      const row = old ?? make("li", "", make("button", "", make("span", "name"), make("span", "note"), make("span", "hidden-text")));
+      const row = old ?? make("li", "", make("button", "", make("span", "label"), make("span", "state"), make("span", "hidden-text")));
       const signature = [item.name, item.note, item.spoken, item.classes, item.id === current].join("\n");
       rows.set(`${list.id} ${item.id}`, row);
       if (row.signature === signature) continue;
