@@ -14,14 +14,13 @@ from broadcast.doors.web.http import respond_text
 from broadcast.net.connection_log import RejectionLog
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from twisted.internet.interfaces import IReactorTime
 
     from broadcast.core.errors import RejectedError
     from broadcast.core.stats import Rejection
     from broadcast.doors.web.http import Handler, Reply, Request
     from broadcast.doors.web.origins import Origins
+    from broadcast.doors.web.static import StaticFile
 
 WEBSOCKET: Final = "/ws"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -38,24 +37,25 @@ RefuseWebSocket: TypeAlias = "Callable[[Request, Reply, RejectedError], None]"
 class Site:
     """The handlers of all paths.
 
-    *routes* has the handler of each path, without *prefix*, the path of ``--web-path``. A path that ends with a slash
-    stands for all paths below it, except for ``/`` itself. *check_address* raises ``Banned`` for a banned IP address.
-    *rejections* counts refused connections.
+    *files* are the files of the page. *prefix*, the path of ``--web-path``, is not part of their paths. *check_address*
+    raises ``Banned`` for a banned IP address. *rejections* counts refused connections.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        routes: Mapping[str, Handler],
+        files: Mapping[str, StaticFile],
         origins: Origins,
         check_address: Callable[[str | None], None],
-        rejections: Counter[Rejection],
+        rejections: dict[Rejection, int],
         clock: IReactorTime,
         prefix: str = "",
     ) -> None:
+        self.routes: dict[str, Handler] = {path: file.handle for path, file in files.items()}
+        """The handler of each path. A path that ends with a slash stands for all below it, except for ``/`` itself."""
         self.refuse_websocket: RefuseWebSocket | None = None
-        self._routes = dict(routes)
+        """Replies to a handshake for a WebSocket; None if there is none."""
         self._origins = origins
         self._check_address = check_address
         self._rejections = rejections
@@ -80,7 +80,7 @@ class Site:
         except Banned as error:
             self.refuse(request, reply, error)
             return
-        handler = self._routes.get(request.path) or self._routes.get(_first_folder(request.path))
+        handler = self.routes.get(request.path) or self.routes.get(_first_folder(request.path))
         if handler is None:
             respond_text(reply, 404, f"There is nothing at this address. The page is at {prefix}/.")
         else:
