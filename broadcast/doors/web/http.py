@@ -135,3 +135,8 @@ Handler: TypeAlias = Callable[[Request, Reply], None]
 def respond_text(reply: Reply, status: int, text: str, headers: Headers = ()) -> None:
     """Send *text*, one line without its end."""
     reply.respond(status, (PLAIN_TEXT, *headers), f"{text}\n".encode())
+
+
+def respond_not_allowed(reply: Reply, allowed: str) -> None:
+    """Refuse the method of the request. *allowed* are those that the path has, with commas."""
+    respond_text(reply, 405, f"This address allows {allowed} only.", ((b"Allow", allowed.encode()),))
