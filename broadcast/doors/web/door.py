@@ -12,8 +12,9 @@ from broadcast.doors.web.connection import HttpFactory
 from broadcast.doors.web.http import plain_response
 from broadcast.doors.web.origins import Origins, TrustedProxies, parse_origin
 from broadcast.doors.web.page_address import PageAddress, PageListener
-from broadcast.doors.web.site import Site
+from broadcast.doors.web.site import WEBSOCKET, Site
 from broadcast.doors.web.static import load_files
+from broadcast.doors.web.websocket import websocket_handler
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -75,6 +76,7 @@ class WebDoor:
             clock,
             settings.path,
         )
+        self.site.routes[WEBSOCKET] = websocket_handler(programs)
         self.factory = HttpFactory(
             self.site.handle,
             self.site.refuse,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
 from broadcast.core.errors import Banned
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.web.http import respond_text
+from broadcast.doors.web.http import Refusal, respond_text
+from broadcast.doors.web.websocket import turn_away
 from broadcast.net.connection_log import RejectionLog
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ MAX_SHOWN_CHARS: Final = 100
 """Maximum length of a name from a request in a reply or in the log."""
 RETRY_SECONDS: Final = b"10"
 """Time after which a client of a full server tries again, in seconds."""
-
-RefuseWebSocket: TypeAlias = "Callable[[Request, Reply, RejectedError], None]"
-"""Replies to a handshake of a WebSocket on a connection that the server refuses."""
 
 
 class Site:
@@ -54,8 +52,6 @@ class Site:
     ) -> None:
         self.routes: dict[str, Handler] = {path: file.handle for path, file in files.items()}
         """The handler of each path. A path that ends with a slash stands for all below it, except for ``/`` itself."""
-        self.refuse_websocket: RefuseWebSocket | None = None
-        """Replies to a handshake for a WebSocket; None if there is none."""
         self._origins = origins
         self._check_address = check_address
         self._rejections = rejections
@@ -119,17 +115,18 @@ class Site:
     def refuse(self, request: Request, reply: Reply, error: RejectedError) -> None:
         """Reply to *request* on a connection that the server refuses because of *error*."""
         self._rejections[error.kind] += 1
-        if self.refuse_websocket is not None and request.path == self._prefix + WEBSOCKET:
-            self.refuse_websocket(request, reply, error)
+        reason = str(error)
+        reason = reason[:1].upper() + reason[1:]
+        if request.path == self._prefix + WEBSOCKET:
+            response = turn_away(request, reason)
+            if isinstance(response, Refusal):
+                respond_text(reply, response.status, response.text, response.headers)
+            else:
+                reply.close_with(response)
         elif isinstance(error, Banned):
-            respond_text(reply, 403, _sentence(error))
+            respond_text(reply, 403, reason)
         else:
-            respond_text(reply, 503, _sentence(error), ((b"Retry-After", RETRY_SECONDS),))
-
-
-def _sentence(error: RejectedError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+            respond_text(reply, 503, reason, ((b"Retry-After", RETRY_SECONDS),))
 
 
 def _first_folder(path: str) -> str:

@@ -59,9 +59,7 @@ def test_subprotocol_is_one_of_several_or_none(world: WebSockets) -> None:
         ({"connection": b"\xff"}, 400, "invalid Connection header"),
     ],
 )
-def test_other_handshakes_are_refused(
-    world: WebSockets, changes: dict[str, Any], status: int, why: str
-) -> None:
+def test_other_handshakes_are_refused(world: WebSockets, changes: dict[str, Any], status: int, why: str) -> None:
     refusal = world.upgrade(upgrade_request(**changes))
     assert isinstance(refusal, Refusal)
     assert refusal.status == status
