@@ -14,11 +14,8 @@ It needs only the standard library and msgspec.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import socket
 import ssl as tls
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
@@ -79,7 +76,8 @@ from broadcast.client.protocol.events import (
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
 from broadcast.client.protocol.session import Answer, Session, State
-from broadcast.client.tls import Trust, describe
+from broadcast.client.streams import describe_failure, open_stream
+from broadcast.client.tls import Trust
 
 __all__ = [
     "Account", "Announced", "AwayChanged", "Banned", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted",
@@ -96,8 +94,6 @@ AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
 
 CONNECT_SECONDS: Final = 30.0
 """The time limit of an attempt to connect."""
-HAPPY_EYEBALLS_SECONDS: Final = 0.25
-"""After this delay, the next address of the host is tried as well, as RFC 8305 recommends."""
 QUIT_SECONDS: Final = 3.0
 """The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
@@ -474,11 +470,11 @@ class Chat:
         """Run one connection to its end, and return the reason of its end."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await self._open()
+                reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
         except TimeoutError:
             return f"no connection to {self._address}: the server does not answer"
         except OSError as error:
-            return f"no connection to {self._address}: {_describe(error)}"
+            return f"no connection to {self._address}: {describe_failure(error)}"
         self._writer = writer
         try:
             return await self._read(reader, greeted)
@@ -487,51 +483,20 @@ class Chat:
                 return f"no connection to {self._address}: nobody answers there, or it is no broadcast server"
             return "the server has fallen silent"
         except OSError as error:
-            return _describe(error)
+            return describe_failure(error)
         finally:
             self._writer = None
             # Nothing is left to send. Closing in good order would wait for a server that does not read.
             writer.transport.abort()
 
+    def _trust(self, host: str) -> Trust | None:
+        """Return the check of the certificate of *host*, or None if the chat connection has no TLS."""
+        context = self._ssl if isinstance(self._ssl, tls.SSLContext) else None
+        return Trust(host, self._known, context) if self._ssl else None
+
     @property
     def _address(self) -> str:
         return self._host if self._host.startswith(UNIX) else f"{self._host} port {self._port}"
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._ssl:
-            return await self._open_tls(self._ssl)
-        if not self._host.startswith(UNIX):
-            return await asyncio.open_connection(self._host, self._port, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
-        if sys.platform != "win32":
-            return await asyncio.open_unix_connection(self._host.removeprefix(UNIX))
-        else:  # noqa: RET505 -- mypy would find it unreachable
-            raise OSError("there are no unix sockets here")
-
-    async def _open_tls(self, context: tls.SSLContext | bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect. Raise ``CertificateError`` if the server is not trusted."""
-        trust = Trust(self._host, self._known, None if isinstance(context, bool) else context)
-        try:
-            return await self._handshake(trust)
-        except tls.SSLCertVerificationError as error:
-            trust.refused(error)
-        except ValueError:
-            raise OSError("there is no such host") from None
-        return await self._handshake(trust)
-
-    async def _handshake(self, trust: Trust) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(
-            self._host,
-            self._port,
-            ssl=trust.make_context(),
-            server_hostname=trust.hostname,
-            happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
-        )
-        try:
-            trust.check(writer.get_extra_info("ssl_object"))
-        except CertificateError:
-            writer.transport.abort()
-            raise
-        return reader, writer
 
     async def _read(self, reader: asyncio.StreamReader, greeted: asyncio.Future[None]) -> str:
         session = self._session
@@ -584,12 +549,3 @@ class Chat:
             else:
                 future.set_result(answer.result)
         self._news.set()
-
-
-def _describe(error: OSError) -> str:
-    """Return the reason of a failure. asyncio replaces the system's sentence by one with the address."""
-    if isinstance(error, tls.SSLError):
-        return describe(error)
-    if error.errno and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)
-    return error.strerror or str(error) or type(error).__name__

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
+from secrets import token_urlsafe
 from time import time
 
 from broadcast.files.contents import SharedFile
-from broadcast.files.store import FileStore, StoreError
+from broadcast.files.store import FileStore, SharePlan, StoreError
 from broadcast.files.threads import FileThreads
 
 UPLOADS = 4
@@ -26,7 +27,7 @@ def main(folder: str) -> None:
     """Share files, ``UPLOADS`` at once."""
     turns: SimpleQueue[Callable[[], None]] = SimpleQueue()
     store = FileStore(
-        Path(folder), FileThreads(turns.put), lambda *_: None, time, total=1 << 30, days=30
+        Path(folder), FileThreads(turns.put), lambda *_: None, time, days=30
     )  # fmt: skip
     store.start()
     numbers = count(1)
@@ -43,7 +44,7 @@ def main(folder: str) -> None:
 
         for start in range(0, len(data), 20_000):
             upload.write(data[start : start + 20_000])
-        upload.finish("a.txt", "", "", shared)
+        upload.finish(SharePlan(token_urlsafe(16), "a.txt"), shared)
 
     for _ in range(UPLOADS):
         begin()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any, TypeVar
 
 from twisted.internet.task import Clock
 
 from broadcast.files.contents import SharedFile
-from broadcast.files.store import FileStore, StoreError, Upload
+from broadcast.files.store import FileStore, SharePlan, StoreError, Upload
 from broadcast.files.threads import Worker
 
 T = TypeVar("T")
@@ -63,9 +64,8 @@ _conforms: type[Worker] = ManualWorker
 class StoreWorld:
     """A store in *folder*. ``restart`` takes the place of a crash of the server."""
 
-    def __init__(self, folder: Path, total: int = 100 * MIB, days: float = 30) -> None:
+    def __init__(self, folder: Path, days: float = 30) -> None:
         self.folder = folder
-        self.total = total
         self.days = days
         self.clock = Clock()
         self.now = NOON
@@ -81,7 +81,6 @@ class StoreWorld:
             self.worker,
             self.clock.callLater,
             lambda: self.now,
-            total=self.total,
             days=self.days,
             report=self.reports.append,
         )
@@ -98,7 +97,7 @@ class StoreWorld:
     def finish(self, upload: Upload, name: str = "a.txt", announced: str = "", sha256: str = "") -> Finish:
         """Finish *upload*, and do nothing yet."""
         finish = Finish()
-        upload.finish(name, announced, sha256, finish.results.append)
+        upload.finish(SharePlan(token_urlsafe(16), name, announced, sha256), finish.results.append)
         return finish
 
     def share(self, data: bytes, name: str = "a.txt", owner: str = "ann", announced: str = "") -> SharedFile:

@@ -31,7 +31,7 @@ def test_every_announced_file_survives_kill_and_nothing_unfinished_does(tmp_path
         complete = [line.split() for line in lines if line.endswith("\n")]
         assert len(complete) > turn
         announced |= {file_id: int(number) for file_id, number in complete}
-        world = StoreWorld(folder, total=1 << 30)
+        world = StoreWorld(folder)
         assert world.reports == []
         files = world.store._files
         assert announced.keys() <= files.keys()

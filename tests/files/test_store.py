@@ -81,13 +81,6 @@ def test_the_same_content_is_on_disk_once_and_ends_with_its_last_share(world: St
     assert world.names() == set()
 
 
-def test_ids_have_128_random_bits_and_no_characters_for_paths() -> None:
-    ids = {contents.new_id() for _ in range(1000)}
-    assert len(ids) == 1000
-    assert all(contents._part_names.fullmatch(f"{each}.part") for each in ids)
-    assert 32 ** len(next(iter(ids))) >= 2**128
-
-
 def test_bytes_that_wait_for_the_disk_are_limited(world: StoreWorld) -> None:
     upload = world.store.begin("ann", 10 * MIB)
     progress: list[bool] = []
@@ -113,7 +106,7 @@ def test_a_cancelled_upload_leaves_nothing(world: StoreWorld) -> None:
         upload.discard()
         world.worker.settle()
         assert world.names() == set()
-        assert world.store.usage() == (0, 0, 0)
+        assert (len(world.store), world.store.used_bytes, world.store.uploads) == (0, 0, 0)
         assert str(upload.failure) == "the upload was cancelled."
 
 
@@ -165,7 +158,7 @@ def test_a_disk_that_fails_at_any_step_leaves_nothing_and_is_logged_once(
             finish = world.finish(world.upload(b"hello"))
             world.worker.settle()
         assert isinstance(finish.error, StoreFull) == (code == errno.ENOSPC)
-        assert world.store.usage() == (0, 0, 0)
+        assert (len(world.store), world.store.used_bytes, world.store.uploads) == (0, 0, 0)
         assert world.names() == set()
     assert world.reports == [f"Shared files cannot be stored: {os.strerror(code)}."]
     assert world.share(b"hello").size == 5
@@ -329,19 +322,6 @@ def test_a_clock_that_jumps_an_hour_ends_nothing(world: StoreWorld) -> None:
     assert world.store.find(file.id)
 
 
-def test_an_upload_without_a_byte_for_an_hour_ends(world: StoreWorld) -> None:
-    upload = world.upload(b"1", limit=3)
-    world.clock.pump([60] * 59)
-    upload.write(b"2")
-    world.clock.pump([60] * 60)
-    world.worker.settle()
-    assert world.names() == {upload.part.path.name}
-    world.clock.advance(60)
-    world.worker.settle()
-    assert not upload.is_open
-    assert world.names() == set()
-
-
 def test_a_closed_store_sweeps_no_more(world: StoreWorld) -> None:
     world.store.close()
     world.clock.advance(60)
@@ -349,37 +329,22 @@ def test_a_closed_store_sweeps_no_more(world: StoreWorld) -> None:
     assert not world.clock.getDelayedCalls()
 
 
-def test_the_oldest_files_of_the_same_owner_leave_room_when_the_upload_is_complete(tmp_path: Path) -> None:
-    world = StoreWorld(tmp_path / "files", total=30_000)
+def test_the_oldest_file_of_an_owner_can_be_removed_but_not_the_last_one(world: StoreWorld) -> None:
     other = world.share(b"o" * 10_000, owner="bob")
     first, second = world.share(b"1" * 10_000), world.share(b"2" * 10_000)
-    upload = world.upload(b"3" * 10_000)
+    assert (world.store.used_bytes, world.store.bytes_of("ann")) == (30_000, 20_000)
+    assert world.store.remove_oldest("ann")
+    assert not world.store.remove_oldest("ann")
+    assert not world.store.remove_oldest("carol")
     world.worker.settle()
-    assert world.store.find(first.id)
-    finish = world.finish(upload)
-    world.worker.settle()
-    assert world.store.find(first.id) is None
-    assert [world.store.find(file.id) for file in (other, second, finish.file)] == [other, second, finish.file]
-    assert world.store.usage() == (3, 30_000, 0)
-
-
-def test_an_upload_is_refused_if_other_people_have_filled_the_store(tmp_path: Path) -> None:
-    world = StoreWorld(tmp_path / "files", total=20_000)
-    world.share(b"1" * 10_000, owner="bob")
-    with pytest.raises(StoreFull, match=r"^the files on this server have reached their limit of 19\.5 KiB\.$"):
-        world.store.begin("ann", 10_001)
-    upload = world.store.begin("ann", 10_000)
-    with pytest.raises(StoreFull):  # unfinished bytes count
-        world.store.begin("carol", 1)
-    upload.discard()
-    world.worker.settle()
-    assert world.store.begin("carol", 1)
+    assert [world.store.has(file.id) for file in (other, first, second)] == [True, False, True]
+    assert (world.store.used_bytes, world.store.bytes_of("ann"), world.store.bytes_of("carol")) == (20_000, 10_000, 0)
 
 
 def test_small_files_count_a_block_each(world: StoreWorld) -> None:
     world.share(b"")
     world.share(b"1")
-    assert world.store.usage().bytes == 2 * MIN_COUNTED_BYTES
+    assert world.store.used_bytes == world.store.bytes_of("ann") == 2 * MIN_COUNTED_BYTES
 
 
 # Downloads

@@ -17,20 +17,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
-    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     initialize,
     invariant,
-    multiple,
     rule,
 )
 
 from broadcast.files.contents import SharedFile
-from broadcast.files.store import StoreFull, Upload, counted
+from broadcast.files.store import Upload, counted
 from tests.files.stores import Finish, StoreWorld
 
-TOTAL = 60_000
 OWNERS = st.sampled_from(["ann", "bob"])
 CONTENTS = st.sampled_from([b"", b"same", b"same", b"x" * 5000, b"y" * 15_000])
 FAILING = st.sampled_from(["open", "write", "fsync"])
@@ -53,17 +50,14 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(mkdtemp(prefix="broadcast-files-"))
-        self.world = StoreWorld(self.folder / "files", total=TOTAL)
+        self.world = StoreWorld(self.folder / "files")
         self.live: list[Sending] = []
         self.shared: dict[str, bytes] = {}
         """The content of each share that was announced."""
 
     @rule(target=sendings, owner=OWNERS, data=CONTENTS, spare=st.integers(0, 2))
-    def begin(self, owner: str, data: bytes, spare: int) -> Sending | MultipleResults[Sending]:
-        try:
-            upload = self.world.store.begin(owner, len(data) + spare)
-        except StoreFull:
-            return multiple()
+    def begin(self, owner: str, data: bytes, spare: int) -> Sending:
+        upload = self.world.store.begin(owner, len(data) + spare)
         sending = Sending(upload, data)
         self.live.append(sending)
         return sending
@@ -89,6 +83,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(sending=sendings)
     def send_too_much(self, sending: Sending) -> None:
         sending.upload.write(bytes(sending.upload.limit - sending.upload.received + 1))
+
+    @rule(owner=OWNERS)
+    def remove_oldest(self, owner: str) -> None:
+        self.world.store.remove_oldest(owner)
 
     @rule(steps=st.integers(1, 5))
     def work(self, steps: int) -> None:
@@ -116,6 +114,7 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {name for file in self.world.store._files.values() for name in (file.sha256, f"{file.id}.json")}
         parts = {each.upload.part.path.name for each in self.live if each.upload.is_open and each.upload.received}
         assert self.world.names() == expected | parts
+        assert self.world.store.uploads == sum(each.upload.is_open for each in self.live)
 
     @rule()
     def kill(self) -> None:
@@ -148,9 +147,10 @@ class StoreMachine(RuleBasedStateMachine):
                 assert (self.world.folder / f"{file_id}.json").exists()
 
     @invariant()
-    def the_total_is_the_sum_and_below_its_limit(self) -> None:
-        usage = self.world.store.usage()
-        assert usage.bytes == sum(counted(file.size) for file in self.world.store._files.values()) <= TOTAL
+    def sizes_are_counted(self) -> None:
+        store = self.world.store
+        assert store.used_bytes == sum(counted(file.size) for file in store._files.values())
+        assert store.used_bytes == store.bytes_of("ann") + store.bytes_of("bob")
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
