@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import file_digest
@@ -56,21 +55,6 @@ GONE: Final = frozenset({401, 403, 404, 410})
 
 class SlotGone(UploadFailed):
     """The server does not know the slot any more."""
-
-
-def local_path(typed: str) -> str:
-    """Return the path that a user has typed, or a terminal after a file was dropped on it.
-
-    Blanks need no quotes. ``~`` is the home folder.
-    """
-    if typed[:1] in {"'", '"'} or (os.sep == "/" and "\\" in typed):
-        try:
-            words = shlex.split(typed)
-        except ValueError:
-            words = []
-        if len(words) == 1:
-            typed = words[0]
-    return os.path.expanduser(typed)  # noqa: PTH111 -- Path has an error for ~ and an unknown user
 
 
 class LocalFile:

@@ -18,7 +18,7 @@ from broadcast.client.aio import Ended, NotInRoom, Shared, Untrusted, UploadFail
 from broadcast.client.protocol.events import show_size
 from broadcast.client.protocol.requests import Slot
 from broadcast.client.protocol.session import Backoff
-from broadcast.client.uploading import LocalFile, local_path
+from broadcast.client.uploading import LocalFile
 from tests.client.protocol.fake_server import FakeConnection, Port, Refusal
 from tests.client.tls_servers import Identity
 from tests.client.web_port import WebPort
@@ -308,15 +308,6 @@ async def test_a_file_that_becomes_shorter_is_not_shared(web: WebPort, path: Pat
         with pytest.raises(UploadFailed, match="has become shorter while it was sent"):
             await chat.upload(path)
         assert await chat.history() == []
-
-
-def test_a_typed_path_needs_no_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/ann")
-    for typed in ("/data/my file.pdf", "'/data/my file.pdf'", '"/data/my file.pdf"', r"/data/my\ file.pdf"):
-        assert local_path(typed) == "/data/my file.pdf"
-    assert local_path("~/a b") == "/home/ann/a b"
-    assert local_path("it's.txt") == "it's.txt"
-    assert local_path("'it") == "'it"
 
 
 @pytest.mark.parametrize(

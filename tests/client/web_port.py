@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 from tests.client.protocol.fake_server import FakeConnection, Port, Refusal
 
@@ -36,6 +37,8 @@ class WebPort:
         self.requests: list[tuple[str, Mapping[str, str]]] = []
         self.before_answer: Callable[[], None] | None = None
         """Called once, when a file is complete and shared, before its answer."""
+        self.is_paused = False
+        """Whether the bytes of files are not read."""
         self.scheme = "http"
         self.number = 0
         self._tokens = map("secret-{}".format, count(1))
@@ -58,14 +61,14 @@ class WebPort:
         same = [token for token, slot in self.slots.items() if slot.params["uid"] == params["uid"]]
         token = same[0] if same else next(self._tokens)
         self.slots.setdefault(token, Slot(params, connection.me.nick, connection.me.session))
-        url = f"{self.scheme}://127.0.0.1:{self.number}/files/{params['name']}"
+        url = f"{self.scheme}://127.0.0.1:{self.number}/files/{quote(params['name'])}"
         return {"url": url, "token": token, "expires": 600.0}
 
     def share(self, token: str) -> None:
         """Tell the room of a complete file."""
         slot = self.slots.pop(token)
         params, server = slot.params, self.port.server
-        url = f"{self.scheme}://127.0.0.1:{self.number}/files/k3x/{params['name']}"
+        url = f"{self.scheme}://127.0.0.1:{self.number}/files/k3x/{quote(params['name'])}"
         file = {"id": "k3x", "name": params["name"], "size": params["size"], "type": params["type"], "url": url}
         file["sha256"] = sha256(slot.data).hexdigest()
         assert file["sha256"] == params["sha256"]
@@ -87,7 +90,7 @@ class WebPort:
         finally:
             writer.close()
 
-    async def _answer(  # noqa: PLR0911 -- a table
+    async def _answer(  # noqa: C901, PLR0911 -- a table
         self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> str | None:
         """Return the answer to a request, or None if the connection breaks."""
@@ -110,6 +113,8 @@ class WebPort:
             return _response("409 Conflict", "The server has another part of the file.")
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         cut = self.cuts.pop(0) if self.cuts else None
+        while self.is_paused:
+            await asyncio.sleep(0.001)
         while length:
             data = await reader.read(min(length, 4096 if cut is None else max(1, min(cut, 4096))))
             if not data:
