@@ -15,7 +15,7 @@ export class Banner {
     this.wasLost = false;
     this.timer = 0;
     chat.addEventListener("state", () => this.show());
-    elements.reconnect.addEventListener("click", () => chat.retryNow());
+    elements.reconnect.addEventListener("click", () => chat.reconnect());
   }
 
   /** Show the state. The seconds are apart from the status, so that a screen reader does not count them. */

@@ -46,8 +46,6 @@ export class ConversationView {
     this.end = 0;
     /** The row at the top of the screen and its distance from there. @type {?{key: any, top: number}} */
     this.anchor = null;
-    /** Lines around an old one that the page does not have otherwise. @type {?any[]} */
-    this.excerpt = null;
     /** Whether a line is behind the marker of unread lines. @type {?(line: any) => boolean} */
     this.isUnread = null;
     /** How many lines have come since the reader left the end. */
@@ -66,9 +64,9 @@ export class ConversationView {
     document.addEventListener("visibilitychange", () => this.seen());
     new ResizeObserver(() => this.settle()).observe(this.log);
     this.context = {
-      retry: (/** @type {any} */ line) => this.chat.retry(this.key, line),
-      discard: (/** @type {any} */ line) => this.chat.discard(this.key, line),
-      fill: (/** @type {any} */ gap) => this.chat.fillGap(this.key, gap),
+      retry: (/** @type {any} */ line) => chat.retry(line),
+      discard: (/** @type {any} */ line) => chat.discard(line),
+      fill: (/** @type {any} */ gap) => this.fill(gap),
     };
   }
 
@@ -82,7 +80,7 @@ export class ConversationView {
 
   /** The lines of the conversation on the screen, oldest first. @returns {any[]} */
   get lines() {
-    return this.excerpt ?? this.conversation?.lines ?? [];
+    return this.conversation?.lines ?? [];
   }
 
   /** Draw before the next frame. */
@@ -101,10 +99,12 @@ export class ConversationView {
    */
   show({ before, seq }) {
     if (before !== this.key) {
-      if (before !== null) this.chat.setHeld(before, false);
       for (const { element } of this.drawn.values()) element.remove();
       this.drawn.clear();
-      this.isUnread = null;
+      const { conversation } = this;
+      this.isUnread = conversation?.unread
+        ? unreadIn(conversation, conversation.unread, conversation.readUpTo)
+        : null;
       this.open();
     }
     if (seq !== null) this.jump(seq);
@@ -112,8 +112,6 @@ export class ConversationView {
 
   /** Draw the end of the conversation, or the first unread line if there is more than a screen of them. */
   open() {
-    const { conversation } = this;
-    if (conversation?.unread) this.isUnread = unreadIn(conversation);
     this.follow();
     this.draw();
     const marker = this.drawn.get("unread")?.element;
@@ -132,12 +130,18 @@ export class ConversationView {
   receive({ key, added, atStart }) {
     const isHere = key === this.key;
     for (const line of atStart ? [] : added) {
-      if (isHere && line.status === "sending" && this.first !== null) this.follow();
+      if (isHere && line.status === "sending") this.answered();
       if (line.isOwn || !COUNTED.has(line.kind)) continue;
       if (isHere && this.first !== null) this.newCount += 1;
       if (isHere || line.mentions) this.announcer.add(line, isHere ? "" : key);
     }
     if (isHere) this.schedule();
+  }
+
+  /** Go to the end, and forget the marker: the person has answered. */
+  answered() {
+    this.isUnread = null;
+    if (this.first !== null) this.follow();
   }
 
   // Drawing
@@ -181,7 +185,7 @@ export class ConversationView {
   /** Say above the lines whether there are older ones. */
   drawEdge() {
     const { conversation } = this;
-    const isAll = conversation && !conversation.hasOlder && !this.excerpt && this.start === 0;
+    const isAll = conversation && !conversation.hasOlder && this.start === 0;
     const text = isAll ? `This is where ${conversation.room ?? "your conversation"} begins.` : "Loading older lines…";
     if (this.edge.textContent !== text) this.edge.textContent = text;
   }
@@ -226,7 +230,7 @@ export class ConversationView {
 
   /** Follow the newest lines. */
   follow() {
-    this.first = this.anchor = this.excerpt = null;
+    this.first = this.anchor = null;
     this.newCount = 0;
     this.tell();
   }
@@ -239,22 +243,22 @@ export class ConversationView {
     this.drawButton();
   }
 
-  /** Tell the chat what is read: it marks lines as read, and holds older ones in memory. */
+  /** Tell the chat what is on the screen: it marks lines as read, and holds older ones in memory. */
   tell() {
-    const isAtEnd = this.first === null;
-    this.chat.setHeld(this.key, !isAtEnd);
-    this.chat.setReading(isAtEnd && !document.hidden ? this.key : null);
+    this.chat.setView(this.current.key, this.first === null);
   }
 
-  /** Take in that the page has come into sight, or has gone. */
+  /** Mark the place when the page goes out of sight, and show what has come when it is back. */
   seen() {
-    if (!document.hidden && this.first === null && this.conversation?.unread) this.open();
-    else this.tell();
+    const { conversation } = this;
+    if (!conversation || this.first !== null) return;
+    if (document.hidden) this.isUnread = unreadIn(conversation, 0, conversation.newest);
+    else this.open();
   }
 
   /** Take in that the reader has scrolled. */
   scrolled() {
-    const isAtEnd = this.below <= NEAR_END && this.end === this.lines.length && !this.excerpt;
+    const isAtEnd = this.below <= NEAR_END && this.end === this.lines.length;
     if (isAtEnd && this.first !== null) {
       this.follow();
       this.schedule();
@@ -298,13 +302,9 @@ export class ConversationView {
   async jump(seq) {
     const { key } = this;
     const find = () => this.lines.findIndex((line) => line.seq === seq);
-    if (find() < 0) {
-      const excerpt = await this.chat.around(key, seq, 2 * CHUNK);
-      if (key !== this.key) return;
-      this.excerpt = excerpt;
-    }
+    if (find() < 0) await this.chat.around(key, seq, CHUNK);
     const at = find();
-    if (at < 0) return;
+    if (key !== this.key || at < 0) return;
     this.first = keyOf(this.lines[Math.max(0, at - CHUNK)]);
     this.anchor = null;
     this.tell();
@@ -320,17 +320,21 @@ export class ConversationView {
 
   // The window
 
-  /** Draw or load more lines when the reader comes near the start or the end of the window. */
+  /** Draw or load more lines when the reader comes near the start or the end of the window, or near a gap. */
   extend() {
     const { log, lines } = this;
     if (lines.length === 0) return;
     if (log.scrollTop < log.clientHeight) {
-      if (this.start === 0) this.load(false);
+      if (this.start === 0) this.load(() => this.loadOlder());
       else if (this.first !== null) this.moveWindow(this.start - CHUNK);
     }
-    if (this.first === null || this.below >= log.clientHeight) return;
-    if (this.end < lines.length) this.moveWindow(Math.min(this.start + CHUNK, lines.length - MOST));
-    else if (this.excerpt) this.load(true);
+    if (this.first === null) return;
+    if (this.end < lines.length && this.below < log.clientHeight) {
+      this.moveWindow(Math.min(this.start + CHUNK, lines.length - MOST));
+    }
+    for (const line of lines.slice(this.start, this.end)) {
+      if (line.kind === "gap" && Math.abs(this.distance(line)) < log.clientHeight) this.fill(line);
+    }
   }
 
   /** Let the window start at another line. */
@@ -339,18 +343,25 @@ export class ConversationView {
     this.schedule();
   }
 
-  /** Load lines that are older than those of the page, or newer than those of an excerpt. */
-  async load(/** @type {boolean} */ isNewer) {
+  /** Return how far a line is below the middle of the screen, in pixels. */
+  distance(/** @type {any} */ line) {
+    const top = this.drawn.get(keyOf(line))?.element.offsetTop ?? Infinity;
+    return top - this.log.scrollTop - this.log.clientHeight / 2;
+  }
+
+  /** Load something, but only one thing at a time. @param {() => Promise<any>} action */
+  async load(action) {
     if (this.isLoading) return;
     this.isLoading = true;
     try {
-      await (this.excerpt ? this.loadExcerpt(this.excerpt, isNewer) : this.loadOlder());
+      await action();
     } catch {
       // The chat has reported the problem. The next scroll tries again.
     }
     this.isLoading = false;
   }
 
+  /** Load lines that are older than those of the page. */
   async loadOlder() {
     const { key, conversation } = this;
     if (!conversation?.hasOlder || !conversation.room) return;
@@ -358,29 +369,23 @@ export class ConversationView {
     if (key === this.key && this.first !== null && added.length) this.moveWindow(0);
   }
 
-  /** @param {any[]} excerpt @param {boolean} isNewer */
-  async loadExcerpt(excerpt, isNewer) {
-    const [first, last] = [excerpt[0].seq, excerpt.at(-1).seq];
-    const oldest = this.conversation?.oldest ?? 0;
-    if (isNewer && last >= oldest - 1) {
-      // The excerpt has met the lines of the page.
-      this.conversation?.lines.unshift(...excerpt.filter((line) => line.seq < oldest));
-      this.excerpt = null;
-    } else {
-      const lines = await this.chat.around(this.key, isNewer ? last + CHUNK : first - CHUNK, 2 * CHUNK);
-      if (this.excerpt !== excerpt) return;
-      const more = lines.filter(({ seq }) => (isNewer ? seq > last : seq < first));
-      this.excerpt = isNewer ? [...excerpt, ...more] : [...more, ...excerpt];
-      if (!isNewer && more.length) this.first = keyOf(more[0]);
-    }
-    this.schedule();
+  /** Load lines of a gap, beginning at the side where the reader is. @param {any} gap */
+  fill(gap) {
+    return this.load(() =>
+      this.distance(gap) > 0
+        ? this.chat.around(this.key, gap.first + CHUNK / 2, CHUNK)
+        : this.chat.olderThan(this.key, gap.last + 1, CHUNK),
+    );
   }
 }
 
-/** Return a function that tells whether a line of a conversation is unread now. @param {any} conversation */
-function unreadIn({ room, readUpTo, unread, lines }) {
+/**
+ * Return a function that tells whether a line of a conversation is unread. Private lines have no numbers.
+ * @param {any} conversation @param {number} unread @param {number} readUpTo
+ */
+function unreadIn({ room, lines }, unread, readUpTo) {
   if (room !== null) return (/** @type {any} */ line) => line.seq > readUpTo && !line.isOwn;
-  const others = lines.filter((/** @type {any} */ line) => line.kind === "told" && !line.isOwn);
-  const first = others.at(-unread)?.id ?? 0;
-  return (/** @type {any} */ line) => line.id >= first && !line.isOwn;
+  const told = lines.filter((/** @type {any} */ line) => line.kind === "told" && !line.isOwn);
+  const last = told.at(-unread - 1)?.id ?? 0;
+  return (/** @type {any} */ line) => line.id > last && line.kind === "told" && !line.isOwn;
 }
