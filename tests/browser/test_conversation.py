@@ -157,7 +157,9 @@ def test_answers_announcements_topics_and_new_names_are_shown(offline: OfflinePa
         }""",
     )
     page.get_by_text("Announcement: back at noon").first.wait_for()
-    notes = page.locator("#conversation > .note").evaluate_all("notes => notes.map(note => note.firstChild.textContent)")
+    notes = page.locator("#conversation > .note").evaluate_all(
+        "notes => notes.map(note => note.firstChild.textContent)"
+    )
     assert notes == [
         "bob joined",
         "bob set the topic: boxes",
