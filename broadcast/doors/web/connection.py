@@ -80,6 +80,8 @@ class HttpConnection(Protocol):
     transport: StreamTransport  # type: ignore[assignment]  # set before Twisted calls any method
     heard_from = True
     """Whether any input has arrived since the dead-peer detector set this to False."""
+    must_answer = False
+    """HTTP has nothing that a client must answer."""
     _log = Logger()
 
     def connectionMade(self) -> None:
