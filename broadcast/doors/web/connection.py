@@ -81,7 +81,7 @@ class HttpConnection(Protocol):
     heard_from = True
     """Whether any input has arrived since the dead-peer detector set this to False."""
     must_answer = False
-    """HTTP has nothing that a client must answer."""
+    """Whether the client must answer ``send_noop``: HTTP has no such bytes."""
     _log = Logger()
 
     def connectionMade(self) -> None:
@@ -472,7 +472,7 @@ class HttpConnection(Protocol):
     # Calls of the server
 
     def send_noop(self) -> None:
-        """Do nothing: HTTP has no such bytes."""
+        """Do nothing."""
 
     def send_shutdown_notice(self) -> None:
         """Do nothing: the page receives it through its WebSocket."""

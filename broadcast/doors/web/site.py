@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
 from broadcast.core.errors import Banned
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.web.http import respond_text
+from broadcast.doors.web.http import Refusal, respond_text
+from broadcast.doors.web.websocket import turn_away
 from broadcast.net.connection_log import RejectionLog
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from twisted.internet.interfaces import IReactorTime
 
     from broadcast.core.errors import RejectedError
     from broadcast.core.stats import Rejection
     from broadcast.doors.web.http import Handler, Reply, Request
     from broadcast.doors.web.origins import Origins
+    from broadcast.doors.web.static import StaticFile
 
 WEBSOCKET: Final = "/ws"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -31,31 +31,27 @@ MAX_SHOWN_CHARS: Final = 100
 RETRY_SECONDS: Final = b"10"
 """Time after which a client of a full server tries again, in seconds."""
 
-RefuseWebSocket: TypeAlias = "Callable[[Request, Reply, RejectedError], None]"
-"""Replies to a handshake of a WebSocket on a connection that the server refuses."""
-
 
 class Site:
     """The handlers of all paths.
 
-    *routes* has the handler of each path, without *prefix*, the path of ``--web-path``. A path that ends with a slash
-    stands for all paths below it, except for ``/`` itself. *check_address* raises ``Banned`` for a banned IP address.
-    *rejections* counts refused connections.
+    *files* are the files of the page. *prefix*, the path of ``--web-path``, is not part of their paths. *check_address*
+    raises ``Banned`` for a banned IP address. *rejections* counts refused connections.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        routes: Mapping[str, Handler],
+        files: Mapping[str, StaticFile],
         origins: Origins,
         check_address: Callable[[str | None], None],
-        rejections: Counter[Rejection],
+        rejections: dict[Rejection, int],
         clock: IReactorTime,
         prefix: str = "",
     ) -> None:
-        self.refuse_websocket: RefuseWebSocket | None = None
-        self._routes = dict(routes)
+        self.routes: dict[str, Handler] = {path: file.handle for path, file in files.items()}
+        """The handler of each path. A path that ends with a slash stands for all below it, except for ``/`` itself."""
         self._origins = origins
         self._check_address = check_address
         self._rejections = rejections
@@ -80,7 +76,7 @@ class Site:
         except Banned as error:
             self.refuse(request, reply, error)
             return
-        handler = self._routes.get(request.path) or self._routes.get(_first_folder(request.path))
+        handler = self.routes.get(request.path) or self.routes.get(_first_folder(request.path))
         if handler is None:
             respond_text(reply, 404, f"There is nothing at this address. The page is at {prefix}/.")
         else:
@@ -119,17 +115,18 @@ class Site:
     def refuse(self, request: Request, reply: Reply, error: RejectedError) -> None:
         """Reply to *request* on a connection that the server refuses because of *error*."""
         self._rejections[error.kind] += 1
-        if self.refuse_websocket is not None and request.path == self._prefix + WEBSOCKET:
-            self.refuse_websocket(request, reply, error)
+        reason = str(error)
+        reason = reason[:1].upper() + reason[1:]
+        if request.path == self._prefix + WEBSOCKET:
+            response = turn_away(request, reason)
+            if isinstance(response, Refusal):
+                respond_text(reply, response.status, response.text, response.headers)
+            else:
+                reply.close_with(response)
         elif isinstance(error, Banned):
-            respond_text(reply, 403, _sentence(error))
+            respond_text(reply, 403, reason)
         else:
-            respond_text(reply, 503, _sentence(error), ((b"Retry-After", RETRY_SECONDS),))
-
-
-def _sentence(error: RejectedError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+            respond_text(reply, 503, reason, ((b"Retry-After", RETRY_SECONDS),))
 
 
 def _first_folder(path: str) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from broadcast.doors.web.http import respond_not_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from broadcast.doors.web.http import Reply, Request
@@ -60,7 +59,7 @@ class StaticFile:
             reply.respond(200, headers, body)
 
 
-def load_files(folder: Path) -> Mapping[str, StaticFile]:
+def load_files(folder: Path) -> dict[str, StaticFile]:
     """Return the files in *folder* by their path in a request. The index is also at ``/``."""
     files: dict[str, StaticFile] = {}
     for path in sorted(folder.iterdir()):
