@@ -62,9 +62,24 @@ class Limits:
     high_water_bytes: int = 8 * 1024 * 1024
     """Size of the text of such events at which the room pauses the authors, in bytes. A character counts as one."""
 
+    file_bytes: int = 25 * 1024 * 1024
+    """Maximum size of a file that people share, in bytes."""
+    files_total: int = 1024 * 1024 * 1024
+    """Maximum size of all files together, in bytes. Past it, the oldest files of the uploader are removed."""
+    file_days: int = 30
+    """Number of days after which a file is removed."""
+    files_per_hour: int | None = 20
+    """Maximum number of files that a person may share in an hour; None for no limit."""
+
     def without_client_limits(self) -> Limits:
         """Return the limits without those on single clients and addresses, for a room of trusted programs."""
-        return replace(self, lines_per_second=inf, address_connections=None, address_connection_rate=inf)
+        return replace(
+            self,
+            lines_per_second=inf,
+            address_connections=None,
+            address_connection_rate=inf,
+            files_per_hour=None,
+        )
 
 
 DEFAULTS: Final = Limits()

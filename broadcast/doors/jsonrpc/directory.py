@@ -16,6 +16,7 @@ from broadcast.doors.jsonrpc.messages import MemberInfo
 from broadcast.doors.jsonrpc.recent_lines import RecentLines
 
 if TYPE_CHECKING:
+    from broadcast.core.events import FileInfo
     from broadcast.core.membership import Membership
     from broadcast.core.room import Room
     from broadcast.core.time_slice import CallSoon
@@ -47,11 +48,18 @@ class Directory:
     """The encoders and the members of all rooms.
 
     *now* returns monotonic seconds, *wall_clock* the time of day in seconds since the epoch. *call_soon* runs a
-    function in a later turn of the reactor.
+    function in a later turn of the reactor. *file_url* is for the encoders.
     """
 
-    def __init__(self, now: Callable[[], float], wall_clock: Callable[[], float], call_soon: CallSoon) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        wall_clock: Callable[[], float],
+        call_soon: CallSoon,
+        file_url: Callable[[FileInfo], str],
+    ) -> None:
         self._call_soon = call_soon
+        self._file_url = file_url
         self._now = now
         self._wall_clock = wall_clock
         self._encoders: WeakKeyDictionary[Room, dict[FrameLine | None, RoomEncoder]] = WeakKeyDictionary()
@@ -70,7 +78,10 @@ class Directory:
         encoders = self._encoders.setdefault(room, {})
         encoder = encoders.get(frame)
         if encoder is None:
-            encoder = RoomEncoder(room.name, self._now) if frame is None else FramedEncoder(room.name, self._now, frame)
+            if frame is None:
+                encoder = RoomEncoder(room.name, self._now, self._file_url)
+            else:
+                encoder = FramedEncoder(room.name, self._now, self._file_url, frame)
             encoders[frame] = encoder
         return encoder
 
