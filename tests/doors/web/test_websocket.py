@@ -300,7 +300,7 @@ def test_people_and_programs_of_all_doors_are_in_one_room(world: WebSockets) -> 
     tom.read()
     bot.read()
     ann.say("hi")
-    assert tom.lines() == ["<ann> hi"]
+    assert tom.lines() == ["ann: hi"]
     said = bot.read()
     assert [message["params"]["text"] for message in said if message["method"] == "said"] == ["hi"]
     assert ann.read() == [message for message in said if message["method"] == "said"]
