@@ -53,8 +53,8 @@ PARAMETERS = [
 ]
 """The parameters to choose from, the strongest first.
 
-Four lanes would start 48 threads in place of 12 for each hash, which doubles the latency of the others on a machine with
-two processors.
+Four lanes would start 48 threads in place of 12 for each hash, which doubles the latency of the others on a machine
+with two processors.
 """
 
 

@@ -16,9 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import ssl as tls
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
@@ -34,6 +32,7 @@ from broadcast.client.address import PORT, TLS_PORT, UNIX
 from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
+    METHOD_NOT_FOUND,
     Banned,
     Busy,
     ChatError,
@@ -54,6 +53,7 @@ from broadcast.client.protocol.errors import (
     Unconfirmed,
     Unreachable,
     Untrusted,
+    UploadFailed,
     WrongPassword,
 )
 from broadcast.client.protocol.events import (
@@ -63,6 +63,7 @@ from broadcast.client.protocol.events import (
     Disconnected,
     Emoted,
     Event,
+    File,
     Gap,
     Goodbye,
     Joined,
@@ -72,21 +73,25 @@ from broadcast.client.protocol.events import (
     Refused,
     Renamed,
     Said,
+    Shared,
     Skipped,
     Told,
     TopicChanged,
 )
+from broadcast.client.protocol.framing import encodable
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
 from broadcast.client.protocol.session import Answer, Session, State
-from broadcast.client.tls import Trust, describe
+from broadcast.client.streams import describe_failure, open_stream
+from broadcast.client.tls import Trust
 
 __all__ = [
     "Account", "Announced", "AwayChanged", "Banned", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted",
-    "Ended", "Event", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected", "NotHere", "NotInRoom",
-    "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused", "RegistrationClosed", "Rejected",
-    "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told", "TooLong", "TooManyTries",
-    "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "WrongPassword", "connect",
+    "Ended", "Event", "File", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected", "NotHere",
+    "NotInRoom", "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused",
+    "RegistrationClosed", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Shared",
+    "Skipped", "Told", "TooLong", "TooManyTries", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable",
+    "Untrusted", "UploadFailed", "WrongPassword", "connect",
 ]  # fmt: skip
 
 R = TypeVar("R")
@@ -96,12 +101,14 @@ AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
 
 CONNECT_SECONDS: Final = 30.0
 """The time limit of an attempt to connect."""
-HAPPY_EYEBALLS_SECONDS: Final = 0.25
-"""After this delay, the next address of the host is tried as well, as RFC 8305 recommends."""
 QUIT_SECONDS: Final = 3.0
 """The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
+_PAGE_OF_SHARED: Final = 200
+"""The number of newest lines among which a line that was stored just now is looked for."""
+_UPLOAD_TRIES: Final = 3
+"""The number of slots that are tried for a file."""
 
 
 @asynccontextmanager
@@ -285,6 +292,47 @@ class Chat:
         A message to somebody who has an account and is not here waits for the next login.
         """
         return (await self.call(requests.Tell(to, text, uid))).away
+
+    async def upload(
+        self,
+        path: str | os.PathLike[str],
+        room: str | None = None,
+        *,
+        uid: str = "",
+        progress: Callable[[int, int], None] = lambda _sent, _size: None,
+    ) -> Shared:
+        """Share the file at *path* in a room. Return the event that the room gets: the file is stored.
+
+        A lost connection interrupts it, and the next one goes on. It is shared once, as with ``say``. *progress* is
+        called with the number of bytes that are sent, and the number of all.
+
+        Raise ``UploadFailed`` if the file cannot be read, or if the web port of the server cannot be reached or refuses
+        it, and ``Untrusted`` if the certificate there is not trusted.
+        """
+        from broadcast.client import uploading  # noqa: PLC0415 -- few programs need it, and http.client takes long
+
+        room, uid = self._or_first(room), uid or self._session.make_uid()
+        file = await asyncio.to_thread(uploading.LocalFile, path)
+        try:
+            request = requests.Upload(room, encodable(file.name), file.size, file.type, file.sha256, uid)
+            for _ in range(_UPLOAD_TRIES):
+                slot = await self._take_slot(request)
+                with suppress(uploading.SlotGone):
+                    await uploading.Sender(slot, file, self._trust, progress).send()
+                for line in reversed(await self.history(room, last=_PAGE_OF_SHARED)):
+                    if isinstance(line, Shared) and line.uid == uid:
+                        return line
+        finally:
+            file.close()
+        raise UploadFailed("the server has forgotten the upload again and again")
+
+    async def _take_slot(self, request: requests.Upload) -> requests.Slot:
+        try:
+            return await self.call(request)
+        except Rejected as error:
+            if error.code == METHOD_NOT_FOUND:
+                raise UploadFailed("this server takes no files") from None
+            raise
 
     async def join(self, room: str, *, replay: int = 0) -> Room:
         """Join a room. Its *replay* last lines are its first events."""
@@ -474,11 +522,11 @@ class Chat:
         """Run one connection to its end, and return the reason of its end."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await self._open()
+                reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
         except TimeoutError:
             return f"no connection to {self._address}: the server does not answer"
         except OSError as error:
-            return f"no connection to {self._address}: {_describe(error)}"
+            return f"no connection to {self._address}: {describe_failure(error)}"
         self._writer = writer
         try:
             return await self._read(reader, greeted)
@@ -487,51 +535,20 @@ class Chat:
                 return f"no connection to {self._address}: nobody answers there, or it is no broadcast server"
             return "the server has fallen silent"
         except OSError as error:
-            return _describe(error)
+            return describe_failure(error)
         finally:
             self._writer = None
             # Nothing is left to send. Closing in good order would wait for a server that does not read.
             writer.transport.abort()
 
+    def _trust(self, host: str) -> Trust | None:
+        """Return the check of the certificate of *host*, or None if the chat connection has no TLS."""
+        context = self._ssl if isinstance(self._ssl, tls.SSLContext) else None
+        return Trust(host, self._known, context) if self._ssl else None
+
     @property
     def _address(self) -> str:
         return self._host if self._host.startswith(UNIX) else f"{self._host} port {self._port}"
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._ssl:
-            return await self._open_tls(self._ssl)
-        if not self._host.startswith(UNIX):
-            return await asyncio.open_connection(self._host, self._port, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
-        if sys.platform != "win32":
-            return await asyncio.open_unix_connection(self._host.removeprefix(UNIX))
-        else:  # noqa: RET505 -- mypy would find it unreachable
-            raise OSError("there are no unix sockets here")
-
-    async def _open_tls(self, context: tls.SSLContext | bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect. Raise ``CertificateError`` if the server is not trusted."""
-        trust = Trust(self._host, self._known, None if isinstance(context, bool) else context)
-        try:
-            return await self._handshake(trust)
-        except tls.SSLCertVerificationError as error:
-            trust.refused(error)
-        except ValueError:
-            raise OSError("there is no such host") from None
-        return await self._handshake(trust)
-
-    async def _handshake(self, trust: Trust) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(
-            self._host,
-            self._port,
-            ssl=trust.make_context(),
-            server_hostname=trust.hostname,
-            happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
-        )
-        try:
-            trust.check(writer.get_extra_info("ssl_object"))
-        except CertificateError:
-            writer.transport.abort()
-            raise
-        return reader, writer
 
     async def _read(self, reader: asyncio.StreamReader, greeted: asyncio.Future[None]) -> str:
         session = self._session
@@ -584,12 +601,3 @@ class Chat:
             else:
                 future.set_result(answer.result)
         self._news.set()
-
-
-def _describe(error: OSError) -> str:
-    """Return the reason of a failure. asyncio replaces the system's sentence by one with the address."""
-    if isinstance(error, tls.SSLError):
-        return describe(error)
-    if error.errno and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)
-    return error.strerror or str(error) or type(error).__name__

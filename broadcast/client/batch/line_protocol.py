@@ -22,8 +22,8 @@ _prompts: Final = {prompt.encode(): prompt for prompt in (NICKNAME, PASSWORD)}
 _others: Final = r"(?:Nobody else is here|\d{1,9} others? (?:is|are) here: [^\s,:]+(?:, [^\s,:]+)*(?: and \d+ more)?)\."
 _arrived: Final = re.compile(rf" \* You are [^\s:]+\. {_others}(?: .*)?", re.DOTALL)
 _moved: Final = re.compile(rf" \* You are in [^\s:]+\. {_others}|-> Error: you are in [^\s:]+ already\.")
-_goodbye: Final = re.compile(r" \* (?!\S+ (?:joined\.|left(?:[.:]| \()|is now ))Goodbye.*", re.DOTALL)
-"""The goodbye, but no notice about a person whose nickname begins like it."""
+_goodbye: Final = re.compile(r" \* Goodbye(?:\.|,.*)", re.DOTALL)
+"""The goodbye, but no notice about a person whose nickname begins like it: nicknames have no comma."""
 
 
 class Kind(Enum):

@@ -39,6 +39,35 @@ class Emoted(Event, frozen=True):
     uid: str | None = None
 
 
+class File(msgspec.Struct, frozen=True):
+    """A shared file. *size* is in bytes. *url* is empty if the server has removed the file."""
+
+    name: str
+    size: int
+    id: str = ""
+    url: str = ""
+    type: str = ""
+    sha256: str = ""
+
+
+class Shared(Event, frozen=True):
+    """A stored line about a file that a person has shared."""
+
+    room: str
+    seq: int
+    at: float
+    nick: str
+    file: File
+    session: str = ""
+    uid: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The line as people read it behind the nickname: ``shared report.pdf (1.2 MB): http://...``."""
+        file = self.file
+        return f"shared {file.name} ({show_size(file.size)}): {file.url or 'no longer there'}"
+
+
 class Joined(Event, frozen=True):
     """A person has joined a room."""
 
@@ -189,11 +218,13 @@ class Skipped(Event, frozen=True):
     count: int
 
 
-Line = Said | Emoted
+Line = Said | Emoted | Shared
+"""The stored events. Each has a ``text``."""
 
 _KINDS: Final[Mapping[str, type[Event]]] = {
     "said": Said,
     "emoted": Emoted,
+    "shared": Shared,
     "joined": Joined,
     "left": Left,
     "renamed": Renamed,
@@ -217,6 +248,17 @@ class _Kind(msgspec.Struct):
 
 
 _KIND_DECODER: Final = msgspec.json.Decoder(_Kind)
+
+
+def show_size(size: int) -> str:
+    """Return a number of bytes for people, as the server does: ``1 byte``, ``340 kB``, ``1.2 MB``."""
+    if size < 1000:
+        return f"{size} byte{'s' * (size != 1)}"
+    value, unit = size / 1000, "kB"
+    for larger in ("MB", "GB"):
+        if value >= 999.5:
+            value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def decode(method: str, params: bytes | msgspec.Raw) -> Event | None:

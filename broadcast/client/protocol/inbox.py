@@ -90,7 +90,7 @@ class Inbox:
         event = self._queue.popleft()
         # The queue may still hold events from before the numbers began anew, hence the minimum.
         match event:
-            case events.Said() | events.Emoted() if stream := self.streams.get(event.room):
+            case events.Said() | events.Emoted() | events.Shared() if stream := self.streams.get(event.room):
                 stream.taken = min(event.seq, stream.seen)
             case Gap() if stream := self.streams.get(event.room):
                 stream.taken = min(event.last, stream.seen)
@@ -161,7 +161,7 @@ class Inbox:
     def take(self, event: Event) -> None:
         """Append an event from the server. Drop repeated lines and private messages."""
         match event:
-            case events.Said() | events.Emoted() if stream := self.streams.get(event.room):
+            case events.Said() | events.Emoted() | events.Shared() if stream := self.streams.get(event.room):
                 self._take_line(stream, event)
             case Gap() if stream := self.streams.get(event.room):
                 self._take_gap(stream, event.last)

@@ -234,6 +234,31 @@ class Emote(Request[Stored], frozen=True):
     uid: str = ""
 
 
+class Slot(msgspec.Struct, frozen=True):
+    """The place for the bytes of one file: a *url* that takes them with the secret *token*."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        """Return a text without the token."""
+        return f"<Slot {self.url}>"
+
+
+class Upload(Request[Slot], frozen=True):
+    """Ask for a place for a file. When its bytes are there, the room gets the event ``Shared`` with the *uid*."""
+
+    method: ClassVar[str] = "upload"
+    result: ClassVar[Any] = Slot
+
+    room: str
+    name: str
+    size: int
+    type: str | UnsetType = UNSET
+    sha256: str | UnsetType = UNSET
+    uid: str = ""
+
+
 class Tell(Request[Delivered], frozen=True):
     """Send a private message."""
 

@@ -63,6 +63,8 @@ def test_other_lines_are_no_arrival(line: str) -> None:
         (" * Goodbye2 left: bye.", Kind.OTHER),
         (" * Goodbye2 left (kicked by ann: spam)", Kind.OTHER),
         (" * Goodbye-ann is now ann.", Kind.OTHER),
+        (" * Goodbye shared report.pdf (1.2 MB): http://chat.example/files/k3x/report.pdf", Kind.OTHER),
+        (" * Goodbye. set the topic: Goodbye, all.", Kind.OTHER),
         ("bob:  * Goodbye, ann.", Kind.OTHER),
         ("** bob * Goodbye, ann.", Kind.OTHER),
     ],

@@ -1,0 +1,41 @@
+// @ts-check
+// What the chat uses of the browser. Tests pass another object with the same members.
+
+/** Return a storage area, or a substitute in memory where the browser denies it. */
+function storage(/** @type {"localStorage" | "sessionStorage"} */ name) {
+  try {
+    window[name].getItem("");
+    return window[name];
+  } catch {
+    const values = new Map();
+    return {
+      getItem: (/** @type {string} */ key) => values.get(key) ?? null,
+      setItem: (/** @type {string} */ key, /** @type {string} */ value) => values.set(key, value),
+      removeItem: (/** @type {string} */ key) => values.delete(key),
+    };
+  }
+}
+
+/** Return 128 random bits. `crypto.randomUUID` exists in secure contexts only. */
+export function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export function browserEnvironment() {
+  return {
+    WebSocket: window.WebSocket,
+    BroadcastChannel: window.BroadcastChannel,
+    page: window,
+    document,
+    local: storage("localStorage"),
+    session: storage("sessionStorage"),
+    now: () => Date.now(),
+    random: () => Math.random(),
+    randomId,
+    isOnline: () => navigator.onLine,
+    setTimeout: (/** @type {() => void} */ call, /** @type {number} */ ms) =>
+      window.setTimeout(call, ms),
+    clearTimeout: (/** @type {number} */ timer) => window.clearTimeout(timer),
+  };
+}

@@ -1,0 +1,392 @@
+// @ts-check
+// The conversations as this page knows them: members, lines in their order, and what is unread.
+
+/** The most lines of a conversation in memory while its newest end is shown. */
+export const MAX_LINES = 500;
+/** The most lines in memory while older ones are read. */
+const MAX_HELD_LINES = 20000;
+/** A gap of more lines is not filled: the older lines leave the memory, and are read again by scrolling. */
+const MAX_GAP = 500;
+
+/**
+ * @typedef {"said" | "emoted" | "told" | "joined" | "left" | "renamed" | "away" | "topic" | "crowd" | "gap" |
+ *   "announced" | "shared" | "answer"} Kind
+ * @typedef {object} Line
+ * @property {number} id unique in this page, for views
+ * @property {Kind} kind
+ * @property {number | null} seq
+ * @property {number} at seconds since the epoch
+ * @property {string} nick
+ * @property {string} session
+ * @property {string | null} text the text, the reason (`left`, `away`), the topic, or the old nickname (`renamed`)
+ * @property {string} uid
+ * @property {"stored" | "sending" | "failed"} status
+ * @property {string} reason why it failed
+ * @property {any} file of a `shared` line
+ * @property {boolean} isOwn
+ * @property {boolean} mentions whether somebody else's line names this person
+ * @property {number} first of a `gap`: its first number; of a `crowd`: how many joined
+ * @property {number} last of a `gap`: its last number; of a `crowd`: how many left
+ * @typedef {{nick: string, session: string, away: string | null, idle: number, since: number}} Member `since` is the
+ *   time of the last input, in seconds since the epoch
+ * @typedef {{added: Line[], changed: Line[], removed: Line[], atStart: boolean}} Change
+ * @typedef {{nick: string, isOwn: (session: string) => boolean}} Self
+ */
+
+let lastId = 0;
+
+/** @param {Partial<Line> & {kind: Kind, at: number}} members @returns {Line} */
+export function makeLine(members) {
+  lastId += 1;
+  return {
+    seq: null,
+    nick: "",
+    session: "",
+    text: "",
+    uid: "",
+    status: "stored",
+    reason: "",
+    file: null,
+    isOwn: false,
+    mentions: false,
+    first: 0,
+    last: 0,
+    ...members,
+    id: lastId,
+  };
+}
+
+/** @returns {Change} */
+export function noChange() {
+  return { added: [], changed: [], removed: [], atStart: false };
+}
+
+/** Return whether `text` names `nick` as a word. */
+export function namesPerson(/** @type {string} */ text, /** @type {string} */ nick) {
+  if (!nick) return false;
+  const folded = text.toLowerCase();
+  const name = nick.toLowerCase();
+  const isWord = (/** @type {string | undefined} */ c) =>
+    c !== undefined && /[\p{L}\p{N}_]/u.test(c);
+  for (let at = folded.indexOf(name); at >= 0; at = folded.indexOf(name, at + 1)) {
+    if (!isWord(folded[at - 1]) && !isWord(folded[at + name.length])) return true;
+  }
+  return false;
+}
+
+export class Conversation {
+  /** @param {{key: string, room?: string | null, nick?: string}} names */
+  constructor({ key, room = null, nick = "" }) {
+    this.key = key;
+    /** The room's name; null for a private conversation. */
+    this.room = room;
+    /** The other person's nickname; empty for a room. */
+    this.nick = nick;
+    this.topic = /** @type {string | null} */ (null);
+    /** How many people are here. `members` may hold fewer until their list has arrived. */
+    this.count = 0;
+    /** @type {Map<string, Member>} */
+    this.members = new Map();
+    /** @type {Line[]} */
+    this.lines = [];
+    this.unread = 0;
+    /** How many of the unread lines name this person or are private. */
+    this.mentioned = 0;
+    /** The value of `unread` that the last event has named. */
+    this.shownUnread = 0;
+    /** The number of the newest line that was read. */
+    this.readUpTo = 0;
+    this.hasOlder = false;
+    /** The number of the newest line that has arrived; -1 before the first snapshot. */
+    this.newest = -1;
+    /** Whether the view shows the newest end, so that lines are read as they arrive. */
+    this.isReading = false;
+    /** Whether the view shows older lines, so that they stay in memory. */
+    this.isHeld = false;
+    /** The own lines whose stored form has not arrived yet, by uid. @type {Map<string, Line>} */
+    this._own = new Map();
+  }
+
+  /** The number of the oldest line in memory, or null. */
+  get oldest() {
+    const line = this.lines.find((one) => one.seq !== null || one.kind === "gap");
+    return line ? (line.seq ?? line.first) : null;
+  }
+
+  // Lines
+
+  /**
+   * Take the answer to `join`, or a room of the answer to `hello`.
+   * @param {any} snapshot @param {Self} self @param {number} at @returns {Change}
+   */
+  takeSnapshot(snapshot, self, at) {
+    const isNew = this.newest < 0;
+    if (isNew) {
+      const first = snapshot.events.find((/** @type {any} */ event) => event.seq ?? event.first);
+      this.newest =
+        (first?.method === "gap" ? first.last + 1 : (first?.seq ?? snapshot.last + 1)) - 1;
+      this.hasOlder = this.newest > 0;
+      if (this.readUpTo === 0) this.readUpTo = snapshot.last;
+    }
+    this.topic = snapshot.topic;
+    this.setMembers(snapshot.members, snapshot.count, at);
+    const change = this.takeEvents(snapshot.events, self, at);
+    if (this.newest < snapshot.last) {
+      this._addGap(change, this.newest + 1, snapshot.last, at);
+      this.newest = snapshot.last;
+    }
+    return change;
+  }
+
+  /**
+   * Take stored events of the room, and gaps between them, in their order. Repeated ones change nothing.
+   * @param {any[]} events @param {Self} self @param {number} at @returns {Change}
+   */
+  takeEvents(events, self, at) {
+    const change = noChange();
+    for (const event of events) {
+      if (event.method === "gap") {
+        if (event.last > this.newest)
+          this._addGap(change, Math.max(event.first, this.newest + 1), event.last, at);
+      } else if (typeof event.seq === "number") {
+        const own = event.uid ? this._own.get(event.uid) : undefined;
+        if (event.seq > this.newest + 1) this._addGap(change, this.newest + 1, event.seq - 1, at);
+        if (own !== undefined) this._store(change, own, event);
+        else if (event.seq > this.newest) {
+          this._count(this._push(change, this.lineOf(event, self)));
+        }
+      }
+      this.newest = Math.max(this.newest, event.seq ?? event.last ?? 0);
+    }
+    if (this.isReading) this.markRead();
+    return this._trim(change);
+  }
+
+  /** Add a line that has no number. @param {Line} line @returns {Change} */
+  addNotice(line) {
+    const change = noChange();
+    this._push(change, line);
+    if (line.kind === "told") this._count(line);
+    if (this.isReading) this.markRead();
+    return this._trim(change);
+  }
+
+  /** Add an own line that is being sent. @param {Line} line @returns {Change} */
+  addOwn(line) {
+    const change = noChange();
+    this._own.set(line.uid, line);
+    this.lines.push(line);
+    change.added.push(line);
+    return this._trim(change);
+  }
+
+  /**
+   * Note that the server has answered an own line: with its number, without one (a private message), or with an error.
+   * @param {string} uid @param {string | null} reason why it failed @param {any} result @returns {Change}
+   */
+  endOwn(uid, reason, result) {
+    const change = noChange();
+    const line = this._own.get(uid);
+    if (line === undefined || line.status === "stored") return change;
+    line.status = reason === null ? "stored" : "failed";
+    line.reason = reason ?? "";
+    if (reason === null) {
+      line.seq = result.seq ?? null;
+      line.at = result.at ?? line.at;
+      if (line.kind === "told") this._own.delete(uid);
+    }
+    change.changed.push(line);
+    return change;
+  }
+
+  /** Take a failed own line out of the conversation. @param {Line} line @returns {Change} */
+  takeFailed(line) {
+    const change = noChange();
+    const index = this.lines.indexOf(line);
+    if (index >= 0) change.removed = this.lines.splice(index, 1);
+    this._own.delete(line.uid);
+    return change;
+  }
+
+  /**
+   * Take lines from the history. They stand in a gap, or before all others. The answer covers the numbers `first` to
+   * `last`; a gap remains for those of the old gap that it does not cover.
+   * @param {any[]} events @param {number} first @param {number} last @param {Self} self @returns {Change}
+   */
+  takeHistory(events, first, last, self) {
+    const change = noChange();
+    const gap = this.lines.find(
+      (line) => line.kind === "gap" && line.first <= last && line.last >= first,
+    );
+    const oldest = this.oldest ?? this.newest + 1;
+    if (!gap && first >= oldest) return change;
+    const [low, high] = gap ? [gap.first, gap.last] : [1, oldest - 1];
+    const index = gap ? this.lines.indexOf(gap) : 0;
+    for (const event of events) {
+      if (event.seq < low || event.seq > high) continue;
+      const own = event.uid ? this._own.get(event.uid) : undefined;
+      if (own !== undefined) this._store(change, own, event);
+      else change.added.push(this.lineOf(event, self));
+    }
+    for (const line of change.added) this._count(line);
+    const at = gap?.at ?? change.added.at(-1)?.at ?? 0;
+    if (gap && first > low)
+      change.added.unshift(makeLine({ kind: "gap", at, first: low, last: first - 1 }));
+    if (last < high) change.added.push(makeLine({ kind: "gap", at, first: last + 1, last: high }));
+    if (gap) change.removed.push(gap);
+    else this.hasOlder = first > 1;
+    this.lines.splice(index, gap ? 1 : 0, ...change.added);
+    change.atStart = index === 0;
+    if (this.isReading) this.markRead();
+    return change;
+  }
+
+  /** Forget all numbers: the server has another journal. @returns {Change} */
+  forget() {
+    const change = noChange();
+    change.removed = this.lines.filter((line) => line.status === "stored");
+    this.lines = this.lines.filter((line) => line.status !== "stored");
+    this.newest = -1;
+    this.readUpTo = 0;
+    this.hasOlder = false;
+    return change;
+  }
+
+  /**
+   * Note what the view shows: the newest end, older lines, or nothing of this conversation.
+   * @param {"end" | "older" | "nothing"} part @returns {Change}
+   */
+  show(part) {
+    this.isReading = part === "end";
+    this.isHeld = part === "older";
+    if (this.isReading) this.markRead();
+    return this._trim(noChange());
+  }
+
+  markRead() {
+    this.unread = this.mentioned = 0;
+    if (this.newest > 0) this.readUpTo = this.newest;
+  }
+
+  /** @param {any} event @param {Self} self @returns {Line} */
+  lineOf(event, self) {
+    const isOwn = self.isOwn(event.session);
+    const text = event.text ?? event.file?.name ?? "";
+    return makeLine({
+      kind: event.method,
+      seq: event.seq,
+      at: event.at,
+      nick: event.nick,
+      session: event.session,
+      text,
+      uid: event.uid ?? "",
+      file: event.file ?? null,
+      isOwn,
+      mentions: !isOwn && namesPerson(text, self.nick),
+    });
+  }
+
+  /** @param {Change} change @param {Line} own @param {any} event */
+  _store(change, own, event) {
+    this._own.delete(event.uid);
+    Object.assign(own, { seq: event.seq, at: event.at, nick: event.nick, session: event.session });
+    Object.assign(own, { text: event.text ?? own.text, status: "stored", reason: "" });
+    change.changed.push(own);
+    // A confirmed line stands behind the lines that came before it, and before those that came later.
+    const index = this.lines.indexOf(own);
+    const earlier = this.lines
+      .slice(0, index)
+      .findIndex((line) => line.seq !== null && line.seq > event.seq);
+    if (index >= 0 && earlier >= 0) {
+      this.lines.splice(index, 1);
+      this.lines.splice(earlier, 0, own);
+    }
+  }
+
+  /** Add a line before the own lines at the end that are not stored. @param {Change} change @param {Line} line */
+  _push(change, line) {
+    let end = this.lines.length;
+    while (end > 0 && this.lines[end - 1].status !== "stored") end -= 1;
+    this.lines.splice(end, 0, line);
+    change.added.push(line);
+    return line;
+  }
+
+  /** @param {Change} change @param {number} first @param {number} last @param {number} at */
+  _addGap(change, first, last, at) {
+    if (last - first < MAX_GAP || this.isHeld) {
+      this._push(change, makeLine({ kind: "gap", at, first, last }));
+      return;
+    }
+    const old = this.lines.filter((line) => line.status === "stored");
+    this.lines = this.lines.filter((line) => line.status !== "stored");
+    change.removed.push(...old.filter((line) => !change.added.includes(line)));
+    change.added = [];
+    this.hasOlder = true;
+  }
+
+  /** @param {Line} line */
+  _count(line) {
+    if (line.isOwn || (line.seq !== null && line.seq <= this.readUpTo) || line.kind === "gap")
+      return;
+    this.unread += 1;
+    if (line.mentions || this.room === null) this.mentioned += 1;
+  }
+
+  /** @param {Change} change @returns {Change} */
+  _trim(change) {
+    const surplus = this.lines.length - (this.isHeld ? MAX_HELD_LINES : MAX_LINES);
+    if (surplus <= 0) return change;
+    const gone = new Set(this.lines.splice(0, surplus));
+    change.removed.push(...[...gone].filter((line) => !change.added.includes(line)));
+    change.added = change.added.filter((line) => !gone.has(line));
+    this.hasOlder ||= this.room !== null;
+    return change;
+  }
+
+  // Members
+
+  /** @param {any[]} members @param {number} count @param {number} at */
+  setMembers(members, count, at) {
+    this.members = new Map();
+    this.count = count;
+    this.addMembers(members, at);
+  }
+
+  /** @param {any[]} members @param {number} at */
+  addMembers(members, at) {
+    for (const member of members)
+      this.members.set(member.session, { ...member, since: at - member.idle });
+  }
+
+  /**
+   * Take `joined`, `left`, `renamed` or `away`. Repetition changes nothing, and returns false.
+   * @param {string} method @param {any} params @param {number} at
+   */
+  takeMember(method, params, at) {
+    const member = this.members.get(params.session);
+    if (method === "joined") {
+      if (member !== undefined) return false;
+      const { nick, session } = params;
+      this.members.set(session, { nick, session, away: null, idle: 0, since: at });
+      this.count += 1;
+    } else if (method === "left") {
+      if (member === undefined && this.members.size >= this.count) return false;
+      this.members.delete(params.session);
+      this.count -= 1;
+    } else if (member !== undefined && method === "renamed") {
+      if (member.nick === params.nick) return false;
+      member.nick = params.nick;
+    } else if (member !== undefined && method === "away") {
+      if (member.away === params.reason) return false;
+      member.away = params.reason;
+    }
+    return true;
+  }
+
+  /** Note that a member has just written. @param {string} session @param {number} at */
+  touch(session, at) {
+    const member = this.members.get(session);
+    if (member !== undefined) Object.assign(member, { idle: 0, since: at });
+  }
+}

@@ -1,0 +1,152 @@
+// @ts-check
+// Notifications of the system, the unread count in the title and on the icon, and the sound.
+
+import { make } from "./drawing.js";
+
+const CHOICES = "broadcast:notify";
+const LONGEST_TEXT = 200;
+const ICON = 64; // pixels
+
+/** Return the title of the page. @param {number} unread @param {?string} key @param {string} server */
+export function titleOf(unread, key, server) {
+  return `${unread ? `(${unread}) ` : ""}${key ? `${key} - ` : ""}${server}`;
+}
+
+/**
+ * Return why there can be no notifications, or an empty text.
+ * @param {{isSecure: boolean, hasApi: boolean, permission: string}} browser
+ */
+export function reasonAgainst({ isSecure, hasApi, permission }) {
+  if (!isSecure) return "Notifications need HTTPS. The page's title shows how many lines are unread.";
+  if (!hasApi) return "This browser has no notifications. The page's title shows how many lines are unread.";
+  return permission === "denied" ? "The browser blocks notifications of this page. Its settings can allow them." : "";
+}
+
+export class Notifications {
+  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
+  constructor(chat, elements, current) {
+    this.chat = chat;
+    this.elements = elements;
+    this.current = current;
+    this.choices = { notify: false, sound: false };
+    this.iconCount = 0;
+    try {
+      Object.assign(this.choices, JSON.parse(localStorage.getItem(CHOICES) ?? "{}"));
+    } catch {
+      // Both are off.
+    }
+    elements.notify.addEventListener("click", () => this.toggleNotify());
+    elements.sound.addEventListener("click", () => this.choose({ sound: !this.choices.sound }) && this.play());
+    for (const name of ["unread", "conversation", "state"]) chat.addEventListener(name, () => this.count());
+    current.addEventListener("show", () => this.count());
+    chat.addEventListener("lines", ({ detail }) => this.receive(detail));
+    this.showChoices();
+  }
+
+  get isOn() {
+    return this.choices.notify && isSecureContext && window.Notification?.permission === "granted";
+  }
+
+  /** Show the state of both buttons, or why there are no notifications. */
+  showChoices(reason = "") {
+    const { notify, sound } = this.elements;
+    const hasApi = "Notification" in window;
+    reason ||= reasonAgainst({ isSecure: isSecureContext, hasApi, permission: hasApi ? Notification.permission : "" });
+    notify.hidden = !!reason;
+    this.elements["notify-reason"].textContent = reason;
+    notify.ariaPressed = String(this.isOn);
+    sound.ariaPressed = String(this.choices.sound);
+  }
+
+  async toggleNotify() {
+    const isWanted = !this.isOn;
+    if (isWanted) await Notification.requestPermission();
+    this.choose({ notify: isWanted });
+  }
+
+  /** @param {{notify?: boolean, sound?: boolean}} choice */
+  choose(choice) {
+    Object.assign(this.choices, choice);
+    try {
+      localStorage.setItem(CHOICES, JSON.stringify(this.choices));
+    } catch {
+      // The choice ends with the page.
+    }
+    this.showChoices();
+    return choice.sound;
+  }
+
+  /** Notify of the newest line for this person, unless it is on the screen. @param {any} change */
+  receive({ key, added, atStart }) {
+    const isSeen = document.hasFocus() && key === this.current.key;
+    const readUpTo = this.chat.conversations.get(key)?.readUpTo ?? 0;
+    const line = added.findLast((one) => one.mentions && !(one.seq <= readUpTo && one.seq !== null));
+    if (!line || isSeen || atStart) return;
+    if (this.choices.sound) this.play();
+    if (this.isOn) this.notify(key, line);
+  }
+
+  /** @param {string} key @param {any} line */
+  notify(key, line) {
+    const title = line.kind === "told" ? line.nick : `${line.nick} in ${key}`;
+    try {
+      const options = { body: line.text.slice(0, LONGEST_TEXT), tag: key, icon: "icon.svg" };
+      const notification = new Notification(title, options);
+      notification.onclick = () => {
+        window.focus();
+        notification.close();
+        this.current.show(key, line.seq);
+      };
+    } catch {
+      this.showChoices("This browser notifies for installed pages only.");
+    }
+  }
+
+  /** Play a short tone. */
+  play() {
+    this.audio ??= new AudioContext();
+    const { currentTime, destination } = this.audio;
+    const tone = new OscillatorNode(this.audio, { frequency: 660 });
+    const volume = new GainNode(this.audio, { gain: 0.08 });
+    volume.gain.exponentialRampToValueAtTime(0.001, currentTime + 0.25);
+    tone.connect(volume).connect(destination);
+    tone.start();
+    tone.stop(currentTime + 0.25);
+  }
+
+  // The unread count
+
+  count() {
+    const unread = [...this.chat.conversations.values()].reduce((sum, one) => sum + one.unread, 0);
+    document.title = titleOf(unread, this.current.key, this.chat.welcome?.server ?? "Broadcast");
+    if (unread === this.iconCount) return;
+    this.iconCount = unread;
+    this.drawIcon();
+    navigator.setAppBadge?.(unread).catch(() => {}); // the system may have no badges
+  }
+
+  /** Draw the count on the icon of the page. */
+  async drawIcon() {
+    const unread = this.iconCount;
+    const image = (this.image ??= make("img"));
+    image.src ||= this.elements.icon.href;
+    await image.decode();
+    const canvas = Object.assign(make("canvas"), { width: ICON, height: ICON });
+    const pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0, ICON, ICON);
+    if (unread) {
+      pen.fillStyle = "#b3261e";
+      pen.arc(42, 42, 22, 0, 7);
+      pen.fill();
+      pen.fillStyle = "#ffffff";
+      pen.font = "bold 30px sans-serif";
+      pen.textAlign = "center";
+      pen.fillText(unread > 9 ? "9+" : String(unread), 42, 53);
+    }
+    canvas.toBlob((blob) => {
+      if (unread !== this.iconCount) return;
+      URL.revokeObjectURL(this.elements.icon.href);
+      this.elements.icon.href = URL.createObjectURL(blob);
+    });
+  }
+}

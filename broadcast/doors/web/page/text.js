@@ -1,0 +1,79 @@
+// @ts-check
+// Pure functions about the text of lines: links, sizes, and the colours and initials of nicknames.
+
+/** The number of colour classes `nick-N` in style.css. */
+export const COLOURS = 12;
+
+const LINK = /https?:\/\/[^\s<>"'`\u0000-\u0020]+/giu;
+const WORD = /[\p{L}\p{N}_-]/u;
+
+/**
+ * Return the part of a match that is the address: punctuation at the end belongs to the sentence, and a closing
+ * bracket belongs to the address only if the address opens it.
+ * @param {string} match
+ */
+function trimLink(match) {
+  let link = match;
+  for (;;) {
+    const last = link.at(-1) ?? "";
+    const open = { ")": "(", "]": "[", "}": "{" }[last];
+    const isLoose = open && link.split(last).length > link.split(open).length;
+    if (!isLoose && !/[.,:;!?*…]/u.test(last)) return link;
+    link = link.slice(0, -1);
+  }
+}
+
+/**
+ * Return a text with its links apart. Only `http:` and `https:` addresses become links.
+ * @param {string} text
+ * @returns {{text: string, href?: string}[]}
+ */
+export function splitLinks(text) {
+  const pieces = [];
+  let end = 0;
+  for (const match of text.matchAll(LINK)) {
+    const link = trimLink(match[0]);
+    const href = URL.canParse(link) ? new URL(link) : null;
+    const isBare = match.index === 0 || !WORD.test(text[match.index - 1]);
+    if (!href?.hostname || !/^https?:$/.test(href.protocol) || !isBare) continue;
+    if (match.index > end) pieces.push({ text: text.slice(end, match.index) });
+    pieces.push({ text: link, href: href.href });
+    end = match.index + link.length;
+  }
+  if (end < text.length) pieces.push({ text: text.slice(end) });
+  return pieces;
+}
+
+/**
+ * Return the number of a nickname's colour class. It is the same on every page and in any case.
+ * @param {string} nick
+ */
+export function colourOf(nick) {
+  let hash = 2166136261;
+  for (const letter of nick.toLowerCase()) {
+    hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 16777619);
+  }
+  return ((hash ^ (hash >>> 15)) >>> 0) % COLOURS;
+}
+
+/**
+ * Return one or two letters that stand for a nickname.
+ * @param {string} nick
+ */
+export function initialsOf(nick) {
+  const words = nick.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+  const letters = words.length > 1 ? words.slice(0, 2).map((word) => [...word][0]) : [[...(words[0] ?? nick)][0]];
+  return letters.join("").toUpperCase();
+}
+
+/**
+ * Return a size in the unit that reads best.
+ * @param {number} bytes
+ */
+export function sizeOf(bytes) {
+  const units = ["bytes", "KB", "MB", "GB"];
+  let unit = 0;
+  let size = bytes;
+  for (; size >= 999.5 && unit < units.length - 1; unit += 1) size /= 1000;
+  return `${unit === 0 || size >= 10 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
+}

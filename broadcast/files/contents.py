@@ -1,0 +1,266 @@
+"""The folder of the shared files, as the threads see it: contents, records of shares, and unfinished uploads.
+
+The folder holds three kinds of files:
+
+* ``HASH``: a content. Its name is its SHA-256 in hexadecimal digits, so the same content is there once.
+* ``ID.json``: the record of one share of a content.
+* ``RANDOM.part``: an unfinished upload, or a record that is being written. The next start removes it.
+
+A share exists as soon as its content, then its record, then the entries of the folder are durable.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from shutil import disk_usage
+from threading import Lock
+from typing import Final, NamedTuple
+
+from broadcast.files.images import Image, read_image
+
+MIN_FREE_BYTES: Final = 64 * 1024 * 1024
+"""Free bytes of the disk that uploads leave to the journal."""
+
+_part_names: Final = re.compile(r"[0-9a-f]{32}\.part")
+_record_names: Final = re.compile(r"([A-Za-z0-9_-]{20,64})\.json")
+_content_names: Final = re.compile("[0-9a-f]{64}")
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+_BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows only
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """One share of a content."""
+
+    id: str
+    """Its random and secret name in addresses."""
+    name: str
+    """The name that the uploader gave, sanitized."""
+    size: int
+    type: str
+    sha256: str
+    """The hash of the content, in hexadecimal digits."""
+    owner: str
+    """The account or address whose limits the file counts for."""
+    at: float
+    """Time of the upload, in seconds since the epoch."""
+    width: int = 0
+    """Width of an image in pixels; 0 for other files, or if it is unknown."""
+    height: int = 0
+
+
+class Sealed(NamedTuple):
+    """The complete content of an upload, which is durable under its temporary name."""
+
+    size: int
+    sha256: str
+    image: Image | None
+
+
+class ContentMissing(Exception):
+    """A content was removed from the folder, or replaced."""
+
+
+class PartFile:
+    """The file of an unfinished upload in *folder*. Its first bytes create it. Only one thread may use it at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.path = _part_path(folder)
+        self._descriptor = -1
+        self._hash = sha256()
+        self._size = 0
+
+    def append(self, chunks: Sequence[bytes]) -> None:
+        """Write *chunks* at the end. Raises ``OSError``."""
+        if self._descriptor < 0:
+            make_folder(self._folder)
+            self._descriptor = os.open(self.path, _CREATE, 0o600)
+        data = b"".join(chunks)
+        if disk_usage(self._folder).free < MIN_FREE_BYTES + len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self._hash.update(data)
+        self._size += len(data)
+
+    def seal(self) -> Sealed:
+        """Make the bytes durable, and return their description. Raises ``OSError``."""
+        self.append([])  # creates the file if there are no bytes
+        os.fsync(self._descriptor)
+        if not os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # another file is in its place
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        with os.fdopen(self._descriptor, "rb") as file:
+            self._descriptor = -1
+            return Sealed(self._size, self._hash.hexdigest(), read_image(file))
+
+    def remove(self) -> None:
+        """Remove the file if there is one. Raises ``OSError``."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self.path.unlink(missing_ok=True)
+
+
+class Contents:
+    """The contents and records in *folder*. Its methods may run on several threads, ``load`` before all others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = Lock()
+        """Held while a content appears or disappears, together with the change of its count."""
+        self._shares: Counter[str] = Counter()
+        """Number of shares of each content."""
+
+    def load(self) -> tuple[list[SharedFile], list[str]]:
+        """Return all shares, the oldest first, and a line for the log about each fault.
+
+        All files that a server wrote and that belong to no share are removed: they were left by a crash. Raises
+        ``OSError``.
+        """
+        make_folder(self._folder)
+        names = sorted(path.name for path in self._folder.iterdir())
+        sizes = {name: (self._folder / name).stat().st_size for name in names if _content_names.fullmatch(name)}
+        shares: list[SharedFile] = []
+        faults: list[str] = []
+        leftovers = [name for name in names if _part_names.fullmatch(name)]
+        unreadable = 0
+        for name in names:
+            match = _record_names.fullmatch(name)
+            if match is None:
+                continue
+            file = _read_record(self._folder / name, match[1])
+            if file is None:
+                unreadable += 1
+                faults.append(f"{name} is no record of a shared file: move it out of {self._folder}.")
+            elif sizes.get(file.sha256) != file.size:
+                faults.append(f"The content of a shared file was removed from {self._folder}: {file.sha256}.")
+                leftovers.append(name)
+            else:
+                shares.append(file)
+                self._shares[file.sha256] += 1
+        if not unreadable:  # else, a content without a record may belong to such a share
+            leftovers += sizes.keys() - self._shares.keys()
+        for name in leftovers:
+            (self._folder / name).unlink()
+        return sorted(shares, key=lambda file: file.at), faults
+
+    def commit(self, part: PartFile, file: SharedFile) -> None:
+        """Turn *part*, which is sealed, into *file*. Raises ``OSError``, and leaves nothing then."""
+        record = self._folder / f"{file.id}.json"
+        part_of_record = _part_path(self._folder)
+        is_counted = False
+        try:
+            _write_durably(part_of_record, json.dumps(asdict(file)).encode())
+            with self._lock:
+                # It replaces the same content of an earlier share.
+                part.path.replace(self._folder / file.sha256)
+                self._shares[file.sha256] += 1
+                is_counted = True
+            part_of_record.replace(record)
+            fsync_folder(self._folder)
+        except BaseException:
+            with suppress(OSError):
+                part.remove()
+            with suppress(OSError):
+                part_of_record.unlink(missing_ok=True)
+            with suppress(OSError):
+                record.unlink(missing_ok=True)
+            if is_counted:
+                with suppress(OSError):
+                    self._release(file)
+            raise
+
+    def open(self, file: SharedFile) -> int:
+        """Open the content of *file*, and return the descriptor. Raises ``OSError`` and ``ContentMissing``."""
+        try:
+            descriptor = os.open(self._folder / file.sha256, os.O_RDONLY | _NO_FOLLOW | _BINARY)
+        except FileNotFoundError as error:
+            if self._folder.is_dir():
+                raise ContentMissing from error
+            raise  # it may come back with the folder
+        if os.fstat(descriptor).st_size != file.size:
+            os.close(descriptor)
+            raise ContentMissing
+        return descriptor
+
+    def remove(self, file: SharedFile) -> None:
+        """Remove the record of *file*, and its content if this was the last share. Raises ``OSError``."""
+        try:
+            (self._folder / f"{file.id}.json").unlink(missing_ok=True)
+        finally:
+            self._release(file)
+
+    def _release(self, file: SharedFile) -> None:
+        with self._lock:
+            self._shares[file.sha256] -= 1
+            if not self._shares[file.sha256]:
+                del self._shares[file.sha256]
+                (self._folder / file.sha256).unlink(missing_ok=True)
+
+
+def _part_path(folder: Path) -> Path:
+    return folder / f"{secrets.token_hex(16)}.part"
+
+
+def _read_record(path: Path, file_id: str) -> SharedFile | None:
+    """Return the record in *path*, or None if it is invalid. Raises ``OSError``."""
+    names = {field.name for field in fields(SharedFile)}
+    try:
+        stored = json.loads(path.read_bytes())
+        file = SharedFile(**{name: value for name, value in stored.items() if name in names})
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return file if file.id == file_id else None
+
+
+def read_at(descriptor: int, offset: int, size: int) -> bytes:
+    """Return at most *size* bytes from *offset* on. Raises ``OSError``."""
+    if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+    return os.pread(descriptor, size, offset)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write *data* to *path*, which does not exist, and to the disk. Raises ``OSError``."""
+    with os.fdopen(os.open(path, _CREATE, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def make_folder(folder: Path) -> None:
+    """Create *folder*, but not its parents, with access for its owner only. Raises ``OSError``."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        fsync_folder(folder.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the entries of *folder* durable. Raises ``OSError``."""
+    if sys.platform == "win32":  # pragma: no cover - Windows does it by itself
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,417 @@
+"""The store of shared files, as the reactor sees it: uploads, shares, downloads, and their end.
+
+All calls happen on the reactor's thread. All access to the disk happens on other threads, except in ``start``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from enum import Enum, auto
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+from broadcast.core.errors import RejectedError, StartupError
+from broadcast.core.interfaces import CallLater
+from broadcast.files.contents import ContentMissing, Contents, PartFile, Sealed, SharedFile, read_at
+from broadcast.files.images import Image
+from broadcast.files.threads import Worker
+from broadcast.files.types import choose_type
+
+HIGH_WATER_BYTES: Final = 256 * 1024
+"""Number of bytes of one upload that wait for the disk at which its sender has to pause."""
+MIN_COUNTED_BYTES: Final = 4096
+"""Number of bytes that even an empty file counts."""
+SWEEP_SECONDS: Final = 60.0
+"""Time from one removal of old files to the next."""
+SECONDS_PER_DAY: Final = 86_400
+
+
+class StoreError(RejectedError):
+    """A file cannot be stored. The text says why."""
+
+
+class StoreFull(StoreError):
+    """There is no room for the file: in the store, or on the disk."""
+
+
+class WrongContent(StoreError):
+    """The content is not the one that was announced."""
+
+
+class SharePlan(NamedTuple):
+    """The share that an upload becomes."""
+
+    id: str
+    name: str
+    type: str = ""
+    """The type that the uploader's program gives; empty if it gives none."""
+    sha256: str = ""
+    """The hash that the content must have, in lower-case hexadecimal digits; empty if it is not known."""
+
+
+Finished: TypeAlias = Callable[[SharedFile | StoreError], None]
+"""Receives the share, or the reason why there is none."""
+
+
+class FileStore:
+    """The store in *folder*, which is created when it is needed.
+
+    *now* returns seconds since the epoch. Each file is removed after *days*. *report* receives one line for the log
+    about each fault.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        worker: Worker,
+        call_later: CallLater,
+        now: Callable[[], float],
+        *,
+        days: float,
+        report: Callable[[str], object] = str,
+    ) -> None:
+        self._days = days
+        self._folder = folder
+        self._worker = worker
+        self._call_later = call_later
+        self._now = now
+        self._report = report
+        self._last_fault = ""
+        """The fault that was logged last; empty if uploads have succeeded since."""
+        self._contents = Contents(folder)
+        self._files: dict[str, SharedFile] = {}
+        """All shares by their id, the oldest first."""
+        self._owners: dict[str, dict[str, SharedFile]] = {}
+        """The shares of each owner by their id, the oldest first."""
+        self.used_bytes = 0
+        """Size of all shares, as ``counted``. It does not matter that some have the same content."""
+        self.uploads = 0
+        """Number of unfinished uploads."""
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Read the records, and remove unfinished uploads and old files. Blocks. Raises ``StartupError``."""
+        try:
+            files, faults = self._contents.load()
+        except OSError as error:
+            raise StartupError(
+                f"cannot use the folder {self._folder}: {error.strerror or error}; let this user read and write there."
+            ) from error
+        for file in files:
+            self._add(file)
+        for fault in faults:
+            self._report(fault)
+        self._sweep()
+
+    def close(self) -> None:
+        """Stop all work. The next start removes unfinished uploads."""
+        self._is_closed = True
+        self._worker.close()
+
+    def __len__(self) -> int:
+        """Return the number of shares."""
+        return len(self._files)
+
+    def has(self, file_id: str) -> bool:
+        """Return whether there is the share *file_id*."""
+        return file_id in self._files
+
+    def find(self, file_id: str) -> SharedFile | None:
+        """Return the share *file_id*; None if there is none, or none any more."""
+        return self._files.get(file_id)
+
+    def bytes_of(self, owner: str) -> int:
+        """Return the size of all shares of *owner*."""
+        return sum(counted(file.size) for file in self._owners.get(owner, {}).values())
+
+    def remove_oldest(self, owner: str) -> bool:
+        """Remove the oldest share of *owner*, unless it is the only one. Return whether there was one to remove."""
+        files = self._owners.get(owner, {})
+        if len(files) < 2:
+            return False
+        self.remove(next(iter(files)))
+        return True
+
+    def begin(self, owner: str, size: int) -> Upload:
+        """Begin an upload of at most *size* bytes for *owner*."""
+        self.uploads += 1
+        return Upload(self, self._worker, PartFile(self._folder), owner, size)
+
+    def open(self, file: SharedFile, on_result: Callable[[Download | None], None]) -> None:
+        """Open *file*, and call *on_result* in a later turn; with None if it cannot be read."""
+
+        def opened(result: int | Exception) -> None:
+            if not isinstance(result, Exception):
+                on_result(Download(self._worker, file, result))
+                return
+            if isinstance(result, ContentMissing):
+                if file.id in self._files:
+                    self._report(f"The content of a shared file was removed from {self._folder}: {file.sha256}.")
+                    self.remove(file.id)
+            else:
+                self._log_fault(f"Shared files cannot be read: {describe(result)}.")
+            on_result(None)
+
+        self._worker.run(partial(self._contents.open, file), opened)
+
+    def remove(self, file_id: str) -> None:
+        """Remove the share *file_id*, and its content unless it is shared again. Downloads that have begun go on."""
+        file = self._files.pop(file_id, None)
+        if file is None:
+            return
+        self.used_bytes -= counted(file.size)
+        files_of_owner = self._owners[file.owner]
+        del files_of_owner[file_id]
+        if not files_of_owner:
+            del self._owners[file.owner]
+        self._worker.run(partial(self._contents.remove, file), self._removed)
+
+    # For uploads
+
+    def commit(self, upload: Upload, sealed: Sealed, plan: SharePlan, on_result: Finished) -> None:
+        """Make the sealed content of *upload* the share that *plan* describes."""
+        image = sealed.image or Image("", 0, 0)
+        type_ = choose_type(plan.type, plan.name, image.type)
+        width, height = (image.width, image.height) if type_ == image.type else (0, 0)
+        file = SharedFile(
+            plan.id, plan.name, sealed.size, type_, sealed.sha256, upload.owner, self._now(), width, height
+        )  # fmt: skip
+
+        def committed(result: object) -> None:
+            self.uploads -= 1
+            if isinstance(result, Exception):
+                on_result(self.failed(result))
+                return
+            self._last_fault = ""
+            self._add(file)
+            on_result(file)
+
+        self._worker.run(partial(self._contents.commit, upload.part, file), committed)
+
+    def forget(self, upload: Upload) -> None:
+        """Count *upload* no longer, and remove its bytes."""
+        self.uploads -= 1
+        self._worker.run(upload.part.remove, self._removed)
+
+    def failed(self, error: Exception) -> StoreError:
+        """Log *error* unless it is the uploader's, and return what the uploader is shown."""
+        if isinstance(error, StoreError):
+            return error
+        self._log_fault(f"Shared files cannot be stored: {describe(error)}.")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StoreFull("the disk of this server is full.")
+        return StoreError(f"this server cannot store files now: {describe(error)}.")
+
+    def _sweep(self) -> None:
+        """Remove files that are too old."""
+        if self._is_closed:
+            return
+        too_old = self._now() - self._days * SECONDS_PER_DAY
+        while self._files and (oldest := next(iter(self._files.values()))).at <= too_old:
+            self.remove(oldest.id)
+        self._call_later(SWEEP_SECONDS, self._sweep)
+
+    def _add(self, file: SharedFile) -> None:
+        self._files[file.id] = file
+        self._owners.setdefault(file.owner, {})[file.id] = file
+        self.used_bytes += counted(file.size)
+
+    def _removed(self, result: object) -> None:
+        if isinstance(result, Exception):
+            self._log_fault(f"Shared files cannot be removed: {describe(result)}.")
+
+    def _log_fault(self, line: str) -> None:
+        """Log *line*, unless it was logged and no upload has succeeded since."""
+        if line != self._last_fault:
+            self._last_fault = line
+            self._report(line)
+
+
+class _State(Enum):
+    """The life of an upload.
+
+    ::
+
+        event          OPEN       FINISHING
+        finish         FINISHING
+        disk fails     ENDED      ENDED
+        discard        ENDED
+        shared                    ENDED
+
+    An empty field means no change.
+    """
+
+    OPEN = auto()
+    """It takes bytes."""
+    FINISHING = auto()
+    """Its bytes are checked and made durable. It can no longer be discarded."""
+    ENDED = auto()
+    """It was shared, or its bytes are removed."""
+
+
+class Upload:
+    """An unfinished upload of at most *limit* bytes. It survives the connections that carry it.
+
+    At most one piece of its work is on a thread at any time, so its bytes are written in order.
+    """
+
+    def __init__(self, store: FileStore, worker: Worker, part: PartFile, owner: str, limit: int) -> None:
+        self.owner = owner
+        self.limit = limit
+        self.part = part
+        self.received = 0
+        """Number of bytes that were received. The next byte has this offset."""
+        self.failure: StoreError | None = None
+        """The reason why the upload has ended without a share."""
+        self.on_progress: Callable[[], None] | None = None
+        """Called when bytes were written, and when the upload has ended without a share."""
+        self._store = store
+        self._worker = worker
+        self._state = _State.OPEN
+        self._waiting: list[bytes] = []
+        self._unwritten = 0
+        """Number of bytes that wait, or are on a thread."""
+        self._is_working = False
+        """True while a thread has bytes of this upload."""
+        self._seal: Callable[[], None] | None = None
+        """Continues with the end of the upload when all bytes are written."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the upload takes bytes."""
+        return self._state is _State.OPEN
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether so many bytes wait for the disk that the sender has to pause until ``on_progress``."""
+        return self._unwritten >= HIGH_WATER_BYTES
+
+    def write(self, data: bytes) -> None:
+        """Append *data*. More bytes than the upload may have end it."""
+        if not self.is_open:
+            return
+        if self.received + len(data) > self.limit:
+            self._fail(WrongContent(f"the file is larger than {self.limit} bytes."))
+            return
+        self.received += len(data)
+        self._waiting.append(data)
+        self._unwritten += len(data)
+        self._work()
+
+    def finish(self, plan: SharePlan, on_result: Finished) -> None:
+        """Make the bytes durable and share them as *plan* says, then call *on_result* in a later turn.
+
+        If the upload fails, its bytes are removed. Call this once, while the upload ``is_open``.
+        """
+        self._state = _State.FINISHING
+
+        def sealed(result: Sealed | Exception) -> None:
+            if isinstance(result, Sealed):
+                if plan.sha256 in ("", result.sha256):
+                    self._state = _State.ENDED
+                    self._store.commit(self, result, plan, on_result)
+                    return
+                result = WrongContent(f"the SHA-256 of the file is {result.sha256}, not {plan.sha256}.")
+            on_result(self._fail(result))
+
+        def seal() -> None:
+            if self.failure is not None:
+                on_result(self.failure)
+            else:
+                self._worker.run(self.part.seal, sealed)
+
+        self._seal = seal
+        self._work()
+
+    def discard(self) -> None:
+        """Remove the bytes, unless the upload is finishing."""
+        if self.is_open:
+            self._fail(StoreError("the upload was cancelled."))
+
+    def _work(self) -> None:
+        """Give the bytes that wait to a thread, unless one has bytes of this upload already."""
+        if self._is_working:
+            return
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._is_working = True
+            self._worker.run(partial(self.part.append, waiting), partial(self._written, sum(map(len, waiting))))
+        elif self._seal is not None:
+            seal, self._seal = self._seal, None
+            seal()
+
+    def _written(self, size: int, result: object) -> None:
+        self._is_working = False
+        self._unwritten -= size
+        if self._state is _State.ENDED:
+            self._store.forget(self)
+        elif isinstance(result, Exception):
+            self._fail(result)
+        else:
+            self._notify()
+        self._work()
+
+    def _fail(self, error: Exception) -> StoreError:
+        """End the upload because of *error*. Remove its bytes as soon as no thread has them."""
+        self._state = _State.ENDED
+        self.failure = self._store.failed(error)
+        self._unwritten -= sum(map(len, self._waiting))
+        self._waiting.clear()
+        if not self._is_working:
+            self._store.forget(self)
+        self._notify()
+        return self.failure
+
+    def _notify(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress()
+
+
+class Download:
+    """An open share. *descriptor* is that of its content."""
+
+    def __init__(self, worker: Worker, file: SharedFile, descriptor: int) -> None:
+        self.file = file
+        self._worker = worker
+        self._descriptor = descriptor
+        self._is_reading = False
+        self._is_closed = False
+
+    def read(self, offset: int, size: int, on_data: Callable[[bytes], None]) -> None:
+        """Call *on_data* in a later turn with at most *size* bytes from *offset* on; with none at the end or a fault.
+
+        There can be only one read at a time. *on_data* is not called after ``close``.
+        """
+
+        def done(result: bytes | Exception) -> None:
+            self._is_reading = False
+            if self._is_closed:
+                self._close()
+            else:
+                on_data(b"" if isinstance(result, Exception) else result)
+
+        self._is_reading = True
+        self._worker.run(partial(read_at, self._descriptor, offset, size), done)
+
+    def close(self) -> None:
+        """Close the file. Further calls have no effect."""
+        if not self._is_closed:
+            self._is_closed = True
+            if not self._is_reading:  # after the close, the number of the descriptor may be another file's
+                self._close()
+
+    def _close(self) -> None:
+        self._worker.run(partial(os.close, self._descriptor), lambda _: None)
+
+
+def counted(size: int) -> int:
+    """Return the number of bytes that a file of *size* bytes counts. A limit of bytes thus limits the number, too."""
+    return max(size, MIN_COUNTED_BYTES)
+
+
+def describe(error: Exception) -> str:
+    """Return *error* as a part of a line, without the path of a file."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
