@@ -14,6 +14,7 @@ It needs only the standard library and msgspec.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl as tls
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,6 +32,7 @@ from broadcast.client.address import PORT, TLS_PORT, UNIX
 from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
+    METHOD_NOT_FOUND,
     Banned,
     Busy,
     ChatError,
@@ -51,6 +53,7 @@ from broadcast.client.protocol.errors import (
     Unconfirmed,
     Unreachable,
     Untrusted,
+    UploadFailed,
     WrongPassword,
 )
 from broadcast.client.protocol.events import (
@@ -60,6 +63,7 @@ from broadcast.client.protocol.events import (
     Disconnected,
     Emoted,
     Event,
+    File,
     Gap,
     Goodbye,
     Joined,
@@ -69,10 +73,12 @@ from broadcast.client.protocol.events import (
     Refused,
     Renamed,
     Said,
+    Shared,
     Skipped,
     Told,
     TopicChanged,
 )
+from broadcast.client.protocol.framing import encodable
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
 from broadcast.client.protocol.session import Answer, Session, State
@@ -81,10 +87,11 @@ from broadcast.client.tls import Trust
 
 __all__ = [
     "Account", "Announced", "AwayChanged", "Banned", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted",
-    "Ended", "Event", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected", "NotHere", "NotInRoom",
-    "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused", "RegistrationClosed", "Rejected",
-    "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Skipped", "Told", "TooLong", "TooManyTries",
-    "TopicChanged", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "WrongPassword", "connect",
+    "Ended", "Event", "File", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected", "NotHere",
+    "NotInRoom", "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused",
+    "RegistrationClosed", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Shared",
+    "Skipped", "Told", "TooLong", "TooManyTries", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable",
+    "Untrusted", "UploadFailed", "WrongPassword", "connect",
 ]  # fmt: skip
 
 R = TypeVar("R")
@@ -98,6 +105,10 @@ QUIT_SECONDS: Final = 3.0
 """The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
+_PAGE_OF_SHARED: Final = 200
+"""The number of newest lines among which a line that was stored just now is looked for."""
+_UPLOAD_TRIES: Final = 3
+"""The number of slots that are tried for a file."""
 
 
 @asynccontextmanager
@@ -281,6 +292,47 @@ class Chat:
         A message to somebody who has an account and is not here waits for the next login.
         """
         return (await self.call(requests.Tell(to, text, uid))).away
+
+    async def upload(
+        self,
+        path: str | os.PathLike[str],
+        room: str | None = None,
+        *,
+        uid: str = "",
+        progress: Callable[[int, int], None] = lambda _sent, _size: None,
+    ) -> Shared:
+        """Share the file at *path* in a room. Return the event that the room gets: the file is stored.
+
+        A lost connection interrupts it, and the next one goes on. It is shared once, as with ``say``. *progress* is
+        called with the number of bytes that are sent, and the number of all.
+
+        Raise ``UploadFailed`` if the file cannot be read, or if the web port of the server cannot be reached or refuses
+        it, and ``Untrusted`` if the certificate there is not trusted.
+        """
+        from broadcast.client import uploading  # noqa: PLC0415 -- few programs need it, and http.client takes long
+
+        room, uid = self._or_first(room), uid or self._session.make_uid()
+        file = await asyncio.to_thread(uploading.LocalFile, path)
+        try:
+            request = requests.Upload(room, encodable(file.name), file.size, file.type, file.sha256, uid)
+            for _ in range(_UPLOAD_TRIES):
+                slot = await self._take_slot(request)
+                with suppress(uploading.SlotGone):
+                    await uploading.Sender(slot, file, self._trust, progress).send()
+                for line in reversed(await self.history(room, last=_PAGE_OF_SHARED)):
+                    if isinstance(line, Shared) and line.uid == uid:
+                        return line
+        finally:
+            file.close()
+        raise UploadFailed("the server has forgotten the upload again and again")
+
+    async def _take_slot(self, request: requests.Upload) -> requests.Slot:
+        try:
+            return await self.call(request)
+        except Rejected as error:
+            if error.code == METHOD_NOT_FOUND:
+                raise UploadFailed("this server takes no files") from None
+            raise
 
     async def join(self, room: str, *, replay: int = 0) -> Room:
         """Join a room. Its *replay* last lines are its first events."""

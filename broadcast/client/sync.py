@@ -11,6 +11,7 @@ Events and errors are those of ``broadcast.client.aio``.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as tls
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -20,7 +21,7 @@ from typing import Any, Final, Self, TypeVar
 
 from broadcast.client import aio
 from broadcast.client.protocol.errors import Ended, PasswordNeeded, WrongPassword
-from broadcast.client.protocol.events import Event, Line
+from broadcast.client.protocol.events import Event, Line, Shared
 from broadcast.client.protocol.requests import Person, Request, Resume, Room, RoomSummary
 
 __all__ = ["Chat", "connect"]
@@ -175,6 +176,17 @@ class Chat:
     def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
         """Send a private message. Return the reason why its recipient is away, or None."""
         return self._loop.wait_for(self._chat.tell(to, text, uid=uid))
+
+    def upload(
+        self,
+        path: str | os.PathLike[str],
+        room: str | None = None,
+        *,
+        uid: str = "",
+        progress: Callable[[int, int], None] = lambda _sent, _size: None,
+    ) -> Shared:
+        """Share the file at *path* in a room. Return the event that the room gets. Another thread calls *progress*."""
+        return self._loop.wait_for(self._chat.upload(path, room, uid=uid, progress=progress))
 
     def join(self, room: str, *, replay: int = 0) -> Room:
         """Join a room. Its *replay* last lines are its first events."""

@@ -6,6 +6,7 @@
     ├── Unreachable             the first connection has failed, or its other side does not speak this protocol
     │   └── Untrusted           the certificate of the server is not trusted; nothing was sent on this connection
     ├── Ended                   the session is over, and no attempt to come back follows
+    ├── UploadFailed            a file cannot be read, or its bytes did not reach the server
     ├── Unconfirmed             a lost connection hides whether a private message or a topic has reached the server
     └── Rejected                the server has answered with an error; nothing has happened
         ├── NotStored           the journal could not store the line: try again later
@@ -49,6 +50,10 @@ class Untrusted(Unreachable):
 
 class Ended(ChatError):
     """The session is over, and no attempt to come back follows."""
+
+
+class UploadFailed(ChatError):
+    """A file cannot be read, or its bytes did not reach the server. Nobody sees it."""
 
 
 class Unconfirmed(ChatError):
@@ -160,6 +165,7 @@ class Busy(Rejected):
 
 PASSWORD_ERRORS: Final = (PasswordNeeded, WrongPassword, TooManyTries, Busy)
 """The errors after which another password, or the same one later, may be right."""
+METHOD_NOT_FOUND: Final = -32601
 NICK_REFUSED: Final = 1003
 TOO_LONG: Final = 1008
 OTHER_JOURNAL: Final = 1010

@@ -251,12 +251,14 @@ _KIND_DECODER: Final = msgspec.json.Decoder(_Kind)
 
 
 def show_size(size: int) -> str:
-    """Return a number of bytes for people, such as ``1.2 MB``."""
-    value, units = float(size), iter(("kB", "MB", "GB"))
-    unit = "bytes"
-    while value >= 1000 and (larger := next(units, None)):
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
+    """Return a number of bytes for people, as the server does: ``1 byte``, ``340 kB``, ``1.2 MB``."""
+    if size < 1000:
+        return f"{size} byte{'s' * (size != 1)}"
+    value, unit = size / 1000, "kB"
+    for larger in ("MB", "GB"):
+        if value >= 999.5:
+            value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def decode(method: str, params: bytes | msgspec.Raw) -> Event | None:

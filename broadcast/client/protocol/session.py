@@ -185,6 +185,11 @@ class Session:
             raise self.ended
         return self._call(self._with_uid(request))
 
+    def make_uid(self) -> str:
+        """Return a new identifier for a line. ``is_own`` knows it."""
+        self._last_uid += 1
+        return f"{self._uid_prefix}-{self._last_uid}"
+
     def notify(self, request: requests.Request[Any]) -> bool:
         """Send a request without asking for an answer. Return False if there is no connection.
 
@@ -334,11 +339,7 @@ class Session:
     def _with_uid(self, request: requests.Request[Any]) -> requests.Request[Any]:
         if not isinstance(request, requests.Say | requests.Emote | requests.Tell):
             return request
-        uid = request.uid
-        if not uid:
-            self._last_uid += 1
-            uid = f"{self._uid_prefix}-{self._last_uid}"
-        return msgspec.structs.replace(request, text=encodable(request.text), uid=uid)
+        return msgspec.structs.replace(request, text=encodable(request.text), uid=request.uid or self.make_uid())
 
     def _call(self, request: requests.Request[Any], room: RoomStream | None = None) -> int:
         self._last_call += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -136,6 +138,24 @@ def _leave(talk: Talk, item: Item, argument: str) -> Execution:
     return ()
 
 
+def _upload(talk: Talk, item: Item, path: str) -> Sequence[Entry]:
+    _need_room(talk, item)
+    upload = talk.upload(item.view, unquoted(path))
+    return [Output(f"Uploading {upload.name}. Ctrl-C on an empty line cancels it.")]
+
+
+def unquoted(path: str) -> str:
+    """Return a path that a user has typed, or a terminal after a file was dropped on it. Blanks need no quotes."""
+    if path.startswith(("'", '"')):
+        try:
+            words = shlex.split(path)
+        except ValueError:
+            words = [path[1:]]  # without a closing quote, as completion leaves it
+        if len(words) == 1:
+            return words[0]
+    return re.sub(r"\\(\W)", r"\1", path)
+
+
 def _topic(talk: Talk, item: Item, text: str) -> Execution:
     _need_room(talk, item)
     room = item.view
@@ -263,6 +283,7 @@ COMMANDS: Final = (
         help="leaves this room or another one, or closes this private conversation",
     ),
     Command("topic", "[TEXT]", _topic, needs_view=True),
+    Command("upload", "PATH", _upload, needs_view=True, help="shares a file in this room"),
     Command("nick", "NAME", _nick),
     Command("away", "[WHY]", _away),
     Command("back", "", _back),

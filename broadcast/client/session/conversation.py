@@ -152,7 +152,10 @@ class Conversation(Talk):
         self.server.request(requests.History(view.name, before=seq, count=OLDER_LINES), answered)
 
     def cancel(self) -> bool:
-        """Give up what waits in the current view and is not sent yet. Return whether there was anything."""
+        """Give up what waits in the current view and is not sent yet, or else all uploads.
+
+        Return whether there was anything.
+        """
         unsent = [item for item in self.waiting if item.request is None and not item.has_ended]
         for item in unsent:
             self._outbox.items.remove(item)
@@ -161,17 +164,17 @@ class Conversation(Talk):
             self.add(self.current, Notice(f"{lines} not sent. Up brings the text back."))
             self._outbox.work()
             self.front.update()
-        return bool(unsent)
+        return bool(unsent) or self.cancel_uploads()
 
     def leave(self, reason: str = "") -> None:
-        """Leave, when every line is stored. The second call leaves at once, and shows the lines that are not stored."""
+        """Leave, when every line and file is stored. A second call leaves at once, and shows the lines that are not."""
         is_first = self.state in {State.CONNECTING, State.ONLINE, State.OFFLINE}
         if not is_first or not (self.session or self._outbox.items):
             self.ended(None)
             return
         self.state = State.LEAVING
         self._quit_reason = reason
-        self._work()
+        self.work()
 
     # For the application
 
@@ -250,7 +253,7 @@ class Conversation(Talk):
         hint = " /help helps, Ctrl-D leaves." if is_first else ""
         self.add(self.current, Notice(f"You are {self.nick}{place}. {view.people(self.session)}{hint}"))
         self._set_state(State.ONLINE)
-        self._work()
+        self.work()
 
     def handle(self, event: events.Event) -> None:
         """Take an event of the session."""
@@ -263,7 +266,7 @@ class Conversation(Talk):
                 self._room_refusals[view.name] = event.reason or ""
             else:
                 received.take(self, view, event)
-            self._work()
+            self.work()
 
     def lost(self, reason: str, retry_at: float | None, *, is_refusal: bool = False) -> None:
         """Show that the connection is lost, or that an attempt to connect has failed: once as a line.
@@ -284,6 +287,7 @@ class Conversation(Talk):
             return
         if error is not None:
             self.add(self.current, Problem(_sentence(error)))
+        self._quit_reason = None
         items, self._outbox.items = self._outbox.items, []
         for item in items:
             if item.request is None and not item.has_ended:
@@ -293,7 +297,7 @@ class Conversation(Talk):
             if item.command.is_text:
                 item.view = self.current  # The user no longer sees another view.
                 self._show(item)
-        is_unsaid = any(item.command.is_text and item.error for item in items)
+        is_unsaid = self.cancel_uploads() or any(item.command.is_text and item.error for item in items)
         self.status = status or (LOST if is_unsaid else 0)
         if not self.status and self.session:
             self.add(self.current, Notice(f"Goodbye, {self.nick}."))
@@ -331,7 +335,7 @@ class Conversation(Talk):
         """Append a use of *command*, typed as *line*, to the outbox."""
         uid, at = self._make_uid(), self._now()
         self._outbox.items.append(Item(line, self.current, command, argument, uid, at, self.selections, passwords))
-        self._work()
+        self.work()
 
     # Passwords
 
@@ -396,7 +400,7 @@ class Conversation(Talk):
             # The own nickname has changed before the line was repeated.
             result, error = requests.Stored(int(error.data["seq"]), item.at), None
         item.end(result, error)
-        self._work()
+        self.work()
 
     def _show(self, item: Item) -> None:
         """Show the end of a typed line or command. The events of the room show most lines before."""
@@ -416,10 +420,10 @@ class Conversation(Talk):
         if item.destination is not None and item.selections == self.selections:
             self.switch_to(item.destination)
 
-    def _work(self) -> None:
-        """Go on with the outbox, and leave if the user wants to and the outbox is empty."""
+    def work(self) -> None:
+        """Go on with the outbox, and leave if the user wants to and nothing is on its way."""
         self._outbox.work()
-        if self._quit_reason is not None and not self._outbox.items:
+        if self._quit_reason is not None and not (self._outbox.items or self.uploads):
             reason, self._quit_reason = self._quit_reason, None
             if self._outbox.is_open:
                 self.server.quit(reason)

@@ -19,6 +19,8 @@ class Line(Struct, frozen=True):
     is_own: bool = False
     is_mention: bool = False
     """Whether another person names the user in it."""
+    is_file: bool = False
+    """Whether it is about a shared file, such as *ann shared report.pdf*."""
 
 
 class PrivateLine(Struct, frozen=True):

@@ -41,6 +41,19 @@ class Server(Protocol):
     def request(self, request: Request[Any], on_end: Callable[[Any, ChatError | None], None]) -> None:
         """Send a request, over as many connections as it takes. *on_end* is called with its result, or its error."""
 
+    def upload(
+        self,
+        room: str,
+        path: str,
+        on_progress: Callable[[int, int], None],
+        on_end: Callable[[ChatError | None], None],
+    ) -> Callable[[], object]:
+        """Share the file at *path* in a room. Return a function that cancels it.
+
+        *on_progress* is called with the number of bytes that are sent, and that of all. *on_end* is called when the
+        file is shared, or with the error; not after a cancellation.
+        """
+
     def is_own(self, event: Line) -> bool:
         """Return whether the user has said a line."""
 

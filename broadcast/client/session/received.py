@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def take(talk: Talk, view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 -- one case for each kind of event
     """Take an event of the room of *view*. An event without a room belongs to the current view."""
     match event:
-        case events.Said() | events.Emoted():
+        case events.Said() | events.Emoted() | events.Shared():
             _take_line(talk, view, event)
         case events.Told(nick=nick) if not talk.ignores(nick):
             _take_private(talk, event)
@@ -69,7 +69,8 @@ def line_of(talk: Talk, event: events.Line) -> Line:
     is_own = talk.server.is_own(event)
     name = rf"(?<![\w.-]){re.escape(talk.nick)}(?![\w-])"
     is_mention = not is_own and re.search(name, event.text, re.IGNORECASE) is not None
-    return Line(event.at, event.nick, event.text, event.seq, isinstance(event, events.Emoted), is_own, is_mention)
+    is_action, is_file = isinstance(event, events.Emoted), isinstance(event, events.Shared)
+    return Line(event.at, event.nick, event.text, event.seq, is_action, is_own, is_mention, is_file)
 
 
 def _describe_leaving(event: events.Left) -> str:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from broadcast.client.protocol import requests
-from broadcast.client.session.entries import Entry, Notice
+from broadcast.client.protocol.errors import Ended
+from broadcast.client.session.entries import Entry, Notice, Problem
 from broadcast.client.session.views import View
 
 if TYPE_CHECKING:
     from broadcast.client.protocol.errors import ChatError
     from broadcast.client.session.interfaces import Choices, Front, Server
+
+
+class Upload:
+    """A file on its way to a room."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sent = 0
+        """The number of bytes that are sent."""
+        self.size = 0
+        """The number of all bytes, 0 before it is known."""
+        self.cancel: Callable[[], object] = lambda: None
+
 
 LISTED_MEMBERS: Final = 1000
 """The most people of a room that the client asks for."""
@@ -41,6 +55,8 @@ class Talk:
         """The rooms and private conversations in the order opened. There is always a room."""
         self.current = self.views[0]
         """The view that the front shows."""
+        self.uploads: list[Upload] = []
+        """The files that are on their way."""
         self.selections = 0
         """The number of times that the user has chosen a view."""
 
@@ -137,6 +153,42 @@ class Talk:
                 self.front.update()
 
         self.server.request(requests.ListMembers(view.name, count=LISTED_MEMBERS), answered)
+
+    # Files
+
+    def upload(self, view: View, path: str) -> Upload:
+        """Share the file at *path* in a room. The room's event shows it, and a problem its failure."""
+        upload = Upload(path.rpartition("/")[2])
+
+        def progress(sent: int, size: int) -> None:
+            upload.sent, upload.size = sent, size
+            self.front.update()
+
+        def ended(error: ChatError | None) -> None:
+            if isinstance(error, Ended):
+                return  # the end of the conversation follows
+            self.uploads.remove(upload)
+            if error is not None:
+                why = Problem(f"{upload.name} is not shared: {str(error).rstrip('.')}.")
+                self.add(view if view in self.views else self.current, why)
+            self.work()
+
+        self.uploads.append(upload)
+        upload.cancel = self.server.upload(view.name, path, progress, ended)
+        return upload
+
+    def cancel_uploads(self) -> bool:
+        """Cancel the files that are on their way. Return whether there were any."""
+        uploads, self.uploads = self.uploads, []
+        for upload in uploads:
+            upload.cancel()
+            self.add(self.current, Notice(f"The upload of {upload.name} is cancelled."))
+        self.work()
+        return bool(uploads)
+
+    def work(self) -> None:
+        """Go on after something has ended."""
+        self.front.update()
 
     # Entries
 

@@ -174,6 +174,27 @@ class App:
 
         self._start(call())
 
+    def upload(
+        self,
+        room: str,
+        path: str,
+        on_progress: Callable[[int, int], None],
+        on_end: Callable[[errors.ChatError | None], None],
+    ) -> Callable[[], object]:
+        """Share the file at *path* in a room, over as many connections as it takes. ``~`` is the home folder."""
+
+        async def share() -> None:
+            assert self._chat is not None
+            error = None
+            local = os.path.expanduser(path)  # noqa: PTH111 -- Path has an error for ~ and an unknown user
+            try:
+                await self._chat.upload(local, room, progress=on_progress)
+            except errors.ChatError as caught:
+                error = caught
+            on_end(error)
+
+        return self._start(share()).cancel
+
     def is_own(self, event: events.Line) -> bool:
         """Return whether the user has said a line."""
         assert self._chat is not None
@@ -309,10 +330,11 @@ class App:
         self._ended.set()
         self._screen.stop()
 
-    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+    def _start(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._finish)
+        return task
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import suppress
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 1.0
 """The most time that Tab waits for an answer of the server, in seconds."""
+MOST_PATHS: Final = 200
+"""The most files of a folder that are offered."""
 _HELP: Final = re.compile(r"/(\S+)((?: ?\S+)*?)(?:\s{2,}(.*))?")
 
 
@@ -52,6 +55,10 @@ class ConversationCompleter(Completer):
             await self._ask(requests.Command(room, "/help"), self._learn_commands, once=True)
         if self._kind(line) == "ROOM":
             await self._ask(requests.ListRooms(), self._learn_rooms)
+        if self._kind(line) == "PATH":
+            for path in await asyncio.to_thread(complete_path, line.partition(" ")[2]):
+                yield path
+            return
         for completion in self.get_completions(document, complete_event):
             yield completion
 
@@ -87,6 +94,8 @@ class ConversationCompleter(Completer):
         verb = verb[1:].casefold()
         own = commands.BY_NAME.get(verb)
         usage = re.findall(r"[\w/]+", own.usage if own else self._commands.get(verb, ("", ""))[0])
+        if usage == ["PATH"]:
+            return "PATH"
         return usage[len(arguments) - 1] if len(arguments) <= len(usage) else ""
 
     def _complete_command(self, word: str, *, is_argument: bool) -> Iterator[Completion]:
@@ -147,6 +156,23 @@ class ConversationCompleter(Completer):
 
     def _learn_rooms(self, rooms: Iterable[requests.RoomSummary]) -> None:
         self._rooms = [room.room for room in rooms]
+
+
+def complete_path(typed: str) -> list[Completion]:
+    """Return the files and folders whose paths begin as *typed*, with or without an opening quote.
+
+    Hidden ones need their dot. Names that the typed line could not hold are left out.
+    """
+    folder, _, beginning = typed.lstrip("'\"").rpartition("/")
+    place = os.path.expanduser(f"{folder}/" if folder or "/" in typed else ".")  # noqa: PTH111 -- as in App.upload
+    found = []
+    with suppress(OSError), os.scandir(place) as entries:
+        for entry in entries:
+            name = f"{entry.name}/" if entry.is_dir() else entry.name
+            is_wanted = name.startswith(beginning) and name.startswith(".") <= beginning.startswith(".")
+            if is_wanted and name.isprintable():
+                found.append(Completion(name, -len(beginning), display=name))
+    return sorted(found, key=lambda completion: completion.text)[:MOST_PATHS]
 
 
 def _matching(words: Iterable[str], beginning: str, end: str = "") -> Iterator[Completion]:

@@ -192,6 +192,6 @@ class PlainScreen:
             self._conversation.submit("")
         elif now < self._leaves_until or self._conversation.state is State.LEAVING:
             self._conversation.leave()
-        else:
+        elif not self._conversation.cancel_uploads():
             self._leaves_until = now + LEAVE_SECONDS
             self._note("Press Ctrl-C again to leave.")

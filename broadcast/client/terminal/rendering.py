@@ -92,7 +92,7 @@ class Renderer:
             case Line(nick=nick, text=text):
                 style = "class:mention" if entry.is_mention else ""
                 mark = [(style, ">> ")] if entry.is_mention else []
-                name = f"** {nick}" if entry.is_action else f"{nick}:"
+                name = f"* {nick}" if entry.is_file else f"** {nick}" if entry.is_action else f"{nick}:"
                 return [*self._time(entry), *mark, self._name(name, nick, entry, style), *self._text(f" {text}", style)]
             case PrivateLine(nick=nick, text=text):
                 name = f"[-> {nick}]" if entry.is_own else f"[{nick}]"

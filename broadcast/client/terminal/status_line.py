@@ -22,6 +22,10 @@ SLOW_SECONDS: Final = 1.0
 """The least round-trip time that is shown."""
 SILENCE_SECONDS: Final = 3.0
 """The least silence of the server that is shown."""
+BAR_COLUMNS: Final = 10
+"""The number of columns of the bar of an upload."""
+LONGEST_NAME: Final = 24
+"""The most columns of the name of an uploaded file."""
 SHORTEST_NAME: Final = 3
 """The least number of columns of a shortened name in the line of views."""
 
@@ -58,6 +62,18 @@ def state_of(conversation: Conversation, now: float) -> str:
     return ""
 
 
+def progress_of(conversation: Conversation) -> str:
+    """Return the progress of the uploads in words and as a bar, or an empty string without any."""
+    uploads = conversation.uploads
+    if not uploads:
+        return ""
+    sent, size = sum(upload.sent for upload in uploads), sum(upload.size for upload in uploads)
+    name = shorten(uploads[0].name, LONGEST_NAME) if len(uploads) == 1 else f"{len(uploads)} files"
+    done = sent / size if size else 0.0
+    bar = ("#" * int(done * BAR_COLUMNS)).ljust(BAR_COLUMNS, ".")
+    return f"{name} [{bar}] {done:.0%}"
+
+
 def status(conversation: Conversation, server: str, now: float) -> list[str]:
     """Return the facts of the status line, the most important one first."""
     view = conversation.current
@@ -66,7 +82,7 @@ def status(conversation: Conversation, server: str, now: float) -> list[str]:
         return [*filter(None, [state]), server]
     nick = conversation.nick if conversation.away is None else f"{conversation.nick} (away)"
     people = [f"{view.count} here"] if view.count and not view.is_private else []
-    return [nick, *filter(None, [state]), view.title, *people, server]
+    return [nick, *filter(None, [state, progress_of(conversation)]), view.title, *people, server]
 
 
 def status_row(facts: Sequence[str], columns: int, encoding: str = "utf-8") -> str:

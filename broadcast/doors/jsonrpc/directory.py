@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from msgspec import Raw
 
 from broadcast.core.nicknames import casefold_key
-from broadcast.doors.jsonrpc.encoder import RoomEncoder, encode_line, public_id
+from broadcast.doors.jsonrpc.encoder import FramedEncoder, FrameLine, RoomEncoder, encode_line, public_id
 from broadcast.doors.jsonrpc.messages import MemberInfo
 from broadcast.doors.jsonrpc.recent_lines import RecentLines
 
@@ -62,7 +62,7 @@ class Directory:
         self._file_url = file_url
         self._now = now
         self._wall_clock = wall_clock
-        self._encoders: WeakKeyDictionary[Room, RoomEncoder] = WeakKeyDictionary()
+        self._encoders: WeakKeyDictionary[Room, dict[FrameLine | None, RoomEncoder]] = WeakKeyDictionary()
         self._sorted: WeakKeyDictionary[Room, tuple[int, list[tuple[str, Membership]]]] = WeakKeyDictionary()
         """The members of rooms by the comparison key of their nickname, and the version of the room at that time."""
         self._first_pages: WeakKeyDictionary[Room, tuple[_PageKey, MemberPage]] = WeakKeyDictionary()
@@ -70,11 +70,19 @@ class Directory:
         self._recent_lines: dict[Room, RecentLines] = {}
         """The newest lines of the rooms that clients have asked for last. The latest room is the last one."""
 
-    def encoder_for(self, room: Room) -> RoomEncoder:
-        """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes."""
-        encoder = self._encoders.get(room)
+    def encoder_for(self, room: Room, frame: FrameLine | None = None) -> RoomEncoder:
+        """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes.
+
+        With *frame*, the events of the stream are framed lines.
+        """
+        encoders = self._encoders.setdefault(room, {})
+        encoder = encoders.get(frame)
         if encoder is None:
-            encoder = self._encoders[room] = RoomEncoder(room.name, self._now, self._file_url)
+            if frame is None:
+                encoder = RoomEncoder(room.name, self._now, self._file_url)
+            else:
+                encoder = FramedEncoder(room.name, self._now, self._file_url, frame)
+            encoders[frame] = encoder
         return encoder
 
     def recent_lines(self, room: Room) -> RecentLines:

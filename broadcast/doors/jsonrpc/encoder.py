@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from json.encoder import encode_basestring as quote
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -22,6 +22,9 @@ from broadcast.doors.jsonrpc.messages import NOTIFICATIONS, Notification
 if TYPE_CHECKING:
     from broadcast.core.events import Event, FileInfo, Line, Notice, PrivateMessage, Stored
     from broadcast.core.records import PrivateLine
+
+FrameLine: TypeAlias = Callable[[bytes], bytes]
+"""Puts one line, with its end, into the frame of another protocol."""
 
 _json: Final = msgspec.json.Encoder()
 _METHODS: Final = {params: method for method, params in NOTIFICATIONS.items()}
@@ -141,6 +144,21 @@ class RoomEncoder:
                 return _describe_failure(event)
             case _:  # a barrier, or a notice for people
                 return None
+
+
+class FramedEncoder(RoomEncoder):
+    """A ``RoomEncoder`` whose lines are framed by *frame*, for a connection that does not send plain lines."""
+
+    def __init__(
+        self, room: str, now: Callable[[], float], file_url: Callable[[FileInfo], str], frame: FrameLine
+    ) -> None:
+        super().__init__(room, now, file_url)
+        self._frame = frame
+
+    def encode(self, event: Event | Notice) -> bytes:
+        """Return *event* as a framed line, or no bytes if programs do not receive it."""
+        line = super().encode(event)
+        return self._frame(line) if line else line
 
 
 def describe_file(file: FileInfo, url: str) -> messages.File:

@@ -118,7 +118,7 @@ def _answer_repetition(
         _answer_stored(call, first)
     else:
         # The stream of the room may not have reached this line yet, and a program counts the lines that it has read.
-        line = connection.sessions.directory.encoder_for(room).encode(first)
+        line = connection.encoder_for(room).encode(first)
         room.after_barrier(partial(connection.peer.send_in_room, room.publisher, line))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -55,6 +55,8 @@ class FakeServer:
         """Methods that are refused."""
         self.refused_rooms: set[str] = set()
         """The rooms that ``hello`` refuses."""
+        self.give_slot: Callable[[FakeConnection, Params], Params] | None = None
+        """Answers ``upload``. None: the server takes no files."""
         self.passwords: dict[str, str] = {}
         """The passwords of registered nicknames."""
         self.calls: list[tuple[str, Params]] = []
@@ -322,6 +324,13 @@ class FakeConnection:
             self.server.tell_session(recipient, text)
         self.me.tell_uids.add(uid)
         return {"away": "lunch"} if to == "away" else {}
+
+    def do_upload(self, **params: Any) -> Params:  # noqa: ANN401 -- any type
+        if self.server.give_slot is None:
+            raise Refusal(-32601, "method-not-found")
+        if params["room"] not in self.me.rooms:
+            raise Refusal(1005, "not-in-room")
+        return self.server.give_slot(self, params)
 
     def do_topic(self, room: str, text: str | None) -> Params:
         room = room.lower()

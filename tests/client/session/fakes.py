@@ -57,12 +57,29 @@ class FakeServer:
         """The requests that are not answered."""
         self.reasons: list[str] = []
         """The reasons of ``quit``."""
+        self.uploads: list[tuple[str, str]] = []
+        """The rooms and the paths of uploads, and what was cancelled."""
+        self.on_progress: Callable[[int, int], None]
+        """That of the last upload."""
+        self.on_end: Callable[[ChatError | None], None]
         self._on_end: list[Callable[[Any, ChatError | None], None]] = []
 
     def request(self, request: requests.Request[Any], on_end: Callable[[Any, ChatError | None], None]) -> None:
         """Record a request."""
         self.requests.append(request)
         self._on_end.append(on_end)
+
+    def upload(
+        self,
+        room: str,
+        path: str,
+        on_progress: Callable[[int, int], None],
+        on_end: Callable[[ChatError | None], None],
+    ) -> Callable[[], None]:
+        """Record an upload."""
+        self.uploads.append((room, path))
+        self.on_progress, self.on_end = on_progress, on_end
+        return lambda: self.uploads.append(("cancelled", path))
 
     def is_own(self, event: events.Line) -> bool:
         """Return whether ann has said a line."""
@@ -141,8 +158,9 @@ def welcome(*rooms: str, nick: str = "ann", **changes: Any) -> requests.Welcome:
 def as_text(entry: Entry) -> str:  # noqa: PLR0911 -- one case for each kind
     """Return an entry as a short text."""
     match entry:
-        case Line(nick=nick, text=text, is_action=is_action):
-            return f"** {nick} {text}" if is_action else f"{nick}: {text}"
+        case Line(nick=nick, text=text):
+            sign = "** " if entry.is_action else "* " if entry.is_file else ""
+            return f"{sign}{nick}{'' if sign else ':'} {text}"
         case PrivateLine(nick=nick, text=text, is_own=is_own):
             return f"[-> {nick}] {text}" if is_own else f"[{nick}] {text}"
         case Notice(text):

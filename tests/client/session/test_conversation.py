@@ -130,7 +130,8 @@ def test_the_client_explains_its_own_commands_after_those_of_the_server() -> Non
     here.server.answer(requests.Output(("/names   who is here", "/leave   moves back")))
     assert here.front.texts[1] == "-> /names   who is here"
     assert here.front.texts[2].startswith("-> /leave [ROOM [WHY]]   ")
-    assert here.front.texts[3].startswith("-> /set [NAME [on/off]]   ")
+    assert here.front.texts[3].startswith("-> /upload PATH   ")
+    assert here.front.texts[4].startswith("-> /set [NAME [on/off]]   ")
 
 
 @pytest.mark.parametrize("typed", ["/help set", "/help /SET", "/? set"])

@@ -21,6 +21,7 @@ from tests.client.protocol.fake_server import FakeSession, Port, Refusal
 from tests.client.session.fakes import FakeFront
 from tests.client.test_aio import until, with_port
 from tests.client.tls_servers import Identity
+from tests.client.web_port import WebPort
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -510,3 +511,38 @@ async def test_without_the_new_password_the_user_goes_on_with_another_nickname(p
     assert here.screen.texts.count("ann: missed") == 1
     here.talk.submit("quit")
     assert await here.status == 0
+
+
+@with_port
+async def test_a_file_is_uploaded_while_the_user_goes_on(
+    port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my report.pdf").write_bytes(b"x" * 100_000)
+    web = await WebPort(port).listen()
+    async with running(port) as here:
+        here.talk.submit("/upload ~/my report.pdf\nhello\n/upload ~/missing\nquit")
+    assert await here.status == 0
+    url = f"http://127.0.0.1:{web.number}/files/k3x/my%20report.pdf"
+    assert f"* ann shared my report.pdf (100 kB): {url}" in here.screen.texts
+    missing = f"{tmp_path}/missing"
+    assert f"! missing is not shared: {missing} cannot be read: No such file or directory." in here.screen.texts
+    assert here.screen.texts[-1] == "* Goodbye, ann."
+    web.close()
+
+
+@with_port
+async def test_a_cancelled_upload_leaves_nothing_behind(port: Port, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(20_000_000))
+    web = await WebPort(port).listen()
+    web.is_paused = True
+    async with running(port) as here:
+        here.talk.submit(f"/upload {path}")
+        await until(lambda: here.talk.uploads and here.talk.uploads[0].sent)
+        assert here.talk.cancel()
+        web.is_paused = False
+        here.talk.submit("hello\nquit")
+    assert await here.status == 0
+    assert here.screen.texts[-3:] == ["* The upload of large is cancelled.", "ann: hello", "* Goodbye, ann."]
+    web.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -183,3 +184,47 @@ def test_nothing_is_asked_without_a_connection(room: Room) -> None:
     room.talk.lost("the connection was lost", 0.0)
     assert room.asked_after("/join lo") == ["/join lobby"]
     assert room.server.requests == []
+
+
+# Paths
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("report.pdf", "my notes.txt", "Readme", ".hidden", "bell\x07"):
+        (tmp_path / name).touch()
+    (tmp_path / "papers" / "old").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def paths(room: Room, typed: str) -> list[str]:
+    return room.loop.run(collect(typed, room.completer))
+
+
+def test_files_and_folders_are_offered_after_upload(room: Room, home: Path) -> None:
+    assert paths(room, "/upload ") == [
+        "/upload Readme", "/upload my notes.txt", "/upload papers/", "/upload report.pdf"
+    ]  # fmt: skip
+    assert paths(room, "/upload re") == ["/upload report.pdf"]
+    assert paths(room, "/upload ~/p") == ["/upload ~/papers/"]
+    assert paths(room, "/upload papers/") == ["/upload papers/old/"]
+    assert paths(room, f"/upload {home}/R") == [f"/upload {home}/Readme"]
+    assert paths(room, "/upload .h") == ["/upload .hidden"]
+    assert paths(room, "/upload /no/such/") == []
+    assert "/upload /etc/" in paths(room, "/upload /e")
+
+
+def test_a_path_with_blanks_is_completed_with_and_without_a_quote(room: Room, home: Path) -> None:
+    assert home
+    assert paths(room, "/upload my n") == ["/upload my notes.txt"]
+    assert paths(room, '/upload "my n') == ['/upload "my notes.txt']
+    assert paths(room, "/UPLOAD 'pap") == ["/UPLOAD 'papers/"]
+    assert paths(room, "/upload a b") == []
+
+
+def test_a_large_folder_offers_only_its_first_files(room: Room, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home
+    monkeypatch.setattr(completion, "MOST_PATHS", 2)
+    assert paths(room, "/upload ") == ["/upload Readme", "/upload my notes.txt"]

@@ -50,6 +50,10 @@ def noon(days: int = 0) -> float:
         (Line(0, "bob", "hi", 1), "12:02 bob: hi"),
         (Line(0, "ann", "hi", 1, is_own=True), "12:02 ann: hi"),
         (Line(0, "bob", "waves", 1, is_action=True), "12:02 ** bob waves"),
+        (
+            Line(0, "bob", "shared a.txt (1.2 kB): http://h/a", 1, is_file=True),
+            "12:02 * bob shared a.txt (1.2 kB): http://h/a",
+        ),
         (Line(0, "bob", "well, ann?", 1, is_mention=True), "12:02 >> bob: well, ann?"),
         (Line(0, "bob", "hugs ann", 1, is_action=True, is_mention=True), "12:02 >> ** bob hugs ann"),
         (PrivateLine(0, "bob", "psst"), "12:02 [bob] psst"),
@@ -64,7 +68,7 @@ def noon(days: int = 0) -> float:
 )
 def test_each_entry_is_one_row_that_says_in_words_what_it_is(entry: Entry, row: str) -> None:
     if isinstance(entry, Line):
-        entry = Line(noon(), entry.nick, entry.text, 1, entry.is_action, entry.is_own, entry.is_mention)
+        entry = Line(noon(), entry.nick, entry.text, 1, entry.is_action, entry.is_own, entry.is_mention, entry.is_file)
     if isinstance(entry, PrivateLine):
         entry = PrivateLine(noon(), entry.nick, entry.text, entry.is_own)
     assert shown(entry) == [row]

@@ -60,6 +60,21 @@ def test_the_status_begins_with_the_nickname_and_the_state() -> None:
     assert status(talk, "host", 0) == ["ann (away)", "no answer for 5 s", "@bob", "host"]
 
 
+def test_uploads_have_a_bar() -> None:
+    here = Talk()
+    here.talk.submit("/upload report.pdf")
+    assert status(here.talk, "host", 0) == ["ann", "report.pdf [..........] 0%", "lobby", "2 here", "host"]
+    here.server.on_progress(456, 1000)
+    assert status(here.talk, "host", 0)[1] == "report.pdf [####......] 46%"
+    here.talk.silence = 5
+    assert status(here.talk, "host", 0)[1:3] == ["no answer for 5 s", "report.pdf [####......] 46%"]
+    here.talk.submit(f"/upload {'x' * 128}")
+    here.server.on_progress(9000, 9000)
+    assert status(here.talk, "host", 0)[2] == "2 files [#########.] 95%"
+    del here.talk.uploads[0]
+    assert status(here.talk, "host", 0)[2] == f"{'x' * 23}… [##########] 100%"
+
+
 def test_a_long_status_line_is_cut() -> None:
     assert status_row(["ann", "lobby"], 80) == " ann · lobby "
     assert status_row(["ann", "日本語日本語"], 14) == " ann · 日本… "

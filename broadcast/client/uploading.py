@@ -1,0 +1,238 @@
+"""Sends the bytes of a file to the web port of the server, over as many connections as it takes.
+
+The protocol is HTTP/1.1: ``PUT`` with a token. After a lost connection, ``HEAD`` tells how many bytes the server has,
+and a ``PUT`` with ``Content-Range`` sends the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import file_digest
+from http.client import HTTPException, HTTPResponse
+from io import BytesIO
+from mimetypes import guess_type
+from pathlib import Path
+from random import SystemRandom
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from broadcast.client.address import show_address
+from broadcast.client.certificates import CertificateError
+from broadcast.client.protocol.errors import Untrusted, UploadFailed
+from broadcast.client.protocol.session import Backoff
+from broadcast.client.streams import describe_failure, open_stream
+from broadcast.client.tls import Trust
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from broadcast.client.protocol.requests import Slot
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Takes the number of bytes that are sent, and the number of all."""
+
+CHUNK: Final = 65536
+"""The number of bytes that are read and sent at once."""
+CONNECT_SECONDS: Final = 30.0
+"""The time limit of an attempt to connect."""
+EXPECT_SECONDS: Final = 1.0
+"""The time to wait for ``100 Continue``, or for a refusal, before the bytes are sent."""
+SILENCE_SECONDS: Final = 60.0
+"""The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
+PATIENCE_SECONDS: Final = 120.0
+"""The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
+MAX_ANSWER: Final = 65536
+"""The most bytes of an answer."""
+RETRIED: Final = frozenset({408, 409, 429, 502, 503, 504})
+"""The statuses after which another attempt may succeed."""
+GONE: Final = frozenset({401, 403, 404, 410})
+"""The statuses of a slot that the server does not know: it is used, too old, or from before a restart."""
+
+
+class SlotGone(UploadFailed):
+    """The server does not know the slot any more."""
+
+
+class LocalFile:
+    """The file to send, at *path*. Raise ``UploadFailed`` if it cannot be sent."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.name = self.path.name
+        self.type = guess_type(self.name)[0] or "application/octet-stream"
+        try:
+            # To open a named pipe would wait for its other end.
+            if not self.path.is_file():
+                self.path.stat()
+                raise UploadFailed(f"{self.path} is no file, but a folder or a device")
+            self._file = self.path.open("rb")
+            self.size = os.fstat(self._file.fileno()).st_size
+            self.sha256 = file_digest(self._file, "sha256").hexdigest()
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def read(self, start: int) -> bytes:
+        """Return a chunk of the file."""
+        try:
+            self._file.seek(start)
+            return self._file.read(min(CHUNK, self.size - start))
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _unreadable(self, error: OSError) -> UploadFailed:
+        return UploadFailed(f"{self.path} cannot be read: {error.strerror or error}")
+
+
+class Sender:
+    """Sends *file* to *slot*. *make_trust* returns the check of the certificate of a host."""
+
+    def __init__(
+        self, slot: Slot, file: LocalFile, make_trust: Callable[[str], Trust | None], progress: Progress
+    ) -> None:
+        url = urlsplit(slot.url)
+        is_secure = url.scheme == "https"
+        host = url.hostname or ""
+        trust = make_trust(host)
+        if trust is not None and not is_secure:
+            raise UploadFailed(f"the server takes files only without encryption, at {slot.url}, so nothing was sent")
+        self._host = host
+        self._port = url.port or (443 if is_secure else 80)
+        self._trust = (trust or Trust(host)) if is_secure else None
+        self._path = url.path + (f"?{url.query}" if url.query else "")
+        self._netloc = url.netloc
+        self._token = slot.token
+        self._file = file
+        self._progress = progress
+        self._sent = 0
+        """The number of bytes that are sent."""
+        self._failures = 0
+        self._moved_at: float | None = None
+        """The time of the latest progress, or None before the first connection."""
+
+    async def send(self) -> None:
+        """Send the file, and return when the server has confirmed that it has all of it."""
+        while True:
+            try:
+                if self._failures:
+                    await self._ask()
+                status, text, _ = await self._exchange("PUT")
+                if 200 <= status < 300:
+                    return
+                self._refuse(status, text)
+                problem = text
+            except (OSError, HTTPException) as error:
+                problem = _describe(error)
+            except CertificateError as error:
+                raise Untrusted(error.problem, error.fingerprint, error.known) from None
+            self._failures += 1
+            if self._moved_at is None or monotonic() > self._moved_at + PATIENCE_SECONDS:
+                raise UploadFailed(f"no connection to {show_address(self._host, self._port)} for files: {problem}")
+            await asyncio.sleep(Backoff().delay(self._failures, SystemRandom().random()))
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Raise the reason if no other attempt can change the server's answer."""
+        if status in GONE:
+            raise SlotGone(text)
+        if status not in RETRIED:
+            raise UploadFailed(text)
+
+    async def _ask(self) -> None:
+        """Ask how many bytes the server has."""
+        status, text, response = await self._exchange("HEAD")
+        offset = response.getheader("Upload-Offset", "")
+        if status != 204 or not offset.isdecimal() or int(offset) > self._file.size:
+            self._refuse(status, text)
+            raise OSError(text)
+        self._sent = int(offset)
+
+    async def _exchange(self, method: str) -> tuple[int, str, HTTPResponse]:
+        """Return the answer to a request: its status, its sentence, and all of it."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            reader, writer = await open_stream(self._host, self._port, self._trust)
+        self._moved_at = self._moved_at or monotonic()
+        received, has_answer = bytearray(), asyncio.Event()
+        answer = asyncio.ensure_future(_read(reader, received, has_answer))
+        sending = asyncio.ensure_future(self._send_all(method, writer, received, has_answer))
+        try:
+            await asyncio.wait({answer, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and isinstance(failure := sending.exception(), UploadFailed | TimeoutError):
+                raise failure
+            # A server may refuse a file and close in the middle of it. Its answer counts, and not the lost rest.
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await answer
+            response, body = _parse(method, bytes(received))
+        finally:
+            for task in (answer, sending):
+                task.cancel()
+            await asyncio.gather(answer, sending, return_exceptions=True)
+            writer.transport.abort()
+        text = body.decode("utf-8", "replace").strip().partition("\n")[0] or f"{response.status} {response.reason}"
+        return response.status, text, response
+
+    async def _send_all(
+        self, method: str, writer: asyncio.StreamWriter, received: bytearray, has_answer: asyncio.Event
+    ) -> None:
+        """Send a request. Stop before its body if the server has answered anything but ``100 Continue`` by then."""
+        file, start = self._file, self._sent
+        head = [f"{method} {self._path} HTTP/1.1", f"Host: {self._netloc}", f"Authorization: Bearer {self._token}"]
+        if method == "PUT":
+            head += [f"Content-Length: {file.size - start}", f"Content-Type: {file.type}", "Expect: 100-continue"]
+            if start:
+                place = f"{start}-{file.size - 1}" if start < file.size else "*"
+                head.append(f"Content-Range: bytes {place}/{file.size}")
+        writer.write("\r\n".join([*head, "Connection: close", "", ""]).encode())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(has_answer.wait(), EXPECT_SECONDS)
+        if received and not received.startswith(b"HTTP/1.1 100"):
+            return
+        while method == "PUT" and self._sent < file.size:
+            data = await asyncio.to_thread(file.read, self._sent)
+            if not data:
+                raise UploadFailed(f"{file.path} has become shorter while it was sent")
+            writer.write(data)
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await writer.drain()
+            self._sent += len(data)
+            self._failures, self._moved_at = 0, monotonic()
+            self._progress(self._sent, file.size)
+
+
+async def _read(reader: asyncio.StreamReader, received: bytearray, has_answer: asyncio.Event) -> None:
+    """Append everything up to the end of the connection to *received*. Set *has_answer* when something is there."""
+    while len(received) < MAX_ANSWER and (data := await reader.read(MAX_ANSWER)):
+        received += data
+        has_answer.set()
+
+
+class _Received:
+    """Received bytes in the place of a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> BytesIO:
+        return BytesIO(self._data)
+
+
+def _parse(method: str, data: bytes) -> tuple[HTTPResponse, bytes]:
+    """Return the answer to a request, and its body."""
+    if not data:
+        raise OSError("the server has closed the connection")
+    response = HTTPResponse(cast("socket", _Received(data)), method=method)
+    response.begin()
+    return response, response.read()
+
+
+def _describe(error: OSError | HTTPException) -> str:
+    """Return the reason of a failed attempt."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "the server does not answer"
+    return describe_failure(error) if isinstance(error, OSError) else "its answer is no HTTP"

@@ -1,0 +1,331 @@
+"""``upload`` of the library against a fake server on real ports."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broadcast.client import aio, uploading
+from broadcast.client.aio import Ended, NotInRoom, Shared, Untrusted, UploadFailed, connect
+from broadcast.client.protocol.events import show_size
+from broadcast.client.protocol.requests import Slot
+from broadcast.client.protocol.session import Backoff
+from broadcast.client.uploading import LocalFile
+from tests.client.protocol.fake_server import FakeConnection, Port, Refusal
+from tests.client.tls_servers import Identity
+from tests.client.web_port import WebPort
+
+PATIENCE = 30
+"""Maximum number of seconds for anything that takes milliseconds."""
+DATA = os.urandom(300_000)
+
+
+@pytest.fixture(autouse=True)
+def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backoff, "delay", lambda *_: 0.0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "report.pdf"
+    path.write_bytes(DATA)
+    return path
+
+
+def with_ports(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test with a port of the program protocol and a web port, its first argument, in a loop of its own."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:  # noqa: ANN401 -- pytest's fixtures
+        async def main() -> None:
+            async with asyncio.timeout(PATIENCE):
+                web = await WebPort(await Port().listen()).listen()
+                await test(web, **fixtures)
+                web.close()
+                web.port.close()
+
+        asyncio.run(main())
+
+    _, *others = inspect.signature(test).parameters.values()
+    run.__signature__ = inspect.Signature(others)  # type: ignore[attr-defined]
+    return run
+
+
+def joined(web: WebPort, **options: Any) -> Any:  # noqa: ANN401
+    return connect("127.0.0.1", web.port.number, nick="ann", **options)
+
+
+@with_ports
+async def test_a_file_is_shared_in_a_room(web: WebPort, path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    async with joined(web) as chat:
+        shared = await chat.upload(path, progress=lambda *numbers: seen.append(numbers))
+        assert shared.file.url == f"http://127.0.0.1:{web.number}/files/k3x/report.pdf"
+        assert (shared.room, shared.seq, shared.file.size) == ("lobby", 1, len(DATA))
+        assert shared.text == f"shared report.pdf (300 kB): {shared.file.url}"
+        assert chat.is_own(shared)
+        async for event in chat:
+            assert event == shared
+            break
+        assert await chat.history() == [shared]
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert seen == sorted(seen)
+    ((request, headers),) = web.requests
+    assert request == "PUT /files/report.pdf"
+    assert headers == {
+        "Host": f"127.0.0.1:{web.number}", "Authorization": "Bearer secret-1", "Content-Length": str(len(DATA)),
+        "Content-Type": "application/pdf", "Expect": "100-continue", "Connection": "close",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [0, 1, uploading.CHUNK])
+def test_files_of_any_size_are_shared(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.write_bytes(DATA[:size])
+
+    @with_ports
+    async def share(web: WebPort) -> None:
+        async with joined(web) as chat:
+            assert (await chat.upload(str(path))).file.size == size
+
+    share()
+
+
+@with_ports
+async def test_an_upload_goes_on_where_connections_have_broken(web: WebPort, path: Path) -> None:
+    web.cuts = [0, 1, 70_000, 1, 100_000]
+    async with joined(web) as chat:
+        assert (await chat.upload(path)).seq == 1
+    places = [headers.get("Content-Range", "") for request, headers in web.requests if request.startswith("PUT")]
+    assert len(places) == 6
+    assert places[0] == ""
+    assert places[-1].endswith(f"-{len(DATA) - 1}/{len(DATA)}")
+
+
+@with_ports
+async def test_a_file_is_shared_once_if_the_answer_is_lost(web: WebPort, path: Path) -> None:
+    web.before_answer = lambda: None
+    async with joined(web) as chat:
+        assert (await chat.upload(path)).seq == 1
+    assert len(web.port.server.lines["lobby"]) == 1
+    assert [request.split()[0] for request, _ in web.requests] == ["PUT", "HEAD"]
+
+
+@with_ports
+async def test_a_server_that_has_forgotten_the_upload_gets_it_again(web: WebPort, path: Path) -> None:
+    web.cuts = [100_000]
+    exchange = uploading.Sender._exchange
+
+    async def forget(sender: uploading.Sender, method: str) -> Any:  # noqa: ANN401
+        if method == "HEAD":
+            web.slots.clear()
+        return await exchange(sender, method)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploading.Sender, "_exchange", forget)
+        async with joined(web) as chat:
+            assert (await chat.upload(path)).seq == 1
+            web.cuts = [1] * 9
+            with pytest.raises(UploadFailed, match="forgotten"):
+                await chat.upload(path)
+
+
+@with_ports
+async def test_a_server_that_is_down_for_a_while_gets_the_rest(web: WebPort, path: Path) -> None:
+    web.cuts = [100_000]
+    exchange = uploading.Sender._exchange
+    attempts = 0
+
+    async def restart(sender: uploading.Sender, method: str) -> Any:  # noqa: ANN401
+        nonlocal attempts
+        attempts += 1
+        if attempts == 2:
+            web.close()
+        elif attempts == 5:
+            await web.listen()
+        return await exchange(sender, method)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploading.Sender, "_exchange", restart)
+        async with joined(web) as chat:
+            assert (await chat.upload(path)).seq == 1
+    assert len(web.requests) == 3
+
+
+@with_ports
+async def test_an_upload_without_progress_is_given_up(web: WebPort, path: Path) -> None:
+    web.cuts = [100_000]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploading, "PATIENCE_SECONDS", 0.0)
+        async with joined(web) as chat:
+            with pytest.raises(UploadFailed, match=r"^no connection to 127.0.0.1:\d+ for files: "):
+                await chat.upload(path)
+
+
+@with_ports
+async def test_the_sentence_of_a_refusal_is_raised(web: WebPort, path: Path) -> None:
+    async with joined(web) as chat:
+        web.refusal = ("507 Insufficient Storage", "the files on this server take 1 GB, which is the limit.")
+        with pytest.raises(UploadFailed, match=r"^the files on this server take 1 GB, which is the limit\.$"):
+            await chat.upload(path)
+        web.refusal = ("413 Content Too Large", "")
+        with pytest.raises(UploadFailed, match=r"^413 Content Too Large$"):
+            await chat.upload(path)
+        with pytest.raises(NotInRoom):
+            await chat.upload(path, "kitchen")
+
+
+@with_ports
+async def test_a_server_without_files_or_without_its_web_port_says_so(web: WebPort, path: Path) -> None:
+    async with joined(web) as chat:
+        web.close()
+        with pytest.raises(UploadFailed, match=r"^no connection to 127.0.0.1:\d+ for files: Connection refused$"):
+            await chat.upload(path)
+        web.port.server.give_slot = None
+        with pytest.raises(UploadFailed, match=r"^this server takes no files$"):
+            await chat.upload(path)
+
+
+@with_ports
+async def test_another_service_in_the_place_of_the_web_port(web: WebPort, path: Path) -> None:
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        writer.close()
+
+    web.close()
+    other = await asyncio.start_server(serve, "127.0.0.1", web.number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploading, "PATIENCE_SECONDS", 0.0)
+        async with joined(web) as chat:
+            with pytest.raises(UploadFailed, match="its answer is no HTTP"):
+                await chat.upload(path)
+    other.close()
+
+
+@with_ports
+async def test_a_cancelled_upload_shares_nothing(web: WebPort, path: Path) -> None:
+    async with joined(web) as chat:
+        started = asyncio.Event()
+        upload = asyncio.create_task(chat.upload(path, progress=lambda *_: started.set()))
+        await started.wait()
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+        assert await chat.history() == []
+        assert await chat.say("hi") == 1
+
+
+@with_ports
+async def test_the_end_of_the_session_ends_an_upload(web: WebPort, path: Path) -> None:
+    web.before_answer = lambda: None
+    async with joined(web) as chat:
+        web.port.server.fails["history"] = Refusal(1001, "not-kept")
+        with pytest.raises(aio.NotStored):
+            await chat.upload(path)
+    with pytest.raises(Ended):
+        await chat.upload(path)
+
+
+def test_files_are_sent_with_the_rules_of_the_session_for_certificates(tmp_path: Path, path: Path) -> None:
+    async def main() -> None:
+        identity, other = Identity(tmp_path), Identity(tmp_path)
+        port = await Port().listen(context=identity.context())
+        web = await WebPort(port).listen(identity.context())
+        async with joined(web, fingerprint=identity.fingerprint) as chat:
+            assert (await chat.upload(path)).file.url.startswith("https://")
+        async with joined(web, ssl=ssl.create_default_context(cafile=str(identity.path))) as chat:
+            assert (await chat.upload(path)).seq == 2
+        web.close()
+        web = await WebPort(port).listen(other.context())
+        async with joined(web, fingerprint=identity.fingerprint) as chat:
+            with pytest.raises(Untrusted) as error:
+                await chat.upload(path)
+            assert error.value.fingerprint == other.fingerprint
+        web.close()
+        web = await WebPort(port).listen()
+        async with joined(web, fingerprint=identity.fingerprint) as chat:
+            with pytest.raises(UploadFailed, match=r"^the server takes files only without encryption, at http://"):
+                await chat.upload(path)
+        assert web.requests == []
+        web.close()
+        port.close()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_a_self_signed_web_port_is_not_trusted_without_a_known_key(tmp_path: Path, path: Path) -> None:
+    async def main() -> None:
+        web = await WebPort(await Port().listen()).listen(Identity(tmp_path).context())
+        async with joined(web) as chat:
+            with pytest.raises(Untrusted, match="is self-signed"):
+                await chat.upload(path)
+        assert web.requests == []
+        web.close()
+        web.port.close()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+@with_ports
+async def test_a_chat_connection_that_breaks_does_not_end_the_upload(web: WebPort, path: Path) -> None:
+    async with joined(web) as chat:
+        shared = await chat.upload(path, progress=lambda *_: web.port.abort())
+        assert shared.seq == 1
+    assert [method for method, _ in web.port.server.calls].count("upload") == 1
+
+
+# The file
+
+
+def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UploadFailed, match=r"missing cannot be read: No such file or directory$"):
+        LocalFile(tmp_path / "missing")
+    with pytest.raises(UploadFailed, match=r"is no file, but a folder or a device$"):
+        LocalFile(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UploadFailed, match=r"is no file, but a folder or a device$"):
+        LocalFile(tmp_path / "pipe")
+
+
+@with_ports
+async def test_a_file_that_becomes_shorter_is_not_shared(web: WebPort, path: Path) -> None:
+    give_slot = web._give_slot
+
+    def shorten(connection: FakeConnection, params: dict[str, Any]) -> dict[str, Any]:
+        path.write_bytes(DATA[:10])
+        return give_slot(connection, params)
+
+    web.port.server.give_slot = shorten
+    async with joined(web) as chat:
+        with pytest.raises(UploadFailed, match="has become shorter while it was sent"):
+            await chat.upload(path)
+        assert await chat.history() == []
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_950, "10 kB"),
+        (340_000, "340 kB"), (999_499, "999 kB"), (999_500, "1.0 MB"), (1_234_567, "1.2 MB"), (26_214_400, "26 MB"),
+        (3 * 10**12, "3000 GB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_shown_as_by_the_server(size: int, text: str) -> None:
+    assert show_size(size) == text
+
+
+def test_a_removed_file_has_no_address() -> None:
+    shared = Shared("lobby", 1, 0.0, "ann", aio.File("a.txt", 1200))
+    assert shared.text == "shared a.txt (1.2 kB): no longer there"
+
+
+def test_the_token_of_a_slot_is_not_shown() -> None:
+    assert "secret" not in repr(Slot("http://h/files/a", "secret"))
