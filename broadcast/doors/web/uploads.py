@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from broadcast.core.errors import FileRejected, NotStored
 from broadcast.core.events import Shared
 from broadcast.core.file_names import format_size
+from broadcast.doors.web.downloads import Downloads
 from broadcast.doors.web.http import respond_text
 from broadcast.files.contents import SharedFile
 from broadcast.files.store import SharePlan, StoreError, StoreFull, WrongContent
@@ -21,7 +22,7 @@ from broadcast.files.store import SharePlan, StoreError, StoreFull, WrongContent
 if TYPE_CHECKING:
     from broadcast.core.errors import FileWhy, RejectedError
     from broadcast.core.uploads import Slot, Uploads
-    from broadcast.doors.web.http import Headers, Reply, Request
+    from broadcast.doors.web.http import Handler, Headers, Reply, Request
     from broadcast.files.store import FileStore, Upload
 
 _content_range: Final = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
@@ -241,3 +242,14 @@ def refuse(reply: Reply, error: RejectedError, status: int | None = None) -> Non
 
 def _offset(received: int) -> tuple[bytes, bytes]:
     return b"Upload-Offset", b"%d" % received
+
+
+def files_handler(uploads: Uploads, store: FileStore) -> Handler:
+    """Return the handler of all paths below ``/files/``. Those of downloads have a slash after the id."""
+    receive, send = UploadDoor(uploads, store).handle, Downloads(store).handle
+
+    def handle(request: Request, reply: Reply) -> None:
+        is_download = "/" in request.path.removeprefix("/files/")
+        (send if is_download else receive)(request, reply)
+
+    return handle
