@@ -209,7 +209,7 @@ class HttpConnection(Protocol):
         try:
             request = read_request(event, partial(self.factory.proxies.find_source, self._peer), exchange)
         except BadRequest as error:
-            respond_text(reply, error.status, str(error))
+            self._fail(error.status, str(error))
             return
         self._request = request
         try:
