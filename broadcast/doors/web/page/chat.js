@@ -612,7 +612,6 @@ export class Chat extends EventTarget {
       case "shared":
       case "gap":
         if (!conversation) return;
-        if (params.uid) this._outbox.confirm(params.uid);
         conversation.touch(params.session, this._time());
         this._takeStored(conversation, method, params);
         break;
@@ -1019,6 +1018,8 @@ export class Chat extends EventTarget {
 
   /** @param {Conversation} conversation @param {Change} change */
   _emitLines(conversation, change) {
+    // The room's stream may show an own line before the server answers it.
+    for (const line of change.changed) if (line.seq !== null) this._outbox.confirm(line.uid);
     if (change.added.length || change.changed.length || change.removed.length) {
       this._emit("lines", { key: conversation.key, ...change });
     }

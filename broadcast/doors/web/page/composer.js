@@ -1,10 +1,9 @@
 // @ts-check
 // The box in which messages are typed: sending, suggestions, drafts and earlier messages.
 
-import { COMMAND_NAMES } from "./commands.js";
 import { ask } from "./dialog.js";
 import { make } from "./drawing.js";
-import { byteLength, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
+import { byteLength, COMMAND_NAMES, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
 
 const MANY_LINES = 5; // more are sent only after a question
 const MOST_SENT = 100;
