@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from broadcast.client.address import show_address
 from broadcast.client.certificates import CertificateError
-from broadcast.client.protocol.errors import Untrusted, UploadFailed
+from broadcast.client.protocol.errors import FILE_REJECTED, FileRejected, Unreachable, Untrusted, UploadFailed
 from broadcast.client.protocol.session import Backoff
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust
@@ -45,6 +45,8 @@ SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
 """The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
+MAX_HASHED: Final = 256 * 1024 * 1024
+"""The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
 MAX_ANSWER: Final = 65536
 """The most bytes of an answer."""
 RETRIED: Final = frozenset({408, 409, 429, 502, 503, 504})
@@ -53,7 +55,7 @@ GONE: Final = frozenset({401, 403, 404, 410})
 """The statuses of a slot that the server does not know: it is used, too old, or from before a restart."""
 
 
-class SlotGone(UploadFailed):
+class SlotGone(Exception):
     """The server does not know the slot any more."""
 
 
@@ -71,7 +73,13 @@ class LocalFile:
                 raise UploadFailed(f"{self.path} is no file, but a folder or a device")
             self._file = self.path.open("rb")
             self.size = os.fstat(self._file.fileno()).st_size
-            self.sha256 = file_digest(self._file, "sha256").hexdigest()
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def hash(self) -> str:
+        """Return the SHA-256 of the file, or an empty text if it is too large to be read twice."""
+        try:
+            return file_digest(self._file, "sha256").hexdigest() if self.size <= MAX_HASHED else ""
         except OSError as error:
             raise self._unreadable(error) from None
 
@@ -102,7 +110,7 @@ class Sender:
         host = url.hostname or ""
         trust = make_trust(host)
         if trust is not None and not is_secure:
-            raise UploadFailed(f"the server takes files only without encryption, at {slot.url}, so nothing was sent")
+            raise Unreachable(f"the server takes files only without encryption, at {slot.url}, so nothing was sent")
         self._host = host
         self._port = url.port or (443 if is_secure else 80)
         self._trust = (trust or Trust(host)) if is_secure else None
@@ -133,8 +141,11 @@ class Sender:
             except CertificateError as error:
                 raise Untrusted(error.problem, error.fingerprint, error.known) from None
             self._failures += 1
-            if self._moved_at is None or monotonic() > self._moved_at + PATIENCE_SECONDS:
-                raise UploadFailed(f"no connection to {show_address(self._host, self._port)} for files: {problem}")
+            problem = f"no connection to {show_address(self._host, self._port)} for files: {problem}"
+            if self._moved_at is None:
+                raise Unreachable(problem)
+            if monotonic() > self._moved_at + PATIENCE_SECONDS:
+                raise UploadFailed(problem)
             await asyncio.sleep(Backoff().delay(self._failures, SystemRandom().random()))
 
     def _refuse(self, status: int, text: str) -> None:
@@ -142,7 +153,7 @@ class Sender:
         if status in GONE:
             raise SlotGone(text)
         if status not in RETRIED:
-            raise UploadFailed(text)
+            raise FileRejected(FILE_REJECTED, text, {"status": status})
 
     async def _ask(self) -> None:
         """Ask how many bytes the server has."""

@@ -57,7 +57,10 @@ class WebPort:
 
     def _give_slot(self, connection: FakeConnection, params: dict[str, Any]) -> dict[str, Any]:
         if params["size"] > 25_000_000:
-            raise Refusal(1029, "file-too-large")
+            raise Refusal(1030, "file-too-large")
+        for line in self.port.server.lines[params["room"]]:
+            if line.get("uid") == params["uid"]:
+                return {"file": line["file"], "seq": line["seq"], "at": line["at"]}
         same = [token for token, slot in self.slots.items() if slot.params["uid"] == params["uid"]]
         token = same[0] if same else next(self._tokens)
         self.slots.setdefault(token, Slot(params, connection.me.nick, connection.me.session))
