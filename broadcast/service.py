@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
+from socket import gethostname
 from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -35,12 +36,15 @@ from broadcast.core.limits import SERVER_FULL
 from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import CommitStats
+from broadcast.core.uploads import UploadClock, Uploads
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
+from broadcast.files.store import FileStore
+from broadcast.files.threads import FileThreads
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.accept_pacing import AcceptPacer
@@ -50,7 +54,7 @@ from broadcast.net.fd_reserve import install_fd_reserve
 from broadcast.net.handshake_pacing import HandshakePacer
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
-from broadcast.net.tls import INTERNAL_ERROR_ALERT, TlsListener
+from broadcast.net.tls import INTERNAL_ERROR_ALERT, NO_TLS, TlsListener
 from broadcast.net.writers import writer_for
 from broadcast.server.admin_socket import AdminSocket
 from broadcast.server.administration import Administration
@@ -79,7 +83,11 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
     from broadcast.core.interfaces import Journal
+    from broadcast.core.limits import Limits
     from broadcast.core.time_slice import CallSoon
+    from broadcast.doors.web.door import WebDoor
+    from broadcast.net.endpoints import Listener
+    from broadcast.net.writers import StreamTransport, Writer
     from broadcast.server.certificate_keeper import CertificateKeeper
     from broadcast.server.lifecycle import Monitor
 
@@ -175,6 +183,18 @@ class Options(usage.Options):
         ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
         ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
+        (
+            "web-path",
+            None,
+            None,
+            "Path of the page, as in /chat, if a reverse proxy passes it on. By default the page is the whole site.",
+        ),
+        (
+            "web-url",
+            None,
+            None,
+            "Address of the page for people, as in https://chat.example.com/. By default this machine's name and port.",
+        ),
         ("metrics", None, None, _METRICS),
         ("log-format", None, _DEFAULTS.log_format, f"Format of the log: {' or '.join(LOG_FORMATS)}."),
         ("config", None, None, "TOML file with settings, see below. By default none."),
@@ -188,6 +208,7 @@ class Options(usage.Options):
     )
     optFlags = (  # noqa: N815
         ("unicode-nicknames", None, "Allow letters of any script in nicknames. By default ASCII only."),
+        ("web-hsts", None, "Make browsers refuse plain HTTP for this host for a year. By default they do not."),
         ("ephemeral", None, "Keep messages in memory and write no files. By default they are stored in --data."),
     )
 
@@ -209,6 +230,28 @@ class Options(usage.Options):
     def opt_tls(self, port: str) -> None:
         """Where to listen with TLS, in the same form as --port. By default nowhere. Can be given several times."""
         self.setdefault("tls", []).append(port)
+
+    def opt_web(self, port: str) -> None:
+        """Where to serve the web page, in the same form as --port. By default nowhere. Can be given several times."""
+        self.setdefault("web", []).append(port)
+
+    def opt_web_tls(self, port: str) -> None:
+        """Where to serve it with https, with the certificate of --tls. By default nowhere. Can be given several
+        times.
+        """  # noqa: D205 - --help shows all of it
+        self.setdefault("web-tls", []).append(port)
+
+    def opt_web_origin(self, url: str) -> None:
+        """Another origin whose pages may use this server, as in https://chat.example.com. Its host is also accepted
+        as the name of this server. By default none. Can be given several times.
+        """  # noqa: D205
+        self.setdefault("web-origin", []).append(url)
+
+    def opt_trusted_proxy(self, address: str) -> None:
+        """Address or network of a reverse proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; unix for all
+        clients of unix sockets. By default none. Can be given several times.
+        """  # noqa: D205
+        self.setdefault("trusted-proxy", []).append(address)
 
     def opt_room(self, room: str) -> None:
         """Another room, if rooms are fixed. By default none. Can be given several times."""
@@ -310,29 +353,10 @@ def makeService(options: Options) -> Server:
         )
         programs = DoorContext(sessions, connections, random.random, encode_notice)
         factory.hand_over = partial(take_over, programs)
-        full = encode_notice(ServerNotice(SERVER_FULL))
-        pacer = AcceptPacer(reactor, thread_time, lambda: hub.backlog.message_count)
-
-        def prepare(last_words: bytes, port: IListeningPort) -> None:
-            if isinstance(port, Port):  # other packages may have ports of their own
-                install_fd_reserve(port, last_words, reactor)
-                pacer.install(port)
-
-        entrances = [
-            Entrance(
-                parse_listener(reactor, port, config.interface, connection_limiter=connections.limiter),
-                factory,
-                partial(prepare, full),
-            )
-            for port in config.ports
-        ]
-        certificate = _make_certificate(config, reactor) if config.tls else None
-        if certificate is not None:
-            handshake_pacer = HandshakePacer(reactor, thread_time, pacer.is_talking)
-            for port in config.tls:
-                listener = parse_listener(reactor, port, config.interface, "--tls", connections.limiter)
-                tls = TlsListener(listener, certificate.get_context, reactor, connections.limiter, handshake_pacer)
-                entrances.append(Entrance(tls, factory, partial(prepare, INTERNAL_ERROR_ALERT)))
+        certificate = _make_certificate(config, reactor) if config.tls or config.web_tls else None
+        web = _make_web_door(config, programs, hub, reactor, make_writer) if config.web or config.web_tls else None
+        entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
+        files = None if web is None else _make_file_store(config.data, web, hub, limits, reactor)
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
@@ -354,8 +378,49 @@ def makeService(options: Options) -> Server:
         dead_peers,
         monitor=monitor,
         certificate=certificate,
+        files=files,
         admin=_make_admin_socket(reactor, config.data, Administration(authenticator, journal.records, time, hub)),
     )
+
+
+def _make_entrances(
+    config: Config,
+    reactor: Any,  # noqa: ANN401 - as in makeService
+    connections: Connections,
+    hub: Hub,
+    factory: BroadcastFactory,
+    web: WebDoor | None,
+    certificate: CertificateKeeper | None,
+) -> list[Entrance]:
+    """Return all places at which clients connect. Raises ``StartupError``."""
+    limiter = connections.limiter
+    pacer = AcceptPacer(reactor, thread_time, lambda: hub.backlog.message_count)
+    handshake_pacer = HandshakePacer(reactor, thread_time, pacer.is_talking)
+
+    def prepare(last_words: bytes, port: IListeningPort) -> None:
+        if isinstance(port, Port):  # other packages may have ports of their own
+            install_fd_reserve(port, last_words, reactor)
+            pacer.install(port)
+
+    def listen(port: str, option: str) -> Listener:
+        return parse_listener(reactor, port, config.interface, option, limiter)
+
+    def listen_with_tls(port: str, option: str, no_tls: bytes) -> Listener:
+        assert certificate is not None
+        return TlsListener(listen(port, option), certificate.get_context, reactor, limiter, handshake_pacer, no_tls)
+
+    full = partial(prepare, factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL)))
+    alert = partial(prepare, INTERNAL_ERROR_ALERT)
+    entrances = [Entrance(listen(port, "--port"), factory, full) for port in config.ports]
+    entrances += [Entrance(listen_with_tls(port, "--tls", NO_TLS), factory, alert) for port in config.tls]
+    if web is not None:
+        for port in config.web_tls:
+            page = web.serve_at(listen_with_tls(port, "--web-tls", web.no_tls), "https")
+            entrances.append(Entrance(page, web.factory, alert))
+        for port in config.web:
+            page = web.serve_at(listen(port, "--web"), "http")
+            entrances.append(Entrance(page, web.factory, partial(prepare, web.full)))
+    return entrances
 
 
 def _make_admin_socket(
@@ -376,9 +441,9 @@ def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal,
     return journal, f"What is said is kept in {sanitize(str(directory))}."
 
 
-def _pip_install(package: str) -> str:
-    """Return the command that installs *package* for the Python that runs the server."""
-    return shlex.join([sys.executable, "-m", "pip", "install", package])
+def _pip_install(*packages: str) -> str:
+    """Return the command that installs *packages* for the Python that runs the server."""
+    return shlex.join([sys.executable, "-m", "pip", "install", *packages])
 
 
 def _make_monitor(
@@ -403,6 +468,51 @@ def _make_monitor(
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
     return metrics.Monitor(listener, sources, reactor, reactor.callFromThread, run_in_thread, monotonic)
+
+
+def _make_web_door(
+    config: Config,
+    programs: DoorContext,
+    hub: Hub,
+    reactor: Any,  # noqa: ANN401 - as in makeService
+    make_writer: Callable[[StreamTransport], Writer],
+) -> WebDoor:
+    """Return the door for the web page. Raises ``StartupError``."""
+    try:
+        from broadcast.doors.web.door import WebDoor, WebSettings  # noqa: PLC0415 - optional, as above
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in {"h11", "websockets"}:
+            raise
+        raise StartupError(f"--web needs h11 and websockets: {_pip_install('h11', 'websockets')}") from error
+    settings = WebSettings(config.web_path, config.web_url, config.web_origins, config.trusted_proxies, config.web_hsts)
+    return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
+
+
+def _make_file_store(
+    directory: Path | None,
+    web: WebDoor,
+    hub: Hub,
+    limits: Limits,
+    reactor: Any,  # noqa: ANN401 - as in makeService
+) -> FileStore | None:
+    """Let people share files, which are stored in *directory*. Return None if there is none."""
+    if directory is None:
+        return None
+    from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
+
+    threads = FileThreads(reactor.callFromThread)
+    folder = directory / "files"
+    store = FileStore(folder, threads, reactor.callLater, time, days=limits.file_days, report=_log_file_fault)
+    clock = UploadClock(monotonic, time, reactor.callLater)
+    uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
+    hub.uploads = uploads
+    web.address.on_known = partial(setattr, uploads, "base_url")
+    web.site.routes["/files/"] = files_handler(uploads, store)
+    return store
+
+
+def _log_file_fault(line: str) -> None:
+    _log.error("{line}", line=sanitize(line))
 
 
 def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authenticator:  # noqa: ANN401 - as above
@@ -432,9 +542,9 @@ def _make_certificate(config: Config, reactor: Any) -> CertificateKeeper:  # noq
 
     Raises ``StartupError``.
     """
-    for port in config.tls:
+    for option, port in [*(("--tls", port) for port in config.tls), *(("--web-tls", port) for port in config.web_tls)]:
         if port.startswith(("ssl:", "tls:")):
-            raise StartupError(f"--tls {port}: this would encrypt twice. Write tcp: and --cert, or use --port.")
+            raise StartupError(f"{option} {port}: this would encrypt twice. Write tcp: and --cert, or use --port.")
     try:
         from broadcast.server.certificate_keeper import CertificateKeeper  # noqa: PLC0415 - optional, as above
     except ImportError as error:

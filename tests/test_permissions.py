@@ -14,6 +14,7 @@ from broadcast.core.commands import COMMANDS, find_command
 from broadcast.doors.jsonrpc.messages import METHODS
 from broadcast.doors.jsonrpc.methods import HANDLERS
 from tests.doors.jsonrpc.programs import ProgramWorld
+from tests.files import take_files
 from tests.operators import audit, connect_program, give_account, join, make_account, member_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ FOR_EVERYBODY: Final = {
     "inbox": "",
     "history": "5",
     "search": "hi",
+    "files": "",
+    "upload-link": "",
     "rooms": "",
     "join": "lobby",
     "leave": "",
@@ -69,16 +72,17 @@ FOR_OPERATORS: Final = {
     "audit": "5",
 }
 """The commands of operators, with an argument that they can act on."""
-SPEAKING: Final = {"nick", "me", "say", "msg", "reply", "topic", "away"}
-"""The commands for everybody that people who are muted cannot use with an argument."""
+SPEAKING: Final = {"nick", "me", "say", "msg", "reply", "topic", "away", "upload-link"}
+"""The commands for everybody that people who are muted cannot use with this argument."""
 METHODS_OF_MUTED: Final = {
     *("leave", "inbox", "history", "search", "rooms", "members", "command", "ping", "quit"),
     *("register", "login", "oidc", "logout", "set_password", "drop"),
 }
 """The methods, besides ``hello``, that people who are muted can use."""
-SPEAKING_METHODS: Final = {
+SPEAKING_METHODS: Final[dict[str, dict[str, object]]] = {
     "say": {"room": "lobby", "text": "hi"},
     "emote": {"room": "lobby", "text": "waves"},
+    "upload": {"room": "lobby", "name": "report.pdf", "size": 5},
     "tell": {"to": "carol", "text": "psst"},
     "topic": {"room": "lobby", "text": "soup"},
     "nick": {"nick": "rob"},
@@ -111,6 +115,7 @@ CASES: Final = [Case(*case) for case in product(ROLES, ORIGINS, STATES)]
 def build(case: Case) -> tuple[ProgramWorld, Person]:
     """Return a server and the person of *case* in it."""
     world = ProgramWorld()
+    take_files(world)
     join(world, "carol", "198.51.100.1")
     for name, role in (("dave", ""), ("erin", "operator")):
         make_account(world, name, role)

@@ -27,7 +27,7 @@ import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.private_messages
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
-from broadcast.core.events import STORED, Stored, TopicChanged
+from broadcast.core.events import STORED, Shared, Stored, TopicChanged
 from broadcast.core.hub import TAKEN_OVER, Settings
 from broadcast.core.limits import DEFAULTS
 from broadcast.delivery.fanout import Fanout
@@ -523,7 +523,8 @@ class Model(RuleBasedStateMachine):
             assert [*log._events] == [*range(1, log.last + 1)]
             uids = [event.uid for event in log._events.values() if event.uid]
             assert len(set(uids)) == len(uids), f"no line is twice in {room}"
-        lobby = [spoken(event) for event in journal._logs["lobby"]._events.values()] if "lobby" in journal._logs else []
+        events = journal._logs["lobby"]._events.values() if "lobby" in journal._logs else ()
+        lobby = [spoken(event) for event in events if not isinstance(event, Shared)]
         assert [line for line in self.witness.lines() if not line.startswith((" * ", "[", "-> "))] == lobby
 
     def check_lines(self, program: Program) -> None:

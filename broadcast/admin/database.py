@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 from broadcast.admin.status import UNUSABLE, AdminError
 from broadcast.core.events import Stored
 from broadcast.core.records import PrivateLine
-from broadcast.journals.sqlite.database import COLUMNS, connect, from_row, translate_errors
+from broadcast.journals.sqlite.database import EVENT_COLUMNS, connect, from_row, translate_errors
 from broadcast.journals.sqlite.journal import FILE
 from broadcast.journals.sqlite.opening import examine
 from broadcast.journals.sqlite.record_tables import select_records
@@ -121,7 +121,7 @@ def read_lines(db: sqlite3.Connection, room: RoomSize, since: float, until: floa
 
     Each part is read by a statement of its own, so that the server can shorten its write-ahead log meanwhile.
     """
-    query = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constant names
+    query = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constant names
     first, last = key(room.id, 0), key(room.id, room.last)
     while rows := db.execute(query, (first, last, ROWS)).fetchall():
         yield [from_row(row) for row in rows if _is_within(row[1], since, until)]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf
+from typing import Final
 
 import msgspec
 
 from broadcast.admin.database import RoomSize, read_lines, read_private_lines, read_rooms
 from broadcast.admin.output import Progress, format_time, write
 from broadcast.admin.status import REJECTED, AdminError
-from broadcast.core.events import Message, Stored
+from broadcast.core.events import Action, Message, Shared, Stored
+from broadcast.core.file_names import format_size
 from broadcast.core.records import PrivateLine
+
+_KINDS: Final = {Message: "said", Action: "emoted", Shared: "shared"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,18 @@ def _find_rooms(db: sqlite3.Connection, names: Sequence[str]) -> list[RoomSize]:
 
 
 def _text_line(_room: str, line: Stored) -> str:
-    said = f"{line.nick}: {line.text}" if isinstance(line, Message) else f"** {line.nick} {line.text}"
+    if isinstance(line, Shared):
+        said = f"* {line.nick} shared {line.file.name} ({format_size(line.file.size)})"
+    else:
+        said = f"{line.nick}: {line.text}" if isinstance(line, Message) else f"** {line.nick} {line.text}"
     return f"#{line.seq} [{format_time(line.at)}] {said}"
 
 
 def _json_line(room: str, line: Stored) -> str:
-    kind = "said" if isinstance(line, Message) else "emoted"
+    kind = _KINDS[type(line)]
     event = {"room": room, "seq": line.seq, "at": round(line.at, 3), "kind": kind, "nick": line.nick}
-    return _encode({**event, "text": line.text, "uid": line.uid})
+    file = {"file": asdict(line.file)} if isinstance(line, Shared) else {}
+    return _encode({**event, "text": line.text, "uid": line.uid, **file})
 
 
 def _private_text_line(line: PrivateLine) -> str:

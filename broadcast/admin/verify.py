@@ -12,7 +12,7 @@ from broadcast.admin.output import Progress, show_progress
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.records import AuditEntry
 from broadcast.journals.sqlite.data_dir import LastNumber
-from broadcast.journals.sqlite.database import COLUMNS, REPORTER, from_row
+from broadcast.journals.sqlite.database import COLUMNS, EVENT_COLUMNS, REPORTER, from_row
 from broadcast.journals.sqlite.record_tables import read_records, select_records
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, key_range
 from broadcast.journals.sqlite.schema import MIGRATIONS
@@ -21,6 +21,8 @@ MAX_PROBLEMS: Final = 20
 """Maximum number of problems that are reported."""
 LINES_VERSION: Final = 4
 """The schema version from which on lines have all their columns."""
+FILES_VERSION: Final = 6
+"""The schema version from which on lines can share files."""
 AUDIT_ROWS: Final = 10_000
 
 
@@ -67,7 +69,9 @@ def _check_lines(db: sqlite3.Connection, last_number: LastNumber) -> Iterator[st
     rooms = {number: RoomCheck(name) for number, name in db.execute("SELECT id, name FROM rooms")}
     done = 0
     progress = Progress(lambda: f"{done:,} lines checked")
-    query = f"SELECT {COLUMNS} FROM events ORDER BY seq"  # noqa: S608 - constant names
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    columns = EVENT_COLUMNS if version >= FILES_VERSION else f"{COLUMNS}, NULL"
+    query = f"SELECT {columns} FROM events ORDER BY seq"  # noqa: S608 - constant names
     for done, row in enumerate(db.execute(query)):
         room, seq = rooms.get(row[0] >> SEQ_BITS), row[0] & MAX_SEQ
         if room is None or not seq:

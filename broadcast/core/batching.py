@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from broadcast.core.events import (
     STORED,
+    Action,
     Announced,
     AwayChanged,
     Barrier,
@@ -16,9 +17,11 @@ from broadcast.core.events import (
     Joined,
     LeaveCount,
     Left,
+    Message,
     PrivateMessage,
     Receipt,
     Renamed,
+    Shared,
     StoreFailed,
     TopicChanged,
 )
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
     from broadcast.core.membership import Member, Membership
 
 _PRESENCE = (Joined, JoinCount, Left, LeaveCount)
-_SAME_FOR_ALL = (Announced, AwayChanged, Barrier, TopicChanged)
+_LINES = (Message, Action)
+_SAME_FOR_ALL = (Announced, AwayChanged, Barrier, TopicChanged, Shared)
 """Events without overrides."""
 _IGNORABLE = (*STORED, TopicChanged)
 """Events that members do not receive from the nicknames that they ignore."""
+_SHOWN_TO_AUTHOR = (TopicChanged, Shared)
+"""Those that their authors receive, whatever they ignore."""
 COALESCE_ABOVE = 5
 """Maximum number of joins, and of leaves, that one batch shows one by one."""
 
@@ -150,7 +156,7 @@ def build_batch(
     * Programs (``Member.receives_own``) receive their own lines and renames as everybody does.
     * Only the recipient receives a private message, and only the author a failure to store.
     * Newcomers among *unannounced* receive only the joins and leaves after their own group.
-    * Members in *ignoring* do not receive the lines and topics of the nicknames that they ignore.
+    * Members in *ignoring* do not receive the lines, files and topics of the nicknames that they ignore.
 
     *last_seq* is the number of the last stored event before the batch. The cost grows with the events and the
     overrides, never with subscribers times events.
@@ -163,7 +169,7 @@ def build_batch(
     """The overrides of those authors that do not receive their own lines."""
     names = _RenameTracker()
     for index, event in enumerate(shown):
-        if isinstance(event, STORED):
+        if isinstance(event, _LINES):
             session = event.session
             own = authors.get(session)
             if own is None:
@@ -213,12 +219,12 @@ def ignores(member: Member, author: int, keys: Iterable[str]) -> bool:
 
 
 def _apply_ignores(shown: Sequence[Event], ignoring: Iterable[Member], overrides: dict[int, list[Override]]) -> None:
-    """Hide from each *ignoring* member the lines and topics of the nicknames that it ignores.
+    """Hide from each *ignoring* member the lines, files and topics of the nicknames that it ignores.
 
     Members that ignore the same authors share one list, so it is built once, however many they are.
     """
     lines: dict[str, list[int]] | None = None
-    topics = [(index, event) for index, event in enumerate(shown) if isinstance(event, TopicChanged)]
+    shown_to_author = [(index, event) for index, event in enumerate(shown) if isinstance(event, _SHOWN_TO_AUTHOR)]
     shared: dict[frozenset[str], list[Override]] = {}
     for member in ignoring:
         if lines is None:
@@ -229,15 +235,16 @@ def _apply_ignores(shown: Sequence[Event], ignoring: Iterable[Member], overrides
         hidden = shared.get(keys)
         if hidden is None:
             hidden = shared[keys] = [(index, None) for index in sorted({index for key in keys for index in lines[key]})]
-        # A member may have taken a nickname that it ignores: its own lines remain receipts, and it sees its own topics.
-        own = [*overrides.get(member.id, ()), *(topic for topic in topics if topic[1].session == member.id)]
+        # A member may have taken a nickname that it ignores: its own lines remain receipts, and it sees its own topics
+        # and files.
+        own = [*overrides.get(member.id, ()), *(event for event in shown_to_author if event[1].session == member.id)]
         if own:
             hidden = sorted((dict(hidden) | dict(own)).items(), key=lambda override: override[0])
         overrides[member.id] = hidden
 
 
 def _lines_by_author(shown: Sequence[Event]) -> dict[str, list[int]]:
-    """Return the indexes of lines and topics by the comparison keys under which their author may be ignored."""
+    """Return the indexes of lines, files and topics by the comparison keys under which their author may be ignored."""
     names = _RenameTracker()
     lines: dict[str, list[int]] = {}
     for index, event in enumerate(shown):

@@ -13,6 +13,7 @@ from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled,
 from broadcast.core.command_context import Command, CommandContext, reply_lines
 from broadcast.core.errors import JournalError, NameRejected, NotStored, PasswordNeeded, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
+from broadcast.core.file_names import format_size
 from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
@@ -20,6 +21,7 @@ from broadcast.core.private_commands import show_found, show_history, show_inbox
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.stats import Rejection
+from broadcast.core.uploads import OPEN_SECONDS
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -46,6 +48,8 @@ SEARCH_MAX_LINES = 50
 """Maximum number of lines that ``/search`` shows."""
 MAX_IGNORED = 100
 """Maximum number of nicknames that one member can ignore. They are in memory until the member leaves."""
+LISTED_FILES = 20
+"""Number of files that ``/files`` lists."""
 LISTED_ROOMS = 50
 """Maximum number of rooms that ``/rooms`` lists."""
 IDLE_AFTER_SECONDS = 5 * 60
@@ -57,6 +61,7 @@ UNHEARD = frozenset(
         "help", "names", "history", "search", "rooms", "join", "leave", "timestamp", "receipts", "quiet", "ignore",
         "unignore", "back", "ping", "uptime", "version", "motd", "quit",
         "register", "login", "oidc", "logout", "passwd", "drop", "inbox",
+        "files", "upload-link",
     }
 )  # fmt: skip
 """Commands whose argument nobody else reads. People who are muted can use no other command with an argument."""
@@ -393,6 +398,23 @@ def _search(context: CommandContext, argument: str, at: float) -> None:
     reply.start(lambda: [query])
 
 
+def _files(context: CommandContext, argument: str, at: float) -> None:
+    query = partial(context.room.files, LISTED_FILES)
+    reply = _PagedReply(context, if_none="nobody has shared a file here.", if_failed="the files cannot be listed")
+    reply.start(lambda: [query])
+
+
+def _upload_link(context: CommandContext, argument: str, at: float) -> None:
+    uploads = context.hub.require_uploads()
+    slot = uploads.open_slot(context.member, context.room)
+    reply_lines(
+        context,
+        f"curl -T FILE -H 'Authorization: Bearer {slot.token}' {slot.url}",
+        f"This shares one file in {slot.room}, of at most {format_size(uploads.max_bytes)}. Begin within "
+        f"{OPEN_SECONDS // 60} minutes.",
+    )
+
+
 def _rooms(context: CommandContext, argument: str, at: float) -> None:
     _reply_later(context, lambda: _list_rooms(context))
 
@@ -523,6 +545,8 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("inbox", "", "the last stored messages to you; /history @NAME shows those with NAME", show_inbox),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
     Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),
+    Command("files", "", f"lists the last {LISTED_FILES} files of the room", _files),
+    Command("upload-link", "", "shows how to share one file from a shell, with curl", _upload_link),
     Command("rooms", "", "lists the rooms", _rooms),
     Command("join", "ROOM", "moves to another room, and opens it if there is none", _join),
     Command("leave", "", "moves back to the room in which you arrived", _leave),

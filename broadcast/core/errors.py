@@ -22,6 +22,7 @@
     │   ├── TooManyRegistrations    ... because of the number of new accounts
     │   ├── TooManyLogins           ... because of the number of logins with OpenID Connect
     │   ├── LoginFailed             ... because the OpenID Connect provider has not confirmed who the user is
+    │   ├── FileRejected            ... because of a limit of files, or because the upload has ended
     │   └── Busy                    ... because the server has too much of such work just now
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
@@ -32,9 +33,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from broadcast.core.stats import Rejection
+
+FileWhy: TypeAlias = Literal[
+    "no-files", "file-too-large", "too-many-files", "too-many-uploads", "no-space", "upload-ended"
+]
+"""Why a file cannot be shared: the server takes none, a limit, or the end of the upload."""
 
 
 class BroadcastError(Exception):
@@ -177,6 +183,19 @@ class TooManyLogins(RejectedError):
 
 class LoginFailed(RejectedError):
     """The OpenID Connect provider has not confirmed who the user is."""
+
+
+class FileRejected(RejectedError):
+    """A file cannot be shared, or not now. *why* is a word for programs.
+
+    *limit* is the limit that was reached, in bytes or files. After *retry* seconds, another try makes sense.
+    """
+
+    def __init__(self, text: str, why: FileWhy, limit: int | None = None, retry: int | None = None) -> None:
+        super().__init__(text)
+        self.why = why
+        self.limit = limit
+        self.retry = retry
 
 
 class Busy(RejectedError):

@@ -61,6 +61,46 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file that a member has shared."""
+
+    id: str
+    """The random identifier of this share. It is secret: everybody who has it can download the file."""
+    name: str
+    """The name of the file; see ``file_names.clean_file_name``."""
+    size: int
+    """Size in bytes."""
+    type: str
+    """The media type, one of an allow-list; ``application/octet-stream`` for all others."""
+    sha256: str
+    """The SHA-256 of the content, in hexadecimal digits."""
+    width: int = 0
+    """Width of the image in pixels; 0 if the file is no image, or its size is not known."""
+    height: int = 0
+    """Height of the image in pixels, or 0."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """A file that a member shares. Only a journal may change it, as described in ``Message``."""
+
+    session: int
+    nick: str
+    file: FileInfo
+    at: float
+    seq: int = 0
+    uid: str = ""
+    """The identifier that the author's program has chosen, unique in the room; empty if there is none."""
+    on_stored: OnStored | None = field(default=None, compare=False, repr=False)
+    """Called when the event is in delivery, or could not be stored."""
+
+    @property
+    def text(self) -> str:
+        """The name of the file, which a search finds."""
+        return self.file.name
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """A member joined the room."""
 
@@ -159,7 +199,7 @@ class PrivateMessage:
 class StoreFailed:
     """The journal could not store *event*. Only the author receives this, with the reason."""
 
-    event: Message | Action | TopicChanged
+    event: Message | Action | Shared | TopicChanged
     reason: str
 
     @property
@@ -217,14 +257,14 @@ class RoomEntered:
 class ReplayLine:
     """An event from before the subscriber joined."""
 
-    event: Message | Action
+    event: Message | Action | Shared
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
     """An event that the subscriber asked for. It is shown with its number."""
 
-    event: Message | Action
+    event: Message | Action | Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +333,9 @@ class ServerNotice:
     text: str
 
 
-Stored: TypeAlias = Message | Action
+Line: TypeAlias = Message | Action
+"""A stored event that a member types."""
+Stored: TypeAlias = Line | Shared
 Transient: TypeAlias = (
     Joined
     | Left
@@ -331,11 +373,11 @@ Notice: TypeAlias = (
 OnStored: TypeAlias = "Callable[[Stored | TopicChanged | StoreFailed], None]"
 """Receives an event when it is in delivery, or the failure to store it."""
 
-STORED: Final = (Message, Action)
+STORED: Final = (Message, Action, Shared)
 """``Stored`` for ``isinstance``: a union in that place would be built anew for each event."""
 PRIVATE_EVENTS: Final = (PrivateMessage, StoreFailed)
 """Events that at most one subscriber sees."""
-_WITH_TEXT: Final = (Message, Action, PrivateMessage, TopicChanged)
+_WITH_TEXT: Final = (Message, Action, PrivateMessage, TopicChanged, Shared)
 
 
 def text_length(event: Event) -> int:

@@ -13,6 +13,7 @@ from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
 from broadcast.core.batching import ignores
 from broadcast.core.errors import (
+    FileRejected,
     JournalError,
     NicknameRejected,
     NotHere,
@@ -23,7 +24,7 @@ from broadcast.core.errors import (
     RejectedError,
     RoomRejected,
 )
-from broadcast.core.events import OnStored, PrivateMessage
+from broadcast.core.events import FileInfo, OnStored, PrivateMessage
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Link, Member, MemberListener
@@ -33,6 +34,7 @@ from broadcast.core.records import AuditEntry, PrivateLine
 from broadcast.core.room import Room, RoomContext
 from broadcast.core.source import Source
 from broadcast.core.stats import Rejection
+from broadcast.core.uploads import Uploads
 
 GOING_DOWN = "The server is going down."
 """The announcement of the shutdown in each room, and the reason that clients without a nickname receive."""
@@ -128,6 +130,8 @@ class Hub:
         self.accounts: Accounts = authenticator.accounts
         self.private_lines = PrivateLines(journal.records)
         self.moderation = Moderation(journal.records)
+        self.uploads: Uploads | None = None
+        """The uploads of files; None if the server takes no files. It is set after the hub is made."""
         self.started = started
         self.rooms: dict[str, Room] = {}
         """The open rooms by name: those with members, the lobby, and those of ``Settings.fixed_rooms``."""
@@ -416,6 +420,8 @@ class Hub:
             member.cancel_login()
         del self.members[member.id]
         self.moderation.forget(member)
+        if self.uploads is not None:
+            self.uploads.end_session(member)
         self._ignoring.discard(member)
         for room in list(self.rooms_of(member)):
             room.leave(member, reason)
@@ -590,6 +596,18 @@ class Hub:
         member.removed_by = operator
         text = with_reason(f"{action} by {operator}", why)
         member.listener.disconnect(text, f"You were {text}")
+
+    # Files
+
+    def file_url(self, file: FileInfo) -> str:
+        """Return the address of *file*, empty if it is no longer there."""
+        return "" if self.uploads is None else self.uploads.file_url(file)
+
+    def require_uploads(self) -> Uploads:
+        """Return the uploads of files. Raises ``FileRejected`` if the server takes no files."""
+        if self.uploads is None:
+            raise FileRejected("this server takes no files.", "no-files")
+        return self.uploads
 
     # Nicknames
 

@@ -144,6 +144,9 @@ class RoomLog(Protocol):
         ignored. If no phrase has words, the result is empty.
         """
 
+    def read_files(self, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Read the newest *limit* events up to number *last* that share a file, ascending. Does not block."""
+
     def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
         """Read the ``uid`` and number of each event from *first* to *last* that has one, ascending. Does not block."""
 
@@ -316,3 +319,26 @@ class Journal(Protocol):
 
         Events that return after this call do not reach the listeners.
         """
+
+
+class FileArchive(Protocol):
+    """The shared files, stored on disk or in memory. No method blocks.
+
+    The owner of a file is ``Slot.owner``. The archive stores the owner with the file, because it outlives the process.
+    """
+
+    @property
+    def used_bytes(self) -> int:
+        """Total size of the complete files."""
+
+    def has(self, file_id: str) -> bool:
+        """Return whether the file with this id is complete and still there."""
+
+    def bytes_of(self, owner: str) -> int:
+        """Return the total size of the complete files of *owner*."""
+
+    def remove_oldest(self, owner: str) -> bool:
+        """Remove the oldest file of *owner*. Return False if there is none."""
+
+    def remove(self, file_id: str) -> None:
+        """Remove the file with this id, because it was not shared after all. It may be gone already."""

@@ -21,6 +21,8 @@ ARRIVALS_AT_ONCE: Final = 64
 """Minimum number of connections that an address may open at once; more if it may have more connections."""
 MAX_ARRIVALS: Final = 10_000
 """Maximum number of addresses whose rate of new connections is known. The least recently used ones are forgotten."""
+FILES_PER_HOUR: Final = 20
+"""Maximum number of files that a person may share in an hour."""
 _MIN_DELAY = 1e-6
 """Minimum delay, in seconds. After a timer has fired, rounding can leave a rest of a trillionth of a second."""
 
@@ -61,6 +63,18 @@ class Limits:
     """Number of events not yet stored and delivered at which the room pauses the authors."""
     high_water_bytes: int = 8 * 1024 * 1024
     """Size of the text of such events at which the room pauses the authors, in bytes. A character counts as one."""
+
+    file_bytes: int = 25 * 1024 * 1024
+    """Maximum size of a file that people share, in bytes."""
+    files_total: int = 1024 * 1024 * 1024
+    """Maximum size of all files together, in bytes. Past it, the oldest files of the uploader are removed."""
+    file_days: int = 30
+    """Number of days after which a file is removed."""
+
+    @property
+    def files_per_hour(self) -> int | None:
+        """Maximum number of files that a person may share in an hour; None for no limit, as for lines."""
+        return None if self.lines_per_second == inf else FILES_PER_HOUR
 
     def without_client_limits(self) -> Limits:
         """Return the limits without those on single clients and addresses, for a room of trusted programs."""

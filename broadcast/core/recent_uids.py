@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError, UidReused
-from broadcast.core.events import Stored, StoreFailed
+from broadcast.core.events import Shared, Stored, StoreFailed
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Callback, ReadCallback, UidsCallback
@@ -106,4 +106,6 @@ def _compare(event: Stored, answer: Answer, found: Sequence[Stored] | JournalErr
     else:
         first = found[0]
         is_same = type(first) is type(event) and (first.nick, first.text) == (event.nick, event.text)
+        if isinstance(first, Shared) and isinstance(event, Shared):
+            is_same = is_same and first.file.size == event.file.size
         answer(first if is_same else UidReused(first.seq))

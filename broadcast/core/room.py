@@ -247,6 +247,10 @@ class Room:
         """Find the newest *limit* stored events that match *query*, except those that are not in delivery yet."""
         self._log.search(query, self.last_seq, limit, on_result)
 
+    def files(self, limit: int, on_result: ReadCallback) -> None:
+        """Find the newest *limit* events that share a file, except those that are not in delivery yet."""
+        self._log.read_files(self.last_seq, limit, on_result)
+
     def _append(self, event: Event, characters: int = 0) -> None:
         """Append *event*, of whose text a member wrote *characters*."""
         backlog = self._backlog

@@ -3,8 +3,8 @@
 The folder holds three kinds of files:
 
 * ``HASH``: a content. Its name is its SHA-256 in hexadecimal digits, so the same content is there once.
-* ``ID.json``: the record of one share of a content, with a random id of 128 bits.
-* ``ID.part``: an unfinished upload, or a record that is being written. The next start removes it.
+* ``ID.json``: the record of one share of a content.
+* ``RANDOM.part``: an unfinished upload, or a record that is being written. The next start removes it.
 
 A share exists as soon as its content, then its record, then the entries of the folder are durable.
 """
@@ -17,7 +17,6 @@ import os
 import re
 import secrets
 import sys
-from base64 import b32encode
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,15 +27,14 @@ from shutil import disk_usage
 from threading import Lock
 from typing import Final, NamedTuple
 
+from broadcast.core.events import FileInfo
 from broadcast.files.images import Image, read_image
 
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 """Free bytes of the disk that uploads leave to the journal."""
-ID_BYTES: Final = 16
 
-_ID: Final = "[a-z2-7]{26}"
-_part_names: Final = re.compile(rf"{_ID}\.part")
-_record_names: Final = re.compile(rf"({_ID})\.json")
+_part_names: Final = re.compile(r"[0-9a-f]{32}\.part")
+_record_names: Final = re.compile(r"([A-Za-z0-9_-]{20,64})\.json")
 _content_names: Final = re.compile("[0-9a-f]{64}")
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 _BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows only
@@ -48,7 +46,7 @@ class SharedFile:
     """One share of a content."""
 
     id: str
-    """Its random name in addresses."""
+    """Its random and secret name in addresses."""
     name: str
     """The name that the uploader gave, sanitized."""
     size: int
@@ -63,6 +61,11 @@ class SharedFile:
     """Width of an image in pixels; 0 for other files, or if it is unknown."""
     height: int = 0
 
+    @property
+    def info(self) -> FileInfo:
+        """The file as an event describes it."""
+        return FileInfo(self.id, self.name, self.size, self.type, self.sha256, self.width, self.height)
+
 
 class Sealed(NamedTuple):
     """The complete content of an upload, which is durable under its temporary name."""
@@ -76,17 +79,12 @@ class ContentMissing(Exception):
     """A content was removed from the folder, or replaced."""
 
 
-def new_id() -> str:
-    """Return a random id of 128 bits, which differs from all others on file systems that ignore case, too."""
-    return b32encode(secrets.token_bytes(ID_BYTES)).decode().rstrip("=").lower()
-
-
 class PartFile:
     """The file of an unfinished upload in *folder*. Its first bytes create it. Only one thread may use it at a time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.path = folder / f"{new_id()}.part"
+        self.path = _part_path(folder)
         self._descriptor = -1
         self._hash = sha256()
         self._size = 0
@@ -170,7 +168,7 @@ class Contents:
     def commit(self, part: PartFile, file: SharedFile) -> None:
         """Turn *part*, which is sealed, into *file*. Raises ``OSError``, and leaves nothing then."""
         record = self._folder / f"{file.id}.json"
-        part_of_record = self._folder / f"{file.id}.part"
+        part_of_record = _part_path(self._folder)
         is_counted = False
         try:
             _write_durably(part_of_record, json.dumps(asdict(file)).encode())
@@ -219,6 +217,10 @@ class Contents:
             if not self._shares[file.sha256]:
                 del self._shares[file.sha256]
                 (self._folder / file.sha256).unlink(missing_ok=True)
+
+
+def _part_path(folder: Path) -> Path:
+    return folder / f"{secrets.token_hex(16)}.part"
 
 
 def _read_record(path: Path, file_id: str) -> SharedFile | None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from broadcast.core.errors import RejectedError, StartupError
 from broadcast.core.interfaces import CallLater
-from broadcast.files.contents import ContentMissing, Contents, PartFile, Sealed, SharedFile, new_id, read_at
+from broadcast.files.contents import ContentMissing, Contents, PartFile, Sealed, SharedFile, read_at
 from broadcast.files.images import Image
 from broadcast.files.threads import Worker
 from broadcast.files.types import choose_type
@@ -23,11 +23,9 @@ from broadcast.files.types import choose_type
 HIGH_WATER_BYTES: Final = 256 * 1024
 """Number of bytes of one upload that wait for the disk at which its sender has to pause."""
 MIN_COUNTED_BYTES: Final = 4096
-"""Number of bytes that even an empty file counts, so that the total limits the number of files, too."""
+"""Number of bytes that even an empty file counts."""
 SWEEP_SECONDS: Final = 60.0
 """Time from one removal of old files to the next."""
-IDLE_SWEEPS: Final = 60
-"""Number of sweeps without a further byte after which an unfinished upload is removed: one hour."""
 SECONDS_PER_DAY: Final = 86_400
 
 
@@ -43,14 +41,15 @@ class WrongContent(StoreError):
     """The content is not the one that was announced."""
 
 
-class Usage(NamedTuple):
-    """What the store holds."""
+class SharePlan(NamedTuple):
+    """The share that an upload becomes."""
 
-    files: int
-    bytes: int
-    """Sum of the files' sizes, as the total counts them."""
-    uploads: int
-    """Number of unfinished uploads."""
+    id: str
+    name: str
+    type: str = ""
+    """The type that the uploader's program gives; empty if it gives none."""
+    sha256: str = ""
+    """The hash that the content must have, in lower-case hexadecimal digits; empty if it is not known."""
 
 
 Finished: TypeAlias = Callable[[SharedFile | StoreError], None]
@@ -60,8 +59,8 @@ Finished: TypeAlias = Callable[[SharedFile | StoreError], None]
 class FileStore:
     """The store in *folder*, which is created when it is needed.
 
-    *now* returns seconds since the epoch. The files may have *total* bytes together, and each is removed after *days*.
-    *report* receives one line for the log about each fault.
+    *now* returns seconds since the epoch. Each file is removed after *days*. *report* receives one line for the log
+    about each fault.
     """
 
     def __init__(
@@ -71,12 +70,10 @@ class FileStore:
         call_later: CallLater,
         now: Callable[[], float],
         *,
-        total: int,
         days: float,
         report: Callable[[str], object] = str,
     ) -> None:
-        self.total = total
-        self.days = days
+        self._days = days
         self._folder = folder
         self._worker = worker
         self._call_later = call_later
@@ -89,8 +86,10 @@ class FileStore:
         """All shares by their id, the oldest first."""
         self._owners: dict[str, dict[str, SharedFile]] = {}
         """The shares of each owner by their id, the oldest first."""
-        self._used = 0
-        self._uploads: set[Upload] = set()
+        self.used_bytes = 0
+        """Size of all shares, as ``counted``. It does not matter that some have the same content."""
+        self.uploads = 0
+        """Number of unfinished uploads."""
         self._is_closed = False
 
     def start(self) -> None:
@@ -112,26 +111,34 @@ class FileStore:
         self._is_closed = True
         self._worker.close()
 
-    def usage(self) -> Usage:
-        """Return what the store holds."""
-        return Usage(len(self._files), self._used, len(self._uploads))
+    def __len__(self) -> int:
+        """Return the number of shares."""
+        return len(self._files)
+
+    def has(self, file_id: str) -> bool:
+        """Return whether there is the share *file_id*."""
+        return file_id in self._files
 
     def find(self, file_id: str) -> SharedFile | None:
         """Return the share *file_id*; None if there is none, or none any more."""
         return self._files.get(file_id)
 
-    def begin(self, owner: str, size: int) -> Upload:
-        """Begin an upload of at most *size* bytes for *owner*. Raises ``StoreFull``.
+    def bytes_of(self, owner: str) -> int:
+        """Return the size of all shares of *owner*."""
+        return sum(counted(file.size) for file in self._owners.get(owner, {}).values())
 
-        Older files of the same owner leave room if necessary, but only once the upload is complete.
-        """
-        promised = sum(counted(upload.limit) for upload in self._uploads)
-        replaceable = sum(counted(file.size) for file in self._owners.get(owner, {}).values())
-        if self._used + promised + counted(size) - replaceable > self.total:
-            raise StoreFull(f"the files on this server have reached their limit of {show_size(self.total)}.")
-        upload = Upload(self, self._worker, PartFile(self._folder), owner, size)
-        self._uploads.add(upload)
-        return upload
+    def remove_oldest(self, owner: str) -> bool:
+        """Remove the oldest share of *owner*, unless it is the only one. Return whether there was one to remove."""
+        files = self._owners.get(owner, {})
+        if len(files) < 2:
+            return False
+        self.remove(next(iter(files)))
+        return True
+
+    def begin(self, owner: str, size: int) -> Upload:
+        """Begin an upload of at most *size* bytes for *owner*."""
+        self.uploads += 1
+        return Upload(self, self._worker, PartFile(self._folder), owner, size)
 
     def open(self, file: SharedFile, on_result: Callable[[Download | None], None]) -> None:
         """Open *file*, and call *on_result* in a later turn; with None if it cannot be read."""
@@ -155,7 +162,7 @@ class FileStore:
         file = self._files.pop(file_id, None)
         if file is None:
             return
-        self._used -= counted(file.size)
+        self.used_bytes -= counted(file.size)
         files_of_owner = self._owners[file.owner]
         del files_of_owner[file_id]
         if not files_of_owner:
@@ -164,30 +171,29 @@ class FileStore:
 
     # For uploads
 
-    def commit(self, upload: Upload, sealed: Sealed, name: str, announced: str, on_result: Finished) -> None:
-        """Make the sealed content of *upload* a share *name* of the type *announced*."""
+    def commit(self, upload: Upload, sealed: Sealed, plan: SharePlan, on_result: Finished) -> None:
+        """Make the sealed content of *upload* the share that *plan* describes."""
         image = sealed.image or Image("", 0, 0)
-        type_ = choose_type(announced, name, image.type)
+        type_ = choose_type(plan.type, plan.name, image.type)
         width, height = (image.width, image.height) if type_ == image.type else (0, 0)
         file = SharedFile(
-            new_id(), name, sealed.size, type_, sealed.sha256, upload.owner, self._now(), width, height
+            plan.id, plan.name, sealed.size, type_, sealed.sha256, upload.owner, self._now(), width, height
         )  # fmt: skip
 
         def committed(result: object) -> None:
-            self._uploads.discard(upload)
+            self.uploads -= 1
             if isinstance(result, Exception):
                 on_result(self.failed(result))
                 return
             self._last_fault = ""
             self._add(file)
-            self._make_room(file)
             on_result(file)
 
         self._worker.run(partial(self._contents.commit, upload.part, file), committed)
 
     def forget(self, upload: Upload) -> None:
         """Count *upload* no longer, and remove its bytes."""
-        self._uploads.discard(upload)
+        self.uploads -= 1
         self._worker.run(upload.part.remove, self._removed)
 
     def failed(self, error: Exception) -> StoreError:
@@ -200,27 +206,18 @@ class FileStore:
         return StoreError(f"this server cannot store files now: {describe(error)}.")
 
     def _sweep(self) -> None:
-        """Remove files that are too old, and uploads that have got no bytes for too long."""
+        """Remove files that are too old."""
         if self._is_closed:
             return
-        too_old = self._now() - self.days * SECONDS_PER_DAY
+        too_old = self._now() - self._days * SECONDS_PER_DAY
         while self._files and (oldest := next(iter(self._files.values()))).at <= too_old:
             self.remove(oldest.id)
-        for upload in [*self._uploads]:
-            upload.idle_sweeps += 1
-            if upload.idle_sweeps > IDLE_SWEEPS:
-                upload.discard()
         self._call_later(SWEEP_SECONDS, self._sweep)
 
     def _add(self, file: SharedFile) -> None:
         self._files[file.id] = file
         self._owners.setdefault(file.owner, {})[file.id] = file
-        self._used += counted(file.size)
-
-    def _make_room(self, new: SharedFile) -> None:
-        """Remove the oldest files of the owner of *new* while all files together are larger than they may be."""
-        while self._used > self.total and (oldest := next(iter(self._owners[new.owner].values()))) is not new:
-            self.remove(oldest.id)
+        self.used_bytes += counted(file.size)
 
     def _removed(self, result: object) -> None:
         if isinstance(result, Exception):
@@ -271,8 +268,6 @@ class Upload:
         """The reason why the upload has ended without a share."""
         self.on_progress: Callable[[], None] | None = None
         """Called when bytes were written, and when the upload has ended without a share."""
-        self.idle_sweeps = 0
-        """Number of the store's sweeps since the last byte."""
         self._store = store
         self._worker = worker
         self._state = _State.OPEN
@@ -290,6 +285,11 @@ class Upload:
         return self._state is _State.OPEN
 
     @property
+    def is_finishing(self) -> bool:
+        """Whether all bytes are there, but not yet durable."""
+        return self._state is _State.FINISHING
+
+    @property
     def is_congested(self) -> bool:
         """Whether so many bytes wait for the disk that the sender has to pause until ``on_progress``."""
         return self._unwritten >= HIGH_WATER_BYTES
@@ -299,29 +299,30 @@ class Upload:
         if not self.is_open:
             return
         if self.received + len(data) > self.limit:
-            self._fail(WrongContent(f"the file is larger than {show_size(self.limit)}."))
+            self._fail(WrongContent(f"the file is larger than {self.limit} bytes."))
             return
         self.received += len(data)
-        self.idle_sweeps = 0
         self._waiting.append(data)
         self._unwritten += len(data)
         self._work()
 
-    def finish(self, name: str, announced_type: str, expected_sha256: str, on_result: Finished) -> None:
-        """Make the bytes durable and share them as *name*, then call *on_result* in a later turn.
+    def finish(self, plan: SharePlan, on_result: Finished) -> None:
+        """Make the bytes durable and share them as *plan* says, then call *on_result* in a later turn.
 
-        An empty *expected_sha256* fits every content. If the upload fails, its bytes are removed. Call this once, while
-        the upload ``is_open``.
+        If the upload fails, its bytes are removed. Call this once, while the upload ``is_open``.
         """
         self._state = _State.FINISHING
 
+        def committed(result: SharedFile | StoreError) -> None:
+            self._state = _State.ENDED
+            on_result(result)
+
         def sealed(result: Sealed | Exception) -> None:
             if isinstance(result, Sealed):
-                if expected_sha256 in ("", result.sha256):
-                    self._state = _State.ENDED
-                    self._store.commit(self, result, name, announced_type, on_result)
+                if plan.sha256 in ("", result.sha256):
+                    self._store.commit(self, result, plan, committed)
                     return
-                result = WrongContent(f"the SHA-256 of the file is {result.sha256}, not {expected_sha256}.")
+                result = WrongContent(f"the SHA-256 of the file is {result.sha256}, not {plan.sha256}.")
             on_result(self._fail(result))
 
         def seal() -> None:
@@ -415,16 +416,8 @@ class Download:
 
 
 def counted(size: int) -> int:
-    """Return the number of bytes that a file of *size* bytes counts."""
+    """Return the number of bytes that a file of *size* bytes counts. A limit of bytes thus limits the number, too."""
     return max(size, MIN_COUNTED_BYTES)
-
-
-def show_size(size: int) -> str:
-    """Return *size*, a number of bytes, for people, as in ``25 MiB``."""
-    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= scale:
-            return f"{size / scale:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{size} bytes"
 
 
 def describe(error: Exception) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from uuid import uuid4
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import STORED, Event, Stored, StoreFailed, TopicChanged
+from broadcast.core.events import STORED, Event, Shared, Stored, StoreFailed, TopicChanged
 from broadcast.core.interfaces import Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
@@ -130,6 +131,10 @@ class MemoryRoomLog:
         """Search all events, the newest first. There is no index."""
         self._journal.add_step(partial(self._search_some, query, min(last, self.last), limit, [], on_result))
 
+    def read_files(self, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Find the newest *limit* events up to *last* that share a file, which takes some milliseconds."""
+        self._journal.add_step(lambda: on_result(self._newest_files(last, limit)))
+
     def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
         """Find the ``uid`` of each event from *first* to *last* that the journal still holds."""
         self._journal.add_step(
@@ -146,6 +151,11 @@ class MemoryRoomLog:
         """Return the events numbered *first* to *last* that the journal still holds."""
         numbers = range(max(first, self._oldest), min(last, self.last) + 1)
         return [self._events[number] for number in numbers]
+
+    def _newest_files(self, last: int, limit: int) -> Sequence[Stored]:
+        numbers = range(min(last, self.last), self._oldest - 1, -1)
+        events = (self._events[number] for number in numbers)
+        return [*islice((event for event in events if isinstance(event, Shared)), limit)][::-1]
 
     def store(self, event: Stored) -> None:
         """Number *event* and store it."""

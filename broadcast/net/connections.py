@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from broadcast.core.errors import TooManyConnections
 from broadcast.core.limits import ConnectionLimiter
 from broadcast.net.addresses import peer_ip
 from broadcast.net.keepalive import Connection as ProbedConnection
@@ -99,20 +100,36 @@ class Connections(Collection[Connection]):
         """Return the number of open connections."""
         return len(self._open)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Connection, *, is_proxy: bool = False) -> None:
         """Add an open *connection*. It counts until ``remove``.
 
+        If *is_proxy*, it counts toward the total only, as its clients have other addresses: see ``count_as``.
+
         Raises ``TooManyConnections`` if a limit is reached, and ``Banned`` if the address is banned. Then the door
-        calls ``disconnect_rejected``.
+        calls ``disconnect_rejected``, or ``hold_rejected``.
         """
         self.accepted_count += 1
         self._open.add(connection)
         transport = connection.transport
-        host = peer_ip(transport.getPeer())
+        host = None if is_proxy else peer_ip(transport.getPeer())
         self._check_address(host)
         # A connection with TLS counts from the beginning of its handshake.
         lease = transport.take_lease() if isinstance(transport, DirectTransport) else None
         self._leases[connection] = lease or self.limiter.acquire(host, self._clock.seconds())
+
+    def count_as(self, connection: Connection, host: str | None) -> None:
+        """Count *connection*, which a proxy has opened, as one from the address *host*. Raises as ``add``.
+
+        If it raises, the connection counts toward the total only, as before.
+        """
+        self._check_address(host)
+        self._leases[connection].release()
+        now = self._clock.seconds()
+        try:
+            self._leases[connection] = self.limiter.acquire(host, now)
+        except TooManyConnections:
+            self._leases[connection] = self.limiter.acquire(None, now)
+            raise
 
     def replace(self, connection: Connection, successor: Connection) -> None:
         """Put *successor*, which speaks another protocol over the same transport, in the place of *connection*."""
@@ -126,11 +143,19 @@ class Connections(Collection[Connection]):
         The connection closes at once, without the usual delay for the client: the kernel still delivers the reason. If
         too many rejected connections are still open, it is aborted.
         """
+        if self.hold_rejected(connection):
+            connection.transport.loseConnection()
+
+    def hold_rejected(self, connection: Connection) -> bool:
+        """Let *connection*, which ``add`` has rejected, wait until its client has received the reason.
+
+        If too many rejected connections are still open, abort it and return False.
+        """
         self._rejected.add(connection)
         if len(self._rejected) > MAX_REJECTED:
             connection.transport.abortConnection()
-        else:
-            connection.transport.loseConnection()
+            return False
+        return True
 
     def move_to_backlog(self, connection: Connection) -> None:
         """Expect the end of *connection* within ``BACKLOG_SECONDS``: it is gone, but its input is still being handled.

@@ -98,6 +98,11 @@ class InputLoop:
         """Whether the session is over."""
         self._drained: Deferred[None] | None = None
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether nothing keeps the server from reading."""
+        return self._gate.is_open
+
     def run(self) -> None:
         """Handle lines until one has to wait or none is left."""
         gate = self._gate

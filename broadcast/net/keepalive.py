@@ -22,6 +22,9 @@ processors, one run each; ``tests/real/test_silence.py`` does the same with shor
 * a peer that had not read for 150 s: after 91 s (its last answer was older than that)
 * the same as on older Linux, without ``TCP_RTO_MAX_MS``: after 203 s
 
+A proxy acknowledges data for a client that has vanished. So a client that must answer probes itself, as on a WebSocket,
+is also dead after ``KeepalivePolicy.dead_after`` seconds without input.
+
 Telnet clients receive a NOP, too. It keeps the connection in the tables of routers that forget quiet connections.
 """
 
@@ -57,6 +60,10 @@ class Connection(Protocol):
     def transport(self) -> object:
         """The Twisted transport."""
 
+    @property
+    def must_answer(self) -> bool:
+        """Whether the client must answer ``send_noop``, and the server reads the answer."""
+
     def send_noop(self) -> None:
         """Send bytes without a visible effect, if the protocol has such bytes and the peer reads."""
 
@@ -64,12 +71,14 @@ class Connection(Protocol):
 class _PeerState:
     """The observations of one connection."""
 
-    __slots__ = ("last_heard", "received", "sent", "since", "socket", "suspect")
+    __slots__ = ("answered", "last_heard", "received", "sent", "since", "socket", "suspect")
 
     def __init__(self, handle: socket.socket | None, now: float) -> None:
         self.socket = handle
         self.last_heard = now
         """Time of the last input or the last ``send_noop``."""
+        self.answered = now
+        """Time of the last input, or of the last check at which the peer did not have to answer."""
         self.received = -1
         """Number of segments received at the last change of that number."""
         self.sent = 0
@@ -139,10 +148,15 @@ class DeadPeerDetector:
         self._states[connection] = state
         if connection.heard_from:
             connection.heard_from = False
-            state.last_heard = now
+            state.last_heard = state.answered = now
         elif now - state.last_heard >= self._policy.probe:
             state.last_heard = now
             connection.send_noop()
+        if not connection.must_answer:
+            state.answered = now
+        elif now - state.answered >= self._policy.dead_after:
+            cast("StreamTransport", connection.transport).abortConnection()
+            return
         if state.socket is not None:
             info = self._read_tcp_info(state.socket)
             if info is not None and self._is_dead(state, info, now):

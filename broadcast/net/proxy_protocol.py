@@ -14,7 +14,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamServerEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from zope.interface import directlyProvides, implementer, providedBy
 
@@ -141,24 +141,30 @@ def _parse_v2_source(family: int, body: bytes | bytearray) -> IAddress | None:
             raise BadHeaderError
 
 
-class _ProxiedTransport:
-    """The *transport* of a wrapped protocol, with *peer* as the address of the other side, unless it is None."""
+class ProxiedTransport:
+    """The *transport* of a wrapped protocol, with *peer* as the address of the other side, unless it is None.
+
+    *is_encrypted* is whether the client's side of the proxy is encrypted. If it is None, the other side decides.
+    """
 
     is_forwarded = True
     """Whether a proxy has forwarded the connection, so that it may come from another machine."""
 
-    def __init__(self, transport: StreamTransport, peer: IAddress | None) -> None:
+    def __init__(self, transport: StreamTransport, peer: IAddress | None, is_encrypted: bool | None = None) -> None:
         self._transport = transport
         self._peer = peer or transport.getPeer()
         self.is_address_known = peer is not None
         """Whether the address is that of the client. Otherwise it is that of the proxy."""
         directlyProvides(self, providedBy(transport))
+        if is_encrypted is not None:
+            directlyProvides(self, providedBy(transport) - ISSLTransport, *[ISSLTransport] * is_encrypted)
 
     def getPeer(self) -> IAddress:
         """Return the address of the client."""
         return self._peer
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the transport
+        """Return an attribute of the transport."""
         return getattr(self._transport, name)
 
 
@@ -211,7 +217,7 @@ class ProxiedProtocol(Protocol):
             self._close()
             return
         # The proxied transport provides all interfaces of the transport.
-        self._wrapped.makeConnection(_ProxiedTransport(self._transport, header.source))  # type: ignore[no-untyped-call]
+        self._wrapped.makeConnection(ProxiedTransport(self._transport, header.source))  # type: ignore[no-untyped-call]
         if rest and not getattr(self._transport, "disconnecting", False):
             self._wrapped.dataReceived(rest)
 

@@ -84,6 +84,11 @@ class StreamConnection:
     _input: InputLoop
     _state = State.OPEN
 
+    @property
+    def must_answer(self) -> bool:
+        """Whether the client must answer ``send_noop``, and the server reads the answer."""
+        return False
+
     # The parts that differ between the doors
 
     def _receive_eof(self) -> None:

@@ -64,9 +64,11 @@ INTERNAL_ERROR_ALERT: Final = b"\x15\x03\x03\0\x02\x02\x50"
 
 _HANDSHAKE: Final = b"\x16"
 """The first byte of a client that speaks TLS: the type of the record."""
-_NO_TLS: Final = (
-    "This port speaks TLS: connect with broadcast-client --tls, ncat --ssl, or openssl s_client -quiet -connect."
+NO_TLS: Final = (
+    b" * This port speaks TLS: connect with broadcast-client --tls, ncat --ssl, "
+    b"or openssl s_client -quiet -connect.\r\n"
 )
+"""The line for a client that does not speak TLS."""
 
 # Certificates for TLS 1.2 use the same keys as those for 1.3. All of these have forward secrecy and authenticated
 # encryption (RFC 9325, section 4.2).
@@ -241,7 +243,7 @@ class TlsConnection(DirectTransport, Protocol):
     def _reject_other(self, reason: str) -> None:
         """Reject a client that does not speak TLS."""
         self.factory.rejection_log.record(f"{reason} from {format_peer(self.getPeer())}")
-        self._reject(f" * {_NO_TLS}\r\n".encode())
+        self._reject(self.factory.no_tls)
 
     def reject_stopping(self) -> None:
         """Close the connection, because the server is going down."""
@@ -485,7 +487,8 @@ def _half_closeable(protocol: Protocol | None) -> IHalfCloseableProtocol | None:
 class TlsFactory(Factory):
     """A factory whose protocols speak TLS, and then start a protocol of the factory *wrapped*.
 
-    *get_context* returns the context for a new connection. *clock* is the reactor.
+    *get_context* returns the context for a new connection. *clock* is the reactor. *no_tls* is sent to clients that do
+    not speak TLS.
     """
 
     protocol = TlsConnection  # type: ignore[assignment]  # its factory has a narrower type than in Twisted
@@ -498,8 +501,10 @@ class TlsFactory(Factory):
         clock: IReactorTime,
         connection_limiter: ConnectionLimiter,
         pacer: HandshakePacer,
+        no_tls: bytes = NO_TLS,
     ) -> None:
         self.wrapped = wrapped
+        self.no_tls = no_tls
         self.get_context = get_context
         self.clock = clock
         self.connection_limiter = connection_limiter
@@ -538,10 +543,16 @@ class TlsListener:
         clock: IReactorTime,
         connection_limiter: ConnectionLimiter,
         pacer: HandshakePacer,
+        no_tls: bytes = NO_TLS,
     ) -> None:
         self._listener = listener
         self._make_factory = partial(
-            TlsFactory, get_context=get_context, clock=clock, connection_limiter=connection_limiter, pacer=pacer
+            TlsFactory,
+            get_context=get_context,
+            clock=clock,
+            connection_limiter=connection_limiter,
+            pacer=pacer,
+            no_tls=no_tls,
         )
 
     def listen(self, factory: IProtocolFactory) -> Deferred[Sequence[IListeningPort]]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
+from ipaddress import ip_network
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -42,6 +44,10 @@ ROOMS: Final = ("open", "fixed")
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
 
+UNIX_PROXY: Final = "unix"
+"""Stands for all clients of a unix socket among the trusted proxies."""
+
+_web_path: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -112,6 +118,14 @@ LIMITS: Final[Mapping[str, Limit]] = {
         1024 * MIB,
         "High-water mark: bytes of undelivered text above which the server reads more slowly.",
     ),
+    "file-bytes": Limit("file_bytes", 1, 1024 * 1024 * MIB, "Maximum bytes in a file that people share."),
+    "files-total": Limit(
+        "files_total",
+        1,
+        1024 * 1024 * MIB,
+        "Maximum bytes in all shared files. Past it, the oldest files of the person who uploads are removed.",
+    ),
+    "file-days": Limit("file_days", 1, 36_500, "Days after which a shared file is removed."),
 }
 """Every numeric limit, by its name on the command line and in the config file."""
 
@@ -163,6 +177,20 @@ class Config:
     """File of the certificate and its chain, or None for a self-signed certificate."""
     key: Path | None = None
     """File of the key, or None if it is in the file of the certificate."""
+    web: tuple[str, ...] = ()
+    """Where to serve the web page, in the same form as *ports*."""
+    web_tls: tuple[str, ...] = ()
+    """Where to serve it with https."""
+    web_path: str = ""
+    """The folder of the page in its address, as ``/chat``; empty if the page is the whole site."""
+    web_url: str | None = None
+    """The address of the page for people, with a slash at its end; None for the name of this machine and the port."""
+    web_origins: tuple[str, ...] = ()
+    """Origins beside this machine's own whose pages may use the server, as ``https://chat.example.com``."""
+    web_hsts: bool = False
+    """Whether replies over https forbid plain HTTP for this host."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses, networks, or ``unix``: the reverse proxies whose ``X-Forwarded-For`` is believed."""
     read_motd: Callable[[], tuple[str, ...]] = field(default=tuple, compare=False)
     """Returns the present lines of the message of the day. Raises ``StartupError``."""
 
@@ -209,7 +237,8 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
 
 def _check_listeners(settings: Mapping[str, object], defaults: Config) -> None:
     """Check the settings about ports, which depend on each other. Raises ``StartupError``."""
-    ports = (*settings.get("ports", defaults.ports), *settings.get("tls", ()))  # type: ignore[misc]
+    listeners = (settings.get(name, ()) for name in ("tls", "web", "web_tls"))
+    ports = (*settings.get("ports", defaults.ports), *chain(*listeners))  # type: ignore[misc, arg-type]
     if "interface" in settings and not any(map(is_number, ports)):
         escaped = str(settings["interface"]).replace(":", r"\:")
         raise StartupError(
@@ -218,8 +247,27 @@ def _check_listeners(settings: Mapping[str, object], defaults: Config) -> None:
         )
     if "key" in settings and "cert" not in settings:
         raise StartupError("--key is the key of a certificate, and there is no --cert: give both.")
-    if "cert" in settings and "tls" not in settings:
+    if "cert" in settings and not settings.keys() & {"tls", "web_tls"}:
         raise StartupError("--cert is the certificate of --tls, and no port is given: add --tls, as in --tls 5556.")
+    if not settings.keys() & {"web", "web_tls"}:
+        for name, option in _ABOUT_PAGE.items():
+            if name in settings:
+                raise StartupError(f"{option} is about the web page, and it has no port: add --web, as in --web 8080.")
+    if settings.get("web_hsts") and "web_tls" in settings and "cert" not in settings:
+        raise StartupError(
+            "--web-hsts needs a certificate that browsers trust, as they would let nobody past a warning: give it with "
+            "--cert, or leave --web-hsts out."
+        )
+
+
+_ABOUT_PAGE: Final = {
+    "web_path": "--web-path",
+    "web_url": "--web-url",
+    "web_origins": "--web-origin",
+    "web_hsts": "--web-hsts",
+    "trusted_proxies": "--trusted-proxy",
+}
+"""Options that have no effect without a port for the page, by their fields in ``Config``."""
 
 
 def _choose_rooms(which: object, names: object) -> tuple[str, ...] | None:
@@ -339,15 +387,66 @@ def _check_issuer(where: str, value: object, _folder: Path) -> str:
 
 def _is_issuer(url: str) -> bool:
     """Return whether *url* is an address with https, or with http on this machine, and nothing else."""
-    if not (url.isascii() and url.isprintable()) or any(mark in url for mark in " ?#@"):
+    origin, _path = _split_url(url)
+    if origin is None:
         return False
+    host = urlsplit(origin).hostname or ""
+    return origin.startswith("https:") or host == "localhost" or is_loopback(host)
+
+
+def _check_web_url(where: str, value: object, _folder: Path) -> str:
+    url = _check_text(where, value)
+    origin, path = _split_url(url)
+    if origin is None or not (path == "" or _web_path.fullmatch(path.removesuffix("/"))):
+        raise _invalid(where, "the address of the page, as in https://chat.example.com/", value)
+    return f"{origin}{path.removesuffix('/')}/"
+
+
+def _check_web_origins(where: str, value: object, _folder: Path) -> tuple[str, ...]:
+    urls = value if isinstance(value, list) else [value]
+    return tuple(_check_web_origin(where, url) for url in urls)
+
+
+def _check_web_origin(where: str, value: object) -> str:
+    origin, path = _split_url(_check_text(where, value))
+    if origin is None or path not in ("", "/"):
+        raise _invalid(where, "a scheme and a host, as in https://chat.example.com", value)
+    return origin
+
+
+def _split_url(url: str) -> tuple[str | None, str]:
+    """Return the origin and the path of *url*, an address with http or https. The origin is None if it is none."""
+    if not (url.isascii() and url.isprintable()) or any(mark in url for mark in " ?#@"):
+        return None, ""
     try:
         parts = urlsplit(url)
-        host = parts.hostname if parts.port != 0 else None
+        is_address = parts.hostname and parts.port != 0 and parts.scheme in ("http", "https")
     except ValueError:
-        return False
-    is_local = host == "localhost" or is_loopback(host or "")
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_local))
+        return None, ""
+    return (f"{parts.scheme}://{parts.netloc.lower()}" if is_address else None), parts.path
+
+
+def _check_web_path(where: str, value: object, _folder: Path) -> str:
+    path = _check_text(where, value)
+    if path != "/" and not _web_path.fullmatch(path.removesuffix("/")):
+        raise _invalid(where, "the path at which the proxy has the page, as in /chat", value)
+    return path.removesuffix("/")
+
+
+def _check_proxies(where: str, value: object, _folder: Path) -> tuple[str, ...]:
+    addresses = value if isinstance(value, list) else [value]
+    return tuple(_check_proxy(where, address) for address in addresses)
+
+
+def _check_proxy(where: str, value: object) -> str:
+    proxy = _check_text(where, value)
+    if proxy != UNIX_PROXY:
+        try:
+            ip_network(proxy)
+        except ValueError as error:
+            expected = f"an address or a network, as 10.0.0.1 or 10.0.0.0/24, or {UNIX_PROXY}"
+            raise _invalid(where, expected, value) from error
+    return proxy
 
 
 def _check_secret(where: str, value: object, folder: Path) -> str:
@@ -417,6 +516,13 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "tls": _check_ports,
     "cert": _check_path,
     "key": _check_path,
+    "web": _check_ports,
+    "web-tls": _check_ports,
+    "web-path": _check_web_path,
+    "web-url": _check_web_url,
+    "web-origin": _check_web_origins,
+    "web-hsts": _check_flag,
+    "trusted-proxy": _check_proxies,
     "metrics": _check_port,
     "accounts": partial(_check_choice, ACCOUNT_MODES),
     "account-days": partial(_check_number, 0, ACCOUNT_DAYS_LIMIT, True),
@@ -436,6 +542,12 @@ _FIELDS: Final = {
     "motd": "read_motd",
     "unicode-nicknames": "unicode_nicknames",
     "log-format": "log_format",
+    "web-tls": "web_tls",
+    "web-path": "web_path",
+    "web-url": "web_url",
+    "web-origin": "web_origins",
+    "web-hsts": "web_hsts",
+    "trusted-proxy": "trusted_proxies",
     "account-days": "account_days",
     "oidc-client-id": "oidc_client_id",
     "oidc-secret-file": "oidc_secret",

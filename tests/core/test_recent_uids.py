@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from broadcast.core.errors import JournalError, UidReused
-from broadcast.core.events import Action, Message, Stored, StoreFailed
+from broadcast.core.events import Action, Line, Message, Stored, StoreFailed
 from broadcast.core.interfaces import ReadCallback, UidsCallback
 from broadcast.core.recent_uids import REMEMBERED_LINES, RecentUids
 
@@ -53,7 +53,7 @@ class Uids(RecentUids):
         self.log.turn()
         return loaded
 
-    def send(self, text: str, uid: str, nick: str = "bot", kind: type[Stored] = Message) -> Stored | None:
+    def send(self, text: str, uid: str, nick: str = "bot", kind: type[Line] = Message) -> Stored | None:
         """Return the line that is to be stored now, or None for a repetition."""
         line = kind(1, nick, text, 0.0, uid=uid)
         return None if self.is_repetition(line, self.answers.append) else line
@@ -119,7 +119,7 @@ def test_line_that_could_not_be_stored_can_be_sent_again(uids: Uids) -> None:
 @pytest.mark.parametrize(
     ("text", "nick", "kind"), [("ho", "bot", Message), ("hi", "other", Message), ("hi", "bot", Action)]
 )
-def test_uid_of_another_line_is_refused(uids: Uids, text: str, nick: str, kind: type[Stored]) -> None:
+def test_uid_of_another_line_is_refused(uids: Uids, text: str, nick: str, kind: type[Line]) -> None:
     uids.store(uids.send("hi", "a"))
     assert uids.send(text, "a", nick, kind) is None
     uids.log.turn()

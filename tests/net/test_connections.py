@@ -18,6 +18,7 @@ class FakeConnection:
     def __init__(self) -> None:
         self.transport = MemoryTransport()
         self.heard_from = True
+        self.must_answer = False
         self.drained: Deferred[None] = Deferred()
         self.calls: list[str] = []
 

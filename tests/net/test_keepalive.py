@@ -35,6 +35,7 @@ class FakeConnection:
     def __init__(self, handle: socket.socket) -> None:
         self.transport = FakeTransport(handle)
         self.heard_from = True
+        self.must_answer = False
         self.noops = 0
         self.tcp_info: TcpInfo | None = TcpInfo(closed=False, sent=0, received=0)
         self.checks = 0
@@ -245,6 +246,35 @@ def test_active_connection_is_sent_no_no_ops(setup: Setup, ann: FakeConnection) 
 
     setup.wait(600, receive_every_30_seconds)
     assert ann.noops == 0
+
+
+def test_peer_that_must_answer_and_does_not_is_aborted_in_time_and_not_before(
+    setup: Setup, ann: FakeConnection
+) -> None:
+    ann.must_answer = True
+    ann.tcp_info = None  # a proxy acknowledges everything
+    setup.wait(POLICY.dead_after - POLICY.sweep_interval)
+    assert ann.noops == 2
+    assert not ann.aborted
+    setup.wait(2 * POLICY.sweep_interval)
+    assert ann.aborted
+
+
+def test_peer_that_answers_is_not_aborted(setup: Setup, ann: FakeConnection) -> None:
+    ann.must_answer = True
+
+    def answer(_elapsed: float) -> None:
+        ann.heard_from, ann.noops = ann.noops > 0, 0
+
+    setup.wait(10 * POLICY.gone, answer)
+    assert not ann.aborted
+
+
+def test_time_in_which_a_peer_did_not_have_to_answer_does_not_count(setup: Setup, ann: FakeConnection) -> None:
+    setup.wait(10 * POLICY.gone)
+    ann.must_answer = True
+    setup.wait(POLICY.dead_after - POLICY.sweep_interval)
+    assert not ann.aborted
 
 
 # Sweeps

@@ -20,6 +20,8 @@ TABLE = """\
 -> /inbox   the last stored messages to you; /history @NAME shows those with NAME
 -> /history [N]   the last N lines, or those of a range: /history #10-#30
 -> /search WORDS   the last lines that hold all WORDS: /search "the build" red
+-> /files   lists the last 20 files of the room
+-> /upload-link   shows how to share one file from a shell, with curl
 -> /rooms   lists the rooms
 -> /join ROOM   moves to another room, and opens it if there is none
 -> /leave   moves back to the room in which you arrived

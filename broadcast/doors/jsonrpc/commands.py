@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from broadcast.doors.jsonrpc.session import Connection
 
 _ANSWERING: Final = frozenset(
-    {"help", "names", "rooms", "inbox", "history", "search", "ping", "uptime", "version", "motd"}
+    {
+        *("help", "names", "rooms", "inbox", "history", "search", "files", "upload-link"),
+        *("ping", "uptime", "version", "motd"),
+    }
 )
 _COMMANDS: Final = {
     verb: command

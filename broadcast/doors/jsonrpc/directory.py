@@ -11,11 +11,12 @@ from weakref import WeakKeyDictionary
 from msgspec import Raw
 
 from broadcast.core.nicknames import casefold_key
-from broadcast.doors.jsonrpc.encoder import RoomEncoder, encode_line, public_id
+from broadcast.doors.jsonrpc.encoder import FramedEncoder, FrameLine, RoomEncoder, encode_line, public_id
 from broadcast.doors.jsonrpc.messages import MemberInfo
 from broadcast.doors.jsonrpc.recent_lines import RecentLines
 
 if TYPE_CHECKING:
+    from broadcast.core.events import FileInfo
     from broadcast.core.membership import Membership
     from broadcast.core.room import Room
     from broadcast.core.time_slice import CallSoon
@@ -47,14 +48,21 @@ class Directory:
     """The encoders and the members of all rooms.
 
     *now* returns monotonic seconds, *wall_clock* the time of day in seconds since the epoch. *call_soon* runs a
-    function in a later turn of the reactor.
+    function in a later turn of the reactor. *file_url* is for the encoders.
     """
 
-    def __init__(self, now: Callable[[], float], wall_clock: Callable[[], float], call_soon: CallSoon) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        wall_clock: Callable[[], float],
+        call_soon: CallSoon,
+        file_url: Callable[[FileInfo], str],
+    ) -> None:
         self._call_soon = call_soon
+        self._file_url = file_url
         self._now = now
         self._wall_clock = wall_clock
-        self._encoders: WeakKeyDictionary[Room, RoomEncoder] = WeakKeyDictionary()
+        self._encoders: WeakKeyDictionary[Room, dict[FrameLine | None, RoomEncoder]] = WeakKeyDictionary()
         self._sorted: WeakKeyDictionary[Room, tuple[int, list[tuple[str, Membership]]]] = WeakKeyDictionary()
         """The members of rooms by the comparison key of their nickname, and the version of the room at that time."""
         self._first_pages: WeakKeyDictionary[Room, tuple[_PageKey, MemberPage]] = WeakKeyDictionary()
@@ -62,11 +70,19 @@ class Directory:
         self._recent_lines: dict[Room, RecentLines] = {}
         """The newest lines of the rooms that clients have asked for last. The latest room is the last one."""
 
-    def encoder_for(self, room: Room) -> RoomEncoder:
-        """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes."""
-        encoder = self._encoders.get(room)
+    def encoder_for(self, room: Room, frame: FrameLine | None = None) -> RoomEncoder:
+        """Return the encoder for *room*, the same one each time: subscribers with one encoder share its bytes.
+
+        With *frame*, the events of the stream are framed lines.
+        """
+        encoders = self._encoders.setdefault(room, {})
+        encoder = encoders.get(frame)
         if encoder is None:
-            encoder = self._encoders[room] = RoomEncoder(room.name, self._now)
+            if frame is None:
+                encoder = RoomEncoder(room.name, self._now, self._file_url)
+            else:
+                encoder = FramedEncoder(room.name, self._now, self._file_url, frame)
+            encoders[frame] = encoder
         return encoder
 
     def recent_lines(self, room: Room) -> RecentLines:

@@ -8,23 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from json.encoder import encode_basestring as quote
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from broadcast.core import events
-from broadcast.core.events import Action, Message
+from broadcast.core.events import Action, Message, Shared
 from broadcast.doors.jsonrpc import messages
 from broadcast.doors.jsonrpc.errors import Code
 from broadcast.doors.jsonrpc.messages import NOTIFICATIONS, Notification
 
 if TYPE_CHECKING:
-    from broadcast.core.events import Event, Notice, PrivateMessage, Stored
+    from broadcast.core.events import Event, FileInfo, Line, Notice, PrivateMessage, Stored
     from broadcast.core.records import PrivateLine
+
+FrameLine: TypeAlias = Callable[[bytes], bytes]
+"""Puts one line, with its end, into the frame of another protocol."""
 
 _json: Final = msgspec.json.Encoder()
 _METHODS: Final = {params: method for method, params in NOTIFICATIONS.items()}
+_METHODS_OF: Final = {events.TopicChanged: "topic", Message: "say", Action: "emote", Shared: "upload"}
+"""The methods that cause stored events."""
 _HEAD: Final = '{"jsonrpc":"2.0","method":'
 
 
@@ -44,13 +49,19 @@ def public_id(session: int) -> str:
 
 
 class RoomEncoder:
-    """The encoder for the stream of the room *room*, whose name needs no quotes. *now* returns monotonic seconds."""
+    """The encoder for the stream of the room *room*, whose name needs no quotes.
 
-    def __init__(self, room: str, now: Callable[[], float]) -> None:
+    *now* returns monotonic seconds. *file_url* returns the address of a file, empty if the file is no longer there.
+    """
+
+    def __init__(
+        self, room: str, now: Callable[[], float], file_url: Callable[[FileInfo], str] = lambda _file: ""
+    ) -> None:
         self.last_output = -inf
         """Time of the last line. The subscribers have received nothing since."""
         self._now = now
         self._room = room
+        self._file_url = file_url
         self._said = f'{_HEAD}"said","params":{{"room":"{room}","seq":'
         self._emoted = f'{_HEAD}"emoted","params":{{"room":"{room}","seq":'
         self._said_event = f'{{"method":"said","room":"{room}","seq":'
@@ -72,6 +83,8 @@ class RoomEncoder:
 
     def encode_in_result(self, event: Stored) -> bytes:
         """Return *event* as an object, for ``events`` in a result."""
+        if isinstance(event, Shared):
+            return b'{"method":"shared",' + _json.encode(self._describe_shared(event))[1:]
         start = self._said_event if type(event) is Message else self._emoted_event
         return f"{start}{self._members(event)}".encode()
 
@@ -79,7 +92,18 @@ class RoomEncoder:
         """Return the notice that *first* to *last* are missing, for ``events`` in a result."""
         return f'{{"method":"gap","room":"{self._room}","first":{first},"last":{last}}}'.encode()
 
-    def _members(self, event: Stored) -> str:
+    def _describe_shared(self, event: Shared) -> messages.Shared:
+        return messages.Shared(
+            room=self._room,
+            seq=event.seq,
+            at=round(event.at, 3),
+            nick=event.nick,
+            session=public_id(event.session),
+            file=describe_file(event.file, self._file_url(event.file)),
+            uid=event.uid or UNSET,
+        )
+
+    def _members(self, event: Line) -> str:
         """Return the members of *event* after the room, and the end of the object."""
         session = f"{event.session:x}" if event.session else ""  # ``public_id``, without a call for every line
         uid = f',"uid":"{event.uid}"' if event.uid else ""
@@ -87,10 +111,12 @@ class RoomEncoder:
         text = quote(event.text)
         return f'{event.seq},"at":{event.at:.3f},"nick":{nick},"session":"{session}","text":{text}{uid}}}'
 
-    def _rare(self, event: Event | Notice) -> Struct | None:  # noqa: C901, PLR0911 - a case for each
+    def _rare(self, event: Event | Notice) -> Struct | None:  # noqa: C901, PLR0911, PLR0912 - a case for each
         """Return the parameters of the notification for *event*, or None if programs do not receive it."""
         room = self._room
         match event:
+            case Shared():
+                return self._describe_shared(event)
             case events.Joined(session=session, nick=nick):
                 return messages.Joined(room=room, nick=nick, session=public_id(session))
             case events.Left(session=session, nick=nick, reason=reason, by=by):
@@ -120,6 +146,35 @@ class RoomEncoder:
                 return None
 
 
+class FramedEncoder(RoomEncoder):
+    """A ``RoomEncoder`` whose lines are framed by *frame*, for a connection that does not send plain lines."""
+
+    def __init__(
+        self, room: str, now: Callable[[], float], file_url: Callable[[FileInfo], str], frame: FrameLine
+    ) -> None:
+        super().__init__(room, now, file_url)
+        self._frame = frame
+
+    def encode(self, event: Event | Notice) -> bytes:
+        """Return *event* as a framed line, or no bytes if programs do not receive it."""
+        line = super().encode(event)
+        return self._frame(line) if line else line
+
+
+def describe_file(file: FileInfo, url: str) -> messages.File:
+    """Return *file* as programs see it. *url* is its address, empty if it is no longer there."""
+    return messages.File(
+        id=file.id,
+        name=file.name,
+        size=file.size,
+        type=file.type,
+        sha256=file.sha256,
+        url=url or None,
+        width=file.width or UNSET,
+        height=file.height or UNSET,
+    )
+
+
 def encode_private(number: int, message: PrivateMessage) -> bytes:
     """Return *message* as a line. It is the private message *number* of its recipient."""
     return encode_notification(
@@ -142,7 +197,7 @@ def encode_stored_private(line: PrivateLine) -> Raw:
 def _describe_failure(failure: events.StoreFailed) -> messages.Refused:
     """Return the notice about a notification that was not stored."""
     event = failure.event
-    method = "topic" if isinstance(event, events.TopicChanged) else "say" if isinstance(event, Message) else "emote"
+    method = _METHODS_OF[type(event)]
     uid = "" if isinstance(event, events.TopicChanged) else event.uid
     return messages.Refused(uid=uid or UNSET, method=method, code=Code.NOT_KEPT, message=describe_loss(failure))
 

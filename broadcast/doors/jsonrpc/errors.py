@@ -12,6 +12,7 @@ from broadcast.core.errors import (
     Banned,
     BroadcastError,
     Busy,
+    FileRejected,
     Muted,
     NameRejected,
     NicknameRejected,
@@ -61,6 +62,7 @@ class Code(IntEnum):
     MUTED = 1025
     BANNED = 1026
     BUSY = 1028
+    FILE_REFUSED = 1030
 
 
 REASONS: Final[Mapping[str, tuple[Code, str]]] = {
@@ -94,6 +96,17 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
     "busy": (Code.BUSY, "The server checks too many passwords. Try again after data.retry seconds."),
     "muted": (Code.MUTED, "Others must not read texts of the session until data.until; null for no end."),
+    "no-files": (Code.FILE_REFUSED, "The server takes no files."),
+    "file-too-large": (Code.FILE_REFUSED, "The file has more than data.limit bytes."),
+    "too-many-files": (
+        Code.FILE_REFUSED,
+        "The person has shared data.limit files in the last hour. Try again after data.retry seconds.",
+    ),
+    "too-many-uploads": (
+        Code.FILE_REFUSED,
+        "There are data.limit uploads of this person, from this address, or in all. Try again when one has ended.",
+    ),
+    "no-space": (Code.FILE_REFUSED, "The files of the server take data.limit bytes. Try again later."),
     "banned": (Code.BANNED, "The account, the nickname or the address is banned until data.until; null for no end."),
 }
 """The values of ``data.reason``, each with its code and its meaning."""
@@ -106,7 +119,9 @@ class ErrorData(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     reason: Annotated[str, Meta(description="The kind of the error, as a word.")]
     why: NickWhy | UnsetType = UNSET
-    limit: Annotated[int | UnsetType, Meta(description="The limit, in bytes.")] = UNSET
+    limit: Annotated[
+        int | UnsetType, Meta(description="The limit, in bytes; for the number of files and uploads, how many.")
+    ] = UNSET
     seq: Annotated[int | UnsetType, Meta(description="Number of the line that has this uid.")] = UNSET
     room: Annotated[str | UnsetType, Meta(description="The room that is refused.")] = UNSET
     supported: Annotated[list[int] | UnsetType, Meta(description="The versions that the server speaks.")] = UNSET
@@ -186,6 +201,13 @@ def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911,
             return refusal("not-permitted", sentence)
         case Busy(retry=retry):
             return refusal("busy", sentence, retry=retry)
+        case FileRejected(why=word, limit=limit, retry=retry_after):
+            return refusal(
+                word,
+                sentence,
+                limit=UNSET if limit is None else limit,
+                retry=UNSET if retry_after is None else retry_after,
+            )
         case NotStored():
             return refusal("not-kept", f"{sentence}.")
         case Muted(until=until):

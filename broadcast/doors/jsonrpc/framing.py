@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 _LF: Final = b"\n"
 _CR: Final = 13
@@ -13,6 +13,23 @@ class LineTooLong:
 
 
 LINE_TOO_LONG: Final = LineTooLong()
+
+
+class LineDecoder(Protocol):
+    """The input of a connection, as it becomes lines."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Number of bytes that wait to be decoded or returned."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Add *data*."""
+
+    def receive_eof(self) -> None:
+        """End the data."""
+
+    def next_line(self) -> bytes | LineTooLong | None:
+        """Return the next line without its end, ``LINE_TOO_LONG`` in place of a line above the limit, or None."""
 
 
 class LineSplitter:

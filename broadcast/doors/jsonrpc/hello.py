@@ -296,7 +296,7 @@ class Hello:
         return HelloResult(
             server=settings.name,
             version=settings.version,
-            features=["accounts"],
+            features=["accounts"] if self._hub.uploads is None else ["accounts", "files"],
             motd=self._motd,
             now=round(self._sessions.wall_clock(), 3),
             resumed=self._resumed,

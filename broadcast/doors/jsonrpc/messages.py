@@ -169,6 +169,21 @@ class SayParams(Struct, frozen=True, kw_only=True, gc=False):
     uid: Uid | UnsetType = UNSET
 
 
+class UploadParams(Struct, frozen=True, kw_only=True):
+    """The parameters of ``upload``."""
+
+    room: Room
+    name: Annotated[str, Meta(max_length=1024, description="The name of the file. A path before it does not count.")]
+    size: Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="The size of the file, in bytes.")]
+    type: Annotated[str, Meta(max_length=256, description="The media type, such as image/png; empty if unknown.")] = ""
+    sha256: Annotated[
+        # The look-ahead is as in Uid.
+        Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}(?!\n)$")] | UnsetType,
+        Meta(description="The SHA-256 of the content, in hexadecimal digits. The server checks it."),
+    ] = UNSET
+    uid: Uid | UnsetType = UNSET
+
+
 class TellParams(Struct, frozen=True, kw_only=True):
     """The parameters of ``tell``."""
 
@@ -336,6 +351,34 @@ class SayResult(Struct, frozen=True, kw_only=True, gc=False):
     at: Time
 
 
+class File(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that somebody has shared."""
+
+    id: Annotated[str, Meta(description="A random identifier of this share.")]
+    name: Annotated[str, Meta(description="The name of the file, without a path, 128 bytes at most.")]
+    size: Annotated[int, Meta(ge=0, description="Size in bytes.")]
+    type: Annotated[str, Meta(description="The media type.")]
+    sha256: Annotated[str, Meta(description="The SHA-256 of the content, in hexadecimal digits.")]
+    url: Annotated[str | None, Meta(description="Where to download the file; null if it is no longer there.")]
+    width: Annotated[Count | UnsetType, Meta(description="The width of an image, in pixels.")] = UNSET
+    height: Annotated[Count | UnsetType, Meta(description="The height of an image, in pixels.")] = UNSET
+
+
+class UploadResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of ``upload``: where to send the bytes, or, if the uid was used before, the share with this uid."""
+
+    url: Annotated[str | UnsetType, Meta(description="The address to which to PUT the bytes.")] = UNSET
+    token: Annotated[
+        str | UnsetType, Meta(description="The secret for it, as the header `Authorization: Bearer TOKEN`.")
+    ] = UNSET
+    expires: Annotated[
+        float | UnsetType, Meta(description="When the upload must have begun, in seconds since the epoch.")
+    ] = UNSET
+    seq: Seq | UnsetType = UNSET
+    at: Time | UnsetType = UNSET
+    file: File | UnsetType = UNSET
+
+
 class TellResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The result of ``tell``."""
 
@@ -404,6 +447,18 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Emoted(Said, frozen=True):
     """Something that a member does."""
+
+
+class Shared(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that was shared in a room."""
+
+    room: Room
+    seq: Seq
+    at: Time
+    nick: Nick
+    session: SessionId
+    file: File
+    uid: Uid | UnsetType = UNSET
 
 
 class Joined(Struct, frozen=True, kw_only=True):
@@ -522,6 +577,7 @@ Params: TypeAlias = (
     | JoinParams
     | LeaveParams
     | SayParams
+    | UploadParams
     | TellParams
     | TopicParams
     | NickParams
@@ -589,6 +645,21 @@ METHODS: Final[Mapping[str, Method]] = {
         SayResult,
         "Say what you do in a room.",
         ("not-in-room", "too-long", "empty", "not-kept", "uid-reused", "muted"),
+    ),
+    "upload": Method(
+        UploadParams,
+        UploadResult,
+        "Announce a file for a room. Once its bytes are uploaded to the address in the result, it is shared.",
+        (
+            "not-in-room",
+            "uid-reused",
+            "muted",
+            "no-files",
+            "file-too-large",
+            "too-many-files",
+            "too-many-uploads",
+            "no-space",
+        ),
     ),
     "tell": Method(
         TellParams,
@@ -670,6 +741,7 @@ COMMON_REASONS: Final = ("hello-first", "going-down")
 NOTIFICATIONS: Final[Mapping[str, type[Struct]]] = {
     "said": Said,
     "emoted": Emoted,
+    "shared": Shared,
     "joined": Joined,
     "left": Left,
     "renamed": Renamed,
@@ -685,7 +757,13 @@ NOTIFICATIONS: Final[Mapping[str, type[Struct]]] = {
     "ping": Empty,
     "goodbye": Goodbye,
 }
-EVENTS: Final[Mapping[str, type[Struct]]] = {"said": Said, "emoted": Emoted, "gap": Gap, "told": StoredTold}
+EVENTS: Final[Mapping[str, type[Struct]]] = {
+    "said": Said,
+    "emoted": Emoted,
+    "shared": Shared,
+    "gap": Gap,
+    "told": StoredTold,
+}
 """The kinds of events that can be part of ``events`` in a result."""
 
 

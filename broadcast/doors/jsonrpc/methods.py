@@ -24,6 +24,7 @@ from broadcast.doors.jsonrpc.private_messages import FirstTell
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
 from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
 from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
+from broadcast.doors.jsonrpc.uploads import open_upload
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
@@ -117,7 +118,7 @@ def _answer_repetition(
         _answer_stored(call, first)
     else:
         # The stream of the room may not have reached this line yet, and a program counts the lines that it has read.
-        line = connection.sessions.directory.encoder_for(room).encode(first)
+        line = connection.encoder_for(room).encode(first)
         room.after_barrier(partial(connection.peer.send_in_room, room.publisher, line))
 
 
@@ -316,6 +317,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "leave": _leave,
     "say": partial(_post, Message),
     "emote": partial(_post, Action),
+    "upload": open_upload,
     "tell": _tell,
     "topic": _topic,
     "nick": _nick,

@@ -15,7 +15,7 @@ from broadcast.core.hub import GOING_DOWN
 from broadcast.delivery.multi_room_peer import MultiRoomPeer
 from broadcast.doors.jsonrpc.encoder import encode_notification
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
-from broadcast.doors.jsonrpc.framing import LineSplitter, LineTooLong
+from broadcast.doors.jsonrpc.framing import LineDecoder, LineSplitter, LineTooLong
 from broadcast.doors.jsonrpc.hello import Hello
 from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, Empty, Goodbye, HelloParams, HelloResult
 from broadcast.doors.jsonrpc.methods import HANDLERS
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from broadcast.core.events import Notice
+    from broadcast.core.room import Room
     from broadcast.core.source import Source
     from broadcast.delivery.subscriber import Registry
+    from broadcast.doors.jsonrpc.encoder import RoomEncoder
     from broadcast.doors.jsonrpc.session import ProgramSession
     from broadcast.doors.jsonrpc.sessions import Sessions
     from broadcast.net.connections import Connection as LineConnection
@@ -64,13 +66,21 @@ class DoorContext(NamedTuple):
 class ProgramConnection(StreamConnection):
     """One connection of a program: it turns bytes into requests, executes them, and sends the responses.
 
-    ``InputLoop`` asks for one line at a time. *greeting* is sent together with the first output.
+    ``InputLoop`` asks for one line at a time. *greeting* is sent together with the first output. The input is plain
+    lines, unless *decoder* makes lines of it.
     """
 
     peer: MultiRoomPeer
     _log = Logger()
 
-    def __init__(self, context: DoorContext, transport: StreamTransport, writer: Writer, greeting: bytes = b"") -> None:
+    def __init__(
+        self,
+        context: DoorContext,
+        transport: StreamTransport,
+        writer: Writer,
+        greeting: bytes = b"",
+        decoder: LineDecoder | None = None,
+    ) -> None:
         sessions = context.sessions
         self.transport = transport
         self.sessions = sessions
@@ -86,7 +96,7 @@ class ProgramConnection(StreamConnection):
         self._has_shutdown_notice = False
         """Whether the client has been sent the notice that the server is going down."""
         self._session: ProgramSession | None = None
-        self._splitter = LineSplitter(MAX_REQUEST_BYTES)
+        self._decoder = decoder or LineSplitter(MAX_REQUEST_BYTES)
         self._responses = Responses(self.send, self._check_end)
         self._last_output = 0.0
         """Time of the last line for this client alone, in seconds of the clock."""
@@ -109,12 +119,12 @@ class ProgramConnection(StreamConnection):
         """Handle a chunk of bytes."""
         self.heard_from = True
         if self._state is State.OPEN:
-            self._splitter.receive_data(data)
+            self._decoder.receive_data(data)
             self._input.run()
 
     def handle_line(self) -> bool:
         """Handle the next line, and return whether there was one."""
-        line = self._splitter.next_line()
+        line = self._decoder.next_line()
         if line is None:
             self._check_end()
             return False
@@ -190,7 +200,7 @@ class ProgramConnection(StreamConnection):
     @property
     def buffered_bytes(self) -> int:
         """Number of bytes that wait to be decoded."""
-        return self._splitter.buffered_bytes
+        return self._decoder.buffered_bytes
 
     def notify_queue(self) -> None:
         """Do nothing: a program knows the limits."""
@@ -208,6 +218,10 @@ class ProgramConnection(StreamConnection):
         self._input.run()
 
     # Output
+
+    def encoder_for(self, room: Room) -> RoomEncoder:
+        """Return the encoder for the stream of *room* to the client."""
+        return self.sessions.directory.encoder_for(room)
 
     @property
     def address(self) -> IAddress:
@@ -230,9 +244,8 @@ class ProgramConnection(StreamConnection):
     def _check_output(self) -> None:
         """Send a ``ping`` if the client has been sent nothing for ``PING_SECONDS``."""
         now = self.sessions.clock.seconds()
-        directory = self.sessions.directory
         rooms = self.sessions.hub.rooms_of(self.session.member)
-        last_output = max([self._last_output, *(directory.encoder_for(room).last_output for room in rooms)])
+        last_output = max([self._last_output, *(self.encoder_for(room).last_output for room in rooms)])
         if now - last_output >= PING_SECONDS:
             last_output = now
             if not self.peer.congested:
@@ -268,11 +281,16 @@ class ProgramConnection(StreamConnection):
 
     # The end
 
+    @property
+    def _input_ended(self) -> bool:
+        """Whether the client sends no more lines, although the connection is not gone."""
+        return self._state is State.INPUT_ENDED
+
     def _check_end(self) -> None:
         """End the connection if its input has ended and every request was handled and answered."""
-        if not self.ready or self._splitter.buffered_bytes:
+        if not self.ready or self._decoder.buffered_bytes:
             return
-        if self.is_gone or (self._state is State.INPUT_ENDED and self._responses.idle):
+        if self.is_gone or (self._input_ended and self._responses.idle):
             if self._session is not None:
                 self._session.private.confirm()
             self._end()
@@ -326,7 +344,7 @@ class ProgramConnection(StreamConnection):
         super().connectionLost(reason)
 
     def _receive_eof(self) -> None:
-        self._splitter.receive_eof()
+        self._decoder.receive_eof()
 
     def _release(self) -> None:
         super()._release()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from broadcast.core.source import Source
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
+    from broadcast.doors.jsonrpc.encoder import RoomEncoder
     from broadcast.doors.jsonrpc.private_messages import FirstTell
 
 MAX_TELL_UIDS: Final = 1_000
@@ -65,6 +66,9 @@ class Connection(Protocol):
     @property
     def source(self) -> Source:
         """The origin of the connection."""
+
+    def encoder_for(self, room: Room) -> RoomEncoder:
+        """Return the encoder for the stream of *room* to the client."""
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""

@@ -46,7 +46,7 @@ class Sessions:
         self.clock = clock
         self.call_soon = call_soon
         self.wall_clock = wall_clock
-        self.directory = Directory(clock.seconds, wall_clock, call_soon)
+        self.directory = Directory(clock.seconds, wall_clock, call_soon, hub.file_url)
         self._make_token = make_token
         self._limiter = limiter
         self._visit_log = visit_log

@@ -56,7 +56,7 @@ class SnapshotTaker:
         """Number of bytes that remain when the snapshot is complete."""
         self.is_cut = False
         """Whether more events would have been in the complete snapshot if they had fitted."""
-        self._encoder = directory.encoder_for(room)
+        self._encoder = connection.encoder_for(room)
         self.release = connection.peer.subscribe(room.publisher, self._encoder, held=True)
         """A function that starts to send the events of the stream, unless it has ended meanwhile."""
         self._recent = directory.recent_lines(room)

@@ -31,15 +31,17 @@ from broadcast.core.events import (
     ReplayLine,
     RoomEntered,
     ServerNotice,
+    Shared,
     StoreFailed,
     TopicChanged,
     Uptime,
     WaitingLine,
     Welcome,
 )
+from broadcast.core.file_names import format_size
 
 if TYPE_CHECKING:
-    from broadcast.core.events import Event, Notice, Stored
+    from broadcast.core.events import Event, FileInfo, Line, Notice, Stored
     from broadcast.core.interfaces import View
 
 END = "\r\n"
@@ -57,10 +59,18 @@ class LineEncoder:
     """The encoder for one view.
 
     *now* returns the time in seconds since the epoch. Messages of another day are shown with their date. *zone* is the
-    time zone of the times shown; None stands for the machine's.
+    time zone of the times shown; None stands for the machine's. *file_url* returns the address of a file, empty if the
+    file is no longer there.
     """
 
-    def __init__(self, view: View, now: Callable[[], float], zone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        view: View,
+        now: Callable[[], float],
+        zone: tzinfo | None = None,
+        file_url: Callable[[FileInfo], str] = lambda _file: "",
+    ) -> None:
+        self._file_url = file_url
         self._times = view.times
         self._quiet = view.quiet
         self._now = now
@@ -87,8 +97,10 @@ class LineEncoder:
         match event:
             case Message() | Action():
                 return (f"[{self._time(event.at)}] " if self._times else "") + _format_message(event) + END
+            case Shared():
+                return (f"[{self._time(event.at)}] " if self._times else " ") + self._format_stored(event) + END
             case ReplayLine(event=stored):
-                return f"[{self._time(stored.at)}] {_format_message(stored)}{END}"
+                return f"[{self._time(stored.at)}] {self._format_stored(stored)}{END}"
             case Joined() | Left() | JoinCount() | LeaveCount():
                 return "" if self._quiet else f" * {_format_presence(event)}{END}"
             case Renamed(nick=nick, new=new):
@@ -119,7 +131,7 @@ class LineEncoder:
             case StoreFailed(reason=reason):
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
-                return f"-> #{stored.seq} [{self._time(stored.at)}] {_format_message(stored)}{END}"
+                return f"-> #{stored.seq} [{self._time(stored.at)}] {self._format_stored(stored)}{END}"
             case Barrier() | AwayChanged() | PasswordPrompt() | PasswordTyped():
                 return ""  # of the last two, ``encode`` makes bytes that are no text
             case Prompt(text=text):
@@ -132,6 +144,12 @@ class LineEncoder:
                 start = self._local(since).strftime("%Y-%m-%d %H:%M")
                 present, sent = _format_count(people, "person", "people"), _format_count(lines, "line", "lines")
                 return f"-> up since {start}, {present}, {sent}.{END}"
+
+    def _format_stored(self, event: Stored) -> str:
+        if not isinstance(event, Shared):
+            return _format_message(event)
+        where = self._file_url(event.file) or "no longer there"
+        return f"* {event.nick} shared {event.file.name} ({format_size(event.file.size)}): {where}"
 
     def _local(self, at: float) -> datetime:
         return datetime.fromtimestamp(at, UTC).astimezone(self._zone)
@@ -150,7 +168,7 @@ class LineEncoder:
         return text
 
 
-def _format_message(event: Stored) -> str:
+def _format_message(event: Line) -> str:
     return f"{event.nick}: {event.text}" if isinstance(event, Message) else f"** {event.nick} {event.text}"
 
 

@@ -366,7 +366,7 @@ class BroadcastFactory(Factory):
     def encoder_for(self, view: View) -> Encoder:
         """Return the encoder for *view*, the same one each time: subscribers with one encoder share its bytes."""
         if view not in self._encoders:
-            self._encoders[view] = LineEncoder(view, self.wall_clock)
+            self._encoders[view] = LineEncoder(view, self.wall_clock, file_url=self.hub.file_url)
         return self._encoders[view]
 
     def encode_greeting(self) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """The headers of a reply: names and values."""
 
 PLAIN_TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
+
+
+def plain_response(status: int, text: str) -> bytes:
+    """Return all bytes of a reply for a client whose request is not read. *text* is one line without its end."""
+    body = f"{text}\n"
+    return (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+    ).encode("ascii")
 
 
 class BodyReceiver(Protocol):
@@ -135,3 +145,8 @@ Handler: TypeAlias = Callable[[Request, Reply], None]
 def respond_text(reply: Reply, status: int, text: str, headers: Headers = ()) -> None:
     """Send *text*, one line without its end."""
     reply.respond(status, (PLAIN_TEXT, *headers), f"{text}\n".encode())
+
+
+def respond_not_allowed(reply: Reply, allowed: str) -> None:
+    """Refuse the method of the request. *allowed* are those that the path has, with commas."""
+    respond_text(reply, 405, f"This address allows {allowed} only.", ((b"Allow", allowed.encode()),))

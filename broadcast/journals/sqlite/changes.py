@@ -10,7 +10,7 @@ from itertools import chain
 
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.records import RecordChange
-from broadcast.journals.sqlite.database import COLUMNS, Row, add_room
+from broadcast.journals.sqlite.database import COLUMNS, FileRow, Row, add_room
 from broadcast.journals.sqlite.record_tables import Before, make_change, restore
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key
 
@@ -23,6 +23,8 @@ class Changes:
     """The changes of one commit."""
 
     rows: list[Row] = field(default_factory=list)
+    files: list[FileRow] = field(default_factory=list)
+    """The files of those rows that share one."""
     lasts: dict[RoomRecord, int] = field(default_factory=dict)
     """The number of the last row of each room that has rows."""
     topics: dict[RoomRecord, str] = field(default_factory=dict)
@@ -43,7 +45,7 @@ class Changes:
 
     def execute(self, db: sqlite3.Connection, max_rows: int) -> None:
         """Make the changes in one transaction. *max_rows* is the maximum number of rows in one statement."""
-        if not (self.topics or self.new_rooms or self.records):
+        if not (self.topics or self.new_rooms or self.records or self.files):
             self._insert(db, max_rows)
             return
         db.execute("BEGIN IMMEDIATE")
@@ -54,6 +56,8 @@ class Changes:
             db.execute("UPDATE rooms SET topic = ? WHERE id = ?", values)
         if self.rows:
             self._insert(db, max_rows)
+        for file in self.files:
+            db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", file)
         for change in self.records:
             self.replaced += make_change(db, change)
         db.execute("COMMIT")  # after an error, closing the connection rolls back
@@ -80,6 +84,8 @@ class Changes:
                 rows.setdefault(row[0] >> SEQ_BITS, {})[row[0]] = row
             for number, expected in rows.items():
                 _delete_rows(db, number, expected)
+            for file in self.files:
+                db.execute("DELETE FROM files WHERE seq = ?", file[:1])
             for room, number in self.new_rooms.items():
                 if db.execute("DELETE FROM rooms WHERE id = ? AND name = ?", (number, room.name)).rowcount:
                     db.execute("DELETE FROM indexed WHERE upto = ?", (key(number, 0),))

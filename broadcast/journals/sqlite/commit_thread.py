@@ -12,12 +12,12 @@ from threading import Thread
 from typing import NamedTuple, TypeAlias
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import STORED, Action, Event, Message, StoreFailed, TopicChanged
+from broadcast.core.events import STORED, Event, Shared, StoreFailed, TopicChanged
 from broadcast.core.records import RecordChange
 from broadcast.core.stats import CommitStats
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.changes import Changes
-from broadcast.journals.sqlite.database import code_of, to_row
+from broadcast.journals.sqlite.database import code_of, to_file_row, to_row
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
 from broadcast.journals.sqlite.schema import MIGRATIONS
@@ -260,6 +260,8 @@ class CommitThread:
                 seq += 1
                 event.seq = seq
                 rows.append(to_row(event, base))
+                if type(event) is Shared:
+                    changes.files.append(to_file_row(event, base))
             elif isinstance(event, TopicChanged):
                 if reason := full or storage_problem(event):
                     changes.rejected += 1
@@ -273,7 +275,7 @@ class CommitThread:
         return returned
 
 
-_COMMITTED = (Message, Action, TopicChanged)
+_COMMITTED = (*STORED, TopicChanged)
 """The events that a commit makes durable."""
 
 

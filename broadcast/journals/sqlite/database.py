@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
-from broadcast.core.events import Action, Message, Stored
+from broadcast.core.events import Action, FileInfo, Message, Shared, Stored
 from broadcast.journals.sqlite.room_record import MAX_SEQ, RoomRecord, key, key_range
 
 Row: TypeAlias = tuple[int, float, str, str, str, str, int]
@@ -19,8 +19,17 @@ Row: TypeAlias = tuple[int, float, str, str, str, str, int]
 In a row from a file, the values may have other types.
 """
 
+FileRow: TypeAlias = tuple[int, str, int, str, str, int, int]
+"""key, id, size, type, sha256, width, height. The name of the file is the text of the event."""
+
 COLUMNS = "seq, at, kind, nick, text, coalesce(uid, ''), coalesce(session, 0)"
 """The columns of a row. The column ``seq`` holds the key; in the room with the id 0, the key is the number."""
+FILE_COLUMN = """CASE kind WHEN 'shared' THEN (
+    SELECT id || ' ' || size || ' ' || sha256 || ' ' || width || ' ' || height || ' ' || type
+    FROM files WHERE files.seq = events.seq) END"""
+"""The file of a row, as one text without a name; NULL for all other rows. Only the type may hold a blank."""
+EVENT_COLUMNS = f"{COLUMNS}, {FILE_COLUMN}"
+"""The columns of an event, for ``from_row``."""
 
 REPORTER = "server"
 """The reserved nickname of the line that stands for missing ones. Only before such a line may numbers be missing."""
@@ -38,7 +47,7 @@ REMEDY = (
 """What the operator of a server can do about a damaged journal."""
 _UNSOUND = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_KINDS: dict[str, type[Stored]] = {"said": Message, "emoted": Action}
+_KINDS: dict[str, type[Stored]] = {"said": Message, "emoted": Action, "shared": Shared}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -103,13 +112,33 @@ def to_row(event: Stored, base: int = 0) -> Row:
     return base + event.seq, event.at, _NAMES[type(event)], event.nick, event.text, event.uid, event.session
 
 
-def from_row(row: Row) -> Stored:
-    """Return the event in *row*. Raises ``JournalDamaged``."""
-    number, at, kind, nick, text, uid, session = row
+def to_file_row(event: Shared, base: int) -> FileRow:
+    """Return the row of the file of *event*, which is numbered as in ``to_row``."""
+    file = event.file
+    return base + event.seq, file.id, file.size, file.type, file.sha256, file.width, file.height
+
+
+def from_row(row: tuple[*Row, str | None]) -> Stored:
+    """Return the event in *row*, with ``EVENT_COLUMNS``. Raises ``JournalDamaged``."""
+    number, at, kind, nick, text, uid, session, file = row
     if kind not in _KINDS or [*map(type, (at, nick, text, uid, session))] != [float, str, str, str, int]:
-        msg = f"the journal's line #{number & MAX_SEQ} cannot be read"
-        raise JournalDamaged(msg)
-    return _KINDS[kind](session, nick, text, at, number & MAX_SEQ, uid=uid)
+        raise _unreadable(number)
+    if kind == "shared":
+        return Shared(session, nick, _parse_file(number, text, file), at, number & MAX_SEQ, uid)
+    return (Message if kind == "said" else Action)(session, nick, text, at, number & MAX_SEQ, uid=uid)
+
+
+def _parse_file(number: int, name: str, text: object) -> FileInfo:
+    """Return the file *name* of the row with the key *number* from the *text* of ``FILE_COLUMN``."""
+    try:
+        id, size, sha256, width, height, type = str(text).split(" ", 5)  # noqa: A001 - as in FileInfo
+        return FileInfo(id, name, int(size), type, sha256, int(width), int(height))
+    except ValueError:
+        raise _unreadable(number) from None
+
+
+def _unreadable(number: int) -> JournalDamaged:
+    return JournalDamaged(f"the journal's line #{number & MAX_SEQ} cannot be read")
 
 
 def fetch(db: sqlite3.Connection, room: int, first: int, last: int) -> list[Stored]:
@@ -117,8 +146,15 @@ def fetch(db: sqlite3.Connection, room: int, first: int, last: int) -> list[Stor
 
     Raises ``sqlite3.Error`` or ``JournalDamaged``.
     """
-    query = f"SELECT {COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608 - constant names
+    query = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608 - constant names
     return [from_row(row) for row in db.execute(query, (key(room, max(first, 1)), key(room, last)))]
+
+
+def fetch_files(db: sqlite3.Connection, room: int, last: int, limit: int) -> list[Stored]:
+    """Return the newest *limit* events up to number *last* that share a file, as ``fetch`` does."""
+    query = f"""SELECT {EVENT_COLUMNS} FROM events WHERE seq IN (
+        SELECT seq FROM files WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?) ORDER BY seq"""  # noqa: S608 - constant names
+    return [from_row(row) for row in db.execute(query, (key(room, 1), key(room, last), limit))]
 
 
 def last_seq(db: sqlite3.Connection, room: int) -> int:
@@ -161,7 +197,7 @@ def _read_recent(db: sqlite3.Connection, room: RoomRecord, count: int) -> list[S
     """Return the last *count* events of *room*, and set its mark. Raise ``JournalDamaged`` if a number is missing."""
     assert room.id is not None
     bounds = key_range(room.id)
-    query = f"SELECT {COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constant names
+    query = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constant names
     try:
         events = [from_row(row) for row in db.execute(query, (*bounds, count))][::-1]
     except JournalDamaged as error:

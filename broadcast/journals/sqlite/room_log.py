@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from broadcast.core.events import Event
 from broadcast.core.interfaces import ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
-from broadcast.journals.sqlite.database import fetch
+from broadcast.journals.sqlite.database import fetch, fetch_files
 from broadcast.journals.sqlite.query_thread import Kind, Query
 from broadcast.journals.sqlite.room_record import MAX_SEQ, RoomRecord, key
 from broadcast.journals.sqlite.search_indexer import Search
@@ -81,6 +81,12 @@ class SqliteRoomLog:
         """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
         room = self.room.id
         self._submit(Kind.SEARCH, None if room is None else Search(query, room, last, limit), on_result)
+
+    def read_files(self, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Find the newest *limit* events up to *last* that share a file. There is an index."""
+        room = self.room.id
+        query = None if room is None else partial(fetch_files, room=room, last=last, limit=limit)
+        self._submit(Kind.READ, query, on_result)
 
     def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
         """Find the ``uid`` of each event from *first* to *last* that has one."""

@@ -14,7 +14,7 @@ from contextlib import closing
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
 from broadcast.core.search_query import SearchQuery
-from broadcast.journals.sqlite.database import COLUMNS, code_of, from_row
+from broadcast.journals.sqlite.database import EVENT_COLUMNS, code_of, from_row
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key, key_range
 from broadcast.journals.sqlite.schema import full_text
 
@@ -197,7 +197,7 @@ class Search:
             db.execute(fill, (first, last))
         else:
             table, first = "words", max(last - SCAN_ROWS, self._base) + 1
-        statement = f"SELECT {COLUMNS} FROM events WHERE seq IN ({_newest_statement(table)}) ORDER BY seq"  # noqa: S608 - constant names
+        statement = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq IN ({_newest_statement(table)}) ORDER BY seq"  # noqa: S608 - constant names
         rows = db.execute(statement, (_expression(self._query), first, last, missing))
         self._found[:0] = map(from_row, rows)
         self._last = first - 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broadcast.core.interfaces import View
 from broadcast.doors.jsonrpc.messages import MAX_MESSAGE_BYTES
-from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
+from broadcast.doors.jsonrpc.protocol import DoorContext, ProgramConnection, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from tests.doors.jsonrpc.openrpc import Checker, lines
 from tests.harness import DirectWorld, Person, World
@@ -40,6 +40,13 @@ class Program:
         self._ids = count(1)
         self._unread: list[Message] = []
         self._greeting_end: bytes | None = None
+
+    @property
+    def connection(self) -> ProgramConnection:
+        """The connection, as the server has it."""
+        connection = self.person.protocol._successor
+        assert isinstance(connection, ProgramConnection)
+        return connection
 
     # Input
 

@@ -42,7 +42,7 @@ def test_the_reason_of_a_refusal_helps_people_and_programs(ann: Program) -> None
     answers = [ann.request("command", room="lobby", line=line) for line in ("/x", "/JOIN kitchen")]
     texts = [answer["error"]["message"] for answer in answers]
     assert texts[0] == "There is no command /x. /help lists them."
-    assert texts[1].startswith("/join is no command that only answers. Those are /help, /history, ")
+    assert texts[1].startswith("/join is no command that only answers. Those are /files, /help, /history, ")
 
 
 def test_wrong_command_is_an_error(ann: Program) -> None:

@@ -14,20 +14,12 @@ from twisted.internet.defer import Deferred
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, METHODS
-from broadcast.doors.jsonrpc.protocol import ProgramConnection
 from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
 from tests.harness import is_read_from
 
 SAY = '{"jsonrpc":"2.0","id":%d,"method":"say","params":{"room":"lobby","text":"%d"}}'
 
 NOTIFICATION = '{"jsonrpc":"2.0","method":"say","params":{"room":"lobby","text":"%d"}}'
-
-
-def connection_of(program: Program) -> ProgramConnection:
-    """Return the connection of *program*, as the server has it."""
-    connection = program.person.protocol._successor
-    assert isinstance(connection, ProgramConnection)
-    return connection
 
 
 def reads(program: Program) -> bool:
@@ -92,7 +84,7 @@ def test_first_line_can_be_as_long_as_any_other(world: ProgramWorld) -> None:
 def test_endless_line_takes_no_more_memory_than_its_maximum(ann: Program) -> None:
     for _ in range(100):
         ann.person.put(b"x" * 65536)
-        assert connection_of(ann).buffered_bytes <= MAX_REQUEST_BYTES + 1
+        assert ann.connection.buffered_bytes <= MAX_REQUEST_BYTES + 1
     ann.put_lines("", '{"jsonrpc":"2.0","id":null}')
     assert codes(ann) == [1008, -32600]
 
@@ -239,7 +231,7 @@ def test_author_waits_while_too_much_is_not_stored() -> None:
     ann, bob = world.programs("ann", "bob")
     ann.put_lines(*(NOTIFICATION % number for number in range(100)))
     assert not reads(ann)
-    assert connection_of(ann).buffered_bytes > 5000
+    assert ann.connection.buffered_bytes > 5000
     world.settle()
     assert reads(ann)
     assert bob.texts() == [*map(str, range(100))]
@@ -265,7 +257,7 @@ def test_ping_is_sent_after_a_minute_without_output(world: ProgramWorld, ann: Pr
     bob.call("tell", to="ann", text="psst")
     world.clock.advance(59)
     assert [event["method"] for event in ann.events()] == ["told"]
-    connection_of(ann).send_noop()
+    ann.connection.send_noop()
     assert ann.events() == []
 
 
@@ -278,7 +270,7 @@ def test_history_of_others_is_no_output(world: ProgramWorld, ann: Program, bob: 
 
 def test_program_that_does_not_read_gets_no_pings(world: ProgramWorld, ann: Program) -> None:
     ann.transport.takes = False
-    while not connection_of(ann).peer.congested:
+    while not ann.connection.peer.congested:
         ann.put("command", {"room": "lobby", "line": "/help"})
         world.settle()
     ann.checker.pending.clear()
@@ -411,7 +403,7 @@ def test_server_handles_what_it_has_read_then_says_goodbye(world: ProgramWorld, 
 
 
 def test_goodbye_is_sent_once_if_the_journal_is_stuck(world: ProgramWorld, ann: Program) -> None:
-    connection = connection_of(ann)
+    connection = ann.connection
     connection.send_shutdown_notice()
     connection.close()
     connection.close()

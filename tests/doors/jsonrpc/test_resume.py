@@ -447,9 +447,9 @@ def test_session_that_is_over_is_freed_without_the_garbage_collector(
         bot.call(method, **params)
     protocol = bot.person.protocol
     session = world.sessions.find(bot.welcome["token"])
-    assert isinstance(protocol._successor, ProgramConnection)
-    parts = [ref(part) for part in (protocol, session, protocol._successor, protocol._successor.peer)]
-    del protocol, session
+    connection = bot.connection
+    parts = [ref(part) for part in (protocol, session, connection, connection.peer)]
+    del protocol, session, connection
     gc.collect()
     gc.disable()
     try:

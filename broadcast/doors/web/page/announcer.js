@@ -1,8 +1,6 @@
 // @ts-check
 // What a screen reader says about new lines.
 
-import { clockOf } from "./times.js";
-
 const PAUSE_MS = 3000;
 
 /** The hidden region that announces new lines, at most every three seconds. */
@@ -21,10 +19,11 @@ export class Announcer {
   /**
    * Announce a line, now or with the next ones.
    * @param {any} line
+   * @param {string} place The conversation, if it is not the one on the screen.
    */
-  add(line) {
+  add(line, place) {
     this.count += 1;
-    this.line = line;
+    this.line = { ...line, place };
     if (!this.isPausing) this.speak();
   }
 
@@ -32,11 +31,16 @@ export class Announcer {
   speak() {
     this.isPausing = this.count > 0;
     if (!this.isPausing) return;
-    const { kind, nick, at, text, file } = this.line;
-    const content = kind === "shared" ? `shared ${file?.name}` : text;
-    const who = kind === "announced" ? "Announcement" : `${nick}${kind === "shared" || kind === "emoted" ? "" : ":"}`;
-    const many = this.count > 1 ? `${this.count} new lines, the last at ${clockOf(at ?? Date.now() / 1000)}: ` : "";
-    this.region.textContent = `${many}${who} ${content}`;
+    const { kind, nick, text, file, place } = this.line;
+    const line = {
+      said: `${nick}: ${text}`,
+      told: `${nick}: ${text}`,
+      emoted: `${nick} ${text}`,
+      shared: `${nick} shared ${file?.name}`,
+      announced: `Announcement: ${text}`,
+    }[kind];
+    const many = this.count > 1 ? `${this.count} new lines, the last: ` : "";
+    this.region.textContent = `${many}${place && `In ${place}, `}${line}`;
     this.count = 0;
     setTimeout(() => this.speak(), PAUSE_MS);
   }

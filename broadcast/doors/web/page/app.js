@@ -1,6 +1,7 @@
 // @ts-check
 // The start of the page: makes the chat and its views, and shows the join form or the chat.
 
+import { Banner } from "./banner.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { ConversationView } from "./conversation.js";
@@ -8,6 +9,7 @@ import { Current } from "./current.js";
 import { JoinForm } from "./join.js";
 import { Notifications } from "./notifications.js";
 import { Search } from "./search.js";
+import { Sharing } from "./sharing.js";
 import { Sidebar } from "./sidebar.js";
 
 /** All elements of the page that have an id, by their id. @type {Record<string, any>} */
@@ -16,30 +18,37 @@ const elements = Object.fromEntries(
 );
 const chat = new Chat();
 const current = new Current();
-const views = [ConversationView, Sidebar, Composer, JoinForm, Search, Notifications];
-for (const View of views) new View(chat, elements, current);
-
-let joined = false;
-
-/** Show the join form until a session exists, and the chat from then on. */
-function showState() {
-  const starts = chat.state === "start" || (chat.state === "connecting" && !joined);
-  joined ||= chat.state === "open";
-  if (chat.state === "start") joined = false;
-  elements.start.hidden = !starts;
-  elements.chat.hidden = starts;
+for (const View of [ConversationView, Sidebar, Composer, JoinForm, Search, Notifications, Banner, Sharing]) {
+  new View(chat, elements, current);
 }
-chat.addEventListener("state", showState);
-showState();
+
+let isIn = false;
+
+/** Show the join form before a session and after it, and the chat in between. */
+function showState() {
+  const wasIn = isIn;
+  isIn = chat.state !== "start" && chat.state !== "ended" && (isIn || chat.state === "open");
+  elements.start.hidden = isIn;
+  elements.chat.hidden = !isIn;
+  if (isIn && !wasIn) elements.message.focus();
+  if (!isIn) elements.nickname.focus();
+}
 
 /** Open or close the list of rooms and people, which covers the conversation on a narrow screen. */
-function openSidebar(isOpen) {
+function openSidebar(/** @type {boolean} */ isOpen) {
+  if (elements.room.inert === isOpen) return;
   elements.chat.classList.toggle("sidebar-open", isOpen);
   elements["open-sidebar"].setAttribute("aria-expanded", String(isOpen));
+  elements.room.inert = isOpen;
   (isOpen ? elements["close-sidebar"] : elements["open-sidebar"]).focus();
 }
 elements["open-sidebar"].addEventListener("click", () => openSidebar(true));
 for (const id of ["close-sidebar", "shade"]) {
   elements[id].addEventListener("click", () => openSidebar(false));
 }
-current.addEventListener("show", () => elements.chat.classList.remove("sidebar-open"));
+current.addEventListener("show", () => openSidebar(false));
+matchMedia("(max-width: 48rem)").addEventListener("change", () => openSidebar(false));
+
+chat.addEventListener("state", showState);
+isIn = await chat.start();
+showState();

@@ -14,14 +14,13 @@
 //   state         {state}; also when `retryAt` changes
 //   nick          {nick}
 //   conversation  {key, kind: "added" | "removed", conversation, from}; `from` is the old key of a renamed one
-//   lines         {key, added, changed, removed, before, atStart}; the added ones stand before the line `before`
+//   lines         {key, added, changed, removed, atStart}; `lines` of the conversation has their order
 //   members       {key}
 //   topic         {key}
 //   unread        {key, unread, mentioned}
 //   problem       {method, code, reason, message, field, data}; `field` is "nick", "password", "room" or ""
 //   login         {code} or {ended}: OpenID Connect
 
-import { run } from "./commands.js";
 import { ChatError, Connection } from "./connection.js";
 import { browserEnvironment } from "./environment.js";
 import { Conversation, makeLine, noChange } from "./model.js";
@@ -33,14 +32,26 @@ const HISTORY = 1000; // the most lines of one request
 const SAVED_PRIVATE_LINES = 100;
 const MAX_ATTEMPT = 2 ** 50;
 const NO_TOKEN = "none";
-const NICK_KEY = "broadcast:nick";
+const NICK_KEY = "broadcast.nickname";
 const FIELDS = new Map([
-  ["nick-refused", "nick"], ["banned", "nick"], ["no-such-room", "room"], ["room-refused", "room"],
-  ["password-needed", "password"], ["wrong-password", "password"], ["too-many-tries", "password"],
-  ["not-permitted", "password"], ["busy", "password"],
+  ["nick-refused", "nick"],
+  ["banned", "nick"],
+  ["no-such-room", "room"],
+  ["room-refused", "room"],
+  ["password-needed", "password"],
+  ["wrong-password", "password"],
+  ["too-many-tries", "password"],
+  ["not-permitted", "password"],
+  ["busy", "password"],
 ]);
 /** Refusals of `hello` after which another attempt may succeed. */
-const TEMPORARY = new Set(["too-many-tries", "busy", "going-down", "too-many-connections", "not-kept"]);
+const TEMPORARY = new Set([
+  "too-many-tries",
+  "busy",
+  "going-down",
+  "too-many-connections",
+  "not-kept",
+]);
 
 /**
  * @typedef {import("./model.js").Line} Line
@@ -66,16 +77,13 @@ export class Chat extends EventTarget {
     this.isDuplicate = false;
     /** The reason for being away, or null. */
     this.away = /** @type {string | null} */ (null);
-    /** The nickname of the last private message's author. */
-    this.lastPrivate = "";
-    /** The ignored nicknames, by their lower-case form. @type {Map<string, string>} */
-    this.ignored = new Map();
     /** The answer to the last `hello` without its rooms: `server`, `features`, `limits`, `motd`, ... */
     this.welcome = /** @type {any} */ (null);
     /** @type {Map<string, Conversation>} */
     this.conversations = new Map();
 
-    this._env = env;
+    /** What the chat uses of the browser. */
+    this.env = env;
     this._saved = new SavedSession(env, new URL(url).pathname);
     this._token = "";
     this._journal = "";
@@ -89,11 +97,11 @@ export class Chat extends EventTarget {
     this._joining = null;
     this._isRestoring = false; // hello asks for the lines that the page showed before its reload
     this._isLeaving = false;
+    this._view = { key: /** @type {string | null} */ (null), isAtEnd: false };
     this._memberTimers = new Map();
     this._self = {
       nick: "",
       isOwn: (/** @type {string} */ session) => this._ownSessions.has(session),
-      ignores: (/** @type {string} */ nick) => this.ignored.size > 0 && this.ignored.has(nick.toLowerCase()),
     };
     this._connection = new Connection({
       url,
@@ -109,14 +117,17 @@ export class Chat extends EventTarget {
     );
     env.page.addEventListener("pagehide", () => this._setLeaving(true));
     env.page.addEventListener("pageshow", () => this._setLeaving(false));
-    env.document.addEventListener("visibilitychange", () => this._save());
+    env.document.addEventListener("visibilitychange", () => {
+      this.setView(this._view.key, this._view.isAtEnd);
+      this._save();
+    });
   }
 
   // Joining and leaving
 
   /** The nickname of the last session in this browser. */
   get rememberedNick() {
-    return this._env.local.getItem(NICK_KEY) ?? "";
+    return this.env.local.getItem(NICK_KEY) ?? "";
   }
 
   /** Resume the session that this tab had before a reload, if there is one. Return whether it is being resumed. */
@@ -182,7 +193,7 @@ export class Chat extends EventTarget {
   }
 
   /** Try to connect at once. */
-  retryNow() {
+  reconnect() {
     this._connection.askedDelay = null;
     if (this.state === "lost") this._connection.connect();
   }
@@ -198,12 +209,17 @@ export class Chat extends EventTarget {
     });
   }
 
+  /** Close a private conversation. @param {string} key */
+  closePrivate(key) {
+    this._removeConversation(key);
+    this._save();
+  }
+
   /** Leave a room, or close a private conversation. @param {string} key */
   leaveRoom(key, reason = "") {
     const conversation = this.find(key);
     if (conversation?.room === null) {
-      this._removeConversation(conversation.key);
-      this._save();
+      this.closePrivate(conversation.key);
       return Promise.resolve();
     }
     const params = { room: conversation?.room ?? key, ...(reason && { reason }) };
@@ -224,7 +240,10 @@ export class Chat extends EventTarget {
   emote(key, text) {
     const conversation = this.find(key);
     if (conversation?.room === null) return this.tell(conversation.nick, text);
-    return this._sendLine(conversation, "emoted", "emote", { room: conversation?.room ?? key, text });
+    return this._sendLine(conversation, "emoted", "emote", {
+      room: conversation?.room ?? key,
+      text,
+    });
   }
 
   /** @param {string} nick @param {string} text */
@@ -233,22 +252,27 @@ export class Chat extends EventTarget {
     return this._sendLine(conversation, "told", "tell", { to: conversation.nick, text });
   }
 
-  /** Send a failed line again, with its uid. @param {string} key @param {Line} line */
-  retry(key, line) {
-    const conversation = this.find(key);
-    const failed = conversation?.takeFailed(line.id);
-    if (!conversation || !failed?.line) return;
-    this._emitLines(conversation, failed.change);
-    Object.assign(failed.line, { status: "sending", reason: "" });
-    this._emitLines(conversation, conversation.addOwn(failed.line));
-    this._post(conversation, failed.line);
+  /** Send a failed line again, with its uid. @param {Line} line */
+  retry(line) {
+    const conversation = this._takeFailed(line);
+    if (!conversation) return;
+    Object.assign(line, { status: "sending", reason: "" });
+    this._emitLines(conversation, conversation.addOwn(line));
+    this._post(conversation, line);
   }
 
-  /** Remove a failed line. @param {string} key @param {Line} line */
-  discard(key, line) {
-    const conversation = this.find(key);
-    if (conversation) this._emitLines(conversation, conversation.takeFailed(line.id).change);
+  /** Remove a failed line. @param {Line} line */
+  discard(line) {
+    this._takeFailed(line);
     this._save();
+  }
+
+  /** @param {Line} line */
+  _takeFailed(line) {
+    const conversation = this._conversationOf(line.uid);
+    if (!conversation || line.status !== "failed") return null;
+    this._emitLines(conversation, conversation.takeFailed(line));
+    return conversation;
   }
 
   /** @param {string} room @param {string | null} text null or empty removes it */
@@ -269,28 +293,21 @@ export class Chat extends EventTarget {
     });
   }
 
-  /** Run a line as it was typed: a command, or text. @param {string} key @param {string} line @returns {any} */
-  command(key, line) {
-    return run(this, key, line);
+  /** Send a command that the server answers, such as /names, and show the answer. @param {string} key @param {string} line */
+  async command(key, line) {
+    for (const text of await this.answer(line, key)) this._note(key, text);
   }
 
-  /** Send a command to the server, and show its answer. @param {string} key @param {string} line */
-  askServer(key, line) {
-    const room = this.find(key)?.room ?? this._rooms()[0]?.room;
-    return this._call("command", { room, line }, (result) => {
-      for (const text of result.lines) this.answer(key, text);
-    });
-  }
-
-  /** Show a line that only this person sees. @param {string} key @param {string} text */
-  answer(key, text) {
-    const conversation = this.find(key);
-    if (conversation) this._notice(conversation, { kind: "answer", text });
+  /** Return the lines with which the server answers a command. @param {string} line @returns {Promise<string[]>} */
+  answer(line, key = "") {
+    const room = this.find(key)?.room ?? this._rooms()[0]?.room ?? "";
+    return this._call("command", { room, line }, (result) => result.lines);
   }
 
   /** Return the key of the private conversation with `nick`, and begin it if there is none. @param {string} nick */
   openPrivate(nick) {
-    const conversation = this.find(`@${nick}`) ?? this._addConversation(new Conversation({ key: `@${nick}`, nick }));
+    const conversation =
+      this.find(`@${nick}`) ?? this._addConversation(new Conversation({ key: `@${nick}`, nick }));
     return conversation.key;
   }
 
@@ -305,57 +322,79 @@ export class Chat extends EventTarget {
   }
 
   /**
-   * Say which conversation's newest end the person sees: its lines are read as they come. Null: the page is hidden, or
-   * shows older lines.
-   * @param {string | null} key
+   * Note what is on the screen: a conversation, and whether its newest end is. Lines there are read as they come, while
+   * the page is visible. Older lines stay in memory while they are on the screen.
+   * @param {string | null} key @param {boolean} isAtEnd
    */
-  setReading(key) {
+  setView(key, isAtEnd) {
+    this._view = { key, isAtEnd };
     for (const conversation of this.conversations.values()) {
-      conversation.isReading = conversation.key === key;
-      if (conversation.isReading) this.markRead(conversation.key);
+      const part = conversation.key !== key ? "nothing" : isAtEnd ? "end" : "older";
+      this._emitLines(
+        conversation,
+        conversation.show(part === "end" && this.env.document.hidden ? "nothing" : part),
+      );
     }
   }
 
-  /** @param {string} key */
+  /** Note that the newest end of a conversation is on the screen. @param {string} key */
   markRead(key) {
-    const conversation = this.find(key);
-    if (conversation?.markRead()) this._emitUnread(conversation);
-  }
-
-  /** Say whether the person reads older lines, which then stay in memory. @param {string} key @param {boolean} isHeld */
-  setHeld(key, isHeld) {
-    const conversation = this.find(key);
-    if (conversation && conversation.isHeld !== isHeld) this._emitLines(conversation, conversation.hold(isHeld));
-  }
-
-  /** Read older lines into the conversation. Return those that are new. @param {string} room @returns {Promise<Line[]>} */
-  olderThan(room, seq = this.find(room)?.oldest ?? null, count = REPLAY) {
-    if (!seq || seq <= 1) return Promise.resolve([]);
-    return this._call("history", { room: this.find(room)?.room ?? room, before: seq, count }, (result) => {
-      const conversation = this.find(room);
-      if (!conversation || conversation.oldest !== seq) return [];
-      const change = conversation.addOlder(result.events, result.more, this._self);
-      this._emitLines(conversation, change);
-      return change.added;
-    });
+    this.setView(key, true);
   }
 
   /**
-   * Return the lines around `seq`, which may not be in memory. They are not added to the conversation.
+   * Read older lines into the conversation. Return those that are new.
+   * @param {string} room @param {number | null} seq @returns {Promise<Line[]>}
+   */
+  olderThan(room, seq = this.find(room)?.oldest ?? null, count = REPLAY) {
+    if (!seq || seq <= 1) return Promise.resolve([]);
+    return this._call(
+      "history",
+      { room: this.find(room)?.room ?? room, before: seq, count },
+      ({ events, more }) =>
+        this._takeHistory(room, events, more && events.length > 0 ? events[0].seq : 1, seq - 1),
+    );
+  }
+
+  /**
+   * Read the lines around `seq` into the conversation. A gap remains between them and the newer ones.
    * @param {string} room @param {number} seq @returns {Promise<Line[]>}
    */
   around(room, seq, count = REPLAY) {
     const from = Math.max(1, seq - Math.floor(count / 2));
-    return this._call("history", { room: this.find(room)?.room ?? room, from, to: from + count - 1 }, (result) =>
-      this._linesOf(room, result.events),
+    return this._call(
+      "history",
+      { room: this.find(room)?.room ?? room, after: from - 1, count },
+      ({ events, more }) =>
+        this._takeHistory(
+          room,
+          events,
+          from,
+          more && events.length > 0 ? events.at(-1).seq : Infinity,
+        ),
     );
+  }
+
+  /** @param {string} room @param {any[]} events @param {number} first @param {number} last @returns {Line[]} */
+  _takeHistory(room, events, first, last) {
+    const conversation = this.find(room);
+    if (!conversation) return [];
+    conversation.isHeld = true; // until the view says that it shows the newest end
+    const change = conversation.takeHistory(events, first, last, this._self);
+    this._emitLines(conversation, change);
+    return change.added;
   }
 
   /** @param {string} key @param {string} words @returns {Promise<Line[]>} the newest last */
   search(key, words, count = 50) {
     const conversation = this.find(key);
-    const place = conversation?.room === null ? { with: conversation.nick } : { room: conversation?.room ?? key };
-    return this._call("search", { ...place, words, count }, (result) => this._linesOf(key, result.events));
+    const place =
+      conversation?.room === null
+        ? { with: conversation.nick }
+        : { room: conversation?.room ?? key };
+    return this._call("search", { ...place, words, count }, (result) =>
+      this._linesOf(key, result.events),
+    );
   }
 
   /** @returns {Promise<{room: string, members: number, last: number, topic: string | null}[]>} */
@@ -368,7 +407,18 @@ export class Chat extends EventTarget {
     return this._call(method, params);
   }
 
+  /** Show a line that only this person sees. @param {string} key @param {string} text */
+  _note(key, text) {
+    const conversation = this.find(key);
+    if (conversation) this._notice(conversation, { kind: "answer", text });
+  }
+
   // Requests
+
+  /** The server's limits: `line_bytes`, `lines_at_once`, `lines_per_second`. */
+  get limits() {
+    return this.welcome?.limits ?? null;
+  }
 
   /**
    * @param {string} method @param {(resolve: Function, reject: (error: ChatError) => void) => void} begin
@@ -390,38 +440,59 @@ export class Chat extends EventTarget {
   _call(method, params, take = (result) => result) {
     return this._promise(method, (resolve, reject) => {
       if (!this._connection.isOpen) {
-        reject(new ChatError({ reason: "lost", message: "There is no connection. Try again when it is back." }));
+        reject(
+          new ChatError({
+            reason: "lost",
+            message: "There is no connection. Try again when it is back.",
+          }),
+        );
         return;
       }
-      this._connection.send(method, params, (error, result) => (error ? reject(error) : resolve(take(result))));
+      this._connection.send(method, params, (error, result) =>
+        error ? reject(error) : resolve(take(result)),
+      );
     });
   }
 
   /** @param {ChatError} error */
   _report(error) {
     const { method, code, reason, message, data } = error;
-    const field = method === "hello" || method === "nick" || method === "join" ? (FIELDS.get(reason) ?? "") : "";
+    const field =
+      method === "hello" || method === "nick" || method === "join"
+        ? (FIELDS.get(reason) ?? "")
+        : "";
     this._emit("problem", { method, code, reason, message, field, data });
   }
 
   // hello
 
   _sendHello() {
-    const rooms = [...new Set([...this._rooms().map((one) => one.room), this._firstRoom])].filter(Boolean);
-    const params = /** @type {any} */ ({ protocol: 1, client: "broadcast-page/1", nick: this.nick, replay: REPLAY });
+    const rooms = [...new Set([...this._rooms().map((one) => one.room), this._firstRoom])].filter(
+      Boolean,
+    );
+    const params = /** @type {any} */ ({
+      protocol: 1,
+      client: "broadcast-page/1",
+      nick: this.nick,
+      replay: REPLAY,
+    });
     if (rooms.length > 0) params.rooms = rooms;
     if (this._password) params.password = this._password;
     if (this._password && this.account) params.nick = this.account;
     if (this._journal) {
       this._attempt += 1;
-      const seen = this._rooms().filter((one) => one.newest >= 0).map((one) => [one.room, one.newest]);
+      const seen = this._rooms().filter((one) => one.newest >= 0);
       const back = this._isRestoring ? REPLAY : 0;
-      const numbers = Object.fromEntries(seen.map(([room, newest]) => [room, Math.max(0, newest - back)]));
+      const numbers = Object.fromEntries(
+        seen.map((one) => [one.room, Math.max(0, one.newest - back)]),
+      );
       const { _token: token, _journal: journal, _told: told, _attempt: attempt } = this;
       params.resume = { token, journal, rooms: numbers, told, attempt };
       this._save();
     }
-    this._connection.send("hello", params, (error, result) => (error ? this._refused(error) : this._greet(result)));
+    this._connection.send("hello", params, (error, result) =>
+      error ? this._refused(error) : this._greet(result),
+    );
   }
 
   /** @param {ChatError} error */
@@ -499,7 +570,8 @@ export class Chat extends EventTarget {
       resumed,
       linesPerSecond: welcome.limits.lines_per_second,
       lost: (item) => {
-        const message = "The connection was lost before the server confirmed it. It may have arrived.";
+        const message =
+          "The connection was lost before the server confirmed it. It may have arrived.";
         this._endOwn(item, new ChatError({ reason: "unconfirmed", message }), null);
       },
     });
@@ -517,6 +589,7 @@ export class Chat extends EventTarget {
       ? this._takeAgain(conversation, snapshot)
       : conversation.takeSnapshot(snapshot, this._self, this._time());
     this._emitLines(conversation, change);
+    this._fillGaps(conversation, change.added);
     this._emit("topic", { key: conversation.key });
     this._emit("members", { key: conversation.key });
     if (snapshot.members.length < snapshot.count) this._readMembers(conversation);
@@ -539,10 +612,8 @@ export class Chat extends EventTarget {
       case "shared":
       case "gap":
         if (!conversation) return;
-        if (params.uid) this._outbox.confirm(params.uid);
         conversation.touch(params.session, this._time());
-        this._emitLines(conversation, conversation.takeEvents([{ ...params, method }], this._self, this._time()));
-        if (method === "gap") this._readMembers(conversation);
+        this._takeStored(conversation, method, params);
         break;
       case "joined":
       case "left":
@@ -556,7 +627,12 @@ export class Chat extends EventTarget {
       case "topic":
         if (!conversation) return;
         conversation.topic = params.text;
-        this._notice(conversation, { kind: "topic", nick: params.nick, session: params.session, text: params.text });
+        this._notice(conversation, {
+          kind: "topic",
+          nick: params.nick,
+          session: params.session,
+          text: params.text,
+        });
         this._emit("topic", { key: conversation.key });
         break;
       case "told":
@@ -586,6 +662,14 @@ export class Chat extends EventTarget {
   }
 
   /** @param {Conversation} conversation @param {string} method @param {any} params */
+  _takeStored(conversation, method, params) {
+    const change = conversation.takeEvents([{ ...params, method }], this._self, this._time());
+    this._emitLines(conversation, change);
+    if (change.added.length > 1 || method === "gap") this._fillGaps(conversation, change.added);
+    if (method === "gap") this._readMembers(conversation);
+  }
+
+  /** @param {Conversation} conversation @param {string} method @param {any} params */
   _takeMember(conversation, method, params) {
     const isOwn = params.session === this.session;
     if (!conversation.takeMember(method, params, this._time())) return;
@@ -594,7 +678,11 @@ export class Chat extends EventTarget {
       const by = params.by ? ` by ${params.by}` : "";
       const reason = params.reason ? `: ${params.reason}` : ".";
       this._report(
-        new ChatError({ method: "left", reason: "removed", message: `You were removed from ${params.room}${by}${reason}` }),
+        new ChatError({
+          method: "left",
+          reason: "removed",
+          message: `You were removed from ${params.room}${by}${reason}`,
+        }),
       );
       return;
     }
@@ -610,11 +698,17 @@ export class Chat extends EventTarget {
 
   /** @param {Conversation} conversation @param {{joined: number, left: number}} params */
   _takeCrowd(conversation, { joined, left }) {
-    if (joined || left) this._notice(conversation, { kind: "crowd", first: joined, last: left, text: null });
+    if (joined || left)
+      this._notice(conversation, { kind: "crowd", first: joined, last: left, text: null });
     // The page has missed notices about the topic, too.
-    else this._connection.send("join", { room: conversation.room, after: conversation.newest }, (error, snapshot) => {
-      if (!error) this._enter(snapshot);
-    });
+    else
+      this._connection.send(
+        "join",
+        { room: conversation.room, after: conversation.newest },
+        (error, snapshot) => {
+          if (!error) this._enter(snapshot);
+        },
+      );
     this._readMembers(conversation);
   }
 
@@ -622,18 +716,20 @@ export class Chat extends EventTarget {
   _takeTold(params) {
     if (params.id <= this._told) return;
     this._told = params.id;
-    if (this._self.ignores(params.nick)) return;
     const conversation = /** @type {Conversation} */ (this.find(this.openPrivate(params.nick)));
-    this.lastPrivate = params.nick;
     const { at, nick, session, text } = params;
-    this._emitLines(conversation, conversation.addNotice(makeLine({ kind: "told", at, nick, session, text, mentions: true })));
+    this._emitLines(
+      conversation,
+      conversation.addNotice(makeLine({ kind: "told", at, nick, session, text, mentions: true })),
+    );
     this._save();
   }
 
   /** @param {string | null} room @param {string[]} texts */
   _announce(room, texts) {
     const rooms = this._rooms();
-    const conversation = rooms.find((one) => (room === null ? one.isReading : one.room === room)) ?? rooms[0];
+    const conversation =
+      rooms.find((one) => (room === null ? one.isReading : one.room === room)) ?? rooms[0];
     if (!conversation) return;
     for (const text of texts) this._notice(conversation, { kind: "announced", text });
   }
@@ -644,24 +740,32 @@ export class Chat extends EventTarget {
   _readMembers(conversation) {
     const { room } = conversation;
     if (this._memberTimers.has(room)) return;
-    const delay = 500 + 2000 * this._env.random();
-    this._memberTimers.set(room, this._env.setTimeout(() => {
-      this._memberTimers.delete(room);
-      this._readMembersAfter(conversation, "");
-    }, delay));
+    const delay = 500 + 2000 * this.env.random();
+    this._memberTimers.set(
+      room,
+      this.env.setTimeout(() => {
+        this._memberTimers.delete(room);
+        this._readMembersAfter(conversation, "");
+      }, delay),
+    );
   }
 
   /** @param {Conversation} conversation @param {string} after */
   _readMembersAfter(conversation, after) {
-    if (!this._connection.isOpen || this.conversations.get(conversation.key) !== conversation) return;
-    this._connection.send("members", { room: conversation.room, after, count: 1000 }, (error, page) => {
-      if (error) return;
-      if (after) conversation.addMembers(page.members, this._time());
-      else conversation.setMembers(page.members, page.count, this._time());
-      conversation.count = page.count;
-      this._emit("members", { key: conversation.key });
-      if (page.more) this._readMembersAfter(conversation, page.members.at(-1).nick);
-    });
+    if (!this._connection.isOpen || this.conversations.get(conversation.key) !== conversation)
+      return;
+    this._connection.send(
+      "members",
+      { room: conversation.room, after, count: 1000 },
+      (error, page) => {
+        if (error) return;
+        if (after) conversation.addMembers(page.members, this._time());
+        else conversation.setMembers(page.members, page.count, this._time());
+        conversation.count = page.count;
+        this._emit("members", { key: conversation.key });
+        if (page.more) this._readMembersAfter(conversation, page.members.at(-1).nick);
+      },
+    );
   }
 
   /** @param {string} old @param {string} nick */
@@ -688,8 +792,14 @@ export class Chat extends EventTarget {
         return;
       }
       const line = makeLine({
-        kind, at: this._time(), nick: this.nick, session: this.session, text: params.text, uid: this._env.randomId(),
-        status: "sending", isOwn: true,
+        kind,
+        at: this._time(),
+        nick: this.nick,
+        session: this.session,
+        text: params.text,
+        uid: this.env.randomId(),
+        status: "sending",
+        isOwn: true,
       });
       this._emitLines(conversation, conversation.addOwn(line));
       this._post(conversation, line);
@@ -707,29 +817,48 @@ export class Chat extends EventTarget {
 
   /** @param {import("./outbox.js").Item} item @param {ChatError | null} error @param {any} result */
   _endOwn(item, error, result) {
-    const conversation = [...this.conversations.values()].find((one) => one.lines.some((line) => line.uid === item.uid));
+    const conversation = this._conversationOf(item.uid);
     if (!conversation) return;
     this._emitLines(conversation, conversation.endOwn(item.uid, error?.message ?? null, result));
     const nick = item.params.to;
-    if (result?.kept) this.answer(conversation.key, `${nick} is not here, and receives this at the next login.`);
+    if (result?.kept)
+      this._note(conversation.key, `${nick} is not here, and receives this at the next login.`);
     else if (result?.away !== undefined) {
-      this.answer(conversation.key, result.away ? `${nick} is away: ${result.away}` : `${nick} is away.`);
+      this._note(
+        conversation.key,
+        result.away ? `${nick} is away: ${result.away}` : `${nick} is away.`,
+      );
     }
     this._save();
   }
 
+  /** @param {string} uid */
+  _conversationOf(uid) {
+    return [...this.conversations.values()].find((one) =>
+      one.lines.some((line) => line.uid === uid),
+    );
+  }
+
   // Gaps
 
-  /** @param {Conversation} conversation @param {Line} gap */
-  _fillGap(conversation, gap) {
-    const { first, last } = gap;
-    if (last - first >= HISTORY) return; // it stays until the person goes to the newest end
-    this._connection.send("history", { room: conversation.room, from: first, to: last }, (error, result) => {
-      if (error) return; // the line says which are missing
-      const change = conversation.fillGap(gap, result.events, result.more, this._self);
-      this._emitLines(conversation, change);
-      if (change.changed.includes(gap)) this._fillGap(conversation, gap);
-    });
+  /** Read the lines of the gaps that the server has just announced. @param {Conversation} conversation @param {Line[]} lines */
+  _fillGaps(conversation, lines) {
+    for (const { kind, first, last } of lines) {
+      if (kind !== "gap" || last - first >= HISTORY) continue; // a larger one stays until the view is at the end
+      this._connection.send(
+        "history",
+        { room: conversation.room, from: first, to: last },
+        (error, result) => {
+          if (error) return; // the line says which are missing
+          const { events, more } = result;
+          const [low, high] =
+            more && events.length > 0 ? [events[0].seq, events.at(-1).seq] : [first, last];
+          const change = conversation.takeHistory(events, Math.min(low, high), high, this._self);
+          this._emitLines(conversation, change);
+          if (events.length > 0) this._fillGaps(conversation, change.added);
+        },
+      );
+    }
   }
 
   // The connection
@@ -771,14 +900,26 @@ export class Chat extends EventTarget {
     const talks = [...this.conversations.values()].filter((one) => one.room === null);
     const sent = new Set(this._outbox.items.filter((item) => item.wasSent).map((item) => item.uid));
     const own = [...this.conversations.values()].flatMap(({ key, lines }) =>
-      lines.filter((line) => line.status !== "stored").map((line) => ({ key, line, wasSent: sent.has(line.uid) })),
+      lines
+        .filter((line) => line.status !== "stored")
+        .map((line) => ({ key, line, wasSent: sent.has(line.uid) })),
     );
     this._saved.save(
       {
-        token: this._token, journal: this._journal, session: this.session, attempt: this._attempt, nick: this.nick,
-        account: this.account, told: this._told, away: this.away, sessions: [...this._ownSessions].slice(-20), rooms,
+        token: this._token,
+        journal: this._journal,
+        session: this.session,
+        attempt: this._attempt,
+        nick: this.nick,
+        account: this.account,
+        told: this._told,
+        away: this.away,
+        sessions: [...this._ownSessions].slice(-20),
+        rooms,
         private: talks.map(({ nick, unread, mentioned, lines }) => ({
-          nick, unread, mentioned,
+          nick,
+          unread,
+          mentioned,
           lines: lines.filter((line) => line.status === "stored").slice(-SAVED_PRIVATE_LINES),
         })),
         own,
@@ -796,10 +937,15 @@ export class Chat extends EventTarget {
     this._ownSessions = new Set(saved.sessions);
     this._isRestoring = true;
     for (const { room, newest, readUpTo } of saved.rooms) {
-      Object.assign(this._addConversation(new Conversation({ key: room, room })), { newest, readUpTo });
+      Object.assign(this._addConversation(new Conversation({ key: room, room })), {
+        newest,
+        readUpTo,
+      });
     }
     for (const { nick: other, unread, mentioned, lines } of saved.private) {
-      const conversation = this._addConversation(new Conversation({ key: `@${other}`, nick: other }));
+      const conversation = this._addConversation(
+        new Conversation({ key: `@${other}`, nick: other }),
+      );
       const added = lines.map((/** @type {any} */ line) => makeLine(line));
       conversation.lines.push(...added);
       Object.assign(conversation, { unread, mentioned });
@@ -824,7 +970,7 @@ export class Chat extends EventTarget {
   }
 
   _time() {
-    return this._env.now() / 1000;
+    return this.env.now() / 1000;
   }
 
   /** @param {string} room @param {any[]} events */
@@ -850,12 +996,15 @@ export class Chat extends EventTarget {
 
   /** @param {Conversation} conversation @param {Partial<Line> & {kind: any}} members */
   _notice(conversation, members) {
-    this._emitLines(conversation, conversation.addNotice(makeLine({ at: this._time(), ...members })));
+    this._emitLines(
+      conversation,
+      conversation.addNotice(makeLine({ at: this._time(), ...members })),
+    );
   }
 
   /** @param {string} nick */
   _setNick(nick) {
-    this._env.local.setItem(NICK_KEY, nick);
+    this.env.local.setItem(NICK_KEY, nick);
     if (nick === this._self.nick) return;
     this.nick = this._self.nick = nick;
     this._emit("nick", { nick });
@@ -869,13 +1018,12 @@ export class Chat extends EventTarget {
 
   /** @param {Conversation} conversation @param {Change} change */
   _emitLines(conversation, change) {
+    // The room's stream may show an own line before the server answers it.
+    for (const line of change.changed) if (line.seq !== null) this._outbox.confirm(line.uid);
     if (change.added.length || change.changed.length || change.removed.length) {
       this._emit("lines", { key: conversation.key, ...change });
     }
     if (conversation.unread !== conversation.shownUnread) this._emitUnread(conversation);
-    for (const line of change.added) {
-      if (line.kind === "gap") this._fillGap(conversation, line);
-    }
   }
 
   /** @param {Conversation} conversation */

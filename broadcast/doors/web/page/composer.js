@@ -1,369 +1,261 @@
 // @ts-check
-// The box in which a message is typed: sending, commands, suggestions, drafts and earlier messages.
+// The box in which messages are typed: sending, suggestions, drafts and earlier messages.
 
-import { ask, make } from "./dialog.js";
-import { byteLength, commandsOf, linesOf, MANY_LINES, nicknamesOf, parse, suggest } from "./typing.js";
+import { ask } from "./dialog.js";
+import { make } from "./drawing.js";
+import { byteLength, COMMAND_NAMES, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
 
-const DRAFTS = "broadcast.drafts";
+const MANY_LINES = 5; // more are sent only after a question
 const MOST_SENT = 100;
 const MOST_ROWS = 8;
-const NEARLY = 200; // bytes that are left when the limit is shown
+const NEARLY = 200; // the limit of a line is shown when fewer bytes are left
+const DRAFTS = "broadcast:drafts";
+
+const count = (number) => number.toLocaleString("en");
 
 export class Composer {
-  /**
-   * @param {import("./chat.js").Chat} chat
-   * @param {Record<string, any>} elements
-   * @param {import("./current.js").Current} current
-   */
+  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
-    this._chat = chat;
-    this._elements = elements;
-    this._current = current;
-    this._box = elements.message;
-    this._list = elements.suggestions;
-    /** The unsent text of each conversation, by its key. @type {Map<string, string>} */
-    this._drafts = new Map(Object.entries(JSON.parse(chat.env.session.getItem(DRAFTS) ?? "{}")));
-    /** Messages that were sent, the newest last. @type {string[]} */
-    this._sent = [];
-    this._recalled = -1; // an index of `_sent`, or -1
+    this.chat = chat;
+    this.elements = elements;
+    this.current = current;
+    this.box = elements.message;
+    this.list = elements.suggestions;
+    /** The unsent text of each conversation. @type {Map<string, string>} */
+    this.drafts = loadDrafts();
+    /** The messages that were sent, the newest last. @type {string[]} */
+    this.sent = [];
+    this.recalled = -1; // the index of the sent message that the box shows
     /** @type {ReturnType<typeof suggest>} */
-    this._suggested = null;
-    this._active = -1; // the suggestion that the arrow keys have chosen
-    this._dismissed = -1; // the start of the word whose suggestions were closed
-    /** @type {ReturnType<typeof commandsOf>} */
-    this._commands = [];
-    this._isComposing = false;
+    this.suggested = null;
+    this.chosen = -1; // the suggestion that the arrow keys have chosen
+    this.dismissed = -1; // the start of the word whose suggestions were closed
 
-    const { _box: box } = this;
+    const { box, list } = this;
     box.setAttribute("aria-autocomplete", "list");
-    box.setAttribute("aria-controls", this._list.id);
+    box.setAttribute("aria-controls", list.id);
     box.setAttribute("aria-describedby", "message-note");
     elements.composer.addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
     });
-    box.addEventListener("keydown", (event) => this._press(event));
-    box.addEventListener("input", (event) => this._change(event.isComposing));
-    box.addEventListener("blur", () => this._close());
-    box.addEventListener("compositionend", () => this._change(false));
-    // Without this, a tap on a suggestion or on Send would close the keyboard of a phone.
-    for (const element of [this._list, elements.send]) {
+    box.addEventListener("keydown", (event) => this.press(event));
+    box.addEventListener("input", () => this.typed());
+    box.addEventListener("blur", () => this.close());
+    // A tap on a suggestion or on Send must not close the keyboard of a phone.
+    for (const element of [list, elements.send]) {
       element.addEventListener("pointerdown", (event) => event.preventDefault());
+      element.addEventListener("mousedown", (event) => event.preventDefault());
     }
-    this._list.addEventListener("click", (event) => {
-      const index = [...this._list.children].indexOf(event.target.closest("li"));
-      if (index >= 0) this._complete(index);
+    list.addEventListener("click", (event) => this.complete([...list.children].indexOf(event.target.closest("li"))));
+    current.addEventListener("show", (event) => this.show(event.detail.before));
+    chat.addEventListener("problem", ({ detail: { method, message } }) => {
+      if (!elements.confirm.open && !["search", "history"].includes(method)) this.note(message, true);
     });
-    current.addEventListener("show", (event) => this._show(event.detail.before));
-    for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, () => this._keepDrafts(), true);
+    for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, () => this.saveDrafts());
   }
 
-  /** Send what is in the box. It comes back if that fails. */
+  /** Send what is in the box. After a failure, the text comes back. */
   async send() {
-    const text = this._box.value;
-    const key = this._current.key;
-    const { name, argument, lines } = parse(text);
-    if (!name || key === null) return;
-    if (name === "refused") {
-      this._note(argument, true);
-      return;
-    }
-    if (this._tooLong(text)) return;
-    if (lines.length > MANY_LINES && !(await this._confirm(lines))) {
-      this._box.focus();
-      return;
-    }
-    if (this._box.value === text) this._set("");
-    this._sent = [...this._sent.filter((sent) => sent !== text), text].slice(-MOST_SENT);
-    this._note("");
+    const key = this.current.key ?? "";
+    const text = this.box.value;
+    const { lines, command, problem } = parse(text);
+    if (problem) this.note(problem, true);
+    if (problem || !lines.length || this.isTooLong()) return;
+    if (lines.length > MANY_LINES && !(await this.confirm(lines))) return;
+    this.sent = [...this.sent.filter((one) => one !== text), text].slice(-MOST_SENT);
+    this.set("");
     try {
-      await this._run(name, argument, lines, key);
+      if (command) await this.run(key, command);
+      else await Promise.all(lines.map((line) => this.chat.say(key, line)));
     } catch (error) {
-      this._restore(key, text, error);
+      this.giveBack(key, text, error.message);
     }
+  }
+
+  /** Run a command, and show the conversation that it opens. @param {string} key @param {string} command */
+  async run(key, command) {
+    const result = await this.chat.command(key, command);
+    const opened = typeof result === "string" ? result : result?.key;
+    if (this.chat.conversations.has(opened)) this.current.show(opened);
   }
 
   /** @param {string[]} lines */
-  _confirm(lines) {
-    const preview = make("pre", { className: "preview", tabIndex: 0 }, lines.join("\n"));
-    preview.setAttribute("aria-label", "The lines");
-    return ask(this._elements, {
-      heading: `Send ${lines.length.toLocaleString("en")} lines?`,
-      yes: `Send ${lines.length.toLocaleString("en")} lines`,
-      body: ["Everybody here reads each of them as a message of its own.", preview],
-    });
+  confirm(lines) {
+    const number = count(lines.length);
+    const preview = make("pre", "preview", lines.join("\n"));
+    preview.tabIndex = 0;
+    const body = ["Each line becomes a message of its own.", preview];
+    return ask(this.elements, { heading: `Send ${number} lines?`, yes: `Send ${number} lines`, body });
   }
 
-  /** Give a text back that was not sent. @param {string} key @param {string} text @param {any} error */
-  _restore(key, text, error) {
-    const isHere = key === this._current.key;
-    const old = isHere ? this._box.value : (this._drafts.get(key) ?? "");
-    if (!old && isHere) this._set(text);
-    else if (!old) this._drafts.set(key, text);
-    this._note(`Not sent: ${error.message}${old ? " Empty the box and press Up: the text comes back." : ""}`, true);
-  }
-
-  /** @param {string} name @param {string} argument @param {string[]} lines @param {string} key */
-  async _run(name, argument, lines, key) {
-    const chat = this._chat;
-    const isPrivate = key.startsWith("@");
-    const [word = "", rest = ""] = argument.split(/\s+(.*)/s);
-    const need = (/** @type {unknown} */ value, /** @type {string} */ problem) => {
-      if (!value) throw new Error(problem);
-    };
-    switch (name) {
-      case "say":
-        await this._all(lines.map((line) => (isPrivate ? chat.tell(key.slice(1), line) : chat.say(key, line))));
-        break;
-      case "me":
-        need(argument, "Type what you do: /me waves");
-        need(!isPrivate, "/me is for rooms.");
-        await chat.emote(key, argument);
-        break;
-      case "msg":
-        need(word, "Type a nickname: /msg NAME TEXT");
-        this._current.show(chat.openPrivate(word));
-        if (rest) await chat.tell(word, rest);
-        break;
-      case "reply": {
-        const author = this._lastAuthor();
-        need(author, "Nobody has written to you yet.");
-        need(argument, "Type the reply: /reply TEXT");
-        this._current.show(chat.openPrivate(author));
-        await chat.tell(author, argument);
-        break;
-      }
-      case "join":
-        need(word, "Type a room: /join ROOM");
-        await chat.joinRoom(word.toLowerCase());
-        this._current.show(word.toLowerCase());
-        break;
-      case "leave":
-        await chat.leaveRoom(word || key);
-        break;
-      case "topic":
-        need(!isPrivate, "A private conversation has no topic.");
-        if (argument) await chat.setTopic(key, argument);
-        else this._note(chat.conversations.get(key)?.topic ?? "There is no topic. /topic TEXT sets one.");
-        break;
-      case "nick":
-        need(word, "Type a nickname: /nick NAME");
-        await chat.setNick(word);
-        this._note(`You are ${chat.nick}.`);
-        break;
-      case "away":
-        await chat.setAway(argument);
-        this._note(argument ? `You are away: ${argument}` : "You are away. /back ends that.");
-        break;
-      case "back":
-        await chat.setAway(null);
-        this._note("Welcome back.");
-        break;
-      case "quit":
-        await chat.quit(argument || null);
-        break;
-      default:
-        await chat.command(key, argument);
-    }
-  }
-
-  /** Wait for all, and then fail as the first that failed. @param {Promise<unknown>[]} sent */
-  async _all(sent) {
-    const failed = (await Promise.allSettled(sent)).find((result) => result.status === "rejected");
-    if (failed) throw /** @type {PromiseRejectedResult} */ (failed).reason;
-  }
-
-  /** Return the nickname of the author of the newest private message to this person, or an empty text. */
-  _lastAuthor() {
-    let last = { at: 0, nick: "" };
-    for (const { key, lines } of this._chat.conversations.values()) {
-      if (!key.startsWith("@")) continue;
-      for (const line of lines) {
-        if (line.kind === "told" && line.nick !== this._chat.nick && line.at >= last.at) last = line;
-      }
-    }
-    return last.nick;
+  /** @param {string} key @param {string} text @param {string} problem */
+  giveBack(key, text, problem) {
+    const isHere = key === this.current.key;
+    if (isHere && !this.box.value) this.set(text);
+    else if (!isHere && !this.drafts.get(key)) this.drafts.set(key, text);
+    else problem += " In an empty box, Up brings the text back.";
+    this.note(`Not sent: ${problem}`, true);
   }
 
   // Keys
 
   /** @param {KeyboardEvent} event */
-  _press(event) {
-    if (event.isComposing || event.keyCode === 229) return; // Enter ends the composition of an input method
-    const isOpen = this._suggested !== null;
-    const { key } = event;
-    if (key === "Enter" && !event.shiftKey) {
-      event.preventDefault();
-      if (isOpen && this._active >= 0) this._complete(this._active);
+  press(event) {
+    if (event.isComposing || event.keyCode === 229) return; // the key belongs to an input method
+    const { key, shiftKey } = event;
+    const isOpen = this.suggested !== null;
+    const step = { ArrowUp: -1, ArrowDown: 1 }[key];
+    if (key === "Enter" && !shiftKey) {
+      if (this.chosen >= 0) this.complete(this.chosen);
       else this.send();
-    } else if (isOpen && key === "Tab" && !event.shiftKey) {
-      event.preventDefault();
-      this._complete(Math.max(this._active, 0));
+    } else if (isOpen && key === "Tab" && !shiftKey) {
+      this.complete(Math.max(this.chosen, 0));
     } else if (isOpen && key === "Escape") {
-      event.preventDefault();
-      this._dismissed = this._suggested?.from ?? -1;
-      this._close();
-    } else if (isOpen && (key === "ArrowUp" || key === "ArrowDown")) {
-      event.preventDefault();
-      this._choose(this._active + (key === "ArrowDown" ? 1 : -1));
-    } else if (key === "ArrowUp" && !event.shiftKey) {
-      this._recall(event, -1);
-    } else if (key === "ArrowDown" && !event.shiftKey) {
-      this._recall(event, 1);
+      this.dismissed = this.suggested?.from ?? -1;
+      this.close();
+    } else if (isOpen && step) {
+      this.choose(this.chosen + step);
+    } else if (!step || shiftKey || !this.recall(step)) {
+      return;
     }
+    event.preventDefault();
   }
 
-  /** Show an earlier or a later message, if the box is empty or shows one without a change. */
-  _recall(/** @type {KeyboardEvent} */ event, /** @type {number} */ step) {
-    const { value } = this._box;
-    const isUnchanged = this._recalled >= 0 && value === this._sent[this._recalled];
-    if (value && !isUnchanged) return;
-    const next = isUnchanged ? this._recalled + step : this._sent.length - 1;
-    if (next < 0 || (!isUnchanged && step > 0)) return;
-    event.preventDefault();
-    this._set(this._sent[next] ?? "");
-    this._recalled = next < this._sent.length ? next : -1;
+  /** Show an earlier or later message if the box is empty or shows one unchanged. @param {number} step */
+  recall(step) {
+    const isRecalled = this.recalled >= 0 && this.box.value === this.sent[this.recalled];
+    const next = isRecalled ? this.recalled + step : this.sent.length - 1;
+    if (next < 0 || (!isRecalled && (this.box.value || step > 0))) return false;
+    this.set(this.sent[next] ?? "");
+    this.recalled = next;
+    return true;
   }
 
   // Text
 
   /** Put a text into the box, with the caret at its end. @param {string} text */
-  _set(text) {
-    this._box.value = text;
-    this._box.setSelectionRange(text.length, text.length);
-    this._recalled = -1;
-    this._close();
-    this._measure();
+  set(text) {
+    this.box.value = text;
+    this.box.setSelectionRange(text.length, text.length);
+    this.recalled = -1;
+    this.close();
+    this.measure();
   }
 
-  /** @param {boolean} isComposing */
-  _change(isComposing) {
-    this._measure();
-    if (!isComposing) this._suggest();
+  typed() {
+    this.measure();
+    this.suggest();
   }
 
-  /** Fit the box to the text, and show the limit of a line if it is near. */
-  _measure() {
-    const { value } = this._box;
-    this._box.rows = Math.min(value.split("\n").length, MOST_ROWS);
-    if (!this._tooLong(value)) this._note(this._nearLimit);
+  /** Fit the box to its text, and show the limit of a line if it is near. */
+  measure() {
+    this.box.rows = Math.min(this.box.value.split("\n").length, MOST_ROWS);
+    if (!this.isTooLong()) this.note(this.left < NEARLY ? `${count(this.left)} bytes are left in this line.` : "");
   }
 
-  /** Show an error if a line of the text is too long. Return whether it is. @param {string} text */
-  _tooLong(text) {
-    const limit = this._chat.limits?.line_bytes ?? 4096;
-    this._nearLimit = "";
-    if (text.length * 3 < limit - NEARLY) return false;
-    const size = Math.max(0, ...linesOf(text).map(byteLength));
-    const count = (/** @type {number} */ bytes) => bytes.toLocaleString("en");
-    if (size > limit) {
-      const over = `The longest line has ${count(size)} bytes, and ${count(limit)} are possible.`;
-      this._note(`${over} Remove ${count(size - limit)}, or break the line with Shift+Enter.`, true);
-      return true;
-    }
-    if (size > limit - NEARLY) this._nearLimit = `${count(limit - size)} bytes are left in this line.`;
-    return false;
+  /** Return whether a line of the text is too long, and show it. */
+  isTooLong() {
+    const limit = this.chat.welcome?.limits.line_bytes ?? 4096;
+    const { value } = this.box;
+    // A character has at most three bytes for each of its units.
+    const size = value.length * 3 < limit - NEARLY ? 0 : Math.max(0, ...linesOf(value).map(byteLength));
+    this.left = limit - size;
+    if (this.left >= 0) return false;
+    const problem = `A line holds at most ${count(limit)} bytes, and this one has ${count(size)}.`;
+    this.note(`${problem} Shorten it, or break it with Shift+Enter.`, true);
+    return true;
   }
 
   /** Show a text above the box. @param {string} text */
-  _note(text, isError = false) {
-    const note = this._elements["message-note"];
+  note(text, isError = false) {
+    const note = this.elements["message-note"];
     if (note.textContent !== text) note.textContent = text;
     note.classList.toggle("error", isError);
-    if (isError) this._box.setAttribute("aria-invalid", "true");
-    else this._box.removeAttribute("aria-invalid");
+    this.box.setAttribute("aria-invalid", String(isError));
   }
 
   // Drafts
 
-  /** @param {?string} before The key of the conversation that was shown before. */
-  _show(before) {
-    if (before === this._current.key) return;
-    if (before !== null) this._drafts.set(before, this._box.value);
-    this._set(this._drafts.get(this._current.key ?? "") ?? "");
-    // On a phone, the focus would open the keyboard.
-    if (matchMedia("(pointer: fine)").matches) this._box.focus();
+  /** Put the draft of another conversation into the box. @param {?string} before */
+  show(before) {
+    const { key } = this.current;
+    this.box.setAttribute("placeholder", key?.startsWith("@") ? `Message to ${key.slice(1)} only` : `Message to ${key}`);
+    if (before === key) return;
+    if (before !== null) this.drafts.set(before, this.box.value);
+    this.set(this.drafts.get(key ?? "") ?? "");
+    if (matchMedia("(pointer: fine)").matches) this.box.focus(); // on a phone, it would open the keyboard
   }
 
-  /** Store the drafts for a reload of the page. */
-  _keepDrafts() {
-    if (this._current.key !== null) this._drafts.set(this._current.key, this._box.value);
-    const drafts = [...this._drafts].filter(([, text]) => text);
+  /** Store the drafts for a reload. */
+  saveDrafts() {
+    if (this.current.key !== null) this.drafts.set(this.current.key, this.box.value);
     try {
-      this._chat.env.session.setItem(DRAFTS, JSON.stringify(Object.fromEntries(drafts)));
+      sessionStorage.setItem(DRAFTS, JSON.stringify([...this.drafts].filter(([, text]) => text)));
     } catch {
-      // The storage is full: the drafts live until the page ends.
+      // There is no storage, or it is full: the drafts end with the page.
     }
   }
 
   // Suggestions
 
-  /** Open, change or close the suggestions for the word before the caret. */
-  _suggest() {
-    const { value, selectionStart, selectionEnd } = this._box;
-    const conversation = this._chat.conversations.get(this._current.key ?? "");
-    this._close();
-    if (!conversation || selectionStart !== selectionEnd) return;
-    if (value.startsWith("/") && !this._commands.length) this._askCommands();
-    const suggested = suggest(value, selectionStart, nicknamesOf(conversation, this._chat.nick), this._commands);
-    if (suggested?.from !== this._dismissed) this._dismissed = -1;
-    else return;
-    if (suggested === null) return;
-    this._suggested = suggested;
-    this._list.replaceChildren(
-      ...suggested.words.map(({ label, help }, index) => {
-        const option = make("li", { id: `suggestion-${index}` }, label, make("span", { className: "quiet" }, help));
-        option.setAttribute("role", "option");
-        option.setAttribute("aria-selected", "false");
+  /** Open or close the suggestions for the word before the caret. */
+  suggest() {
+    const { chat, box, list } = this;
+    const conversation = chat.conversations.get(this.current.key);
+    this.close();
+    if (!conversation || box.selectionStart !== box.selectionEnd) return;
+    const suggested = suggest(box.value, box.selectionStart, nicknamesOf(conversation, chat.nick), COMMAND_NAMES);
+    if (suggested?.from !== this.dismissed) this.dismissed = -1;
+    if (!suggested || this.dismissed >= 0) return;
+    this.suggested = suggested;
+    list.replaceChildren(
+      ...suggested.words.map((word, index) => {
+        const option = make("li", "", word.trim().replace(/:$/, ""));
+        option.id = `suggestion-${index}`;
+        option.role = "option";
         return option;
       }),
     );
-    this._list.hidden = false;
-    const count = suggested.words.length;
-    const first = `Tab completes ${suggested.words[0].label}.`;
-    this._elements["suggestion-count"].textContent = `${count === 1 ? "1 suggestion" : `${count} suggestions`}. ${first}`;
+    list.hidden = false;
+    this.choose(-1);
+    const number = suggested.words.length === 1 ? "1 suggestion" : `${suggested.words.length} suggestions`;
+    this.elements["suggestion-count"].textContent = `${number}. Tab completes ${list.firstChild.textContent}.`;
   }
 
-  /** Ask the server for its commands, once. */
-  async _askCommands() {
-    this._commands = [{ name: "help", usage: "/help", help: "lists the commands" }];
-    try {
-      this._commands = commandsOf(await this._chat.answer("/help"));
-      this._suggest();
-    } catch {
-      this._commands = [];
-    }
-  }
-
-  /** Choose a suggestion; beyond the ends, none. @param {number} index */
-  _choose(index) {
-    const options = [...this._list.children];
-    const count = options.length + 1; // none is one of the choices
-    this._active = ((index + 1 + count) % count) - 1;
-    options.forEach((option, at) => option.setAttribute("aria-selected", String(at === this._active)));
-    options[this._active]?.scrollIntoView({ block: "nearest" });
-    if (this._active < 0) this._box.removeAttribute("aria-activedescendant");
-    else this._box.setAttribute("aria-activedescendant", options[this._active].id);
+  /** Choose a suggestion, or none beyond their ends. @param {number} index */
+  choose(index) {
+    const options = [...this.list.children];
+    this.chosen = index < -1 ? options.length - 1 : index < options.length ? index : -1;
+    options.forEach((option, at) => option.setAttribute("aria-selected", String(at === this.chosen)));
+    options[this.chosen]?.scrollIntoView({ block: "nearest" });
+    this.box.setAttribute("aria-activedescendant", options[this.chosen]?.id ?? "");
   }
 
   /** Put a suggestion into the text. @param {number} index */
-  _complete(index) {
-    if (this._suggested === null) return;
-    const { from, words } = this._suggested;
-    this._close();
-    // The whole word is replaced as if it was typed, so that the browser's undo knows it.
-    this._box.setSelectionRange(from, this._box.selectionStart);
-    document.execCommand("insertText", false, words[index].text);
-    this._close();
+  complete(index) {
+    if (!this.suggested || index < 0) return;
+    const { from, words } = this.suggested;
+    this.box.setSelectionRange(from, this.box.selectionStart);
+    document.execCommand("insertText", false, words[index]); // unlike setRangeText, it can be undone
+    this.close();
   }
 
-  _close() {
-    this._suggested = null;
-    this._active = -1;
-    if (this._list.hidden) return;
-    this._list.hidden = true;
-    this._list.replaceChildren();
-    this._box.removeAttribute("aria-activedescendant");
-    this._elements["suggestion-count"].textContent = "";
+  close() {
+    if (!this.suggested) return;
+    this.suggested = null;
+    this.chosen = -1;
+    this.list.hidden = true;
+    this.box.removeAttribute("aria-activedescendant");
+    this.elements["suggestion-count"].textContent = "";
+  }
+}
+
+/** @returns {Map<string, string>} */
+function loadDrafts() {
+  try {
+    return new Map(JSON.parse(sessionStorage.getItem(DRAFTS) ?? "[]"));
+  } catch {
+    return new Map();
   }
 }

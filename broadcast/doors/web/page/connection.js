@@ -69,7 +69,8 @@ export class Connection {
     /** @type {Map<number, {method: string, done: (error: ChatError | null, result: any) => void}>} */
     this._calls = new Map();
     const check = () => this.check();
-    for (const name of ["online", "offline", "pageshow", "focus"]) env.page.addEventListener(name, check);
+    for (const name of ["online", "offline", "pageshow", "focus"])
+      env.page.addEventListener(name, check);
     for (const name of ["visibilitychange", "resume"]) env.document.addEventListener(name, check);
   }
 
@@ -150,7 +151,8 @@ export class Connection {
   /** Find out at once whether the connection lives, or try again at once: the network or the page has changed. */
   check() {
     if (this._socket === null) {
-      if (this.isWanted && !this.env.document.hidden && this.env.isOnline() && !this.askedDelay) this.connect();
+      if (this.isWanted && !this.env.document.hidden && this.env.isOnline() && !this.askedDelay)
+        this.connect();
     } else if (this._isReady && this.env.now() - this._heardAt > 1000) {
       this._probe();
     }
@@ -190,7 +192,8 @@ export class Connection {
   }
 
   _checkDeadline() {
-    if (this._socket !== null && this.env.now() >= this._deadline) this.drop("The server does not answer.");
+    if (this._socket !== null && this.env.now() >= this._deadline)
+      this.drop("The server does not answer.");
   }
 
   /** @param {any} data */

@@ -3,7 +3,7 @@
 
 import { Announcer } from "./announcer.js";
 import { drawRow, make } from "./drawing.js";
-import { rowsOf } from "./rows.js";
+import { keyOf, rowsOf } from "./rows.js";
 
 /** So many lines are drawn while the newest one is in sight. */
 const FOLLOW = 200;
@@ -19,12 +19,12 @@ const COUNTED = new Set(["said", "emoted", "told", "shared", "announced"]);
 /**
  * The log of the current conversation. It draws a part of the lines, the *window*, at most once a frame.
  *
- * While the reader is at the end, the window follows the newest lines. Otherwise it starts at `first`, and the row
- * that is at the top of the screen (the anchor) stays where it is, whatever is drawn above it.
+ * While the reader is at the end, the window follows the newest lines. Otherwise it starts at the line `first`, and
+ * the row at the top of the screen (the anchor) stays where it is, whatever is drawn above it.
  */
 export class ConversationView {
   /**
-   * @param {any} chat
+   * @param {import("./chat.js").Chat} chat
    * @param {Record<string, any>} elements
    * @param {import("./current.js").Current} current
    */
@@ -39,37 +39,43 @@ export class ConversationView {
 
     /** What is drawn, by the key of its row. @type {Map<any, {element: HTMLElement, signature: string}>} */
     this.drawn = new Map();
-    /** The first line of the window, or null while the window follows the newest lines. @type {any} */
+    /** The key of the window's first line, or null while the window follows the newest lines. @type {?number} */
     this.first = null;
-    /** The row at the top of the screen and its distance from there. @type {?{key: any, top: number}} */
-    this.anchor = null;
-    /** The number of the last line before the marker of unread lines. @type {?number} */
-    this.unreadAfter = null;
-    this.newCount = 0;
-    this.isDue = false;
-    this.isLoading = false;
     /** The indexes of the window in the lines. */
     this.start = 0;
     this.end = 0;
+    /** The row at the top of the screen and its distance from there. @type {?{key: any, top: number}} */
+    this.anchor = null;
+    /** Whether a line is behind the marker of unread lines. @type {?(line: any) => boolean} */
+    this.isUnread = null;
+    /** How many lines have come since the reader left the end. */
+    this.newCount = 0;
+    /** The own line whose state is shown. @type {?HTMLElement} */
+    this.ownNewest = null;
+    this.isDue = false;
+    this.isLoading = false;
 
-    current.addEventListener("show", (event) => this.show(event.detail));
-    chat.addEventListener("lines", (event) => this.receive(event.detail));
-    chat.addEventListener("conversation", () => this.schedule());
+    current.addEventListener("show", (/** @type {any} */ event) => this.show(event.detail));
+    chat.addEventListener("lines", (/** @type {any} */ event) => this.receive(event.detail));
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    this.log.addEventListener("wheel", (event) => this.wheeled(event), { passive: true });
+    this.log.addEventListener("wheel", (/** @type {any} */ event) => this.wheeled(event), { passive: true });
     this.newer.addEventListener("click", () => this.toEnd());
-    elements.composer.addEventListener("keydown", (event) => this.turnPage(event));
+    elements.composer.addEventListener("keydown", (/** @type {any} */ event) => this.turnPage(event));
     document.addEventListener("visibilitychange", () => this.seen());
     new ResizeObserver(() => this.settle()).observe(this.log);
     this.context = {
-      retry: (line) => this.chat.retry(line),
-      fill: (gap) => this.load(gap.last + 1),
+      retry: (/** @type {any} */ line) => chat.retry(line),
+      discard: (/** @type {any} */ line) => chat.discard(line),
+      fill: (/** @type {any} */ gap) => this.fill(gap),
     };
   }
 
-  /** The conversation on the screen. */
+  get key() {
+    return this.current.key ?? "";
+  }
+
   get conversation() {
-    return this.chat.conversations.get(this.current.key);
+    return this.chat.conversations.get(this.key);
   }
 
   /** The lines of the conversation on the screen, oldest first. @returns {any[]} */
@@ -92,84 +98,84 @@ export class ConversationView {
    * @param {{before: ?string, seq: ?number}} place
    */
   show({ before, seq }) {
-    if (before !== this.current.key) {
-      this.clear();
-      this.openUnread();
+    if (before !== this.key) {
+      for (const { element } of this.drawn.values()) element.remove();
+      this.drawn.clear();
+      const { conversation } = this;
+      this.isUnread = conversation?.unread
+        ? unreadIn(conversation, conversation.unread, conversation.readUpTo)
+        : null;
+      this.open();
     }
     if (seq !== null) this.jump(seq);
   }
 
-  /** Forget what is drawn. */
-  clear() {
-    for (const { element } of this.drawn.values()) element.remove();
-    this.drawn.clear();
-    this.first = this.anchor = this.unreadAfter = null;
-    this.newCount = 0;
-  }
-
   /** Draw the end of the conversation, or the first unread line if there is more than a screen of them. */
-  openUnread() {
-    const { conversation, lines } = this;
-    if (conversation?.unread) this.unreadAfter ??= conversation.readUpTo;
-    this.first = null;
+  open() {
+    this.follow();
     this.draw();
     const marker = this.drawn.get("unread")?.element;
-    if (marker && marker.offsetTop < this.log.scrollTop) {
-      this.first = lines[this.start];
-      this.newCount = lines.filter((line) => line.seq > (this.unreadAfter ?? 0)).length;
-      this.log.scrollTop = marker.offsetTop - 8;
-      this.scrolled();
-    }
-    this.markRead();
+    if (!marker || marker.offsetTop >= this.log.scrollTop) return;
+    this.leaveEnd();
+    this.newCount = this.lines.filter((line) => this.isUnread?.(line)).length;
+    this.log.scrollTop = marker.offsetTop - 8;
+    this.scrolled();
+    this.drawButton();
   }
 
   /**
-   * Take in that lines have been added or changed.
-   * @param {{key: string, added?: any[], atStart?: boolean}} change
+   * Take in that lines have been added, changed or removed.
+   * @param {{key: string, added: any[], atStart: boolean}} change
    */
-  receive({ key, added = [], atStart = false }) {
-    const isHere = key === this.current.key;
-    if (!atStart) {
-      for (const line of added) {
-        const isOther = COUNTED.has(line.kind) && !line.isOwn;
-        if (isOther && (isHere || line.mentions)) this.announcer.add(line);
-        if (isOther && isHere && this.first) this.newCount += 1;
-        if (isOther && isHere && document.hidden && line.seq) this.unreadAfter ??= line.seq - 1;
-        if (isHere && line.status === "sending") this.toEnd();
-      }
+  receive({ key, added, atStart }) {
+    const isHere = key === this.key;
+    for (const line of atStart ? [] : added) {
+      if (isHere && line.status === "sending") this.answered();
+      if (line.isOwn || !COUNTED.has(line.kind)) continue;
+      if (isHere && this.first !== null) this.newCount += 1;
+      if (isHere || line.mentions) this.announcer.add(line, isHere ? "" : key);
     }
     if (isHere) this.schedule();
   }
 
+  /** Go to the end, and forget the marker: the person has answered. */
+  answered() {
+    this.isUnread = null;
+    if (this.first !== null) this.follow();
+  }
+
+  // Drawing
+
   /** Draw the window, and keep the end or the anchor in its place. */
   draw() {
-    const { lines, log } = this;
-    const first = this.first ? Math.max(0, lines.indexOf(this.first)) : Math.max(0, lines.length - FOLLOW);
-    this.start = first;
-    this.end = Math.min(lines.length, first + MOST);
-    const rows = rowsOf(lines.slice(first, this.end), {
-      now: Date.now() / 1000,
-      unreadAfter: this.unreadAfter,
-    });
+    const { lines, log, drawn } = this;
+    const found = this.first === null ? lines.length - FOLLOW : lines.findIndex((line) => keyOf(line) === this.first);
+    this.start = Math.max(0, found);
+    this.end = Math.min(lines.length, this.start + MOST);
+    const rows = rowsOf(lines.slice(this.start, this.end), Date.now() / 1000, this.isUnread);
     this.drawEdge();
 
-    const wanted = new Map(rows.map((row) => [row.key, row]));
-    for (const [key, { element, signature }] of this.drawn) {
-      if (wanted.get(key)?.signature === signature) continue;
+    const wanted = new Map(rows.map(({ key, signature }) => [key, signature]));
+    for (const [key, { element, signature }] of drawn) {
+      if (wanted.get(key) === signature) continue;
       if (element.contains(document.activeElement)) log.focus({ preventScroll: true });
       element.remove();
-      this.drawn.delete(key);
+      drawn.delete(key);
     }
     let next = this.edge.nextSibling;
+    let own = null;
     for (const row of rows) {
-      let drawn = this.drawn.get(row.key);
-      if (!drawn) {
-        drawn = { element: drawRow(row, this.context), signature: row.signature };
-        this.drawn.set(row.key, drawn);
-      }
-      drawn.element.classList.toggle("first", row.isFirst);
-      if (drawn.element === next) next = next.nextSibling;
-      else log.insertBefore(drawn.element, next);
+      const { element } = drawn.get(row.key) ?? { element: drawRow(row, this.context) };
+      drawn.set(row.key, { element, signature: row.signature });
+      element.classList.toggle("first", row.isFirst);
+      if (element === next) next = next.nextSibling;
+      else log.insertBefore(element, next);
+      if (row.line.isOwn && row.line.status === "stored") own = element;
+    }
+    if (own !== this.ownNewest) {
+      this.ownNewest?.classList.remove("newest");
+      own?.classList.add("newest");
+      this.ownNewest = own;
     }
     this.settle();
     this.drawButton();
@@ -179,38 +185,34 @@ export class ConversationView {
   /** Say above the lines whether there are older ones. */
   drawEdge() {
     const { conversation } = this;
-    const name = conversation?.room ?? conversation?.key;
-    const text = !conversation || conversation.hasOlder ? "Loading older lines…" : `This is where ${name} begins.`;
-    this.edge.classList.toggle("hidden-text", this.start > 0);
+    const isAll = conversation && !conversation.hasOlder && this.start === 0;
+    const text = isAll ? `This is where ${conversation.room ?? "your conversation"} begins.` : "Loading older lines…";
     if (this.edge.textContent !== text) this.edge.textContent = text;
   }
 
   /** Show the button that leads to the newest lines, with their number. */
   drawButton() {
-    const isFar = this.first !== null;
-    const { newCount } = this;
-    const text =
-      newCount === 0 ? "Newest lines ↓" : `${newCount} new ${newCount === 1 ? "line" : "lines"} ↓`;
-    if (this.newer.textContent !== text) this.newer.textContent = text;
-    if (!isFar && document.activeElement === this.newer) this.log.focus({ preventScroll: true });
-    this.newer.hidden = !isFar;
-    this.newer.classList.toggle("news", newCount > 0);
+    const { newer, newCount } = this;
+    const text = newCount ? `${newCount} new ${newCount === 1 ? "line" : "lines"}` : "To the newest line";
+    if (newer.textContent !== text) newer.textContent = text;
+    if (this.first === null && document.activeElement === newer) this.log.focus({ preventScroll: true });
+    newer.hidden = this.first === null;
+    newer.classList.toggle("news", newCount > 0);
   }
+
+  // The place
 
   /** Scroll so that the end, or the anchor, is where it was. */
   settle() {
     const { log, anchor } = this;
-    if (this.first === null) {
-      log.scrollTop = log.scrollHeight;
-      return;
-    }
     const element = anchor && this.drawn.get(anchor.key)?.element;
-    if (!element) return;
-    const top = element.offsetTop - anchor.top;
-    if (Math.abs(log.scrollTop - top) >= 1) log.scrollTop = top;
+    if (this.first === null) log.scrollTop = log.scrollHeight;
+    else if (element && Math.abs(element.offsetTop - anchor.top - log.scrollTop) >= 1) {
+      log.scrollTop = element.offsetTop - anchor.top;
+    }
   }
 
-  /** Remember the row at the top of the screen. Rows without a line of their own change too often for that. */
+  /** Remember the row at the top of the screen. Only rows of spoken lines stay the same for long enough. */
   dropAnchor() {
     const { log } = this;
     const rows = log.children;
@@ -221,94 +223,76 @@ export class ConversationView {
       else high = middle;
     }
     while (low < rows.length - 1 && !rows[low].classList.contains("spoken")) low += 1;
-    const element = rows[low];
-    for (const [key, drawn] of this.drawn) {
-      if (drawn.element === element) this.anchor = { key, top: element.offsetTop - log.scrollTop };
+    for (const [key, { element }] of this.drawn) {
+      if (element === rows[low]) this.anchor = { key, top: element.offsetTop - log.scrollTop };
     }
+  }
+
+  /** Follow the newest lines. */
+  follow() {
+    this.first = this.anchor = null;
+    this.newCount = 0;
+    this.tell();
+  }
+
+  /** Stop following the newest lines. */
+  leaveEnd() {
+    if (this.lines.length === 0) return;
+    this.first = keyOf(this.lines[this.start]);
+    this.tell();
+    this.drawButton();
+  }
+
+  /** Tell the chat what is on the screen: it marks lines as read, and holds older ones in memory. */
+  tell() {
+    this.chat.setView(this.current.key, this.first === null);
+  }
+
+  /** Mark the place when the page goes out of sight, and show what has come when it is back. */
+  seen() {
+    const { conversation } = this;
+    if (!conversation || this.first !== null) return;
+    if (document.hidden) this.isUnread = unreadIn(conversation, 0, conversation.newest);
+    else this.open();
   }
 
   /** Take in that the reader has scrolled. */
   scrolled() {
-    const { log, lines } = this;
-    const below = log.scrollHeight - log.scrollTop - log.clientHeight;
-    const isAtEnd = below <= NEAR_END && this.end === lines.length;
+    const isAtEnd = this.below <= NEAR_END && this.end === this.lines.length;
     if (isAtEnd && this.first !== null) {
-      this.first = this.anchor = null;
-      this.newCount = 0;
+      this.follow();
       this.schedule();
-      this.markRead();
-    } else if (!isAtEnd && this.first === null && this.drawn.size > 0) {
+    } else if (!isAtEnd && this.first === null) {
       this.leaveEnd();
     }
     if (this.first !== null) this.dropAnchor();
     this.extend();
   }
 
-  /** Stop following the newest lines. */
-  leaveEnd() {
-    this.first = this.lines[this.start] ?? null;
-    this.drawButton();
+  /** The distance to the end of what is drawn, in pixels. */
+  get below() {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight;
   }
 
   /** Stop following as soon as the wheel turns up: the first steps of smooth scrolling are too small to notice. */
-  wheeled(event) {
-    const { log } = this;
-    if (event.deltaY >= 0 || this.first !== null || log.scrollTop === 0) return;
+  wheeled(/** @type {WheelEvent} */ event) {
+    if (event.deltaY >= 0 || event.ctrlKey || this.first !== null || this.log.scrollTop === 0) return;
     this.leaveEnd();
     this.dropAnchor();
   }
 
-  /** Draw or load more lines when the reader comes near the start or the end of the window. */
-  extend() {
-    const { log, lines } = this;
-    if (lines.length === 0) return;
-    const below = log.scrollHeight - log.scrollTop - log.clientHeight;
-    if (log.scrollTop < log.clientHeight) {
-      if (this.start > 0 && this.first !== null) this.moveWindow(this.start - CHUNK);
-      else if (this.start === 0) this.loadOlder();
-    } else if (this.first !== null && this.end < lines.length && below < log.clientHeight) {
-      this.moveWindow(Math.min(this.start + CHUNK, lines.length - MOST));
-    }
-  }
-
-  /**
-   * Let the window start at another line.
-   * @param {number} start
-   */
-  moveWindow(start) {
-    if (!this.anchor) this.dropAnchor();
-    this.first = this.lines[Math.max(0, start)];
-    this.schedule();
-  }
-
-  /** Load lines that are older than all that the page has. */
-  async loadOlder() {
-    const { conversation, lines } = this;
-    const oldest = lines.find((line) => line.seq);
-    if (this.isLoading || !conversation?.hasOlder || !conversation.room || !oldest) return;
-    this.isLoading = true;
-    await this.load(oldest.seq);
-    this.isLoading = false;
-  }
-
-  /**
-   * Load the lines before a number.
-   * @param {number} seq
-   */
-  async load(seq) {
-    try {
-      await this.chat.olderThan(this.conversation.room, seq, CHUNK);
-    } catch {
-      // The chat reports the problem. The lines load again at the next scroll.
-    }
+  /** Scroll by a page while the reader is typing. */
+  turnPage(/** @type {KeyboardEvent} */ event) {
+    const direction = { PageUp: -1, PageDown: 1 }[event.key];
+    if (!direction || event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+    event.preventDefault();
+    this.log.scrollBy(0, direction * (this.log.clientHeight - 40));
   }
 
   /** Go to the newest lines. */
   toEnd() {
-    this.first = this.anchor = null;
-    this.newCount = 0;
+    this.follow();
     this.draw();
-    this.markRead();
   }
 
   /**
@@ -316,15 +300,16 @@ export class ConversationView {
    * @param {number} seq
    */
   async jump(seq) {
-    const { conversation } = this;
+    const { key } = this;
     const find = () => this.lines.findIndex((line) => line.seq === seq);
-    if (find() < 0) await this.chat.around(conversation.room, seq);
+    if (find() < 0) await this.chat.around(key, seq, CHUNK);
     const at = find();
-    if (at < 0 || conversation !== this.conversation) return;
-    this.first = this.lines[Math.max(0, at - CHUNK)];
+    if (key !== this.key || at < 0) return;
+    this.first = keyOf(this.lines[Math.max(0, at - CHUNK)]);
     this.anchor = null;
+    this.tell();
     this.draw();
-    const element = this.drawn.get(this.lines[at])?.element;
+    const element = this.drawn.get(seq)?.element;
     if (!element) return;
     this.log.scrollTop = element.offsetTop - this.log.clientHeight / 3;
     this.log.querySelector(".target")?.classList.remove("target");
@@ -333,23 +318,74 @@ export class ConversationView {
     this.scrolled();
   }
 
-  /** Scroll by a page while the reader is typing. */
-  turnPage(event) {
-    const direction = { PageUp: -1, PageDown: 1 }[event.key];
-    if (!direction || event.ctrlKey || event.altKey || event.metaKey) return;
-    event.preventDefault();
-    this.log.scrollBy(0, direction * (this.log.clientHeight - 40));
+  // The window
+
+  /** Draw or load more lines when the reader comes near the start or the end of the window, or near a gap. */
+  extend() {
+    const { log, lines } = this;
+    if (lines.length === 0) return;
+    if (log.scrollTop < log.clientHeight) {
+      if (this.start === 0) this.load(() => this.loadOlder());
+      else if (this.first !== null) this.moveWindow(this.start - CHUNK);
+    }
+    if (this.first === null) return;
+    if (this.end < lines.length && this.below < log.clientHeight) {
+      this.moveWindow(Math.min(this.start + CHUNK, lines.length - MOST));
+    }
+    for (const line of lines.slice(this.start, this.end)) {
+      if (line.kind === "gap" && Math.abs(this.distance(line)) < log.clientHeight) this.fill(line);
+    }
   }
 
-  /** Take in that the page has come into sight. */
-  seen() {
-    if (document.hidden) this.unreadAfter = null;
-    else if (this.first === null && this.unreadAfter !== null) this.openUnread();
-    else this.markRead();
+  /** Let the window start at another line. */
+  moveWindow(/** @type {number} */ start) {
+    this.first = keyOf(this.lines[Math.max(0, start)]);
+    this.schedule();
   }
 
-  /** Tell the chat that the newest line has been seen. */
-  markRead() {
-    if (!document.hidden && this.first === null && this.conversation) this.chat.markRead(this.current.key);
+  /** Return how far a line is below the middle of the screen, in pixels. */
+  distance(/** @type {any} */ line) {
+    const top = this.drawn.get(keyOf(line))?.element.offsetTop ?? Infinity;
+    return top - this.log.scrollTop - this.log.clientHeight / 2;
   }
+
+  /** Load something, but only one thing at a time. @param {() => Promise<any>} action */
+  async load(action) {
+    if (this.isLoading) return;
+    this.isLoading = true;
+    try {
+      await action();
+    } catch {
+      // The chat has reported the problem. The next scroll tries again.
+    }
+    this.isLoading = false;
+  }
+
+  /** Load lines that are older than those of the page. */
+  async loadOlder() {
+    const { key, conversation } = this;
+    if (!conversation?.hasOlder || !conversation.room) return;
+    const added = await this.chat.olderThan(key, conversation.oldest, CHUNK);
+    if (key === this.key && this.first !== null && added.length) this.moveWindow(0);
+  }
+
+  /** Load lines of a gap, beginning at the side where the reader is. @param {any} gap */
+  fill(gap) {
+    return this.load(() =>
+      this.distance(gap) > 0
+        ? this.chat.around(this.key, gap.first + CHUNK / 2, CHUNK)
+        : this.chat.olderThan(this.key, gap.last + 1, CHUNK),
+    );
+  }
+}
+
+/**
+ * Return a function that tells whether a line of a conversation is unread. Private lines have no numbers.
+ * @param {any} conversation @param {number} unread @param {number} readUpTo
+ */
+function unreadIn({ room, lines }, unread, readUpTo) {
+  if (room !== null) return (/** @type {any} */ line) => line.seq > readUpTo && !line.isOwn;
+  const told = lines.filter((/** @type {any} */ line) => line.kind === "told" && !line.isOwn);
+  const last = told.at(-unread - 1)?.id ?? 0;
+  return (/** @type {any} */ line) => line.id > last && line.kind === "told" && !line.isOwn;
 }

@@ -118,17 +118,20 @@ function drawSpoken(line, context) {
   const colour = `nick-${colourOf(line.nick)}`;
   const face = make("span", `face ${colour}`, initialsOf(line.nick));
   face.ariaHidden = "true";
-  const who = make("div", "who", make("span", `nick ${colour}`, line.nick), spoken(", "), timeOf(line), spoken(": "));
+  // The text of an emote begins with the name.
+  const name = line.kind === "emoted" ? [] : [make("span", `nick ${colour}`, line.nick), spoken(", ")];
+  const who = make("div", "who", ...name, timeOf(line), spoken(": "));
   const text = make("div", "text", ...contentOf(line));
-  const row = make("div", `row spoken ${line.kind}`, face, who, text);
+  const row = make("div", `row spoken ${line.kind} ${line.status}`, face, who, text);
   if (line.mentions) {
     row.classList.add("mention");
     text.append(spoken(" (mentions you)"));
   }
   if (line.isOwn) row.classList.add("own");
   if (line.status === "failed") {
-    row.classList.add("failed");
-    row.append(make("div", "sent", "Not sent: ", button("Retry", () => context.retry(line))));
+    const retry = button("Retry", () => context.retry(line));
+    const discard = button("Discard", () => context.discard(line));
+    row.append(make("div", "sent", "Not sent: ", retry, " ", discard, make("p", "quiet", line.reason)));
   } else if (line.isOwn) {
     row.append(make("div", "sent", line.status === "sending" ? "Sending…" : "Stored"));
   }
@@ -149,9 +152,7 @@ function drawNote(line, text) {
 /** Draw the place of lines that were not delivered. */
 function drawGap(line, context) {
   const count = line.last - line.first + 1;
-  const text = Number.isFinite(count)
-    ? `${count === 1 ? "1 line is" : `${count} lines are`} missing here. `
-    : "Lines are missing here. ";
+  const text = `${count === 1 ? "1 line is" : `${count} lines are`} missing here. `;
   const load = button("Load them", async () => {
     load.disabled = true;
     await context.fill(line);
@@ -161,8 +162,8 @@ function drawGap(line, context) {
 }
 
 /**
- * What the buttons in the rows do: `retry` sends a line again, `fill` loads the lines of a gap.
- * @typedef {{retry: (line: any) => void, fill: (line: any) => Promise<void>}} Context
+ * What the buttons in the rows do: `retry` sends a line again, `discard` removes it, `fill` loads the lines of a gap.
+ * @typedef {{retry: (line: any) => void, discard: (line: any) => void, fill: (line: any) => Promise<any>}} Context
  */
 
 /**

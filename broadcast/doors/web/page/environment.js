@@ -34,7 +34,8 @@ export function browserEnvironment() {
     random: () => Math.random(),
     randomId,
     isOnline: () => navigator.onLine,
-    setTimeout: (/** @type {() => void} */ call, /** @type {number} */ ms) => window.setTimeout(call, ms),
+    setTimeout: (/** @type {() => void} */ call, /** @type {number} */ ms) =>
+      window.setTimeout(call, ms),
     clearTimeout: (/** @type {number} */ timer) => window.clearTimeout(timer),
   };
 }

@@ -3,24 +3,22 @@
 
 import { showError } from "./dialog.js";
 
-const NICKNAME = "broadcast.nickname";
-
 /** Return the room in the fragment of an address, such as `#kitchen`, or null. @param {string} hash */
 export function roomOf(hash) {
-  const text = hash.replace(/^#/, "");
+  let room = hash.replace(/^#/, "");
   try {
-    return decodeURIComponent(text).trim().toLowerCase() || null;
+    room = decodeURIComponent(room);
   } catch {
-    return text.toLowerCase();
+    // The server refuses the name as it stands.
   }
+  return room.trim().toLowerCase() || null;
 }
 
 /**
  * Return where an error of `join` stands, and its text.
- * @param {{code?: number, reason?: string, message: string, data?: any}} error
- * @returns {{field: "nickname" | "password" | "join", text: string}}
+ * @param {any} error @returns {{field: "nickname" | "password" | "join", text: string}}
  */
-export function explain({ code, message, data }) {
+export function explain({ code, reason, message, data }) {
   const retry = data?.retry ? ` Try again in ${data.retry} s.` : "";
   switch (code) {
     case 1003:
@@ -32,128 +30,132 @@ export function explain({ code, message, data }) {
     case 1022:
       return { field: "password", text: `There were too many wrong passwords.${retry}` };
     case 1028:
-      return { field: "password", text: `The server is busy with other passwords.${retry}` };
+      return { field: "password", text: `The server checks too many passwords.${retry}` };
     case 1004:
-      return { field: "join", text: `${message} Join again to enter the first room.` };
+      return { field: "join", text: `${message} Press Join to enter the first room.` };
     default:
       return { field: "join", text: message };
   }
 }
 
 export class JoinForm {
-  /**
-   * @param {import("./chat.js").Chat} chat
-   * @param {Record<string, any>} elements
-   * @param {import("./current.js").Current} current
-   */
+  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
-    this._chat = chat;
-    this._elements = elements;
-    this._current = current;
-    this._isJoining = false;
-    this._room = roomOf(location.hash);
-    elements.nickname.value = chat.env.local.getItem(NICKNAME) ?? "";
+    this.chat = chat;
+    this.elements = elements;
+    this.current = current;
+    this.isJoining = false;
+    this.isFirst = true;
+    /** The room of the address. */
+    this.room = roomOf(location.hash);
+    elements.nickname.value = chat.rememberedNick;
     elements.join.addEventListener("submit", (event) => {
       event.preventDefault();
       this.join();
     });
-    elements.nickname.addEventListener("input", () => this._askPassword(false));
-    addEventListener("hashchange", () => this._follow());
-    current.addEventListener("show", () => this._setAddress());
-    chat.addEventListener("state", () => {
-      if (chat.state === "start") this._begin();
+    elements.nickname.addEventListener("input", () => this.askPassword(false));
+    elements["take-over"].addEventListener("click", () => chat.takeOver());
+    addEventListener("hashchange", () => this.follow(roomOf(location.hash)));
+    current.addEventListener("show", () => this.setAddress());
+    chat.addEventListener("state", () => this.showState());
+    chat.addEventListener("problem", ({ detail }) => {
+      // Without `join`, the server has refused a session that comes back, or another tab has it.
+      if (!this.isJoining && chat.state === "start") this.fail(detail);
     });
-    this._begin();
+    this.showState();
+    elements.nickname.select();
   }
 
-  _begin() {
-    const { _elements: elements } = this;
-    elements["join-room"].textContent = this._room ? `You enter the room ${this._room}.` : "";
-    if (this._chat.state === "start") elements.nickname.select();
+  showState() {
+    const { chat, elements, room } = this;
+    elements["join-room"].textContent = room ? `You enter the room ${room}.` : "";
+    elements["take-over"].hidden = !chat.isDuplicate;
+    if (chat.state === "ended") showError(elements["join-button"], elements["join-error"], chat.endReason);
+    if (chat.state !== "open") return;
+    this.show("join", "");
+    // After a reload with another address, the session comes back without the room. Its rooms are known a little later.
+    queueMicrotask(async () => {
+      if (!this.isFirst) return;
+      this.isFirst = false;
+      await this.follow(room);
+      this.setAddress();
+    });
   }
 
   async join() {
-    const { _elements: elements, _chat: chat } = this;
-    if (this._isJoining) return;
+    const { elements, chat } = this;
     const nick = elements.nickname.value.trim();
-    for (const field of ["nickname", "password", "join"]) this._show(field, "");
-    if (!nick) {
-      this._show("nickname", "Type a nickname.");
-      return;
-    }
     const isAsked = !elements["password-field"].hidden;
-    if (isAsked && !elements.password.value) {
-      this._show("password", "Type the password, or take another nickname.");
-      return;
-    }
-    this._setJoining(true);
-    try {
-      await chat.join({ nick, password: isAsked ? elements.password.value : undefined, room: this._room ?? undefined });
-      elements.password.value = "";
-      this._askPassword(false);
-      chat.env.local.setItem(NICKNAME, chat.nick);
-    } catch (error) {
-      this._fail(error);
-    } finally {
-      this._setJoining(false);
+    const password = isAsked ? elements.password.value : "";
+    if (this.isJoining) return;
+    for (const field of ["nickname", "password", "join"]) this.show(field, "");
+    if (!nick) this.show("nickname", "Type a nickname.");
+    else if (isAsked && !password) this.show("password", "Type the password, or take another nickname.");
+    else {
+      this.setJoining(true);
+      try {
+        await chat.join({ nick, password, room: this.room ?? "" });
+        this.askPassword(false);
+      } catch (error) {
+        this.fail(error);
+      } finally {
+        this.setJoining(false);
+      }
     }
   }
 
   /** @param {any} error */
-  _fail(error) {
+  fail(error) {
     const { field, text } = explain(error);
-    if (field === "password") this._askPassword(true);
-    if (error.code === 1004) this._room = null;
-    this._show(field, text);
+    if (field === "password") this.askPassword(true);
+    if (error.code === 1004) this.room = null;
+    this.show(field, text);
   }
 
-  /** Show an error beside its field, or remove it. @param {string} field @param {string} text */
-  _show(field, text) {
-    const input = this._elements[field === "join" ? "join-button" : field];
-    showError(input, this._elements[`${field}-error`], text);
+  /** Show an error beside its field and move there, or remove it. @param {string} field @param {string} text */
+  show(field, text) {
+    const input = this.elements[field === "join" ? "join-button" : field];
+    showError(input, this.elements[`${field}-error`], text);
     if (!text) return;
     input.focus();
     input.select?.();
   }
 
-  /** @param {boolean} isAsked */
-  _askPassword(isAsked) {
-    const { _elements: elements } = this;
+  /** Show the field for the password, or empty and hide it. @param {boolean} isAsked */
+  askPassword(isAsked) {
+    const { elements } = this;
     elements["password-field"].hidden = !isAsked;
-    elements.password.required = isAsked;
     if (isAsked) return;
     elements.password.value = "";
-    showError(elements.password, elements["password-error"], "");
+    this.show("password", "");
   }
 
   /** @param {boolean} isJoining */
-  _setJoining(isJoining) {
-    this._isJoining = isJoining;
-    this._elements["join-button"].textContent = isJoining ? "Joining…" : "Join";
-    this._elements["join-button"].setAttribute("aria-disabled", String(isJoining));
+  setJoining(isJoining) {
+    this.isJoining = isJoining;
+    this.elements["join-button"].textContent = isJoining ? "Joining…" : "Join";
   }
 
   // The address
 
-  /** Go to the room of the address, after a person has changed it. */
-  async _follow() {
-    const room = roomOf(location.hash);
-    if (room === this._room) return;
-    this._room = room;
-    this._begin();
-    if (room === null || this._chat.state === "start") return;
+  /** Go to the room of the address. @param {?string} room */
+  async follow(room) {
+    const { chat, current } = this;
+    this.room = room;
+    if (chat.state !== "open") this.showState();
+    if (chat.state !== "open" || !room || room === current.key) return;
     try {
-      if (!this._chat.conversations.has(room)) await this._chat.joinRoom(room);
-      this._current.show(room);
+      current.show((chat.find(room) ?? (await chat.joinRoom(room))).key);
     } catch {
-      this._setAddress(); // the chat has reported the problem
+      this.setAddress(); // a `problem` has said why
     }
   }
 
-  /** Let the address name the current room, for a reload or a bookmark. */
-  _setAddress() {
-    const key = this._current.key ?? "";
-    this._room = key.startsWith("@") || !key ? null : key;
-    history.replaceState(null, "", this._room ? `#${encodeURIComponent(this._room)}` : location.pathname);
+  /** Let the address name the room on the screen, for a reload or a bookmark. */
+  setAddress() {
+    const { key } = this.current;
+    if (this.isFirst) return; // the address says where to go
+    this.room = key && !key.startsWith("@") ? key : null;
+    history.replaceState(null, "", this.room ? `#${encodeURIComponent(this.room)}` : location.pathname);
   }
 }

@@ -29,10 +29,8 @@ const MAX_GAP = 500;
  * @property {number} last of a `gap`: its last number; of a `crowd`: how many left
  * @typedef {{nick: string, session: string, away: string | null, idle: number, since: number}} Member `since` is the
  *   time of the last input, in seconds since the epoch
- * @typedef {{added: Line[], changed: Line[], removed: Line[], before: Line | null, atStart: boolean}} Change the added
- *   lines stand together before the line `before`, or at the end
- * @typedef {{nick: string, isOwn: (session: string) => boolean,
- *   ignores: (nick: string) => boolean}} Self
+ * @typedef {{added: Line[], changed: Line[], removed: Line[], atStart: boolean}} Change
+ * @typedef {{nick: string, isOwn: (session: string) => boolean}} Self
  */
 
 let lastId = 0;
@@ -60,7 +58,7 @@ export function makeLine(members) {
 
 /** @returns {Change} */
 export function noChange() {
-  return { added: [], changed: [], removed: [], before: null, atStart: false };
+  return { added: [], changed: [], removed: [], atStart: false };
 }
 
 /** Return whether `text` names `nick` as a word. */
@@ -68,7 +66,8 @@ export function namesPerson(/** @type {string} */ text, /** @type {string} */ ni
   if (!nick) return false;
   const folded = text.toLowerCase();
   const name = nick.toLowerCase();
-  const isWord = (/** @type {string | undefined} */ c) => c !== undefined && /[\p{L}\p{N}_]/u.test(c);
+  const isWord = (/** @type {string | undefined} */ c) =>
+    c !== undefined && /[\p{L}\p{N}_]/u.test(c);
   for (let at = folded.indexOf(name); at >= 0; at = folded.indexOf(name, at + 1)) {
     if (!isWord(folded[at - 1]) && !isWord(folded[at + name.length])) return true;
   }
@@ -110,7 +109,8 @@ export class Conversation {
 
   /** The number of the oldest line in memory, or null. */
   get oldest() {
-    return this.lines.find((line) => line.seq !== null)?.seq ?? null;
+    const line = this.lines.find((one) => one.seq !== null || one.kind === "gap");
+    return line ? (line.seq ?? line.first) : null;
   }
 
   // Lines
@@ -123,7 +123,8 @@ export class Conversation {
     const isNew = this.newest < 0;
     if (isNew) {
       const first = snapshot.events.find((/** @type {any} */ event) => event.seq ?? event.first);
-      this.newest = (first?.method === "gap" ? first.last + 1 : (first?.seq ?? snapshot.last + 1)) - 1;
+      this.newest =
+        (first?.method === "gap" ? first.last + 1 : (first?.seq ?? snapshot.last + 1)) - 1;
       this.hasOlder = this.newest > 0;
       if (this.readUpTo === 0) this.readUpTo = snapshot.last;
     }
@@ -145,12 +146,13 @@ export class Conversation {
     const change = noChange();
     for (const event of events) {
       if (event.method === "gap") {
-        if (event.last > this.newest) this._addGap(change, Math.max(event.first, this.newest + 1), event.last, at);
+        if (event.last > this.newest)
+          this._addGap(change, Math.max(event.first, this.newest + 1), event.last, at);
       } else if (typeof event.seq === "number") {
         const own = event.uid ? this._own.get(event.uid) : undefined;
         if (event.seq > this.newest + 1) this._addGap(change, this.newest + 1, event.seq - 1, at);
         if (own !== undefined) this._store(change, own, event);
-        else if (event.seq > this.newest && !self.ignores(event.nick)) {
+        else if (event.seq > this.newest) {
           this._count(this._push(change, this.lineOf(event, self)));
         }
       }
@@ -197,53 +199,44 @@ export class Conversation {
     return change;
   }
 
-  /** Take a failed own line out of the conversation, and return it. @param {number} id */
-  takeFailed(id) {
+  /** Take a failed own line out of the conversation. @param {Line} line @returns {Change} */
+  takeFailed(line) {
     const change = noChange();
-    const line = this.lines.find((one) => one.id === id && one.status === "failed");
-    if (line !== undefined) {
-      this.lines.splice(this.lines.indexOf(line), 1);
-      this._own.delete(line.uid);
-      change.removed.push(line);
-    }
-    return { line, change };
-  }
-
-  /** Add older lines at the start. @param {any[]} events @param {boolean} more @param {Self} self @returns {Change} */
-  addOlder(events, more, self) {
-    const change = noChange();
-    const oldest = this.oldest ?? Infinity;
-    change.added = events.filter((event) => event.seq < oldest && !self.ignores(event.nick)).map((event) => this.lineOf(event, self));
-    change.before = this.lines[0] ?? null;
-    change.atStart = true;
-    this.hasOlder = more;
-    this.lines.unshift(...change.added);
+    const index = this.lines.indexOf(line);
+    if (index >= 0) change.removed = this.lines.splice(index, 1);
+    this._own.delete(line.uid);
     return change;
   }
 
   /**
-   * Replace a gap by its lines. With `more`, not all of them fit into the answer, and the rest remains a gap.
-   * @param {Line} gap @param {any[]} events @param {boolean} more @param {Self} self @returns {Change}
+   * Take lines from the history. They stand in a gap, or before all others. The answer covers the numbers `first` to
+   * `last`; a gap remains for those of the old gap that it does not cover.
+   * @param {any[]} events @param {number} first @param {number} last @param {Self} self @returns {Change}
    */
-  fillGap(gap, events, more, self) {
+  takeHistory(events, first, last, self) {
     const change = noChange();
-    const index = this.lines.indexOf(gap);
-    if (index < 0) return change;
+    const gap = this.lines.find(
+      (line) => line.kind === "gap" && line.first <= last && line.last >= first,
+    );
+    const oldest = this.oldest ?? this.newest + 1;
+    if (!gap && first >= oldest) return change;
+    const [low, high] = gap ? [gap.first, gap.last] : [1, oldest - 1];
+    const index = gap ? this.lines.indexOf(gap) : 0;
     for (const event of events) {
+      if (event.seq < low || event.seq > high) continue;
       const own = event.uid ? this._own.get(event.uid) : undefined;
       if (own !== undefined) this._store(change, own, event);
-      else if (!self.ignores(event.nick)) change.added.push(this.lineOf(event, self));
+      else change.added.push(this.lineOf(event, self));
     }
-    change.added.forEach((line) => this._count(line));
-    const first = events[0]?.seq ?? 0;
-    const last = events.at(-1)?.seq ?? 0;
-    if (more && first > gap.first) gap.last = first - 1;
-    else if (more && last < gap.last) gap.first = last + 1;
-    const remains = more && events.length > 0;
-    (remains ? change.changed : change.removed).push(gap);
-    const place = remains && first > gap.last ? index + 1 : index;
-    this.lines.splice(place, remains ? 0 : 1, ...change.added);
-    change.before = this.lines[place + change.added.length] ?? null;
+    for (const line of change.added) this._count(line);
+    const at = gap?.at ?? change.added.at(-1)?.at ?? 0;
+    if (gap && first > low)
+      change.added.unshift(makeLine({ kind: "gap", at, first: low, last: first - 1 }));
+    if (last < high) change.added.push(makeLine({ kind: "gap", at, first: last + 1, last: high }));
+    if (gap) change.removed.push(gap);
+    else this.hasOlder = first > 1;
+    this.lines.splice(index, gap ? 1 : 0, ...change.added);
+    change.atStart = index === 0;
     if (this.isReading) this.markRead();
     return change;
   }
@@ -259,17 +252,20 @@ export class Conversation {
     return change;
   }
 
-  /** Let older lines stay in memory, or not. @param {boolean} isHeld @returns {Change} */
-  hold(isHeld) {
-    this.isHeld = isHeld;
+  /**
+   * Note what the view shows: the newest end, older lines, or nothing of this conversation.
+   * @param {"end" | "older" | "nothing"} part @returns {Change}
+   */
+  show(part) {
+    this.isReading = part === "end";
+    this.isHeld = part === "older";
+    if (this.isReading) this.markRead();
     return this._trim(noChange());
   }
 
   markRead() {
-    const had = this.unread > 0;
     this.unread = this.mentioned = 0;
     if (this.newest > 0) this.readUpTo = this.newest;
-    return had;
   }
 
   /** @param {any} event @param {Self} self @returns {Line} */
@@ -298,7 +294,9 @@ export class Conversation {
     change.changed.push(own);
     // A confirmed line stands behind the lines that came before it, and before those that came later.
     const index = this.lines.indexOf(own);
-    const earlier = this.lines.slice(0, index).findIndex((line) => line.seq !== null && line.seq > event.seq);
+    const earlier = this.lines
+      .slice(0, index)
+      .findIndex((line) => line.seq !== null && line.seq > event.seq);
     if (index >= 0 && earlier >= 0) {
       this.lines.splice(index, 1);
       this.lines.splice(earlier, 0, own);
@@ -311,7 +309,6 @@ export class Conversation {
     while (end > 0 && this.lines[end - 1].status !== "stored") end -= 1;
     this.lines.splice(end, 0, line);
     change.added.push(line);
-    change.before = this.lines[end + 1] ?? null;
     return line;
   }
 
@@ -330,7 +327,8 @@ export class Conversation {
 
   /** @param {Line} line */
   _count(line) {
-    if (line.isOwn || (line.seq !== null && line.seq <= this.readUpTo) || line.kind === "gap") return;
+    if (line.isOwn || (line.seq !== null && line.seq <= this.readUpTo) || line.kind === "gap")
+      return;
     this.unread += 1;
     if (line.mentions || this.room === null) this.mentioned += 1;
   }
@@ -357,7 +355,8 @@ export class Conversation {
 
   /** @param {any[]} members @param {number} at */
   addMembers(members, at) {
-    for (const member of members) this.members.set(member.session, { ...member, since: at - member.idle });
+    for (const member of members)
+      this.members.set(member.session, { ...member, since: at - member.idle });
   }
 
   /**

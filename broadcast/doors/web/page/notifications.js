@@ -1,15 +1,15 @@
 // @ts-check
 // Notifications of the system, the unread count in the title and on the icon, and the sound.
 
-import { make } from "./dialog.js";
+import { make } from "./drawing.js";
 
-const CHOICES = "broadcast.notify";
+const CHOICES = "broadcast:notify";
 const LONGEST_TEXT = 200;
+const ICON = 64; // pixels
 
-/** Return the title of the page. @param {number} unread @param {string} name @param {string} server */
-export function titleOf(unread, name, server) {
-  const title = [name, server].filter(Boolean).join(" – ");
-  return unread ? `(${unread > 999 ? "999+" : unread}) ${title}` : title;
+/** Return the title of the page. @param {number} unread @param {?string} key @param {string} server */
+export function titleOf(unread, key, server) {
+  return `${unread ? `(${unread}) ` : ""}${key ? `${key} - ` : ""}${server}`;
 }
 
 /**
@@ -17,148 +17,136 @@ export function titleOf(unread, name, server) {
  * @param {{isSecure: boolean, hasApi: boolean, permission: string}} browser
  */
 export function reasonAgainst({ isSecure, hasApi, permission }) {
-  if (!isSecure) return "Notifications need HTTPS. The title shows how many lines are unread.";
-  if (!hasApi) return "This browser has no notifications. The title shows how many lines are unread.";
-  if (permission === "denied") return "The browser's settings block notifications from this page.";
-  return "";
+  if (!isSecure) return "Notifications need HTTPS. The page's title shows how many lines are unread.";
+  if (!hasApi) return "This browser has no notifications. The page's title shows how many lines are unread.";
+  return permission === "denied" ? "The browser blocks notifications of this page. Its settings can allow them." : "";
 }
 
 export class Notifications {
-  /**
-   * @param {import("./chat.js").Chat} chat
-   * @param {Record<string, any>} elements
-   * @param {import("./current.js").Current} current
-   */
+  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
-    this._chat = chat;
-    this._elements = elements;
-    this._current = current;
-    this._choices = { notify: false, sound: false, ...JSON.parse(chat.env.local.getItem(CHOICES) ?? "{}") };
-    this._drawn = -1; // the count on the icon
-    this._audio = /** @type {?AudioContext} */ (null);
-    elements.notify.addEventListener("click", () => this._toggleNotify());
-    elements.sound.addEventListener("click", () => this._toggleSound());
-    for (const name of ["unread", "conversation", "state"]) chat.addEventListener(name, () => this._count());
-    current.addEventListener("show", () => this._count());
-    chat.addEventListener("lines", (event) => this._take(event.detail));
-    this._show();
-    this._count();
+    this.chat = chat;
+    this.elements = elements;
+    this.current = current;
+    this.choices = { notify: false, sound: false };
+    this.iconCount = 0;
+    try {
+      Object.assign(this.choices, JSON.parse(localStorage.getItem(CHOICES) ?? "{}"));
+    } catch {
+      // Both are off.
+    }
+    elements.notify.addEventListener("click", () => this.toggleNotify());
+    elements.sound.addEventListener("click", () => this.choose({ sound: !this.choices.sound }) && this.play());
+    for (const name of ["unread", "conversation", "state"]) chat.addEventListener(name, () => this.count());
+    current.addEventListener("show", () => this.count());
+    chat.addEventListener("lines", ({ detail }) => this.receive(detail));
+    this.showChoices();
   }
 
-  get _reason() {
+  get isOn() {
+    return this.choices.notify && isSecureContext && window.Notification?.permission === "granted";
+  }
+
+  /** Show the state of both buttons, or why there are no notifications. */
+  showChoices(reason = "") {
+    const { notify, sound } = this.elements;
     const hasApi = "Notification" in window;
-    return reasonAgainst({ isSecure: isSecureContext, hasApi, permission: hasApi ? Notification.permission : "" });
-  }
-
-  /** Show the state of the two buttons, and the reason why one is missing. */
-  _show() {
-    const { notify, sound } = this._elements;
-    const reason = this._reason;
+    reason ||= reasonAgainst({ isSecure: isSecureContext, hasApi, permission: hasApi ? Notification.permission : "" });
     notify.hidden = !!reason;
-    this._elements["notify-reason"].textContent = reason;
-    notify.setAttribute("aria-pressed", String(this._isOn));
-    sound.setAttribute("aria-pressed", String(this._choices.sound));
+    this.elements["notify-reason"].textContent = reason;
+    notify.ariaPressed = String(this.isOn);
+    sound.ariaPressed = String(this.choices.sound);
   }
 
-  get _isOn() {
-    return this._choices.notify && !this._reason && Notification.permission === "granted";
+  async toggleNotify() {
+    const isWanted = !this.isOn;
+    if (isWanted) await Notification.requestPermission();
+    this.choose({ notify: isWanted });
   }
 
-  async _toggleNotify() {
-    const isOn = !this._isOn;
-    if (isOn && Notification.permission !== "granted") await Notification.requestPermission();
-    this._choose({ notify: isOn });
+  /** @param {{notify?: boolean, sound?: boolean}} choice */
+  choose(choice) {
+    Object.assign(this.choices, choice);
+    try {
+      localStorage.setItem(CHOICES, JSON.stringify(this.choices));
+    } catch {
+      // The choice ends with the page.
+    }
+    this.showChoices();
+    return choice.sound;
   }
 
-  _toggleSound() {
-    this._choose({ sound: !this._choices.sound });
-    if (this._choices.sound) this._play();
-  }
-
-  /** @param {object} choice */
-  _choose(choice) {
-    Object.assign(this._choices, choice);
-    this._chat.env.local.setItem(CHOICES, JSON.stringify(this._choices));
-    this._show();
-  }
-
-  /** Notify of new lines for this person, unless they are on the screen. @param {{key: string, added: any[]}} change */
-  _take({ key, added, atStart }) {
-    const isSeen = document.hasFocus() && key === this._current.key;
-    if (atStart || isSeen || !(this._isOn || this._choices.sound)) return;
-    const isFor = (line) => !line.isOwn && line.status === "stored" && (line.mentions || line.kind === "told");
-    const { readUpTo = 0 } = this._chat.conversations.get(key) ?? {};
-    const line = added.findLast((one) => isFor(one) && (one.seq === null || one.seq > readUpTo));
-    if (!line) return;
-    if (this._choices.sound) this._play();
-    if (this._isOn) this._notify(key, line);
+  /** Notify of the newest line for this person, unless it is on the screen. @param {any} change */
+  receive({ key, added, atStart }) {
+    const isSeen = document.hasFocus() && key === this.current.key;
+    const readUpTo = this.chat.conversations.get(key)?.readUpTo ?? 0;
+    const line = added.findLast((one) => one.mentions && !(one.seq <= readUpTo && one.seq !== null));
+    if (!line || isSeen || atStart) return;
+    if (this.choices.sound) this.play();
+    if (this.isOn) this.notify(key, line);
   }
 
   /** @param {string} key @param {any} line */
-  _notify(key, line) {
-    const title = key.startsWith("@") ? line.nick : `${line.nick} in ${key}`;
+  notify(key, line) {
+    const title = line.kind === "told" ? line.nick : `${line.nick} in ${key}`;
     try {
-      const notification = new Notification(title, { body: line.text.slice(0, LONGEST_TEXT), tag: key, icon: "icon.svg" });
+      const options = { body: line.text.slice(0, LONGEST_TEXT), tag: key, icon: "icon.svg" };
+      const notification = new Notification(title, options);
       notification.onclick = () => {
         window.focus();
-        this._current.show(key, line.seq);
         notification.close();
+        this.current.show(key, line.seq);
       };
     } catch {
-      this._elements.notify.hidden = true; // some phones allow notifications of installed pages only
-      this._elements["notify-reason"].textContent = "This browser has no notifications for a page that is not installed.";
+      this.showChoices("This browser notifies for installed pages only.");
     }
   }
 
   /** Play a short tone. */
-  _play() {
-    this._audio ??= new AudioContext();
-    const { currentTime: now, destination } = this._audio;
-    const tone = new OscillatorNode(this._audio, { frequency: 660 });
-    const volume = new GainNode(this._audio, { gain: 0.08 });
-    volume.gain.exponentialRampToValueAtTime(0.001, now + 0.25);
+  play() {
+    this.audio ??= new AudioContext();
+    const { currentTime, destination } = this.audio;
+    const tone = new OscillatorNode(this.audio, { frequency: 660 });
+    const volume = new GainNode(this.audio, { gain: 0.08 });
+    volume.gain.exponentialRampToValueAtTime(0.001, currentTime + 0.25);
     tone.connect(volume).connect(destination);
-    tone.start(now);
-    tone.stop(now + 0.25);
+    tone.start();
+    tone.stop(currentTime + 0.25);
   }
 
   // The unread count
 
-  _count() {
-    let unread = 0;
-    for (const conversation of this._chat.conversations.values()) unread += conversation.unread;
-    const key = this._current.key ?? "";
-    document.title = titleOf(unread, key, this._elements["server-name"].textContent);
-    if (unread === this._drawn) return;
-    this._drawn = unread;
-    if (unread) navigator.setAppBadge?.(unread).catch(() => {});
-    else navigator.clearAppBadge?.().catch(() => {});
-    this._drawIcon(unread);
+  count() {
+    const unread = [...this.chat.conversations.values()].reduce((sum, one) => sum + one.unread, 0);
+    document.title = titleOf(unread, this.current.key, this.chat.welcome?.server ?? "Broadcast");
+    if (unread === this.iconCount) return;
+    this.iconCount = unread;
+    this.drawIcon();
+    navigator.setAppBadge?.(unread).catch(() => {}); // the system may have no badges
   }
 
-  /** Draw the count on the icon of the page. @param {number} unread */
-  async _drawIcon(unread) {
-    const { icon } = this._elements;
-    this._plain ??= icon.getAttribute("href");
-    if (icon.href.startsWith("blob:")) URL.revokeObjectURL(icon.href);
-    icon.href = this._plain;
-    if (!unread) return;
-    const image = make("img", { src: this._plain });
+  /** Draw the count on the icon of the page. */
+  async drawIcon() {
+    const unread = this.iconCount;
+    const image = (this.image ??= make("img"));
+    image.src ||= this.elements.icon.href;
     await image.decode();
-    const canvas = make("canvas", { width: 64, height: 64 });
+    const canvas = Object.assign(make("canvas"), { width: ICON, height: ICON });
     const pen = canvas.getContext("2d");
-    pen.drawImage(image, 0, 0, 64, 64);
-    pen.fillStyle = "#b3261e";
-    pen.beginPath();
-    pen.arc(42, 42, 22, 0, 7);
-    pen.fill();
-    pen.fillStyle = "#fff";
-    pen.font = "bold 30px sans-serif";
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
-    pen.fillText(unread > 9 ? "9+" : String(unread), 42, 44);
+    pen.drawImage(image, 0, 0, ICON, ICON);
+    if (unread) {
+      pen.fillStyle = "#b3261e";
+      pen.arc(42, 42, 22, 0, 7);
+      pen.fill();
+      pen.fillStyle = "#ffffff";
+      pen.font = "bold 30px sans-serif";
+      pen.textAlign = "center";
+      pen.fillText(unread > 9 ? "9+" : String(unread), 42, 53);
+    }
     canvas.toBlob((blob) => {
-      if (blob && this._drawn === unread) icon.href = URL.createObjectURL(blob);
+      if (unread !== this.iconCount) return;
+      URL.revokeObjectURL(this.elements.icon.href);
+      this.elements.icon.href = URL.createObjectURL(blob);
     });
   }
 }

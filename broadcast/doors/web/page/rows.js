@@ -14,8 +14,13 @@ const COMING = new Set(["joined", "left", "crowd"]);
 /**
  * A row: a line, several folded ones, a day, or the marker of unread lines. `key` is the same as long as the row
  * stands for the same thing. A row whose `signature` has changed has to be drawn again.
- * @typedef {{key: any, kind: string, line: any, isFirst: boolean, signature: string, text: string}} Row
+ * @typedef {{key: string|number, kind: string, line: any, isFirst: boolean, signature: string, text: string}} Row
  */
+
+/** Return the key of a line's row. Lines that are read twice have other ids, but the same numbers. */
+export function keyOf(/** @type {any} */ line) {
+  return line.seq ?? -line.id;
+}
 
 /**
  * Return the names as a phrase: `ann, bob and 3 others`.
@@ -25,10 +30,8 @@ const COMING = new Set(["joined", "left", "crowd"]);
 function phrase(names, others) {
   const shown = names.slice(0, names.length > NAMES + 1 ? NAMES : names.length);
   const rest = names.length - shown.length + others;
-  if (rest > 0) {
-    const word = rest === 1 ? (shown.length ? "other" : "person") : shown.length ? "others" : "people";
-    shown.push(`${rest} ${word}`);
-  }
+  const [one, many] = shown.length ? ["other", "others"] : ["person", "people"];
+  if (rest > 0) shown.push(`${rest} ${rest === 1 ? one : many}`);
   return shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown[0];
 }
 
@@ -37,31 +40,32 @@ function phrase(names, others) {
  * @param {any[]} lines
  */
 export function foldText(lines) {
+  /** @type {Map<string, {nick: string, first: string, last: string}>} */
   const ways = new Map();
   const crowd = { joined: 0, left: 0 };
-  let reason = null;
-  for (const line of lines) {
-    if (line.kind === "crowd") {
-      crowd.joined += line.first;
-      crowd.left += line.last;
-      continue;
+  let reason = "";
+  for (const { kind, nick, session, text, first, last } of lines) {
+    if (kind === "crowd") {
+      crowd.joined += first;
+      crowd.left += last;
+    } else {
+      const person = session || nick;
+      ways.set(person, { nick, first: ways.get(person)?.first ?? kind, last: kind });
+      if (kind === "left") reason = text;
     }
-    const person = line.session || line.nick;
-    const way = ways.get(person) ?? { nick: line.nick, first: line.kind, last: line.kind };
-    ways.set(person, { ...way, nick: line.nick, last: line.kind });
-    if (line.kind === "left") reason = line.text;
   }
-  const people = [...ways.values()];
-  const names = (first, last) =>
-    people.filter((way) => way.first === first && way.last === last).map((way) => way.nick);
+  const names = (/** @type {string} */ first, /** @type {string} */ last) =>
+    [...ways.values()].filter((way) => way.first === first && way.last === last).map(({ nick }) => nick);
   const left = names("left", "left");
-  const withReason = left.length === 1 && crowd.left === 0 && reason ? `left: ${reason}` : "left";
-  return [
+  const hasReason = left.length === 1 && crowd.left === 0 && reason;
+  /** @type {[string[], number, string][]} */
+  const parts = [
     [names("joined", "joined"), crowd.joined, "joined"],
     [names("joined", "left"), 0, "came and went"],
     [names("left", "joined"), 0, "left and came back"],
-    [left, crowd.left, withReason],
-  ]
+    [left, crowd.left, hasReason ? `left: ${reason}` : "left"],
+  ];
+  return parts
     .filter(([nicks, others]) => nicks.length + others > 0)
     .map(([nicks, others, verb]) => `${phrase(nicks, others)} ${verb}`)
     .join("; ");
@@ -70,53 +74,46 @@ export function foldText(lines) {
 /**
  * Return the rows of some lines.
  * @param {any[]} lines Oldest first.
- * @param {{now: number, unreadAfter: ?number}} view The time, and the number of the last line that was read before
- *   the marker of unread lines; null for no marker.
- * @returns {Row[]}
+ * @param {number} now Seconds since the epoch.
+ * @param {?(line: any) => boolean} isUnread The marker of unread lines stands before the first line for which this is
+ *   true. Null: no marker.
  */
-export function rowsOf(lines, { now, unreadAfter }) {
+export function rowsOf(lines, now, isUnread) {
+  /** @type {Row[]} */
   const rows = [];
   let day = -Infinity;
+  /** @type {any} */
   let previous = null;
-  let isMarked = unreadAfter === null;
-  const push = (key, kind, line, signature, text = "", isFirst = false) =>
-    rows.push({ key, kind, line, isFirst, signature, text });
+  let isMarked = isUnread === null;
   for (let at = 0; at < lines.length; at += 1) {
     const line = lines[at];
-    if (line.at && dayOf(line.at) > day) {
+    const row = { key: keyOf(line), kind: line.kind, line, isFirst: false, signature: "", text: "" };
+    const stands = (/** @type {string} */ kind, /** @type {string} */ key, text = "") => {
+      rows.push({ ...row, key, kind, signature: text, text });
+      previous = null;
+    };
+    if (dayOf(line.at) > day) {
       day = dayOf(line.at);
-      const name = dayName(line.at, now);
-      push(`day ${day}`, "day", line, name, name);
-      previous = null;
+      stands("day", `day ${day}`, dayName(line.at, now));
     }
-    if (!isMarked && line.seq > unreadAfter && line.kind !== "gap") {
+    if (!isMarked && isUnread?.(line)) {
       isMarked = true;
-      push("unread", "unread", line, "");
-      previous = null;
+      stands("unread", "unread");
     }
     if (COMING.has(line.kind)) {
       const run = [line];
-      while (
-        COMING.has(lines[at + 1]?.kind) &&
-        (!lines[at + 1].at || dayOf(lines[at + 1].at) <= day)
-      ) {
-        run.push(lines[(at += 1)]);
-      }
-      const text = foldText(run);
-      push(line, "fold", line, text, text);
+      while (COMING.has(lines[at + 1]?.kind) && dayOf(lines[at + 1].at) <= day) run.push(lines[(at += 1)]);
+      row.kind = "fold";
+      row.text = row.signature = foldText(run);
       previous = null;
     } else {
       const isSpoken = SPOKEN.has(line.kind);
-      const isFirst = !(
-        isSpoken &&
-        previous &&
-        previous.nick === line.nick &&
-        previous.session === line.session &&
-        line.at - previous.at < GROUP_SECONDS
-      );
-      push(line, line.kind, line, `${line.status} ${line.at} ${line.nick} ${line.text}`, "", isFirst);
+      const isSame = previous?.nick === line.nick && previous.session === line.session;
+      row.isFirst = isSpoken && !(isSame && line.at - previous.at < GROUP_SECONDS);
+      row.signature = `${line.status} ${line.at} ${line.nick} ${line.text}`;
       previous = isSpoken ? line : null;
     }
+    rows.push(row);
   }
   return rows;
 }

@@ -1,113 +1,82 @@
 // @ts-check
 // The search in the current conversation, and its results.
 
-import { make } from "./dialog.js";
-
-/** Return the words of a query, for marking them: phrases in double quotes stay whole. @param {string} query */
-export function wordsOf(query) {
-  return [...query.matchAll(/"([^"]+)"|([^\s"]+)/g)].map(([, phrase, word]) => phrase ?? word);
-}
+import { make } from "./drawing.js";
+import { momentOf } from "./times.js";
 
 /**
- * Split a text at the words, ignoring case: every second part is one of them.
- * @param {string} text @param {string[]} words
+ * Return a text in parts, of which each second one is a word of the query, or one of its phrases in double quotes.
+ * @param {string} text @param {string} query
  */
-export function splitAt(text, words) {
-  const escaped = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  return words.length ? text.split(new RegExp(`(${escaped.join("|")})`, "giu")) : [text];
+export function splitAt(text, query) {
+  const words = [...query.matchAll(/"([^"]+)"|([^\s"]+)/g)].map(([, phrase, word]) => phrase ?? word);
+  const patterns = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  return words.length ? text.split(new RegExp(`(${patterns.join("|")})`, "giu")) : [text];
 }
 
 export class Search {
-  /**
-   * @param {import("./chat.js").Chat} chat
-   * @param {Record<string, any>} elements
-   * @param {import("./current.js").Current} current
-   */
+  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
-    this._chat = chat;
-    this._elements = elements;
-    this._current = current;
-    this._asked = 0; // only the newest search is shown
+    this.chat = chat;
+    this.current = current;
+    this.box = elements.search;
+    this.results = elements.results;
+    this.asked = 0; // only the newest search is shown
     elements["search-form"].addEventListener("submit", (event) => {
       event.preventDefault();
       this.search();
     });
-    elements.search.addEventListener("input", () => {
-      if (!elements.search.value) this.close();
-    });
-    for (const element of [elements.search, elements.results]) {
-      element.addEventListener("keydown", (event) => {
-        if (event.key === "Escape") this.close();
-      });
+    this.box.addEventListener("input", () => this.box.value || this.close());
+    for (const element of [this.box, this.results]) {
+      element.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
     }
-    current.addEventListener("show", (event) => {
-      if (event.detail.before !== event.detail.key) this.close();
-    });
+    current.addEventListener("show", ({ detail }) => detail.before !== detail.key && this.close());
   }
 
   async search() {
-    const query = this._elements.search.value.trim();
-    const key = this._current.key;
-    const asked = (this._asked += 1);
+    const query = this.box.value.trim();
+    const { key } = this.current;
+    const asked = (this.asked += 1);
     if (!query || key === null) return;
-    this._show("Searching…", []);
+    this.show("Searching…");
+    let heading;
+    let rows = [];
     try {
-      const lines = await this._chat.search(key, query);
-      if (asked !== this._asked) return;
-      const count = lines.length === 1 ? "1 line" : `${lines.length || "No"} lines`;
-      const name = key.startsWith("@") ? `the messages with ${key.slice(1)}` : key;
-      this._show(`${count} found in ${name}.`, lines.reverse().map((line) => this._row(key, line, wordsOf(query))));
+      const lines = await this.chat.search(key, query);
+      heading = `${lines.length || "No"} ${lines.length === 1 ? "line" : "lines"} found in ${key}.`;
+      rows = lines.reverse().map((line) => this.row(key, line, query));
     } catch (error) {
-      if (asked === this._asked) this._show(`The search failed: ${error.message}`, []);
+      heading = `The search has failed: ${error.message}`;
     }
+    if (asked === this.asked) this.show(heading, rows);
   }
 
   close() {
-    this._asked += 1;
-    const { results, search } = this._elements;
-    if (results.hidden) return;
-    const hadFocus = results.contains(document.activeElement);
-    results.hidden = true;
-    results.replaceChildren();
-    search.value = "";
-    if (hadFocus) search.focus();
+    this.asked += 1;
+    const hadFocus = this.results.contains(document.activeElement);
+    this.results.hidden = true;
+    this.box.value = "";
+    if (hadFocus) this.box.focus();
   }
 
   /** @param {string} heading @param {Node[]} rows */
-  _show(heading, rows) {
-    const { results } = this._elements;
-    const close = make("button", { className: "icon", type: "button" }, "✕");
-    close.setAttribute("aria-label", "Close the results");
+  show(heading, rows = []) {
+    const close = make("button", "small", "Close");
     close.addEventListener("click", () => this.close());
-    const status = make("p", {}, heading);
-    status.setAttribute("role", "status");
-    results.hidden = false;
-    results.replaceChildren(make("header", {}, status, close), make("ul", {}, ...rows));
+    const status = make("p", "", heading);
+    status.role = "status";
+    this.results.hidden = false;
+    this.results.replaceChildren(make("header", "", status, close), make("ul", "", ...rows));
   }
 
-  /** @param {string} key @param {any} line @param {string[]} words */
-  _row(key, line, words) {
-    const at = new Date(line.at * 1000);
-    const time = make("time", { dateTime: at.toISOString() }, at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
-    const text = splitAt(line.text, words).map((part, index) => (index % 2 ? make("mark", {}, part) : part));
-    const button = make("button", { type: "button" }, make("b", {}, line.nick), " ", time, " ", make("span", {}, ...text));
-    button.addEventListener("click", () => this._jump(key, line, button));
-    return make("li", {}, button);
-  }
-
-  /** Show the place of a line. @param {string} key @param {any} line @param {any} button */
-  async _jump(key, line, button) {
-    if (line.seq === null || line.seq === undefined) return;
-    button.setAttribute("aria-busy", "true");
-    try {
-      await this._chat.around(key, line.seq);
-      for (const other of this._elements.results.querySelectorAll("[aria-current]")) other.removeAttribute("aria-current");
-      button.setAttribute("aria-current", "true");
-      this._current.show(key, line.seq);
-    } catch (error) {
-      this._show(`The place cannot be shown: ${error.message}`, []);
-    } finally {
-      button.removeAttribute("aria-busy");
-    }
+  /** @param {string} key @param {any} line @param {string} query */
+  row(key, line, query) {
+    const parts = splitAt(line.text, query).map((part, index) => (index % 2 ? make("mark", "", part) : part));
+    const about = make("span", "quiet", ` ${momentOf(line.at)}: `);
+    const content = [make("span", "nick", line.nick), about, ...parts];
+    if (!line.seq) return make("li", "", make("p", "", ...content)); // private lines have no place to go to
+    const button = make("button", "", ...content);
+    button.addEventListener("click", () => this.current.show(key, line.seq));
+    return make("li", "", button);
   }
 }

@@ -1,274 +1,233 @@
 // @ts-check
 // The lists of rooms and people, the heading of the conversation, and the buttons that change them.
 
-import { ask, askText, make } from "./dialog.js";
+import { ask } from "./dialog.js";
+import { make } from "./drawing.js";
+import { roomOf } from "./join.js";
 
 const IDLE_S = 300;
-const MOST_PEOPLE = 1000; // rows; a longer list ends with a count
-const OPEN_ROOMS = 50;
+const MOST_PEOPLE = 1000; // rows
+const MOST_ROOMS = 50; // of those that can be joined
+const PEOPLE_MS = 250; // the list of people is drawn at most so often
 
-const byName = new Intl.Collator("en", { sensitivity: "base", numeric: true }).compare;
+const compare = new Intl.Collator("en", { sensitivity: "base", numeric: true }).compare;
 
 /**
- * Return what a person's row says behind the nickname.
- * @param {{away: ?string, since: number}} member @param {number} now in seconds
+ * Return what stands behind a nickname.
+ * @param {{away: ?string, since: number}} member @param {number} now Seconds since the epoch.
  */
 export function stateOf({ away, since }, now) {
   if (away !== null) return away ? `away: ${away}` : "away";
-  const minutes = Math.floor((now - since) / 60);
   if (now - since < IDLE_S) return "";
+  const minutes = Math.floor((now - since) / 60);
   return minutes < 60 ? `idle ${minutes} min` : `idle ${Math.floor(minutes / 60)} h`;
 }
 
-/** Return the conversations in the order of their list: rooms first. @template {{key: string}} T @param {Iterable<T>} all */
-export function sortConversations(all) {
-  const rank = (/** @type {T} */ { key }) => Number(key.startsWith("@"));
-  return [...all].sort((a, b) => rank(a) - rank(b) || byName(a.key, b.key));
+/** Return the conversations as they are listed: the rooms, then the private ones. @param {Iterable<any>} conversations */
+export function inOrder(conversations) {
+  return [...conversations].sort((a, b) => Number(a.room === null) - Number(b.room === null) || compare(a.key, b.key));
 }
 
 export class Sidebar {
-  /**
-   * @param {import("./chat.js").Chat} chat
-   * @param {Record<string, any>} elements
-   * @param {import("./current.js").Current} current
-   */
+  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
-    this._chat = chat;
-    this._elements = elements;
-    this._current = current;
-    /** The row of each person, by the session. @type {Map<string, HTMLElement>} */
-    this._people = new Map();
-    this._frame = 0;
+    this.chat = chat;
+    this.elements = elements;
+    this.current = current;
+    /** The rows of both lists, by list and id. @type {Map<string, any>} */
+    this.rows = new Map();
+    this.isDue = false;
+    this.peopleTimer = 0;
 
-    const changed = () => this._plan();
-    for (const name of ["state", "conversation", "members", "topic", "unread"]) chat.addEventListener(name, changed);
-    current.addEventListener("show", changed);
-    setInterval(changed, 30000); // people become idle
+    for (const name of ["state", "nick", "conversation", "topic", "unread"]) {
+      chat.addEventListener(name, (event) => this.schedule(event.detail));
+    }
+    chat.addEventListener("members", ({ detail }) => detail.key === current.key && this.schedulePeople());
+    current.addEventListener("show", () => {
+      this.schedule({});
+      this.drawPeople();
+    });
+    setInterval(() => this.schedulePeople(), 30_000); // people become idle
     for (const list of [elements.rooms, elements.people]) {
-      list.addEventListener("click", (event) => this._open(event.target.closest("button")));
+      list.addEventListener("click", ({ target }) => this.open(target.closest("button")?.dataset));
       list.addEventListener("keydown", moveFocus);
     }
-    const buttons = {
-      "join-another": () => this._joinRoom(),
-      "leave-room": () => this._leave(),
-      "set-topic": () => this._setTopic(),
-      "set-nick": () => this._setNick(),
-      "set-away": () => this._setAway(),
-      quit: () => this._quit(),
-    };
-    for (const [id, act] of Object.entries(buttons)) elements[id].addEventListener("click", act);
     elements.sidebar.addEventListener("keydown", (event) => {
       if (event.key === "Escape") elements["close-sidebar"].click();
     });
+    const buttons = { "join-another": "join", "leave-room": "leave", "set-topic": "setTopic", "set-nick": "setNick" };
+    for (const [id, method] of Object.entries({ ...buttons, "set-away": "setAway", quit: "quit" })) {
+      elements[id].addEventListener("click", () => this[method]());
+    }
   }
 
-  /** Draw once, before the next frame. */
-  _plan() {
-    this._frame ||= requestAnimationFrame(() => {
-      this._frame = 0;
+  /** The conversation on the screen. */
+  get shown() {
+    return this.chat.conversations.get(this.current.key);
+  }
+
+  /** Draw before the next frame. @param {{from?: string, key?: string}} detail */
+  schedule({ from, key }) {
+    if (from && from === this.current.key) this.current.show(key ?? from); // the other person has a new nickname
+    if (this.isDue) return;
+    this.isDue = true;
+    requestAnimationFrame(() => {
+      this.isDue = false;
       this.draw();
     });
   }
 
+  schedulePeople() {
+    this.peopleTimer ||= setTimeout(() => this.drawPeople(), PEOPLE_MS);
+  }
+
   draw() {
-    const { _chat: chat, _elements: elements, _current: current } = this;
-    const conversations = sortConversations(chat.conversations.values());
-    if (!chat.conversations.has(current.key ?? "") && conversations.length) {
-      current.show(conversations[0].key);
+    const { chat, elements, current, shown } = this;
+    const all = inOrder(chat.conversations.values());
+    if (!shown && all.length) {
+      current.show((chat.find(roomOf(location.hash) ?? "") ?? all[0]).key);
       return;
     }
-    const shown = chat.conversations.get(current.key ?? "");
-    elements.rooms.replaceChildren(...conversations.map((one) => this._roomRow(one)));
+    const items = all.map(({ key, room, nick, unread, mentioned }) => ({
+      id: key,
+      name: room ?? `@${nick}`,
+      note: unread ? String(unread) : "",
+      spoken: unread ? ` unread${mentioned ? `, ${mentioned} for you` : ""}` : "",
+      classes: mentioned ? "has-unread for-you" : unread ? "has-unread" : "",
+    }));
+    this.fill(elements.rooms, items, current.key);
     elements["room-name"].textContent = shown?.room ?? shown?.nick ?? "";
-    elements.topic.textContent = shown?.room ? (shown.topic ?? "") : "Private messages";
-    elements["set-topic"].hidden = !shown?.room;
-    elements["leave-room"].textContent = shown?.room ? `Leave ${shown.room}` : "Close this conversation";
-    elements["leave-room"].hidden = !!shown?.room && conversations.filter(({ room }) => room).length < 2;
+    elements.topic.textContent = shown?.room === null ? "Private messages" : (shown?.topic ?? "");
+    elements["set-topic"].hidden = elements["people-section"].hidden = !shown?.room;
+    elements["leave-room"].textContent = shown?.room ? `Leave ${shown.room}` : "Close these messages";
+    elements["leave-room"].hidden = !shown || (shown.room && all.filter(({ room }) => room).length < 2);
     elements["own-nick"].textContent = chat.nick;
-    elements["set-away"].textContent = this._self(shown)?.away == null ? "Away" : "Back";
-    elements["people-section"].hidden = !shown?.room;
-    if (shown?.room) this._drawPeople(shown);
+    elements["set-away"].textContent = chat.away === null ? "Away" : "Back";
   }
 
-  /** @param {any} conversation */
-  _roomRow({ key, room, nick, unread, mentioned }) {
-    const button = make("button", {}, make("span", { className: "name" }, room ?? `@${nick}`));
-    button.dataset.key = key;
-    if (key === this._current.key) button.setAttribute("aria-current", "true");
-    if (unread) {
-      button.classList.toggle("mentioned", mentioned > 0);
-      const more = mentioned && room ? ` unread, ${mentioned} for you` : " unread";
-      button.append(
-        make("span", { className: "count" }, String(unread), make("span", { className: "hidden-text" }, more)),
-      );
-    }
-    return make("li", {}, button);
-  }
-
-  /** Bring the list of people up to date. Only rows that have changed are touched. @param {any} conversation */
-  _drawPeople({ members, count }) {
-    const list = this._elements.people;
+  drawPeople() {
+    clearTimeout(this.peopleTimer);
+    this.peopleTimer = 0;
+    const { shown, elements, chat } = this;
+    if (!shown?.room) return;
     const now = Date.now() / 1000;
-    const sorted = [...members.values()].sort((a, b) => byName(a.nick, b.nick));
-    this._elements["people-count"].textContent = count.toLocaleString("en");
-    const rows = sorted.slice(0, MOST_PEOPLE).map((member) => {
-      const row = this._people.get(member.session) ?? make("li", {}, make("button", {}, make("span"), make("span")));
-      this._people.set(member.session, row);
-      const [nick, state] = /** @type {any} */ (row.firstChild).children;
-      const isOwn = member.session === this._chat.session;
-      setText(nick, isOwn ? `${member.nick} (you)` : member.nick);
-      setText(state, stateOf(member, now));
-      const button = /** @type {HTMLButtonElement} */ (row.firstChild);
-      button.dataset.nick = member.nick;
-      button.classList.toggle("away", member.away !== null);
-      button.disabled = isOwn;
-      return row;
-    });
-    if (count > rows.length) rows.push(make("li", { className: "quiet" }, `and ${count - rows.length} more`));
-    const kept = new Set(rows);
-    for (const [session, row] of this._people) if (!kept.has(row)) this._people.delete(session);
-    for (const row of [...list.children]) if (!kept.has(row)) row.remove();
+    const members = [...shown.members.values()].sort((a, b) => compare(a.nick, b.nick)).slice(0, MOST_PEOPLE);
+    const items = members.map((member) => ({
+      id: member.session,
+      name: member.nick,
+      note: [member.session === chat.session ? "you" : "", stateOf(member, now)].filter(Boolean).join(", "),
+      spoken: "",
+      classes: member.away === null ? "" : "is-away",
+    }));
+    elements["people-count"].textContent = shown.count.toLocaleString("en");
+    this.fill(elements.people, items, chat.session);
+    elements["more-people"].textContent = shown.count > items.length ? `and ${shown.count - items.length} more` : "";
+  }
+
+  /**
+   * Show items as a list of buttons. Only rows that differ are touched.
+   * @param {any} list @param {{id: string, name: string, note: string, spoken: string, classes: string}[]} items
+   * @param {?string} current The id of the marked one.
+   */
+  fill(list, items, current) {
+    const rows = new Map();
+    for (const item of items) {
+      const old = this.rows.get(`${list.id} ${item.id}`);
+      const row = old ?? make("li", "", make("button", "", make("span", "label"), make("span", "state"), make("span", "hidden-text")));
+      const signature = [item.name, item.note, item.spoken, item.classes, item.id === current].join("\n");
+      rows.set(`${list.id} ${item.id}`, row);
+      if (row.signature === signature) continue;
+      row.signature = signature;
+      const button = row.firstChild;
+      button.className = item.classes;
+      [item.name, item.note, item.spoken].forEach((text, index) => (button.children[index].textContent = text));
+      Object.assign(button.dataset, { id: item.id, nick: item.name });
+      button.ariaCurrent = item.id === current ? "true" : null;
+      button.tabIndex = -1;
+    }
+    for (const [key, row] of this.rows) {
+      if (!key.startsWith(`${list.id} `) || rows.has(key)) continue;
+      row.remove();
+      this.rows.delete(key);
+    }
     let next = list.firstChild;
-    for (const row of rows) {
+    for (const [key, row] of rows) {
+      this.rows.set(key, row);
       if (row === next) next = next.nextSibling;
       else list.insertBefore(row, next);
     }
-    // One stop of Tab for the list; arrow keys move in it.
-    const enabled = [...list.querySelectorAll("button:enabled")];
-    const stop = enabled.find((button) => button === document.activeElement) ?? enabled[0];
-    for (const button of enabled) button.tabIndex = button === stop ? 0 : -1;
+    // The list is one stop of Tab. The arrow keys move in it.
+    if (!list.querySelector('[tabindex="0"]') && list.firstChild) list.firstChild.firstChild.tabIndex = 0;
   }
 
-  /** @param {any} conversation */
-  _self(conversation) {
-    return conversation?.members.get(this._chat.session) ?? this._anyRoom()?.members.get(this._chat.session);
-  }
-
-  _anyRoom() {
-    return [...this._chat.conversations.values()].find(({ room }) => room);
-  }
-
-  /** Show the conversation of a row. @param {?HTMLButtonElement} button */
-  _open(button) {
-    if (button === null) return;
-    const { key, nick = "" } = button.dataset;
-    this._current.show(key ?? this._chat.openPrivate(nick));
+  /** Open the conversation of a row. @param {any} data */
+  open(data) {
+    if (!data || data.id === this.chat.session) return;
+    this.current.show(this.chat.conversations.has(data.id) ? data.id : this.chat.openPrivate(data.nick));
   }
 
   // Buttons
 
-  async _joinRoom() {
-    const { _chat: chat, _elements: elements, _current: current } = this;
-    const list = make("ul", { className: "open-rooms" });
-    const join = async (/** @type {string} */ name) => {
-      const room = name.toLowerCase();
-      if (!room) throw new Error("Type the name of a room.");
-      await chat.joinRoom(room);
-      current.show(room);
-    };
-    const asked = askText(elements, {
-      heading: "Join a room",
-      label: "Room",
-      hint: "If there is no such room, you open it. A name has a-z, 0-9, _ and -.",
-      yes: "Join",
-      more: [list],
-      submit: join,
-    });
-    list.addEventListener("click", (event) => {
-      const name = /** @type {any} */ (event.target).closest("button")?.dataset.room;
-      if (!name) return;
-      /** @type {any} */ (document.getElementById("dialog-field")).value = name;
+  async join() {
+    const { chat, current, elements } = this;
+    const list = make("ul", "open-rooms");
+    const submit = async (/** @type {string} */ name) => current.show((await chat.joinRoom(name)).key);
+    const hint = make("p", "quiet", "A new name opens a new room. Names have a-z, 0-9, _ and -.");
+    ask(elements, { heading: "Join a room", label: "Room", yes: "Join", body: [hint, list], submit });
+    list.addEventListener("click", ({ target }) => {
+      const { room } = /** @type {any} */ (target).closest("button")?.dataset ?? {};
+      if (!room) return;
+      elements["confirm-body"].querySelector("input").value = room;
       elements["confirm-yes"].click();
     });
-    try {
-      const rooms = (await chat.roomList()).filter(({ room }) => !chat.conversations.has(room));
-      list.append(
-        ...rooms.slice(0, OPEN_ROOMS).map(({ room, members, topic }) => {
-          const about = `${members} here${topic ? `: ${topic}` : ""}`;
-          const button = make("button", { type: "button" }, room, " ", make("span", { className: "quiet" }, about));
-          button.dataset.room = room;
-          return make("li", {}, button);
-        }),
-      );
-    } catch {
-      // Without the list, the name can still be typed.
+    const others = (await chat.roomList().catch(() => [])).filter(({ room }) => !chat.conversations.has(room));
+    for (const { room, members, topic } of others.slice(0, MOST_ROOMS)) {
+      const about = make("span", "quiet", ` ${members} here${topic ? `: ${topic}` : ""}`);
+      const button = make("button", "", room, about);
+      Object.assign(button, { type: "button" }).dataset.room = room;
+      list.append(make("li", "", button));
     }
-    await asked;
   }
 
-  async _leave() {
-    const { key } = this._current;
-    if (key === null) return;
-    if (key.startsWith("@")) {
-      this._chat.closePrivate(key);
-      return;
-    }
-    const isSure = await ask(this._elements, {
-      heading: `Leave ${key}?`,
-      yes: "Leave",
-      body: ["Its lines stay on the server. You can join again."],
-    });
-    if (isSure) await this._chat.leaveRoom(key);
+  async leave() {
+    const { key } = this.current;
+    const question = { heading: `Leave ${key}?`, yes: "Leave", body: ["You can join it again."] };
+    if (this.shown?.room === null || (await ask(this.elements, question))) this.chat.leaveRoom(key);
   }
 
-  _setTopic() {
-    const key = this._current.key ?? "";
-    return askText(this._elements, {
-      heading: `Topic of ${key}`,
-      label: "Topic",
-      value: this._chat.conversations.get(key)?.topic ?? "",
-      hint: "Everybody in the room sees it. Without a text, the topic is removed.",
-      yes: "Set the topic",
-      submit: (text) => this._chat.setTopic(key, text || null),
-    });
+  setTopic() {
+    const { chat, shown } = this;
+    const submit = (/** @type {string} */ text) => chat.setTopic(shown.key, text);
+    const heading = `Topic of ${shown.room}`;
+    ask(this.elements, { heading, label: "Topic", value: shown.topic ?? "", yes: "Set", submit });
   }
 
-  _setNick() {
-    return askText(this._elements, {
-      heading: "Change your nickname",
-      label: "New nickname",
-      value: this._chat.nick,
-      yes: "Change",
-      submit: (text) => this._chat.setNick(text),
-    });
+  setNick() {
+    const { chat } = this;
+    const submit = (/** @type {string} */ text) => chat.setNick(text);
+    ask(this.elements, { heading: "Change your nickname", label: "Nickname", value: chat.nick, yes: "Change", submit });
   }
 
-  _setAway() {
-    if (this._self(this._chat.conversations.get(this._current.key ?? ""))?.away != null) {
-      return this._chat.setAway(null);
-    }
-    return askText(this._elements, {
-      heading: "Away",
-      label: "Reason",
-      hint: "People see that you are away. The reason can be empty.",
-      yes: "I am away",
-      submit: (text) => this._chat.setAway(text),
-    });
+  setAway() {
+    const { chat } = this;
+    if (chat.away !== null) return chat.setAway(null);
+    const submit = (/** @type {string} */ text) => chat.setAway(text);
+    return ask(this.elements, { heading: "You are away", label: "Why (can be empty)", yes: "Away", submit });
   }
 
-  async _quit() {
-    const isSure = await ask(this._elements, {
-      heading: "Leave the chat?",
-      yes: "Leave",
-      body: ["You leave all rooms."],
-    });
-    if (isSure) await this._chat.quit();
+  async quit() {
+    const question = { heading: "Quit the chat?", yes: "Quit", body: ["You leave all rooms."] };
+    if (await ask(this.elements, question)) this.chat.quit();
   }
-}
-
-/** Set a text if it differs, because each change costs a layout. @param {Node} node @param {string} text */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }
 
 /** Move the focus in a list of buttons with the arrow keys, Home and End. @param {any} event */
 function moveFocus(event) {
-  const buttons = [...event.currentTarget.querySelectorAll("button:enabled")];
+  const buttons = [...event.currentTarget.querySelectorAll("button")];
   const at = buttons.indexOf(document.activeElement);
-  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
-  if (to === undefined || !buttons[to]) return;
+  const to = buttons[{ ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key] ?? -1];
+  if (!to) return;
   event.preventDefault();
-  buttons[at].tabIndex = -1;
-  buttons[to].tabIndex = 0;
-  buttons[to].focus();
+  for (const button of buttons) button.tabIndex = button === to ? 0 : -1;
+  to.focus();
 }

@@ -2,7 +2,7 @@
 // Pure functions about the text of lines: links, sizes, and the colours and initials of nicknames.
 
 /** The number of colour classes `nick-N` in style.css. */
-export const COLOURS = 16;
+export const COLOURS = 12;
 
 const LINK = /https?:\/\/[^\s<>"'`\u0000-\u0020]+/giu;
 const WORD = /[\p{L}\p{N}_-]/u;

@@ -1,0 +1,104 @@
+"""The method ``upload``: it opens a slot for a file, or finds the file that was shared with the same uid."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec import UnsetType
+
+from broadcast.core.errors import JournalError, RejectedError
+from broadcast.core.events import FileInfo, Shared, StoreFailed
+from broadcast.core.file_names import clean_file_name
+from broadcast.doors.jsonrpc.accounts import session_gone
+from broadcast.doors.jsonrpc.encoder import describe_file, describe_loss
+from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.messages import UploadParams, UploadResult
+
+if TYPE_CHECKING:
+    from broadcast.core.errors import UidReused
+    from broadcast.core.events import Stored
+    from broadcast.core.hub import Hub
+    from broadcast.core.room import Room
+    from broadcast.core.uploads import Slot
+    from broadcast.doors.jsonrpc.responses import Call
+    from broadcast.doors.jsonrpc.session import Connection, ProgramSession
+
+
+def open_upload(connection: Connection, call: Call, params: UploadParams) -> None:
+    """Open a slot. With a uid that was used before, answer with the same slot, or with the event."""
+    session = connection.session
+    if not isinstance(params.uid, UnsetType):
+        call.uid = params.uid
+    connection.sessions.hub.require_uploads()
+    room = session.find_room(params.room)
+    if params.uid and not room.knows_uids:
+        connection.pause()
+        room.load_uids(partial(_open_with_uid, connection, call, session, room, params))
+    else:
+        _open(connection, call, session, room, params)
+
+
+def _open_with_uid(
+    connection: Connection,
+    call: Call,
+    session: ProgramSession,
+    room: Room,
+    params: UploadParams,
+    error: JournalError | None,
+) -> None:
+    """Open a slot once the uids of the room have been loaded."""
+    if session.ending:
+        call.fail(session_gone())
+    elif error is not None:
+        call.fail(_unknown(error))
+    else:
+        try:
+            _open(connection, call, session, room, params)
+        except RpcError as refused:
+            call.fail(refused)
+        except RejectedError as rejection:
+            connection.sessions.hub.rejections[rejection.kind] += 1
+            call.fail(explain_rejection(rejection))
+    connection.resume()
+
+
+def _open(connection: Connection, call: Call, session: ProgramSession, room: Room, params: UploadParams) -> None:
+    """Answer with a slot or an event. Raises ``RpcError`` or ``RejectedError``."""
+    hub, member = connection.sessions.hub, session.member
+    uploads = hub.require_uploads()
+    name = clean_file_name(params.name)
+    if uid := params.uid or "":
+        if (slot := uploads.find_by_uid(member, room.name, uid)) is not None:
+            if (slot.name, slot.size) != (name, params.size):
+                raise refusal("uid-reused", "Another upload of this session has the same uid.")
+            _answer(call, slot)
+            return
+        file = FileInfo("", name, params.size, "", "")
+        event = Shared(member.id, member.nick, file, connection.sessions.wall_clock(), uid=uid)
+        if room.answer_repetition(event, partial(_answer_repetition, hub, call)):
+            return
+    sha256 = "" if isinstance(params.sha256, UnsetType) else params.sha256.lower()
+    _answer(call, uploads.open_slot(member, room, name, params.size, params.type, sha256, uid))
+
+
+def _answer(call: Call, slot: Slot) -> None:
+    call.succeed(UploadResult(url=slot.url, token=slot.token, expires=round(slot.expires, 3)))
+
+
+def _answer_repetition(hub: Hub, call: Call, first: Stored | StoreFailed | UidReused | JournalError) -> None:
+    """Answer with the *first* event that has the uid, or with an error."""
+    if isinstance(first, Shared):
+        file = describe_file(first.file, hub.file_url(first.file))
+        call.succeed(UploadResult(seq=first.seq, at=round(first.at, 3), file=file))
+    elif isinstance(first, RejectedError):
+        call.fail(explain_rejection(first))
+    elif isinstance(first, StoreFailed):
+        call.fail(refusal("not-kept", describe_loss(first)))
+    else:
+        assert isinstance(first, JournalError)  # another event of a file is the only other possibility
+        call.fail(_unknown(first))
+
+
+def _unknown(error: JournalError) -> RpcError:
+    return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")

@@ -1,0 +1,89 @@
+"""The web door as a whole: its parts, connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from broadcast.core.limits import SERVER_FULL
+from broadcast.doors.web.connection import HttpFactory
+from broadcast.doors.web.http import plain_response
+from broadcast.doors.web.origins import Origins, TrustedProxies
+from broadcast.doors.web.page_address import PageAddress, PageListener
+from broadcast.doors.web.site import WEBSOCKET, Site
+from broadcast.doors.web.static import load_files
+from broadcast.doors.web.websocket import websocket_handler
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from broadcast.core.hub import Hub
+    from broadcast.core.time_slice import CallSoon
+    from broadcast.doors.jsonrpc.protocol import DoorContext
+    from broadcast.net.endpoints import Listener
+    from broadcast.net.writers import StreamTransport, Writer
+
+_PAGE: Final = Path(__file__).with_name("page")
+
+
+class WebSettings(NamedTuple):
+    """The operator's settings for the page."""
+
+    path: str = ""
+    """Path of the page without the slash at its end."""
+    url: str | None = None
+    """Address of the page for people; None for the name of this machine and the port."""
+    origins: tuple[str, ...] = ()
+    """Origins of other pages that may use the server, and other names of this server."""
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks of the trusted proxies, or ``unix`` for all clients of unix sockets."""
+    has_hsts: bool = False
+    """Whether replies over https forbid plain HTTP for this host."""
+
+
+class WebDoor:
+    """The web door. *machine* is the name of this machine; see ``HttpFactory`` for the other arguments."""
+
+    full = plain_response(503, SERVER_FULL)
+    """The reply to a client for which there is no file descriptor."""
+    no_tls = plain_response(400, "This port speaks https: write https:// before the address of the page.")
+    """The reply to a client that speaks plain HTTP to a port with TLS."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the server that a door uses
+        self,
+        programs: DoorContext,
+        hub: Hub,
+        clock: IReactorTime,
+        call_soon: CallSoon,
+        wall_clock: Callable[[], float],
+        writer_for: Callable[[StreamTransport], Writer],
+        settings: WebSettings,
+        machine: str,
+    ) -> None:
+        self.address = PageAddress(settings.url, settings.path, machine)
+        origins = (*settings.origins, self.address.origin) if settings.url else settings.origins
+        self.site = Site(
+            dict(load_files(_PAGE)),
+            Origins(origins, machine),
+            hub.check_address,
+            hub.rejections,
+            clock,
+            settings.path,
+        )
+        self.site.routes[WEBSOCKET] = websocket_handler(programs)
+        self.factory = HttpFactory(
+            self.site.handle,
+            self.site.refuse,
+            programs.connections,
+            clock,
+            call_soon,
+            wall_clock,
+            writer_for,
+            TrustedProxies(settings.proxies),
+            settings.has_hsts,
+        )
+
+    def serve_at(self, listener: Listener, scheme: str) -> PageListener:
+        """Return *listener* for the page. Its line in the log shows the address of the page."""
+        return PageListener(listener, self.address, scheme)

@@ -1,0 +1,155 @@
+"""The frames of a WebSocket (RFC 6455): input becomes lines, and lines become frames; no Twisted.
+
+``websockets`` parses the frames. The server's own frames are made here, because a line for many clients is framed once.
+"""
+
+from __future__ import annotations
+
+from codecs import getincrementaldecoder
+from typing import TYPE_CHECKING, Final
+
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from broadcast.doors.jsonrpc.framing import LineSplitter, LineTooLong
+from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES
+
+if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+"""Maximum size of a message from a client, in bytes."""
+SLICE_BYTES: Final = 512
+"""Number of bytes that are parsed at once. They hold at most 85 frames, which takes less than half a millisecond."""
+MAX_REASON_BYTES: Final = 123
+"""Maximum size of the reason in a close frame, in bytes (RFC 6455, section 5.5)."""
+PING_FRAME: Final = Frame(Opcode.PING, b"").serialize(mask=False)
+
+_LF: Final = b"\n"
+_TEXT: Final = 0x81
+"""The first byte of a text frame that is a whole message."""
+
+
+def frame_line(line: bytes) -> bytes:
+    """Return *line*, without its LF, as a message of one frame."""
+    size = len(line) - 1
+    if size < 126:
+        header = bytes((_TEXT, size))
+    elif size < 65536:
+        header = bytes((_TEXT, 126, size >> 8, size & 255))
+    else:
+        header = bytes((_TEXT, 127)) + size.to_bytes(8, "big")
+    return header + line[:-1]
+
+
+def frame_lines(lines: bytes) -> bytes:
+    """Return *lines*, each of which ends with LF, as a message for each."""
+    return b"".join(map(frame_line, lines.splitlines(keepends=True)))
+
+
+def frame_close(close: Close) -> bytes:
+    """Return the close frame for *close*. A reason that is too long is cut."""
+    if close.code == CloseCode.NO_STATUS_RCVD:
+        payload = b""
+    else:
+        reason = close.reason.encode()[:MAX_REASON_BYTES].decode("utf-8", "ignore")
+        payload = Close(close.code, reason).serialize()
+    return Frame(Opcode.CLOSE, payload).serialize(mask=False)
+
+
+class MessageDecoder:
+    """The input of a WebSocket after its handshake: a ``LineDecoder``.
+
+    A message holds one or more lines, separated by LF. The lines do not depend on how messages are cut into frames, and
+    frames into chunks. ``decode`` parses a little of the input at a time, so that a client that sends many tiny frames
+    does not hold up the others. At most one unfinished frame and one unfinished message are held.
+    """
+
+    def __init__(self) -> None:
+        self.close: Close | None = None
+        """The answer to the end of the input: to a close frame, or to a violation of the protocol. None before that."""
+        self._protocol = ServerProtocol(state=OPEN, max_size=MAX_MESSAGE_BYTES)
+        self._input = bytearray()
+        """The bytes that have not been parsed."""
+        self._message = bytearray()
+        """The fragments of the unfinished message."""
+        self._utf8: IncrementalDecoder | None = None
+        """The check of the unfinished message, if there is one."""
+        self._lines = LineSplitter(MAX_REQUEST_BYTES)
+        self._replies: list[bytes] = []
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Number of bytes that wait to be parsed or returned."""
+        return len(self._input) + self._lines.buffered_bytes
+
+    def receive_data(self, data: bytes) -> None:
+        """Add *data*."""
+        if self.close is None:
+            self._input += data
+
+    def receive_eof(self) -> None:
+        """Do nothing: an unfinished message is no message."""
+
+    def next_line(self) -> bytes | LineTooLong | None:
+        """Return the next line; see ``LineDecoder``. Call ``decode`` before."""
+        return self._lines.next_line()
+
+    def decode(self) -> bool:
+        """Parse input until there is a line or the end. Return False as soon as there are frames without a line."""
+        has_frames = False
+        while self._input and not self._lines.buffered_bytes and not has_frames:
+            data = bytes(self._input[:SLICE_BYTES])
+            del self._input[:SLICE_BYTES]
+            has_frames = self._parse(data)
+        return self._lines.buffered_bytes > 0 or self.close is not None or not has_frames
+
+    def take_replies(self) -> bytes:
+        """Return the answers to the pings so far."""
+        replies = b"".join(self._replies)
+        self._replies.clear()
+        return replies
+
+    def _parse(self, data: bytes) -> bool:
+        """Parse *data*, and return whether there was a frame."""
+        protocol = self._protocol
+        protocol.receive_data(data)
+        frames = [event for event in protocol.events_received() if isinstance(event, Frame)]
+        pongs = iter(protocol.data_to_send())
+        for frame in frames:
+            if frame.opcode is Opcode.PING:
+                self._replies.append(next(pongs))
+            elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
+                self._receive_fragment(bytes(frame.data), is_last=frame.fin)
+            elif frame.opcode is Opcode.BINARY:
+                self._end(Close(CloseCode.UNSUPPORTED_DATA, "Send text, not binary data."))
+            if self.close is not None:
+                break
+        else:
+            if protocol.state is not OPEN:
+                self._end(protocol.close_sent)
+        return bool(frames)
+
+    def _end(self, close: Close | None) -> None:
+        self.close = close
+        self._input.clear()
+        self._message.clear()
+        self._utf8 = None
+
+    def _receive_fragment(self, data: bytes, *, is_last: bool) -> None:
+        """Add a part of a message, whose UTF-8 is checked so far."""
+        if self._utf8 is None:
+            self._utf8 = getincrementaldecoder("utf-8")()
+        try:
+            self._utf8.decode(data, is_last)
+        except UnicodeDecodeError:
+            self._end(Close(CloseCode.INVALID_DATA, "The text is no UTF-8."))
+            return
+        self._message += data
+        if is_last:
+            self._lines.receive_data(bytes(self._message))
+            if not self._message.endswith(_LF):
+                self._lines.receive_data(_LF)
+            self._message.clear()
+            self._utf8 = None

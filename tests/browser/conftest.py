@@ -1,0 +1,149 @@
+"""The fixtures of the tests in a browser: a server, a browser, pages that report their errors, and people."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.people import Person, Program, Server
+from tests.real.programs import PATIENCE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+
+REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
+"""
+
+
+def _require(condition: object, reason: str) -> None:
+    if not condition:
+        if os.environ.get("BROADCAST_REQUIRE_PROGRAMS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, for all tests of this process."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    _require(path, "chromium is not installed")
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 -- it may be missing
+    except ImportError:
+        _require(None, "playwright is not installed")
+        raise
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Return a function that starts a server with the given options."""
+    servers: list[Server] = []
+
+    def start(*options: str) -> Server:
+        folder = tmp_path / f"server{len(servers)}"
+        folder.mkdir()
+        servers.append(Server(folder, *options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    """A server without limits."""
+    return make_server("--limits", "off")
+
+
+class Pages:
+    """Makes pages, and collects what goes wrong in them: errors, violations of the CSP, requests to elsewhere."""
+
+    def __init__(self, browser: Browser, server: Server) -> None:
+        self.errors: list[str] = []
+        self.allowed: list[str] = []
+        """Parts of the errors that the test expects."""
+        self._browser = browser
+        self._server = server
+        self._contexts: list[BrowserContext] = []
+
+    def context(self, **options: object) -> BrowserContext:
+        """Return a new browser profile. See Playwright's ``new_context`` for *options*."""
+        context = self._browser.new_context(**options)  # type: ignore[arg-type]  # passed on
+        context.set_default_timeout(PATIENCE * 500)
+        context.add_init_script(REPORT_VIOLATIONS)
+        context.on("console", self._on_console)
+        context.on("weberror", lambda error: self.errors.append(f"{error.error}"))
+        context.on("request", self._on_request)
+        context.on("dialog", lambda dialog: self.errors.append(f"a dialog: {dialog.message}"))
+        self._contexts.append(context)
+        return context
+
+    def open(self, context: BrowserContext | None = None, path: str = "") -> Page:
+        """Open the chat in a new tab, by default of a new profile."""
+        page = (context or self.context()).new_page()
+        page.goto(self._server.address + path)
+        return page
+
+    def join(self, nick: str, context: BrowserContext | None = None, path: str = "") -> Page:
+        """Open the chat in a new tab, and join."""
+        page = self.open(context, path)
+        page.get_by_role("textbox", name="Nickname").fill(nick)
+        page.get_by_role("button", name="Join", exact=True).click()
+        page.get_by_role("textbox", name="Message").wait_for()
+        return page
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "assert"} and "favicon.ico" not in message.location.get("url", ""):
+            self.errors.append(f"{message.text} {message.location}")
+
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith((self._server.address, "blob:", "data:")):
+            self.errors.append(f"a request to {request.url}")
+
+    def close(self) -> None:
+        """Close all pages."""
+        for context in self._contexts:
+            context.close()
+
+    @property
+    def unexpected(self) -> list[str]:
+        """The errors that the test does not expect."""
+        return [error for error in self.errors if not any(part in error for part in self.allowed)]
+
+
+@pytest.fixture
+def pages(browser: Browser, server: Server) -> Iterator[Pages]:
+    """Make pages of the server. The test fails if one of them has reported an error."""
+    pages = Pages(browser, server)
+    yield pages
+    pages.close()
+    assert pages.unexpected == []
+
+
+@pytest.fixture
+def bob(server: Server) -> Iterator[Person]:
+    """A person on the line port, in the first room."""
+    with Person(server.port, "bob") as person:
+        yield person
+
+
+@pytest.fixture
+def robot(server: Server) -> Iterator[Program]:
+    """A program in the first room."""
+    program = Program(server.port, "robot")
+    yield program
+    program.close()

@@ -1,0 +1,94 @@
+"""Files in memory: an archive, and worlds that take files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+from broadcast.core.events import FileInfo, Shared
+from broadcast.core.interfaces import FileArchive
+from broadcast.core.uploads import Slot, UploadClock, Uploads
+
+if TYPE_CHECKING:
+    from broadcast.core.errors import RejectedError
+    from tests.harness import World
+
+BASE_URL = "http://chat.example:8080/"
+"""The address of the web page."""
+DIGEST = "ab" * 32
+"""The SHA-256 of all files."""
+
+
+class StoredFile(NamedTuple):
+    """A complete file."""
+
+    owner: str
+    size: int
+
+
+class MemoryArchive:
+    """The complete files without their contents, the oldest first."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, StoredFile] = {}
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(file.size for file in self.files.values())
+
+    def has(self, file_id: str) -> bool:
+        return file_id in self.files
+
+    def bytes_of(self, owner: str) -> int:
+        return sum(file.size for file in self.files.values() if file.owner == owner)
+
+    def remove_oldest(self, owner: str) -> bool:
+        oldest = next((file_id for file_id, file in self.files.items() if file.owner == owner), None)
+        if oldest is not None:
+            del self.files[oldest]
+        return oldest is not None
+
+    def remove(self, file_id: str) -> None:
+        self.files.pop(file_id, None)
+
+
+_conforms: type[FileArchive] = MemoryArchive
+
+
+def take_files(world: World, **limits: int | None) -> Uploads:
+    """Let *world* take files, with these *limits* in place of the defaults. Return its uploads."""
+    secrets = count(1)
+    hub = world.hub
+    uploads = hub.uploads = Uploads(
+        hub.rooms,
+        hub.moderation,
+        MemoryArchive(),
+        replace(hub.settings.limits, **limits),  # type: ignore[arg-type]  # all of them are numbers
+        UploadClock(world.clock.seconds, world.wall, world.clock.callLater),
+        lambda: f"secret-{next(secrets)}",
+    )
+    uploads.base_url = BASE_URL
+    return uploads
+
+
+def archive_of(world: World) -> MemoryArchive:
+    """Return the archive of *world*, which takes files."""
+    archive = world.hub.require_uploads().archive
+    assert isinstance(archive, MemoryArchive)
+    return archive
+
+
+def ignore_end(_reason: str) -> None:
+    """Do nothing when a slot ends."""
+
+
+def finish(world: World, slot: Slot, size: int = 5, name: str = "report.pdf") -> list[Shared | RejectedError]:
+    """Upload a whole file to *slot*, and settle. Return a list that holds the result."""
+    slot.begin(slot.size or size, "127.0.0.1", ignore_end, name)
+    results: list[Shared | RejectedError] = []
+    archive_of(world).files[slot.file_id] = StoredFile(slot.owner, slot.size or size)
+    file = FileInfo(slot.file_id, slot.name, slot.size or size, "application/pdf", DIGEST)
+    slot.complete(file, results.append)
+    world.settle()
+    return results

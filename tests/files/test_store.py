@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, NoReturn
+
+import pytest
+
+from broadcast.core.errors import StartupError
+from broadcast.files import contents
+from broadcast.files.store import HIGH_WATER_BYTES, MIN_COUNTED_BYTES, Download, StoreFull, WrongContent
+from tests.files.stores import MIB, StoreWorld
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> StoreWorld:
+    return StoreWorld(tmp_path / "files")
+
+
+def hash_of(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def test_a_share_has_its_content_its_record_and_nothing_else(world: StoreWorld) -> None:
+    file = world.share(b"hello", "hello.txt")
+    assert (file.name, file.size, file.type, file.sha256) == ("hello.txt", 5, "text/plain", hash_of(b"hello"))
+    assert world.names() == {file.sha256, f"{file.id}.json"}
+    assert (world.folder / file.sha256).read_bytes() == b"hello"
+    assert world.read(file) == b"hello"
+    assert world.store.find(file.id) == file
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_only_the_owner_of_the_server_can_read_the_files(world: StoreWorld) -> None:
+    world.share(b"secret")
+    assert world.folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in world.folder.iterdir()} == {0o600}
+
+
+def test_a_share_is_announced_only_when_all_of_it_is_durable(
+    world: StoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(stat.S_IFMT(os.fstat(descriptor).st_mode))
+
+    upload = world.upload(b"hello")
+    world.worker.settle()
+    monkeypatch.setattr(os, "fsync", note)
+    finish = world.finish(upload)
+    while not finish.results:
+        before = list(synced)
+        assert world.worker.work_once() or world.worker.deliver_once()
+    assert before == [stat.S_IFREG, stat.S_IFREG, stat.S_IFDIR]  # the content, the record, and the folder with both
+    assert finish.file
+
+
+def test_an_empty_file_can_be_shared(world: StoreWorld) -> None:
+    file = world.share(b"")
+    assert file.size == 0
+    assert world.read(file) == b""
+
+
+def test_the_same_content_is_on_disk_once_and_ends_with_its_last_share(world: StoreWorld) -> None:
+    first, second = world.share(b"same", owner="ann"), world.share(b"same", owner="bob")
+    assert first.id != second.id
+    assert world.names() == {first.sha256, f"{first.id}.json", f"{second.id}.json"}
+    world.store.remove(first.id)
+    world.worker.settle()
+    assert world.read(second) == b"same"
+    world.store.remove(second.id)
+    world.store.remove(second.id)  # no effect
+    world.worker.settle()
+    assert world.names() == set()
+
+
+def test_bytes_that_wait_for_the_disk_are_limited(world: StoreWorld) -> None:
+    upload = world.store.begin("ann", 10 * MIB)
+    progress: list[bool] = []
+    upload.on_progress = lambda: progress.append(upload.is_congested)
+    sent = 0
+    while not upload.is_congested:
+        upload.write(bytes(65536))
+        sent += 65536
+    assert sent == HIGH_WATER_BYTES
+    world.worker.settle()
+    assert progress[-1] is False
+    assert len(world.worker.work) == 0
+    assert upload.received == sent
+
+
+def test_a_cancelled_upload_leaves_nothing(world: StoreWorld) -> None:
+    for steps in range(4):
+        upload = world.upload(b"x" * 1000)
+        for _ in range(steps):
+            assert world.worker.work_once() or world.worker.deliver_once() or steps > 2
+        upload.discard()
+        upload.write(b"more")
+        upload.discard()
+        world.worker.settle()
+        assert world.names() == set()
+        assert (len(world.store), world.store.used_bytes, world.store.uploads) == (0, 0, 0)
+        assert str(upload.failure) == "the upload was cancelled."
+
+
+def test_more_bytes_than_announced_end_the_upload(world: StoreWorld) -> None:
+    upload = world.upload(b"1234", limit=5)
+    upload.write(b"56")
+    world.worker.settle()
+    assert isinstance(upload.failure, WrongContent)
+    assert str(upload.failure) == "the file is larger than 5 bytes."
+    assert world.names() == set()
+
+
+def test_another_content_than_the_announced_one_is_refused(world: StoreWorld) -> None:
+    finish = world.finish(world.upload(b"hello"), sha256=hash_of(b"hallo"))
+    world.worker.settle()
+    assert isinstance(finish.error, WrongContent)
+    assert str(finish.error) == f"the SHA-256 of the file is {hash_of(b'hello')}, not {hash_of(b'hallo')}."
+    assert world.names() == set()
+    again = world.finish(world.upload(b"hello"), sha256=hash_of(b"hello"))
+    world.worker.settle()
+    assert again.file.size == 5
+
+
+def test_an_upload_that_finishes_cannot_be_cancelled(world: StoreWorld) -> None:
+    upload = world.upload(b"hello")
+    finish = world.finish(upload)
+    upload.discard()
+    world.worker.settle()
+    assert world.read(finish.file) == b"hello"
+
+
+# Faults
+
+
+@pytest.mark.parametrize("step", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_at_any_step_leaves_nothing_and_is_logged_once(
+    world: StoreWorld, monkeypatch: pytest.MonkeyPatch, step: str, code: int
+) -> None:
+    def fail(*_arguments: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            if step == "replace":
+                patch.setattr(Path, "replace", fail)
+            else:
+                patch.setattr(os, step, fail)
+            finish = world.finish(world.upload(b"hello"))
+            world.worker.settle()
+        assert isinstance(finish.error, StoreFull) == (code == errno.ENOSPC)
+        assert (len(world.store), world.store.used_bytes, world.store.uploads) == (0, 0, 0)
+        assert world.names() == set()
+    assert world.reports == [f"Shared files cannot be stored: {os.strerror(code)}."]
+    assert world.share(b"hello").size == 5
+
+
+def test_a_failure_between_two_steps_of_the_commit_leaves_other_shares_of_the_content(
+    world: StoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.share(b"same")
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "fsync_folder", lambda _: os.fsync(-1))
+        finish = world.finish(world.upload(b"same"))
+        world.worker.settle()
+    assert finish.error
+    assert world.names() == {first.sha256, f"{first.id}.json"}
+    assert world.read(first) == b"same"
+
+
+def test_uploads_leave_room_on_the_disk_for_the_journal(world: StoreWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage:
+        free = contents.MIN_FREE_BYTES + 4
+
+    monkeypatch.setattr(contents, "disk_usage", lambda _: Usage)
+    finish = world.finish(world.upload(b"hello"))
+    world.worker.settle()
+    assert str(finish.error) == "the disk of this server is full."
+    assert world.share(b"four").size == 4
+
+
+def test_a_removed_folder_fails_the_upload_and_is_made_again(world: StoreWorld) -> None:
+    file = world.share(b"old")
+    upload = world.upload(b"hello")
+    world.worker.settle()
+    rmtree(world.folder)
+    finish = world.finish(upload)
+    world.worker.settle()
+    assert str(finish.error) == "this server cannot store files now: No such file or directory."
+    assert world.read(file) is None
+    assert world.store.find(file.id)  # it may come back
+    assert world.share(b"again").size == 5
+
+
+def test_a_folder_that_comes_back_has_its_files_again(world: StoreWorld) -> None:
+    file = world.share(b"hello")
+    world.folder.rename(world.folder.with_name("away"))
+    assert world.read(file) is None
+    world.folder.with_name("away").rename(world.folder)
+    assert world.read(file) == b"hello"
+
+
+def test_a_removed_data_folder_is_not_made_again(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    world = StoreWorld(tmp_path / "data" / "files")
+    rmtree(tmp_path / "data")
+    finish = world.finish(world.upload(b"hello"))
+    world.worker.settle()
+    assert finish.error
+    assert not (tmp_path / "data").exists()
+
+
+def test_another_file_in_the_place_of_an_unfinished_upload_is_not_shared(world: StoreWorld) -> None:
+    upload = world.upload(b"hello")
+    world.worker.settle()
+    upload.part.path.unlink()
+    upload.part.path.write_bytes(b"HELLO")
+    finish = world.finish(upload)
+    world.worker.settle()
+    assert finish.error
+
+
+def test_a_content_that_was_removed_or_replaced_ends_the_share(world: StoreWorld) -> None:
+    removed, replaced = world.share(b"removed"), world.share(b"replaced")
+    (world.folder / removed.sha256).unlink()
+    (world.folder / replaced.sha256).write_bytes(b"something else")
+    for file in (removed, replaced):
+        assert world.read(file) is None
+        assert world.read(file) is None
+        assert world.store.find(file.id) is None
+        assert world.reports.pop() == f"The content of a shared file was removed from {world.folder}: {file.sha256}."
+    assert world.reports == []
+
+
+def test_a_folder_that_is_a_file_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "files").write_text("")
+    with pytest.raises(StartupError, match=r"cannot use the folder .*files: File exists"):
+        StoreWorld(tmp_path / "files")
+
+
+# Restarts
+
+
+def test_a_restart_keeps_shares_and_removes_what_a_crash_has_left(world: StoreWorld) -> None:
+    file = world.share(b"hello", "héllo.txt")
+    world.upload(b"unfinished")
+    world.worker.work_once()
+    sealed = world.finish(world.upload(b"sealed"))
+    world.worker.work_once()
+    (world.folder / hash_of(b"orphan")).write_bytes(b"orphan")
+    (world.folder / "notes.txt").write_text("of the operator")
+    assert len(world.names()) == 6
+    world.restart()
+    assert not sealed.results
+    assert world.names() == {file.sha256, f"{file.id}.json", "notes.txt"}
+    assert world.store.find(file.id) == file
+    assert world.read(file) == b"hello"
+    assert world.reports == []
+
+
+def test_a_record_without_its_content_is_removed_and_logged(world: StoreWorld) -> None:
+    file = world.share(b"hello")
+    (world.folder / file.sha256).unlink()
+    world.restart()
+    assert world.names() == set()
+    assert world.reports == [f"The content of a shared file was removed from {world.folder}: {file.sha256}."]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"id": "x"}'])
+def test_a_record_that_cannot_be_read_removes_nothing(world: StoreWorld, text: str) -> None:
+    file = world.share(b"hello")
+    (world.folder / f"{file.id}.json").write_text(text)
+    world.restart()
+    assert world.names() == {file.sha256, f"{file.id}.json"}
+    assert world.store.find(file.id) is None
+    assert world.reports == [f"{file.id}.json is no record of a shared file: move it out of {world.folder}."]
+
+
+def test_a_record_of_a_later_version_is_read(world: StoreWorld) -> None:
+    file = world.share(b"hello")
+    record = world.folder / f"{file.id}.json"
+    record.write_text(record.read_text().replace("{", '{"novelty": 1, ', 1))
+    world.restart()
+    assert world.store.find(file.id) == file
+
+
+# Ends
+
+
+def test_a_file_ends_after_its_days(world: StoreWorld) -> None:
+    old = world.share(b"old")
+    world.now += 86_400
+    new = world.share(b"new")
+    world.now += 29 * 86_400
+    world.clock.advance(60)
+    world.worker.settle()
+    assert world.store.find(old.id) is None
+    assert world.names() == {new.sha256, f"{new.id}.json"}
+    world.now += 86_400
+    world.restart()  # a server that did not run meanwhile
+    assert world.names() == set()
+
+
+def test_a_clock_that_jumps_an_hour_ends_nothing(world: StoreWorld) -> None:
+    upload = world.upload(b"1", limit=2)
+    file = world.share(b"hello")
+    world.now += 3600
+    world.clock.advance(60)
+    world.now -= 7200
+    world.clock.advance(60)
+    world.worker.settle()
+    assert upload.is_open
+    assert world.store.find(file.id)
+
+
+def test_a_closed_store_sweeps_no_more(world: StoreWorld) -> None:
+    world.store.close()
+    world.clock.advance(60)
+    assert world.worker.closed
+    assert not world.clock.getDelayedCalls()
+
+
+def test_the_oldest_file_of_an_owner_can_be_removed_but_not_the_last_one(world: StoreWorld) -> None:
+    other = world.share(b"o" * 10_000, owner="bob")
+    first, second = world.share(b"1" * 10_000), world.share(b"2" * 10_000)
+    assert (world.store.used_bytes, world.store.bytes_of("ann")) == (30_000, 20_000)
+    assert world.store.remove_oldest("ann")
+    assert not world.store.remove_oldest("ann")
+    assert not world.store.remove_oldest("carol")
+    world.worker.settle()
+    assert [world.store.has(file.id) for file in (other, first, second)] == [True, False, True]
+    assert (world.store.used_bytes, world.store.bytes_of("ann"), world.store.bytes_of("carol")) == (20_000, 10_000, 0)
+
+
+def test_small_files_count_a_block_each(world: StoreWorld) -> None:
+    world.share(b"")
+    world.share(b"1")
+    assert world.store.used_bytes == world.store.bytes_of("ann") == 2 * MIN_COUNTED_BYTES
+
+
+# Downloads
+
+
+def test_a_download_goes_on_after_the_share_has_ended(world: StoreWorld) -> None:
+    file = world.share(b"0123456789")
+    opened: list[Any] = []
+    world.store.open(file, opened.append)
+    world.worker.settle()
+    world.store.remove(file.id)
+    world.worker.settle()
+    parts: list[bytes] = []
+    download: Download = opened[0]
+    download.read(3, 4, parts.append)
+    world.worker.settle()
+    assert parts == [b"3456"]
+    download.close()
+    download.close()
+    world.worker.settle()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(download._descriptor)
+
+
+def test_a_download_that_closes_in_a_read_closes_its_file_after_it(world: StoreWorld) -> None:
+    opened: list[Any] = []
+    world.store.open(world.share(b"0123456789"), opened.append)
+    world.worker.settle()
+    download: Download = opened[0]
+    parts: list[bytes] = []
+    download.read(0, 4, parts.append)
+    download.close()
+    assert len(world.worker.work) == 1
+    world.worker.settle()
+    assert parts == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(download._descriptor)
+
+
+def test_a_fault_while_reading_ends_the_download(world: StoreWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    world.store.open(world.share(b"0123456789"), opened.append)
+    world.worker.settle()
+    parts: list[bytes] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", lambda *_: os.fsync(-1))
+        opened[0].read(0, 4, parts.append)
+        world.worker.settle()
+    assert parts == [b""]
+    opened[0].close()
+    world.worker.settle()

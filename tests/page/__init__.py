@@ -1,0 +1,1 @@
+"""Tests of the modules of the web page that need no browser. Node runs them."""
