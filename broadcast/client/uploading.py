@@ -45,6 +45,8 @@ SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
 """The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
+LONGEST_PAUSE: Final = 8.0
+"""The longest pause between two attempts, in seconds."""
 MAX_HASHED: Final = 256 * 1024 * 1024
 """The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
 MAX_ANSWER: Final = 65536
@@ -148,7 +150,7 @@ class Sender:
                 raise Unreachable(problem)
             if monotonic() > self._moved_at + PATIENCE_SECONDS:
                 raise UploadFailed(problem)
-            await asyncio.sleep(Backoff().delay(self._failures, SystemRandom().random()))
+            await asyncio.sleep(Backoff(longest=LONGEST_PAUSE).delay(self._failures, SystemRandom().random()))
 
     def _refuse(self, status: int, text: str) -> None:
         """Raise the reason if no other attempt can change the server's answer."""
