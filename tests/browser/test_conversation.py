@@ -328,6 +328,7 @@ def test_files_are_cards_and_pictures_have_their_place_before_they_arrive(offlin
           share("k1", "report (final) #2.pdf", "application/pdf", 1234567);
           share("k2", "huge.png", "image/png", 5 * 2 ** 20 + 1, { width: 100, height: 100 });
           share("k3", "cat.png", "image/png", 4321, { width: 640, height: 240 });
+          share("k5", "old.txt", "text/plain", 1, { url: null });
           share("k4", "gone.png", "image/png", 4321, { width: 240, height: 480 });
         }""",
     )
@@ -343,7 +344,12 @@ def test_files_are_cards_and_pictures_have_their_place_before_they_arrive(offlin
     picture = page.locator("img.thumbnail").first
     assert picture.evaluate("image => [image.width, image.height]") == [320, 120]
     offline.allowed.append("404")
-    page.get_by_text("This picture is no longer there.").wait_for()
+    page.get_by_text("This file is no longer there.").nth(1).wait_for()
+    assert page.locator("span.card").inner_text().split("\n")[1:] == [
+        "old.txt",
+        "1 byte",
+        "This file is no longer there.",
+    ]
     page.wait_for_function("() => document.querySelector('img.thumbnail').naturalWidth === 192")
     assert page.locator("img.thumbnail").count() == 1
 
