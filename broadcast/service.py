@@ -36,12 +36,15 @@ from broadcast.core.limits import SERVER_FULL
 from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
 from broadcast.core.stats import CommitStats
+from broadcast.core.uploads import UploadClock, Uploads
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
+from broadcast.files.store import FileStore
+from broadcast.files.threads import FileThreads
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.accept_pacing import AcceptPacer
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
     from broadcast.core.interfaces import Journal
+    from broadcast.core.limits import Limits
     from broadcast.core.time_slice import CallSoon
     from broadcast.doors.web.door import WebDoor
     from broadcast.net.endpoints import Listener
@@ -352,6 +356,7 @@ def makeService(options: Options) -> Server:
         certificate = _make_certificate(config, reactor) if config.tls or config.web_tls else None
         web = _make_web_door(config, programs, hub, reactor, make_writer) if config.web or config.web_tls else None
         entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
+        files = None if web is None else _make_file_store(config.data, web, hub, limits, reactor)
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
@@ -373,6 +378,7 @@ def makeService(options: Options) -> Server:
         dead_peers,
         monitor=monitor,
         certificate=certificate,
+        files=files,
         admin=_make_admin_socket(reactor, config.data, Administration(authenticator, journal.records, time, hub)),
     )
 
@@ -480,6 +486,33 @@ def _make_web_door(
         raise StartupError(f"--web needs h11 and websockets: {_pip_install('h11', 'websockets')}") from error
     settings = WebSettings(config.web_path, config.web_url, config.web_origins, config.trusted_proxies, config.web_hsts)
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
+
+
+def _make_file_store(
+    directory: Path | None,
+    web: WebDoor,
+    hub: Hub,
+    limits: Limits,
+    reactor: Any,  # noqa: ANN401 - as in makeService
+) -> FileStore | None:
+    """Let people share files, which are stored in *directory*. Return None if there is none."""
+    if directory is None:
+        return None
+    from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
+
+    threads = FileThreads(reactor.callFromThread)
+    folder = directory / "files"
+    store = FileStore(folder, threads, reactor.callLater, time, days=limits.file_days, report=_log_file_fault)
+    clock = UploadClock(monotonic, time, reactor.callLater)
+    uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
+    hub.uploads = uploads
+    web.address.on_known = partial(setattr, uploads, "base_url")
+    web.site.routes["/files/"] = files_handler(uploads, store)
+    return store
+
+
+def _log_file_fault(line: str) -> None:
+    _log.error("{line}", line=sanitize(line))
 
 
 def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authenticator:  # noqa: ANN401 - as above

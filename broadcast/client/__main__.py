@@ -1,4 +1,4 @@
-"""Starts the client: on a terminal, in a pipe, or to send a text."""
+"""Starts the client: on a terminal, in a pipe, or to send a text or a file."""
 
 from __future__ import annotations
 
@@ -55,6 +55,10 @@ def _run(options: Options) -> tuple[int, str]:
             _complain(why)
         # Nothing is left to flush. The interpreter's own way out takes a tenth of the time of --send.
         os._exit(status)
+    if options.upload is not None:
+        from broadcast.client.batch.upload import upload  # noqa: PLC0415
+
+        return upload(options)
     if os.isatty(0) and os.isatty(1):
         from broadcast.client.terminal import app  # noqa: PLC0415
 

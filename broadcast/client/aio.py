@@ -32,11 +32,11 @@ from broadcast.client.address import PORT, TLS_PORT, UNIX
 from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import requests
 from broadcast.client.protocol.errors import (
-    METHOD_NOT_FOUND,
     Banned,
     Busy,
     ChatError,
     Ended,
+    FileRejected,
     Muted,
     NickRejected,
     NotHere,
@@ -87,8 +87,8 @@ from broadcast.client.tls import Trust
 
 __all__ = [
     "Account", "Announced", "AwayChanged", "Banned", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted",
-    "Ended", "Event", "File", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected", "NotHere",
-    "NotInRoom", "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused",
+    "Ended", "Event", "File", "FileRejected", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected",
+    "NotHere", "NotInRoom", "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused",
     "RegistrationClosed", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Shared",
     "Skipped", "Told", "TooLong", "TooManyTries", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable",
     "Untrusted", "UploadFailed", "WrongPassword", "connect",
@@ -105,8 +105,6 @@ QUIT_SECONDS: Final = 3.0
 """The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
-_PAGE_OF_SHARED: Final = 200
-"""The number of newest lines among which a line that was stored just now is looked for."""
 _UPLOAD_TRIES: Final = 3
 """The number of slots that are tried for a file."""
 
@@ -306,33 +304,26 @@ class Chat:
         A lost connection interrupts it, and the next one goes on. It is shared once, as with ``say``. *progress* is
         called with the number of bytes that are sent, and the number of all.
 
-        Raise ``UploadFailed`` if the file cannot be read, or if the web port of the server cannot be reached or refuses
-        it, and ``Untrusted`` if the certificate there is not trusted.
+        Raise ``FileRejected`` if the server refuses the file, ``UploadFailed`` if it cannot be read, or cannot be sent
+        for too long, ``Unreachable`` if there is no connection to the server's web port at all, and ``Untrusted`` if
+        the certificate there is not trusted.
         """
         from broadcast.client import uploading  # noqa: PLC0415 -- few programs need it, and http.client takes long
 
         room, uid = self._or_first(room), uid or self._session.make_uid()
         file = await asyncio.to_thread(uploading.LocalFile, path)
         try:
-            request = requests.Upload(room, encodable(file.name), file.size, file.type, file.sha256, uid)
-            for _ in range(_UPLOAD_TRIES):
-                slot = await self._take_slot(request)
+            sha256 = await asyncio.to_thread(file.hash)
+            request = requests.Upload(room, encodable(file.name), file.size, file.type, sha256 or UNSET, uid)
+            for _ in range(_UPLOAD_TRIES + 1):
+                slot = await self.call(request)
+                if slot.file is not None:
+                    return Shared(room.lower(), slot.seq, slot.at, self.nickname, slot.file, self.welcome.session, uid)
                 with suppress(uploading.SlotGone):
                     await uploading.Sender(slot, file, self._trust, progress).send()
-                for line in reversed(await self.history(room, last=_PAGE_OF_SHARED)):
-                    if isinstance(line, Shared) and line.uid == uid:
-                        return line
         finally:
             file.close()
         raise UploadFailed("the server has forgotten the upload again and again")
-
-    async def _take_slot(self, request: requests.Upload) -> requests.Slot:
-        try:
-            return await self.call(request)
-        except Rejected as error:
-            if error.code == METHOD_NOT_FOUND:
-                raise UploadFailed("this server takes no files") from None
-            raise
 
     async def join(self, room: str, *, replay: int = 0) -> Room:
         """Join a room. Its *replay* last lines are its first events."""

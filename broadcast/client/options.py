@@ -41,9 +41,14 @@ class Options:
     """The file with the password of the nickname in its first line, or None."""
     send: str | None = None
     """The text to post; ``-`` for the lines of the standard input; None: a conversation."""
+    upload: str | None = None
+    """The path of the file to share, or None."""
     json: bool = False
     timeout: float | None = None
-    """The time limit of ``--send``, in seconds. None: the default, and the first connection is tried only once."""
+    """The time limit of ``--send`` and ``--upload``, in seconds.
+
+    None: the default, and the first connection is tried only once.
+    """
     reconnect: bool = True
     color: bool = True
     times: bool = True
@@ -90,8 +95,9 @@ OPTIONS: Final = (
     Option("--password-file", "FILE", "the password of your nickname, in the first line of FILE", "password_file"),
     Option("--room", "NAME", "join this room; give it several times for several rooms", "rooms"),
     Option("--send", "TEXT", "post TEXT, wait until it is stored, and exit; - posts the standard input", "send"),
-    Option("--json", "", "with --send: print a line of JSON for each stored line", "json", constant=True),
-    Option("--timeout", "SECONDS", f"with --send: give up after this time ({TIMEOUT_SECONDS})", "timeout"),
+    Option("--upload", "FILE", "share FILE in the room, print its address, and exit", "upload"),
+    Option("--json", "", "with these: print a line of JSON for each stored line or file", "json", constant=True),
+    Option("--timeout", "SECONDS", f"with these: give up after this time ({TIMEOUT_SECONDS})", "timeout"),
     Option("--no-reconnect", "", "on a terminal: exit when the connection is lost", "reconnect", constant=False),
     Option("--no-color", "", "on a terminal: no colours", "color", constant=False),
     Option("--no-times", "", "on a terminal: no times in front of the lines", "times", constant=False),
@@ -208,8 +214,10 @@ def _next(option: Option, rest: Iterator[str], options: Mapping[str, Option]) ->
 def _check(fields: dict[str, Any]) -> None:
     """Convert values of options. Raise ``UsageError`` if one is invalid, or has no effect."""
     for name in ("json", "timeout"):
-        if name in fields and "send" not in fields:
-            raise UsageError(f"--{name} goes with --send")
+        if name in fields and not {"send", "upload"} & fields.keys():
+            raise UsageError(f"--{name} goes with --send or --upload")
+    if {"send", "upload"} <= fields.keys():
+        raise UsageError("--send and --upload do not go together")
     if "timeout" in fields:
         fields["timeout"] = _seconds(fields["timeout"])
     if "fingerprint" in fields:
@@ -222,8 +230,8 @@ def _check(fields: dict[str, Any]) -> None:
     if "rooms" in fields:
         rooms = [_one_name("--room", "a room's name", room) for room in fields["rooms"]]
         fields["rooms"] = tuple(dict.fromkeys(rooms))
-        if "send" in fields and len(fields["rooms"]) > 1:
-            raise UsageError("--send posts to one room")
+        if len(fields["rooms"]) > 1 and (one := {"send", "upload"} & fields.keys()):
+            raise UsageError(f"--{one.pop()} posts to one room")
 
 
 def _with_tls(fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from unicodedata import category
 
+_BAR_COLUMNS: Final = 10
 _MARKS: Final = 8
 _JOINERS: Final = "\u200c\u200d"
 _FLAG, _END_TAG = "\U0001f3f4", "\U000e007f"
@@ -27,6 +28,12 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 def sign(text: str, encoding: str, other: str) -> str:
     """Return the sign *text*, or *other* if *encoding* does not have it."""
     return text if printable(text, encoding) == text else other
+
+
+def progress_bar(done: int, whole: int) -> str:
+    """Return a bar and a percentage, such as ``[####......] 46%``."""
+    part = done / whole if whole else 0.0
+    return f"[{'#' * int(part * _BAR_COLUMNS):.<{_BAR_COLUMNS}}] {part:.0%}"
 
 
 def _harmless(text: str) -> str:

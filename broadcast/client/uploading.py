@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from broadcast.client.address import show_address
 from broadcast.client.certificates import CertificateError
-from broadcast.client.protocol.errors import Untrusted, UploadFailed
+from broadcast.client.protocol.errors import FILE_REJECTED, FileRejected, Unreachable, Untrusted, UploadFailed
 from broadcast.client.protocol.session import Backoff
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust
@@ -45,15 +45,21 @@ SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
 """The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
+LONGEST_PAUSE: Final = 8.0
+"""The longest pause between two attempts, in seconds."""
+MAX_HASHED: Final = 256 * 1024 * 1024
+"""The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
 MAX_ANSWER: Final = 65536
 """The most bytes of an answer."""
-RETRIED: Final = frozenset({408, 409, 429, 502, 503, 504})
+RETRIED: Final = frozenset({408, 409, 416, 429, 502, 503, 504})
 """The statuses after which another attempt may succeed."""
+MAX_REFUSALS: Final = 5
+"""The number of answers with such a status after which the client gives up."""
 GONE: Final = frozenset({401, 403, 404, 410})
 """The statuses of a slot that the server does not know: it is used, too old, or from before a restart."""
 
 
-class SlotGone(UploadFailed):
+class SlotGone(Exception):
     """The server does not know the slot any more."""
 
 
@@ -71,7 +77,13 @@ class LocalFile:
                 raise UploadFailed(f"{self.path} is no file, but a folder or a device")
             self._file = self.path.open("rb")
             self.size = os.fstat(self._file.fileno()).st_size
-            self.sha256 = file_digest(self._file, "sha256").hexdigest()
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def hash(self) -> str:
+        """Return the SHA-256 of the file, or an empty text if it is too large to be read twice."""
+        try:
+            return file_digest(self._file, "sha256").hexdigest() if self.size <= MAX_HASHED else ""
         except OSError as error:
             raise self._unreadable(error) from None
 
@@ -102,7 +114,7 @@ class Sender:
         host = url.hostname or ""
         trust = make_trust(host)
         if trust is not None and not is_secure:
-            raise UploadFailed(f"the server takes files only without encryption, at {slot.url}, so nothing was sent")
+            raise Unreachable(f"the server takes files only without encryption, at {slot.url}, so nothing was sent")
         self._host = host
         self._port = url.port or (443 if is_secure else 80)
         self._trust = (trust or Trust(host)) if is_secure else None
@@ -113,7 +125,7 @@ class Sender:
         self._progress = progress
         self._sent = 0
         """The number of bytes that are sent."""
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._moved_at: float | None = None
         """The time of the latest progress, or None before the first connection."""
 
@@ -133,16 +145,20 @@ class Sender:
             except CertificateError as error:
                 raise Untrusted(error.problem, error.fingerprint, error.known) from None
             self._failures += 1
-            if self._moved_at is None or monotonic() > self._moved_at + PATIENCE_SECONDS:
-                raise UploadFailed(f"no connection to {show_address(self._host, self._port)} for files: {problem}")
-            await asyncio.sleep(Backoff().delay(self._failures, SystemRandom().random()))
+            problem = f"no connection to {show_address(self._host, self._port)} for files: {problem}"
+            if self._moved_at is None:
+                raise Unreachable(problem)
+            if monotonic() > self._moved_at + PATIENCE_SECONDS:
+                raise UploadFailed(problem)
+            await asyncio.sleep(Backoff(longest=LONGEST_PAUSE).delay(self._failures, SystemRandom().random()))
 
     def _refuse(self, status: int, text: str) -> None:
         """Raise the reason if no other attempt can change the server's answer."""
         if status in GONE:
             raise SlotGone(text)
-        if status not in RETRIED:
-            raise UploadFailed(text)
+        self._refusals += 1
+        if status not in RETRIED or self._refusals > MAX_REFUSALS:
+            raise FileRejected(FILE_REJECTED, text, {"status": status})
 
     async def _ask(self) -> None:
         """Ask how many bytes the server has."""
@@ -152,6 +168,9 @@ class Sender:
             self._refuse(status, text)
             raise OSError(text)
         self._sent = int(offset)
+        if 0 < self._sent == self._file.size:
+            # The slot ends when the server has written the file to its disk.
+            raise OSError("the server does not finish the file")
 
     async def _exchange(self, method: str) -> tuple[int, str, HTTPResponse]:
         """Return the answer to a request: its status, its sentence, and all of it."""
@@ -186,8 +205,7 @@ class Sender:
         if method == "PUT":
             head += [f"Content-Length: {file.size - start}", f"Content-Type: {file.type}", "Expect: 100-continue"]
             if start:
-                place = f"{start}-{file.size - 1}" if start < file.size else "*"
-                head.append(f"Content-Range: bytes {place}/{file.size}")
+                head.append(f"Content-Range: bytes {start}-{file.size - 1}/{file.size}")
         writer.write("\r\n".join([*head, "Connection: close", "", ""]).encode())
         with suppress(TimeoutError):
             await asyncio.wait_for(has_answer.wait(), EXPECT_SECONDS)

@@ -21,6 +21,8 @@ ARRIVALS_AT_ONCE: Final = 64
 """Minimum number of connections that an address may open at once; more if it may have more connections."""
 MAX_ARRIVALS: Final = 10_000
 """Maximum number of addresses whose rate of new connections is known. The least recently used ones are forgotten."""
+FILES_PER_HOUR: Final = 20
+"""Maximum number of files that a person may share in an hour."""
 _MIN_DELAY = 1e-6
 """Minimum delay, in seconds. After a timer has fired, rounding can leave a rest of a trillionth of a second."""
 
@@ -68,18 +70,15 @@ class Limits:
     """Maximum size of all files together, in bytes. Past it, the oldest files of the uploader are removed."""
     file_days: int = 30
     """Number of days after which a file is removed."""
-    files_per_hour: int | None = 20
-    """Maximum number of files that a person may share in an hour; None for no limit."""
+
+    @property
+    def files_per_hour(self) -> int | None:
+        """Maximum number of files that a person may share in an hour; None for no limit, as for lines."""
+        return None if self.lines_per_second == inf else FILES_PER_HOUR
 
     def without_client_limits(self) -> Limits:
         """Return the limits without those on single clients and addresses, for a room of trusted programs."""
-        return replace(
-            self,
-            lines_per_second=inf,
-            address_connections=None,
-            address_connection_rate=inf,
-            files_per_hour=None,
-        )
+        return replace(self, lines_per_second=inf, address_connections=None, address_connection_rate=inf)
 
 
 DEFAULTS: Final = Limits()

@@ -27,6 +27,7 @@ from shutil import disk_usage
 from threading import Lock
 from typing import Final, NamedTuple
 
+from broadcast.core.events import FileInfo
 from broadcast.files.images import Image, read_image
 
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024
@@ -59,6 +60,11 @@ class SharedFile:
     width: int = 0
     """Width of an image in pixels; 0 for other files, or if it is unknown."""
     height: int = 0
+
+    @property
+    def info(self) -> FileInfo:
+        """The file as an event describes it."""
+        return FileInfo(self.id, self.name, self.size, self.type, self.sha256, self.width, self.height)
 
 
 class Sealed(NamedTuple):

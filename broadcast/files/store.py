@@ -285,6 +285,11 @@ class Upload:
         return self._state is _State.OPEN
 
     @property
+    def is_finishing(self) -> bool:
+        """Whether all bytes are there, but not yet durable."""
+        return self._state is _State.FINISHING
+
+    @property
     def is_congested(self) -> bool:
         """Whether so many bytes wait for the disk that the sender has to pause until ``on_progress``."""
         return self._unwritten >= HIGH_WATER_BYTES
@@ -308,11 +313,14 @@ class Upload:
         """
         self._state = _State.FINISHING
 
+        def committed(result: SharedFile | StoreError) -> None:
+            self._state = _State.ENDED
+            on_result(result)
+
         def sealed(result: Sealed | Exception) -> None:
             if isinstance(result, Sealed):
                 if plan.sha256 in ("", result.sha256):
-                    self._state = _State.ENDED
-                    self._store.commit(self, result, plan, on_result)
+                    self._store.commit(self, result, plan, committed)
                     return
                 result = WrongContent(f"the SHA-256 of the file is {result.sha256}, not {plan.sha256}.")
             on_result(self._fail(result))

@@ -118,6 +118,14 @@ LIMITS: Final[Mapping[str, Limit]] = {
         1024 * MIB,
         "High-water mark: bytes of undelivered text above which the server reads more slowly.",
     ),
+    "file-bytes": Limit("file_bytes", 1, 1024 * 1024 * MIB, "Maximum bytes in a file that people share."),
+    "files-total": Limit(
+        "files_total",
+        1,
+        1024 * 1024 * MIB,
+        "Maximum bytes in all shared files. Past it, the oldest files of the person who uploads are removed.",
+    ),
+    "file-days": Limit("file_days", 1, 36_500, "Days after which a shared file is removed."),
 }
 """Every numeric limit, by its name on the command line and in the config file."""
 

@@ -94,6 +94,16 @@ class AdminDoor(Protocol):
         """Stop listening, and close all connections."""
 
 
+class FileArchive(Protocol):
+    """The files that people have shared."""
+
+    def start(self) -> None:
+        """Read what there is. The journal is open, and its folder locked. May block. Raises ``StartupError``."""
+
+    def close(self) -> None:
+        """Stop all work on the files."""
+
+
 class Entrance(NamedTuple):
     """One place at which clients connect."""
 
@@ -122,6 +132,7 @@ class Server(Service):
         monitor: Monitor | None = None,
         admin: AdminDoor | None = None,
         certificate: CertificateKeeper | None = None,
+        files: FileArchive | None = None,
     ) -> None:
         self._journal = journal
         self._hub = hub
@@ -132,6 +143,7 @@ class Server(Service):
         self._monitor = monitor
         self._admin = admin
         self._certificate = certificate
+        self._files = files
         self._dead_peers = dead_peers
         self._ports: list[IListeningPort] = []
         self._monitor_ports: list[IListeningPort] = []
@@ -173,6 +185,8 @@ class Server(Service):
             self._hub.open(self._log_failure)
             if self._certificate is not None:
                 self._certificate.start()
+            if self._files is not None:
+                self._files.start()
         except (JournalError, StartupError) as error:
             self._give_up(str(error))
         for line in self._listen_lines:
@@ -256,6 +270,8 @@ class Server(Service):
             for connection in self._connections:
                 connection.send_shutdown_notice()
         await self._disconnect(deadline - JOURNAL_SECONDS)
+        if self._files is not None:
+            self._files.close()
         if self._admin is not None:
             self._admin.stop()  # while this process holds the lock: after that, the socket may be another server's
         if not await self._before(deadline, self._close_journal()):

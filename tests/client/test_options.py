@@ -157,8 +157,11 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
     ("arguments", "reason"),
     [
         (["h:1", "2"], "the port is given twice"),
-        (["--json"], "--json goes with --send"),
-        (["--timeout", "1"], "--timeout goes with --send"),
+        (["--json"], "--json goes with --send or --upload"),
+        (["--timeout", "1"], "--timeout goes with --send or --upload"),
+        (["--send=x", "--upload=y"], "--send and --upload do not go together"),
+        (["--upload"], "--upload needs a value: --upload FILE"),
+        (["--upload=y", "--room=a", "--room=b"], "--upload posts to one room"),
         (["--nick", " "], "--nick needs a nickname"),
         (["--nick", "a\nb"], "a nickname is one line"),
         (["--room="], "--room needs a room's name"),

@@ -8,13 +8,24 @@ import inspect
 import os
 import ssl
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broadcast.client import aio, uploading
-from broadcast.client.aio import Ended, NotInRoom, Shared, Untrusted, UploadFailed, connect
+from broadcast.client.aio import (
+    Ended,
+    FileRejected,
+    NotInRoom,
+    Rejected,
+    Shared,
+    Unreachable,
+    Untrusted,
+    UploadFailed,
+    connect,
+)
 from broadcast.client.protocol.events import show_size
 from broadcast.client.protocol.requests import Slot
 from broadcast.client.protocol.session import Backoff
@@ -120,6 +131,25 @@ async def test_a_file_is_shared_once_if_the_answer_is_lost(web: WebPort, path: P
 
 
 @with_ports
+async def test_a_complete_file_is_waited_for_and_not_sent_again(web: WebPort, path: Path) -> None:
+    web.seconds_to_finish = 0.05
+    async with joined(web) as chat:
+        assert (await chat.upload(path)).seq == 1
+    methods = [request.split()[0] for request, _ in web.requests]
+    assert methods[0] == "PUT"
+    assert set(methods[1:]) == {"HEAD"}
+
+
+@with_ports
+async def test_a_refusal_that_may_end_is_given_up_at_last(web: WebPort, path: Path) -> None:
+    web.refusal = ("503 Service Unavailable", "the disk of the server is full.")
+    async with joined(web) as chat:
+        with pytest.raises(FileRejected, match=r"^the disk of the server is full\.$|^503 Service Unavailable$"):
+            await chat.upload(path)
+    assert len(web.requests) == uploading.MAX_REFUSALS + 1
+
+
+@with_ports
 async def test_a_server_that_has_forgotten_the_upload_gets_it_again(web: WebPort, path: Path) -> None:
     web.cuts = [100_000]
     exchange = uploading.Sender._exchange
@@ -134,6 +164,7 @@ async def test_a_server_that_has_forgotten_the_upload_gets_it_again(web: WebPort
         async with joined(web) as chat:
             assert (await chat.upload(path)).seq == 1
             web.cuts = [1] * 9
+            path.write_bytes(DATA[:10])
             with pytest.raises(UploadFailed, match="forgotten"):
                 await chat.upload(path)
 
@@ -174,10 +205,10 @@ async def test_an_upload_without_progress_is_given_up(web: WebPort, path: Path) 
 async def test_the_sentence_of_a_refusal_is_raised(web: WebPort, path: Path) -> None:
     async with joined(web) as chat:
         web.refusal = ("507 Insufficient Storage", "the files on this server take 1 GB, which is the limit.")
-        with pytest.raises(UploadFailed, match=r"^the files on this server take 1 GB, which is the limit\.$"):
+        with pytest.raises(FileRejected, match=r"^the files on this server take 1 GB, which is the limit\.$"):
             await chat.upload(path)
         web.refusal = ("413 Content Too Large", "")
-        with pytest.raises(UploadFailed, match=r"^413 Content Too Large$"):
+        with pytest.raises(FileRejected, match=r"^413 Content Too Large$"):
             await chat.upload(path)
         with pytest.raises(NotInRoom):
             await chat.upload(path, "kitchen")
@@ -187,10 +218,10 @@ async def test_the_sentence_of_a_refusal_is_raised(web: WebPort, path: Path) -> 
 async def test_a_server_without_files_or_without_its_web_port_says_so(web: WebPort, path: Path) -> None:
     async with joined(web) as chat:
         web.close()
-        with pytest.raises(UploadFailed, match=r"^no connection to 127.0.0.1:\d+ for files: Connection refused$"):
+        with pytest.raises(Unreachable, match=r"^no connection to 127.0.0.1:\d+ for files: Connection refused$"):
             await chat.upload(path)
         web.port.server.give_slot = None
-        with pytest.raises(UploadFailed, match=r"^this server takes no files$"):
+        with pytest.raises(Rejected, match="method-not-found"):
             await chat.upload(path)
 
 
@@ -225,11 +256,11 @@ async def test_a_cancelled_upload_shares_nothing(web: WebPort, path: Path) -> No
 
 @with_ports
 async def test_the_end_of_the_session_ends_an_upload(web: WebPort, path: Path) -> None:
-    web.before_answer = lambda: None
     async with joined(web) as chat:
-        web.port.server.fails["history"] = Refusal(1001, "not-kept")
-        with pytest.raises(aio.NotStored):
+        web.port.server.fails["upload"] = Refusal(1030, "too-many-files", retry=60)
+        with pytest.raises(FileRejected) as error:
             await chat.upload(path)
+        assert error.value.retry == 60
     with pytest.raises(Ended):
         await chat.upload(path)
 
@@ -252,7 +283,7 @@ def test_files_are_sent_with_the_rules_of_the_session_for_certificates(tmp_path:
         web.close()
         web = await WebPort(port).listen()
         async with joined(web, fingerprint=identity.fingerprint) as chat:
-            with pytest.raises(UploadFailed, match=r"^the server takes files only without encryption, at http://"):
+            with pytest.raises(Unreachable, match=r"^the server takes files only without encryption, at http://"):
                 await chat.upload(path)
         assert web.requests == []
         web.close()
@@ -279,10 +310,17 @@ async def test_a_chat_connection_that_breaks_does_not_end_the_upload(web: WebPor
     async with joined(web) as chat:
         shared = await chat.upload(path, progress=lambda *_: web.port.abort())
         assert shared.seq == 1
-    assert [method for method, _ in web.port.server.calls].count("upload") == 1
+    assert [method for method, _ in web.port.server.calls].count("upload") == 2
 
 
 # The file
+
+
+def test_the_hash_of_a_huge_file_is_left_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(LocalFile(path)) as file:
+        assert len(file.hash()) == 64
+        monkeypatch.setattr(uploading, "MAX_HASHED", len(DATA) - 1)
+        assert file.hash() == ""
 
 
 def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:

@@ -17,15 +17,18 @@ from hypothesis import strategies as st
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import (
+    STORED,
     Action,
     Announced,
     AwayChanged,
     Event,
+    FileInfo,
     Joined,
     Left,
     Message,
     PrivateMessage,
     Renamed,
+    Shared,
     Stored,
     StoreFailed,
     TopicChanged,
@@ -110,6 +113,15 @@ class RoomHarness:
         assert not isinstance(answers[0], JournalError), answers
         return answers[0]
 
+    def read_files(self, last: int = 10**30, limit: int = 20) -> Sequence[Stored]:
+        """Return the events that share a file."""
+        answers: list[Sequence[Stored] | JournalError] = []
+        self.log.read_files(last, limit, answers.append)
+        assert answers == []
+        self.calls.run_until(lambda: bool(answers))
+        assert not isinstance(answers[0], JournalError), answers
+        return answers[0]
+
     def read(self, first: int, last: int) -> Sequence[Stored]:
         """Return the events that a read finds."""
         answer = self.try_read(first, last)
@@ -166,9 +178,14 @@ def message(text: str, seq: int = 0) -> Message:
     return Message(7, "ann", text, 1_700_000_000.25, seq)
 
 
+def shared(name: str, seq: int = 0, uid: str = "") -> Shared:
+    file = FileInfo("k3x", name, 5 * 2**40, "text/plain; charset=utf-8", "ab" * 32, 1920, 1080)
+    return Shared(7, "ann", file, 1_700_000_000.25, seq, uid)
+
+
 def seqs(events: Iterable[Event]) -> list[int]:
     """Return the numbers of the stored ones among *events*."""
-    return [event.seq for event in events if isinstance(event, (Message, Action))]
+    return [event.seq for event in events if isinstance(event, STORED)]
 
 
 UIDS = ["", "b", "", "d-_9", ""]
@@ -183,13 +200,18 @@ TRANSIENT: list[Event] = [
 ]
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]))
-_stored_events = st.builds(
-    lambda kind, session, nick, text, at: kind(session, nick, text, at),
-    st.sampled_from([Message, Action]),
-    st.integers(0, 2**63 - 1),
-    _texts,
-    _texts,
-    st.floats(allow_nan=False),
+_sizes = st.integers(0, 2**62)
+_files = st.builds(FileInfo, st.just("id"), _texts, _sizes, st.text("a/; ", min_size=1), st.just("ab"), _sizes, _sizes)
+_stored_events: st.SearchStrategy[Stored] = st.one_of(
+    st.builds(
+        lambda kind, session, nick, text, at: kind(session, nick, text, at),
+        st.sampled_from([Message, Action]),
+        st.integers(0, 2**63 - 1),
+        _texts,
+        _texts,
+        st.floats(allow_nan=False),
+    ),
+    st.builds(Shared, st.integers(0, 2**63 - 1), _texts, _files, st.floats(allow_nan=False)),
 )
 
 SEARCHED_LINES = [
@@ -353,7 +375,7 @@ class JournalContract(SearchContract):
                 expected: list[Event] = []
                 stored: list[Stored] = []
                 for event in events:
-                    if isinstance(event, (Message, Action)):
+                    if isinstance(event, STORED):
                         stored.append(replace(event, seq=len(stored) + 1))
                         expected.append(stored[-1])
                     else:
@@ -435,14 +457,14 @@ class JournalContract(SearchContract):
                 rooms: list[RoomHarness] = [run, *(run.open_room(name) for name in ("a", "b", "c"))]
                 expected: list[list[Event]] = [[] for _ in rooms]
                 for number, event in events:
-                    seq = 1 + sum(isinstance(earlier, (Message, Action)) for earlier in expected[number])
-                    copy = replace(event, seq=seq) if isinstance(event, (Message, Action)) else replace(event)
+                    seq = 1 + sum(isinstance(earlier, STORED) for earlier in expected[number])
+                    copy = replace(event, seq=seq) if isinstance(event, STORED) else replace(event)
                     expected[number].append(copy)
                     rooms[number].log.append(replace(event))
                 run.calls.run_until(lambda: sum(len(room.delivered) for room in rooms) == len(events))
                 assert [room.delivered for room in rooms] == expected
                 for room, delivered in zip(rooms, expected, strict=True):
-                    stored = [event for event in delivered if isinstance(event, (Message, Action))]
+                    stored = [event for event in delivered if isinstance(event, STORED)]
                     assert room.read(1, len(events)) == stored
 
         check()
@@ -491,6 +513,26 @@ class JournalContract(SearchContract):
         assert run.read_uids(3, 5) == [("d-_9", 4)]
         assert run.read_uids(5, 5) == run.read_uids(7, 99) == run.read_uids(4, 3) == run.read_uids(-5, 0) == []
         assert [event.uid for event in run.read(1, 9)] == [*UIDS, "action"]
+
+    def test_files_are_stored_with_their_events_and_found(self, run: Harness) -> None:
+        room = run.open_room("kitchen")
+        assert (run.read_files(), room.read_files()) == ([], [])
+        for each in (run, room):
+            assert each.append(message("report"), shared("report a.pdf", uid="u"), shared("b c.png")) == [
+                *(message("report", 1), shared("report a.pdf", 2, "u"), shared("b c.png", 3))
+            ]
+        assert run.read(2, 3) == run.read_files() == [shared("report a.pdf", 2, "u"), shared("b c.png", 3)]
+        assert run.read_files(limit=1) == run.read_files(last=3, limit=1) == [shared("b c.png", 3)]
+        assert (run.read_files(last=2), run.read_files(last=1)) == ([shared("report a.pdf", 2, "u")], [])
+        assert (run.matches("report"), run.matches("c.png"), run.read_uids(1, 9)) == ([1, 2], [3], [("u", 2)])
+        room.log.close()
+        assert run.open_room("kitchen", tail=2).tail == run.read(2, 3)
+
+    def test_file_with_a_name_that_is_not_unicode_is_not_stored(self, run: Harness) -> None:
+        (failure,) = run.append(shared("\ud800"))
+        assert isinstance(failure, StoreFailed)
+        assert failure.event == shared("\ud800")
+        assert run.read_files() == []
 
     def test_uids_of_many_lines_are_found(self, run: Harness) -> None:
         run.append(*(Message(1, "ann", "x", 1.0, uid=str(number) if number % 3 else "") for number in range(5000)))

@@ -159,17 +159,21 @@ def _find_until(data: Mapping[str, Any]) -> float | None:
     return float(until) if isinstance(until, int | float) else None
 
 
+class FileRejected(Rejected):
+    """A file cannot be shared because of a limit, or because the server takes none. It may tell when to *retry*."""
+
+
 class Busy(Rejected):
     """The server checks too many passwords. Try again after *retry* seconds."""
 
 
 PASSWORD_ERRORS: Final = (PasswordNeeded, WrongPassword, TooManyTries, Busy)
 """The errors after which another password, or the same one later, may be right."""
-METHOD_NOT_FOUND: Final = -32601
 NICK_REFUSED: Final = 1003
 TOO_LONG: Final = 1008
 OTHER_JOURNAL: Final = 1010
 GOING_DOWN: Final = 1011
+FILE_REJECTED: Final = 1030
 
 _CLASSES: Final[Mapping[int, type[Rejected]]] = {
     1001: NotStored,
@@ -187,6 +191,7 @@ _CLASSES: Final[Mapping[int, type[Rejected]]] = {
     1025: Muted,
     1026: Banned,
     1028: Busy,
+    FILE_REJECTED: FileRejected,
 }
 
 

@@ -40,12 +40,12 @@ class Emoted(Event, frozen=True):
 
 
 class File(msgspec.Struct, frozen=True):
-    """A shared file. *size* is in bytes. *url* is empty if the server has removed the file."""
+    """A shared file. *size* is in bytes. *url* is None if the server has removed the file."""
 
     name: str
     size: int
     id: str = ""
-    url: str = ""
+    url: str | None = None
     type: str = ""
     sha256: str = ""
 

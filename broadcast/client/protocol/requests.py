@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from broadcast.client.protocol.events import Line, decode_list
+from broadcast.client.protocol.events import File, Line, decode_list
 
 R = TypeVar("R")
 
@@ -189,6 +189,7 @@ class Hello(_SecretRequest[Welcome], frozen=True):
     resume: Resume | UnsetType = UNSET
     grace: float | UnsetType = UNSET
     password: str = ""
+    private: bool = True
 
 
 class Join(Request[Room], frozen=True):
@@ -235,10 +236,16 @@ class Emote(Request[Stored], frozen=True):
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """The place for the bytes of one file: a *url* that takes them with the secret *token*."""
+    """The place for the bytes of a file: a *url* that takes them with the secret *token*.
 
-    url: str
-    token: str
+    After they are there, the same request is answered with the *file*, and the number of its line, instead.
+    """
+
+    url: str = ""
+    token: str = ""
+    file: File | None = None
+    seq: int = 0
+    at: float = 0.0
 
     def __repr__(self) -> str:
         """Return a text without the token."""
@@ -246,7 +253,7 @@ class Slot(msgspec.Struct, frozen=True):
 
 
 class Upload(Request[Slot], frozen=True):
-    """Ask for a place for a file. When its bytes are there, the room gets the event ``Shared`` with the *uid*."""
+    """Ask for the place for a file. When its bytes are there, the room gets the event ``Shared`` with the *uid*."""
 
     method: ClassVar[str] = "upload"
     result: ClassVar[Any] = Slot

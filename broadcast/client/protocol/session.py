@@ -111,6 +111,7 @@ class Session:
         fill_gaps: bool = True,
         grace: float | None = None,
         password: str = "",
+        private: bool = True,
         client: str = "broadcast.client/1",
         max_events: int = MAX_EVENTS,
         backoff: Backoff | None = None,
@@ -121,6 +122,7 @@ class Session:
         *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
         from the server's history before it goes on; otherwise the program gets a ``Gap``. The server holds a session
         without a connection for *grace* seconds, or for its default time. *password* is that of a registered nickname.
+        Without *private*, private messages that wait for the account stay at the server.
         *random* makes uids and varies delays.
         """
         self.nick = nick
@@ -144,6 +146,7 @@ class Session:
         self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
         self._client = client
         self._grace = grace
+        self._private = private
         self._random = random
         self._replay = replay
         self._backoff = backoff or Backoff()
@@ -157,8 +160,7 @@ class Session:
         self._away: str | None = None
         self._calls: dict[int, _Call] = {}
         self._hello: int | None = None
-        self._last_call = 0
-        self._last_uid = 0
+        self._last_call = self._last_uid = 0
         self._inbox = Inbox(self._ask, max_events, fill_gaps=fill_gaps)
         if resume:
             self._inbox.told = self._inbox.told_taken = resume.told
@@ -411,6 +413,7 @@ class Session:
             resume=msgspec.UNSET if resume is None else resume,
             grace=msgspec.UNSET if self._grace is None else self._grace,
             password=self._credentials.password,
+            private=self._private,
         )
         self._last_call += 1
         self._hello = self._last_call

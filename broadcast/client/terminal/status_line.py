@@ -12,7 +12,7 @@ from wcwidth import iter_graphemes
 
 from broadcast.client.session.conversation import State
 from broadcast.client.terminal.graphemes import width
-from broadcast.client.text import printable, sign
+from broadcast.client.text import printable, progress_bar, sign
 
 if TYPE_CHECKING:
     from broadcast.client.session.conversation import Conversation
@@ -22,8 +22,6 @@ SLOW_SECONDS: Final = 1.0
 """The least round-trip time that is shown."""
 SILENCE_SECONDS: Final = 3.0
 """The least silence of the server that is shown."""
-BAR_COLUMNS: Final = 10
-"""The number of columns of the bar of an upload."""
 LONGEST_NAME: Final = 24
 """The most columns of the name of an uploaded file."""
 SHORTEST_NAME: Final = 3
@@ -69,9 +67,7 @@ def progress_of(conversation: Conversation) -> str:
         return ""
     sent, size = sum(upload.sent for upload in uploads), sum(upload.size for upload in uploads)
     name = shorten(uploads[0].name, LONGEST_NAME) if len(uploads) == 1 else f"{len(uploads)} files"
-    done = sent / size if size else 0.0
-    bar = ("#" * int(done * BAR_COLUMNS)).ljust(BAR_COLUMNS, ".")
-    return f"{name} [{bar}] {done:.0%}"
+    return f"{name} {progress_bar(sent, size)}"
 
 
 def status(conversation: Conversation, server: str, now: float) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broadcast.core.limits import SERVER_FULL
 from broadcast.doors.web.connection import HttpFactory
 from broadcast.doors.web.http import plain_response
-from broadcast.doors.web.origins import Origins, TrustedProxies, parse_origin
+from broadcast.doors.web.origins import Origins, TrustedProxies
 from broadcast.doors.web.page_address import PageAddress, PageListener
 from broadcast.doors.web.site import WEBSOCKET, Site
 from broadcast.doors.web.static import load_files
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from broadcast.net.endpoints import Listener
     from broadcast.net.writers import StreamTransport, Writer
 
-UNIX: Final = "unix"
-"""Stands for all clients of unix sockets among the trusted proxies."""
 _PAGE: Final = Path(__file__).with_name("page")
 
 
@@ -40,7 +37,7 @@ class WebSettings(NamedTuple):
     origins: tuple[str, ...] = ()
     """Origins of other pages that may use the server, and other names of this server."""
     proxies: tuple[str, ...] = ()
-    """Addresses and networks of the trusted proxies, or ``UNIX``."""
+    """Addresses and networks of the trusted proxies, or ``unix`` for all clients of unix sockets."""
     has_hsts: bool = False
     """Whether replies over https forbid plain HTTP for this host."""
 
@@ -65,9 +62,7 @@ class WebDoor:
         machine: str,
     ) -> None:
         self.address = PageAddress(settings.url, settings.path, machine)
-        texts = [*settings.origins, *([self.address.origin] if settings.url else [])]
-        origins = [origin for text in texts if (origin := parse_origin(text)) is not None]
-        networks = [ip_network(proxy, strict=False) for proxy in settings.proxies if proxy != UNIX]
+        origins = (*settings.origins, self.address.origin) if settings.url else settings.origins
         self.site = Site(
             dict(load_files(_PAGE)),
             Origins(origins, machine),
@@ -85,7 +80,7 @@ class WebDoor:
             call_soon,
             wall_clock,
             writer_for,
-            TrustedProxies(networks, UNIX in settings.proxies),
+            TrustedProxies(settings.proxies),
             settings.has_hsts,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -12,9 +12,10 @@ from broadcast.core.source import Source
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-Network: TypeAlias = IPv4Network | IPv6Network
 _Address: TypeAlias = IPv4Address | IPv6Address
 
+UNIX: Final = "unix"
+"""Stands for all clients of unix sockets among the trusted proxies."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _host: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^][:/?#@\s]+)(?::(?P<port>[0-9]{1,5})?)?", re.IGNORECASE)
 """The value of the header Host (RFC 9110, section 7.2)."""
@@ -66,17 +67,17 @@ def parse_address(text: str) -> _Address | None:
 
 
 class Origins:
-    """The origins whose pages may use this server: *origins*, and pages that this server has sent.
+    """The origins whose pages may use this server: *texts*, and pages that this server has sent.
 
     *machine* is the name of this machine.
     """
 
-    def __init__(self, origins: Collection[Origin] = (), machine: str = "") -> None:
-        self._origins = frozenset(origins)
+    def __init__(self, texts: Iterable[str] = (), machine: str = "") -> None:
+        self._origins = frozenset(origin for text in texts if (origin := parse_origin(text)) is not None)
         machine = machine.lower()
         short = machine.partition(".")[0]
         names = {"localhost", machine, short, f"{short}.local"} if machine else {"localhost"}
-        self._names = frozenset(names | {origin.host for origin in origins})
+        self._names = frozenset(names | {origin.host for origin in self._origins})
 
     def is_host_allowed(self, host: str) -> bool:
         """Return whether *host*, the header of a request, is an IP address, or a name of this server.
@@ -95,11 +96,11 @@ class Origins:
 
 
 class TrustedProxies:
-    """The reverse proxies whose headers are believed: *networks* and, if *unix*, all clients of unix sockets."""
+    """The reverse proxies whose headers are believed: *texts* are addresses, networks, or ``UNIX``."""
 
-    def __init__(self, networks: Iterable[Network] = (), unix: bool = False) -> None:
-        self._networks = tuple(networks)
-        self._unix = unix
+    def __init__(self, texts: Collection[str] = ()) -> None:
+        self._networks = tuple(ip_network(text, strict=False) for text in texts if text != UNIX)
+        self._unix = UNIX in texts
 
     def is_trusted(self, host: str | None) -> bool:
         """Return whether *host*, None for a unix socket, is a trusted proxy."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
 from broadcast.net.addresses import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
     from broadcast.net.endpoints import Listener
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class PageAddress:
@@ -26,6 +28,8 @@ class PageAddress:
     def __init__(self, given: str | None, prefix: str, machine: str) -> None:
         self.url = given or ""
         """The address, with a slash at its end; empty as long as the server does not listen on a port."""
+        self.on_known: Callable[[str], None] = lambda _url: None
+        """Called with the address once a port is open."""
         self._given = given
         self._prefix = prefix
         self._machine = machine
@@ -40,13 +44,15 @@ class PageAddress:
         """Learn from *ports*, which are open, where the page is. Return its address there, empty if it has none."""
         url = self._given or self._find(scheme, ports)
         self.url = self.url or url
+        self.on_known(self.url)
         return url
 
     def _find(self, scheme: str, ports: Sequence[IListeningPort]) -> str:
         for port in ports:
             match port.getHost():
                 case IPv4Address(host=host, port=number) | IPv6Address(host=host, port=number):
-                    return f"{scheme}://{self._name(host)}:{number}{self._prefix}/"
+                    port_part = "" if number == _DEFAULT_PORTS[scheme] else f":{number}"
+                    return f"{scheme}://{self._name(host)}{port_part}{self._prefix}/"
         return ""
 
     def _name(self, host: str) -> str:

@@ -10,8 +10,8 @@ from twisted.logger import Logger
 
 from broadcast.core.errors import Banned
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.web.http import Refusal, respond_text
-from broadcast.doors.web.websocket import turn_away
+from broadcast.doors.web.http import respond_text
+from broadcast.doors.web.websocket import refuse_websocket
 from broadcast.net.connection_log import RejectionLog
 
 if TYPE_CHECKING:
@@ -118,11 +118,7 @@ class Site:
         reason = str(error)
         reason = reason[:1].upper() + reason[1:]
         if request.path == self._prefix + WEBSOCKET:
-            response = turn_away(request, reason)
-            if isinstance(response, Refusal):
-                respond_text(reply, response.status, response.text, response.headers)
-            else:
-                reply.close_with(response)
+            refuse_websocket(request, reply, error)
         elif isinstance(error, Banned):
             respond_text(reply, 403, reason)
         else:

@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from zope.interface import implementer
 
+from broadcast.core.errors import Banned
 from broadcast.core.hub import GOING_DOWN
 from broadcast.doors.jsonrpc.protocol import DoorContext, ProgramConnection
 from broadcast.doors.web.frames import (
@@ -27,13 +28,13 @@ from broadcast.doors.web.frames import (
     frame_line,
     frame_lines,
 )
-from broadcast.doors.web.http import Refusal
+from broadcast.doors.web.http import Refusal, respond_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from broadcast.core.errors import RejectedError
     from broadcast.core.room import Room
-    from broadcast.core.source import Source
     from broadcast.doors.jsonrpc.encoder import RoomEncoder
     from broadcast.doors.web.http import Handler, Reply, Request
     from broadcast.net.writers import StreamTransport, Writer
@@ -46,12 +47,13 @@ def open_websocket(
 ) -> WebSocketConnection | Refusal:
     """Accept *request*, and return the protocol that takes over *transport*; or return why it is not accepted.
 
-    The caller has checked the Host and the Origin. It gives the protocol the input after the request.
+    The caller has checked the Host and the Origin. It gives the protocol the input after the request. The source of
+    *transport* is the client, also behind a proxy.
     """
     response = _shake_hands(request)
     if isinstance(response, Refusal):
         return response
-    return WebSocketConnection(programs, request.source, transport, writer, response)
+    return WebSocketConnection(programs, transport, writer, response)
 
 
 def websocket_handler(programs: DoorContext) -> Handler:
@@ -63,15 +65,18 @@ def websocket_handler(programs: DoorContext) -> Handler:
     return handle
 
 
-def turn_away(request: Request, reason: str) -> bytes | Refusal:
-    """Return all bytes for a client that the server has no room for, because of *reason*: a WebSocket that closes.
+def refuse_websocket(request: Request, reply: Reply, error: RejectedError) -> None:
+    """Open a WebSocket and close it at once, because of *error*.
 
     A script in a browser learns the close code and the reason, but not the status of an HTTP response.
     """
     response = _shake_hands(request)
     if isinstance(response, Refusal):
-        return response
-    return response + frame_close(Close(CloseCode.TRY_AGAIN_LATER, reason))
+        respond_text(reply, response.status, response.text, response.headers)
+        return
+    code = CloseCode.POLICY_VIOLATION if isinstance(error, Banned) else CloseCode.TRY_AGAIN_LATER
+    text = str(error)
+    reply.close_with(response + frame_close(Close(code, text[:1].upper() + text[1:])))
 
 
 def _shake_hands(request: Request) -> bytes | Refusal:
@@ -95,30 +100,20 @@ def _select_subprotocol(_protocol: ServerProtocol, offered: Sequence[Subprotocol
 
 @implementer(IHalfCloseableProtocol)
 class WebSocketConnection(ProgramConnection):
-    """The connection of a program over a WebSocket. It begins with *response*, the end of the handshake.
-
-    *source* is the origin of the client, which may be behind a proxy.
-    """
+    """The connection of a program over a WebSocket. It begins with *response*, the end of the handshake."""
 
     def __init__(
         self,
         context: DoorContext,
-        source: Source,
         transport: StreamTransport,
         writer: Writer,
         response: bytes,
     ) -> None:
         self._messages = MessageDecoder()
-        self._source = source
         self._close = Close(CloseCode.NORMAL_CLOSURE, "")
         """The reason why the server closes the connection, unless the client has closed it."""
         super().__init__(context, transport, writer, decoder=self._messages)
         self.peer.send_bytes(response)
-
-    @property
-    def source(self) -> Source:
-        """The origin of the client."""
-        return self._source
 
     def encoder_for(self, room: Room) -> RoomEncoder:
         """Return the encoder for the stream of *room* to the client."""

@@ -25,9 +25,9 @@ FileRow: TypeAlias = tuple[int, str, int, str, str, int, int]
 COLUMNS = "seq, at, kind, nick, text, coalesce(uid, ''), coalesce(session, 0)"
 """The columns of a row. The column ``seq`` holds the key; in the room with the id 0, the key is the number."""
 FILE_COLUMN = """CASE kind WHEN 'shared' THEN (
-    SELECT id || ' ' || size || ' ' || type || ' ' || sha256 || ' ' || width || ' ' || height
+    SELECT id || ' ' || size || ' ' || sha256 || ' ' || width || ' ' || height || ' ' || type
     FROM files WHERE files.seq = events.seq) END"""
-"""The file of a row, as one text without a name; NULL for all other rows. Nothing in it holds a blank."""
+"""The file of a row, as one text without a name; NULL for all other rows. Only the type may hold a blank."""
 EVENT_COLUMNS = f"{COLUMNS}, {FILE_COLUMN}"
 """The columns of an event, for ``from_row``."""
 
@@ -131,7 +131,7 @@ def from_row(row: tuple[*Row, str | None]) -> Stored:
 def _parse_file(number: int, name: str, text: object) -> FileInfo:
     """Return the file *name* of the row with the key *number* from the *text* of ``FILE_COLUMN``."""
     try:
-        id, size, type, sha256, width, height = str(text).split(" ")  # noqa: A001 - as in FileInfo
+        id, size, sha256, width, height, type = str(text).split(" ", 5)  # noqa: A001 - as in FileInfo
         return FileInfo(id, name, int(size), type, sha256, int(width), int(height))
     except ValueError:
         raise _unreadable(number) from None

@@ -65,7 +65,7 @@ MIGRATIONS: list[Sequence[str]] = [
     # Files that people have shared, by the keys of their events. An event's text is the name of its file.
     (
         """CREATE TABLE files (
-            seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, type TEXT NOT NULL,
+            seq INTEGER PRIMARY KEY, id TEXT NOT NULL, size INTEGER NOT NULL, type TEXT NOT NULL,
             sha256 TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL
         )""",
     ),

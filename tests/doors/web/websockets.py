@@ -22,7 +22,6 @@ from tests.harness import TextClient
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
-    from broadcast.core.source import Source
     from broadcast.doors.jsonrpc.protocol import ProgramConnection
     from broadcast.doors.web.http import Body
     from broadcast.net.writers import StreamTransport
@@ -41,11 +40,11 @@ HANDSHAKE: Final = {
 MASK: Final = b"\x12\x34\x56\x78"
 
 
-def upgrade_request(source: Source = LOCAL, method: str = "GET", **changes: bytes | None) -> Request:
+def upgrade_request(**changes: bytes | None) -> Request:
     """Return the request of a browser, with *changes* of the header: underscores are hyphens, None is no field."""
     fields = HANDSHAKE | {name.replace("_", "-").encode(): value for name, value in changes.items()}
     headers = {name: value for name, value in fields.items() if value is not None}
-    return Request(method, "/ws", "", headers, source, False, cast("Body", None))
+    return Request("GET", "/ws", "", headers, LOCAL, False, cast("Body", None))
 
 
 def frame(
@@ -62,7 +61,7 @@ def frame(
         head = bytes((flag | 126,)) + length.to_bytes(2, "big")
     else:
         head = bytes((flag | 127,)) + length.to_bytes(8, "big")
-    if mask is not None:
+    if mask is not None and any(mask):
         data = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
     return first + head + (mask or b"") + data
 
@@ -183,6 +182,8 @@ class WebSocketProgram(Program):
     def __init__(self, world: World, client: WebSocketClient) -> None:
         super().__init__(world, cast("Person", client))
         self.client = client
+        self._seen = 0
+        """Number of frames that have been seen."""
 
     @property
     def connection(self) -> ProgramConnection:
@@ -190,7 +191,9 @@ class WebSocketProgram(Program):
         return self.client.protocol
 
     def _receive(self) -> None:
-        for arrived in self.client.take_frames():
+        self.client.take_frames()
+        seen, self._seen = self._seen, len(self.client.frames)
+        for arrived in self.client.frames[seen:]:
             if arrived.opcode is Opcode.TEXT:
                 self._unread.append(self.checker.check(bytes(arrived.data)))
 
@@ -223,9 +226,13 @@ class WebSockets(ProgramWorld):
 
     def line_program(self, nick: str, **params: object) -> Program:
         """Return a program at the line port that has said hello."""
-        program = super().open_program()
+        program = self.open_line_program()
         program.hello(nick, **params)
         return program
+
+    def open_line_program(self) -> Program:
+        """Return a program at the line port that has sent nothing yet."""
+        return super().open_program()
 
 
 class WebSocketWorld(WebSockets):

@@ -9,6 +9,7 @@ import { Current } from "./current.js";
 import { JoinForm } from "./join.js";
 import { Notifications } from "./notifications.js";
 import { Search } from "./search.js";
+import { Sharing } from "./sharing.js";
 import { Sidebar } from "./sidebar.js";
 
 /** All elements of the page that have an id, by their id. @type {Record<string, any>} */
@@ -17,7 +18,7 @@ const elements = Object.fromEntries(
 );
 const chat = new Chat();
 const current = new Current();
-for (const View of [ConversationView, Sidebar, Composer, JoinForm, Search, Notifications, Banner]) {
+for (const View of [ConversationView, Sidebar, Composer, JoinForm, Search, Notifications, Banner, Sharing]) {
   new View(chat, elements, current);
 }
 

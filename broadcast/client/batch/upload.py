@@ -1,0 +1,160 @@
+"""``--upload``: share a file, print its address, and leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from random import SystemRandom
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from broadcast import __version__
+from broadcast.client.aio import Chat
+from broadcast.client.known_hosts import known_keys, refusal
+from broadcast.client.nicknames import of_user
+from broadcast.client.options import TIMEOUT_SECONDS
+from broadcast.client.password_file import PASSWORD_HINT, read_password
+from broadcast.client.protocol import errors
+from broadcast.client.protocol.session import Session
+from broadcast.client.status import (
+    DONE,
+    LOST,
+    NICKNAME_REFUSED,
+    NO_CONNECTION,
+    REFUSED,
+    TERMINATED,
+    UNTRUSTED,
+    USAGE,
+    unwritten,
+)
+from broadcast.client.text import printable, progress_bar
+from broadcast.client.uploading import LocalFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broadcast.client.aio import Shared
+    from broadcast.client.options import Options
+
+RETRY_SECONDS: Final = 1.0
+"""The pause between two attempts at the first connection."""
+NAME_COLUMNS: Final = 40
+"""The most characters of the file's name in the row of the progress."""
+
+
+def upload(options: Options) -> tuple[int, str]:
+    """Share the file of *options*. Return the exit status and its reason for people, empty for 0."""
+    path = options.upload or ""
+    try:
+        LocalFile(path).close()  # before anybody sees the client come and go
+    except errors.UploadFailed as error:
+        return USAGE, str(error)
+    row = Row(path) if os.isatty(2) else None
+    try:
+        shared = asyncio.run(_share(options, path, row.show if row else lambda _sent, _size: None))
+    except asyncio.CancelledError:
+        return TERMINATED, ""
+    except TimeoutError:
+        return LOST, "the server has confirmed nothing for too long"
+    except errors.ChatError as error:
+        return _status_of(error), _reason(error, options)
+    finally:
+        if row:
+            row.clear()
+    line = msgspec.json.encode({"seq": shared.seq, "file": shared.file}).decode() if options.json else shared.file.url
+    try:
+        os.write(1, f"{line or ''}\n".encode())
+    except OSError as error:
+        return unwritten(error)
+    return DONE, ""
+
+
+class Row:
+    """The row of the progress, on the standard error."""
+
+    def __init__(self, path: str) -> None:
+        self._name = printable(os.path.basename(path), sys.stderr.encoding)[:NAME_COLUMNS]  # noqa: PTH119 -- a text
+        self._shown = ""
+
+    def show(self, sent: int, size: int) -> None:
+        """Show the progress."""
+        text = f"{self._name} {progress_bar(sent, size)}"
+        if text != self._shown:
+            self._write(f"\r{text}")
+            self._shown = text
+
+    def clear(self) -> None:
+        """Remove the row."""
+        self._write(f"\r{' ' * len(self._shown)}\r")
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            os.write(2, text.encode(sys.stderr.encoding, "replace"))
+
+
+async def _share(options: Options, path: str, show: Callable[[int, int], None]) -> Shared:
+    """Share the file. A time-out without progress raises ``TimeoutError``, and SIGTERM cancels."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    if task and sys.platform != "win32" and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    patience = TIMEOUT_SECONDS if options.timeout is None else options.timeout
+    async with asyncio.timeout(patience) as limit:
+
+        def progress(sent: int, size: int) -> None:
+            limit.reschedule(loop.time() + patience)
+            show(sent, size)
+
+        nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
+        nick = next(nicks)
+        while True:
+            session = Session(
+                nick, options.rooms[:1] or None, SystemRandom(),
+                password=read_password(options), private=False, client=f"broadcast-client/{__version__}",
+            )  # fmt: skip
+            chat = Chat(session, options.host, options.port, options.tls, "", known_keys(options))
+            try:
+                async with chat:
+                    return await chat.upload(path, chat.joined[0], progress=progress)
+            except errors.Unreachable as error:
+                if options.timeout is None or session.welcome or isinstance(error, errors.Untrusted):
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
+            except (errors.NickRejected, errors.PasswordNeeded):
+                following = next(nicks, None)
+                if following is None or session.welcome:
+                    raise
+                nick = following
+
+
+def _status_of(error: errors.ChatError) -> int:
+    match error:
+        case errors.Untrusted():
+            return UNTRUSTED
+        case errors.Unreachable():
+            return NO_CONNECTION
+        case errors.NickRejected() | errors.NotPermitted() | errors.Banned() | errors.WrongPassword():
+            return NICKNAME_REFUSED
+        case errors.PasswordNeeded() | errors.TooManyTries():
+            return NICKNAME_REFUSED
+        case errors.Rejected():
+            return REFUSED
+        case _:
+            return LOST
+
+
+def _reason(error: errors.ChatError, options: Options) -> str:
+    match error:
+        case errors.Untrusted():
+            return " ".join(refusal(error, options))
+        case errors.PasswordNeeded():
+            return f"the nickname was refused: {error} {PASSWORD_HINT}"
+        case errors.Rejected() if _status_of(error) == NICKNAME_REFUSED:
+            return f"the nickname was refused: {error}"
+        case errors.RoomRejected():
+            return f"the room was refused: {error}"
+        case _:
+            return str(error)

@@ -1,0 +1,272 @@
+"""Uploads of files to slots: ``PUT /files/NAME`` with the slot's token in ``Authorization: Bearer TOKEN``.
+
+``HEAD`` says in ``Upload-Offset`` how many bytes are there. A ``PUT`` with ``Content-Range: bytes FIRST-LAST/SIZE``
+continues from there, on any connection. One without it starts again. ``DELETE`` ends the upload. The token never
+stands in an address, because servers and proxies log addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from broadcast.core.errors import FileRejected, NotStored
+from broadcast.core.events import Shared
+from broadcast.core.file_names import format_size
+from broadcast.doors.web.downloads import Downloads
+from broadcast.doors.web.http import respond_text
+from broadcast.files.contents import SharedFile
+from broadcast.files.store import SharePlan, StoreError, StoreFull, WrongContent
+
+if TYPE_CHECKING:
+    from broadcast.core.errors import FileWhy, RejectedError
+    from broadcast.core.uploads import OnShared, Slot, Uploads
+    from broadcast.doors.web.http import Handler, Headers, Reply, Request
+    from broadcast.files.store import FileStore, Upload
+
+_content_range: Final = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
+_bearer: Final = re.compile(rb"Bearer +([!-~]+)", re.IGNORECASE)
+_UNAUTHORIZED: Final = (
+    "An upload needs its token: type /upload-link in the room for a command that has one. (The header is "
+    "Authorization: Bearer TOKEN.)"
+)
+_NO_SLOT: Final = "This upload is over, or there was none. Type /upload-link in the room for another one."
+_STATUS: Final[dict[FileWhy, int]] = {
+    "no-files": 404,
+    "file-too-large": 413,
+    "too-many-files": 429,
+    "too-many-uploads": 429,
+    "no-space": 507,
+    "upload-ended": 410,
+}
+
+
+class UploadDoor:
+    """The handler of uploads to the slots of *uploads*, whose bytes go to *store*."""
+
+    def __init__(self, uploads: Uploads, store: FileStore) -> None:
+        self.uploads = uploads
+        self.store = store
+        self._begun: dict[Slot, Upload] = {}
+        """The uploads that have begun and not ended, with a connection or without one."""
+        self._receivers: dict[Slot, _Receiver] = {}
+        """The connections of uploads."""
+        self._unsized: set[Slot] = set()
+        """The slots of which nobody knows the size beforehand. For them, the largest size is reserved."""
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Reply to *request*, whose path is ``/files/NAME``."""
+        match = _bearer.fullmatch(request.headers.get(b"authorization", b"").strip())
+        if request.method not in ("DELETE", "HEAD", "PUT"):
+            respond_text(reply, 405, "A file is uploaded with PUT.", ((b"Allow", b"DELETE, HEAD, PUT"),))
+        elif match is None:
+            respond_text(reply, 401, _UNAUTHORIZED, ((b"WWW-Authenticate", b"Bearer"),))
+        elif (slot := self.uploads.find(match[1].decode())) is None:
+            respond_text(reply, 410, _NO_SLOT)
+        elif request.method == "HEAD":
+            reply.respond(204, (_offset(self._received(slot)), (b"Cache-Control", b"no-store")))
+        elif request.method == "DELETE":
+            slot.end("the upload was cancelled.")
+            reply.respond(204)
+        else:
+            self._receive(slot, request, reply)
+
+    def _received(self, slot: Slot) -> int:
+        """Return the number of bytes that are there. A fault of the disk has removed those before it."""
+        upload = self._begun.get(slot)
+        return 0 if upload is None or upload.failure is not None else upload.received
+
+    def _receive(self, slot: Slot, request: Request, reply: Reply) -> None:
+        """Receive the body of *request*, a PUT. It replaces an earlier one, whose connection may be half-open."""
+        length, first = request.body.length, 0
+        size = length if length is not None else None if slot in self._unsized else slot.size
+        received = self._received(slot)
+        if (header := request.headers.get(b"content-range")) is not None:
+            match = _content_range.fullmatch(header.strip())
+            first, last, size = (int(match[1]), int(match[2]), int(match[3])) if match else (0, -1, 0)
+            if not first <= last < size or length not in (None, last - first + 1):
+                respond_text(reply, 400, "Content-Range is bytes FIRST-LAST/SIZE, as long as the body.")
+                return
+            if first and first != received:
+                respond_text(reply, 416, f"The upload goes on at byte {received}.", (_offset(received),))
+                return
+        if (upload := self._begun.get(slot)) is not None and not first:
+            if upload.is_finishing:
+                respond_text(reply, 409, "All bytes of the file are here already.", (_offset(received),))
+                return
+            self._drop(slot, "the upload was started again.")
+        name = request.path.removeprefix("/files/")
+        reserved = self.uploads.max_bytes if size is None else size
+        try:
+            slot.begin(reserved, request.source.address, partial(self._end, slot), name)
+        except FileRejected as error:
+            refuse(reply, error, 409 if error.why == "upload-ended" else None)
+            return
+        if size is None:
+            self._unsized.add(slot)
+        if (former := self._receivers.pop(slot, None)) is not None:
+            former.replace()
+        if (upload := self._begun.get(slot)) is None:
+            upload = self._begun[slot] = self.store.begin(slot.owner, reserved)
+        self._receivers[slot] = receiver = _Receiver(self, slot, upload, request, reply, size is not None)
+        receiver.start()
+
+    def _drop(self, slot: Slot, reason: str) -> None:
+        """Remove the bytes of *slot*, and tell its client the *reason*."""
+        upload, receiver = self._begun.pop(slot, None), self._receivers.pop(slot, None)
+        if receiver is not None:
+            receiver.fail(FileRejected(reason, "upload-ended"))
+        if upload is not None:
+            upload.discard()
+
+    def _end(self, slot: Slot, reason: str) -> None:
+        """Remove the bytes of *slot*, which has ended, and tell its client the *reason*."""
+        self._unsized.discard(slot)
+        self._drop(slot, reason)
+
+    def forget(self, slot: Slot) -> None:
+        """Forget the upload to *slot*. It has ended, but another one may begin."""
+        self._begun.pop(slot, None)
+        self._receivers.pop(slot, None)
+
+    def complete(self, slot: Slot, file: SharedFile, on_result: OnShared) -> None:
+        """Announce *file*, the complete upload to *slot*."""
+        self._unsized.discard(slot)
+        slot.complete(file.info, on_result)
+
+    def detach(self, slot: Slot) -> None:
+        """Forget the connection of the upload to *slot*. Another one may continue it."""
+        self._receivers.pop(slot, None)
+
+
+class _Receiver:
+    """One PUT of an upload, which receives the body of *request*."""
+
+    def __init__(
+        self, door: UploadDoor, slot: Slot, upload: Upload, request: Request, reply: Reply, has_size: bool
+    ) -> None:
+        self._door = door
+        self._slot = slot
+        self._upload = upload
+        self._body = request.body
+        self._type = slot.type or request.headers.get(b"content-type", b"").decode("latin-1")
+        self._reply = reply
+        self._has_size = has_size
+        """Whether the size of the file is known. Otherwise, the end of the body is that of the file."""
+        self._is_paused = False
+        self._is_over = False
+        """True once the reply was sent, or nobody waits for it."""
+
+    def start(self) -> None:
+        """Begin to receive."""
+        self._upload.on_progress = self._progress
+        self._reply.on_closed = self.lost
+        self._body.read_into(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Give *data* to the store, and pause if it does not keep up."""
+        if not self._is_over:
+            self._upload.write(data)
+            self._pause_if_congested()
+
+    def _pause_if_congested(self) -> None:
+        if self._upload.is_congested and not self._is_over and not self._is_paused:
+            self._is_paused = True
+            self._body.pause()
+
+    def _progress(self) -> None:
+        if self._is_over:
+            return
+        if self._upload.failure is not None:
+            if not self._upload.is_finishing:
+                self._stored(self._upload.failure)
+        elif self._is_paused and not self._upload.is_congested:
+            self._is_paused = False
+            self._body.resume()
+
+    def finished(self) -> None:
+        """Share the file if it is complete."""
+        if self._is_over:
+            return
+        upload, slot = self._upload, self._slot
+        if self._has_size and upload.received < upload.limit:
+            self._door.detach(slot)
+            self._respond(202, f"{upload.received} of {upload.limit} bytes are here.", (_offset(upload.received),))
+        else:
+            upload.finish(SharePlan(slot.file_id, slot.name, self._type, slot.sha256), self._stored)
+
+    def lost(self) -> None:
+        """Keep what has arrived: the client may continue on another connection."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._upload.is_open:
+            self._door.detach(self._slot)
+            if not self._has_size:
+                self._door.forget(self._slot)
+                self._upload.discard()
+
+    def replace(self) -> None:
+        """Close the connection, because another one continues the upload."""
+        self._is_over = True
+        self._reply.abort()
+
+    def _stored(self, result: SharedFile | StoreError) -> None:
+        """Announce the file, or report why it cannot be stored. Then the client may try again."""
+        self._door.forget(self._slot)
+        if isinstance(result, SharedFile):
+            self._door.complete(self._slot, result, self._shared)
+        else:
+            self.fail(result)
+
+    def _shared(self, result: Shared | RejectedError) -> None:
+        if isinstance(result, Shared):
+            url = self._door.uploads.file_url(result.file)
+            text = f"Shared {result.file.name} ({format_size(result.file.size)}): {url}"
+            self._respond(201, text, ((b"Location", url.encode()),))
+        else:
+            self.fail(result)
+
+    def fail(self, error: RejectedError) -> None:
+        """Report *error*."""
+        if not self._is_over:
+            self._is_over = True
+            refuse(self._reply, error)
+
+    def _respond(self, status: int, text: str, headers: Headers) -> None:
+        if not self._is_over:
+            self._is_over = True
+            respond_text(self._reply, status, text, headers)
+
+
+def refuse(reply: Reply, error: RejectedError, status: int | None = None) -> None:
+    """Reply with *error*, and with *status* or else the status of its kind."""
+    headers: Headers = ()
+    if isinstance(error, FileRejected):
+        status = status or _STATUS[error.why]
+        if error.retry is not None:
+            headers = ((b"Retry-After", b"%d" % error.retry),)
+    elif isinstance(error, StoreFull):
+        status = 507
+    elif isinstance(error, WrongContent):
+        status = 422
+    elif isinstance(error, StoreError | NotStored):
+        status = 503
+    text = str(error)
+    respond_text(reply, status or 403, text[:1].upper() + text[1:], headers)
+
+
+def _offset(received: int) -> tuple[bytes, bytes]:
+    return b"Upload-Offset", b"%d" % received
+
+
+def files_handler(uploads: Uploads, store: FileStore) -> Handler:
+    """Return the handler of all paths below ``/files/``. Those of downloads have a slash after the id."""
+    receive, send = UploadDoor(uploads, store).handle, Downloads(store).handle
+
+    def handle(request: Request, reply: Reply) -> None:
+        is_download = "/" in request.path.removeprefix("/files/")
+        (send if is_download else receive)(request, reply)
+
+    return handle
