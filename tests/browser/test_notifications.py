@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from tests.browser.people import wait_until
+
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
@@ -62,8 +64,9 @@ def test_notifications_are_asked_for_by_the_button_only(pages: Pages, bob: Perso
     expect(button).to_have_attribute("aria-pressed", "true")
     assert ann.evaluate("window.asked") == 1
     bob.say("something for everybody", "ann: are you there?")
+    robot.said("ann: are you there?")
     robot.call("tell", to="ann", text="psst")
-    ann.wait_for_function("window.shown.length === 2")
+    wait_until(lambda: bool(ann.evaluate("window.shown.length === 2")))
     assert ann.evaluate("window.shown") == [["bob in lobby", "ann: are you there?"], ["robot", "psst"]]
     ann.evaluate("window.last.onclick()")
     expect(ann.get_by_role("heading", name="robot")).to_be_visible()
@@ -100,8 +103,8 @@ def test_the_unread_count_is_in_the_title_and_on_the_icon(pages: Pages, bob: Per
     expect(ann).to_have_title("lobby - Broadcast")
     bob.say("/msg ann one", "/msg ann two")
     expect(ann).to_have_title("(2) lobby - Broadcast")
-    ann.wait_for_function("document.querySelector('#icon').href.startsWith('blob:')")
-    ann.wait_for_function("window.badge === 2")
+    wait_until(lambda: bool(ann.evaluate("document.querySelector('#icon').href.startsWith('blob:')")))
+    wait_until(lambda: bool(ann.evaluate("window.badge === 2")))
     icon = ann.evaluate(
         "async () => { const image = new Image(); image.src = document.querySelector('#icon').href;"
         "await image.decode(); return [image.naturalWidth, image.naturalHeight]; }"
@@ -109,7 +112,7 @@ def test_the_unread_count_is_in_the_title_and_on_the_icon(pages: Pages, bob: Per
     assert icon == [64, 64]
     ann.get_by_role("list", name="Rooms").get_by_role("button", name="@bob").click()
     expect(ann).to_have_title("@bob - Broadcast")
-    ann.wait_for_function("window.badge === 0")
+    wait_until(lambda: bool(ann.evaluate("window.badge === 0")))
 
 
 def test_the_sound_is_off_until_it_is_chosen(pages: Pages, bob: Person) -> None:
@@ -124,6 +127,6 @@ def test_the_sound_is_off_until_it_is_chosen(pages: Pages, bob: Person) -> None:
     expect(sound).to_have_attribute("aria-pressed", "true")
     assert ann.evaluate("window.played") == 1
     bob.say("/msg ann two")
-    ann.wait_for_function("window.played === 2")
+    wait_until(lambda: bool(ann.evaluate("window.played === 2")))
     ann.reload()
     expect(sound).to_have_attribute("aria-pressed", "true")

@@ -79,8 +79,9 @@ export class Notifications {
   /** Notify of the newest line for this person, unless it is on the screen. @param {any} change */
   receive({ key, added, atStart }) {
     const isSeen = document.hasFocus() && key === this.current.key;
-    const readUpTo = this.chat.conversations.get(key)?.readUpTo ?? 0;
-    const line = added.findLast((one) => one.mentions && !(one.seq <= readUpTo && one.seq !== null));
+    const { readUpTo = 0, isReading = false } = this.chat.conversations.get(key) ?? {};
+    const isNew = (one) => isReading || one.seq === null || one.seq > readUpTo;
+    const line = added.findLast((one) => one.mentions && isNew(one));
     if (!line || isSeen || atStart) return;
     if (this.choices.sound) this.play();
     if (this.isOn) this.notify(key, line);

@@ -52,8 +52,8 @@ export class Sidebar {
       list.addEventListener("click", ({ target }) => this.open(target.closest("button")?.dataset));
       list.addEventListener("keydown", moveFocus);
     }
-    elements.sidebar.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") elements["close-sidebar"].click();
+    document.addEventListener("keydown", ({ key }) => {
+      if (key === "Escape" && !elements.confirm.open) elements["close-sidebar"].click();
     });
     const buttons = { "join-another": "join", "leave-room": "leave", "set-topic": "setTopic", "set-nick": "setNick" };
     for (const [id, method] of Object.entries({ ...buttons, "set-away": "setAway", quit: "quit" })) {
