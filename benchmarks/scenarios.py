@@ -394,7 +394,7 @@ def _write_accounts(path: Path, number: int) -> None:
     try:
         rows = ((account_name(each), hashed, "", time(), time(), "", "") for each in range(number))
         db.execute("BEGIN")
-        db.executemany("INSERT INTO accounts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO accounts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, '')", rows)
         db.execute("COMMIT")
     finally:
         db.close()

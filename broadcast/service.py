@@ -519,7 +519,7 @@ def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authe
     """Return the accounts and the checks of their owners. Raises ``StartupError``."""
     call_soon: CallSoon = reactor.callFromThread
     accounts = Accounts(journal.records)
-    authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, config.accounts)
+    authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, secrets.token_urlsafe, config.accounts)
     if config.oidc is not None:
         try:
             from broadcast.accounts.oidc import OidcClient  # noqa: PLC0415 - optional, as above
