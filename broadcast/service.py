@@ -483,7 +483,10 @@ def _make_web_door(
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in {"h11", "websockets"}:
             raise
-        raise StartupError(f"--web needs h11 and websockets: {_pip_install('h11', 'websockets')}") from error
+        raise StartupError(
+            "--web needs h11 and websockets: run pip install '.[web]' in the checkout, or "
+            f"{_pip_install('h11', 'websockets')}"
+        ) from error
     settings = WebSettings(config.web_path, config.web_url, config.web_origins, config.trusted_proxies, config.web_hsts)
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
 
