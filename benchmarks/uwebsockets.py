@@ -7,7 +7,7 @@ import sys
 from threading import Timer
 from typing import Any
 
-from socketify import App, AppListenOptions, CompressOptions, OpCode  # type: ignore[import-not-found]  # untyped
+from socketify import App, AppListenOptions, CompressOptions, OpCode
 
 
 def main(port: int, seconds: float) -> None:
