@@ -52,8 +52,8 @@ export class Sidebar {
       list.addEventListener("click", ({ target }) => this.open(target.closest("button")?.dataset));
       list.addEventListener("keydown", moveFocus);
     }
-    elements.sidebar.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") elements["close-sidebar"].click();
+    document.addEventListener("keydown", ({ key }) => {
+      if (key === "Escape" && !elements.confirm.open) elements["close-sidebar"].click();
     });
     const buttons = { "join-another": "join", "leave-room": "leave", "set-topic": "setTopic", "set-nick": "setNick" };
     for (const [id, method] of Object.entries({ ...buttons, "set-away": "setAway", quit: "quit" })) {
@@ -172,7 +172,7 @@ export class Sidebar {
     const { chat, current, elements } = this;
     const list = make("ul", "open-rooms");
     const submit = async (/** @type {string} */ name) => current.show((await chat.joinRoom(name)).key);
-    const hint = make("p", "quiet", "A new name opens a new room. Names have a-z, 0-9, _ and -.");
+    const hint = make("p", "quiet", "A new name opens a new room.");
     ask(elements, { heading: "Join a room", label: "Room", yes: "Join", body: [hint, list], submit });
     list.addEventListener("click", ({ target }) => {
       const { room } = /** @type {any} */ (target).closest("button")?.dataset ?? {};
