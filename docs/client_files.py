@@ -19,7 +19,7 @@ from broadcast.client.settings import CHOICES
 from broadcast.client.status import STATUSES
 
 SHARE: Final = Path(__file__).parents[1] / "share"
-_DATE: Final = "2026-11-29"
+_DATE: Final = "2026-11-30"
 """The date of the man page. Change it with its text."""
 
 _SERVERS: Final = r"""sed -n 's/^ *\[servers\."\{0,1\}\([A-Za-z0-9._-]*\)"\{0,1\}\].*/\1/p' 2>/dev/null"""
@@ -74,6 +74,7 @@ broadcast\-client work
 broadcast\-client broadcast://chat.example/kitchen
 broadcast\-client \-\-send "the nightly build has failed" \-\-nick builder
 make 2>&1 | broadcast\-client \-\-send \-
+broadcast\-client \-\-upload report.pdf \-\-room kitchen
 .EE
 .SH SEE ALSO
 .BR twistd (1)
@@ -85,6 +86,7 @@ _broadcast_client() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     case $before in
+        @PATHS@) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$word")); return ;;
         @VALUES@) return ;;
     esac
     # bash takes the = of --nick=NAME for a word of its own.
@@ -133,7 +135,8 @@ def files() -> Mapping[str, str]:
             _BASH,
             FILES=_FILES.format("${XDG_CONFIG_HOME:-$HOME/.config}"),
             NAMES=" ".join(option.name for option in OPTIONS),
-            VALUES=" | ".join(option.name for option in OPTIONS if option.metavar),
+            PATHS=" | ".join(option.name for option in OPTIONS if option.metavar == "FILE"),
+            VALUES=" | ".join(option.name for option in OPTIONS if option.metavar not in {"", "FILE"}),
         ),
         "zsh/site-functions/_broadcast-client": _fill(
             _ZSH,
@@ -193,12 +196,13 @@ def _escape(text: str) -> str:
 
 def _zsh_row(option: Option) -> str:
     repeated = "*" if option.field == "rooms" else ""
-    value = f"=[{option.help}]:{option.metavar}:" if option.metavar else f"[{option.help}]"
+    action = "_files" if option.metavar == "FILE" else ""
+    value = f"=[{option.help}]:{option.metavar}:{action}" if option.metavar else f"[{option.help}]"
     return f"    {quote(repeated + option.name + value)} \\"
 
 
 def _fish_row(option: Option) -> str:
-    value = " -x" if option.metavar else ""
+    value = " -r -F" if option.metavar == "FILE" else " -x" if option.metavar else ""
     return f"complete -c {PROGRAM} -l {option.name[2:]}{value} -d {quote(option.help)}"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from broadcast.client.aio import Chat, ChatError, Emoted, Line, NotStored, Rejected, Resume, Said, connect
+from broadcast.client.aio import Chat, ChatError, Emoted, Line, NotStored, Rejected, Resume, Said, Shared, connect
 
 UID_PREFIX = "bridge-"
 
@@ -32,8 +32,9 @@ async def run(host: str, port: int, nick: str, rooms: tuple[str, str], state: Pa
         async for event in chat:
             match event:
                 # The prefix also tells the lines of this bridge, and of any other one, from those of people.
-                case Said() | Emoted() if event.room in other and not (event.uid or "").startswith(UID_PREFIX):
-                    await repeat(chat, event, other[event.room])
+                case Said(room=source, uid=uid) | Emoted(room=source, uid=uid) | Shared(room=source, uid=uid):
+                    if source in other and not (uid or "").startswith(UID_PREFIX):
+                        await repeat(chat, event, other[source])
             if state is not None:
                 save(state, chat.resume)
 
@@ -42,7 +43,7 @@ async def repeat(chat: Chat, line: Line, room: str) -> None:
     """Say *line* in *room*, once."""
     source = f"{chat.welcome.journal} {line.room} {line.seq}"
     uid = UID_PREFIX + hashlib.sha256(source.encode()).hexdigest()[:32]
-    text = f"* {line.nick} {line.text}" if isinstance(line, Emoted) else f"<{line.nick}> {line.text}"
+    text = f"<{line.nick}> {line.text}" if isinstance(line, Said) else f"* {line.nick} {line.text}"
     shortened = text.encode()[: chat.welcome.limits.line_bytes].decode(errors="ignore")
     while True:
         try:

@@ -84,6 +84,13 @@ def bash(environment: Mapping[str, str], *words: str) -> list[str]:
     return run(environment, found("bash"), "--norc", "-c", script, BASH, *words).split()
 
 
+def fish(environment: Mapping[str, str], line: str) -> list[str]:
+    """Return how fish completes *line*: the last word of each completion."""
+    script = f"source {FISH}; complete -C '{line}'"
+    rows = run(environment, found("fish"), "--no-config", "-c", script).splitlines()
+    return [row.partition("\t")[0] for row in rows]
+
+
 def test_bash_completes_options_and_servers(environment: Mapping[str, str]) -> None:
     assert bash(environment, "--") == [option.name for option in OPTIONS]
     assert bash(environment, "--no-c") == ["--no-color"]
@@ -96,20 +103,22 @@ def test_bash_completes_options_and_servers(environment: Mapping[str, str]) -> N
     assert not Path(environment["HOME"], "never").exists()
 
 
+def test_shells_complete_the_paths_of_files(environment: Mapping[str, str]) -> None:
+    Path(environment["HOME"], "report.pdf").touch()
+    assert bash(environment, "--upload", "re") == ["report.pdf"]
+    assert bash(environment, "--password-file", "re") == ["report.pdf"]
+    assert fish(environment, "broadcast-client --upload re") == ["report.pdf"]
+
+
 def test_bash_completes_servers_without_settings(environment: Mapping[str, str]) -> None:
     assert bash({**environment, "XDG_CONFIG_HOME": "/nowhere"}, "wo") == []
 
 
 def test_fish_completes_options_and_servers(environment: Mapping[str, str]) -> None:
-    def complete(line: str) -> list[str]:
-        script = f"source {FISH}; complete -C '{line}'"
-        return [row.partition("\t")[0] for row in run(environment, fish, "--no-config", "-c", script).splitlines()]
-
-    fish = found("fish")
-    assert set(complete("broadcast-client --")) >= {option.name for option in OPTIONS}
-    assert complete("broadcast-client --no-c") == ["--no-color"]
-    assert complete("broadcast-client wo") == ["work"]
-    assert complete("broadcast-client --nick wo") == []
+    assert set(fish(environment, "broadcast-client --")) >= {option.name for option in OPTIONS}
+    assert fish(environment, "broadcast-client --no-c") == ["--no-color"]
+    assert fish(environment, "broadcast-client wo") == ["work"]
+    assert fish(environment, "broadcast-client --nick wo") == []
 
 
 @pytest.mark.parametrize(
@@ -119,6 +128,7 @@ def test_fish_completes_options_and_servers(environment: Mapping[str, str]) -> N
         ("--sen", "--send="),
         ("--json wo", "--json work "),
         ("--send=x wo", "--send=x work "),
+        ("--upload=conf", "--upload=config/"),
     ],
 )
 def test_zsh_completes_options_and_servers(typed: str, completed: str, environment: Mapping[str, str]) -> None:
@@ -129,6 +139,7 @@ def test_zsh_completes_options_and_servers(typed: str, completed: str, environme
         stdout=terminal,
         stderr=terminal,
         env=dict(environment),
+        cwd=environment["HOME"],
         start_new_session=True,
     )
     os.close(terminal)

@@ -26,11 +26,11 @@ TERMINATED: Final = 143
 """SIGTERM: 128 and its number, likewise."""
 
 STATUSES: Final = {
-    DONE: "success; with --send and --upload, everything is stored",
-    USAGE: "wrong usage, or a file that cannot be used: client.toml, one with a password, or that of --upload",
+    DONE: "success; with --send or --upload, everything is stored",
+    USAGE: "wrong usage, or client.toml or the file of an option cannot be used",
     NO_CONNECTION: "no connection, or no server that this client can talk to",
     NICKNAME_REFUSED: "the server refused the nickname or its password",
-    LOST: "the connection was lost; with --send and --upload, before everything was confirmed",
+    LOST: "the connection was lost; with --send or --upload, before the confirmation",
     REFUSED: "the server refused the room, a line of --send, or the file of --upload",
     STREAM: "the standard output cannot be written, or the standard input cannot be read",
     UNTRUSTED: "the certificate of the server is not trusted; nothing was sent to it",

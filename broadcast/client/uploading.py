@@ -45,12 +45,16 @@ SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
 """The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
+LONGEST_PAUSE: Final = 8.0
+"""The longest pause between two attempts, in seconds."""
 MAX_HASHED: Final = 256 * 1024 * 1024
 """The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
 MAX_ANSWER: Final = 65536
 """The most bytes of an answer."""
-RETRIED: Final = frozenset({408, 409, 429, 502, 503, 504})
+RETRIED: Final = frozenset({408, 409, 416, 429, 502, 503, 504})
 """The statuses after which another attempt may succeed."""
+MAX_REFUSALS: Final = 5
+"""The number of answers with such a status after which the client gives up."""
 GONE: Final = frozenset({401, 403, 404, 410})
 """The statuses of a slot that the server does not know: it is used, too old, or from before a restart."""
 
@@ -121,7 +125,7 @@ class Sender:
         self._progress = progress
         self._sent = 0
         """The number of bytes that are sent."""
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._moved_at: float | None = None
         """The time of the latest progress, or None before the first connection."""
 
@@ -146,13 +150,14 @@ class Sender:
                 raise Unreachable(problem)
             if monotonic() > self._moved_at + PATIENCE_SECONDS:
                 raise UploadFailed(problem)
-            await asyncio.sleep(Backoff().delay(self._failures, SystemRandom().random()))
+            await asyncio.sleep(Backoff(longest=LONGEST_PAUSE).delay(self._failures, SystemRandom().random()))
 
     def _refuse(self, status: int, text: str) -> None:
         """Raise the reason if no other attempt can change the server's answer."""
         if status in GONE:
             raise SlotGone(text)
-        if status not in RETRIED:
+        self._refusals += 1
+        if status not in RETRIED or self._refusals > MAX_REFUSALS:
             raise FileRejected(FILE_REJECTED, text, {"status": status})
 
     async def _ask(self) -> None:
@@ -163,6 +168,9 @@ class Sender:
             self._refuse(status, text)
             raise OSError(text)
         self._sent = int(offset)
+        if 0 < self._sent == self._file.size:
+            # The slot ends when the server has written the file to its disk.
+            raise OSError("the server does not finish the file")
 
     async def _exchange(self, method: str) -> tuple[int, str, HTTPResponse]:
         """Return the answer to a request: its status, its sentence, and all of it."""
@@ -197,8 +205,7 @@ class Sender:
         if method == "PUT":
             head += [f"Content-Length: {file.size - start}", f"Content-Type: {file.type}", "Expect: 100-continue"]
             if start:
-                place = f"{start}-{file.size - 1}" if start < file.size else "*"
-                head.append(f"Content-Range: bytes {place}/{file.size}")
+                head.append(f"Content-Range: bytes {start}-{file.size - 1}/{file.size}")
         writer.write("\r\n".join([*head, "Connection: close", "", ""]).encode())
         with suppress(TimeoutError):
             await asyncio.wait_for(has_answer.wait(), EXPECT_SECONDS)

@@ -131,6 +131,25 @@ async def test_a_file_is_shared_once_if_the_answer_is_lost(web: WebPort, path: P
 
 
 @with_ports
+async def test_a_complete_file_is_waited_for_and_not_sent_again(web: WebPort, path: Path) -> None:
+    web.seconds_to_finish = 0.05
+    async with joined(web) as chat:
+        assert (await chat.upload(path)).seq == 1
+    methods = [request.split()[0] for request, _ in web.requests]
+    assert methods[0] == "PUT"
+    assert set(methods[1:]) == {"HEAD"}
+
+
+@with_ports
+async def test_a_refusal_that_may_end_is_given_up_at_last(web: WebPort, path: Path) -> None:
+    web.refusal = ("503 Service Unavailable", "the disk of the server is full.")
+    async with joined(web) as chat:
+        with pytest.raises(FileRejected, match=r"^the disk of the server is full\.$|^503 Service Unavailable$"):
+            await chat.upload(path)
+    assert len(web.requests) == uploading.MAX_REFUSALS + 1
+
+
+@with_ports
 async def test_a_server_that_has_forgotten_the_upload_gets_it_again(web: WebPort, path: Path) -> None:
     web.cuts = [100_000]
     exchange = uploading.Sender._exchange

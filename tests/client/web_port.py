@@ -39,6 +39,8 @@ class WebPort:
         """Called once, when a file is complete and shared, before its answer."""
         self.is_paused = False
         """Whether the bytes of files are not read."""
+        self.seconds_to_finish = 0.0
+        """The time that the disk takes. The connection breaks meanwhile."""
         self.scheme = "http"
         self.number = 0
         self._tokens = map("secret-{}".format, count(1))
@@ -106,14 +108,14 @@ class WebPort:
         if self.refusal is not None:
             return _response(*self.refusal)
         if slot is None:
-            return _response("404 Not Found", "There is no such upload.")
+            return _response("410 Gone", "This upload is over, or there was none.")
         if method == "HEAD":
             return f"HTTP/1.1 204 No Content\r\nUpload-Offset: {len(slot.data)}\r\nConnection: close\r\n\r\n"
-        length = int(headers["Content-Length"])
-        place = headers.get("Content-Range", f"bytes 0-{length - 1}/{length}")
-        first_byte = place.removeprefix("bytes ").partition("-")[0]
-        if length and int(first_byte) != len(slot.data):
-            return _response("409 Conflict", "The server has another part of the file.")
+        length, size = int(headers["Content-Length"]), slot.params["size"]
+        if (place := headers.get("Content-Range")) is None:
+            slot.data = b""
+        elif place != f"bytes {len(slot.data)}-{size - 1}/{size}" or length != size - len(slot.data):
+            return _response("416 Range Not Satisfiable", "The upload goes on elsewhere.")
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         cut = self.cuts.pop(0) if self.cuts else None
         while self.is_paused:
@@ -128,6 +130,9 @@ class WebPort:
                 cut -= len(data)
                 if cut <= 0:
                     return None
+        if self.seconds_to_finish:
+            asyncio.get_running_loop().call_later(self.seconds_to_finish, self.share, token)
+            return None
         self.share(token)
         if self.before_answer is not None:
             act, self.before_answer = self.before_answer, None

@@ -1,8 +1,8 @@
 """Uploads of files to slots: ``PUT /files/NAME`` with the slot's token in ``Authorization: Bearer TOKEN``.
 
 ``HEAD`` says in ``Upload-Offset`` how many bytes are there. A ``PUT`` with ``Content-Range: bytes FIRST-LAST/SIZE``
-continues from there, on any connection. One without it starts again. The token never stands in an address, because
-servers and proxies log addresses.
+continues from there, on any connection. One without it starts again. ``DELETE`` ends the upload. The token never
+stands in an address, because servers and proxies log addresses.
 """
 
 from __future__ import annotations
@@ -56,14 +56,17 @@ class UploadDoor:
     def handle(self, request: Request, reply: Reply) -> None:
         """Reply to *request*, whose path is ``/files/NAME``."""
         match = _bearer.fullmatch(request.headers.get(b"authorization", b"").strip())
-        if request.method not in ("HEAD", "PUT"):
-            respond_text(reply, 405, "A file is uploaded with PUT.", ((b"Allow", b"HEAD, PUT"),))
+        if request.method not in ("DELETE", "HEAD", "PUT"):
+            respond_text(reply, 405, "A file is uploaded with PUT.", ((b"Allow", b"DELETE, HEAD, PUT"),))
         elif match is None:
             respond_text(reply, 401, _UNAUTHORIZED, ((b"WWW-Authenticate", b"Bearer"),))
         elif (slot := self.uploads.find(match[1].decode())) is None:
             respond_text(reply, 410, _NO_SLOT)
         elif request.method == "HEAD":
             reply.respond(204, (_offset(self._received(slot)), (b"Cache-Control", b"no-store")))
+        elif request.method == "DELETE":
+            slot.end("the upload was cancelled.")
+            reply.respond(204)
         else:
             self._receive(slot, request, reply)
 

@@ -172,8 +172,8 @@ def test_successor_behind_a_proxy_sees_the_client(given: str | None, scheme: str
     client = world.client(IPv4Address("TCP", PROXY, 50000))
     client.get("/", x_forwarded_for="192.0.2.77")  # of another client of the proxy
     client.send(request_bytes(target="/echo", x_forwarded_for=given, x_forwarded_proto=scheme))
-    transport = opener.opened[0].transport
-    source = source_of(cast("StreamTransport", transport))
+    transport = cast("StreamTransport", opener.opened[0].transport)
+    source = source_of(transport)
     assert source.address == given
     assert not source.is_local
     assert source.is_encrypted is ISSLTransport.providedBy(transport) is (scheme == "https")

@@ -137,7 +137,7 @@ def test_page_can_be_below_a_path() -> None:
 def test_websocket_can_be_below_a_path() -> None:
     world = SiteWorld(WebSettings(path="/chat"))
     client = world.browser()
-    client.send(request_bytes(target="/chat/ws", **UPGRADE))
+    client.send(request_bytes("GET", "/chat/ws", b"", **UPGRADE))
     assert client.rest().startswith(b"HTTP/1.1 101 ")
 
 
@@ -204,14 +204,14 @@ def test_foreign_page_opens_no_websocket(origin: str, client: HttpClient) -> Non
 @pytest.mark.parametrize("origin", [None, "http://localhost:8080"])
 def test_own_page_and_programs_open_a_websocket(origin: str | None, client: HttpClient) -> None:
     assert client.get("/").status == 200
-    client.send(request_bytes(target="/ws", **(UPGRADE | {"host": "localhost:8080", "origin": origin})))
+    client.send(request_bytes("GET", "/ws", b"", **(UPGRADE | {"host": "localhost:8080", "origin": origin})))
     head, _, _frames = client.rest().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
 
 
 def test_first_message_may_come_with_the_handshake(client: HttpClient) -> None:
     hello = b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":1,"nick":"ann"}}'
-    client.send(request_bytes(target="/ws", **UPGRADE) + text(hello))
+    client.send(request_bytes("GET", "/ws", b"", **UPGRADE) + text(hello))
     _head, _, frames = client.rest().partition(b"\r\n\r\n")
     assert b'"nick":"ann"' in frames
 
@@ -242,7 +242,7 @@ def test_full_server_says_so() -> None:
     assert (response.status, response.text) == (503, "This server is full. Try again later.\n")
     assert int(response.headers["retry-after"]) > 0
     assert page.has_ended()
-    socket.send(request_bytes(target="/ws", **UPGRADE))
+    socket.send(request_bytes("GET", "/ws", b"", **UPGRADE))
     assert close_frame(socket) == Close(1013, "This server is full. Try again later.")
     assert socket.has_ended()
     assert world.hub.rejections[Rejection.FULL] == 2
@@ -265,7 +265,7 @@ def test_banned_address_does_not_get_in() -> None:
     assert response.status == 403
     assert response.text.startswith("You are banned")
     assert page.has_ended()
-    socket.send(request_bytes(target="/ws", **UPGRADE))
+    socket.send(request_bytes("GET", "/ws", b"", **UPGRADE))
     assert close_frame(socket).reason.startswith("You are banned")
     assert world.hub.rejections[Rejection.BANNED] == 2
     assert world.browser().get("/").status == 200
@@ -279,7 +279,7 @@ def test_banned_address_behind_a_proxy_does_not_get_in() -> None:
     assert client.get("/files/x", "PUT", x_forwarded_for=STRANGER.host).status == 403
     assert not world.shown
     assert client.get("/", x_forwarded_for="198.51.100.9").status == 200
-    client.send(request_bytes(target="/ws", x_forwarded_for=STRANGER.host, **UPGRADE))
+    client.send(request_bytes("GET", "/ws", b"", x_forwarded_for=STRANGER.host, **UPGRADE))
     assert close_frame(client).reason.startswith("You are banned")
 
 
@@ -287,7 +287,7 @@ def test_address_behind_a_proxy_has_its_own_limit() -> None:
     world = SiteWorld(WebSettings(proxies=(PROXY.host,)), replace(DEFAULTS, address_connections=1))
     clients = [world.browser(PROXY) for _ in range(3)]
     for client, address in zip(clients, ["198.51.100.9", "198.51.100.9", "198.51.100.10"], strict=True):
-        client.send(request_bytes(target="/ws", x_forwarded_for=address, **UPGRADE))
+        client.send(request_bytes("GET", "/ws", b"", x_forwarded_for=address, **UPGRADE))
     assert clients[0].rest().startswith(b"HTTP/1.1 101 ")
     assert close_frame(clients[1]).code == 1013
     assert clients[1].has_ended()
