@@ -25,7 +25,7 @@ from broadcast.client.certificates import CertificateError
 from broadcast.client.protocol.errors import FILE_REJECTED, FileRejected, Unreachable, Untrusted, UploadFailed
 from broadcast.client.protocol.session import Backoff
 from broadcast.client.streams import describe_failure, open_stream
-from broadcast.client.tls import Trust
+from broadcast.client.tls import Trust, unchecked_context
 
 if TYPE_CHECKING:
     from socket import socket
@@ -117,7 +117,9 @@ class Sender:
             raise Unreachable(f"the server takes files only without encryption, at {slot.url}, so nothing was sent")
         self._host = host
         self._port = url.port or (443 if is_secure else 80)
-        self._trust = (trust or Trust(host)) if is_secure else None
+        self._place = show_address(host, self._port)
+        # Without TLS, anybody on the way can replace the address of the slot, so its certificate proves nothing.
+        self._trust = (trust or Trust(host, context=unchecked_context())) if is_secure else None
         self._path = url.path + (f"?{url.query}" if url.query else "")
         self._netloc = url.netloc
         self._token = slot.token
@@ -143,9 +145,9 @@ class Sender:
             except (OSError, HTTPException) as error:
                 problem = _describe(error)
             except CertificateError as error:
-                raise Untrusted(error.problem, error.fingerprint, error.known) from None
+                raise Untrusted(error.problem, error.fingerprint, error.known, self._place) from None
             self._failures += 1
-            problem = f"no connection to {show_address(self._host, self._port)} for files: {problem}"
+            problem = f"no connection to {self._place} for files: {problem}"
             if self._moved_at is None:
                 raise Unreachable(problem)
             if monotonic() > self._moved_at + PATIENCE_SECONDS:

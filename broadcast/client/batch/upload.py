@@ -148,7 +148,7 @@ def _status_of(error: errors.ChatError) -> int:
 
 def _reason(error: errors.ChatError, options: Options) -> str:
     match error:
-        case errors.Untrusted():
+        case errors.Untrusted(place=""):
             return " ".join(refusal(error, options))
         case errors.PasswordNeeded():
             return f"the nickname was refused: {error} {PASSWORD_HINT}"

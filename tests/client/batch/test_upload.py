@@ -32,6 +32,8 @@ class World:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.identity: Identity | None = None
+        self.web_identity: Identity | None = None
+        """That of the web port, if it has one of its own."""
         self.web: WebPort
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -42,7 +44,8 @@ class World:
 
         async def listen() -> None:
             context = self.identity.context() if self.identity else None
-            self.web = await WebPort(await Port().listen(context=context)).listen(context)
+            web_context = self.web_identity.context() if self.web_identity else context
+            self.web = await WebPort(await Port().listen(context=context)).listen(web_context)
 
         asyncio.run_coroutine_threadsafe(listen(), self._loop).result(PATIENCE)
         return self.web.port.server
@@ -200,6 +203,14 @@ def test_the_key_of_the_server_is_checked(world: World, tmp_path: Path) -> None:
     assert status == 7
     assert f"accept it with --fingerprint {world.identity.fingerprint}" in reason
     assert world.upload(tls=True, fingerprint=f"SHA256:{'a1' * 32}")[0] == 7
+
+
+def test_the_key_of_the_web_port_is_checked(world: World, tmp_path: Path) -> None:
+    world.identity, world.web_identity = Identity(tmp_path), Identity(tmp_path)
+    world.start()
+    ours, theirs = world.identity.fingerprint, world.web_identity.fingerprint
+    reason = f"the key of 127.0.0.1:{world.web.number} is {theirs}, and not {ours}"
+    assert world.upload(tls=True, fingerprint=ours) == (7, reason)
 
 
 def test_an_output_that_cannot_be_written_is_status_6(world: World) -> None:
