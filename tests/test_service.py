@@ -85,7 +85,9 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
     options = (
         "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --probe 30 --gone 90 --unicode-nicknames "
         "--data here --metrics 9464 --tls 0 --tls unix:tls --cert c --key k "
-        "--log-format json --lobby Hall --rooms fixed --room kitchen --room attic"
+        "--log-format json --lobby Hall --rooms fixed --room kitchen --room attic "
+        "--web 8080 --web unix:web --web-tls 8443 --web-path /chat --web-url https://chat.example/ --web-hsts "
+        "--web-origin https://a.example --web-origin http://b.example:81/ --trusted-proxy 10.0.0.1 --trusted-proxy unix"
     )
     assert parse(*options.split()).config == Config(
         ("0", "unix:a,b"),
@@ -104,6 +106,13 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
         log_format="json",
         lobby="hall",
         fixed_rooms=("kitchen", "attic"),
+        web=("8080", "unix:web"),
+        web_tls=("8443",),
+        web_path="/chat",
+        web_url="https://chat.example/",
+        web_hsts=True,
+        web_origins=("https://a.example", "http://b.example:81"),
+        trusted_proxies=("10.0.0.1", "unix"),
     )
     assert parse("--ephemeral").config.data is None
     limits = parse("--paste-lines", "5", "--lines-per-second", "0.5", "--limits", "on").config.limits
@@ -225,7 +234,7 @@ def test_ephemeral_service_says_that_it_stores_nothing() -> None:
     assert server._storage_note.endswith("server stops. The limits on people and addresses are off.")
 
 
-@pytest.mark.parametrize("option", ["--port", "--metrics"])
+@pytest.mark.parametrize("option", ["--port", "--metrics", "--web"])
 def test_invalid_endpoint_is_reported_in_one_line(option: str) -> None:
     with pytest.raises(SystemExit, match=f"^broadcast: {option} nonsense:1 cannot be used "):
         make_service(f"{option} nonsense:1")
@@ -275,6 +284,23 @@ def test_metrics_need_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
             assert make_service("--ephemeral")._monitor is None
 
 
+@pytest.mark.parametrize("missing", ["h11", "websockets", "websockets.server"])
+def test_page_needs_its_packages(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_service("--ephemeral --web 0")
+    for module in list(sys.modules):
+        if module.startswith("broadcast.doors.web."):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit, match=f"^broadcast: --web needs h11 and websockets: {PIP} install h11 websockets$"):
+        make_service("--ephemeral --web 0")
+    assert make_service("--ephemeral")
+
+
+def test_page_encrypts_once() -> None:
+    with pytest.raises(SystemExit, match=r"^broadcast: --web-tls ssl:8443: this would encrypt twice\."):
+        make_service("--ephemeral --web-tls ssl:8443")
+
+
 def test_provider_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     command_line = "--ephemeral --oidc https://login.example --oidc-client-id chat"
     assert isinstance(make_service(command_line)._hub.authenticator.provider, OidcProvider)
@@ -301,7 +327,7 @@ from broadcast.service import Options, makeService
 options = Options()
 options.parseOptions(["--ephemeral"])
 makeService(options)
-print({"prometheus_client", "twisted.web.server", "broadcast.server.metrics"} & sys.modules.keys())
+print({"prometheus_client", "twisted.web.server", "broadcast.server.metrics", "h11"} & sys.modules.keys())
 """
     process = run(sys.executable, "-c", code)
     assert process.stdout == "set()\n", process.stderr

@@ -338,7 +338,7 @@ class FileArchive(Protocol):
         """Return the total size of the complete files of *owner*."""
 
     def remove_oldest(self, owner: str) -> bool:
-        """Remove the oldest file of *owner*. Return False if there is none."""
+        """Remove the oldest file of *owner*, unless it is the only one. Return whether there was one to remove."""
 
     def remove(self, file_id: str) -> None:
         """Remove the file with this id, because it was not shared after all. It may be gone already."""

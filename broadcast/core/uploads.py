@@ -87,7 +87,7 @@ class Slot:
     name: str
     """The sanitized name of the file; empty until ``begin`` if the user has asked for a link."""
     size: int | None
-    """The size in bytes; None until ``begin`` if it is not known."""
+    """The size in bytes; None until ``begin`` for a link."""
     type: str
     """The media type as the client gives it; empty if it gives none."""
     sha256: str
@@ -97,7 +97,11 @@ class Slot:
     """Time when the slot was opened, in monotonic seconds."""
     expires: float
     """Time of day until which the upload must begin, or be complete once it has begun."""
+    is_link: bool
+    """Whether the slot was opened for a file that is not known yet."""
     state: State = "open"
+    reserved: int = 0
+    """Number of bytes that are reserved for the upload: its size, once it has begun."""
     address: str | None = field(default=None, repr=False)
     """The address from which the upload comes."""
     on_end: Callable[[str], None] | None = field(default=None, repr=False)
@@ -112,7 +116,7 @@ class Slot:
         """Begin to receive *size* bytes from the IP address *address*, or continue. Raises ``FileRejected``.
 
         *on_end* is called with the reason if the slot ends before ``complete``. The door then drops the bytes. *name*
-        is for a slot that has none.
+        is for a link. Its upload can begin again with another name and size.
         """
         self.uploads.begin(self, size, address, name)
         self.on_end = on_end
@@ -235,32 +239,33 @@ class Uploads:
             uid,
             self._clock.now(),
             at + OPEN_SECONDS,
+            is_link=size is None,
         )
         self._count_opening(owner)
         self._slots[_digest(slot.token)] = slot
         self._per_person[owner] += 1
-        self._clock.call_later(OPEN_SECONDS, partial(self._expire, slot))
+        self._expire_after(OPEN_SECONDS, slot)
         return slot
 
     def begin(self, slot: Slot, size: int, address: str | None, name: str) -> None:
         """See ``Slot.begin``."""
         if slot.state not in {"open", "begun"}:
             raise FileRejected("the upload has ended.", "upload-ended")
-        if slot.size is not None and size != slot.size:
+        if not slot.is_link and size != slot.size:
             raise FileRejected(f"the upload was announced with {slot.size} bytes, not {size}.", "upload-ended")
-        if slot.state == "begun":
-            return
         self._check_size(size)
-        self._check_begun(address)
-        self._check_space(slot.owner, size)
-        slot.name = slot.name or clean_file_name(name)
-        slot.size = size
-        slot.address = address
-        slot.state = "begun"
-        slot.expires += UPLOAD_SECONDS - OPEN_SECONDS
-        self._begun[find_source(address)] += 1
-        self.reserved_bytes += size
-        self._clock.call_later(slot.opened + UPLOAD_SECONDS - self._clock.now(), partial(slot.end, _EXPIRED))
+        self._check_space(slot.owner, size - slot.reserved)
+        if slot.state == "open":
+            self._check_begun(address)
+            slot.address = address
+            slot.state = "begun"
+            slot.expires += UPLOAD_SECONDS - OPEN_SECONDS
+            self._begun[find_source(address)] += 1
+            self._expire_after(slot.opened + UPLOAD_SECONDS - self._clock.now(), slot)
+        if slot.is_link:
+            slot.name = clean_file_name(name)
+        self.reserved_bytes += size - slot.reserved
+        slot.size = slot.reserved = size
 
     def complete(self, slot: Slot, file: FileInfo, on_result: OnShared) -> None:
         """See ``Slot.complete``."""
@@ -284,9 +289,15 @@ class Uploads:
             for slot in [slot for slot in self._slots.values() if slot.member is member]:
                 self.end(slot, "the session has ended.")
 
-    def _expire(self, slot: Slot) -> None:
-        if slot.state == "open":
-            self.end(slot, _EXPIRED)
+    def _expire_after(self, seconds: float, slot: Slot) -> None:
+        """End *slot* if it is in the present state after *seconds*."""
+        # The timer does not refer to the slot, which would otherwise remain in memory together with its session.
+        self._clock.call_later(seconds, partial(self._expire, _digest(slot.token), slot.state))
+
+    def _expire(self, digest: bytes, state: State) -> None:
+        slot = self._slots.get(digest)
+        if slot is not None and slot.state == state:
+            self.end(slot, "the time for the upload is over.")
 
     def _release(self, slot: Slot, state: State) -> None:
         """Stop counting *slot*, which is open or begun, and put it into *state*."""
@@ -294,7 +305,7 @@ class Uploads:
         _decrease(self._per_person, slot.owner)
         if slot.state == "begun":
             _decrease(self._begun, find_source(slot.address))
-            self.reserved_bytes -= slot.size or 0
+            self.reserved_bytes -= slot.reserved
         slot.state = state
 
     # Limits
@@ -380,7 +391,8 @@ class Uploads:
 
     def _on_stored(self, slot: Slot, on_result: OnShared, event: Stored | TopicChanged | StoreFailed) -> None:
         if isinstance(event, Shared):
-            self._make_room(slot, event.file)
+            while self.archive.used_bytes > self._limits.files_total and self.archive.remove_oldest(slot.owner):
+                pass
             on_result(event)
         else:
             assert isinstance(event, StoreFailed)
@@ -405,16 +417,6 @@ class Uploads:
     def _reject(self, file: FileInfo, on_result: OnShared, error: RejectedError) -> None:
         self.archive.remove(file.id)
         on_result(error)
-
-    def _make_room(self, slot: Slot, file: FileInfo) -> None:
-        """Remove the oldest files of the owner of *slot*, but not *file*, while all files take too much space."""
-        archive = self.archive
-        while archive.used_bytes > self._limits.files_total and archive.bytes_of(slot.owner) > file.size:
-            if not archive.remove_oldest(slot.owner):
-                break
-
-
-_EXPIRED: Final = "the time for the upload is over."
 
 
 def _owner(member: Member) -> str:

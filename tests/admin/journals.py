@@ -40,6 +40,14 @@ LOBBY: Sequence[Event] = (
 KITCHEN: Sequence[Event] = (TopicChanged(1, "ann", "lunch"), Message(1, "ann", "soup", NOON + 30))
 
 
+def share_file(seq: int) -> tuple[str, str]:
+    """Return the statements that turn the line *seq* of the lobby into a shared file."""
+    return (
+        f"UPDATE events SET kind = 'shared', text = 'report.pdf' WHERE seq = {seq}",  # noqa: S608 - a number
+        f"INSERT INTO files VALUES ({seq}, 'k3x', 1234567, 'application/pdf', 'ab', 0, 0)",  # noqa: S608 - likewise
+    )
+
+
 class Writer:
     """A journal in *folder* that is open, as that of a server."""
 

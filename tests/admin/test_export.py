@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.admin.conftest import Run
-from tests.admin.journals import contents
+from tests.admin.journals import contents, share_file
 from tests.harness import NOON
 
 TEXT = """\
@@ -55,6 +55,17 @@ def test_json_is_one_object_a_line(run: Run) -> None:
     waiting = {"room": None, "id": 2, "at": NOON + 5, "kind": "private", "nick": "ann", "to": "bob"}
     assert private[1] == waiting | {"text": "are you there?", "uid": "p2", "delivered": False}
     assert private[0]["delivered"] is True
+
+
+def test_files_are_exported_with_their_size_and_their_hash(run: Run, folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as db:
+        for statement in share_file(2):
+            db.execute(statement)
+        db.commit()
+    assert run("export").out.splitlines()[2] == "#2 [2026-01-15T12:01:00+00:00] * bob shared report.pdf (1.2 MB)"
+    line = json.loads(run("export", "--json").out.splitlines()[1])
+    file = {"id": "k3x", "name": "report.pdf", "size": 1234567, "type": "application/pdf", "sha256": "ab"}
+    assert (line["kind"], line["text"], line["file"]) == ("shared", "report.pdf", file | {"width": 0, "height": 0})
 
 
 def test_rooms_and_times_are_chosen(run: Run) -> None:

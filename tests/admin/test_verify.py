@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.admin.conftest import Run
-from tests.admin.journals import contents
+from tests.admin.journals import contents, share_file
 
 INTACT = "lobby: 3 lines, #1-#3\nkitchen: 1 lines, #1-#1\nThe journal is intact.\n"
 
@@ -37,6 +37,7 @@ def test_an_intact_journal_is_described(run: Run, folder: Path, used_folder: Pat
         ("UPDATE events SET nick = X'00' WHERE seq = 2", "lobby: the journal's line #2 cannot be read"),
         ("INSERT INTO events SELECT 9 << 40 | 1, at, kind, nick, text, uid, session FROM events WHERE seq = 1",
          f"the line with the key {9 << 40 | 1} belongs to no room"),
+        ("UPDATE events SET kind = 'shared' WHERE seq = 2", "lobby: the journal's line #2 cannot be read"),
         ("UPDATE indexed SET upto = 99 WHERE upto < 99", "lobby: the mark of the search index is wrong"),
         ("UPDATE accounts SET created = 'noon'", "the journal's table accounts cannot be read"),
         ("UPDATE private_lines SET at = 'noon'", "the journal's table private_lines cannot be read"),
@@ -53,6 +54,15 @@ def test_problems_are_listed(run: Run, folder: Path, statement: str, problem: st
         f"broadcast-admin: {folder / 'journal.sqlite'} is damaged: restore a backup, or save what is readable\n"
     )
     assert contents(folder) == before
+
+
+def test_a_journal_with_a_file_is_intact_and_so_is_its_backup(run: Run, folder: Path, tmp_path: Path) -> None:
+    change(folder, *share_file(3))
+    assert run("verify") == (0, INTACT, "")
+    run("backup", str(tmp_path / "copy"))
+    assert run("verify", str(tmp_path / "copy")) == (0, INTACT, "")
+    change(folder, "DELETE FROM files")
+    assert "lobby: the journal's line #3 cannot be read" in run("verify").out
 
 
 def test_missing_lines_at_the_end_are_found(run: Run, folder: Path) -> None:
@@ -108,6 +118,8 @@ def test_a_file_that_is_no_journal_is_reported_without_advice_about_the_folder_o
 
 
 def test_a_journal_of_an_earlier_version_is_verified(run: Run, folder: Path) -> None:
+    change(folder, "PRAGMA user_version = 5", "DROP TABLE files")
+    assert run("verify").status == 0
     change(folder, "PRAGMA user_version = 4", "DROP TABLE accounts")
     assert run("verify").status == 0
     change(folder, "PRAGMA user_version = 1")

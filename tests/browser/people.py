@@ -117,8 +117,11 @@ class Person:
     def until(self, text: str) -> None:
         """Read until *text* has arrived."""
         while text not in self.seen:
-            data = self._socket.recv(65536)
-            assert data, f"{self.nick} was disconnected and has seen {self.seen[-2000:]!r}"
+            try:
+                data = self._socket.recv(65536)
+            except TimeoutError:
+                data = b""
+            assert data, f"{self.nick} has not seen {text!r} but {self.seen[-2000:]!r}"
             self.seen += data.decode(errors="replace")
 
     def read_until(self, text: str) -> str:

@@ -25,9 +25,9 @@ def until_shown(page: Page, text: str) -> None:
 
 def test_everybody_reads_everybody(pages: Pages, bob: Person, robot: Program) -> None:
     ann = pages.join("ann")
-    bob.until("ann joined")
+    bob.until(" * ann ")
     say(ann, "hello from a browser")
-    bob.until("<ann> hello from a browser")
+    bob.until("ann: hello from a browser")
     assert robot.said("hello from a browser")["nick"] == "ann"
     bob.say("hello from telnet")
     until_shown(ann, "hello from telnet")

@@ -9,6 +9,7 @@ from broadcast.core.events import (
     Announced,
     Barrier,
     Event,
+    FileInfo,
     JoinCount,
     Joined,
     LeaveCount,
@@ -17,6 +18,7 @@ from broadcast.core.events import (
     Notice,
     PrivateMessage,
     Renamed,
+    Shared,
     StoreFailed,
 )
 from broadcast.core.interfaces import Batch
@@ -120,6 +122,16 @@ def test_overrides_are_in_the_order_of_the_batch(room: dict[int, Membership]) ->
     ignore(room, ANN, "carol", "bob")
     events = [message(id_, nick, "x") for id_, nick in ((2, "bob"), (1, "ann"), (3, "carol"), (2, "bob"))]
     assert build(room, *events, Left(1, "ann")).overrides[ANN] == [(at, None) for at in range(5)]
+
+
+def test_file_is_shown_to_its_author_but_not_to_those_who_ignore_them(room: dict[int, Membership]) -> None:
+    file = Shared(ANN, "ann", FileInfo("k3x", "a", 5, "text/plain", ""), 0.0, 1)
+    ignore(room, BOB, "ann")
+    ignore(room, ANN, "ann")
+    batch = build(room, file, message(ANN, "ann", "hi", 2))
+    assert seen(batch, ANN) == [file]
+    assert seen(batch, BOB) == []
+    assert seen(batch, CAROL) == [file, message(ANN, "ann", "hi", 2)]
 
 
 def test_members_who_ignore_the_same_people_share_their_overrides(room: dict[int, Membership]) -> None:

@@ -44,10 +44,11 @@ class MemoryArchive:
         return sum(file.size for file in self.files.values() if file.owner == owner)
 
     def remove_oldest(self, owner: str) -> bool:
-        oldest = next((file_id for file_id, file in self.files.items() if file.owner == owner), None)
-        if oldest is not None:
-            del self.files[oldest]
-        return oldest is not None
+        own = [file_id for file_id, file in self.files.items() if file.owner == owner]
+        if len(own) < 2:
+            return False
+        del self.files[own[0]]
+        return True
 
     def remove(self, file_id: str) -> None:
         self.files.pop(file_id, None)

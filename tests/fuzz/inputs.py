@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-HARNESSES: Final = ("framing", "telnet", "text")
+HARNESSES: Final = ("framing", "telnet", "text", "websocket")
 SEEDS: Final = Path(__file__).with_name("seeds")
 """Folder with a folder for each harness: inputs that reach most of the code."""
 FOUND: Final = Path(__file__).with_name("found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from codecs import getincrementaldecoder
 from pathlib import Path
 from unittest import mock
 
@@ -13,11 +14,12 @@ import broadcast.core.sanitize
 import broadcast.doors.line.codec
 import broadcast.doors.line.editing
 import broadcast.doors.line.telnet
+import broadcast.doors.web.frames
 from tests.fuzz import __main__ as command
-from tests.fuzz import framing, telnet, text
+from tests.fuzz import framing, telnet, text, websocket
 from tests.fuzz.inputs import HARNESSES, SEEDS, stored
 
-CHECKS = {"framing": framing.check, "telnet": telnet.check, "text": text.check}
+CHECKS = {"framing": framing.check, "telnet": telnet.check, "text": text.check, "websocket": websocket.check}
 
 
 def test_every_harness_has_a_check() -> None:
@@ -64,6 +66,8 @@ def check_seeds(name: str) -> None:
         ("framing", broadcast.doors.line.editing, "_ZWJ", ""),
         ("framing", broadcast.doors.line.codec, "_NUL", 1),
         ("framing", broadcast.doors.line.telnet.Telnet, "_buffer_unfinished", lambda _telnet: None),
+        ("websocket", broadcast.doors.web.frames, "_LF", b"\r"),
+        ("websocket", broadcast.doors.web.frames, "getincrementaldecoder", lambda _: getincrementaldecoder("latin-1")),
     ],
 )
 def test_seeds_alone_find_what_is_broken(name: str, module: object, attribute: str, broken: object) -> None:

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Chat, roomName, webSocketAddress } from "../../broadcast/doors/web/page/chat.js";
-import { FakeChannels, FakeEnvironment, LIMITS, member, said, snapshot, welcome } from "./fakes.js";
+import { FakeChannels, FakeEnvironment, member, said, snapshot, welcome } from "./fakes.js";
 
 const EVENTS = ["state", "nick", "conversation", "lines", "members", "topic", "unread", "problem", "login"];
 
@@ -695,8 +695,4 @@ test("a tab that crashed resumes, because no other tab answers", async () => {
   after.env.advance(1000);
   assert.equal(await started, true);
   assert.equal(after.chat.state, "connecting");
-});
-
-test("the server's limits are known", () => {
-  assert.deepEqual(join().chat.limits, LIMITS);
 });

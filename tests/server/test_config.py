@@ -59,6 +59,13 @@ def test_config_file_has_all_settings(tmp_path: Path) -> None:
         lobby = "Hall"
         rooms = "fixed"
         room = ["kitchen", "ATTIC", "kitchen"]
+        web = 8080
+        web-tls = [8443, "unix:web.sock"]
+        web-path = "/chat/"
+        web-url = "https://Chat.example.com/Chat"
+        web-origin = "https://chat.example.com/"
+        web-hsts = true
+        trusted-proxy = ["10.0.0.1", "fd00::/8", "unix"]
         """,
     )
     assert config == Config(
@@ -78,6 +85,13 @@ def test_config_file_has_all_settings(tmp_path: Path) -> None:
         log_format="json",
         lobby="hall",
         fixed_rooms=("kitchen", "attic"),
+        web=("8080",),
+        web_tls=("8443", "unix:web.sock"),
+        web_path="/chat",
+        web_url="https://chat.example.com/Chat/",
+        web_origins=("https://chat.example.com",),
+        web_hsts=True,
+        trusted_proxies=("10.0.0.1", "fd00::/8", "unix"),
     )
 
 
@@ -133,6 +147,75 @@ def test_certificate_needs_a_tls_port_and_a_key_needs_a_certificate(tmp_path: Pa
         "--cert is the certificate of --tls, and no port is given: add --tls, as in --tls 5556."
     )
     assert load_error(tmp_path, tls="99999").startswith("--tls takes a number from 0 to 65535 or")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("web-path", "/chat"),
+        ("web-url", "https://chat.example.com"),
+        ("web-origin", "https://chat.example.com"),
+        ("web-hsts", True),
+        ("trusted-proxy", "10.0.0.1"),
+    ],
+)
+def test_settings_of_the_page_need_a_port(tmp_path: Path, setting: str, value: object) -> None:
+    assert load_error(tmp_path, **{setting: value}) == (
+        f"--{setting} is about the web page, and it has no port: add --web, as in --web 8080."
+    )
+    for port in ("web", "web-tls"):
+        load_config({setting: value, port: "8080", "cert": "c", "tls": "5556"}, tmp_path)
+
+
+def test_browsers_are_not_locked_out_by_a_certificate_that_they_do_not_trust(tmp_path: Path) -> None:
+    assert load_error(tmp_path, **{"web-tls": "8443", "web-hsts": True}).startswith("--web-hsts needs a certificate ")
+    assert load_config({"web-tls": "8443", "web-hsts": True, "cert": "c"}, tmp_path).web_hsts
+    assert load_config({"web": "8080", "web-hsts": True}, tmp_path).web_hsts, "a reverse proxy has the certificate"
+
+
+def test_certificate_may_be_for_the_page_alone(tmp_path: Path) -> None:
+    assert load_config({"web-tls": "8443", "cert": "c"}, tmp_path).cert == tmp_path / "c"
+
+
+def test_interface_may_be_for_the_page_alone(tmp_path: Path) -> None:
+    config = load_config({"port": "unix:chat.sock", "web": "8080", "interface": "0.0.0.0"}, tmp_path)  # noqa: S104
+    assert config.web == ("8080",)
+
+
+@pytest.mark.parametrize("path", ["/", "/chat", "/chat/", "/a/b-c_d.e~f"])
+def test_path_of_the_page_has_no_slash_at_its_end(tmp_path: Path, path: str) -> None:
+    assert load_config({"web": "8080", "web-path": path}, tmp_path).web_path == path.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "chat", "//", "/a//b", "/a b", "/a?b", "/a#b", "/..", "/%41", "/\u00e9", "/a\r\n", 7]
+)
+def test_other_paths_are_rejected(tmp_path: Path, path: object) -> None:
+    assert load_error(tmp_path, web="8080", **{"web-path": path}).startswith("--web-path takes ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("chat.example.com", "https://", "ftp://chat.example.com", "https://a b", "https://a?b", "https://a#b"),
+        *("https://ann@a", "https://a:99999", "https://[::1", "https://\u00e9.example", "//a", "", 7),
+    ],
+)
+def test_addresses_that_are_none_are_rejected(tmp_path: Path, url: object) -> None:
+    for setting in ("web-url", "web-origin"):
+        assert load_error(tmp_path, web="8080", **{setting: url}).startswith(f"--{setting} takes ")
+
+
+def test_origin_has_no_path(tmp_path: Path) -> None:
+    assert load_error(tmp_path, web="8080", **{"web-origin": "https://a/b"}) == (
+        "--web-origin takes a scheme and a host, as in https://chat.example.com, not 'https://a/b'."
+    )
+    assert load_config({"web": "8080", "web-url": "https://a/b"}, tmp_path).web_url == "https://a/b/"
+
+
+@pytest.mark.parametrize("proxy", ["", "proxy.example", "10.0.0.0/33", "10.0.0.1:80", "*", 7])
+def test_proxies_are_addresses(tmp_path: Path, proxy: object) -> None:
+    assert load_error(tmp_path, web="8080", **{"trusted-proxy": proxy}).startswith("--trusted-proxy takes ")
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "x" * 33, "küche", 7])

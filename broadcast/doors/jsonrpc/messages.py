@@ -653,6 +653,7 @@ METHODS: Final[Mapping[str, Method]] = {
         (
             "not-in-room",
             "uid-reused",
+            "not-kept",
             "muted",
             "no-files",
             "file-too-large",

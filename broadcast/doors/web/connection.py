@@ -96,8 +96,6 @@ class HttpConnection(Protocol):
         self._refusal: RejectedError | None = None
         self._request: Request | None = None
         self._successor: Protocol | None = None
-        self._pending_open: OpenProtocol | None = None
-        """Opens the successor once earlier replies are sent."""
         self.is_congested = False
         """Whether the transport holds bytes that the client has not read."""
         self._is_running = False
@@ -313,10 +311,7 @@ class HttpConnection(Protocol):
         if self._state is _State.IDLE:
             self._wait_for_request()
         elif self._exchange is not None:
-            if self._pending_open is not None:
-                self._open_successor(self._pending_open)
-            else:
-                self._exchange.on_drained()
+            self._exchange.on_drained()
 
     def _stop_stall_timer(self) -> None:
         timer, self._stall_timer = self._stall_timer, None
@@ -352,14 +347,10 @@ class HttpConnection(Protocol):
     # Another protocol
 
     def hand_over(self, open_protocol: OpenProtocol) -> None:
-        """Hand the connection over to the result of *open_protocol*, once earlier replies are sent."""
-        if self.is_congested:
-            self._pending_open = open_protocol
-        else:
-            self._open_successor(open_protocol)
+        """Hand the connection over to the result of *open_protocol*.
 
-    def _open_successor(self, open_protocol: OpenProtocol) -> None:
-        self._pending_open = None
+        Earlier replies are sent by then, as a request waits for that.
+        """
         exchange, request = self._exchange, self._request
         assert exchange is not None
         assert request is not None

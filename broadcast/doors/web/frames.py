@@ -22,8 +22,10 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024
 """Maximum size of a message from a client, in bytes."""
 SLICE_BYTES: Final = 512
 """Number of bytes that are parsed at once. They hold at most 85 frames, which takes less than half a millisecond."""
-MAX_REASON_BYTES: Final = 123
-"""Maximum size of the reason in a close frame, in bytes (RFC 6455, section 5.5)."""
+MAX_CONTROL_BYTES: Final = 125
+"""Maximum size of the payload of a control frame, in bytes (RFC 6455, section 5.5)."""
+MAX_REASON_BYTES: Final = MAX_CONTROL_BYTES - 2
+"""Maximum size of the reason in a close frame, in bytes."""
 PING_FRAME: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 
 _LF: Final = b"\n"
@@ -69,7 +71,8 @@ class MessageDecoder:
     def __init__(self) -> None:
         self.close: Close | None = None
         """The answer to the end of the input: to a close frame, or to a violation of the protocol. None before that."""
-        self._protocol = ServerProtocol(state=OPEN, max_size=MAX_MESSAGE_BYTES)
+        # The library counts a control frame toward the message in which it comes.
+        self._protocol = ServerProtocol(state=OPEN, max_size=MAX_MESSAGE_BYTES + MAX_CONTROL_BYTES)
         self._input = bytearray()
         """The bytes that have not been parsed."""
         self._message = bytearray()
@@ -138,7 +141,10 @@ class MessageDecoder:
         self._utf8 = None
 
     def _receive_fragment(self, data: bytes, *, is_last: bool) -> None:
-        """Add a part of a message, whose UTF-8 is checked so far."""
+        """Add a part of a message, whose size and UTF-8 are checked so far."""
+        if len(self._message) + len(data) > MAX_MESSAGE_BYTES:
+            self._end(Close(CloseCode.MESSAGE_TOO_BIG, f"A message holds at most {MAX_MESSAGE_BYTES} bytes."))
+            return
         if self._utf8 is None:
             self._utf8 = getincrementaldecoder("utf-8")()
         try:

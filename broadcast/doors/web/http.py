@@ -124,7 +124,7 @@ class Reply(Protocol):
         """Close the connection at once: the body cannot be completed."""
 
     def hand_over(self, open_protocol: OpenProtocol) -> None:
-        """Call *open_protocol* as soon as all earlier bytes are sent, and hand the connection over to its result.
+        """Call *open_protocol*, and hand the connection over to its result.
 
         The result takes the place of the HTTP connection in ``Connections``. Then it receives the bytes that follow
         the request, as all later ones, through ``dataReceived``. For a ``Refusal``, HTTP goes on instead.

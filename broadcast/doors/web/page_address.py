@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
     from broadcast.net.endpoints import Listener
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class PageAddress:
@@ -49,7 +51,8 @@ class PageAddress:
         for port in ports:
             match port.getHost():
                 case IPv4Address(host=host, port=number) | IPv6Address(host=host, port=number):
-                    return f"{scheme}://{self._name(host)}:{number}{self._prefix}/"
+                    port_part = "" if number == _DEFAULT_PORTS[scheme] else f":{number}"
+                    return f"{scheme}://{self._name(host)}{port_part}{self._prefix}/"
         return ""
 
     def _name(self, host: str) -> str:

@@ -62,7 +62,7 @@ class StaticFile:
 def load_files(folder: Path) -> dict[str, StaticFile]:
     """Return the files in *folder* by their path in a request. The index is also at ``/``."""
     files: dict[str, StaticFile] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("[!.]*")):
         content_type = _TYPES.get(path.suffix)
         if content_type is not None:
             content = path.read_bytes()

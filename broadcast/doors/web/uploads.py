@@ -1,8 +1,8 @@
 """Uploads of files to slots: ``PUT /files/NAME`` with the slot's token in ``Authorization: Bearer TOKEN``.
 
 ``HEAD`` says in ``Upload-Offset`` how many bytes are there. A ``PUT`` with ``Content-Range: bytes FIRST-LAST/SIZE``
-continues from there, on any connection. One without it starts again. The token never stands in an address, because
-servers and proxies log addresses.
+continues from there, on any connection. One without it starts again. ``DELETE`` ends the upload. The token never
+stands in an address, because servers and proxies log addresses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from broadcast.files.store import SharePlan, StoreError, StoreFull, WrongContent
 
 if TYPE_CHECKING:
     from broadcast.core.errors import FileWhy, RejectedError
-    from broadcast.core.uploads import Slot, Uploads
+    from broadcast.core.uploads import OnShared, Slot, Uploads
     from broadcast.doors.web.http import Handler, Headers, Reply, Request
     from broadcast.files.store import FileStore, Upload
 
@@ -52,18 +52,23 @@ class UploadDoor:
         """The uploads that have begun and not ended, with a connection or without one."""
         self._receivers: dict[Slot, _Receiver] = {}
         """The connections of uploads."""
+        self._unsized: set[Slot] = set()
+        """The slots of which nobody knows the size beforehand. For them, the largest size is reserved."""
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Reply to *request*, whose path is ``/files/NAME``."""
         match = _bearer.fullmatch(request.headers.get(b"authorization", b"").strip())
-        if request.method not in ("HEAD", "PUT"):
-            respond_text(reply, 405, "A file is uploaded with PUT.", ((b"Allow", b"HEAD, PUT"),))
+        if request.method not in ("DELETE", "HEAD", "PUT"):
+            respond_text(reply, 405, "A file is uploaded with PUT.", ((b"Allow", b"DELETE, HEAD, PUT"),))
         elif match is None:
             respond_text(reply, 401, _UNAUTHORIZED, ((b"WWW-Authenticate", b"Bearer"),))
         elif (slot := self.uploads.find(match[1].decode())) is None:
             respond_text(reply, 410, _NO_SLOT)
         elif request.method == "HEAD":
             reply.respond(204, (_offset(self._received(slot)), (b"Cache-Control", b"no-store")))
+        elif request.method == "DELETE":
+            slot.end("the upload was cancelled.")
+            reply.respond(204)
         else:
             self._receive(slot, request, reply)
 
@@ -75,7 +80,7 @@ class UploadDoor:
     def _receive(self, slot: Slot, request: Request, reply: Reply) -> None:
         """Receive the body of *request*, a PUT. It replaces an earlier one, whose connection may be half-open."""
         length, first = request.body.length, 0
-        size = slot.size if length is None else length
+        size = length if length is not None else None if slot in self._unsized else slot.size
         received = self._received(slot)
         if (header := request.headers.get(b"content-range")) is not None:
             match = _content_range.fullmatch(header.strip())
@@ -94,10 +99,12 @@ class UploadDoor:
         name = request.path.removeprefix("/files/")
         reserved = self.uploads.max_bytes if size is None else size
         try:
-            slot.begin(reserved, request.source.address, partial(self._drop, slot), name)
+            slot.begin(reserved, request.source.address, partial(self._end, slot), name)
         except FileRejected as error:
             refuse(reply, error, 409 if error.why == "upload-ended" else None)
             return
+        if size is None:
+            self._unsized.add(slot)
         if (former := self._receivers.pop(slot, None)) is not None:
             former.replace()
         if (upload := self._begun.get(slot)) is None:
@@ -113,10 +120,20 @@ class UploadDoor:
         if upload is not None:
             upload.discard()
 
+    def _end(self, slot: Slot, reason: str) -> None:
+        """Remove the bytes of *slot*, which has ended, and tell its client the *reason*."""
+        self._unsized.discard(slot)
+        self._drop(slot, reason)
+
     def forget(self, slot: Slot) -> None:
-        """Forget the upload to *slot*, which has ended."""
+        """Forget the upload to *slot*. It has ended, but another one may begin."""
         self._begun.pop(slot, None)
         self._receivers.pop(slot, None)
+
+    def complete(self, slot: Slot, file: SharedFile, on_result: OnShared) -> None:
+        """Announce *file*, the complete upload to *slot*."""
+        self._unsized.discard(slot)
+        slot.complete(file.info, on_result)
 
     def detach(self, slot: Slot) -> None:
         """Forget the connection of the upload to *slot*. Another one may continue it."""
@@ -199,7 +216,7 @@ class _Receiver:
         """Announce the file, or report why it cannot be stored. Then the client may try again."""
         self._door.forget(self._slot)
         if isinstance(result, SharedFile):
-            self._slot.complete(result.info, self._shared)
+            self._door.complete(self._slot, result, self._shared)
         else:
             self.fail(result)
 

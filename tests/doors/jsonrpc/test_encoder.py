@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from broadcast.core.events import (
     Barrier,
     CommandReply,
     Event,
+    FileInfo,
     Gap,
     JoinCount,
     Joined,
@@ -26,6 +28,7 @@ from broadcast.core.events import (
     PrivateMessage,
     Receipt,
     Renamed,
+    Shared,
     StoreFailed,
     TopicChanged,
 )
@@ -33,7 +36,7 @@ from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.encoder import RoomEncoder, encode_private
 from tests.doors.jsonrpc.openrpc import Checker
 
-ENCODER = RoomEncoder("lobby", lambda: 5.0)
+ENCODER = RoomEncoder("lobby", lambda: 5.0, lambda file: f"http://host/files/{file.id}/a" if file.size else "")
 SESSION = 0x2A00000007
 ID = "2a00000007"
 SAID = Message(SESSION, "bob", "hi", 1768478400.12345, 12)
@@ -55,6 +58,17 @@ def test_line_has_its_number_time_and_author() -> None:
         members | {"uid": "a-1"},
     )
     assert encoded(Message(0, "bob", "hi", 1768478400.12345, 12)) == ("said", members | {"session": ""})
+
+
+def test_file_has_its_address_or_none_if_it_is_no_longer_there() -> None:
+    file = FileInfo("k3x", "a.png", 5, "image/png", "ab" * 32, 640, 480)
+    described = {"id": "k3x", "name": "a.png", "size": 5, "type": "image/png", "sha256": "ab" * 32}
+    image = described | {"url": "http://host/files/k3x/a", "width": 640, "height": 480}
+    members = {"room": "lobby", "seq": 12, "at": 1768478400.123, "nick": "bob", "session": ID}
+    shared = Shared(SESSION, "bob", file, 1768478400.12345, 12, "u")
+    assert encoded(shared) == ("shared", members | {"file": image, "uid": "u"})
+    gone = Shared(SESSION, "bob", replace(file, size=0, width=0, height=0), 1768478400.12345, 12)
+    assert encoded(gone) == ("shared", members | {"file": described | {"size": 0, "url": None}})
 
 
 @pytest.mark.parametrize(
@@ -87,6 +101,7 @@ def test_failure_to_store_a_notification_is_refused_with_its_uid() -> None:
         (Message(SESSION, "bob", "hi", 1.0, uid="u"), "say", {"uid": "u"}),
         (Action(SESSION, "bob", "hi", 1.0), "emote", {}),
         (TopicChanged(SESSION, "bob", "news"), "topic", {}),
+        (Shared(SESSION, "bob", FileInfo("k3x", "a", 5, "", ""), 1.0, uid="u"), "upload", {"uid": "u"}),
     ):
         refused = encoded(StoreFailed(request, "disk full"))
         assert refused == ("refused", {"method": method, "code": 1001, "message": message} | uid)
@@ -108,7 +123,8 @@ def test_event_that_programs_need_not_know_is_empty() -> None:
 
 
 def test_event_in_a_result_has_the_members_of_its_notification_and_the_method() -> None:
-    for event in (SAID, Action(SESSION, "bob", "hi", 1.0, 12, uid="u")):
+    shared = Shared(SESSION, "bob", FileInfo("k3x", "a.png", 5, "image/png", "ab"), 1768478400.12345, 12, "u")
+    for event in (SAID, Action(SESSION, "bob", "hi", 1.0, 12, uid="u"), shared):
         method, params = encoded(event)
         assert json.loads(ENCODER.encode_in_result(event)) == {"method": method} | params
     assert json.loads(ENCODER.encode_gap_in_result(3, 9)) == {"method": "gap"} | encoded(Gap(3, 9))[1]

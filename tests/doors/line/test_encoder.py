@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -14,6 +15,7 @@ from broadcast.core.events import (
     CommandReply,
     ErrorReply,
     Event,
+    FileInfo,
     Gap,
     HistoryLine,
     JoinConfirmed,
@@ -29,6 +31,7 @@ from broadcast.core.events import (
     Renamed,
     ReplayLine,
     ServerNotice,
+    Shared,
     StoreFailed,
     TopicChanged,
     Uptime,
@@ -40,13 +43,18 @@ from broadcast.doors.line.encoder import MAX_TIME_TEXTS, LineEncoder
 NOW = datetime(2026, 1, 31, 14, 2, tzinfo=UTC).timestamp()
 HI = Message(2, "bob", "hi", NOW, 12)
 WAVES = Action(2, "bob", "waves", NOW, 13)
+FILE = FileInfo("k3x", "report.pdf", 1_234_567, "application/pdf", "ab" * 32)
+SHARED = Shared(2, "bob", FILE, NOW, 14)
+URL = "http://host:8080/files/k3x/report.pdf"
 PASSAGES: list[Event] = [Joined(2, "bob"), Left(2, "bob"), Left(2, "bob", "tired"), JoinCount(214), LeaveCount(6)]
 OTHERS: list[Event] = [Renamed(2, "bob", "rob"), Announced("tea"), PrivateMessage(2, "bob", 1, "psst")]
 
 
 def encode(event: Event | Notice, *, times: bool = False, quiet: bool = False) -> bytes:
     """Return the bytes of *event* in a view."""
-    return LineEncoder(View(times=times, quiet=quiet), lambda: NOW, UTC).encode(event)
+    return LineEncoder(View(times=times, quiet=quiet), lambda: NOW, UTC, lambda file: URL * bool(file.size)).encode(
+        event
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,6 +81,10 @@ def encode(event: Event | Notice, *, times: bool = False, quiet: bool = False) -
         (ServerNotice("Goodbye, ann."), " * Goodbye, ann."),
         (HistoryLine(HI), "-> #12 [14:02] bob: hi"),
         (HistoryLine(WAVES), "-> #13 [14:02] ** bob waves"),
+        (SHARED, f" * bob shared report.pdf (1.2 MB): {URL}"),
+        (HistoryLine(SHARED), f"-> #14 [14:02] * bob shared report.pdf (1.2 MB): {URL}"),
+        (ReplayLine(SHARED), f"[14:02] * bob shared report.pdf (1.2 MB): {URL}"),
+        (Shared(2, "bob", replace(FILE, size=0), NOW), " * bob shared report.pdf (0 bytes): no longer there"),
         (ReplayLine(HI), "[14:02] bob: hi"),
         (ReplayLine(WAVES), "[14:02] ** bob waves"),
         (Uptime(NOW - 86400, 1, 2), "-> up since 2026-01-30 14:02, 1 person, 2 lines."),
@@ -111,6 +123,10 @@ def test_gap_without_stored_lines_has_no_bytes() -> None:
 @pytest.mark.parametrize("event", [HI, WAVES])
 def test_view_with_times_shows_the_time_of_a_stored_line(event: Message | Action) -> None:
     assert encode(event, times=True) == b"[14:02] " + encode(event)
+
+
+def test_view_with_times_shows_the_time_of_a_file() -> None:
+    assert encode(SHARED, times=True) == b"[14:02]" + encode(SHARED)
 
 
 @pytest.mark.parametrize("event", [*PASSAGES, *OTHERS, ReplayLine(HI)])

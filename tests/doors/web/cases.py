@@ -191,6 +191,8 @@ def limits() -> Iterator[Case]:
     for number, size in enumerate((64, 256, 1024, 4096, 16384), 1):
         yield Case(f"9.3.{number}", fragments(cut(full, size)), [1, 2, 3, 4, 5])
         yield Case(f"9.3.{number} too long", fragments(cut(full + b"  ", size)), [], close=1009)
+    nearly = cut(full, MAX_MESSAGE_BYTES - 10)
+    yield Case("9 ping in a full message", fragments(nearly, frame(PING, b"x" * 125)), [1, 2, 3, 4, 5], [b"x" * 125])
     yield Case("9.7", b"".join(text(request(id_)) for id_ in range(1000)), list(range(1000)))
     empty = frame(TEXT, fin=False) + frame(CONT, fin=False) * 2000
     yield Case("9 empty fragments", empty + frame(CONT, request(1)), [1])

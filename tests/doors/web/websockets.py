@@ -61,7 +61,7 @@ def frame(
         head = bytes((flag | 126,)) + length.to_bytes(2, "big")
     else:
         head = bytes((flag | 127,)) + length.to_bytes(8, "big")
-    if mask is not None:
+    if mask is not None and any(mask):
         data = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
     return first + head + (mask or b"") + data
 

@@ -17,7 +17,7 @@ from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.opening import open_database
 from broadcast.journals.sqlite.schema import MIGRATIONS
-from tests.journals.contract import message
+from tests.journals.contract import message, shared
 from tests.journals.sqlite.support import (
     KITCHEN,
     create_old,
@@ -100,7 +100,27 @@ def test_lines_of_earlier_versions_have_no_session(tmp_path: Path) -> None:
         assert run.read(1, 3) == run.tail
 
 
-@pytest.mark.parametrize("version", [2, 3])
+def test_journal_of_version_5_can_hold_files(tmp_path: Path) -> None:
+    create_old(tmp_path / FILE, 5, 30)
+    with open_file(tmp_path) as db:
+        db.execute("INSERT INTO accounts VALUES (1, 'ann', 'a hash', '', 1.5, 2.5, '', '')")
+    with open_sqlite(tmp_path, tail=1) as run:
+        assert run.tail == [Message(0, "ann", "word30 everywhere", 1.5, 30)]
+        assert run.read_files() == []
+        assert run.append(shared("report.pdf")) == run.read_files() == [shared("report.pdf", 31)]
+        assert len(run.read(1, 99)) == 31
+    with open_sqlite(tmp_path, tail=1) as run:
+        assert run.tail == run.read_files() == [shared("report.pdf", 31)]
+        (account,) = run.journal.records.load().accounts
+        assert (account.name, account.password_hash) == ("ann", "a hash")
+        wait_until(lambda: marks_in(tmp_path) == [31])
+        assert run.matches("report") == [31]
+    with open_file(tmp_path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (6,)
+        assert db.execute("SELECT kind, text FROM lines WHERE seq = 31").fetchone() == ("shared", "report.pdf")
+
+
+@pytest.mark.parametrize("version", [2, 3, 5])
 def test_interrupted_migration_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     statements = len(MIGRATIONS[version])
     for failing in range(statements + 1):

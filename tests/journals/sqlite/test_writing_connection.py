@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journals.contract import Harness, message
+from tests.journals.contract import Harness, message, shared
 from tests.journals.sqlite.support import (
     IO_ERROR,
     WRITE_ERROR,
@@ -55,6 +55,18 @@ def test_doubtful_commit_is_undone_once_the_file_is_reachable(
         assert "unable to open" in append_failing(run, message("c"))
     append_stored(run, "d", 2)
     assert stored_in(tmp_path) == [(1, "a"), (2, "d")]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_failed_commit_leaves_no_file_behind(run: Harness, tmp_path: Path, *, after: bool) -> None:
+    append_stored(run, "a", 1)
+    break_connection(run, after=after)
+    append_failing(run, shared("b"))
+    assert stored_in(tmp_path) == [(1, "a")]
+    with open_file(tmp_path) as db:
+        assert db.execute("SELECT * FROM files").fetchall() == []
+    assert run.append(message("x"), shared("c")) == [message("x", 2), shared("c", 3)]
+    assert run.read_files() == [shared("c", 3)]
 
 
 def test_file_that_has_lost_lines_is_not_written(run: Harness, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 // @ts-check
 // The box in which messages are typed: sending, suggestions, drafts and earlier messages.
 
+import { COMMAND_NAMES, run } from "./commands.js";
 import { ask } from "./dialog.js";
 import { make } from "./drawing.js";
-import { byteLength, COMMAND_NAMES, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
+import { byteLength, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
 
 const MANY_LINES = 5; // more are sent only after a question
 const MOST_SENT = 100;
@@ -66,18 +67,12 @@ export class Composer {
     this.sent = [...this.sent.filter((one) => one !== text), text].slice(-MOST_SENT);
     this.set("");
     try {
-      if (command) await this.run(key, command);
-      else await Promise.all(lines.map((line) => this.chat.say(key, line)));
+      const opened = command && (await run(this.chat, key, command));
+      if (opened) this.current.show(opened);
+      if (!command) await Promise.all(lines.map((line) => this.chat.say(key, line)));
     } catch (error) {
       this.giveBack(key, text, error.message);
     }
-  }
-
-  /** Run a command, and show the conversation that it opens. @param {string} key @param {string} command */
-  async run(key, command) {
-    const result = await this.chat.command(key, command);
-    const opened = typeof result === "string" ? result : result?.key;
-    if (this.chat.conversations.has(opened)) this.current.show(opened);
   }
 
   /** @param {string[]} lines */

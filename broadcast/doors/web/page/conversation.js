@@ -6,11 +6,13 @@ import { drawRow, make } from "./drawing.js";
 import { keyOf, rowsOf } from "./rows.js";
 
 /** So many lines are drawn while the newest one is in sight. */
-const FOLLOW = 200;
+const FOLLOW = 150;
 /** At most so many lines are drawn. */
 const MOST = 500;
 /** So many lines are drawn or loaded at a time while the reader scrolls. */
 const CHUNK = 100;
+/** The shortest time between two drawings. More of them take time from typing, and nobody reads so fast. */
+const PAUSE_MS = 100;
 /** The newest line counts as in sight up to this distance in pixels, because zoom makes fractions. */
 const NEAR_END = 3;
 
@@ -41,9 +43,10 @@ export class ConversationView {
     this.drawn = new Map();
     /** The key of the window's first line, or null while the window follows the newest lines. @type {?number} */
     this.first = null;
-    /** The indexes of the window in the lines. */
+    /** The indexes of the window in the lines, and how many lines there were when it was drawn. */
     this.start = 0;
     this.end = 0;
+    this.total = 0;
     /** The row at the top of the screen and its distance from there. @type {?{key: any, top: number}} */
     this.anchor = null;
     /** Whether a line is behind the marker of unread lines. @type {?(line: any) => boolean} */
@@ -53,6 +56,7 @@ export class ConversationView {
     /** The own line whose state is shown. @type {?HTMLElement} */
     this.ownNewest = null;
     this.isDue = false;
+    this.drawnAt = 0;
     this.isLoading = false;
 
     current.addEventListener("show", (/** @type {any} */ event) => this.show(event.detail));
@@ -83,14 +87,16 @@ export class ConversationView {
     return this.conversation?.lines ?? [];
   }
 
-  /** Draw before the next frame. */
+  /** Draw before the next frame, or after the pause. */
   schedule() {
     if (this.isDue) return;
     this.isDue = true;
-    requestAnimationFrame(() => {
-      this.isDue = false;
-      this.draw();
-    });
+    const draw = () => {
+      if (this.isDue) this.draw();
+    };
+    const wait = this.drawnAt + PAUSE_MS - performance.now();
+    if (wait > 0) setTimeout(() => requestAnimationFrame(draw), wait);
+    else requestAnimationFrame(draw);
   }
 
   /**
@@ -149,7 +155,10 @@ export class ConversationView {
   /** Draw the window, and keep the end or the anchor in its place. */
   draw() {
     const { lines, log, drawn } = this;
+    this.isDue = false;
+    this.drawnAt = performance.now();
     const found = this.first === null ? lines.length - FOLLOW : lines.findIndex((line) => keyOf(line) === this.first);
+    this.total = lines.length;
     this.start = Math.max(0, found);
     this.end = Math.min(lines.length, this.start + MOST);
     const rows = rowsOf(lines.slice(this.start, this.end), Date.now() / 1000, this.isUnread);
@@ -258,7 +267,7 @@ export class ConversationView {
 
   /** Take in that the reader has scrolled. */
   scrolled() {
-    const isAtEnd = this.below <= NEAR_END && this.end === this.lines.length;
+    const isAtEnd = this.below <= NEAR_END && this.end === this.total;
     if (isAtEnd && this.first !== null) {
       this.follow();
       this.schedule();

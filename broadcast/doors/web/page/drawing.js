@@ -119,8 +119,8 @@ function drawSpoken(line, context) {
   const face = make("span", `face ${colour}`, initialsOf(line.nick));
   face.ariaHidden = "true";
   // The text of an emote begins with the name.
-  const name = line.kind === "emoted" ? [] : [make("span", `nick ${colour}`, line.nick), spoken(", ")];
-  const who = make("div", "who", ...name, timeOf(line), spoken(": "));
+  const name = line.kind === "emoted" ? [] : [make("span", `nick ${colour}`, line.nick), " "];
+  const who = make("div", "who", ...name, timeOf(line));
   const text = make("div", "text", ...contentOf(line));
   const row = make("div", `row spoken ${line.kind} ${line.status}`, face, who, text);
   if (line.mentions) {

@@ -129,7 +129,8 @@ export class Conversation {
       if (this.readUpTo === 0) this.readUpTo = snapshot.last;
     }
     this.topic = snapshot.topic;
-    this.setMembers(snapshot.members, snapshot.count, at);
+    this.members.clear();
+    this.addMembers(snapshot.members, snapshot.count, at);
     const change = this.takeEvents(snapshot.events, self, at);
     if (this.newest < snapshot.last) {
       this._addGap(change, this.newest + 1, snapshot.last, at);
@@ -347,16 +348,11 @@ export class Conversation {
   // Members
 
   /** @param {any[]} members @param {number} count @param {number} at */
-  setMembers(members, count, at) {
-    this.members = new Map();
+  addMembers(members, count, at) {
     this.count = count;
-    this.addMembers(members, at);
-  }
-
-  /** @param {any[]} members @param {number} at */
-  addMembers(members, at) {
-    for (const member of members)
+    for (const member of members) {
       this.members.set(member.session, { ...member, since: at - member.idle });
+    }
   }
 
   /**

@@ -1,23 +1,27 @@
 // @ts-check
-// What a reload of this tab needs, in sessionStorage, and who else uses it: a duplicated tab has a copy.
+// What a reload of this tab needs, in sessionStorage. A duplicated tab has a copy of it.
+
+import { Conversation, makeLine, noChange } from "./model.js";
 
 const ANSWER_MS = 300;
+const PRIVATE_LINES = 100; // the most lines of a private conversation
+
+/** @typedef {import("./chat.js").Chat} Chat */
 
 export class SavedSession {
-  /** @param {any} env see `environment.js` @param {string} name distinguishes servers at the same origin */
-  constructor(env, name) {
+  /** @param {any} env @param {string} path distinguishes the servers of one origin */
+  constructor(env, path) {
     this._env = env;
-    this._key = `broadcast:${name}`;
-    this._holds = ""; // the session that this tab holds
+    this._key = `broadcast:${path}`;
+    this._held = ""; // the session of this tab
+    this._asked = "";
     this._onAnswer = () => {};
     this._channel = env.BroadcastChannel ? new env.BroadcastChannel(this._key) : null;
-    if (this._channel) {
-      this._channel.onmessage = (/** @type {{data: any}} */ { data }) => {
-        if (data.ask && data.ask === this._holds) this._channel.postMessage({ held: data.ask });
-        if (data.held && data.held === this._asked) this._onAnswer();
-      };
-    }
-    this._asked = "";
+    if (!this._channel) return;
+    this._channel.onmessage = (/** @type {{data: any}} */ { data }) => {
+      if (data.ask && data.ask === this._held) this._channel.postMessage({ held: data.ask });
+      if (data.held && data.held === this._asked) this._onAnswer();
+    };
   }
 
   /** Return what this tab has saved, or null. */
@@ -29,29 +33,27 @@ export class SavedSession {
     }
   }
 
-  /** Save `state`. `isInUse` is false while the page is being left, so that a reload can tell itself from a copy. */
-  save(/** @type {any} */ state, isInUse = true) {
-    this._holds = state.session;
+  /**
+   * Save the session. `isInUse` is false while the page is being left, so that a reload knows that
+   * it is no duplicate.
+   * @param {Chat} chat @param {boolean} isInUse
+   */
+  save(chat, isInUse) {
+    this._held = chat.session;
     try {
-      this._env.session.setItem(this._key, JSON.stringify({ ...state, isInUse }));
+      this._env.session.setItem(this._key, JSON.stringify({ ...describe(chat), isInUse }));
     } catch {
-      // The storage is full: a reload begins anew.
+      // The storage is full: a reload resumes from an earlier state.
     }
   }
 
   clear() {
-    this._holds = "";
+    this._held = "";
     this._env.session.removeItem(this._key);
   }
 
-  /** Hold the session no longer, so that another tab is not told that it is used here. */
-  release() {
-    this._holds = "";
-  }
-
   /**
-   * Find out whether another tab holds the session that `saved` describes. A reload knows at once. A crashed or a
-   * duplicated tab does not, and asks.
+   * Return whether another tab holds the session. After a crash, nobody answers.
    * @param {any} saved @returns {Promise<boolean>}
    */
   isHeldElsewhere(saved) {
@@ -62,5 +64,51 @@ export class SavedSession {
       this._channel.postMessage({ ask: saved.session });
       this._env.setTimeout(() => resolve(false), ANSWER_MS);
     });
+  }
+}
+
+/** Return what the server does not send again. It holds no password. @param {Chat} chat */
+function describe(chat) {
+  const { token, journal, session, attempt, nick, account, told, away } = chat;
+  const all = [...chat.conversations.values()];
+  const wasSent = new Set(chat.outbox.items.filter((item) => item.wasSent).map((item) => item.uid));
+  const isStored = (/** @type {import("./model.js").Line} */ line) => line.status === "stored";
+  return {
+    ...{ token, journal, session, attempt, nick, account, told, away },
+    sessions: [...chat.ownSessions].slice(-20),
+    rooms: chat.rooms().map(({ room, newest, readUpTo }) => ({ room, newest, readUpTo })),
+    private: all
+      .filter((one) => one.room === null)
+      .map(({ nick, unread, mentioned, lines }) => {
+        return { nick, unread, mentioned, lines: lines.filter(isStored).slice(-PRIVATE_LINES) };
+      }),
+    own: all.flatMap(({ key, lines }) => {
+      const own = lines.filter((line) => !isStored(line));
+      return own.map((line) => ({ key, line, wasSent: wasSent.has(line.uid) }));
+    }),
+  };
+}
+
+/** Restore a saved session, up to its hello. @param {Chat} chat @param {any} saved */
+export function restore(chat, saved) {
+  const { sessions, rooms, private: talks, own, isInUse, ...state } = saved;
+  Object.assign(chat, state);
+  chat.self.nick = chat.nick;
+  chat.ownSessions = new Set(sessions);
+  for (const { room, ...numbers } of rooms) {
+    Object.assign(chat.addConversation(new Conversation({ key: room, room })), numbers);
+  }
+  for (const { nick, lines, ...counts } of talks) {
+    const conversation = chat.addConversation(new Conversation({ key: `@${nick}`, nick }));
+    conversation.lines = lines.map(makeLine);
+    Object.assign(conversation, counts);
+    chat.emitLines(conversation, { ...noChange(), added: conversation.lines.slice() });
+  }
+  for (const { key, line: old, wasSent } of own) {
+    const conversation = chat.find(key);
+    if (!conversation) continue;
+    const line = makeLine(old);
+    chat.emitLines(conversation, conversation.addOwn(line));
+    if (line.status === "sending") chat.post(conversation, line, wasSent);
   }
 }

@@ -181,7 +181,7 @@ export class Sharing {
     for (const [index, file] of files.entries()) {
       const clean = make("input");
       clean.type = "checkbox";
-      clean.checked = true;
+      clean.checked = file.type === "image/jpeg"; // photos; another PNG of the same pixels can be larger
       const caption = make("input");
       caption.autocomplete = "off";
       const body = [make("p", "quiet", sizeOf(file.size)), make("label", "field", "Text to go with it", caption)];

@@ -1,11 +1,6 @@
 // @ts-check
 // What typed text means: its lines, its size, and the suggestions for the word before the caret.
 
-/** The names of the commands, for completion. */
-export const COMMAND_NAMES =
-  "me msg reply join leave topic nick away back ignore unignore logout quit help names rooms history search uptime files"
-    .split(" ");
-
 const MOST_SUGGESTIONS = 8;
 const LINE_ENDS = /\r\n|[\n\v\f\r\u0085\u2028\u2029]/;
 const PASSWORD_COMMAND = /^\s*\/(login|register|passwd|drop)/i;
