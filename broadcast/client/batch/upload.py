@@ -61,13 +61,19 @@ def upload(options: Options) -> tuple[int, str]:
     except TimeoutError:
         return LOST, "the server has confirmed nothing for too long"
     except errors.ChatError as error:
-        return _status_of(error), _reason(error, options)
+        return _explain(error, options)
     finally:
         if row:
             row.clear()
-    line = msgspec.json.encode({"seq": shared.seq, "file": shared.file}).decode() if options.json else shared.file.url
+    if isinstance(shared, errors.Rejected):
+        return REFUSED, str(shared)
+    return _print_receipt(shared, as_json=options.json)
+
+
+def _print_receipt(shared: Shared, *, as_json: bool) -> tuple[int, str]:
+    text = msgspec.json.encode({"seq": shared.seq, "file": shared.file}).decode() if as_json else shared.file.url
     try:
-        os.write(1, f"{line or ''}\n".encode())
+        os.write(1, f"{text or ''}\n".encode())
     except OSError as error:
         return unwritten(error)
     return DONE, ""
@@ -96,8 +102,11 @@ class Row:
             os.write(2, text.encode(sys.stderr.encoding, "replace"))
 
 
-async def _share(options: Options, path: str, show: Callable[[int, int], None]) -> Shared:
-    """Share the file. A time-out without progress raises ``TimeoutError``, and SIGTERM cancels."""
+async def _share(options: Options, path: str, show: Callable[[int, int], None]) -> Shared | errors.Rejected:
+    """Share the file. Return the event, or the server's refusal.
+
+    A time-out without progress raises ``TimeoutError``, and SIGTERM cancels.
+    """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     if task and sys.platform != "win32" and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
@@ -118,7 +127,10 @@ async def _share(options: Options, path: str, show: Callable[[int, int], None]) 
             chat = Chat(session, options.host, options.port, options.tls, "", known_keys(options))
             try:
                 async with chat:
-                    return await chat.upload(path, chat.joined[0], progress=progress)
+                    try:
+                        return await chat.upload(path, chat.joined[0], progress=progress)
+                    except errors.Rejected as refused:
+                        return refused
             except errors.Unreachable as error:
                 if options.timeout is None or session.welcome or isinstance(error, errors.Untrusted):
                     raise
@@ -130,31 +142,17 @@ async def _share(options: Options, path: str, show: Callable[[int, int], None]) 
                 nick = following
 
 
-def _status_of(error: errors.ChatError) -> int:
+def _explain(error: errors.ChatError, options: Options) -> tuple[int, str]:
+    """Return the exit status of an *error* of the session, and the reason."""
     match error:
         case errors.Untrusted():
-            return UNTRUSTED
+            return UNTRUSTED, str(error) if error.place else " ".join(refusal(error, options))
         case errors.Unreachable():
-            return NO_CONNECTION
-        case errors.NickRejected() | errors.NotPermitted() | errors.Banned() | errors.WrongPassword():
-            return NICKNAME_REFUSED
-        case errors.PasswordNeeded() | errors.TooManyTries():
-            return NICKNAME_REFUSED
-        case errors.Rejected():
-            return REFUSED
-        case _:
-            return LOST
-
-
-def _reason(error: errors.ChatError, options: Options) -> str:
-    match error:
-        case errors.Untrusted(place=""):
-            return " ".join(refusal(error, options))
-        case errors.PasswordNeeded():
-            return f"the nickname was refused: {error} {PASSWORD_HINT}"
-        case errors.Rejected() if _status_of(error) == NICKNAME_REFUSED:
-            return f"the nickname was refused: {error}"
+            return NO_CONNECTION, str(error)
         case errors.RoomRejected():
-            return f"the room was refused: {error}"
+            return REFUSED, f"the room was refused: {error}"
+        case errors.Rejected():
+            hint = f" {PASSWORD_HINT}" if isinstance(error, errors.PasswordNeeded) else ""
+            return NICKNAME_REFUSED, f"the nickname was refused: {error}{hint}"
         case _:
-            return str(error)
+            return LOST, str(error)
