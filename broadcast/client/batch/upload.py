@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
+from unicodedata import east_asian_width
 
 import msgspec
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 RETRY_SECONDS: Final = 1.0
 """The pause between two attempts at the first connection."""
 NAME_COLUMNS: Final = 40
-"""The most characters of the file's name in the row of the progress."""
+"""The most columns of the file's name in the row of the progress."""
 
 
 def upload(options: Options) -> tuple[int, str]:
@@ -83,7 +84,9 @@ class Row:
     """The row of the progress, on the standard error."""
 
     def __init__(self, path: str) -> None:
-        self._name = printable(os.path.basename(path), sys.stderr.encoding)[:NAME_COLUMNS]  # noqa: PTH119 -- a text
+        name = printable(os.path.basename(path), sys.stderr.encoding)  # noqa: PTH119 -- a text
+        # Characters of other scripts may have two columns.
+        self._name = name[: NAME_COLUMNS if name.isascii() else NAME_COLUMNS // 2]
         self._shown = ""
 
     def show(self, sent: int, size: int) -> None:
@@ -95,7 +98,8 @@ class Row:
 
     def clear(self) -> None:
         """Remove the row."""
-        self._write(f"\r{' ' * len(self._shown)}\r")
+        columns = sum(2 if east_asian_width(character) in "WF" else 1 for character in self._shown)
+        self._write(f"\r{' ' * columns}\r")
 
     def _write(self, text: str) -> None:
         with suppress(OSError):

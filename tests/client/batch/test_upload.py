@@ -237,14 +237,21 @@ def test_a_signal_cancels_the_upload_and_leaves(world: World, number: signal.Sig
     assert server.calls[-1][0] == "quit"
 
 
-def test_the_progress_is_on_a_terminal_only_and_is_removed(world: World) -> None:
+@pytest.mark.parametrize(
+    ("name", "shown"), [("report.pdf", "report.pdf"), ("日" * 30, "日" * 20), ("x" * 60, "x" * 40)]
+)
+def test_the_progress_is_on_a_terminal_only_and_is_removed(world: World, tmp_path: Path, name: str, shown: str) -> None:
+    world.path = world.path.rename(tmp_path / name)
     world.start()
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(world.command, stdout=subprocess.PIPE, stderr=theirs)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603 -- the test's own command
+        world.command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "PYTHONIOENCODING": "utf-8"}
+    )
     out, _ = process.communicate(timeout=PATIENCE)
     os.close(theirs)
-    shown = os.read(ours, 65536).decode()
+    progress = os.read(ours, 65536).decode()
     os.close(ours)
-    assert out.decode().endswith("/report.pdf\n")
-    assert "\rreport.pdf [##########] 100%" in shown
-    assert shown.endswith(f"\r{' ' * len('report.pdf [##########] 100%')}\r")
+    assert out.startswith(b"http://")
+    row = f"{shown} [##########] 100%"
+    assert f"\r{row}" in progress
+    assert progress.endswith(f"\r{' ' * (len(row) + shown.count('日'))}\r")
