@@ -54,9 +54,10 @@ def upload(options: Options) -> tuple[int, str]:
         LocalFile(path).close()  # before anybody sees the client come and go
     except errors.UploadFailed as error:
         return USAGE, str(error)
+    password = read_password(options)
     row = Row(path) if os.isatty(2) else None
     try:
-        shared = asyncio.run(_share(options, path, row.show if row else lambda _sent, _size: None))
+        shared = asyncio.run(_share(options, path, password, row.show if row else lambda _sent, _size: None))
     except asyncio.CancelledError:
         return TERMINATED, ""
     except TimeoutError:
@@ -106,7 +107,9 @@ class Row:
             os.write(2, text.encode(sys.stderr.encoding, "replace"))
 
 
-async def _share(options: Options, path: str, show: Callable[[int, int], None]) -> Shared | errors.Rejected:
+async def _share(
+    options: Options, path: str, password: str, show: Callable[[int, int], None]
+) -> Shared | errors.Rejected:
     """Share the file. Return the event, or the server's refusal.
 
     A time-out without progress raises ``TimeoutError``, and SIGTERM cancels.
@@ -126,7 +129,7 @@ async def _share(options: Options, path: str, show: Callable[[int, int], None]) 
         while True:
             session = Session(
                 nick, options.rooms[:1] or None, SystemRandom(),
-                password=read_password(options), private=False, client=f"broadcast-client/{__version__}",
+                password=password, private=False, client=f"broadcast-client/{__version__}",
             )  # fmt: skip
             chat = Chat(session, options.host, options.port, options.tls, "", known_keys(options))
             try:
