@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ def say(page: Page, text: str) -> None:
 
 def line(page: Page, text: str) -> Locator:
     """Return the line of the conversation with *text*."""
-    return page.get_by_role("log", name="Conversation").get_by_text(text, exact=True)
+    pattern = re.compile(rf"^{re.escape(text)}( \(mentions you\))?$")
+    return page.get_by_role("log", name="Conversation").get_by_text(pattern)
 
 
 def expect_shown(page: Page, *texts: str) -> None:

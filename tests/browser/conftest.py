@@ -121,8 +121,8 @@ class Pages:
 
     def close(self) -> None:
         """Close all pages."""
-        for context in self._contexts:
-            context.close()
+        while self._contexts:
+            self._contexts.pop().close()
 
     @property
     def unexpected(self) -> list[str]:
@@ -145,6 +145,7 @@ def relay(server: Server, pages: Pages) -> Iterator[Relay]:
     relay = Relay(server.web_port)
     pages.address = relay.address
     yield relay
+    pages.close()
     relay.close()
 
 

@@ -97,7 +97,9 @@ class Relay:
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
+        self._connections: list[tuple[socket.socket, socket.socket]] = []
         self._sockets: list[socket.socket] = []
+        """The two sides of each WebSocket in turn."""
         self._stalled: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -108,11 +110,11 @@ class Relay:
         return f"http://127.0.0.1:{self.port}/"
 
     def stall(self) -> None:
-        """Lose all bytes of the present connections from now on. New connections work."""
+        """Lose all bytes of the present WebSockets from now on. New connections work."""
         self._stalled.update(self._sockets)
 
     def lose_answers(self) -> None:
-        """Lose all bytes from the server on the present connections from now on."""
+        """Lose all bytes from the server on the present WebSockets from now on."""
         self._stalled.update(self._sockets[1::2])
 
     def _accept(self) -> None:
@@ -127,7 +129,7 @@ class Relay:
                 client.close()
                 continue
             server.settimeout(None)
-            self._sockets += [client, server]
+            self._connections.append((client, server))
             for pair in ((client, server), (server, client)):
                 self._threads.append(threading.Thread(target=self._pass_on, args=pair, daemon=True))
                 self._threads[-1].start()
@@ -135,6 +137,8 @@ class Relay:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if data.startswith(b"GET /ws"):
+                    self._sockets += [source, target]
                 if source not in self._stalled:
                     target.sendall(data)
         if source not in self._stalled:
@@ -143,7 +147,7 @@ class Relay:
 
     def close(self) -> None:
         """End everything."""
-        for one in (self._listener, *self._sockets):
+        for one in (self._listener, *(side for pair in self._connections for side in pair)):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()

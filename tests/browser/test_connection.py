@@ -74,7 +74,7 @@ def duplicate(page: Page) -> Page:
 def test_a_duplicated_tab_asks_and_leaves_the_first_one_alone(pages: Pages, bob: Person) -> None:
     first = pages.join("ann")
     second = duplicate(first)
-    second.get_by_role("button", name="Move").wait_for()
+    second.get_by_role("button", name="Move it here").wait_for()
     pages.enter(second, "ann2")
     say(second, "from the second")
     bob.until("ann2: from the second")
@@ -87,7 +87,7 @@ def test_a_duplicated_tab_can_take_the_session_over(pages: Pages, bob: Person, r
     say(first, "from the first")
     session = robot.said("from the first")["session"]
     second = duplicate(first)
-    second.get_by_role("button", name="Move").click()
+    second.get_by_role("button", name="Move it here").click()
     expect_shown(second, "from the first")
     say(second, "from the second")
     assert robot.said("from the second")["session"] == session

@@ -181,10 +181,10 @@ def test_a_thousand_people_are_listed_and_change_fast(pages: Pages, server: obje
         "new PerformanceObserver(list => (window.longest = Math.max(window.longest ?? 0, "
         "...list.getEntries().map(entry => entry.duration)))).observe({ type: 'longtask' })"
     )
-    for program in crowd[:200]:
+    for program in crowd[-20:]:
         program.call("away", reason="lunch")
-    expect(people(ann).get_by_text("away: lunch")).to_have_count(200)
-    crowd[0].call("nick", nick="aaa")
+    expect(people(ann).get_by_text("away: lunch")).to_have_count(20)
+    crowd[-1].call("nick", nick="aaa")
     expect(people(ann).get_by_role("button").first).to_have_text(re.compile("^aaa"))
     for program in crowd:
         program.close()
