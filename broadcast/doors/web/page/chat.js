@@ -31,6 +31,7 @@ import { Outbox } from "./outbox.js";
 import { take } from "./received.js";
 import { restore, SavedSession } from "./saved.js";
 
+const SAVE_MS = 200;
 const HISTORY = 1000; // the most lines of one request
 const NO_TOKEN = "none";
 const NICK_KEY = "broadcast.nickname";
@@ -80,7 +81,10 @@ export class Chat extends EventTarget {
     this.firstRoom = "";
     /** The ids of this and earlier sessions: their lines are own ones. @type {Set<string>} */
     this.ownSessions = new Set();
-    /** The promise of `join`, until hello has an answer. @type {{resolve: any, reject: any} | null} */
+    /**
+     * The promise of `join`, until hello has an answer.
+     * @type {{resolve: any, reject: any} | null}
+     */
     this.joining = null;
     this.isRestoring = false;
     this.self = { nick: "", isOwn: (/** @type {string} */ id) => this.ownSessions.has(id) };
@@ -99,6 +103,7 @@ export class Chat extends EventTarget {
 
     this._saved = new SavedSession(env, new URL(url).pathname);
     this._isLeaving = false;
+    this._saveTimer = undefined;
     this._view = { key: /** @type {string | null} */ (null), isAtEnd: false };
     this._memberTimers = new Map();
     env.page.addEventListener("pagehide", () => this._setLeaving(true));
@@ -231,7 +236,7 @@ export class Chat extends EventTarget {
   /** Remove a failed line. @param {Line} line */
   discard(line) {
     this._takeFailed(line);
-    this.save();
+    this.saveSoon();
   }
 
   /** @param {string} key @param {string | null} text null or empty removes it */
@@ -260,7 +265,7 @@ export class Chat extends EventTarget {
     const room = this.find(key)?.room ?? this.rooms()[0]?.room ?? "";
     return this.request("command", { room, line }, ({ lines }) => {
       const conversation = this.find(key);
-      if (conversation) for (const text of lines) this.notice(conversation, { kind: "answer", text });
+      for (const text of conversation ? lines : []) this.notice(conversation, { kind: "answer", text });
       return lines;
     });
   }
@@ -477,7 +482,7 @@ export class Chat extends EventTarget {
     const { room, nick } = conversation;
     if (room === null) this.outbox.add(uid, "tell", { to: nick, text }, wasSent);
     else this.outbox.add(uid, kind === "emoted" ? "emote" : "say", { room, text }, wasSent);
-    this.save();
+    this.saveSoon();
   }
 
   /** @param {import("./outbox.js").Item} item @param {?ChatError} error @param {any} result */
@@ -490,7 +495,7 @@ export class Chat extends EventTarget {
     if (kept) text = `${params.to} is not here, and receives this at the next login.`;
     else if (away !== undefined) text = `${params.to} is away${away ? `: ${away}` : "."}`;
     if (text) this.notice(conversation, { kind: "answer", text });
-    this.save();
+    this.saveSoon();
   }
 
   /** @param {Line} line */
@@ -542,8 +547,15 @@ export class Chat extends EventTarget {
     this.connection.close();
   }
 
-  /** Save the session for a reload. */
+  /** Save the session for a reload, once for the many lines of a paste. */
+  saveSoon() {
+    this._saveTimer ??= this.env.setTimeout(() => this.save(), SAVE_MS);
+  }
+
+  /** Save the session now. */
   save() {
+    this.env.clearTimeout(this._saveTimer);
+    this._saveTimer = undefined;
     const hasSession = this.state !== "start" && this.state !== "ended" && this.journal;
     if (hasSession) this._saved.save(this, !this._isLeaving);
   }

@@ -5,12 +5,12 @@
 export const MAX_LINES = 500;
 /** The most lines in memory while older ones are read. */
 const MAX_HELD_LINES = 20000;
-/** A gap of more lines is not filled: the older lines leave the memory, and are read again by scrolling. */
+/** Before a gap of more lines, the older lines leave the memory. */
 const MAX_GAP = 500;
 
 /**
- * @typedef {"said" | "emoted" | "told" | "joined" | "left" | "renamed" | "away" | "topic" | "crowd" | "gap" |
- *   "announced" | "shared" | "answer"} Kind
+ * @typedef {"said" | "emoted" | "told" | "joined" | "left" | "renamed" | "away" | "topic" |
+ *   "crowd" | "gap" | "announced" | "shared" | "answer"} Kind
  * @typedef {object} Line
  * @property {number} id unique in this page, for views
  * @property {Kind} kind
@@ -18,7 +18,7 @@ const MAX_GAP = 500;
  * @property {number} at seconds since the epoch
  * @property {string} nick
  * @property {string} session
- * @property {string | null} text the text, the reason (`left`, `away`), the topic, or the old nickname (`renamed`)
+ * @property {string | null} text or a reason (`left`, `away`), or the old nickname (`renamed`)
  * @property {string} uid
  * @property {"stored" | "sending" | "failed"} status
  * @property {string} reason why it failed
@@ -27,8 +27,12 @@ const MAX_GAP = 500;
  * @property {boolean} mentions whether somebody else's line names this person
  * @property {number} first of a `gap`: its first number; of a `crowd`: how many joined
  * @property {number} last of a `gap`: its last number; of a `crowd`: how many left
- * @typedef {{nick: string, session: string, away: string | null, idle: number, since: number}} Member `since` is the
- *   time of the last input, in seconds since the epoch
+ * @typedef {object} Member
+ * @property {string} nick
+ * @property {string} session
+ * @property {string | null} away
+ * @property {number} idle in seconds, when the list was read
+ * @property {number} since the time of the last input, in seconds since the epoch
  * @typedef {{added: Line[], changed: Line[], removed: Line[], atStart: boolean}} Change
  * @typedef {{nick: string, isOwn: (session: string) => boolean}} Self
  */
@@ -140,7 +144,8 @@ export class Conversation {
   }
 
   /**
-   * Take stored events of the room, and gaps between them, in their order. Repeated ones change nothing.
+   * Take stored events of the room, and gaps between them, in their order. Repeated ones change
+   * nothing.
    * @param {any[]} events @param {Self} self @param {number} at @returns {Change}
    */
   takeEvents(events, self, at) {
@@ -182,8 +187,10 @@ export class Conversation {
   }
 
   /**
-   * Note that the server has answered an own line: with its number, without one (a private message), or with an error.
-   * @param {string} uid @param {string | null} reason why it failed @param {any} result @returns {Change}
+   * Note that the server has answered an own line: with its number, without one (a private
+   * message), or with an error.
+   * @param {string} uid @param {string | null} reason why it failed @param {any} result
+   * @returns {Change}
    */
   endOwn(uid, reason, result) {
     const change = noChange();
@@ -210,9 +217,11 @@ export class Conversation {
   }
 
   /**
-   * Take lines from the history. They stand in a gap, or before all others. The answer covers the numbers `first` to
+   * Take lines from the history. They stand in a gap, or before all others. The answer covers the
+   * numbers `first` to
    * `last`; a gap remains for those of the old gap that it does not cover.
-   * @param {any[]} events @param {number} first @param {number} last @param {Self} self @returns {Change}
+   * @param {any[]} events @param {number} first @param {number} last @param {Self} self
+   * @returns {Change}
    */
   takeHistory(events, first, last, self) {
     const change = noChange();
@@ -293,7 +302,8 @@ export class Conversation {
     Object.assign(own, { seq: event.seq, at: event.at, nick: event.nick, session: event.session });
     Object.assign(own, { text: event.text ?? own.text, status: "stored", reason: "" });
     change.changed.push(own);
-    // A confirmed line stands behind the lines that came before it, and before those that came later.
+    // A confirmed line stands behind the lines that came before it, and before those that came
+    // later.
     const index = this.lines.indexOf(own);
     const earlier = this.lines
       .slice(0, index)
@@ -304,7 +314,10 @@ export class Conversation {
     }
   }
 
-  /** Add a line before the own lines at the end that are not stored. @param {Change} change @param {Line} line */
+  /**
+   * Add a line before the own lines at the end that are not stored.
+   * @param {Change} change @param {Line} line
+   */
   _push(change, line) {
     let end = this.lines.length;
     while (end > 0 && this.lines[end - 1].status !== "stored") end -= 1;
@@ -334,14 +347,21 @@ export class Conversation {
     if (line.mentions || this.room === null) this.mentioned += 1;
   }
 
-  /** @param {Change} change @returns {Change} */
+  /**
+   * Remove the oldest lines above the limit, but no own ones that are not stored.
+   * @param {Change} change @returns {Change}
+   */
   _trim(change) {
     const surplus = this.lines.length - (this.isHeld ? MAX_HELD_LINES : MAX_LINES);
     if (surplus <= 0) return change;
-    const gone = new Set(this.lines.splice(0, surplus));
+    const gone = new Set();
+    for (let at = 0; gone.size < surplus && at < this.lines.length; at += 1) {
+      if (this.lines[at].status === "stored") gone.add(this.lines[at]);
+    }
+    this.lines = this.lines.filter((line) => !gone.has(line));
     change.removed.push(...[...gone].filter((line) => !change.added.includes(line)));
     change.added = change.added.filter((line) => !gone.has(line));
-    this.hasOlder ||= this.room !== null;
+    this.hasOlder ||= this.room !== null && gone.size > 0;
     return change;
   }
 
