@@ -103,7 +103,7 @@ export class Chat extends EventTarget {
 
     this._saved = new SavedSession(env, new URL(url).pathname);
     this._isLeaving = false;
-    this._saveTimer = undefined;
+    this._saveTimer = /** @type {any} */ (undefined);
     this._view = { key: /** @type {string | null} */ (null), isAtEnd: false };
     this._memberTimers = new Map();
     env.page.addEventListener("pagehide", () => this._setLeaving(true));
@@ -265,7 +265,9 @@ export class Chat extends EventTarget {
     const room = this.find(key)?.room ?? this.rooms()[0]?.room ?? "";
     return this.request("command", { room, line }, ({ lines }) => {
       const conversation = this.find(key);
-      for (const text of conversation ? lines : []) this.notice(conversation, { kind: "answer", text });
+      for (const text of lines) {
+        if (conversation) this.notice(conversation, { kind: "answer", text });
+      }
       return lines;
     });
   }
@@ -406,7 +408,7 @@ export class Chat extends EventTarget {
     if (this.isRestoring) conversation.newest = -1; // the page shows its lines again
     const change = conversation.takeSnapshot(snapshot, this.self, this.time());
     this.emitLines(conversation, change);
-    this.fillGaps(conversation, change.added);
+    this.fillGaps(conversation, conversation.lines); // also those whose answer was lost
     this.emit("topic", { key: room });
     this.emit("members", { key: room });
     if (snapshot.members.length < snapshot.count) this.readMembers(conversation);
@@ -502,7 +504,7 @@ export class Chat extends EventTarget {
   _takeFailed(line) {
     const conversation = this._conversationOf(line.uid);
     if (!conversation || line.status !== "failed") return null;
-    this.emitLines(conversation, conversation.takeFailed(line));
+    this.emitLines(conversation, conversation.takeOut(line));
     return conversation;
   }
 
