@@ -498,8 +498,8 @@ def _make_file_store(
     limits: Limits,
     reactor: Any,  # noqa: ANN401 - as in makeService
 ) -> FileStore | None:
-    """Let people share files, which are stored in *directory*. Return None if there is none."""
-    if directory is None:
+    """Let people share files, which are stored in *directory*. Return None if the server takes no files."""
+    if directory is None or not limits.files_total:
         return None
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
