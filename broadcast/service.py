@@ -500,8 +500,8 @@ def _make_file_store(
     limits: Limits,
     reactor: Any,  # noqa: ANN401 - as in makeService
 ) -> FileStore | None:
-    """Let people share files, which are stored in *directory*. Return None if there is none."""
-    if directory is None:
+    """Let people share files, which are stored in *directory*. Return None if the server takes no files."""
+    if directory is None or not limits.files_total:
         return None
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
@@ -524,7 +524,7 @@ def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authe
     """Return the accounts and the checks of their owners. Raises ``StartupError``."""
     call_soon: CallSoon = reactor.callFromThread
     accounts = Accounts(journal.records)
-    authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, config.accounts)
+    authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, secrets.token_urlsafe, config.accounts)
     if config.oidc is not None:
         try:
             from broadcast.accounts.oidc import OidcClient  # noqa: PLC0415 - optional, as above

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from math import inf
@@ -22,14 +22,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
+from websockets.frames import Opcode
 
 import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.private_messages
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
-from broadcast.core.events import STORED, Shared, Stored, TopicChanged
+from broadcast.core.errors import FileRejected, RejectedError, UidReused
+from broadcast.core.events import STORED, FileInfo, Shared, Stored, TopicChanged
 from broadcast.core.hub import TAKEN_OVER, Settings
 from broadcast.core.limits import DEFAULTS
+from broadcast.core.uploads import Slot
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.accounts import account_name
@@ -40,6 +43,15 @@ from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.journals.commit_queue import storage_problem
 from broadcast.journals.memory import MemoryJournal
 from tests.doors.jsonrpc.programs import GRACE, DirectProgramWorld, ProgramWorld
+from tests.doors.web.websockets import (
+    DirectWebSocketWorld,
+    WebSocketClient,
+    WebSockets,
+    WebSocketWorld,
+    frame,
+    text,
+)
+from tests.files import StoredFile, archive_of, take_files
 from tests.harness import Person, logged
 from tests.program_client import PASSWORD, ROOMS, UNKNOWN, Line, Link, Params, Program, Sent
 from tests.test_model import REPLAY_BUFFER, SMALL_LIMITS, spoken
@@ -69,7 +81,44 @@ class SmallDirectWorld(DirectProgramWorld, SmallWorld):
     """The same, which sends to the sockets directly."""
 
 
-KINDS_OF_WORLD: Final = [ProgramWorld, DirectProgramWorld, SmallWorld, SmallDirectWorld]
+class SmallWebSocketWorld(WebSocketWorld, SmallWorld):
+    """The same, with WebSockets."""
+
+
+class SmallDirectWebSocketWorld(DirectWebSocketWorld, SmallWorld):
+    """The same, with WebSockets and direct sending."""
+
+
+KINDS_OF_WORLD: Final = [
+    ProgramWorld,
+    DirectProgramWorld,
+    SmallWorld,
+    SmallDirectWorld,
+    WebSocketWorld,
+    SmallWebSocketWorld,
+    SmallDirectWebSocketWorld,
+]
+
+
+class WebSocketLink(Link):
+    """One connection of a program over a WebSocket."""
+
+    def __init__(self, client: WebSocketClient) -> None:
+        super().__init__(cast(Person, client))
+        self.client = client
+
+    def put(self, data: bytes) -> None:
+        """Send the lines in *data*, and the start of a message if a line has no end."""
+        *lines, rest = data.split(b"\n")
+        super().put(b"".join(map(text, lines)) + (text(rest, fin=False) if rest else b""))
+
+    def read(self) -> list[bytes]:
+        """Return the messages since the last call."""
+        return [bytes(frame.data) for frame in self.client.take_frames() if frame.opcode is Opcode.TEXT]
+
+    def end(self) -> None:
+        """Send a close frame."""
+        super().put(frame(Opcode.CLOSE))
 
 
 def online(model: Model) -> list[Program]:
@@ -124,6 +173,9 @@ class Model(RuleBasedStateMachine):
         self.stack.enter_context(mock.patch.object(Call, "fail", self._note_failure(Call.fail)))
         self.stack.enter_context(mock.patch.object(ProgramSession, "disconnect", self._note_end()))
         self.numbers = count(1)
+        self.slots: list[Slot] = []
+        """Slots for uploads that may not have ended."""
+        self.shared: list[FileInfo] = []
 
     def _note_end(self) -> Callable[..., None]:
         """Return ``ProgramSession.disconnect``, which also notes that the session cannot be resumed."""
@@ -162,11 +214,18 @@ class Model(RuleBasedStateMachine):
         kind = type("_World", (kind,), {"holds_presence": holds})
         limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=2_000)
         self.world = kind(Settings(version="0.0", replay=2), limits=limits)
+        take_files(self.world)
         (self.witness,) = self.world.join("witness")
         for nick in NAMES[:programs]:
             self.programs.append(Program(self.world.clock, self.refused, nick))
             self.greet(self.programs[-1], nick, ROOMS)
         self.settle()
+
+    def connect(self) -> Link:
+        """Open a connection. In a world with WebSockets, some are those, so that sessions move between the doors."""
+        if isinstance(self.world, WebSockets) and next(self.numbers) % 2:
+            return WebSocketLink(self.world.websocket())
+        return Link(self.world.connect())
 
     def word(self) -> str:
         return f"w{next(self.numbers)}w"
@@ -230,7 +289,7 @@ class Model(RuleBasedStateMachine):
         *,
         logs_in: bool = False,
     ) -> None:
-        link = Link(self.world.connect())
+        link = self.connect()
         link.transport.room = reads
         data = program.hello(link, nick, rooms, grace, logs_in=logs_in)
         link.put(data[:cut])
@@ -255,7 +314,7 @@ class Model(RuleBasedStateMachine):
         """Let a program connect twice while its first connection lives, or one attempt arrive after the next one."""
         before = program.link
         assert before is not None
-        links = [Link(self.world.connect()) for _ in range(2)]
+        links = [self.connect() for _ in range(2)]
         hellos = [program.hello(link, program.nick, [*program.rooms]) for link in links]
         links[1].transport.room = reads
         order = (1, 0) if is_late else (0, 1)
@@ -282,7 +341,7 @@ class Model(RuleBasedStateMachine):
     @rule_for(online)
     def end_input(self, program: Program) -> None:
         assert program.link is not None
-        program.link.person.protocol.readConnectionLost()
+        program.link.end()
         program.link.is_over = True
         program.expires = self.world.clock.seconds() + program.grace
 
@@ -333,6 +392,32 @@ class Model(RuleBasedStateMachine):
     )
     def say(self, program: Program, rooms: list[str], method: str) -> None:
         program.send(*(self.new_line(program, room, method) for room in rooms))
+
+    @rule(data=st.data(), uid=st.booleans())
+    def begin_upload(self, data: st.DataObject, uid: bool) -> None:
+        """Let a session, of a program or a person, begin to share a file in one of its rooms."""
+        sessions = [(member, room) for member in self.world.hub.members.values() for room in member.memberships]
+        member, name = data.draw(st.sampled_from(sessions), label="session")
+        room, word = self.world.hub.rooms[name], self.word()
+        with suppress(FileRejected):
+            slot = self.world.hub.require_uploads().open_slot(member, room, word, 5, uid=f"f-{word}" if uid else "")
+            slot.begin(5, None, lambda _reason: None)
+            self.slots.append(slot)
+
+    @precondition(lambda self: self.slots)
+    @rule(data=st.data())
+    def complete_upload(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(self.slots))
+        self.slots.remove(slot)
+        archive_of(self.world).files[slot.file_id] = StoredFile(slot.owner, 5)
+        file = FileInfo(slot.file_id, slot.name, 5, "text/plain", "")
+
+        def take(result: Shared | RejectedError) -> None:
+            assert not isinstance(result, UidReused)
+            if isinstance(result, Shared):
+                self.shared.append(result.file)
+
+        slot.complete(file, take)
 
     @rule_for(online, back=st.integers(1, 4))
     def say_again(self, program: Program, back: int) -> None:
@@ -525,6 +610,9 @@ class Model(RuleBasedStateMachine):
             assert len(set(uids)) == len(uids), f"no line is twice in {room}"
         events = journal._logs["lobby"]._events.values() if "lobby" in journal._logs else ()
         lobby = [spoken(event) for event in events if not isinstance(event, Shared)]
+        stored = [event for log in journal._logs.values() for event in log._events.values()]
+        files = {event.file.id for event in stored if isinstance(event, Shared)}
+        assert files == archive_of(self.world).files.keys() == {file.id for file in self.shared}
         assert [line for line in self.witness.lines() if not line.startswith((" * ", "[", "-> "))] == lobby
 
     def check_lines(self, program: Program) -> None:
