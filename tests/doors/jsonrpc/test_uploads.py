@@ -12,6 +12,7 @@ from broadcast.journals.memory import MemoryRoomLog
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 from tests.files import BASE_URL, DIGEST, archive_of, finish, take_files
 from tests.harness import NOON
+from tests.operators import member_of
 
 if TYPE_CHECKING:
     from broadcast.core.uploads import Slot, Uploads
@@ -201,10 +202,13 @@ class TestUids:
         assert ann.call("ping") == {}
 
     def test_session_may_end_meanwhile(self, world: ProgramWorld, uploads: Uploads, reads: list[Any]) -> None:
-        ann = world.program("ann", grace=0)
-        ann.put("upload", {**REPORT, "uid": "u"})
+        ann, bob = world.program("ann", grace=0), world.program("bob")
+        for program in (ann, bob):
+            program.put("upload", {**REPORT, "uid": "u"})
         ann.vanish()
+        member_of(world, "bob").listener.disconnect("kicked", "You were kicked.")
         reads.pop()([])
+        world.settle()
         assert len(uploads) == 0
 
     def test_limits_and_uids_hold_after_it(self, world: ProgramWorld, uploads: Uploads, reads: list[Any]) -> None:
