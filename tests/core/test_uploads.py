@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from broadcast.core import uploads as module
 from broadcast.core.errors import FileRejected, JournalError, Muted, NotStored, UidReused
@@ -565,10 +566,13 @@ class UploadModel(RuleBasedStateMachine):
         assert {event.seq for event in self.shared} == {*range(1, self.world.room.last_seq + 1)}
 
 
-TestUploads = UploadModel.TestCase
-TestUploads.settings = settings(
+MODEL = settings(
     max_examples=1000 if LONG else 60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+def test_every_slot_ends_and_every_counter_is_right_in_any_order() -> None:
+    run_machine(UploadModel, settings=MODEL)
