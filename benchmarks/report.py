@@ -18,6 +18,7 @@ from benchmarks.scenarios import (
     CHURN_PEOPLE,
     CHURN_RATE,
     FULL,
+    MIB,
     OUTSTANDING,
     RATE,
     RESUME_PEOPLE,
@@ -123,6 +124,10 @@ def _shared(plan: Plan) -> list[Row]:
             for figure in ("deliveries/s", "CPU µs", "p50 ms", "p99 ms", "load")
         ),
         *(
+            (f"websocket {figure}", "websocket", f"loaded, over WebSockets: {figure}")
+            for figure in ("deliveries/s", "CPU µs", "p50 ms", "p99 ms", "load")
+        ),
+        *(
             (f"{room_name(people, senders)} {figure}", "small", f"{people:,} people, {senders} talk: {label}")
             for people, senders, _ in plan.rooms
             for figure, label in (("CPU µs", "CPU µs for a line"), ("lines/s", "lines/s"))
@@ -164,9 +169,11 @@ def _own(plan: Plan) -> list[Row]:
                 ("json line", "json", "the same with people on the line door"),
                 ("uid", "uid", "programs, a uid on each line"),
                 ("uid none", "uid", "programs, no uids"),
+                ("websocket lines", "websocket", f"{plan.people} programs, {plan.senders} talk, once more"),
             )
             for figure in ("deliveries/s", "CPU µs", "p99 ms", "load")
         ),
+        ("websocket ratio", "websocket", "CPU of programs over WebSockets by that of these, run by run"),
         ("json ratio", "json", "CPU of programs by that of people, run by run"),
         ("uid ratio", "uid", "CPU with uids by that without, run by run"),
         ("uid rate ratio", "uid", "deliveries/s without uids by those with, run by run"),
@@ -196,6 +203,11 @@ def _own(plan: Plan) -> list[Row]:
         ("refusals unknown ms", "refusals", f"{plan.refusals} unknown names, until refused: ms (median)"),
         ("refusals wrong ms", "refusals", f"{plan.refusals} wrong passwords, until refused: ms (median)"),
         ("refusals ratio", "refusals", "the first by the second, run by run"),
+        ("upload MiB/s", "upload", f"{plan.uploads} files of {plan.upload_bytes // MIB} MiB, each: MiB/s (median)"),
+        ("upload server", "upload", "the server's share of a processor meanwhile"),
+        ("upload alone p99 ms", "upload", f"{RESUME_PEOPLE} people in another room, {RATE} lines/s, before: p99 ms"),
+        ("upload p99 ms", "upload", "the same meanwhile: p99 ms"),
+        ("upload ratio", "upload", "the second by the first, run by run"),
         ("resume s", "resume", f"{plan.programs:,} programs resume at once, until all are back: s"),
         ("resume median s", "resume", "until half of them are back: s"),
         ("resume attempts", "resume", "number of attempts"),
@@ -242,7 +254,10 @@ _NO_RATIO = (
     "logins again",
     "logins server",
     "refusals ratio",
+    "upload server",
+    "upload ratio",
     "uid ratio",
+    "websocket ratio",
     "rate ratio",
     "resume ratio",
     "resume server",
@@ -297,7 +312,7 @@ def _remarks(results: Results) -> list[str]:
     remarks = [legend]
     limited = [
         f"{scenario} of {peer.name}"
-        for scenario in ("unloaded", "loaded", "json", "json line", "uid", "uid none")
+        for scenario in ("unloaded", "loaded", "json", "json line", "uid", "uid none", "websocket", "websocket lines")
         for peer in results.peers
         if results.bottleneck(scenario, peer.name)
     ]

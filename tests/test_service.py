@@ -300,7 +300,8 @@ def test_page_needs_its_packages(missing: str, monkeypatch: pytest.MonkeyPatch) 
         if module.startswith("broadcast.doors.web."):
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(SystemExit, match=f"^broadcast: --web needs h11 and websockets: {PIP} install h11 websockets$"):
+    hint = rf"run pip install '\.\[web\]' in the checkout, or {PIP} install h11 websockets"
+    with pytest.raises(SystemExit, match=f"^broadcast: --web needs h11 and websockets: {hint}$"):
         make_service("--ephemeral --web 0")
     assert make_service("--ephemeral")
 

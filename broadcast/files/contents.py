@@ -33,6 +33,12 @@ from broadcast.files.images import Image, read_image
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 """Free bytes of the disk that uploads leave to the journal."""
 
+SYNC_BYTES: Final = 1024 * 1024
+"""Number of bytes of an upload that are written to the disk together.
+
+On some file systems, a commit of the journal waits until the disk has all bytes that any file has got before.
+"""
+
 _part_names: Final = re.compile(r"[0-9a-f]{32}\.part")
 _record_names: Final = re.compile(r"([A-Za-z0-9_-]{20,64})\.json")
 _content_names: Final = re.compile("[0-9a-f]{64}")
@@ -88,6 +94,8 @@ class PartFile:
         self._descriptor = -1
         self._hash = sha256()
         self._size = 0
+        self._unsynced = 0
+        """Number of bytes that the disk may not have yet."""
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write *chunks* at the end. Raises ``OSError``."""
@@ -102,6 +110,10 @@ class PartFile:
             rest = rest[os.write(self._descriptor, rest) :]
         self._hash.update(data)
         self._size += len(data)
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC_BYTES:
+            os.fsync(self._descriptor)
+            self._unsynced = 0
 
     def seal(self) -> Sealed:
         """Make the bytes durable, and return their description. Raises ``OSError``."""

@@ -135,10 +135,10 @@ class FileStore:
         self.remove(next(iter(files)))
         return True
 
-    def begin(self, owner: str, size: int) -> Upload:
-        """Begin an upload of at most *size* bytes for *owner*."""
+    def begin(self, owner: str, limit: int) -> Upload:
+        """Begin an upload of at most *limit* bytes for *owner*."""
         self.uploads += 1
-        return Upload(self, self._worker, PartFile(self._folder), owner, size)
+        return Upload(self, self._worker, PartFile(self._folder), owner, limit)
 
     def open(self, file: SharedFile, on_result: Callable[[Download | None], None]) -> None:
         """Open *file*, and call *on_result* in a later turn; with None if it cannot be read."""

@@ -62,6 +62,18 @@ def test_a_share_is_announced_only_when_all_of_it_is_durable(
     assert finish.file
 
 
+def test_each_mib_of_an_upload_is_synced_so_that_the_journal_never_waits_for_more(
+    world: StoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    upload = world.store.begin("ann", 3 * MIB)
+    for _ in range(12):
+        upload.write(bytes(MIB // 4))
+        world.worker.settle()
+    assert synced == [MIB, 2 * MIB, 3 * MIB]
+
+
 def test_an_empty_file_can_be_shared(world: StoreWorld) -> None:
     file = world.share(b"")
     assert file.size == 0
