@@ -58,6 +58,13 @@ def refusal(call: Any, *arguments: object, **named: object) -> FileRejected:  # 
     return caught.value
 
 
+def begin_upload(uploads: Uploads, member: Member, world: World) -> None:
+    """Let *member* begin an upload and give it up."""
+    slot = uploads.open_slot(member, world.room)
+    slot.begin(1, None, ignore_end, "a")
+    slot.end()
+
+
 # One upload
 
 
@@ -396,30 +403,34 @@ def test_server_has_at_most_so_many_uploads_that_have_begun(world: World, ann: M
 
 def test_person_shares_at_most_twenty_files_an_hour(world: World, ann: Member) -> None:
     uploads = take_files(world, **LIMITED)
+    unused = uploads.open_slot(ann, world.room)
     for number in range(20):
-        uploads.open_slot(ann, world.room).end()
-        world.clock.advance(60 if number < 19 else 0)
-    error = refusal(uploads.open_slot, ann, world.room)
-    assert str(error) == "you can share 20 files an hour: try again in 41 minutes."
-    assert (error.why, error.limit, error.retry) == ("too-many-files", 20, 41 * 60)
-    uploads.open_slot(member_of(world, "bob"), world.room).end()
-    world.clock.advance(40 * 60 + 59)
+        uploads.open_slot(ann, world.room).end()  # counts nothing
+        begin_upload(uploads, ann, world)
+        world.clock.advance(60 if number < 9 else 0)
+    error = refusal(unused.begin, 1, None, ignore_end, "a")
+    assert (unused.state, uploads.reserved_bytes) == ("open", 0)
+    assert str(error) == str(refusal(uploads.open_slot, ann, world.room))
+    assert str(error) == "you can share 20 files an hour: try again in 51 minutes."
+    assert (error.why, error.limit, error.retry) == ("too-many-files", 20, 51 * 60)
+    begin_upload(uploads, member_of(world, "bob"), world)
+    world.clock.advance(50 * 60 + 59)
     assert str(refusal(uploads.open_slot, ann, world.room)).endswith("in 1 minute.")
     world.clock.advance(1)
-    uploads.open_slot(ann, world.room).end()
+    begin_upload(uploads, ann, world)
     refusal(uploads.open_slot, ann, world.room)
 
 
 def test_people_who_have_shared_nothing_for_an_hour_are_forgotten(world: World, monkeypatch: Any) -> None:  # noqa: ANN401
     uploads = take_files(world, **LIMITED)
     for nick in ("ann", "bob"):
-        uploads.open_slot(member_of(world, nick), world.room).end()
+        begin_upload(uploads, member_of(world, nick), world)
     world.clock.advance(3600)
     world.join("carol", "dave")
-    uploads.open_slot(member_of(world, "carol"), world.room).end()
+    begin_upload(uploads, member_of(world, "carol"), world)
     assert [*uploads._recent] == ["local carol"]
     monkeypatch.setattr(module, "MAX_PEOPLE", 1)
-    uploads.open_slot(member_of(world, "dave"), world.room).end()
+    begin_upload(uploads, member_of(world, "dave"), world)
     assert [*uploads._recent] == ["local dave"]
 
 

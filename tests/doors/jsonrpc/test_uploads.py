@@ -175,7 +175,9 @@ def test_refusal_says_its_limit(world: ProgramWorld, ann: Program) -> None:
 def test_refusal_of_the_hour_says_when_to_try_again(world: ProgramWorld, ann: Program) -> None:
     uploads = take_files(world, lines_per_second=2)
     for _ in range(20):
-        slot_of(uploads, ann.call("upload", **REPORT)).end()
+        slot = slot_of(uploads, ann.call("upload", **REPORT))
+        slot.begin(5, None, lambda _reason: None)
+        slot.end()
     error = ann.request("upload", **REPORT, uid="u")["error"]
     assert error["data"] == {"reason": "too-many-files", "limit": 20, "retry": 3600}
 
