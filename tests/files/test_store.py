@@ -13,7 +13,7 @@ import pytest
 from broadcast.core.errors import StartupError
 from broadcast.files import contents
 from broadcast.files.store import HIGH_WATER_BYTES, MIN_COUNTED_BYTES, Download, StoreFull, WrongContent
-from tests.files.stores import MIB, StoreWorld
+from tests.files.stores import MIB, StoreWorld, broken
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_a_failure_between_two_steps_of_the_commit_leaves_other_shares_of_the_co
 ) -> None:
     first = world.share(b"same")
     with monkeypatch.context() as patch:
-        patch.setattr(contents, "fsync_folder", lambda _: os.fsync(-1))
+        patch.setattr(contents, "fsync_folder", broken)
         finish = world.finish(world.upload(b"same"))
         world.worker.settle()
     assert finish.error
@@ -255,7 +255,13 @@ def test_a_content_that_was_removed_or_replaced_ends_the_share(world: StoreWorld
 
 def test_a_folder_that_is_a_file_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("")
-    with pytest.raises(StartupError, match=r"cannot use the folder .*files: File exists"):
+    with pytest.raises(StartupError, match=r"cannot use the folder .*files: it is a file\. Move it away, or"):
+        StoreWorld(tmp_path / "files")
+
+
+def test_a_folder_that_cannot_be_read_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "iterdir", broken)
+    with pytest.raises(StartupError, match=r"cannot use the folder .*files: Input/output error; let this user read"):
         StoreWorld(tmp_path / "files")
 
 
@@ -402,7 +408,7 @@ def test_a_fault_while_reading_ends_the_download(world: StoreWorld, monkeypatch:
     world.worker.settle()
     parts: list[bytes] = []
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pread", lambda *_: os.fsync(-1))
+        patch.setattr(os, "pread", broken)
         opened[0].read(0, 4, parts.append)
         world.worker.settle()
     assert parts == [b""]
