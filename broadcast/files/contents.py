@@ -18,7 +18,6 @@ import re
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
@@ -97,12 +96,11 @@ class PartFile:
         self._unsynced = 0
         """Number of bytes that the disk may not have yet."""
 
-    def append(self, chunks: Sequence[bytes]) -> None:
-        """Write *chunks* at the end. Raises ``OSError``."""
+    def append(self, data: bytes | bytearray) -> None:
+        """Write *data* at the end. Raises ``OSError``."""
         if self._descriptor < 0:
             make_folder(self._folder)
             self._descriptor = os.open(self.path, _CREATE, 0o600)
-        data = b"".join(chunks)
         if disk_usage(self._folder).free < MIN_FREE_BYTES + len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         rest = memoryview(data)
@@ -117,7 +115,7 @@ class PartFile:
 
     def seal(self) -> Sealed:
         """Make the bytes durable, and return their description. Raises ``OSError``."""
-        self.append([])  # creates the file if there are no bytes
+        self.append(b"")  # creates the file if there are no bytes
         os.fsync(self._descriptor)
         if not os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # another file is in its place

@@ -275,7 +275,8 @@ class Upload:
         self._store = store
         self._worker = worker
         self._state = _State.OPEN
-        self._waiting: list[bytes] = []
+        self._waiting = bytearray()
+        """The bytes that wait: not a list, in which a thousand small chunks would take more memory."""
         self._unwritten = 0
         """Number of bytes that wait, or are on a thread."""
         self._is_working = False
@@ -306,7 +307,7 @@ class Upload:
             self._fail(WrongContent(f"the file is larger than {self.limit} bytes."))
             return
         self.received += len(data)
-        self._waiting.append(data)
+        self._waiting += data
         self._unwritten += len(data)
         self._work()
 
@@ -348,9 +349,9 @@ class Upload:
         if self._is_working:
             return
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, bytearray()
             self._is_working = True
-            self._worker.run(partial(self.part.append, waiting), partial(self._written, sum(map(len, waiting))))
+            self._worker.run(partial(self.part.append, waiting), partial(self._written, len(waiting)))
         elif self._seal is not None:
             seal, self._seal = self._seal, None
             seal()
@@ -370,7 +371,7 @@ class Upload:
         """End the upload because of *error*. Remove its bytes as soon as no thread has them."""
         was_open, self._state = self.is_open, _State.ENDED
         self.failure = self._store.failed(error)
-        self._unwritten -= sum(map(len, self._waiting))
+        self._unwritten -= len(self._waiting)
         self._waiting.clear()
         if not self._is_working:
             self._store.forget(self)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -106,6 +107,20 @@ def test_bytes_that_wait_for_the_disk_are_limited(world: StoreWorld) -> None:
     assert progress[-1] is False
     assert len(world.worker.work) == 0
     assert upload.received == sent
+
+
+def test_small_chunks_take_no_more_memory_than_large_ones(world: StoreWorld) -> None:
+    upload = world.store.begin("ann", 10 * MIB)
+    tracemalloc.start()
+    try:
+        while not upload.is_congested:
+            upload.write(bytes((1, 2)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * HIGH_WATER_BYTES
+    world.worker.settle()
+    assert upload.part.path.stat().st_size == HIGH_WATER_BYTES
 
 
 def test_a_cancelled_upload_leaves_nothing(world: StoreWorld) -> None:
