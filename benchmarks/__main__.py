@@ -60,7 +60,9 @@ def _run(bench: Bench, scenario: Scenario, results: Results, runs: int | None) -
     others = {"always": times, "seldom": min(times, bench.plan.seldom), "never": 0}[scenario.others]
     for run in range(times):
         for peer in results.peers:
-            if (run >= others and not peer.ours) or (scenario.name, peer.name) in results.failures:
+            if not peer.ours and (run >= others or peer.websocket is not (scenario.name == "websocket")):
+                continue
+            if (scenario.name, peer.name) in results.failures:
                 continue
             _progress(f"{scenario.name} {run + 1}/{times}: {peer.name} ... ")
             began = monotonic()

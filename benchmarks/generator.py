@@ -93,7 +93,7 @@ def generate(tools: Tools, started: Started, **settings: float) -> Iterator[Gene
     peer = started.peer
     everything = {
         "port": started.port, "pid": started.server.pid, "echo": int(peer.echo), "settle": peer.settle,
-        "arriving": peer.arriving,
+        "arriving": peer.arriving, "websocket": int(peer.websocket),
         "limit": 300,
     }  # fmt: skip
     with _running([*tools.load, f"dialect={peer.dialect}"], everything | settings) as generator:

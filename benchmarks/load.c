@@ -18,6 +18,10 @@
  * With JSON-RPC, the lengths of deliveries differ, but all readers of a room are sent the same bytes. So the bytes are
  * copied and searched for line ends only once, by the reader that is ahead of all others. The others only count them.
  *
+ * Over a WebSocket, each line is one frame. The mask of its frames is zero: a server does the same work for it. All
+ * deliveries of a server that only passes messages on have the same length, too. With JSON-RPC, the reader that is ahead
+ * searches for the ends of the frames.
+ *
  * It is compiled with -DWITH_TLS where OpenSSL is installed. It checks no certificate.
  */
 #define _GNU_SOURCE
@@ -58,6 +62,7 @@ static struct setting { const char *name; double value; const char *meaning; } s
     X(arriving, 256, "at most so many are on their way in at once")                                                    \
     X(size, 64, "bytes of a line as it is sent, with its CRLF and without what the protocol puts around it")          \
     X(tls, 0, "1: with TLS")                                                                                          \
+    X(websocket, 0, "1: over WebSockets at /ws")                                                                      \
     X(echo, 0, "1: an author gets their own lines too")                                                               \
     X(uid, 0, "1: each line carries a random uid of 128 bits (JSON-RPC)")                                             \
     X(settle, 0, "seconds to wait after everybody is in")                                                             \
@@ -115,6 +120,8 @@ static uint64_t ends[RING];        /* JSON-RPC: the byte at which line n ends in
 static uint64_t ahead, ended;      /* bytes and lines of this stream that some reader has */
 static char head[HEAD];            /* the beginning of the line that has not ended */
 static size_t head_size, uid_at;   /* its length; where the uid stands in a line */
+static unsigned char header[10];   /* WebSocket: the header of the frame that has not ended */
+static size_t header_size, unread_size; /* its length; bytes that follow of the payload */
 static uint32_t *each, *whole;     /* histograms: of deliveries, of lines until the last has them */
 static uint64_t timed_from = UINT64_MAX, timed_until; /* lines said between these times are timed */
 static enum { PLAIN, BROADCAST, IRC, NATS, JSON } dialect;
@@ -204,7 +211,27 @@ static void say_raw(struct person *who, const char *format, ...) {
     if (send_bytes(who, text, size) != size) lost(who);
 }
 
+/* Write a frame of *size* bytes with the *payload* to *to*, and return its size. */
+static size_t frame(char *to, const char *payload, size_t size) {
+    size_t at = 0;
+    to[at++] = (char)0x81;
+    if (size < 126) to[at++] = (char)(0x80 | size);
+    else to[at++] = (char)(0x80 | 126), to[at++] = (char)(size >> 8), to[at++] = (char)size;
+    memset(to + at, 0, 4);
+    memcpy(to + at + 4, payload, size);
+    return at + 4 + size;
+}
+
 /* Arriving */
+
+static void say_hello(struct person *who) {
+    char text[256], framed[sizeof text + 8];
+    int size = snprintf(text, sizeof text,
+                        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\",\"params\":{\"protocol\":1,\"client\":\"load/1\","
+                        "\"nick\":\"u%05d\",\"replay\":0,\"grace\":0}}\n", (int)(who - people));
+    if (GET(websocket)) size = frame(framed, text, size);
+    if (send_bytes(who, GET(websocket) ? framed : text, size) != size) lost(who);
+}
 
 static void is_in(struct person *who) {
     who->state = IN;
@@ -234,18 +261,28 @@ static void arrive(int number) {
     if (GET(tls) && !start_tls(who)) fail("TLS");
     fcntl(who->fd, F_SETFL, O_NONBLOCK);
     epoll_ctl(loop, EPOLL_CTL_ADD, who->fd, &event);
+    if (GET(websocket)) {
+        say_raw(who, "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", (int)GET(port));
+        return;
+    }
     if (dialect == PLAIN) is_in(who);
     if (dialect == BROADCAST) say_raw(who, "u%05d\r\n", number);
     if (dialect == IRC) say_raw(who, "NICK u%05d\r\nUSER u%05d 0 * :u\r\n", number, number);
     if (dialect == NATS)
         say_raw(who, "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\nSUB b 1\r\nPING\r\n");
-    if (dialect == JSON)
-        say_raw(who, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\",\"params\":{\"protocol\":1,\"client\":\"load/1\","
-                "\"nick\":\"u%05d\",\"replay\":0,\"grace\":0}}\n", number);
+    if (dialect == JSON) say_hello(who);
 }
 
 /* What has come, with the end of what came before it: answer what must be answered, see who is in. */
 static void look(struct person *who, char *text, size_t size) {
+    if (GET(websocket) && who->state == NEW) {
+        if (memmem(text, size, "HTTP/1.1 4", 10) || memmem(text, size, "HTTP/1.1 5", 10)) fail("the handshake was refused");
+        if (!memmem(text, size, "\r\n\r\n", 4)) return;
+        who->state = GREETED;
+        if (dialect == PLAIN) is_in(who);
+        else say_hello(who);
+    }
     for (char *ping = text; (ping = memmem(ping, text + size - ping, "PING", 4)); ping += 4) {
         char *end = memchr(ping, '\n', text + size - ping);
         if (!end || (ping != text && ping[-1] != '\n') || (dialect != IRC && dialect != NATS)) continue;
@@ -260,8 +297,8 @@ static void look(struct person *who, char *text, size_t size) {
             say_raw(who, "/join r%d\r\n", (int)(who->room - rooms));
         }
     }
-    if (who->state == NEW && dialect == JSON && memmem(text, size, "\"error\":", 8)) fail("hello was refused");
-    if (who->state == NEW && dialect == JSON && memmem(text, size, "\"token\":", 8)) is_in(who);
+    if (who->state <= GREETED && dialect == JSON && memmem(text, size, "\"error\":", 8)) fail("hello was refused");
+    if (who->state <= GREETED && dialect == JSON && memmem(text, size, "\"token\":", 8)) is_in(who);
     if (who->state == NEW && dialect == NATS && memmem(text, size, "PONG", 4)) is_in(who);
     if (who->state == NEW && dialect == IRC && memmem(text, size, " 001 ", 5)) {
         who->state = JOINING;
@@ -358,6 +395,30 @@ static void find_lines(const char *text, size_t size) {
     }
 }
 
+/* The same for the frames in *text*. */
+static void find_frames(const char *text, size_t size) {
+    for (const char *at = text, *end = text + size; at < end;) {
+        if (!unread_size) {
+            header[header_size++] = *at++;
+            ahead++;
+            size_t form = header_size > 1 ? header[1] & 127 : 0, whole = form == 127 ? 10 : form == 126 ? 4 : 2;
+            if (header_size < whole) continue;
+            unread_size = form < 126 ? form : 0;
+            for (size_t i = 2; i < whole; i++) unread_size = unread_size << 8 | header[i];
+            header_size = head_size = 0;
+            continue;
+        }
+        size_t part = (size_t)(end - at) < unread_size ? (size_t)(end - at) : unread_size;
+        size_t more = part < HEAD - head_size ? part : HEAD - head_size;
+        memcpy(head + head_size, at, more);
+        head_size += more;
+        at += part;
+        ahead += part;
+        unread_size -= part;
+        if (!unread_size && memmem(head, head_size, "\"said\"", 6)) ends[ended++ % RING] = ahead;
+    }
+}
+
 /* The number of lines that *who* has. */
 static uint64_t lines_of(struct person *who) {
     if (dialect != JSON) return (who->bytes - who->base) / delivery;
@@ -402,7 +463,7 @@ static void take_stream(struct person *who) {
     ssize_t size = take_bytes(who, scratch, first || ahead - who->bytes > SCRATCH ? SCRATCH : ahead - who->bytes,
                               first ? 0 : MSG_TRUNC);
     if (size <= 0) { if (size == 0 || errno != EAGAIN) lost(who); return; }
-    if (first) find_lines(scratch, size);
+    if (first) (GET(websocket) ? find_frames : find_lines)(scratch, size);
     who->bytes += size;
     counted(who);
 }
@@ -461,7 +522,7 @@ static void everybody_hears(const char *word, int author) {
     char one[sizeof line];
     memcpy(one, line, line_size + 1);
     snprintf(needle, sizeof needle, "-%s-", word);
-    memcpy(strstr(one, "xxxx"), needle, strlen(needle));
+    memcpy(memmem(one, line_size, "xxxx", 4), needle, strlen(needle));
     phase = LISTEN;
     seen = 0;
     for (int i = 0; i < readers; i++) people[i].swamped = people[i].carried = 0;
@@ -490,6 +551,12 @@ static void get_ready(void) {
         if (dialect != JSON) fail("only lines of JSON-RPC have uids");
         line_size += sprintf(line + line_size - 3, ",\"uid\":\"%0*d\"}}\n", UID, 0) - 3;
         uid_at = line_size - 4 - UID;
+    }
+    if (GET(websocket)) {
+        if (GET(uid) || (dialect != JSON && dialect != PLAIN)) fail("no such lines go over a WebSocket");
+        char framed[sizeof line];
+        line_size = frame(framed, line, line_size);
+        memcpy(line, framed, line_size);
     }
     many = malloc(line_size * AHEAD);
     for (int i = 0; i < AHEAD; i++) memcpy(many + i * line_size, line, line_size);

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.processes import Running, free_port
@@ -16,6 +17,8 @@ from benchmarks.tools import HERE, NO_COMPILER, Tools
 
 OURS, LIMITED = "broadcast", "with limits"
 """Names of broadcast with ``--limits off``, and with its limits on."""
+UWEBSOCKETS, WEBSOCKETS = "uWebSockets", "websockets"
+"""Names of the servers that pass messages on over WebSockets."""
 MAX_ROOMS = "2000"
 """Maximum number of rooms of broadcast."""
 LIFETIME = "900"
@@ -101,6 +104,8 @@ class Peer:
     """Seconds after which the server sends nothing more on its own."""
     arriving: int = 256
     """Number of clients that join at once: below the backlog, and enough to hide the server's timers."""
+    websocket: bool = False
+    """Whether its clients come over WebSockets. Then only the scenario ``websocket`` measures it, unless it is ours."""
     in_memory: Peer | None = None
     """The same server without a journal on disk, for broadcast."""
 
@@ -151,6 +156,8 @@ def find(tools: Tools, folder: Path) -> list[Peer | Absent]:
         _floor(tools),
         _ours("naive Twisted", "naive"),
         _ours("thread per client", "threads"),
+        _websocket_server(tools, UWEBSOCKETS, "uwebsockets", "socketify"),
+        _websocket_server(tools, WEBSOCKETS, "websockets_broadcast", "websockets"),
     ] + [_installed(*program) for program in _PROGRAMS]
 
 
@@ -193,9 +200,9 @@ def _broadcast(folder: Path, name: str, limits: Sequence[str]) -> Peer | Absent:
             *limits,
         ]
 
-    version = _version(twistd, "broadcast", "--version")
-    in_memory = Peer(name, "broadcast", version, lambda _, port: command(port, "--ephemeral"))
-    on_disk = Peer(name, "broadcast", version, lambda folder, port: command(port, "--data", str(folder / "data")))
+    ours = _version(twistd, "broadcast", "--version")
+    in_memory = Peer(name, "broadcast", ours, lambda _, port: command(port, "--ephemeral"))
+    on_disk = Peer(name, "broadcast", ours, lambda folder, port: command(port, "--data", str(folder / "data")))
     return replace(on_disk, in_memory=in_memory)
 
 
@@ -207,10 +214,20 @@ def _floor(tools: Tools) -> Peer | Absent:
 
 
 def _ours(name: str, module: str) -> Peer:
-    version = f"Python {sys.version.split()[0]}"
+    python = f"Python {sys.version.split()[0]}"
     return Peer(
-        name, "plain", version, lambda _, port: [sys.executable, str(HERE / f"{module}.py"), str(port), LIFETIME]
+        name, "plain", python, lambda _, port: [sys.executable, str(HERE / f"{module}.py"), str(port), LIFETIME]
     )
+
+
+def _websocket_server(tools: Tools, name: str, module: str, package: str) -> Peer | Absent:
+    if tools.floor is None:
+        return Absent(name, "only load.c speaks WebSocket")
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        return Absent(name, f"the package {package} is not installed")
+    return replace(_ours(name, module), version=found, echo=True, websocket=True)
 
 
 def _installed(

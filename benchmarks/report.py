@@ -124,6 +124,10 @@ def _shared(plan: Plan) -> list[Row]:
             for figure in ("deliveries/s", "CPU µs", "p50 ms", "p99 ms", "load")
         ),
         *(
+            (f"websocket {figure}", "websocket", f"loaded, over WebSockets: {figure}")
+            for figure in ("deliveries/s", "CPU µs", "p50 ms", "p99 ms", "load")
+        ),
+        *(
             (f"{room_name(people, senders)} {figure}", "small", f"{people:,} people, {senders} talk: {label}")
             for people, senders, _ in plan.rooms
             for figure, label in (("CPU µs", "CPU µs for a line"), ("lines/s", "lines/s"))
@@ -165,9 +169,11 @@ def _own(plan: Plan) -> list[Row]:
                 ("json line", "json", "the same with people on the line door"),
                 ("uid", "uid", "programs, a uid on each line"),
                 ("uid none", "uid", "programs, no uids"),
+                ("websocket lines", "websocket", f"{plan.people} programs, {plan.senders} talk, once more"),
             )
             for figure in ("deliveries/s", "CPU µs", "p99 ms", "load")
         ),
+        ("websocket ratio", "websocket", "CPU of programs over WebSockets by that of these, run by run"),
         ("json ratio", "json", "CPU of programs by that of people, run by run"),
         ("uid ratio", "uid", "CPU with uids by that without, run by run"),
         ("uid rate ratio", "uid", "deliveries/s without uids by those with, run by run"),
@@ -251,6 +257,7 @@ _NO_RATIO = (
     "upload server",
     "upload ratio",
     "uid ratio",
+    "websocket ratio",
     "rate ratio",
     "resume ratio",
     "resume server",
@@ -305,7 +312,7 @@ def _remarks(results: Results) -> list[str]:
     remarks = [legend]
     limited = [
         f"{scenario} of {peer.name}"
-        for scenario in ("unloaded", "loaded", "json", "json line", "uid", "uid none")
+        for scenario in ("unloaded", "loaded", "json", "json line", "uid", "uid none", "websocket", "websocket lines")
         for peer in results.peers
         if results.bottleneck(scenario, peer.name)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.peers import LIMITED, OURS, Absent, Peer
+from benchmarks.peers import LIMITED, OURS, UWEBSOCKETS, WEBSOCKETS, Absent, Peer
 from benchmarks.scenarios import BOTTLENECK, FULL, TINY, Plan, one_room_name, one_room_windows, room_name
 
 
@@ -93,6 +93,10 @@ def _own(figure: str) -> Callable[[Results], Summary | None]:
     return lambda results: results.summary(figure, OURS)
 
 
+def _of(peer: str, figure: str) -> Callable[[Results], Summary | None]:
+    return lambda results: results.ratio(figure, peer, OURS)
+
+
 GOALS = (
     Goal(
         "unloaded: CPU per delivery, against the floor", "unloaded", "x", 1.6, 1.3,
@@ -130,6 +134,17 @@ GOALS = (
         for window in one_room_windows(FULL)
     ),
     Goal("500 programs, loaded: CPU per delivery, against 500 people", "json", "x", 1.5, 1.1, _own("json ratio")),
+    Goal(
+        "500 programs over WebSockets, loaded: CPU per delivery, against the JSON-RPC door", "websocket", "x", 1.2,
+        1.05, _own("websocket ratio"),
+    ),
+    *(
+        Goal(
+            f"{peer}: CPU per delivery, loaded, against that of these programs", "websocket", "x", must, aim,
+            _of(peer, "websocket CPU µs"), more=True,
+        )
+        for peer, must, aim in ((UWEBSOCKETS, 5, 10), (WEBSOCKETS, 20, 40))
+    ),
     Goal("a uid on each line, loaded: CPU per delivery, against none", "uid", "x", 1.1, 1.03, _own("uid ratio")),
     *(
         Goal(

@@ -249,6 +249,25 @@ def _for_programs(bench: Bench, peer: Peer) -> Peer:
     return replace(peer, dialect="json", echo=True)
 
 
+def websocket(bench: Bench, peer: Peer) -> Figures:
+    """Measure ``loaded`` with programs over WebSockets, and with programs on the JSON-RPC door.
+
+    The other servers pass each message on to all clients, as 64 bytes. Ours are longer: they say who has spoken.
+    """
+    if not peer.ours:
+        return _figures("websocket", _talk(bench, peer, window=OUTSTANDING))
+    programs = _for_programs(bench, peer)
+    web = replace(
+        programs,
+        command=lambda folder, port: [*peer.command(folder, free_port()), "--web", _local(port)],
+        websocket=True,
+    )
+    over_websockets = _talk(bench, web, window=OUTSTANDING)
+    on_lines = _talk(bench, programs, window=OUTSTANDING)
+    figures = {**_figures("websocket", over_websockets), **_figures("websocket lines", on_lines)}
+    return figures | {"websocket ratio": over_websockets.cpu / on_lines.cpu}
+
+
 def resume(bench: Bench, peer: Peer) -> Figures:
     """Measure how long many programs take to come back after all their connections were reset at once.
 
@@ -427,7 +446,7 @@ def _write_accounts(path: Path, number: int) -> None:
     try:
         rows = ((account_name(each), hashed, "", time(), time(), "", "") for each in range(number))
         db.execute("BEGIN")
-        db.executemany("INSERT INTO accounts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO accounts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, '')", rows)
         db.execute("COMMIT")
     finally:
         db.close()
@@ -654,6 +673,7 @@ SCENARIOS = (
     Scenario("rooms", rooms, "never"),
     Scenario("json", json, "never"),
     Scenario("uid", uid, "never"),
+    Scenario("websocket", websocket, "always"),
     Scenario("tls", tls, "never"),
     Scenario("handshakes", handshakes, "never"),
     Scenario("logins", logins, "never"),

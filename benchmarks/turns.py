@@ -119,7 +119,7 @@ class Crowd:
         fanout = Fanout(Dispatcher(soon, time.thread_time))
         settings = Settings(replay=replay, limits=Limits().without_client_limits())
         journal = MemoryJournal(soon)
-        authenticator = Authenticator(Accounts(journal.records), Hasher(soon), time.monotonic, time.time)
+        authenticator = Authenticator(Accounts(journal.records), Hasher(soon), time.monotonic, time.time, str)
         self.hub = Hub(journal, lambda: fanout, settings, reactor.seconds(), authenticator)
         connections = Connections(settings.limits, reactor)
         self.doors = Doors(self.hub, connections, reactor, soon, time.time, partial(writer_for, reactor))

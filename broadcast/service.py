@@ -483,7 +483,10 @@ def _make_web_door(
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in {"h11", "websockets"}:
             raise
-        raise StartupError(f"--web needs h11 and websockets: {_pip_install('h11', 'websockets')}") from error
+        raise StartupError(
+            "--web needs h11 and websockets: run pip install '.[web]' in the checkout, or "
+            f"{_pip_install('h11', 'websockets')}"
+        ) from error
     settings = WebSettings(config.web_path, config.web_url, config.web_origins, config.trusted_proxies, config.web_hsts)
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
 
@@ -495,8 +498,8 @@ def _make_file_store(
     limits: Limits,
     reactor: Any,  # noqa: ANN401 - as in makeService
 ) -> FileStore | None:
-    """Let people share files, which are stored in *directory*. Return None if there is none."""
-    if directory is None:
+    """Let people share files, which are stored in *directory*. Return None if the server takes no files."""
+    if directory is None or not limits.files_total:
         return None
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
@@ -519,7 +522,7 @@ def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authe
     """Return the accounts and the checks of their owners. Raises ``StartupError``."""
     call_soon: CallSoon = reactor.callFromThread
     accounts = Accounts(journal.records)
-    authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, config.accounts)
+    authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, secrets.token_urlsafe, config.accounts)
     if config.oidc is not None:
         try:
             from broadcast.accounts.oidc import OidcClient  # noqa: PLC0415 - optional, as above

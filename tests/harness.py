@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.address import IPv4Address
@@ -417,7 +418,10 @@ class World:
         call_later = self.clock.callLater if self.holds_presence else None
         self.hasher = InstantHasher(self._soon.append)
         mode = settings.accounts
-        authenticator = Authenticator(Accounts(self.journal.records), self.hasher, self.clock.seconds, self.wall, mode)
+        secrets = map("secret{}".format, count(1)).__next__
+        authenticator = Authenticator(
+            Accounts(self.journal.records), self.hasher, self.clock.seconds, self.wall, secrets, mode
+        )
         self.hub = Hub(
             self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later=call_later
         )

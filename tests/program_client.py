@@ -91,6 +91,10 @@ class Link:
         self.transport.sent.clear()
         return [line for line in lines if line.startswith(b"{")]
 
+    def end(self) -> None:
+        """Send no more. The server answers what it has received, and closes the connection."""
+        self.person.protocol.readConnectionLost()
+
     def lose(self, *, clean: bool) -> None:
         self.lost = True
         reason: Exception = ConnectionDone() if clean else ConnectionLost()

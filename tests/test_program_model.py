@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
+from websockets.frames import Opcode
 
 import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.private_messages
@@ -42,6 +43,14 @@ from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.journals.commit_queue import storage_problem
 from broadcast.journals.memory import MemoryJournal
 from tests.doors.jsonrpc.programs import GRACE, DirectProgramWorld, ProgramWorld
+from tests.doors.web.websockets import (
+    DirectWebSocketWorld,
+    WebSocketClient,
+    WebSockets,
+    WebSocketWorld,
+    frame,
+    text,
+)
 from tests.files import StoredFile, archive_of, take_files
 from tests.harness import Person, logged
 from tests.program_client import PASSWORD, ROOMS, UNKNOWN, Line, Link, Params, Program, Sent
@@ -72,7 +81,44 @@ class SmallDirectWorld(DirectProgramWorld, SmallWorld):
     """The same, which sends to the sockets directly."""
 
 
-KINDS_OF_WORLD: Final = [ProgramWorld, DirectProgramWorld, SmallWorld, SmallDirectWorld]
+class SmallWebSocketWorld(WebSocketWorld, SmallWorld):
+    """The same, with WebSockets."""
+
+
+class SmallDirectWebSocketWorld(DirectWebSocketWorld, SmallWorld):
+    """The same, with WebSockets and direct sending."""
+
+
+KINDS_OF_WORLD: Final = [
+    ProgramWorld,
+    DirectProgramWorld,
+    SmallWorld,
+    SmallDirectWorld,
+    WebSocketWorld,
+    SmallWebSocketWorld,
+    SmallDirectWebSocketWorld,
+]
+
+
+class WebSocketLink(Link):
+    """One connection of a program over a WebSocket."""
+
+    def __init__(self, client: WebSocketClient) -> None:
+        super().__init__(cast(Person, client))
+        self.client = client
+
+    def put(self, data: bytes) -> None:
+        """Send the lines in *data*, and the start of a message if a line has no end."""
+        *lines, rest = data.split(b"\n")
+        super().put(b"".join(map(text, lines)) + (text(rest, fin=False) if rest else b""))
+
+    def read(self) -> list[bytes]:
+        """Return the messages since the last call."""
+        return [bytes(frame.data) for frame in self.client.take_frames() if frame.opcode is Opcode.TEXT]
+
+    def end(self) -> None:
+        """Send a close frame."""
+        super().put(frame(Opcode.CLOSE))
 
 
 def online(model: Model) -> list[Program]:
@@ -175,6 +221,12 @@ class Model(RuleBasedStateMachine):
             self.greet(self.programs[-1], nick, ROOMS)
         self.settle()
 
+    def connect(self) -> Link:
+        """Open a connection. In a world with WebSockets, some are those, so that sessions move between the doors."""
+        if isinstance(self.world, WebSockets) and next(self.numbers) % 2:
+            return WebSocketLink(self.world.websocket())
+        return Link(self.world.connect())
+
     def word(self) -> str:
         return f"w{next(self.numbers)}w"
 
@@ -237,7 +289,7 @@ class Model(RuleBasedStateMachine):
         *,
         logs_in: bool = False,
     ) -> None:
-        link = Link(self.world.connect())
+        link = self.connect()
         link.transport.room = reads
         data = program.hello(link, nick, rooms, grace, logs_in=logs_in)
         link.put(data[:cut])
@@ -262,7 +314,7 @@ class Model(RuleBasedStateMachine):
         """Let a program connect twice while its first connection lives, or one attempt arrive after the next one."""
         before = program.link
         assert before is not None
-        links = [Link(self.world.connect()) for _ in range(2)]
+        links = [self.connect() for _ in range(2)]
         hellos = [program.hello(link, program.nick, [*program.rooms]) for link in links]
         links[1].transport.room = reads
         order = (1, 0) if is_late else (0, 1)
@@ -289,7 +341,7 @@ class Model(RuleBasedStateMachine):
     @rule_for(online)
     def end_input(self, program: Program) -> None:
         assert program.link is not None
-        program.link.person.protocol.readConnectionLost()
+        program.link.end()
         program.link.is_over = True
         program.expires = self.world.clock.seconds() + program.grace
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
+from secrets import token_urlsafe
 from time import monotonic, sleep, time
 from typing import Final
 
@@ -106,7 +107,7 @@ def _ask_journal(folder: Path, line: bytes, report: Callable[[str], object]) -> 
         try:
             journal.open(LOBBY, 1)
             hasher = Hasher(calls.put)
-            authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time)
+            authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, token_urlsafe)
             authenticator.accounts.load(journal.records.load())
             Administration(authenticator, journal.records, time).handle(line, answers.append)
             while not answers:

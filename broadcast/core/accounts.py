@@ -24,6 +24,7 @@ from broadcast.core.interfaces import Identity, IdentityProvider, PasswordHasher
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
+from broadcast.core.remembered_logins import add_login, is_login, remove_login
 from broadcast.core.source import Source
 from broadcast.core.tries import CodeLimiter, RegistrationLimiter, Try, TryLimiter
 
@@ -64,6 +65,8 @@ class Account:
 
 OnAccount: TypeAlias = Callable[[Account | RejectedError], None]
 """Receives an account, or the reason why a request was rejected. Called in a later turn of the reactor."""
+OnSecret: TypeAlias = Callable[[str | RejectedError], None]
+"""Receives a secret, or the reason why a request was rejected. Called in a later turn of the reactor."""
 OnChanged: TypeAlias = Callable[[RejectedError | None], None]
 """Receives None once a change is stored, or the reason why it was not."""
 
@@ -219,8 +222,9 @@ def _subject_key(record: AccountRecord) -> tuple[str, str]:
 class Authenticator:
     """The checks of passwords, and the requests that need one. The seconds of *now* are monotonic.
 
-    *wall_clock* returns the time of day in seconds since the epoch. *mode* is one of ``ACCOUNT_MODES``. Each request
-    raises ``RejectedError`` if it is rejected at once. Otherwise it calls back later.
+    *wall_clock* returns the time of day in seconds since the epoch. *make_secret* returns 256 random bits as text, other
+    ones each time. *mode* is one of ``ACCOUNT_MODES``. Each request raises ``RejectedError`` if it is rejected at once.
+    Otherwise it calls back later.
     """
 
     def __init__(
@@ -229,12 +233,14 @@ class Authenticator:
         hasher: PasswordHasher,
         now: Callable[[], float],
         wall_clock: Callable[[], float],
+        make_secret: Callable[[], str],
         mode: str = "open",
     ) -> None:
         self.accounts = accounts
         self._hasher = hasher
         self._now = now
         self._wall_clock = wall_clock
+        self._make_secret = make_secret
         self._mode = mode
         self._tries = TryLimiter()
         self._registrations = RegistrationLimiter()
@@ -296,6 +302,28 @@ class Authenticator:
             attempt.succeed()
             self.accounts.change(account, last_used=self._wall_clock(), password_hash=new_hash or stored)
             on_result(account)
+
+    def remember(self, account: Account, on_secret: OnSecret) -> None:
+        """Make a secret with which its owner can log in to *account* for ``LOGIN_SECONDS``. A new password voids it."""
+        secret = self._make_secret()
+
+        def stored(error: RejectedError | None) -> None:
+            on_secret(secret if error is None else error)
+
+        logins = add_login(account.queued.logins, secret, self._wall_clock())
+        self.accounts.change(account, stored, logins=logins)
+
+    def login_remembered(self, name: str, secret: str) -> Account:
+        """Return the account with the nickname *name* and this *secret* of ``remember``. Raises ``WrongPassword``."""
+        account = self.accounts.find(name)
+        if account is None or not is_login(account.queued.logins, secret, self._wall_clock()):
+            raise WrongPassword
+        self.accounts.change(account, last_used=self._wall_clock())
+        return account
+
+    def forget(self, account: Account, secret: str) -> None:
+        """Void the *secret* of ``remember``."""
+        self.accounts.change(account, logins=remove_login(account.queued.logins, secret))
 
     def _is_current(self, account: Account, stored: str | None) -> bool:
         """Return whether *account* still exists and has the password hash *stored*, also in changes under way."""
@@ -390,7 +418,7 @@ class Authenticator:
             def stored(error: RejectedError | None) -> None:
                 on_result(account if error is None else error)
 
-            self.accounts.change(account, stored, password_hash=password_hash)
+            self.accounts.change(account, stored, password_hash=password_hash, logins="")
 
         try:
             self._hasher.hash(new, hashed)

@@ -29,6 +29,8 @@ class AccountRecord:
     """The OpenID Connect provider that knows the owner; empty if there is none."""
     subject: str = ""
     """The owner's identifier at the *issuer*."""
+    logins: str = field(default="", repr=False)
+    """The remembered logins; see ``remembered_logins.py``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.people import Person, Program, Server
+from tests.browser.people import Person, Program, Relay, Server
 from tests.real.programs import PATIENCE
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Pages:
         self.allowed: list[str] = []
         """Parts of the errors that the test expects."""
         self._browser = browser
-        self._server = server
+        self.address = server.address
+        """The address of the page."""
         self._contexts: list[BrowserContext] = []
 
     def context(self, **options: object) -> BrowserContext:
@@ -95,29 +96,33 @@ class Pages:
     def open(self, context: BrowserContext | None = None, path: str = "") -> Page:
         """Open the chat in a new tab, by default of a new profile."""
         page = (context or self.context()).new_page()
-        page.goto(self._server.address + path)
+        page.goto(self.address + path)
         return page
 
     def join(self, nick: str, context: BrowserContext | None = None, path: str = "") -> Page:
         """Open the chat in a new tab, and join."""
         page = self.open(context, path)
+        self.enter(page, nick)
+        return page
+
+    def enter(self, page: Page, nick: str) -> None:
+        """Join on a page."""
         page.get_by_role("textbox", name="Nickname").fill(nick)
         page.get_by_role("button", name="Join", exact=True).click()
         page.get_by_role("textbox", name="Message").wait_for()
-        return page
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "assert"} and "favicon.ico" not in message.location.get("url", ""):
             self.errors.append(f"{message.text} {message.location}")
 
     def _on_request(self, request: Request) -> None:
-        if not request.url.startswith((self._server.address, "blob:", "data:")):
+        if not request.url.startswith((self.address, "blob:", "data:")):
             self.errors.append(f"a request to {request.url}")
 
     def close(self) -> None:
         """Close all pages."""
-        for context in self._contexts:
-            context.close()
+        while self._contexts:
+            self._contexts.pop().close()
 
     @property
     def unexpected(self) -> list[str]:
@@ -132,6 +137,16 @@ def pages(browser: Browser, server: Server) -> Iterator[Pages]:
     yield pages
     pages.close()
     assert pages.unexpected == []
+
+
+@pytest.fixture
+def relay(server: Server, pages: Pages) -> Iterator[Relay]:
+    """A network between the pages and the server."""
+    relay = Relay(server.web_port)
+    pages.address = relay.address
+    yield relay
+    pages.close()
+    relay.close()
 
 
 @pytest.fixture

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+import pytest
 
 from tests.browser.conftest import Pages
 
@@ -45,7 +48,7 @@ class OfflinePages(Pages):
         return context
 
     def _answer(self, route: Route) -> None:
-        path = urlsplit(route.request.url).path.lstrip("/") or "index.html"
+        path = unquote(urlsplit(route.request.url).path).lstrip("/") or "index.html"
         file = PAGE / path
         if path in self.files:
             route.fulfill(body=self.files[path], content_type="image/png")
@@ -64,6 +67,15 @@ class OfflinePages(Pages):
         page.get_by_role("button", name="Join", exact=True).click()
         page.get_by_role("textbox", name="Message").wait_for()
         return page
+
+
+@pytest.fixture
+def offline(browser: Browser) -> Iterator[OfflinePages]:
+    """Make pages without a server. The test fails if one of them has reported an error."""
+    pages = OfflinePages(browser)
+    yield pages
+    pages.close()
+    assert pages.unexpected == []
 
 
 def run(page: Page, function: str, argument: object = None) -> Any:  # noqa: ANN401 -- any result

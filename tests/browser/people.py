@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import socket
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.real.programs import PATIENCE, TWISTD
-
-LISTENING = re.compile(r"Listening on 127\.0\.0\.1 port (\d+)")
-PAGE = Path(__file__).parents[2] / "broadcast" / "doors" / "web" / "page"
 
 
 def free_port() -> int:
@@ -37,59 +33,53 @@ class Server:
         self.port = free_port()
         self.web_port = free_port()
         self._options = options
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """The address of the page."""
         return f"http://127.0.0.1:{self.web_port}/"
 
-    @property
-    def pid(self) -> int:
-        """The number of the server's process."""
-        return self._processes[0].pid
-
     def start(self) -> None:
         """Start, and wait until both ports listen."""
         command = [TWISTD, "-n", "--pidfile=", "broadcast", "--port", f"tcp:{self.port}:interface=127.0.0.1"]
         data = ["--data", str(self.folder / "data")]
-        bridge = os.environ.get("BROADCAST_TEST_BRIDGE", "")
-        web = [] if bridge else ["--web", f"tcp:{self.web_port}:interface=127.0.0.1"]
-        self._run(*command, *data, *web, *self._options)
-        if bridge:
-            self._run(sys.executable, bridge, str(self.web_port), str(self.port), str(PAGE))
+        web = ["--web", f"tcp:{self.web_port}:interface=127.0.0.1"]
+        with (self.folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 -- the test's own command
+                [*command, *data, *web, *self._options],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
+            )
         for port in (self.port, self.web_port):
             self._wait_for(port)
 
-    def _run(self, *command: str) -> None:
-        with (self.folder / "output").open("ab") as output:
-            self._processes.append(
-                subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder)  # noqa: S603
-            )
-
     def _wait_for(self, port: int) -> None:
         def listens() -> bool:
-            assert all(process.poll() is None for process in self._processes), self.output()
+            assert self._process is not None
+            assert self._process.poll() is None, self.output()
             with socket.socket() as connection:
                 return connection.connect_ex(("127.0.0.1", port)) == 0
 
         wait_until(listens, lambda: f"port {port} does not listen: {self.output()}")
 
     def output(self) -> str:
-        """Return everything that the processes have written."""
+        """Return everything that the server has written."""
         return (self.folder / "output").read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the processes with a signal, and wait until they have ended."""
-        for process in self._processes:
-            process.send_signal(number)
-        for process in self._processes:
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes.clear()
+        """End the process with a signal, and wait until it has ended."""
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
 
 def wait_until(is_true: Callable[[], bool], problem: Callable[[], str] = lambda: "it did not happen") -> None:
@@ -98,6 +88,71 @@ def wait_until(is_true: Callable[[], bool], problem: Callable[[], str] = lambda:
     while not is_true():
         assert time.monotonic() < end, problem()
         time.sleep(0.01)
+
+
+class Relay:
+    """A network between a browser and the server, which can lose its connections without a word."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._connections: list[tuple[socket.socket, socket.socket]] = []
+        self._sockets: list[socket.socket] = []
+        """The two sides of each WebSocket in turn."""
+        self._stalled: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    @property
+    def address(self) -> str:
+        """The address of the page."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    def stall(self) -> None:
+        """Lose all bytes of the present WebSockets from now on. New connections work."""
+        self._stalled.update(self._sockets)
+
+    def lose_answers(self) -> None:
+        """Lose all bytes from the server on the present WebSockets from now on."""
+        self._stalled.update(self._sockets[1::2])
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target), PATIENCE)
+            except OSError:
+                client.close()
+                continue
+            server.settimeout(None)
+            self._connections.append((client, server))
+            for pair in ((client, server), (server, client)):
+                self._threads.append(threading.Thread(target=self._pass_on, args=pair, daemon=True))
+                self._threads[-1].start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if data.startswith(b"GET /ws"):
+                    self._sockets += [source, target]
+                if source not in self._stalled:
+                    target.sendall(data)
+        if source not in self._stalled:
+            with suppress(OSError):
+                target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """End everything."""
+        for one in (self._listener, *(side for pair in self._connections for side in pair)):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
 
 
 class Person:

@@ -12,10 +12,11 @@ import pytest
 from pytest_twisted import async_yield_fixture, ensureDeferred
 
 from tests.real.programs import Program, Programs, Server, Talker, found
+from tests.real.test_websockets import web_server
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "programs.rst"
 BLOCKS = re.findall(r"\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", DOCUMENT.read_text("utf-8"))
-BY_LIBRARY, BY_STANDARD_LIBRARY, BY_SHELL = (textwrap.dedent(text) for _, text in BLOCKS)
+BY_LIBRARY, BY_STANDARD_LIBRARY, BY_SHELL, BY_WEBSOCKET = (textwrap.dedent(text) for _, text in BLOCKS)
 
 
 @async_yield_fixture
@@ -67,3 +68,14 @@ async def test_script_prints_the_number_of_its_line(
         assert script.text() == f"{number}\n"
     await ann.until(" * nightly left.\r\n")
     assert ann.text().count("nightly: the nightly build has failed") == 2
+
+
+@ensureDeferred
+async def test_bot_over_a_websocket_welcomes_people(programs: Programs, tmp_path: Path) -> None:
+    server, port = await web_server(programs)
+    text = BY_WEBSOCKET.replace("localhost:8080", f"127.0.0.1:{port}")
+    tom = await programs.talker(server.port, "tom")
+    run(programs, server, "welcome.py", text, tmp_path)
+    await tom.until(" * doorman joined.\r\n")
+    await programs.talker(server.port, "ann")
+    await tom.until("doorman: Welcome, ann.\r\n")

@@ -10,6 +10,13 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Secret: TypeAlias = Annotated[str, Meta(description="A password: 8 to 256 bytes of UTF-8, without control characters.")]
+RememberedLogin: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="A secret that is accepted in place of the password for 30 days, until the password is changed.",
+    ),
+]
 AccountName: TypeAlias = Annotated[
     str | None, Meta(description="The registered nickname of the account to which the session is logged in, or null.")
 ]
@@ -41,6 +48,12 @@ class LoginParams(WithSecret, frozen=True, kw_only=True):
 
     nick: Annotated[str | UnsetType, Meta(description="The registered nickname; by default the own one.")] = UNSET
     password: Secret
+
+
+class LogoutParams(WithSecret, frozen=True, kw_only=True):
+    """The parameters of ``logout``."""
+
+    login: Annotated[RememberedLogin | UnsetType, Meta(description="A remembered login to void.")] = UNSET
 
 
 class SetPasswordParams(WithSecret, frozen=True, kw_only=True):

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
-    from broadcast.doors.jsonrpc.account_messages import LoginParams, PasswordParams, PasswordSafety, SetPasswordParams
+    from broadcast.doors.jsonrpc.account_messages import (
+        LoginParams,
+        LogoutParams,
+        PasswordParams,
+        PasswordSafety,
+        SetPasswordParams,
+    )
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection
 
@@ -163,13 +169,15 @@ def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
     call.succeed()
 
 
-def logout(connection: Connection, call: Call, _params: Empty) -> None:
+def logout(connection: Connection, call: Call, params: LogoutParams) -> None:
     """Log out, and take another nickname."""
     hub, member = connection.sessions.hub, connection.session.member
-    _own_account(connection)
+    account = _own_account(connection)
     if hub.authenticator.is_required:
         raise NotPermitted("only people with an account can be here: quit in place of logging out.")
     hub.log_out(member)
+    if not isinstance(params.login, UnsetType):
+        hub.authenticator.forget(account, params.login)
     call.succeed(_describe(member))
 
 

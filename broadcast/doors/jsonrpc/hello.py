@@ -69,7 +69,9 @@ class Hello:
         self._on_result = on_result
         self._on_error = on_error
         self._account: Account | None = None
-        """The account whose password the client has sent."""
+        """The account whose password, or remembered login, the client has sent."""
+        self._login: str | UnsetType = UNSET
+        """The remembered login that was made for the client."""
         self._rooms: Sequence[Room] = ()
         self._snapshots: dict[str, JoinResult] = {}
         """The snapshots that are complete, by room."""
@@ -131,20 +133,23 @@ class Hello:
     # A new session
 
     def _check_password(self) -> None:
-        """Check the password, if there is one, then open the rooms."""
-        nick, password = self._params.nick, self._params.password
+        """Check the password or the remembered login, if there is one, then open the rooms."""
+        nick, password, login = self._params.nick, self._params.password, self._params.login
         if isinstance(nick, UnsetType):
             raise RpcError(Code.INVALID_PARAMS, "Object missing required field `nick`.")
-        if isinstance(password, UnsetType):
-            self._open_rooms()
-            return
-        source = self._connection.source
+        source, authenticator = self._connection.source, self._hub.authenticator
         try:
-            check_safety(self._hub, source)
-            self._hub.authenticator.reject_if_busy()
-            self._hub.authenticator.login(sanitize(nick), parse_existing(password), source, self._on_account)
+            if not isinstance(password, UnsetType):
+                check_safety(self._hub, source)
+                authenticator.reject_if_busy()
+                authenticator.login(sanitize(nick), parse_existing(password), source, self._on_account)
+                return
+            if not isinstance(login, UnsetType):
+                check_safety(self._hub, source)
+                self._account = authenticator.login_remembered(sanitize(nick), login)
         except RejectedError as error:
             raise explain_rejection(error) from error
+        self._open_rooms()
 
     def _on_account(self, account: Account | RejectedError) -> None:
         if not self._connection.is_open:
@@ -268,6 +273,20 @@ class Hello:
             taker.take_events(more_bytes)
 
     def _respond(self, session: ProgramSession) -> None:
+        if self._params.remember and self._account is not None and isinstance(self._login, UnsetType):
+            try:
+                self._hub.authenticator.remember(self._account, partial(self._remembered, session))
+            except RejectedError:  # the account was deleted meanwhile
+                self._read_waiting(session)
+        else:
+            self._read_waiting(session)
+
+    def _remembered(self, session: ProgramSession, login: str | RejectedError) -> None:
+        if isinstance(login, str):
+            self._login = login
+        self._read_waiting(session)
+
+    def _read_waiting(self, session: ProgramSession) -> None:
         session.private.read_waiting(partial(self._respond_with, session), self._last_private)
 
     def _respond_with(self, session: ProgramSession, waiting: Sequence[PrivateLine] | JournalError) -> None:
@@ -309,4 +328,5 @@ class Hello:
             grace=session.grace,
             limits=limits,
             rooms={room.name: self._snapshots[room.name] for room in self._rooms},
+            login=self._login,
         )

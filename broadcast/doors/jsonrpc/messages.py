@@ -17,8 +17,10 @@ from broadcast.doors.jsonrpc.account_messages import (
     LoginCode,
     LoginEnded,
     LoginParams,
+    LogoutParams,
     PasswordParams,
     PasswordSafety,
+    RememberedLogin,
     Secret,
     SetPasswordParams,
     WithSecret,
@@ -127,6 +129,12 @@ class HelloParams(WithSecret, frozen=True, kw_only=True):
     password: Annotated[
         Secret | UnsetType, Meta(description="The password of a registered nickname. Not used if the token is valid.")
     ] = UNSET
+    login: Annotated[RememberedLogin | UnsetType, Meta(description="A remembered login, in place of the password.")] = (
+        UNSET
+    )
+    remember: Annotated[
+        bool, Meta(description="Whether the result has a new remembered login. Without a password, it has none.")
+    ] = False
     rooms: Annotated[list[Room] | UnsetType, Meta(description="The rooms to join; by default the first room.")] = UNSET
     replay: Replay = UNSET
     grace: Annotated[
@@ -342,6 +350,7 @@ class HelloResult(Struct, frozen=True, kw_only=True):
     grace: Annotated[float, Meta(description="Seconds for which the session outlives its connection.")]
     limits: ServerLimits
     rooms: Annotated[dict[str, JoinResult], Meta(description="The rooms that the session is in.")]
+    login: RememberedLogin | UnsetType = UNSET
 
 
 class SayResult(Struct, frozen=True, kw_only=True, gc=False):
@@ -589,6 +598,7 @@ Params: TypeAlias = (
     | QuitParams
     | PasswordParams
     | LoginParams
+    | LogoutParams
     | SetPasswordParams
 )
 
@@ -696,7 +706,7 @@ METHODS: Final[Mapping[str, Method]] = {
         " notifications login_code and login_ended follow.",
         ("too-many-tries", "not-permitted", "busy"),
     ),
-    "logout": Method(Empty, AccountResult, "Log out, and get another nickname.", ("not-permitted",)),
+    "logout": Method(LogoutParams, AccountResult, "Log out, and get another nickname.", ("not-permitted",)),
     "set_password": Method(
         SetPasswordParams,
         Empty,

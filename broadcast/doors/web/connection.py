@@ -23,6 +23,7 @@ from broadcast.core.hub import GOING_DOWN
 from broadcast.doors.web.exchange import BODY_BYTES, BODY_SECONDS, Exchange
 from broadcast.doors.web.headers import HSTS, SECURITY_HEADERS, merge_headers
 from broadcast.doors.web.http import PLAIN_TEXT, Refusal, respond_text
+from broadcast.doors.web.parser import RequestParser
 from broadcast.doors.web.requests import HEADER_BYTES, BadRequest, read_request
 from broadcast.net.addresses import format_source, source_of
 from broadcast.net.connection_log import RejectionLog
@@ -43,6 +44,8 @@ HEADER_SECONDS: Final = 10
 """Time for all bytes of a request without its body, in seconds."""
 KEEPALIVE_SECONDS: Final = 60
 """Time without a request after which the connection closes, in seconds."""
+EVENTS_PER_TURN: Final = 64
+"""Maximum number of parts of a body that are handled in one turn of the reactor."""
 STALL_SECONDS: Final = 120
 """Time in which a client has to read what the server has sent, in seconds."""
 
@@ -88,7 +91,8 @@ class HttpConnection(Protocol):
         """Count the connection. One above a limit may send one request, and receives the reason."""
         factory = self.factory
         self._writer: Writer = factory.writer_for(self.transport)
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES)
+        self._parser = RequestParser()
+        self._http = self._parser.http
         self._state = _State.IDLE
         self._exchange: Exchange | None = None
         self._peer: Source = source_of(self.transport)
@@ -100,7 +104,7 @@ class HttpConnection(Protocol):
         """Whether the transport holds bytes that the client has not read."""
         self._is_running = False
         self._waits_for_turn = False
-        """True until the next turn of the reactor, which handles the next pipelined request."""
+        """True until the next turn of the reactor, which handles more input."""
         self._has_part = False
         """Whether a part of the next request has arrived."""
         self._is_reading = True
@@ -138,7 +142,7 @@ class HttpConnection(Protocol):
         if self._successor is not None:
             self._successor.dataReceived(data)
         elif self._state is not _State.CLOSING:
-            self._http.receive_data(data)
+            self._parser.receive_data(data)
             self.run()
 
     def run(self) -> None:
@@ -146,24 +150,41 @@ class HttpConnection(Protocol):
         if self._is_running:
             return
         self._is_running = True
+        events = 0
         try:
             while self._can_continue() and self._handle_event():
-                pass
+                events += 1
+                if events == EVENTS_PER_TURN:
+                    self._yield_turn()
         except h11.RemoteProtocolError as error:
             self._fail(error.error_status_hint, f"{error}.")
+        except Exception:  # noqa: BLE001 - the fault of one request must not end the server's other work
+            self._log.failure("A request failed: {request}", request=self._request)
+            self._end_failed_request()
         finally:
             self._is_running = False
         self._pause_if_full()
 
+    def _yield_turn(self) -> None:
+        """Let other clients go first: a thousand requests or parts of a body can come in one chunk."""
+        self._waits_for_turn = True
+        self.factory.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._waits_for_turn = False
+        self.run()
+
     def _can_continue(self) -> bool:
+        if self._waits_for_turn:
+            return False
         if self._state is _State.IDLE:
-            return not (self.is_congested or self._waits_for_turn)
+            return not self.is_congested
         exchange = self._exchange
         return exchange is not None and exchange.receiver is not None and not exchange.is_paused
 
     def _handle_event(self) -> bool:
         """Handle the next part of the input, and return whether there was one."""
-        event = self._http.next_event()
+        event = self._parser.next_event()
         match event:
             case h11.Request():
                 self._begin(event)
@@ -175,7 +196,7 @@ class HttpConnection(Protocol):
                 self.end()
                 return False
             case _:  # the rest has not arrived
-                if self._state is _State.IDLE and not self._has_part and self._http.trailing_data[0]:
+                if self._state is _State.IDLE and not self._has_part and self._parser.buffered_bytes:
                     self._has_part = True
                     self._set_timer(HEADER_SECONDS, self._time_out)
                 return False
@@ -184,7 +205,7 @@ class HttpConnection(Protocol):
     def _pause_if_full(self) -> None:
         """Read from the client only while few bytes wait, unless they are dropped or the successor reads them."""
         if self._state is _State.IDLE or self._state is _State.HANDLING:
-            reading = self._can_continue() or len(self._http.trailing_data[0]) <= HEADER_BYTES
+            reading = self._can_continue() or self._parser.buffered_bytes <= HEADER_BYTES
         else:
             reading = True
         if reading is not self._is_reading:
@@ -210,19 +231,20 @@ class HttpConnection(Protocol):
             self._fail(error.status, str(error))
             return
         self._request = request
-        try:
-            if self._refusal is not None:
-                self.factory.refuse(request, reply, self._refusal)
-            elif self.factory.connections.stopping:
-                respond_text(reply, 503, GOING_DOWN)
-            else:
-                self.factory.handle(request, reply)
-        except Exception:  # noqa: BLE001 - the fault of one request must not end the server's other work
-            self._log.failure("A request failed: {method} {path}", method=request.method, path=request.path)
-            if exchange.is_started:
-                exchange.abort()
-            else:
-                respond_text(reply, 500, "The server has failed. Its log says why.")
+        if self._refusal is not None:
+            self.factory.refuse(request, reply, self._refusal)
+        elif self.factory.connections.stopping:
+            respond_text(reply, 503, GOING_DOWN)
+        else:
+            self.factory.handle(request, reply)
+
+    def _end_failed_request(self) -> None:
+        """Reply that the server has failed, or close the connection if a reply has begun."""
+        exchange = self._exchange
+        if exchange is None or exchange.is_started:
+            self.transport.abortConnection()
+        else:
+            respond_text(exchange, 500, "The server has failed. Its log says why.")
 
     # The body of a request
 
@@ -328,17 +350,10 @@ class HttpConnection(Protocol):
         self._http.start_next_cycle()
         self._state = _State.IDLE
         self._request = None
-        if self._http.trailing_data[0]:
-            # A client may send a thousand requests in one chunk. Other clients go first.
-            self._waits_for_turn = True
-            self.factory.call_soon(self._take_turn)
+        if self._parser.buffered_bytes:
+            self._yield_turn()
         if not self.is_congested:
             self._wait_for_request()
-
-    def _take_turn(self) -> None:
-        self._waits_for_turn = False
-        if self._state is _State.IDLE:
-            self.run()
 
     def _wait_for_request(self) -> None:
         self._set_timer(KEEPALIVE_SECONDS, self.end)
@@ -381,8 +396,8 @@ class HttpConnection(Protocol):
         connections.replace(self, result)
         if isinstance(self.transport, TcpConnection):
             self.transport.protocol = successor
-        following = self._http.trailing_data[0]
-        del self._http
+        following = self._parser.take_rest()
+        del self._http, self._parser
         if following:
             successor.dataReceived(following)
         if self._ended_directions:
@@ -391,7 +406,7 @@ class HttpConnection(Protocol):
     # The end
 
     def _time_out(self) -> None:
-        if self._has_part or self._http.trailing_data[0]:
+        if self._has_part or self._parser.buffered_bytes:
             self._fail(408, f"The request is not complete after {HEADER_SECONDS} seconds.")
         else:
             self.end()
@@ -431,7 +446,7 @@ class HttpConnection(Protocol):
             self._count_ended_direction()
         else:
             self._ended_directions = 1
-            self._http.receive_data(b"")
+            self._parser.receive_eof()
             self.run()
 
     def writeConnectionLost(self) -> None:

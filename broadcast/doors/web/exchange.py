@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import h11
 
+from broadcast.doors.web.requests import body_length
+
 if TYPE_CHECKING:
     from broadcast.doors.web.http import BodyReceiver, Headers, OpenProtocol
     from broadcast.net.writers import StreamTransport
@@ -63,7 +65,7 @@ class Exchange:
     def __init__(self, connection: _Connection, event: h11.Request) -> None:
         self.on_drained: Callable[[], None] = _ignore
         self.on_closed: Callable[[], None] = _ignore
-        self.length = _body_length(event)
+        self.length = body_length(event)
         self.receiver: BodyReceiver | None = None
         self.is_paused = False
         self.received = 0
@@ -165,9 +167,3 @@ class Exchange:
             if self.receiver is not None:
                 self.receiver.lost()
             self.on_closed()
-
-
-def _body_length(event: h11.Request) -> int | None:
-    """Return the number of bytes in the body of the request in *event*, None if it is chunked."""
-    headers = dict(event.headers)
-    return None if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))

@@ -145,17 +145,19 @@ class MessageDecoder:
         if len(self._message) + len(data) > MAX_MESSAGE_BYTES:
             self._end(Close(CloseCode.MESSAGE_TOO_BIG, f"A message holds at most {MAX_MESSAGE_BYTES} bytes."))
             return
-        if self._utf8 is None:
+        if self._utf8 is None and not (is_last and data.isascii()):
             self._utf8 = getincrementaldecoder("utf-8")()
-        try:
-            self._utf8.decode(data, is_last)
-        except UnicodeDecodeError:
-            self._end(Close(CloseCode.INVALID_DATA, "The text is no UTF-8."))
+        if self._utf8 is not None:
+            try:
+                self._utf8.decode(data, is_last)
+            except UnicodeDecodeError:
+                self._end(Close(CloseCode.INVALID_DATA, "The text is no UTF-8."))
+                return
+        if not is_last:
+            self._message += data
             return
-        self._message += data
-        if is_last:
-            self._lines.receive_data(bytes(self._message))
-            if not self._message.endswith(_LF):
-                self._lines.receive_data(_LF)
+        if self._message:
+            data = bytes(self._message) + data
             self._message.clear()
-            self._utf8 = None
+        self._utf8 = None
+        self._lines.receive_data(data if data.endswith(_LF) else data + _LF)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES: Final = 8 * 1024
 """Maximum size of a request without its body."""
+_FRAME_BYTES: Final = len("  HTTP/1.1\r\n\r\n")
 _LINE_BYTES: Final = 4
 """Number of bytes in a line of the header beside the name and the value: colon, blank, CRLF."""
 
@@ -31,10 +32,17 @@ class BadRequest(Exception):
         self.status = status
 
 
+def body_length(event: h11.Request) -> int | None:
+    """Return the number of bytes in the body of the request in *event*, None if it is chunked."""
+    headers = dict(event.headers)
+    return None if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
+
+
 def read_request(event: h11.Request, find_source: FindSource, body: Body) -> Request:
     """Return the request in *event*. Raises ``BadRequest``."""
     raw_headers = list(event.headers)
-    size = len(event.target) + sum(len(name) + len(value) + _LINE_BYTES for name, value in raw_headers)
+    size = len(event.method) + len(event.target) + _FRAME_BYTES
+    size += sum(len(name) + len(value) + _LINE_BYTES for name, value in raw_headers)
     if size > HEADER_BYTES:
         raise BadRequest(431, f"A request has at most {HEADER_BYTES} bytes, without its body.")
     if event.http_version not in (b"1.0", b"1.1"):

@@ -41,7 +41,7 @@ _TABLES: dict[type[Any], str] = {
 """The table of each kind of record. Its columns are the record's fields; that of an ``AuditEntry`` also has an id."""
 _COLUMNS = {kind: ", ".join(f'"{field.name}"' for field in fields(kind)) for kind in _TABLES}
 _TYPES: dict[type[Any], list[set[type]]] = {
-    AccountRecord: [{int}, {str}, {str}, {str}, {float}, {float}, {str}, {str}],
+    AccountRecord: [{int}, {str}, {str}, {str}, {float}, {float}, {str}, {str}, {str}],
     Ban: [{int}, {str}, {str}, {str}, {str}, {str}, {float}, {float, type(None)}],
     AuditEntry: [{float}, {str}, {str}, {str}, {str}],
     PrivateLine: [{int}, {float}, {int}, {str}, {int}, {str}, {str}, {int}, {str}, {str}],

@@ -62,12 +62,14 @@ MIGRATIONS: list[Sequence[str]] = [
         "CREATE INDEX private_recipients ON private_lines (recipient_account)",
         "CREATE INDEX private_waiting ON private_lines (recipient_account, sender_account) WHERE delivered = 0",
     ),
-    # Files that people have shared, by the keys of their events. An event's text is the name of its file.
+    # Files that people have shared, by the keys of their events. An event's text is the name of its file. The logins
+    # of an account are those that clients remember.
     (
         """CREATE TABLE files (
             seq INTEGER PRIMARY KEY, id TEXT NOT NULL, size INTEGER NOT NULL, type TEXT NOT NULL,
             sha256 TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL
         )""",
+        "ALTER TABLE accounts ADD COLUMN logins TEXT NOT NULL DEFAULT ''",
     ),
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""

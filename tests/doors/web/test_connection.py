@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -12,11 +13,12 @@ from twisted.internet.address import IPv4Address
 from twisted.logger import LogLevel, globalLogPublisher
 
 from broadcast.core.limits import DEFAULTS
-from broadcast.doors.web.connection import HEADER_SECONDS, KEEPALIVE_SECONDS, STALL_SECONDS
+from broadcast.doors.web.connection import EVENTS_PER_TURN, HEADER_SECONDS, KEEPALIVE_SECONDS, STALL_SECONDS
 from broadcast.doors.web.exchange import BODY_BYTES, BODY_SECONDS
 from broadcast.doors.web.headers import SECURITY_HEADERS
 from broadcast.doors.web.http import respond_text
 from broadcast.doors.web.origins import TrustedProxies
+from broadcast.doors.web.parser import MAX_HEADER_LINES
 from broadcast.doors.web.requests import HEADER_BYTES
 from broadcast.net.connections import MAX_REJECTED
 from tests.doors.web.browsers import DirectHttpWorld, HttpClient, HttpWorld, answer_path, cut, request_bytes
@@ -311,12 +313,36 @@ def test_body_that_nobody_reads_is_no_request(world: HttpWorld, client: HttpClie
 @pytest.mark.parametrize("extra", [0, 1])
 @pytest.mark.parametrize("at", [1, 4000, HEADER_BYTES - 100])
 def test_header_may_have_as_many_bytes_as_the_limit(extra: int, at: int, client: HttpClient) -> None:
-    base = len("/hostlocalhost:8080x") + 2 * 4
-    data = request_bytes(x="y" * (HEADER_BYTES - base + extra))
+    data = request_bytes(x="y" * (HEADER_BYTES + extra - len(request_bytes(x=""))))
+    assert len(data) == HEADER_BYTES + extra
     client.put(data[:at])
     client.put(data[at:])
     assert client.response().status == (431 if extra else 200)
     assert client.has_ended() is bool(extra)
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("at", [1, 4000])
+def test_header_may_have_as_many_lines_as_the_limit(extra: int, at: int, client: HttpClient) -> None:
+    data = GET + b"a:b\r\n" * (MAX_HEADER_LINES - 2 + extra) + b"\r\n"
+    client.put(data[:at])
+    client.put(data[at:])
+    response = client.response()
+    assert response.status == (431 if extra else 200)
+    client.put(GET + b"\r\n")
+
+
+def test_chunks_of_a_body_let_other_clients_go_first(world: HttpWorld, client: HttpClient) -> None:
+    receiver = Receiver()
+    world.answer = read_into(receiver)
+    count = 5 * EVENTS_PER_TURN
+    client.put(request_bytes("PUT", transfer_encoding="chunked") + b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+    lengths = [len(receiver.data)]
+    while world.turn():
+        lengths.append(len(receiver.data))
+    assert receiver.is_finished
+    assert len(receiver.data) == count
+    assert all(0 < after - before <= EVENTS_PER_TURN for before, after in pairwise([0, *lengths[:-1]]))
 
 
 @pytest.mark.parametrize("chunk", [b"X-A: b\r\n", b"y" * 100, b"\r\n"], ids=["headers", "one header", "empty lines"])

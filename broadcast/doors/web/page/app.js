@@ -22,16 +22,20 @@ for (const View of [ConversationView, Sidebar, Composer, JoinForm, Search, Notif
   new View(chat, elements, current);
 }
 
+let isReady = false;
 let isIn = false;
 
-/** Show the join form before a session and after it, and the chat in between. */
+/** Show the join form before a session and after it, and the chat in between; nothing before it is known which. */
 function showState() {
+  if (!isReady) return;
   const wasIn = isIn;
   isIn = chat.state !== "start" && chat.state !== "ended" && (isIn || chat.state === "open");
   elements.start.hidden = isIn;
   elements.chat.hidden = !isIn;
-  if (isIn && !wasIn) elements.message.focus();
-  if (!isIn) elements.nickname.focus();
+  // On a phone, the focus would open the keyboard over the conversation.
+  const isPhone = matchMedia("(pointer: coarse)").matches;
+  if (isIn && !wasIn) elements[isPhone ? "conversation" : "message"].focus();
+  if (!isIn && chat.state !== "connecting") elements.nickname.focus();
 }
 
 /** Open or close the list of rooms and people, which covers the conversation on a narrow screen. */
@@ -51,4 +55,5 @@ matchMedia("(max-width: 48rem)").addEventListener("change", () => openSidebar(fa
 
 chat.addEventListener("state", showState);
 isIn = await chat.start();
+isReady = true;
 showState();

@@ -125,6 +125,7 @@ export class Chat extends EventTarget {
       this._restore(saved);
       return true;
     }
+    this.setState("start");
     const other = `${saved.nick} is here in another tab.`;
     const message = `${other} Join under another nickname, or move the conversation to this tab.`;
     this.report(new ChatError({ method: "start", reason: "duplicate", message }));

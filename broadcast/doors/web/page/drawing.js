@@ -69,13 +69,22 @@ function isThumbnail({ type, width, height, size }) {
 }
 
 /**
- * Make the card of a shared file. Its address is under this page, so that it works behind a proxy too.
+ * Make the card of a shared file. Its address is under this page, so that it works behind a proxy too. A file that has
+ * been removed has no address.
  * @param {any} file
  */
 function card(file) {
-  const href = new URL(`files/${encodeURIComponent(file.id)}/${encodeURIComponent(file.name)}`, document.baseURI);
-  const about = make("span", "about", make("span", "file-name", file.name), make("span", "quiet", sizeOf(file.size)));
-  const anchor = link(href.href, about);
+  const { id, name, size } = file;
+  const gone = () => make("span", "quiet", "This file is no longer there.");
+  const about = make("span", "about", make("span", "file-name", name), make("span", "quiet", sizeOf(size)));
+  const mark = make("span", "file-kind", /\.(\w{1,4})$/u.exec(name)?.[1] ?? "file");
+  mark.ariaHidden = "true";
+  if (file.url === null) {
+    about.append(gone());
+    return make("span", "card", mark, about);
+  }
+  const { href } = new URL(`files/${encodeURIComponent(id)}/${encodeURIComponent(name)}`, document.baseURI);
+  const anchor = link(href, mark, about);
   anchor.className = "card";
   if (isThumbnail(file)) {
     const scale = Math.min(1, THUMBNAIL_WIDTH / file.width, THUMBNAIL_HEIGHT / file.height);
@@ -86,17 +95,13 @@ function card(file) {
     image.decoding = "async";
     image.alt = file.description ?? "";
     image.addEventListener("error", () => {
-      image.remove();
-      about.append(make("span", "quiet", "This picture is no longer there."));
+      image.replaceWith(mark);
+      anchor.classList.remove("picture");
+      about.append(gone());
     });
-    image.src = href.href;
-    anchor.prepend(image);
+    image.src = href;
+    mark.replaceWith(image);
     anchor.classList.add("picture");
-  } else {
-    const kind = /\.(\w{1,4})$/u.exec(file.name)?.[1] ?? "file";
-    const mark = make("span", "file-kind", kind);
-    mark.ariaHidden = "true";
-    anchor.prepend(mark);
   }
   return anchor;
 }

@@ -3,6 +3,8 @@
 
 import { showError } from "./dialog.js";
 
+const NOT_ENCRYPTED = "The connection is not encrypted: others on its way can read the password.";
+
 /** Return the room in the fragment of an address, such as `#kitchen`, or null. @param {string} hash */
 export function roomOf(hash) {
   let room = hash.replace(/^#/, "");
@@ -12,30 +14,6 @@ export function roomOf(hash) {
     // The server refuses the name as it stands.
   }
   return room.trim().toLowerCase() || null;
-}
-
-/**
- * Return where an error of `join` stands, and its text.
- * @param {any} error @returns {{field: "nickname" | "password" | "join", text: string}}
- */
-export function explain({ code, reason, message, data }) {
-  const retry = data?.retry ? ` Try again in ${data.retry} s.` : "";
-  switch (code) {
-    case 1003:
-      return { field: "nickname", text: message };
-    case 1020:
-      return { field: "password", text: "This nickname is registered. Type its password, or take another nickname." };
-    case 1021:
-      return { field: "password", text: "The password is wrong. Type it again, or take another nickname." };
-    case 1022:
-      return { field: "password", text: `There were too many wrong passwords.${retry}` };
-    case 1028:
-      return { field: "password", text: `The server checks too many passwords.${retry}` };
-    case 1004:
-      return { field: "join", text: `${message} Press Join to enter the first room.` };
-    default:
-      return { field: "join", text: message };
-  }
 }
 
 export class JoinForm {
@@ -58,10 +36,8 @@ export class JoinForm {
     addEventListener("hashchange", () => this.follow(roomOf(location.hash)));
     current.addEventListener("show", () => this.setAddress());
     chat.addEventListener("state", () => this.showState());
-    chat.addEventListener("problem", ({ detail }) => {
-      // Without `join`, the server has refused a session that comes back, or another tab has it.
-      if (!this.isJoining && chat.state === "start") this.fail(detail);
-    });
+    chat.addEventListener("problem", ({ detail }) => chat.state === "start" && this.fail(detail));
+    if (!isSecureContext) elements["password-hint"].textContent = NOT_ENCRYPTED;
     this.showState();
     elements.nickname.select();
   }
@@ -88,34 +64,33 @@ export class JoinForm {
     const isAsked = !elements["password-field"].hidden;
     const password = isAsked ? elements.password.value : "";
     if (this.isJoining) return;
-    for (const field of ["nickname", "password", "join"]) this.show(field, "");
-    if (!nick) this.show("nickname", "Type a nickname.");
+    for (const field of ["nick", "password", "join"]) this.show(field, "");
+    if (!nick) this.show("nick", "Type a nickname.");
     else if (isAsked && !password) this.show("password", "Type the password, or take another nickname.");
     else {
       this.setJoining(true);
       try {
         await chat.join({ nick, password, room: this.room ?? "" });
         this.askPassword(false);
-      } catch (error) {
-        this.fail(error);
-      } finally {
-        this.setJoining(false);
+      } catch {
+        // A `problem` has said why.
       }
+      this.setJoining(false);
     }
   }
 
-  /** @param {any} error */
-  fail(error) {
-    const { field, text } = explain(error);
+  /** Show a refusal beside its field. @param {{field: string, message: string}} problem */
+  fail({ field, message }) {
     if (field === "password") this.askPassword(true);
-    if (error.code === 1004) this.room = null;
-    this.show(field, text);
+    if (field === "room") this.room = null;
+    this.show(field, field === "room" ? `${message} Press Join to enter the first room.` : message);
   }
 
   /** Show an error beside its field and move there, or remove it. @param {string} field @param {string} text */
   show(field, text) {
-    const input = this.elements[field === "join" ? "join-button" : field];
-    showError(input, this.elements[`${field}-error`], text);
+    const id = { nick: "nickname", password: "password" }[field] ?? "join";
+    const input = this.elements[id === "join" ? "join-button" : id];
+    showError(input, this.elements[`${id}-error`], text);
     if (!text) return;
     input.focus();
     input.select?.();

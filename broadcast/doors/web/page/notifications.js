@@ -79,8 +79,9 @@ export class Notifications {
   /** Notify of the newest line for this person, unless it is on the screen. @param {any} change */
   receive({ key, added, atStart }) {
     const isSeen = document.hasFocus() && key === this.current.key;
-    const readUpTo = this.chat.conversations.get(key)?.readUpTo ?? 0;
-    const line = added.findLast((one) => one.mentions && !(one.seq <= readUpTo && one.seq !== null));
+    const { readUpTo = 0, isReading = false } = this.chat.conversations.get(key) ?? {};
+    const isNew = (one) => isReading || one.seq === null || one.seq > readUpTo;
+    const line = added.findLast((one) => one.mentions && isNew(one));
     if (!line || isSeen || atStart) return;
     if (this.choices.sound) this.play();
     if (this.isOn) this.notify(key, line);
@@ -125,28 +126,32 @@ export class Notifications {
     navigator.setAppBadge?.(unread).catch(() => {}); // the system may have no badges
   }
 
-  /** Draw the count on the icon of the page. */
+  /** Show the count on the icon of the page. */
   async drawIcon() {
+    const { icon } = this.elements;
     const unread = this.iconCount;
-    const image = (this.image ??= make("img"));
-    image.src ||= this.elements.icon.href;
+    const label = unread > 9 ? "9+" : String(unread);
+    this.icons ??= new Map([["0", icon.href]]);
+    if (!this.icons.has(label)) this.icons.set(label, await this.makeIcon(label));
+    if (unread === this.iconCount) icon.href = this.icons.get(label);
+  }
+
+  /** Return the address of an icon with a label. @param {string} label @returns {Promise<string>} */
+  async makeIcon(label) {
+    const image = make("img");
+    image.src = "icon.svg";
     await image.decode();
-    const canvas = Object.assign(make("canvas"), { width: ICON, height: ICON });
+    const canvas = make("canvas");
+    canvas.width = canvas.height = ICON;
     const pen = canvas.getContext("2d");
     pen.drawImage(image, 0, 0, ICON, ICON);
-    if (unread) {
-      pen.fillStyle = "#b3261e";
-      pen.arc(42, 42, 22, 0, 7);
-      pen.fill();
-      pen.fillStyle = "#ffffff";
-      pen.font = "bold 30px sans-serif";
-      pen.textAlign = "center";
-      pen.fillText(unread > 9 ? "9+" : String(unread), 42, 53);
-    }
-    canvas.toBlob((blob) => {
-      if (unread !== this.iconCount) return;
-      URL.revokeObjectURL(this.elements.icon.href);
-      this.elements.icon.href = URL.createObjectURL(blob);
-    });
+    pen.fillStyle = "#b3261e";
+    pen.arc(42, 42, 22, 0, 7);
+    pen.fill();
+    pen.fillStyle = "#ffffff";
+    pen.font = "bold 30px sans-serif";
+    pen.textAlign = "center";
+    pen.fillText(label, 42, 53);
+    return new Promise((resolve) => canvas.toBlob((blob) => resolve(URL.createObjectURL(blob))));
   }
 }

@@ -49,11 +49,11 @@ export class Sidebar {
     });
     setInterval(() => this.schedulePeople(), 30_000); // people become idle
     for (const list of [elements.rooms, elements.people]) {
-      list.addEventListener("click", ({ target }) => this.open(target.closest("button")?.dataset));
+      list.addEventListener("click", ({ target }) => this.open(target.closest("li")?.item));
       list.addEventListener("keydown", moveFocus);
     }
-    elements.sidebar.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") elements["close-sidebar"].click();
+    document.addEventListener("keydown", ({ key }) => {
+      if (key === "Escape" && !elements.confirm.open) elements["close-sidebar"].click();
     });
     const buttons = { "join-another": "join", "leave-room": "leave", "set-topic": "setTopic", "set-nick": "setNick" };
     for (const [id, method] of Object.entries({ ...buttons, "set-away": "setAway", quit: "quit" })) {
@@ -132,18 +132,20 @@ export class Sidebar {
   fill(list, items, current) {
     const rows = new Map();
     for (const item of items) {
-      const old = this.rows.get(`${list.id} ${item.id}`);
-      const row = old ?? make("li", "", make("button", "", make("span", "label"), make("span", "state"), make("span", "hidden-text")));
+      const key = `${list.id} ${item.id}`;
+      const row = this.rows.get(key) ?? make("li", "", make("button", "", make("span", "label"), make("span", "state")));
       const signature = [item.name, item.note, item.spoken, item.classes, item.id === current].join("\n");
-      rows.set(`${list.id} ${item.id}`, row);
+      rows.set(key, row);
       if (row.signature === signature) continue;
-      row.signature = signature;
       const button = row.firstChild;
+      const [label, state] = button.children;
+      Object.assign(row, { signature, item });
+      label.textContent = item.name;
+      state.textContent = item.note;
+      if (item.spoken) state.append(make("span", "hidden-text", item.spoken));
       button.className = item.classes;
-      [item.name, item.note, item.spoken].forEach((text, index) => (button.children[index].textContent = text));
-      Object.assign(button.dataset, { id: item.id, nick: item.name });
       button.ariaCurrent = item.id === current ? "true" : null;
-      button.tabIndex = -1;
+      if (!row.parentNode) button.tabIndex = -1;
     }
     for (const [key, row] of this.rows) {
       if (!key.startsWith(`${list.id} `) || rows.has(key)) continue;
@@ -160,10 +162,10 @@ export class Sidebar {
     if (!list.querySelector('[tabindex="0"]') && list.firstChild) list.firstChild.firstChild.tabIndex = 0;
   }
 
-  /** Open the conversation of a row. @param {any} data */
-  open(data) {
-    if (!data || data.id === this.chat.session) return;
-    this.current.show(this.chat.conversations.has(data.id) ? data.id : this.chat.openPrivate(data.nick));
+  /** Open the conversation of a row. @param {any} item */
+  open(item) {
+    if (!item || item.id === this.chat.session) return;
+    this.current.show(this.chat.conversations.has(item.id) ? item.id : this.chat.openPrivate(item.name));
   }
 
   // Buttons
@@ -172,7 +174,7 @@ export class Sidebar {
     const { chat, current, elements } = this;
     const list = make("ul", "open-rooms");
     const submit = async (/** @type {string} */ name) => current.show((await chat.joinRoom(name)).key);
-    const hint = make("p", "quiet", "A new name opens a new room. Names have a-z, 0-9, _ and -.");
+    const hint = make("p", "quiet", "A new name opens a new room.");
     ask(elements, { heading: "Join a room", label: "Room", yes: "Join", body: [hint, list], submit });
     list.addEventListener("click", ({ target }) => {
       const { room } = /** @type {any} */ (target).closest("button")?.dataset ?? {};

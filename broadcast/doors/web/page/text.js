@@ -71,6 +71,7 @@ export function initialsOf(nick) {
  * @param {number} bytes
  */
 export function sizeOf(bytes) {
+  if (bytes === 1) return "1 byte";
   const units = ["bytes", "KB", "MB", "GB"];
   let unit = 0;
   let size = bytes;

@@ -3,7 +3,6 @@
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" });
-const dayAndYear = new Intl.DateTimeFormat("en-GB", { dateStyle: "full" });
 
 /**
  * Return the time of the day.
@@ -13,12 +12,17 @@ export function clockOf(at) {
   return clock.format(at * 1000);
 }
 
+/** Return the day with its year. */
+function dateOf(/** @type {number} */ at) {
+  return `${day.format(at * 1000)} ${new Date(at * 1000).getFullYear()}`;
+}
+
 /**
  * Return the day and the time.
  * @param {number} at Seconds since the epoch.
  */
 export function momentOf(at) {
-  return `${dayAndYear.format(at * 1000)}, ${clockOf(at)}`;
+  return `${dateOf(at)}, ${clockOf(at)}`;
 }
 
 /**
@@ -40,5 +44,5 @@ export function dayName(at, now) {
   if (ago === 0) return "Today";
   if (ago === 1) return "Yesterday";
   const isThisYear = new Date(at * 1000).getFullYear() === new Date(now * 1000).getFullYear();
-  return (isThisYear ? day : dayAndYear).format(at * 1000);
+  return isThisYear ? day.format(at * 1000) : dateOf(at);
 }

@@ -1,0 +1,191 @@
+"""The lists of rooms and people in a browser, and the buttons under them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+from tests.browser.people import Person, Program
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+    from tests.browser.conftest import Pages
+
+CROWD = 1000
+
+
+def rooms(page: Page) -> Locator:
+    """Return the list of rooms."""
+    return page.get_by_role("list", name="Rooms")
+
+
+def people(page: Page) -> Locator:
+    """Return the list of people."""
+    return page.get_by_role("list", name="People")
+
+
+def answer(page: Page, label: str, text: str) -> None:
+    """Fill in the open dialog, and confirm it with Enter."""
+    page.get_by_role("dialog").get_by_label(label).fill(text)
+    page.keyboard.press("Enter")
+
+
+def test_people_come_go_rename_and_are_away(pages: Pages, bob: Person, robot: Program) -> None:
+    ann = pages.join("ann")
+    buttons = people(ann).get_by_role("button")
+    expect(buttons).to_have_text(["annyou", "bob", "robot"])
+    expect(ann.locator("#people-count")).to_have_text("3")
+    robot.call("away", reason="lunch")
+    expect(buttons.last).to_have_text("robotaway: lunch")
+    bob.say("/nick zoe")
+    expect(buttons).to_have_text(["annyou", "robotaway: lunch", "zoe"])
+    robot.call("quit")
+    expect(buttons).to_have_text(["annyou", "zoe"])
+    bob.close()
+    expect(buttons).to_have_text(["annyou"])
+    expect(ann.locator("#people-count")).to_have_text("1")
+
+
+def test_a_private_conversation_is_one_of_its_own(pages: Pages, bob: Person) -> None:
+    ann = pages.join("ann")
+    bob.say("/msg ann psst")
+    talk = rooms(ann).get_by_role("button", name="@bob")
+    expect(talk).to_have_accessible_name("@bob 1 unread, 1 for you")
+    talk.click()
+    expect(ann.get_by_role("heading", name="bob", exact=True)).to_be_visible()
+    expect(ann.get_by_text("Private messages", exact=True)).to_be_visible()
+    expect(talk).to_have_accessible_name("@bob")
+    expect(talk).to_have_attribute("aria-current", "true")
+    expect(people(ann)).to_be_hidden()
+    ann.get_by_role("textbox", name="Message").fill("yes?")
+    ann.keyboard.press("Enter")
+    bob.until("[ann] yes?")
+    bob.say("/nick rob")
+    expect(ann.get_by_role("heading", name="rob", exact=True)).to_be_visible()
+    ann.get_by_role("button", name="Close these messages").click()
+    expect(ann.get_by_role("heading", name="lobby")).to_be_visible()
+    expect(rooms(ann).get_by_role("button")).to_have_count(1)
+
+
+def test_rooms_are_joined_opened_and_left(pages: Pages, bob: Person, robot: Program) -> None:
+    robot.call("join", room="kitchen")
+    robot.call("topic", room="kitchen", text="what to eat")
+    ann = pages.join("ann")
+    expect(ann.get_by_role("button", name="Leave lobby")).to_be_hidden()
+    join = ann.get_by_role("button", name="Join a room")
+    join.click()
+    dialog = ann.get_by_role("dialog", name="Join a room")
+    expect(dialog.get_by_label("Room")).to_be_focused()
+    dialog.get_by_role("button", name="kitchen 1 here: what to eat").click()
+    expect(ann.get_by_role("heading", name="kitchen")).to_be_visible()
+    expect(ann.locator("#topic")).to_have_text("what to eat")
+    join.click()
+    answer(ann, "Room", "Küche")
+    expect(dialog.get_by_label("Room")).to_have_attribute("aria-invalid", "true")
+    expect(dialog.get_by_label("Room")).to_be_focused()
+    answer(ann, "Room", "Garden")
+    expect(dialog).to_be_hidden()
+    expect(rooms(ann).get_by_role("button")).to_have_text(["garden", "kitchen", "lobby"])
+    expect(ann.get_by_role("heading", name="garden")).to_be_visible()
+    bob.say("ann: where are you", "hello?")
+    expect(rooms(ann).get_by_role("button", name="lobby 2 unread, 1 for you")).to_be_visible()
+    ann.get_by_role("button", name="Leave garden").click()
+    ann.get_by_role("dialog", name="Leave garden?").get_by_role("button", name="Cancel").click()
+    expect(rooms(ann).get_by_role("button")).to_have_count(3)
+    ann.get_by_role("button", name="Leave garden").click()
+    ann.get_by_role("dialog", name="Leave garden?").get_by_role("button", name="Leave").click()
+    expect(rooms(ann).get_by_role("button")).to_have_count(2)
+    expect(ann.get_by_role("heading", name="kitchen")).to_be_visible()
+
+
+def test_the_topic_is_shown_set_and_removed(pages: Pages, bob: Person) -> None:
+    ann = pages.join("ann")
+    bob.say("/topic tea")
+    expect(ann.locator("#topic")).to_have_text("tea")
+    ann.get_by_role("button", name="Set the topic").click()
+    expect(ann.get_by_role("dialog", name="Topic of lobby").get_by_label("Topic")).to_have_value("tea")
+    answer(ann, "Topic", "coffee")
+    bob.until("ann set the topic: coffee")
+    expect(ann.locator("#topic")).to_have_text("coffee")
+    ann.get_by_role("button", name="Set the topic").click()
+    answer(ann, "Topic", "")
+    expect(ann.locator("#topic")).to_have_text("")
+
+
+def test_the_own_nickname_and_being_away(pages: Pages, bob: Person, robot: Program) -> None:
+    ann = pages.join("ann")
+    ann.get_by_role("button", name="Change nickname").click()
+    answer(ann, "Nickname", "bob")
+    dialog = ann.get_by_role("dialog", name="Change your nickname")
+    expect(dialog.get_by_label("Nickname")).to_have_accessible_description("bob is taken.")
+    answer(ann, "Nickname", "anne")
+    bob.until("ann is now anne")
+    expect(ann.locator("#own-nick")).to_have_text("anne")
+    ann.get_by_role("button", name="Away").click()
+    answer(ann, "Why (can be empty)", "lunch")
+    robot.until(lambda message: message["method"] == "away" and message["params"]["reason"] == "lunch")
+    expect(people(ann).get_by_role("button").first).to_have_text("anneyou, away: lunch")
+    ann.get_by_role("button", name="Back").click()
+    expect(ann.get_by_role("button", name="Away")).to_be_visible()
+    robot.until(lambda message: message["method"] == "away" and message["params"]["reason"] is None)
+
+
+def test_a_list_is_one_stop_of_tab_and_arrow_keys_move_in_it(pages: Pages, bob: Person, robot: Program) -> None:
+    ann = pages.join("ann")
+    buttons = people(ann).get_by_role("button")
+    expect(buttons).to_have_count(3)
+    buttons.first.focus()
+    ann.keyboard.press("ArrowDown")
+    expect(buttons.nth(1)).to_be_focused()
+    ann.keyboard.press("End")
+    expect(buttons.last).to_be_focused()
+    bob.say("/nick aaa")
+    expect(buttons.first).to_have_text("aaa")
+    expect(buttons.last).to_be_focused()
+    ann.keyboard.press("Tab")
+    expect(ann.get_by_role("button", name="Change nickname")).to_be_focused()
+    ann.keyboard.press("Shift+Tab")
+    expect(buttons.last).to_be_focused()
+    ann.keyboard.press("Enter")
+    expect(ann.get_by_role("heading", name="robot")).to_be_visible()
+
+
+def test_on_a_phone_the_lists_are_a_drawer(pages: Pages, bob: Person) -> None:
+    ann = pages.join("ann", pages.context(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True))
+    expect(people(ann)).to_be_hidden()
+    opener = ann.get_by_role("button", name="Rooms and people")
+    opener.tap()
+    expect(ann.locator("#open-sidebar")).to_have_attribute("aria-expanded", "true")
+    expect(people(ann)).to_be_visible()
+    ann.keyboard.press("Escape")
+    expect(people(ann)).to_be_hidden()
+    expect(opener).to_be_focused()
+    opener.tap()
+    people(ann).get_by_role("button", name="bob").tap()
+    expect(ann.get_by_role("heading", name="bob")).to_be_visible()
+    expect(rooms(ann)).to_be_hidden()
+    assert ann.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_thousand_people_are_listed_and_change_fast(pages: Pages, server: object, robot: Program) -> None:
+    port = server.port  # type: ignore[attr-defined]
+    crowd = [Program(port, f"person{number:03}") for number in range(CROWD - 1)]
+    ann = pages.join("ann")
+    expect(ann.locator("#people-count")).to_have_text(f"{CROWD + 1:,}")
+    expect(people(ann).get_by_role("button")).to_have_count(CROWD)
+    expect(ann.locator("#more-people")).to_have_text("and 1 more")
+    ann.evaluate(
+        "new PerformanceObserver(list => (window.longest = Math.max(window.longest ?? 0, "
+        "...list.getEntries().map(entry => entry.duration)))).observe({ type: 'longtask' })"
+    )
+    for program in crowd[-20:]:
+        program.call("away", reason="lunch")
+    expect(people(ann).get_by_text("away: lunch")).to_have_count(20)
+    crowd[-1].call("nick", nick="aaa")
+    expect(people(ann).get_by_role("button").first).to_have_text(re.compile("^aaa"))
+    for program in crowd:
+        program.close()
+    assert ann.evaluate("window.longest ?? 0") < 500
