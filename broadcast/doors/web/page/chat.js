@@ -26,6 +26,7 @@
 import { ChatError, Connection } from "./connection.js";
 import { browserEnvironment } from "./environment.js";
 import { REPLAY, sendHello } from "./hello.js";
+import { loginOf, setLogin } from "./logins.js";
 import { Conversation, makeLine } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { take } from "./received.js";
@@ -78,6 +79,7 @@ export class Chat extends EventTarget {
     this.attempt = 0;
     this.told = 0; // the number of the last private message
     this.password = ""; // for the next hello; it is stored nowhere
+    this.remember = false; // whether the next hello with a password asks for a login to remember
     this.firstRoom = "";
     /** The ids of this and earlier sessions: their lines are own ones. @type {Set<string>} */
     this.ownSessions = new Set();
@@ -151,8 +153,8 @@ export class Chat extends EventTarget {
     this.connection.connect();
   }
 
-  /** @param {{nick: string, password?: string, room?: string}} who */
-  join({ nick, password = "", room = "" }) {
+  /** @param {{nick: string, password?: string, remember?: boolean, room?: string}} who */
+  join({ nick, password = "", remember = false, room = "" }) {
     return this._promise("hello", (resolve, reject) => {
       if (this.state !== "start" && this.state !== "ended") {
         reject(new ChatError({ reason: "joined", message: "You have joined already." }));
@@ -160,10 +162,21 @@ export class Chat extends EventTarget {
       }
       if (this.isDuplicate) this._saved.clear();
       this.isDuplicate = false;
-      Object.assign(this, { nick, password, firstRoom: roomName(room) });
+      Object.assign(this, { nick, password, remember, firstRoom: roomName(room) });
       this.joining = { resolve, reject };
       this.connection.askedDelay = null;
       this.connection.connect();
+    });
+  }
+
+  /** Log out, and forget the login of this browser. The server gives another nickname. */
+  logOut() {
+    const login = loginOf(this.env, this.account ?? "");
+    return this.request("logout", login ? { login } : {}, (result) => {
+      setLogin(this.env, this.account ?? "", "");
+      this.account = result.account;
+      this.password = "";
+      this.save();
     });
   }
 
