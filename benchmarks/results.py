@@ -161,6 +161,10 @@ GOALS = (
         "p99 of 50 people while 100 others log in at once, against before", "logins", "x", 1.3, 1.1,
         _own("logins ratio"), full_size=True,
     ),
+    Goal(
+        "p99 of 50 people while files of 25 MiB are uploaded at full speed, against before", "upload", "x", 1.3, 1.1,
+        _own("upload ratio"), full_size=True,
+    ),
     Goal("2,000 programs resume at once: until all are back", "resume", "s", 5, 2, _own("resume s"), full_size=True),
     Goal("the others' p99 meanwhile", "resume", "ms", 50, 20, _own("resume p99 ms"), full_size=True),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),

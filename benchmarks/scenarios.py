@@ -18,6 +18,7 @@ from benchmarks.logins import PASSWORD, account_name, log_in, refused, register
 from benchmarks.peers import Peer, Started, started
 from benchmarks.processes import PATIENCE, BenchmarkError, Running, free_port
 from benchmarks.tools import Tools
+from benchmarks.uploads import upload as share
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -82,6 +83,10 @@ class Plan:
     """Number of people who log in at once."""
     refusals: int = 500
     """Number of tries of each kind in ``refusals``."""
+    uploads: int = 20
+    """Number of uploads in ``upload``, one after the other."""
+    upload_bytes: int = 25 * MIB
+    """Size of each."""
 
 
 FULL = Plan("full", runs=5)
@@ -89,12 +94,12 @@ QUICK = Plan(
     "quick", 1, warm=0.3, seconds=1.0, open_seconds=2.0, crowd=2000, seldom=0, fill=50_000, said=60_000, filled=20_000,
     journal=100_000, growth=(50, 500, 2000), rooms=((5, 5, 16), (50, 50, 64), (50, 10, 64)),
     many_rooms=200, programs=500, handshakes=100,
-    logins=40, refusals=50,
+    logins=40, refusals=50, uploads=5,
 )  # fmt: skip
 TINY = Plan(
     "tiny", 1, people=10, senders=2, warm=0.05, seconds=0.2, open_seconds=0.3, crowd=50, stalled=3, hearers=5,
     fill=50, said=400, filled=200, journal=100, growth=(5, 10), rooms=((5, 5, 4),), disk=5, many_rooms=3, programs=10,
-    handshakes=5, logins=5, refusals=4,
+    handshakes=5, logins=5, refusals=4, uploads=1, upload_bytes=MIB,
 )  # fmt: skip
 
 
@@ -399,6 +404,34 @@ def logins(bench: Bench, peer: Peer) -> Figures:
     }
 
 
+def upload(bench: Bench, peer: Peer) -> Figures:
+    """Measure the latency of 50 people, in open loop, without and with uploads of a file at full speed.
+
+    The 50 talk in a room of their own.
+    """
+    if bench.tools.floor is None:
+        raise BenchmarkError("only the people of load.c move to a room of their own")
+    plan = bench.plan
+    web_port = free_port()
+    with_page = replace(peer, command=lambda folder, port: [*peer.command(folder, port), "--web", _local(web_port)])
+    folder = bench.fresh()
+    try:
+        with started(with_page, folder) as there:
+            path = folder / "file.bin"
+            path.write_bytes(bytes(plan.upload_bytes))
+            send = partial(share, there.port, web_port, path, plan.uploads)
+            alone, among, seconds = _before_and_during(bench, there, send, apart=1)
+    finally:
+        rmtree(folder, ignore_errors=True)
+    return {
+        "upload MiB/s": plan.upload_bytes / MIB / median(seconds),
+        "upload server": among.server_cpu / among.seconds,
+        "upload p99 ms": among.p99,
+        "upload alone p99 ms": alone.p99,
+        "upload ratio": among.p99 / alone.p99,
+    }
+
+
 def _write_accounts(path: Path, number: int) -> None:
     """Make the journal *path* with *number* accounts."""
     from argon2 import PasswordHasher  # noqa: PLC0415 - the other scenarios do without it
@@ -645,6 +678,7 @@ SCENARIOS = (
     Scenario("handshakes", handshakes, "never"),
     Scenario("logins", logins, "never"),
     Scenario("refusals", refusals, "never"),
+    Scenario("upload", upload, "never"),
     Scenario("resume", resume, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),

@@ -293,6 +293,8 @@ class Program:
         match method:
             case "said" | "emoted":
                 self._take_line(method, params)
+            case "shared":
+                self._take_line(method, params | {"text": params["file"]["name"]})
             case "told":
                 assert params["id"] == self.told + 1 or (self.may_jump and params["id"] > self.told), (
                     self.told,

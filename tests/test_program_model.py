@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from math import inf
@@ -28,9 +28,11 @@ import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.private_messages
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
-from broadcast.core.events import STORED, Shared, Stored, TopicChanged
+from broadcast.core.errors import FileRejected, RejectedError, UidReused
+from broadcast.core.events import STORED, FileInfo, Shared, Stored, TopicChanged
 from broadcast.core.hub import TAKEN_OVER, Settings
 from broadcast.core.limits import DEFAULTS
+from broadcast.core.uploads import Slot
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.accounts import account_name
@@ -49,6 +51,7 @@ from tests.doors.web.websockets import (
     frame,
     text,
 )
+from tests.files import StoredFile, archive_of, take_files
 from tests.harness import Person, logged
 from tests.program_client import PASSWORD, ROOMS, UNKNOWN, Line, Link, Params, Program, Sent
 from tests.test_model import REPLAY_BUFFER, SMALL_LIMITS, spoken
@@ -170,6 +173,9 @@ class Model(RuleBasedStateMachine):
         self.stack.enter_context(mock.patch.object(Call, "fail", self._note_failure(Call.fail)))
         self.stack.enter_context(mock.patch.object(ProgramSession, "disconnect", self._note_end()))
         self.numbers = count(1)
+        self.slots: list[Slot] = []
+        """Slots for uploads that may not have ended."""
+        self.shared: list[FileInfo] = []
 
     def _note_end(self) -> Callable[..., None]:
         """Return ``ProgramSession.disconnect``, which also notes that the session cannot be resumed."""
@@ -208,6 +214,7 @@ class Model(RuleBasedStateMachine):
         kind = type("_World", (kind,), {"holds_presence": holds})
         limits = replace(DEFAULTS.without_client_limits(), private_queue_bytes=2_000)
         self.world = kind(Settings(version="0.0", replay=2), limits=limits)
+        take_files(self.world)
         (self.witness,) = self.world.join("witness")
         for nick in NAMES[:programs]:
             self.programs.append(Program(self.world.clock, self.refused, nick))
@@ -385,6 +392,32 @@ class Model(RuleBasedStateMachine):
     )
     def say(self, program: Program, rooms: list[str], method: str) -> None:
         program.send(*(self.new_line(program, room, method) for room in rooms))
+
+    @rule(data=st.data(), uid=st.booleans())
+    def begin_upload(self, data: st.DataObject, uid: bool) -> None:
+        """Let a session, of a program or a person, begin to share a file in one of its rooms."""
+        sessions = [(member, room) for member in self.world.hub.members.values() for room in member.memberships]
+        member, name = data.draw(st.sampled_from(sessions), label="session")
+        room, word = self.world.hub.rooms[name], self.word()
+        with suppress(FileRejected):
+            slot = self.world.hub.require_uploads().open_slot(member, room, word, 5, uid=f"f-{word}" if uid else "")
+            slot.begin(5, None, lambda _reason: None)
+            self.slots.append(slot)
+
+    @precondition(lambda self: self.slots)
+    @rule(data=st.data())
+    def complete_upload(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(self.slots))
+        self.slots.remove(slot)
+        archive_of(self.world).files[slot.file_id] = StoredFile(slot.owner, 5)
+        file = FileInfo(slot.file_id, slot.name, 5, "text/plain", "")
+
+        def take(result: Shared | RejectedError) -> None:
+            assert not isinstance(result, UidReused)
+            if isinstance(result, Shared):
+                self.shared.append(result.file)
+
+        slot.complete(file, take)
 
     @rule_for(online, back=st.integers(1, 4))
     def say_again(self, program: Program, back: int) -> None:
@@ -577,6 +610,9 @@ class Model(RuleBasedStateMachine):
             assert len(set(uids)) == len(uids), f"no line is twice in {room}"
         events = journal._logs["lobby"]._events.values() if "lobby" in journal._logs else ()
         lobby = [spoken(event) for event in events if not isinstance(event, Shared)]
+        stored = [event for log in journal._logs.values() for event in log._events.values()]
+        files = {event.file.id for event in stored if isinstance(event, Shared)}
+        assert files == archive_of(self.world).files.keys() == {file.id for file in self.shared}
         assert [line for line in self.witness.lines() if not line.startswith((" * ", "[", "-> "))] == lobby
 
     def check_lines(self, program: Program) -> None:

@@ -200,6 +200,15 @@ def test_no_other_process_has_the_same_session_ids() -> None:
     assert all(0 < each < 2**63 for each in (first, *others))  # SQLite's integers have 64 bits with their sign
 
 
+def test_server_takes_files_if_it_has_a_web_port_a_folder_and_space(tmp_path: Path) -> None:
+    data = f"--data {tmp_path / 'data'}"
+    for without in (data, "--ephemeral --web 0", f"{data} --web 0 --files-total 0"):
+        assert make_service(without)._hub.uploads is None
+    uploads = make_service(f"{data} --web 0 --file-bytes 100 --files-total 1000")._hub.uploads
+    assert uploads is not None
+    assert uploads.max_bytes == 100
+
+
 def test_service_passes_the_limits_to_its_parts() -> None:
     server = make_service(
         "--ephemeral --window-events 5 --window-bytes 6 --pending-bytes 4096 --queue-events 8 --connections 9"

@@ -47,12 +47,7 @@ class Trust:
         """Return the context for a connection. It accepts any certificate if ``check`` decides about it."""
         if self._context is not None and not self._problem:
             return self._context
-        if self._known or self._problem:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        else:
-            context = ssl.create_default_context()
+        context = unchecked_context() if self._known or self._problem else ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         return context
@@ -75,6 +70,14 @@ class Trust:
                 # The log of the server and openssl show this one, too.
                 self._problem = f"{other} is the fingerprint of its certificate, and not of its key"
             raise CertificateError(self._problem, fingerprint, self._known)
+
+
+def unchecked_context() -> ssl.SSLContext:
+    """Return a context that accepts any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _problem(error: ssl.SSLCertVerificationError, name: str) -> str:

@@ -1,13 +1,14 @@
 """Sends the bytes of a file to the web port of the server, over as many connections as it takes.
 
 The protocol is HTTP/1.1: ``PUT`` with a token. After a lost connection, ``HEAD`` tells how many bytes the server has,
-and a ``PUT`` with ``Content-Range`` sends the others.
+and a ``PUT`` with ``Content-Range`` sends the others. ``DELETE`` gives up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import file_digest
@@ -25,7 +26,7 @@ from broadcast.client.certificates import CertificateError
 from broadcast.client.protocol.errors import FILE_REJECTED, FileRejected, Unreachable, Untrusted, UploadFailed
 from broadcast.client.protocol.session import Backoff
 from broadcast.client.streams import describe_failure, open_stream
-from broadcast.client.tls import Trust
+from broadcast.client.tls import Trust, unchecked_context
 
 if TYPE_CHECKING:
     from socket import socket
@@ -41,6 +42,8 @@ CONNECT_SECONDS: Final = 30.0
 """The time limit of an attempt to connect."""
 EXPECT_SECONDS: Final = 1.0
 """The time to wait for ``100 Continue``, or for a refusal, before the bytes are sent."""
+DELETE_SECONDS: Final = 3.0
+"""The time limit of the end of a slot."""
 SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
@@ -51,12 +54,18 @@ MAX_HASHED: Final = 256 * 1024 * 1024
 """The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
 MAX_ANSWER: Final = 65536
 """The most bytes of an answer."""
+MAX_SENTENCE: Final = 500
+"""The most characters of the sentence of an answer."""
 RETRIED: Final = frozenset({408, 409, 416, 429, 502, 503, 504})
 """The statuses after which another attempt may succeed."""
 MAX_REFUSALS: Final = 5
 """The number of answers with such a status after which the client gives up."""
 GONE: Final = frozenset({401, 403, 404, 410})
 """The statuses of a slot that the server does not know: it is used, too old, or from before a restart."""
+
+
+_in_a_header: Final = re.compile(r"[!-~]+")
+"""The characters that have no meaning for the lines of a request."""
 
 
 class SlotGone(Exception):
@@ -109,15 +118,21 @@ class Sender:
     def __init__(
         self, slot: Slot, file: LocalFile, make_trust: Callable[[str], Trust | None], progress: Progress
     ) -> None:
-        url = urlsplit(slot.url)
+        host, port = None, None
+        with suppress(ValueError):
+            url = urlsplit(slot.url)
+            host, port = url.hostname, url.port
+        if not host or url.scheme not in {"http", "https"} or not _in_a_header.fullmatch(slot.url + slot.token):
+            raise Unreachable(f"the server takes files at an address that cannot be used: {slot.url}")
         is_secure = url.scheme == "https"
-        host = url.hostname or ""
         trust = make_trust(host)
         if trust is not None and not is_secure:
             raise Unreachable(f"the server takes files only without encryption, at {slot.url}, so nothing was sent")
         self._host = host
-        self._port = url.port or (443 if is_secure else 80)
-        self._trust = (trust or Trust(host)) if is_secure else None
+        self._port = port or (443 if is_secure else 80)
+        self._place = show_address(host, self._port)
+        # Without TLS, anybody on the way can replace the address of the slot, so its certificate proves nothing.
+        self._trust = (trust or Trust(host, context=unchecked_context())) if is_secure else None
         self._path = url.path + (f"?{url.query}" if url.query else "")
         self._netloc = url.netloc
         self._token = slot.token
@@ -131,21 +146,30 @@ class Sender:
 
     async def send(self) -> None:
         """Send the file, and return when the server has confirmed that it has all of it."""
+        try:
+            await self._send()
+        except (asyncio.CancelledError, FileRejected, UploadFailed):
+            # Until the slot ends, the server counts it as an upload of the user.
+            with suppress(OSError, HTTPException, CertificateError):
+                async with asyncio.timeout(DELETE_SECONDS):
+                    await self._exchange("DELETE")
+            raise
+
+    async def _send(self) -> None:
         while True:
             try:
                 if self._failures:
                     await self._ask()
-                status, text, _ = await self._exchange("PUT")
-                if 200 <= status < 300:
+                response, problem = await self._exchange("PUT")
+                if 200 <= response.status < 300:
                     return
-                self._refuse(status, text)
-                problem = text
+                self._refuse(response.status, problem)
             except (OSError, HTTPException) as error:
                 problem = _describe(error)
             except CertificateError as error:
-                raise Untrusted(error.problem, error.fingerprint, error.known) from None
+                raise Untrusted(error.problem, error.fingerprint, error.known, self._place) from None
             self._failures += 1
-            problem = f"no connection to {show_address(self._host, self._port)} for files: {problem}"
+            problem = f"no connection to {self._place} for files: {problem}"
             if self._moved_at is None:
                 raise Unreachable(problem)
             if monotonic() > self._moved_at + PATIENCE_SECONDS:
@@ -162,18 +186,18 @@ class Sender:
 
     async def _ask(self) -> None:
         """Ask how many bytes the server has."""
-        status, text, response = await self._exchange("HEAD")
+        response, text = await self._exchange("HEAD")
         offset = response.getheader("Upload-Offset", "")
-        if status != 204 or not offset.isdecimal() or int(offset) > self._file.size:
-            self._refuse(status, text)
+        if response.status != 204 or not offset.isdecimal() or int(offset) > self._file.size:
+            self._refuse(response.status, text)
             raise OSError(text)
         self._sent = int(offset)
         if 0 < self._sent == self._file.size:
             # The slot ends when the server has written the file to its disk.
             raise OSError("the server does not finish the file")
 
-    async def _exchange(self, method: str) -> tuple[int, str, HTTPResponse]:
-        """Return the answer to a request: its status, its sentence, and all of it."""
+    async def _exchange(self, method: str) -> tuple[HTTPResponse, str]:
+        """Return the answer to a request, and its sentence."""
         async with asyncio.timeout(CONNECT_SECONDS):
             reader, writer = await open_stream(self._host, self._port, self._trust)
         self._moved_at = self._moved_at or monotonic()
@@ -187,14 +211,12 @@ class Sender:
             # A server may refuse a file and close in the middle of it. Its answer counts, and not the lost rest.
             async with asyncio.timeout(SILENCE_SECONDS):
                 await answer
-            response, body = _parse(method, bytes(received))
+            return _parse(method, bytes(received))
         finally:
             for task in (answer, sending):
                 task.cancel()
             await asyncio.gather(answer, sending, return_exceptions=True)
             writer.transport.abort()
-        text = body.decode("utf-8", "replace").strip().partition("\n")[0] or f"{response.status} {response.reason}"
-        return response.status, text, response
 
     async def _send_all(
         self, method: str, writer: asyncio.StreamWriter, received: bytearray, has_answer: asyncio.Event
@@ -240,13 +262,15 @@ class _Received:
         return BytesIO(self._data)
 
 
-def _parse(method: str, data: bytes) -> tuple[HTTPResponse, bytes]:
-    """Return the answer to a request, and its body."""
+def _parse(method: str, data: bytes) -> tuple[HTTPResponse, str]:
+    """Return the answer to a request, and its sentence: the first line of a plain text, or else the status."""
     if not data:
         raise OSError("the server has closed the connection")
     response = HTTPResponse(cast("socket", _Received(data)), method=method)
     response.begin()
-    return response, response.read()
+    is_plain = response.headers.get_content_type() == "text/plain"
+    sentence = response.read().decode("utf-8", "replace").strip().partition("\n")[0] if is_plain else ""
+    return response, sentence[:MAX_SENTENCE] or f"{response.status} {response.reason}"
 
 
 def _describe(error: OSError | HTTPException) -> str:

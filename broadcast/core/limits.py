@@ -67,7 +67,7 @@ class Limits:
     file_bytes: int = 25 * 1024 * 1024
     """Maximum size of a file that people share, in bytes."""
     files_total: int = 1024 * 1024 * 1024
-    """Maximum size of all files together, in bytes. Past it, the oldest files of the uploader are removed."""
+    """Maximum size of all files together, in bytes; 0 for no files. Past it, the oldest ones of the uploader go."""
     file_days: int = 30
     """Number of days after which a file is removed."""
 

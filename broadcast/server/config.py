@@ -121,9 +121,10 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "file-bytes": Limit("file_bytes", 1, 1024 * 1024 * MIB, "Maximum bytes in a file that people share."),
     "files-total": Limit(
         "files_total",
-        1,
+        0,
         1024 * 1024 * MIB,
-        "Maximum bytes in all shared files. Past it, the oldest files of the person who uploads are removed.",
+        "Maximum bytes in all shared files. Past it, the oldest files of the person who uploads are removed. With 0, "
+        "the server takes no files.",
     ),
     "file-days": Limit("file_days", 1, 36_500, "Days after which a shared file is removed."),
 }

@@ -8,11 +8,14 @@ import inspect
 import os
 import ssl
 from collections.abc import Callable, Coroutine
-from contextlib import closing
+from contextlib import closing, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broadcast.client import aio, uploading
 from broadcast.client.aio import (
@@ -146,7 +149,9 @@ async def test_a_refusal_that_may_end_is_given_up_at_last(web: WebPort, path: Pa
     async with joined(web) as chat:
         with pytest.raises(FileRejected, match=r"^the disk of the server is full\.$|^503 Service Unavailable$"):
             await chat.upload(path)
-    assert len(web.requests) == uploading.MAX_REFUSALS + 1
+    *_, last = web.requests
+    assert len(web.requests) == uploading.MAX_REFUSALS + 2
+    assert last[0] == "DELETE /files/report.pdf"
 
 
 @with_ports
@@ -242,14 +247,18 @@ async def test_another_service_in_the_place_of_the_web_port(web: WebPort, path: 
 
 
 @with_ports
-async def test_a_cancelled_upload_shares_nothing(web: WebPort, path: Path) -> None:
+async def test_a_cancelled_upload_shares_nothing_and_ends_its_slot(web: WebPort, path: Path) -> None:
     async with joined(web) as chat:
+        web.is_paused = True
         started = asyncio.Event()
         upload = asyncio.create_task(chat.upload(path, progress=lambda *_: started.set()))
         await started.wait()
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):
             await upload
+        web.is_paused = False
+        assert web.requests[-1][0] == "DELETE /files/report.pdf"
+        assert web.slots == {}
         assert await chat.history() == []
         assert await chat.say("hi") == 1
 
@@ -279,7 +288,7 @@ def test_files_are_sent_with_the_rules_of_the_session_for_certificates(tmp_path:
         async with joined(web, fingerprint=identity.fingerprint) as chat:
             with pytest.raises(Untrusted) as error:
                 await chat.upload(path)
-            assert error.value.fingerprint == other.fingerprint
+            assert str(error.value).startswith(f"the key of 127.0.0.1:{web.number} is {other.fingerprint}, and not ")
         web.close()
         web = await WebPort(port).listen()
         async with joined(web, fingerprint=identity.fingerprint) as chat:
@@ -292,13 +301,11 @@ def test_files_are_sent_with_the_rules_of_the_session_for_certificates(tmp_path:
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
-def test_a_self_signed_web_port_is_not_trusted_without_a_known_key(tmp_path: Path, path: Path) -> None:
+def test_any_certificate_will_do_if_the_session_has_no_tls(tmp_path: Path, path: Path) -> None:
     async def main() -> None:
         web = await WebPort(await Port().listen()).listen(Identity(tmp_path).context())
         async with joined(web) as chat:
-            with pytest.raises(Untrusted, match="is self-signed"):
-                await chat.upload(path)
-        assert web.requests == []
+            assert (await chat.upload(path)).file.url.startswith("https://")
         web.close()
         web.port.close()
 
@@ -311,6 +318,47 @@ async def test_a_chat_connection_that_breaks_does_not_end_the_upload(web: WebPor
         shared = await chat.upload(path, progress=lambda *_: web.port.abort())
         assert shared.seq == 1
     assert [method for method, _ in web.port.server.calls].count("upload") == 2
+
+
+# What the server sends
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "/files/a", "ftp://h/a", "http://", "http://[::1/a", "http://h:99999/a", "http://h:x/a", "http://h/a b",
+        "http://h/a\x0bb", "http://h/é", "http://\u2100/a",
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_is_refused(url: str, path: Path) -> None:
+    with closing(LocalFile(path)) as file, pytest.raises(Unreachable, match="an address that cannot be used"):
+        uploading.Sender(Slot(url, "secret"), file, lambda _host: None, lambda *_: None)
+
+
+def test_a_token_with_a_line_end_is_refused(path: Path) -> None:
+    with closing(LocalFile(path)) as file, pytest.raises(Unreachable, match="an address that cannot be used") as error:
+        uploading.Sender(Slot("http://h/a", "secret\r\nX: y"), file, lambda _host: None, lambda *_: None)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"HTTP/1.1 413 Too Large\r\nContent-Type: text/html\r\n\r\n<html>\n<p>413", "413 Too Large"),
+        (b"HTTP/1.1 413 Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nno\nmore", "no"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 507 Full\r\n\r\nthe disk is full.\n", "the disk is full."),
+        (b"HTTP/1.1 507 Full\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfull\r\n0\r\n\r\n", "full"),
+        (b"HTTP/1.1 507 Full\r\n\r\n" + b"x" * 60_000, "x" * 500),
+    ],
+)  # fmt: skip
+def test_the_sentence_of_an_answer_is_its_plain_text_or_its_status(answer: bytes, sentence: str) -> None:
+    assert uploading._parse("PUT", answer)[1] == sentence
+
+
+@given(st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]), st.binary())
+def test_any_answer_is_one_or_is_an_error_that_is_caught(start: bytes, rest: bytes) -> None:
+    with suppress(OSError, HTTPException):
+        uploading._parse("PUT", start + rest)
 
 
 # The file
@@ -345,6 +393,7 @@ async def test_a_file_that_becomes_shorter_is_not_shared(web: WebPort, path: Pat
     async with joined(web) as chat:
         with pytest.raises(UploadFailed, match="has become shorter while it was sent"):
             await chat.upload(path)
+        assert web.slots == {}
         assert await chat.history() == []
 
 

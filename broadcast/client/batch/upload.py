@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
+from unicodedata import east_asian_width
 
 import msgspec
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 RETRY_SECONDS: Final = 1.0
 """The pause between two attempts at the first connection."""
 NAME_COLUMNS: Final = 40
-"""The most characters of the file's name in the row of the progress."""
+"""The most columns of the file's name in the row of the progress."""
 
 
 def upload(options: Options) -> tuple[int, str]:
@@ -53,21 +54,28 @@ def upload(options: Options) -> tuple[int, str]:
         LocalFile(path).close()  # before anybody sees the client come and go
     except errors.UploadFailed as error:
         return USAGE, str(error)
+    password = read_password(options)
     row = Row(path) if os.isatty(2) else None
     try:
-        shared = asyncio.run(_share(options, path, row.show if row else lambda _sent, _size: None))
+        shared = asyncio.run(_share(options, path, password, row.show if row else lambda _sent, _size: None))
     except asyncio.CancelledError:
         return TERMINATED, ""
     except TimeoutError:
         return LOST, "the server has confirmed nothing for too long"
     except errors.ChatError as error:
-        return _status_of(error), _reason(error, options)
+        return _explain(error, options)
     finally:
         if row:
             row.clear()
-    line = msgspec.json.encode({"seq": shared.seq, "file": shared.file}).decode() if options.json else shared.file.url
+    if isinstance(shared, errors.Rejected):
+        return REFUSED, str(shared)
+    return _print_receipt(shared, as_json=options.json)
+
+
+def _print_receipt(shared: Shared, *, as_json: bool) -> tuple[int, str]:
+    text = msgspec.json.encode({"seq": shared.seq, "file": shared.file}).decode() if as_json else shared.file.url
     try:
-        os.write(1, f"{line or ''}\n".encode())
+        os.write(1, f"{text or ''}\n".encode())
     except OSError as error:
         return unwritten(error)
     return DONE, ""
@@ -77,7 +85,9 @@ class Row:
     """The row of the progress, on the standard error."""
 
     def __init__(self, path: str) -> None:
-        self._name = printable(os.path.basename(path), sys.stderr.encoding)[:NAME_COLUMNS]  # noqa: PTH119 -- a text
+        name = printable(os.path.basename(path), sys.stderr.encoding)  # noqa: PTH119 -- a text
+        # Characters of other scripts may have two columns.
+        self._name = name[: NAME_COLUMNS if name.isascii() else NAME_COLUMNS // 2]
         self._shown = ""
 
     def show(self, sent: int, size: int) -> None:
@@ -89,15 +99,21 @@ class Row:
 
     def clear(self) -> None:
         """Remove the row."""
-        self._write(f"\r{' ' * len(self._shown)}\r")
+        columns = sum(2 if east_asian_width(character) in "WF" else 1 for character in self._shown)
+        self._write(f"\r{' ' * columns}\r")
 
     def _write(self, text: str) -> None:
         with suppress(OSError):
             os.write(2, text.encode(sys.stderr.encoding, "replace"))
 
 
-async def _share(options: Options, path: str, show: Callable[[int, int], None]) -> Shared:
-    """Share the file. A time-out without progress raises ``TimeoutError``, and SIGTERM cancels."""
+async def _share(
+    options: Options, path: str, password: str, show: Callable[[int, int], None]
+) -> Shared | errors.Rejected:
+    """Share the file. Return the event, or the server's refusal.
+
+    A time-out without progress raises ``TimeoutError``, and SIGTERM cancels.
+    """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     if task and sys.platform != "win32" and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
@@ -113,12 +129,15 @@ async def _share(options: Options, path: str, show: Callable[[int, int], None]) 
         while True:
             session = Session(
                 nick, options.rooms[:1] or None, SystemRandom(),
-                password=read_password(options), private=False, client=f"broadcast-client/{__version__}",
+                password=password, private=False, client=f"broadcast-client/{__version__}",
             )  # fmt: skip
             chat = Chat(session, options.host, options.port, options.tls, "", known_keys(options))
             try:
                 async with chat:
-                    return await chat.upload(path, chat.joined[0], progress=progress)
+                    try:
+                        return await chat.upload(path, chat.joined[0], progress=progress)
+                    except errors.Rejected as refused:
+                        return refused
             except errors.Unreachable as error:
                 if options.timeout is None or session.welcome or isinstance(error, errors.Untrusted):
                     raise
@@ -130,31 +149,17 @@ async def _share(options: Options, path: str, show: Callable[[int, int], None]) 
                 nick = following
 
 
-def _status_of(error: errors.ChatError) -> int:
+def _explain(error: errors.ChatError, options: Options) -> tuple[int, str]:
+    """Return the exit status of an *error* of the session, and the reason."""
     match error:
         case errors.Untrusted():
-            return UNTRUSTED
+            return UNTRUSTED, str(error) if error.place else " ".join(refusal(error, options))
         case errors.Unreachable():
-            return NO_CONNECTION
-        case errors.NickRejected() | errors.NotPermitted() | errors.Banned() | errors.WrongPassword():
-            return NICKNAME_REFUSED
-        case errors.PasswordNeeded() | errors.TooManyTries():
-            return NICKNAME_REFUSED
-        case errors.Rejected():
-            return REFUSED
-        case _:
-            return LOST
-
-
-def _reason(error: errors.ChatError, options: Options) -> str:
-    match error:
-        case errors.Untrusted():
-            return " ".join(refusal(error, options))
-        case errors.PasswordNeeded():
-            return f"the nickname was refused: {error} {PASSWORD_HINT}"
-        case errors.Rejected() if _status_of(error) == NICKNAME_REFUSED:
-            return f"the nickname was refused: {error}"
+            return NO_CONNECTION, str(error)
         case errors.RoomRejected():
-            return f"the room was refused: {error}"
+            return REFUSED, f"the room was refused: {error}"
+        case errors.Rejected():
+            hint = f" {PASSWORD_HINT}" if isinstance(error, errors.PasswordNeeded) else ""
+            return NICKNAME_REFUSED, f"the nickname was refused: {error}{hint}"
         case _:
-            return str(error)
+            return LOST, str(error)

@@ -38,11 +38,14 @@ class Untrusted(Unreachable):
     """The certificate of the server is not trusted. Nothing was sent on this connection, the first one or a later one.
 
     *problem* is the reason, *fingerprint* that of the server's key, and *known* has those that it should have, if any.
+    *place* is the host and the port if it is the port for files.
     """
 
-    def __init__(self, problem: str, fingerprint: str, known: Sequence[str]) -> None:
-        name = f"the key of the server is {fingerprint}, and not {' or '.join(known)}"
-        super().__init__(name if known else f"the certificate of the server {problem}; its key is {fingerprint}")
+    def __init__(self, problem: str, fingerprint: str, known: Sequence[str], place: str = "") -> None:
+        of = f"of {place or 'the server'}"
+        name = f"the key {of} is {fingerprint}, and not {' or '.join(known)}"
+        super().__init__(name if known else f"the certificate {of} {problem}; its key is {fingerprint}")
+        self.place = place
         self.problem = problem
         self.fingerprint = fingerprint
         self.known = tuple(known)

@@ -83,9 +83,12 @@ class RoomEncoder:
 
     def encode_in_result(self, event: Stored) -> bytes:
         """Return *event* as an object, for ``events`` in a result."""
-        if isinstance(event, Shared):
+        if isinstance(event, Message):
+            start = self._said_event
+        elif isinstance(event, Action):
+            start = self._emoted_event
+        else:
             return b'{"method":"shared",' + _json.encode(self._describe_shared(event))[1:]
-        start = self._said_event if type(event) is Message else self._emoted_event
         return f"{start}{self._members(event)}".encode()
 
     def encode_gap_in_result(self, first: int, last: int) -> bytes:

@@ -21,7 +21,7 @@ from broadcast.files.store import SharePlan, StoreError, StoreFull, WrongContent
 
 if TYPE_CHECKING:
     from broadcast.core.errors import FileWhy, RejectedError
-    from broadcast.core.uploads import OnShared, Slot, Uploads
+    from broadcast.core.uploads import Slot, Uploads
     from broadcast.doors.web.http import Handler, Headers, Reply, Request
     from broadcast.files.store import FileStore, Upload
 
@@ -52,8 +52,6 @@ class UploadDoor:
         """The uploads that have begun and not ended, with a connection or without one."""
         self._receivers: dict[Slot, _Receiver] = {}
         """The connections of uploads."""
-        self._unsized: set[Slot] = set()
-        """The slots of which nobody knows the size beforehand. For them, the largest size is reserved."""
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Reply to *request*, whose path is ``/files/NAME``."""
@@ -80,7 +78,7 @@ class UploadDoor:
     def _receive(self, slot: Slot, request: Request, reply: Reply) -> None:
         """Receive the body of *request*, a PUT. It replaces an earlier one, whose connection may be half-open."""
         length, first = request.body.length, 0
-        size = length if length is not None else None if slot in self._unsized else slot.size
+        size = slot.size if length is None and not slot.is_link else length
         received = self._received(slot)
         if (header := request.headers.get(b"content-range")) is not None:
             match = _content_range.fullmatch(header.strip())
@@ -97,18 +95,18 @@ class UploadDoor:
                 return
             self._drop(slot, "the upload was started again.")
         name = request.path.removeprefix("/files/")
+        # Of a link whose client does not know the size, the end of the body is the end of the file.
         reserved = self.uploads.max_bytes if size is None else size
         try:
-            slot.begin(reserved, request.source.address, partial(self._end, slot), name)
+            slot.begin(reserved, request.source.address, partial(self._drop, slot), name)
         except FileRejected as error:
             refuse(reply, error, 409 if error.why == "upload-ended" else None)
             return
-        if size is None:
-            self._unsized.add(slot)
         if (former := self._receivers.pop(slot, None)) is not None:
             former.replace()
         if (upload := self._begun.get(slot)) is None:
             upload = self._begun[slot] = self.store.begin(slot.owner, reserved)
+        upload.limit = reserved
         self._receivers[slot] = receiver = _Receiver(self, slot, upload, request, reply, size is not None)
         receiver.start()
 
@@ -120,20 +118,10 @@ class UploadDoor:
         if upload is not None:
             upload.discard()
 
-    def _end(self, slot: Slot, reason: str) -> None:
-        """Remove the bytes of *slot*, which has ended, and tell its client the *reason*."""
-        self._unsized.discard(slot)
-        self._drop(slot, reason)
-
     def forget(self, slot: Slot) -> None:
         """Forget the upload to *slot*. It has ended, but another one may begin."""
         self._begun.pop(slot, None)
         self._receivers.pop(slot, None)
-
-    def complete(self, slot: Slot, file: SharedFile, on_result: OnShared) -> None:
-        """Announce *file*, the complete upload to *slot*."""
-        self._unsized.discard(slot)
-        slot.complete(file.info, on_result)
 
     def detach(self, slot: Slot) -> None:
         """Forget the connection of the upload to *slot*. Another one may continue it."""
@@ -153,7 +141,7 @@ class _Receiver:
         self._type = slot.type or request.headers.get(b"content-type", b"").decode("latin-1")
         self._reply = reply
         self._has_size = has_size
-        """Whether the size of the file is known. Otherwise, the end of the body is that of the file."""
+        """Whether the size of the file is known."""
         self._is_paused = False
         self._is_over = False
         """True once the reply was sent, or nobody waits for it."""
@@ -179,8 +167,7 @@ class _Receiver:
         if self._is_over:
             return
         if self._upload.failure is not None:
-            if not self._upload.is_finishing:
-                self._stored(self._upload.failure)
+            self._stored(self._upload.failure)
         elif self._is_paused and not self._upload.is_congested:
             self._is_paused = False
             self._body.resume()
@@ -216,7 +203,7 @@ class _Receiver:
         """Announce the file, or report why it cannot be stored. Then the client may try again."""
         self._door.forget(self._slot)
         if isinstance(result, SharedFile):
-            self._door.complete(self._slot, result, self._shared)
+            self._slot.complete(result.info, self._shared)
         else:
             self.fail(result)
 

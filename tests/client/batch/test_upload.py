@@ -32,6 +32,8 @@ class World:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.identity: Identity | None = None
+        self.web_identity: Identity | None = None
+        """That of the web port, if it has one of its own."""
         self.web: WebPort
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -42,7 +44,8 @@ class World:
 
         async def listen() -> None:
             context = self.identity.context() if self.identity else None
-            self.web = await WebPort(await Port().listen(context=context)).listen(context)
+            web_context = self.web_identity.context() if self.web_identity else context
+            self.web = await WebPort(await Port().listen(context=context)).listen(web_context)
 
         asyncio.run_coroutine_threadsafe(listen(), self._loop).result(PATIENCE)
         return self.web.port.server
@@ -202,6 +205,15 @@ def test_the_key_of_the_server_is_checked(world: World, tmp_path: Path) -> None:
     assert world.upload(tls=True, fingerprint=f"SHA256:{'a1' * 32}")[0] == 7
 
 
+def test_the_key_of_the_web_port_is_checked(world: World, tmp_path: Path) -> None:
+    world.identity, world.web_identity = Identity(tmp_path), Identity(tmp_path)
+    world.start()
+    ours, theirs = world.identity.fingerprint, world.web_identity.fingerprint
+    reason = f"the key of 127.0.0.1:{world.web.number} is {theirs}, and not {ours}"
+    assert world.upload(tls=True, fingerprint=ours) == (7, reason)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_an_output_that_cannot_be_written_is_status_6(world: World) -> None:
     world.start()
     with open("/dev/full", "w") as full:  # noqa: PTH123 -- a device
@@ -225,14 +237,21 @@ def test_a_signal_cancels_the_upload_and_leaves(world: World, number: signal.Sig
     assert server.calls[-1][0] == "quit"
 
 
-def test_the_progress_is_on_a_terminal_only_and_is_removed(world: World) -> None:
+@pytest.mark.parametrize(
+    ("name", "shown"), [("report.pdf", "report.pdf"), ("日" * 30, "日" * 20), ("x" * 60, "x" * 40)]
+)
+def test_the_progress_is_on_a_terminal_only_and_is_removed(world: World, tmp_path: Path, name: str, shown: str) -> None:
+    world.path = world.path.rename(tmp_path / name)
     world.start()
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(world.command, stdout=subprocess.PIPE, stderr=theirs)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603 -- the test's own command
+        world.command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "PYTHONIOENCODING": "utf-8"}
+    )
     out, _ = process.communicate(timeout=PATIENCE)
     os.close(theirs)
-    shown = os.read(ours, 65536).decode()
+    progress = os.read(ours, 65536).decode()
     os.close(ours)
-    assert out.decode().endswith("/report.pdf\n")
-    assert "\rreport.pdf [##########] 100%" in shown
-    assert shown.endswith(f"\r{' ' * len('report.pdf [##########] 100%')}\r")
+    assert out.startswith(b"http://")
+    row = f"{shown} [##########] 100%"
+    assert f"\r{row}" in progress
+    assert progress.endswith(f"\r{' ' * (len(row) + shown.count('日'))}\r")

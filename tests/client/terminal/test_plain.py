@@ -174,6 +174,16 @@ def test_a_mention_in_another_room_is_printed_with_the_room() -> None:
     act(Stage("lobby", "kitchen"), scene)
 
 
+def test_an_interrupt_cancels_an_upload() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.talk.submit("/upload a.txt")
+        stage.screen._interrupt()
+        assert stage.shown[-2:] == [" * The upload of a.txt is cancelled.", ""]
+        assert stage.talk.state is State.ONLINE
+
+    act(Stage(), scene)
+
+
 def test_a_second_interrupt_leaves() -> None:
     async def scene(stage: Stage) -> None:
         stage.screen._interrupt()

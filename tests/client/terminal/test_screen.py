@@ -157,6 +157,20 @@ def test_ctrl_c_cancels_the_lines_that_are_not_sent_and_a_later_one_leaves() -> 
     act(scene)
 
 
+def test_the_status_line_shows_an_upload_and_ctrl_c_cancels_it() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.type("/upload a.txt" + ENTER)
+        await stage.has("-> Uploading a.txt. Ctrl-C on an empty line cancels it.")
+        stage.server.server.on_progress(50, 100)
+        await stage.has(" ann · a.txt [#####.....] 50% · lobby · 2 here · localhost:5555")
+        stage.type("half" + CTRL_C)
+        await stage.has(">", " ann · a.txt [#####.....] 50% · lobby · 2 here · localhost:5555")
+        stage.type(CTRL_C)
+        await stage.has(" * The upload of a.txt is cancelled.", STATUS)
+
+    act(scene, Model(80, 24))
+
+
 def test_a_refused_line_is_marked_in_words_and_up_brings_it_back() -> None:
     async def scene(stage: Stage) -> None:
         stage.type("no" + ENTER)

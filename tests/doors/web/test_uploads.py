@@ -12,6 +12,7 @@ from twisted.internet.address import IPv4Address
 from broadcast.core.uploads import OPEN_SECONDS, UPLOAD_SECONDS
 from broadcast.files.store import HIGH_WATER_BYTES
 from tests.doors.web.sharing import BASE_URL, SharingWorld, chunked_request, link_of, put_request
+from tests.files.stores import broken
 from tests.harness import Person, logged
 
 KIB = 1024
@@ -120,10 +121,10 @@ def test_a_token_is_for_one_file(world: SharingWorld, ann: Person) -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "OPTIONS"])
 def test_other_methods_are_refused(world: SharingWorld, ann: Person, method: str) -> None:
     response = world.client().get("/files/a", method)
-    assert (response.status, response.headers["allow"]) == (405, "HEAD, PUT")
+    assert (response.status, response.headers["allow"]) == (405, "DELETE, HEAD, PUT")
 
 
 def test_the_token_is_never_logged(world: SharingWorld, ann: Person) -> None:
@@ -134,6 +135,21 @@ def test_the_token_is_never_logged(world: SharingWorld, ann: Person) -> None:
         world.put(world.open_slot(ann, "a", 6), b"hello")
         world.client().get("/files/", "HEAD", authorization=f"Bearer {slot.token}")
     assert slot.token not in repr(events) + repr(slot) + "".join(world.reports)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_cancelled_upload_leaves_nothing(world: SharingWorld, ann: Person, complete: bool) -> None:
+    slot = world.open_slot(ann, "a", 5)
+    client = world.client()
+    world.disk_works = False
+    client.send(put_request(slot, b"hello")[: None if complete else -1])
+    assert world.client().get("/files/a", "DELETE", authorization=f"Bearer {slot.token}").status == 204
+    world.disk_works = True
+    world.settle()
+    assert (client.response().text, client.has_ended()) == ("The upload was cancelled.\n", not complete)
+    assert world.put(slot, b"hello").status == 410
+    assert world.shared() == []
+    assert world.names() == set()
 
 
 # Cut and resumed
@@ -362,7 +378,7 @@ def test_a_fault_while_nobody_is_connected_starts_the_upload_again(world: Sharin
     world.disk_works = False
     client.send(put_request(slot, b"hello")[:-1])
     client.vanish()
-    with patch.object(os, "open", lambda *_: os.fsync(-1)):
+    with patch.object(os, "open", broken):
         world.disk.settle()
     world.disk_works = True
     assert world.offset(slot) == 0

@@ -46,7 +46,7 @@ class UploadMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(mkdtemp(prefix="broadcast-files-"))
-        self.world = SharingWorld(self.folder / "files", files_total=TOTAL, files_per_hour=None)
+        self.world = SharingWorld(self.folder / "files", files_total=TOTAL)
         self.people = self.world.join("ann", "bob")
         self.bodies: dict[Slot, bytes] = {}
         self.senders: list[Sender] = []

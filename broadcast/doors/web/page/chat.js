@@ -26,6 +26,7 @@
 import { ChatError, Connection } from "./connection.js";
 import { browserEnvironment } from "./environment.js";
 import { REPLAY, sendHello } from "./hello.js";
+import { loginOf, setLogin } from "./logins.js";
 import { Conversation, makeLine } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { take } from "./received.js";
@@ -78,6 +79,7 @@ export class Chat extends EventTarget {
     this.attempt = 0;
     this.told = 0; // the number of the last private message
     this.password = ""; // for the next hello; it is stored nowhere
+    this.remember = false; // whether the next hello with a password asks for a login to remember
     this.firstRoom = "";
     /** The ids of this and earlier sessions: their lines are own ones. @type {Set<string>} */
     this.ownSessions = new Set();
@@ -103,7 +105,7 @@ export class Chat extends EventTarget {
 
     this._saved = new SavedSession(env, new URL(url).pathname);
     this._isLeaving = false;
-    this._saveTimer = undefined;
+    this._saveTimer = /** @type {any} */ (undefined);
     this._view = { key: /** @type {string | null} */ (null), isAtEnd: false };
     this._memberTimers = new Map();
     env.page.addEventListener("pagehide", () => this._setLeaving(true));
@@ -151,8 +153,8 @@ export class Chat extends EventTarget {
     this.connection.connect();
   }
 
-  /** @param {{nick: string, password?: string, room?: string}} who */
-  join({ nick, password = "", room = "" }) {
+  /** @param {{nick: string, password?: string, remember?: boolean, room?: string}} who */
+  join({ nick, password = "", remember = false, room = "" }) {
     return this._promise("hello", (resolve, reject) => {
       if (this.state !== "start" && this.state !== "ended") {
         reject(new ChatError({ reason: "joined", message: "You have joined already." }));
@@ -160,10 +162,21 @@ export class Chat extends EventTarget {
       }
       if (this.isDuplicate) this._saved.clear();
       this.isDuplicate = false;
-      Object.assign(this, { nick, password, firstRoom: roomName(room) });
+      Object.assign(this, { nick, password, remember, firstRoom: roomName(room) });
       this.joining = { resolve, reject };
       this.connection.askedDelay = null;
       this.connection.connect();
+    });
+  }
+
+  /** Log out, and forget the login of this browser. The server gives another nickname. */
+  logOut() {
+    const login = loginOf(this.env, this.account ?? "");
+    return this.request("logout", login ? { login } : {}, (result) => {
+      setLogin(this.env, this.account ?? "", "");
+      this.account = result.account;
+      this.password = "";
+      this.save();
     });
   }
 
@@ -265,7 +278,9 @@ export class Chat extends EventTarget {
     const room = this.find(key)?.room ?? this.rooms()[0]?.room ?? "";
     return this.request("command", { room, line }, ({ lines }) => {
       const conversation = this.find(key);
-      for (const text of conversation ? lines : []) this.notice(conversation, { kind: "answer", text });
+      for (const text of lines) {
+        if (conversation) this.notice(conversation, { kind: "answer", text });
+      }
       return lines;
     });
   }
@@ -406,7 +421,7 @@ export class Chat extends EventTarget {
     if (this.isRestoring) conversation.newest = -1; // the page shows its lines again
     const change = conversation.takeSnapshot(snapshot, this.self, this.time());
     this.emitLines(conversation, change);
-    this.fillGaps(conversation, change.added);
+    this.fillGaps(conversation, conversation.lines); // also those whose answer was lost
     this.emit("topic", { key: room });
     this.emit("members", { key: room });
     if (snapshot.members.length < snapshot.count) this.readMembers(conversation);
@@ -502,7 +517,7 @@ export class Chat extends EventTarget {
   _takeFailed(line) {
     const conversation = this._conversationOf(line.uid);
     if (!conversation || line.status !== "failed") return null;
-    this.emitLines(conversation, conversation.takeFailed(line));
+    this.emitLines(conversation, conversation.takeOut(line));
     return conversation;
   }
 

@@ -107,7 +107,7 @@ export class Conversation {
     this.isReading = false;
     /** Whether the view shows older lines, so that they stay in memory. */
     this.isHeld = false;
-    /** The own lines whose stored form has not arrived yet, by uid. @type {Map<string, Line>} */
+    /** The own lines at the end whose stored form has not arrived. @type {Map<string, Line>} */
     this._own = new Map();
   }
 
@@ -155,11 +155,12 @@ export class Conversation {
         if (event.last > this.newest)
           this._addGap(change, Math.max(event.first, this.newest + 1), event.last, at);
       } else if (typeof event.seq === "number") {
-        const own = event.uid ? this._own.get(event.uid) : undefined;
         if (event.seq > this.newest + 1) this._addGap(change, this.newest + 1, event.seq - 1, at);
-        if (own !== undefined) this._store(change, own, event);
-        else if (event.seq > this.newest) {
-          this._count(this._push(change, this.lineOf(event, self)));
+        if (event.seq > this.newest) {
+          const [line, wasOwn] = this._settle(event, self);
+          this._push(line);
+          this._count(line);
+          change[wasOwn ? "changed" : "added"].push(line);
         }
       }
       this.newest = Math.max(this.newest, event.seq ?? event.last ?? 0);
@@ -171,7 +172,8 @@ export class Conversation {
   /** Add a line that has no number. @param {Line} line @returns {Change} */
   addNotice(line) {
     const change = noChange();
-    this._push(change, line);
+    this._push(line);
+    change.added.push(line);
     if (line.kind === "told") this._count(line);
     if (this.isReading) this.markRead();
     return this._trim(change);
@@ -198,17 +200,17 @@ export class Conversation {
     if (line === undefined || line.status === "stored") return change;
     line.status = reason === null ? "stored" : "failed";
     line.reason = reason ?? "";
-    if (reason === null) {
-      line.seq = result.seq ?? null;
-      line.at = result.at ?? line.at;
-      if (line.kind === "told") this._own.delete(uid);
-    }
     change.changed.push(line);
-    return change;
+    if (reason !== null) return change;
+    line.seq = result.seq ?? null;
+    line.at = result.at ?? line.at;
+    if (line.seq === null) this._own.delete(uid); // a private message
+    // The line was stored before a loss, among lines that are in a gap or not in memory.
+    return line.seq !== null && line.seq <= this.newest ? this.takeOut(line) : change;
   }
 
-  /** Take a failed own line out of the conversation. @param {Line} line @returns {Change} */
-  takeFailed(line) {
+  /** Take an own line out of the conversation. @param {Line} line @returns {Change} */
+  takeOut(line) {
     const change = noChange();
     const index = this.lines.indexOf(line);
     if (index >= 0) change.removed = this.lines.splice(index, 1);
@@ -231,21 +233,24 @@ export class Conversation {
     const oldest = this.oldest ?? this.newest + 1;
     if (!gap && first >= oldest) return change;
     const [low, high] = gap ? [gap.first, gap.last] : [1, oldest - 1];
-    const index = gap ? this.lines.indexOf(gap) : 0;
+    const lines = [];
     for (const event of events) {
       if (event.seq < low || event.seq > high) continue;
-      const own = event.uid ? this._own.get(event.uid) : undefined;
-      if (own !== undefined) this._store(change, own, event);
-      else change.added.push(this.lineOf(event, self));
+      const [line, wasOwn] = this._settle(event, self);
+      lines.push(line);
+      change[wasOwn ? "changed" : "added"].push(line);
+      this._count(line);
     }
-    for (const line of change.added) this._count(line);
-    const at = gap?.at ?? change.added.at(-1)?.at ?? 0;
-    if (gap && first > low)
-      change.added.unshift(makeLine({ kind: "gap", at, first: low, last: first - 1 }));
-    if (last < high) change.added.push(makeLine({ kind: "gap", at, first: last + 1, last: high }));
+    const at = gap?.at ?? lines.at(-1)?.at ?? 0;
+    const rest = (/** @type {number} */ from, /** @type {number} */ to) =>
+      makeLine({ kind: "gap", at, first: from, last: to });
+    const before = gap && first > low ? [rest(low, first - 1)] : [];
+    const after = last < high ? [rest(last + 1, high)] : [];
+    change.added = [...before, ...change.added, ...after];
     if (gap) change.removed.push(gap);
     else this.hasOlder = first > 1;
-    this.lines.splice(index, gap ? 1 : 0, ...change.added);
+    const index = gap ? this.lines.indexOf(gap) : 0;
+    this.lines.splice(index, gap ? 1 : 0, ...before, ...lines, ...after);
     change.atStart = index === 0;
     if (this.isReading) this.markRead();
     return change;
@@ -256,6 +261,7 @@ export class Conversation {
     const change = noChange();
     change.removed = this.lines.filter((line) => line.status === "stored");
     this.lines = this.lines.filter((line) => line.status !== "stored");
+    for (const line of change.removed) this._own.delete(line.uid);
     this.newest = -1;
     this.readUpTo = 0;
     this.hasOlder = false;
@@ -296,44 +302,41 @@ export class Conversation {
     });
   }
 
-  /** @param {Change} change @param {Line} own @param {any} event */
-  _store(change, own, event) {
-    this._own.delete(event.uid);
-    Object.assign(own, { seq: event.seq, at: event.at, nick: event.nick, session: event.session });
-    Object.assign(own, { text: event.text ?? own.text, status: "stored", reason: "" });
-    change.changed.push(own);
-    // A confirmed line stands behind the lines that came before it, and before those that came
-    // later.
-    const index = this.lines.indexOf(own);
-    const earlier = this.lines
-      .slice(0, index)
-      .findIndex((line) => line.seq !== null && line.seq > event.seq);
-    if (index >= 0 && earlier >= 0) {
-      this.lines.splice(index, 1);
-      this.lines.splice(earlier, 0, own);
-    }
+  /**
+   * Return the line of a stored event, and whether it was an own one that is now settled. Such a
+   * line has left its place at the end.
+   * @param {any} event @param {Self} self @returns {[Line, boolean]}
+   */
+  _settle(event, self) {
+    const own = event.uid ? this._own.get(event.uid) : undefined;
+    if (own === undefined) return [this.lineOf(event, self), false];
+    this.takeOut(own);
+    const { seq, at, nick, session, text = own.text } = event;
+    return [Object.assign(own, { seq, at, nick, session, text, status: "stored", reason: "" }), true];
   }
 
-  /**
-   * Add a line before the own lines at the end that are not stored.
-   * @param {Change} change @param {Line} line
-   */
-  _push(change, line) {
+  /** Add a line before the own lines at the end that are not settled. @param {Line} line */
+  _push(line) {
     let end = this.lines.length;
-    while (end > 0 && this.lines[end - 1].status !== "stored") end -= 1;
+    while (end > 0 && this._isUnsettled(this.lines[end - 1])) end -= 1;
     this.lines.splice(end, 0, line);
-    change.added.push(line);
-    return line;
+  }
+
+  /** @param {Line} line */
+  _isUnsettled(line) {
+    return this._own.size > 0 && this._own.get(line.uid) === line;
   }
 
   /** @param {Change} change @param {number} first @param {number} last @param {number} at */
   _addGap(change, first, last, at) {
     if (last - first < MAX_GAP || this.isHeld) {
-      this._push(change, makeLine({ kind: "gap", at, first, last }));
+      const gap = makeLine({ kind: "gap", at, first, last });
+      this._push(gap);
+      change.added.push(gap);
       return;
     }
-    const old = this.lines.filter((line) => line.status === "stored");
-    this.lines = this.lines.filter((line) => line.status !== "stored");
+    const old = this.lines.filter((line) => !this._isUnsettled(line));
+    this.lines = this.lines.filter((line) => this._isUnsettled(line));
     change.removed.push(...old.filter((line) => !change.added.includes(line)));
     change.added = [];
     this.hasOlder = true;
@@ -356,7 +359,7 @@ export class Conversation {
     if (surplus <= 0) return change;
     const gone = new Set();
     for (let at = 0; gone.size < surplus && at < this.lines.length; at += 1) {
-      if (this.lines[at].status === "stored") gone.add(this.lines[at]);
+      if (!this._isUnsettled(this.lines[at])) gone.add(this.lines[at]);
     }
     this.lines = this.lines.filter((line) => !gone.has(line));
     change.removed.push(...[...gone].filter((line) => !change.added.includes(line)));
