@@ -414,12 +414,14 @@ def _make_entrances(
     entrances = [Entrance(listen(port, "--port"), factory, full) for port in config.ports]
     entrances += [Entrance(listen_with_tls(port, "--tls", NO_TLS), factory, alert) for port in config.tls]
     if web is not None:
-        for port in config.web_tls:
-            page = web.serve_at(listen_with_tls(port, "--web-tls", web.no_tls), "https")
-            entrances.append(Entrance(page, web.factory, alert))
-        for port in config.web:
-            page = web.serve_at(listen(port, "--web"), "http")
-            entrances.append(Entrance(page, web.factory, partial(prepare, web.full)))
+        tls_pages = [
+            Entrance(web.serve_at(listen_with_tls(port, "--web-tls", web.no_tls), "https"), web.factory, alert)
+            for port in config.web_tls
+        ]
+        web_full = partial(prepare, web.full)
+        pages = [Entrance(web.serve_at(listen(port, "--web"), "http"), web.factory, web_full) for port in config.web]
+        # Links to files have the address of the first. Programs like curl refuse a self-signed certificate.
+        entrances += tls_pages + pages if config.cert else pages + tls_pages
     return entrances
 
 

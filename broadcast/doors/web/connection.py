@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from broadcast.core.errors import Banned, RejectedError, TooManyConnections
 from broadcast.core.hub import GOING_DOWN
+from broadcast.core.sanitize import sanitize
 from broadcast.doors.web.exchange import BODY_BYTES, BODY_SECONDS, Exchange
 from broadcast.doors.web.headers import HSTS, SECURITY_HEADERS, merge_headers
 from broadcast.doors.web.http import PLAIN_TEXT, Refusal, respond_text
@@ -46,6 +47,8 @@ KEEPALIVE_SECONDS: Final = 60
 """Time without a request after which the connection closes, in seconds."""
 EVENTS_PER_TURN: Final = 64
 """Maximum number of parts of a body that are handled in one turn of the reactor."""
+MAX_SHOWN_CHARS: Final = 64
+"""Maximum length of the name of a request in the log."""
 STALL_SECONDS: Final = 120
 """Time in which a client has to read what the server has sent, in seconds."""
 
@@ -159,7 +162,6 @@ class HttpConnection(Protocol):
         except h11.RemoteProtocolError as error:
             self._fail(error.error_status_hint, f"{error}.")
         except Exception:  # noqa: BLE001 - the fault of one request must not end the server's other work
-            self._log.failure("A request failed: {request}", request=self._request)
             self._end_failed_request()
         finally:
             self._is_running = False
@@ -239,8 +241,13 @@ class HttpConnection(Protocol):
             self.factory.handle(request, reply)
 
     def _end_failed_request(self) -> None:
-        """Reply that the server has failed, or close the connection if a reply has begun."""
-        exchange = self._exchange
+        """Log the present exception. Reply that the server has failed, or close if a reply has begun.
+
+        The log shows neither the header nor the whole path, which may hold secrets.
+        """
+        request, exchange = self._request, self._exchange
+        where = "" if request is None else f"{request.method} /{request.path[1:].partition('/')[0]}"
+        self._log.failure("A request failed: {where}", where=sanitize(where[:MAX_SHOWN_CHARS]))
         if exchange is None or exchange.is_started:
             self.transport.abortConnection()
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, Final
 
+from websockets.exceptions import PayloadTooBig
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -28,6 +29,7 @@ MAX_REASON_BYTES: Final = MAX_CONTROL_BYTES - 2
 """Maximum size of the reason in a close frame, in bytes."""
 PING_FRAME: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 
+_TOO_BIG: Final = Close(CloseCode.MESSAGE_TOO_BIG, f"A message holds at most {MAX_MESSAGE_BYTES} bytes.")
 _LF: Final = b"\n"
 _TEXT: Final = 0x81
 """The first byte of a text frame that is a whole message."""
@@ -131,7 +133,8 @@ class MessageDecoder:
                 break
         else:
             if protocol.state is not OPEN:
-                self._end(protocol.close_sent)
+                is_too_big = isinstance(protocol.parser_exc, PayloadTooBig)
+                self._end(_TOO_BIG if is_too_big else protocol.close_sent)
         return bool(frames)
 
     def _end(self, close: Close | None) -> None:
@@ -143,7 +146,7 @@ class MessageDecoder:
     def _receive_fragment(self, data: bytes, *, is_last: bool) -> None:
         """Add a part of a message, whose size and UTF-8 are checked so far."""
         if len(self._message) + len(data) > MAX_MESSAGE_BYTES:
-            self._end(Close(CloseCode.MESSAGE_TOO_BIG, f"A message holds at most {MAX_MESSAGE_BYTES} bytes."))
+            self._end(_TOO_BIG)
             return
         if self._utf8 is None and not (is_last and data.isascii()):
             self._utf8 = getincrementaldecoder("utf-8")()

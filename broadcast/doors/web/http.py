@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
@@ -70,7 +70,7 @@ class Request:
     method: str
     path: str
     query: str
-    headers: dict[bytes, bytes]
+    headers: dict[bytes, bytes] = field(repr=False)
     """Values by name in lower case. The values of a repeated header are joined by a comma."""
     source: Source
     """The origin of the request: behind trusted proxies, the client."""

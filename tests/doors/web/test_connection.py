@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from broadcast.core.limits import DEFAULTS
 from broadcast.doors.web.connection import EVENTS_PER_TURN, HEADER_SECONDS, KEEPALIVE_SECONDS, STALL_SECONDS
@@ -636,10 +636,13 @@ def test_fault_of_a_handler_ends_its_request_alone(begun: bool, world: HttpWorld
     globalLogPublisher.addObserver(observer)
     try:
         world.answer = fail
-        client.send(request_bytes())
+        client.send(request_bytes(target="/files/secret?secret", authorization="Bearer secret"))
     finally:
         globalLogPublisher.removeObserver(observer)
     assert [event["log_level"] for event in failures] == [LogLevel.critical]
+    assert formatEvent(failures[0]) == "A request failed: GET /files"
+    assert "secret" not in str(failures)
+    assert "Bearer" not in repr(world.requests)
     if begun:
         assert client.transport.aborted
     else:

@@ -164,6 +164,13 @@ def test_answer_to_a_close_frame_has_its_reason(world: WebSockets) -> None:
     assert client.closing() == Close(4000, "Bye.")
 
 
+@pytest.mark.parametrize("size", [MAX_MESSAGE_BYTES + 1, MAX_MESSAGE_BYTES + 1000])
+def test_reason_names_the_limit_of_a_message(world: WebSockets, size: int) -> None:
+    client = world.websocket()
+    client.send_frames(text(b" " * size))
+    assert client.closing() == Close(1009, "A message holds at most 65536 bytes.")
+
+
 def test_line_that_is_too_long_is_refused_and_the_next_one_is_not(world: WebSockets) -> None:
     client = world.websocket()
     client.send_frames(text(request(1, size=MAX_REQUEST_BYTES + 1) + b"\r\n" + request(2) + b"\r\n"))
