@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Take pictures of the page: light, dark, on a phone, its form for joining, and beside telnet.
+"""Take pictures of the page: light, dark, on a phone, and beside telnet.
 
 ``python docs/page_pictures.py`` starts the installed server with its web page, lets people talk on the line port, and
-joins with Chromium. It writes ``docs/page-light.png``, ``docs/page-dark.png``, ``docs/page-phone.png``,
-``docs/page-join.png`` and ``docs/page-telnet.png``. It needs Chromium, playwright and telnet.
+joins with Chromium. It writes ``docs/page-light.png``, ``docs/page-dark.png``, ``docs/page-phone.png``
+and ``docs/page-telnet.png``. It needs Chromium, playwright and telnet.
 """
 
 from __future__ import annotations
@@ -98,8 +98,6 @@ def join(browser: Browser, nick: str, width: int, height: int, **options: Any) -
     page = browser.new_context(locale="en-GB", timezone_id=zone, viewport=size, **options).new_page()
     page.goto(ADDRESS)
     page.get_by_role("textbox", name="Nickname").fill(nick)
-    if nick == "dora":
-        page.screenshot(path=DOCS / "page-join.png")
     page.get_by_role("button", name="Join", exact=True).click()
     page.get_by_role("textbox", name="Message").wait_for()
     return page
