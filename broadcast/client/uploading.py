@@ -1,7 +1,7 @@
 """Sends the bytes of a file to the web port of the server, over as many connections as it takes.
 
 The protocol is HTTP/1.1: ``PUT`` with a token. After a lost connection, ``HEAD`` tells how many bytes the server has,
-and a ``PUT`` with ``Content-Range`` sends the others.
+and a ``PUT`` with ``Content-Range`` sends the others. ``DELETE`` gives up.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ CONNECT_SECONDS: Final = 30.0
 """The time limit of an attempt to connect."""
 EXPECT_SECONDS: Final = 1.0
 """The time to wait for ``100 Continue``, or for a refusal, before the bytes are sent."""
+DELETE_SECONDS: Final = 3.0
+"""The time limit of the end of a slot."""
 SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
@@ -144,6 +146,16 @@ class Sender:
 
     async def send(self) -> None:
         """Send the file, and return when the server has confirmed that it has all of it."""
+        try:
+            await self._send()
+        except (asyncio.CancelledError, FileRejected, UploadFailed):
+            # Until the slot ends, the server counts it as an upload of the user.
+            with suppress(OSError, HTTPException, CertificateError):
+                async with asyncio.timeout(DELETE_SECONDS):
+                    await self._exchange("DELETE")
+            raise
+
+    async def _send(self) -> None:
         while True:
             try:
                 if self._failures:

@@ -222,9 +222,9 @@ def _subject_key(record: AccountRecord) -> tuple[str, str]:
 class Authenticator:
     """The checks of passwords, and the requests that need one. The seconds of *now* are monotonic.
 
-    *wall_clock* returns the time of day in seconds since the epoch. *make_secret* returns 256 random bits as text, other
-    ones each time. *mode* is one of ``ACCOUNT_MODES``. Each request raises ``RejectedError`` if it is rejected at once.
-    Otherwise it calls back later.
+    *wall_clock* returns the time of day in seconds since the epoch. *make_secret* returns 256 random bits as text, and
+    other ones each time. *mode* is one of ``ACCOUNT_MODES``. Each request raises ``RejectedError`` if it is rejected at
+    once. Otherwise it calls back later.
     """
 
     def __init__(

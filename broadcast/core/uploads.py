@@ -162,7 +162,7 @@ class Uploads:
         self.reserved_bytes = 0
         """Total size of the files whose uploads have begun and are not complete."""
         self._recent: dict[str, deque[float]] = {}
-        """The times of the slots that people have opened in the last hour, by owner, the least recent person first."""
+        """The times when uploads have begun in the last hour, by owner, the least recent person first."""
 
     @property
     def max_bytes(self) -> int:
@@ -241,7 +241,6 @@ class Uploads:
             at + OPEN_SECONDS,
             is_link=size is None,
         )
-        self._count_opening(owner)
         self._slots[_digest(slot.token)] = slot
         self._per_person[owner] += 1
         self._expire_after(OPEN_SECONDS, slot)
@@ -257,6 +256,8 @@ class Uploads:
         self._check_space(slot.owner, size - slot.reserved)
         if slot.state == "open":
             self._check_begun(address)
+            self._check_hour(slot.owner)
+            self._count_file(slot.owner)
             slot.address = address
             slot.state = "begun"
             slot.expires += UPLOAD_SECONDS - OPEN_SECONDS
@@ -353,14 +354,14 @@ class Uploads:
                     ceil(wait),
                 )
 
-    def _count_opening(self, owner: str) -> None:
+    def _count_file(self, owner: str) -> None:
         now, recent, limit = self._clock.now(), self._recent, self._limits.files_per_hour
         if limit is None:
             return
         times = recent.pop(owner, None) or deque(maxlen=limit)
         times.append(now)
         recent[owner] = times
-        # Each opening adds one person at most, so looking at two of them forgets all people in time.
+        # Each file adds one person at most, so looking at two of them forgets all people in time.
         for oldest in [person for person, _ in zip(recent, range(2), strict=False)]:
             if recent[oldest][-1] + HOUR <= now or len(recent) > MAX_PEOPLE:
                 del recent[oldest]

@@ -96,6 +96,10 @@ class FileStore:
         """Read the records, and remove unfinished uploads and old files. Blocks. Raises ``StartupError``."""
         try:
             files, faults = self._contents.load()
+        except FileExistsError as error:
+            raise StartupError(
+                f"cannot use the folder {self._folder}: it is a file. Move it away, or give --data another folder."
+            ) from error
         except OSError as error:
             raise StartupError(
                 f"cannot use the folder {self._folder}: {error.strerror or error}; let this user read and write there."
@@ -267,11 +271,12 @@ class Upload:
         self.failure: StoreError | None = None
         """The reason why the upload has ended without a share."""
         self.on_progress: Callable[[], None] | None = None
-        """Called when bytes were written, and when the upload has ended without a share."""
+        """Called when bytes were written, and when the upload has failed before ``finish``."""
         self._store = store
         self._worker = worker
         self._state = _State.OPEN
-        self._waiting: list[bytes] = []
+        self._waiting = bytearray()
+        """The bytes that wait: not a list, in which a thousand small chunks would take more memory."""
         self._unwritten = 0
         """Number of bytes that wait, or are on a thread."""
         self._is_working = False
@@ -302,7 +307,7 @@ class Upload:
             self._fail(WrongContent(f"the file is larger than {self.limit} bytes."))
             return
         self.received += len(data)
-        self._waiting.append(data)
+        self._waiting += data
         self._unwritten += len(data)
         self._work()
 
@@ -344,9 +349,9 @@ class Upload:
         if self._is_working:
             return
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, bytearray()
             self._is_working = True
-            self._worker.run(partial(self.part.append, waiting), partial(self._written, sum(map(len, waiting))))
+            self._worker.run(partial(self.part.append, waiting), partial(self._written, len(waiting)))
         elif self._seal is not None:
             seal, self._seal = self._seal, None
             seal()
@@ -364,13 +369,14 @@ class Upload:
 
     def _fail(self, error: Exception) -> StoreError:
         """End the upload because of *error*. Remove its bytes as soon as no thread has them."""
-        self._state = _State.ENDED
+        was_open, self._state = self.is_open, _State.ENDED
         self.failure = self._store.failed(error)
-        self._unwritten -= sum(map(len, self._waiting))
+        self._unwritten -= len(self._waiting)
         self._waiting.clear()
         if not self._is_working:
             self._store.forget(self)
-        self._notify()
+        if was_open:
+            self._notify()
         return self.failure
 
     def _notify(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
-from tests.browser.people import Person, Program
+from tests.browser.people import Person, Program, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -39,9 +40,10 @@ def note(page: Page) -> Locator:
 
 
 def paste(page: Page, text: str) -> None:
-    """Put *text* into the box as the clipboard does."""
-    box(page).focus()
-    page.keyboard.insert_text(text)
+    """Paste *text* into the box."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate("text => navigator.clipboard.writeText(text)", text)
+    box(page).press("ControlOrMeta+V")
 
 
 def test_enter_and_the_button_send_and_shift_enter_breaks_the_line(pages: Pages, bob: Person, robot: Program) -> None:
@@ -171,10 +173,13 @@ def test_each_conversation_has_its_draft_also_after_a_reload(pages: Pages, bob: 
     expect(box(ann)).to_have_value("for the lobby")
     rooms.get_by_role("button", name="bob").click()
     expect(box(ann)).to_have_value("for bob\nalone")
+    bob.say("/nick rob")
+    expect(ann.get_by_role("heading", name="rob", exact=True)).to_be_visible()
+    expect(box(ann)).to_have_value("for bob\nalone")
     box(ann).press("Enter")
     bob.until("[ann] for bob\r\n[ann] alone")
     rooms.get_by_role("button", name="lobby").click()
-    rooms.get_by_role("button", name="bob").click()
+    rooms.get_by_role("button", name="rob").click()
     expect(box(ann)).to_have_value("")
 
 
@@ -258,3 +263,23 @@ def test_commands_do_what_they_do_elsewhere(pages: Pages, bob: Person, robot: Pr
     send("quit")
     bob.until("ann left")
     expect(ann.get_by_text("You have left.")).to_be_visible()
+
+
+def test_without_a_connection_lines_wait_and_commands_come_back(pages: Pages, server: Server, bob: Person) -> None:
+    ann = pages.join("ann")
+    pages.allowed.append("WebSocket connection to")
+    server.stop(signal.SIGKILL)
+    expect(ann.get_by_text("The connection is lost.")).to_be_visible()
+    box(ann).fill("/names")
+    box(ann).press("Enter")
+    expect(note(ann)).to_have_text("Not sent: There is no connection. Try again when it is back.")
+    expect(box(ann)).to_have_value("/names")
+    box(ann).fill("typed while the server was away")
+    box(ann).press("Enter")
+    expect(ann.get_by_role("log").get_by_text("Sending")).to_be_visible()
+    server.start()
+    with Person(server.port, "carol") as carol:
+        carol.say("/history")
+        ann.get_by_role("button", name="Try now").click()
+        carol.until("ann: typed while the server was away")
+    expect(ann.get_by_role("log").get_by_text("Sending")).to_have_count(0)

@@ -124,12 +124,12 @@ def test_the_own_nickname_and_being_away(pages: Pages, bob: Person, robot: Progr
     answer(ann, "Nickname", "anne")
     bob.until("ann is now anne")
     expect(ann.locator("#own-nick")).to_have_text("anne")
-    ann.get_by_role("button", name="Away").click()
+    ann.get_by_role("button", name="Away", exact=True).click()
     answer(ann, "Why (can be empty)", "lunch")
     robot.until(lambda message: message["method"] == "away" and message["params"]["reason"] == "lunch")
     expect(people(ann).get_by_role("button").first).to_have_text("anneyou, away: lunch")
     ann.get_by_role("button", name="Back").click()
-    expect(ann.get_by_role("button", name="Away")).to_be_visible()
+    expect(ann.get_by_role("button", name="Away", exact=True)).to_be_visible()
     robot.until(lambda message: message["method"] == "away" and message["params"]["reason"] is None)
 
 

@@ -149,7 +149,9 @@ async def test_a_refusal_that_may_end_is_given_up_at_last(web: WebPort, path: Pa
     async with joined(web) as chat:
         with pytest.raises(FileRejected, match=r"^the disk of the server is full\.$|^503 Service Unavailable$"):
             await chat.upload(path)
-    assert len(web.requests) == uploading.MAX_REFUSALS + 1
+    *_, last = web.requests
+    assert len(web.requests) == uploading.MAX_REFUSALS + 2
+    assert last[0] == "DELETE /files/report.pdf"
 
 
 @with_ports
@@ -245,14 +247,18 @@ async def test_another_service_in_the_place_of_the_web_port(web: WebPort, path: 
 
 
 @with_ports
-async def test_a_cancelled_upload_shares_nothing(web: WebPort, path: Path) -> None:
+async def test_a_cancelled_upload_shares_nothing_and_ends_its_slot(web: WebPort, path: Path) -> None:
     async with joined(web) as chat:
+        web.is_paused = True
         started = asyncio.Event()
         upload = asyncio.create_task(chat.upload(path, progress=lambda *_: started.set()))
         await started.wait()
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):
             await upload
+        web.is_paused = False
+        assert web.requests[-1][0] == "DELETE /files/report.pdf"
+        assert web.slots == {}
         assert await chat.history() == []
         assert await chat.say("hi") == 1
 
@@ -387,6 +393,7 @@ async def test_a_file_that_becomes_shorter_is_not_shared(web: WebPort, path: Pat
     async with joined(web) as chat:
         with pytest.raises(UploadFailed, match="has become shorter while it was sent"):
             await chat.upload(path)
+        assert web.slots == {}
         assert await chat.history() == []
 
 

@@ -95,7 +95,7 @@ class WebPort:
         finally:
             writer.close()
 
-    async def _answer(  # noqa: C901, PLR0911 -- a table
+    async def _answer(  # noqa: C901, PLR0911, PLR0912 -- a table
         self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> str | None:
         """Return the answer to a request, or None if the connection breaks."""
@@ -109,6 +109,9 @@ class WebPort:
             return _response(*self.refusal)
         if slot is None:
             return _response("410 Gone", "This upload is over, or there was none.")
+        if method == "DELETE":
+            del self.slots[token]
+            return "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
         if method == "HEAD":
             return f"HTTP/1.1 204 No Content\r\nUpload-Offset: {len(slot.data)}\r\nConnection: close\r\n\r\n"
         length, size = int(headers["Content-Length"]), slot.params["size"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.task import Clock
 
@@ -144,3 +146,8 @@ class Finish:
         (error,) = self.results
         assert isinstance(error, StoreError), error
         return error
+
+
+def broken(*_arguments: object) -> NoReturn:
+    """Fail as a system call on a broken disk does."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))

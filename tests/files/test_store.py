@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -13,7 +14,7 @@ import pytest
 from broadcast.core.errors import StartupError
 from broadcast.files import contents
 from broadcast.files.store import HIGH_WATER_BYTES, MIN_COUNTED_BYTES, Download, StoreFull, WrongContent
-from tests.files.stores import MIB, StoreWorld
+from tests.files.stores import MIB, StoreWorld, broken
 
 
 @pytest.fixture
@@ -108,6 +109,20 @@ def test_bytes_that_wait_for_the_disk_are_limited(world: StoreWorld) -> None:
     assert upload.received == sent
 
 
+def test_small_chunks_take_no_more_memory_than_large_ones(world: StoreWorld) -> None:
+    upload = world.store.begin("ann", 10 * MIB)
+    tracemalloc.start()
+    try:
+        while not upload.is_congested:
+            upload.write(bytes((1, 2)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * HIGH_WATER_BYTES
+    world.worker.settle()
+    assert upload.part.path.stat().st_size == HIGH_WATER_BYTES
+
+
 def test_a_cancelled_upload_leaves_nothing(world: StoreWorld) -> None:
     for steps in range(4):
         upload = world.upload(b"x" * 1000)
@@ -181,7 +196,7 @@ def test_a_failure_between_two_steps_of_the_commit_leaves_other_shares_of_the_co
 ) -> None:
     first = world.share(b"same")
     with monkeypatch.context() as patch:
-        patch.setattr(contents, "fsync_folder", lambda _: os.fsync(-1))
+        patch.setattr(contents, "fsync_folder", broken)
         finish = world.finish(world.upload(b"same"))
         world.worker.settle()
     assert finish.error
@@ -255,7 +270,13 @@ def test_a_content_that_was_removed_or_replaced_ends_the_share(world: StoreWorld
 
 def test_a_folder_that_is_a_file_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("")
-    with pytest.raises(StartupError, match=r"cannot use the folder .*files: File exists"):
+    with pytest.raises(StartupError, match=r"cannot use the folder .*files: it is a file\. Move it away, or"):
+        StoreWorld(tmp_path / "files")
+
+
+def test_a_folder_that_cannot_be_read_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "iterdir", broken)
+    with pytest.raises(StartupError, match=r"cannot use the folder .*files: Input/output error; let this user read"):
         StoreWorld(tmp_path / "files")
 
 
@@ -402,7 +423,7 @@ def test_a_fault_while_reading_ends_the_download(world: StoreWorld, monkeypatch:
     world.worker.settle()
     parts: list[bytes] = []
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pread", lambda *_: os.fsync(-1))
+        patch.setattr(os, "pread", broken)
         opened[0].read(0, 4, parts.append)
         world.worker.settle()
     assert parts == [b""]

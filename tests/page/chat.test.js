@@ -256,6 +256,19 @@ test("at most 500 lines stay in memory, and more while older ones are on the scr
   assert.equal(lobby(all).lines.length, 500);
 });
 
+test("own lines that are not stored stay in memory, whatever comes", async () => {
+  const all = join();
+  const lines = await Promise.all(Array.from({ length: 600 }, (_, index) => all.chat.say("lobby", `${index}`)));
+  all.env.socket.notify("said", said(1, "theirs"));
+  assert.equal(lobby(all).lines.length, 600);
+  lines.forEach((line, index) => {
+    const own = { nick: "ann", session: "s-ann", uid: line.uid };
+    all.env.socket.notify("said", said(index + 2, line.text, own));
+  });
+  all.env.socket.notify("said", said(602, "theirs"));
+  assert.deepEqual([lobby(all).lines.length, lobby(all).lines[0].seq], [500, 103]);
+});
+
 test("older lines come before the others", async () => {
   const rooms = { lobby: snapshot("lobby", { last: 3, events: [said(3, "3")], more: true }) };
   const all = join(welcome({ rooms }));

@@ -108,6 +108,25 @@ async def test_curl_goes_on_with_an_upload_that_was_cut(programs: Programs, serv
     assert (tmp_path / "fetched").read_bytes() == body
 
 
+@ensureDeferred
+async def test_a_server_without_a_data_folder_takes_no_files(programs: Programs) -> None:
+    server = await programs.server("--web", "tcp:0:interface=127.0.0.1", "--ephemeral")
+    ann = await programs.talker(server.port, "ann")
+    ann.say("/upload-link")
+    await ann.until("-> Error: this server takes no files.\r\n")
+
+
+@ensureDeferred
+async def test_a_file_in_the_place_of_the_folder_ends_the_start_with_one_line(
+    programs: Programs, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "files").write_text("")
+    server = programs.start("--web", "tcp:0:interface=127.0.0.1", "--data", str(tmp_path / "data"))
+    assert await server.end() == 1
+    assert server.text().endswith("data/files: it is a file. Move it away, or give --data another folder.\n")
+
+
 @pytest.mark.parametrize("seed", range(KILLS))
 @ensureDeferred
 async def test_every_file_that_was_announced_survives_a_kill_and_no_other_one_does(

@@ -167,8 +167,7 @@ class _Receiver:
         if self._is_over:
             return
         if self._upload.failure is not None:
-            if not self._upload.is_finishing:
-                self._stored(self._upload.failure)
+            self._stored(self._upload.failure)
         elif self._is_paused and not self._upload.is_congested:
             self._is_paused = False
             self._body.resume()

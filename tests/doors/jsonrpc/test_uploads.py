@@ -12,6 +12,7 @@ from broadcast.journals.memory import MemoryRoomLog
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 from tests.files import BASE_URL, DIGEST, archive_of, finish, take_files
 from tests.harness import NOON
+from tests.operators import member_of
 
 if TYPE_CHECKING:
     from broadcast.core.uploads import Slot, Uploads
@@ -174,7 +175,9 @@ def test_refusal_says_its_limit(world: ProgramWorld, ann: Program) -> None:
 def test_refusal_of_the_hour_says_when_to_try_again(world: ProgramWorld, ann: Program) -> None:
     uploads = take_files(world, lines_per_second=2)
     for _ in range(20):
-        slot_of(uploads, ann.call("upload", **REPORT)).end()
+        slot = slot_of(uploads, ann.call("upload", **REPORT))
+        slot.begin(5, None, lambda _reason: None)
+        slot.end()
     error = ann.request("upload", **REPORT, uid="u")["error"]
     assert error["data"] == {"reason": "too-many-files", "limit": 20, "retry": 3600}
 
@@ -201,10 +204,13 @@ class TestUids:
         assert ann.call("ping") == {}
 
     def test_session_may_end_meanwhile(self, world: ProgramWorld, uploads: Uploads, reads: list[Any]) -> None:
-        ann = world.program("ann", grace=0)
-        ann.put("upload", {**REPORT, "uid": "u"})
+        ann, bob = world.program("ann", grace=0), world.program("bob")
+        for program in (ann, bob):
+            program.put("upload", {**REPORT, "uid": "u"})
         ann.vanish()
+        member_of(world, "bob").listener.disconnect("kicked", "You were kicked.")
         reads.pop()([])
+        world.settle()
         assert len(uploads) == 0
 
     def test_limits_and_uids_hold_after_it(self, world: ProgramWorld, uploads: Uploads, reads: list[Any]) -> None:

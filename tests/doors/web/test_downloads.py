@@ -8,6 +8,7 @@ import pytest
 from broadcast.doors.web.downloads import CHUNK_BYTES
 from tests.doors.web.browsers import HttpClient, Response, request_bytes
 from tests.doors.web.sharing import SharingWorld
+from tests.files.stores import broken
 from tests.harness import Person
 
 CONTENT = b"0123456789"
@@ -236,7 +237,7 @@ def test_a_fault_of_the_disk_breaks_the_connection_so_that_no_part_counts_as_the
     world: SharingWorld, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = slow_download(world, world.share(ann, os.urandom(20 * CHUNK_BYTES)))
-    monkeypatch.setattr(os, "pread", lambda *_: os.fsync(-1))
+    monkeypatch.setattr(os, "pread", broken)
     client.read_on()
     world.settle()
     client.read_on()

@@ -12,6 +12,7 @@ from twisted.internet.address import IPv4Address
 from broadcast.core.uploads import OPEN_SECONDS, UPLOAD_SECONDS
 from broadcast.files.store import HIGH_WATER_BYTES
 from tests.doors.web.sharing import BASE_URL, SharingWorld, chunked_request, link_of, put_request
+from tests.files.stores import broken
 from tests.harness import Person, logged
 
 KIB = 1024
@@ -377,7 +378,7 @@ def test_a_fault_while_nobody_is_connected_starts_the_upload_again(world: Sharin
     world.disk_works = False
     client.send(put_request(slot, b"hello")[:-1])
     client.vanish()
-    with patch.object(os, "open", lambda *_: os.fsync(-1)):
+    with patch.object(os, "open", broken):
         world.disk.settle()
     world.disk_works = True
     assert world.offset(slot) == 0

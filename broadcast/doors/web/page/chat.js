@@ -26,11 +26,13 @@
 import { ChatError, Connection } from "./connection.js";
 import { browserEnvironment } from "./environment.js";
 import { REPLAY, sendHello } from "./hello.js";
+import { loginOf, setLogin } from "./logins.js";
 import { Conversation, makeLine } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { take } from "./received.js";
 import { restore, SavedSession } from "./saved.js";
 
+const SAVE_MS = 200;
 const HISTORY = 1000; // the most lines of one request
 const NO_TOKEN = "none";
 const NICK_KEY = "broadcast.nickname";
@@ -77,10 +79,14 @@ export class Chat extends EventTarget {
     this.attempt = 0;
     this.told = 0; // the number of the last private message
     this.password = ""; // for the next hello; it is stored nowhere
+    this.remember = false; // whether the next hello with a password asks for a login to remember
     this.firstRoom = "";
     /** The ids of this and earlier sessions: their lines are own ones. @type {Set<string>} */
     this.ownSessions = new Set();
-    /** The promise of `join`, until hello has an answer. @type {{resolve: any, reject: any} | null} */
+    /**
+     * The promise of `join`, until hello has an answer.
+     * @type {{resolve: any, reject: any} | null}
+     */
     this.joining = null;
     this.isRestoring = false;
     this.self = { nick: "", isOwn: (/** @type {string} */ id) => this.ownSessions.has(id) };
@@ -99,6 +105,7 @@ export class Chat extends EventTarget {
 
     this._saved = new SavedSession(env, new URL(url).pathname);
     this._isLeaving = false;
+    this._saveTimer = /** @type {any} */ (undefined);
     this._view = { key: /** @type {string | null} */ (null), isAtEnd: false };
     this._memberTimers = new Map();
     env.page.addEventListener("pagehide", () => this._setLeaving(true));
@@ -146,8 +153,8 @@ export class Chat extends EventTarget {
     this.connection.connect();
   }
 
-  /** @param {{nick: string, password?: string, room?: string}} who */
-  join({ nick, password = "", room = "" }) {
+  /** @param {{nick: string, password?: string, remember?: boolean, room?: string}} who */
+  join({ nick, password = "", remember = false, room = "" }) {
     return this._promise("hello", (resolve, reject) => {
       if (this.state !== "start" && this.state !== "ended") {
         reject(new ChatError({ reason: "joined", message: "You have joined already." }));
@@ -155,10 +162,21 @@ export class Chat extends EventTarget {
       }
       if (this.isDuplicate) this._saved.clear();
       this.isDuplicate = false;
-      Object.assign(this, { nick, password, firstRoom: roomName(room) });
+      Object.assign(this, { nick, password, remember, firstRoom: roomName(room) });
       this.joining = { resolve, reject };
       this.connection.askedDelay = null;
       this.connection.connect();
+    });
+  }
+
+  /** Log out, and forget the login of this browser. The server gives another nickname. */
+  logOut() {
+    const login = loginOf(this.env, this.account ?? "");
+    return this.request("logout", login ? { login } : {}, (result) => {
+      setLogin(this.env, this.account ?? "", "");
+      this.account = result.account;
+      this.password = "";
+      this.save();
     });
   }
 
@@ -231,7 +249,7 @@ export class Chat extends EventTarget {
   /** Remove a failed line. @param {Line} line */
   discard(line) {
     this._takeFailed(line);
-    this.save();
+    this.saveSoon();
   }
 
   /** @param {string} key @param {string | null} text null or empty removes it */
@@ -260,7 +278,9 @@ export class Chat extends EventTarget {
     const room = this.find(key)?.room ?? this.rooms()[0]?.room ?? "";
     return this.request("command", { room, line }, ({ lines }) => {
       const conversation = this.find(key);
-      if (conversation) for (const text of lines) this.notice(conversation, { kind: "answer", text });
+      for (const text of lines) {
+        if (conversation) this.notice(conversation, { kind: "answer", text });
+      }
       return lines;
     });
   }
@@ -401,7 +421,7 @@ export class Chat extends EventTarget {
     if (this.isRestoring) conversation.newest = -1; // the page shows its lines again
     const change = conversation.takeSnapshot(snapshot, this.self, this.time());
     this.emitLines(conversation, change);
-    this.fillGaps(conversation, change.added);
+    this.fillGaps(conversation, conversation.lines); // also those whose answer was lost
     this.emit("topic", { key: room });
     this.emit("members", { key: room });
     if (snapshot.members.length < snapshot.count) this.readMembers(conversation);
@@ -477,7 +497,7 @@ export class Chat extends EventTarget {
     const { room, nick } = conversation;
     if (room === null) this.outbox.add(uid, "tell", { to: nick, text }, wasSent);
     else this.outbox.add(uid, kind === "emoted" ? "emote" : "say", { room, text }, wasSent);
-    this.save();
+    this.saveSoon();
   }
 
   /** @param {import("./outbox.js").Item} item @param {?ChatError} error @param {any} result */
@@ -490,14 +510,14 @@ export class Chat extends EventTarget {
     if (kept) text = `${params.to} is not here, and receives this at the next login.`;
     else if (away !== undefined) text = `${params.to} is away${away ? `: ${away}` : "."}`;
     if (text) this.notice(conversation, { kind: "answer", text });
-    this.save();
+    this.saveSoon();
   }
 
   /** @param {Line} line */
   _takeFailed(line) {
     const conversation = this._conversationOf(line.uid);
     if (!conversation || line.status !== "failed") return null;
-    this.emitLines(conversation, conversation.takeFailed(line));
+    this.emitLines(conversation, conversation.takeOut(line));
     return conversation;
   }
 
@@ -542,8 +562,15 @@ export class Chat extends EventTarget {
     this.connection.close();
   }
 
-  /** Save the session for a reload. */
+  /** Save the session for a reload, once for the many lines of a paste. */
+  saveSoon() {
+    this._saveTimer ??= this.env.setTimeout(() => this.save(), SAVE_MS);
+  }
+
+  /** Save the session now. */
   save() {
+    this.env.clearTimeout(this._saveTimer);
+    this._saveTimer = undefined;
     const hasSession = this.state !== "start" && this.state !== "ended" && this.journal;
     if (hasSession) this._saved.save(this, !this._isLeaving);
   }

@@ -19,6 +19,9 @@ const COMMANDS = {
   async leave(chat, key, room) {
     await chat.leaveRoom(room || key);
   },
+  async logout(chat) {
+    await chat.logOut();
+  },
   async me(chat, key, text) {
     await chat.emote(key, required(text, "/me TEXT"));
   },
@@ -49,7 +52,7 @@ const COMMANDS = {
 const ALIASES = { exit: "quit", m: "msg", q: "quit", r: "reply", tell: "msg", w: "msg" };
 
 /** The names of the commands, for completion. */
-export const COMMAND_NAMES = [...Object.keys(COMMANDS), "help", "history", "names", "rooms", "search", "uptime"];
+export const COMMAND_NAMES = [...Object.keys(COMMANDS), "files", "help", "history", "names", "rooms", "search", "upload-link", "uptime"];
 
 /**
  * Do what a typed command says. Return the key of the conversation to show, if there is one.

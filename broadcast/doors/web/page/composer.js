@@ -50,6 +50,7 @@ export class Composer {
     }
     list.addEventListener("click", (event) => this.complete([...list.children].indexOf(event.target.closest("li"))));
     current.addEventListener("show", (event) => this.show(event.detail.before));
+    chat.addEventListener("conversation", ({ detail: { from, key } }) => from && this.moveDraft(from, key));
     chat.addEventListener("problem", ({ detail: { method, message } }) => {
       if (!elements.confirm.open && !["search", "history"].includes(method)) this.note(message, true);
     });
@@ -180,6 +181,15 @@ export class Composer {
     if (before !== null) this.drafts.set(before, this.box.value);
     this.set(this.drafts.get(key ?? "") ?? "");
     if (matchMedia("(pointer: fine)").matches) this.box.focus(); // on a phone, it would open the keyboard
+  }
+
+  /** Move the draft to the new nickname of the other person. @param {string} from @param {string} key */
+  moveDraft(from, key) {
+    const draft = this.current.key === from ? this.box.value : this.drafts.get(from);
+    this.drafts.delete(from);
+    if (!draft) return;
+    this.drafts.set(key, draft);
+    if (this.current.key === key) this.set(draft);
   }
 
   /** Store the drafts for a reload. */

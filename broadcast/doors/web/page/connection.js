@@ -14,7 +14,9 @@ const PROBE_MS = 8000;
 
 /** The failure of a request. `reason` is the server's word for it; `lost` if there is no answer. */
 export class ChatError extends Error {
-  /** @param {{code?: number, reason?: string, message: string, data?: any, method?: string}} error */
+  /**
+   * @param {{code?: number, reason?: string, message: string, data?: any, method?: string}} error
+   */
   constructor({ code = 0, reason = "", message, data = {}, method = "" }) {
     super(message);
     this.code = code;
@@ -25,37 +27,38 @@ export class ChatError extends Error {
 }
 
 /**
- * Return the delay after `failures` failed attempts in a row, in ms. The jitter is full: pages that lost the server
- * together do not come back together.
- * @param {number} failures at least 1
- * @param {number} jitter from 0 to 1
+ * Return the delay in ms after failed attempts in a row, at least one. The jitter is a random number
+ * from 0 to 1: pages that lost the server together do not come back together.
+ * @param {number} failures @param {number} jitter
  */
 export function backoff(failures, jitter) {
   return jitter * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures - 1, 20));
 }
 
+/** @typedef {(error: ChatError | null, result: any) => void} Done */
+
 export class Connection {
   /**
-   * @param {object} options
-   * @param {string} options.url
-   * @param {any} options.env see `environment.js`
-   * @param {() => void} options.onOpen called when hello can be sent
-   * @param {(method: string, params: any) => void} options.onNotification
-   * @param {(reason: string) => void} options.onLost called after a connection or an attempt has ended; `retryAt` is set
-   * @param {() => void} options.onConnecting
+   * `onOpen` is called when hello can be sent, `onLost` when a connection or an attempt has ended.
+   * @param {{
+   *   url: string, env: any, onConnecting: () => void, onOpen: () => void,
+   *   onNotification: (method: string, params: any) => void, onLost: (reason: string) => void,
+   * }} options
    */
-  constructor({ url, env, onOpen, onNotification, onLost, onConnecting }) {
+  constructor({ url, env, onConnecting, onOpen, onNotification, onLost }) {
     this.url = url;
     this.env = env;
+    this.onConnecting = onConnecting;
     this.onOpen = onOpen;
     this.onNotification = onNotification;
     this.onLost = onLost;
-    this.onConnecting = onConnecting;
-    /** The time of the next attempt, in ms since the epoch; null if none is planned. @type {number | null} */
+    /** When the next attempt is due, in ms since the epoch. @type {number | null} */
     this.retryAt = null;
     /** Whether a lost connection comes back. */
     this.isWanted = false;
-    /** The delay before the next attempt that the server asks for, in ms; null for the usual one. */
+    /**
+     * The delay before the next attempt that the server asks for, in ms; null for the usual one.
+     */
     this.askedDelay = /** @type {number | null} */ (null);
     this._socket = /** @type {any} */ (null);
     this._isReady = false; // true after hello
@@ -66,11 +69,12 @@ export class Connection {
     this._heardAt = 0;
     this._tickedAt = 0;
     this._lastId = 0;
-    /** @type {Map<number, {method: string, done: (error: ChatError | null, result: any) => void}>} */
+    /** The requests without an answer. @type {Map<number, {method: string, done: Done}>} */
     this._calls = new Map();
     const check = () => this.check();
-    for (const name of ["online", "offline", "pageshow", "focus"])
+    for (const name of ["online", "offline", "pageshow", "focus"]) {
       env.page.addEventListener(name, check);
+    }
     for (const name of ["visibilitychange", "resume"]) env.document.addEventListener(name, check);
   }
 
@@ -148,7 +152,10 @@ export class Connection {
     this._socket.send(JSON.stringify({ jsonrpc: "2.0", id: this._lastId, method, params }));
   }
 
-  /** Find out at once whether the connection lives, or try again at once: the network or the page has changed. */
+  /**
+   * Find out at once whether the connection lives, or try again at once: the network or the page
+   * has changed.
+   */
   check() {
     if (this._socket === null) {
       if (this.isWanted && !this.env.document.hidden && this.env.isOnline() && !this.askedDelay)
@@ -184,7 +191,8 @@ export class Connection {
     const hasSlept = late > (this.env.document.hidden ? SLEPT_HIDDEN_MS : SLEPT_MS);
     this._startTicking();
     if (this._isReady && (hasSlept || now - this._heardAt > SILENCE_MS)) {
-      // After a sleep, an old deadline says nothing: the answer may not have had a chance to arrive.
+      // After a sleep, an old deadline says nothing: the answer may not have had a chance to
+      // arrive.
       if (hasSlept) this._deadline = Infinity;
       this._probe();
     }

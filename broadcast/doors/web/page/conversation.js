@@ -61,6 +61,7 @@ export class ConversationView {
 
     current.addEventListener("show", (/** @type {any} */ event) => this.show(event.detail));
     chat.addEventListener("lines", (/** @type {any} */ event) => this.receive(event.detail));
+    chat.addEventListener("state", () => this.extend()); // what a lost connection has not loaded
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.log.addEventListener("wheel", (/** @type {any} */ event) => this.wheeled(event), { passive: true });
     this.newer.addEventListener("click", () => this.toEnd());

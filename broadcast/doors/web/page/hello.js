@@ -2,6 +2,7 @@
 // The request `hello`: what it asks for, and what follows an answer or a refusal.
 
 import { ChatError } from "./connection.js";
+import { loginOf, setLogin } from "./logins.js";
 
 /** @typedef {import("./chat.js").Chat} Chat */
 
@@ -17,8 +18,10 @@ export function sendHello(chat) {
   const names = new Set(rooms.map((one) => one.room));
   if (chat.firstRoom) names.add(chat.firstRoom);
   const params = /** @type {any} */ ({ protocol: 1, client: "broadcast-page/1", replay: REPLAY });
-  params.nick = (password && account) || nick;
-  if (password) params.password = password;
+  const login = password ? "" : loginOf(chat.env, account ?? nick);
+  params.nick = ((password || login) && account) || nick;
+  if (password) Object.assign(params, { password, remember: chat.remember });
+  else if (login) params.login = login;
   if (names.size > 0) params.rooms = [...names];
   if (journal) {
     chat.attempt += 1;
@@ -32,13 +35,17 @@ export function sendHello(chat) {
   }
   chat.connection.send("hello", params, (error, result) => {
     if (!error) greet(chat, result);
-    else if (error.reason !== "lost") refused(chat, error); // the loss itself follows
+    else if (error.reason !== "lost") refused(chat, error, params); // the loss itself follows
   });
 }
 
-/** @param {Chat} chat @param {ChatError} error */
-function refused(chat, error) {
+/** @param {Chat} chat @param {ChatError} error @param {any} params What was asked for. */
+function refused(chat, error, params) {
   const { reason, data } = error;
+  if (params.login && reason === "wrong-password") {
+    setLogin(chat.env, params.nick, "");
+    error.message = "The browser is not logged in any more. Type the password.";
+  }
   const isFirst = chat.joining !== null; // the person waits for it, and can decide
   const room = chat.find(data.room ?? "");
   if (reason === "other-journal" || reason === "ahead") {
@@ -62,10 +69,14 @@ function refused(chat, error) {
 }
 
 /** @param {Chat} chat @param {any} result */
-function greet(chat, { rooms, token, resumed, ...welcome }) {
+function greet(chat, { rooms, token, resumed, login, ...welcome }) {
   const isFirst = chat.welcome === null && !resumed;
   const { journal, session, account, nick, limits, motd } = welcome;
   Object.assign(chat, { welcome, token, journal, session, account, firstRoom: "", retryAt: null });
+  if (login) {
+    setLogin(chat.env, account, login);
+    chat.password = "";
+  }
   chat.lostReason = chat.endReason = "";
   if (!resumed) chat.told = chat.attempt = 0;
   chat.ownSessions.add(session);

@@ -70,7 +70,8 @@ export class JoinForm {
     else {
       this.setJoining(true);
       try {
-        await chat.join({ nick, password, room: this.room ?? "" });
+        const remember = elements.remember.checked;
+        await chat.join({ nick, password, remember, room: this.room ?? "" });
         this.askPassword(false);
       } catch {
         // A `problem` has said why.

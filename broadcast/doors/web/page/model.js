@@ -5,12 +5,12 @@
 export const MAX_LINES = 500;
 /** The most lines in memory while older ones are read. */
 const MAX_HELD_LINES = 20000;
-/** A gap of more lines is not filled: the older lines leave the memory, and are read again by scrolling. */
+/** Before a gap of more lines, the older lines leave the memory. */
 const MAX_GAP = 500;
 
 /**
- * @typedef {"said" | "emoted" | "told" | "joined" | "left" | "renamed" | "away" | "topic" | "crowd" | "gap" |
- *   "announced" | "shared" | "answer"} Kind
+ * @typedef {"said" | "emoted" | "told" | "joined" | "left" | "renamed" | "away" | "topic" |
+ *   "crowd" | "gap" | "announced" | "shared" | "answer"} Kind
  * @typedef {object} Line
  * @property {number} id unique in this page, for views
  * @property {Kind} kind
@@ -18,7 +18,7 @@ const MAX_GAP = 500;
  * @property {number} at seconds since the epoch
  * @property {string} nick
  * @property {string} session
- * @property {string | null} text the text, the reason (`left`, `away`), the topic, or the old nickname (`renamed`)
+ * @property {string | null} text or a reason (`left`, `away`), or the old nickname (`renamed`)
  * @property {string} uid
  * @property {"stored" | "sending" | "failed"} status
  * @property {string} reason why it failed
@@ -27,8 +27,12 @@ const MAX_GAP = 500;
  * @property {boolean} mentions whether somebody else's line names this person
  * @property {number} first of a `gap`: its first number; of a `crowd`: how many joined
  * @property {number} last of a `gap`: its last number; of a `crowd`: how many left
- * @typedef {{nick: string, session: string, away: string | null, idle: number, since: number}} Member `since` is the
- *   time of the last input, in seconds since the epoch
+ * @typedef {object} Member
+ * @property {string} nick
+ * @property {string} session
+ * @property {string | null} away
+ * @property {number} idle in seconds, when the list was read
+ * @property {number} since the time of the last input, in seconds since the epoch
  * @typedef {{added: Line[], changed: Line[], removed: Line[], atStart: boolean}} Change
  * @typedef {{nick: string, isOwn: (session: string) => boolean}} Self
  */
@@ -103,7 +107,7 @@ export class Conversation {
     this.isReading = false;
     /** Whether the view shows older lines, so that they stay in memory. */
     this.isHeld = false;
-    /** The own lines whose stored form has not arrived yet, by uid. @type {Map<string, Line>} */
+    /** The own lines at the end whose stored form has not arrived. @type {Map<string, Line>} */
     this._own = new Map();
   }
 
@@ -140,7 +144,8 @@ export class Conversation {
   }
 
   /**
-   * Take stored events of the room, and gaps between them, in their order. Repeated ones change nothing.
+   * Take stored events of the room, and gaps between them, in their order. Repeated ones change
+   * nothing.
    * @param {any[]} events @param {Self} self @param {number} at @returns {Change}
    */
   takeEvents(events, self, at) {
@@ -150,11 +155,12 @@ export class Conversation {
         if (event.last > this.newest)
           this._addGap(change, Math.max(event.first, this.newest + 1), event.last, at);
       } else if (typeof event.seq === "number") {
-        const own = event.uid ? this._own.get(event.uid) : undefined;
         if (event.seq > this.newest + 1) this._addGap(change, this.newest + 1, event.seq - 1, at);
-        if (own !== undefined) this._store(change, own, event);
-        else if (event.seq > this.newest) {
-          this._count(this._push(change, this.lineOf(event, self)));
+        if (event.seq > this.newest) {
+          const [line, wasOwn] = this._settle(event, self);
+          this._push(line);
+          this._count(line);
+          change[wasOwn ? "changed" : "added"].push(line);
         }
       }
       this.newest = Math.max(this.newest, event.seq ?? event.last ?? 0);
@@ -166,7 +172,8 @@ export class Conversation {
   /** Add a line that has no number. @param {Line} line @returns {Change} */
   addNotice(line) {
     const change = noChange();
-    this._push(change, line);
+    this._push(line);
+    change.added.push(line);
     if (line.kind === "told") this._count(line);
     if (this.isReading) this.markRead();
     return this._trim(change);
@@ -182,8 +189,10 @@ export class Conversation {
   }
 
   /**
-   * Note that the server has answered an own line: with its number, without one (a private message), or with an error.
-   * @param {string} uid @param {string | null} reason why it failed @param {any} result @returns {Change}
+   * Note that the server has answered an own line: with its number, without one (a private
+   * message), or with an error.
+   * @param {string} uid @param {string | null} reason why it failed @param {any} result
+   * @returns {Change}
    */
   endOwn(uid, reason, result) {
     const change = noChange();
@@ -191,17 +200,17 @@ export class Conversation {
     if (line === undefined || line.status === "stored") return change;
     line.status = reason === null ? "stored" : "failed";
     line.reason = reason ?? "";
-    if (reason === null) {
-      line.seq = result.seq ?? null;
-      line.at = result.at ?? line.at;
-      if (line.kind === "told") this._own.delete(uid);
-    }
     change.changed.push(line);
-    return change;
+    if (reason !== null) return change;
+    line.seq = result.seq ?? null;
+    line.at = result.at ?? line.at;
+    if (line.seq === null) this._own.delete(uid); // a private message
+    // The line was stored before a loss, among lines that are in a gap or not in memory.
+    return line.seq !== null && line.seq <= this.newest ? this.takeOut(line) : change;
   }
 
-  /** Take a failed own line out of the conversation. @param {Line} line @returns {Change} */
-  takeFailed(line) {
+  /** Take an own line out of the conversation. @param {Line} line @returns {Change} */
+  takeOut(line) {
     const change = noChange();
     const index = this.lines.indexOf(line);
     if (index >= 0) change.removed = this.lines.splice(index, 1);
@@ -210,9 +219,11 @@ export class Conversation {
   }
 
   /**
-   * Take lines from the history. They stand in a gap, or before all others. The answer covers the numbers `first` to
+   * Take lines from the history. They stand in a gap, or before all others. The answer covers the
+   * numbers `first` to
    * `last`; a gap remains for those of the old gap that it does not cover.
-   * @param {any[]} events @param {number} first @param {number} last @param {Self} self @returns {Change}
+   * @param {any[]} events @param {number} first @param {number} last @param {Self} self
+   * @returns {Change}
    */
   takeHistory(events, first, last, self) {
     const change = noChange();
@@ -222,21 +233,24 @@ export class Conversation {
     const oldest = this.oldest ?? this.newest + 1;
     if (!gap && first >= oldest) return change;
     const [low, high] = gap ? [gap.first, gap.last] : [1, oldest - 1];
-    const index = gap ? this.lines.indexOf(gap) : 0;
+    const lines = [];
     for (const event of events) {
       if (event.seq < low || event.seq > high) continue;
-      const own = event.uid ? this._own.get(event.uid) : undefined;
-      if (own !== undefined) this._store(change, own, event);
-      else change.added.push(this.lineOf(event, self));
+      const [line, wasOwn] = this._settle(event, self);
+      lines.push(line);
+      change[wasOwn ? "changed" : "added"].push(line);
+      this._count(line);
     }
-    for (const line of change.added) this._count(line);
-    const at = gap?.at ?? change.added.at(-1)?.at ?? 0;
-    if (gap && first > low)
-      change.added.unshift(makeLine({ kind: "gap", at, first: low, last: first - 1 }));
-    if (last < high) change.added.push(makeLine({ kind: "gap", at, first: last + 1, last: high }));
+    const at = gap?.at ?? lines.at(-1)?.at ?? 0;
+    const rest = (/** @type {number} */ from, /** @type {number} */ to) =>
+      makeLine({ kind: "gap", at, first: from, last: to });
+    const before = gap && first > low ? [rest(low, first - 1)] : [];
+    const after = last < high ? [rest(last + 1, high)] : [];
+    change.added = [...before, ...change.added, ...after];
     if (gap) change.removed.push(gap);
     else this.hasOlder = first > 1;
-    this.lines.splice(index, gap ? 1 : 0, ...change.added);
+    const index = gap ? this.lines.indexOf(gap) : 0;
+    this.lines.splice(index, gap ? 1 : 0, ...before, ...lines, ...after);
     change.atStart = index === 0;
     if (this.isReading) this.markRead();
     return change;
@@ -247,6 +261,7 @@ export class Conversation {
     const change = noChange();
     change.removed = this.lines.filter((line) => line.status === "stored");
     this.lines = this.lines.filter((line) => line.status !== "stored");
+    for (const line of change.removed) this._own.delete(line.uid);
     this.newest = -1;
     this.readUpTo = 0;
     this.hasOlder = false;
@@ -287,40 +302,42 @@ export class Conversation {
     });
   }
 
-  /** @param {Change} change @param {Line} own @param {any} event */
-  _store(change, own, event) {
-    this._own.delete(event.uid);
-    Object.assign(own, { seq: event.seq, at: event.at, nick: event.nick, session: event.session });
-    Object.assign(own, { text: event.text ?? own.text, status: "stored", reason: "" });
-    change.changed.push(own);
-    // A confirmed line stands behind the lines that came before it, and before those that came later.
-    const index = this.lines.indexOf(own);
-    const earlier = this.lines
-      .slice(0, index)
-      .findIndex((line) => line.seq !== null && line.seq > event.seq);
-    if (index >= 0 && earlier >= 0) {
-      this.lines.splice(index, 1);
-      this.lines.splice(earlier, 0, own);
-    }
+  /**
+   * Return the line of a stored event, and whether it was an own one that is now settled. Such a
+   * line has left its place at the end.
+   * @param {any} event @param {Self} self @returns {[Line, boolean]}
+   */
+  _settle(event, self) {
+    const own = event.uid ? this._own.get(event.uid) : undefined;
+    if (own === undefined) return [this.lineOf(event, self), false];
+    this.takeOut(own);
+    const { seq, at, nick, session, text = own.text } = event;
+    Object.assign(own, { seq, at, nick, session, text, status: "stored", reason: "" });
+    return [own, true];
   }
 
-  /** Add a line before the own lines at the end that are not stored. @param {Change} change @param {Line} line */
-  _push(change, line) {
+  /** Add a line before the own lines at the end that are not settled. @param {Line} line */
+  _push(line) {
     let end = this.lines.length;
-    while (end > 0 && this.lines[end - 1].status !== "stored") end -= 1;
+    while (end > 0 && this._isUnsettled(this.lines[end - 1])) end -= 1;
     this.lines.splice(end, 0, line);
-    change.added.push(line);
-    return line;
+  }
+
+  /** @param {Line} line */
+  _isUnsettled(line) {
+    return this._own.size > 0 && this._own.get(line.uid) === line;
   }
 
   /** @param {Change} change @param {number} first @param {number} last @param {number} at */
   _addGap(change, first, last, at) {
     if (last - first < MAX_GAP || this.isHeld) {
-      this._push(change, makeLine({ kind: "gap", at, first, last }));
+      const gap = makeLine({ kind: "gap", at, first, last });
+      this._push(gap);
+      change.added.push(gap);
       return;
     }
-    const old = this.lines.filter((line) => line.status === "stored");
-    this.lines = this.lines.filter((line) => line.status !== "stored");
+    const old = this.lines.filter((line) => !this._isUnsettled(line));
+    this.lines = this.lines.filter((line) => this._isUnsettled(line));
     change.removed.push(...old.filter((line) => !change.added.includes(line)));
     change.added = [];
     this.hasOlder = true;
@@ -334,14 +351,21 @@ export class Conversation {
     if (line.mentions || this.room === null) this.mentioned += 1;
   }
 
-  /** @param {Change} change @returns {Change} */
+  /**
+   * Remove the oldest lines above the limit, but no own ones that are not stored.
+   * @param {Change} change @returns {Change}
+   */
   _trim(change) {
     const surplus = this.lines.length - (this.isHeld ? MAX_HELD_LINES : MAX_LINES);
     if (surplus <= 0) return change;
-    const gone = new Set(this.lines.splice(0, surplus));
+    const gone = new Set();
+    for (let at = 0; gone.size < surplus && at < this.lines.length; at += 1) {
+      if (!this._isUnsettled(this.lines[at])) gone.add(this.lines[at]);
+    }
+    this.lines = this.lines.filter((line) => !gone.has(line));
     change.removed.push(...[...gone].filter((line) => !change.added.includes(line)));
     change.added = change.added.filter((line) => !gone.has(line));
-    this.hasOlder ||= this.room !== null;
+    this.hasOlder ||= this.room !== null && gone.size > 0;
     return change;
   }
 

@@ -1,5 +1,6 @@
 // @ts-check
-// The own lines that the server has not confirmed yet. Each is sent until it is answered, with the same uid.
+// The own lines that the server has not confirmed yet. Each is sent until it is answered, with the
+// same uid.
 
 const MAX_UNANSWERED = 64;
 
@@ -10,9 +11,9 @@ const MAX_UNANSWERED = 64;
 
 export class Outbox {
   /**
-   * @param {(method: string, params: any, done: (error: ChatError | null, result: any) => void) => void} send
-   * @param {(item: Item, error: ChatError | null, result: any) => void} onEnd called once for each item, unless it is
-   *   added again
+   * @param {import("./connection.js").Connection["send"]} send
+   * @param {(item: Item, error: ChatError | null, result: any) => void} onEnd called once an item
+   *   has an answer
    */
   constructor(send, onEnd) {
     this._send = send;
@@ -30,8 +31,8 @@ export class Outbox {
   }
 
   /**
-   * Send all items again that have no answer. A session that was not resumed has forgotten the uids of private
-   * messages, so `lost` is called with those that may have been delivered, in place of sending them twice.
+   * Send all items again that have no answer. A session that was not resumed has forgotten the uids
+   * of private messages. `lost` gets those that may have been delivered, and they are not sent.
    * @param {{resumed: boolean, linesPerSecond: number | null, lost: (item: Item) => void}} options
    */
   open({ resumed, linesPerSecond, lost }) {
@@ -55,7 +56,10 @@ export class Outbox {
     for (const item of this.items) item.isWaiting = false;
   }
 
-  /** Remove an item: the room's stream has shown that its line is stored. Return whether it was here. */
+  /**
+   * Remove an item: the room's stream has shown that its line is stored. Return whether it was
+   * here.
+   */
   confirm(/** @type {string} */ uid) {
     const index = this.items.findIndex((item) => item.uid === uid);
     if (index < 0) return false;

@@ -17,7 +17,9 @@ export function take(chat, method, params) {
   if (handler && (conversation || !isOfRoom)) handler(chat, params, conversation, method);
 }
 
-/** @type {Record<string, (chat: Chat, params: any, conversation: Conversation, kind: any) => void>} */
+/**
+ * @type {Record<string, (chat: Chat, params: any, conversation: Conversation, kind: any) => void>}
+ */
 const TAKE = {
   said: takeStored,
   emoted: takeStored,
@@ -52,7 +54,7 @@ const TAKE = {
     const conversation = /** @type {Conversation} */ (chat.find(chat.openPrivate(nick)));
     const line = makeLine({ kind: "told", at, nick, session, text, mentions: true });
     chat.emitLines(conversation, conversation.addNotice(line));
-    chat.save();
+    chat.saveSoon();
   },
 
   announced(chat, { text }, conversation) {
