@@ -2,6 +2,7 @@
 // What typed text means: its lines, its size, and the suggestions for the word before the caret.
 
 const MOST_SUGGESTIONS = 8;
+const LONGEST_WORD = 100; // that can be completed; the search for its start takes the square of this
 const LINE_ENDS = /\r\n|[\n\v\f\r\u0085\u2028\u2029]/;
 const PASSWORD_COMMAND = /^\s*\/(login|register|passwd|drop)/i;
 
@@ -43,12 +44,12 @@ export function parse(text) {
  * @param {string[]} commands
  */
 export function suggest(text, caret, nicks, commands) {
-  const word = /\S*$/.exec(text.slice(0, caret))?.[0] ?? "";
+  const word = /\S*$/.exec(text.slice(Math.max(0, caret - LONGEST_WORD), caret))?.[0] ?? "";
   const from = caret - word.length;
   const mark = /^[@/]/.exec(word)?.[0] ?? "";
   const start = word.slice(mark.length).toLowerCase();
   const isCommand = mark === "/" && from === 0;
-  if (/^\S/.test(text.slice(caret)) || !(isCommand || mark === "@" || (!mark && start.length > 1))) return null;
+  if (/\S/.test(text.charAt(caret)) || !(isCommand || mark === "@" || (!mark && start.length > 1))) return null;
   const words = [];
   for (const name of isCommand ? commands : nicks) {
     if (!name.toLowerCase().startsWith(start) || name.toLowerCase() === start) continue;
