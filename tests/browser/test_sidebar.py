@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
+from tests.browser import test_conversation_access as access
 from tests.browser.people import Person, Program
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from tests.browser.conftest import Pages
 
 CROWD = 1000
+axe = access.axe
+"""The fixture with the source of axe-core."""
 
 
 def rooms(page: Page) -> Locator:
@@ -189,3 +193,35 @@ def test_a_thousand_people_are_listed_and_change_fast(pages: Pages, server: obje
     for program in crowd:
         program.close()
     assert ann.evaluate("window.longest ?? 0") < 500
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_lists_dialogs_and_results(pages: Pages, bob: Person, axe: str, scheme: str) -> None:
+    ann = pages.open(pages.context(color_scheme=scheme, bypass_csp=True))
+    found: list[str] = []
+    for nick in ("bob", "ann"):
+        ann.get_by_role("textbox", name="Nickname").fill(nick)
+        ann.keyboard.press("Enter")
+        if nick == "bob":
+            expect(ann.locator("#nickname-error")).to_have_text("bob is taken.")
+            found += access.violations(ann, axe)
+    bob.say("ann: tea?", "/msg ann psst", "/away lunch")
+    expect(people(ann).get_by_text("away: lunch")).to_be_visible()
+    box = ann.get_by_role("textbox", name="Message")
+    box.press_sequentially("bo")
+    box.press("ArrowDown")
+    found += access.violations(ann, axe)
+    box.fill("\n".join("123456"))
+    box.press("Enter")
+    found += access.violations(ann, axe)
+    ann.keyboard.press("Escape")
+    ann.get_by_role("button", name="Join a room").click()
+    answer(ann, "Room", "Küche")
+    expect(ann.get_by_role("dialog").get_by_label("Room")).to_have_attribute("aria-invalid", "true")
+    found += access.violations(ann, axe)
+    ann.keyboard.press("Escape")
+    ann.get_by_role("searchbox", name="Search").fill("tea")
+    ann.keyboard.press("Enter")
+    expect(ann.get_by_text("1 line found in lobby.")).to_be_visible()
+    found += access.violations(ann, axe)
+    assert found == []
