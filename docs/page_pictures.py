@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Take pictures of the page: light, dark, on a phone, and its form for joining.
+"""Take pictures of the page: light, dark, on a phone, its form for joining, and beside telnet.
 
 ``python docs/page_pictures.py`` starts the installed server with its web page, lets people talk on the line port, and
-joins with Chromium. It writes ``docs/page-light.png``, ``docs/page-dark.png``, ``docs/page-phone.png`` and
-``docs/page-join.png``. It needs Chromium and playwright.
+joins with Chromium. It writes ``docs/page-light.png``, ``docs/page-dark.png``, ``docs/page-phone.png``,
+``docs/page-join.png`` and ``docs/page-telnet.png``. It needs Chromium, playwright and telnet.
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ import struct
 import sys
 import urllib.request
 import zlib
+from base64 import b64encode
 from datetime import UTC, datetime
+from html import escape
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
-from terminals import server
+from terminals import Terminal, server
 
 DOCS = Path(__file__).parent
 PORT, WEB_PORT = (int(word) for word in sys.argv[1:3]) if len(sys.argv) > 2 else (5555, 8080)
 ADDRESS = f"http://localhost:{WEB_PORT}/"
+BESIDE = """<style>
+  body { display: flex; gap: 28px; margin: 28px; background: #dfe5ee; }
+  img, pre { margin: 0; border-radius: 12px; box-shadow: 0 6px 24px #0005; }
+  pre { flex: 1; padding: 20px; background: #16181d; color: #e8eaee; font: 14px/1.5 "DejaVu Sans Mono", monospace;
+    white-space: pre-wrap; overflow-wrap: anywhere; }
+</style>
+"""
 
 
 class Program:
@@ -135,13 +144,47 @@ def talk(browser: Browser) -> None:
     phone.get_by_text("See you on the hill!", exact=True).wait_for()
     phone.locator("body").evaluate("() => new Promise(done => setTimeout(done, 500))")
     phone.screenshot(path=DOCS / "page-phone.png")
+    phone.context.close()
+
+
+def talk_beside_telnet(browser: Browser) -> None:
+    """Talk on the page and on telnet, and take a picture of both."""
+    telnet = Terminal("telnet", "localhost", str(PORT))
+    telnet.wait_for("Nickname:")
+    telnet.type("bob")
+    telnet.wait_for("You are bob.")
+    page = join(browser, "ann", 700, 560)
+    telnet.wait_for("ann joined.")
+    message = page.get_by_role("textbox", name="Message")
+    message.fill("Hi bob! I am in a browser. And you?")
+    message.press("Enter")
+    telnet.wait_for("And you?")
+    telnet.type("On telnet, ann. Do you have the picture?")
+    page.get_by_role("log").get_by_text("Do you have the picture?").wait_for()
+    page.locator("#files").set_input_files({"name": "hill.png", "mimeType": "image/png", "buffer": painting()})
+    page.get_by_role("dialog").get_by_role("button", name="Share", exact=True).click()
+    telnet.wait_for("hill.png\r\n")
+    page.locator("img.thumbnail").wait_for()
+    telnet.type("/me opens the link")
+    page.get_by_role("log").get_by_text("opens the link").wait_for()
+    telnet.look(1.0)
+    page.locator("body").evaluate("() => new Promise(done => setTimeout(done, 500))")
+    page.mouse.move(0, 300)
+    picture = b64encode(page.screenshot()).decode()
+    both = browser.new_page(viewport={"width": 1280, "height": 616})
+    both.set_content(f'{BESIDE}<img src="data:image/png;base64,{picture}"><pre>{escape(telnet.shown())}</pre>')
+    both.screenshot(path=DOCS / "page-telnet.png")
+    telnet.type("quit")
+    telnet.wait_for("Goodbye")
 
 
 def main() -> None:
     """Start the server and the browser."""
-    with server("--web", f"tcp:{WEB_PORT}:interface=127.0.0.1", port=PORT), sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        talk(browser)
+        for session in (talk, talk_beside_telnet):
+            with server("--web", f"tcp:{WEB_PORT}:interface=127.0.0.1", port=PORT):
+                session(browser)
         browser.close()
 
 

@@ -138,6 +138,10 @@ class MetricsCollector(Collector):
         yield _gauge(
             "journal_queue_characters", "Characters of text that wait for the journal.", backlog.queued_characters
         )
+        if hub.uploads is not None:
+            used = hub.uploads.archive.used_bytes
+            yield _gauge("files_bytes", "Size of all shared files, as --files-total counts it.", used)
+            yield _gauge("uploads", "Uploads that are announced or have begun.", len(hub.uploads))
         rejections = CounterMetricFamily("broadcast_refusals", "Rejections, by kind.", labels=["kind"])
         for kind, count in hub.rejections.items():
             rejections.add_metric([kind.value], count)

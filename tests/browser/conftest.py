@@ -30,9 +30,9 @@ def _require(condition: object, reason: str) -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, for all tests of this process."""
+    """Chromium. While it runs, this thread has a running event loop, which tests elsewhere must not find."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     _require(path, "chromium is not installed")
     try:

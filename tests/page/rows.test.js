@@ -47,7 +47,7 @@ test("initials are the first letters of one or two words", () => {
 
 test("a size is given in the unit that reads best", () => {
   assert.deepEqual([0, 1, 999, 1000, 1234567, 26214400].map(sizeOf), [
-    "0 bytes", "1 byte", "999 bytes", "1.0 KB", "1.2 MB", "26 MB",
+    "0 bytes", "1 byte", "999 bytes", "1.0 kB", "1.2 MB", "26 MB",
   ]);
 });
 

@@ -26,6 +26,7 @@ from broadcast.net.endpoints import Listener
 from broadcast.server import metrics
 from broadcast.server.lifecycle import Monitor as IsMonitor
 from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor, Sources
+from tests.files import StoredFile, archive_of, take_files
 from tests.harness import DirectWorld, logged
 
 DOCS = Path(broadcast.__file__).parents[1] / "docs" / "metrics.rst"
@@ -185,12 +186,23 @@ def test_metrics_show_the_journal_queue(watched: Watched, monkeypatch: pytest.Mo
     assert (now["journal_queue_events"], now["journal_queue_characters"]) == (2, 11)
 
 
+def test_metrics_show_shared_files_only_if_the_server_takes_files(watched: Watched) -> None:
+    assert not watched.metrics().keys() & {"files_bytes", "uploads"}
+    (ann,) = watched.world.join("ann")
+    uploads = take_files(watched.world)
+    archive_of(watched.world).files["id"] = StoredFile("somebody", 1234)
+    uploads.open_slot(ann.protocol.session.member, watched.world.room)
+    now = watched.metrics()
+    assert (now["files_bytes"], now["uploads"]) == (1234, 1)
+
+
 def test_metrics_show_the_version(watched: Watched) -> None:
     (info,) = [name for name in watched.metrics() if name.startswith("info ")]
     assert f" version={__version__}" in info
 
 
 def test_documentation_lists_exactly_the_metrics_with_their_types(watched: Watched) -> None:
+    take_files(watched.world)
     shown = {
         (name, kind)
         for name, kind in re.findall(r"^# TYPE (broadcast_\w+) (\w+)$", watched.ask("/metrics")[2], re.MULTILINE)

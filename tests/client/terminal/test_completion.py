@@ -216,15 +216,15 @@ def test_files_and_folders_are_offered_after_upload(room: Room, home: Path) -> N
     assert "/upload /etc/" in paths(room, "/upload /e")
 
 
-def test_a_path_with_blanks_is_completed_with_and_without_a_quote(room: Room, home: Path) -> None:
-    assert home
+@pytest.mark.usefixtures("home")
+def test_a_path_with_blanks_is_completed_with_and_without_a_quote(room: Room) -> None:
     assert paths(room, "/upload my n") == ["/upload my notes.txt"]
     assert paths(room, '/upload "my n') == ['/upload "my notes.txt']
     assert paths(room, "/UPLOAD 'pap") == ["/UPLOAD 'papers/"]
     assert paths(room, "/upload a b") == []
 
 
-def test_a_large_folder_offers_only_its_first_files(room: Room, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert home
+@pytest.mark.usefixtures("home")
+def test_a_large_folder_offers_only_its_first_files(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion, "MOST_PATHS", 2)
     assert paths(room, "/upload ") == ["/upload Readme", "/upload my notes.txt"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.doors.jsonrpc.test_commands import *
 from tests.doors.jsonrpc.test_connection import *
 from tests.doors.jsonrpc.test_hello import *
@@ -10,6 +12,14 @@ from tests.doors.jsonrpc.test_methods import *
 from tests.doors.jsonrpc.test_reading import *
 from tests.doors.jsonrpc.test_resume import *
 from tests.doors.jsonrpc.test_rooms import *
+from tests.doors.web.websockets import DirectWebSocketWorld, WebSockets
+
+
+@pytest.fixture
+def world() -> WebSockets:
+    """A server with nobody in it, over one kind of writer: the tests of the JSON-RPC door cover both."""
+    return DirectWebSocketWorld()
+
 
 # These send lines that no message can hold.
 del test_end_of_input_is_after_everything_was_answered

@@ -312,7 +312,8 @@ export class Conversation {
     if (own === undefined) return [this.lineOf(event, self), false];
     this.takeOut(own);
     const { seq, at, nick, session, text = own.text } = event;
-    return [Object.assign(own, { seq, at, nick, session, text, status: "stored", reason: "" }), true];
+    Object.assign(own, { seq, at, nick, session, text, status: "stored", reason: "" });
+    return [own, true];
   }
 
   /** Add a line before the own lines at the end that are not settled. @param {Line} line */

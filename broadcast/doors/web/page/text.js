@@ -72,7 +72,7 @@ export function initialsOf(nick) {
  */
 export function sizeOf(bytes) {
   if (bytes === 1) return "1 byte";
-  const units = ["bytes", "KB", "MB", "GB"];
+  const units = ["bytes", "kB", "MB", "GB"];
   let unit = 0;
   let size = bytes;
   for (; size >= 999.5 && unit < units.length - 1; unit += 1) size /= 1000;
