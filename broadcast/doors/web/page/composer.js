@@ -52,7 +52,8 @@ export class Composer {
     current.addEventListener("show", (event) => this.show(event.detail.before));
     chat.addEventListener("conversation", ({ detail: { from, key } }) => from && this.moveDraft(from, key));
     chat.addEventListener("problem", ({ detail: { method, message } }) => {
-      if (!elements.confirm.open && !["search", "history"].includes(method)) this.note(message, true);
+      // All others stand where they belong: in the join form, a dialog or the results.
+      if (!elements.confirm.open && !["hello", "search", "history"].includes(method)) this.note(message, true);
     });
     for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, () => this.saveDrafts());
   }
