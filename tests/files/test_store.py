@@ -56,11 +56,12 @@ def test_a_share_is_announced_only_when_all_of_it_is_durable(
     world.worker.settle()
     monkeypatch.setattr(os, "fsync", note)
     finish = world.finish(upload)
+    before: list[int] = []
     while not finish.results:
         before = list(synced)
         assert world.worker.work_once() or world.worker.deliver_once()
     assert before == [stat.S_IFREG, stat.S_IFREG, stat.S_IFDIR]  # the content, the record, and the folder with both
-    assert finish.file
+    assert finish.file.id
 
 
 def test_each_mib_of_an_upload_is_synced_so_that_the_journal_never_waits_for_more(
@@ -199,7 +200,7 @@ def test_a_failure_between_two_steps_of_the_commit_leaves_other_shares_of_the_co
         patch.setattr(contents, "fsync_folder", broken)
         finish = world.finish(world.upload(b"same"))
         world.worker.settle()
-    assert finish.error
+    assert str(finish.error)
     assert world.names() == {first.sha256, f"{first.id}.json"}
     assert world.read(first) == b"same"
 
@@ -242,7 +243,7 @@ def test_a_removed_data_folder_is_not_made_again(tmp_path: Path) -> None:
     rmtree(tmp_path / "data")
     finish = world.finish(world.upload(b"hello"))
     world.worker.settle()
-    assert finish.error
+    assert str(finish.error)
     assert not (tmp_path / "data").exists()
 
 
@@ -253,7 +254,7 @@ def test_another_file_in_the_place_of_an_unfinished_upload_is_not_shared(world: 
     upload.part.path.write_bytes(b"HELLO")
     finish = world.finish(upload)
     world.worker.settle()
-    assert finish.error
+    assert str(finish.error)
 
 
 def test_a_content_that_was_removed_or_replaced_ends_the_share(world: StoreWorld) -> None:
