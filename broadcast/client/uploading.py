@@ -17,6 +17,7 @@ from io import BytesIO
 from mimetypes import guess_type
 from pathlib import Path
 from random import SystemRandom
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -73,9 +74,10 @@ class SlotGone(Exception):
 
 
 class LocalFile:
-    """The file to send, at *path*. Raise ``UploadFailed`` if it cannot be sent."""
+    """The file to send, at *path*. Raises ``UploadFailed`` if it cannot be read."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._lock = Lock()
         self.path = Path(path)
         self.name = self.path.name
         self.type = guess_type(self.name)[0] or "application/octet-stream"
@@ -83,7 +85,7 @@ class LocalFile:
             # To open a named pipe would wait for its other end.
             if not self.path.is_file():
                 self.path.stat()
-                raise UploadFailed(f"{self.path} is no file, but a folder or a device")
+                raise UploadFailed(f"{self.path} is not a file but a folder or a device")
             self._file = self.path.open("rb")
             self.size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
@@ -99,8 +101,9 @@ class LocalFile:
     def read(self, start: int) -> bytes:
         """Return a chunk of the file."""
         try:
-            self._file.seek(start)
-            return self._file.read(min(CHUNK, self.size - start))
+            with self._lock:  # the thread of a cancelled read may still run
+                self._file.seek(start)
+                return self._file.read(min(CHUNK, self.size - start))
         except OSError as error:
             raise self._unreadable(error) from None
 

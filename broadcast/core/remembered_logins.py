@@ -1,7 +1,7 @@
 """Remembered logins: secrets that a client sends in place of a password, so that nothing stores the password itself.
 
 An account holds the hashes of its secrets and when they expire, as text: ``HASH:SECONDS HASH:SECONDS``. A secret has
-256 random bits, so a fast hash suffices: nobody can try them out.
+256 random bits, so a fast hash suffices: guessing one is not feasible.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 LOGIN_SECONDS: Final = 30 * 24 * 3600
 """Time after which a login has to be remembered again, in seconds."""
 MAX_LOGINS: Final = 10
-"""Maximum number of remembered logins of an account. The oldest ones go first."""
+"""Maximum number of remembered logins of an account. Above it, the oldest are removed."""
 
 
 def add_login(logins: str, secret: str, now: float) -> str:

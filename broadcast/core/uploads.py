@@ -47,7 +47,7 @@ UPLOAD_SECONDS: Final = 60 * 60
 """Time in which an upload must be complete, in seconds from the opening of its slot."""
 HOUR: Final = 3600.0
 MAX_PEOPLE: Final = 10_000
-"""Maximum number of people whose number of files in the last hour is known. The least recent ones are forgotten."""
+"""Maximum number of people whose uploads of the last hour are counted. The least recent ones are forgotten."""
 FOLDER: Final = "files/"
 """The folder of uploads and files in an address."""
 
@@ -79,7 +79,7 @@ class Slot:
     token: str = field(repr=False)
     """The secret that allows the upload."""
     file_id: str = field(repr=False)
-    """The id of the file to be. It is random, and other than the token, which nobody else knows."""
+    """The id of the future file. It is random, and differs from the token, because the room learns only the id."""
     member: Member = field(repr=False)
     room: str
     owner: str

@@ -374,10 +374,10 @@ def test_the_hash_of_a_huge_file_is_left_out(path: Path, monkeypatch: pytest.Mon
 def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UploadFailed, match=r"missing cannot be read: No such file or directory$"):
         LocalFile(tmp_path / "missing")
-    with pytest.raises(UploadFailed, match=r"is no file, but a folder or a device$"):
+    with pytest.raises(UploadFailed, match=r"is not a file but a folder or a device$"):
         LocalFile(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UploadFailed, match=r"is no file, but a folder or a device$"):
+    with pytest.raises(UploadFailed, match=r"is not a file but a folder or a device$"):
         LocalFile(tmp_path / "pipe")
 
 

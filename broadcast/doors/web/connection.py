@@ -309,7 +309,7 @@ class HttpConnection(Protocol):
         return self.encode(h11.Response(status_code=status, headers=merged, reason=reason))
 
     def _must_close(self) -> bool:
-        """Whether the connection closes after the reply. What follows an unread body is no request."""
+        """Return whether the connection closes after the reply. After an unread body, no next request can be found."""
         is_incomplete = self._exchange is None or not self._exchange.is_complete
         return is_incomplete or self._refusal is not None or self.factory.connections.stopping
 

@@ -71,7 +71,7 @@ class UploadDoor:
             self._receive(slot, request, reply)
 
     def _received(self, slot: Slot) -> int:
-        """Return the number of bytes that are there. A fault of the disk has removed those before it."""
+        """Return the number of bytes that the store has. After a fault of the disk it is 0, because they were removed."""
         upload = self._begun.get(slot)
         return 0 if upload is None or upload.failure is not None else upload.received
 
@@ -87,7 +87,7 @@ class UploadDoor:
                 respond_text(reply, 400, "Content-Range is bytes FIRST-LAST/SIZE, as long as the body.")
                 return
             if first and first != received:
-                respond_text(reply, 416, f"The upload goes on at byte {received}.", (_offset(received),))
+                respond_text(reply, 416, f"Continue the upload at byte {received}.", (_offset(received),))
                 return
         if (upload := self._begun.get(slot)) is not None and not first:
             if upload.is_finishing:
@@ -144,7 +144,7 @@ class _Receiver:
         """Whether the size of the file is known."""
         self._is_paused = False
         self._is_over = False
-        """True once the reply was sent, or nobody waits for it."""
+        """True once the reply has been sent or the client is gone."""
 
     def start(self) -> None:
         """Begin to receive."""

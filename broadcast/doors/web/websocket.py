@@ -80,7 +80,10 @@ def refuse_websocket(request: Request, reply: Reply, error: RejectedError) -> No
 
 
 def _shake_hands(request: Request) -> bytes | Refusal:
-    """Return the response that accepts *request*, or why it is not accepted. No extension is: no compression."""
+    """Return the response that accepts *request*, or why it is not accepted.
+
+    Extensions, such as compression, are never accepted.
+    """
     protocol = ServerProtocol(subprotocols=[SUBPROTOCOL], select_subprotocol=_select_subprotocol)
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.items()]
     response = protocol.accept(http11.Request(request.target, Headers(fields), method=request.method))
@@ -88,7 +91,7 @@ def _shake_hands(request: Request) -> bytes | Refusal:
         return response.serialize()
     why = f"{protocol.handshake_exc}"
     headers = ((b"Upgrade", b"websocket"),) if response.status_code == HTTPStatus.UPGRADE_REQUIRED else ()
-    return Refusal(response.status_code, f"This is no handshake of a WebSocket: {why}.", headers)
+    return Refusal(response.status_code, f"This is not a valid WebSocket handshake: {why}.", headers)
 
 
 def _select_subprotocol(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

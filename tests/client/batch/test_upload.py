@@ -160,7 +160,7 @@ def test_what_the_server_refuses_is_status_5(world: World) -> None:
 def test_a_file_that_cannot_be_read_is_status_1_and_nobody_sees_the_client(world: World, tmp_path: Path) -> None:
     server = world.start()
     assert world.upload(upload=str(tmp_path / "missing"))[0] == 1
-    assert world.upload(upload=str(tmp_path)) == (1, f"{tmp_path} is no file, but a folder or a device")
+    assert world.upload(upload=str(tmp_path)) == (1, f"{tmp_path} is not a file but a folder or a device")
     assert server.calls == []
 
 

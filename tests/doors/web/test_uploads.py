@@ -186,7 +186,7 @@ def test_an_upload_that_starts_at_another_byte_learns_where_to_go_on(world: Shar
     for first in (3, 5):
         response = world.put(slot, b"x" * (10 - first), content_range=f"bytes {first}-9/10")
         assert (response.status, response.headers["upload-offset"]) == (416, "4")
-        assert response.text == "The upload goes on at byte 4.\n"
+        assert response.text == "Continue the upload at byte 4.\n"
     assert world.offset(slot) == 4
 
 

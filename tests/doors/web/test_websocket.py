@@ -94,7 +94,7 @@ def test_other_handshakes_are_refused(world: WebSockets, changes: dict[str, Any]
     refusal = world.upgrade(upgrade_request(**changes))
     assert isinstance(refusal, Refusal)
     assert refusal.status == status
-    assert refusal.text.startswith(f"This is no handshake of a WebSocket: {why}")
+    assert refusal.text.startswith(f"This is not a valid WebSocket handshake: {why}")
     assert refusal.headers == (((b"Upgrade", b"websocket"),) if status == 426 else ())
     assert len(world.connections) == 0
 

@@ -556,10 +556,12 @@ export class Chat extends EventTarget {
   /** End the session. @param {string} reason */
   end(reason) {
     this.endReason = reason;
-    this.token = NO_TOKEN; // its own would take the session from the tab that has it now
+    this.token = NO_TOKEN; // the old one would take the session from the tab that has it now
     this._saved.clear();
     this.setState("ended");
     this.connection.close();
+    this.joining?.reject(new ChatError({ reason: "ended", message: reason }));
+    this.joining = null;
   }
 
   /** Save the session for a reload, once for the many lines of a paste. */

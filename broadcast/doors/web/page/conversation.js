@@ -5,11 +5,11 @@ import { Announcer } from "./announcer.js";
 import { drawRow, make } from "./drawing.js";
 import { keyOf, rowsOf } from "./rows.js";
 
-/** So many lines are drawn while the newest one is in sight. */
-const FOLLOW = 150;
-/** At most so many lines are drawn. */
-const MOST = 500;
-/** So many lines are drawn or loaded at a time while the reader scrolls. */
+/** Number of lines that are drawn while the newest one is in sight. */
+const FOLLOWED_LINES = 150;
+/** Maximum number of lines that are drawn. */
+const MAX_DRAWN_LINES = 500;
+/** Number of lines that are drawn or loaded at a time while the reader scrolls. */
 const CHUNK = 100;
 /** The shortest time between two drawings. More of them take time from typing, and nobody reads so fast. */
 const PAUSE_MS = 100;
@@ -114,7 +114,7 @@ export class ConversationView {
         : null;
       this.open();
     }
-    if (seq !== null) this.jump(seq);
+    if (seq !== null) this.jump(seq).catch(() => {}); // the chat has reported the problem
   }
 
   /** Draw the end of the conversation, or the first unread line if there is more than a screen of them. */
@@ -158,10 +158,10 @@ export class ConversationView {
     const { lines, log, drawn } = this;
     this.isDue = false;
     this.drawnAt = performance.now();
-    const found = this.first === null ? lines.length - FOLLOW : lines.findIndex((line) => keyOf(line) === this.first);
+    const found = this.first === null ? lines.length - FOLLOWED_LINES : lines.findIndex((line) => keyOf(line) === this.first);
     this.total = lines.length;
     this.start = Math.max(0, found);
-    this.end = Math.min(lines.length, this.start + MOST);
+    this.end = Math.min(lines.length, this.start + MAX_DRAWN_LINES);
     const rows = rowsOf(lines.slice(this.start, this.end), Date.now() / 1000, this.isUnread);
     this.drawEdge();
 
@@ -223,7 +223,7 @@ export class ConversationView {
   }
 
   /** Remember the row at the top of the screen. Only rows of spoken lines stay the same for long enough. */
-  dropAnchor() {
+  setAnchor() {
     const { log } = this;
     const rows = log.children;
     let [low, high] = [1, rows.length - 1];
@@ -275,7 +275,7 @@ export class ConversationView {
     } else if (!isAtEnd && this.first === null) {
       this.leaveEnd();
     }
-    if (this.first !== null) this.dropAnchor();
+    if (this.first !== null) this.setAnchor();
     this.extend();
   }
 
@@ -288,7 +288,7 @@ export class ConversationView {
   wheeled(/** @type {WheelEvent} */ event) {
     if (event.deltaY >= 0 || event.ctrlKey || this.first !== null || this.log.scrollTop === 0) return;
     this.leaveEnd();
-    this.dropAnchor();
+    this.setAnchor();
   }
 
   /** Scroll by a page while the reader is typing. */
@@ -340,7 +340,7 @@ export class ConversationView {
     }
     if (this.first === null) return;
     if (this.end < lines.length && this.below < log.clientHeight) {
-      this.moveWindow(Math.min(this.start + CHUNK, lines.length - MOST));
+      this.moveWindow(Math.min(this.start + CHUNK, lines.length - MAX_DRAWN_LINES));
     }
     for (const line of lines.slice(this.start, this.end)) {
       if (line.kind === "gap" && Math.abs(this.distance(line)) < log.clientHeight) this.fill(line);
@@ -376,7 +376,9 @@ export class ConversationView {
     const { key, conversation } = this;
     if (!conversation?.hasOlder || !conversation.room) return;
     const added = await this.chat.olderThan(key, conversation.oldest, CHUNK);
-    if (key === this.key && this.first !== null && added.length) this.moveWindow(0);
+    if (key !== this.key || added.length === 0) return;
+    if (this.first === null) this.tell(); // loading has lifted the limit on the lines in memory
+    else this.moveWindow(0);
   }
 
   /** Load lines of a gap, beginning at the side where the reader is. @param {any} gap */
