@@ -71,7 +71,7 @@ class UploadDoor:
             self._receive(slot, request, reply)
 
     def _received(self, slot: Slot) -> int:
-        """Return the number of bytes that the store has. After a fault of the disk it is 0, because they were removed."""
+        """Return the number of bytes that the store has. A fault of the disk has removed those before it."""
         upload = self._begun.get(slot)
         return 0 if upload is None or upload.failure is not None else upload.received
 
