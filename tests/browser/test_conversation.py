@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["offline"]
 
+LINES = 5000 if os.environ.get("BROADCAST_LONG") else 1200
 MOST_ROWS = 510
 """The most rows in the page: 500 lines, days, and the marker of unread lines."""
 
@@ -111,7 +113,7 @@ def test_own_lines_say_in_words_whether_they_are_stored(offline: OfflinePages) -
     run(page, "() => { server.refusal = null; }")
     page.get_by_role("button", name="Retry").click()
     page.get_by_text("Not sent:").wait_for(state="detached")
-    assert rows(page)[-1].endswith("two Stored")
+    page.locator("#conversation > .row", has_text="two").get_by_text("Stored").wait_for()
 
 
 def test_a_line_that_mentions_the_person_is_marked(offline: OfflinePages) -> None:
@@ -165,14 +167,12 @@ def test_answers_announcements_topics_and_new_names_are_shown(offline: OfflinePa
 
 
 def test_scrolling_up_loads_older_lines_without_a_jump(offline: OfflinePages) -> None:
-    page = offline.chat(5000)
-    page.get_by_text("line 5000", exact=True).wait_for()
+    page = offline.chat(LINES)
+    page.get_by_text(f"line {LINES}", exact=True).wait_for()
     assert place(page)["below"] < 1
     page.mouse.move(600, 300)
-    seen = set()
     for _ in range(400):
         oldest = page.locator("#conversation > .spoken .text").first.inner_text()
-        seen.add(oldest)
         before = {"above": place(page)["above"]}
         page.mouse.wheel(0, -600)
         settle(page)
@@ -181,9 +181,9 @@ def test_scrolling_up_loads_older_lines_without_a_jump(offline: OfflinePages) ->
             break
     page.get_by_text("This is where lobby begins.").wait_for()
     assert place(page)["above"] == 0
-    assert run(page, "() => server.histories") >= 45
+    assert run(page, "() => server.histories") >= LINES // 100 - 5
     page.get_by_role("button", name="To the newest line").click()
-    page.get_by_text("line 5000", exact=True).wait_for()
+    page.get_by_text(f"line {LINES}", exact=True).wait_for()
     assert place(page)["below"] < 1
 
 

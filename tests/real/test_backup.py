@@ -78,7 +78,7 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
         kitchen = ((KITCHEN | number, 1.7e9, "said", "ann", f"pot {number}", f"u{number}", 77) for number in (1, 2, 3))
         db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", kitchen)
         db.execute("INSERT INTO rooms VALUES (5, 'kitchen', 'lunch')")
-        db.execute("INSERT INTO accounts VALUES (3, 'ann', 'hash', '', 1.0, 1.0, '', '')")
+        db.execute("INSERT INTO accounts VALUES (3, 'ann', 'hash', '', 1.0, 1.0, '', '', '')")
         db.execute("INSERT INTO private_lines VALUES (1, 1.0, 7, 'bob', 3, 'ann', 'psst', 0, 'message', '')")
         db.commit()
         page = db.execute("PRAGMA page_size").fetchone()[0]
