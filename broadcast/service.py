@@ -555,7 +555,8 @@ def _make_certificate(config: Config, reactor: Any) -> CertificateKeeper:  # noq
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "cryptography":
             raise
-        raise StartupError(f"--tls needs cryptography: {_pip_install('cryptography')}") from error
+        option = "--tls" if config.tls else "--web-tls"
+        raise StartupError(f"{option} needs cryptography: {_pip_install('cryptography')}") from error
     certificate = CertificateKeeper(config.cert, config.key, config.data, reactor, reactor.callFromThread, time)
     if certificate.is_given:
         certificate.get_context()

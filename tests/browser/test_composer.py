@@ -27,6 +27,10 @@ box => {
 }
 """
 """What a browser does while an input method composes: Enter accepts a candidate, in some browsers after the end."""
+PASSWORD_TYPED = (
+    "Others could read a password in this text, so it is not sent. These commands work on telnet and in the client. "
+    "To log in here, quit and join again."
+)
 
 
 def box(page: Page) -> Locator:
@@ -208,7 +212,7 @@ def test_a_refused_command_comes_back_into_the_box(pages: Pages, bob: Person, ro
         ("/msg", "Not sent: the command is not complete: /msg NICKNAME TEXT"),
         ("/nonsense", "Not sent: There is no command /nonsense. /help lists them."),
         ("/me waves\nand leaves", "A command is one line. Join the lines, or begin with // to say them."),
-        (" /register hunter2", "Others could read a password in this text, so it is not sent. Remove the command."),
+        (" /register hunter2", PASSWORD_TYPED),
     ):
         box(ann).fill(text)
         box(ann).press("Enter")

@@ -49,6 +49,8 @@ export class ConversationView {
     this.total = 0;
     /** The row at the top of the screen and its distance from there. @type {?{key: any, top: number}} */
     this.anchor = null;
+    /** The height of the log when it was last settled, in pixels. */
+    this.height = 0;
     /** Whether a line is behind the marker of unread lines. @type {?(line: any) => boolean} */
     this.isUnread = null;
     /** How many lines have come since the reader left the end. */
@@ -137,7 +139,7 @@ export class ConversationView {
   receive({ key, added, atStart }) {
     const isHere = key === this.key;
     for (const line of atStart ? [] : added) {
-      if (isHere && line.status === "sending") this.answered();
+      if (isHere && (line.status === "sending" || line.kind === "answer")) this.answered();
       if (line.isOwn || !COUNTED.has(line.kind)) continue;
       if (isHere && this.first !== null) this.newCount += 1;
       if (isHere || line.mentions) this.announcer.add(line, isHere ? "" : key);
@@ -215,6 +217,7 @@ export class ConversationView {
   /** Scroll so that the end, or the anchor, is where it was. */
   settle() {
     const { log, anchor } = this;
+    this.height = log.clientHeight;
     const element = anchor && this.drawn.get(anchor.key)?.element;
     if (this.first === null) log.scrollTop = log.scrollHeight;
     else if (element && Math.abs(element.offsetTop - anchor.top - log.scrollTop) >= 1) {
@@ -268,6 +271,7 @@ export class ConversationView {
 
   /** Take in that the reader has scrolled. */
   scrolled() {
+    if (this.first === null && this.log.clientHeight !== this.height) return; // the end moves back when it is settled
     const isAtEnd = this.below <= NEAR_END && this.end === this.total;
     if (isAtEnd && this.first !== null) {
       this.follow();

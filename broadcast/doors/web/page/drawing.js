@@ -136,7 +136,7 @@ function drawSpoken(line, context) {
   if (line.status === "failed") {
     const retry = button("Retry", () => context.retry(line));
     const discard = button("Discard", () => context.discard(line));
-    row.append(make("div", "sent", "Not sent: ", retry, " ", discard, make("p", "quiet", line.reason)));
+    row.append(make("div", "sent", "Not sent: ", make("span", "quiet", line.reason), " ", retry, " ", discard));
   } else if (line.isOwn) {
     row.append(make("div", "sent", line.status === "sending" ? "Sending…" : "Stored"));
   }

@@ -1,7 +1,8 @@
 // @ts-check
 // Times and days as people read them, in the time zone of the browser.
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+// 24 hours, as on the other doors. The narrow column has no place for more.
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" });
 
 /**

@@ -24,7 +24,8 @@ export function parse(text) {
   const lines = linesOf(text);
   const first = lines[0]?.trim() ?? "";
   if (lines.some((line) => PASSWORD_COMMAND.test(line))) {
-    return { lines, problem: "Others could read a password in this text, so it is not sent. Remove the command." };
+    const advice = "These commands work on telnet and in the client. To log in here, quit and join again.";
+    return { lines, problem: `Others could read a password in this text, so it is not sent. ${advice}` };
   }
   if (first.startsWith("//")) return { lines: [lines[0].replace("//", "/"), ...lines.slice(1)] };
   if (first.startsWith("/")) {
