@@ -73,6 +73,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores + 1
 
 
+@pytest.fixture(autouse=True)
+def wakeup_descriptor() -> Iterator[None]:
+    """Give the reactor its wake-up descriptor back, which asyncio removes with its last signal handler.
+
+    Without it, the reactor would not learn that a process has ended.
+    """
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor)
+    yield
+    if descriptor != -1:
+        signal.set_wakeup_fd(descriptor)
+
+
 @pytest_twisted.async_yield_fixture
 async def programs(tmp_path: Path) -> AsyncIterator[Programs]:
     """Programs that end with the test."""

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import functools
 import inspect
-import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -72,13 +71,7 @@ def with_port(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
                 port.close()
                 await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
-        # asyncio removes the reactor's descriptor together with its own signal handlers. Without it, the reactor would
-        # not notice the end of a process in a later test.
-        descriptor = signal.set_wakeup_fd(-1)
-        try:
-            asyncio.run(main())
-        finally:
-            signal.set_wakeup_fd(descriptor)
+        asyncio.run(main())
 
     # pytest asks for the fixtures by their names.
     signature = inspect.signature(test)
