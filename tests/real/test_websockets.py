@@ -41,9 +41,9 @@ uri = f"{'wss' if context else 'ws'}://localhost/ws"
 websocket = connect(uri, sock=connection, ssl=context, subprotocols=["broadcast.v1"])
 assert websocket.subprotocol == "broadcast.v1"
 assert websocket.protocol.extensions == []
+assert websocket.ping().wait(60)  # before quit, after which nothing is answered
 for number, (method, params) in enumerate([["hello", {"protocol": 1, "nick": nick}], *map(json.loads, requests)]):
     websocket.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
-assert websocket.ping().wait(60)
 try:
     for message in websocket:
         print(message, flush=True)
