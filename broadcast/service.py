@@ -43,8 +43,9 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
+from broadcast.files.store import NICENESS as FILE_NICENESS
+from broadcast.files.store import THREADS as FILE_THREADS
 from broadcast.files.store import FileStore
-from broadcast.files.threads import FileThreads
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.accept_pacing import AcceptPacer
@@ -77,6 +78,7 @@ from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
+from broadcast.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -505,7 +507,7 @@ def _make_file_store(
         return None
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
-    threads = FileThreads(reactor.callFromThread)
+    threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS, FILE_NICENESS)
     folder = directory / "files"
     store = FileStore(folder, threads, reactor.callLater, time, days=limits.file_days, report=_log_file_fault)
     clock = UploadClock(monotonic, time, reactor.callLater)

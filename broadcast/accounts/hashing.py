@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
-from threading import Lock, Thread, get_native_id
+from threading import Lock
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -20,6 +17,7 @@ from broadcast.core.errors import Busy
 from broadcast.core.interfaces import PasswordHasher
 from broadcast.core.passwords import Password
 from broadcast.core.time_slice import CallSoon
+from broadcast.threads import WorkerThreads
 
 THREADS = max(1, min(2, (os.cpu_count() or 1) - 1))
 """Number of threads. They leave a processor to the reactor if there are several."""
@@ -68,7 +66,7 @@ class Hasher:
     def __init__(
         self, call_soon: CallSoon, report: Callable[[str], object] = str, parameters: Parameters | None = None
     ) -> None:
-        self._call_soon = call_soon
+        self._threads = WorkerThreads(call_soon, "password hasher", THREADS, NICENESS)
         self._report = report
         self._parameters = parameters
         self._decoy = ""
@@ -78,10 +76,8 @@ class Hasher:
         that of a random password.
         """
         self._preparing = Lock()
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._unfinished = 0
         """Number of jobs whose results have not been delivered."""
-        self._started = False
         self._closed = False
 
     @property
@@ -102,44 +98,22 @@ class Hasher:
     def close(self) -> None:
         """End the threads without waiting for them. Results that were not delivered are dropped."""
         self._closed = True
-        for _ in range(THREADS):
-            self._jobs.put(None)
+        self._threads.close()
 
     def _submit(self, compute: Callable[[], Any], on_result: Callable[[Any], None]) -> None:
         if self._unfinished >= MAX_WAITING + THREADS:
             raise Busy
         self._unfinished += 1
-        self._jobs.put(partial(self._work, compute, on_result))
-        if not self._started:
-            self._started = True
-            for number in range(THREADS):
-                # Daemon threads, so that the process can exit in the middle of a hash.
-                Thread(target=self._run, name=f"password hasher {number}", daemon=True).start()
+        self._threads.run(partial(self._compute_if_open, compute), partial(self._deliver, on_result))
 
-    def _run(self) -> None:
-        if sys.platform == "linux":  # there, the priority belongs to the thread
-            with suppress(OSError):  # a sandbox may forbid it
-                thread = get_native_id()
-                os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
-        while (job := self._jobs.get()) is not None:
-            if not self._closed:
-                job()
+    def _compute_if_open(self, compute: Callable[[], Any]) -> Any:  # noqa: ANN401 - the result of the job
+        return None if self._closed else compute()
 
-    def _work(self, compute: Callable[[], Any], on_result: Callable[[Any], None]) -> None:
-        failure = ""
-        try:
-            result = compute()
-        except Exception as error:  # noqa: BLE001 - the thread must survive any error, such as too little memory
-            result = None
-            failure = f"a password could not be hashed: {str(error) or type(error).__name__}"
-        self._call_soon(partial(self._deliver, on_result, result, failure))
-
-    def _deliver(self, on_result: Callable[[Any], None], result: object, failure: str) -> None:
+    def _deliver(self, on_result: Callable[[Any], None], result: object) -> None:
         self._unfinished -= 1
-        if self._closed:
-            return
-        if failure:
-            self._report(failure)
+        if isinstance(result, Exception):
+            self._report(f"a password could not be hashed: {str(result) or type(result).__name__}")
+            result = None
         on_result(result)
 
     def _prepare(self) -> Parameters:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
 from typing import Final, TypeAlias
 
 from broadcast.accounts.oidc import MAX_POLL_SECONDS, DeviceLogin, OidcClient, ProviderError, SlowDown
 from broadcast.core.errors import Busy, LoginFailed, RejectedError
 from broadcast.core.interfaces import Callback, CallLater, DeviceCode, Identity, IdentityProvider
 from broadcast.core.time_slice import CallSoon
+from broadcast.threads import WorkerThreads
 
 THREADS: Final = 4
 MAX_LOGINS: Final = 100
@@ -49,13 +48,11 @@ class OidcProvider:
         self.call_later = call_later
         self.now = now
         self.report = report
-        self._call_soon = call_soon
-        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._threads = WorkerThreads(call_soon, "OpenID Connect", THREADS)
         self._unanswered = 0
         """Number of requests that wait for a thread, or for the provider."""
         self._logins = 0
         """Number of logins that have not ended."""
-        self._started = False
 
     def begin(
         self, on_code: Callable[[DeviceCode], None], on_identity: Callable[[Identity | RejectedError], None]
@@ -75,25 +72,9 @@ class OidcProvider:
     def ask(self, request: Callable[[], Answer], on_answer: Callable[[Answer], None]) -> None:
         """Run *request* on a thread, and call *on_answer* with its result, or with the error that it raises."""
         self._unanswered += 1
-        self._jobs.put(partial(self._work, request, on_answer))
-        if not self._started:
-            self._started = True
-            for number in range(THREADS):
-                # Daemon threads, so that the process can exit while the provider does not answer.
-                Thread(target=self._run, name=f"OpenID Connect {number}", daemon=True).start()
+        self._threads.run(request, partial(self._deliver, on_answer))
 
-    def _run(self) -> None:
-        while True:
-            self._jobs.get()()
-
-    def _work(self, request: Callable[[], Answer], on_answer: Callable[[Answer], None]) -> None:
-        try:
-            answer = request()
-        except Exception as error:  # noqa: BLE001 - the thread must survive any error
-            answer = error
-        self._call_soon(partial(self._deliver, answer, on_answer))
-
-    def _deliver(self, answer: Answer, on_answer: Callable[[Answer], None]) -> None:
+    def _deliver(self, on_answer: Callable[[Answer], None], answer: Answer) -> None:
         self._unanswered -= 1
         on_answer(answer)
 

@@ -12,7 +12,7 @@ from time import time
 
 from broadcast.files.contents import SharedFile
 from broadcast.files.store import FileStore, SharePlan, StoreError
-from broadcast.files.threads import FileThreads
+from broadcast.threads import WorkerThreads
 
 UPLOADS = 4
 PART_BYTES = 50_000
@@ -27,7 +27,7 @@ def main(folder: str) -> None:
     """Share files, ``UPLOADS`` at once."""
     turns: SimpleQueue[Callable[[], None]] = SimpleQueue()
     store = FileStore(
-        Path(folder), FileThreads(turns.put), lambda *_: None, time, days=30
+        Path(folder), WorkerThreads(turns.put, "files", 2), lambda *_: None, time, days=30
     )  # fmt: skip
     store.start()
     numbers = count(1)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from broadcast.files.contents import SharedFile
 from broadcast.files.store import FileStore, SharePlan, StoreError, Upload
-from broadcast.files.threads import Worker
+from broadcast.threads import Worker
 
 T = TypeVar("T")
 MIB = 1 << 20

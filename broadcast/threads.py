@@ -1,4 +1,4 @@
-"""The threads on which the store reads and writes."""
+"""Threads for work that would block the reactor: hashing, files, and requests to other servers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread, get_native_id
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from broadcast.core.time_slice import CallSoon
-
-THREADS: Final = 2
-"""Number of threads. While one of them waits for the disk, the other one goes on."""
-NICENESS: Final = 15
-"""Scheduling priority of the threads on Linux, after the reactor's thread."""
 
 T = TypeVar("T")
 
@@ -31,15 +26,18 @@ class Worker(Protocol):
         """Finish the work that was given, and nothing after it. Results that were not delivered are dropped."""
 
 
-class FileThreads:
-    """Threads that start with the first work.
+class WorkerThreads:
+    """A ``Worker`` with *count* threads, which start with the first work. Their names begin with *name*.
 
-    An upload or a download gives them one piece of work at a time, so the length of the queue is limited by their
-    number.
+    On Linux, *niceness* is their scheduling priority, after the reactor's thread. The caller limits the length of the
+    queue.
     """
 
-    def __init__(self, call_soon: CallSoon) -> None:
+    def __init__(self, call_soon: CallSoon, name: str, count: int, niceness: int = 0) -> None:
         self._call_soon = call_soon
+        self._name = name
+        self._count = count
+        self._niceness = niceness
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._started = False
         self._closed = False
@@ -49,21 +47,21 @@ class FileThreads:
         self._jobs.put(partial(self._work, work, on_result))
         if not self._started:
             self._started = True
-            for number in range(THREADS):
-                # Daemon threads, so that a disk that hangs cannot prevent the end of the process.
-                Thread(target=self._run, name=f"files {number}", daemon=True).start()
+            for number in range(self._count):
+                # Daemon threads, so that the process can exit while the work of one hangs.
+                Thread(target=self._run, name=f"{self._name} {number}", daemon=True).start()
 
     def close(self) -> None:
         """End the threads without waiting for them."""
         self._closed = True
-        for _ in range(THREADS):
+        for _ in range(self._count):
             self._jobs.put(None)
 
     def _run(self) -> None:
         if sys.platform == "linux":  # there, the priority belongs to the thread
             with suppress(OSError):  # a sandbox may forbid it
                 thread = get_native_id()
-                os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+                os.setpriority(os.PRIO_PROCESS, thread, max(self._niceness, os.getpriority(os.PRIO_PROCESS, thread)))
         while (job := self._jobs.get()) is not None:
             job()
 
@@ -80,4 +78,4 @@ class FileThreads:
             on_result(result)
 
 
-_conforms: type[Worker] = FileThreads
+_conforms: type[Worker] = WorkerThreads

@@ -1,3 +1,5 @@
+"""Work that may block runs on threads, and its results arrive in turns of the reactor."""
+
 from __future__ import annotations
 
 import os
@@ -8,15 +10,16 @@ from threading import get_native_id
 
 import pytest
 
-from broadcast.files.threads import NICENESS, FileThreads
+from broadcast.threads import WorkerThreads
 
+NICENESS = 15
 Turns = SimpleQueue[Callable[[], None]]
 
 
 def run(work: Callable[[], object]) -> object:
     """Return the result of *work* on the threads."""
     turns: Turns = SimpleQueue()
-    threads = FileThreads(turns.put)
+    threads = WorkerThreads(turns.put, "test", 2, NICENESS)
     results: list[object] = []
     threads.run(work, results.append)
     turns.get(timeout=60)()
@@ -47,7 +50,7 @@ def test_the_reactor_has_precedence() -> None:
 
 def test_nothing_is_delivered_after_the_close() -> None:
     turns: Turns = SimpleQueue()
-    threads = FileThreads(turns.put)
+    threads = WorkerThreads(turns.put, "test", 2, NICENESS)
     results: list[object] = []
     threads.run(lambda: 1, results.append)
     deliver = turns.get(timeout=60)
