@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from broadcast.doors.jsonrpc import errors, messages
+from broadcast.doors.jsonrpc import catalogue, errors, messages
 from broadcast.doors.jsonrpc.errors import Code
 
 OPENRPC: Final = "1.3.2"
@@ -36,10 +36,10 @@ Document = dict[str, Any]
 def build() -> Document:
     """Return the document."""
     structs = [
-        *(method.params for method in messages.METHODS.values()),
-        *(method.result for method in messages.METHODS.values()),
-        *messages.NOTIFICATIONS.values(),
-        *messages.EVENTS.values(),
+        *(method.params for method in catalogue.METHODS.values()),
+        *(method.result for method in catalogue.METHODS.values()),
+        *catalogue.NOTIFICATIONS.values(),
+        *catalogue.EVENTS.values(),
         messages.MemberInfo,
         errors.Error,
     ]
@@ -53,7 +53,7 @@ def build() -> Document:
             "version": str(messages.PROTOCOL_VERSION),
             "license": {"name": "MIT"},
         },
-        "methods": [_describe_method(name, method, schemas) for name, method in messages.METHODS.items()],
+        "methods": [_describe_method(name, method, schemas) for name, method in catalogue.METHODS.items()],
         "x-notifications": [
             {
                 "name": name,
@@ -61,7 +61,7 @@ def build() -> Document:
                 "paramStructure": "by-name",
                 "params": _describe_params(params, schemas),
             }
-            for name, params in messages.NOTIFICATIONS.items()
+            for name, params in catalogue.NOTIFICATIONS.items()
         ],
         "components": {"schemas": schemas, "errors": dict(_describe_errors())},
     }
@@ -69,7 +69,7 @@ def build() -> Document:
 
 def _event_schemas(schemas: Mapping[str, Document]) -> Iterator[Document]:
     """Yield the schemas of the events in results, each with its method."""
-    for name, event in messages.EVENTS.items():
+    for name, event in catalogue.EVENTS.items():
         schema = schemas[event.__name__]
         method = {"method": {"const": name}}
         yield {
@@ -80,8 +80,8 @@ def _event_schemas(schemas: Mapping[str, Document]) -> Iterator[Document]:
         }
 
 
-def _describe_method(name: str, method: messages.Method, schemas: Mapping[str, Document]) -> Document:
-    common = [reason for reason in messages.COMMON_REASONS if (name, reason) != ("hello", "hello-first")]
+def _describe_method(name: str, method: catalogue.Method, schemas: Mapping[str, Document]) -> Document:
+    common = [reason for reason in catalogue.COMMON_REASONS if (name, reason) != ("hello", "hello-first")]
     (result,), _ = msgspec.json.schema_components([method.result], ref_template=_REF)
     return {
         "name": name,

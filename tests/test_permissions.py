@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from broadcast.core.commands import COMMANDS, find_command
-from broadcast.doors.jsonrpc.messages import METHODS
+from broadcast.doors.jsonrpc.catalogue import METHODS
 from broadcast.doors.jsonrpc.methods import HANDLERS
 from tests.doors.jsonrpc.programs import ProgramWorld
 from tests.files import take_files

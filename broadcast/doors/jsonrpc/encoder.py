@@ -16,8 +16,9 @@ from msgspec import UNSET, Raw, Struct
 from broadcast.core import events
 from broadcast.core.events import Action, Message, Shared
 from broadcast.doors.jsonrpc import messages
+from broadcast.doors.jsonrpc.catalogue import NOTIFICATIONS
 from broadcast.doors.jsonrpc.errors import Code
-from broadcast.doors.jsonrpc.messages import NOTIFICATIONS, Notification
+from broadcast.doors.jsonrpc.messages import Notification
 
 if TYPE_CHECKING:
     from broadcast.core.events import Event, FileInfo, Line, Notice, PrivateMessage, Stored

@@ -9,8 +9,9 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from broadcast.doors.jsonrpc.catalogue import METHODS, Params
 from broadcast.doors.jsonrpc.errors import Code, RpcError
-from broadcast.doors.jsonrpc.messages import METHODS, Params, RequestId, Uid
+from broadcast.doors.jsonrpc.messages import RequestId, Uid
 
 
 class Request(Struct, frozen=True, kw_only=True, gc=False):

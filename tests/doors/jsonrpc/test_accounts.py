@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address
 
 from broadcast.core.hub import Settings
 from broadcast.doors.jsonrpc.accounts import TLS_ONLY
-from broadcast.doors.jsonrpc.messages import METHODS
+from broadcast.doors.jsonrpc.catalogue import METHODS
 from broadcast.doors.jsonrpc.requests import decode_params, decode_request
 from tests.doors.jsonrpc.programs import GRACE, Program, ProgramWorld
 from tests.harness import logged

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.delivery.replay_buffer import ReplayBuffer
-from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, METHODS
+from broadcast.doors.jsonrpc.catalogue import METHODS
+from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES
 from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
 from tests.harness import is_read_from
 

@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from broadcast.doors.jsonrpc import errors, messages
+from broadcast.doors.jsonrpc import catalogue, errors
 from tests.doors.jsonrpc.openrpc import DOCUMENT, DOCUMENT_PATH, ERRORS, Checker, check_params
 
 META_SCHEMA = json.loads(Path(__file__).with_name("openrpc-1.3-schema.json").read_text("utf-8"))
@@ -51,7 +51,7 @@ def test_schemas_are_valid_and_complete() -> None:
 
 
 def test_every_reason_is_used_and_described() -> None:
-    used = {reason for method in messages.METHODS.values() for reason in method.reasons} | {*messages.COMMON_REASONS}
+    used = {reason for method in catalogue.METHODS.values() for reason in method.reasons} | {*catalogue.COMMON_REASONS}
     assert used == errors.REASONS.keys()
     assert {error["code"] for error in ERRORS.values()} == set(errors.Code)
 

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcast.doors.jsonrpc.catalogue import METHODS, Params
 from broadcast.doors.jsonrpc.errors import RpcError
-from broadcast.doors.jsonrpc.messages import (
-    MAX_REQUEST_BYTES,
-    METHODS,
-    HistoryParams,
-    Params,
-    RequestId,
-    SayParams,
-)
+from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, HistoryParams, RequestId, SayParams
 from broadcast.doors.jsonrpc.requests import BadRequest, decode_params, decode_request
 
 SAY = '{"jsonrpc":"2.0","id":1,"method":"say","params":%s}'
