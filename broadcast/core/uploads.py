@@ -191,10 +191,9 @@ class Uploads:
 
     def find_by_uid(self, member: Member, room: str, uid: str) -> Slot | None:
         """Return the slot that *member* has opened with this *uid*, which is not empty, in *room*, None if none."""
-        if self._per_person:
-            for slot in self._slots.values():
-                if slot.uid == uid and slot.member is member and slot.room == room:
-                    return slot
+        for slot in self._slots.values():
+            if slot.uid == uid and slot.member is member and slot.room == room:
+                return slot
         return None
 
     def open_slot(
@@ -286,9 +285,8 @@ class Uploads:
 
     def end_session(self, member: Member) -> None:
         """Release the slots of *member*, whose session ends."""
-        if self._slots:
-            for slot in [slot for slot in self._slots.values() if slot.member is member]:
-                self.end(slot, "the session has ended.")
+        for slot in [slot for slot in self._slots.values() if slot.member is member]:
+            self.end(slot, "the session has ended.")
 
     def _expire_after(self, seconds: float, slot: Slot) -> None:
         """End *slot* if it is in the present state after *seconds*."""

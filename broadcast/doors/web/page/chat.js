@@ -107,7 +107,8 @@ export class Chat extends EventTarget {
     this._isLeaving = false;
     this._saveTimer = /** @type {any} */ (undefined);
     this._view = { key: /** @type {string | null} */ (null), isAtEnd: false };
-    this._memberTimers = new Map();
+    /** The rooms whose members are going to be read. @type {Set<string | null>} */
+    this._membersDue = new Set();
     env.page.addEventListener("pagehide", () => this._setLeaving(true));
     env.page.addEventListener("pageshow", () => this._setLeaving(false));
     env.document.addEventListener("visibilitychange", () => {
@@ -295,9 +296,10 @@ export class Chat extends EventTarget {
 
   /** Return the conversation with this key. Case does not count. @param {string} key */
   find(key) {
+    const exact = this.conversations.get(key);
+    if (exact) return exact;
     const folded = key.toLowerCase();
-    const all = [...this.conversations.values()];
-    return this.conversations.get(key) ?? all.find((one) => one.key.toLowerCase() === folded);
+    return [...this.conversations.values()].find((one) => one.key.toLowerCase() === folded);
   }
 
   /**
@@ -453,7 +455,7 @@ export class Chat extends EventTarget {
    */
   readMembers(conversation) {
     const { room } = conversation;
-    if (this._memberTimers.has(room)) return;
+    if (this._membersDue.has(room)) return;
     const read = (/** @type {string} */ after) => {
       if (!this.connection.isOpen || this.find(conversation.key) !== conversation) return;
       this.connection.send("members", { room, after, count: 1000 }, (error, page) => {
@@ -465,10 +467,11 @@ export class Chat extends EventTarget {
       });
     };
     const begin = () => {
-      this._memberTimers.delete(room);
+      this._membersDue.delete(room);
       read("");
     };
-    this._memberTimers.set(room, this.env.setTimeout(begin, 500 + 2000 * this.env.random()));
+    this._membersDue.add(room);
+    this.env.setTimeout(begin, 500 + 2000 * this.env.random());
   }
 
   // Own lines
