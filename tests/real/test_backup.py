@@ -11,6 +11,7 @@ from shutil import copyfile
 
 from pytest_twisted import ensureDeferred
 
+from broadcast.journals.sqlite.database import fetch
 from broadcast.journals.sqlite.record_tables import read_records
 from tests.real.programs import Programs, Talker, found
 
@@ -77,6 +78,9 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
         db.executemany("INSERT INTO events (seq, at, kind, nick, text) VALUES (?, ?, ?, ?, ?)", rows)
         kitchen = ((KITCHEN | number, 1.7e9, "said", "ann", f"pot {number}", f"u{number}", 77) for number in (1, 2, 3))
         db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", kitchen)
+        shared = ((KITCHEN | number, 1.7e9, "shared", "ann", f"{number}.txt", None, 77) for number in (4, 5))
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", shared)
+        db.execute("INSERT INTO files VALUES (?, 'id', 3, 'text/plain', 'hash', 0, 0)", (KITCHEN | 4,))
         db.execute("INSERT INTO rooms VALUES (5, 'kitchen', 'lunch')")
         db.execute("INSERT INTO accounts VALUES (3, 'ann', 'hash', '', 1.0, 1.0, '', '', '')")
         db.execute("INSERT INTO private_lines VALUES (1, 1.0, 7, 'bob', 3, 'ann', 'psst', 0, 'message', '')")
@@ -93,11 +97,13 @@ async def test_lines_before_and_after_the_damage_of_a_journal_are_salvaged(progr
     (data / "journal.sqlite").rename(damaged / "journal.sqlite")
     salvage = programs.run("/bin/sh", "-c", f"cd {new.parent}\n{commands('row_number', tmp_path)}")
     assert await salvage.end() == 0, salvage.text()
-    *lines, first, second, third = stored(new)
+    *lines, first, second, third, fourth, fifth = stored(new)
     assert [first, second, third] == [(KITCHEN | number, f"pot {number}") for number in (1, 2, 3)]
+    assert [fourth, fifth] == [(KITCHEN | number, f"{number}.txt") for number in (4, 5)]
     with closing(sqlite3.connect(new)) as db:
         assert db.execute("SELECT * FROM rooms").fetchall() == [(0, "lobby", ""), (5, "kitchen", "lunch")]
         assert db.execute("SELECT upto FROM indexed").fetchall() == [(0,), (KITCHEN,)]
+        assert [type(event).__name__ for event in fetch(db, 5, 4, 5)] == ["Shared", "Message"]
         records = read_records(db)
         assert [account.name for account in records.accounts] == ["ann"]
         assert records.next_account == 1008
