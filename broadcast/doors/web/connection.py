@@ -393,6 +393,8 @@ class HttpConnection(Protocol):
             self.transport.resumeProducing()
         result = open_protocol(transport, self._writer)
         if isinstance(result, Refusal):
+            if self._is_proxy:
+                connections.count_as(self, None)  # the proxy may send the next request of another client
             respond_text(reply, result.status, result.text, result.headers)
             return
         exchange.end()

@@ -181,6 +181,16 @@ def test_successor_behind_a_proxy_sees_the_client(given: str | None, scheme: str
     assert transport.getPeer() == kind("TCP", given or PROXY, 50000)
 
 
+def test_refused_request_behind_a_proxy_counts_for_nobody() -> None:
+    world = HttpWorld(replace(DEFAULTS, address_connections=1), TrustedProxies([PROXY]))
+    world.answer = lambda _request, reply: reply.hand_over(lambda *_: Refusal(400, "No."))
+    clients = [world.client(IPv4Address("TCP", PROXY, port)) for port in range(2)]
+    for client in clients:
+        client.send(request_bytes(target="/echo", x_forwarded_for="198.51.100.9"))
+        assert client.response().text.startswith("No.")
+    assert world.connections.limiter.total == 2
+
+
 def test_successor_behind_a_proxy_counts_for_the_client() -> None:
     world = HttpWorld(replace(DEFAULTS, address_connections=1), TrustedProxies([PROXY]))
     world.answer = opener = Opener()
