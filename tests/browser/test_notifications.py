@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from tests.browser.conftest import find_browser
 from tests.browser.people import Person, Program, Server, wait_until
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_the_page_works_over_plain_http_from_elsewhere(browser: Browser, tmp_pat
     server._options += ("--web-origin", origin)
     server.start()
     elsewhere = browser.browser_type.launch(
-        executable_path=shutil.which("chromium"),
+        executable_path=find_browser(),
         args=["--no-sandbox", "--host-resolver-rules=MAP chat.example 127.0.0.1"],
     )
     try:
