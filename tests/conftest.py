@@ -75,10 +75,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage of tests with random examples: it would double their time."""
+    """Measure no coverage where it would only double the time of a test.
+
+    A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
+    over each kind of writer.
+    """
     for item in items:
-        if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
-            item.add_marker("no_cover")
+        if isinstance(item, pytest.Function):
+            door = item.callspec.params.get("open_world") if hasattr(item, "callspec") else None
+            if getattr(item.obj, "is_hypothesis_test", False) or door in {"line, direct", "line, TLS"}:
+                item.add_marker("no_cover")
 
 
 @pytest.fixture(autouse=True)
