@@ -74,6 +74,8 @@ MIGRATIONS: list[Sequence[str]] = [
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 
+FILES_VERSION = 6
+"""The schema version from which on lines can share files."""
 FTS = "fts5"
 """SQLite's module for full-text search. Some builds lack it."""
 TOKENIZER = "unicode61 remove_diacritics 2"
