@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from time import perf_counter
 from typing import Any, TypeVar
 
 from broadcast.core.errors import JournalDamaged, JournalError
@@ -16,12 +17,12 @@ from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue
+from broadcast.journals.query_thread import Kind, Query, QueryThread
 from broadcast.journals.sqlite.commit_thread import CommitThread, RecordWrite
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile, read_last_number
 from broadcast.journals.sqlite.database import connect, read_room, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.opening import open_database
-from broadcast.journals.sqlite.query_thread import Kind, Query, QueryThread
 from broadcast.journals.sqlite.records import SqliteRecords
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from broadcast.journals.sqlite.room_record import RoomRecord
@@ -33,6 +34,12 @@ MAX_NAME_BYTES = 1000
 """Maximum size of a room's name."""
 
 T = TypeVar("T")
+
+
+def _connect_reader(path: Path, files: OpenFiles) -> sqlite3.Connection:
+    """Return a connection that reads the file *path*, if it is in its place. Raises ``JournalError``."""
+    files.verify_path()
+    return connect(path, writing=False)
 
 
 class SqliteJournal:
@@ -61,7 +68,7 @@ class SqliteJournal:
         self._last_number: LastNumberFile | None = None
         self._connection: WritingConnection | None = None
         self._commit_thread: CommitThread | None = None
-        self._query_thread: QueryThread | None = None
+        self._query_thread: QueryThread[sqlite3.Connection] | None = None
         self.records = SqliteRecords(self, call_soon)
         self._scheduled: list[SqliteRoomLog] = []
         """Rooms with events that have not been passed to the commit thread yet."""
@@ -90,7 +97,7 @@ class SqliteJournal:
                 raise
             now = self.commit_stats.now
             files = OpenFiles(path, self._lock, self._last_number, now)
-            self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
+            self._query_thread = QueryThread(partial(_connect_reader, path, files), self._call_soon, perf_counter)
             self._connection = WritingConnection(path, files, db, room, self._query_thread.disconnected, now)
             self._commit_thread = CommitThread(self._connection, self._committed, self.commit_stats)
         except BaseException:
@@ -146,7 +153,7 @@ class SqliteJournal:
             if (chunks or writes) and self._commit_thread is not None:
                 self._commit_thread.put(chunks, writes)
 
-    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+    def submit(self, kind: Kind, query: Query[sqlite3.Connection], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
         if self._query_thread is not None:
             self._query_thread.submit(kind, query, on_result)

@@ -13,8 +13,8 @@ from broadcast.core.records import AddPrivate, RecordChange, StoredRecords
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import changes_problem
+from broadcast.journals.query_thread import Kind, Query
 from broadcast.journals.sqlite.commit_thread import RecordWrite
-from broadcast.journals.sqlite.query_thread import Kind, Query
 from broadcast.journals.sqlite.record_tables import (
     PrivateSearch,
     read_audit,
@@ -33,7 +33,7 @@ class Threads(Protocol):
     def schedule_write(self, write: RecordWrite) -> None:
         """Pass *write* to the commit thread at the end of this turn, or earlier."""
 
-    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+    def submit(self, kind: Kind, query: Query[sqlite3.Connection], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
 
     def query(self, query: Callable[[sqlite3.Connection], T]) -> T:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from broadcast.core.events import Event
 from broadcast.core.interfaces import ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
+from broadcast.journals.query_thread import Kind, Query
 from broadcast.journals.sqlite.database import fetch, fetch_files
-from broadcast.journals.sqlite.query_thread import Kind, Query
 from broadcast.journals.sqlite.room_record import MAX_SEQ, RoomRecord, key
 from broadcast.journals.sqlite.search_indexer import Search
 
@@ -28,7 +28,7 @@ class Queues(Protocol):
     def hand_over(self) -> None:
         """Give the appended events of all rooms to the commit thread."""
 
-    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+    def submit(self, kind: Kind, query: Query[sqlite3.Connection], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
 
     def forget(self, log: SqliteRoomLog) -> None:
@@ -98,7 +98,7 @@ class SqliteRoomLog:
         self._listener = None
         self._queues.forget(self)
 
-    def _submit(self, kind: Kind, query: Query | None, on_result: Callable[[Any], None]) -> None:
+    def _submit(self, kind: Kind, query: Query[sqlite3.Connection] | None, on_result: Callable[[Any], None]) -> None:
         """Submit *query*. If it is None, because the room is not in the file yet, submit one that finds nothing."""
         self._queues.submit(kind, query or (lambda _db: []), on_result)
 
