@@ -104,11 +104,10 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """The URL of an empty database."""
-    name = postgres.create_database()
-    yield postgres.url(name)
-    postgres.drop_database(name)
+def postgres_url(postgres: PostgresServer) -> str:
+    """The URL of a database that holds an empty journal, or none yet."""
+    postgres.empty()
+    return postgres.url()
 
 
 @pytest_twisted.async_yield_fixture

@@ -48,14 +48,17 @@ def test_server_ends_with_a_killed_test() -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_each_test_has_a_database_of_its_own(postgres: PostgresServer, postgres_url: str) -> None:
+def test_database_is_empty_at_the_begin_of_each_test(postgres: PostgresServer, postgres_url: str) -> None:
     import psycopg  # noqa: PLC0415 -- it may be missing
 
     with psycopg.connect(postgres_url) as connection:
-        tables = connection.execute("SELECT current_user, count(*) FROM pg_tables WHERE schemaname = 'public'")
-        assert tables.fetchone() == (OWNER, 0)
-        database = connection.info.dbname
-    with psycopg.connect(postgres.tcp_url(database), password=PASSWORD) as connection:
-        assert connection.info.dbname == database
+        connection.execute("CREATE SCHEMA s CREATE TABLE a (b int PRIMARY KEY) CREATE TABLE c (d int REFERENCES a)")
+        connection.execute("INSERT INTO s.a SELECT generate_series(1, 50000)")
+        connection.execute("INSERT INTO s.c VALUES (1)")
+    postgres.empty()
+    with psycopg.connect(postgres.tcp_url(), password=PASSWORD) as connection:
+        counts = connection.execute("SELECT current_user, (SELECT count(*) FROM s.a), (SELECT count(*) FROM s.c)")
+        assert counts.fetchone() == (OWNER, 0, 0)
+        connection.execute("DROP SCHEMA s CASCADE")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(postgres.tcp_url(database), password="wrong")
+        psycopg.connect(postgres.tcp_url(), password="wrong")
