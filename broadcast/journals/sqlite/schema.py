@@ -75,6 +75,9 @@ MIGRATIONS: list[Sequence[str]] = [
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 
+FILES_VERSION = 6
+"""The schema version from which on lines can share files."""
+
 
 def verify_schema(db: sqlite3.Connection, path: Path) -> None:
     """Raise ``JournalDamaged`` or ``JournalTooNew`` unless *db* is a journal that this program can use or migrate."""
