@@ -12,6 +12,7 @@ import psycopg
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Action, FileInfo, Message, Shared, Stored
 from broadcast.core.time_slice import CallSoon
+from broadcast.journals.commit_queue import REPORTER
 from broadcast.journals.postgres.database import Connection, Database, describe_error, from_text, to_text
 from broadcast.journals.query_thread import QueryThread
 
@@ -68,7 +69,11 @@ def fetch_files(db: psycopg.Connection[Any], room: str, last: int, limit: int) -
 
 
 def read_room(db: psycopg.Connection[Any], name: str, tail: int) -> tuple[RoomRow, list[Stored]]:
-    """Return the room *name* and its last *tail* events. Raises ``JournalError``, also if one of them is missing."""
+    """Return the room *name* and its last *tail* events.
+
+    They are fewer than *tail* if a line of the server stands for missing ones. Raises ``JournalDamaged`` if others are
+    missing, and ``JournalError``.
+    """
     if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
         msg = "the room's name is too long"
         raise JournalError(msg)
@@ -77,11 +82,15 @@ def read_room(db: psycopg.Connection[Any], name: str, tail: int) -> tuple[RoomRo
     if found is None:
         return RoomRow(None, "", 0, 0), []
     row = RoomRow(found[0], from_text(found[1]), *found[2:])
-    recent = fetch(db, name, max(row.last - tail, 0) + 1, row.last)
-    if len(recent) != min(tail, row.last):
+    recent: list[Stored] = []
+    for event in reversed(fetch(db, name, max(row.last - tail, 0) + 1, row.last)):
+        if event.seq != row.last - len(recent):
+            break
+        recent.append(event)
+    if len(recent) != min(tail, row.last) and not (recent and recent[-1].nick == REPORTER):
         msg = f"the room {name} lacks some of its lines: restore the database from a backup"
         raise JournalDamaged(msg)
-    return row, recent
+    return row, recent[::-1]
 
 
 class UidsQuery:

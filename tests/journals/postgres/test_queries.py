@@ -71,6 +71,8 @@ def test_room_without_some_of_its_lines_is_damaged(db: Connection) -> None:
     assert [event.seq for event in read_room(db, "lobby", 1)[1]] == [3]
     with pytest.raises(JournalDamaged, match="lobby lacks some of its lines"):
         read_room(db, "lobby", 2)
+    db.execute("UPDATE lines SET nick = 'server'")
+    assert [event.seq for event in read_room(db, "lobby", 2)[1]] == [3]
     with pytest.raises(JournalError, match="too long"):
         read_room(db, "x" * 1001, 2)
 
