@@ -77,12 +77,13 @@ def _run(options: Namespace) -> int:
 
 
 def _change(folder: Path, options: Namespace) -> None:
-    """Change an account."""
+    """Change an account, or remove a file."""
     from broadcast.admin.passwords import ask_password  # noqa: PLC0415
     from broadcast.admin.requests import request  # noqa: PLC0415
 
     find_journal(folder)
-    params = {name: getattr(options, name) for name in ("name", "old", "new", "role") if hasattr(options, name)}
+    names = ("name", "old", "new", "role", "address", "why")
+    params = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if options.command in {"add", "passwd"}:
         params["password"] = ask_password().encoded.decode()
     write([request(folder, options.command, params, _warn)])
