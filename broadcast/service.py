@@ -43,6 +43,7 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
+from broadcast.files.contents import FOLDER as FILES_FOLDER
 from broadcast.files.store import NICENESS as FILE_NICENESS
 from broadcast.files.store import THREADS as FILE_THREADS
 from broadcast.files.store import FileStore
@@ -508,7 +509,7 @@ def _make_file_store(
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
     threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS, FILE_NICENESS)
-    folder = directory / "files"
+    folder = directory / FILES_FOLDER
     store = FileStore(folder, threads, reactor.callLater, time, days=limits.file_days, report=_log_file_fault)
     clock = UploadClock(monotonic, time, reactor.callLater)
     uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))

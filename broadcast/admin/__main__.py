@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from broadcast.admin.output import align, discard_output, write
 from broadcast.admin.status import CLOSED_OUTPUT, DAMAGED, DONE, INTERRUPTED, STREAM, UNUSABLE, AdminError
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.sanitize import sanitize
+from broadcast.files.contents import FOLDER
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, read_last_number
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def _run(options: Namespace) -> int:
             from broadcast.admin.backup import back_up  # noqa: PLC0415 - each command imports only what it needs
 
             with open_to_read(find_journal(folder), any_version=True) as db:
-                back_up(db, options.file)
+                problems = back_up(db, folder / FOLDER, options.file)
+            for problem in problems:
+                _warn(problem)
+            return DAMAGED if problems else DONE
         case "export":
             from broadcast.admin.export import Selection, export  # noqa: PLC0415
 
@@ -109,7 +113,7 @@ def _verify(folder: Path, backup: Path | None) -> int:
     path = backup.absolute() if backup else find_journal(folder)
     try:
         with open_to_read(path, any_version=True) as db:
-            problems = list(islice(verify(db, last), MAX_PROBLEMS))
+            problems = list(islice(chain(verify(db, last), _verify_files(backup)), MAX_PROBLEMS))
             if not problems:
                 write([*describe_rooms(db), "The journal is intact."])
                 return DONE
@@ -121,6 +125,14 @@ def _verify(folder: Path, backup: Path | None) -> int:
     write(problems)
     advice = "use another backup" if backup else "restore a backup, or save what is readable"
     return _fail(DAMAGED, f"{path} is damaged: {advice}")
+
+
+def _verify_files(backup: Path | None) -> Iterator[str]:
+    """Yield one line for each problem of the files of *backup*. The server may remove its own at any time."""
+    from broadcast.admin.backup_files import files_of, verify_files  # noqa: PLC0415
+
+    if backup is not None and (folder := files_of(backup.absolute())).exists():
+        yield from verify_files(folder)
 
 
 def _fail(status: int, why: str) -> int:

@@ -98,10 +98,14 @@ COMMANDS: Final = (
     ),
     Command(
         "verify",
-        "check that the journal, or a backup, is intact",
+        "check that the journal, or a backup with its files, is intact",
         (Argument("FILE", "the backup", {"nargs": "?", "type": Path}),),
     ),
-    Command("backup", "copy the journal to a new file", (Argument("FILE", "the new file", {"type": Path}),)),
+    Command(
+        "backup",
+        "copy the journal to a new file, and the shared files to the folder FILE.files",
+        (Argument("FILE", "the new file", {"type": Path}),),
+    ),
 )
 """All commands, in the order of the help."""
 

@@ -15,14 +15,12 @@ from broadcast.journals.sqlite.data_dir import LastNumber
 from broadcast.journals.sqlite.database import COLUMNS, EVENT_COLUMNS, REPORTER, from_row
 from broadcast.journals.sqlite.record_tables import read_records, select_records
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, key_range
-from broadcast.journals.sqlite.schema import MIGRATIONS
+from broadcast.journals.sqlite.schema import FILES_VERSION, MIGRATIONS
 
 MAX_PROBLEMS: Final = 20
 """Maximum number of problems that are reported."""
 LINES_VERSION: Final = 4
 """The schema version from which on lines have all their columns."""
-FILES_VERSION: Final = 6
-"""The schema version from which on lines can share files."""
 AUDIT_ROWS: Final = 10_000
 
 

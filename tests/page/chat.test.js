@@ -675,37 +675,57 @@ test("a reload whose session needs a password asks for it", async () => {
   assert.deepEqual([after.chat.state, after.problems()[0].field], ["start", "password"]);
 });
 
-test("a duplicated tab notices that its session is used, and asks", async () => {
-  const channels = new FakeChannels();
-  const first = join(welcome(), { channels });
-  const copy = { ...first.env.session, values: new Map(first.env.session.values) };
-  copy.getItem = (key) => copy.values.get(key) ?? null;
-  copy.removeItem = (key) => void copy.values.delete(key);
-  const second = make({ session: copy, channels });
-  assert.equal(await second.chat.start(), false);
-  assert.deepEqual([second.chat.state, second.chat.isDuplicate, second.env.sockets.length], ["start", true, 0]);
-  assert.equal(second.problems()[0].reason, "duplicate");
-  second.chat.join({ nick: "ann2" });
-  second.env.socket.open();
-  assert.equal(second.env.socket.last("hello").params.resume, undefined);
-  assert.equal(first.chat.state, "open");
+for (const isSecure of [true, false]) {
+  const where = isSecure ? "with locks" : "without locks";
+
+  test(`a duplicated tab notices that its session is used, and asks, ${where}`, async () => {
+    const channels = new FakeChannels({ isSecure });
+    const first = join(welcome(), { channels });
+    const copy = { ...first.env.session, values: new Map(first.env.session.values) };
+    copy.getItem = (key) => copy.values.get(key) ?? null;
+    copy.removeItem = (key) => void copy.values.delete(key);
+    const second = make({ session: copy, channels });
+    assert.equal(await second.chat.start(), false);
+    assert.deepEqual([second.chat.state, second.chat.isDuplicate, second.env.sockets.length], ["start", true, 0]);
+    assert.equal(second.problems()[0].reason, "duplicate");
+    second.chat.join({ nick: "ann2" });
+    second.env.socket.open();
+    assert.equal(second.env.socket.last("hello").params.resume, undefined);
+    assert.equal(first.chat.state, "open");
+  });
+
+  test(`a duplicated tab can take the session over, ${where}`, async () => {
+    const channels = new FakeChannels({ isSecure });
+    const first = join(welcome(), { channels });
+    const second = make({ session: first.env.session, channels });
+    await second.chat.start();
+    second.chat.takeOver();
+    second.env.socket.open();
+    assert.equal(second.env.socket.last("hello").params.resume.token, "t");
+  });
+}
+
+test("a tab that crashed resumes at once if locks show that no other tab has its session", async () => {
+  const before = join();
+  const after = make({ session: before.env.session, channels: new FakeChannels({ isSecure: true }) });
+  assert.equal(await after.chat.start(), true);
+  assert.equal(after.chat.state, "connecting");
 });
 
-test("a duplicated tab can take the session over", async () => {
-  const channels = new FakeChannels();
-  const first = join(welcome(), { channels });
-  const second = make({ session: first.env.session, channels });
-  await second.chat.start();
-  second.chat.takeOver();
-  second.env.socket.open();
-  assert.equal(second.env.socket.last("hello").params.resume.token, "t");
-});
-
-test("a tab that crashed resumes, because no other tab answers", async () => {
+test("a tab that crashed resumes after a while if nobody answers without locks", async () => {
   const before = join();
   const after = make({ session: before.env.session });
   const started = after.chat.start();
   after.env.advance(1000);
   assert.equal(await started, true);
   assert.equal(after.chat.state, "connecting");
+});
+
+test("a tab releases its session when it ends", async () => {
+  const channels = new FakeChannels({ isSecure: true });
+  const { chat, env } = join(welcome(), { channels });
+  assert.equal(channels.held.length, 1);
+  env.socket.notify("goodbye", { reason: "kicked", reconnect: false, after: 0 });
+  await Promise.resolve();
+  assert.deepEqual([chat.state, channels.held], ["ended", []]);
 });
