@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from threading import Lock
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from broadcast.core.events import Event
 from broadcast.journals.commit_queue import CommittedQueue, Receiver
@@ -77,58 +77,68 @@ class MergedLog(Receiver, Protocol):
         """The state of the merging."""
 
 
-class Merger:
+L = TypeVar("L", bound=MergedLog)
+
+
+class Merger(Generic[L]):
     """Passes the events of this server and of the others to *committed*. Any thread may use it."""
 
-    def __init__(self, committed: CommittedQueue[MergedLog]) -> None:
+    def __init__(self, committed: CommittedQueue[L]) -> None:
         self._committed = committed
         self._lock = Lock()
 
-    def begin(self, logs: Iterable[MergedLog]) -> None:
+    def begin(self, logs: Iterable[L]) -> None:
         """Note that a batch with events of *logs* is in flight."""
         with self._lock:
             for log in logs:
                 log.stream.in_flight = True
 
-    def add_own(self, segments: Sequence[tuple[MergedLog, Segment | Sequence[Event]]]) -> bool:
-        """Add the segments of a batch whose result is known, or events that are not in the database.
-
-        Return whether events of other servers must be read before all of them can be delivered.
-        """
-        ready: list[tuple[MergedLog, Sequence[Event]]] = []
+    def end(self, logs: Iterable[L]) -> None:
+        """Note that the batch in flight, with events of *logs*, has not taken effect."""
         with self._lock:
+            for log in logs:
+                log.stream.in_flight = False
+                self._deliver(log)
+
+    def add_own(self, segments: Sequence[tuple[L, Segment | Sequence[Event]]]) -> list[L]:
+        """Add the segments of the batch in flight, or events that are not in the database.
+
+        Return the logs in which events of other servers come first.
+        """
+        with self._lock:
+            ready: list[tuple[L, Sequence[Event]]] = []
+            behind: list[L] = []
             for log, segment in segments:
                 stream = log.stream
                 if isinstance(segment, Segment):
                     stream.in_flight = False
                     stream.segments.append(segment)
+                    if events := stream.drain():
+                        ready.append((log, events))
+                    if stream.segments:
+                        behind.append(log)
                 elif stream.segments:
                     stream.segments[-1].events.extend(segment)
-                else:
+                elif segment:
                     ready.append((log, segment))
-                    continue
-                if events := stream.drain():
-                    ready.append((log, events))
             if ready:
                 self._committed.add(ready)
-            return any(log.stream.segments or log.stream.others for log, _ in segments)
+            return behind
 
-    def end(self, logs: Iterable[MergedLog]) -> None:
-        """Note that a batch with events of *logs* has not taken effect."""
-        with self._lock:
-            ready: list[tuple[MergedLog, Sequence[Event]]] = []
-            for log in logs:
-                log.stream.in_flight = False
-                if events := log.stream.drain():
-                    ready.append((log, events))
-            if ready:
-                self._committed.add(ready)
-
-    def add_read(self, log: MergedLog, events: Iterable[ReadEvent], read_to: Position) -> None:
+    def add_read(self, log: L, events: Iterable[ReadEvent], read_to: Position) -> None:
         """Add *events* of all servers, in order, which were read up to the position *read_to*."""
         with self._lock:
             stream = log.stream
             stream.others.extend(each for each in events if each.position > stream.read_to)
             stream.read_to = max(stream.read_to, read_to)
-            if ready := stream.drain():
-                self._committed.add([(log, ready)])
+            self._deliver(log)
+
+    def pass_by(self, chunks: Sequence[tuple[L, Sequence[Event]]]) -> None:
+        """Deliver events that are not in the database before those that wait."""
+        with self._lock:
+            if chunks := [chunk for chunk in chunks if chunk[1]]:
+                self._committed.add(chunks)
+
+    def _deliver(self, log: L) -> None:
+        if events := log.stream.drain():
+            self._committed.add([(log, events)])

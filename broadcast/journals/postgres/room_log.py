@@ -17,22 +17,25 @@ from broadcast.journals.postgres.search import Search
 from broadcast.journals.query_thread import Kind, Query
 
 
-class Queries(Protocol):
-    """The queue to a journal's query thread."""
+class Threads(Protocol):
+    """The way to a journal's threads that read."""
 
     def submit(self, kind: Kind, query: Query[Connection], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
+
+    def forget(self, log: PostgresRoomLog) -> None:
+        """Release what the threads hold for *log*."""
 
 
 class PostgresRoomLog:
     """The log of the room *name*, whose events up to *position* have been read."""
 
-    def __init__(self, queue: BatchQueue[PostgresRoomLog], queries: Queries, name: str, position: Position) -> None:
+    def __init__(self, queue: BatchQueue[PostgresRoomLog], threads: Threads, name: str, position: Position) -> None:
         self.name = name
         self.stream: MergedStream = MergedStream(position)
         """The state that belongs to the ``Merger``."""
         self._queue = queue
-        self._queries = queries
+        self._threads = threads
         self._listener: Callable[[Sequence[Event]], None] | None = None
         self._appended: list[Event] = []
         """Events that have not been passed to the commit thread yet."""
@@ -61,24 +64,24 @@ class PostgresRoomLog:
 
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""
-        self._queries.submit(Kind.READ, partial(fetch, room=self.name, first=first, last=last), on_result)
+        self._threads.submit(Kind.READ, partial(fetch, room=self.name, first=first, last=last), on_result)
 
     def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* events up to *last* that match *query*, including those that are not yet indexed."""
-        self._queries.submit(Kind.SEARCH, Search(query, self.name, last, limit), on_result)
+        self._threads.submit(Kind.SEARCH, Search(query, self.name, last, limit), on_result)
 
     def read_files(self, last: int, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* events up to *last* that share a file. There is an index."""
-        self._queries.submit(Kind.READ, partial(fetch_files, room=self.name, last=last, limit=limit), on_result)
+        self._threads.submit(Kind.READ, partial(fetch_files, room=self.name, last=last, limit=limit), on_result)
 
     def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
         """Find the ``uid`` of each event from *first* to *last* that has one."""
-        self._queries.submit(Kind.READ, UidsQuery(self.name, first, last), on_result)
+        self._threads.submit(Kind.READ, UidsQuery(self.name, first, last), on_result)
 
     def close(self) -> None:
         """Release what is in memory."""
         self._listener = None
-        self._queue.forget(self)
+        self._threads.forget(self)
 
 
 _conforms: type[RoomLog] = PostgresRoomLog

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import json
 
 from broadcast.core.events import (
+    STORED,
     Action,
     AwayChanged,
     Event,
@@ -32,10 +33,13 @@ _FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {
     AwayChanged: ("session", "nick", "away", "reason"),
     TopicChanged: ("session", "nick", "text"),
 }
+_LINES: dict[type[Any], str] = {Message: "said", Action: "emoted", Shared: "shared"}
 _KINDS = {Joined: "joined", Left: "left", Renamed: "renamed", AwayChanged: "away", TopicChanged: "topic"}
 _TYPES = {kind: event_type for event_type, kind in _KINDS.items()}
 _VALUES = {event_type: attrgetter(*names) for event_type, names in _FIELDS.items()}
 
+DURABLE: Final = frozenset({"said", "emoted", "shared", "topic"})
+"""The kinds of rows that a commit makes durable."""
 STREAMED: Final = tuple(_KINDS)
 """The events without a number that other servers receive."""
 
@@ -43,13 +47,10 @@ STREAMED: Final = tuple(_KINDS)
 def to_row(index: int, event: Event) -> Row | None:
     """Return the row of *event* in the room with this *index*, None if the event is of no interest to other servers."""
     kind = type(event)
-    if kind is Message or kind is Action:
-        assert isinstance(event, Message | Action)
+    if isinstance(event, STORED):
         at = event.at if event.at - event.at == 0 else str(event.at)  # JSON knows no infinity
-        name = "said" if kind is Message else "emoted"
-        return index, name, event.session, event.nick, event.text, at, event.uid or None, None
-    if isinstance(event, Shared):
-        return index, "shared", event.session, event.nick, event.text, event.at, event.uid or None, _to_file(event.file)
+        file = _to_file(event.file) if isinstance(event, Shared) else None
+        return index, _LINES[kind], event.session, event.nick, event.text, at, event.uid or None, file
     values = _VALUES.get(kind)
     return None if values is None else (index, _KINDS[kind], *values(event))
 
