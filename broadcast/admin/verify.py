@@ -11,8 +11,9 @@ from broadcast.admin.database import read_private_lines, read_rooms
 from broadcast.admin.output import Progress, show_progress
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.records import AuditEntry
+from broadcast.journals.commit_queue import REPORTER
 from broadcast.journals.sqlite.data_dir import LastNumber
-from broadcast.journals.sqlite.database import COLUMNS, EVENT_COLUMNS, REPORTER, from_row
+from broadcast.journals.sqlite.database import COLUMNS, EVENT_COLUMNS, from_row
 from broadcast.journals.sqlite.record_tables import read_records, select_records
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, key_range
 from broadcast.journals.sqlite.schema import FILES_VERSION, MIGRATIONS

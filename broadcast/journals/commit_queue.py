@@ -11,6 +11,9 @@ from broadcast.core.events import Event, Stored, TopicChanged
 from broadcast.core.records import RecordChange
 from broadcast.core.time_slice import SLICE_SECONDS, CallSoon
 
+REPORTER = "server"
+"""The reserved nickname of the line that stands for missing ones. Only before such a line may numbers be missing."""
+
 
 class Receiver(Protocol):
     """The receiver of one room's committed events."""

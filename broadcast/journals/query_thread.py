@@ -56,7 +56,8 @@ class QueryThread(Generic[C]):
 
     *connect* returns the connection when it is first needed and after each error. It may raise ``JournalError``.
     *clock* returns the seconds by which the cost of a query is measured. *is_lost* returns whether a query has failed
-    only because its connection was lost. Then the query runs once more, on a new connection.
+    only because its connection was lost. Then the query runs once more, on a new connection. *describe* returns why a
+    query has failed.
 
     Reads, searches and the opening of rooms alternate, each kind in the order of submission. A query that is not
     finished goes to the end of its queue. So neither a long search nor many of them delay a read for long.
@@ -71,11 +72,13 @@ class QueryThread(Generic[C]):
         call_soon: CallSoon,
         clock: Callable[[], float],
         is_lost: Callable[[C], bool] = lambda _: False,
+        describe: Callable[[Exception], str] = "the journal cannot be read: {}".format,
     ) -> None:
         self._connect = connect
         self._call_soon = call_soon
         self._clock = clock
         self._is_lost = is_lost
+        self._describe = describe
         self._db: C | None = None
         self._db_lock = Lock()
         """Held while a query runs, because another thread may close the connection."""
@@ -175,7 +178,7 @@ class QueryThread(Generic[C]):
                     is_retry = not is_retry and self._db is not None and self._is_lost(self._db)
                     self._disconnect()
                     if not is_retry:
-                        return JournalError(" ".join(f"the journal cannot be read: {error}".split()))
+                        return JournalError(" ".join(self._describe(error).split()))
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None

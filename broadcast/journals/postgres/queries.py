@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import thread_time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,7 +11,10 @@ import psycopg
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.events import Action, FileInfo, Message, Shared, Stored
-from broadcast.journals.postgres.database import from_text, to_text
+from broadcast.core.time_slice import CallSoon
+from broadcast.journals.commit_queue import REPORTER
+from broadcast.journals.postgres.database import Connection, Database, describe_error, from_text, to_text
+from broadcast.journals.query_thread import QueryThread
 
 MAX_NAME_BYTES = 1000
 """Maximum size of a room's name."""
@@ -22,6 +26,16 @@ MAX_SEQ = 2**63 - 1
 _COLUMNS = "seq, at, kind, session, nick, text, coalesce(uid, ''), file"
 _KINDS: dict[str, type[Message | Action]] = {"said": Message, "emoted": Action}
 _ROOM = "(SELECT id FROM rooms WHERE name = %s)"
+
+
+def start_query_thread(database: Database, call_soon: CallSoon) -> QueryThread[Connection]:
+    """Start the thread that reads and searches *database*. It rests in proportion to its own computing time."""
+    return QueryThread(database.connect, call_soon, thread_time, lambda db: db.is_lost, _describe)
+
+
+def _describe(error: Exception) -> str:
+    """Return why a query has failed, as one short line."""
+    return describe_error(error).replace("cannot be written", "cannot be read")
 
 
 class RoomRow(NamedTuple):
@@ -55,7 +69,11 @@ def fetch_files(db: psycopg.Connection[Any], room: str, last: int, limit: int) -
 
 
 def read_room(db: psycopg.Connection[Any], name: str, tail: int) -> tuple[RoomRow, list[Stored]]:
-    """Return the room *name* and its last *tail* events. Raises ``JournalError``, also if one of them is missing."""
+    """Return the room *name* and its last *tail* events.
+
+    They are fewer than *tail* if a line of the server stands for missing ones. Raises ``JournalDamaged`` if others are
+    missing, and ``JournalError``.
+    """
     if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
         msg = "the room's name is too long"
         raise JournalError(msg)
@@ -64,11 +82,15 @@ def read_room(db: psycopg.Connection[Any], name: str, tail: int) -> tuple[RoomRo
     if found is None:
         return RoomRow(None, "", 0, 0), []
     row = RoomRow(found[0], from_text(found[1]), *found[2:])
-    recent = fetch(db, name, max(row.last - tail, 0) + 1, row.last)
-    if len(recent) != min(tail, row.last):
+    recent: list[Stored] = []
+    for event in reversed(fetch(db, name, max(row.last - tail, 0) + 1, row.last)):
+        if event.seq != row.last - len(recent):
+            break
+        recent.append(event)
+    if len(recent) != min(tail, row.last) and not (recent and recent[-1].nick == REPORTER):
         msg = f"the room {name} lacks some of its lines: restore the database from a backup"
         raise JournalDamaged(msg)
-    return row, recent
+    return row, recent[::-1]
 
 
 class UidsQuery:
@@ -115,16 +137,12 @@ def from_row(row: tuple[Any, ...]) -> Stored:
     return _KINDS[kind](session, nick, text, at, seq, uid=uid)
 
 
-def to_columns(file: FileInfo) -> dict[str, object]:
-    """Return *file* as the column ``lines.file`` holds it. The name of the file is the text of the line."""
-    return {name: getattr(file, name) for name in ("id", "size", "type", "sha256", "width", "height")}
-
-
 def _to_file(seq: int, name: str, columns: object) -> FileInfo:
     """Return the file *name* of line *seq* from the column ``lines.file``."""
     try:
-        columns = msgspec.convert(columns, dict[str, str | int])
-        return msgspec.convert({**columns, "name": name}, FileInfo)
+        values = msgspec.convert(columns, dict[str, str | int]).items()
+        texts = {name: from_text(value) if isinstance(value, str) else value for name, value in values}
+        return msgspec.convert({**texts, "name": name}, FileInfo)
     except msgspec.ValidationError:
         raise _unreadable(seq) from None
 

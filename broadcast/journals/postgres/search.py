@@ -94,8 +94,8 @@ class Search:
             rows = db.execute(_INDEXED, (room, [*self._words, _part(room, last)], room, last, CANDIDATES)).fetchall()
             if len(rows) == CANDIDATES:
                 first = min(seq for seq, _ in rows)
-        hits = matching(self._query, [(seq, from_text(text)) for seq, text in rows], missing)
-        if hits:
+        lines = [(seq, from_text(text)) for seq, text in rows]
+        if lines and (hits := matching(self._query, lines, missing)):
             self._found[:0] = fetch_numbers(db, self._room, hits)
         self._last = first - 1
         return self._found if self._last < 1 or len(self._found) >= self._limit else None
