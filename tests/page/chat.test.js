@@ -420,13 +420,12 @@ test("a failed request that nobody waits for is a problem, and no unhandled reje
   assert.deepEqual(all.problems().map((one) => [one.method, one.reason]), [["topic", "not-permitted"]]);
 });
 
-test("a command of the server is answered with lines that only this person sees", async () => {
+test("a command of the server is answered with lines", async () => {
   const all = join();
   const ran = all.chat.command("lobby", "/names");
   assert.deepEqual(all.env.socket.last("command").params, { room: "lobby", line: "/names" });
   all.env.socket.answer("command", { lines: ["2 here: ann, bob"] });
-  await ran;
-  assert.deepEqual(lobby(all).lines.map((line) => [line.kind, line.text]), [["answer", "2 here: ann, bob"]]);
+  assert.deepEqual(await ran, ["2 here: ann, bob"]);
 });
 
 test("a request without a connection is a problem", async () => {
@@ -579,7 +578,7 @@ test("goodbye says when to come back", () => {
 test("goodbye without a return ends the session, and its token is used no more", async () => {
   const all = join();
   all.env.socket.notify("goodbye", { reason: "resumed elsewhere", reconnect: false, after: 0 });
-  assert.deepEqual([all.chat.state, all.chat.endReason], ["ended", "resumed elsewhere"]);
+  assert.deepEqual([all.chat.state, /elsewhere.*another nickname/.test(all.chat.endReason)], ["ended", true]);
   all.env.advance(100000);
   assert.equal(all.env.sockets.length, 1);
   assert.equal(all.env.session.values.size, 0);
