@@ -46,7 +46,7 @@ class CommittedQueue(Generic[R]):
     def add(self, chunks: Iterable[tuple[R, Sequence[Event]]]) -> None:
         """Append *chunks* (at least one): a receiver and its events (at least one, in order).
 
-        May be called from another thread, but always the same one.
+        May be called from other threads, but for one receiver from one at a time.
         """
         with self._lock:
             if self._stopped:

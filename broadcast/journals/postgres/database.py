@@ -32,8 +32,6 @@ _REASONS: dict[type[Exception], str] = {
     errors.ReadOnlySqlTransaction: "the database accepts no changes",
     errors.TooManyConnections: "the database accepts no more connections",
 }
-_ESCAPES = {"\x1a": "\x1a\x1a", "\0": "\x1a0"}
-
 RV = TypeVar("RV")
 
 
@@ -48,11 +46,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if error.sqlstate is None and timeout is None:  # the server has not answered
                 self.close()
             raise
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the connection was lost, so that the outcome of the last call is not known."""
-        return self.closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +81,26 @@ class Database:
 
 def describe_error(error: Exception) -> str:
     """Return why an event was not stored, as one short line."""
-    if isinstance(error, psycopg.Error) and error.sqlstate == STALE:
+    if is_stale(error):
         return "another server has taken the name of this one"
-    if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("08", "57")):
-        is_slow = isinstance(error, errors.QueryCanceled)
-        return _REASONS[errors.QueryCanceled] if is_slow else _UNREACHABLE
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or is_fatal(error)):
+        return _UNREACHABLE
     return _REASONS.get(type(error)) or f"the journal cannot be written: {_one_line(error)}"
+
+
+def is_fatal(error: Exception) -> bool:
+    """Return whether the server has closed the connection with *error*."""
+    return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+def is_stale(error: Exception) -> bool:
+    """Return whether *error* says that the epoch or the number of a batch is no longer valid."""
+    return isinstance(error, psycopg.Error) and error.sqlstate == STALE
+
+
+def is_timeout(error: Exception) -> bool:
+    """Return whether *error* says that a call took too long, so that the same call may succeed later."""
+    return isinstance(error, errors.QueryCanceled | errors.LockNotAvailable)
 
 
 def _one_line(error: Exception) -> str:
