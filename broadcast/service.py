@@ -43,6 +43,7 @@ from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
+from broadcast.files.contents import FOLDER as FILES_FOLDER
 from broadcast.files.store import NICENESS as FILE_NICENESS
 from broadcast.files.store import THREADS as FILE_THREADS
 from broadcast.files.store import FileStore
@@ -370,6 +371,7 @@ def makeService(options: Options) -> Server:
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
+    administration = Administration(authenticator, journal.records, time, lambda: hub.require_uploads().archive, hub)
     return Server(
         journal,
         hub,
@@ -381,7 +383,7 @@ def makeService(options: Options) -> Server:
         monitor=monitor,
         certificate=certificate,
         files=files,
-        admin=_make_admin_socket(reactor, config.data, Administration(authenticator, journal.records, time, hub)),
+        admin=_make_admin_socket(reactor, config.data, administration),
     )
 
 
@@ -508,7 +510,7 @@ def _make_file_store(
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
     threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS, FILE_NICENESS)
-    folder = directory / "files"
+    folder = directory / FILES_FOLDER
     store = FileStore(folder, threads, reactor.callLater, time, days=limits.file_days, report=_log_file_fault)
     clock = UploadClock(monotonic, time, reactor.callLater)
     uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
