@@ -14,6 +14,7 @@ import pytest
 import pytest_twisted
 
 from tests.harness import Person, World
+from tests.postgres import PostgresServer, need_postgres
 from tests.real.programs import Programs
 
 # A slow machine must not fail a test, so examples have no deadline. They are the same in each run, so that only a
@@ -40,7 +41,8 @@ def _forget_surroundings() -> None:
     os.umask(0o022)
     os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
     time.tzset()
-    for name in ("COLORTERM", "NO_COLOR"):
+    # Without bytecode, each started program would compile all modules anew.
+    for name in ("COLORTERM", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     # Of a service manager or a socket unit that has started pytest.
     for name in ("LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
@@ -63,14 +65,14 @@ def _keep_clock() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of workers for ``-n auto``: one more than there are cores, for some tests mostly wait.
+    """Return the number of workers for ``-n auto``: two more than there are cores, for many tests mostly wait.
 
     A single file is run in this process, without the seconds that workers take to start.
     """
     if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1
+    return cores + 2
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +86,29 @@ def wakeup_descriptor() -> Iterator[None]:
     yield
     if descriptor != -1:
         signal.set_wakeup_fd(descriptor)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that uses a PostgreSQL server."""
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that all tests of this process share. A test must leave it running."""
+    server = PostgresServer(need_postgres())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """The URL of a database that holds an empty journal, or none yet."""
+    postgres.empty()
+    return postgres.url()
 
 
 @pytest_twisted.async_yield_fixture

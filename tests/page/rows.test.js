@@ -51,6 +51,13 @@ test("a size is given in the unit that reads best", () => {
   ]);
 });
 
+test("joins and leaves stand in the order in which they happened", () => {
+  assert.equal(foldText([line("left", "ann"), line("joined", "bob")]), "ann left; bob joined");
+  assert.equal(foldText([line("joined", "bob"), line("left", "ann")]), "bob joined; ann left");
+  const all = [line("joined", "ann"), line("joined", "bob"), line("left", "ann"), line("left", "cleo", { text: "tired" })];
+  assert.equal(foldText(all), "bob joined; ann came and went; cleo left: tired");
+});
+
 test("joins and leaves name a person once", () => {
   const all = [line("joined", "ann"), line("left", "ann"), line("left", "bob"), line("joined", "bob")];
   assert.equal(foldText(all), "ann came and went; bob left and came back");

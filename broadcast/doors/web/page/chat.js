@@ -272,18 +272,12 @@ export class Chat extends EventTarget {
   }
 
   /**
-   * Send a command that the server answers, such as /names. Show and return the answer's lines.
+   * Send a command that the server answers, such as /names. Return the answer's lines.
    * @param {string} key @param {string} line
    */
   command(key, line) {
     const room = this.find(key)?.room ?? this.rooms()[0]?.room ?? "";
-    return this.request("command", { room, line }, ({ lines }) => {
-      const conversation = this.find(key);
-      for (const text of lines) {
-        if (conversation) this.notice(conversation, { kind: "answer", text });
-      }
-      return lines;
-    });
+    return this.request("command", { room, line }, ({ lines }) => lines);
   }
 
   /** Begin a private conversation, unless it exists. Return its key. @param {string} nick */

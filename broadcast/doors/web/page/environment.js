@@ -26,6 +26,7 @@ export function browserEnvironment() {
   return {
     WebSocket: window.WebSocket,
     BroadcastChannel: window.BroadcastChannel,
+    locks: navigator.locks,
     page: window,
     document,
     local: storage("localStorage"),

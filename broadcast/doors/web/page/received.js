@@ -9,6 +9,9 @@ import { makeLine } from "./model.js";
  * @typedef {import("./model.js").Conversation} Conversation
  */
 
+const RESUMED =
+  "This conversation was resumed elsewhere, in another tab or on another device. To be here too, join under another nickname.";
+
 /** Take a notification. @param {Chat} chat @param {string} method @param {any} params */
 export function take(chat, method, params) {
   const handler = TAKE[method]; // `ping`, and notifications of later versions, have none
@@ -76,7 +79,7 @@ const TAKE = {
       chat.connection.askedDelay = after * 1000;
       chat.connection.drop(reason);
     } else {
-      chat.end(reason);
+      chat.end(reason === "resumed elsewhere" ? RESUMED : reason);
     }
   },
 };

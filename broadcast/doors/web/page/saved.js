@@ -14,9 +14,11 @@ export class SavedSession {
     this._env = env;
     this._key = `broadcast:${path}`;
     this._held = ""; // the session of this tab
+    this._release = () => {};
     this._asked = "";
     this._onAnswer = () => {};
-    this._channel = env.BroadcastChannel ? new env.BroadcastChannel(this._key) : null;
+    // Locks exist in secure contexts only.
+    this._channel = !env.locks && env.BroadcastChannel ? new env.BroadcastChannel(this._key) : null;
     if (!this._channel) return;
     this._channel.onmessage = (/** @type {{data: any}} */ { data }) => {
       if (data.ask && data.ask === this._held) this._channel.postMessage({ held: data.ask });
@@ -39,7 +41,7 @@ export class SavedSession {
    * @param {Chat} chat @param {boolean} isInUse
    */
   save(chat, isInUse) {
-    this._held = chat.session;
+    this._hold(chat.session);
     try {
       this._env.session.setItem(this._key, JSON.stringify({ ...describe(chat), isInUse }));
     } catch {
@@ -48,20 +50,41 @@ export class SavedSession {
   }
 
   clear() {
-    this._held = "";
+    this._hold("");
     this._env.session.removeItem(this._key);
   }
 
+  /** Let other tabs know that this one has the session, until it ends. @param {string} session */
+  _hold(session) {
+    if (session === this._held) return;
+    this._release();
+    this._held = session;
+    if (!session || !this._env.locks) return;
+    const end = new Promise((resolve) => (this._release = () => resolve(null)));
+    this._env.locks.request(this._lockOf(session), () => end);
+  }
+
+  /** @param {string} session */
+  _lockOf(session) {
+    return `${this._key} ${session}`;
+  }
+
   /**
-   * Return whether another tab holds the session. After a crash, nobody answers.
+   * Return whether another tab holds the session. Without locks, nobody answers after a crash.
    * @param {any} saved @returns {Promise<boolean>}
    */
-  isHeldElsewhere(saved) {
-    if (!saved.isInUse || !this._channel) return Promise.resolve(false);
+  async isHeldElsewhere({ session, isInUse }) {
+    const { locks } = this._env;
+    if (!isInUse) return false;
+    if (locks) {
+      const { held } = await locks.query();
+      return held.some((/** @type {any} */ { name }) => name === this._lockOf(session));
+    }
+    if (!this._channel) return false;
     return new Promise((resolve) => {
-      this._asked = saved.session;
+      this._asked = session;
       this._onAnswer = () => resolve(true);
-      this._channel.postMessage({ ask: saved.session });
+      this._channel.postMessage({ ask: session });
       this._env.setTimeout(() => resolve(false), ANSWER_MS);
     });
   }

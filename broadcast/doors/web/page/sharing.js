@@ -178,7 +178,14 @@ export class Sharing {
   async offer(/** @type {File[]} */ files) {
     const { room } = this;
     if (!this.canShare || room === null) return;
+    const limit = this.chat.welcome.limits.file_bytes ?? Infinity;
     for (const [index, file] of files.entries()) {
+      if (file.size > limit) {
+        const upload = new Upload(file.name, file);
+        this.list.append(upload.row);
+        upload.fail(`it has ${sizeOf(file.size)}, and a file here has at most ${sizeOf(limit)}.`);
+        continue;
+      }
       const clean = make("input");
       clean.type = "checkbox";
       clean.checked = file.type === "image/jpeg"; // photos; another PNG of the same pixels can be larger

@@ -97,10 +97,13 @@ export class Sidebar {
     }));
     this.fill(elements.rooms, items, current.key);
     elements["room-name"].textContent = shown?.room ?? shown?.nick ?? "";
-    elements.topic.textContent = shown?.room === null ? "Private messages" : (shown?.topic ?? "");
+    elements.topic.textContent = elements.topic.title = shown?.room === null ? "Private messages" : (shown?.topic ?? "");
     elements["set-topic"].hidden = elements["people-section"].hidden = !shown?.room;
     elements["leave-room"].textContent = shown?.room ? `Leave ${shown.room}` : "Close these messages";
     elements["leave-room"].hidden = !shown || (shown.room && all.filter(({ room }) => room).length < 2);
+    const elsewhere = all.reduce((sum, one) => sum + (one === shown ? 0 : one.unread), 0);
+    elements["open-sidebar"].classList.toggle("news", elsewhere > 0);
+    elements["open-sidebar"].ariaLabel = `Rooms and people${elsewhere ? `, ${elsewhere} unread` : ""}`;
     elements["own-nick"].textContent = chat.nick;
     elements["set-away"].textContent = chat.away === null ? "Away" : "Back";
   }
