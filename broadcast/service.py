@@ -415,7 +415,13 @@ def _make_entrances(
 
     full = partial(prepare, factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL)))
     alert = partial(prepare, INTERNAL_ERROR_ALERT)
-    entrances = [Entrance(listen(port, "--port"), factory, full) for port in config.ports]
+
+    def prepare_lines(port: IListeningPort) -> None:
+        full(port)
+        if web is not None:
+            web.add_line_port(port)
+
+    entrances = [Entrance(listen(port, "--port"), factory, prepare_lines) for port in config.ports]
     entrances += [Entrance(listen_with_tls(port, "--tls", NO_TLS), factory, alert) for port in config.tls]
     if web is not None:
         tls_pages = [
