@@ -116,6 +116,7 @@ class Administration:
             "remove": (Name, self._remove),
             "rename": (Rename, self._rename),
             "role": (Role, self._set_role),
+            "journal": (Nothing, self._name_journal),
         }
 
     def handle(self, line: bytes, on_answer: OnAnswer) -> None:
@@ -216,6 +217,9 @@ class Administration:
                 on_result(error)
 
         self._accounts.change(account, changed, role=role)
+
+    def _name_journal(self, _params: Nothing, on_result: _Result) -> None:
+        on_result("" if self._hub is None else self._hub.journal_id)
 
     def _finish(self, on_result: _Result, text: str, action: str, target: str, detail: str = "") -> None:
         """Add the change to the audit trail, then report *text*."""
