@@ -371,6 +371,7 @@ def makeService(options: Options) -> Server:
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
+    administration = Administration(authenticator, journal.records, time, lambda: hub.require_uploads().archive, hub)
     return Server(
         journal,
         hub,
@@ -382,7 +383,7 @@ def makeService(options: Options) -> Server:
         monitor=monitor,
         certificate=certificate,
         files=files,
-        admin=_make_admin_socket(reactor, config.data, Administration(authenticator, journal.records, time, hub)),
+        admin=_make_admin_socket(reactor, config.data, administration),
     )
 
 

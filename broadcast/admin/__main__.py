@@ -174,7 +174,7 @@ def _open_copy(options: Namespace, journal_id: str) -> AbstractContextManager[Jo
 
 
 def _change(folder: Path, options: Namespace) -> None:
-    """Change an account."""
+    """Change an account, or remove a file."""
     from broadcast.admin.passwords import ask_password  # noqa: PLC0415
     from broadcast.admin.requests import request, request_of_database  # noqa: PLC0415
 
@@ -182,13 +182,14 @@ def _change(folder: Path, options: Namespace) -> None:
     database = _load_postgres().make_database(url, options.schema) if url else None
     if database is None:
         find_journal(folder)
-    params = {name: getattr(options, name) for name in ("name", "old", "new", "role") if hasattr(options, name)}
+    names = ("name", "old", "new", "role", "address", "why")
+    params = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if options.command in {"add", "passwd"}:
         params["password"] = ask_password().encoded.decode()
     if database is None:
         write([request(folder, options.command, params, _warn)])
     else:
-        write([request_of_database(folder, database, options.command, params)])
+        write([request_of_database(folder, database, options.command, params, _warn)])
 
 
 def _fingerprints(folder: Path, other: Path | None) -> Sequence[str]:

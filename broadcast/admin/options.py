@@ -100,6 +100,14 @@ COMMANDS: Final = (
         (_NAME, Argument("ROLE", "operator or none", {"choices": ("operator", "none")})),
     ),
     Command(
+        "remove-file",
+        "remove a shared file, and all others with the same content",
+        (
+            Argument("ADDRESS", "the address of the file, or its ID"),
+            Argument("WHY", "the reason, for the audit trail", {"nargs": "?", "default": ""}),
+        ),
+    ),
+    Command(
         "fingerprint",
         "print the fingerprints of the server's self-signed certificate and of its key, or of another certificate",
         (Argument("FILE", "the file of the other certificate, as for --cert", {"nargs": "?", "type": Path}),),
