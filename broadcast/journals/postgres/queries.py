@@ -30,7 +30,7 @@ _ROOM = "(SELECT id FROM rooms WHERE name = %s)"
 
 def start_query_thread(database: Database, call_soon: CallSoon) -> QueryThread[Connection]:
     """Start the thread that reads and searches *database*. It rests in proportion to its own computing time."""
-    return QueryThread(database.connect, call_soon, thread_time, lambda db: db.is_lost, _describe)
+    return QueryThread(database.connect, call_soon, thread_time, lambda db: db.closed, _describe)
 
 
 def _describe(error: Exception) -> str:
