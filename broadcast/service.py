@@ -388,6 +388,7 @@ def makeService(options: Options) -> Server:
     folder = None if config.database is None or config.data is None else DirectoryLock(config.data.absolute())
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
+    administration = Administration(authenticator, journal.records, time, lambda: hub.require_uploads().archive, hub)
     return Server(
         journal,
         hub,
@@ -400,7 +401,7 @@ def makeService(options: Options) -> Server:
         certificate=certificate,
         files=files,
         folder=folder,
-        admin=_make_admin_socket(reactor, config.data, Administration(authenticator, journal.records, time, hub)),
+        admin=_make_admin_socket(reactor, config.data, administration),
     )
 
 

@@ -41,7 +41,8 @@ def _forget_surroundings() -> None:
     os.umask(0o022)
     os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
     time.tzset()
-    for name in ("COLORTERM", "NO_COLOR"):
+    # Without bytecode, each started program would compile all modules anew.
+    for name in ("COLORTERM", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     # Of a service manager or a socket unit that has started pytest.
     for name in ("LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
@@ -64,14 +65,14 @@ def _keep_clock() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of workers for ``-n auto``: one more than there are cores, for some tests mostly wait.
+    """Return the number of workers for ``-n auto``: two more than there are cores, for many tests mostly wait.
 
     A single file is run in this process, without the seconds that workers take to start.
     """
     if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1
+    return cores + 2
 
 
 @pytest.fixture(autouse=True)

@@ -46,7 +46,7 @@ def bash(environment: Mapping[str, str], *words: str) -> list[str]:
     ("words", "completed"),
     [
         (["--"], ["--data", "--version", "--help"]),
-        (["re"], ["remove", "rename"]),
+        (["re"], ["remove", "rename", "remove-file"]),
         (["--data", "x", "ba"], ["bans", "backup"]),
         (["export", "--r"], ["--room"]),
         (["role", "ann", ""], ["operator", "none"]),

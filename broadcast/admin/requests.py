@@ -1,4 +1,4 @@
-"""Changes of accounts: asked of the server while one runs, else made in the journal by the same code."""
+"""Changes of accounts and files: asked of the server while one runs, else made in its folder by the same code."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from math import inf
 from pathlib import Path
 from queue import SimpleQueue
 from secrets import token_urlsafe
 from time import monotonic, sleep, time
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from broadcast.accounts.hashing import Hasher
 from broadcast.admin.status import REJECTED, UNKNOWN, UNUSABLE, AdminError
 from broadcast.core.accounts import Accounts, Authenticator
-from broadcast.core.errors import JournalInUse
+from broadcast.core.errors import JournalInUse, RejectedError, StartupError
+from broadcast.files.contents import FOLDER
+from broadcast.files.store import FileStore
 from broadcast.journals.sqlite.data_dir import LOBBY
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.peer_user import peer_user
 from broadcast.server.administration import SOCKET, Administration, encode_request
+
+T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 130.0
 """Time for the server to answer: a little longer than the server itself allows."""
@@ -109,12 +115,38 @@ def _ask_journal(folder: Path, line: bytes, report: Callable[[str], object]) -> 
             hasher = Hasher(calls.put)
             authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, token_urlsafe)
             authenticator.accounts.load(journal.records.load())
-            Administration(authenticator, journal.records, time).handle(line, answers.append)
+            find_archive = partial(_open_files, folder / FOLDER, report)
+            Administration(authenticator, journal.records, time, find_archive).handle(line, answers.append)
             while not answers:
                 calls.get()()
         finally:
             journal.close()
     return answers[0]
+
+
+class _SameThread:
+    """A ``Worker`` without threads, because nobody else waits."""
+
+    def run(self, work: Callable[[], T], on_result: Callable[[T | Exception], None]) -> None:
+        """Call *work*, then *on_result*."""
+        try:
+            result: T | Exception = work()
+        except OSError as error:
+            result = error
+        on_result(result)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _open_files(folder: Path, report: Callable[[str], object]) -> FileStore:
+    """Return the shared files in *folder*, which no server uses. *report* receives a line about each fault."""
+    store = FileStore(folder, _SameThread(), lambda _seconds, _call: None, time, days=inf, report=report)
+    try:
+        store.start()
+    except StartupError as error:
+        raise RejectedError(str(error)) from error
+    return store
 
 
 @contextmanager

@@ -418,6 +418,20 @@ class Uploads:
         on_result(error)
 
 
+def take_down(archive: FileArchive, address: str) -> tuple[str, str]:
+    """Remove the file at *address*, or with this id, from *archive*, and all others with the same content.
+
+    Return its name, and a line about what was done. Raises ``RejectedError``.
+    """
+    file_id = address.rpartition(f"/{FOLDER}")[2].partition("/")[0]
+    names = archive.remove_content(file_id)
+    if not names:
+        raise RejectedError("there is no such file, or it is no longer there. /files shows the addresses.")
+    others = len(names) - 1
+    also = f" So {'is 1 other share' if others == 1 else f'are {others} other shares'} of the same content."
+    return names[0], f"{names[0]} is removed.{also if others else ''}"
+
+
 def _owner(member: Member) -> str:
     """Return the person *member* for limits: people on this machine, who have no address, by their nicknames."""
     if member.account is not None:

@@ -17,7 +17,7 @@ from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.postgres.commit_thread import CommitThread
 from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database
 from broadcast.journals.postgres.merging import Merger
-from broadcast.journals.postgres.queries import RoomRow, read_room
+from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.records import PostgresRecords
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.schema import open_schema
@@ -72,9 +72,8 @@ class PostgresJournal:
         self._commit_thread = CommitThread(
             self._database, writer[0], writer[1], self._queue, merger, self.commit_stats, self._tail.read
         )
-        connect = self._database.connect
-        self._query_thread = QueryThread(connect, self._call_soon, self.commit_stats.now, lambda db: db.closed)
-        self._indexer = SearchIndexer(connect, self._database.node)
+        self._query_thread = start_query_thread(self._database, self._call_soon)
+        self._indexer = SearchIndexer(self._database.connect, self._database.node)
         return self._opened(name, room, recent)
 
     def _verify_server(self, db: Connection) -> None:

@@ -61,6 +61,13 @@ def fetch_numbers(db: psycopg.Connection[Any], room: str, numbers: Sequence[int]
     return _events(db.execute(query.encode(), (to_text(room), list(numbers))))
 
 
+def fetch_after(db: psycopg.Connection[Any], room: str, after: int, last: int, limit: int) -> list[Stored]:
+    """Return the oldest *limit* events of *room* numbered above *after*, up to *last*, in order."""
+    query = f"""SELECT {_COLUMNS} FROM lines WHERE room = {_ROOM} AND seq > %s AND seq <= %s
+        ORDER BY seq LIMIT %s"""  # noqa: S608 - constants
+    return _events(db.execute(query.encode(), (to_text(room), after, last, limit)))
+
+
 def fetch_files(db: psycopg.Connection[Any], room: str, last: int, limit: int) -> list[Stored]:
     """Return the newest *limit* events of *room* up to number *last* that share a file, in order."""
     query = f"""SELECT {_COLUMNS} FROM lines WHERE room = {_ROOM} AND seq <= %s AND file IS NOT NULL

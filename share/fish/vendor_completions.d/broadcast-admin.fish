@@ -6,6 +6,7 @@ complete -c broadcast-admin -n __fish_use_subcommand -f -a passwd -d 'give an ac
 complete -c broadcast-admin -n __fish_use_subcommand -f -a remove -d 'delete an account with the private lines to it, and end its sessions'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a rename -d 'give an account another nickname'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a role -d 'make an account an operator, or end that'
+complete -c broadcast-admin -n __fish_use_subcommand -f -a remove-file -d 'remove a shared file, and all others with the same content'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a fingerprint -d 'print the fingerprints of the server'"'"'s self-signed certificate and of its key, or of another certificate'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a bans -d 'list the bans'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a audit -d 'list what operators and administrators have done'
