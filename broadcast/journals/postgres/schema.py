@@ -307,7 +307,10 @@ def _migrate(db: Connection[Any], schema: str, version: int, migrations: Sequenc
             db.execute(migration.encode())
             db.execute("UPDATE journal SET version = %s", (number,))
     except InsufficientPrivilege as error:
-        msg = f"cannot create the tables of the journal in the schema {schema}: {error.diag.message_primary}"
+        msg = (
+            f"cannot create the tables of the journal in the schema {schema}: {error.diag.message_primary}; "
+            "start the server once as the owner of the database, or grant CREATE on it to this role"
+        )
         raise JournalError(msg) from error
 
 
