@@ -75,9 +75,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores + 1
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage of tests with random examples: it would double their time."""
+    """Mark each test that uses a PostgreSQL server, and measure no coverage of tests with random examples.
+
+    It would double their time.
+    """
     for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
         if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
             item.add_marker("no_cover")
 
@@ -93,14 +99,6 @@ def wakeup_descriptor() -> Iterator[None]:
     yield
     if descriptor != -1:
         signal.set_wakeup_fd(descriptor)
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that uses a PostgreSQL server."""
-    for item in items:
-        if "postgres" in getattr(item, "fixturenames", ()):
-            item.add_marker("postgres")
 
 
 @pytest.fixture(scope="session")
