@@ -15,6 +15,7 @@ from tests.browser.actions import expect_shown, say
 from tests.browser.conftest import Pages, require
 from tests.browser.people import Person, Server, free_port
 from tests.browser.provider import SECRET, Provider, log_in, refuse
+from tests.browser.test_account import log_out, register
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -145,6 +146,18 @@ def test_person_who_is_here_logs_in_and_goes_on(pages: Pages, provider: Provider
     bob.until("zoe: I am myself")
     assert "zoe left" not in bob.seen
     assert "zoe2" not in bob.seen
+
+
+def test_person_with_an_account_joins_it_to_the_provider(pages: Pages, provider: Provider) -> None:
+    page = pages.join("ann")
+    register(page)
+    say(page, "/oidc")
+    log_in(page, "somebody/1")
+    expect_shown(page, "You are logged in as ann.")
+    log_out(page)
+    say(page, "/oidc")
+    expect_shown(page, "You are logged in as ann.")
+    expect_in(page, "ann")
 
 
 def test_refusal_leads_back_to_the_join_form(pages: Pages, provider: Provider, bob: Person) -> None:

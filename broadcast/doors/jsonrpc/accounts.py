@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
-from broadcast.core.errors import NotPermitted, RejectedError, WrongPassword
+from broadcast.core.errors import NameRejected, NotPermitted, RejectedError, WrongPassword
 from broadcast.core.oidc_login import IdentityLogin, OidcLogin
 from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
@@ -72,6 +72,14 @@ def _own_account(connection: Connection) -> Account:
     account = connection.session.member.account
     if account is None:
         raise NotPermitted("you are not logged in.")
+    return account
+
+
+def _own_password(connection: Connection) -> Account:
+    """Return the own account, which has a password. Raises ``RejectedError``."""
+    account = _own_account(connection)
+    if not account.queued.password_hash:
+        raise NameRejected(f"{account.name} has no password: ask the administrator for one.")
     return account
 
 
@@ -253,7 +261,7 @@ def set_password(connection: Connection, call: Call, params: SetPasswordParams) 
         on_done(None)
 
     old, new = parse_existing(params.old), Password.parse(params.new)
-    begin = partial(hub.authenticator.set_password, _own_account(connection), old, new, member.source)
+    begin = partial(hub.authenticator.set_password, _own_password(connection), old, new, member.source)
     _check(connection, call, begin, changed, Empty)
 
 
@@ -275,5 +283,5 @@ def drop(connection: Connection, call: Call, params: PasswordParams) -> None:
         return _describe(member)
 
     password = parse_existing(params.password)
-    begin = partial(hub.authenticator.drop, _own_account(connection), password, member.source)
+    begin = partial(hub.authenticator.drop, _own_password(connection), password, member.source)
     _check(connection, call, begin, dropped, describe)

@@ -180,6 +180,13 @@ def test_session_with_an_account_joins_it_to_the_person(world: LoginWorld, brows
     assert account.name == "ann"
 
 
+def test_account_without_a_password_changes_none(world: LoginWorld, browser: Browser) -> None:
+    ann = world.program("", login=log_in(browser, identity("1", "ann")))
+    for method, passwords in (("set_password", {"old": PASSWORD, "new": PASSWORD}), ("drop", {"password": PASSWORD})):
+        error = ann.request(method, **passwords)["error"]
+        assert error["message"] == "ann has no password: ask the administrator for one."
+
+
 def test_session_that_ends_while_its_account_is_stored_is_not_logged_in(world: LoginWorld, browser: Browser) -> None:
     ann = world.program("ann", grace=0)
     login = log_in(browser, identity("1", "ann"))

@@ -58,13 +58,21 @@ export class Account {
 
   passwd() {
     const { chat } = this;
+    if (!chat.account) return this.login();
     const fields = [nickname(chat.account, true), current("Old password"), fresh("New password"), fresh("Once more")];
     const more = [make("p", "quiet", "Your other connections and devices are logged out.")];
-    this.ask("Change password", fields, more, async ([, old, password]) => {
+    return this.ask("Change password", fields, more, async ([, old, password]) => {
       await chat.request("set_password", { old, new: password });
       chat.password = password;
       setLogin(chat.env, chat.account, "");
     });
+  }
+
+  /** Log in with the provider, or join the account to the person there. */
+  oidc() {
+    const { chat, elements } = this;
+    if (elements.oidc.hidden) ask(elements, { heading: "Log in", yes: "OK", body: ["This server knows no provider."] });
+    else elements.oidc.click();
   }
 
   logOut() {

@@ -31,6 +31,7 @@ const COMMANDS = {
     return tell(chat, key, nick, words);
   },
   nick: async (chat, _key, nick) => chat.setNick(required(nick, "/nick NICKNAME")),
+  oidc: (chat) => chat.emit("form", { name: "oidc" }),
   passwd: (chat) => chat.emit("form", { name: "passwd" }),
   quit: (chat, _key, reason) => chat.quit(reason),
   register: (chat) => chat.emit("form", { name: "register" }),

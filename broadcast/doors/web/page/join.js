@@ -87,8 +87,12 @@ export class JoinForm {
     while (!SETTLED.includes(chat.state)) await new Promise((resolve) => chat.addEventListener("state", resolve, { once: true }));
     try {
       if (error) throw new Error(error);
-      if (chat.state === "open") await chat.request("login", { login, remember }, (result) => chat.takeAccount(result));
-      else await chat.join({ nick: "", login, remember, room: room ?? "" });
+      if (chat.state === "open") {
+        await chat.request("login", { login, remember }, (result) => chat.takeAccount(result));
+        chat.notice(chat.rooms()[0], { kind: "answer", text: `You are logged in as ${chat.account}.` });
+      } else {
+        await chat.join({ nick: "", login, remember, room: room ?? "" });
+      }
     } catch ({ message }) {
       if (chat.state === "open") ask(elements, { heading: "You are not logged in", yes: "OK", body: [message] });
       else if (error) this.show("join", error); // otherwise, a `problem` has said it
