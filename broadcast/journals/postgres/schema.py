@@ -25,6 +25,9 @@ COPY_OF = "copy of "
 """The begin of the id of a journal while ``broadcast-admin copy`` fills it. The id of the original follows."""
 INCOMPLETE = "the schema {} holds a copy that is not complete: run broadcast-admin copy again"
 
+SERVER_LOCK = MIGRATION_LOCK + 2**33
+"""The key of the advisory lock that all servers share. The hash of the schema's name is added."""
+
 _TABLES = """
 CREATE TABLE journal (id text NOT NULL, version integer NOT NULL);
 COMMENT ON TABLE journal IS 'The journal as a whole: one row.';
@@ -304,7 +307,10 @@ def _migrate(db: Connection[Any], schema: str, version: int, migrations: Sequenc
             db.execute(migration.encode())
             db.execute("UPDATE journal SET version = %s", (number,))
     except InsufficientPrivilege as error:
-        msg = f"cannot create the tables of the journal in the schema {schema}: {error.diag.message_primary}"
+        msg = (
+            f"cannot create the tables of the journal in the schema {schema}: {error.diag.message_primary}; "
+            "start the server once as the owner of the database, or grant CREATE on it to this role"
+        )
         raise JournalError(msg) from error
 
 
