@@ -27,7 +27,7 @@
 //   form          {name}: a form for the account is asked for, see account.js
 
 import { ChatError, Connection } from "./connection.js";
-import { browserEnvironment } from "./environment.js";
+import { browserEnvironment, load, store } from "./environment.js";
 import { REPLAY, sendHello } from "./hello.js";
 import { loginOf, setLogin } from "./logins.js";
 import { Conversation, makeLine } from "./model.js";
@@ -122,7 +122,7 @@ export class Chat extends EventTarget {
 
   /** The nickname of the last session in this browser. */
   get rememberedNick() {
-    return this.env.local.getItem(NICK_KEY) ?? "";
+    return load(this.env.local, NICK_KEY, "");
   }
 
   /** Resume the session that this tab had before a reload. Return whether there is one. */
@@ -600,7 +600,7 @@ export class Chat extends EventTarget {
   }
 
   takeNick(nick) {
-    this.env.local.setItem(NICK_KEY, nick);
+    store(this.env.local, NICK_KEY, nick);
     if (nick === this.self.nick) return;
     this.nick = this.self.nick = nick;
     this.emit("nick", { nick });
