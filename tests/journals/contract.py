@@ -73,7 +73,7 @@ class RoomHarness:
         self.batches = 0
         self.log.subscribe(self._receive)
 
-    def _receive(self, events: Sequence[Event]) -> None:
+    def _receive(self, events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
         self.delivered.extend(events)
         self.batches += 1
 
