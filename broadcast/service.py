@@ -433,7 +433,13 @@ def _make_entrances(
 
     full = partial(prepare, factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL)))
     alert = partial(prepare, INTERNAL_ERROR_ALERT)
-    entrances = [Entrance(listen(port, "--port"), factory, full) for port in config.ports]
+
+    def prepare_lines(port: IListeningPort) -> None:
+        full(port)
+        if web is not None:
+            web.add_line_port(port)
+
+    entrances = [Entrance(listen(port, "--port"), factory, prepare_lines) for port in config.ports]
     entrances += [Entrance(listen_with_tls(port, "--tls", NO_TLS), factory, alert) for port in config.tls]
     if web is not None:
         tls_pages = [
@@ -442,7 +448,8 @@ def _make_entrances(
         ]
         web_full = partial(prepare, web.full)
         pages = [Entrance(web.serve_at(listen(port, "--web"), "http"), web.factory, web_full) for port in config.web]
-        # Links to files have the address of the first. Programs like curl refuse a self-signed certificate.
+        # Links to files have the address of the first. Programs like curl refuse a self-signed certificate. Slots of
+        # programs over TLS have that of the first with TLS.
         entrances += tls_pages + pages if config.cert else pages + tls_pages
     return entrances
 
@@ -556,7 +563,11 @@ def _make_file_store(
     clock = UploadClock(monotonic, time, reactor.callLater)
     uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
     hub.uploads = uploads
-    web.address.on_known = partial(setattr, uploads, "base_url")
+
+    def set_addresses() -> None:
+        uploads.base_url, uploads.secure_base_url = web.address.url, web.address.secure_url
+
+    web.address.on_known = set_addresses
     web.site.routes["/files/"] = files_handler(uploads, store)
     return store
 

@@ -25,6 +25,9 @@ COPY_OF = "copy of "
 """The begin of the id of a journal while ``broadcast-admin copy`` fills it. The id of the original follows."""
 INCOMPLETE = "the schema {} holds a copy that is not complete: run broadcast-admin copy again"
 
+SERVER_LOCK = MIGRATION_LOCK + 2**33
+"""The key of the advisory lock that all servers share. The hash of the schema's name is added."""
+
 _TABLES = """
 CREATE TABLE journal (id text NOT NULL, version integer NOT NULL);
 COMMENT ON TABLE journal IS 'The journal as a whole: one row.';
